@@ -1,0 +1,149 @@
+//! The trait, and the values that pass through it.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use sortie_protocol::{Bundle, Digest, Job, JobId, LeaseId, Outcome, TaskIndex, Timestamp, WorkerId};
+
+/// A place in a job's outcomes, from 0, in the order in which they were stored.
+pub type Position = u64;
+
+/// A worker's promise to run a bundle until a deadline, or longer if it extends the lease.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    /// Names this lease; every grant has a new name.
+    pub id: LeaseId,
+    /// The job of the bundle.
+    pub job: Arc<Job>,
+    /// The tasks to run.
+    pub bundle: Arc<Bundle>,
+    /// Which attempt this is, from 1: attempts before this bundle, plus deliveries of it.
+    pub attempt: u32,
+    /// When the lease ends if it is not extended.
+    pub deadline: Timestamp,
+}
+
+/// What became of a leased bundle's tasks. Each task is in one of the two lists, or was cancelled.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Tasks that ended.
+    pub outcomes: Vec<Outcome>,
+    /// Tasks that are to be tried again.
+    pub retrials: Vec<Retrial>,
+}
+
+/// One task that is to be tried again, alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retrial {
+    /// The task.
+    pub index: TaskIndex,
+    /// Not before this long.
+    pub after: Duration,
+}
+
+/// Whether a lease could be extended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extended {
+    /// It holds until then.
+    Until(Timestamp),
+    /// It is over: it expired, or its job was cancelled. Stop the work; a report would still be taken.
+    Lost,
+}
+
+/// What a job's follower is told.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// Outcomes were stored. The position is that of the first.
+    Outcomes(Position, Arc<[Outcome]>),
+    /// The job was cancelled: tasks without an outcome will get none. The last event.
+    Cancelled,
+}
+
+/// A task that failed for good, kept for whoever wants to know why or run it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The job.
+    pub job: JobId,
+    /// The task, with its arguments.
+    pub task: sortie_protocol::Task,
+    /// Its outcome.
+    pub outcome: Outcome,
+    /// When it was buried.
+    pub buried: Timestamp,
+}
+
+/// Why a broker could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The job was never put, or is forgotten.
+    #[error("job `{0}` is not known to the broker")]
+    NoSuchJob(JobId),
+    /// The job was cancelled.
+    #[error("job `{0}` was cancelled")]
+    JobCancelled(JobId),
+    /// A bundle that no broker could carry.
+    #[error("a bundle of {weight} bytes exceeds the broker's limit of {limit}")]
+    TooLarge {
+        /// The bundle's weight.
+        weight: usize,
+        /// The most this broker takes.
+        limit: usize,
+    },
+    /// The bundle has no tasks.
+    #[error("the bundle has no tasks")]
+    Empty,
+}
+
+/// What clients and workers need of a broker. See the crate's documentation for what every implementation promises.
+#[async_trait]
+pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
+    /// Keep a component's bytes under its digest. Putting it again changes nothing.
+    async fn put_component(&self, digest: Digest, bytes: Bytes) -> Result<(), Error>;
+
+    /// A component's bytes, if they were put.
+    async fn component(&self, digest: Digest) -> Result<Option<Bytes>, Error>;
+
+    /// Write a job's record, before its first bundle.
+    async fn put_job(&self, job: Job) -> Result<(), Error>;
+
+    /// Publish a bundle of a job. Waits while the broker is full; cancel safe: a call that was dropped published nothing.
+    async fn publish(&self, bundle: Bundle) -> Result<(), Error>;
+
+    /// Take up to `credits` leases, waiting until there is at least one. Cancel safe: no lease is lost in a dropped call.
+    async fn pull(&self, worker: WorkerId, credits: NonZeroUsize) -> Result<Vec<Lease>, Error>;
+
+    /// Keep a lease for another term.
+    async fn extend(&self, lease: LeaseId) -> Result<Extended, Error>;
+
+    /// Report on a leased bundle and end the lease.
+    ///
+    /// Outcomes count even when the lease is over, if they are the first of their tasks; retrials only while it holds, because the bundle is
+    /// with somebody else otherwise.
+    async fn complete(&self, lease: LeaseId, job: JobId, report: Report) -> Result<(), Error>;
+
+    /// Give a lease back unworked, for anyone to take. It counts as an attempt only if it was started, so this does not count.
+    async fn release(&self, lease: LeaseId) -> Result<(), Error>;
+
+    /// Follow a job's outcomes from a position on. The stream waits for more, and ends after [`Event::Cancelled`] or when the job is
+    /// forgotten.
+    async fn outcomes(&self, job: JobId, from: Position) -> Result<BoxStream<'static, Event>, Error>;
+
+    /// Tell the broker that outcomes before `before` were received and need not be kept.
+    async fn trim(&self, job: JobId, before: Position) -> Result<(), Error>;
+
+    /// Stop a job: its waiting bundles are dropped, its leases are lost, its followers are told. Cancelling again changes nothing.
+    async fn cancel(&self, job: JobId) -> Result<(), Error>;
+
+    /// The jobs that are cancelled from now on, for workers to stop what they run of them.
+    async fn cancellations(&self) -> Result<BoxStream<'static, JobId>, Error>;
+
+    /// Drop all there is of a job. For whoever put it, once its outcomes are received.
+    async fn forget(&self, job: JobId) -> Result<(), Error>;
+
+    /// The newest dead letters of a job, or of all, newest first.
+    async fn dead_letters(&self, job: Option<JobId>, count_max: usize) -> Result<Vec<DeadLetter>, Error>;
+}

@@ -1,0 +1,21 @@
+//! Where tasks wait for workers.
+//!
+//! [`Broker`] is what clients and workers need of a broker, and no more: put components and jobs, publish bundles, pull leases, report, follow
+//! a job's outcomes, cancel. [`memory::MemoryBroker`] is the broker of one process: the default of an embedded client, with leases, expiry,
+//! redelivery and dead letters like any other, and with seeded faults for tests. [`conformance`] is the list of what every broker promises.
+//!
+//! Promises, for every implementation:
+//! - A published bundle is leased until its tasks' outcomes are stored or its job is cancelled. A lease that is neither extended nor completed
+//!   in time goes to another worker.
+//! - Of a task, the first stored outcome is visible, and only that one, whatever the number of attempts and late reports.
+//! - What failed for good is kept as a dead letter, up to a bound.
+//!
+//! A broker never looks into arguments or results, and never runs anything.
+//!
+//! Reading order: [`broker`], [`memory`], [`conformance`].
+
+pub mod broker;
+pub mod conformance;
+pub mod memory;
+
+pub use broker::{Broker, DeadLetter, Error, Event, Extended, Lease, Position, Report, Retrial};

@@ -1,0 +1,314 @@
+//! The broker of one process.
+//!
+//! All decisions are in [`queue`], a state machine without a clock; this file is its shell. It has no task or thread of its own: whoever waits
+//! here (a worker for leases, a client for outcomes) also wakes for the next deadline and lets the queue act on it.
+//!
+//! Bounds: bundles that wait weigh at most [`Config::weight_max`] together, then `publish` waits. Outcomes are kept until the follower trims
+//! them, so a client bounds them by the number of tasks it has in flight. Dead letters are a ring of [`Config::dead_letters_max`].
+//!
+//! The trade accepted: everything is lost with the process. That is the embedded case, where client and workers are lost with it.
+
+pub mod faults;
+mod log;
+mod queue;
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
+use parking_lot::Mutex;
+use sortie_protocol::{Bundle, Digest, Job, JobId, LeaseId, Timestamp, WorkerId};
+use tokio::sync::{Notify, broadcast};
+
+pub use self::faults::Faults;
+use self::log::Log;
+use self::queue::{Command, Input, Queue};
+use crate::broker::{Broker, DeadLetter, Error, Event, Extended, Lease, Position, Report};
+
+/// How many cancellations a worker may be behind before it misses some; it then treats its next failed extension as the news.
+const CANCELLATIONS_KEPT: usize = 1024;
+
+/// The bounds of a [`MemoryBroker`].
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How long a lease holds unless extended. Default 30 s.
+    pub lease: Duration,
+    /// Deliveries of one bundle before its tasks are given up as `worker-lost`. Default 5.
+    pub deliveries_max: u32,
+    /// What waiting bundles may weigh together. Default 256 MiB; `publish` waits at the limit.
+    pub weight_max: usize,
+    /// How many dead letters are kept; the oldest go first. Default 10 000.
+    pub dead_letters_max: usize,
+    /// Faults to inject, for tests. Default none.
+    pub faults: Option<Faults>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { lease: Duration::from_secs(30), deliveries_max: 5, weight_max: 256 << 20, dead_letters_max: 10_000, faults: None }
+    }
+}
+
+/// The broker of one process. Cheap to clone; clones are the same broker.
+#[derive(Debug, Clone)]
+pub struct MemoryBroker {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Wakes workers: something may be ready, or a deadline moved closer.
+    ready: Notify,
+    /// Wakes publishers: the queue has room again.
+    room: Notify,
+    cancellations: broadcast::Sender<JobId>,
+    clock: Clock,
+}
+
+#[derive(Debug)]
+struct State {
+    queue: Queue,
+    components: HashMap<Digest, Bytes>,
+    logs: HashMap<JobId, Log>,
+}
+
+/// Real time at the start, plus what tokio says has passed: so it follows paused time in tests.
+#[derive(Debug)]
+struct Clock {
+    start: Timestamp,
+    origin: tokio::time::Instant,
+}
+
+impl Clock {
+    #[expect(clippy::disallowed_methods, reason = "the one place where this broker looks at the real time")]
+    fn new() -> Self {
+        let start = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Self { start: Timestamp::default() + start, origin: tokio::time::Instant::now() }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.start + self.origin.elapsed()
+    }
+
+    fn instant(&self, at: Timestamp) -> tokio::time::Instant {
+        self.origin + at.since(self.start)
+    }
+}
+
+impl MemoryBroker {
+    /// A broker with nothing in it.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let (cancellations, _) = broadcast::channel(CANCELLATIONS_KEPT);
+        let state = State { queue: Queue::new(config), components: HashMap::new(), logs: HashMap::new() };
+        let (ready, room, clock) = (Notify::new(), Notify::new(), Clock::new());
+        Self { shared: Arc::new(Shared { state: Mutex::new(state), ready, room, cancellations, clock }) }
+    }
+
+    /// The time as this broker sees it.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+}
+
+impl Default for MemoryBroker {
+    fn default() -> Self {
+        Self::new(Config::default())
+    }
+}
+
+impl Shared {
+    /// Put `input` to the queue and do what it commands. Grants come back to the caller.
+    fn step(&self, input: Input) -> Vec<Lease> {
+        let now = self.clock.now();
+        let mut leases = Vec::new();
+        let mut state = self.state.lock();
+        for command in state.queue.on(input, now) {
+            match command {
+                Command::Grant(lease) => leases.push(lease),
+                Command::Store(job, outcomes) => {
+                    if let Some(log) = state.logs.get_mut(&job) {
+                        log.append(outcomes);
+                    }
+                }
+                Command::WakeWorker => self.ready.notify_one(),
+                Command::WakePublishers => self.room.notify_waiters(),
+                Command::Cancelled(job) => {
+                    if let Some(log) = state.logs.get_mut(&job) {
+                        log.cancel();
+                    }
+                    // Nobody listening is fine: then no worker runs.
+                    let _ = self.cancellations.send(job);
+                }
+            }
+        }
+        leases
+    }
+
+    fn deadline(&self) -> Option<tokio::time::Instant> {
+        let state = self.state.lock();
+        state.queue.deadline().map(|at| self.clock.instant(at))
+    }
+
+    /// Wait for `woken`, but no longer than to the queue's next deadline, and let the queue act on it. Cancel safe.
+    async fn wait(&self, woken: impl Future<Output = ()>) {
+        if let Some(at) = self.deadline() {
+            if tokio::time::timeout_at(at, woken).await.is_err() {
+                self.step(Input::Tick);
+            }
+        } else {
+            woken.await;
+        }
+    }
+}
+
+#[async_trait]
+impl Broker for MemoryBroker {
+    async fn put_component(&self, digest: Digest, bytes: Bytes) -> Result<(), Error> {
+        self.shared.state.lock().components.insert(digest, bytes);
+        Ok(())
+    }
+
+    async fn component(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
+        Ok(self.shared.state.lock().components.get(&digest).cloned())
+    }
+
+    async fn put_job(&self, job: Job) -> Result<(), Error> {
+        let mut state = self.shared.state.lock();
+        state.logs.entry(job.id).or_default();
+        state.queue.put_job(job);
+        Ok(())
+    }
+
+    async fn publish(&self, bundle: Bundle) -> Result<(), Error> {
+        loop {
+            let room = self.shared.room.notified();
+            tokio::pin!(room);
+            // Registered before the check, so that room made in between is not missed.
+            room.as_mut().enable();
+            let admitted = self.shared.state.lock().queue.admits(&bundle)?;
+            match admitted {
+                queue::Admitted::Now => {
+                    self.shared.step(Input::Publish(bundle));
+                    return Ok(());
+                }
+                queue::Admitted::Later => self.shared.wait(room).await,
+            }
+        }
+    }
+
+    async fn pull(&self, _worker: WorkerId, credits: NonZeroUsize) -> Result<Vec<Lease>, Error> {
+        loop {
+            let ready = self.shared.ready.notified();
+            let leases = self.shared.step(Input::Pull { credits });
+            if !leases.is_empty() {
+                return Ok(leases);
+            }
+            self.shared.wait(ready).await;
+        }
+    }
+
+    async fn extend(&self, lease: LeaseId) -> Result<Extended, Error> {
+        let now = self.shared.clock.now();
+        Ok(self.shared.state.lock().queue.extend(lease, now))
+    }
+
+    async fn complete(&self, lease: LeaseId, job: JobId, report: Report) -> Result<(), Error> {
+        self.shared.step(Input::Complete { lease, job, report });
+        Ok(())
+    }
+
+    async fn release(&self, lease: LeaseId) -> Result<(), Error> {
+        self.shared.step(Input::Release(lease));
+        Ok(())
+    }
+
+    async fn outcomes(&self, job: JobId, from: Position) -> Result<BoxStream<'static, Event>, Error> {
+        let state = self.shared.state.lock();
+        let changed = state.logs.get(&job).ok_or(Error::NoSuchJob(job))?.changed();
+        drop(state);
+        let follower = Follower { shared: self.shared.clone(), changed, job, next: from, done: false };
+        Ok(stream::unfold(follower, |mut follower| async { follower.next().await.map(|event| (event, follower)) }).boxed())
+    }
+
+    async fn trim(&self, job: JobId, before: Position) -> Result<(), Error> {
+        if let Some(log) = self.shared.state.lock().logs.get_mut(&job) {
+            log.trim(before);
+        }
+        Ok(())
+    }
+
+    async fn cancel(&self, job: JobId) -> Result<(), Error> {
+        self.shared.step(Input::Cancel(job));
+        Ok(())
+    }
+
+    async fn cancellations(&self) -> Result<BoxStream<'static, JobId>, Error> {
+        let receiver = self.shared.cancellations.subscribe();
+        Ok(stream::unfold(receiver, |mut receiver| async {
+            loop {
+                match receiver.recv().await {
+                    Ok(job) => return Some((job, receiver)),
+                    Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                }
+            }
+        })
+        .boxed())
+    }
+
+    async fn forget(&self, job: JobId) -> Result<(), Error> {
+        let log = self.shared.state.lock().logs.remove(&job);
+        self.shared.step(Input::Forget(job));
+        if let Some(mut log) = log {
+            log.cancel();
+        }
+        Ok(())
+    }
+
+    async fn dead_letters(&self, job: Option<JobId>, count_max: usize) -> Result<Vec<DeadLetter>, Error> {
+        Ok(self.shared.state.lock().queue.dead_letters(job, count_max))
+    }
+}
+
+/// One reader of a job's log.
+struct Follower {
+    shared: Arc<Shared>,
+    changed: Arc<Notify>,
+    job: JobId,
+    next: Position,
+    done: bool,
+}
+
+impl Follower {
+    async fn next(&mut self) -> Option<Event> {
+        if self.done {
+            return None;
+        }
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            match self.shared.state.lock().logs.get(&self.job).map(|log| log.read(self.next)) {
+                None => return None,
+                Some(log::Read::Outcomes(position, outcomes)) => {
+                    self.next = position + outcomes.len() as Position;
+                    return Some(Event::Outcomes(position, outcomes));
+                }
+                Some(log::Read::Cancelled) => {
+                    self.done = true;
+                    return Some(Event::Cancelled);
+                }
+                Some(log::Read::Nothing) => {}
+            }
+            self.shared.wait(changed).await;
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Jobs: the tasks submitted together, and what holds for all of them.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::JobId;
+use crate::size::ByteSize;
+use crate::task::FunctionRef;
+
+/// What the tasks of a job share. Written once, before the first bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// The job's name.
+    pub id: JobId,
+    /// What is called.
+    pub function: FunctionRef,
+    /// How it is called.
+    pub options: JobOptions,
+}
+
+/// How the tasks of a job are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct JobOptions {
+    /// What one attempt may use.
+    pub limits: Limits,
+    /// What one attempt may see beyond its arguments.
+    pub grants: Grants,
+    /// How often and when a failed attempt is repeated.
+    pub retry: RetryPolicy,
+    /// Which jobs go first.
+    pub priority: Priority,
+    /// Whether results may come from, and go to, the memo.
+    pub memo: Memo,
+}
+
+/// Whether results are looked up in, and kept for, later runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub enum Memo {
+    /// Wherever it is sound and a memo is configured.
+    #[default]
+    Use,
+    /// Never.
+    Off,
+}
+
+/// What one attempt may use. Reaching a limit ends the attempt, never the worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Limits {
+    /// All linear memories together. The default, 256 MiB, is four times what the text of a large PDF takes; at most 4 GiB.
+    pub memory: ByteSize,
+    /// From the start of the attempt to its end, waiting for inputs included. Default 5 minutes.
+    pub wall_time: Duration,
+    /// Time on a core. Default 1 minute.
+    pub cpu_time: Duration,
+    /// The encoded result. Default 64 MiB: larger results belong in objects.
+    pub result: ByteSize,
+    /// What is kept of the log, standard output and standard error together. Default 64 KiB; more is counted and dropped.
+    pub log: ByteSize,
+}
+
+impl Limits {
+    /// The most memory a limit may allow: a 32-bit guest cannot address more.
+    pub const MEMORY_MAX: ByteSize = ByteSize::mib(4096);
+    /// The least memory a limit may allow: below it no component starts.
+    pub const MEMORY_MIN: ByteSize = ByteSize::kib(64);
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory: ByteSize::mib(256),
+            wall_time: Duration::from_secs(300),
+            cpu_time: Duration::from_secs(60),
+            result: ByteSize::mib(64),
+            log: ByteSize::kib(64),
+        }
+    }
+}
+
+/// Powers given to a task that it does not have by itself. Each one makes results depend on more than the arguments, so none is memoised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct Grants {
+    /// The real time, instead of one that starts at a fixed date and moves only when looked at.
+    pub clock: bool,
+    /// Randomness from the operating system, instead of a stream that follows from the task's content.
+    pub random: bool,
+}
+
+impl Grants {
+    /// Whether a task with these grants depends on nothing but its content.
+    #[must_use]
+    pub const fn deterministic(self) -> bool {
+        !self.clock && !self.random
+    }
+}
+
+impl fmt::Display for Grants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.clock, self.random) {
+            (false, false) => "none",
+            (true, false) => "clock",
+            (false, true) => "random",
+            (true, true) => "clock, random",
+        })
+    }
+}
+
+/// How often and when a failed attempt is repeated, where repeating can help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RetryPolicy {
+    /// Attempts in all, the first included. Default 4.
+    pub attempts_max: NonZeroU32,
+    /// Wait before the second attempt; doubled for each further one. Default 100 ms.
+    pub backoff_min: Duration,
+    /// The wait never exceeds this. Default 30 s.
+    pub backoff_max: Duration,
+}
+
+impl RetryPolicy {
+    /// A policy of `retries` repetitions after the first attempt, with the default waits.
+    #[must_use]
+    pub fn retries(retries: u32) -> Self {
+        Self { attempts_max: NonZeroU32::MIN.saturating_add(retries), ..Self::default() }
+    }
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            attempts_max: NonZeroU32::MIN.saturating_add(3),
+            backoff_min: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Which tasks go first: every waiting task of a higher priority before any of a lower one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub enum Priority {
+    /// After everything else.
+    Low,
+    /// The default.
+    #[default]
+    Normal,
+    /// Before everything else.
+    High,
+}

@@ -1,0 +1,34 @@
+//! The words of Sortie as plain values.
+//!
+//! Everything that a client, a broker and a worker tell each other is declared here and nowhere else: ids, tasks, jobs, limits, outcomes.
+//! Beside the values stand the decisions that need nothing but values: whether to try again ([`retry`]), how many tasks travel together
+//! ([`packing`]), which outcomes of a job were seen ([`seen`]), which result may be reused ([`memo`]).
+//!
+//! This crate never reads a clock, never does I/O and never starts a thread. Time comes in as [`Timestamp`].
+//!
+//! Reading order: [`id`], [`task`], [`job`], [`outcome`], [`signature`], then the decisions.
+
+pub mod id;
+pub mod size;
+pub mod time;
+
+pub mod job;
+pub mod outcome;
+pub mod signature;
+pub mod task;
+
+pub mod memo;
+pub mod packing;
+pub mod retry;
+pub mod seen;
+
+pub use id::{Digest, JobId, LeaseId, TaskId, TaskIndex, WorkerId};
+pub use job::{Grants, Job, JobOptions, Limits, Priority, RetryPolicy};
+pub use outcome::{Bill, Blame, Ending, Failure, Log, Outcome, Retry};
+pub use signature::{Kind, Parameter, Signature};
+pub use size::ByteSize;
+pub use task::{Argument, Bundle, FunctionRef, Task};
+pub use time::Timestamp;
+
+/// The contract's version, as in `wit/sortie-task/task.wit`. Part of every memo key.
+pub const CONTRACT_VERSION: &str = "0.1.0";

@@ -1,0 +1,318 @@
+//! Outcomes: how a task ended, whose doing it was, and what it cost.
+//!
+//! A failure says who has to act ([`Blame`]) and whether another attempt can help ([`Retry`]); both follow from the variant by exhaustive
+//! match, so that a new kind of failure does not compile until somebody has decided. What the function answered, what stopped it and what the
+//! platform failed to do are different variants and never mix.
+
+#![warn(clippy::wildcard_enum_match_arm)]
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::id::TaskIndex;
+use crate::size::ByteSize;
+
+/// The longest message that an outcome carries, in bytes. Text beyond it is cut: messages are for people.
+pub const MESSAGE_BYTES_MAX: usize = 4096;
+/// The longest code that a function may answer, in bytes.
+pub const CODE_BYTES_MAX: usize = 64;
+
+/// How a task ended. One is visible for each task, whatever the number of attempts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The task's position in its job.
+    pub index: TaskIndex,
+    /// Attempts that were made, at least 1, or 0 where none was needed or possible.
+    pub attempts: u32,
+    /// How it ended.
+    pub ending: Ending,
+    /// What the last attempt cost.
+    pub bill: Bill,
+    /// What the last attempt logged, if anything.
+    pub log: Option<Box<Log>>,
+}
+
+/// The three ways a task ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ending {
+    /// The function's result: one CBOR item.
+    Completed(Bytes),
+    /// There is no result, and there will be none.
+    Failed(Failure),
+    /// Somebody cancelled the job first.
+    Cancelled,
+}
+
+/// Why there is no result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Failure {
+    /// The function's own answer. The text is the guest's: cut, and to be escaped where it is shown.
+    Answer {
+        /// The function's word for it.
+        code: String,
+        /// The function's sentence.
+        message: String,
+        /// The function's view on trying again.
+        retry: Option<Duration>,
+    },
+    /// The instance trapped: a panic, an `unreachable`, an access out of bounds.
+    Trapped {
+        /// What happened and, where known, in which of the guest's functions.
+        message: String,
+    },
+    /// The instance was stopped at a limit.
+    Stopped {
+        /// Which.
+        limit: LimitKind,
+        /// What the limit was, as a person writes it.
+        allowed: String,
+    },
+    /// An input could not be read.
+    Input {
+        /// What is wrong with it.
+        fault: InputFault,
+        /// Which input, and what the store said. Free of credentials.
+        message: String,
+    },
+    /// The worker, or the platform under it, failed.
+    Platform {
+        /// What failed.
+        fault: PlatformFault,
+        /// What is known of it.
+        message: String,
+    },
+}
+
+/// The limits that stop an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum LimitKind {
+    /// All linear memories together.
+    Memory,
+    /// Time since the attempt began.
+    WallTime,
+    /// Time on a core.
+    CpuTime,
+    /// The guest's call stack: fixed for all tasks, see the host's engine.
+    Stack,
+    /// The size of the result.
+    Result,
+}
+
+/// What can be wrong with an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum InputFault {
+    /// The URL or path does not parse or names a scheme that is not served.
+    Malformed,
+    /// There is nothing under that name.
+    Missing,
+    /// The store refuses to hand it out.
+    Denied,
+    /// It was replaced since the task first saw it.
+    Changed,
+    /// The store did not answer, or not sensibly.
+    Unavailable,
+}
+
+/// What the platform can fail at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PlatformFault {
+    /// The component is not there, or this worker cannot load it.
+    Component,
+    /// The worker stopped renewing its lease, and so did its successors.
+    WorkerLost,
+    /// A host error that is not the guest's doing.
+    Host,
+}
+
+/// Who has to act so that the task can succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Blame {
+    /// Whoever wrote the function or chose its limits.
+    Guest,
+    /// Whoever owns the input.
+    Input,
+    /// Whoever runs the fleet.
+    Platform,
+}
+
+impl Blame {
+    /// The word in results and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Guest => "guest",
+            Self::Input => "input",
+            Self::Platform => "platform",
+        }
+    }
+}
+
+/// Whether another attempt can help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// It would end the same.
+    Never,
+    /// After the policy's back-off.
+    Backoff,
+    /// Not before this long.
+    After(Duration),
+}
+
+impl Failure {
+    /// Who has to act.
+    #[must_use]
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Answer { .. } | Self::Trapped { .. } | Self::Stopped { .. } => Blame::Guest,
+            Self::Input { .. } => Blame::Input,
+            Self::Platform { .. } => Blame::Platform,
+        }
+    }
+
+    /// Whether another attempt can help a task that ran with `deterministic` surroundings.
+    ///
+    /// A trap, and a limit that counts what the guest did, repeat themselves when nothing differs between two attempts. Wall time depends on
+    /// the machine, but a task that used up minutes is not worth as many again.
+    #[must_use]
+    pub fn retry(&self, deterministic: bool) -> Retry {
+        match self {
+            Self::Answer { retry, .. } => retry.map_or(Retry::Never, Retry::After),
+            Self::Trapped { .. } => {
+                if deterministic {
+                    Retry::Never
+                } else {
+                    Retry::Backoff
+                }
+            }
+            Self::Stopped { limit, .. } => match limit {
+                LimitKind::Memory | LimitKind::WallTime | LimitKind::CpuTime | LimitKind::Stack | LimitKind::Result => Retry::Never,
+            },
+            Self::Input { fault, .. } => match fault {
+                InputFault::Malformed | InputFault::Missing | InputFault::Denied | InputFault::Changed => Retry::Never,
+                InputFault::Unavailable => Retry::Backoff,
+            },
+            Self::Platform { fault, .. } => match fault {
+                PlatformFault::Component => Retry::Never,
+                PlatformFault::WorkerLost | PlatformFault::Host => Retry::Backoff,
+            },
+        }
+    }
+
+    /// The word for programs. Words that start with a host fault are fixed; a function's own are its own.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Answer { code, .. } => code,
+            Self::Trapped { .. } => "trapped",
+            Self::Stopped { limit, .. } => match limit {
+                LimitKind::Memory => "memory-limit",
+                LimitKind::WallTime => "wall-time-limit",
+                LimitKind::CpuTime => "cpu-time-limit",
+                LimitKind::Stack => "stack-overflow",
+                LimitKind::Result => "result-too-large",
+            },
+            Self::Input { fault, .. } => match fault {
+                InputFault::Malformed => "input-malformed",
+                InputFault::Missing => "input-missing",
+                InputFault::Denied => "input-denied",
+                InputFault::Changed => "input-changed",
+                InputFault::Unavailable => "input-unavailable",
+            },
+            Self::Platform { fault, .. } => match fault {
+                PlatformFault::Component => "component-unusable",
+                PlatformFault::WorkerLost => "worker-lost",
+                PlatformFault::Host => "host-error",
+            },
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answer { message, .. } | Self::Trapped { message } | Self::Input { message, .. } | Self::Platform { message, .. } => {
+                f.write_str(message)
+            }
+            Self::Stopped { limit, allowed } => match limit {
+                LimitKind::Memory => write!(f, "the function asked for more memory than the limit of {allowed} (see `memory`)"),
+                LimitKind::WallTime => write!(f, "the task took longer than {allowed} (see `timeout`)"),
+                LimitKind::CpuTime => write!(f, "the function computed for longer than {allowed} (see `cpu-time`)"),
+                LimitKind::Stack => write!(f, "the function's calls nested deeper than the stack of {allowed}"),
+                LimitKind::Result => write!(f, "the result is larger than {allowed}"),
+            },
+        }
+    }
+}
+
+/// What an attempt cost. Zero where a step did not happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Bill {
+    /// From being published to being started.
+    pub queue: Duration,
+    /// Waiting for inputs, before and during the run.
+    pub fetch: Duration,
+    /// From the instance's making to its answer, waiting for inputs excluded.
+    pub run: Duration,
+    /// Time on a core.
+    pub cpu: Duration,
+    /// The largest sum of the instance's linear memories.
+    pub memory_peak: ByteSize,
+    /// Bytes of arguments and inputs read.
+    pub bytes_in: ByteSize,
+    /// Bytes of the result.
+    pub bytes_out: ByteSize,
+    /// The result was known from an earlier run; nothing ran.
+    pub cached: bool,
+}
+
+/// What a function logged or printed. Guest text: to be escaped where it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Log {
+    /// Up to the log limit, lines ended by `\n`.
+    pub text: String,
+    /// Bytes past the limit, counted and dropped.
+    pub dropped: u64,
+}
+
+/// Cut guest text to `bytes_max` at a character's border.
+#[must_use]
+pub fn cut(mut text: String, bytes_max: usize) -> String {
+    if text.len() > bytes_max {
+        let mut end = bytes_max.saturating_sub('…'.len_utf8());
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cut_keeps_whole_characters_and_says_that_it_cut() {
+        assert_eq!(cut("short".into(), 10), "short");
+        assert_eq!(cut("ééééé".into(), 8), "éé…");
+        assert_eq!(cut("ééééé".into(), 2), "…");
+    }
+
+    #[test]
+    fn a_trap_is_final_only_where_nothing_can_differ() {
+        let trap = Failure::Trapped { message: "unreachable".into() };
+        assert_eq!(trap.retry(true), Retry::Never);
+        assert_eq!(trap.retry(false), Retry::Backoff);
+    }
+
+    #[test]
+    fn a_functions_failure_follows_its_own_word() {
+        let answer = |retry| Failure::Answer { code: "busy".into(), message: String::new(), retry };
+        assert_eq!(answer(None).retry(false), Retry::Never);
+        assert_eq!(answer(Some(Duration::from_secs(2))).retry(true), Retry::After(Duration::from_secs(2)));
+    }
+}
