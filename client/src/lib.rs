@@ -1,1 +1,63 @@
-//! To be written.
+//! Run WebAssembly-sandboxed functions over many inputs.
+//!
+//! A function is an export of a component, written with the `sortie-guest` crate or anything else that implements `wit/sortie-task`. A
+//! [`Client`] loads components and submits tasks: one with [`Client::submit`], or as many as an iterator or stream yields with
+//! [`Client::map`]. Each task runs in an instance of its own, with limits, and ends in one [`TaskOutcome`] with its bill.
+//!
+//! ```no_run
+//! use serde::Deserialize;
+//! use sortie::{Client, Function, object};
+//!
+//! #[derive(Deserialize)]
+//! struct Document {
+//!     pages: u32,
+//!     text: String,
+//! }
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::embedded()?;
+//! let component = client.load("pdf-text.wasm").await?;
+//! let extract: Function<Document> = component.function("extract")?;
+//!
+//! // One task.
+//! let first = client.submit(&extract, object("paper.pdf")).await?.await?;
+//! println!("{} pages", first.pages);
+//!
+//! // Many, as they complete. Inputs are taken as fast as tasks complete and outcomes are read.
+//! let mut job = client.map(&extract, (0..1000).map(|i| object(format!("s3://papers/{i}.pdf"))));
+//! while let Some(outcome) = job.next().await {
+//!     match outcome.result {
+//!         Ok(document) => println!("{}: {} characters", outcome.index, document.text.len()),
+//!         Err(error) => println!("{}: {error}", outcome.index),
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Client::embedded`] runs everything in this process: a broker in memory and a host with a slot per core. This crate never reads the
+//! environment; what it needs of it is set with [`Builder`].
+
+mod arguments;
+mod client;
+#[cfg(feature = "embedded")]
+mod embedded;
+mod function;
+mod future;
+mod job;
+mod outcome;
+
+pub use self::arguments::{Arguments, Input, IntoArguments, cbor, object, value};
+pub use self::client::{Client, SubmitError};
+#[cfg(feature = "embedded")]
+pub use self::embedded::{Builder, LoadError, StartError};
+pub use self::function::{CallError, Component, Function};
+pub use self::future::{TaskFuture, as_completed, gather};
+pub use self::job::{Job, Progress};
+pub use self::outcome::{TaskError, TaskOutcome};
+#[cfg(feature = "embedded")]
+pub use sortie_host::objects;
+pub use sortie_protocol as protocol;
+pub use sortie_protocol::{
+    Bill, Blame, ByteSize, Ending, Failure, Grants, JobOptions, Kind, Limits, Log, Outcome, Priority, RetryPolicy, Signature,
+};

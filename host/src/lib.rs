@@ -1,1 +1,28 @@
-//! To be written.
+//! The Sortie host: runs functions in sandboxes and feeds them objects.
+//!
+//! - [`engine`] makes the one wasmtime engine of a process and keeps its clock.
+//! - [`component`] turns bytes into a function library, or says in one line why it cannot; [`artifacts`] keeps what was compiled.
+//! - [`sandbox`] is the wall: everything a function can see or use, with its limits.
+//! - [`objects`] reads inputs, wherever they are.
+//! - [`memo`] keeps results of deterministic tasks.
+//! - [`attempt`] runs one task once; [`worker`] pulls leases and runs their tasks; [`cores`] are the threads on which functions compute.
+//!
+//! Nothing a guest does may panic, block or exhaust the host: that is a security bug. Only [`engine`], [`component`], [`artifacts`] and
+//! [`sandbox`] know wasmtime, only [`objects`] knows `object_store`. The host never reads the environment.
+
+pub mod artifacts;
+pub mod attempt;
+pub mod component;
+pub mod cores;
+pub mod engine;
+pub mod memo;
+pub mod objects;
+pub mod sandbox;
+pub mod worker;
+
+mod clock;
+
+pub use attempt::Host;
+pub use component::{Component, LoadError};
+pub use engine::Engine;
+pub use worker::Worker;

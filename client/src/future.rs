@@ -1,0 +1,105 @@
+//! Futures of single tasks.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures::stream::{BoxStream, FuturesUnordered};
+use futures::{Stream, StreamExt as _};
+use serde::de::DeserializeOwned;
+use sortie_broker::Event;
+use sortie_protocol::{Ending, JobId, Outcome};
+
+use crate::client::Client;
+use crate::outcome::{TaskError, decode};
+
+/// A submitted task. Resolves to the function's result. Dropping it before that cancels the task.
+pub struct TaskFuture<T> {
+    client: Client,
+    job: JobId,
+    outcomes: BoxStream<'static, Event>,
+    ended: bool,
+    result: PhantomData<fn() -> T>,
+}
+
+impl<T> fmt::Debug for TaskFuture<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskFuture").field("job", &self.job).field("ended", &self.ended).finish_non_exhaustive()
+    }
+}
+
+impl<T> TaskFuture<T> {
+    pub(crate) fn new(client: Client, job: JobId, outcomes: BoxStream<'static, Event>) -> Self {
+        Self { client, job, outcomes, ended: false, result: PhantomData }
+    }
+
+    /// Cancel the task. The future then resolves to [`TaskError::Cancelled`], unless the task ended first.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached.
+    pub async fn cancel(&self) -> Result<(), sortie_broker::Error> {
+        self.client.shared.broker.cancel(self.job).await
+    }
+
+    /// Wait for the outcome as it is, with its bill.
+    ///
+    /// # Errors
+    /// When the broker went away first.
+    pub async fn outcome(mut self) -> Result<Outcome, TaskError> {
+        std::future::poll_fn(|cx| self.poll_outcome(cx)).await
+    }
+
+    fn poll_outcome(&mut self, cx: &mut Context<'_>) -> Poll<Result<Outcome, TaskError>> {
+        loop {
+            let event = ready!(self.outcomes.poll_next_unpin(cx));
+            let outcome = match event {
+                Some(Event::Outcomes(_, outcomes)) => match outcomes.first() {
+                    Some(outcome) => Ok(outcome.clone()),
+                    None => continue,
+                },
+                Some(Event::Cancelled) => {
+                    let bill = sortie_protocol::Bill::default();
+                    Ok(Outcome { index: 0, attempts: 0, ending: Ending::Cancelled, bill, log: None })
+                }
+                None => Err(TaskError::BrokerGone),
+            };
+            self.ended = true;
+            return Poll::Ready(outcome);
+        }
+    }
+}
+
+impl<T: DeserializeOwned> Future for TaskFuture<T> {
+    type Output = Result<T, TaskError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let outcome = ready!(self.get_mut().poll_outcome(cx));
+        Poll::Ready(outcome.and_then(|outcome| decode(outcome.ending)))
+    }
+}
+
+impl<T> Drop for TaskFuture<T> {
+    fn drop(&mut self) {
+        let (broker, job, ended) = (self.client.shared.broker.clone(), self.job, self.ended);
+        self.client.shared.runtime.spawn(async move {
+            // A broker that cannot be reached forgets the job by itself in time.
+            if !ended {
+                let _ = broker.cancel(job).await;
+            }
+            let _ = broker.forget(job).await;
+        });
+    }
+}
+
+/// Wait for all of `futures`; results in their order.
+pub async fn gather<T: DeserializeOwned>(futures: impl IntoIterator<Item = TaskFuture<T>>) -> Vec<Result<T, TaskError>> {
+    futures::future::join_all(futures).await
+}
+
+/// The results of `futures` as they complete, each with its position among them.
+pub fn as_completed<T: DeserializeOwned>(
+    futures: impl IntoIterator<Item = TaskFuture<T>>,
+) -> impl Stream<Item = (usize, Result<T, TaskError>)> {
+    futures.into_iter().enumerate().map(|(i, future)| async move { (i, future.await) }).collect::<FuturesUnordered<_>>()
+}

@@ -1,0 +1,57 @@
+//! Outcomes as a caller sees them: decoded.
+
+use serde::de::DeserializeOwned;
+use sortie_protocol::{Bill, Ending, Failure, Log, Outcome, TaskIndex};
+
+/// How a task ended, with its result decoded as `T`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskOutcome<T> {
+    /// The task's position among the inputs, from 0.
+    pub index: TaskIndex,
+    /// The function's result, or why there is none.
+    pub result: Result<T, TaskError>,
+    /// Attempts that were made.
+    pub attempts: u32,
+    /// What the last attempt cost.
+    pub bill: Bill,
+    /// What the last attempt printed and logged.
+    pub log: Option<Box<Log>>,
+}
+
+/// Why a task has no result.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TaskError {
+    /// It failed for good.
+    #[error("{code}: {0}", code = .0.code())]
+    Failed(Failure),
+    /// Its job was cancelled.
+    #[error("the task was cancelled")]
+    Cancelled,
+    /// The function's result is not what the caller asked for.
+    #[error("the result is not a `{expected}`: {reason}")]
+    Decode {
+        /// The type that was asked for.
+        expected: &'static str,
+        /// What does not fit.
+        reason: String,
+    },
+    /// The client's broker is gone, and the outcome with it.
+    #[error("the broker is gone")]
+    BrokerGone,
+}
+
+impl<T: DeserializeOwned> From<Outcome> for TaskOutcome<T> {
+    fn from(outcome: Outcome) -> Self {
+        let Outcome { index, attempts, ending, bill, log } = outcome;
+        Self { index, result: decode(ending), attempts, bill, log }
+    }
+}
+
+pub(crate) fn decode<T: DeserializeOwned>(ending: Ending) -> Result<T, TaskError> {
+    match ending {
+        Ending::Completed(bytes) => ciborium::from_reader(&*bytes)
+            .map_err(|error| TaskError::Decode { expected: std::any::type_name::<T>(), reason: error.to_string() }),
+        Ending::Failed(failure) => Err(TaskError::Failed(failure)),
+        Ending::Cancelled => Err(TaskError::Cancelled),
+    }
+}

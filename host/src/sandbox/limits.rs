@@ -1,0 +1,190 @@
+//! What bounds an attempt: memory, time, and the wish of others that it end.
+//!
+//! Memory is bounded by refusing to grow, as a machine would; most guests then abort, and the trap is reported as the limit it came from. Time
+//! and cancellation are looked at on every tick of the engine's clock while the guest computes, and by every host function that waits.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use sortie_protocol::{ByteSize, Limits};
+use tokio::sync::Notify;
+use wasmtime::ResourceLimiter;
+
+use crate::clock;
+
+/// Elements of all tables together, as many as one pooled table may have.
+const TABLE_ELEMENTS_MAX: usize = 100_000;
+
+/// Stands for a wall time that no clock can hold.
+const FOREVER: Duration = Duration::from_secs(86_400 * 365);
+
+/// Counts the linear memory of all instances in a store.
+#[derive(Debug)]
+pub(crate) struct MemoryLimiter {
+    limit: usize,
+    used: usize,
+    elements: usize,
+    /// Growth was refused: a trap that follows is most likely the guest's answer to it.
+    pub(crate) refused: bool,
+}
+
+impl MemoryLimiter {
+    pub(crate) fn new(limit: ByteSize) -> Self {
+        Self { limit: limit.as_usize(), used: 0, elements: 0, refused: false }
+    }
+
+    /// The bytes of all memories together. Memories only grow, so this is the peak.
+    pub(crate) fn peak(&self) -> ByteSize {
+        ByteSize(self.used as u64)
+    }
+}
+
+impl ResourceLimiter for MemoryLimiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let total = self.used.saturating_add(desired.saturating_sub(current));
+        // A memory's own maximum is the guest's choice, not our refusal.
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        if total > self.limit {
+            self.refused = true;
+            return Ok(false);
+        }
+        self.used = total;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let total = self.elements.saturating_add(desired.saturating_sub(current));
+        let fits = total <= TABLE_ELEMENTS_MAX;
+        if fits {
+            self.elements = total;
+        }
+        Ok(fits)
+    }
+}
+
+/// Why an attempt was stopped from outside. Travels as the error that ends the call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    Cancelled,
+    WallTime,
+    CpuTime,
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cancelled => "the task was cancelled",
+            Self::WallTime => "the task took too long",
+            Self::CpuTime => "the task computed for too long",
+        })
+    }
+}
+
+impl std::error::Error for Stop {}
+
+/// A job's wish to end, shared by all its attempts on this worker.
+#[derive(Debug, Default)]
+pub struct Cancel {
+    cancelled: AtomicBool,
+    notify: Notify,
+}
+
+impl Cancel {
+    /// Ask all attempts to end.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+        self.notify.notify_waiters();
+    }
+
+    /// Whether that was asked.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+}
+
+/// The watch over one attempt, shared by its store and whoever polls it.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    cancel: Arc<Cancel>,
+    deadline: Instant,
+    cpu_max: Duration,
+    /// Nanoseconds on a core in finished polls.
+    cpu_used: AtomicU64,
+    /// The polling thread's time on a core when the current poll began.
+    poll_began: AtomicU64,
+}
+
+impl Watch {
+    /// Watch over an attempt that starts now.
+    pub(crate) fn new(cancel: Arc<Cancel>, limits: &Limits) -> Self {
+        let started = clock::instant();
+        let deadline = started.checked_add(limits.wall_time).unwrap_or(started + FOREVER);
+        Self { cancel, deadline, cpu_max: limits.cpu_time, cpu_used: AtomicU64::new(0), poll_began: AtomicU64::new(0) }
+    }
+
+    /// Whether the attempt must end, seen from the thread that computes it.
+    pub(crate) fn check(&self) -> Result<(), Stop> {
+        if self.cancel.is_cancelled() {
+            return Err(Stop::Cancelled);
+        }
+        if clock::instant() >= self.deadline {
+            return Err(Stop::WallTime);
+        }
+        let running = nanos(clock::thread_cpu()).saturating_sub(self.poll_began.load(Ordering::Relaxed));
+        let used = Duration::from_nanos(self.cpu_used.load(Ordering::Relaxed).saturating_add(running));
+        if used >= self.cpu_max { Err(Stop::CpuTime) } else { Ok(()) }
+    }
+
+    /// Time on a core so far, not counting a poll in progress.
+    pub(crate) fn cpu(&self) -> Duration {
+        Duration::from_nanos(self.cpu_used.load(Ordering::Relaxed))
+    }
+
+    /// Wait for `future`, but not past the end of the attempt. Cancel safe if `future` is.
+    pub(crate) async fn bound<T>(&self, future: impl Future<Output = T>) -> Result<T, Stop> {
+        let cancelled = self.cancel.notify.notified();
+        tokio::pin!(cancelled);
+        // Registered before the flag is read, so that a cancellation in between is not missed.
+        cancelled.as_mut().enable();
+        if self.cancel.is_cancelled() {
+            return Err(Stop::Cancelled);
+        }
+        tokio::select! {
+            biased;
+            () = cancelled => Err(Stop::Cancelled),
+            value = future => Ok(value),
+            () = tokio::time::sleep_until(self.deadline.into()) => Err(Stop::WallTime),
+        }
+    }
+
+    /// As [`Watch::bound`], but free of charge where `future` is ready at once, as most are.
+    pub(crate) async fn bound_if_slow<T>(&self, future: impl Future<Output = T>) -> Result<T, Stop> {
+        let mut future = std::pin::pin!(future);
+        match futures::poll!(future.as_mut()) {
+            std::task::Poll::Ready(value) => Ok(value),
+            std::task::Poll::Pending => self.bound(future).await,
+        }
+    }
+
+    /// Poll `future` and charge each poll's time on the core to this attempt.
+    pub(crate) async fn metered<F: Future>(&self, future: F) -> F::Output {
+        let mut future = std::pin::pin!(future);
+        std::future::poll_fn(|cx| {
+            let began = nanos(clock::thread_cpu());
+            self.poll_began.store(began, Ordering::Relaxed);
+            let poll = future.as_mut().poll(cx);
+            self.cpu_used.fetch_add(nanos(clock::thread_cpu()).saturating_sub(began), Ordering::Relaxed);
+            poll
+        })
+        .await
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,77 @@
+//! What a task prints and logs: one buffer for standard output, standard error and the contract's log, in the order of writing.
+//!
+//! The buffer takes what fits under the log limit and counts the rest. Writing never fails and never waits, so that a function that prints
+//! much is not broken by it, only cut.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use sortie_protocol::{ByteSize, Log};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+/// What one write may bring: bounds what the host allocates for it.
+const WRITE_BYTES_MAX: usize = 64 << 10;
+
+/// A task's log as it grows. Clones are the same log; the streams that the guest holds have one each.
+#[derive(Debug, Clone)]
+pub(crate) struct LogBuffer {
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    bytes: Vec<u8>,
+    limit: usize,
+    dropped: u64,
+}
+
+impl LogBuffer {
+    pub(crate) fn new(limit: ByteSize) -> Self {
+        Self { shared: Arc::new(Mutex::new(Shared { bytes: Vec::new(), limit: limit.as_usize(), dropped: 0 })) }
+    }
+
+    pub(crate) fn append(&self, bytes: &[u8]) {
+        let mut shared = self.shared.lock();
+        let room = shared.limit.saturating_sub(shared.bytes.len());
+        let (kept, rest) = bytes.split_at(room.min(bytes.len()));
+        shared.bytes.extend_from_slice(kept);
+        shared.dropped += rest.len() as u64;
+    }
+
+    /// The log, if anything was written. Bytes that are not UTF-8 are replaced.
+    pub(crate) fn take(&self) -> Option<Box<Log>> {
+        let mut shared = self.shared.lock();
+        let (bytes, dropped) = (std::mem::take(&mut shared.bytes), std::mem::take(&mut shared.dropped));
+        if bytes.is_empty() && dropped == 0 {
+            return None;
+        }
+        let text = String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+        Some(Box::new(Log { text, dropped }))
+    }
+}
+
+/// Standard output and standard error.
+#[derive(Debug)]
+pub(crate) struct LogStream(pub(crate) LogBuffer);
+
+#[async_trait::async_trait]
+impl Pollable for LogStream {
+    async fn ready(&mut self) {}
+}
+
+#[async_trait::async_trait]
+impl OutputStream for LogStream {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.0.append(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(WRITE_BYTES_MAX)
+    }
+}
