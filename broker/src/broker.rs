@@ -27,7 +27,9 @@ pub struct Lease {
     pub deadline: Timestamp,
 }
 
-/// What became of a leased bundle's tasks. Each task is in one of the two lists, or was cancelled.
+/// What became of a leased bundle's tasks.
+///
+/// A task that is in neither list is not lost: it comes back as if the lease had run out. One that is in both has ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// Tasks that ended.
@@ -36,7 +38,7 @@ pub struct Report {
     pub retrials: Vec<Retrial>,
 }
 
-/// One task that is to be tried again, alone.
+/// One task that is to be tried again, in a bundle of its own. It counts as the next attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retrial {
     /// The task.
@@ -98,7 +100,11 @@ pub enum Error {
     Empty,
 }
 
-/// What clients and workers need of a broker. See the crate's documentation for what every implementation promises.
+/// What clients and workers need of a broker. See the crate's documentation for what every implementation promises, and
+/// [`conformance`](crate::conformance) for how each promise is checked.
+///
+/// Publishing to a job that is not there, and following it, are errors. Ending what is not there, a lease or a job, is none: whoever ends
+/// something cannot know whether somebody else did so first.
 #[async_trait]
 pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
     /// Keep a component's bytes under its digest. Putting it again changes nothing.
@@ -107,41 +113,47 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
     /// A component's bytes, if they were put.
     async fn component(&self, digest: Digest) -> Result<Option<Bytes>, Error>;
 
-    /// Write a job's record, before its first bundle.
+    /// Write a job's record, before its first bundle. Putting it again changes nothing, even if the job was cancelled.
     async fn put_job(&self, job: Job) -> Result<(), Error>;
 
     /// Publish a bundle of a job. Waits while the broker is full; cancel safe: a call that was dropped published nothing.
     async fn publish(&self, bundle: Bundle) -> Result<(), Error>;
 
     /// Take up to `credits` leases, waiting until there is at least one. Cancel safe: no lease is lost in a dropped call.
+    ///
+    /// Bundles of jobs with a higher priority go first. Among equals there is no promised order. Tasks that ended while their bundle waited,
+    /// because a late report came, are no longer in it.
     async fn pull(&self, worker: WorkerId, credits: NonZeroUsize) -> Result<Vec<Lease>, Error>;
 
-    /// Keep a lease for another term.
+    /// Keep a lease for another term, counted from now.
     async fn extend(&self, lease: LeaseId) -> Result<Extended, Error>;
 
     /// Report on a leased bundle and end the lease.
     ///
     /// Outcomes count even when the lease is over, if they are the first of their tasks; retrials only while it holds, because the bundle is
-    /// with somebody else otherwise.
+    /// with somebody else otherwise. Nothing counts once the job is cancelled or forgotten; that is no error.
     async fn complete(&self, lease: LeaseId, job: JobId, report: Report) -> Result<(), Error>;
 
-    /// Give a lease back unworked, for anyone to take. It counts as an attempt only if it was started, so this does not count.
+    /// Give a lease back unworked, for anyone to take at once. It does not count as an attempt, nor towards the deliveries after which a bundle
+    /// is given up.
     async fn release(&self, lease: LeaseId) -> Result<(), Error>;
 
-    /// Follow a job's outcomes from a position on. The stream waits for more, and ends after [`Event::Cancelled`] or when the job is
-    /// forgotten.
+    /// Follow a job's outcomes from a position on, or from the first that is kept after it. The stream waits for more, and ends after
+    /// [`Event::Cancelled`] or when the job is forgotten; then what was not received yet may be missing.
     async fn outcomes(&self, job: JobId, from: Position) -> Result<BoxStream<'static, Event>, Error>;
 
-    /// Tell the broker that outcomes before `before` were received and need not be kept.
+    /// Tell the broker that outcomes before `before` were received and need not be kept. Some may be kept longer; positions do not change.
     async fn trim(&self, job: JobId, before: Position) -> Result<(), Error>;
 
-    /// Stop a job: its waiting bundles are dropped, its leases are lost, its followers are told. Cancelling again changes nothing.
+    /// Stop a job: its waiting bundles are dropped, its leases are lost, its followers are told. Outcomes stored before stay readable; none are
+    /// stored after. Cancelling again changes nothing.
     async fn cancel(&self, job: JobId) -> Result<(), Error>;
 
-    /// The jobs that are cancelled from now on, for workers to stop what they run of them.
+    /// The jobs that are cancelled from now on, for workers to stop what they run of them. A worker that falls far behind may miss some; its
+    /// next extension tells it.
     async fn cancellations(&self) -> Result<BoxStream<'static, JobId>, Error>;
 
-    /// Drop all there is of a job. For whoever put it, once its outcomes are received.
+    /// Drop all there is of a job, except its dead letters. For whoever put it, once its outcomes are received.
     async fn forget(&self, job: JobId) -> Result<(), Error>;
 
     /// The newest dead letters of a job, or of all, newest first.

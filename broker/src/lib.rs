@@ -8,6 +8,7 @@
 //! - A published bundle is leased until its tasks' outcomes are stored or its job is cancelled. A lease that is neither extended nor completed
 //!   in time goes to another worker.
 //! - Of a task, the first stored outcome is visible, and only that one, whatever the number of attempts and late reports.
+//! - A bundle whose deliveries all came to nothing is given up after a number of them: the tasks left in it end as `worker-lost`.
 //! - What failed for good is kept as a dead letter, up to a bound.
 //!
 //! A broker never looks into arguments or results, and never runs anything.

@@ -17,9 +17,13 @@ pub struct Seen {
 impl Seen {
     /// Add `index`; says whether it was new.
     pub fn insert(&mut self, index: TaskIndex) -> First {
-        if index < self.floor || !self.above.insert(index) {
+        if index < self.floor {
             return First::No;
         }
+        if index > self.floor {
+            return if self.above.insert(index) { First::Yes } else { First::No };
+        }
+        self.floor += 1;
         while self.above.remove(&self.floor) {
             self.floor += 1;
         }

@@ -1,1 +1,208 @@
-//! placeholder
+//! What every broker promises, as a list of checks.
+//!
+//! Each check is an async function over the [`Broker`] trait, named by the promise it holds the broker to. [`SUITE`] lists them all, and
+//! [`check`] runs them against what a [`Harness`] provides. Whoever writes a broker runs the suite; whoever adds a promise adds a check here
+//! first.
+//!
+//! A check never looks behind the trait. It lets time pass only by waiting, through tokio: for something that has to happen with a deadline
+//! ([`Harness::patience`]), for something that must not happen for a part of a lease. So the same list runs in milliseconds on paused time and
+//! in real time against a server.
+//!
+//! Bounds: no check publishes more than a few dozen tasks; none waits longer than [`CASE_LEASES_MAX`] leases and as many times its patience.
+//!
+//! Reading order: [`bundles`], [`leases`], [`outcomes`], [`retrials`], [`jobs`], [`dead_letters`], [`components`].
+
+pub mod bundles;
+pub mod leases;
+pub mod outcomes;
+pub mod retrials;
+
+pub mod components;
+pub mod dead_letters;
+pub mod jobs;
+
+mod scene;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+
+use crate::broker::{Broker, Error};
+
+/// How many leases, and how often its patience, one check may take before it counts as hung. The longest check sits out every delivery of a
+/// bundle, so a harness has to allow fewer deliveries than this.
+pub const CASE_LEASES_MAX: u32 = 20;
+
+/// What the suite needs to know of the broker under test.
+#[async_trait]
+pub trait Harness: Send + Sync {
+    /// A broker with nothing in it. Every check asks for one of its own.
+    async fn broker(&self) -> Arc<dyn Broker>;
+
+    /// How long a lease of these brokers holds. The shorter, the faster the suite; below a few hundred milliseconds of real time a busy machine
+    /// makes checks fail.
+    fn lease(&self) -> Duration;
+
+    /// Deliveries of one bundle before these brokers give its tasks up. At least 2, and well below [`CASE_LEASES_MAX`].
+    fn deliveries_max(&self) -> u32;
+
+    /// The most that one bundle may weigh.
+    fn weight_max(&self) -> usize;
+
+    /// How long to wait for what has to happen. Default: three leases and ten seconds.
+    fn patience(&self) -> Duration {
+        3 * self.lease() + Duration::from_secs(10)
+    }
+}
+
+/// One check.
+#[derive(Clone, Copy)]
+pub struct Case {
+    /// The promise, as a sentence with underscores.
+    pub name: &'static str,
+    run: for<'h> fn(&'h dyn Harness) -> BoxFuture<'h, Verdict>,
+}
+
+impl Case {
+    /// Run this check on a new broker, for no longer than [`CASE_LEASES_MAX`] allows.
+    pub async fn check(&self, harness: &dyn Harness) -> Verdict {
+        let limit = CASE_LEASES_MAX * (harness.lease() + harness.patience());
+        match tokio::time::timeout(limit, (self.run)(harness)).await {
+            Ok(verdict) => verdict,
+            Err(_) => Err(Broken::new(format!("the check did not end within {limit:?}"))),
+        }
+    }
+}
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Case").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Whether a promise was kept.
+pub type Verdict = Result<(), Broken>;
+
+/// A promise that was not kept: what was seen, and what should have been.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Broken(String);
+
+impl Broken {
+    fn new(what: impl Into<String>) -> Self {
+        Self(what.into())
+    }
+}
+
+impl From<Error> for Broken {
+    fn from(error: Error) -> Self {
+        Self(format!("the broker answered with an error: {error}"))
+    }
+}
+
+/// The checks that failed, by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed(pub Vec<(&'static str, Broken)>);
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} checks failed", self.0.len(), SUITE.len())?;
+        self.0.iter().try_for_each(|(name, broken)| write!(f, "\n  {name}: {broken}"))
+    }
+}
+
+impl std::error::Error for Failed {}
+
+/// Run the whole [`SUITE`], one check after the other. Each is announced first, so that a hung one has a name.
+pub async fn check(harness: &dyn Harness, mut announce: impl FnMut(&'static str)) -> Result<(), Failed> {
+    let mut failed = Vec::new();
+    for case in SUITE {
+        announce(case.name);
+        if let Err(broken) = case.check(harness).await {
+            failed.push((case.name, broken));
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(Failed(failed)) }
+}
+
+macro_rules! suite {
+    ($($module:ident { $($name:ident),* $(,)? })*) => {
+        /// Every check there is.
+        pub const SUITE: &[Case] = &[$($(Case { name: stringify!($name), run: |harness| Box::pin($module::$name(harness)) }),*),*];
+    };
+}
+
+suite! {
+    bundles {
+        what_is_published_is_pulled,
+        pull_waits_for_a_publish,
+        a_dropped_pull_takes_no_lease_with_it,
+        a_dropped_pull_leaves_the_bundle_to_the_next,
+        credits_bound_the_leases_of_one_pull,
+        every_bundle_goes_to_one_of_many_pulls,
+        a_higher_priority_goes_first,
+        an_empty_bundle_is_refused,
+        a_bundle_that_is_too_heavy_is_refused,
+    }
+    leases {
+        an_expired_lease_is_redelivered_as_the_next_attempt,
+        a_sleeping_worker_takes_over_from_one_that_died,
+        an_extended_lease_is_not_redelivered,
+        an_expired_lease_cannot_be_extended,
+        a_released_bundle_comes_back_and_does_not_count,
+        a_completed_bundle_is_never_granted_again,
+        an_unknown_lease_is_lost_and_ending_it_is_no_error,
+        a_bundle_is_given_up_when_its_deliveries_are_used_up,
+    }
+    outcomes {
+        the_first_outcome_of_a_task_wins,
+        a_late_report_is_taken_if_it_is_the_first,
+        what_a_late_report_ended_is_not_granted_again,
+        what_was_reported_after_a_release_is_not_granted_again,
+        a_task_that_a_report_leaves_out_comes_back,
+        outcomes_replay_from_the_start,
+        outcomes_replay_from_the_middle,
+        a_follower_sees_outcomes_as_they_are_stored,
+        two_followers_see_the_same,
+        trim_forgets_nothing_from_its_position_on,
+    }
+    retrials {
+        a_retrial_comes_back_alone_as_the_next_attempt,
+        a_retrial_waits_for_its_delay,
+        a_retrial_holds_up_nobody,
+        retrials_of_one_report_come_back_one_by_one,
+        a_retrial_in_a_late_report_is_ignored,
+        a_retrial_of_a_task_that_ended_is_ignored,
+    }
+    jobs {
+        a_job_that_was_never_put_is_unknown,
+        putting_a_job_again_keeps_its_state,
+        jobs_do_not_mix,
+        cancel_drops_what_waits,
+        cancel_drops_retrials,
+        cancel_takes_leases_away,
+        cancel_ends_followers_after_what_was_stored,
+        cancel_is_told_to_workers,
+        cancel_refuses_further_bundles,
+        cancel_makes_late_outcomes_invisible,
+        cancel_leaves_other_jobs_alone,
+        forget_ends_followers,
+        forget_takes_bundles_and_leases_away,
+    }
+    dead_letters {
+        a_failed_task_is_kept_with_its_arguments,
+        a_task_that_completed_is_not_kept,
+        dead_letters_come_newest_first,
+        dead_letters_of_one_job_are_told_apart,
+        a_failure_in_a_late_report_is_kept_too,
+        dead_letters_outlive_their_job,
+    }
+    components {
+        a_component_comes_back_as_it_was_put,
+        a_component_that_was_never_put_is_not_there,
+        putting_a_component_again_changes_nothing,
+    }
+}

@@ -1,16 +1,16 @@
 //! Faults that a test asks for: what a network and dying workers do to a queue, from a seed.
 
 /// Chances, in percent, that a fault strikes a bundle when it is to be granted; decided by a generator that starts from `seed`, so that a run
-/// repeats.
+/// repeats. At most one strikes, so together they should stay below 100; a bundle that is always dropped or delayed is never delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Faults {
     /// Where the generator starts. Print it when a test fails.
     pub seed: u64,
     /// The grant is lost on its way: the lease runs, nobody knows of it.
     pub drop: u8,
-    /// The bundle is granted, and stays ready for somebody else too.
+    /// The bundle is granted, and stays ready for somebody else too, as the next delivery.
     pub duplicate: u8,
-    /// Another ready bundle of the same priority goes first.
+    /// Every other ready bundle of the same priority goes first.
     pub reorder: u8,
     /// The bundle becomes ready only later, by a tenth of a lease.
     pub delay: u8,

@@ -11,8 +11,10 @@ use crate::broker::Position;
 /// Batches of outcomes from a position on. What lies before it was trimmed.
 #[derive(Debug, Default)]
 pub(super) struct Log {
-    first: Position,
-    batches: VecDeque<Arc<[Outcome]>>,
+    /// Each with the position of its first outcome.
+    batches: VecDeque<(Position, Arc<[Outcome]>)>,
+    /// The position of the next outcome.
+    end: Position,
     cancelled: bool,
     changed: Arc<Notify>,
 }
@@ -35,7 +37,9 @@ impl Log {
 
     pub(super) fn append(&mut self, outcomes: Vec<Outcome>) {
         if !outcomes.is_empty() {
-            self.batches.push_back(outcomes.into());
+            let first = self.end;
+            self.end += outcomes.len() as Position;
+            self.batches.push_back((first, outcomes.into()));
             self.changed.notify_waiters();
         }
     }
@@ -47,30 +51,29 @@ impl Log {
 
     /// The first batch that reaches past `from`, without what lies before `from`.
     pub(super) fn read(&self, from: Position) -> Read {
-        let mut position = self.first;
-        for batch in &self.batches {
-            let end = position + batch.len() as Position;
-            if from < end {
-                let skip = usize::try_from(from.saturating_sub(position)).unwrap_or(usize::MAX);
-                return match batch.get(skip..) {
+        // By bisection: a follower reads at the end of what may be a long log.
+        let passed = self.batches.partition_point(|batch| end(batch) <= from);
+        match self.batches.get(passed) {
+            Some((first, batch)) => {
+                let skip = usize::try_from(from.saturating_sub(*first)).unwrap_or(usize::MAX);
+                match batch.get(skip..) {
                     Some(rest) if skip > 0 => Read::Outcomes(from, rest.into()),
-                    _ => Read::Outcomes(position, batch.clone()),
-                };
+                    _ => Read::Outcomes(*first, batch.clone()),
+                }
             }
-            position = end;
+            None if self.cancelled => Read::Cancelled,
+            None => Read::Nothing,
         }
-        if self.cancelled { Read::Cancelled } else { Read::Nothing }
     }
 
     /// Drop the batches that lie wholly before `before`.
     pub(super) fn trim(&mut self, before: Position) {
-        while let Some(batch) = self.batches.front() {
-            let end = self.first + batch.len() as Position;
-            if end > before {
-                return;
-            }
-            self.first = end;
+        while self.batches.front().is_some_and(|batch| end(batch) <= before) {
             self.batches.pop_front();
         }
     }
+}
+
+fn end((first, batch): &(Position, Arc<[Outcome]>)) -> Position {
+    first + batch.len() as Position
 }

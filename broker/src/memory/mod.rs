@@ -1,7 +1,8 @@
 //! The broker of one process.
 //!
-//! All decisions are in [`queue`], a state machine without a clock; this file is its shell. It has no task or thread of its own: whoever waits
-//! here (a worker for leases, a client for outcomes) also wakes for the next deadline and lets the queue act on it.
+//! All decisions are in `queue`, a state machine without a clock; this file is its shell. It has no task or thread of its own: whoever waits
+//! here (a worker for leases, a client for outcomes) also wakes for the next deadline and lets the queue act on it. While nobody waits, nobody
+//! needs to know that a deadline has passed.
 //!
 //! Bounds: bundles that wait weigh at most [`Config::weight_max`] together, then `publish` waits. Outcomes are kept until the follower trims
 //! them, so a client bounds them by the number of tasks it has in flight. Dead letters are a ring of [`Config::dead_letters_max`].
@@ -27,7 +28,7 @@ use tokio::sync::{Notify, broadcast};
 
 pub use self::faults::Faults;
 use self::log::Log;
-use self::queue::{Command, Input, Queue};
+use self::queue::{Admitted, Command, Input, Queue};
 use crate::broker::{Broker, DeadLetter, Error, Event, Extended, Lease, Position, Report};
 
 /// How many cancellations a worker may be behind before it misses some; it then treats its next failed extension as the news.
@@ -36,7 +37,7 @@ const CANCELLATIONS_KEPT: usize = 1024;
 /// The bounds of a [`MemoryBroker`].
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// How long a lease holds unless extended. Default 30 s.
+    /// How long a lease holds unless extended. Default 30 s; at least a millisecond.
     pub lease: Duration,
     /// Deliveries of one bundle before its tasks are given up as `worker-lost`. Default 5.
     pub deliveries_max: u32,
@@ -63,7 +64,7 @@ pub struct MemoryBroker {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// Wakes workers: something may be ready, or a deadline moved closer.
+    /// Wakes one worker: something may be ready, or a bundle is delayed for less than that worker may sleep.
     ready: Notify,
     /// Wakes publishers: the queue has room again.
     room: Notify,
@@ -127,10 +128,14 @@ impl Default for MemoryBroker {
 impl Shared {
     /// Put `input` to the queue and do what it commands. Grants come back to the caller.
     fn step(&self, input: Input) -> Vec<Lease> {
-        let now = self.clock.now();
+        self.step_in(&mut self.state.lock(), input)
+    }
+
+    /// [`Self::step`], for whoever has to decide under the same lock.
+    fn step_in(&self, state: &mut State, input: Input) -> Vec<Lease> {
         let mut leases = Vec::new();
-        let mut state = self.state.lock();
-        for command in state.queue.on(input, now) {
+        // Read under the lock, so that the queue's time never runs back.
+        for command in state.queue.on(input, self.clock.now()) {
             match command {
                 Command::Grant(lease) => leases.push(lease),
                 Command::Store(job, outcomes) => {
@@ -152,27 +157,53 @@ impl Shared {
         leases
     }
 
-    fn deadline(&self) -> Option<tokio::time::Instant> {
-        let state = self.state.lock();
-        state.queue.deadline().map(|at| self.clock.instant(at))
+    /// Publish `bundle` if there is room now. Asking and publishing are one step: two publishers never share the last room.
+    fn try_publish(&self, bundle: Bundle) -> Result<Published, Error> {
+        let mut state = self.state.lock();
+        Ok(match state.queue.admits(&bundle)? {
+            Admitted::Now => {
+                self.step_in(&mut state, Input::Publish(bundle));
+                Published::Now
+            }
+            Admitted::Later => Published::Full(bundle),
+        })
     }
 
     /// Wait for `woken`, but no longer than to the queue's next deadline, and let the queue act on it. Cancel safe.
     async fn wait(&self, woken: impl Future<Output = ()>) {
-        if let Some(at) = self.deadline() {
-            if tokio::time::timeout_at(at, woken).await.is_err() {
-                self.step(Input::Tick);
-            }
-        } else {
-            woken.await;
+        let until = self.clock.instant(self.state.lock().queue.look_again(self.clock.now()));
+        if tokio::time::timeout_at(until, woken).await.is_err() {
+            self.step(Input::Tick);
         }
+    }
+}
+
+/// What became of a bundle that was to be published.
+enum Published {
+    Now,
+    /// There is no room; it comes back.
+    Full(Bundle),
+}
+
+/// A worker that sleeps. One that goes away in its sleep wakes another, who then sleeps until whatever it was that this one slept for.
+struct Sleeper<'b>(&'b Notify);
+
+impl Drop for Sleeper<'_> {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+impl Sleeper<'_> {
+    fn awake(self) {
+        std::mem::forget(self);
     }
 }
 
 #[async_trait]
 impl Broker for MemoryBroker {
     async fn put_component(&self, digest: Digest, bytes: Bytes) -> Result<(), Error> {
-        self.shared.state.lock().components.insert(digest, bytes);
+        self.shared.state.lock().components.entry(digest).or_insert(bytes);
         Ok(())
     }
 
@@ -187,37 +218,39 @@ impl Broker for MemoryBroker {
         Ok(())
     }
 
-    async fn publish(&self, bundle: Bundle) -> Result<(), Error> {
+    async fn publish(&self, mut bundle: Bundle) -> Result<(), Error> {
         loop {
             let room = self.shared.room.notified();
             tokio::pin!(room);
             // Registered before the check, so that room made in between is not missed.
             room.as_mut().enable();
-            let admitted = self.shared.state.lock().queue.admits(&bundle)?;
-            match admitted {
-                queue::Admitted::Now => {
-                    self.shared.step(Input::Publish(bundle));
-                    return Ok(());
-                }
-                queue::Admitted::Later => self.shared.wait(room).await,
+            match self.shared.try_publish(bundle)? {
+                Published::Now => return Ok(()),
+                Published::Full(refused) => bundle = refused,
             }
+            self.shared.wait(room).await;
         }
     }
 
     async fn pull(&self, _worker: WorkerId, credits: NonZeroUsize) -> Result<Vec<Lease>, Error> {
         loop {
             let ready = self.shared.ready.notified();
+            tokio::pin!(ready);
+            // Registered before looking: two that look at once could otherwise share one wake-up, and one of them oversleep.
+            ready.as_mut().enable();
             let leases = self.shared.step(Input::Pull { credits });
             if !leases.is_empty() {
                 return Ok(leases);
             }
+            let sleeper = Sleeper(&self.shared.ready);
             self.shared.wait(ready).await;
+            sleeper.awake();
         }
     }
 
     async fn extend(&self, lease: LeaseId) -> Result<Extended, Error> {
-        let now = self.shared.clock.now();
-        Ok(self.shared.state.lock().queue.extend(lease, now))
+        let mut state = self.shared.state.lock();
+        Ok(state.queue.extend(lease, self.shared.clock.now()))
     }
 
     async fn complete(&self, lease: LeaseId, job: JobId, report: Report) -> Result<(), Error> {
@@ -265,10 +298,11 @@ impl Broker for MemoryBroker {
     }
 
     async fn forget(&self, job: JobId) -> Result<(), Error> {
-        let log = self.shared.state.lock().logs.remove(&job);
-        self.shared.step(Input::Forget(job));
-        if let Some(mut log) = log {
-            log.cancel();
+        let mut state = self.shared.state.lock();
+        self.shared.step_in(&mut state, Input::Forget(job));
+        if let Some(log) = state.logs.remove(&job) {
+            // Its followers look, and find it gone.
+            log.changed().notify_waiters();
         }
         Ok(())
     }
@@ -312,3 +346,8 @@ impl Follower {
         }
     }
 }
+
+#[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
+mod tests;

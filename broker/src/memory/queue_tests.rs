@@ -1,1 +1,380 @@
+//! The queue under random inputs, with its invariants checked after each; and the few exact examples worth reading.
 
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use sortie_protocol::{Argument, Digest, FunctionRef, JobOptions};
+
+use super::super::Faults;
+use super::*;
+
+const LEASE: Duration = Duration::from_millis(100);
+const WEIGHT_MAX: usize = 2000;
+const JOBS: u8 = 3;
+
+fn job_id(number: u8) -> JobId {
+    JobId::from_bytes([number; 16])
+}
+
+fn job(number: u8) -> Job {
+    let priority = [Priority::Normal, Priority::High, Priority::Low][usize::from(number) % 3];
+    let function = FunctionRef { component: Digest::of(b""), name: "f".into() };
+    Job { id: job_id(number), function, options: JobOptions { priority, ..JobOptions::default() } }
+}
+
+fn bundle(job: JobId, indices: impl IntoIterator<Item = TaskIndex>) -> Bundle {
+    let task = |index: TaskIndex| Task { index, arguments: vec![Argument::Value(Bytes::from(index.to_string()))] };
+    Bundle { job, attempts_before: 0, published: Timestamp::default(), tasks: indices.into_iter().map(task).collect() }
+}
+
+fn outcome(index: TaskIndex, failed: Failed) -> Outcome {
+    let ending = match failed {
+        Failed::No => Ending::Completed(Bytes::new()),
+        Failed::Yes => Ending::Failed(Failure::Trapped { message: String::new() }),
+    };
+    Outcome { index, attempts: 1, ending, bill: Bill::default(), log: None }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Failed {
+    No,
+    Yes,
+}
+
+/// What a worker says of one task.
+#[derive(Debug, Clone, Copy)]
+enum Said {
+    Ended(Failed),
+    Retrial { after: u64 },
+    Nothing,
+}
+
+/// One random input. Leases are chosen among all that were ever granted, so that many are over; `said` is used in a circle.
+#[derive(Debug, Clone)]
+enum Step {
+    Advance { millis: u64 },
+    Put { job: u8 },
+    Publish { job: u8, tasks: u64 },
+    Pull { credits: usize },
+    Complete { lease: usize, said: Vec<Said> },
+    Release { lease: usize },
+    Extend { lease: usize },
+    Cancel { job: u8 },
+    Forget { job: u8 },
+}
+
+fn said() -> impl Strategy<Value = Said> {
+    prop_oneof![
+        5 => Just(Said::Ended(Failed::No)),
+        1 => Just(Said::Ended(Failed::Yes)),
+        2 => (0_u64..200).prop_map(|after| Said::Retrial { after }),
+        1 => Just(Said::Nothing),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0_u64..150).prop_map(|millis| Step::Advance { millis }),
+        8 => (0..JOBS, 0_u64..6).prop_map(|(job, tasks)| Step::Publish { job, tasks }),
+        8 => (1_usize..4).prop_map(|credits| Step::Pull { credits }),
+        8 => (0_usize..64, prop::collection::vec(said(), 1..6)).prop_map(|(lease, said)| Step::Complete { lease, said }),
+        2 => (0_usize..64).prop_map(|lease| Step::Release { lease }),
+        2 => (0_usize..64).prop_map(|lease| Step::Extend { lease }),
+        1 => (0..JOBS).prop_map(|job| Step::Put { job }),
+        1 => (0..JOBS).prop_map(|job| Step::Cancel { job }),
+        1 => (0..JOBS).prop_map(|job| Step::Forget { job }),
+    ]
+}
+
+fn faults() -> impl Strategy<Value = Option<Faults>> {
+    let some = (any::<u64>(), 0_u8..25, 0_u8..25, 0_u8..25, 0_u8..25);
+    prop::option::of(some.prop_map(|(seed, drop, duplicate, reorder, delay)| Faults { seed, drop, duplicate, reorder, delay }))
+}
+
+/// The queue, and what an onlooker knows of it.
+struct World {
+    queue: Queue,
+    now: Timestamp,
+    /// Every lease ever granted.
+    granted: Vec<Lease>,
+    next_index: BTreeMap<JobId, TaskIndex>,
+    /// Published, without an outcome, of a job that is neither cancelled nor forgotten.
+    open: BTreeSet<(JobId, TaskIndex)>,
+    ended: HashSet<(JobId, TaskIndex)>,
+    /// The last attempt of each task, and how often it may be repeated because its bundle was given back.
+    attempts: BTreeMap<(JobId, TaskIndex), u32>,
+}
+
+impl World {
+    fn new(faults: Option<Faults>) -> Self {
+        let config = Config { lease: LEASE, deliveries_max: 4, weight_max: WEIGHT_MAX, dead_letters_max: 5, faults };
+        let mut queue = Queue::new(config);
+        (0..JOBS).for_each(|number| queue.put_job(job(number)));
+        let (now, granted, next_index) = (Timestamp::from_nanos(1), Vec::new(), BTreeMap::new());
+        let (open, ended, attempts) = (BTreeSet::new(), HashSet::new(), BTreeMap::new());
+        Self { queue, now, granted, next_index, open, ended, attempts }
+    }
+
+    fn run(&mut self, step: Step) {
+        match step {
+            Step::Advance { millis } => {
+                self.now = self.now + Duration::from_millis(millis);
+                self.on(Input::Tick);
+            }
+            Step::Put { job: number } => self.queue.put_job(job(number)),
+            Step::Publish { job, tasks } => self.publish(job_id(job), tasks),
+            Step::Pull { credits } => {
+                let before = self.granted.len();
+                self.on(Input::Pull { credits: NonZeroUsize::new(credits).unwrap() });
+                assert!(self.granted.len() - before <= credits);
+            }
+            Step::Complete { lease, said } => {
+                if let Some(lease) = self.any_lease(lease) {
+                    let report = report(&lease, &said);
+                    self.on(Input::Complete { lease: lease.id, job: lease.job.id, report });
+                }
+            }
+            Step::Release { lease } => {
+                if let Some(lease) = self.any_lease(lease) {
+                    self.on(Input::Release(lease.id));
+                }
+            }
+            Step::Extend { lease } => self.extend(lease),
+            Step::Cancel { job } => {
+                self.on(Input::Cancel(job_id(job)));
+                self.open.retain(|(of, _)| *of != job_id(job));
+            }
+            Step::Forget { job } => self.forget(job_id(job)),
+        }
+        self.check();
+    }
+
+    fn any_lease(&self, number: usize) -> Option<Lease> {
+        // The newer ones more often: of the older ones nearly all are over.
+        self.granted.iter().rev().nth(number % (self.granted.len() + 1)).cloned()
+    }
+
+    fn publish(&mut self, job: JobId, tasks: u64) {
+        let first = self.next_index.get(&job).copied().unwrap_or(0);
+        let bundle = bundle(job, first..first + tasks);
+        match self.queue.admits(&bundle) {
+            Ok(Admitted::Now) => {
+                assert!(self.queue.weight + bundle.weight() <= WEIGHT_MAX);
+                self.next_index.insert(job, first + tasks);
+                self.open.extend((first..first + tasks).map(|index| (job, index)));
+                self.on(Input::Publish(bundle));
+            }
+            Ok(Admitted::Later) => assert!(self.queue.weight > 0, "an empty queue refused a bundle"),
+            Err(Error::Empty) => assert_eq!(tasks, 0),
+            Err(_) => {}
+        }
+    }
+
+    fn extend(&mut self, number: usize) {
+        let Some(lease) = self.any_lease(number) else { return };
+        let holds = self.queue.leases.contains_key(&lease.id);
+        match self.queue.extend(lease.id, self.now) {
+            Extended::Until(until) => assert!(holds && until == self.now + LEASE),
+            Extended::Lost => assert!(!holds),
+        }
+    }
+
+    fn forget(&mut self, job: JobId) {
+        self.on(Input::Forget(job));
+        self.open.retain(|(of, _)| *of != job);
+        self.ended.retain(|(of, _)| *of != job);
+        self.attempts.retain(|(of, _), _| *of != job);
+        self.next_index.remove(&job);
+        self.granted.retain(|lease| lease.job.id != job);
+    }
+
+    fn on(&mut self, input: Input) {
+        let faulty = self.queue.dice.is_some();
+        if let Input::Release(lease) = &input
+            && let Some(leased) = self.queue.leases.get(lease)
+        {
+            // This delivery does not count.
+            for task in &leased.parcel.bundle.tasks {
+                self.attempts.entry((leased.parcel.bundle.job, task.index)).and_modify(|attempt| *attempt = attempt.saturating_sub(1));
+            }
+        }
+        for command in self.queue.on(input, self.now) {
+            match command {
+                Command::Grant(lease) => {
+                    assert!(lease.deadline > self.now);
+                    for task in &lease.bundle.tasks {
+                        let id = (lease.job.id, task.index);
+                        assert!(!self.ended.contains(&id), "{id:?} ended and was granted again");
+                        let before = self.attempts.insert(id, lease.attempt).unwrap_or(0);
+                        assert!(faulty || lease.attempt == before + 1, "{id:?}: attempt {} after {before}", lease.attempt);
+                    }
+                    self.granted.push(lease);
+                }
+                Command::Store(job, outcomes) => {
+                    assert!(!outcomes.is_empty());
+                    for outcome in outcomes {
+                        assert!(self.ended.insert((job, outcome.index)), "two outcomes of {job}/{}", outcome.index);
+                        self.open.remove(&(job, outcome.index));
+                    }
+                }
+                Command::WakeWorker | Command::WakePublishers | Command::Cancelled(_) => {}
+            }
+        }
+    }
+
+    /// What holds after every input.
+    fn check(&self) {
+        let queue = &self.queue;
+        let waiting = || queue.ready.values().flatten().chain(queue.delayed.values());
+        assert_eq!(queue.weight, waiting().map(|parcel| parcel.weight).sum::<usize>());
+        assert_eq!(queue.weight, waiting().map(|parcel| parcel.bundle.weight()).sum::<usize>());
+
+        let leases: BTreeSet<_> = queue.leases.iter().map(|(id, leased)| (leased.deadline, *id)).collect();
+        assert_eq!(queue.deadlines.keys().copied().collect::<BTreeSet<_>>(), leases);
+        assert!(queue.deadline().is_none_or(|deadline| deadline > self.now));
+        assert!((self.now..=self.now + LEASE).contains(&queue.look_again(self.now)));
+        assert!(queue.dead.len() <= queue.config.dead_letters_max);
+
+        let mut places: BTreeMap<(JobId, TaskIndex), usize> = BTreeMap::new();
+        let mut parcels: HashMap<JobId, usize> = HashMap::new();
+        for parcel in queue.parcels() {
+            assert!(!parcel.bundle.tasks.is_empty());
+            *parcels.entry(parcel.bundle.job).or_default() += 1;
+            parcel.bundle.tasks.iter().for_each(|task| *places.entry((parcel.bundle.job, task.index)).or_default() += 1);
+        }
+        for (id, state) in &queue.jobs {
+            assert_eq!(state.parcels, parcels.remove(id).unwrap_or(0));
+            assert!(!state.cancelled || state.parcels == 0);
+        }
+        assert!(parcels.is_empty(), "parcels of jobs that are not there: {parcels:?}");
+        for id in &self.open {
+            let count = places.get(id).copied().unwrap_or(0);
+            assert!(count == 1 || (count > 1 && queue.dice.is_some()), "{id:?} is in {count} places");
+        }
+    }
+
+    /// From here on, one worker pulls and completes, and nobody else does anything.
+    fn drain(&mut self) {
+        for _ in 0..2000 {
+            if self.open.is_empty() {
+                return;
+            }
+            let before = self.granted.len();
+            self.run(Step::Pull { credits: 4 });
+            for lease in self.granted.split_off(before) {
+                let outcomes = lease.bundle.tasks.iter().map(|task| outcome(task.index, Failed::No)).collect();
+                self.on(Input::Complete { lease: lease.id, job: lease.job.id, report: Report { outcomes, retrials: Vec::new() } });
+                self.check();
+            }
+            if let Some(deadline) = self.queue.deadline() {
+                self.now = deadline;
+                self.on(Input::Tick);
+            }
+        }
+        panic!("these never ended: {:?}", self.open);
+    }
+}
+
+fn report(lease: &Lease, said: &[Said]) -> Report {
+    let mut report = Report::default();
+    for (task, said) in lease.bundle.tasks.iter().zip(said.iter().cycle()) {
+        match *said {
+            Said::Ended(failed) => report.outcomes.push(outcome(task.index, failed)),
+            Said::Retrial { after } => report.retrials.push(Retrial { index: task.index, after: Duration::from_millis(after) }),
+            Said::Nothing => {}
+        }
+    }
+    report
+}
+
+proptest! {
+    #[test]
+    fn every_task_is_in_one_place_until_it_ends(faults in faults(), steps in prop::collection::vec(step(), 1..150)) {
+        let mut world = World::new(faults);
+        steps.into_iter().for_each(|step| world.run(step));
+        world.drain();
+        prop_assert!(world.open.is_empty());
+    }
+}
+
+fn pull(queue: &mut Queue, now: Timestamp) -> Lease {
+    let commands = queue.on(Input::Pull { credits: NonZeroUsize::MIN }, now);
+    commands.into_iter().find_map(|command| if let Command::Grant(lease) = command { Some(lease) } else { None }).unwrap()
+}
+
+fn wakes(commands: &[Command]) -> usize {
+    commands.iter().filter(|command| matches!(command, Command::WakeWorker)).count()
+}
+
+#[test]
+fn a_lease_ends_at_its_deadline_and_not_before() {
+    let World { mut queue, now, .. } = World::new(None);
+    queue.on(Input::Publish(bundle(job_id(0), [0])), now);
+    let lease = pull(&mut queue, now);
+    assert_eq!(lease.deadline, now + LEASE);
+    assert_eq!(wakes(&queue.on(Input::Tick, now + (LEASE - Duration::from_nanos(1)))), 0);
+    assert_eq!(wakes(&queue.on(Input::Tick, now + LEASE)), 1);
+    assert_eq!(pull(&mut queue, now + LEASE).attempt, 2);
+}
+
+#[test]
+fn a_lease_that_is_over_cannot_be_extended_before_anybody_acts_on_it() {
+    let World { mut queue, now, .. } = World::new(None);
+    queue.on(Input::Publish(bundle(job_id(0), [0])), now);
+    let lease = pull(&mut queue, now);
+    assert_eq!(queue.extend(lease.id, now + LEASE), Extended::Lost);
+    assert_eq!(pull(&mut queue, now + LEASE).attempt, 2);
+}
+
+#[test]
+fn a_bundle_that_shrinks_gives_its_weight_back() {
+    let World { mut queue, now, .. } = World::new(None);
+    queue.on(Input::Publish(bundle(job_id(0), 0..4)), now);
+    let lease = pull(&mut queue, now);
+    let later = now + LEASE;
+    queue.on(Input::Tick, later);
+    let report = Report { outcomes: (0..3).map(|index| outcome(index, Failed::No)).collect(), retrials: Vec::new() };
+    queue.on(Input::Complete { lease: lease.id, job: job_id(0), report }, later);
+    assert_eq!(pull(&mut queue, later).bundle.tasks, bundle(job_id(0), [3]).tasks);
+    queue.on(Input::Tick, later + LEASE);
+    assert_eq!(queue.weight, bundle(job_id(0), [3]).weight());
+}
+
+#[test]
+fn a_report_never_ends_a_lease_of_another_job() {
+    let World { mut queue, now, .. } = World::new(None);
+    queue.on(Input::Publish(bundle(job_id(0), [0])), now);
+    let lease = pull(&mut queue, now);
+    queue.on(Input::Complete { lease: lease.id, job: job_id(1), report: Report::default() }, now);
+    assert_eq!(queue.extend(lease.id, now), Extended::Until(now + LEASE));
+}
+
+#[test]
+fn a_queue_that_reorders_grants_its_only_bundle() {
+    let World { mut queue, now, .. } = World::new(Some(Faults { reorder: 100, ..Faults::seeded(1) }));
+    queue.on(Input::Publish(bundle(job_id(0), [0])), now);
+    assert_eq!(pull(&mut queue, now).bundle.tasks, bundle(job_id(0), [0]).tasks);
+}
+
+#[test]
+fn reordering_keeps_to_the_priority() {
+    let World { mut queue, now, .. } = World::new(Some(Faults { reorder: 100, ..Faults::seeded(1) }));
+    for (number, index) in [(0, 0), (1, 0), (1, 1), (2, 0)] {
+        queue.on(Input::Publish(bundle(job_id(number), [index])), now);
+    }
+    let granted: Vec<_> = (0..4).map(|_| pull(&mut queue, now)).map(|lease| (lease.job.id, lease.bundle.tasks[0].index)).collect();
+    assert_eq!(granted, [(job_id(1), 1), (job_id(1), 0), (job_id(0), 0), (job_id(2), 0)]);
+}
+
+#[test]
+fn a_queue_that_keeps_no_dead_letters_keeps_none() {
+    let mut queue = Queue::new(Config { dead_letters_max: 0, ..Config::default() });
+    let now = Timestamp::from_nanos(1);
+    queue.put_job(job(0));
+    queue.on(Input::Publish(bundle(job_id(0), [0])), now);
+    let lease = pull(&mut queue, now);
+    let report = Report { outcomes: vec![outcome(0, Failed::Yes)], retrials: Vec::new() };
+    queue.on(Input::Complete { lease: lease.id, job: job_id(0), report }, now);
+    assert_eq!(queue.dead_letters(None, 10), []);
+}

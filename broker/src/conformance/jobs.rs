@@ -1,0 +1,227 @@
+//! Putting, cancelling and forgetting jobs.
+
+use futures::StreamExt as _;
+use sortie_protocol::JobId;
+
+use super::scene::{Scene, bundle, completed, ensure, indices, job, retrial, same};
+use super::{Broken, Harness, Verdict};
+use crate::broker::{Error, Extended, Report};
+
+fn unknown<T>(what: &str, job: JobId, answer: Result<T, Error>) -> Verdict {
+    match answer {
+        Err(Error::NoSuchJob(named)) => same("the job in the error", &named, &job),
+        Err(other) => Err(Broken::new(format!("{what} gave `{other}`"))),
+        Ok(_) => Err(Broken::new(format!("{what} succeeded"))),
+    }
+}
+
+/// Publishing to a job that was never put, and following it, are errors; ending what is not there is none.
+pub async fn a_job_that_was_never_put_is_unknown(harness: &dyn Harness) -> Verdict {
+    let scene = Scene::new(harness).await;
+    let job = job().id;
+    unknown("publishing to an unknown job", job, scene.broker.publish(bundle(job, [0])).await)?;
+    unknown("following an unknown job", job, scene.broker.outcomes(job, 0).await)?;
+    scene.broker.trim(job, 1).await?;
+    scene.broker.cancel(job).await?;
+    scene.broker.forget(job).await?;
+    scene.nothing_to_pull(scene.lease / 8).await
+}
+
+/// A client that puts its job again, because it cannot know whether the first time arrived, changes nothing.
+pub async fn putting_a_job_again_keeps_its_state(harness: &dyn Harness) -> Verdict {
+    let scene = Scene::new(harness).await;
+    let job = job();
+    scene.broker.put_job(job.clone()).await?;
+    scene.publish(job.id, [0]).await?;
+    scene.work().await?;
+    scene.publish(job.id, [1]).await?;
+    scene.broker.put_job(job.clone()).await?;
+    scene.work().await?;
+    scene.follow(job.id, 0).await?.expect(&[0, 1]).await?;
+    scene.broker.cancel(job.id).await?;
+    scene.broker.put_job(job.clone()).await?;
+    refused(&scene, job.id).await
+}
+
+/// Two jobs with the same task indices have outcomes and positions of their own.
+pub async fn jobs_do_not_mix(harness: &dyn Harness) -> Verdict {
+    let scene = Scene::new(harness).await;
+    let (one, other) = (scene.job().await?, scene.job().await?);
+    scene.publish(one, 0..2).await?;
+    scene.publish(other, 0..3).await?;
+    scene.work().await?;
+    scene.work().await?;
+    let first = scene.follow(one, 0).await?.outcomes(2).await?;
+    let second = scene.follow(other, 0).await?.outcomes(3).await?;
+    same("the first positions", &(first.first().map(|(at, _)| *at), second.first().map(|(at, _)| *at)), &(Some(0), Some(0)))?;
+    let tasks = |outcomes: &[(u64, sortie_protocol::Outcome)]| outcomes.iter().map(|(_, outcome)| outcome.index).collect::<Vec<_>>();
+    same("the tasks of each job", &(tasks(&first), tasks(&second)), &(vec![0, 1], vec![0, 1, 2]))
+}
+
+/// Nothing of a cancelled job is granted any more.
+pub async fn cancel_drops_what_waits(harness: &dyn Harness) -> Verdict {
+    let scene = Scene::new(harness).await;
+    let job = scene.job().await?;
+    for index in 0..5 {
+        scene.publish(job, [index]).await?;
+    }
+    let released = scene.pull().await?;
+    let expiring = scene.pull().await?;
+    scene.broker.cancel(job).await?;
+    scene.broker.release(released.id).await?;
+    scene.nothing_to_pull(scene.lease * 3 / 2).await?;
+    scene.report(&expiring, vec![completed(1)]).await
+}
+
+/// A task that waits to be tried again is dropped with its job, and none is taken in later.
+pub async fn cancel_drops_retrials(harness: &dyn Harness) -> Verdict {
+    let scene = Scene::new(harness).await;
+    let job = scene.job().await?;
+    scene.publish(job, 0..2).await?;
+    scene.publish(job, 2..4).await?;
+    let (one, other) = (scene.pull().await?, scene.pull().await?);
+    let again =
+        |index| Report { outcomes: Vec::new(), retrials: vec![retrial(index, scene.lease / 4), retrial(index + 1, scene.lease / 4)] };
+    scene.report_on(&one, again(0)).await?;
+    scene.broker.cancel(job).await?;
+    scene.report_on(&other, again(2)).await?;
+    scene.nothing_to_pull(scene.lease * 3 / 2).await
+}
+
+/// A worker that missed the news learns from its next extension that the job was cancelled.
+pub async fn cancel_takes_leases_away(harness: &dyn Harness) -> Verdict {
+    let scene = Scene::new(harness).await;
+    let job = scene.job().await?;
+    scene.publish(job, [0]).await?;
+    let lease = scene.pull().await?;
+    ensure(matches!(scene.broker.extend(lease.id).await?, Extended::Until(_)), || {
+        "the lease was lost before the job was cancelled".into()
+    })?;
+    scene.broker.cancel(job).await?;
+    same("extending a lease of a cancelled job", &scene.broker.extend(lease.id).await?, &Extended::Lost)
+}
+
+/// Every follower, early or late, gets what was stored before, then the news, then the end.
+pub async fn cancel_ends_followers_after_what_was_stored(harness: &dyn Harness) -> Verdict {
+    let scene = Scene::new(harness).await;
+    let job = scene.job().await?;
+    let mut early = scene.follow(job, 0).await?;
+    scene.publish(job, [0]).await?;
+    scene.work().await?;
+    early.expect(&[0]).await?;
+    scene.publish(job, [1]).await?;
+    scene.work().await?;
+    let (waiting, cancelled) = futures::future::join(
+        async {
+            early.expect(&[1]).await?;
+            early.expect_cancelled().await
+        },
+        async {
+            scene.broker.cancel(job).await?;
+            scene.broker.cancel(job).await
+        },
+    )
+    .await;
+    cancelled?;
+    waiting?;
+    let mut late = scene.follow(job, 0).await?;
+    late.expect(&[0, 1]).await?;
+    late.expect_cancelled().await
+}
+
+/// Workers are told of every job that is cancelled from the time they listen on, once.
+pub async fn cancel_is_told_to_workers(harness: &dyn Harness) -> Verdict {
+    let scene = Scene::new(harness).await;
+    let (before, one, other) = (scene.job().await?, scene.job().await?, scene.job().await?);
+    scene.broker.cancel(before).await?;
+    let mut early = scene.broker.cancellations().await?;
+    scene.broker.cancel(one).await?;
+    scene.broker.cancel(one).await?;
+    let mut late = scene.broker.cancellations().await?;
+    scene.broker.cancel(other).await?;
+    same("the first cancellation", &scene.soon("a cancellation", early.next()).await?, &Some(one))?;
+    same("the second cancellation", &scene.soon("a cancellation", early.next()).await?, &Some(other))?;
+    same("the one told to whoever came later", &scene.soon("a cancellation", late.next()).await?, &Some(other))
+}
+
+async fn refused(scene: &Scene, job: JobId) -> Verdict {
+    match scene.soon("a refusal", scene.broker.publish(bundle(job, [9]))).await? {
+        Err(Error::JobCancelled(named)) => same("the job in the error", &named, &job),
+        other => Err(Broken::new(format!("publishing to a cancelled job gave {other:?}"))),
+    }
+}
+
+/// A cancelled job takes no more bundles.
+pub async fn cancel_refuses_further_bundles(harness: &dyn Harness) -> Verdict {
+    let scene = Scene::new(harness).await;
+    let job = scene.job().await?;
+    scene.broker.cancel(job).await?;
+    refused(&scene, job).await?;
+    scene.nothing_to_pull(scene.lease / 8).await
+}
+
+/// What workers still report on a cancelled job is not stored: who follows it was told that nothing more comes.
+pub async fn cancel_makes_late_outcomes_invisible(harness: &dyn Harness) -> Verdict {
+    let scene = Scene::new(harness).await;
+    let job = scene.job().await?;
+    scene.publish(job, [0]).await?;
+    scene.publish(job, [1]).await?;
+    scene.work().await?;
+    let lease = scene.pull().await?;
+    scene.broker.cancel(job).await?;
+    scene.report(&lease, indices(&lease).into_iter().map(completed).collect()).await?;
+    let mut follower = scene.follow(job, 0).await?;
+    follower.outcomes(1).await?;
+    follower.expect_cancelled().await
+}
+
+/// Only the job that was named is cancelled.
+pub async fn cancel_leaves_other_jobs_alone(harness: &dyn Harness) -> Verdict {
+    let scene = Scene::new(harness).await;
+    let (kept, cancelled) = (scene.job().await?, scene.job().await?);
+    scene.publish(kept, [0]).await?;
+    let held = scene.pull().await?;
+    scene.publish(cancelled, [0]).await?;
+    scene.publish(kept, [1]).await?;
+    let mut follower = scene.follow(kept, 0).await?;
+    scene.broker.cancel(cancelled).await?;
+    ensure(matches!(scene.broker.extend(held.id).await?, Extended::Until(_)), || "another job's lease was lost".into())?;
+    scene.report(&held, vec![completed(0)]).await?;
+    same("the job still granted", &scene.work().await?.job.id, &kept)?;
+    follower.expect(&[0, 1]).await
+}
+
+/// A forgotten job is unknown, and who followed it sees the end; not as a cancellation, which it is not.
+pub async fn forget_ends_followers(harness: &dyn Harness) -> Verdict {
+    let scene = Scene::new(harness).await;
+    let job = scene.job().await?;
+    scene.publish(job, [0]).await?;
+    scene.work().await?;
+    let (mut read, mut waiting) = (scene.follow(job, 0).await?, scene.follow(job, 0).await?);
+    read.expect(&[0]).await?;
+    waiting.expect(&[0]).await?;
+    let (ended, forgotten) = futures::future::join(waiting.expect_end(), scene.broker.forget(job)).await;
+    forgotten?;
+    ended?;
+    read.expect_end().await?;
+    unknown("following a forgotten job", job, scene.broker.outcomes(job, 0).await)?;
+    unknown("publishing to a forgotten job", job, scene.broker.publish(bundle(job, [1])).await)?;
+    Ok(scene.broker.forget(job).await?)
+}
+
+/// Nothing of a forgotten job is granted any more; reports on it are taken and go nowhere.
+pub async fn forget_takes_bundles_and_leases_away(harness: &dyn Harness) -> Verdict {
+    let scene = Scene::new(harness).await;
+    let (job, other) = (scene.job().await?, scene.job().await?);
+    for index in 0..3 {
+        scene.publish(job, [index]).await?;
+    }
+    let (one, two) = (scene.pull().await?, scene.pull().await?);
+    scene.report_on(&one, Report { outcomes: Vec::new(), retrials: vec![retrial(0, scene.lease / 4)] }).await?;
+    scene.publish(other, [0]).await?;
+    scene.broker.forget(job).await?;
+    same("extending a lease of a forgotten job", &scene.broker.extend(two.id).await?, &Extended::Lost)?;
+    scene.report(&two, vec![completed(1)]).await?;
+    same("the job still granted", &scene.work().await?.job.id, &other)?;
+    scene.nothing_to_pull(scene.lease * 3 / 2).await
+}

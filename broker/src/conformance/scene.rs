@@ -1,0 +1,239 @@
+//! What the checks have in common: a broker with somebody publishing, somebody working and somebody following, each wait with its limit.
+
+use std::fmt::Debug;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use sortie_protocol::{
+    Argument, Bill, Bundle, Digest, Ending, Failure, FunctionRef, Job, JobId, JobOptions, Outcome, Priority, Task, TaskIndex, Timestamp,
+    WorkerId,
+};
+use tokio::time::timeout;
+
+use super::{Broken, Harness, Verdict};
+use crate::broker::{Broker, DeadLetter, Error, Event, Lease, Position, Report, Retrial};
+
+/// A check's broker and its manners.
+pub(super) struct Scene {
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) lease: Duration,
+    patience: Duration,
+}
+
+impl Scene {
+    pub(super) async fn new(harness: &dyn Harness) -> Self {
+        Self { broker: harness.broker().await, lease: harness.lease(), patience: harness.patience() }
+    }
+
+    /// Wait for what has to happen.
+    pub(super) async fn soon<T>(&self, what: &str, happens: impl Future<Output = T>) -> Result<T, Broken> {
+        timeout(self.patience, happens).await.map_err(|_| Broken::new(format!("{what} did not happen within {:?}", self.patience)))
+    }
+
+    /// Put a job with default options.
+    pub(super) async fn job(&self) -> Result<JobId, Broken> {
+        self.job_with(Priority::Normal).await
+    }
+
+    pub(super) async fn job_with(&self, priority: Priority) -> Result<JobId, Broken> {
+        let job = Job { options: JobOptions { priority, ..JobOptions::default() }, ..job() };
+        let id = job.id;
+        self.broker.put_job(job).await?;
+        Ok(id)
+    }
+
+    /// Publish one bundle.
+    pub(super) async fn publish(&self, job: JobId, indices: impl IntoIterator<Item = TaskIndex>) -> Verdict {
+        Ok(self.soon("a publish", self.broker.publish(bundle(job, indices))).await??)
+    }
+
+    /// Pull one lease.
+    pub(super) async fn pull(&self) -> Result<Lease, Broken> {
+        let leases = self.soon("a pull", self.broker.pull(worker(1), NonZeroUsize::MIN)).await??;
+        let count = leases.len();
+        match <[Lease; 1]>::try_from(leases) {
+            Ok([lease]) => Ok(lease),
+            Err(_) => Err(Broken::new(format!("a pull with one credit gave {count} leases"))),
+        }
+    }
+
+    /// Pull one lease, but do not wait long: it is there, or it is a mistake that it is not. Only for what does not depend on an expiry.
+    pub(super) async fn pull_at_once(&self) -> Result<Lease, Broken> {
+        let pulled = timeout(self.lease / 2, self.pull()).await;
+        pulled.unwrap_or_else(|_| Err(Broken::new("a bundle that should be ready was not granted within half a lease")))
+    }
+
+    /// See that there is nothing to pull for that long.
+    pub(super) async fn nothing_to_pull(&self, during: Duration) -> Verdict {
+        match timeout(during, self.broker.pull(worker(2), NonZeroUsize::MIN)).await {
+            Err(_) => Ok(()),
+            Ok(leases) => {
+                let granted: Vec<_> = leases?.iter().map(|lease| (lease.job.id, lease.attempt, indices(lease))).collect();
+                Err(Broken::new(format!("nothing should have been ready, but a pull gave (job, attempt, tasks) {granted:?}")))
+            }
+        }
+    }
+
+    /// Let a lease run out: take the bundle over, as the next attempt.
+    pub(super) async fn take_over(&self, expiring: &Lease) -> Result<Lease, Broken> {
+        let next = self.pull().await?;
+        same("the bundle taken over", &indices(&next), &indices(expiring))?;
+        Ok(next)
+    }
+
+    /// End a lease with outcomes only.
+    pub(super) async fn report(&self, lease: &Lease, outcomes: Vec<Outcome>) -> Verdict {
+        self.report_on(lease, Report { outcomes, retrials: Vec::new() }).await
+    }
+
+    /// End a lease.
+    pub(super) async fn report_on(&self, lease: &Lease, report: Report) -> Verdict {
+        Ok(self.soon("a report", self.broker.complete(lease.id, lease.job.id, report)).await??)
+    }
+
+    /// Pull one bundle and complete all of its tasks.
+    pub(super) async fn work(&self) -> Result<Lease, Broken> {
+        let lease = self.pull().await?;
+        self.report(&lease, indices(&lease).into_iter().map(completed).collect()).await?;
+        Ok(lease)
+    }
+
+    /// Follow a job.
+    pub(super) async fn follow(&self, job: JobId, from: Position) -> Result<Follower, Broken> {
+        Ok(Follower { events: self.broker.outcomes(job, from).await?, patience: self.patience })
+    }
+
+    /// Dead letters, once there are at least `count`.
+    pub(super) async fn dead_letters(&self, job: Option<JobId>, count: usize) -> Result<Vec<DeadLetter>, Broken> {
+        let found = async {
+            loop {
+                let letters = self.broker.dead_letters(job, 100).await?;
+                if letters.len() >= count {
+                    return Ok::<_, Error>(letters);
+                }
+                tokio::time::sleep(self.lease / 20).await;
+            }
+        };
+        Ok(self.soon("a dead letter", found).await??)
+    }
+}
+
+/// Somebody who follows a job.
+pub(super) struct Follower {
+    events: BoxStream<'static, Event>,
+    patience: Duration,
+}
+
+impl Follower {
+    async fn next(&mut self, wanted: &str) -> Result<Option<Event>, Broken> {
+        let waited = timeout(self.patience, self.events.next()).await;
+        waited.map_err(|_| Broken::new(format!("a follower waited for {wanted}, and nothing came within {:?}", self.patience)))
+    }
+
+    async fn some(&mut self) -> Result<(Position, Arc<[Outcome]>), Broken> {
+        match self.next("outcomes").await? {
+            Some(Event::Outcomes(first, outcomes)) => Ok((first, outcomes)),
+            other => Err(Broken::new(format!("a follower waited for outcomes, and got {other:?}"))),
+        }
+    }
+
+    /// The next `count` outcomes, each with its position. They may come in any number of events, but not with others behind them.
+    pub(super) async fn outcomes(&mut self, count: usize) -> Result<Vec<(Position, Outcome)>, Broken> {
+        let mut all: Vec<(Position, Outcome)> = Vec::new();
+        while all.len() < count {
+            let (first, outcomes) = self.some().await?;
+            all.extend((first..).zip(outcomes.iter().cloned()));
+        }
+        same("the number of outcomes a follower got", &all.len(), &count)?;
+        ensure(all.is_sorted_by(|(a, _), (b, _)| a < b), || format!("positions do not grow: {all:?}"))?;
+        Ok(all)
+    }
+
+    /// The outcome of one task, past those of any others.
+    pub(super) async fn outcome_of(&mut self, task: TaskIndex) -> Result<(Position, Outcome), Broken> {
+        loop {
+            let (first, outcomes) = self.some().await?;
+            if let Some(found) = (first..).zip(outcomes.iter()).find(|(_, outcome)| outcome.index == task) {
+                return Ok((found.0, found.1.clone()));
+            }
+        }
+    }
+
+    /// See that the next outcomes are of these tasks, in this order.
+    pub(super) async fn expect(&mut self, tasks: &[TaskIndex]) -> Verdict {
+        let seen: Vec<_> = self.outcomes(tasks.len()).await?.into_iter().map(|(_, outcome)| outcome.index).collect();
+        same("the tasks whose outcomes a follower got", &seen.as_slice(), &tasks)
+    }
+
+    /// See that the job was cancelled, and that the stream ends there.
+    pub(super) async fn expect_cancelled(&mut self) -> Verdict {
+        match self.next("`Cancelled`").await? {
+            Some(Event::Cancelled) => self.expect_end().await,
+            other => Err(Broken::new(format!("a follower waited for `Cancelled`, and got {other:?}"))),
+        }
+    }
+
+    /// See that the stream ends.
+    pub(super) async fn expect_end(&mut self) -> Verdict {
+        match self.next("the end").await? {
+            None => Ok(()),
+            other => Err(Broken::new(format!("a follower waited for the end, and got {other:?}"))),
+        }
+    }
+}
+
+pub(super) fn ensure(kept: bool, broken: impl FnOnce() -> String) -> Verdict {
+    if kept { Ok(()) } else { Err(Broken::new(broken())) }
+}
+
+pub(super) fn same<T: PartialEq + Debug>(what: &str, is: &T, should: &T) -> Verdict {
+    ensure(is == should, || format!("{what}: {is:?}, but it should be {should:?}"))
+}
+
+/// A job with a name that no other job of this process has.
+pub(super) fn job() -> Job {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let number = u128::from(NEXT.fetch_add(1, Ordering::Relaxed));
+    let function = FunctionRef { component: Digest::of(b"component"), name: "extract".into() };
+    Job { id: JobId::from_bytes(number.to_be_bytes()), function, options: JobOptions::default() }
+}
+
+pub(super) fn worker(number: u8) -> WorkerId {
+    WorkerId::from_bytes([number; 16])
+}
+
+/// A task whose arguments are its own.
+pub(super) fn task(index: TaskIndex) -> Task {
+    let (value, object) = (format!("value {index}"), format!("file:///{index}.pdf"));
+    Task { index, arguments: vec![Argument::Value(Bytes::from(value)), Argument::Object(object.into())] }
+}
+
+pub(super) fn bundle(job: JobId, indices: impl IntoIterator<Item = TaskIndex>) -> Bundle {
+    Bundle { job, attempts_before: 0, published: Timestamp::default(), tasks: indices.into_iter().map(task).collect() }
+}
+
+pub(super) fn indices(lease: &Lease) -> Vec<TaskIndex> {
+    lease.bundle.tasks.iter().map(|task| task.index).collect()
+}
+
+pub(super) fn completed(index: TaskIndex) -> Outcome {
+    completed_with(index, "result")
+}
+
+pub(super) fn completed_with(index: TaskIndex, result: &'static str) -> Outcome {
+    Outcome { index, attempts: 1, ending: Ending::Completed(Bytes::from_static(result.as_bytes())), bill: Bill::default(), log: None }
+}
+
+pub(super) fn failed(index: TaskIndex) -> Outcome {
+    let failure = Failure::Trapped { message: format!("task {index} trapped") };
+    Outcome { index, attempts: 1, ending: Ending::Failed(failure), bill: Bill::default(), log: None }
+}
+
+pub(super) fn retrial(index: TaskIndex, after: Duration) -> Retrial {
+    Retrial { index, after }
+}
