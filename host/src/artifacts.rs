@@ -219,3 +219,88 @@ impl Drop for Temporary {
         let _ = fs::remove_file(&self.path);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::engine::{Engine, Paging, Settings};
+
+    fn engine() -> Engine {
+        Engine::new(Settings { instances: NonZeroU32::MIN, paging: Paging::Discard }).unwrap()
+    }
+
+    /// A folder with one artifact, and the artifact's path.
+    fn stored(engine: &Engine) -> (tempfile::TempDir, Artifacts, Digest, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let artifacts = Artifacts::open(folder.path().join("cache")).unwrap();
+        let wasm = wat::parse_str("(component)").unwrap();
+        let digest = Digest::of(&wasm);
+        artifacts.store(&engine.inner, digest, &Component::new(&engine.inner, &wasm).unwrap());
+        let path = artifacts.path(digest, &Shape::of(&engine.inner));
+        (folder, artifacts, digest, path)
+    }
+
+    #[test]
+    fn what_one_engine_compiled_another_loads() {
+        let (folder, _, digest, _) = stored(&engine());
+        let again = Artifacts::open(folder.path().join("cache")).unwrap();
+        assert!(again.load(&engine().inner, digest).is_some());
+        assert!(again.load(&engine().inner, Digest::of(b"another")).is_none());
+    }
+
+    #[test]
+    fn a_changed_byte_or_a_foreign_key_is_a_miss() {
+        let engine = engine();
+        let (folder, artifacts, digest, path) = stored(&engine);
+        let sound = fs::read(&path).unwrap();
+        for position in [0, KEY_BYTES, sound.len() / 2, sound.len() - 1] {
+            let mut bytes = sound.clone();
+            bytes[position] ^= 1;
+            fs::write(&path, bytes).unwrap();
+            assert!(artifacts.load(&engine.inner, digest).is_none(), "byte {position}");
+        }
+        fs::write(&path, &sound[..20]).unwrap();
+        assert!(artifacts.load(&engine.inner, digest).is_none());
+        fs::write(&path, &sound).unwrap();
+        assert!(artifacts.load(&engine.inner, digest).is_some());
+        fs::write(folder.path().join("cache/key"), [7; KEY_BYTES]).unwrap();
+        let foreign = Artifacts::open(folder.path().join("cache")).unwrap();
+        assert!(foreign.load(&engine.inner, digest).is_none());
+    }
+
+    #[test]
+    fn an_artifact_under_another_components_name_is_a_miss() {
+        let engine = engine();
+        let (_folder, artifacts, _, path) = stored(&engine);
+        let other = Digest::of(b"another component");
+        fs::copy(&path, artifacts.path(other, &Shape::of(&engine.inner))).unwrap();
+        assert!(artifacts.load(&engine.inner, other).is_none());
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_to_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o770)).unwrap();
+        assert!(matches!(Artifacts::open(folder.path()), Err(Error::NotPrivate(_))));
+    }
+
+    #[test]
+    fn the_folder_and_its_key_are_private() {
+        let folder = tempfile::tempdir().unwrap();
+        Artifacts::open(folder.path().join("cache")).unwrap();
+        let mode = |path: &str| fs::metadata(folder.path().join(path)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode("cache"), mode("cache/key")), (0o700, 0o600));
+    }
+
+    #[test]
+    fn a_key_cut_short_by_a_crash_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = folder.path().join("cache");
+        Artifacts::open(&cache).unwrap();
+        fs::write(cache.join("key"), [1, 2, 3]).unwrap();
+        Artifacts::open(&cache).unwrap();
+        assert_eq!(fs::read(cache.join("key")).unwrap().len(), KEY_BYTES);
+    }
+}

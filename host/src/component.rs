@@ -196,3 +196,58 @@ pub(crate) fn describe_limits() -> Limits {
         ..Limits::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::engine::{Paging, Settings};
+
+    async fn refusal(bytes: &[u8]) -> String {
+        let engine = Engine::new(Settings { instances: NonZeroU32::MIN, paging: Paging::Discard }).unwrap();
+        Component::load(&engine, bytes, None).await.unwrap_err().to_string()
+    }
+
+    #[tokio::test]
+    async fn what_is_not_a_component_is_named() {
+        let engine = wasmtime::Engine::default();
+        let compiled = engine.precompile_component(&wat::parse_str("(component)").unwrap()).unwrap();
+        let core = wat::parse_str("(module)").unwrap();
+        for (bytes, part) in [
+            (&b"# Read me\n"[..], "the file is text"),
+            (b"", "the file is empty"),
+            (b"\x00asm\x63\x00\x00\x00", "unknown version"),
+            (b"\xff\xfe\xfd", "first bytes"),
+            (&core, "a core WebAssembly module"),
+            (&compiled, "already compiled"),
+        ] {
+            let text = refusal(bytes).await;
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_component_that_was_cut_short_is_refused_in_one_line() {
+        let wasm = wat::parse_str("(component (core module (func (export \"f\"))))").unwrap();
+        for length in 9..wasm.len() {
+            // Some lengths end between two sections: then it is a component, if an empty one.
+            let text = refusal(&wasm[..length]).await;
+            assert!(!text.contains('\n') && (text.contains("cut short") || text.contains("no Sortie functions")), "{length}: {text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_import_that_is_not_provided_is_named() {
+        let wasm = wat::parse_str("(component (import \"wasi:http/types@0.2.0\" (instance)) (import \"acme:db/query@1.0.0\" (instance)))")
+            .unwrap();
+        let text = refusal(&wasm).await;
+        assert!(text.contains("`wasi:http/types@0.2.0`, `acme:db/query@1.0.0`"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_component_without_the_contract_is_refused() {
+        let text = refusal(&wat::parse_str("(component)").unwrap()).await;
+        assert!(text.contains("sortie:task/handler"), "{text}");
+    }
+}

@@ -208,3 +208,6 @@ fn root_cause(error: &object_store::Error) -> String {
     let safe: Vec<&str> = line.split(' ').map(|word| word.split_once('?').map_or(word, |(before, _)| before)).collect();
     sortie_protocol::outcome::cut(safe.join(" "), 300)
 }
+
+#[cfg(test)]
+mod tests;

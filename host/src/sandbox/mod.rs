@@ -9,6 +9,7 @@
 mod contract;
 mod limits;
 mod log;
+mod sockets;
 mod wasi;
 
 use std::fmt;
@@ -25,6 +26,7 @@ use wasmtime::component::{Component, ResourceTable};
 use wasmtime::{Store, StoreContextMut, Trap, UpdateDeadline};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
+use wasmtime_wasi::sockets::WasiSocketsCtx;
 
 pub use self::limits::Cancel;
 use self::limits::MemoryLimiter;
@@ -52,6 +54,7 @@ pub(crate) type Linker = wasmtime::component::Linker<State>;
 pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker> {
     let mut linker = Linker::new(engine);
     wasi::add_to_linker(&mut linker)?;
+    sockets::add_to_linker(&mut linker)?;
     contract::add_to_linker(&mut linker)?;
     Ok(linker)
 }
@@ -93,7 +96,7 @@ fn missing_imports(engine: &Engine, component: &Component) -> Vec<String> {
 }
 
 /// The interfaces that [`linker`] serves.
-const PROVIDED: [&str; 22] = [
+const PROVIDED: [&str; 29] = [
     "sortie:task/objects",
     "sortie:task/log",
     "wasi:io/error",
@@ -116,6 +119,13 @@ const PROVIDED: [&str; 22] = [
     "wasi:cli/terminal-stdin",
     "wasi:cli/terminal-stdout",
     "wasi:cli/terminal-stderr",
+    "wasi:sockets/network",
+    "wasi:sockets/instance-network",
+    "wasi:sockets/ip-name-lookup",
+    "wasi:sockets/tcp",
+    "wasi:sockets/tcp-create-socket",
+    "wasi:sockets/udp",
+    "wasi:sockets/udp-create-socket",
 ];
 
 /// An object that a task was handed: the sandbox reads it and does not know where it is.
@@ -140,6 +150,7 @@ impl ServedObject for objects::Object {
 pub(crate) struct State {
     table: ResourceTable,
     no_files: WasiFilesystemCtx,
+    no_sockets: Option<WasiSocketsCtx>,
     limiter: MemoryLimiter,
     surroundings: Surroundings,
     log: LogBuffer,
@@ -239,6 +250,7 @@ fn new_store(engine: &Engine, call: &Call<'_>) -> Store<State> {
     let state = State {
         table,
         no_files: WasiFilesystemCtx::default(),
+        no_sockets: None,
         limiter: MemoryLimiter::new(call.limits.memory),
         surroundings: Surroundings::new(call.grants, call.seed),
         log: LogBuffer::new(call.limits.log),

@@ -2,7 +2,8 @@
 //!
 //! Rust's `std` (and other languages' runtimes) import the WASI 0.2 interfaces for environment, streams, clocks, randomness and files. They are
 //! provided so that such guests link, and answer so that nothing leaks in: no arguments, no environment, no directory to open a file in, an
-//! empty standard input. Sockets and HTTP are not provided at all; a component that imports them is refused when it is loaded.
+//! empty standard input. Sockets are refused, see `sockets`. HTTP is not provided at all; a component that imports it is refused when it is
+//! loaded.
 //!
 //! Clocks and randomness depend on the task's grants:
 //! - Without `clock`, time starts at [`VIRTUAL_EPOCH`] and moves by [`VIRTUAL_STEP`] whenever it is looked at; waiting moves it at once.

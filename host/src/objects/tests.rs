@@ -1,0 +1,85 @@
+//! Objects over real files and the real `object_store`; web servers and S3 are tested end to end, in processes.
+
+use std::fs;
+use std::path::Path;
+
+use sortie_protocol::outcome::InputFault;
+
+use super::*;
+
+fn objects() -> Objects {
+    Objects::new(Config::default(), Handle::current())
+}
+
+async fn open(path: &Path) -> Result<Object, Error> {
+    objects().open(&Location::parse(path.to_str().unwrap(), Path::new("/")).unwrap()).await
+}
+
+#[tokio::test]
+async fn files_with_awkward_names_open_and_read() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["plain.pdf", "with space.pdf", "ümlaut.pdf", "50%25.pdf", "a#b?c.pdf", "[x]*.pdf", "tilde~'\".pdf"] {
+        let path = folder.path().join(name);
+        fs::write(&path, name).unwrap();
+        let object = open(&path).await.unwrap();
+        assert_eq!((object.info().name.as_str(), object.info().size), (name, name.len() as u64));
+        assert_eq!(object.read(0..u64::MAX).await.unwrap(), name.as_bytes());
+    }
+}
+
+#[tokio::test]
+async fn reads_are_cut_to_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ten");
+    fs::write(&path, "0123456789").unwrap();
+    let object = open(&path).await.unwrap();
+    for (range, expected) in [(0..4, "0123"), (8..100, "89"), (10..20, ""), (50..60, ""), (3..3, "")] {
+        assert_eq!(object.read(range.clone()).await.unwrap(), expected.as_bytes(), "{range:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_file_is_an_object() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("empty");
+    fs::write(&path, "").unwrap();
+    assert_eq!(open(&path).await.unwrap().read(0..10).await.unwrap(), "");
+}
+
+#[tokio::test]
+async fn a_replaced_file_is_never_mixed_with_what_was_read_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    fs::write(&path, "first version").unwrap();
+    let object = open(&path).await.unwrap();
+    fs::write(folder.path().join("other"), "other version").unwrap();
+    fs::rename(folder.path().join("other"), &path).unwrap();
+    assert_eq!(object.read(0..5).await.unwrap_err().fault, InputFault::Changed);
+}
+
+#[tokio::test]
+async fn what_is_missing_is_named() {
+    let error = open(Path::new("/nonexistent/file.pdf")).await.unwrap_err();
+    assert_eq!((error.fault, error.to_string().as_str()), (InputFault::Missing, "there is nothing at `file:///nonexistent/file.pdf`"));
+}
+
+#[tokio::test]
+async fn patterns_match_files_in_order_and_stay_in_their_segment() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("sub")).unwrap();
+    for name in ["b.pdf", "a.pdf", "c.txt", "sub/d.pdf", "[e].pdf"] {
+        fs::write(folder.path().join(name), name).unwrap();
+    }
+    let expand = async |pattern: &str| {
+        let found = objects().expand(pattern, folder.path()).await;
+        found.map(|found| found.iter().map(Location::name).collect::<Vec<_>>()).map_err(|error| error.fault)
+    };
+    assert_eq!(expand("*.pdf").await.unwrap(), ["[e].pdf", "a.pdf", "b.pdf"]);
+    assert_eq!(expand("**/*.pdf").await.unwrap(), ["[e].pdf", "a.pdf", "b.pdf", "d.pdf"]);
+    assert_eq!(expand("[e].pdf").await.unwrap(), ["[e].pdf"]);
+    assert_eq!(expand("c.txt").await.unwrap(), ["c.txt"]);
+    assert_eq!(expand("*.md").await, Err(InputFault::Missing));
+    assert_eq!(expand("missing.pdf").await, Err(InputFault::Missing));
+    assert_eq!(expand("sub").await, Err(InputFault::Malformed));
+    assert_eq!(expand("a[").await, Err(InputFault::Malformed));
+}
