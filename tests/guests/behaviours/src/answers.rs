@@ -1,0 +1,47 @@
+//! Ordinary answers: results and failures.
+
+use std::time::Duration;
+
+use serde_bytes::ByteBuf;
+use sortie_guest::Failure;
+
+/// Does nothing, as fast as an instance can.
+#[sortie_guest::function]
+fn empty() {}
+
+/// Returns the text it is given.
+#[sortie_guest::function]
+fn echo(value: String) -> String {
+    value
+}
+
+/// Adds two numbers; a sum that does not fit wraps.
+#[sortie_guest::function]
+fn add(a: i64, b: i64) -> i64 {
+    a.wrapping_add(b)
+}
+
+/// Returns `len` bytes, each 0x5a.
+#[sortie_guest::function]
+fn returns_bytes(len: u64) -> Result<ByteBuf, Failure> {
+    let len = usize::try_from(len).map_err(|error| Failure::new("too-large", error))?;
+    Ok(ByteBuf::from(vec![0x5a; len]))
+}
+
+/// Fails for good.
+#[sortie_guest::function]
+fn fails(code: String, message: String) -> Result<(), Failure> {
+    Err(Failure::new(code, message))
+}
+
+/// Fails and asks to be tried again in `after_ms` milliseconds.
+#[sortie_guest::function]
+fn fails_and_wants_retry(after_ms: u64) -> Result<(), Failure> {
+    Err(Failure::new("not-now", "try again").retry_after(Duration::from_millis(after_ms)))
+}
+
+/// Fails with a message of 10 MB.
+#[sortie_guest::function]
+fn huge_message() -> Result<(), Failure> {
+    Err(Failure::new("huge", "x".repeat(10_000_000)))
+}
