@@ -1,0 +1,100 @@
+//! `sortie call`: one task, and its value on stdout.
+
+use std::io::IsTerminal as _;
+
+use sortie::{Ending as TaskEnding, Outcome, SubmitError};
+
+use crate::arguments::Call;
+use crate::ending::{Ending, Error, chain};
+use crate::environment::Environment;
+use crate::interrupt::Interrupt;
+use crate::json::{self, Layout};
+use crate::output::Output;
+use crate::record;
+use crate::session::Session;
+use crate::shape::Shape;
+use crate::terminal;
+
+/// Run the command.
+pub(crate) async fn run(arguments: Call, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+    let session = Session::start(&arguments.host, environment)?;
+    let function = session.function(&arguments.component, &arguments.function, arguments.task.job(), interrupt).await?;
+    let shape = interrupt.or(Shape::new(function.signature(), &arguments.fixed, session.places.clone())).await??;
+    let inputs = interrupt.or(shape.arguments(&arguments.arguments)).await?.map_err(Error::Usage)?;
+    let task = interrupt.or(session.client.submit(&function, inputs)).await?.map_err(refused)?;
+    let outcome = interrupt.or(task.outcome()).await?.map_err(|error| Error::Platform(error.to_string()))?;
+    if let Some(log) = &outcome.log {
+        terminal::log(&log.text);
+        if log.dropped > 0 {
+            terminal::say(&format!("[{} more bytes of the log were dropped]", log.dropped));
+        }
+    }
+    show(&outcome, arguments.raw)
+}
+
+fn refused(error: SubmitError) -> Error {
+    let text = chain(&error);
+    match error {
+        SubmitError::Call(_) => Error::Usage(text),
+        SubmitError::Broker(_) | SubmitError::Random(_) => Error::Platform(text),
+    }
+}
+
+fn show(outcome: &Outcome, raw: bool) -> Result<Ending, Error> {
+    match &outcome.ending {
+        TaskEnding::Completed(cbor) => print(outcome, cbor, raw),
+        TaskEnding::Failed(failure) => {
+            let (code, blame, attempts) = (failure.code(), failure.blame().as_str(), outcome.attempts);
+            let attempts = if attempts > 1 { format!(", {attempts} attempts") } else { String::new() };
+            terminal::error(&format!("{code}: {failure} (blame: {blame}{attempts})"));
+            Ok(Ending::TasksFailed)
+        }
+        TaskEnding::Cancelled => Err(Error::Interrupted),
+    }
+}
+
+fn print(outcome: &Outcome, cbor: &[u8], raw: bool) -> Result<Ending, Error> {
+    let mut output = Output::open(None)?;
+    if let Some(bytes) = raw.then(|| plain(cbor)).flatten() {
+        output.pending().extend_from_slice(&bytes);
+    } else {
+        let layout = if std::io::stdout().is_terminal() { Layout::Indented } else { Layout::Line };
+        if let Err(what) = json::write(cbor, layout, output.pending()) {
+            let reason = record::bad_result(outcome, &what);
+            terminal::error(&format!("{}: {}", reason.code, reason.message));
+            return Ok(Ending::TasksFailed);
+        }
+        output.pending().push(b'\n');
+    }
+    // A reader that went away has seen what it wanted.
+    output.flush()?;
+    Ok(Ending::Completed)
+}
+
+/// The bytes of a value that is a text or byte string; nothing for other values, which are not even looked at: as a tree they could take
+/// gigabytes.
+fn plain(cbor: &[u8]) -> Option<Vec<u8>> {
+    const BYTE_STRING: u8 = 2;
+    const TEXT_STRING: u8 = 3;
+    if !matches!(cbor.first()? >> 5, BYTE_STRING | TEXT_STRING) {
+        return None;
+    }
+    match ciborium::from_reader(cbor) {
+        Ok(ciborium::Value::Text(text)) => Some(text.into_bytes()),
+        Ok(ciborium::Value::Bytes(bytes)) => Some(bytes),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_strings_are_printed_as_they_are() {
+        assert_eq!(plain(&[0x62, b'h', b'i']), Some(b"hi".to_vec()));
+        assert_eq!(plain(&[0x41, 0xff]), Some(vec![0xff]));
+        assert_eq!(plain(&[0x81, 0x61, b'x']), None);
+        assert_eq!(plain(&[]), None);
+    }
+}

@@ -1,0 +1,156 @@
+//! The inputs of a job, from the command line or from lines, as a stream of arguments.
+//!
+//! Inputs of the command line are all found before the job starts. Lines are read while it runs, and none is held longer than its task.
+
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::stream::{BoxStream, Stream, StreamExt as _, unfold};
+use sortie::Input;
+
+use crate::arguments::Map;
+use crate::ending::Error;
+use crate::in_flight::InFlight;
+use crate::interrupt::Interrupt;
+use crate::lines::{Lines, Origin};
+use crate::shape::{Given, Look, Shape};
+
+/// Inputs that were checked as far as that is possible before any task starts.
+#[derive(Debug)]
+pub(crate) struct Inputs {
+    shape: Arc<Shape>,
+    listed: Vec<Given>,
+    lines: Option<Origin>,
+    total: Option<u64>,
+}
+
+impl Inputs {
+    /// Find the inputs that a command line names.
+    ///
+    /// # Errors
+    /// When there are none, or one of them is wrong.
+    pub(crate) async fn open(arguments: &Map, shape: Shape, interrupt: &Interrupt) -> Result<Self, Error> {
+        let shape = Arc::new(shape);
+        match &arguments.lines {
+            Some(path) => Self::survey(path, shape, interrupt).await,
+            None => interrupt.or(Self::list(&arguments.inputs, shape)).await?,
+        }
+    }
+
+    async fn list(texts: &[String], shape: Arc<Shape>) -> Result<Self, Error> {
+        let mut listed = Vec::with_capacity(texts.len());
+        for text in texts {
+            listed.extend(shape.read(text, Look::Now).await.map_err(Error::Usage)?);
+        }
+        if listed.is_empty() {
+            return Err(Error::Usage("name at least one INPUT, or a file of them with --inputs".into()));
+        }
+        let total = Some(listed.len() as u64);
+        Ok(Self { shape, listed, lines: None, total })
+    }
+
+    /// Look through a file of inputs before anything starts; what can be read once only is left for later.
+    async fn survey(path: &Path, shape: Arc<Shape>, interrupt: &Interrupt) -> Result<Self, Error> {
+        let origin = Origin::of(path).map_err(Error::Usage)?;
+        let total = match &origin {
+            Origin::File(_) => {
+                let (surveyed, checking) = (origin.clone(), shape.clone());
+                let survey = tokio::task::spawn_blocking(move || surveyed.survey(|text| checking.check(text)));
+                let counted = interrupt.or(survey).await?.map_err(|error| Error::Platform(error.to_string()))?;
+                Some(counted.map_err(Error::Usage)?)
+            }
+            Origin::Pipe(_) | Origin::Stdin => None,
+        };
+        if total == Some(0) {
+            return Err(Error::Usage(no_lines(&origin)));
+        }
+        Ok(Self { shape, listed: Vec::new(), lines: Some(origin), total })
+    }
+
+    /// How many there are, where that is known. A line that is a pattern counts as one.
+    pub(crate) fn total(&self) -> Option<u64> {
+        self.total
+    }
+
+    /// Whether a local file is among those of the command line.
+    pub(crate) fn include(&self, file: &Path) -> bool {
+        self.listed.iter().any(|given| given.file.as_deref() == Some(file))
+    }
+
+    /// What to say if there was none after all.
+    pub(crate) fn none(&self) -> String {
+        self.lines.as_ref().map(no_lines).unwrap_or_default()
+    }
+
+    /// The arguments of one task after the other.
+    pub(crate) fn stream(self, in_flight: Arc<InFlight>) -> Tasks {
+        let left = if self.lines.is_none() { self.total } else { None };
+        let lines = self.lines.map(|origin| (origin.lines(), origin));
+        let feed = Feed { shape: self.shape, in_flight, lines, pending: self.listed.into_iter() };
+        Tasks { left, inner: unfold(feed, Feed::step).boxed() }
+    }
+}
+
+fn no_lines(origin: &Origin) -> String {
+    format!("there are no inputs in {}", origin.name())
+}
+
+/// A stream of arguments that knows how many are left, where that is known: the last bundles of a job are made smaller.
+pub(crate) struct Tasks {
+    left: Option<u64>,
+    inner: BoxStream<'static, Vec<Input>>,
+}
+
+impl Stream for Tasks {
+    type Item = Vec<Input>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let polled = self.inner.as_mut().poll_next(cx);
+        if let Poll::Ready(Some(_)) = &polled {
+            self.left = self.left.map(|left| left.saturating_sub(1));
+        }
+        polled
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, self.left.and_then(|left| usize::try_from(left).ok()))
+    }
+}
+
+struct Feed {
+    shape: Arc<Shape>,
+    in_flight: Arc<InFlight>,
+    lines: Option<(Lines, Origin)>,
+    pending: std::vec::IntoIter<Given>,
+}
+
+impl Feed {
+    async fn step(mut self) -> Option<(Vec<Input>, Self)> {
+        self.in_flight.room().await;
+        match self.next().await {
+            Ok(Some(mut given)) => {
+                self.in_flight.take(std::mem::take(&mut given.shown));
+                Some((self.shape.fill(given), self))
+            }
+            Ok(None) => None,
+            Err(trouble) => {
+                self.in_flight.stop(trouble);
+                None
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Result<Option<Given>, String> {
+        loop {
+            if let Some(given) = self.pending.next() {
+                return Ok(Some(given));
+            }
+            let Some((lines, origin)) = &mut self.lines else { return Ok(None) };
+            let Some(line) = lines.next().await? else { return Ok(None) };
+            let read = self.shape.read(&line.text, Look::Later).await;
+            self.pending = read.map_err(|what| origin.wrong(line.number, &what))?.into_iter();
+        }
+    }
+}

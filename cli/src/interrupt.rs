@@ -1,0 +1,83 @@
+//! Ctrl-C, and the signal that asks a process to end.
+//!
+//! The first asks: whoever waits through [`Interrupt`] stops, writes what it has and ends the process. The second ends it at once, and so does
+//! time: after [`GRACE`] the process ends whatever it was doing, so that a pipe nobody reads cannot hold it.
+
+use std::future::Future;
+use std::process::exit;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::ending::{Ending, Error};
+use crate::terminal;
+
+/// From the first signal to the end, whatever happens: people expect an interrupted command to end within a second.
+const GRACE: Duration = Duration::from_millis(950);
+
+/// Tells of signals. Dropping it leaves them to the system again as far as this process goes: nothing reacts.
+#[derive(Debug)]
+pub(crate) struct Interrupt {
+    raised: watch::Receiver<bool>,
+    _watcher: JoinSet<()>,
+}
+
+impl Interrupt {
+    /// Start watching. Call it within a runtime.
+    ///
+    /// # Errors
+    /// When the system refuses the signal handlers.
+    pub(crate) fn watch() -> std::io::Result<Self> {
+        let signals = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let (raise, raised) = watch::channel(false);
+        let mut watcher = JoinSet::new();
+        watcher.spawn(attend(signals, raise));
+        Ok(Self { raised, _watcher: watcher })
+    }
+
+    /// Whether a signal came.
+    pub(crate) fn is_raised(&self) -> bool {
+        *self.raised.borrow()
+    }
+
+    /// Wait for a signal. Cancel safe.
+    pub(crate) async fn raised(&self) {
+        let mut raised = self.raised.clone();
+        if raised.wait_for(|raised| *raised).await.is_err() {
+            // The watcher is gone, so nothing will come.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Wait for `future`, but not past a signal. Cancel safe if `future` is.
+    ///
+    /// # Errors
+    /// When a signal comes first.
+    pub(crate) async fn or<T>(&self, future: impl Future<Output = T>) -> Result<T, Error> {
+        tokio::select! {
+            biased;
+            () = self.raised() => Err(Error::Interrupted),
+            value = future => Ok(value),
+        }
+    }
+}
+
+async fn attend((mut interrupt, mut terminate): (Signal, Signal), raise: watch::Sender<bool>) {
+    next(&mut interrupt, &mut terminate).await;
+    raise.send_replace(true);
+    tokio::select! {
+        () = next(&mut interrupt, &mut terminate) => {}
+        () = tokio::time::sleep(GRACE) => {}
+    }
+    terminal::error("interrupted; results that were written stay, and the same command goes on from there");
+    exit(Ending::Interrupted.code().into());
+}
+
+async fn next(interrupt: &mut Signal, terminate: &mut Signal) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}

@@ -1,0 +1,212 @@
+//! How an input becomes the arguments of a task.
+//!
+//! A function's parameters are either fixed for the whole job (`--arg`) or open. With one open parameter an input is that parameter's argument:
+//! for an object whatever [`Places`] finds, for a value JSON, else a string. With several, or none, an input is a JSON array of all of them.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+use sortie::objects::Location;
+use sortie::protocol::Parameter;
+use sortie::{Input, Kind, Signature};
+
+use crate::arguments::Fixed;
+use crate::ending::Error;
+use crate::expand::{Place, Places};
+
+/// Which arguments are fixed, and what an input has to say of the others.
+#[derive(Debug)]
+pub(crate) struct Shape {
+    signature: String,
+    slots: Vec<Slot>,
+    open: Vec<Parameter>,
+    places: Places,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Fixed(Input),
+    Open,
+}
+
+/// What one input says.
+#[derive(Debug)]
+pub(crate) struct Given {
+    /// The input as results show it.
+    pub(crate) shown: Value,
+    /// The local file it is, if it is one.
+    pub(crate) file: Option<PathBuf>,
+    open: Vec<Input>,
+}
+
+impl From<Place> for Given {
+    fn from(place: Place) -> Self {
+        let open = vec![place.input()];
+        let file = match place.location {
+            Location::File(path) => Some(path),
+            Location::S3 { .. } | Location::Http(_) => None,
+        };
+        Self { shown: place.shown, file, open }
+    }
+}
+
+/// Whether to look at local files before their tasks start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    Now,
+    Later,
+}
+
+impl Shape {
+    /// The shape of `signature` with the arguments that are fixed.
+    ///
+    /// # Errors
+    /// When one of them names no parameter, names one twice, or names an object that is not there.
+    pub(crate) async fn new(signature: &Signature, fixed: &Fixed, places: Places) -> Result<Self, Error> {
+        check_names(signature, fixed).map_err(Error::Usage)?;
+        let mut shape = Self { signature: signature.to_string(), slots: Vec::new(), open: Vec::new(), places };
+        for parameter in &signature.parameters {
+            let slot = match fixed.named.iter().find(|(name, _)| *name == parameter.name) {
+                Some((name, text)) => {
+                    Slot::Fixed(shape.fixed(parameter, text).await.map_err(|e| Error::Usage(format!("--arg {name}: {e}")))?)
+                }
+                None => {
+                    shape.open.push(parameter.clone());
+                    Slot::Open
+                }
+            };
+            shape.slots.push(slot);
+        }
+        Ok(shape)
+    }
+
+    /// What `text` stands for: several tasks' inputs if it is a pattern, else one.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what to write.
+    pub(crate) async fn read(&self, text: &str, look: Look) -> Result<Vec<Given>, String> {
+        match &*self.open {
+            [Parameter { kind: Kind::Object, .. }] => {
+                let found = match look {
+                    Look::Now => self.places.find(text).await?,
+                    Look::Later => self.places.find_unseen(text).await?,
+                };
+                Ok(found.into_iter().map(Given::from).collect())
+            }
+            [Parameter { kind: Kind::Value, .. }] => {
+                let shown = value(text);
+                Ok(vec![Given { open: vec![sortie::value(&shown)], file: None, shown }])
+            }
+            _ => self.array(text).map(|given| vec![given]),
+        }
+    }
+
+    /// Whether `text` can be an input, as far as can be told without looking at objects.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what to write.
+    pub(crate) fn check(&self, text: &str) -> Result<(), String> {
+        match &*self.open {
+            [Parameter { kind: Kind::Object, .. }] => self.location(text).map(|_| ()),
+            [Parameter { kind: Kind::Value, .. }] => Ok(()),
+            _ => self.array(text).map(|_| ()),
+        }
+    }
+
+    /// One argument for each open parameter, as `sortie call` takes them.
+    ///
+    /// # Errors
+    /// When their number is wrong, or an object is not there.
+    pub(crate) async fn arguments(&self, texts: &[String]) -> Result<Vec<Input>, String> {
+        self.check_count(texts.len())?;
+        let mut open = Vec::with_capacity(texts.len());
+        for (parameter, text) in self.open.iter().zip(texts) {
+            open.push(self.fixed(parameter, text).await?);
+        }
+        Ok(self.fill(Given { shown: Value::Null, file: None, open }))
+    }
+
+    /// All arguments of a task, in order.
+    pub(crate) fn fill(&self, given: Given) -> Vec<Input> {
+        let mut open = given.open.into_iter();
+        let argument = |slot: &Slot| match slot {
+            Slot::Fixed(input) => Some(input.clone()),
+            Slot::Open => open.next(),
+        };
+        self.slots.iter().filter_map(argument).collect()
+    }
+
+    async fn fixed(&self, parameter: &Parameter, text: &str) -> Result<Input, String> {
+        match parameter.kind {
+            Kind::Object => self.places.find_one(text).await.map(|place| place.input()),
+            Kind::Value => Ok(sortie::value(value(text))),
+        }
+    }
+
+    fn array(&self, text: &str) -> Result<Given, String> {
+        let items = match serde_json::from_str(text) {
+            Ok(Value::Array(items)) => items,
+            _ if self.open.is_empty() => {
+                return Err(format!("`{}` leaves nothing for inputs to say; write [] for each task, or use `sortie call`", self.signature));
+            }
+            _ => return Err(format!("`{}` is not a JSON array of {}", cut(text), self.wanted())),
+        };
+        self.check_count(items.len())?;
+        let open = self.open.iter().zip(&items).map(|(parameter, item)| self.item(parameter, item)).collect::<Result<_, _>>()?;
+        Ok(Given { shown: Value::Array(items), file: None, open })
+    }
+
+    fn item(&self, parameter: &Parameter, item: &Value) -> Result<Input, String> {
+        match (parameter.kind, item) {
+            (Kind::Value, item) => Ok(sortie::value(item)),
+            (Kind::Object, Value::String(text)) => self.location(text).map(|location| sortie::object(location.to_url())),
+            (Kind::Object, other) => {
+                Err(format!("parameter `{}` takes an object, so write its path or URL as a string, not {other}", parameter.name))
+            }
+        }
+    }
+
+    fn location(&self, text: &str) -> Result<Location, String> {
+        self.places.check_s3(text)?;
+        Location::parse(text, &self.places.folder).map_err(|error| error.to_string())
+    }
+
+    fn check_count(&self, count: usize) -> Result<(), String> {
+        if count == self.open.len() {
+            return Ok(());
+        }
+        Err(format!("`{}` takes {}, but got {count}", self.signature, self.wanted()))
+    }
+
+    /// The open parameters, for people.
+    fn wanted(&self) -> String {
+        let names: Vec<_> = self.open.iter().map(|parameter| format!("`{}`", parameter.name)).collect();
+        let beside = if self.open.len() < self.slots.len() { " beside --arg" } else { "" };
+        match &*names {
+            [] => format!("no arguments{beside}"),
+            [name] => format!("1 argument{beside}: {name}"),
+            names => format!("{} arguments{beside}: {}", names.len(), names.join(", ")),
+        }
+    }
+}
+
+/// A value as people write it on a command line.
+fn value(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.into()))
+}
+
+fn cut(text: &str) -> String {
+    sortie::protocol::outcome::cut(text.into(), 80)
+}
+
+fn check_names(signature: &Signature, fixed: &Fixed) -> Result<(), String> {
+    for (i, (name, _)) in fixed.named.iter().enumerate() {
+        if !signature.parameters.iter().any(|parameter| parameter.name == *name) {
+            return Err(format!("--arg {name}: `{signature}` has no parameter of this name"));
+        }
+        if fixed.named.iter().take(i).any(|(earlier, _)| earlier == name) {
+            return Err(format!("--arg {name} is given twice"));
+        }
+    }
+    Ok(())
+}

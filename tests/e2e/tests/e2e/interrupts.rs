@@ -1,0 +1,86 @@
+//! Signals and closed pipes: a run ends soon, keeps what was written, and goes on from there when it is started again.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::Value;
+use sortie_harness::{Ran, Running, Sortie, WebServer};
+
+/// Inputs that take some milliseconds each, and then some that take for ever.
+const QUICK: usize = 20;
+
+fn endless(cache: &std::path::Path) -> Sortie {
+    let quick = (0..QUICK).map(|n| (500_000_000 + n).to_string());
+    let inputs = quick.chain((0..10).map(|n| (1_000_000_000_000_000u64 + n).to_string()));
+    Sortie::map("spins_for", inputs).cache(cache)
+}
+
+/// Read the quick results, send the signal, and see how the run ends.
+fn stop(mut running: Running, signal: Signal) -> Ran {
+    for _ in 0..QUICK {
+        running.line();
+    }
+    let sent = now();
+    running.signal(signal);
+    let ran = running.wait().code(130).says(&["interrupted", "run the same command again"]);
+    assert!(sent.elapsed() < Duration::from_secs(5), "it took {:?}", sent.elapsed());
+    ran
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long people wait is what is measured")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn count(records: &[Value], matches: impl Fn(&Value) -> bool) -> usize {
+    records.iter().filter(|record| matches(record)).count()
+}
+
+#[test]
+fn an_interrupted_run_keeps_its_results_and_goes_on_from_there() {
+    let cache = tempfile::tempdir().unwrap();
+    let first = stop(endless(cache.path()).start(), Signal::INT).records();
+    assert_eq!(count(&first, |record| record["status"] == "completed" && record["bill"]["cached"] == false), QUICK);
+    assert_eq!(count(&first, |record| record["status"] == "cancelled"), first.len() - QUICK);
+    let second = stop(endless(cache.path()).start(), Signal::TERM).records();
+    assert_eq!(count(&second, |record| record["status"] == "completed" && record["bill"]["cached"] == true), QUICK);
+}
+
+#[test]
+fn an_interrupted_call_has_no_result() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), "x").unwrap();
+    let web = WebServer::start(folder.path());
+    let running = Sortie::call("reads_forever", [web.url("file")]).start();
+    // It is under way when it has read.
+    web.wait_for(2);
+    running.signal(Signal::INT);
+    let ran = running.wait().code(130);
+    assert_eq!((&*ran.stdout, &*ran.stderr), ("", "error: interrupted\n"), "{ran}");
+}
+
+#[test]
+fn a_run_that_waits_for_inputs_can_be_interrupted() {
+    let mut running = Sortie::map("echo", ["--inputs", "-"]).input("one\n").keep_input_open().start();
+    assert!(running.line().contains("one"));
+    running.signal(Signal::INT);
+    let ran = running.wait().code(130).says(&["1 task: 1 completed", "interrupted"]);
+    assert_eq!(ran.records().len(), 1);
+}
+
+#[test]
+fn a_run_whose_results_nobody_reads_can_be_interrupted() {
+    let mut running = Sortie::map("echo", ["--inputs", "-"]).input("x\n".repeat(100_000)).start();
+    running.line();
+    running.signal(Signal::INT);
+    let ran = running.wait_without_reading();
+    assert_eq!(ran.code, Some(130), "{ran}");
+}
+
+#[test]
+fn a_reader_that_has_enough_ends_the_run_quietly() {
+    let mut running = Sortie::map("echo", ["--inputs", "-"]).input("x\n".repeat(100_000)).start();
+    running.line();
+    let ran = running.close().code(0);
+    assert_eq!(ran.stderr, "", "{ran}");
+}
