@@ -1,0 +1,55 @@
+//! `bench`: builds and runs one measurement.
+//!
+//! A measurement is a program of the root workspace, built in the release profile; this module only knows its name. What is measured and
+//! how is said by the program.
+
+use anyhow::{Result, bail};
+
+use crate::guests;
+use crate::project::Project;
+
+/// What to measure.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Name of the measurement
+    name: Option<String>,
+    /// Passed on to it
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<String>,
+}
+
+struct Bench {
+    name: &'static str,
+    /// What a person learns from it.
+    about: &'static str,
+    package: &'static str,
+    binary: &'static str,
+}
+
+const BENCHES: [Bench; 2] = [
+    Bench {
+        name: "dispatch",
+        about: "empty tasks through the client, against a bare wasmtime loop on the same guest",
+        package: "sortie-bench",
+        binary: "dispatch",
+    },
+    Bench { name: "pdf", about: "text of a folder of PDFs, against other ways to do the same", package: "sortie-bench", binary: "pdf" },
+];
+
+/// Runs the named measurement, or lists them.
+pub(crate) fn run(project: &Project, arguments: &Arguments) -> Result<()> {
+    let Some(name) = &arguments.name else {
+        for bench in &BENCHES {
+            println!("{:<10} {}", bench.name, bench.about);
+        }
+        return Ok(());
+    };
+    let Some(bench) = BENCHES.iter().find(|bench| bench.name == name) else {
+        let names: Vec<_> = BENCHES.iter().map(|bench| bench.name).collect();
+        bail!("there is no measurement `{name}`: choose one of {}", names.join(", "));
+    };
+    guests::run(project, None)?;
+    project.cargo().args(["build", "--release", "--package", bench.package, "--bin", bench.binary]).run()?;
+    let program = project.binary("release", bench.binary)?;
+    project.cmd(&program.to_string_lossy()).args(&arguments.rest).run()
+}

@@ -1,0 +1,108 @@
+//! Where things are in the repository and in the build folder, and how its own cargo is called.
+//!
+//! Paths are fixed on purpose: `target/components`, `target/guests` and `target/toolchain` lie in the repository even if
+//! `CARGO_TARGET_DIR` moves the host's build elsewhere, because tests and documentation name them.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::command::Cmd;
+
+/// The workspaces of the repository, as folders below its root. The first one holds the host side.
+pub(crate) const WORKSPACES: [&str; 3] = ["", "examples", "tests/guests"];
+
+/// The repository, and how much to say about work in it.
+pub(crate) struct Project {
+    root: PathBuf,
+    verbose: bool,
+}
+
+impl Project {
+    /// The repository that this program was built from.
+    pub(crate) fn find(verbose: bool) -> Self {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+        Self { root: manifest.parent().unwrap_or(manifest).to_owned(), verbose }
+    }
+
+    /// The root folder.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Components that are ready to run, one file each.
+    pub(crate) fn components(&self) -> PathBuf {
+        self.root.join("target/components")
+    }
+
+    /// The one build folder of all guests, so that their standard library is built once.
+    pub(crate) fn guests_target(&self) -> PathBuf {
+        self.root.join("target/guests")
+    }
+
+    /// What `setup` downloads.
+    pub(crate) fn toolchain(&self) -> PathBuf {
+        self.root.join("target/toolchain")
+    }
+
+    /// The path as a person in the root folder would write it.
+    pub(crate) fn shown<'a>(&self, path: &'a Path) -> &'a Path {
+        path.strip_prefix(&self.root).unwrap_or(path)
+    }
+
+    /// The folders of those workspaces that exist, each with the name to show.
+    pub(crate) fn workspaces(&self) -> impl Iterator<Item = (&'static str, PathBuf)> {
+        WORKSPACES.into_iter().map(|name| (name, self.root.join(name))).filter(|(_, folder)| folder.join("Cargo.toml").is_file())
+    }
+
+    /// A binary of the root workspace, beside this program: that holds wherever the build folder is.
+    pub(crate) fn binary(&self, profile: &str, name: &str) -> Result<PathBuf> {
+        let own = env::current_exe().context("failed to find this program's own file")?;
+        let target = own.parent().and_then(Path::parent).context("failed to find the build folder of this program")?;
+        Ok(target.join(profile).join(format!("{name}{}", env::consts::EXE_SUFFIX)))
+    }
+
+    /// A program to run from the root folder.
+    pub(crate) fn cmd(&self, program: &str) -> Cmd {
+        Cmd::new(program, self.verbose).dir(&self.root)
+    }
+
+    /// The cargo that runs this program, without the variables it sets for this program alone: build scripts that watch them
+    /// would run again at each change between the shell and here.
+    pub(crate) fn cargo(&self) -> Cmd {
+        let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+        own_variables().fold(self.cmd(&cargo).label("cargo"), Cmd::env_remove)
+    }
+
+    /// Whether `cargo NAME` exists.
+    pub(crate) fn has_cargo(&self, name: &str) -> bool {
+        self.cargo().args([name, "--version"]).succeeds()
+    }
+}
+
+/// Names of the variables by which cargo describes this package to this program.
+fn own_variables() -> impl Iterator<Item = String> {
+    env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(|name| {
+        name.starts_with("CARGO_PKG_")
+            || name.starts_with("CARGO_MANIFEST_")
+            || matches!(name.as_str(), "CARGO_BIN_NAME" | "CARGO_CRATE_NAME" | "CARGO_PRIMARY_PACKAGE" | "OUT_DIR")
+    })
+}
+
+/// A stopwatch: the only reader of the clock in this program.
+pub(crate) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts now.
+    pub(crate) fn start() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "a task runner measures real time; nothing here is replayed")]
+        Self(Instant::now())
+    }
+
+    /// The time since the start.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}

@@ -1,0 +1,252 @@
+//! `test` and `ci`: one list of steps, each a check that can be repeated on its own.
+//!
+//! A step that fails does not stop the ones that can still tell something: only steps that need it are left out. At the end a table says
+//! how each went and how long it took. `ci` differs in settings only (no progress bars, colours or early ends; lock files checked), so
+//! what passes for a person passes there.
+
+mod checks;
+
+use std::env;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::command::{Cmd, Stream};
+use crate::project::{Project, Stopwatch};
+use crate::tally::Tally;
+
+/// Whom a run is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// A person at a terminal.
+    Person,
+    /// Continuous integration.
+    Machine,
+}
+
+/// Which steps to run; all of them by default.
+#[derive(Args)]
+pub(crate) struct Selection {
+    /// Leave out format, lints and documentation
+    #[arg(long)]
+    fast: bool,
+    /// Only these steps
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(STEPS.iter().map(|step| step.name)))]
+    steps: Vec<String>,
+}
+
+/// How a step ended.
+enum Ending {
+    /// With the tests it ran, if it runs tests.
+    Passed(Option<Tally>),
+    Failed(Option<Tally>),
+    /// Did not run, and why.
+    Skipped(String),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Reads sources only; `--fast` leaves it out.
+    Style,
+    /// Needed by later steps, or checks what the program does.
+    Work,
+    /// Only for continuous integration.
+    Machine,
+}
+
+struct Step {
+    name: &'static str,
+    kind: Kind,
+    /// Steps without which this one cannot tell anything.
+    needs: &'static [&'static str],
+    run: fn(&mut Run<'_>) -> Result<Check>,
+}
+
+/// What a step's function answers when nothing failed.
+enum Check {
+    Done,
+    /// There was nothing to check with.
+    Skipped(&'static str),
+}
+
+/// What is cheap and fails often comes first.
+const STEPS: [Step; 12] = [
+    Step { name: "format", kind: Kind::Style, needs: &[], run: checks::format },
+    Step { name: "tidy", kind: Kind::Style, needs: &[], run: checks::tidy },
+    Step { name: "locks", kind: Kind::Machine, needs: &[], run: checks::locks },
+    Step { name: "setup", kind: Kind::Work, needs: &[], run: checks::setup },
+    Step { name: "guests", kind: Kind::Work, needs: &["setup"], run: checks::guests },
+    Step { name: "build", kind: Kind::Work, needs: &[], run: checks::build },
+    Step { name: "functions", kind: Kind::Work, needs: &[], run: checks::functions },
+    Step { name: "tests", kind: Kind::Work, needs: &["guests", "build"], run: checks::tests },
+    Step { name: "doctests", kind: Kind::Work, needs: &["guests", "build"], run: checks::doctests },
+    Step { name: "lints", kind: Kind::Style, needs: &[], run: checks::lints },
+    Step { name: "docs", kind: Kind::Style, needs: &[], run: checks::docs },
+    Step { name: "licences", kind: Kind::Style, needs: &[], run: checks::licences },
+];
+
+/// One step while it runs.
+struct Run<'a> {
+    project: &'a Project,
+    mode: Mode,
+    tally: Option<Tally>,
+}
+
+/// Runs the selected steps. What failed has been said when this returns; the code says whether anything did.
+pub(crate) fn run(project: &Project, mode: Mode, selection: &Selection) -> ExitCode {
+    let mut results: Vec<(&Step, Ending, Duration)> = Vec::new();
+    for step in STEPS.iter().filter(|step| selection.includes(step, mode)) {
+        println!("\n== {} ==", step.name);
+        let watch = Stopwatch::start();
+        let failed = step
+            .needs
+            .iter()
+            .find(|needed| results.iter().any(|(step, ending, _)| step.name == **needed && !matches!(ending, Ending::Passed(_))));
+        let ending = match failed {
+            Some(needed) => Ending::Skipped(format!("needs {needed}")),
+            None => execute(step, project, mode),
+        };
+        if let Ending::Skipped(reason) = &ending {
+            println!("skipped: {reason}");
+        }
+        results.push((step, ending, watch.elapsed()));
+    }
+    conclude(&results, mode);
+    if results.iter().any(|(_, ending, _)| matches!(ending, Ending::Failed(_))) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+impl Selection {
+    fn includes(&self, step: &Step, mode: Mode) -> bool {
+        if !self.steps.is_empty() {
+            return self.steps.iter().any(|name| name == step.name);
+        }
+        match step.kind {
+            Kind::Style => !self.fast,
+            Kind::Work => true,
+            Kind::Machine => mode == Mode::Machine,
+        }
+    }
+}
+
+fn execute(step: &Step, project: &Project, mode: Mode) -> Ending {
+    let mut run = Run { project, mode, tally: None };
+    match (step.run)(&mut run) {
+        Ok(Check::Done) => Ending::Passed(run.tally),
+        Ok(Check::Skipped(reason)) => Ending::Skipped(reason.to_owned()),
+        Err(error) => {
+            eprintln!("error: {error:#}\nto repeat this step: cargo xtask {} {}", mode.name(), step.name);
+            Ending::Failed(run.tally)
+        }
+    }
+}
+
+fn conclude(results: &[(&Step, Ending, Duration)], mode: Mode) {
+    println!("\n{:<10} {:>8}  result", "step", "seconds");
+    for (step, ending, time) in results {
+        println!("{:<10} {:>8.1}  {}", step.name, time.as_secs_f64(), ending.shown());
+    }
+    let failed: Vec<_> =
+        results.iter().filter(|(_, ending, _)| matches!(ending, Ending::Failed(_))).map(|(step, _, _)| step.name).collect();
+    if !failed.is_empty() {
+        println!("\nto repeat what failed: cargo xtask {} {}", mode.name(), failed.join(" "));
+    }
+    let total = total(results.iter().map(|(_, ending, _)| ending));
+    println!("{} passed, {} failed", total.passed, total.failed);
+}
+
+/// Every test counts as one, and so does every step that has no tests of its own or failed before they could be counted.
+fn total<'a>(endings: impl Iterator<Item = &'a Ending>) -> Tally {
+    let mut total = Tally::default();
+    for ending in endings {
+        total += match ending {
+            Ending::Passed(Some(tally)) => *tally,
+            Ending::Passed(None) => Tally { passed: 1, failed: 0 },
+            Ending::Failed(Some(tally)) if tally.failed > 0 => *tally,
+            Ending::Failed(tally) => Tally { passed: tally.map_or(0, |tally| tally.passed), failed: 1 },
+            Ending::Skipped(_) => Tally::default(),
+        };
+    }
+    total
+}
+
+impl Ending {
+    fn shown(&self) -> String {
+        let counts =
+            |tally: &Option<Tally>| tally.map_or(String::new(), |tally| format!(", {} passed, {} failed", tally.passed, tally.failed));
+        match self {
+            Self::Passed(tally) => format!("ok{}", counts(tally)),
+            Self::Failed(tally) => format!("FAILED{}", counts(tally)),
+            Self::Skipped(reason) => format!("skipped: {reason}"),
+        }
+    }
+}
+
+impl Mode {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Person => "test",
+            Self::Machine => "ci",
+        }
+    }
+}
+
+impl Run<'_> {
+    /// Our cargo, with the settings of the mode.
+    fn cargo(&self) -> Cmd {
+        let cargo = self.project.cargo();
+        match self.mode {
+            Mode::Person => cargo,
+            Mode::Machine => cargo.look("CARGO_TERM_PROGRESS_WHEN", "never").look("CARGO_TERM_COLOR", "never"),
+        }
+    }
+
+    /// Shows a command, then runs it.
+    fn command(&self, cmd: Cmd) -> Result<()> {
+        println!("$ {}", cmd.shown());
+        cmd.run()
+    }
+
+    /// Shows a command, then runs it and counts the tests it reports on this stream.
+    fn count(&mut self, cmd: Cmd, stream: Stream) -> Result<()> {
+        println!("$ {}", cmd.shown());
+        let tally = self.tally.get_or_insert_default();
+        let colours = self.mode == Mode::Person && std::io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none();
+        let cmd = if colours { cmd.look("CARGO_TERM_COLOR", "always") } else { cmd };
+        cmd.watch(stream, |line| tally.read(line))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_needs_only_steps_before_it() {
+        for (place, step) in STEPS.iter().enumerate() {
+            for needed in step.needs {
+                assert!(STEPS.iter().take(place).any(|earlier| earlier.name == *needed), "`{}` needs `{needed}`", step.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_failed_step_shows_in_the_total_even_if_all_its_tests_passed() {
+        let endings = [
+            Ending::Passed(Some(Tally { passed: 5, failed: 0 })),
+            Ending::Passed(None),
+            Ending::Failed(Some(Tally { passed: 2, failed: 0 })),
+            Ending::Failed(None),
+        ];
+        assert_eq!(total(endings.iter()), Tally { passed: 8, failed: 2 });
+    }
+
+    #[test]
+    fn the_fast_selection_leaves_out_style_only() {
+        let selection = Selection { fast: true, steps: Vec::new() };
+        let names: Vec<_> = STEPS.iter().filter(|step| selection.includes(step, Mode::Person)).map(|step| step.name).collect();
+        assert_eq!(names, ["setup", "guests", "build", "functions", "tests", "doctests"]);
+    }
+}
