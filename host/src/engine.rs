@@ -1,6 +1,6 @@
 //! The one wasmtime engine of a process.
 //!
-//! [`config`] is the only constructor of a `wasmtime::Config`; compiling and running use the same. What it decides:
+//! `config` is the only constructor of a `wasmtime::Config`; compiling and running use the same. What it decides:
 //! - Instances come from a pool, with copy-on-write memory images, so that a fresh instance for every task costs tens of microseconds.
 //! - Epochs interrupt guests: compiled code compares a counter at loops and calls, and a thread of its own raises the counter every [`TICK`].
 //!   Unlike fuel this costs a few percent, and a guest that never calls the host is still stopped within two ticks.

@@ -38,7 +38,7 @@ enum Outcome {
 pub(crate) fn run(project: &Project) -> Result<()> {
     setup::run(project, None)?;
     guests::run(project, Some(&project.root().join(FUNCTION_CRATE)))?;
-    project.cargo().args(["build", "--package", "sortie-cli"]).run()?;
+    project.cargo().args(["build", "--workspace"]).run()?;
     let sortie = project.binary("debug", "sortie")?;
     let sortie = project.shown(&sortie).to_string_lossy().into_owned();
     map(project, &sortie)?;

@@ -1,3 +1,5 @@
+//! The scan over archives built in memory, natively: what it finds, what it skips, what it refuses.
+
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;

@@ -1,3 +1,5 @@
+//! Objects as functions use them, over bytes and files: reads, seeks, buffering, and errors that become failures.
+
 use std::fs;
 use std::path::Path;
 

@@ -1,10 +1,10 @@
 //! The wall round every task.
 //!
-//! A task gets a fresh [`State`] and a fresh instance, runs one call, and both are dropped: nothing that one task wrote is there for the next.
-//! What an instance can see is what [`contract`] and [`wasi`] link and nothing else; what it can use is bounded by [`limits`], by the pool it
+//! A task gets a fresh `State` and a fresh instance, runs one call, and both are dropped: nothing that one task wrote is there for the next.
+//! What an instance can see is what `contract` and `wasi` link and nothing else; what it can use is bounded by `limits`, by the pool it
 //! comes from, and by the constants here. After a trap, a timeout or a cancellation the store is never entered again.
 //!
-//! What the guest did wrong comes back as an [`Ended`] value. A host error is possible only where the pool is exhausted.
+//! What the guest did wrong comes back as an `Ended` value. A host error is possible only where the pool is exhausted.
 
 mod contract;
 mod limits;

@@ -112,6 +112,19 @@ fn a_second_run_takes_everything_from_the_cache_and_says_so() {
 }
 
 #[test]
+fn a_fresh_run_runs_everything_and_leaves_what_is_kept_alone() {
+    let cache = tempfile::tempdir().unwrap();
+    let cached = |options: &[&str]| {
+        let ran = Sortie::map("spins_for", ["500000000"]).args(options).cache(cache.path()).run().code(0);
+        ran.value()["bill"]["cached"].as_bool().unwrap()
+    };
+    assert!(!cached(&["--fresh"]));
+    assert!(!cached(&[]));
+    assert!(!cached(&["--fresh"]));
+    assert!(cached(&[]));
+}
+
+#[test]
 fn without_a_cache_nothing_is_kept() {
     let home = tempfile::tempdir().unwrap();
     for _ in 0..2 {
