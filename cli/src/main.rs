@@ -1,9 +1,7 @@
 //! The `sortie` command: wiring only.
 //!
-//! Reads the command line and the environment, sets up what the client needs, runs one command, and turns its end into an exit code. Nothing
-//! below this crate reads the environment, and nothing here decides what a task is or how it runs.
-//!
-//! Data goes to stdout, everything else to stderr. Exit codes are in [`ending`].
+//! Reads the command line and the environment, runs one command, and turns its end into an exit code (see [`ending`]). Nothing below this crate
+//! reads the environment. Data goes to stdout, everything else to stderr.
 
 mod arguments;
 mod aws;
@@ -77,7 +75,6 @@ fn trace(environment: &Environment, verbose: u8) -> Result<(), Error> {
     };
     let directives = environment.log.as_deref().unwrap_or(default);
     let filter = EnvFilter::try_new(directives).map_err(|error| Error::Usage(format!("SORTIE_LOG is not a filter: {error}")))?;
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
     Ok(())
 }

@@ -55,7 +55,7 @@ pub enum LoadError {
         source: std::io::Error,
     },
     /// The file is not a component that can run here.
-    #[error("`{path}` is {source}", path = path.display())]
+    #[error("`{path}` {source}", path = path.display())]
     Refused {
         /// The file.
         path: PathBuf,

@@ -111,8 +111,10 @@ impl Host {
         let began = clock::instant();
         let mut ended = sandbox::run(&self.engine, context.component.prepared(), call).await;
         let (input_error, bill) = (ended.input_error.take(), bill(&ended, began, opening, bytes));
-        let attempted = settle(ended, input_error.clone(), bill);
-        if let Some(memo) = memo.filter(|_| input_error.is_none() && bill.run >= memo::WORTH_KEEPING && memo::is_word(&attempted.ending)) {
+        let sound = input_error.is_none();
+        let attempted = settle(ended, input_error, bill);
+        let worth_keeping = has_objects(task) || bill.run >= memo::WORTH_KEEPING;
+        if let Some(memo) = memo.filter(|_| sound && worth_keeping && memo::is_word(&attempted.ending)) {
             memo.put(&key, &memo::Entry { ending: attempted.ending.clone(), log: attempted.log.clone() });
         }
         attempted

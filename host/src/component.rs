@@ -43,30 +43,30 @@ pub enum Compiled {
     Before,
 }
 
-/// Why bytes are not a component that can run here. Each text is for whoever named the file, and says what to do.
+/// Why bytes are not a component that can run here. Each text continues the name of the file, and says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The bytes are something else.
-    #[error("not a WebAssembly component ({0}); name the .wasm file that the guest toolchain built")]
+    #[error("is not a WebAssembly component ({0}); name the .wasm file that the guest toolchain built")]
     NotWasm(&'static str),
     /// A core module.
     #[error(
-        "a core WebAssembly module, not a component; build it for the target wasm32-wasip2, or wrap it with `wasm-tools component new`"
+        "is a core WebAssembly module, not a component; build it for the target wasm32-wasip2, or wrap it with `wasm-tools component new`"
     )]
     CoreModule,
     /// Machine code.
-    #[error("already compiled to machine code, which cannot be checked; give the .wasm component it was made from")]
+    #[error("is already compiled to machine code, which cannot be checked; give the .wasm component it was made from")]
     Precompiled,
     /// Too many bytes.
     #[error(
-        "a component of {size} bytes; the most that is loaded is {BYTES_MAX} bytes, so build it with optimisation and without debug information"
+        "is a component of {size} bytes; the most that is loaded is {BYTES_MAX} bytes, so build it with optimisation and without debug information"
     )]
     TooLarge {
         /// Its size.
         size: usize,
     },
     /// It does not validate.
-    #[error("not a valid WebAssembly component, perhaps cut short: {0}")]
+    #[error("is not a valid WebAssembly component, perhaps cut short: {0}")]
     Invalid(String),
     /// It asks for something we do not have.
     #[error("needs {}, which Sortie does not provide; functions have no files, sockets or other authority beyond their arguments", .0.join(", "))]

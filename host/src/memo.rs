@@ -8,8 +8,8 @@
 //! what a crash cut short is a miss. Whoever can write to the folder can forge results; it is as private as the folder of
 //! [`crate::artifacts`], which it lies in.
 //!
-//! Bounds: a result under [`WORTH_KEEPING`] of work is not kept, because looking it up costs as much; the folder itself has no bound yet and
-//! may be removed at any time.
+//! Bounds: a result under [`WORTH_KEEPING`] of work, from values alone, is not kept, because looking it up costs as much; the folder itself has
+//! no bound yet and may be removed at any time.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -22,7 +22,7 @@ use sortie_protocol::{Ending, Failure, Log};
 
 use crate::artifacts::Temporary;
 
-/// The least work that is worth a file: writing one takes about 50 µs.
+/// The least work that is worth a file: writing one takes about 50 µs. Tasks that read objects are kept in any case: those have to be opened.
 pub const WORTH_KEEPING: Duration = Duration::from_micros(200);
 const HASH_BYTES: usize = 32;
 

@@ -224,7 +224,7 @@ impl Shared {
             .ok_or_else(|| unusable(format!("component {digest} is not known to the broker")))?;
         let component = Component::load(&self.host.engine, &bytes, self.artifacts.as_ref())
             .await
-            .map_err(|error| unusable(format!("component {digest}: {error}")))?;
+            .map_err(|error| unusable(format!("component {digest} {error}")))?;
         self.keep(&mut components, component.clone());
         Ok(component)
     }

@@ -22,18 +22,12 @@ struct Bench {
     name: &'static str,
     /// What a person learns from it.
     about: &'static str,
-    package: &'static str,
     binary: &'static str,
 }
 
 const BENCHES: [Bench; 2] = [
-    Bench {
-        name: "dispatch",
-        about: "empty tasks through the client, against a bare wasmtime loop on the same guest",
-        package: "sortie-bench",
-        binary: "dispatch",
-    },
-    Bench { name: "pdf", about: "text of a folder of PDFs, against other ways to do the same", package: "sortie-bench", binary: "pdf" },
+    Bench { name: "dispatch", about: "empty tasks through the client, against a bare wasmtime loop on the same guest", binary: "dispatch" },
+    Bench { name: "pdf", about: "text of a folder of PDFs, against other ways to do the same", binary: "pdf" },
 ];
 
 /// Runs the named measurement, or lists them.
@@ -49,7 +43,7 @@ pub(crate) fn run(project: &Project, arguments: &Arguments) -> Result<()> {
         bail!("there is no measurement `{name}`: choose one of {}", names.join(", "));
     };
     guests::run(project, None)?;
-    project.cargo().args(["build", "--release", "--package", bench.package, "--bin", bench.binary]).run()?;
+    project.cargo().args(["build", "--release", "--workspace", "--bins"]).run()?;
     let program = project.binary("release", bench.binary)?;
     project.cmd(&program.to_string_lossy()).args(&arguments.rest).run()
 }

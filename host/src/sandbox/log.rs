@@ -13,6 +13,9 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 /// What one write may bring: bounds what the host allocates for it.
 const WRITE_BYTES_MAX: usize = 64 << 10;
 
+/// How Rust's standard library starts to report a panic, after the thread's name.
+const PANIC: &str = "panicked at ";
+
 /// A task's log as it grows. Clones are the same log; the streams that the guest holds have one each.
 #[derive(Debug, Clone)]
 pub(crate) struct LogBuffer {
@@ -37,6 +40,15 @@ impl LogBuffer {
         let (kept, rest) = bytes.split_at(room.min(bytes.len()));
         shared.bytes.extend_from_slice(kept);
         shared.dropped += rest.len() as u64;
+    }
+
+    /// What the last panic of a Rust guest said, in one line, if its report is in the log.
+    pub(crate) fn last_panic(&self) -> Option<String> {
+        let shared = self.shared.lock();
+        let text = String::from_utf8_lossy(&shared.bytes);
+        let report = text.get(text.rfind(PANIC)?..)?;
+        let lines = report.lines().take_while(|line| !line.starts_with("note: "));
+        Some(lines.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" "))
     }
 
     /// The log, if anything was written. Bytes that are not UTF-8 are replaced.
@@ -73,5 +85,27 @@ impl OutputStream for LogStream {
 
     fn check_write(&mut self) -> StreamResult<usize> {
         Ok(WRITE_BYTES_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_counted() {
+        let log = LogBuffer::new(ByteSize(4));
+        log.append(b"ab");
+        log.append(b"cdef");
+        assert_eq!(*log.take().unwrap(), Log { text: "abcd".into(), dropped: 2 });
+        assert_eq!(log.take(), None);
+    }
+
+    #[test]
+    fn a_panics_report_becomes_one_line() {
+        let log = LogBuffer::new(ByteSize::kib(64));
+        assert_eq!(log.last_panic(), None);
+        log.append(b"hello\n\nthread '<unnamed>' (1) panicked at src/lib.rs:3:5:\noh no\nnote: run with `RUST_BACKTRACE=1`\n");
+        assert_eq!(log.last_panic().unwrap(), "panicked at src/lib.rs:3:5: oh no");
     }
 }

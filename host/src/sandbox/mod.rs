@@ -327,7 +327,7 @@ fn why(error: &wasmtime::Error, state: &State, limits: &Limits) -> Why {
     }
     let message = match error.downcast_ref::<I32Exit>() {
         Some(I32Exit(code)) => format!("the function exited with code {code} instead of returning"),
-        None => cut(trap_message(error), MESSAGE_BYTES_MAX),
+        None => cut(state.log.last_panic().unwrap_or_else(|| trap_message(error)), MESSAGE_BYTES_MAX),
     };
     Why::Failed(Failure::Trapped { message })
 }
@@ -339,7 +339,7 @@ fn trap_message(error: &wasmtime::Error) -> String {
     if let Some(backtrace) = error.downcast_ref::<wasmtime::WasmBacktrace>() {
         let names = backtrace.frames().iter().filter_map(|frame| frame.func_name()).take(3);
         for (i, name) in names.enumerate() {
-            let _ = write!(message, "{}`{name}`", if i == 0 { " in " } else { " < " });
+            let _ = write!(message, "{}`{:#}`", if i == 0 { " in " } else { " < " }, rustc_demangle::demangle(name));
         }
     }
     message

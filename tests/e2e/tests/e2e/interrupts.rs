@@ -10,7 +10,7 @@ use sortie_harness::{Ran, Running, Sortie, WebServer};
 const QUICK: usize = 20;
 
 fn endless(cache: &std::path::Path) -> Sortie {
-    let quick = (0..QUICK).map(|n| (500_000_000 + n).to_string());
+    let quick = (0..QUICK).map(|n| (2_000_000 + n).to_string());
     let inputs = quick.chain((0..10).map(|n| (1_000_000_000_000_000u64 + n).to_string()));
     Sortie::map("spins_for", inputs).cache(cache)
 }

@@ -68,7 +68,7 @@ fn results_go_to_the_file_that_is_named() {
 #[test]
 fn ordered_results_are_in_the_order_of_the_inputs() {
     // The first takes longest, so that all others are done before it.
-    let inputs = (0..200).map(|n| if n == 0 { "3000000000".to_owned() } else { n.to_string() });
+    let inputs = (0..200).map(|n| if n == 0 { "100000000".to_owned() } else { n.to_string() });
     let ran = Sortie::map("spins_for", inputs).args(["--ordered", "--concurrency", "4"]).run().code(0);
     let order: Vec<_> = ran.records().iter().map(|record| record["index"].as_u64().unwrap()).collect();
     assert_eq!(order, (0..200).collect::<Vec<_>>());
@@ -77,7 +77,7 @@ fn ordered_results_are_in_the_order_of_the_inputs() {
 #[test]
 fn ordered_results_do_not_pile_up_behind_a_slow_one() {
     // More inputs than may wait; the run ends all the same, in order.
-    let mut inputs = "60000000000\n".to_owned();
+    let mut inputs = "400000000\n".to_owned();
     inputs.extend((1..40_000).map(|n| format!("{}\n", n % 7)));
     let ran = Sortie::map("spins_for", ["--inputs", "-", "--ordered"]).input(inputs).run().code(0);
     let order: Vec<_> = ran.records().iter().map(|record| record["index"].as_u64().unwrap()).collect();
@@ -101,7 +101,7 @@ fn a_hundred_thousand_inputs_stream_through() {
 fn a_second_run_takes_everything_from_the_cache_and_says_so() {
     let cache = tempfile::tempdir().unwrap();
     let run = || {
-        let inputs = ["500000000", "500000001", "500000002"];
+        let inputs = ["2000000", "2000001", "2000002"];
         Sortie::map("spins_for", inputs).cache(cache.path()).run().code(0)
     };
     let (first, second) = (run(), run());
@@ -115,7 +115,7 @@ fn a_second_run_takes_everything_from_the_cache_and_says_so() {
 fn a_fresh_run_runs_everything_and_leaves_what_is_kept_alone() {
     let cache = tempfile::tempdir().unwrap();
     let cached = |options: &[&str]| {
-        let ran = Sortie::map("spins_for", ["500000000"]).args(options).cache(cache.path()).run().code(0);
+        let ran = Sortie::map("spins_for", ["2000000"]).args(options).cache(cache.path()).run().code(0);
         ran.value()["bill"]["cached"].as_bool().unwrap()
     };
     assert!(!cached(&["--fresh"]));
@@ -128,7 +128,7 @@ fn a_fresh_run_runs_everything_and_leaves_what_is_kept_alone() {
 fn without_a_cache_nothing_is_kept() {
     let home = tempfile::tempdir().unwrap();
     for _ in 0..2 {
-        let ran = Sortie::map("spins_for", ["500000000", "--cache", "off"]).env("HOME", home.path()).run().code(0);
+        let ran = Sortie::map("spins_for", ["2000000", "--cache", "off"]).env("HOME", home.path()).run().code(0);
         assert_eq!(ran.value()["bill"]["cached"], false);
     }
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
