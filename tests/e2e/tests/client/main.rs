@@ -1,0 +1,171 @@
+//! The client library over real components: futures, jobs, back-pressure, cancel, limits and bills, as a program sees them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use sortie::{Blame, ByteSize, CallError, Client, Function, Grants, Priority, SubmitError, TaskError, object, value};
+
+/// Long enough for anything that ends, on a loaded machine.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+async fn function<T>(client: &Client, name: &str) -> Function<T> {
+    let component = client.load(sortie_harness::component("behaviours")).await.unwrap();
+    component.function(name).unwrap()
+}
+
+async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, future).await.expect("it did not end within the deadline")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submitted_task_resolves_to_its_typed_result() {
+    let client = Client::embedded().unwrap();
+    let add: Function<i64> = function(&client, "add").await;
+    let sum = client.submit(&add, [value(2), value(40)]).await.unwrap();
+    assert_eq!(in_time(sum).await, Ok(42));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_call_is_refused_before_anything_is_queued() {
+    let client = Client::embedded().unwrap();
+    let add: Function<i64> = function(&client, "add").await;
+    let error = client.submit(&add, value(2)).await.unwrap_err();
+    assert!(matches!(&error, SubmitError::Call(CallError::Mismatch(_))), "{error}");
+    assert!(error.to_string().contains("takes 2 arguments"), "{error}");
+    let component = client.load(sortie_harness::component("behaviours")).await.unwrap();
+    assert!(component.function::<()>("emty").unwrap_err().to_string().contains("`empty`"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gather_keeps_the_order_and_as_completed_the_positions() {
+    let client = Client::embedded().unwrap();
+    let add: Function<i64> = function(&client, "add").await;
+    let mut futures = Vec::new();
+    for n in 0..50 {
+        futures.push(client.submit(&add, [value(n), value(100)]).await.unwrap());
+    }
+    let sums: Vec<i64> = in_time(sortie::gather(futures)).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(sums, (100..150).collect::<Vec<_>>());
+
+    let mut futures = Vec::new();
+    for n in 0..50 {
+        futures.push(client.submit(&add, [value(n), value(0)]).await.unwrap());
+    }
+    let completed: Vec<_> = in_time(sortie::as_completed(futures).collect()).await;
+    assert_eq!(completed.len(), 50);
+    assert!(completed.into_iter().all(|(position, sum)| sum == Ok(i64::try_from(position).unwrap())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_map_resolves_every_input_once_with_its_bill() {
+    let client = Client::embedded().unwrap();
+    let echo: Function<String> = function(&client, "echo").await;
+    let outcomes = in_time(client.map(&echo, (0..5_000).map(|n| value(n.to_string()))).gather()).await;
+    assert_eq!(outcomes.len(), 5_000);
+    for (n, outcome) in (0..).zip(&outcomes) {
+        assert_eq!((outcome.index, outcome.result.as_deref()), (n, Ok(n.to_string().as_str())));
+        let bill = outcome.bill;
+        assert!(bill.run > Duration::ZERO && bill.cpu > Duration::ZERO && bill.memory_peak > ByteSize(0) && !bill.cached);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inputs_are_taken_only_as_fast_as_outcomes_are_read() {
+    // Bundles that are out, batches that wait to be read, and what is in between: each at most 1024 tasks.
+    const AHEAD_MAX: u64 = 64 * 1024;
+    let client = Client::embedded().unwrap();
+    let empty: Function<()> = function(&client, "empty").await;
+    let taken = Arc::new(AtomicU64::new(0));
+    let counter = taken.clone();
+    let inputs = (0..u64::MAX).map(move |_| {
+        counter.fetch_add(1, Ordering::Relaxed);
+    });
+    let mut job = client.map(&empty, inputs);
+    for read in 0..3 * AHEAD_MAX {
+        in_time(job.next()).await.unwrap().result.unwrap();
+        let ahead = taken.load(Ordering::Relaxed).saturating_sub(read);
+        assert!(ahead < AHEAD_MAX, "{ahead} inputs were taken ahead of what was read");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelling_ends_a_loop_and_everything_that_waits() {
+    let client = Client::embedded().unwrap();
+    let spins: Function<()> = function(&client, "spins_forever").await;
+    let job = client.map(&spins, (0..20).map(|_| ()));
+    in_time(async {
+        while job.progress().submitted < 4 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    job.cancel();
+    let outcomes = in_time(job.gather()).await;
+    assert!(!outcomes.is_empty());
+    assert!(outcomes.iter().all(|outcome| outcome.result == Err(TaskError::Cancelled)));
+    // The slots are free again.
+    let empty: Function<()> = function(&client, "empty").await;
+    assert_eq!(in_time(client.submit(&empty, ()).await.unwrap()).await, Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_future_frees_its_slot() {
+    let client = Client::builder().concurrency(std::num::NonZeroUsize::MIN).start().unwrap();
+    let spins: Function<()> = function(&client, "spins_forever").await;
+    drop(client.submit(&spins, ()).await.unwrap());
+    let cancelled = client.submit(&spins, ()).await.unwrap();
+    cancelled.cancel().await.unwrap();
+    assert_eq!(in_time(cancelled).await, Err(TaskError::Cancelled));
+    let add: Function<i64> = function(&client, "add").await;
+    assert_eq!(in_time(client.submit(&add, [value(1), value(1)]).await.unwrap()).await, Ok(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_that_asks_for_it_is_tried_again_as_often_as_allowed() {
+    let client = Client::embedded().unwrap();
+    let failing: Function<()> = function(&client, "fails_and_wants_retry").await;
+    let future = client.submit(&failing.retries(2), value(1)).await.unwrap();
+    let outcome = in_time(future.outcome()).await.unwrap();
+    assert_eq!(outcome.attempts, 3);
+    let sortie::Ending::Failed(failure) = outcome.ending else { panic!("{outcome:?}") };
+    assert_eq!((failure.code(), failure.blame()), ("not-now", Blame::Guest));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn options_reach_the_sandbox() {
+    let client = Client::embedded().unwrap();
+    let clock: Function<(u64, u64)> = function(&client, "reads_clock").await;
+    let (seconds, _) = in_time(client.submit(&clock, ()).await.unwrap()).await.unwrap();
+    assert_eq!(seconds, 946_684_800);
+    let granted = clock.grants(Grants { clock: true, random: false });
+    let (seconds, _) = in_time(client.submit(&granted, ()).await.unwrap()).await.unwrap();
+    assert!(seconds > 1_700_000_000, "{seconds}");
+    let large: Function<()> = function(&client, "returns_bytes").await;
+    let tight = large.memory(ByteSize::mib(16)).priority(Priority::High);
+    let error = in_time(client.submit(&tight, value(64 << 20)).await.unwrap()).await.unwrap_err();
+    assert!(matches!(&error, TaskError::Failed(failure) if failure.code() == "memory-limit"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inputs_that_cannot_be_opened_fail_their_task_only() {
+    let client = Client::embedded().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("there");
+    std::fs::write(&path, [1, 2, 3]).unwrap();
+    let sum: Function<(u64, u64)> = function(&client, "sum_of").await;
+    let paths = [path.clone(), folder.path().join("missing"), path];
+    let inputs = paths.map(|path| object(path.to_str().unwrap()));
+    let outcomes = in_time(client.map(&sum, inputs).gather()).await;
+    assert_eq!((&outcomes[0].result, &outcomes[2].result), (&Ok((3, 6)), &Ok((3, 6))));
+    assert!(matches!(&outcomes[1].result, Err(TaskError::Failed(failure)) if failure.code() == "input-missing"), "{outcomes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_of_another_type_is_an_error_and_not_a_panic() {
+    let client = Client::embedded().unwrap();
+    let echo: Function<u64> = function(&client, "echo").await;
+    let error = in_time(client.submit(&echo, value("text")).await.unwrap()).await.unwrap_err();
+    assert!(matches!(error, TaskError::Decode { expected: "u64", .. }), "{error}");
+}
