@@ -4,8 +4,9 @@
 //! There are more slots than threads, so that while some tasks wait for their inputs others compute. A slot pulls only when it is free:
 //! nothing is leased that nobody works on.
 //!
-//! Beside the slots run, on the I/O runtime, the heartbeat that extends leases and the listener for cancelled jobs. A lease that was lost (the
-//! process was paused, say) is finished all the same: its outcomes count if they are the first.
+//! Beside the slots run, on the I/O runtime, the heartbeat that extends leases and the listener for cancelled jobs. When a lease is lost (the
+//! job was cancelled, or the process was paused and others have the work now), the job's tasks are stopped here and not reported: the broker
+//! gives what is left of them to whoever pulls next.
 //!
 //! Bounds: [`JOBS_MAX`] job contexts and [`COMPONENTS_MAX`] components are held, the most recently needed.
 
@@ -74,7 +75,8 @@ struct Shared {
     artifacts: Option<Artifacts>,
     jobs: Mutex<HashMap<JobId, Arc<JobContext>>>,
     components: tokio::sync::Mutex<Vec<Component>>,
-    leases: Mutex<HashMap<LeaseId, Arc<JobContext>>>,
+    /// In work, from being pulled to being reported.
+    leases: Mutex<HashMap<LeaseId, JobId>>,
     stopping: AtomicBool,
 }
 
@@ -152,15 +154,12 @@ impl Shared {
 
     /// Run a leased bundle and report on it.
     async fn work(&self, lease: Lease) {
+        self.leases.lock().insert(lease.id, lease.job.id);
         let report = match self.context(&lease).await {
-            Ok(context) => {
-                self.leases.lock().insert(lease.id, context.clone());
-                let report = self.run(&lease, &context).await;
-                self.leases.lock().remove(&lease.id);
-                report
-            }
+            Ok(context) => self.run(&lease, &context).await,
             Err(failure) => self.refuse(&lease, &failure),
         };
+        self.leases.lock().remove(&lease.id);
         if self.stopping.load(Ordering::Acquire) {
             return;
         }
@@ -200,13 +199,29 @@ impl Shared {
             return Ok(context.clone());
         }
         let component = self.component(lease.job.function.component).await?;
-        let context = Arc::new(JobContext::new(lease.job.clone(), component));
+        let context = self.keep_context(Arc::new(JobContext::new(lease.job.clone(), component)));
+        // A cancellation that came before the context was there found nothing to cancel.
+        if matches!(self.broker.extend(lease.id).await, Ok(Extended::Lost)) {
+            self.stop(id);
+        }
+        Ok(context)
+    }
+
+    /// End all attempts of a job here. Should the job not be cancelled after all, its next lease makes a new context.
+    fn stop(&self, job: JobId) {
+        let context = self.jobs.lock().remove(&job);
+        if let Some(context) = context {
+            context.cancel().cancel();
+        }
+    }
+
+    fn keep_context(&self, context: Arc<JobContext>) -> Arc<JobContext> {
         let mut jobs = self.jobs.lock();
         if jobs.len() >= JOBS_MAX {
-            // Those in work are held by their leases; the others are made again when needed.
+            // Those in work are held by whoever runs them; the others are made again when needed.
             jobs.retain(|_, context| Arc::strong_count(context) > 1);
         }
-        Ok(jobs.entry(id).or_insert(context).clone())
+        jobs.entry(context.job().id).or_insert(context).clone()
     }
 
     /// A component by digest, loaded once: the lock is held while it loads, so that others wait instead of loading it again.
@@ -237,15 +252,20 @@ impl Shared {
         components.push(component);
     }
 
-    /// Extend the leases in work. One that is lost because its job was cancelled ends its attempts.
+    /// Extend the leases in work; stop the jobs of those that are lost.
     async fn heartbeat(self: Arc<Self>) {
         loop {
             tokio::time::sleep(HEARTBEAT).await;
-            let leases: Vec<LeaseId> = self.leases.lock().keys().copied().collect();
-            for lease in leases {
+            let leases: Vec<_> = self.leases.lock().iter().map(|(lease, job)| (*lease, *job)).collect();
+            for (lease, job) in leases {
                 match self.broker.extend(lease).await {
                     Ok(Extended::Until(_)) => {}
-                    Ok(Extended::Lost) => tracing::info!(lease = lease.0, "a lease was lost; its outcomes count if they are the first"),
+                    // One that was reported meanwhile is no longer in work, and not lost.
+                    Ok(Extended::Lost) if !self.leases.lock().contains_key(&lease) => {}
+                    Ok(Extended::Lost) => {
+                        tracing::info!(%job, lease = lease.0, "a lease was lost; stopping the job's tasks here");
+                        self.stop(job);
+                    }
                     Err(error) => tracing::warn!(%error, "failed to extend a lease"),
                 }
             }
@@ -255,11 +275,7 @@ impl Shared {
     async fn listen_for_cancellations(self: Arc<Self>) {
         let Ok(mut cancelled) = self.broker.cancellations().await else { return };
         while let Some(job) = cancelled.next().await {
-            // Removed, because a cancelled job never comes back.
-            let context = self.jobs.lock().remove(&job);
-            if let Some(context) = context {
-                context.cancel().cancel();
-            }
+            self.stop(job);
         }
     }
 }
