@@ -98,6 +98,7 @@ impl Engine {
     /// # Errors
     /// When the system denies the address space or the thread.
     pub fn new(settings: Settings) -> Result<Self, Error> {
+        tracing::info!(paging = ?settings.paging, instances = settings.instances, "making the WebAssembly engine");
         let inner = wasmtime::Engine::new(&config(settings)).map_err(Error::Engine)?;
         let linker = crate::sandbox::linker(&inner).map_err(Error::Engine)?;
         let (stop, stopped) = mpsc::channel();

@@ -126,21 +126,6 @@ random_id!(
     "worker-"
 );
 
-/// Names a task: its job and its position there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct TaskId {
-    /// The job.
-    pub job: JobId,
-    /// The position in the job.
-    pub index: TaskIndex,
-}
-
-impl fmt::Display for TaskId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.job, self.index)
-    }
-}
-
 /// Names a lease within its broker. A lease that expired is never granted again under the same id, which is what fences late workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LeaseId(pub u64);

@@ -22,7 +22,7 @@ pub mod packing;
 pub mod retry;
 pub mod seen;
 
-pub use id::{Digest, JobId, LeaseId, TaskId, TaskIndex, WorkerId};
+pub use id::{Digest, JobId, LeaseId, TaskIndex, WorkerId};
 pub use job::{Grants, Job, JobOptions, Limits, Priority, RetryPolicy};
 pub use outcome::{Bill, Blame, Ending, Failure, Log, Outcome, Retry};
 pub use signature::{Kind, Parameter, Signature};

@@ -19,7 +19,7 @@ use crate::toolchain::{TARGET, Toolchain};
 const FOLDERS: [&str; 2] = ["examples", "tests/guests"];
 
 /// Compiler flags of every guest. 128-bit vectors are part of the base that every host has. Inlining more than usual spares calls, each of
-/// which looks at the host's clock on entry: 7 % of the time of `pdf-text`, for a third more bytes.
+/// which looks at the host's clock on entry: 6 % of the time of `pdf-text`, for a third more bytes.
 const FLAGS: [&str; 4] = ["-C", "target-feature=+simd128", "-C", "llvm-args=-inline-threshold=1000"];
 
 /// How a guest's memory is laid out by the linker.

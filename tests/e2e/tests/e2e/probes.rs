@@ -24,6 +24,16 @@ fn there_are_no_files_and_no_environment() {
 }
 
 #[test]
+fn there_is_no_network() {
+    // Somebody listens, so only the wall keeps the function out.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    assert_eq!(Sortie::call("connects", [&address]).run().code(0).value(), json!("PermissionDenied"));
+    assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[test]
 fn time_is_the_same_in_every_run() {
     let (one, other) = twice("reads_clock", &[]);
     assert_eq!(one, other);

@@ -39,6 +39,12 @@ fn opens_file(path: String) -> bool {
     std::fs::File::open(path).is_ok()
 }
 
+/// Says what comes of connecting to a TCP address: `connected`, or the kind of error.
+#[sortie_guest::function]
+fn connects(address: String) -> String {
+    std::net::TcpStream::connect(address).map_or_else(|error| format!("{:?}", error.kind()), |_| "connected".to_owned())
+}
+
 /// Returns the environment's variables, as `NAME=value`.
 #[sortie_guest::function]
 fn reads_environment() -> Vec<String> {
