@@ -7,10 +7,47 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use sortie_protocol::{Bundle, Digest, Job, JobId, LeaseId, Outcome, TaskIndex, Timestamp, WorkerId};
+use sortie_protocol::{
+    Bundle, DeadLetter, Digest, Job, JobId, JobRecord, Labels, LeaseId, Outcome, Presence, TaskIndex, Timestamp, WorkerId,
+};
 
 /// A place in a job's outcomes, from 0, in the order in which they were stored.
 pub type Position = u64;
+
+/// Names a dead letter within its broker; later ones have greater names.
+pub type LetterId = u64;
+
+/// How long a worker counts as present after it said so: three times it may miss its turn.
+pub const PRESENCE: Duration = Duration::from_secs(12);
+
+/// Who pulls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Puller {
+    /// The worker.
+    pub worker: WorkerId,
+    /// Which jobs it takes.
+    pub serves: Serves,
+}
+
+/// Which jobs a worker takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Serves {
+    /// All, whatever labels they ask for: the only worker there is.
+    Everything,
+    /// Those that ask for nothing but these labels.
+    Labels(Labels),
+}
+
+impl Serves {
+    /// Whether a job that asks for these labels is among them.
+    #[must_use]
+    pub fn takes(&self, asked: &Labels) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Labels(labels) => labels.include(asked),
+        }
+    }
+}
 
 /// A worker's promise to run a bundle until a deadline, or longer if it extends the lease.
 #[derive(Debug, Clone)]
@@ -65,21 +102,8 @@ pub enum Event {
     Cancelled,
 }
 
-/// A task that failed for good, kept for whoever wants to know why or run it again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// The job.
-    pub job: JobId,
-    /// The task, with its arguments.
-    pub task: sortie_protocol::Task,
-    /// Its outcome.
-    pub outcome: Outcome,
-    /// When it was buried.
-    pub buried: Timestamp,
-}
-
 /// Why a broker could not do what it was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// The job was never put, or is forgotten.
     #[error("job `{0}` is not known to the broker")]
@@ -98,6 +122,46 @@ pub enum Error {
     /// The bundle has no tasks.
     #[error("the bundle has no tasks")]
     Empty,
+    /// The broker does not answer. What was asked may have happened or not; asking again is safe.
+    #[error("the broker at {place} does not answer: {reason}")]
+    Unreachable {
+        /// Where it should be.
+        place: String,
+        /// What was tried and what came of it.
+        reason: String,
+    },
+    /// The broker knows who asks, or does not, and refuses.
+    #[error("the broker at {place} refuses: {reason}")]
+    Denied {
+        /// Where it is.
+        place: String,
+        /// What was refused, and what to do.
+        reason: String,
+    },
+    /// What is there cannot serve as a broker as it is.
+    #[error("the broker at {place} cannot be used: {reason}")]
+    Unsuitable {
+        /// Where it is.
+        place: String,
+        /// What is missing, and what to do.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// Whether asking again, later, can help.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::NoSuchJob(_)
+            | Self::JobCancelled(_)
+            | Self::TooLarge { .. }
+            | Self::Empty
+            | Self::Denied { .. }
+            | Self::Unsuitable { .. } => false,
+        }
+    }
 }
 
 /// What clients and workers need of a broker. See the crate's documentation for what every implementation promises, and
@@ -113,17 +177,31 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
     /// A component's bytes, if they were put.
     async fn component(&self, digest: Digest) -> Result<Option<Bytes>, Error>;
 
-    /// Write a job's record, before its first bundle. Putting it again changes nothing, even if the job was cancelled.
-    async fn put_job(&self, job: Job) -> Result<(), Error>;
+    /// Write a job's record, before its first bundle. Putting it again changes nothing, even if the job was cancelled. `created` is the
+    /// submitter's time.
+    async fn put_job(&self, job: Job, created: Timestamp) -> Result<(), Error>;
 
-    /// Publish a bundle of a job. Waits while the broker is full; cancel safe: a call that was dropped published nothing.
+    /// Say that a job has this many tasks and gets no more, so that whoever comes later knows when all is there. Sealing again, or a job that
+    /// is not there or cancelled, changes nothing.
+    async fn seal(&self, job: JobId, tasks: TaskIndex) -> Result<(), Error>;
+
+    /// A job's record, if it was put and not forgotten.
+    async fn job(&self, job: JobId) -> Result<Option<JobRecord>, Error>;
+
+    /// The records of the jobs put last, newest first.
+    async fn jobs(&self, count_max: usize) -> Result<Vec<JobRecord>, Error>;
+
+    /// How many bundles of a job wait or are leased. Zero: everything that was published has ended, or the job is over.
+    async fn unfinished(&self, job: JobId) -> Result<u64, Error>;
+
+    /// Publish a bundle of a job. Waits while the broker is full. Cancel safe: a call that was dropped published the bundle or nothing.
     async fn publish(&self, bundle: Bundle) -> Result<(), Error>;
 
     /// Take up to `credits` leases, waiting until there is at least one. Cancel safe: no lease is lost in a dropped call.
     ///
-    /// Bundles of jobs with a higher priority go first. Among equals there is no promised order. Tasks that ended while their bundle waited,
+    /// A job that asks for labels goes only to whoever serves it. Bundles of jobs with a higher priority go first. Among equals there is no promised order. Tasks that ended while their bundle waited,
     /// because a late report came, are no longer in it.
-    async fn pull(&self, worker: WorkerId, credits: NonZeroUsize) -> Result<Vec<Lease>, Error>;
+    async fn pull(&self, puller: &Puller, credits: NonZeroUsize) -> Result<Vec<Lease>, Error>;
 
     /// Keep a lease for another term, counted from now.
     async fn extend(&self, lease: LeaseId) -> Result<Extended, Error>;
@@ -157,5 +235,14 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
     async fn forget(&self, job: JobId) -> Result<(), Error>;
 
     /// The newest dead letters of a job, or of all, newest first.
-    async fn dead_letters(&self, job: Option<JobId>, count_max: usize) -> Result<Vec<DeadLetter>, Error>;
+    async fn dead_letters(&self, job: Option<JobId>, count_max: usize) -> Result<Vec<(LetterId, DeadLetter)>, Error>;
+
+    /// Remove a dead letter: it was dealt with. One that is not there is no error.
+    async fn remove_dead_letter(&self, letter: LetterId) -> Result<(), Error>;
+
+    /// Say that a worker is there, and how busy. Holds for [`PRESENCE`].
+    async fn announce(&self, presence: Presence) -> Result<(), Error>;
+
+    /// The workers that are there, in the order of their names.
+    async fn workers(&self) -> Result<Vec<Presence>, Error>;
 }

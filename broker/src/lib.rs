@@ -2,7 +2,7 @@
 //!
 //! [`Broker`] is what clients and workers need of a broker, and no more: put components and jobs, publish bundles, pull leases, report, follow
 //! a job's outcomes, cancel. [`memory::MemoryBroker`] is the broker of one process: the default of an embedded client, with leases, expiry,
-//! redelivery and dead letters like any other, and with seeded faults for tests. [`conformance`] is the list of what every broker promises.
+//! redelivery and dead letters like any other, and with seeded faults for tests. [`nats::NatsBroker`] is the broker of a fleet. [`conformance`] is the list of what every broker promises.
 //!
 //! Promises, for every implementation:
 //! - A published bundle is leased until its tasks' outcomes are stored or its job is cancelled. A lease that is neither extended nor completed
@@ -13,10 +13,11 @@
 //!
 //! A broker never looks into arguments or results, and never runs anything.
 //!
-//! Reading order: [`broker`], [`memory`], [`conformance`].
+//! Reading order: [`broker`], [`memory`], [`nats`], [`conformance`].
 
 pub mod broker;
 pub mod conformance;
 pub mod memory;
+pub mod nats;
 
-pub use broker::{Broker, DeadLetter, Error, Event, Extended, Lease, Position, Report, Retrial};
+pub use broker::{Broker, Error, Event, Extended, Lease, LetterId, PRESENCE, Position, Puller, Report, Retrial, Serves};

@@ -10,10 +10,13 @@ use std::time::Duration;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sortie::protocol::job::Memo;
-use sortie::{ByteSize, Grants, JobOptions, Limits, RetryPolicy};
+use sortie::{ByteSize, Grants, JobOptions, Labels, Limits, RetryPolicy};
 
+use crate::connection::BrokerOptions;
 use crate::ending::Error;
+use crate::interrupt::Manner;
 use crate::settings::{self, Cache};
+use crate::{broker, dlq, job, worker};
 
 /// Run WebAssembly-sandboxed functions over many inputs.
 #[derive(Debug, Parser)]
@@ -31,14 +34,35 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a function over many inputs, one task each
     #[command(after_long_help = AFTER_MAP)]
-    Map(Map),
+    Map(Box<Map>),
     /// Run a function once and print its value
     #[command(after_long_help = AFTER_CALL)]
-    Call(Call),
+    Call(Box<Call>),
     /// Show what a component is and which functions it has
     Inspect(Inspect),
     /// Start a crate with functions of your own
     New(New),
+    /// Run the fleet's tasks until told to end, or show which workers there are
+    #[command(after_long_help = AFTER_WORKER)]
+    Worker(Box<worker::Arguments>),
+    /// See, gather and cancel the jobs of a fleet
+    Job(job::Arguments),
+    /// See and replay tasks of a fleet that failed for good
+    Dlq(dlq::Arguments),
+    /// Set up a fleet's broker, or look at it
+    Broker(broker::Arguments),
+}
+
+impl Command {
+    /// What a signal finds running.
+    pub(crate) fn manner(&self) -> Manner {
+        match self {
+            Self::Worker(_) => Manner::Service,
+            Self::Map(_) | Self::Call(_) | Self::Inspect(_) | Self::New(_) | Self::Job(_) | Self::Dlq(_) | Self::Broker(_) => {
+                Manner::Command
+            }
+        }
+    }
 }
 
 const AFTER_MAP: &str = "\
@@ -58,6 +82,12 @@ Exit codes: 0 all completed, 1 some failed, 2 wrong usage, 3 platform failure, 1
 Interrupted or not, running the same command again runs only what is not known yet.";
 
 const AFTER_CALL: &str = "Exit codes: 0 completed, 1 failed, 2 wrong usage, 3 platform failure, 130 interrupted.";
+
+const AFTER_WORKER: &str = "\
+SIGTERM or SIGINT: no more work is taken, what is in work gets --grace to finish, the rest goes back to the
+broker. A second signal ends the worker at once.
+
+Exit codes: 0 told to end, and everything is reported; 2 wrong usage, 3 platform failure, 130 ended at once.";
 
 /// `sortie map`.
 #[derive(Debug, Args)]
@@ -96,10 +126,15 @@ pub(crate) struct Map {
     /// How progress is shown on standard error
     #[arg(long, value_enum, default_value_t = ProgressKind::Auto, value_name = "HOW")]
     pub(crate) progress: ProgressKind,
+    /// Submit the job to the fleet, print its name and leave; `sortie job gather` writes its results
+    #[arg(long, conflicts_with_all = ["output", "ordered"])]
+    pub(crate) detach: bool,
     #[command(flatten)]
     pub(crate) task: TaskOptions,
     #[command(flatten)]
     pub(crate) host: HostOptions,
+    #[command(flatten)]
+    pub(crate) broker: BrokerOptions,
 }
 
 /// `sortie call`.
@@ -121,6 +156,8 @@ pub(crate) struct Call {
     pub(crate) task: TaskOptions,
     #[command(flatten)]
     pub(crate) host: HostOptions,
+    #[command(flatten)]
+    pub(crate) broker: BrokerOptions,
 }
 
 /// `sortie inspect`.
@@ -175,9 +212,12 @@ pub(crate) struct TaskOptions {
     /// Run everything, also what is known from an earlier run; results are not kept either
     #[arg(long)]
     fresh: bool,
+    /// Run only on workers that have all of these labels, such as gpu,region=eu [default: any worker]
+    #[arg(long, value_name = "LABELS")]
+    labels: Option<Labels>,
 }
 
-/// How the host in this process works.
+/// How the host in this process works. With a broker it only looks into components.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct HostOptions {
     /// Tasks in work at once [default: twice the cores]
@@ -222,6 +262,7 @@ impl TaskOptions {
             grants: Grants { clock: self.grant.contains(&Grant::Clock), random: self.grant.contains(&Grant::Random) },
             retry: self.retries.map_or(defaults.retry, RetryPolicy::retries),
             memo: if self.fresh { Memo::Off } else { defaults.memo },
+            labels: self.labels.clone().unwrap_or_default(),
             ..defaults
         }
     }
@@ -258,9 +299,9 @@ pub(crate) fn read() -> Result<Invocation, Error> {
                 answer(&error);
                 Ok(Invocation::Answered)
             }
-            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-                Err(Error::Usage("name a command: map, call, inspect or new; `sortie --help` explains them".into()))
-            }
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Err(Error::Usage(
+                "name a command: map, call, inspect, new, worker, job, dlq or broker; `sortie --help` explains them".into(),
+            )),
             _ => Err(Error::Usage(one_line(&error))),
         },
     }

@@ -2,13 +2,14 @@
 
 use std::io::IsTerminal as _;
 
-use sortie::{Ending as TaskEnding, Outcome, SubmitError};
+use sortie::{Ending as TaskEnding, Outcome};
 
 use crate::arguments::Call;
-use crate::ending::{Ending, Error, chain};
+use crate::ending::{Ending, Error};
 use crate::environment::Environment;
 use crate::interrupt::Interrupt;
 use crate::json::{self, Layout};
+use crate::map::refused;
 use crate::output::Output;
 use crate::record;
 use crate::session::Session;
@@ -17,7 +18,13 @@ use crate::terminal;
 
 /// Run the command.
 pub(crate) async fn run(arguments: Call, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
-    let session = Session::start(&arguments.host, environment)?;
+    let session = Session::open(&arguments.host, &arguments.broker, environment, interrupt).await?;
+    let ended = start(&arguments, &session, interrupt).await;
+    session.settle().await;
+    ended
+}
+
+async fn start(arguments: &Call, session: &Session, interrupt: &Interrupt) -> Result<Ending, Error> {
     let function = session.function(&arguments.component, &arguments.function, arguments.task.job(), interrupt).await?;
     let shape = interrupt.or(Shape::new(function.signature(), &arguments.fixed, session.places.clone())).await??;
     let inputs = interrupt.or(shape.arguments(&arguments.arguments)).await?.map_err(Error::Usage)?;
@@ -30,14 +37,6 @@ pub(crate) async fn run(arguments: Call, environment: &Environment, interrupt: &
         }
     }
     show(&outcome, arguments.raw)
-}
-
-fn refused(error: SubmitError) -> Error {
-    let text = chain(&error);
-    match error {
-        SubmitError::Call(_) => Error::Usage(text),
-        SubmitError::Broker(_) | SubmitError::Random(_) => Error::Platform(text),
-    }
 }
 
 fn show(outcome: &Outcome, raw: bool) -> Result<Ending, Error> {

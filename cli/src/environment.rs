@@ -12,6 +12,12 @@ pub(crate) struct Environment {
     pub(crate) log: Option<String>,
     /// Where caches are kept by default.
     pub(crate) cache: Option<PathBuf>,
+    /// The servers of the broker.
+    pub(crate) broker: Option<String>,
+    /// Whose jobs these are.
+    pub(crate) tenant: Option<String>,
+    /// The credentials file for the broker.
+    pub(crate) credentials: Option<PathBuf>,
     /// Where S3 is and who we are there.
     pub(crate) aws: aws::Variables,
     /// The folder that relative paths start from.
@@ -26,6 +32,9 @@ impl Environment {
         Self {
             log: text("SORTIE_LOG"),
             cache: caches.map(|folder| folder.join("sortie")),
+            broker: text("SORTIE_BROKER"),
+            tenant: text("SORTIE_TENANT"),
+            credentials: text("SORTIE_CREDS").map(PathBuf::from),
             aws: aws::Variables {
                 endpoint: text("AWS_ENDPOINT_URL_S3").or_else(|| text("AWS_ENDPOINT_URL")),
                 region: text("AWS_REGION").or_else(|| text("AWS_DEFAULT_REGION")),

@@ -2,10 +2,14 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 use sortie::Input;
 use sortie::objects::{Location, Objects};
+
+use crate::terminal;
 
 /// Finds objects by path, pattern or URL.
 #[derive(Debug, Clone)]
@@ -15,6 +19,28 @@ pub(crate) struct Places {
     pub(crate) folder: PathBuf,
     /// Why S3 cannot be used, if that is known.
     pub(crate) s3_trouble: Option<String>,
+    /// Where the files are read that are named here.
+    pub(crate) files: Files,
+}
+
+/// Where local files are read. Clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) enum Files {
+    /// On this machine.
+    Here,
+    /// On others, perhaps: who names one is told, once.
+    Elsewhere(Arc<AtomicBool>),
+}
+
+impl Files {
+    /// A location was named.
+    pub(crate) fn note(&self, location: &Location) {
+        if let (Self::Elsewhere(told), Location::File(_)) = (self, location)
+            && !told.swap(true, Ordering::Relaxed)
+        {
+            terminal::say("inputs are local files: workers read these paths on their own machines");
+        }
+    }
 }
 
 /// One object, and how it is shown to whoever named it.
@@ -84,6 +110,7 @@ impl Places {
 
     /// Paths are shown the way they were written, relative or absolute; URLs without what may be secret.
     fn place(&self, text: &str, location: Location) -> Place {
+        self.files.note(&location);
         let shown = match &location {
             Location::File(_) if text.contains("://") => location.to_string(),
             Location::File(path) if Path::new(text).is_relative() => path.strip_prefix(&self.folder).unwrap_or(path).display().to_string(),

@@ -20,6 +20,8 @@ pub(crate) const WAITING_BYTES_MAX: usize = 64 << 20;
 pub(crate) enum Order {
     Completion,
     Inputs,
+    /// Not at all: they are written elsewhere.
+    Nowhere,
 }
 
 /// Shared by the side that takes inputs and the side that writes results.
@@ -54,7 +56,7 @@ impl InFlight {
     fn has_room(&self) -> bool {
         let state = self.lock();
         match self.order {
-            Order::Completion => true,
+            Order::Completion | Order::Nowhere => true,
             Order::Inputs => state.taken - state.written < AHEAD_MAX && state.waiting_bytes < WAITING_BYTES_MAX,
         }
     }
@@ -64,7 +66,9 @@ impl InFlight {
         let mut state = self.lock();
         let index = state.taken;
         state.taken += 1;
-        state.shown.insert(index, shown);
+        if self.order != Order::Nowhere {
+            state.shown.insert(index, shown);
+        }
     }
 
     /// A result is about to be written: its input is forgotten here.

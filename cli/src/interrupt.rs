@@ -1,7 +1,8 @@
 //! Ctrl-C, and the signal that asks a process to end.
 //!
-//! The first asks: whoever waits through [`Interrupt`] stops, writes what it has and ends the process. The second ends it at once, and so does
-//! time: after [`GRACE`] the process ends whatever it was doing, so that a pipe nobody reads cannot hold it.
+//! The first asks: whoever waits through [`Interrupt`] stops, writes what it has and ends the process. The second ends it at once. For a command
+//! so does time: after [`GRACE`] the process ends whatever it was doing, so that a pipe nobody reads cannot hold it. A service bounds its own
+//! end, which may take longer.
 
 use std::future::Future;
 use std::process::exit;
@@ -17,6 +18,33 @@ use crate::terminal;
 /// From the first signal to the end, whatever happens: people expect an interrupted command to end within a second.
 const GRACE: Duration = Duration::from_millis(950);
 
+/// What a signal finds running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// Something that a person waits for.
+    Command,
+    /// Something that runs until it is told to end, and ends in its own time.
+    Service,
+}
+
+impl Manner {
+    /// Wait for the time after which the process ends, whatever it was doing.
+    async fn grace(self) {
+        match self {
+            Self::Command => tokio::time::sleep(GRACE).await,
+            Self::Service => std::future::pending().await,
+        }
+    }
+
+    /// What the process says when it is ended.
+    fn parting(self) -> &'static str {
+        match self {
+            Self::Command => "interrupted; results that were written stay, and the same command goes on from there",
+            Self::Service => "interrupted twice; what was in work is run again elsewhere when its leases are over",
+        }
+    }
+}
+
 /// Tells of signals. Dropping it leaves them to the system again as far as this process goes: nothing reacts.
 #[derive(Debug)]
 pub(crate) struct Interrupt {
@@ -29,11 +57,11 @@ impl Interrupt {
     ///
     /// # Errors
     /// When the system refuses the signal handlers.
-    pub(crate) fn watch() -> std::io::Result<Self> {
+    pub(crate) fn watch(manner: Manner) -> std::io::Result<Self> {
         let signals = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let (raise, raised) = watch::channel(false);
         let mut watcher = JoinSet::new();
-        watcher.spawn(attend(signals, raise));
+        watcher.spawn(attend(signals, raise, manner));
         Ok(Self { raised, _watcher: watcher })
     }
 
@@ -64,14 +92,14 @@ impl Interrupt {
     }
 }
 
-async fn attend((mut interrupt, mut terminate): (Signal, Signal), raise: watch::Sender<bool>) {
+async fn attend((mut interrupt, mut terminate): (Signal, Signal), raise: watch::Sender<bool>, manner: Manner) {
     next(&mut interrupt, &mut terminate).await;
     raise.send_replace(true);
     tokio::select! {
         () = next(&mut interrupt, &mut terminate) => {}
-        () = tokio::time::sleep(GRACE) => {}
+        () = manner.grace() => {}
     }
-    terminal::error("interrupted; results that were written stay, and the same command goes on from there");
+    terminal::error(manner.parting());
     exit(Ending::Interrupted.code().into());
 }
 

@@ -1,19 +1,27 @@
-//! A client with everything in this process, set up from options and the environment, and what a command loads through it.
+//! A client, with everything in this process or over a fleet's broker, set up from options and the environment, and what a command loads
+//! through it.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
+use sortie::nats::Role;
 use sortie::objects::Config;
-use sortie::{Client, Component, Function, JobOptions, LoadError, StartError};
+use sortie::{Builder, Client, Component, ConnectError, Function, JobOptions, LoadError, StartError};
 
 use crate::arguments::HostOptions;
 use crate::aws;
+use crate::connection::BrokerOptions;
 use crate::ending::{Error, chain};
 use crate::environment::Environment;
-use crate::expand::Places;
+use crate::expand::{Files, Places};
 use crate::interrupt::Interrupt;
 use crate::settings::Cache;
 
-/// An embedded client and how it finds objects.
+/// How long the broker may take to hear what becomes of a command's jobs, when the command is done.
+const SETTLE_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// A client and how it finds objects.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) client: Client,
@@ -25,29 +33,53 @@ pub(crate) struct Session {
 /// What becomes of results when the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keeps {
+    /// Results are kept on this machine.
     Results,
     Nothing,
+    /// The broker of a fleet has the job until it is told to forget it.
+    Job,
 }
 
 impl Session {
-    /// Start the client.
+    /// Start a client of the broker that is named, or an embedded one where none is.
+    ///
+    /// # Errors
+    /// As [`Self::start`], and when the broker cannot be reached, refuses, or cannot be used.
+    pub(crate) async fn open(
+        host: &HostOptions,
+        broker: &BrokerOptions,
+        environment: &Environment,
+        interrupt: &Interrupt,
+    ) -> Result<Self, Error> {
+        let Some(config) = broker.config(environment, Role::Client)? else { return Self::start(host, environment) };
+        let (builder, s3_trouble) = builder(host, environment);
+        let files = if is_here(&config.servers) { Files::Here } else { Files::Elsewhere(Arc::default()) };
+        let client = interrupt.or(builder.connect(config)).await?.map_err(refused_connection)?;
+        Self::over(client, files, s3_trouble, Keeps::Job, environment)
+    }
+
+    /// Start an embedded client.
     ///
     /// # Errors
     /// When the cache folder cannot be used, or the system denies what the host needs.
     pub(crate) fn start(options: &HostOptions, environment: &Environment) -> Result<Self, Error> {
-        let aws = aws::Settings::read(&environment.aws);
-        let mut builder = Client::builder().objects(Config { s3: aws.s3 });
-        if let Some(tasks) = options.concurrency {
-            builder = builder.concurrency(tasks);
-        }
-        let cache = cache(options.cache.as_ref(), environment);
-        let keeps = if cache.is_some() { Keeps::Results } else { Keeps::Nothing };
-        if let Some(folder) = cache {
-            builder = builder.cache(folder);
-        }
+        let keeps = if cache(options.cache.as_ref(), environment).is_some() { Keeps::Results } else { Keeps::Nothing };
+        let (builder, s3_trouble) = builder(options, environment);
         let client = builder.start().map_err(refused_start)?;
+        Self::over(client, Files::Here, s3_trouble, keeps, environment)
+    }
+
+    fn over(client: Client, files: Files, s3_trouble: Option<String>, keeps: Keeps, environment: &Environment) -> Result<Self, Error> {
         let objects = client.objects().cloned().ok_or_else(|| Error::Platform("this client cannot reach objects".into()))?;
-        Ok(Self { client, places: Places { objects, folder: environment.folder.clone(), s3_trouble: aws.trouble }, keeps })
+        Ok(Self { client, places: Places { objects, folder: environment.folder.clone(), s3_trouble, files }, keeps })
+    }
+
+    /// Let a fleet's broker know what becomes of jobs that were dropped; an embedded one ends with this process.
+    pub(crate) async fn settle(&self) {
+        match self.keeps {
+            Keeps::Results | Keeps::Nothing => {}
+            Keeps::Job => settle(&self.client).await,
+        }
     }
 
     /// Load a component.
@@ -75,7 +107,42 @@ impl Session {
     }
 }
 
-fn cache(option: Option<&Cache>, environment: &Environment) -> Option<std::path::PathBuf> {
+/// Let a broker know what becomes of jobs that were dropped.
+pub(crate) async fn settle(client: &Client) {
+    if tokio::time::timeout(SETTLE_TIME_MAX, client.settled()).await.is_err() {
+        tracing::warn!("the broker did not hear in time that a job is done with; `sortie job list` shows it");
+    }
+}
+
+fn builder(options: &HostOptions, environment: &Environment) -> (Builder, Option<String>) {
+    let aws = aws::Settings::read(&environment.aws);
+    let mut builder = Client::builder().objects(Config { s3: aws.s3, ..Config::default() });
+    if let Some(tasks) = options.concurrency {
+        builder = builder.concurrency(tasks);
+    }
+    if let Some(folder) = cache(options.cache.as_ref(), environment) {
+        builder = builder.cache(folder);
+    }
+    (builder, aws.trouble)
+}
+
+/// Whether all of these servers are on this machine, by their names.
+fn is_here(servers: &str) -> bool {
+    servers.split(',').all(|server| {
+        let rest = server.trim();
+        let rest = rest.split_once("://").map_or(rest, |(_, rest)| rest);
+        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        ["localhost", "127.", "[::1]"].iter().any(|here| host.starts_with(here))
+    })
+}
+
+/// A broker that cannot be used is a failure of the platform, whatever the reason: the command is not wrong.
+pub(crate) fn refused_connection(error: ConnectError) -> Error {
+    Error::Platform(chain(&error))
+}
+
+/// Where to keep things, from the option and the environment.
+pub(crate) fn cache(option: Option<&Cache>, environment: &Environment) -> Option<std::path::PathBuf> {
     match option {
         Some(Cache::Off) => None,
         Some(Cache::Folder(folder)) => Some(folder.clone()),
@@ -101,6 +168,18 @@ fn refused_component(error: LoadError) -> Error {
     let text = chain(&error);
     match error {
         LoadError::Read { .. } | LoadError::Refused { .. } => Error::Usage(text),
+        LoadError::Start(error) => refused_start(error),
         LoadError::Broker(_) | LoadError::NoHost | LoadError::ShuttingDown => Error::Platform(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_on_this_machine_are_known_by_their_names() {
+        assert!(is_here("nats://me:secret@127.0.0.1:4222, localhost") && is_here("tls://[::1]:4222"));
+        assert!(!is_here("nats://localhost,nats://broker.example:4222") && !is_here("nats://localhost@elsewhere"));
     }
 }

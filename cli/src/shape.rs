@@ -168,7 +168,9 @@ impl Shape {
 
     fn location(&self, text: &str) -> Result<Location, String> {
         self.places.check_s3(text)?;
-        Location::parse(text, &self.places.folder).map_err(|error| error.to_string())
+        let location = Location::parse(text, &self.places.folder).map_err(|error| error.to_string())?;
+        self.places.files.note(&location);
+        Ok(location)
     }
 
     fn check_count(&self, count: usize) -> Result<(), String> {

@@ -80,8 +80,8 @@ impl Summary {
         self.cached
     }
 
-    /// Lines for the end.
-    pub(crate) fn lines(&self, elapsed: Duration) -> Vec<String> {
+    /// Lines for the end, with how long it took where that is known.
+    pub(crate) fn lines(&self, elapsed: Option<Duration>) -> Vec<String> {
         let mut lines = vec![self.totals(elapsed)];
         let mut groups: Vec<_> = self.groups.iter().collect();
         groups.sort_by_key(|(_, group)| std::cmp::Reverse(group.count));
@@ -96,12 +96,13 @@ impl Summary {
         lines
     }
 
-    fn totals(&self, elapsed: Duration) -> String {
+    fn totals(&self, elapsed: Option<Duration>) -> String {
         let ended = self.ended();
         if ended > 0 && self.cached == ended {
             let known = if ended == 1 { "the 1 result was known".into() } else { format!("all {ended} results were known") };
             let failed = if self.failed > 0 { format!(" ({} of them failures)", self.failed) } else { String::new() };
-            return format!("nothing ran: {known}{failed}; {}", seconds(elapsed));
+            let elapsed = elapsed.map(|elapsed| format!("; {}", seconds(elapsed))).unwrap_or_default();
+            return format!("nothing ran: {known}{failed}{elapsed}");
         }
         let mut text = format!("{ended} {}: {} completed", if ended == 1 { "task" } else { "tasks" }, self.completed);
         for (count, what) in [(self.failed, "failed"), (self.cancelled, "cancelled")] {
@@ -113,9 +114,11 @@ impl Summary {
         if self.cached > 0 {
             let _ = write!(text, " ({} known before)", self.cached);
         }
-        let rate = per_second(ended, elapsed);
-        let (elapsed, cpu, read) = (seconds(elapsed), seconds(self.cpu), megabytes(ByteSize(self.bytes_in)));
-        let _ = write!(text, "; {elapsed}, {rate:.1}/s, {cpu} on cores, {read} read");
+        if let Some(elapsed) = elapsed {
+            let _ = write!(text, "; {}, {:.1}/s", seconds(elapsed), per_second(ended, elapsed));
+        }
+        let (cpu, read) = (seconds(self.cpu), megabytes(ByteSize(self.bytes_in)));
+        let _ = write!(text, "{} {cpu} on cores, {read} read", if elapsed.is_some() { "," } else { ";" });
         text
     }
 }
@@ -155,7 +158,7 @@ mod tests {
             summary.count(&reason(code), &bill(false), &input.into());
         }
         assert_eq!(
-            summary.lines(Duration::from_secs(2)),
+            summary.lines(Some(Duration::from_secs(2))),
             [
                 "4 tasks: 1 completed, 3 failed; 2.0 s, 2.0/s, 2.0 s on cores, 6.0 MB read",
                 "  2 x scanned (blame: guest), such as b.pdf: no pages",
@@ -172,7 +175,7 @@ mod tests {
             summary.count(&Status::Failed(reason), &bill(false), &Value::from(n));
         }
         assert_eq!(summary.groups.len(), GROUPS_MAX);
-        assert_eq!(summary.lines(Duration::ZERO).last().unwrap(), "  995 more failures of other kinds");
+        assert_eq!(summary.lines(Some(Duration::ZERO)).last().unwrap(), "  995 more failures of other kinds");
     }
 
     #[test]
@@ -181,6 +184,6 @@ mod tests {
         for _ in 0..88 {
             summary.count(&Status::Completed, &bill(true), &Value::Null);
         }
-        assert_eq!(summary.lines(Duration::from_secs(1)), ["nothing ran: all 88 results were known; 1.0 s"]);
+        assert_eq!(summary.lines(Some(Duration::from_secs(1))), ["nothing ran: all 88 results were known; 1.0 s"]);
     }
 }

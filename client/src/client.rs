@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
-use futures::{Stream, stream};
+use futures::{Stream, StreamExt as _, stream};
 use sortie_broker::Broker;
 use sortie_protocol::{Bundle, Job as JobRecord, JobId, Task, Timestamp};
 use tokio::runtime::Handle;
 
 use crate::arguments::IntoArguments;
+use crate::courtesies::{Courtesies, Courtesy};
+use crate::driver;
+use crate::following::Following;
 use crate::function::{CallError, Function};
 use crate::future::TaskFuture;
-use crate::job::{Job, Window};
+use crate::job::Job;
+use crate::window::Window;
 
 /// Submits tasks. Cheap to clone; clones are the same client.
 #[derive(Debug, Clone)]
@@ -23,8 +27,9 @@ pub(crate) struct Shared {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) runtime: Handle,
     pub(crate) window: Window,
+    pub(crate) courtesies: Courtesies,
     #[cfg(feature = "embedded")]
-    pub(crate) embedded: Option<crate::embedded::Embedded>,
+    pub(crate) local: Option<crate::local::Local>,
 }
 
 /// A task could not be submitted.
@@ -42,18 +47,26 @@ pub enum SubmitError {
 }
 
 impl Client {
-    /// A client of `broker`, whose workers run elsewhere. Call it within a tokio runtime: the client's own work runs there.
+    /// A client of `broker`, whose workers run elsewhere. Call it within a tokio runtime: the client's own work runs there. It has no host to
+    /// load components with; use functions by reference.
     #[must_use]
     pub fn over(broker: Arc<dyn Broker>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 broker,
                 runtime: Handle::current(),
-                window: Window::default(),
+                window: Window::fleet(),
+                courtesies: Courtesies::default(),
                 #[cfg(feature = "embedded")]
-                embedded: None,
+                local: None,
             }),
         }
+    }
+
+    /// Wait until the broker was told what becomes of jobs and futures that were dropped. A process that is about to end does, else they may
+    /// go on without it. Waits for jobs and futures that are still held, too. Cancel safe.
+    pub async fn settled(&self) {
+        self.shared.courtesies.settled().await;
     }
 
     /// Submit one task. The future that comes back resolves to the function's result; dropping it cancels the task.
@@ -64,17 +77,23 @@ impl Client {
         let arguments = function.check(arguments.into_arguments())?;
         let job = self.new_job(function)?;
         let (id, broker) = (job.id, &self.shared.broker);
-        broker.put_job(job).await?;
-        let outcomes = broker.outcomes(id, 0).await?;
+        broker.put_job(job, now()).await?;
+        let outcomes = Following::open(broker, id).await?;
         // From here on dropping the future cancels the job, also when publishing fails.
         let future = TaskFuture::new(self.clone(), id, outcomes);
         let tasks = vec![Task { index: 0, arguments }];
-        broker.publish(Bundle { job: id, attempts_before: 0, published: now(), tasks }).await?;
+        let publish = broker.publish(Bundle { job: id, attempts_before: 0, lost_before: 0, published: now(), tasks });
+        let (published, sealed) = futures::future::join(publish, broker.seal(id, 1)).await;
+        published?;
+        if let Err(error) = sealed {
+            // Only onlookers miss it.
+            tracing::debug!(%error, job = %id, "failed to seal a job");
+        }
         Ok(future)
     }
 
     /// Submit one task for each of `inputs`, which is taken as fast as tasks complete and outcomes are read: neither all inputs nor all
-    /// outcomes are ever held. Dropping the job cancels what is left of it.
+    /// outcomes are ever held. Dropping the job cancels what is left of it, and has the broker forget it.
     ///
     /// An input that does not fit the function fails that one task, with blame `input`.
     pub fn map<T, I>(&self, function: &Function<T>, inputs: I) -> Job<T>
@@ -92,22 +111,52 @@ impl Client {
         S: Stream + Send + 'static,
         S::Item: IntoArguments,
     {
-        Job::start(self, function, inputs)
+        let record = self.new_job(function);
+        let (job, line) = Job::new(record.as_ref().ok().map(|record| record.id));
+        let check = function.untyped();
+        let tasks = inputs.map(move |input| check.check(input.into_arguments()).map_err(|error| error.to_string()));
+        let (shared, courtesy) = (self.shared.clone(), self.shared.courtesies.begin());
+        // Ends when the job is dropped. Holds the client, so that an embedded worker outlives its jobs.
+        self.shared.runtime.spawn(async move {
+            driver::run(shared.broker.clone(), shared.window.clone(), record, tasks.boxed(), line).await;
+            drop((courtesy, shared));
+        });
+        job
+    }
+
+    /// Cancel a job and have the broker forget it, in the background. `courtesy` was begun when there was something to be owed.
+    pub(crate) fn abandon(&self, job: JobId, how: Abandoned, courtesy: Courtesy) {
+        let broker = self.shared.broker.clone();
+        self.shared.runtime.spawn(async move {
+            // A broker that cannot be reached forgets the job by itself in time.
+            if how == Abandoned::UnderWay {
+                let _ = broker.cancel(job).await;
+            }
+            let _ = broker.forget(job).await;
+            drop(courtesy);
+        });
     }
 
     pub(crate) fn new_job<T>(&self, function: &Function<T>) -> Result<JobRecord, SubmitError> {
-        let id = random_job_id().map_err(SubmitError::Random)?;
-        Ok(JobRecord { id, function: function.reference.clone(), options: function.options })
+        let id = random_job_id()?;
+        Ok(JobRecord { id, function: function.reference.clone(), options: function.options.clone() })
     }
 }
 
-fn random_job_id() -> std::io::Result<JobId> {
+/// How far a job was when nobody wanted it any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Abandoned {
+    UnderWay,
+    Ended,
+}
+
+pub(crate) fn random_job_id() -> Result<JobId, SubmitError> {
     let mut bytes = [0; 16];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(|error| SubmitError::Random(error.into()))?;
     Ok(JobId::from_bytes(bytes))
 }
 
-/// The client's clock: only ever written into bundles, to measure how long they waited.
+/// The client's clock: only ever written into jobs and bundles, to say when they were made and to measure how long they waited.
 #[expect(clippy::disallowed_methods, reason = "this is the client's clock")]
 pub(crate) fn now() -> Timestamp {
     Timestamp::default() + std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()

@@ -1,30 +1,24 @@
-//! Everything in one process: a broker in memory, a host, and the client in front of them.
+//! Setting up a client: with everything in one process (a broker in memory, a host, and the client in front of them), or over a fleet's broker
+//! with only what it takes to look into components and to list inputs.
 
-use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::{Path, PathBuf};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use sortie_broker::Broker;
 use sortie_broker::memory::MemoryBroker;
-use sortie_host::artifacts::{self, Artifacts};
-use sortie_host::engine::{self, Engine, Paging, Settings};
-use sortie_host::memo::Memo;
+use sortie_broker::nats::{self, NatsBroker};
+use sortie_broker::{Broker, Serves};
 use sortie_host::objects::{self, Objects};
-use sortie_host::{Host, Worker, worker};
+use sortie_host::setup::{self, Identity, Prepared};
+use sortie_host::{Setup, artifacts, engine};
 use sortie_protocol::WorkerId;
 use tokio::runtime::Handle;
 
 use crate::client::{Client, Shared};
-use crate::function::Component;
-use crate::job::Window;
-
-/// The host inside a client.
-#[derive(Debug)]
-pub(crate) struct Embedded {
-    worker: Worker,
-    host: Host,
-    artifacts: Option<Artifacts>,
-}
+use crate::connect::ConnectError;
+use crate::courtesies::Courtesies;
+use crate::local::{Local, Workshop};
+use crate::window::Window;
 
 /// An embedded client could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -43,37 +37,16 @@ pub enum StartError {
     Worker(#[source] std::io::Error),
 }
 
-/// A component could not be loaded from a file.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The file cannot be read.
-    #[error("failed to read the component `{path}`")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The file is not a component that can run here.
-    #[error("`{path}` {source}", path = path.display())]
-    Refused {
-        /// The file.
-        path: PathBuf,
-        /// What it is instead, and what to do.
-        source: sortie_host::LoadError,
-    },
-    /// The broker did not take it.
-    #[error("the broker did not take the component")]
-    Broker(#[from] sortie_broker::Error),
-    /// This client has no host to look into the component with.
-    #[error("this client has no host to load components with")]
-    NoHost,
-    /// The process is ending.
-    #[error("the runtime is shutting down")]
-    ShuttingDown,
+impl From<setup::Error> for StartError {
+    fn from(error: setup::Error) -> Self {
+        match error {
+            setup::Error::Engine(error) => Self::Engine(error),
+            setup::Error::Cache(error) => Self::Cache(error),
+        }
+    }
 }
 
-/// Sets up an embedded client.
+/// Sets up a client.
 #[derive(Debug, Clone, Default)]
 pub struct Builder {
     concurrency: Option<NonZeroUsize>,
@@ -83,14 +56,15 @@ pub struct Builder {
 
 impl Builder {
     /// How many tasks are in work at once. Default twice the cores: while some wait for their inputs, others compute. No more than the cores'
-    /// number of threads compute.
+    /// number of threads compute. Means nothing for a client of a fleet.
     #[must_use]
     pub fn concurrency(mut self, tasks: NonZeroUsize) -> Self {
         self.concurrency = Some(tasks);
         self
     }
 
-    /// Keep compiled components and results of deterministic tasks in this folder. Default: nothing is kept.
+    /// Keep compiled components and results of deterministic tasks in this folder. Default: nothing is kept. A client of a fleet keeps compiled
+    /// components only.
     #[must_use]
     pub fn cache(mut self, folder: impl Into<PathBuf>) -> Self {
         self.cache = Some(folder.into());
@@ -110,27 +84,28 @@ impl Builder {
     /// When the cache folder cannot be used, or the system denies address space or threads.
     pub fn start(self) -> Result<Client, StartError> {
         let io = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
-        let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        let slots = self.concurrency.unwrap_or_else(|| cores.saturating_mul(NonZeroUsize::MIN.saturating_add(1)));
-        // One more for describing components while all slots are in work.
-        let instances = NonZeroU32::try_from(slots.saturating_add(1)).unwrap_or(NonZeroU32::MAX);
-        let engine = Arc::new(Engine::new(Settings { instances, paging: Paging::detect() })?);
-        let artifacts = self.cache.as_ref().map(Artifacts::open).transpose()?;
-        let memo = self.cache.as_ref().map(|folder| Memo::new(folder.join("memo")));
-        let host = Host { engine, objects: Objects::new(self.objects, io.clone()), memo };
+        let setup = Setup { concurrency: self.concurrency, cache: self.cache, objects: self.objects };
+        let prepared = setup.prepare(io.clone())?;
         let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::default());
-        let worker = Worker::start(worker::Config {
-            id: WorkerId::from_bytes([0; 16]),
-            broker: broker.clone(),
-            host: host.clone(),
-            artifacts: artifacts.clone(),
-            slots,
-            threads: cores.min(slots),
-            io: io.clone(),
-        })
-        .map_err(StartError::Worker)?;
-        let embedded = Some(Embedded { worker, host, artifacts });
-        Ok(Client { shared: Arc::new(Shared { broker, runtime: io, window: Window { slots }, embedded }) })
+        let identity = Identity { id: WorkerId::from_bytes([0; 16]), serves: Serves::Everything, introduction: None };
+        let worker = prepared.start(identity, broker.clone(), None).map_err(StartError::Worker)?;
+        let Prepared { host, artifacts, slots, .. } = prepared;
+        let local = Some(Local { objects: host.objects, workshop: Workshop::equipped(host.engine, artifacts), worker: Some(worker) });
+        let (window, courtesies) = (Window::Own(slots), Courtesies::default());
+        Ok(Client { shared: Arc::new(Shared { broker, runtime: io, window, courtesies, local }) })
+    }
+
+    /// Connect to the broker of a fleet, on the tokio runtime of the caller. Tasks run on the fleet's workers; components are looked into
+    /// here, when the first is loaded.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached, refuses, or cannot be used.
+    pub async fn connect(self, config: nats::Config) -> Result<Client, ConnectError> {
+        let io = Handle::try_current().map_err(|_| ConnectError::NoRuntime)?;
+        let broker: Arc<dyn Broker> = Arc::new(NatsBroker::connect(nats::Config { role: nats::Role::Client, ..config }).await?);
+        let local = Some(Local { objects: Objects::new(self.objects, io.clone()), workshop: Workshop::empty(self.cache), worker: None });
+        let (window, courtesies) = (Window::fleet(), Courtesies::default());
+        Ok(Client { shared: Arc::new(Shared { broker, runtime: io, window, courtesies, local }) })
     }
 }
 
@@ -143,54 +118,9 @@ impl Client {
         Builder::default().start()
     }
 
-    /// Set up an embedded client.
+    /// Set up a client.
     #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
-    }
-
-    /// Load a component from a file: read, check, compile and describe it. A component that was compiled before is taken from the cache.
-    ///
-    /// # Errors
-    /// When the file cannot be read, or is not a component that can run here.
-    pub async fn load(&self, path: impl AsRef<Path>) -> Result<Component, LoadError> {
-        let path = path.as_ref().to_owned();
-        let bytes = tokio::fs::read(&path).await.map_err(|source| LoadError::Read { path: path.clone(), source })?;
-        self.load_bytes(bytes).await.map_err(|error| match error {
-            LoadError::Refused { source, .. } => LoadError::Refused { path, source },
-            other => other,
-        })
-    }
-
-    /// Load a component from its bytes.
-    ///
-    /// # Errors
-    /// When the bytes are not a component that can run here.
-    pub async fn load_bytes(&self, bytes: Vec<u8>) -> Result<Component, LoadError> {
-        let Some(embedded) = &self.shared.embedded else { return Err(LoadError::NoHost) };
-        let (engine, artifacts, runtime) = (embedded.host.engine.clone(), embedded.artifacts.clone(), self.shared.runtime.clone());
-        // Compiling computes for seconds: not on a thread that others' I/O needs.
-        let loading = self.shared.runtime.spawn_blocking(move || {
-            let loaded = runtime.block_on(sortie_host::Component::load(&engine, &bytes, artifacts.as_ref()));
-            loaded.map(|component| (component, bytes))
-        });
-        let (component, bytes) = loading
-            .await
-            .map_err(|_| LoadError::ShuttingDown)?
-            .map_err(|source| LoadError::Refused { path: PathBuf::from("component"), source })?;
-        self.shared.broker.put_component(component.digest(), bytes.into()).await?;
-        embedded.worker.add_component(component.clone()).await;
-        Ok(Component {
-            digest: component.digest(),
-            signatures: component.signatures().into(),
-            size: component.size(),
-            imports: component.imports().into(),
-        })
-    }
-
-    /// The objects as the embedded host reaches them, for listing inputs.
-    #[must_use]
-    pub fn objects(&self) -> Option<&Objects> {
-        self.shared.embedded.as_ref().map(|embedded| &embedded.host.objects)
     }
 }

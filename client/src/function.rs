@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sortie_protocol::job::Memo;
 use sortie_protocol::signature::Mismatch;
-use sortie_protocol::{Argument, ByteSize, Digest, FunctionRef, Grants, JobOptions, Priority, RetryPolicy, Signature};
+use sortie_protocol::{Argument, ByteSize, Digest, FunctionRef, Grants, JobOptions, Labels, Priority, RetryPolicy, Signature};
 
 use crate::arguments::Arguments;
 
@@ -95,7 +95,7 @@ pub struct Function<T> {
 impl<T> Clone for Function<T> {
     fn clone(&self) -> Self {
         let (reference, signature) = (self.reference.clone(), self.signature.clone());
-        Self { reference, signature, options: self.options, result: PhantomData }
+        Self { reference, signature, options: self.options.clone(), result: PhantomData }
     }
 }
 
@@ -110,6 +110,12 @@ impl<T> Function<T> {
     #[must_use]
     pub fn new(reference: FunctionRef, signature: Signature) -> Self {
         Self { reference, signature: Arc::new(signature), options: JobOptions::default(), result: PhantomData }
+    }
+
+    /// The same function, for whoever does not look at results.
+    pub(crate) fn untyped(&self) -> Function<()> {
+        let (reference, signature) = (self.reference.clone(), self.signature.clone());
+        Function { reference, signature, options: self.options.clone(), result: PhantomData }
     }
 
     /// What it takes and returns.
@@ -163,6 +169,14 @@ impl<T> Function<T> {
     #[must_use]
     pub fn priority(mut self, priority: Priority) -> Self {
         self.options.priority = priority;
+        self
+    }
+
+    /// The same function, run only by workers that have all of these labels. Default none: any worker will do. An embedded client's own
+    /// worker takes every job, whatever it asks for.
+    #[must_use]
+    pub fn labels(mut self, labels: Labels) -> Self {
+        self.options.labels = labels;
         self
     }
 

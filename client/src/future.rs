@@ -5,21 +5,24 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use futures::stream::{BoxStream, FuturesUnordered};
+use futures::stream::FuturesUnordered;
 use futures::{Stream, StreamExt as _};
 use serde::de::DeserializeOwned;
 use sortie_broker::Event;
 use sortie_protocol::{Ending, JobId, Outcome};
 
-use crate::client::Client;
+use crate::client::{Abandoned, Client};
+use crate::courtesies::Courtesy;
+use crate::following::Following;
 use crate::outcome::{TaskError, decode};
 
 /// A submitted task. Resolves to the function's result. Dropping it before that cancels the task.
 pub struct TaskFuture<T> {
     client: Client,
     job: JobId,
-    outcomes: BoxStream<'static, Event>,
+    outcomes: Following,
     ended: bool,
+    courtesy: Option<Courtesy>,
     result: PhantomData<fn() -> T>,
 }
 
@@ -30,8 +33,15 @@ impl<T> fmt::Debug for TaskFuture<T> {
 }
 
 impl<T> TaskFuture<T> {
-    pub(crate) fn new(client: Client, job: JobId, outcomes: BoxStream<'static, Event>) -> Self {
-        Self { client, job, outcomes, ended: false, result: PhantomData }
+    pub(crate) fn new(client: Client, job: JobId, outcomes: Following) -> Self {
+        let courtesy = Some(client.shared.courtesies.begin());
+        Self { client, job, outcomes, ended: false, courtesy, result: PhantomData }
+    }
+
+    /// The job of this one task, as the broker knows it.
+    #[must_use]
+    pub fn job(&self) -> JobId {
+        self.job
     }
 
     /// Cancel the task. The future then resolves to [`TaskError::Cancelled`], unless the task ended first.
@@ -81,14 +91,10 @@ impl<T: DeserializeOwned> Future for TaskFuture<T> {
 
 impl<T> Drop for TaskFuture<T> {
     fn drop(&mut self) {
-        let (broker, job, ended) = (self.client.shared.broker.clone(), self.job, self.ended);
-        self.client.shared.runtime.spawn(async move {
-            // A broker that cannot be reached forgets the job by itself in time.
-            if !ended {
-                let _ = broker.cancel(job).await;
-            }
-            let _ = broker.forget(job).await;
-        });
+        let how = if self.ended { Abandoned::Ended } else { Abandoned::UnderWay };
+        if let Some(courtesy) = self.courtesy.take() {
+            self.client.abandon(self.job, how, courtesy);
+        }
     }
 }
 

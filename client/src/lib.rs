@@ -35,29 +35,49 @@
 //! # }
 //! ```
 //!
-//! [`Client::embedded`] runs everything in this process: a broker in memory and a host with a slot per core. This crate never reads the
-//! environment; what it needs of it is set with [`Builder`].
+//! [`Client::embedded`] runs everything in this process: a broker in memory and a host with a slot per core. [`Client::connect`] is the same
+//! API over a fleet: [`Client::submit_all`] leaves a job to it, and [`Client::attach`] follows one from anywhere. This crate never reads the
+//! environment; what it needs of it is set with [`Builder`] and [`nats::Config`].
 
 mod arguments;
+mod attach;
 mod client;
+mod connect;
+mod courtesies;
+mod detach;
+mod driver;
 #[cfg(feature = "embedded")]
 mod embedded;
+mod following;
 mod function;
 mod future;
 mod job;
+mod jobs;
+#[cfg(feature = "embedded")]
+mod local;
 mod outcome;
+mod publisher;
+mod window;
 
 pub use self::arguments::{Arguments, Input, IntoArguments, cbor, object, value};
+pub use self::attach::AttachError;
 pub use self::client::{Client, SubmitError};
+pub use self::connect::ConnectError;
+pub use self::detach::Detached;
 #[cfg(feature = "embedded")]
-pub use self::embedded::{Builder, LoadError, StartError};
+pub use self::embedded::{Builder, StartError};
 pub use self::function::{CallError, Component, Function};
 pub use self::future::{TaskFuture, as_completed, gather};
 pub use self::job::{Job, Progress};
+pub use self::jobs::{JobStatus, Replayed};
+#[cfg(feature = "embedded")]
+pub use self::local::LoadError;
 pub use self::outcome::{TaskError, TaskOutcome};
+pub use sortie_broker::{Error as BrokerError, LetterId, nats};
 #[cfg(feature = "embedded")]
 pub use sortie_host::objects;
 pub use sortie_protocol as protocol;
 pub use sortie_protocol::{
-    Bill, Blame, ByteSize, Ending, Failure, Grants, JobOptions, Kind, Limits, Log, Outcome, Priority, RetryPolicy, Signature,
+    Bill, Blame, ByteSize, DeadLetter, Ending, Failure, Grants, JobId, JobOptions, JobRecord, JobState, Kind, Labels, Limits, Log, Outcome,
+    Presence, Priority, RetryPolicy, Signature,
 };

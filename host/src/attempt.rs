@@ -35,7 +35,6 @@ pub struct JobContext {
     job: Arc<Job>,
     component: Component,
     key: KeyBuilder,
-    cancel: Arc<Cancel>,
 }
 
 impl JobContext {
@@ -43,19 +42,13 @@ impl JobContext {
     #[must_use]
     pub fn new(job: Arc<Job>, component: Component) -> Self {
         let key = KeyBuilder::new(&job.function, &job.options.limits);
-        Self { job, component, key, cancel: Arc::default() }
+        Self { job, component, key }
     }
 
     /// The job.
     #[must_use]
     pub fn job(&self) -> &Arc<Job> {
         &self.job
-    }
-
-    /// The switch that ends all attempts of this job here.
-    #[must_use]
-    pub fn cancel(&self) -> &Arc<Cancel> {
-        &self.cancel
     }
 }
 
@@ -79,10 +72,10 @@ struct Inputs {
 }
 
 impl Host {
-    /// Run `task` once. Cancel safe: a dropped attempt leaves nothing behind.
-    pub async fn attempt(&self, context: &JobContext, task: &Task) -> Attempted {
+    /// Run `task` once, unless `cancel` ends it. Cancel safe: a dropped attempt leaves nothing behind.
+    pub async fn attempt(&self, context: &JobContext, cancel: &Arc<Cancel>, task: &Task) -> Attempted {
         let options = &context.job.options;
-        let watch = Arc::new(Watch::new(context.cancel.clone(), &options.limits));
+        let watch = Arc::new(Watch::new(cancel.clone(), &options.limits));
         let began = clock::instant();
         let opened = match watch.bound_if_slow(self.open(context, task)).await {
             Ok(Ok(inputs)) => Ok(inputs),

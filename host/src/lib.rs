@@ -6,6 +6,7 @@
 //! - [`objects`] reads inputs, wherever they are.
 //! - [`memo`] keeps results of deterministic tasks.
 //! - [`attempt`] runs one task once; [`worker`] pulls leases and runs their tasks; [`cores`] are the threads on which functions compute.
+//! - [`setup`] puts them together.
 //!
 //! Nothing a guest does may panic, block or exhaust the host: that is a security bug. Only [`engine`], [`component`], [`artifacts`] and
 //! [`sandbox`] know wasmtime, only [`objects`] knows `object_store`. The host never reads the environment.
@@ -18,6 +19,7 @@ pub mod engine;
 pub mod memo;
 pub mod objects;
 pub mod sandbox;
+pub mod setup;
 pub mod worker;
 
 mod clock;
@@ -25,4 +27,5 @@ mod clock;
 pub use attempt::Host;
 pub use component::{Component, LoadError};
 pub use engine::Engine;
+pub use setup::Setup;
 pub use worker::Worker;

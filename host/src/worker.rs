@@ -4,38 +4,50 @@
 //! There are more slots than threads, so that while some tasks wait for their inputs others compute. A slot pulls only when it is free:
 //! nothing is leased that nobody works on.
 //!
-//! Beside the slots run, on the I/O runtime, the heartbeat that extends leases and the listener for cancelled jobs. When a lease is lost (the
-//! job was cancelled, or the process was paused and others have the work now), the job's tasks are stopped here and not reported: the broker
-//! gives what is left of them to whoever pulls next.
+//! Beside the slots run, on the I/O runtime, what extends leases, what listens for cancelled jobs, and what says that the worker is there
+//! (`beside`). When a lease is lost (its job was cancelled, or the process was paused and others have the work now), its tasks are stopped
+//! here. Whatever is reported after that is looked at by the broker, which knows what still counts.
+//!
+//! A broker that is away makes no task fail: whoever needs it asks again, for as long as the lease holds, and says so once.
 //!
 //! Bounds: [`JOBS_MAX`] job contexts and [`COMPONENTS_MAX`] components are held, the most recently needed.
+
+mod beside;
+mod components;
+mod episode;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use parking_lot::Mutex;
-use sortie_broker::{Broker, Extended, Lease, Report, Retrial};
-use sortie_protocol::outcome::PlatformFault;
+use sortie_broker::{Broker, Extended, Lease, Puller, Report, Retrial, Serves};
 use sortie_protocol::retry::{self, Decision};
-use sortie_protocol::{Bill, Digest, Ending, Failure, JobId, LeaseId, Outcome, Task, WorkerId};
+use sortie_protocol::{Bill, Ending, Failure, JobId, LeaseId, Outcome, Task, Timestamp, WorkerId};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
+pub use self::components::COMPONENTS_MAX;
+use self::components::Components;
+use self::episode::Episode;
 use crate::artifacts::Artifacts;
 use crate::attempt::{Attempted, Host, JobContext};
 use crate::clock;
 use crate::component::Component;
 use crate::cores::Cores;
+use crate::sandbox::Cancel;
 
 /// Job contexts that are held.
 pub const JOBS_MAX: usize = 256;
-/// Components that are held; each takes a few megabytes of code.
-pub const COMPONENTS_MAX: usize = 32;
-/// How often leases are extended: several times within the shortest lease a broker should grant (10 s).
-const HEARTBEAT: Duration = Duration::from_secs(3);
+/// How often leases are extended, at most: several times within the lease that a broker grants by default (30 s).
+pub const HEARTBEAT_MAX: Duration = Duration::from_secs(3);
+/// How long reporting may take at the end of [`Worker::drain`], after the grace period: what is not reported then comes back when its lease
+/// is over.
+pub const REPORT_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a slot waits for the broker to say whether a lease still holds, before it starts; the heartbeat asks again.
+const LOOK_TIME_MAX: Duration = Duration::from_secs(1);
 /// Wait before asking a broker again that answered with an error.
 const BROKER_PAUSE: Duration = Duration::from_millis(500);
 
@@ -44,6 +56,10 @@ const BROKER_PAUSE: Duration = Duration::from_millis(500);
 pub struct Config {
     /// Its name at the broker.
     pub id: WorkerId,
+    /// Which jobs it takes.
+    pub serves: Serves,
+    /// What it says of itself to others, if anything.
+    pub introduction: Option<Introduction>,
     /// Where leases come from.
     pub broker: Arc<dyn Broker>,
     /// What attempts run on.
@@ -54,42 +70,106 @@ pub struct Config {
     pub slots: NonZeroUsize,
     /// Computing threads.
     pub threads: NonZeroUsize,
+    /// How often leases are extended; several times within a lease. At most [`HEARTBEAT_MAX`].
+    pub heartbeat: Duration,
     /// Where I/O runs.
     pub io: Handle,
+}
+
+/// What a worker says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Introduction {
+    /// The machine, as that calls itself.
+    pub machine: String,
+    /// The process there.
+    pub process: u32,
+    /// The version of the program.
+    pub version: String,
 }
 
 /// A running worker. Dropping it stops it at once; leases in work are then left to expire.
 #[derive(Debug)]
 pub struct Worker {
     shared: Arc<Shared>,
-    _beside: Vec<tokio_task::Guard>,
-    _slots: Vec<async_executor::Task<()>>,
+    _beside: Vec<beside::Guard>,
+    slots: Mutex<Vec<async_executor::Task<()>>>,
     _cores: Cores,
+}
+
+/// How a worker ended that was asked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// All that was in work is reported, or given back.
+    Reported,
+    /// The broker did not take this many reports in time; their bundles come back when their leases are over.
+    Unreported(usize),
+}
+
+/// What a worker does at the moment. Only ever goes on to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    /// Pulls and runs.
+    Working,
+    /// Pulls no more.
+    Draining,
+    /// Runs no more, either.
+    Stopped,
 }
 
 #[derive(Debug)]
 struct Shared {
-    id: WorkerId,
+    puller: Puller,
+    started: Timestamp,
+    slots: NonZeroUsize,
     broker: Arc<dyn Broker>,
     host: Host,
-    artifacts: Option<Artifacts>,
     jobs: Mutex<HashMap<JobId, Arc<JobContext>>>,
-    components: tokio::sync::Mutex<Vec<Component>>,
+    components: Components,
     /// In work, from being pulled to being reported.
-    leases: Mutex<HashMap<LeaseId, JobId>>,
-    stopping: AtomicBool,
+    leases: Mutex<HashMap<LeaseId, InWork>>,
+    phase: watch::Sender<Phase>,
+    pulling: Episode,
+    fetching: Episode,
+    reporting: Episode,
 }
 
-/// A tokio task that ends with its handle.
-mod tokio_task {
-    #[derive(Debug)]
-    pub(super) struct Guard(pub(super) tokio::task::JoinHandle<()>);
+/// A lease in work.
+#[derive(Debug)]
+struct InWork {
+    job: JobId,
+    /// Ends its tasks.
+    cancel: Arc<Cancel>,
+    /// Its tasks have ended: the broker is being told, and knows it no longer as a lease.
+    reporting: bool,
+}
 
-    impl Drop for Guard {
-        fn drop(&mut self) {
-            self.0.abort();
+/// Keeps a lease among those in work.
+struct Held<'s> {
+    shared: &'s Shared,
+    lease: LeaseId,
+    cancel: Arc<Cancel>,
+}
+
+impl Held<'_> {
+    fn reports(&self) {
+        if let Some(in_work) = self.shared.leases.lock().get_mut(&self.lease) {
+            in_work.reporting = true;
         }
     }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.shared.leases.lock().remove(&self.lease);
+    }
+}
+
+/// Why a bundle's tasks are not run.
+enum Unready {
+    /// They fail like this.
+    Failed(Failure),
+    /// They are somebody else's by now, or nobody's.
+    Stopped,
 }
 
 impl Worker {
@@ -98,55 +178,120 @@ impl Worker {
     /// # Errors
     /// When the system denies a thread.
     pub fn start(config: Config) -> std::io::Result<Self> {
-        let Config { id, broker, host, artifacts, slots, threads, io } = config;
+        let Config { id, serves, introduction, broker, host, artifacts, slots, threads, heartbeat, io } = config;
         let cores = Cores::start(threads, &io)?;
         let shared = Arc::new(Shared {
-            id,
+            puller: Puller { worker: id, serves },
+            started: clock::now(),
+            slots,
+            components: Components::new(host.engine.clone(), artifacts),
             broker,
             host,
-            artifacts,
             jobs: Mutex::default(),
-            components: tokio::sync::Mutex::default(),
             leases: Mutex::default(),
-            stopping: AtomicBool::new(false),
+            phase: watch::Sender::new(Phase::Working),
+            pulling: Episode::new("pulling work"),
+            fetching: Episode::new("fetching a component"),
+            reporting: Episode::new("reporting"),
         });
-        let beside = vec![
-            tokio_task::Guard(io.spawn(shared.clone().heartbeat())),
-            tokio_task::Guard(io.spawn(shared.clone().listen_for_cancellations())),
+        let mut beside = vec![
+            beside::Guard(io.spawn(beside::extend_leases(shared.clone(), heartbeat.min(HEARTBEAT_MAX)))),
+            beside::Guard(io.spawn(beside::listen_for_cancellations(shared.clone()))),
         ];
+        beside.extend(introduction.map(|introduction| beside::Guard(io.spawn(beside::announce(shared.clone(), introduction)))));
         let slots = (0..slots.get()).map(|_| cores.spawn(shared.clone().slot())).collect();
-        Ok(Self { shared, _beside: beside, _slots: slots, _cores: cores })
+        Ok(Self { shared, _beside: beside, slots: Mutex::new(slots), _cores: cores })
     }
 
     /// Make a loaded component known, so that its tasks need not fetch it from the broker.
-    pub async fn add_component(&self, component: Component) {
-        self.shared.keep(&mut *self.shared.components.lock().await, component);
+    pub fn add_component(&self, component: Component) {
+        self.shared.components.add(component);
+    }
+
+    /// Bundles in work.
+    #[must_use]
+    pub fn busy(&self) -> usize {
+        self.shared.leases.lock().len()
+    }
+
+    /// Whether it takes no more work because it is about to end.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.shared.phase() > Phase::Working
+    }
+
+    /// End in peace: take no more work, give what is in work `grace` to finish, then stop it, report what came of it and give back the rest
+    /// for others to take at once. Ends when all is reported, [`REPORT_TIME_MAX`] after the grace period at the latest.
+    ///
+    /// Not cancel safe: a call that was dropped stops the worker at once.
+    pub async fn drain(&self, grace: Duration) -> Drained {
+        self.shared.enter(Phase::Draining);
+        let slots = std::mem::take(&mut *self.slots.lock());
+        let mut ending = futures::future::join_all(slots.into_iter().map(async_executor::Task::fallible));
+        if timeout(grace, &mut ending).await.is_err() {
+            tracing::info!(bundles = self.busy(), "the grace period is over; stopping what is in work");
+            self.shared.stop();
+            if timeout(REPORT_TIME_MAX, &mut ending).await.is_err() {
+                return Drained::Unreported(self.busy());
+            }
+        }
+        Drained::Reported
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.shared.stopping.store(true, Ordering::Release);
         // Guests in the middle of a call notice within a tick.
-        for context in self.shared.jobs.lock().values() {
-            context.cancel().cancel();
-        }
+        self.shared.stop();
     }
 }
 
 impl Shared {
+    fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.send_if_modified(|current| {
+            let later = phase > *current;
+            *current = phase.max(*current);
+            later
+        });
+    }
+
+    /// End all that is in work.
+    fn stop(&self) {
+        self.enter(Phase::Stopped);
+        for in_work in self.leases.lock().values() {
+            in_work.cancel.cancel();
+        }
+    }
+
+    /// Wait until no more work is taken. Cancel safe.
+    async fn drains(&self) {
+        let mut phase = self.phase.subscribe();
+        // The sender lives as long as this.
+        let _ = phase.wait_for(|phase| *phase > Phase::Working).await.map(drop);
+    }
+
     /// One slot: pull, run, report.
     async fn slot(self: Arc<Self>) {
-        while !self.stopping.load(Ordering::Acquire) {
-            match self.broker.pull(self.id, NonZeroUsize::MIN).await {
+        while self.phase() == Phase::Working {
+            let pulled = tokio::select! {
+                biased;
+                () = self.drains() => return,
+                pulled = self.broker.pull(&self.puller, NonZeroUsize::MIN) => pulled,
+            };
+            match pulled {
                 Ok(leases) => {
+                    self.pulling.works();
                     for lease in leases {
                         self.work(lease).await;
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "failed to pull work; trying again");
-                    tokio::time::sleep(BROKER_PAUSE).await;
+                    self.pulling.fails(&error);
+                    let _ = timeout(BROKER_PAUSE, self.drains()).await;
                 }
             }
         }
@@ -154,64 +299,75 @@ impl Shared {
 
     /// Run a leased bundle and report on it.
     async fn work(&self, lease: Lease) {
-        self.leases.lock().insert(lease.id, lease.job.id);
-        let report = match self.context(&lease).await {
-            Ok(context) => self.run(&lease, &context).await,
-            Err(failure) => self.refuse(&lease, &failure),
+        let held = self.hold(&lease);
+        let report = match self.context(&lease, &held.cancel).await {
+            Ok(context) => self.run(&lease, &context, &held.cancel).await,
+            Err(Unready::Failed(failure)) => refuse(&lease, &failure),
+            Err(Unready::Stopped) => Report::default(),
         };
-        self.leases.lock().remove(&lease.id);
-        if self.stopping.load(Ordering::Acquire) {
-            return;
-        }
-        if let Err(error) = self.broker.complete(lease.id, lease.job.id, report).await {
-            tracing::warn!(%error, job = %lease.job.id, "failed to report; the bundle will be run again");
+        held.reports();
+        let is_empty = report.outcomes.is_empty() && report.retrials.is_empty();
+        // Work that others are to take at once. A lease that is over, or whose job is, ends with its empty report.
+        let told = if is_empty && self.phase() == Phase::Stopped {
+            self.broker.release(lease.id).await
+        } else {
+            self.broker.complete(lease.id, lease.job.id, report).await
+        };
+        drop(held);
+        match told {
+            Ok(()) => self.reporting.works(),
+            Err(error) => self.reporting.fails(&error),
         }
     }
 
-    async fn run(&self, lease: &Lease, context: &JobContext) -> Report {
+    fn hold(&self, lease: &Lease) -> Held<'_> {
+        let cancel = Arc::<Cancel>::default();
+        self.leases.lock().insert(lease.id, InWork { job: lease.job.id, cancel: cancel.clone(), reporting: false });
+        // Either this sees that the worker has stopped, or whoever stops it sees the lease.
+        if self.phase() == Phase::Stopped {
+            cancel.cancel();
+        }
+        Held { shared: self, lease: lease.id, cancel }
+    }
+
+    async fn run(&self, lease: &Lease, context: &JobContext, cancel: &Arc<Cancel>) -> Report {
         let mut report = Report { outcomes: Vec::with_capacity(lease.bundle.tasks.len()), retrials: Vec::new() };
         for task in &lease.bundle.tasks {
-            if context.cancel().is_cancelled() {
+            if cancel.is_cancelled() {
                 break;
             }
             let queue = clock::now().since(lease.bundle.published);
-            let mut attempted = self.host.attempt(context, task).await;
+            let mut attempted = self.host.attempt(context, cancel, task).await;
             attempted.bill.queue = queue;
             settle(lease, task, attempted, &mut report);
         }
         report
     }
 
-    /// No task of the bundle can run here.
-    fn refuse(&self, lease: &Lease, failure: &Failure) -> Report {
-        let mut report = Report::default();
-        for task in &lease.bundle.tasks {
-            let attempted = Attempted { ending: Ending::Failed(failure.clone()), bill: Bill::default(), log: None };
-            settle(lease, task, attempted, &mut report);
-        }
-        report
-    }
-
     /// What the tasks of a job share here, made when its first lease arrives.
-    async fn context(&self, lease: &Lease) -> Result<Arc<JobContext>, Failure> {
+    async fn context(&self, lease: &Lease, cancel: &Cancel) -> Result<Arc<JobContext>, Unready> {
         let id = lease.job.id;
         if let Some(context) = self.jobs.lock().get(&id) {
             return Ok(context.clone());
         }
-        let component = self.component(lease.job.function.component).await?;
+        let component = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(Unready::Stopped),
+            component = self.component(lease.job.function.component) => component.map_err(Unready::Failed)?,
+        };
         let context = self.keep_context(Arc::new(JobContext::new(lease.job.clone(), component)));
-        // A cancellation that came before the context was there found nothing to cancel.
-        if matches!(self.broker.extend(lease.id).await, Ok(Extended::Lost)) {
-            self.stop(id);
+        // A cancellation that came before the lease was among those in work found nothing to cancel.
+        if let Ok(Ok(Extended::Lost)) = timeout(LOOK_TIME_MAX, self.broker.extend(lease.id)).await {
+            return Err(Unready::Stopped);
         }
         Ok(context)
     }
 
-    /// End all attempts of a job here. Should the job not be cancelled after all, its next lease makes a new context.
-    fn stop(&self, job: JobId) {
-        let context = self.jobs.lock().remove(&job);
-        if let Some(context) = context {
-            context.cancel().cancel();
+    /// End the tasks of a job here.
+    fn stop_job(&self, job: JobId) {
+        self.jobs.lock().remove(&job);
+        for in_work in self.leases.lock().values().filter(|in_work| in_work.job == job) {
+            in_work.cancel.cancel();
         }
     }
 
@@ -223,61 +379,16 @@ impl Shared {
         }
         jobs.entry(context.job().id).or_insert(context).clone()
     }
+}
 
-    /// A component by digest, loaded once: the lock is held while it loads, so that others wait instead of loading it again.
-    async fn component(&self, digest: Digest) -> Result<Component, Failure> {
-        let mut components = self.components.lock().await;
-        if let Some(component) = components.iter().find(|component| component.digest() == digest) {
-            return Ok(component.clone());
-        }
-        let unusable = |message: String| Failure::Platform { fault: PlatformFault::Component, message };
-        let bytes = self
-            .broker
-            .component(digest)
-            .await
-            .map_err(|error| Failure::Platform { fault: PlatformFault::Host, message: error.to_string() })?
-            .ok_or_else(|| unusable(format!("component {digest} is not known to the broker")))?;
-        let component = Component::load(&self.host.engine, &bytes, self.artifacts.as_ref())
-            .await
-            .map_err(|error| unusable(format!("component {digest} {error}")))?;
-        self.keep(&mut components, component.clone());
-        Ok(component)
+/// No task of the bundle can run here.
+fn refuse(lease: &Lease, failure: &Failure) -> Report {
+    let mut report = Report::default();
+    for task in &lease.bundle.tasks {
+        let attempted = Attempted { ending: Ending::Failed(failure.clone()), bill: Bill::default(), log: None };
+        settle(lease, task, attempted, &mut report);
     }
-
-    fn keep(&self, components: &mut Vec<Component>, component: Component) {
-        components.retain(|kept| kept.digest() != component.digest());
-        if components.len() >= COMPONENTS_MAX {
-            components.remove(0);
-        }
-        components.push(component);
-    }
-
-    /// Extend the leases in work; stop the jobs of those that are lost.
-    async fn heartbeat(self: Arc<Self>) {
-        loop {
-            tokio::time::sleep(HEARTBEAT).await;
-            let leases: Vec<_> = self.leases.lock().iter().map(|(lease, job)| (*lease, *job)).collect();
-            for (lease, job) in leases {
-                match self.broker.extend(lease).await {
-                    Ok(Extended::Until(_)) => {}
-                    // One that was reported meanwhile is no longer in work, and not lost.
-                    Ok(Extended::Lost) if !self.leases.lock().contains_key(&lease) => {}
-                    Ok(Extended::Lost) => {
-                        tracing::info!(%job, lease = lease.0, "a lease was lost; stopping the job's tasks here");
-                        self.stop(job);
-                    }
-                    Err(error) => tracing::warn!(%error, "failed to extend a lease"),
-                }
-            }
-        }
-    }
-
-    async fn listen_for_cancellations(self: Arc<Self>) {
-        let Ok(mut cancelled) = self.broker.cancellations().await else { return };
-        while let Some(job) = cancelled.next().await {
-            self.stop(job);
-        }
-    }
+    report
 }
 
 /// Put what became of a task into the report: its outcome, or the wish for another attempt.

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
@@ -13,8 +14,9 @@ use sha2::Digest as _;
 pub type TaskIndex = u64;
 
 /// The SHA-256 of a component's bytes; it *is* the environment a task runs in.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Digest([u8; 32]);
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Digest(#[cbor(with = "minicbor::bytes")] [u8; 32]);
 
 impl Digest {
     /// The digest of `bytes`.
@@ -75,8 +77,9 @@ pub struct ParseError {
 macro_rules! random_id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        pub struct $name([u8; 16]);
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Encode, Decode)]
+        #[cbor(transparent)]
+        pub struct $name(#[cbor(with = "minicbor::bytes")] [u8; 16]);
 
         impl $name {
             /// An id from 16 bytes that the caller drew at random.

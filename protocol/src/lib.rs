@@ -6,25 +6,35 @@
 //!
 //! This crate never reads a clock, never does I/O and never starts a thread. Time comes in as [`Timestamp`].
 //!
-//! Reading order: [`id`], [`task`], [`job`], [`outcome`], [`signature`], then the decisions.
+//! Reading order: [`id`], [`task`], [`job`], [`outcome`], [`signature`], [`envelope`], then the decisions.
 
 pub mod id;
 pub mod size;
 pub mod time;
 
+pub mod dead;
 pub mod job;
+pub mod labels;
 pub mod outcome;
+pub mod presence;
 pub mod signature;
 pub mod task;
 
+mod codec;
+pub mod envelope;
+
+pub mod delivery;
 pub mod memo;
 pub mod packing;
 pub mod retry;
 pub mod seen;
 
+pub use dead::DeadLetter;
 pub use id::{Digest, JobId, LeaseId, TaskIndex, WorkerId};
-pub use job::{Grants, Job, JobOptions, Limits, Priority, RetryPolicy};
+pub use job::{Grants, Job, JobOptions, JobRecord, JobState, Limits, Priority, RetryPolicy};
+pub use labels::Labels;
 pub use outcome::{Bill, Blame, Ending, Failure, Log, Outcome, Retry};
+pub use presence::Presence;
 pub use signature::{Kind, Parameter, Signature};
 pub use size::ByteSize;
 pub use task::{Argument, Bundle, FunctionRef, Task};

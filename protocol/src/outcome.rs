@@ -10,8 +10,10 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
+use crate::codec;
 use crate::id::TaskIndex;
 use crate::size::ByteSize;
 
@@ -21,109 +23,151 @@ pub const MESSAGE_BYTES_MAX: usize = 4096;
 pub const CODE_BYTES_MAX: usize = 64;
 
 /// How a task ended. One is visible for each task, whatever the number of attempts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cbor(map)]
 pub struct Outcome {
     /// The task's position in its job.
+    #[n(0)]
     pub index: TaskIndex,
     /// Attempts that were made, at least 1, or 0 where none was needed or possible.
+    #[cbor(n(1), skip_if = "codec::is_default")]
     pub attempts: u32,
     /// How it ended.
+    #[n(2)]
     pub ending: Ending,
     /// What the last attempt cost.
+    #[cbor(n(3), skip_if = "codec::is_default")]
     pub bill: Bill,
     /// What the last attempt logged, if anything.
+    #[n(4)]
     pub log: Option<Box<Log>>,
 }
 
 /// The three ways a task ends.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cbor(map)]
 pub enum Ending {
     /// The function's result: one CBOR item.
-    Completed(Bytes),
+    #[n(0)]
+    Completed(#[cbor(n(0), with = "codec::bytes")] Bytes),
     /// There is no result, and there will be none.
-    Failed(Failure),
+    #[n(1)]
+    Failed(#[n(0)] Failure),
     /// Somebody cancelled the job first.
+    #[n(2)]
     Cancelled,
 }
 
 /// Why there is no result.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cbor(map)]
 pub enum Failure {
     /// The function's own answer. The text is the guest's: cut, and to be escaped where it is shown.
+    #[n(0)]
     Answer {
         /// The function's word for it.
+        #[n(0)]
         code: String,
         /// The function's sentence.
+        #[n(1)]
         message: String,
         /// The function's view on trying again.
+        #[cbor(n(2), with = "codec::nanos_if_any", skip_if = "Option::is_none")]
         retry: Option<Duration>,
     },
     /// The instance trapped: a panic, an `unreachable`, an access out of bounds.
+    #[n(1)]
     Trapped {
         /// What happened and, where known, in which of the guest's functions.
+        #[n(0)]
         message: String,
     },
     /// The instance was stopped at a limit.
+    #[n(2)]
     Stopped {
         /// Which.
+        #[n(0)]
         limit: LimitKind,
         /// What the limit was, as a person writes it.
+        #[n(1)]
         allowed: String,
     },
     /// An input could not be read.
+    #[n(3)]
     Input {
         /// What is wrong with it.
+        #[n(0)]
         fault: InputFault,
         /// Which input, and what the store said. Free of credentials.
+        #[n(1)]
         message: String,
     },
     /// The worker, or the platform under it, failed.
+    #[n(4)]
     Platform {
         /// What failed.
+        #[n(0)]
         fault: PlatformFault,
         /// What is known of it.
+        #[n(1)]
         message: String,
     },
 }
 
 /// The limits that stop an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
+#[cbor(index_only)]
 pub enum LimitKind {
     /// All linear memories together.
+    #[n(0)]
     Memory,
     /// Time since the attempt began.
+    #[n(1)]
     WallTime,
     /// Time on a core.
+    #[n(2)]
     CpuTime,
     /// The guest's call stack: fixed for all tasks, see the host's engine.
+    #[n(3)]
     Stack,
     /// The size of the result.
+    #[n(4)]
     Result,
 }
 
 /// What can be wrong with an input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
+#[cbor(index_only)]
 pub enum InputFault {
     /// The URL or path does not parse or names a scheme that is not served.
+    #[n(0)]
     Malformed,
     /// There is nothing under that name.
+    #[n(1)]
     Missing,
     /// The store refuses to hand it out.
+    #[n(2)]
     Denied,
     /// It was replaced since the task first saw it.
+    #[n(3)]
     Changed,
     /// The store did not answer, or not sensibly.
+    #[n(4)]
     Unavailable,
 }
 
 /// What the platform can fail at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
+#[cbor(index_only)]
 pub enum PlatformFault {
     /// The component is not there, or this worker cannot load it.
+    #[n(0)]
     Component,
     /// The worker stopped renewing its lease, and so did its successors.
+    #[n(1)]
     WorkerLost,
     /// A host error that is not the guest's doing.
+    #[n(2)]
     Host,
 }
 
@@ -248,32 +292,44 @@ impl fmt::Display for Failure {
 }
 
 /// What an attempt cost. Zero where a step did not happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Encode, Decode)]
+#[cbor(map)]
 pub struct Bill {
     /// From being published to being started.
+    #[cbor(n(0), with = "codec::nanos", skip_if = "Duration::is_zero")]
     pub queue: Duration,
     /// Waiting for inputs, before and during the run.
+    #[cbor(n(1), with = "codec::nanos", skip_if = "Duration::is_zero")]
     pub fetch: Duration,
     /// From the instance's making to its answer, waiting for inputs excluded.
+    #[cbor(n(2), with = "codec::nanos", skip_if = "Duration::is_zero")]
     pub run: Duration,
     /// Time on a core.
+    #[cbor(n(3), with = "codec::nanos", skip_if = "Duration::is_zero")]
     pub cpu: Duration,
     /// The largest sum of the instance's linear memories.
+    #[cbor(n(4), skip_if = "codec::is_default")]
     pub memory_peak: ByteSize,
     /// Bytes of arguments and inputs read.
+    #[cbor(n(5), skip_if = "codec::is_default")]
     pub bytes_in: ByteSize,
     /// Bytes of the result.
+    #[cbor(n(6), skip_if = "codec::is_default")]
     pub bytes_out: ByteSize,
     /// The result was known from an earlier run; nothing ran.
+    #[cbor(n(7), skip_if = "codec::is_default")]
     pub cached: bool,
 }
 
 /// What a function logged or printed. Guest text: to be escaped where it is shown.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, Encode, Decode)]
+#[cbor(map)]
 pub struct Log {
     /// Up to the log limit, lines ended by `\n`.
+    #[n(0)]
     pub text: String,
     /// Bytes past the limit, counted and dropped.
+    #[cbor(n(1), skip_if = "codec::is_default")]
     pub dropped: u64,
 }
 

@@ -2,16 +2,20 @@
 
 use std::fmt;
 
+use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use crate::task::Argument;
 
 /// How an argument travels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
+#[cbor(index_only)]
 pub enum Kind {
     /// A CBOR item.
+    #[n(0)]
     Value,
     /// A handle to an object.
+    #[n(1)]
     Object,
 }
 
@@ -25,26 +29,35 @@ impl fmt::Display for Kind {
 }
 
 /// One parameter.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cbor(map)]
 pub struct Parameter {
     /// Its name in the source.
+    #[n(0)]
     pub name: String,
     /// How its argument travels.
+    #[n(1)]
     pub kind: Kind,
     /// Its type as written, for people.
+    #[n(2)]
     pub type_name: String,
 }
 
 /// One function of a component.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cbor(map)]
 pub struct Signature {
     /// Its name.
+    #[n(0)]
     pub name: String,
     /// Its documentation, Markdown; may be empty.
+    #[cbor(n(1), skip_if = "String::is_empty")]
     pub doc: String,
     /// Its parameters, in order.
+    #[n(2)]
     pub parameters: Vec<Parameter>,
     /// The type of its result as written, for people.
+    #[n(3)]
     pub returns: String,
 }
 

@@ -4,12 +4,14 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
+use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 /// Nanoseconds since the Unix epoch.
 ///
 /// Unlike `Instant` it can be written to a log and replayed from a seed. Arithmetic saturates: a deadline past the year 2554 is that year.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize, Encode, Decode)]
+#[cbor(transparent)]
 pub struct Timestamp(u64);
 
 impl Timestamp {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::bench;
+use crate::chaos;
 use crate::steps::Selection;
 use crate::toolchain::Route;
 
@@ -20,7 +21,7 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 pub(crate) enum Task {
-    /// Get the toolchain that builds guests, if it is not there
+    /// Get the toolchain that builds guests and the servers that tests need, if they are not there
     Setup {
         /// Use this route, and remember it
         #[arg(long, value_enum)]
@@ -39,6 +40,8 @@ pub(crate) enum Task {
     Ci(Selection),
     /// Measure one thing; without a name, list what can be measured
     Bench(bench::Arguments),
+    /// Run tasks over a fleet while its processes are killed, paused and cut off, and check that nothing is lost
+    Chaos(chaos::Arguments),
     /// Check the rules about dependencies, sources and links
     Tidy,
 }

@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::guests;
 use crate::project::Project;
+use crate::setup;
 
 /// What to measure.
 #[derive(clap::Args)]
@@ -23,11 +24,30 @@ struct Bench {
     /// What a person learns from it.
     about: &'static str,
     binary: &'static str,
+    servers: Servers,
 }
 
-const BENCHES: [Bench; 2] = [
-    Bench { name: "dispatch", about: "empty tasks through the client, against a bare wasmtime loop on the same guest", binary: "dispatch" },
-    Bench { name: "pdf", about: "text of a folder of PDFs, against other ways to do the same", binary: "pdf" },
+/// Whether a measurement needs a nats-server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Servers {
+    None,
+    Nats,
+}
+
+const BENCHES: [Bench; 3] = [
+    Bench {
+        name: "dispatch",
+        about: "empty tasks through the client, against a bare wasmtime loop on the same guest",
+        binary: "dispatch",
+        servers: Servers::None,
+    },
+    Bench {
+        name: "fleet",
+        about: "tasks through a nats-server and worker processes, against the server alone",
+        binary: "fleet",
+        servers: Servers::Nats,
+    },
+    Bench { name: "pdf", about: "text of a folder of PDFs, against other ways to do the same", binary: "pdf", servers: Servers::None },
 ];
 
 /// Runs the named measurement, or lists them.
@@ -43,6 +63,9 @@ pub(crate) fn run(project: &Project, arguments: &Arguments) -> Result<()> {
         bail!("there is no measurement `{name}`: choose one of {}", names.join(", "));
     };
     guests::run(project, None)?;
+    if bench.servers == Servers::Nats {
+        setup::nats::run(project)?;
+    }
     project.cargo().args(["build", "--release", "--workspace", "--bins"]).run()?;
     let program = project.binary("release", bench.binary)?;
     project.cmd(&program.to_string_lossy()).args(&arguments.rest).run()

@@ -10,6 +10,7 @@
 
 mod arguments;
 mod bench;
+mod chaos;
 mod command;
 mod demo;
 mod guests;
@@ -32,12 +33,13 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let project = Project::find(arguments.verbose);
     let done = match arguments.task {
-        Task::Setup { route } => setup::run(&project, route).map(drop),
+        Task::Setup { route } => setup::run(&project, route).and_then(|_| setup::nats::run(&project)),
         Task::Guests { path } => guests::run(&project, path.as_deref()),
         Task::Demo => demo::run(&project),
         Task::Test(selection) => return steps::run(&project, Mode::Person, &selection),
         Task::Ci(selection) => return steps::run(&project, Mode::Machine, &selection),
         Task::Bench(arguments) => bench::run(&project, &arguments),
+        Task::Chaos(arguments) => chaos::run(&project, &arguments),
         Task::Tidy => tidy::run(&project),
     };
     match done {

@@ -1,4 +1,4 @@
-//! `setup`: gets the guest toolchain by the first route that works, and says which.
+//! `setup`: gets the guest toolchain by the first route that works, and says which. The servers for tests are a part of their own, [`nats`].
 //!
 //! Rustup's target is tried first, because it changes nothing but rustup's own folder. Debian's packages are for machines that reach
 //! a Debian mirror and not rustup's server; they are installed only as root, and only after saying so. What is there already is never
@@ -7,6 +7,7 @@
 //! It never builds a tool from source, and never touches apt's own sources.
 
 mod debian;
+pub(crate) mod nats;
 mod rustup;
 
 use anyhow::{Result, anyhow};

@@ -73,15 +73,16 @@ enum Check {
 }
 
 /// What is cheap and fails often comes first.
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     Step { name: "format", kind: Kind::Style, needs: &[], run: checks::format },
     Step { name: "tidy", kind: Kind::Style, needs: &[], run: checks::tidy },
     Step { name: "locks", kind: Kind::Machine, needs: &[], run: checks::locks },
     Step { name: "setup", kind: Kind::Work, needs: &[], run: checks::setup },
+    Step { name: "servers", kind: Kind::Work, needs: &[], run: checks::servers },
     Step { name: "guests", kind: Kind::Work, needs: &["setup"], run: checks::guests },
     Step { name: "build", kind: Kind::Work, needs: &[], run: checks::build },
     Step { name: "functions", kind: Kind::Work, needs: &[], run: checks::functions },
-    Step { name: "tests", kind: Kind::Work, needs: &["guests", "build"], run: checks::tests },
+    Step { name: "tests", kind: Kind::Work, needs: &["servers", "guests", "build"], run: checks::tests },
     Step { name: "doctests", kind: Kind::Work, needs: &["guests", "build"], run: checks::doctests },
     Step { name: "lints", kind: Kind::Style, needs: &[], run: checks::lints },
     Step { name: "docs", kind: Kind::Style, needs: &[], run: checks::docs },
@@ -247,6 +248,6 @@ mod tests {
     fn the_fast_selection_leaves_out_style_only() {
         let selection = Selection { fast: true, steps: Vec::new() };
         let names: Vec<_> = STEPS.iter().filter(|step| selection.includes(step, Mode::Person)).map(|step| step.name).collect();
-        assert_eq!(names, ["setup", "guests", "build", "functions", "tests", "doctests"]);
+        assert_eq!(names, ["setup", "servers", "guests", "build", "functions", "tests", "doctests"]);
     }
 }

@@ -9,7 +9,7 @@ use futures::future::join_all;
 use sortie_protocol::{Argument, Priority};
 use tokio::time::timeout;
 
-use super::scene::{Scene, bundle, completed, ensure, indices, same, task, worker};
+use super::scene::{CREATED, Scene, bundle, completed, ensure, indices, puller, same, task};
 use super::{Broken, Harness, Verdict};
 use crate::broker::Error;
 
@@ -17,7 +17,7 @@ use crate::broker::Error;
 pub async fn what_is_published_is_pulled(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = super::scene::job();
-    scene.broker.put_job(job.clone()).await?;
+    scene.broker.put_job(job.clone(), CREATED).await?;
     scene.publish(job.id, 0..3).await?;
     let lease = scene.pull().await?;
     same("the job", &*lease.job, &job)?;
@@ -29,7 +29,8 @@ pub async fn what_is_published_is_pulled(harness: &dyn Harness) -> Verdict {
 pub async fn pull_waits_for_a_publish(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = scene.job().await?;
-    let mut pull = scene.broker.pull(worker(1), NonZeroUsize::MIN);
+    let puller = puller(1);
+    let mut pull = scene.broker.pull(&puller, NonZeroUsize::MIN);
     ensure(timeout(scene.lease / 4, &mut pull).await.is_err(), || "a pull from an empty broker did not wait".into())?;
     scene.publish(job, 0..1).await?;
     let leases = scene.soon("a waiting pull", pull).await??;
@@ -55,9 +56,10 @@ pub async fn a_dropped_pull_takes_no_lease_with_it(harness: &dyn Harness) -> Ver
 pub async fn a_dropped_pull_leaves_the_bundle_to_the_next(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = scene.job().await?;
+    let (one, other) = (puller(1), puller(2));
     for index in 0..4 {
-        let mut dropped = scene.broker.pull(worker(1), NonZeroUsize::MIN);
-        let mut waiting = scene.broker.pull(worker(2), NonZeroUsize::MIN);
+        let mut dropped = scene.broker.pull(&one, NonZeroUsize::MIN);
+        let mut waiting = scene.broker.pull(&other, NonZeroUsize::MIN);
         ensure(timeout(scene.lease / 8, &mut dropped).await.is_err(), || "a pull from an empty broker did not wait".into())?;
         ensure(timeout(scene.lease / 8, &mut waiting).await.is_err(), || "a pull from an empty broker did not wait".into())?;
         scene.publish(job, [index]).await?;
@@ -82,7 +84,7 @@ pub async fn credits_bound_the_leases_of_one_pull(harness: &dyn Harness) -> Verd
     }
     let mut granted = BTreeSet::new();
     while granted.len() < 5 {
-        let leases = scene.soon("a pull", scene.broker.pull(worker(1), CREDITS)).await??;
+        let leases = scene.soon("a pull", scene.broker.pull(&puller(1), CREDITS)).await??;
         ensure((1..=CREDITS.get()).contains(&leases.len()), || format!("a pull with {CREDITS} credits gave {} leases", leases.len()))?;
         for lease in &leases {
             same("the attempt", &lease.attempt, &1)?;
@@ -97,7 +99,8 @@ pub async fn every_bundle_goes_to_one_of_many_pulls(harness: &dyn Harness) -> Ve
     const WORKERS: u8 = 8;
     let scene = Scene::new(harness).await;
     let job = scene.job().await?;
-    let pulls = join_all((0..WORKERS).map(|number| scene.broker.pull(worker(number), NonZeroUsize::MIN)));
+    let pullers: Vec<_> = (0..WORKERS).map(puller).collect();
+    let pulls = join_all(pullers.iter().map(|puller| scene.broker.pull(puller, NonZeroUsize::MIN)));
     let publishing = async {
         for index in 0..u64::from(WORKERS) {
             scene.publish(job, [index]).await?;

@@ -1,9 +1,11 @@
 //! Putting, cancelling and forgetting jobs.
 
-use futures::StreamExt as _;
-use sortie_protocol::JobId;
+use std::time::Duration;
 
-use super::scene::{Scene, bundle, completed, ensure, indices, job, retrial, same};
+use futures::StreamExt as _;
+use sortie_protocol::{Job, JobId, JobRecord, JobState, Timestamp};
+
+use super::scene::{CREATED, Scene, bundle, completed, ensure, indices, job, labels, puller_with, retrial, same};
 use super::{Broken, Harness, Verdict};
 use crate::broker::{Error, Extended, Report};
 
@@ -31,16 +33,96 @@ pub async fn a_job_that_was_never_put_is_unknown(harness: &dyn Harness) -> Verdi
 pub async fn putting_a_job_again_keeps_its_state(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = job();
-    scene.broker.put_job(job.clone()).await?;
+    scene.broker.put_job(job.clone(), CREATED).await?;
     scene.publish(job.id, [0]).await?;
     scene.work().await?;
     scene.publish(job.id, [1]).await?;
-    scene.broker.put_job(job.clone()).await?;
+    scene.broker.put_job(job.clone(), CREATED).await?;
     scene.work().await?;
     scene.follow(job.id, 0).await?.expect(&[0, 1]).await?;
     scene.broker.cancel(job.id).await?;
-    scene.broker.put_job(job.clone()).await?;
+    scene.broker.put_job(job.clone(), CREATED).await?;
     refused(&scene, job.id).await
+}
+
+/// A job's record says what was put, and, once it is sealed, how many tasks there are. The first seal stands; putting the job again does not
+/// break it, and sealing does not bring a cancelled job back.
+pub async fn a_sealed_job_says_how_many_tasks_it_has(harness: &dyn Harness) -> Verdict {
+    let scene = Scene::new(harness).await;
+    let job = job();
+    same("the record of a job that was never put", &scene.broker.job(job.id).await?, &None)?;
+    scene.broker.seal(job.id, 1).await?;
+    same("the record after sealing a job that is not there", &scene.broker.job(job.id).await?, &None)?;
+    scene.broker.put_job(job.clone(), CREATED).await?;
+    let record = |state| JobRecord { job: job.clone(), created: CREATED, state };
+    let is = async |what: &str, state| scene.until(what, &Some(record(state)), || scene.broker.job(job.id)).await;
+    is("the record of a new job", JobState::Open).await?;
+    scene.broker.seal(job.id, 3).await?;
+    is("the record of a sealed job", JobState::Sealed { tasks: 3 }).await?;
+    scene.broker.seal(job.id, 4).await?;
+    scene.broker.put_job(job.clone(), CREATED + Duration::from_secs(1)).await?;
+    same("the record after sealing and putting it again", &scene.record(job.id).await?, &record(JobState::Sealed { tasks: 3 }))?;
+    scene.broker.cancel(job.id).await?;
+    is("the record of a cancelled job", JobState::Cancelled).await?;
+    scene.broker.seal(job.id, 3).await?;
+    same("the record after sealing a cancelled job", &scene.record(job.id).await?, &record(JobState::Cancelled))?;
+    scene.broker.forget(job.id).await?;
+    scene.until("the record of a forgotten job", &None, || scene.broker.job(job.id)).await
+}
+
+/// Jobs are listed by when they were submitted, those of one moment by when they were put; the newest first, and as many as were asked for. A
+/// job that is sealed stays where it is, and a forgotten one is gone.
+pub async fn jobs_are_listed_newest_first(harness: &dyn Harness) -> Verdict {
+    let scene = Scene::new(harness).await;
+    let put = async |seconds| {
+        let job = job();
+        scene.broker.put_job(job.clone(), CREATED + Duration::from_secs(seconds)).await?;
+        Ok::<Job, Broken>(job)
+    };
+    let (second, first, third, fourth) = (put(2).await?, put(1).await?, put(3).await?, put(3).await?);
+    scene.broker.seal(first.id, 0).await?;
+    let listed = async |what: &str, count_max, should: &[&Job]| {
+        let should: Vec<_> = should.iter().map(|job| job.id).collect();
+        let ids = async || Ok(scene.broker.jobs(count_max).await?.iter().map(|record| record.job.id).collect());
+        scene.until(what, &should, ids).await
+    };
+    listed("all jobs", 100, &[&fourth, &third, &second, &first]).await?;
+    listed("the newest two", 2, &[&fourth, &third]).await?;
+    listed("none of them", 0, &[]).await?;
+    let records = scene.broker.jobs(100).await?;
+    let seen = records.iter().find(|record| record.job.id == second.id);
+    let created: Timestamp = CREATED + Duration::from_secs(2);
+    same("a listed record", &seen, &Some(&JobRecord { job: second.clone(), created, state: JobState::Open }))?;
+    scene.broker.forget(third.id).await?;
+    listed("the jobs that are left", 100, &[&fourth, &second, &first]).await
+}
+
+/// Bundles count as unfinished from being published until nothing of them is left to do, wherever they are.
+pub async fn what_is_unfinished_is_counted(harness: &dyn Harness) -> Verdict {
+    let scene = Scene::new(harness).await;
+    // No plain pull takes the other's bundle.
+    let gpu = labels("gpu")?;
+    let (job, other) = (scene.job().await?, scene.job_asking(&gpu).await?);
+    scene.unfinished("of a job that was never put", self::job().id, 0).await?;
+    scene.unfinished("of a new job", job, 0).await?;
+    scene.publish(other, [0]).await?;
+    scene.publish(job, 0..3).await?;
+    scene.publish(job, 3..5).await?;
+    scene.unfinished("that were published", job, 2).await?;
+    let (one, two) = (scene.pull().await?, scene.pull().await?);
+    scene.unfinished("that are leased", job, 2).await?;
+    scene.report(&one, indices(&one).into_iter().map(completed).collect()).await?;
+    scene.unfinished("when one of two was completed", job, 1).await?;
+    // Long enough to be counted while it waits.
+    let retrials = indices(&two).into_iter().map(|index| retrial(index, scene.lease * 2)).collect();
+    scene.report_on(&two, Report { outcomes: Vec::new(), retrials }).await?;
+    scene.unfinished("that wait to be tried again", job, indices(&two).len() as u64).await?;
+    scene.broker.cancel(job).await?;
+    scene.unfinished("of a cancelled job", job, 0).await?;
+    scene.unfinished("of the other job", other, 1).await?;
+    let last = scene.pull_as(&puller_with(1, &gpu)).await?;
+    scene.report(&last, vec![completed(0)]).await?;
+    scene.unfinished("when all are completed", other, 0).await
 }
 
 /// Two jobs with the same task indices have outcomes and positions of their own.

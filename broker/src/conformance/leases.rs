@@ -1,12 +1,13 @@
 //! What becomes of a lease: it is completed, released, extended, or runs out.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use sortie_protocol::outcome::PlatformFault;
-use sortie_protocol::{Ending, Failure, LeaseId};
+use sortie_protocol::{Ending, Failure, LeaseId, Outcome, TaskIndex};
 use tokio::time::{Instant, timeout};
 
-use super::scene::{Scene, ensure, indices, same, worker};
+use super::scene::{Scene, completed, ensure, indices, puller, same};
 use super::{Broken, Harness, Verdict};
 use crate::broker::{Extended, Report};
 
@@ -29,8 +30,9 @@ pub async fn an_expired_lease_is_redelivered_as_the_next_attempt(harness: &dyn H
 pub async fn a_sleeping_worker_takes_over_from_one_that_died(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = scene.job().await?;
-    let mut dying = scene.broker.pull(worker(1), NonZeroUsize::MIN);
-    let mut sleeping = scene.broker.pull(worker(2), NonZeroUsize::MIN);
+    let (one, other) = (puller(1), puller(2));
+    let mut dying = scene.broker.pull(&one, NonZeroUsize::MIN);
+    let mut sleeping = scene.broker.pull(&other, NonZeroUsize::MIN);
     ensure(timeout(scene.lease / 8, &mut dying).await.is_err(), || "a pull from an empty broker did not wait".into())?;
     ensure(timeout(scene.lease / 8, &mut sleeping).await.is_err(), || "a pull from an empty broker did not wait".into())?;
     scene.publish(job, [0]).await?;
@@ -114,21 +116,67 @@ pub async fn an_unknown_lease_is_lost_and_ending_it_is_no_error(harness: &dyn Ha
     scene.work().await.map(drop)
 }
 
-/// A bundle whose every lease ran out is not granted for ever: each task that is left ends as `worker-lost`, and is a dead letter.
+/// A bundle that was lost twice comes back in parts, each task alone: one that kills its workers does not take its neighbours down. These
+/// complete; it is given up alone.
+pub async fn a_bundle_lost_twice_comes_back_task_by_task(harness: &dyn Harness) -> Verdict {
+    const POISON: TaskIndex = 1;
+    let scene = Scene::new(harness).await;
+    let job = scene.job().await?;
+    let mut follower = scene.follow(job, 0).await?;
+    scene.publish(job, 0..3).await?;
+    let first = scene.pull().await?;
+    let second = scene.take_over(&first).await?;
+    same("the attempt of the second lease", &second.attempt, &2)?;
+    let mut alone = Vec::new();
+    for _ in 0..3 {
+        let lease = scene.pull().await?;
+        same("the attempt of a task alone", &lease.attempt, &3)?;
+        if indices(&lease) != [POISON] {
+            scene.report(&lease, indices(&lease).into_iter().map(completed).collect()).await?;
+        }
+        alone.push(indices(&lease));
+    }
+    alone.sort_unstable();
+    same("the bundles after two losses", &alone, &vec![vec![0], vec![1], vec![2]])?;
+    let mut ended: Vec<_> = follower.outcomes(2).await?.into_iter().map(|(_, outcome)| outcome.index).collect();
+    ended.sort_unstable();
+    same("the neighbours that completed", &ended, &vec![0, 2])?;
+    for attempt in 4..=harness.deliveries_max() {
+        let lease = scene.pull().await?;
+        same("what is delivered again", &(indices(&lease), lease.attempt), &(vec![POISON], attempt))?;
+    }
+    let (_, outcome) = scene.beside_a_pull(follower.outcome_of(POISON)).await?;
+    lost(&outcome, harness.deliveries_max())
+}
+
+/// A bundle whose every lease ran out is not granted for ever: each task is delivered as often as is allowed, then ends as `worker-lost`, and
+/// is a dead letter.
 pub async fn a_bundle_is_given_up_when_its_deliveries_are_used_up(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = scene.job().await?;
     scene.publish(job, 0..2).await?;
     let mut follower = scene.follow(job, 0).await?;
-    for attempt in 1..=harness.deliveries_max() {
-        same("the attempt", &scene.pull().await?.attempt, &attempt)?;
+    let attempts: Vec<u32> = (1..=harness.deliveries_max()).collect();
+    let mut delivered = BTreeMap::from([(0, Vec::new()), (1, Vec::new())]);
+    while delivered.values().any(|seen| seen.len() < attempts.len()) {
+        let lease = scene.pull().await?;
+        for index in indices(&lease) {
+            delivered.entry(index).or_default().push(lease.attempt);
+        }
     }
-    for (_, outcome) in follower.outcomes(2).await? {
-        let lost = matches!(&outcome.ending, Ending::Failed(Failure::Platform { fault: PlatformFault::WorkerLost, .. }));
-        ensure(lost, || format!("a task that no worker finished ended with {:?}", outcome.ending))?;
-        same("its attempts", &outcome.attempts, &harness.deliveries_max())?;
+    same("the attempts at each task", &delivered, &BTreeMap::from([(0, attempts.clone()), (1, attempts)]))?;
+    let given_up = async { Ok((follower.outcomes(2).await?, scene.dead_letters(Some(job), 2).await?)) };
+    let (outcomes, letters) = scene.beside_a_pull(given_up).await?;
+    for (_, outcome) in outcomes {
+        lost(&outcome, harness.deliveries_max())?;
     }
-    let letters = scene.dead_letters(Some(job), 2).await?;
     same("the dead letters", &letters.len(), &2)?;
     scene.nothing_to_pull(scene.lease * 3 / 2).await
+}
+
+/// See that no worker finished this task in so many attempts.
+fn lost(outcome: &Outcome, attempts: u32) -> Verdict {
+    let lost = matches!(&outcome.ending, Ending::Failed(Failure::Platform { fault: PlatformFault::WorkerLost, .. }));
+    ensure(lost, || format!("a task that no worker finished ended with {:?}", outcome.ending))?;
+    same("its attempts", &outcome.attempts, &attempts)
 }

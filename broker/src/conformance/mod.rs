@@ -10,7 +10,10 @@
 //!
 //! Bounds: no check publishes more than a few dozen tasks; none waits longer than [`CASE_LEASES_MAX`] leases and as many times its patience.
 //!
-//! Reading order: [`bundles`], [`leases`], [`outcomes`], [`retrials`], [`jobs`], [`dead_letters`], [`components`].
+//! A broker may act on what ran out only while somebody pulls, so no check waits for that without a pull beside it. What a broker is told it
+//! may need a moment to see: checks of counts and lists ask until the answer is right.
+//!
+//! Reading order: [`bundles`], [`leases`], [`outcomes`], [`retrials`], [`jobs`], [`workers`], [`dead_letters`], [`components`].
 
 pub mod bundles;
 pub mod leases;
@@ -20,6 +23,7 @@ pub mod retrials;
 pub mod components;
 pub mod dead_letters;
 pub mod jobs;
+pub mod workers;
 
 mod scene;
 
@@ -46,7 +50,8 @@ pub trait Harness: Send + Sync {
     /// makes checks fail.
     fn lease(&self) -> Duration;
 
-    /// Deliveries of one bundle before these brokers give its tasks up. At least 2, and well below [`CASE_LEASES_MAX`].
+    /// Deliveries in a row that may come to nothing before these brokers give a task up. At least 3, so that a bundle is split before, and well
+    /// below [`CASE_LEASES_MAX`].
     fn deliveries_max(&self) -> u32;
 
     /// The most that one bundle may weigh.
@@ -155,6 +160,7 @@ suite! {
         a_released_bundle_comes_back_and_does_not_count,
         a_completed_bundle_is_never_granted_again,
         an_unknown_lease_is_lost_and_ending_it_is_no_error,
+        a_bundle_lost_twice_comes_back_task_by_task,
         a_bundle_is_given_up_when_its_deliveries_are_used_up,
     }
     outcomes {
@@ -180,6 +186,9 @@ suite! {
     jobs {
         a_job_that_was_never_put_is_unknown,
         putting_a_job_again_keeps_its_state,
+        a_sealed_job_says_how_many_tasks_it_has,
+        jobs_are_listed_newest_first,
+        what_is_unfinished_is_counted,
         jobs_do_not_mix,
         cancel_drops_what_waits,
         cancel_drops_retrials,
@@ -192,6 +201,10 @@ suite! {
         forget_ends_followers,
         forget_takes_bundles_and_leases_away,
     }
+    workers {
+        a_job_that_asks_for_labels_goes_only_to_a_worker_that_has_them,
+        an_announced_worker_is_listed,
+    }
     dead_letters {
         a_failed_task_is_kept_with_its_arguments,
         a_task_that_completed_is_not_kept,
@@ -199,6 +212,8 @@ suite! {
         dead_letters_of_one_job_are_told_apart,
         a_failure_in_a_late_report_is_kept_too,
         dead_letters_outlive_their_job,
+        a_dead_letter_has_its_job,
+        a_removed_dead_letter_is_gone,
     }
     components {
         a_component_comes_back_as_it_was_put,

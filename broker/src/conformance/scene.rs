@@ -2,21 +2,25 @@
 
 use std::fmt::Debug;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
+use futures::future::{Either, select};
 use futures::stream::BoxStream;
 use sortie_protocol::{
-    Argument, Bill, Bundle, Digest, Ending, Failure, FunctionRef, Job, JobId, JobOptions, Outcome, Priority, Task, TaskIndex, Timestamp,
-    WorkerId,
+    Argument, Bill, Bundle, DeadLetter, Digest, Ending, Failure, FunctionRef, Job, JobId, JobOptions, JobRecord, Labels, Outcome, Priority,
+    Task, TaskIndex, Timestamp, WorkerId,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{Broken, Harness, Verdict};
-use crate::broker::{Broker, DeadLetter, Error, Event, Lease, Position, Report, Retrial};
+use crate::broker::{Broker, Error, Event, Lease, LetterId, Position, Puller, Report, Retrial, Serves};
+
+/// When jobs are submitted, unless a check says something else.
+pub(super) const CREATED: Timestamp = Timestamp::from_nanos(1_700_000_000_000_000_000);
 
 /// A check's broker and its manners.
 pub(super) struct Scene {
@@ -41,9 +45,18 @@ impl Scene {
     }
 
     pub(super) async fn job_with(&self, priority: Priority) -> Result<JobId, Broken> {
-        let job = Job { options: JobOptions { priority, ..JobOptions::default() }, ..job() };
+        self.job_of(JobOptions { priority, ..JobOptions::default() }).await
+    }
+
+    /// Put a job that asks for labels.
+    pub(super) async fn job_asking(&self, labels: &Labels) -> Result<JobId, Broken> {
+        self.job_of(JobOptions { labels: labels.clone(), ..JobOptions::default() }).await
+    }
+
+    async fn job_of(&self, options: JobOptions) -> Result<JobId, Broken> {
+        let job = Job { options, ..job() };
         let id = job.id;
-        self.broker.put_job(job).await?;
+        self.broker.put_job(job, CREATED).await?;
         Ok(id)
     }
 
@@ -52,9 +65,14 @@ impl Scene {
         Ok(self.soon("a publish", self.broker.publish(bundle(job, indices))).await??)
     }
 
-    /// Pull one lease.
+    /// Pull one lease, as a worker without labels.
     pub(super) async fn pull(&self) -> Result<Lease, Broken> {
-        let leases = self.soon("a pull", self.broker.pull(worker(1), NonZeroUsize::MIN)).await??;
+        self.pull_as(&puller(1)).await
+    }
+
+    /// Pull one lease as this worker.
+    pub(super) async fn pull_as(&self, puller: &Puller) -> Result<Lease, Broken> {
+        let leases = self.soon("a pull", self.broker.pull(puller, NonZeroUsize::MIN)).await??;
         let count = leases.len();
         match <[Lease; 1]>::try_from(leases) {
             Ok([lease]) => Ok(lease),
@@ -70,13 +88,51 @@ impl Scene {
 
     /// See that there is nothing to pull for that long.
     pub(super) async fn nothing_to_pull(&self, during: Duration) -> Verdict {
-        match timeout(during, self.broker.pull(worker(2), NonZeroUsize::MIN)).await {
+        self.nothing_to_pull_as(&puller(2), during).await
+    }
+
+    /// See that there is nothing to pull for this worker for that long.
+    pub(super) async fn nothing_to_pull_as(&self, puller: &Puller, during: Duration) -> Verdict {
+        match timeout(during, self.broker.pull(puller, NonZeroUsize::MIN)).await {
             Err(_) => Ok(()),
-            Ok(leases) => {
-                let granted: Vec<_> = leases?.iter().map(|lease| (lease.job.id, lease.attempt, indices(lease))).collect();
-                Err(Broken::new(format!("nothing should have been ready, but a pull gave (job, attempt, tasks) {granted:?}")))
-            }
+            Ok(leases) => Err(unwanted(&leases?)),
         }
+    }
+
+    /// Wait for what has to happen without anything being granted. A pull waits meanwhile: on what ran out, a broker may act only while
+    /// somebody pulls.
+    pub(super) async fn beside_a_pull<T>(&self, happens: impl Future<Output = Result<T, Broken>>) -> Result<T, Broken> {
+        let puller = puller(2);
+        match select(std::pin::pin!(happens), self.broker.pull(&puller, NonZeroUsize::MIN)).await {
+            Either::Left((happened, _)) => happened,
+            Either::Right((leases, _)) => Err(unwanted(&leases?)),
+        }
+    }
+
+    /// Ask until the answer is the right one: a broker may need a moment to see what it was told.
+    pub(super) async fn until<T, A>(&self, what: &str, should: &T, mut ask: impl FnMut() -> A) -> Verdict
+    where
+        T: PartialEq + Debug,
+        A: Future<Output = Result<T, Error>>,
+    {
+        let deadline = Instant::now() + self.patience;
+        loop {
+            let is = ask().await?;
+            if is == *should || Instant::now() >= deadline {
+                return same(what, &is, should);
+            }
+            tokio::time::sleep(self.lease / 20).await;
+        }
+    }
+
+    /// See that a job has so many bundles that wait or are leased.
+    pub(super) async fn unfinished(&self, when: &str, job: JobId, count: u64) -> Verdict {
+        self.until(&format!("the unfinished bundles {when}"), &count, || self.broker.unfinished(job)).await
+    }
+
+    /// A job's record, which has to be there.
+    pub(super) async fn record(&self, job: JobId) -> Result<JobRecord, Broken> {
+        self.broker.job(job).await?.ok_or_else(|| Broken::new(format!("`{job}` was put, but has no record")))
     }
 
     /// Let a lease run out: take the bundle over, as the next attempt.
@@ -109,7 +165,7 @@ impl Scene {
     }
 
     /// Dead letters, once there are at least `count`.
-    pub(super) async fn dead_letters(&self, job: Option<JobId>, count: usize) -> Result<Vec<DeadLetter>, Broken> {
+    pub(super) async fn dead_letters(&self, job: Option<JobId>, count: usize) -> Result<Vec<(LetterId, DeadLetter)>, Broken> {
         let found = async {
             loop {
                 let letters = self.broker.dead_letters(job, 100).await?;
@@ -195,16 +251,43 @@ pub(super) fn same<T: PartialEq + Debug>(what: &str, is: &T, should: &T) -> Verd
     ensure(is == should, || format!("{what}: {is:?}, but it should be {should:?}"))
 }
 
-/// A job with a name that no other job of this process has.
+fn unwanted(leases: &[Lease]) -> Broken {
+    let granted: Vec<_> = leases.iter().map(|lease| (lease.job.id, lease.attempt, indices(lease))).collect();
+    Broken::new(format!("nothing should have been ready, but a pull gave (job, attempt, tasks) {granted:?}"))
+}
+
+/// A job with a name that no other job has: several processes may run the suite against one server. Names of one process follow each other.
 pub(super) fn job() -> Job {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    let number = u128::from(NEXT.fetch_add(1, Ordering::Relaxed));
+    let name = (u128::from(*PROCESS) << 64) | u128::from(NEXT.fetch_add(1, Ordering::Relaxed));
     let function = FunctionRef { component: Digest::of(b"component"), name: "extract".into() };
-    Job { id: JobId::from_bytes(number.to_be_bytes()), function, options: JobOptions::default() }
+    Job { id: JobId::from_bytes(name.to_be_bytes()), function, options: JobOptions::default() }
 }
+
+/// Follows from this process's number and from when it first asked for a job.
+static PROCESS: LazyLock<u64> = LazyLock::new(|| {
+    #[expect(clippy::disallowed_methods, reason = "only to tell this process from an earlier one with its number")]
+    let start = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let digest = Digest::of(format!("{} {}", std::process::id(), start.as_nanos()).as_bytes());
+    digest.as_bytes().iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte))
+});
 
 pub(super) fn worker(number: u8) -> WorkerId {
     WorkerId::from_bytes([number; 16])
+}
+
+/// A worker without labels.
+pub(super) fn puller(number: u8) -> Puller {
+    puller_with(number, &Labels::default())
+}
+
+pub(super) fn puller_with(number: u8, labels: &Labels) -> Puller {
+    Puller { worker: worker(number), serves: Serves::Labels(labels.clone()) }
+}
+
+/// The set of these labels, written with commas.
+pub(super) fn labels(text: &str) -> Result<Labels, Broken> {
+    text.parse().map_err(|invalid| Broken::new(format!("the check itself is wrong: {invalid}")))
 }
 
 /// A task whose arguments are its own.
@@ -214,7 +297,7 @@ pub(super) fn task(index: TaskIndex) -> Task {
 }
 
 pub(super) fn bundle(job: JobId, indices: impl IntoIterator<Item = TaskIndex>) -> Bundle {
-    Bundle { job, attempts_before: 0, published: Timestamp::default(), tasks: indices.into_iter().map(task).collect() }
+    Bundle { job, attempts_before: 0, lost_before: 0, published: Timestamp::default(), tasks: indices.into_iter().map(task).collect() }
 }
 
 pub(super) fn indices(lease: &Lease) -> Vec<TaskIndex> {

@@ -8,14 +8,14 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use sortie_protocol::{JobId, TaskIndex, WorkerId};
+use sortie_protocol::{JobId, TaskIndex, Timestamp, WorkerId};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::faults::{Dice, Fault};
-use super::tests::{bundle, completed, job};
+use super::tests::{WORKER, bundle, completed, job};
 use super::{Config, Faults, MemoryBroker};
-use crate::broker::{Broker, Event, Extended, Lease, Report, Retrial};
+use crate::broker::{Broker, Event, Extended, Lease, Puller, Report, Retrial};
 
 const LEASE: Duration = Duration::from_secs(30);
 const TASKS: TaskIndex = 60;
@@ -35,13 +35,14 @@ async fn run(faults: Faults, manners: Manners) -> Duration {
     let config = Config { lease: LEASE, deliveries_max: 1000, weight_max, faults: Some(faults), ..Config::default() };
     let broker = MemoryBroker::new(config);
     let job = job(1);
-    broker.put_job(job.clone()).await.unwrap();
+    broker.put_job(job.clone(), Timestamp::default()).await.unwrap();
     let start = Instant::now();
     let mut all = JoinSet::new();
     for number in 0..4_u8 {
         let dice =
             Dice::new(Faults { drop: 8, duplicate: 8, reorder: 8, delay: 8, seed: faults.seed.wrapping_mul(31) + u64::from(number) });
-        all.spawn(work(broker.clone(), WorkerId::from_bytes([number; 16]), dice, manners));
+        let puller = Puller { worker: WorkerId::from_bytes([number; 16]), ..WORKER };
+        all.spawn(work(broker.clone(), puller, dice, manners));
     }
     for part in 0..2 {
         let (broker, job) = (broker.clone(), job.id);
@@ -76,10 +77,10 @@ async fn follow(broker: &MemoryBroker, job: JobId) -> BTreeMap<TaskIndex, usize>
     seen
 }
 
-async fn work(broker: MemoryBroker, worker: WorkerId, mut dice: Dice, manners: Manners) {
+async fn work(broker: MemoryBroker, puller: Puller, mut dice: Dice, manners: Manners) {
     loop {
         // A worker that is impatient drops its pull and comes again.
-        let Ok(leases) = timeout(LEASE / 7, broker.pull(worker, NonZeroUsize::MIN.saturating_add(1))).await else { continue };
+        let Ok(leases) = timeout(LEASE / 7, broker.pull(&puller, NonZeroUsize::MIN.saturating_add(1))).await else { continue };
         for lease in leases.unwrap() {
             let strikes = match manners {
                 Manners::Good => Fault::None,

@@ -10,7 +10,7 @@ pub struct Faults {
     pub drop: u8,
     /// The bundle is granted, and stays ready for somebody else too, as the next delivery.
     pub duplicate: u8,
-    /// Every other ready bundle of the same priority goes first.
+    /// Every other ready bundle of the same priority goes first, if the worker may take it.
     pub reorder: u8,
     /// The bundle becomes ready only later, by a tenth of a lease.
     pub delay: u8,

@@ -5,13 +5,18 @@
 //! needs to know that a deadline has passed.
 //!
 //! Bounds: bundles that wait weigh at most [`Config::weight_max`] together, then `publish` waits. Outcomes are kept until the follower trims
-//! them, so a client bounds them by the number of tasks it has in flight. Dead letters are a ring of [`Config::dead_letters_max`].
+//! them, so a client bounds them by the number of tasks it has in flight. Dead letters are a ring of [`Config::dead_letters_max`]; workers that
+//! announced themselves are kept up to a number.
 //!
 //! The trade accepted: everything is lost with the process. That is the embedded case, where client and workers are lost with it.
 
 pub mod faults;
+mod letters;
 mod log;
+mod parcel;
 mod queue;
+mod ready;
+mod roster;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -23,13 +28,15 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use parking_lot::Mutex;
-use sortie_protocol::{Bundle, Digest, Job, JobId, LeaseId, Timestamp, WorkerId};
+use sortie_protocol::delivery::LOSSES_MAX;
+use sortie_protocol::{Bundle, DeadLetter, Digest, Job, JobId, JobRecord, LeaseId, Presence, TaskIndex, Timestamp};
 use tokio::sync::{Notify, broadcast};
 
 pub use self::faults::Faults;
 use self::log::Log;
 use self::queue::{Admitted, Command, Input, Queue};
-use crate::broker::{Broker, DeadLetter, Error, Event, Extended, Lease, Position, Report};
+use self::roster::Roster;
+use crate::broker::{Broker, Error, Event, Extended, Lease, LetterId, Position, Puller, Report};
 
 /// How many cancellations a worker may be behind before it misses some; it then treats its next failed extension as the news.
 const CANCELLATIONS_KEPT: usize = 1024;
@@ -39,7 +46,7 @@ const CANCELLATIONS_KEPT: usize = 1024;
 pub struct Config {
     /// How long a lease holds unless extended. Default 30 s; at least a millisecond.
     pub lease: Duration,
-    /// Deliveries of one bundle before its tasks are given up as `worker-lost`. Default 5.
+    /// Deliveries in a row that may come to nothing before a task is given up as `worker-lost`. Default [`LOSSES_MAX`].
     pub deliveries_max: u32,
     /// What waiting bundles may weigh together. Default 256 MiB; `publish` waits at the limit.
     pub weight_max: usize,
@@ -51,7 +58,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { lease: Duration::from_secs(30), deliveries_max: 5, weight_max: 256 << 20, dead_letters_max: 10_000, faults: None }
+        Self { lease: Duration::from_secs(30), deliveries_max: LOSSES_MAX, weight_max: 256 << 20, dead_letters_max: 10_000, faults: None }
     }
 }
 
@@ -64,7 +71,7 @@ pub struct MemoryBroker {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// Wakes one worker: something may be ready, or a bundle is delayed for less than that worker may sleep.
+    /// Wakes workers: something may be ready, or a bundle is delayed for less than they may sleep.
     ready: Notify,
     /// Wakes publishers: the queue has room again.
     room: Notify,
@@ -77,6 +84,7 @@ struct State {
     queue: Queue,
     components: HashMap<Digest, Bytes>,
     logs: HashMap<JobId, Log>,
+    roster: Roster,
 }
 
 /// Real time at the start, plus what tokio says has passed: so it follows paused time in tests.
@@ -107,7 +115,7 @@ impl MemoryBroker {
     #[must_use]
     pub fn new(config: Config) -> Self {
         let (cancellations, _) = broadcast::channel(CANCELLATIONS_KEPT);
-        let state = State { queue: Queue::new(config), components: HashMap::new(), logs: HashMap::new() };
+        let state = State { queue: Queue::new(config), components: HashMap::new(), logs: HashMap::new(), roster: Roster::default() };
         let (ready, room, clock) = (Notify::new(), Notify::new(), Clock::new());
         Self { shared: Arc::new(Shared { state: Mutex::new(state), ready, room, cancellations, clock }) }
     }
@@ -144,6 +152,8 @@ impl Shared {
                     }
                 }
                 Command::WakeWorker => self.ready.notify_one(),
+                // It reaches everybody who sleeps: whoever is not registered now has yet to look.
+                Command::WakeWorkers => self.ready.notify_waiters(),
                 Command::WakePublishers => self.room.notify_waiters(),
                 Command::Cancelled(job) => {
                     if let Some(log) = state.logs.get_mut(&job) {
@@ -211,11 +221,28 @@ impl Broker for MemoryBroker {
         Ok(self.shared.state.lock().components.get(&digest).cloned())
     }
 
-    async fn put_job(&self, job: Job) -> Result<(), Error> {
+    async fn put_job(&self, job: Job, created: Timestamp) -> Result<(), Error> {
         let mut state = self.shared.state.lock();
         state.logs.entry(job.id).or_default();
-        state.queue.put_job(job);
+        state.queue.put_job(job, created);
         Ok(())
+    }
+
+    async fn seal(&self, job: JobId, tasks: TaskIndex) -> Result<(), Error> {
+        self.shared.state.lock().queue.seal(job, tasks);
+        Ok(())
+    }
+
+    async fn job(&self, job: JobId) -> Result<Option<JobRecord>, Error> {
+        Ok(self.shared.state.lock().queue.job(job))
+    }
+
+    async fn jobs(&self, count_max: usize) -> Result<Vec<JobRecord>, Error> {
+        Ok(self.shared.state.lock().queue.jobs(count_max))
+    }
+
+    async fn unfinished(&self, job: JobId) -> Result<u64, Error> {
+        Ok(self.shared.state.lock().queue.unfinished(job))
     }
 
     async fn publish(&self, mut bundle: Bundle) -> Result<(), Error> {
@@ -232,13 +259,13 @@ impl Broker for MemoryBroker {
         }
     }
 
-    async fn pull(&self, _worker: WorkerId, credits: NonZeroUsize) -> Result<Vec<Lease>, Error> {
+    async fn pull(&self, puller: &Puller, credits: NonZeroUsize) -> Result<Vec<Lease>, Error> {
         loop {
             let ready = self.shared.ready.notified();
             tokio::pin!(ready);
             // Registered before looking: two that look at once could otherwise share one wake-up, and one of them oversleep.
             ready.as_mut().enable();
-            let leases = self.shared.step(Input::Pull { credits });
+            let leases = self.shared.step(Input::Pull { serves: puller.serves.clone(), credits });
             if !leases.is_empty() {
                 return Ok(leases);
             }
@@ -307,8 +334,24 @@ impl Broker for MemoryBroker {
         Ok(())
     }
 
-    async fn dead_letters(&self, job: Option<JobId>, count_max: usize) -> Result<Vec<DeadLetter>, Error> {
-        Ok(self.shared.state.lock().queue.dead_letters(job, count_max))
+    async fn dead_letters(&self, job: Option<JobId>, count_max: usize) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
+        Ok(self.shared.state.lock().queue.dead().newest(job, count_max))
+    }
+
+    async fn remove_dead_letter(&self, letter: LetterId) -> Result<(), Error> {
+        self.shared.state.lock().queue.dead_mut().remove(letter);
+        Ok(())
+    }
+
+    async fn announce(&self, presence: Presence) -> Result<(), Error> {
+        let now = self.shared.clock.now();
+        self.shared.state.lock().roster.hear(presence, now);
+        Ok(())
+    }
+
+    async fn workers(&self) -> Result<Vec<Presence>, Error> {
+        let now = self.shared.clock.now();
+        Ok(self.shared.state.lock().roster.present(now))
     }
 }
 

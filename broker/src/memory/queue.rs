@@ -7,23 +7,31 @@
 //! than a lease: a lease granted to somebody else meanwhile ends no sooner, so nobody need be woken for it. A delay may be shorter, so it wakes
 //! one worker, who then sleeps for less. Workers are woken in the order in which they fell asleep, so those who do not know of the delay go
 //! first; only one that goes away in its sleep has to wake another. Every bundle that becomes ready wakes one worker, and that is enough as
-//! long as a worker registers for wake-ups before it looks.
+//! long as a worker registers for wake-ups before it looks. A bundle whose job asks for labels wakes all: the one could be a worker that may
+//! not take it.
 //!
 //! Work per input grows with the tasks in it, not with what is queued; but cancelling or forgetting a job that has bundles left, and a failure
-//! reported too late, look through all there is.
+//! reported too late, look through all there is, and a list of jobs through all jobs.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sortie_protocol::delivery::Delivery;
 use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::seen::{First, Seen};
-use sortie_protocol::{Bill, Bundle, Ending, Failure, Job, JobId, LeaseId, Outcome, Priority, Task, TaskIndex, Timestamp};
+use sortie_protocol::{
+    Bill, Bundle, DeadLetter, Ending, Failure, Job, JobId, JobRecord, JobState, LeaseId, Outcome, Task, TaskIndex, Timestamp,
+};
 
 use super::Config;
 use super::faults::{Dice, Fault};
-use crate::broker::{DeadLetter, Error, Extended, Lease, Report, Retrial};
+use super::letters::Letters;
+use super::parcel::{Left, Parcel};
+use super::ready::Ready;
+use crate::broker::{Error, Extended, Lease, Report, Retrial, Serves};
 
 /// The shortest lease, whatever the configuration says: timers are no finer, and a lease that is over when it is granted would never end.
 const LEASE_MIN: Duration = Duration::from_millis(1);
@@ -32,7 +40,7 @@ const LEASE_MIN: Duration = Duration::from_millis(1);
 #[derive(Debug, Clone)]
 pub(super) enum Input {
     Publish(Bundle),
-    Pull { credits: NonZeroUsize },
+    Pull { serves: Serves, credits: NonZeroUsize },
     Complete { lease: LeaseId, job: JobId, report: Report },
     Release(LeaseId),
     Cancel(JobId),
@@ -45,7 +53,10 @@ pub(super) enum Input {
 pub(super) enum Command {
     Grant(Lease),
     Store(JobId, Vec<Outcome>),
+    /// Any one: whoever it is may take what is ready.
     WakeWorker,
+    /// All, because not everyone may take what is ready.
+    WakeWorkers,
     WakePublishers,
     Cancelled(JobId),
 }
@@ -58,52 +69,25 @@ pub(super) enum Admitted {
 }
 
 #[derive(Debug)]
-struct JobState {
+struct Entry {
     job: Arc<Job>,
+    created: Timestamp,
+    state: JobState,
+    /// Its place in the order in which jobs were put.
+    number: u64,
     seen: Seen,
-    cancelled: bool,
     /// How many parcels of this job there are, wherever they are: without any, nothing need be searched for them.
     parcels: usize,
 }
 
-/// A bundle on its way, and how often it was delivered.
-#[derive(Debug, Clone)]
-struct Parcel {
-    job: Arc<Job>,
-    bundle: Arc<Bundle>,
-    weight: usize,
-    deliveries: u32,
-    /// Some worker had these tasks before. Until then none of them can have ended.
-    known: bool,
-}
-
-impl Parcel {
-    fn new(job: Arc<Job>, bundle: Bundle) -> Self {
-        Self { job, weight: bundle.weight(), known: bundle.attempts_before > 0, bundle: Arc::new(bundle), deliveries: 0 }
+impl Entry {
+    fn is_cancelled(&self) -> bool {
+        self.state == JobState::Cancelled
     }
 
-    /// Whether these are the outcomes of all tasks, in order; which is how a worker reports when nothing goes wrong.
-    fn ends_with(&self, outcomes: &[Outcome]) -> bool {
-        let tasks = self.bundle.tasks.iter().map(|task| task.index);
-        tasks.eq(outcomes.iter().map(|outcome| outcome.index))
+    fn record(&self) -> JobRecord {
+        JobRecord { job: Job::clone(&self.job), created: self.created, state: self.state }
     }
-
-    /// Take out what ended already, so that it is not run again.
-    fn strip(&mut self, ended: &Seen) -> Left {
-        if self.bundle.tasks.iter().any(|task| ended.contains(task.index)) {
-            // Its worker may hold the bundle still; then this copies it, the tasks that ended included.
-            Arc::make_mut(&mut self.bundle).tasks.retain(|task| !ended.contains(task.index));
-            self.weight = self.bundle.weight();
-        }
-        if self.bundle.tasks.is_empty() { Left::Nothing } else { Left::Tasks }
-    }
-}
-
-/// What is left of a parcel once its ended tasks are taken out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Left {
-    Nothing,
-    Tasks,
 }
 
 #[derive(Debug)]
@@ -117,12 +101,12 @@ struct Leased {
 pub(super) struct Queue {
     config: Config,
     dice: Option<Dice>,
-    jobs: HashMap<JobId, JobState>,
-    ready: BTreeMap<std::cmp::Reverse<Priority>, VecDeque<Parcel>>,
+    jobs: HashMap<JobId, Entry>,
+    ready: Ready,
     delayed: BTreeMap<(Timestamp, u64), Parcel>,
     leases: HashMap<LeaseId, Leased>,
     deadlines: BTreeMap<(Timestamp, LeaseId), ()>,
-    dead: VecDeque<DeadLetter>,
+    dead: Letters,
     /// What ready and delayed bundles weigh.
     weight: usize,
     next: u64,
@@ -132,29 +116,56 @@ impl Queue {
     pub(super) fn new(mut config: Config) -> Self {
         config.lease = config.lease.max(LEASE_MIN);
         let dice = config.faults.map(Dice::new);
+        let dead = Letters::new(config.dead_letters_max);
         Self {
             config,
             dice,
             jobs: HashMap::new(),
-            ready: BTreeMap::new(),
+            ready: Ready::default(),
             delayed: BTreeMap::new(),
             leases: HashMap::new(),
             deadlines: BTreeMap::new(),
-            dead: VecDeque::new(),
+            dead,
             weight: 0,
             next: 0,
         }
     }
 
-    pub(super) fn put_job(&mut self, job: Job) {
-        let state = JobState { job: Arc::new(job), seen: Seen::default(), cancelled: false, parcels: 0 };
-        self.jobs.entry(state.job.id).or_insert(state);
+    pub(super) fn put_job(&mut self, job: Job, created: Timestamp) {
+        self.next += 1;
+        let (id, number) = (job.id, self.next);
+        let entry = || Entry { job: Arc::new(job), created, state: JobState::Open, number, seen: Seen::default(), parcels: 0 };
+        self.jobs.entry(id).or_insert_with(entry);
+    }
+
+    pub(super) fn seal(&mut self, job: JobId, tasks: TaskIndex) {
+        if let Some(entry) = self.jobs.get_mut(&job)
+            && entry.state == JobState::Open
+        {
+            entry.state = JobState::Sealed { tasks };
+        }
+    }
+
+    pub(super) fn job(&self, job: JobId) -> Option<JobRecord> {
+        self.jobs.get(&job).map(Entry::record)
+    }
+
+    /// The newest jobs by their submitters' clocks, and those of one moment by the order in which they were put; newest first.
+    pub(super) fn jobs(&self, count_max: usize) -> Vec<JobRecord> {
+        let mut entries: Vec<_> = self.jobs.values().collect();
+        entries.sort_unstable_by_key(|entry| Reverse((entry.created, entry.number)));
+        entries.into_iter().take(count_max).map(Entry::record).collect()
+    }
+
+    /// How many bundles of a job there are, wherever they are.
+    pub(super) fn unfinished(&self, job: JobId) -> u64 {
+        self.jobs.get(&job).map_or(0, |entry| entry.parcels as u64)
     }
 
     /// Whether `bundle` may be published now. A queue that is empty takes any bundle that fits at all.
     pub(super) fn admits(&self, bundle: &Bundle) -> Result<Admitted, Error> {
         let job = self.jobs.get(&bundle.job).ok_or(Error::NoSuchJob(bundle.job))?;
-        if job.cancelled {
+        if job.is_cancelled() {
             return Err(Error::JobCancelled(bundle.job));
         }
         if bundle.tasks.is_empty() {
@@ -192,8 +203,12 @@ impl Queue {
         }
     }
 
-    pub(super) fn dead_letters(&self, job: Option<JobId>, count_max: usize) -> Vec<DeadLetter> {
-        self.dead.iter().rev().filter(|letter| job.is_none_or(|job| letter.job == job)).take(count_max).cloned().collect()
+    pub(super) fn dead(&self) -> &Letters {
+        &self.dead
+    }
+
+    pub(super) fn dead_mut(&mut self) -> &mut Letters {
+        &mut self.dead
     }
 
     /// Take in what happened; say what is to be done.
@@ -203,7 +218,7 @@ impl Queue {
         self.on_time(now, &mut commands);
         match input {
             Input::Publish(bundle) => self.on_publish(bundle, &mut commands),
-            Input::Pull { credits } => self.on_pull(credits, now, &mut commands),
+            Input::Pull { serves, credits } => self.on_pull(&serves, credits, now, &mut commands),
             Input::Complete { lease, job, report } => self.on_complete(lease, job, report, now, &mut commands),
             Input::Release(lease) => self.on_release(lease, &mut commands),
             Input::Cancel(job) => self.on_cancel(job, &mut commands),
@@ -237,26 +252,33 @@ impl Queue {
         }
     }
 
-    /// A delivery came to nothing: ready again, as far as its tasks did not end in another way, or given up.
+    /// A delivery came to nothing. As far as its tasks did not end in another way, they are ready again, together or each alone, or given up.
     fn requeue(&mut self, mut parcel: Parcel, now: Timestamp, commands: &mut Vec<Command>) {
-        let Some(state) = self.jobs.get_mut(&parcel.bundle.job) else { return };
-        if parcel.strip(&state.seen) == Left::Nothing {
-            state.parcels = state.parcels.saturating_sub(1);
-        } else if parcel.deliveries < self.config.deliveries_max {
-            self.enqueue(parcel, commands);
-        } else {
-            state.parcels = state.parcels.saturating_sub(1);
-            self.give_up(parcel, now, commands);
+        let Some(entry) = self.jobs.get_mut(&parcel.bundle.job) else { return };
+        if parcel.strip(&entry.seen) == Left::Nothing {
+            entry.parcels = entry.parcels.saturating_sub(1);
+            return;
+        }
+        match parcel.decide(self.config.deliveries_max) {
+            Delivery::Run => self.enqueue(parcel, commands),
+            Delivery::Split => {
+                entry.parcels += parcel.bundle.tasks.len().saturating_sub(1);
+                parcel.split().for_each(|alone| self.enqueue(alone, commands));
+            }
+            Delivery::GiveUp => {
+                entry.parcels = entry.parcels.saturating_sub(1);
+                self.give_up(&parcel, now, commands);
+            }
         }
     }
 
     /// The bundle was delivered as often as allowed and nobody ever reported: most likely it kills its workers.
-    fn give_up(&mut self, parcel: Parcel, now: Timestamp, commands: &mut Vec<Command>) {
-        let Parcel { bundle, deliveries, .. } = parcel;
-        let message = format!("no worker finished this task in {deliveries} deliveries");
+    fn give_up(&mut self, parcel: &Parcel, now: Timestamp, commands: &mut Vec<Command>) {
+        let (bundle, attempts) = (&parcel.bundle, parcel.attempts());
+        let message = format!("no worker finished this task in {} deliveries", parcel.losses());
         let outcome = |task: &Task| Outcome {
             index: task.index,
-            attempts: bundle.attempts_before.saturating_add(deliveries),
+            attempts,
             ending: Ending::Failed(Failure::Platform { fault: PlatformFault::WorkerLost, message: message.clone() }),
             bill: Bill::default(),
             log: None,
@@ -267,22 +289,22 @@ impl Queue {
 
     fn on_publish(&mut self, bundle: Bundle, commands: &mut Vec<Command>) {
         // Whether it may be published was asked already; see `admits`.
-        let Some(state) = self.jobs.get_mut(&bundle.job).filter(|state| !state.cancelled) else { return };
-        state.parcels += 1;
-        let parcel = Parcel::new(state.job.clone(), bundle);
+        let Some(entry) = self.jobs.get_mut(&bundle.job).filter(|entry| !entry.is_cancelled()) else { return };
+        entry.parcels += 1;
+        let parcel = Parcel::new(entry.job.clone(), bundle);
         self.enqueue(parcel, commands);
     }
 
     fn enqueue(&mut self, parcel: Parcel, commands: &mut Vec<Command>) {
         self.weight += parcel.weight;
-        self.ready.entry(std::cmp::Reverse(parcel.job.options.priority)).or_default().push_back(parcel);
-        commands.push(Command::WakeWorker);
+        commands.push(if parcel.job.options.labels.is_empty() { Command::WakeWorker } else { Command::WakeWorkers });
+        self.ready.push(parcel);
     }
 
-    fn on_pull(&mut self, credits: NonZeroUsize, now: Timestamp, commands: &mut Vec<Command>) {
+    fn on_pull(&mut self, serves: &Serves, credits: NonZeroUsize, now: Timestamp, commands: &mut Vec<Command>) {
         let mut granted = 0;
         while granted < credits.get() {
-            let Some(mut parcel) = self.pop_ready() else { break };
+            let Some(mut parcel) = self.pop_ready(serves) else { break };
             match self.dice.as_mut().map_or(Fault::None, Dice::roll) {
                 Fault::None => {}
                 Fault::Drop => {
@@ -291,9 +313,9 @@ impl Queue {
                 }
                 Fault::Duplicate => self.duplicate(&parcel, commands),
                 Fault::Reorder => {
-                    // Behind the others of its priority; if there are none, it is the next again.
+                    // Behind the others of its priority that this worker may take; if there are none, it is the next again.
                     self.enqueue(parcel, commands);
-                    let Some(next) = self.pop_ready() else { break };
+                    let Some(next) = self.pop_ready(serves) else { break };
                     parcel = next;
                 }
                 Fault::Delay => {
@@ -307,23 +329,23 @@ impl Queue {
     }
 
     fn duplicate(&mut self, parcel: &Parcel, commands: &mut Vec<Command>) {
-        let Some(state) = self.jobs.get_mut(&parcel.bundle.job) else { return };
-        state.parcels += 1;
+        let Some(entry) = self.jobs.get_mut(&parcel.bundle.job) else { return };
+        entry.parcels += 1;
         self.enqueue(Parcel { deliveries: parcel.deliveries + 1, known: true, ..parcel.clone() }, commands);
     }
 
-    /// The next bundle to grant, with the tasks that did not end.
-    fn pop_ready(&mut self) -> Option<Parcel> {
+    /// The next bundle to grant to whoever serves these, with the tasks that did not end.
+    fn pop_ready(&mut self, serves: &Serves) -> Option<Parcel> {
         loop {
-            let mut parcel = self.ready.values_mut().find_map(VecDeque::pop_front)?;
+            let mut parcel = self.ready.pop(serves)?;
             self.weight = self.weight.saturating_sub(parcel.weight);
             if !parcel.known {
                 return Some(parcel);
             }
-            let Some(state) = self.jobs.get_mut(&parcel.bundle.job) else { continue };
-            match parcel.strip(&state.seen) {
+            let Some(entry) = self.jobs.get_mut(&parcel.bundle.job) else { continue };
+            match parcel.strip(&entry.seen) {
                 Left::Tasks => return Some(parcel),
-                Left::Nothing => state.parcels = state.parcels.saturating_sub(1),
+                Left::Nothing => entry.parcels = entry.parcels.saturating_sub(1),
             }
         }
     }
@@ -339,8 +361,7 @@ impl Queue {
         parcel.known = true;
         self.next += 1;
         let (id, deadline) = (LeaseId(self.next), now + self.config.lease);
-        let attempt = parcel.bundle.attempts_before.saturating_add(parcel.deliveries);
-        let lease = Lease { id, job: parcel.job.clone(), bundle: parcel.bundle.clone(), attempt, deadline };
+        let lease = Lease { id, job: parcel.job.clone(), bundle: parcel.bundle.clone(), attempt: parcel.attempts(), deadline };
         self.deadlines.insert((deadline, id), ());
         self.leases.insert(id, Leased { parcel, deadline });
         lease
@@ -358,22 +379,21 @@ impl Queue {
         let parcel = if of_this_job { self.end_lease(lease) } else { None };
         let ended = parcel.as_ref().is_some_and(|parcel| parcel.ends_with(&report.outcomes));
         self.store(job, report.outcomes, parcel.as_ref().map(|parcel| parcel.bundle.tasks.as_slice()), now, commands);
-        let (Some(mut parcel), Some(state)) = (parcel, self.jobs.get_mut(&job)) else { return };
-        if ended || parcel.strip(&state.seen) == Left::Nothing {
-            state.parcels = state.parcels.saturating_sub(1);
+        let (Some(mut parcel), Some(entry)) = (parcel, self.jobs.get_mut(&job)) else { return };
+        if ended || parcel.strip(&entry.seen) == Left::Nothing {
+            entry.parcels = entry.parcels.saturating_sub(1);
             return;
         }
         if !report.retrials.is_empty() {
-            self.split(&mut parcel, report.retrials, now, commands);
+            self.retry(&mut parcel, report.retrials, now, commands);
         }
         self.requeue(parcel, now, commands);
     }
 
     /// Take the tasks that are to be tried again out of a parcel, each into one of its own.
-    fn split(&mut self, parcel: &mut Parcel, retrials: Vec<Retrial>, now: Timestamp, commands: &mut Vec<Command>) {
-        let Some(state) = self.jobs.get_mut(&parcel.bundle.job) else { return };
+    fn retry(&mut self, parcel: &mut Parcel, retrials: Vec<Retrial>, now: Timestamp, commands: &mut Vec<Command>) {
+        let Some(entry) = self.jobs.get_mut(&parcel.bundle.job) else { return };
         let bundle = Arc::make_mut(&mut parcel.bundle);
-        let attempts_before = bundle.attempts_before.saturating_add(parcel.deliveries);
         let mut after: HashMap<TaskIndex, Duration> = retrials.into_iter().map(|retrial| (retrial.index, retrial.after)).collect();
         let mut alone = Vec::new();
         for task in std::mem::take(&mut bundle.tasks) {
@@ -383,13 +403,13 @@ impl Queue {
             }
         }
         parcel.weight = parcel.bundle.weight();
-        state.parcels += alone.len();
+        entry.parcels += alone.len();
         for (at, task) in alone {
-            let again = Bundle { job: parcel.bundle.job, attempts_before, published: at, tasks: vec![task] };
+            let again = parcel.retrial(task, at);
             if at > now {
-                self.delay(Parcel::new(parcel.job.clone(), again), at);
+                self.delay(again, at);
             } else {
-                self.enqueue(Parcel::new(parcel.job.clone(), again), commands);
+                self.enqueue(again, commands);
             }
         }
         // Whoever sleeps until a later deadline has to look again.
@@ -398,8 +418,8 @@ impl Queue {
 
     /// Store the outcomes that are the first of their tasks, and bury those that failed. `tasks` are those of the lease, if it holds.
     fn store(&mut self, job: JobId, mut outcomes: Vec<Outcome>, tasks: Option<&[Task]>, now: Timestamp, commands: &mut Vec<Command>) {
-        let Some(state) = self.jobs.get_mut(&job).filter(|state| !state.cancelled) else { return };
-        outcomes.retain(|outcome| state.seen.insert(outcome.index) == First::Yes);
+        let Some(entry) = self.jobs.get_mut(&job).filter(|entry| !entry.is_cancelled()) else { return };
+        outcomes.retain(|outcome| entry.seen.insert(outcome.index) == First::Yes);
         if outcomes.iter().any(|outcome| has_failed(&outcome)) {
             self.bury(job, &outcomes, tasks, now);
         }
@@ -421,18 +441,17 @@ impl Queue {
             Some(tasks) => find(tasks),
             None => self.parcels().filter(|parcel| parcel.bundle.job == job).for_each(|parcel| find(&parcel.bundle.tasks)),
         }
+        let Some(entry) = self.jobs.get(&job) else { return };
         for outcome in outcomes.iter().filter(has_failed) {
             if let Some(task) = failed.remove(&outcome.index).flatten() {
-                self.dead.push_back(DeadLetter { job, task, outcome: outcome.clone(), buried: now });
+                self.dead.bury(DeadLetter::Task { job: Job::clone(&entry.job), task, outcome: outcome.clone(), buried: now });
             }
         }
-        let excess = self.dead.len().saturating_sub(self.config.dead_letters_max);
-        self.dead.drain(..excess);
     }
 
     /// All parcels, wherever they are.
     fn parcels(&self) -> impl Iterator<Item = &Parcel> {
-        let waiting = self.ready.values().flatten().chain(self.delayed.values());
+        let waiting = self.ready.iter().chain(self.delayed.values());
         waiting.chain(self.leases.values().map(|leased| &leased.parcel))
     }
 
@@ -444,8 +463,8 @@ impl Queue {
     }
 
     fn on_cancel(&mut self, job: JobId, commands: &mut Vec<Command>) {
-        let Some(state) = self.jobs.get_mut(&job) else { return };
-        if !std::mem::replace(&mut state.cancelled, true) {
+        let Some(entry) = self.jobs.get_mut(&job) else { return };
+        if std::mem::replace(&mut entry.state, JobState::Cancelled) != JobState::Cancelled {
             self.drop_parcels(job);
             commands.push(Command::Cancelled(job));
             // Those who wait for room for this job need not wait any longer.
@@ -460,7 +479,7 @@ impl Queue {
     }
 
     fn drop_parcels(&mut self, job: JobId) {
-        let parcels = self.jobs.get_mut(&job).map_or(0, |state| std::mem::take(&mut state.parcels));
+        let parcels = self.jobs.get_mut(&job).map_or(0, |entry| std::mem::take(&mut entry.parcels));
         if parcels == 0 {
             return;
         }
@@ -472,7 +491,7 @@ impl Queue {
             }
             keep
         };
-        self.ready.values_mut().for_each(|parcels| parcels.retain(&mut keep));
+        self.ready.retain(&mut keep);
         self.delayed.retain(|_, parcel| keep(parcel));
         self.leases.retain(|_, leased| leased.parcel.bundle.job != job);
         let leases = &self.leases;

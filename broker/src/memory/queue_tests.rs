@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use sortie_protocol::{Argument, Digest, FunctionRef, JobOptions};
+use sortie_protocol::{Argument, Digest, FunctionRef, JobOptions, Labels, Priority};
 
 use super::super::Faults;
 use super::*;
 
 const LEASE: Duration = Duration::from_millis(100);
 const WEIGHT_MAX: usize = 2000;
-const JOBS: u8 = 3;
+const DELIVERIES_MAX: u32 = 4;
+/// The last asks for a label.
+const JOBS: u8 = 4;
 
 fn job_id(number: u8) -> JobId {
     JobId::from_bytes([number; 16])
@@ -19,13 +21,22 @@ fn job_id(number: u8) -> JobId {
 
 fn job(number: u8) -> Job {
     let priority = [Priority::Normal, Priority::High, Priority::Low][usize::from(number) % 3];
+    let labels = if number == JOBS - 1 { label() } else { Labels::default() };
     let function = FunctionRef { component: Digest::of(b""), name: "f".into() };
-    Job { id: job_id(number), function, options: JobOptions { priority, ..JobOptions::default() } }
+    Job { id: job_id(number), function, options: JobOptions { priority, labels, ..JobOptions::default() } }
+}
+
+fn label() -> Labels {
+    "label".parse().unwrap()
+}
+
+fn plain() -> Serves {
+    Serves::Labels(Labels::default())
 }
 
 fn bundle(job: JobId, indices: impl IntoIterator<Item = TaskIndex>) -> Bundle {
     let task = |index: TaskIndex| Task { index, arguments: vec![Argument::Value(Bytes::from(index.to_string()))] };
-    Bundle { job, attempts_before: 0, published: Timestamp::default(), tasks: indices.into_iter().map(task).collect() }
+    Bundle { job, attempts_before: 0, lost_before: 0, published: Timestamp::default(), tasks: indices.into_iter().map(task).collect() }
 }
 
 fn outcome(index: TaskIndex, failed: Failed) -> Outcome {
@@ -55,8 +66,10 @@ enum Said {
 enum Step {
     Advance { millis: u64 },
     Put { job: u8 },
+    Seal { job: u8, tasks: u64 },
+    RemoveDeadLetter { letter: u64 },
     Publish { job: u8, tasks: u64 },
-    Pull { credits: usize },
+    Pull { serves: Serves, credits: usize },
     Complete { lease: usize, said: Vec<Said> },
     Release { lease: usize },
     Extend { lease: usize },
@@ -73,15 +86,21 @@ fn said() -> impl Strategy<Value = Said> {
     ]
 }
 
+fn serves() -> impl Strategy<Value = Serves> {
+    prop_oneof![Just(plain()), Just(Serves::Labels(label())), Just(Serves::Everything)]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0_u64..150).prop_map(|millis| Step::Advance { millis }),
         8 => (0..JOBS, 0_u64..6).prop_map(|(job, tasks)| Step::Publish { job, tasks }),
-        8 => (1_usize..4).prop_map(|credits| Step::Pull { credits }),
+        8 => (serves(), 1_usize..4).prop_map(|(serves, credits)| Step::Pull { serves, credits }),
         8 => (0_usize..64, prop::collection::vec(said(), 1..6)).prop_map(|(lease, said)| Step::Complete { lease, said }),
         2 => (0_usize..64).prop_map(|lease| Step::Release { lease }),
         2 => (0_usize..64).prop_map(|lease| Step::Extend { lease }),
         1 => (0..JOBS).prop_map(|job| Step::Put { job }),
+        1 => (0..JOBS, 0_u64..9).prop_map(|(job, tasks)| Step::Seal { job, tasks }),
+        1 => (0_u64..20).prop_map(|letter| Step::RemoveDeadLetter { letter }),
         1 => (0..JOBS).prop_map(|job| Step::Cancel { job }),
         1 => (0..JOBS).prop_map(|job| Step::Forget { job }),
     ]
@@ -108,9 +127,9 @@ struct World {
 
 impl World {
     fn new(faults: Option<Faults>) -> Self {
-        let config = Config { lease: LEASE, deliveries_max: 4, weight_max: WEIGHT_MAX, dead_letters_max: 5, faults };
+        let config = Config { lease: LEASE, deliveries_max: DELIVERIES_MAX, weight_max: WEIGHT_MAX, dead_letters_max: 5, faults };
         let mut queue = Queue::new(config);
-        (0..JOBS).for_each(|number| queue.put_job(job(number)));
+        (0..JOBS).for_each(|number| queue.put_job(job(number), Timestamp::default()));
         let (now, granted, next_index) = (Timestamp::from_nanos(1), Vec::new(), BTreeMap::new());
         let (open, ended, attempts) = (BTreeSet::new(), HashSet::new(), BTreeMap::new());
         Self { queue, now, granted, next_index, open, ended, attempts }
@@ -122,12 +141,15 @@ impl World {
                 self.now = self.now + Duration::from_millis(millis);
                 self.on(Input::Tick);
             }
-            Step::Put { job: number } => self.queue.put_job(job(number)),
+            Step::Put { job: number } => self.queue.put_job(job(number), self.now),
+            Step::Seal { job, tasks } => self.seal(job_id(job), tasks),
+            Step::RemoveDeadLetter { letter } => self.queue.dead_mut().remove(letter),
             Step::Publish { job, tasks } => self.publish(job_id(job), tasks),
-            Step::Pull { credits } => {
+            Step::Pull { serves, credits } => {
                 let before = self.granted.len();
-                self.on(Input::Pull { credits: NonZeroUsize::new(credits).unwrap() });
+                self.on(Input::Pull { serves: serves.clone(), credits: NonZeroUsize::new(credits).unwrap() });
                 assert!(self.granted.len() - before <= credits);
+                assert!(self.granted[before..].iter().all(|lease| serves.takes(&lease.job.options.labels)));
             }
             Step::Complete { lease, said } => {
                 if let Some(lease) = self.any_lease(lease) {
@@ -148,6 +170,13 @@ impl World {
             Step::Forget { job } => self.forget(job_id(job)),
         }
         self.check();
+    }
+
+    fn seal(&mut self, job: JobId, tasks: TaskIndex) {
+        let before = self.queue.job(job).map(|record| record.state);
+        self.queue.seal(job, tasks);
+        let after = self.queue.job(job).map(|record| record.state);
+        assert_eq!(after, if before == Some(JobState::Open) { Some(JobState::Sealed { tasks }) } else { before });
     }
 
     fn any_lease(&self, number: usize) -> Option<Lease> {
@@ -218,7 +247,7 @@ impl World {
                         self.open.remove(&(job, outcome.index));
                     }
                 }
-                Command::WakeWorker | Command::WakePublishers | Command::Cancelled(_) => {}
+                Command::WakeWorker | Command::WakeWorkers | Command::WakePublishers | Command::Cancelled(_) => {}
             }
         }
     }
@@ -226,9 +255,13 @@ impl World {
     /// What holds after every input.
     fn check(&self) {
         let queue = &self.queue;
-        let waiting = || queue.ready.values().flatten().chain(queue.delayed.values());
+        let waiting = || queue.ready.iter().chain(queue.delayed.values());
         assert_eq!(queue.weight, waiting().map(|parcel| parcel.weight).sum::<usize>());
         assert_eq!(queue.weight, waiting().map(|parcel| parcel.bundle.weight()).sum::<usize>());
+
+        // What is doubled is not asked whether it should come alone.
+        let together = |parcel: &Parcel| parcel.decide(DELIVERIES_MAX) == Delivery::Run;
+        assert!(queue.dice.is_some() || waiting().all(together), "a bundle waits that should have been split or given up");
 
         let leases: BTreeSet<_> = queue.leases.iter().map(|(id, leased)| (leased.deadline, *id)).collect();
         assert_eq!(queue.deadlines.keys().copied().collect::<BTreeSet<_>>(), leases);
@@ -245,7 +278,8 @@ impl World {
         }
         for (id, state) in &queue.jobs {
             assert_eq!(state.parcels, parcels.remove(id).unwrap_or(0));
-            assert!(!state.cancelled || state.parcels == 0);
+            assert!(!state.is_cancelled() || state.parcels == 0);
+            assert_eq!(queue.unfinished(*id), state.parcels as u64);
         }
         assert!(parcels.is_empty(), "parcels of jobs that are not there: {parcels:?}");
         for id in &self.open {
@@ -261,7 +295,7 @@ impl World {
                 return;
             }
             let before = self.granted.len();
-            self.run(Step::Pull { credits: 4 });
+            self.run(Step::Pull { serves: Serves::Everything, credits: 4 });
             for lease in self.granted.split_off(before) {
                 let outcomes = lease.bundle.tasks.iter().map(|task| outcome(task.index, Failed::No)).collect();
                 self.on(Input::Complete { lease: lease.id, job: lease.job.id, report: Report { outcomes, retrials: Vec::new() } });
@@ -299,8 +333,12 @@ proptest! {
 }
 
 fn pull(queue: &mut Queue, now: Timestamp) -> Lease {
-    let commands = queue.on(Input::Pull { credits: NonZeroUsize::MIN }, now);
-    commands.into_iter().find_map(|command| if let Command::Grant(lease) = command { Some(lease) } else { None }).unwrap()
+    pull_as(queue, &plain(), now).unwrap()
+}
+
+fn pull_as(queue: &mut Queue, serves: &Serves, now: Timestamp) -> Option<Lease> {
+    let commands = queue.on(Input::Pull { serves: serves.clone(), credits: NonZeroUsize::MIN }, now);
+    commands.into_iter().find_map(|command| if let Command::Grant(lease) = command { Some(lease) } else { None })
 }
 
 fn wakes(commands: &[Command]) -> usize {
@@ -371,10 +409,59 @@ fn reordering_keeps_to_the_priority() {
 fn a_queue_that_keeps_no_dead_letters_keeps_none() {
     let mut queue = Queue::new(Config { dead_letters_max: 0, ..Config::default() });
     let now = Timestamp::from_nanos(1);
-    queue.put_job(job(0));
+    queue.put_job(job(0), now);
     queue.on(Input::Publish(bundle(job_id(0), [0])), now);
     let lease = pull(&mut queue, now);
     let report = Report { outcomes: vec![outcome(0, Failed::Yes)], retrials: Vec::new() };
     queue.on(Input::Complete { lease: lease.id, job: job_id(0), report }, now);
-    assert_eq!(queue.dead_letters(None, 10), []);
+    assert_eq!(queue.dead().newest(None, 10), []);
+}
+
+#[test]
+fn the_oldest_bundle_that_a_worker_may_take_goes_first_within_a_priority() {
+    let World { mut queue, now, .. } = World::new(None);
+    // Jobs 0 and 3 are of one priority, and 3 asks for the label.
+    for (number, index) in [(3, 0), (0, 0), (3, 1), (0, 1), (1, 0)] {
+        queue.on(Input::Publish(bundle(job_id(number), [index])), now);
+    }
+    let mut next = |serves: &Serves| pull_as(&mut queue, serves, now).map(|lease| (lease.job.id, lease.bundle.tasks[0].index));
+    let labelled = Serves::Labels(label());
+    assert_eq!(next(&labelled), Some((job_id(1), 0)));
+    assert_eq!(next(&labelled), Some((job_id(3), 0)));
+    assert_eq!(next(&labelled), Some((job_id(0), 0)));
+    assert_eq!(next(&plain()), Some((job_id(0), 1)));
+    assert_eq!(next(&plain()), None);
+    assert_eq!(next(&Serves::Everything), Some((job_id(3), 1)));
+}
+
+#[test]
+fn a_retrial_forgets_the_losses_before_it() {
+    let World { mut queue, mut now, .. } = World::new(None);
+    queue.on(Input::Publish(bundle(job_id(0), [0])), now);
+    for _ in 1..DELIVERIES_MAX {
+        pull(&mut queue, now);
+        now = now + LEASE;
+    }
+    let lease = pull(&mut queue, now);
+    let retrials = vec![Retrial { index: 0, after: Duration::ZERO }];
+    queue.on(Input::Complete { lease: lease.id, job: job_id(0), report: Report { outcomes: Vec::new(), retrials } }, now);
+    for attempt in 1..=DELIVERIES_MAX {
+        assert_eq!(pull(&mut queue, now).attempt, DELIVERIES_MAX + attempt);
+        now = now + LEASE;
+    }
+    let commands = queue.on(Input::Tick, now);
+    let stored = commands.into_iter().find_map(|command| if let Command::Store(_, outcomes) = command { Some(outcomes) } else { None });
+    assert_eq!(stored.unwrap()[0].attempts, 2 * DELIVERIES_MAX);
+}
+
+#[test]
+fn a_task_that_comes_alone_has_the_losses_of_its_bundle_behind_it() {
+    let World { mut queue, now, .. } = World::new(None);
+    queue.on(Input::Publish(bundle(job_id(0), 0..2)), now);
+    pull(&mut queue, now);
+    pull(&mut queue, now + LEASE);
+    let alone = pull(&mut queue, now + LEASE + LEASE);
+    let tasks = bundle(job_id(0), [0]).tasks;
+    assert_eq!(*alone.bundle, Bundle { attempts_before: 2, lost_before: 2, tasks, ..bundle(job_id(0), []) });
+    assert_eq!(queue.unfinished(job_id(0)), 2);
 }

@@ -1,25 +1,29 @@
-//! Workers that wait on the queue, as the shell lets them wait: the race is between wake-ups, each for one worker, and workers that come, look
-//! and go. Wanted is that nobody oversleeps.
+//! Workers that wait on the queue, as the shell lets them wait: the race is between wake-ups, for one worker or for all, and workers that come,
+//! look and go. Wanted is that nobody oversleeps.
 //!
 //! The worker here is `MemoryBroker::pull` step by step, and what wakes it is tokio's `Notify`: it wakes the longest registered first, keeps
-//! one wake-up if nobody is registered, and passes on what a dropped waiter was given.
+//! one wake-up if nobody is registered, and passes on what a dropped waiter was given. A wake-up for all reaches those who are registered; it
+//! is neither kept nor passed on.
 
 use std::collections::VecDeque;
 
 use proptest::prelude::*;
-use sortie_protocol::{Digest, FunctionRef, JobOptions};
+use sortie_protocol::{Digest, FunctionRef, JobOptions, Labels};
 
 use super::*;
 
 const LEASE: Duration = Duration::from_millis(100);
+/// For any worker.
 const JOB: JobId = JobId::from_bytes([1; 16]);
+/// For workers with the label.
+const ASKING: JobId = JobId::from_bytes([2; 16]);
 
 /// What may happen. Numbers choose among those there are.
 #[derive(Debug, Clone)]
 enum Step {
-    Publish,
+    Publish(JobId),
     /// A worker comes and registers.
-    Arrive,
+    Arrive(Kind),
     /// A worker that is awake takes its next step: looks into the queue, or registers again.
     Run(usize),
     /// A pull that waits is dropped.
@@ -32,14 +36,21 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => Just(Step::Publish),
-        4 => Just(Step::Arrive),
+        4 => prop_oneof![Just(JOB), Just(ASKING)].prop_map(Step::Publish),
+        4 => prop_oneof![Just(Kind::Plain), Just(Kind::Labelled)].prop_map(Step::Arrive),
         12 => any::<usize>().prop_map(Step::Run),
         1 => any::<usize>().prop_map(Step::Leave),
         3 => any::<usize>().prop_map(Step::Complete),
         3 => (any::<usize>(), 0_u64..150).prop_map(|(lease, after)| Step::Retry(lease, after)),
         3 => (0_u64..60).prop_map(Step::Advance),
     ]
+}
+
+/// What a worker has.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Plain,
+    Labelled,
 }
 
 /// A call to `pull`.
@@ -56,9 +67,10 @@ enum Worker {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Notified {
     No,
+    /// With a wake-up that another may have as well.
     Yes,
-    /// There was a wake-up left when it registered.
-    AtOnce,
+    /// There was a wake-up left when it registered, or all were woken.
+    ForItself,
 }
 
 /// The queue, and workers around a `Notify`.
@@ -68,6 +80,7 @@ struct World {
     next: u64,
     leases: Vec<Lease>,
     workers: BTreeMap<u64, Worker>,
+    kinds: BTreeMap<u64, Kind>,
     /// Those who are registered and not notified, the longest registered first.
     waiters: VecDeque<u64>,
     /// A wake-up that found nobody registered.
@@ -78,9 +91,12 @@ impl World {
     fn new() -> Self {
         let mut queue = Queue::new(Config { lease: LEASE, deliveries_max: 1000, ..Config::default() });
         let function = FunctionRef { component: Digest::of(b""), name: "f".into() };
-        queue.put_job(Job { id: JOB, function, options: JobOptions::default() });
-        let (leases, workers, waiters) = (Vec::new(), BTreeMap::new(), VecDeque::new());
-        Self { queue, now: Timestamp::from_nanos(1), next: 0, leases, workers, waiters, permit: None }
+        for (id, labels) in [(JOB, Labels::default()), (ASKING, label())] {
+            let options = JobOptions { labels, ..JobOptions::default() };
+            queue.put_job(Job { id, function: function.clone(), options }, Timestamp::default());
+        }
+        let (leases, workers, kinds, waiters) = (Vec::new(), BTreeMap::new(), BTreeMap::new(), VecDeque::new());
+        Self { queue, now: Timestamp::from_nanos(1), next: 0, leases, workers, kinds, waiters, permit: None }
     }
 
     fn notify_one(&mut self) {
@@ -95,12 +111,23 @@ impl World {
         };
     }
 
+    fn notify_waiters(&mut self) {
+        for id in std::mem::take(&mut self.waiters) {
+            let worker = self.workers.get_mut(&id).unwrap();
+            *worker = match *worker {
+                Worker::Looking { .. } => Worker::Looking { notified: Notified::ForItself },
+                Worker::Asleep { .. } | Worker::Woken => Worker::Woken,
+            };
+        }
+    }
+
     fn on(&mut self, input: Input) -> Vec<Lease> {
         let mut leases = Vec::new();
         for command in self.queue.on(input, self.now) {
             match command {
                 Command::Grant(lease) => leases.push(lease),
                 Command::WakeWorker => self.notify_one(),
+                Command::WakeWorkers => self.notify_waiters(),
                 Command::Store(..) | Command::WakePublishers | Command::Cancelled(_) => {}
             }
         }
@@ -108,15 +135,22 @@ impl World {
     }
 
     fn register(&mut self, id: u64) {
-        let notified = if self.permit.take().is_some() { Notified::AtOnce } else { Notified::No };
+        let notified = if self.permit.take().is_some() { Notified::ForItself } else { Notified::No };
         if notified == Notified::No {
             self.waiters.push_back(id);
         }
         self.workers.insert(id, Worker::Looking { notified });
     }
 
+    fn serves(&self, id: u64) -> Serves {
+        Serves::Labels(match self.kinds[&id] {
+            Kind::Plain => Labels::default(),
+            Kind::Labelled => label(),
+        })
+    }
+
     fn look(&mut self, id: u64) {
-        let leases = self.on(Input::Pull { credits: NonZeroUsize::MIN });
+        let leases = self.on(Input::Pull { serves: self.serves(id), credits: NonZeroUsize::MIN });
         // Its own look may have notified it.
         let Some(Worker::Looking { notified }) = self.workers.get(&id).copied() else { unreachable!() };
         if !leases.is_empty() {
@@ -156,19 +190,20 @@ impl World {
         if !self.leases.is_empty() {
             let lease = self.leases.remove(number % self.leases.len());
             let report = report(lease.bundle.tasks[0].index);
-            self.on(Input::Complete { lease: lease.id, job: JOB, report });
+            self.on(Input::Complete { lease: lease.id, job: lease.job.id, report });
         }
     }
 
     fn run(&mut self, step: Step) {
         match step {
-            Step::Publish => {
+            Step::Publish(job) => {
                 self.next += 1;
                 let tasks = vec![Task { index: self.next, arguments: Vec::new() }];
-                self.on(Input::Publish(Bundle { job: JOB, attempts_before: 0, published: self.now, tasks }));
+                self.on(Input::Publish(Bundle { job, attempts_before: 0, lost_before: 0, published: self.now, tasks }));
             }
-            Step::Arrive => {
+            Step::Arrive(kind) => {
                 self.next += 1;
+                self.kinds.insert(self.next, kind);
                 self.register(self.next);
             }
             Step::Run(number) => {
@@ -217,10 +252,18 @@ impl World {
             self.run_worker(id);
         }
         if let Some((first, _)) = self.sleepers().min() {
-            assert!(self.queue.ready.values().all(VecDeque::is_empty), "a bundle is ready, and a worker sleeps");
+            for (_, sleeper) in self.sleepers() {
+                let serves = self.serves(sleeper);
+                let mine = self.queue.ready.iter().any(|parcel| serves.takes(&parcel.job.options.labels));
+                assert!(!mine, "a bundle is ready, and a worker that may take it sleeps");
+            }
             assert!(self.queue.deadline().is_none_or(|deadline| first <= deadline), "all sleep past the next deadline");
         }
     }
+}
+
+fn label() -> Labels {
+    "label".parse().unwrap()
 }
 
 fn choose(number: usize, ids: impl Iterator<Item = u64>) -> Option<u64> {

@@ -10,16 +10,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use sortie_protocol::{
-    Argument, Bill, Bundle, Digest, Ending, FunctionRef, Job, JobId, JobOptions, Outcome, Task, TaskIndex, Timestamp, WorkerId,
+    Argument, Bill, Bundle, Digest, Ending, FunctionRef, Job, JobId, JobOptions, Labels, Outcome, Presence, Task, TaskIndex, Timestamp,
+    WorkerId,
 };
 use tokio::time::{Instant, timeout};
 
 use super::{Config, MemoryBroker};
-use crate::broker::{Broker, Error, Event, Lease, Report, Retrial};
+use crate::broker::{Broker, Error, Event, Lease, PRESENCE, Puller, Report, Retrial, Serves};
 use crate::conformance::{self, Harness};
 
 const LEASE: Duration = Duration::from_secs(30);
-const WORKER: WorkerId = WorkerId::from_bytes([0; 16]);
+pub(super) const WORKER: Puller = Puller { worker: WorkerId::from_bytes([0; 16]), serves: Serves::Everything };
 
 struct Memory(Config);
 
@@ -49,7 +50,7 @@ pub(super) fn job(number: u8) -> Job {
 
 pub(super) fn bundle(job: JobId, indices: impl IntoIterator<Item = TaskIndex>) -> Bundle {
     let task = |index| Task { index, arguments: vec![Argument::Value(Bytes::from_static(b"argument"))] };
-    Bundle { job, attempts_before: 0, published: Timestamp::default(), tasks: indices.into_iter().map(task).collect() }
+    Bundle { job, attempts_before: 0, lost_before: 0, published: Timestamp::default(), tasks: indices.into_iter().map(task).collect() }
 }
 
 pub(super) fn completed(lease: &Lease) -> Report {
@@ -68,12 +69,12 @@ async fn broker(bundles: usize) -> (MemoryBroker, JobId) {
     let job = job(1);
     let weight_max = bundles * bundle(job.id, [0]).weight();
     let broker = MemoryBroker::new(Config { lease: LEASE, weight_max, ..Config::default() });
-    broker.put_job(job.clone()).await.unwrap();
+    broker.put_job(job.clone(), Timestamp::default()).await.unwrap();
     (broker, job.id)
 }
 
 async fn pull(broker: &MemoryBroker) -> Lease {
-    let leases = timeout(LEASE / 2, broker.pull(WORKER, NonZeroUsize::MIN)).await.expect("nothing was granted within half a lease");
+    let leases = timeout(LEASE / 2, broker.pull(&WORKER, NonZeroUsize::MIN)).await.expect("nothing was granted within half a lease");
     leases.unwrap().remove(0)
 }
 
@@ -132,14 +133,14 @@ async fn a_dropped_publish_published_nothing() {
     assert!(waits(broker.publish(bundle(job, [1]))).await);
     let lease = pull(&broker).await;
     broker.complete(lease.id, job, completed(&lease)).await.unwrap();
-    assert!(waits(broker.pull(WORKER, NonZeroUsize::MIN)).await);
+    assert!(waits(broker.pull(&WORKER, NonZeroUsize::MIN)).await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_publish_that_waits_learns_that_its_job_is_cancelled() {
     let (broker, job) = broker(1).await;
     let other = self::job(2);
-    broker.put_job(other.clone()).await.unwrap();
+    broker.put_job(other.clone(), Timestamp::default()).await.unwrap();
     broker.publish(bundle(job, [0])).await.unwrap();
     // This job has nothing in the queue, so its cancellation makes no room.
     let mut publish = broker.publish(bundle(other.id, [0]));
@@ -163,7 +164,7 @@ async fn followers_are_woken_at_once() {
     assert!(matches!(event, Ok(Some(Event::Cancelled))), "{event:?}");
 
     let other = self::job(2).id;
-    broker.put_job(self::job(2)).await.unwrap();
+    broker.put_job(self::job(2), Timestamp::default()).await.unwrap();
     let mut follower = broker.outcomes(other, 0).await.unwrap();
     let (event, forgotten) = tokio::join!(timeout(LEASE / 2, follower.next()), broker.forget(other));
     forgotten.unwrap();
@@ -171,12 +172,12 @@ async fn followers_are_woken_at_once() {
 }
 
 /// Two workers sleep, and a retrial is asked for, so one of them watches over it. Returns the two pulls and when the retrial is due.
-async fn two_sleep_and_one_watches(broker: &MemoryBroker, job: JobId) -> (Puller, Puller, Instant) {
+async fn two_sleep_and_one_watches(broker: &MemoryBroker, job: JobId) -> (Pulling, Pulling, Instant) {
     broker.publish(bundle(job, [0])).await.unwrap();
     let lease = pull(broker).await;
     let spawn = || {
         let broker = broker.clone();
-        tokio::spawn(async move { broker.pull(WORKER, NonZeroUsize::MIN).await.unwrap() })
+        tokio::spawn(async move { broker.pull(&WORKER, NonZeroUsize::MIN).await.unwrap() })
     };
     let (one, other) = (spawn(), spawn());
     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -188,7 +189,7 @@ async fn two_sleep_and_one_watches(broker: &MemoryBroker, job: JobId) -> (Puller
     (one, other, due)
 }
 
-type Puller = tokio::task::JoinHandle<Vec<Lease>>;
+type Pulling = tokio::task::JoinHandle<Vec<Lease>>;
 
 #[tokio::test(start_paused = true)]
 async fn a_retrial_is_in_time_when_one_of_two_that_slept_got_something_else() {
@@ -212,4 +213,51 @@ async fn a_retrial_is_in_time_when_the_worker_that_watched_over_it_is_gone() {
         let late = Instant::now() - due;
         assert!(late < Duration::from_millis(2), "{late:?} late");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bundle_with_labels_is_in_time_for_the_one_of_many_sleepers_that_may_take_it() {
+    let (broker, _) = broker(10).await;
+    let gpu: Labels = "gpu".parse().unwrap();
+    let asking = Job { options: JobOptions { labels: gpu.clone(), ..JobOptions::default() }, ..job(2) };
+    broker.put_job(asking.clone(), Timestamp::default()).await.unwrap();
+    for able in 0..3_u8 {
+        let sleepers: Vec<_> = (0..3_u8)
+            .map(|number| {
+                let labels = if number == able { gpu.clone() } else { Labels::default() };
+                let (broker, puller) = (broker.clone(), Puller { serves: Serves::Labels(labels), ..WORKER });
+                tokio::spawn(async move { broker.pull(&puller, NonZeroUsize::MIN).await.unwrap() })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        broker.publish(bundle(asking.id, [u64::from(able)])).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let served: Vec<_> = sleepers.iter().map(tokio::task::JoinHandle::is_finished).collect();
+        assert_eq!(served, (0..3).map(|number| number == able).collect::<Vec<_>>());
+        for sleeper in sleepers {
+            sleeper.abort();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_fell_silent_is_no_longer_listed() {
+    let (broker, _) = broker(1).await;
+    let presence = Presence {
+        worker: WORKER.worker,
+        machine: "machine".into(),
+        process: 1,
+        version: "0".into(),
+        labels: Labels::default(),
+        slots: 1,
+        busy: 0,
+        draining: false,
+        started: Timestamp::default(),
+        said: Timestamp::default(),
+    };
+    broker.announce(presence.clone()).await.unwrap();
+    tokio::time::sleep(PRESENCE - Duration::from_millis(1)).await;
+    assert_eq!(broker.workers().await.unwrap(), [presence]);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(broker.workers().await.unwrap(), []);
 }

@@ -3,7 +3,7 @@
 //! `*`, `?` and `[…]` match within one path segment, `**` across segments. S3 is listed below the last segment without a wildcard. Web servers
 //! cannot be listed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use futures::TryStreamExt as _;
 use glob::{MatchOptions, Pattern};
@@ -20,12 +20,16 @@ const OPTIONS: MatchOptions = MatchOptions { case_sensitive: true, require_liter
 pub(super) async fn expand(objects: &Objects, text: &str, folder: &Path) -> Result<Vec<Location>, Error> {
     let location = Location::parse(text, folder).map_err(|error| Error::new(InputFault::Malformed, error.to_string()))?;
     let found = match &location {
-        // A file that has that very name is meant, brackets and all.
-        Location::File(path) if !is_pattern(text) || path.is_file() => {
-            check_file(text, path)?;
-            return Ok(vec![location]);
+        Location::File(path) => {
+            objects.admit(&fixed(path)).await?;
+            // A file that has that very name is meant, brackets and all.
+            if !is_pattern(text) || path.is_file() {
+                objects.admit(path).await?;
+                check_file(text, path)?;
+                return Ok(vec![location]);
+            }
+            local(objects, text, path.clone()).await?
         }
-        Location::File(path) => local(text, path.clone()).await?,
         Location::S3 { key, .. } if !is_pattern(key) => return Ok(vec![location]),
         Location::S3 { bucket, key } => s3(objects, &location, bucket, key).await?,
         Location::Http(url) if !url.path().contains('*') => return Ok(vec![location]),
@@ -44,6 +48,11 @@ fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '['])
 }
 
+/// The part of a path before anything that may be a wildcard.
+fn fixed(path: &Path) -> PathBuf {
+    path.components().take_while(|part| !is_pattern(&part.as_os_str().to_string_lossy())).collect()
+}
+
 /// Say at once what would fail later.
 fn check_file(text: &str, path: &Path) -> Result<(), Error> {
     match std::fs::metadata(path) {
@@ -59,8 +68,8 @@ fn check_file(text: &str, path: &Path) -> Result<(), Error> {
     }
 }
 
-async fn local(text: &str, path: std::path::PathBuf) -> Result<Vec<Location>, Error> {
-    let shown = text.to_owned();
+async fn local(objects: &Objects, text: &str, path: PathBuf) -> Result<Vec<Location>, Error> {
+    let (shown, shared) = (text.to_owned(), objects.shared.clone());
     let listing = tokio::task::spawn_blocking(move || -> Result<Vec<Location>, Error> {
         let pattern = path.to_string_lossy();
         let malformed = |reason: &str| Error::new(InputFault::Malformed, format!("`{shown}` is not a pattern: {reason}"));
@@ -69,6 +78,7 @@ async fn local(text: &str, path: std::path::PathBuf) -> Result<Vec<Location>, Er
             // A folder that may not be read hides its files; saying so beats skipping them.
             let path = entry.map_err(|error| Error::new(InputFault::Denied, format!("failed to list `{shown}`: {error}")))?;
             if path.is_file() {
+                shared.stores.files().admit(&path)?;
                 push(&mut found, &shown, Location::File(path))?;
             }
         }

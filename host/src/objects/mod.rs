@@ -6,12 +6,13 @@
 //! Bounds: a request is tried [`RETRIES_MAX`] times within [`RETRY_TIME_MAX`]; one range is at most [`RANGE_BYTES_MAX`]. Errors name the object
 //! without credentials or query, and say what kind of trouble it is.
 
+mod files;
 mod list;
 mod location;
 mod stores;
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use object_store::{Attribute, GetOptions, GetRange, ObjectMeta, ObjectStore};
 use sortie_protocol::outcome::InputFault;
 use tokio::runtime::Handle;
 
+pub use self::files::Files;
 pub use self::location::{Location, Malformed};
 use self::stores::Stores;
 pub use self::stores::{Config, S3};
@@ -91,10 +93,13 @@ impl Objects {
     /// Find the object at `location` and pin its present version. Reads nothing of it.
     ///
     /// # Errors
-    /// When it is not there, may not be read, or the store does not answer.
+    /// When it is not there, may not be read ([`Config::files`]), or the store does not answer.
     pub async fn open(&self, location: &Location) -> Result<Object, Error> {
         let shown = location.to_string();
-        let (store, path) = self.shared.stores.of(location)?;
+        let (store, path) = match location {
+            Location::File(path) => self.shared.stores.of(&Location::File(self.admit(path).await?))?,
+            Location::S3 { .. } | Location::Http(_) => self.shared.stores.of(location)?,
+        };
         let opening = {
             let (store, path) = (store.clone(), path.clone());
             async move { store.get_opts(&path, GetOptions { head: true, ..GetOptions::default() }).await }
@@ -113,6 +118,16 @@ impl Objects {
     /// When nothing matches, a folder cannot be listed, or the store cannot list at all.
     pub async fn expand(&self, pattern: &str, folder: &Path) -> Result<Vec<Location>, Error> {
         list::expand(self, pattern, folder).await
+    }
+
+    /// Where to open a local file, if it may be read.
+    async fn admit(&self, path: &Path) -> Result<PathBuf, Error> {
+        if *self.shared.stores.files() == Files::Everywhere {
+            return Ok(path.to_owned());
+        }
+        let (shared, path) = (self.shared.clone(), path.to_owned());
+        let looking = self.shared.io.spawn_blocking(move || shared.stores.files().admit(&path));
+        looking.await.map_err(|_| Error::new(InputFault::Unavailable, "the host is shutting down"))?
     }
 }
 

@@ -11,7 +11,7 @@ use object_store::{ClientOptions, ObjectStore, RetryConfig};
 use parking_lot::Mutex;
 use sortie_protocol::outcome::InputFault;
 
-use super::{Error, Location, RETRIES_MAX, RETRY_TIME_MAX};
+use super::{Error, Files, Location, RETRIES_MAX, RETRY_TIME_MAX};
 
 /// How many stores are kept open. Signed URLs make one each; at the limit all are closed and opened again as needed.
 const STORES_MAX: usize = 256;
@@ -21,6 +21,8 @@ const STORES_MAX: usize = 256;
 pub struct Config {
     /// S3, or a store that speaks its protocol.
     pub s3: S3,
+    /// Which local files may be read.
+    pub files: Files,
 }
 
 /// How S3 is reached. What is absent is not guessed, except the region.
@@ -51,6 +53,11 @@ pub(super) struct Stores {
 impl Stores {
     pub(super) fn new(config: Config) -> Self {
         Self { config, open: Mutex::new(HashMap::new()) }
+    }
+
+    /// Which local files may be read.
+    pub(super) fn files(&self) -> &Files {
+        &self.config.files
     }
 
     /// The store of a location, and the object's path in it.

@@ -83,3 +83,26 @@ async fn patterns_match_files_in_order_and_stay_in_their_segment() {
     assert_eq!(expand("sub").await, Err(InputFault::Malformed));
     assert_eq!(expand("a[").await, Err(InputFault::Malformed));
 }
+
+#[tokio::test]
+async fn files_outside_of_the_named_folders_are_neither_opened_nor_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["open", "closed"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+        fs::write(folder.path().join(name).join("file"), name).unwrap();
+    }
+    let files = Files::under(vec![folder.path().join("open")]);
+    let objects = Objects::new(Config { files, ..Config::default() }, Handle::current());
+    let at = |path: &str| folder.path().join(path);
+    let object = objects.open(&Location::File(at("open/file"))).await.unwrap();
+    assert_eq!((object.read(0..9).await.unwrap().as_ref(), object.info().name.as_str()), (b"open".as_slice(), "file"));
+    assert_eq!(objects.open(&Location::File(at("closed/file"))).await.unwrap_err().fault, InputFault::Denied);
+    assert_eq!(objects.open(&Location::File(at("open/none"))).await.unwrap_err().fault, InputFault::Missing);
+    let expand = async |pattern: &str| objects.expand(pattern, folder.path()).await.map(|found| found.len()).map_err(|error| error.fault);
+    assert_eq!(expand("open/*").await, Ok(1));
+    for pattern in ["closed/*", "closed/file", "*/file", "**/file", "closed/none"] {
+        assert_eq!(expand(pattern).await, Err(InputFault::Denied), "{pattern}");
+    }
+    std::os::unix::fs::symlink(at("closed/file"), at("open/link")).unwrap();
+    assert_eq!(expand("open/*").await, Err(InputFault::Denied));
+}

@@ -86,7 +86,7 @@ impl fmt::Display for Stop {
 
 impl std::error::Error for Stop {}
 
-/// A job's wish to end, shared by all its attempts on this worker.
+/// A wish that a lease's work end, shared by its attempts.
 #[derive(Debug, Default)]
 pub struct Cancel {
     cancelled: AtomicBool,
@@ -104,6 +104,16 @@ impl Cancel {
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Acquire)
+    }
+
+    /// Wait until it is asked. Cancel safe.
+    pub async fn cancelled(&self) {
+        let mut notified = std::pin::pin!(self.notify.notified());
+        // Registered before looking, so that a wish in between is not missed.
+        notified.as_mut().enable();
+        if !self.is_cancelled() {
+            notified.await;
+        }
     }
 }
 

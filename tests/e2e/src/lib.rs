@@ -1,1 +1,5 @@
-//! End-to-end tests: few, with real processes and real servers. They lie in `tests/e2e`; this library is empty.
+//! End-to-end tests: see `tests`. Here is what they share: a fleet, and the two places where a client's tasks can run.
+
+mod fleet;
+
+pub use fleet::{Fleet, Place, Served};

@@ -1,17 +1,21 @@
-//! What the integration tests share: the `sortie` binary as a process, components, servers, and places for files.
+//! What the integration tests share: the `sortie` binary as a process, components, servers, a bad network, and places for files.
 //!
 //! Every wait has a deadline and ends on a condition, never on the passing of time. A failure shows the command and what it said. Servers
 //! listen on a loopback port of the system's choice and end with their handle. Nothing here is built or downloaded: what is missing is named
 //! with the command that makes it.
 
+mod nats;
 mod process;
+mod proxy;
 mod s3;
 mod web;
 
 use std::env;
 use std::path::{Path, PathBuf};
 
+pub use nats::{NatsBuilder, NatsCluster, NatsServer, nats_server, nats_server_too_old};
 pub use process::{Ran, Running, Sortie};
+pub use proxy::TcpProxy;
 pub use s3::S3Server;
 pub use web::WebServer;
 

@@ -45,6 +45,11 @@ pub(super) fn setup(run: &mut Run<'_>) -> Result<Check> {
     toolchain::run(run.project, None).map(|_| Check::Done)
 }
 
+/// The servers that tests talk to.
+pub(super) fn servers(run: &mut Run<'_>) -> Result<Check> {
+    toolchain::nats::run(run.project).map(|()| Check::Done)
+}
+
 /// The project's guests.
 pub(super) fn guests(run: &mut Run<'_>) -> Result<Check> {
     components::run(run.project, None).map(|()| Check::Done)

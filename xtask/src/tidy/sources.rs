@@ -42,10 +42,10 @@ const WORDS_ALLOWED: [(&str, &str); 1] = [(".ci/run", concat!("../sha", "red"))]
 const PLACES: [(&str, &[&str]); 8] = [
     ("wasmtime", &["host/src/engine", "host/src/artifacts", "host/src/component", "host/src/sandbox", "bench/"]),
     ("wasmtime_wasi", &["host/src/engine", "host/src/sandbox", "bench/"]),
-    ("async_nats", &["broker/src/nats"]),
+    ("async_nats", &["broker/src/nats", "broker/tests/nats", "tests/harness/tests/", "bench/src/raw"]),
     ("object_store", &["host/src/objects"]),
     ("moka", &["host/src/objects"]),
-    ("clap", &["cli/", "bench/", "xtask/"]),
+    ("clap", &["cli/", "bench/", "tests/chaos/", "xtask/"]),
     ("anyhow", &["cli/src/main.rs", "bench/", "xtask/", "tests/"]),
     ("env", &["cli/", "bench/", "xtask/", "tests/", "host/src/objects", "examples/pdf-text/examples/"]),
 ];

@@ -1,4 +1,5 @@
-//! The client library over real components: futures, jobs, back-pressure, cancel, limits and bills, as a program sees them.
+//! The client library over real components: futures, jobs, back-pressure, cancel, limits and bills, as a program sees them. Each test runs
+//! twice: with everything in this process, and over a fleet with a real broker.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,6 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use sortie::{Blame, ByteSize, CallError, Client, Function, Grants, Priority, SubmitError, TaskError, object, value};
+use sortie_e2e::Place;
 
 /// Long enough for anything that ends, on a loaded machine.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -19,17 +21,47 @@ async fn in_time<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, future).await.expect("it did not end within the deadline")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_submitted_task_resolves_to_its_typed_result() {
-    let client = Client::embedded().unwrap();
+macro_rules! over_both {
+    ($($name:ident),* $(,)?) => {
+        mod embedded {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(super::Place::Embedded).await;
+            })*
+        }
+
+        mod fleet {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(super::Place::Fleet).await;
+            })*
+        }
+    };
+}
+
+over_both! {
+    a_job_whose_inputs_end_after_all_outcomes_came_ends,
+    a_submitted_task_resolves_to_its_typed_result,
+    a_wrong_call_is_refused_before_anything_is_queued,
+    gather_keeps_the_order_and_as_completed_the_positions,
+    a_map_resolves_every_input_once_with_its_bill,
+    cancelling_ends_a_loop_and_everything_that_waits,
+    a_dropped_future_frees_its_slot,
+    a_failure_that_asks_for_it_is_tried_again_as_often_as_allowed,
+    options_reach_the_sandbox,
+    inputs_that_cannot_be_opened_fail_their_task_only,
+    a_result_of_another_type_is_an_error_and_not_a_panic,
+}
+
+async fn a_submitted_task_resolves_to_its_typed_result(place: Place) {
+    let client = place.client(None).await;
     let add: Function<i64> = function(&client, "add").await;
     let sum = client.submit(&add, [value(2), value(40)]).await.unwrap();
     assert_eq!(in_time(sum).await, Ok(42));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_call_is_refused_before_anything_is_queued() {
-    let client = Client::embedded().unwrap();
+async fn a_wrong_call_is_refused_before_anything_is_queued(place: Place) {
+    let client = place.client(None).await;
     let add: Function<i64> = function(&client, "add").await;
     let error = client.submit(&add, value(2)).await.unwrap_err();
     assert!(matches!(&error, SubmitError::Call(CallError::Mismatch(_))), "{error}");
@@ -38,9 +70,8 @@ async fn a_wrong_call_is_refused_before_anything_is_queued() {
     assert!(component.function::<()>("emty").unwrap_err().to_string().contains("`empty`"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn gather_keeps_the_order_and_as_completed_the_positions() {
-    let client = Client::embedded().unwrap();
+async fn gather_keeps_the_order_and_as_completed_the_positions(place: Place) {
+    let client = place.client(None).await;
     let add: Function<i64> = function(&client, "add").await;
     let mut futures = Vec::new();
     for n in 0..50 {
@@ -58,9 +89,8 @@ async fn gather_keeps_the_order_and_as_completed_the_positions() {
     assert!(completed.into_iter().all(|(position, sum)| sum == Ok(i64::try_from(position).unwrap())));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_map_resolves_every_input_once_with_its_bill() {
-    let client = Client::embedded().unwrap();
+async fn a_map_resolves_every_input_once_with_its_bill(place: Place) {
+    let client = place.client(None).await;
     let echo: Function<String> = function(&client, "echo").await;
     let outcomes = in_time(client.map(&echo, (0..5_000).map(|n| value(n.to_string()))).gather()).await;
     assert_eq!(outcomes.len(), 5_000);
@@ -69,6 +99,19 @@ async fn a_map_resolves_every_input_once_with_its_bill() {
         let bill = outcome.bill;
         assert!(bill.run > Duration::ZERO && bill.cpu > Duration::ZERO && bill.memory_peak > ByteSize(0) && !bill.cached);
     }
+}
+
+async fn a_job_whose_inputs_end_after_all_outcomes_came_ends(place: Place) {
+    let client = place.client(None).await;
+    let empty: Function<()> = function(&client, "empty").await;
+    assert_eq!(in_time(client.map(&empty, std::iter::empty::<()>()).gather()).await, []);
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let inputs = futures::stream::once(async {}).chain(futures::stream::once(ended).filter_map(async |_| None));
+    let mut job = client.map_stream(&empty, inputs);
+    assert_eq!(in_time(job.next()).await.unwrap().result, Ok(()));
+    end.send(()).unwrap();
+    assert_eq!(in_time(job.next()).await, None);
+    assert!(job.progress().complete);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,9 +133,8 @@ async fn inputs_are_taken_only_as_fast_as_outcomes_are_read() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn cancelling_ends_a_loop_and_everything_that_waits() {
-    let client = Client::embedded().unwrap();
+async fn cancelling_ends_a_loop_and_everything_that_waits(place: Place) {
+    let client = place.client(None).await;
     let spins: Function<()> = function(&client, "spins_forever").await;
     let job = client.map(&spins, (0..20).map(|_| ()));
     in_time(async {
@@ -110,9 +152,8 @@ async fn cancelling_ends_a_loop_and_everything_that_waits() {
     assert_eq!(in_time(client.submit(&empty, ()).await.unwrap()).await, Ok(()));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_dropped_future_frees_its_slot() {
-    let client = Client::builder().concurrency(std::num::NonZeroUsize::MIN).start().unwrap();
+async fn a_dropped_future_frees_its_slot(place: Place) {
+    let client = place.client(Some(1)).await;
     let spins: Function<()> = function(&client, "spins_forever").await;
     drop(client.submit(&spins, ()).await.unwrap());
     let cancelled = client.submit(&spins, ()).await.unwrap();
@@ -122,9 +163,8 @@ async fn a_dropped_future_frees_its_slot() {
     assert_eq!(in_time(client.submit(&add, [value(1), value(1)]).await.unwrap()).await, Ok(2));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_failure_that_asks_for_it_is_tried_again_as_often_as_allowed() {
-    let client = Client::embedded().unwrap();
+async fn a_failure_that_asks_for_it_is_tried_again_as_often_as_allowed(place: Place) {
+    let client = place.client(None).await;
     let failing: Function<()> = function(&client, "fails_and_wants_retry").await;
     let future = client.submit(&failing.retries(2), value(1)).await.unwrap();
     let outcome = in_time(future.outcome()).await.unwrap();
@@ -133,9 +173,8 @@ async fn a_failure_that_asks_for_it_is_tried_again_as_often_as_allowed() {
     assert_eq!((failure.code(), failure.blame()), ("not-now", Blame::Guest));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn options_reach_the_sandbox() {
-    let client = Client::embedded().unwrap();
+async fn options_reach_the_sandbox(place: Place) {
+    let client = place.client(None).await;
     let clock: Function<(u64, u64)> = function(&client, "reads_clock").await;
     let (seconds, _) = in_time(client.submit(&clock, ()).await.unwrap()).await.unwrap();
     assert_eq!(seconds, 946_684_800);
@@ -148,9 +187,8 @@ async fn options_reach_the_sandbox() {
     assert!(matches!(&error, TaskError::Failed(failure) if failure.code() == "memory-limit"), "{error}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn inputs_that_cannot_be_opened_fail_their_task_only() {
-    let client = Client::embedded().unwrap();
+async fn inputs_that_cannot_be_opened_fail_their_task_only(place: Place) {
+    let client = place.client(None).await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("there");
     std::fs::write(&path, [1, 2, 3]).unwrap();
@@ -162,9 +200,8 @@ async fn inputs_that_cannot_be_opened_fail_their_task_only() {
     assert!(matches!(&outcomes[1].result, Err(TaskError::Failed(failure)) if failure.code() == "input-missing"), "{outcomes:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_result_of_another_type_is_an_error_and_not_a_panic() {
-    let client = Client::embedded().unwrap();
+async fn a_result_of_another_type_is_an_error_and_not_a_panic(place: Place) {
+    let client = place.client(None).await;
     let echo: Function<u64> = function(&client, "echo").await;
     let error = in_time(client.submit(&echo, value("text")).await.unwrap()).await.unwrap_err();
     assert!(matches!(error, TaskError::Decode { expected: "u64", .. }), "{error}");

@@ -24,7 +24,7 @@ async fn ordinary_tasks_complete_beside_hostile_ones() {
     for round in 0..3 {
         for (name, code) in HOSTILE {
             let function: Function<()> = behaviours.function(name).unwrap();
-            let options = sortie::JobOptions { limits, ..*function.options() };
+            let options = sortie::JobOptions { limits, ..function.options().clone() };
             hostile.push((round, name, code, client.submit(&function.with_options(options), ()).await.unwrap()));
         }
     }

@@ -1,0 +1,251 @@
+//! What a task costs through a broker: tasks a second through one nats-server and worker processes, with and without bundles, beside what the
+//! server can do by itself; the round trip of a single `Client::submit`; and a map of a million tasks.
+//!
+//! Client, server and workers share this machine's cores. The server's memory and disk are looked at during the long map.
+
+use std::io::{BufRead as _, BufReader};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::Parser;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use sortie::protocol::job::Memo;
+use sortie::protocol::{Argument, Bundle, FunctionRef, Job, JobId, JobOptions, Task, Timestamp};
+use sortie::{Client, Function};
+use sortie_broker::nats::{Config, NatsBroker, Role};
+use sortie_broker::{Broker, Event};
+use sortie_harness::NatsServer;
+
+/// Measure a fleet on this machine.
+#[derive(Parser)]
+struct Options {
+    /// The component; it needs a function `empty` that takes nothing.
+    #[arg(long, default_value = "target/components/behaviours.wasm")]
+    component: PathBuf,
+    /// Worker processes.
+    #[arg(long, default_value_t = 2)]
+    workers: u64,
+    /// Bundles in work at once in each worker.
+    #[arg(long, default_value = "4")]
+    concurrency: NonZeroUsize,
+    /// Tasks in each measured map.
+    #[arg(long, default_value_t = 200_000)]
+    tasks: u64,
+    /// Tasks, and messages of the bare server, without bundles.
+    #[arg(long, default_value_t = 20_000)]
+    single: u64,
+    /// Rounds of all three, one after the other; the median counts.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Single submits.
+    #[arg(long, default_value_t = 2_000)]
+    submits: usize,
+    /// Tasks in the long map.
+    #[arg(long, default_value_t = 1_000_000)]
+    long: u64,
+    /// Do the long map against this broker and leave: what a process of its own does, so that its memory can be told.
+    #[arg(long, hide = true)]
+    long_against: Option<String>,
+}
+
+/// How often the server's folder is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+/// Bundles of one task that are being published at once.
+const PUBLISHES_AT_ONCE: usize = 64;
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        match options.long_against.clone() {
+            Some(server) => long(&options, &server).await,
+            None => measure(&options).await,
+        }
+    })
+}
+
+async fn measure(options: &Options) -> Result<()> {
+    let server = NatsServer::start().await;
+    let workers = (0..options.workers).map(|_| Worker::start(&server.url(), options.concurrency)).collect::<Result<Vec<_>>>()?;
+    let broker = NatsBroker::connect(Config::new(server.url(), Role::Client)).await?;
+    let (client, empty, reference) = connect(&server.url(), &options.component).await?;
+    println!(
+        "one nats-server, {} workers of {} slots; guest `empty` of {}",
+        workers.len(),
+        options.concurrency,
+        options.component.display()
+    );
+    map(&client, &empty, 20_000).await?;
+
+    let mut rounds = Vec::new();
+    for _ in 0..options.rounds {
+        let raw = rate(options.single, sortie_bench::raw::run(&server.url(), options.single, options.workers).await?);
+        let single = rate(options.single, singles(&broker, &reference, options.single).await?);
+        let (took, _) = map(&client, &empty, options.tasks).await?;
+        let bundled = rate(options.tasks, took);
+        println!("  bare server {raw:>8.0} messages/s   without bundles {single:>8.0} tasks/s   with bundles {bundled:>8.0} tasks/s");
+        rounds.push((bundled, single, raw));
+    }
+    rounds.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (bundled, single, raw) = rounds[rounds.len() / 2];
+    println!(
+        "median: bare server {raw:.0} messages/s, without bundles {single:.0} tasks/s ({:.2}), with {bundled:.0} tasks/s",
+        single / raw
+    );
+
+    let mut trips = Vec::with_capacity(options.submits);
+    for _ in 0..options.submits {
+        let began = Instant::now();
+        client.submit(&empty, ()).await?.await?;
+        trips.push(began.elapsed());
+    }
+    let (p50, p99) = (sortie_bench::percentile(&mut trips, 50), sortie_bench::percentile(&mut trips, 99));
+    println!("submit to result, one at a time, {} tasks: p50 {p50:?}, p99 {p99:?}", options.submits);
+
+    let mut mapping = Command::new(std::env::current_exe()?)
+        .args(["--long-against", &server.url(), "--long", &options.long.to_string(), "--component"])
+        .arg(&options.component)
+        .spawn()?;
+    let mut disk = 0;
+    let status = loop {
+        disk = disk.max(size_of(server.folder()));
+        match mapping.try_wait()? {
+            Some(status) => break status,
+            None => tokio::time::sleep(LOOK_INTERVAL).await,
+        }
+    };
+    ensure!(status.success(), "the long map failed");
+    let pid = server.pid().context("the server is gone")?;
+    let memory = sortie_bench::peak_memory_of(&pid.to_string());
+    println!("the server at most: {:.0} MB of memory, {:.0} MB on disk", megabytes(memory), megabytes(disk));
+    Ok(())
+}
+
+async fn connect(server: &str, component: &Path) -> Result<(Client, Function<()>, FunctionRef)> {
+    let bytes = std::fs::read(component)
+        .with_context(|| format!("failed to read `{}`; build it with `cargo xtask guests`", component.display()))?;
+    let client = Client::connect(server).await?;
+    let component = client.load_bytes(bytes).await?;
+    let reference = FunctionRef { component: component.digest(), name: "empty".into() };
+    let empty: Function<()> = component.function("empty")?;
+    Ok((client, empty.memo(Memo::Off), reference))
+}
+
+/// A map in a process of its own.
+async fn long(options: &Options, server: &str) -> Result<()> {
+    let (client, empty, _) = connect(server, &options.component).await?;
+    let (took, first) = map(&client, &empty, options.long).await?;
+    println!(
+        "map of {} tasks, streamed: first outcome after {first:?}, {:.1} s, {:.0} tasks/s, peak memory of the client {:.0} MB",
+        options.long,
+        took.as_secs_f64(),
+        rate(options.long, took),
+        megabytes(sortie_bench::peak_memory())
+    );
+    Ok(())
+}
+
+/// How long a map takes, and how long until its first outcome.
+async fn map(client: &Client, function: &Function<()>, tasks: u64) -> Result<(Duration, Duration)> {
+    let began = Instant::now();
+    let mut first = None;
+    let mut job = client.map(function, (0..tasks).map(|_| ()));
+    let mut completed = 0;
+    while let Some(outcome) = job.next().await {
+        outcome.result?;
+        first.get_or_insert_with(|| began.elapsed());
+        completed += 1;
+    }
+    ensure!(completed == tasks, "{completed} of {tasks} tasks completed");
+    Ok((began.elapsed(), first.unwrap_or_default()))
+}
+
+/// How long tasks take of which each travels alone.
+async fn singles(broker: &NatsBroker, function: &FunctionRef, tasks: u64) -> Result<Duration> {
+    let mut name = [0; 16];
+    name[..8].copy_from_slice(&u64::try_from(std::time::UNIX_EPOCH.elapsed()?.as_nanos())?.to_be_bytes());
+    let id = JobId::from_bytes(name);
+    let options = JobOptions { memo: Memo::Off, ..JobOptions::default() };
+    broker.put_job(Job { id, function: function.clone(), options }, Timestamp::default()).await?;
+    let mut events = broker.outcomes(id, 0).await?;
+    let began = Instant::now();
+    let publishing = async {
+        let bundle = |index| Bundle {
+            job: id,
+            attempts_before: 0,
+            lost_before: 0,
+            published: Timestamp::default(),
+            tasks: vec![Task { index, arguments: Vec::<Argument>::new() }],
+        };
+        let publishing = stream::iter(0..tasks).map(|index| broker.publish(bundle(index)));
+        publishing.buffer_unordered(PUBLISHES_AT_ONCE).try_collect::<()>().await.map_err(anyhow::Error::from)
+    };
+    let following = async {
+        let mut ended = 0;
+        while ended < tasks {
+            match events.next().await {
+                Some(Event::Outcomes(_, outcomes)) => ended += outcomes.len() as u64,
+                other => bail!("the outcomes ended with {other:?}"),
+            }
+        }
+        Ok(())
+    };
+    futures::future::try_join(publishing, following).await?;
+    let took = began.elapsed();
+    broker.forget(id).await?;
+    Ok(took)
+}
+
+/// A worker process, which ends with its handle.
+struct Worker(Child);
+
+impl Worker {
+    fn start(server: &str, concurrency: NonZeroUsize) -> Result<Self> {
+        let program = std::env::current_exe()?.with_file_name("sortie");
+        let mut child = Command::new(&program)
+            .args(["worker", "--broker", server, "--cache", "off", "--concurrency", &concurrency.to_string()])
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("failed to start `{}`", program.display()))?;
+        let said = child.stderr.take().context("a worker without a standard error")?;
+        let worker = Self(child);
+        let mut lines = BufReader::new(said).lines();
+        for line in lines.by_ref() {
+            if line?.ends_with("ready") {
+                // What it says from now on is shown.
+                std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("{line}")));
+                return Ok(worker);
+            }
+        }
+        bail!("a worker did not get ready")
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn rate(count: u64, took: Duration) -> f64 {
+    count as f64 / took.as_secs_f64()
+}
+
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+/// What a folder takes on disk. What goes away while this looks does not count.
+fn size_of(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let size = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(meta) if meta.is_dir() => size_of(&entry.path()),
+        Ok(meta) => meta.len(),
+        Err(_) => 0,
+    };
+    entries.map(size).sum()
+}

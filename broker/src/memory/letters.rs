@@ -1,0 +1,46 @@
+//! The dead letters: a ring, each with a name that is never used again.
+
+use std::collections::VecDeque;
+
+use sortie_protocol::{DeadLetter, JobId};
+
+use crate::broker::LetterId;
+
+/// The newest dead letters. The oldest go first when there are more than may be kept.
+#[derive(Debug)]
+pub(super) struct Letters {
+    /// In the order of their names.
+    letters: VecDeque<(LetterId, DeadLetter)>,
+    count_max: usize,
+    next: LetterId,
+}
+
+impl Letters {
+    pub(super) fn new(count_max: usize) -> Self {
+        Self { letters: VecDeque::new(), count_max, next: 0 }
+    }
+
+    pub(super) fn bury(&mut self, letter: DeadLetter) {
+        self.next += 1;
+        self.letters.push_back((self.next, letter));
+        let excess = self.letters.len().saturating_sub(self.count_max);
+        self.letters.drain(..excess);
+    }
+
+    /// The newest, of a job or of all, newest first.
+    pub(super) fn newest(&self, job: Option<JobId>, count_max: usize) -> Vec<(LetterId, DeadLetter)> {
+        let wanted = |letter: &&(LetterId, DeadLetter)| job.is_none_or(|job| letter.1.job() == Some(job));
+        self.letters.iter().rev().filter(wanted).take(count_max).cloned().collect()
+    }
+
+    pub(super) fn remove(&mut self, letter: LetterId) {
+        if let Ok(place) = self.letters.binary_search_by_key(&letter, |(id, _)| *id) {
+            self.letters.remove(place);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.letters.len()
+    }
+}

@@ -1,0 +1,82 @@
+//! A bundle on its way, as the queue moves it: with its job, its weight, and how often it was delivered.
+//!
+//! A parcel knows nothing of the others, nor of where it is.
+
+use std::sync::Arc;
+
+use sortie_protocol::delivery::{self, Delivery};
+use sortie_protocol::seen::Seen;
+use sortie_protocol::{Bundle, Job, Outcome, Task, Timestamp};
+
+/// A bundle on its way, and how often it was delivered.
+#[derive(Debug, Clone)]
+pub(super) struct Parcel {
+    pub(super) job: Arc<Job>,
+    pub(super) bundle: Arc<Bundle>,
+    pub(super) weight: usize,
+    pub(super) deliveries: u32,
+    /// Some worker had these tasks before. Until then none of them can have ended.
+    pub(super) known: bool,
+}
+
+/// What is left of a parcel once its ended tasks are taken out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    Nothing,
+    Tasks,
+}
+
+impl Parcel {
+    pub(super) fn new(job: Arc<Job>, bundle: Bundle) -> Self {
+        Self { job, weight: bundle.weight(), known: bundle.attempts_before > 0, bundle: Arc::new(bundle), deliveries: 0 }
+    }
+
+    /// Attempts that its tasks have behind them, the last delivery included.
+    pub(super) fn attempts(&self) -> u32 {
+        self.bundle.attempts_before.saturating_add(self.deliveries)
+    }
+
+    /// Leases in a row that came to nothing, if the last delivery did.
+    pub(super) fn losses(&self) -> u32 {
+        self.bundle.lost_before.saturating_add(self.deliveries)
+    }
+
+    /// What becomes of it after a delivery that came to nothing.
+    pub(super) fn decide(&self, losses_max: u32) -> Delivery {
+        delivery::decide(self.bundle.tasks.len(), self.losses(), losses_max)
+    }
+
+    /// Whether these are the outcomes of all tasks, in order; which is how a worker reports when nothing goes wrong.
+    pub(super) fn ends_with(&self, outcomes: &[Outcome]) -> bool {
+        let tasks = self.bundle.tasks.iter().map(|task| task.index);
+        tasks.eq(outcomes.iter().map(|outcome| outcome.index))
+    }
+
+    /// Take out what ended already, so that it is not run again.
+    pub(super) fn strip(&mut self, ended: &Seen) -> Left {
+        if self.bundle.tasks.iter().any(|task| ended.contains(task.index)) {
+            // Its worker may hold the bundle still; then this copies it, the tasks that ended included.
+            Arc::make_mut(&mut self.bundle).tasks.retain(|task| !ended.contains(task.index));
+            self.weight = self.bundle.weight();
+        }
+        if self.bundle.tasks.is_empty() { Left::Nothing } else { Left::Tasks }
+    }
+
+    /// Each task in a parcel of its own, with the losses so far behind it.
+    pub(super) fn split(self) -> impl Iterator<Item = Self> {
+        let (attempts_before, lost_before) = (self.attempts(), self.losses());
+        let Self { job, bundle, .. } = self;
+        let Bundle { job: id, published, tasks, .. } = Arc::unwrap_or_clone(bundle);
+        tasks.into_iter().map(move |task| {
+            let alone = Bundle { job: id, attempts_before, lost_before, published, tasks: vec![task] };
+            Self::new(job.clone(), alone)
+        })
+    }
+
+    /// One of its tasks, in a parcel of its own, as the next attempt. The attempt that asked for it ended as it should: no loss counts further.
+    pub(super) fn retrial(&self, task: Task, at: Timestamp) -> Self {
+        let attempts_before = self.attempts();
+        let alone = Bundle { job: self.bundle.job, attempts_before, lost_before: 0, published: at, tasks: vec![task] };
+        Self::new(self.job.clone(), alone)
+    }
+}

@@ -1,0 +1,237 @@
+//! What a NATS broker is told before it connects.
+
+use std::fmt;
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sortie_protocol::delivery::LOSSES_MAX;
+
+/// The most characters in the name of a space or tenant: they become part of stream names.
+const NAME_CHARS_MAX: usize = 32;
+
+/// The name of a space or a tenant: what streams and subjects are named with.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name(String);
+
+/// The text is no such name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a name has 1 to {NAME_CHARS_MAX} characters of a-z, 0-9 and `-`")]
+pub struct InvalidName;
+
+impl Name {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Name {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        let is_name = (1..=NAME_CHARS_MAX).contains(&text.len()) && text.chars().all(fits);
+        if is_name { Ok(Self(text.into())) } else { Err(InvalidName) }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How to reach a NATS server, and as whom.
+#[derive(Clone)]
+pub struct Config {
+    /// Servers, as in `nats://host:4222` or `tls://host:4222`; more of a cluster with commas between them. A user and password may stand in
+    /// the URL.
+    pub servers: String,
+    /// Whose jobs these are. Default `default`. A worker serves all tenants; its own name is not looked at.
+    pub tenant: Name,
+    /// Names the streams and subjects, so that several installations can share one account. Default `sortie`.
+    pub space: Name,
+    /// A credentials file, as `nsc` writes it: a user's JWT and nkey seed.
+    pub credentials: Option<PathBuf>,
+    /// How TLS is spoken, where the URL or the server asks for it.
+    pub tls: Tls,
+    /// What this end of the connection is: decides under which subject replies come, see `deploy/nats`.
+    pub role: Role,
+    /// How long connecting may take. Default 5 s.
+    pub connect_time_max: Duration,
+    /// How long one question may stay unanswered before it is asked again. Default 3 s: most elections take less.
+    pub answer_time_max: Duration,
+    /// How long an outage may last before what waits for the broker gives up. Default 10 minutes: longer than any restart or election.
+    pub outage_time_max: Duration,
+    /// Lost leases of a task, in a row, before it is given up as `worker-lost`. Default 5.
+    pub losses_max: u32,
+    /// Whether, and how, missing streams are made.
+    pub provision: Provision,
+}
+
+/// What this end of a connection does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Submits and follows jobs of one tenant.
+    Client,
+    /// Runs tasks of all tenants.
+    Worker,
+}
+
+/// How TLS is spoken.
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    /// Require it, whatever the URL says. Default no.
+    pub required: bool,
+    /// Certificates of authorities, beside the system's: a PEM file.
+    pub authorities: Option<PathBuf>,
+    /// This end's own certificate and key: two PEM files.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// Whether, and how, missing streams are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Provision {
+    /// On first use, like this, if permitted.
+    Missing(Layout),
+    /// Never: an operator did.
+    Never,
+}
+
+/// How an installation is laid out. Chosen once, when its streams are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// Streams that share the bundles. Default 1; more spread the load of very many bundles over the servers of a cluster.
+    pub shards: NonZeroU16,
+    /// Servers that keep a copy. Default 1; 3 outlives the loss of one.
+    pub replicas: NonZeroUsize,
+    /// How long a lease holds unless it is extended. Default 30 s, at least 1 s.
+    pub lease: Duration,
+    /// What the bundles that wait may take in each shard; publishing waits at the limit. Default 1 GiB.
+    pub tasks_bytes_max: NonZeroU32,
+}
+
+/// The shortest lease: a worker extends its leases every 3 s at most, tests are faster.
+pub const LEASE_MIN: Duration = Duration::from_millis(500);
+/// The most shards: every worker asks each of them for work.
+pub const SHARDS_MAX: u16 = 64;
+
+impl Default for Layout {
+    fn default() -> Self {
+        Self {
+            shards: NonZeroU16::MIN,
+            replicas: NonZeroUsize::MIN,
+            lease: Duration::from_secs(30),
+            tasks_bytes_max: NonZeroU32::MIN.saturating_add((1 << 30) - 1),
+        }
+    }
+}
+
+impl Config {
+    /// For these servers, with the defaults.
+    #[must_use]
+    pub fn new(servers: impl Into<String>, role: Role) -> Self {
+        Self {
+            servers: servers.into(),
+            tenant: Name("default".into()),
+            space: Name("sortie".into()),
+            credentials: None,
+            tls: Tls::default(),
+            role,
+            connect_time_max: Duration::from_secs(5),
+            answer_time_max: Duration::from_secs(3),
+            outage_time_max: Duration::from_secs(600),
+            losses_max: LOSSES_MAX,
+            provision: Provision::Missing(Layout::default()),
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    /// Without the URL: there may be a password in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("place", &place(&self.servers))
+            .field("tenant", &self.tenant)
+            .field("role", &self.role)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The servers as a person may see them: hosts and ports, no user and no password.
+pub(super) fn place(servers: &str) -> String {
+    let hosts = servers.split(',').map(|server| {
+        let server = server.trim();
+        let (scheme, rest) = server.split_once("://").unwrap_or(("nats", server));
+        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        let host = host.split(['/', '?', '#']).next().unwrap_or_default();
+        format!("{scheme}://{host}")
+    });
+    hosts.collect::<Vec<_>>().join(",")
+}
+
+/// The user and password, or the token alone, of the first server that names any.
+pub(super) fn user_and_password(servers: &str) -> Option<(String, Option<String>)> {
+    let named = servers.split(',').find_map(|server| {
+        let server = server.trim();
+        let rest = server.split_once("://").map_or(server, |(_, rest)| rest);
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        authority.rsplit_once('@').map(|(named, _)| named)
+    })?;
+    Some(match named.split_once(':') {
+        Some((user, password)) => (unescaped(user), Some(unescaped(password))),
+        None => (unescaped(named), None),
+    })
+}
+
+/// Text from a URL, without its percent signs. What is no escape stays.
+fn unescaped(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let escape = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match (escape, part.get(2..)) {
+            (Some(byte), Some(rest)) => {
+                bytes.push(byte);
+                bytes.extend_from_slice(rest.as_bytes());
+            }
+            _ => {
+                bytes.push(b'%');
+                bytes.extend_from_slice(part.as_bytes());
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_has_no_secrets() {
+        assert_eq!(place("nats://me:secret@one:4222, tls://two:4222/x?token=y"), "nats://one:4222,tls://two:4222");
+        assert_eq!(place("localhost"), "nats://localhost");
+        assert!(!format!("{:?}", Config::new("nats://me:secret@one", Role::Client)).contains("secret"));
+    }
+
+    #[test]
+    fn a_password_is_taken_from_the_url() {
+        let some = |user: &str, password: Option<&str>| Some((user.to_owned(), password.map(str::to_owned)));
+        assert_eq!(user_and_password("nats://one:4222, tls://me:a%40b%2f%zz%:c@two/x@y"), some("me", Some("a@b/%zz%:c")));
+        assert_eq!(user_and_password("me:secret@one"), some("me", Some("secret")));
+        assert_eq!(user_and_password("nats://token@one"), some("token", None));
+        assert_eq!(user_and_password("nats://one:4222/x@y"), None);
+    }
+
+    #[test]
+    fn names_fit_into_subjects_and_streams() {
+        assert!("acme-2".parse::<Name>().is_ok());
+        for text in ["", "Acme", "a.b", "a*", "a b", &"x".repeat(33)] {
+            assert!(text.parse::<Name>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,469 @@
+//! The desk: where a process's slots ask for bundles, and the one that asks the server for them.
+//!
+//! Slots come with credits and wait. A task of this module asks the sources on behalf of all of them, as [`Sources`] decides, so that a process
+//! has one question at a server where it has many slots, and never more bundles than its slots can work on. A slot that goes away while
+//! something is on its way to it leaves a *spare*: the next slot gets it, and if none comes within [`SPARE_TIME_MAX`] it goes back to the
+//! server, without counting as an attempt.
+//!
+//! After a reconnection everything asked before is void: a new subject for replies makes sure that no old question is answered as well.
+
+use std::collections::{HashSet, VecDeque};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_nats::{Message, Subscriber};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
+use parking_lot::Mutex;
+use serde::Deserialize;
+use sortie_protocol::Labels;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
+
+use super::Core;
+use super::clock;
+use super::lease::Held;
+use super::names::Source;
+use super::sources::{Command, Event, HEARTBEAT, Sources, WAIT_MAX, Wait};
+use crate::broker::{Error, Lease, Serves};
+
+/// How long a bundle may wait here for a slot.
+const SPARE_TIME_MAX: Duration = Duration::from_millis(100);
+/// The subject that asks a consumer for messages.
+const ASK: &str = "$JS.API.CONSUMER.MSG.NEXT";
+/// How often time passes.
+const TICK: Duration = Duration::from_millis(250);
+/// Ticks that are this far apart say that the process was stopped.
+const STOP_MIN: Duration = Duration::from_secs(1);
+/// After a stop, what was sent meanwhile may take this long to come through the connection.
+const DOUBT: Duration = Duration::from_secs(1);
+/// How often pools are looked for that were added since.
+const POOLS_INTERVAL: Duration = Duration::from_secs(15);
+/// The least time between two looks, whatever bells ring.
+const POOLS_PAUSE: Duration = Duration::from_millis(200);
+/// How often asking is tried again while the broker is away.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// The way to a desk. The desk closes when the last handle is dropped.
+#[derive(Debug, Clone)]
+pub(super) struct Desk {
+    shared: Arc<Shared>,
+    _task: Arc<JoinSet<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    core: Arc<Core>,
+    queue: Mutex<Queue>,
+    /// The desk has to look: slots came or went.
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    slots: VecDeque<Arc<Slot>>,
+    spares: VecDeque<(Instant, Held)>,
+    /// Nothing can be asked for, for this reason.
+    broken: Option<Error>,
+}
+
+/// Somebody who waits.
+#[derive(Debug)]
+struct Slot {
+    credits: usize,
+    granted: Mutex<Vec<Held>>,
+    ready: Notify,
+}
+
+impl Queue {
+    /// Give spares to those who wait, in the order in which they came.
+    fn serve(&mut self) {
+        while let (Some(slot), false) = (self.slots.front().cloned(), self.spares.is_empty()) {
+            let count = slot.credits.min(self.spares.len());
+            slot.granted.lock().extend(self.spares.drain(..count).map(|(_, held)| held));
+            slot.ready.notify_one();
+            self.slots.pop_front();
+        }
+    }
+
+    fn wanted(&self) -> usize {
+        self.slots.iter().map(|slot| slot.credits).sum()
+    }
+}
+
+impl Shared {
+    fn line_up(&self, slot: &Arc<Slot>) {
+        let mut queue = self.queue.lock();
+        queue.slots.push_back(slot.clone());
+        queue.serve();
+        drop(queue);
+        self.changed.notify_one();
+    }
+}
+
+/// A slot's place in the queue. Going away takes nothing along: what was granted meanwhile is spare.
+struct Place<'d> {
+    shared: &'d Shared,
+    slot: Arc<Slot>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.shared.queue.lock();
+        queue.slots.retain(|slot| !Arc::ptr_eq(slot, &self.slot));
+        let granted = std::mem::take(&mut *self.slot.granted.lock());
+        for held in granted {
+            queue.spares.push_back((clock::instant(), held));
+        }
+        queue.serve();
+        drop(queue);
+        self.shared.changed.notify_one();
+    }
+}
+
+impl Desk {
+    pub(super) fn open(core: Arc<Core>, serves: Serves) -> Self {
+        let shared = Arc::new(Shared { core: core.clone(), queue: Mutex::default(), changed: Notify::new() });
+        let mut task = JoinSet::new();
+        let clerk = Clerk { shared: shared.clone(), serves, home: core.home() };
+        task.spawn(clerk.run());
+        Self { shared, _task: Arc::new(task) }
+    }
+
+    /// Wait for bundles. Cancel safe: what comes to a call that was dropped goes to the next, or back.
+    pub(super) async fn pull(&self, credits: NonZeroUsize) -> Result<Vec<Lease>, Error> {
+        let slot = Arc::new(Slot { credits: credits.get(), granted: Mutex::default(), ready: Notify::new() });
+        let place = Place { shared: &self.shared, slot: slot.clone() };
+        self.shared.line_up(&slot);
+        loop {
+            slot.ready.notified().await;
+            let granted = std::mem::take(&mut *slot.granted.lock());
+            let came = !granted.is_empty();
+            let granted = self.shared.core.without_ended(granted).await?;
+            if granted.is_empty() && came {
+                self.shared.line_up(&slot);
+                continue;
+            }
+            if !granted.is_empty() {
+                drop(place);
+                let lease = |held: Held| {
+                    let lease = held.lease();
+                    self.shared.core.leases.insert(held);
+                    lease
+                };
+                return Ok(granted.into_iter().map(lease).collect());
+            }
+            if let Some(error) = self.shared.queue.lock().broken.clone() {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Give back what waits here for slots.
+    pub(super) async fn clear(&self) -> Result<(), Error> {
+        let spares = std::mem::take(&mut self.shared.queue.lock().spares);
+        for (_, held) in spares {
+            self.shared.core.release_lease(&held).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Who asks the server.
+struct Clerk {
+    shared: Arc<Shared>,
+    serves: Serves,
+    home: u16,
+}
+
+/// Since when a delivery may have been on its way: a lease runs from there.
+///
+/// A process that was stopped finds, when it goes on, deliveries whose leases ran meanwhile, and cannot see how long. So each counts as made
+/// when nothing was there the last time; and for a moment after a stop, before it.
+#[derive(Debug)]
+struct Quiet {
+    since: Instant,
+    looked: Instant,
+    doubtful_until: Instant,
+}
+
+impl Quiet {
+    fn new(now: Instant) -> Self {
+        Self { since: now, looked: now, doubtful_until: now }
+    }
+
+    fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Nothing was there, a tick after the last time or, after a stop, much later.
+    fn nothing_there(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.looked) > STOP_MIN {
+            self.doubtful_until = now + DOUBT;
+        }
+        self.looked = now;
+        if now >= self.doubtful_until {
+            self.since = now;
+        }
+    }
+}
+
+/// What a clerk listens to.
+struct Ears {
+    inbox: String,
+    replies: Subscriber,
+    bells: Subscriber,
+}
+
+type Intake = FuturesUnordered<BoxFuture<'static, Option<Held>>>;
+
+impl Clerk {
+    async fn run(self) {
+        let (mut sources, mut intake) = (Sources::new([], self.home), Intake::new());
+        let mut pools = HashSet::new();
+        loop {
+            match self.serve(&mut sources, &mut pools, &mut intake).await {
+                Ok(()) => tracing::info!("connected again; asking for work anew"),
+                Err(error @ (Error::Denied { .. } | Error::Unsuitable { .. })) => {
+                    tracing::warn!(%error, "cannot ask for work");
+                    self.tell_waiting(&error);
+                    tokio::time::sleep(4 * PAUSE).await;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "cannot ask for work at the moment");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Those who wait hear why there is nothing for them.
+    fn tell_waiting(&self, error: &Error) {
+        let mut queue = self.shared.queue.lock();
+        queue.broken = Some(error.clone());
+        for slot in queue.slots.drain(..) {
+            slot.ready.notify_one();
+        }
+    }
+
+    /// Ask until the connection has to be set up anew.
+    ///
+    /// What is being taken in stays in `intake`: those bundles are leased already.
+    async fn serve(&self, sources: &mut Sources, pools: &mut HashSet<String>, intake: &mut Intake) -> Result<(), Error> {
+        let core = &self.shared.core;
+        let (mut gaps, mut violations) = (core.link.gaps(), core.link.violations());
+        gaps.mark_unchanged();
+        self.look_for_pools(sources, pools).await?;
+        let mut ears = self.listen().await?;
+        self.shared.queue.lock().broken = None;
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pools_at = clock::instant() + POOLS_INTERVAL;
+        let mut commands = sources.on(Event::Reconnected, clock::now());
+        let mut quiet = Quiet::new(clock::instant());
+        loop {
+            self.act(&ears, std::mem::take(&mut commands), sources).await?;
+            let spare_until = self.shared.queue.lock().spares.front().map(|(since, _)| *since + SPARE_TIME_MAX);
+            let event = tokio::select! {
+                biased;
+                message = ears.replies.next() => match message {
+                    Some(message) => self.on_reply(&ears.inbox, message, quiet.since(), intake),
+                    None => return Err(core.link.unreachable("the connection was closed")),
+                },
+                Some(held) = intake.next(), if !intake.is_empty() => {
+                    self.offer(held);
+                    None
+                }
+                bell = ears.bells.next() => match bell {
+                    Some(bell) => {
+                        let source = core.names.parse_bell(&bell.subject);
+                        let is_new = source.as_ref().is_some_and(|source| !pools.contains(&source.pool));
+                        if is_new && clock::instant() >= pools_at - POOLS_INTERVAL + POOLS_PAUSE {
+                            pools_at = clock::instant() + POOLS_INTERVAL;
+                            self.look_for_pools(sources, pools).await?;
+                        }
+                        source.map(Event::Rang)
+                    }
+                    None => return Err(core.link.unreachable("the connection was closed")),
+                },
+                () = self.shared.changed.notified() => None,
+                changed = gaps.changed() => {
+                    drop(changed);
+                    self.take_rest(&mut ears, quiet.since(), intake);
+                    return Ok(());
+                }
+                // Asking for work has no answer that could say so.
+                Ok(violation) = violations.recv() => {
+                    if violation.contains(ASK) {
+                        return Err(core.link.denied(&violation));
+                    }
+                    None
+                }
+                () = until(spare_until) => {
+                    self.release_old_spares().await?;
+                    None
+                }
+                _ = ticks.tick() => {
+                    quiet.nothing_there(clock::instant());
+                    Some(Event::Tick)
+                }
+            };
+            if let Some(event) = event {
+                commands.extend(sources.on(event, clock::now()));
+            }
+            let wanted = self.shared.queue.lock().wanted().saturating_sub(intake.len());
+            commands.extend(sources.on(Event::Wanted(wanted), clock::now()));
+            if clock::instant() >= pools_at {
+                pools_at = clock::instant() + POOLS_INTERVAL;
+                self.look_for_pools(sources, pools).await?;
+            }
+        }
+    }
+
+    /// What came before the connection had trouble is here already.
+    fn take_rest(&self, ears: &mut Ears, leased: Instant, intake: &mut Intake) {
+        while let Some(Some(message)) = ears.replies.next().now_or_never() {
+            self.on_reply(&ears.inbox, message, leased, intake);
+        }
+    }
+
+    async fn listen(&self) -> Result<Ears, Error> {
+        let core = &self.shared.core;
+        let inbox = core.link.client.new_inbox();
+        let replies = core.link.listen(format!("{inbox}.*")).await?;
+        let bells = core.link.listen(core.names.all_bells()).await?;
+        Ok(Ears { inbox, replies, bells })
+    }
+
+    /// Learn which pools there are, and take those as sources that are served here.
+    async fn look_for_pools(&self, sources: &mut Sources, pools: &mut HashSet<String>) -> Result<(), Error> {
+        let core = &self.shared.core;
+        let labels = core.provisioner().pools().await?;
+        let served = labels.iter().filter(|labels| self.serves.takes(labels)).map(Labels::pool);
+        let served: Vec<String> = std::iter::once(Labels::default().pool()).chain(served).collect();
+        sources.add(core.sources(&served), self.home);
+        pools.extend(labels.iter().map(Labels::pool));
+        pools.insert(Labels::default().pool());
+        Ok(())
+    }
+
+    async fn act(&self, ears: &Ears, commands: Vec<Command>, sources: &mut Sources) -> Result<(), Error> {
+        for command in commands {
+            match command {
+                Command::Ask { question, source, batch, wait } => self.ask(ears, question, &source, batch, wait).await?,
+                Command::Suspect(source) => {
+                    if self.waits_in_vain(&source).await? {
+                        tracing::warn!(shard = source.shard, pool = source.pool, "bundles were waiting and nobody got them; asking anew");
+                        let further = sources.on(Event::Stuck, clock::now());
+                        Box::pin(self.act(ears, further, sources)).await?;
+                    }
+                }
+                Command::Lost { source } => {
+                    tracing::info!(shard = source.shard, pool = source.pool, "a question to the broker was lost; asking again");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn ask(&self, ears: &Ears, question: u64, source: &Source, batch: usize, wait: Wait) -> Result<(), Error> {
+        let core = &self.shared.core;
+        let subject = format!("{ASK}.{}.{}", core.names.tasks_stream(source.shard), core.names.consumer(source));
+        let content = match wait {
+            Wait::No => serde_json::json!({ "batch": batch, "no_wait": true }),
+            Wait::AtHome => serde_json::json!({ "batch": batch, "expires": WAIT_MAX.as_nanos(), "idle_heartbeat": HEARTBEAT.as_nanos() }),
+        };
+        let asked =
+            core.link.client.publish_with_reply(subject, format!("{}.{question}", ears.inbox), Bytes::from(content.to_string())).await;
+        asked.map_err(|error| core.link.unreachable(error.to_string()))
+    }
+
+    /// Whether a source has bundles although we wait there.
+    async fn waits_in_vain(&self, source: &Source) -> Result<bool, Error> {
+        #[derive(Deserialize)]
+        struct Info {
+            num_pending: u64,
+        }
+        let core = &self.shared.core;
+        let subject = format!("CONSUMER.INFO.{}.{}", core.names.tasks_stream(source.shard), core.names.consumer(source));
+        match core.link.api::<Info>(&subject, &serde_json::Value::Null).await {
+            Ok(Ok(Info { num_pending })) => Ok(num_pending > 0),
+            Ok(Err(refusal)) => Err(core.link.refused(&refusal)),
+            // A server that does not answer is not stuck, it is away.
+            Err(Error::Unreachable { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn on_reply(&self, inbox: &str, message: Message, leased: Instant, intake: &mut Intake) -> Option<Event> {
+        let Some(status) = message.status else {
+            let origin = self.shared.core.origin(&message, leased)?;
+            let delivered = Event::Delivered { source: origin.source.clone(), pending: origin.pending };
+            let core = self.shared.core.clone();
+            intake.push(Box::pin(async move { core.take_in(message, origin).await }));
+            return Some(delivered);
+        };
+        let question = message.subject.strip_prefix(inbox)?.strip_prefix('.')?.parse().ok()?;
+        match status.as_u16() {
+            100 => Some(Event::Waiting { question }),
+            404 | 408 => Some(Event::Ended { question }),
+            status => {
+                let said = message.description.unwrap_or_default();
+                tracing::info!(status, said = %said.escape_debug(), "the broker ended a question for work");
+                Some(Event::Ended { question })
+            }
+        }
+    }
+
+    fn offer(&self, held: Option<Held>) {
+        let Some(held) = held else { return };
+        let mut queue = self.shared.queue.lock();
+        queue.spares.push_back((clock::instant(), held));
+        queue.serve();
+    }
+
+    async fn release_old_spares(&self) -> Result<(), Error> {
+        loop {
+            let old = {
+                let mut queue = self.shared.queue.lock();
+                let is_old = queue.spares.front().is_some_and(|(since, _)| since.elapsed() >= SPARE_TIME_MAX);
+                if is_old { queue.spares.pop_front() } else { None }
+            };
+            let Some((_, held)) = old else { return Ok(()) };
+            self.shared.core.release_lease(&held).await?;
+        }
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leases_that_ran_while_the_process_was_stopped_are_not_taken_for_new() {
+        let start = clock::instant();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut quiet = Quiet::new(start);
+        quiet.nothing_there(at(250));
+        quiet.nothing_there(at(500));
+        assert_eq!(quiet.since(), at(500));
+        // Stopped for ten seconds; the tick comes first, then what was sent meanwhile.
+        quiet.nothing_there(at(10_500));
+        assert_eq!(quiet.since(), at(500));
+        quiet.nothing_there(at(10_750));
+        assert_eq!(quiet.since(), at(500));
+        quiet.nothing_there(at(11_600));
+        assert_eq!(quiet.since(), at(11_600));
+    }
+}

@@ -1,0 +1,182 @@
+//! Following a job's outcomes: what is stored already, then what is stored from now on.
+//!
+//! The server says again, on a subject of its own, what it stores; that is the live part, and like everything said once it can be missed. Each
+//! message names the one before it on the same subject, so a gap is seen at once and read from the stream. Where no message follows that could
+//! show a gap, the connection's own trouble does ([`Link::gaps`](super::link::Link::gaps)), and a look every [`LOOK_INTERVAL`].
+//!
+//! A follower that is slow slows nobody: what it does not take in time is dropped here and read again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Message;
+use futures::stream::BoxStream;
+use futures::{StreamExt as _, stream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::Core;
+use super::direct::{End, number};
+use super::ledger::{Ledger, Taken};
+use super::names::JobKey;
+use crate::broker::{Error, Event, Position};
+
+/// Events that wait for the follower to take them.
+const EVENTS_WAITING: usize = 16;
+/// How often a follower looks for what it may have missed while nothing comes.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+/// Wait before a copy of the stream that is behind is asked again.
+pub(super) const BEHIND_PAUSE: Duration = Duration::from_millis(10);
+/// Wait before it is believed that a job's record is gone.
+const DOUBT_PAUSE: Duration = Duration::from_secs(2);
+/// The header of the notice that a job was forgotten.
+pub(super) const FORGOTTEN: &str = "Sortie-Forgotten";
+
+struct Feed {
+    core: Arc<Core>,
+    key: JobKey,
+    from: Position,
+    ledger: Ledger,
+    events: mpsc::Sender<Event>,
+}
+
+/// The feed has nothing more to say, or nobody listens.
+struct Over;
+
+/// Why a feed ends, if it is not over as it should be.
+enum Ended {
+    Over,
+    Broken(Error),
+}
+
+impl From<Over> for Ended {
+    fn from(_: Over) -> Self {
+        Self::Over
+    }
+}
+
+impl From<Error> for Ended {
+    fn from(error: Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
+/// Follow a job that is there.
+pub(super) async fn follow(core: Arc<Core>, key: JobKey, from: Position) -> Result<BoxStream<'static, Event>, Error> {
+    // Listening before reading: what is stored in between comes twice and not never. Who may read but not listen lives on what is looked up.
+    let live = core.link.hear(core.names.live(&key)).await?;
+    let (events, receiver) = mpsc::channel(EVENTS_WAITING);
+    let feed = Feed { core, key, from, ledger: Ledger::default(), events };
+    let mut tasks = JoinSet::new();
+    tasks.spawn(feed.run(live));
+    // The task ends with the stream.
+    Ok(stream::unfold((receiver, tasks), |(mut receiver, tasks)| async { receiver.recv().await.map(|event| (event, (receiver, tasks))) })
+        .boxed())
+}
+
+impl Feed {
+    async fn run(mut self, live: async_nats::Subscriber) {
+        if let Err(Ended::Broken(error)) = self.feed(live).await {
+            tracing::warn!(job = %self.key.job, %error, "lost a job's outcomes");
+        }
+    }
+
+    async fn feed(&mut self, mut live: async_nats::Subscriber) -> Result<(), Ended> {
+        let mut gaps = self.core.link.gaps();
+        gaps.mark_unchanged();
+        self.catch_up().await?;
+        loop {
+            tokio::select! {
+                biased;
+                message = live.next() => match message {
+                    Some(message) => self.on_live(&message).await?,
+                    None => return Err(self.core.link.unreachable("the connection was closed").into()),
+                },
+                changed = gaps.changed() => match changed {
+                    Ok(()) => self.catch_up().await?,
+                    Err(_) => return Err(self.core.link.unreachable("the connection was closed").into()),
+                },
+                () = sleep(LOOK_INTERVAL) => self.catch_up().await?,
+            }
+        }
+    }
+
+    async fn on_live(&mut self, message: &Message) -> Result<(), Ended> {
+        let Some(headers) = &message.headers else { return Ok(()) };
+        if headers.get(FORGOTTEN).is_some() {
+            return if self.core.record(&self.key).await?.is_none() { Err(Ended::Over) } else { Ok(()) };
+        }
+        let (Some(sequence), Some(before)) = (number(headers, "Nats-Sequence"), number(headers, "Nats-Last-Sequence")) else {
+            return Ok(());
+        };
+        if before > self.ledger.last() {
+            return self.catch_up().await;
+        }
+        let taken = self.ledger.take(sequence, &message.payload);
+        Ok(self.pass_on(taken).await?)
+    }
+
+    /// Read what is stored and was not read, up to what the leader has by now.
+    async fn catch_up(&mut self) -> Result<(), Ended> {
+        let newest = self.core.newest_report(&self.key).await?;
+        if newest < self.ledger.last() || newest == 0 {
+            // What was there is gone, or there never was anything.
+            self.look_for_record().await?;
+        }
+        while self.ledger.last() < newest {
+            let (reports, end) = self.core.reports_after(&self.key, self.ledger.last()).await?;
+            for report in &reports {
+                let taken = self.ledger.take(report.sequence, &report.payload);
+                self.pass_on(taken).await?;
+            }
+            if reports.is_empty() && end == End::Reached {
+                // A copy that is behind, or the job was forgotten meanwhile.
+                self.look_for_record().await?;
+                sleep(BEHIND_PAUSE).await;
+            }
+        }
+        self.complete_cancellation().await
+    }
+
+    /// End if the job is forgotten: if its record is not there, and still is not after a while. A leader that was elected a moment ago may not
+    /// know of it yet.
+    async fn look_for_record(&self) -> Result<(), Ended> {
+        if self.core.record(&self.key).await?.is_some() {
+            return Ok(());
+        }
+        sleep(DOUBT_PAUSE).await;
+        if self.core.record(&self.key).await?.is_some() { Ok(()) } else { Err(Ended::Over) }
+    }
+
+    /// Whoever cancelled the job may have died between the record and the marker; then the marker is written here.
+    async fn complete_cancellation(&self) -> Result<(), Ended> {
+        if !self.ledger.is_over() && self.core.known_by_now(&self.key).await?.is_some_and(|known| known.cancelled) {
+            self.core.mark_cancelled(&self.key).await?;
+        }
+        Ok(())
+    }
+
+    async fn pass_on(&self, taken: Taken) -> Result<(), Over> {
+        match taken {
+            Taken::Outcomes(first, mut outcomes) => {
+                let skip = usize::try_from(self.from.saturating_sub(first)).unwrap_or(usize::MAX).min(outcomes.len());
+                outcomes.drain(..skip);
+                if outcomes.is_empty() {
+                    return Ok(());
+                }
+                self.send(Event::Outcomes(first + skip as Position, outcomes.into())).await
+            }
+            Taken::Cancelled => {
+                self.core.jobs.cancelled(self.key.job);
+                self.send(Event::Cancelled).await?;
+                Err(Over)
+            }
+            Taken::Nothing => Ok(()),
+        }
+    }
+
+    async fn send(&self, event: Event) -> Result<(), Over> {
+        self.events.send(event).await.map_err(|_| Over)
+    }
+}

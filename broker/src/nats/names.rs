@@ -1,0 +1,240 @@
+//! Streams, consumers and subjects: how they are named, and nothing else.
+//!
+//! All start with the space's name. The job is in the subjects and the task never: a server keeps some 180 bytes for each live subject.
+//!
+//! | subject | kept in | what |
+//! |---|---|---|
+//! | `S.tasks.SHARD.POOL.PRIORITY.TENANT.JOB` | `S-tasks-SHARD` | bundles that wait or are leased |
+//! | `S.jobs.TENANT.JOB` | `S-jobs-TENANT` | the job's record |
+//! | `S.outcomes.TENANT.JOB` | `S-outcomes-TENANT` | reports, and the marker of a cancelled job |
+//! | `S.live.TENANT.JOB` | not kept | the same again, when it is stored |
+//! | `S.dead.TENANT.JOB` | `S-dead-TENANT` | dead letters |
+//! | `S.components.DIGEST.CHUNK` | `S-components` | components in chunks, and their manifests |
+//! | `S.meta.layout`, `S.meta.pool.POOL` | `S-meta` | how the installation is laid out, and the labels of its pools |
+//! | `S.workers.WORKER` | `S-workers` | who is there |
+//! | `S.cancel.TENANT.JOB`, `S.bell.SHARD.POOL.PRIORITY` | not kept | a job was cancelled; there is work |
+
+use sortie_protocol::{Digest, JobId, Priority, WorkerId};
+
+use super::config::Name;
+
+/// Where a bundle waits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Source {
+    /// Which of the streams that share the bundles.
+    pub(super) shard: u16,
+    /// The pool of workers that may take it.
+    pub(super) pool: String,
+    /// Its job's priority.
+    pub(super) priority: Priority,
+}
+
+/// The job that a subject names.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct JobKey {
+    pub(super) tenant: Name,
+    pub(super) job: JobId,
+}
+
+/// Names things in one space.
+#[derive(Debug, Clone)]
+pub(super) struct Names {
+    space: Name,
+}
+
+pub(super) const PRIORITIES: [Priority; 3] = [Priority::High, Priority::Normal, Priority::Low];
+
+fn word(priority: Priority) -> &'static str {
+    match priority {
+        Priority::Low => "low",
+        Priority::Normal => "normal",
+        Priority::High => "high",
+    }
+}
+
+impl Names {
+    pub(super) fn new(space: Name) -> Self {
+        Self { space }
+    }
+
+    pub(super) fn tasks_stream(&self, shard: u16) -> String {
+        format!("{}-tasks-{shard}", self.space)
+    }
+
+    pub(super) fn tasks_subjects(&self, shard: u16) -> String {
+        format!("{}.tasks.{shard}.*.*.*.*", self.space)
+    }
+
+    pub(super) fn source_subjects(&self, source: &Source) -> String {
+        format!("{}.tasks.{}.{}.{}.*.*", self.space, source.shard, source.pool, word(source.priority))
+    }
+
+    pub(super) fn task(&self, source: &Source, key: &JobKey) -> String {
+        format!("{}.tasks.{}.{}.{}.{}.{}", self.space, source.shard, source.pool, word(source.priority), key.tenant, key.job)
+    }
+
+    /// All bundles of a job in one shard.
+    pub(super) fn tasks_of(&self, shard: u16, key: &JobKey) -> String {
+        format!("{}.tasks.{shard}.*.*.{}.{}", self.space, key.tenant, key.job)
+    }
+
+    /// Where a task's subject says it is from.
+    pub(super) fn parse_task(&self, subject: &str) -> Option<(Source, JobKey)> {
+        let mut words = subject.strip_prefix(self.space.as_str())?.strip_prefix(".tasks.")?.split('.');
+        let shard = words.next()?.parse().ok()?;
+        let pool = words.next()?.to_owned();
+        let priority = words.next().and_then(|found| PRIORITIES.into_iter().find(|priority| word(*priority) == found))?;
+        let (tenant, job) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        words.next().is_none().then_some((Source { shard, pool, priority }, JobKey { tenant, job }))
+    }
+
+    pub(super) fn consumer(&self, source: &Source) -> String {
+        format!("{}-{}", source.pool, word(source.priority))
+    }
+
+    pub(super) fn bell(&self, source: &Source) -> String {
+        format!("{}.bell.{}.{}.{}", self.space, source.shard, source.pool, word(source.priority))
+    }
+
+    pub(super) fn all_bells(&self) -> String {
+        format!("{}.bell.>", self.space)
+    }
+
+    pub(super) fn parse_bell(&self, subject: &str) -> Option<Source> {
+        let mut words = subject.strip_prefix(self.space.as_str())?.strip_prefix(".bell.")?.split('.');
+        let shard = words.next()?.parse().ok()?;
+        let pool = words.next()?.to_owned();
+        let priority = words.next().and_then(|found| PRIORITIES.into_iter().find(|priority| word(*priority) == found))?;
+        Some(Source { shard, pool, priority })
+    }
+
+    pub(super) fn jobs_stream(&self, tenant: &Name) -> String {
+        format!("{}-jobs-{tenant}", self.space)
+    }
+
+    pub(super) fn job(&self, key: &JobKey) -> String {
+        format!("{}.jobs.{}.{}", self.space, key.tenant, key.job)
+    }
+
+    pub(super) fn all_jobs(&self, tenant: &Name) -> String {
+        format!("{}.jobs.{tenant}.*", self.space)
+    }
+
+    pub(super) fn outcomes_stream(&self, tenant: &Name) -> String {
+        format!("{}-outcomes-{tenant}", self.space)
+    }
+
+    pub(super) fn outcomes(&self, key: &JobKey) -> String {
+        format!("{}.outcomes.{}.{}", self.space, key.tenant, key.job)
+    }
+
+    pub(super) fn all_outcomes(&self, tenant: &Name) -> String {
+        format!("{}.outcomes.{tenant}.*", self.space)
+    }
+
+    pub(super) fn live(&self, key: &JobKey) -> String {
+        format!("{}.live.{}.{}", self.space, key.tenant, key.job)
+    }
+
+    /// Every stored report of a tenant, and where it goes again.
+    pub(super) fn republished(&self, tenant: &Name) -> (String, String) {
+        (format!("{}.outcomes.{tenant}.>", self.space), format!("{}.live.{tenant}.>", self.space))
+    }
+
+    pub(super) fn dead_stream(&self, tenant: &Name) -> String {
+        format!("{}-dead-{tenant}", self.space)
+    }
+
+    pub(super) fn dead(&self, tenant: &Name, job: Option<JobId>) -> String {
+        match job {
+            Some(job) => format!("{}.dead.{tenant}.{job}", self.space),
+            None => format!("{}.dead.{tenant}.unreadable", self.space),
+        }
+    }
+
+    pub(super) fn all_dead(&self, tenant: &Name) -> String {
+        format!("{}.dead.{tenant}.*", self.space)
+    }
+
+    pub(super) fn components_stream(&self) -> String {
+        format!("{}-components", self.space)
+    }
+
+    pub(super) fn all_components(&self) -> String {
+        format!("{}.components.*.*", self.space)
+    }
+
+    pub(super) fn manifest(&self, digest: Digest) -> String {
+        format!("{}.components.{}.manifest", self.space, digest.to_hex())
+    }
+
+    pub(super) fn chunk(&self, digest: Digest, chunk: u64) -> String {
+        format!("{}.components.{}.{chunk}", self.space, digest.to_hex())
+    }
+
+    pub(super) fn meta_stream(&self) -> String {
+        format!("{}-meta", self.space)
+    }
+
+    pub(super) fn all_meta(&self) -> String {
+        format!("{}.meta.>", self.space)
+    }
+
+    pub(super) fn layout(&self) -> String {
+        format!("{}.meta.layout", self.space)
+    }
+
+    pub(super) fn pool(&self, pool: &str) -> String {
+        format!("{}.meta.pool.{pool}", self.space)
+    }
+
+    pub(super) fn all_pools(&self) -> String {
+        format!("{}.meta.pool.*", self.space)
+    }
+
+    pub(super) fn workers_stream(&self) -> String {
+        format!("{}-workers", self.space)
+    }
+
+    pub(super) fn worker(&self, worker: WorkerId) -> String {
+        format!("{}.workers.{worker}", self.space)
+    }
+
+    pub(super) fn all_workers(&self) -> String {
+        format!("{}.workers.*", self.space)
+    }
+
+    pub(super) fn cancel(&self, key: &JobKey) -> String {
+        format!("{}.cancel.{}.{}", self.space, key.tenant, key.job)
+    }
+
+    pub(super) fn all_cancels(&self) -> String {
+        format!("{}.cancel.*.*", self.space)
+    }
+
+    /// The job that a cancellation names.
+    pub(super) fn parse_cancel(&self, subject: &str) -> Option<JobKey> {
+        let (tenant, job) = subject.strip_prefix(self.space.as_str())?.strip_prefix(".cancel.")?.split_once('.')?;
+        Some(JobKey { tenant: tenant.parse().ok()?, job: job.parse().ok()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_subject_says_where_it_is_from() {
+        let names = Names::new("space".parse().unwrap());
+        let source = Source { shard: 3, pool: "any".into(), priority: Priority::High };
+        let key = JobKey { tenant: "acme".parse().unwrap(), job: JobId::from_bytes([7; 16]) };
+        let subject = names.task(&source, &key);
+        assert_eq!(names.parse_task(&subject), Some((source.clone(), key.clone())));
+        assert_eq!(names.parse_cancel(&names.cancel(&key)), Some(key));
+        assert_eq!(names.parse_bell(&names.bell(&source)), Some(source));
+        for other in ["", "space.tasks", "other.tasks.3.any.high.acme.x", &format!("{subject}.more"), "space.tasks.3.any.urgent.acme.job-0"]
+        {
+            assert_eq!(names.parse_task(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The NATS broker against real servers: what every broker promises, on one server and on a cluster of three.
+//!
+//! Each check gets a space of its own, so that many run at once on one server. The other modules are about what the suite cannot do: servers
+//! that are away, slow, wrong or attacked.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod cluster;
+mod fencing;
+mod identity;
+mod messages;
+mod outages;
+mod security;
+mod start;
+mod support;
+
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt as _;
+use sortie_broker::Broker;
+use sortie_broker::conformance::{Harness, SUITE};
+use sortie_broker::nats::{Config, Layout, NatsBroker, Provision, Role};
+use sortie_harness::{NatsCluster, NatsServer};
+
+/// What a server takes in one message, less what the broker keeps for headers.
+const WEIGHT_MAX: usize = 1 << 20;
+
+struct Fleet {
+    servers: String,
+    layout: Layout,
+    next: AtomicU32,
+}
+
+impl Fleet {
+    fn new(servers: String, lease: Duration, replicas: usize) -> Self {
+        let replicas = NonZeroUsize::new(replicas).unwrap();
+        // The server reserves this much disk for each space.
+        let tasks_bytes_max = NonZeroU32::new(64 << 20).unwrap();
+        Self { servers, layout: Layout { lease, replicas, tasks_bytes_max, ..Layout::default() }, next: AtomicU32::new(0) }
+    }
+
+    /// Run the suite, several checks at once, and name what failed.
+    async fn check(&self, at_once: usize) {
+        let only = std::env::var("SORTIE_CASE").ok();
+        let cases = SUITE.iter().filter(|case| only.as_deref().is_none_or(|only| case.name.contains(only)));
+        let checks = cases.map(|case| async move { (case.name, case.check(self).await) });
+        let ended: Vec<_> = futures::stream::iter(checks).buffer_unordered(at_once).collect().await;
+        assert!(!ended.is_empty());
+        let failed: Vec<_> = ended.into_iter().filter_map(|(name, verdict)| Some(format!("{name}: {}", verdict.err()?))).collect();
+        assert!(failed.is_empty(), "{} checks failed:\n{}", failed.len(), failed.join("\n"));
+    }
+}
+
+#[async_trait]
+impl Harness for Fleet {
+    async fn broker(&self) -> Arc<dyn Broker> {
+        let space = format!("case-{}", self.next.fetch_add(1, Ordering::Relaxed)).parse().unwrap();
+        let config = Config { space, provision: Provision::Missing(self.layout.clone()), ..Config::new(&*self.servers, Role::Client) };
+        Arc::new(NatsBroker::connect(config).await.unwrap())
+    }
+
+    fn lease(&self) -> Duration {
+        self.layout.lease
+    }
+
+    fn deliveries_max(&self) -> u32 {
+        sortie_protocol::delivery::LOSSES_MAX
+    }
+
+    fn weight_max(&self) -> usize {
+        WEIGHT_MAX
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_server_keeps_every_promise() {
+    let server = NatsServer::start().await;
+    Fleet::new(server.url(), Duration::from_millis(1500), 1).check(16).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_shards_keep_every_promise() {
+    let server = NatsServer::start().await;
+    let mut fleet = Fleet::new(server.url(), Duration::from_millis(2000), 1);
+    fleet.layout.shards = NonZeroU16::new(3).unwrap();
+    fleet.check(16).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_of_three_keeps_every_promise() {
+    let cluster = NatsCluster::start(3).await;
+    Fleet::new(cluster.urls().join(","), Duration::from_secs(3), 3).check(8).await;
+}

@@ -1,0 +1,243 @@
+//! `sortie dlq`: tasks that failed for good, with why, and another try for them.
+
+use std::num::NonZeroUsize;
+
+use clap::{ArgGroup, Args, Subcommand};
+use serde::Serialize;
+use serde_json::Value;
+use sortie::protocol::{Argument, JobId};
+use sortie::{Client, DeadLetter, Ending as TaskEnding, LetterId};
+
+use crate::connection::BrokerOptions;
+use crate::ending::{Ending, Error};
+use crate::environment::Environment;
+use crate::interrupt::Interrupt;
+use crate::job::{connect, refused, resolve};
+use crate::json::{self, Layout};
+use crate::map;
+use crate::table;
+use crate::terminal;
+
+/// Letters that are listed unless more are asked for.
+const LISTED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(19);
+/// Letters that are looked through: as many as a broker of one process keeps.
+const LOOKED_THROUGH: usize = 10_000;
+
+/// `sortie dlq`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the newest dead letters, newest first
+    List(List),
+    /// Show one with its task's arguments, as JSON
+    Show(Show),
+    /// Submit their tasks again, in new jobs with the same options, and print these jobs
+    Replay(Replay),
+    /// Remove some: they were dealt with
+    Remove(Remove),
+}
+
+#[derive(Debug, Args)]
+struct List {
+    /// Only those of this job, which may be forgotten already; the beginning of a job's name will do while the job is there
+    #[arg(long)]
+    job: Option<String>,
+    /// Show this many
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = LISTED)]
+    count: NonZeroUsize,
+    /// Print one JSON object for each, a line each
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    broker: BrokerOptions,
+}
+
+#[derive(Debug, Args)]
+struct Show {
+    /// Its number, as `sortie dlq list` shows it
+    id: LetterId,
+    #[command(flatten)]
+    broker: BrokerOptions,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("which").required(true).args(["ids", "job", "all"]))]
+struct Replay {
+    /// Their numbers, as `sortie dlq list` shows them
+    #[arg(value_name = "ID")]
+    ids: Vec<LetterId>,
+    /// Those of this job
+    #[arg(long)]
+    job: Option<String>,
+    /// All there are
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    broker: BrokerOptions,
+}
+
+#[derive(Debug, Args)]
+struct Remove {
+    /// Their numbers, as `sortie dlq list` shows them
+    #[arg(value_name = "ID", required = true)]
+    ids: Vec<LetterId>,
+    #[command(flatten)]
+    broker: BrokerOptions,
+}
+
+/// A letter as JSON.
+#[derive(Serialize)]
+struct Shown<'a> {
+    id: LetterId,
+    buried: String,
+    #[serde(flatten)]
+    what: What<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arguments: Option<Vec<Value>>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum What<'a> {
+    Task { job: String, index: u64, function: &'a str, component: String, code: &'a str, message: String, blame: &'a str, attempts: u32 },
+    Unreadable { place: &'a str, reason: &'a str },
+}
+
+impl<'a> Shown<'a> {
+    fn new((id, letter): &'a (LetterId, DeadLetter)) -> Self {
+        let what = match letter {
+            DeadLetter::Task { job, task, outcome, .. } => {
+                let failure = match &outcome.ending {
+                    TaskEnding::Failed(failure) => Some(failure),
+                    TaskEnding::Completed(_) | TaskEnding::Cancelled => None,
+                };
+                What::Task {
+                    job: job.id.to_string(),
+                    index: task.index,
+                    function: &job.function.name,
+                    component: job.function.component.to_string(),
+                    code: failure.map_or("", |failure| failure.code()),
+                    message: failure.map(ToString::to_string).unwrap_or_default(),
+                    blame: failure.map_or("", |failure| failure.blame().as_str()),
+                    attempts: outcome.attempts,
+                }
+            }
+            DeadLetter::Unreadable { place, reason, .. } => What::Unreadable { place, reason },
+        };
+        Self { id: *id, buried: table::time(letter.buried()), what, arguments: None }
+    }
+
+    fn row(&self) -> [String; 6] {
+        match &self.what {
+            What::Task { job, index, code, message, .. } => {
+                [self.id.to_string(), self.buried.clone(), job.clone(), index.to_string(), (*code).into(), message.clone()]
+            }
+            What::Unreadable { place, reason } => {
+                [self.id.to_string(), self.buried.clone(), (*place).into(), String::new(), "unreadable".into(), (*reason).into()]
+            }
+        }
+    }
+}
+
+/// Run the command.
+pub(crate) async fn run(arguments: &Arguments, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+    match &arguments.command {
+        Command::List(list) => show_list(list, environment, interrupt).await,
+        Command::Show(show) => show_one(show, environment, interrupt).await,
+        Command::Replay(arguments) => replay(arguments, environment, interrupt).await,
+        Command::Remove(arguments) => {
+            let client = connect(&arguments.broker, environment, interrupt).await?;
+            for letter in &arguments.ids {
+                interrupt.or(client.remove_dead_letter(*letter)).await?.map_err(refused)?;
+            }
+            Ok(Ending::Completed)
+        }
+    }
+}
+
+async fn show_list(list: &List, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+    let client = connect(&list.broker, environment, interrupt).await?;
+    let letters = letters(&client, list.job.as_deref(), list.count.get(), interrupt).await?;
+    if list.json {
+        table::print_json(letters.iter().map(Shown::new))?;
+    } else if letters.is_empty() {
+        terminal::say("there are no dead letters");
+    } else {
+        table::print(["ID", "BURIED", "JOB", "TASK", "CODE", "MESSAGE"], letters.iter().map(|letter| Shown::new(letter).row()))?;
+    }
+    Ok(Ending::Completed)
+}
+
+async fn show_one(show: &Show, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+    let client = connect(&show.broker, environment, interrupt).await?;
+    let letters = chosen(&client, &[show.id], interrupt).await?;
+    table::print_json(letters.iter().map(|letter| {
+        let arguments = match &letter.1 {
+            DeadLetter::Task { task, .. } => Some(task.arguments.iter().map(argument).collect()),
+            DeadLetter::Unreadable { .. } => None,
+        };
+        Shown { arguments, ..Shown::new(letter) }
+    }))?;
+    Ok(Ending::Completed)
+}
+
+/// A value as it is, an object as its URL.
+fn argument(argument: &Argument) -> Value {
+    match argument {
+        Argument::Value(cbor) => {
+            let mut text = Vec::new();
+            let read = json::write(cbor, Layout::Line, &mut text).ok().and_then(|()| serde_json::from_slice(&text).ok());
+            read.unwrap_or_default()
+        }
+        Argument::Object(url) => Value::String(url.to_string()),
+    }
+}
+
+async fn replay(arguments: &Replay, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+    let client = connect(&arguments.broker, environment, interrupt).await?;
+    let letters = if arguments.ids.is_empty() {
+        letters(&client, arguments.job.as_deref(), LOOKED_THROUGH, interrupt).await?
+    } else {
+        chosen(&client, &arguments.ids, interrupt).await?
+    };
+    if letters.is_empty() {
+        terminal::say("there are no dead letters");
+        return Ok(Ending::Completed);
+    }
+    // Oldest first, as their tasks were submitted.
+    let replayed = interrupt.or(client.replay(letters.into_iter().rev())).await?.map_err(map::refused)?;
+    let mut output = crate::output::Output::open(None)?;
+    for detached in &replayed.jobs {
+        output.pending().extend_from_slice(format!("{}\n", detached.job).as_bytes());
+    }
+    output.flush()?;
+    let tasks: u64 = replayed.jobs.iter().map(|detached| detached.tasks).sum();
+    terminal::say(&format!("tasks submitted again: {tasks}; `sortie job gather JOB` writes their results"));
+    for letter in &replayed.unreadable {
+        terminal::say(&format!("dead letter {letter} holds no task and stays; `sortie dlq remove {letter}` removes it"));
+    }
+    Ok(Ending::Completed)
+}
+
+async fn letters(client: &Client, job: Option<&str>, count: usize, interrupt: &Interrupt) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
+    let job: Option<JobId> = match job {
+        Some(text) => Some(interrupt.or(resolve(client, text)).await??),
+        None => None,
+    };
+    interrupt.or(client.dead_letters(job, count)).await?.map_err(refused)
+}
+
+/// The letters of these numbers; all have to be there.
+async fn chosen(client: &Client, ids: &[LetterId], interrupt: &Interrupt) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
+    let mut found = letters(client, None, LOOKED_THROUGH, interrupt).await?;
+    if let Some(missing) = ids.iter().find(|id| !found.iter().any(|(letter, _)| letter == *id)) {
+        return Err(Error::Usage(format!("there is no dead letter {missing}; `sortie dlq list` shows those there are")));
+    }
+    found.retain(|(letter, _)| ids.contains(letter));
+    Ok(found)
+}

@@ -1,0 +1,97 @@
+//! `sortie job gather`: the results of a job that was submitted before.
+//!
+//! The broker forgets the job only when every line was written: whatever ends this process before, the results can be gathered again.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use sortie::protocol::JobId;
+use sortie::{Client, Job};
+
+use super::{find, refused, refused_job};
+use crate::arguments::ProgressKind;
+use crate::connection::BrokerOptions;
+use crate::ending::{Ending, Error, chain};
+use crate::environment::Environment;
+use crate::in_flight::{InFlight, Order};
+use crate::interrupt::Interrupt;
+use crate::output::Output;
+use crate::progress::{Progress, Results};
+use crate::reorder::Reorder;
+use crate::run::{OnSignal, Run, Stopped};
+use crate::summary::Summary;
+use crate::terminal;
+
+/// `sortie job gather`.
+#[derive(Debug, Args)]
+pub(super) struct Gather {
+    /// The job, or the beginning of its name, as in job-ab12
+    job: String,
+    /// Write results to this file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Write results in the order of the inputs instead of as they came; results that wait for an earlier one are held in memory
+    #[arg(long)]
+    ordered: bool,
+    /// Leave the job at the broker, to be gathered again
+    #[arg(long)]
+    keep: bool,
+    /// How progress is shown on standard error
+    #[arg(long, value_enum, default_value_t = ProgressKind::Auto, value_name = "HOW")]
+    progress: ProgressKind,
+    #[command(flatten)]
+    broker: BrokerOptions,
+}
+
+/// Run the command.
+pub(super) async fn run(arguments: &Gather, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+    let (client, id) = find(&arguments.job, &arguments.broker, environment, interrupt).await?;
+    let mut job = interrupt.or(client.attach::<()>(id)).await?.map_err(|error| refused_job(&arguments.job, error))?;
+    let output = Output::open(arguments.output.as_deref())?;
+    let results = if output.is_terminal() { Results::OnTerminal } else { Results::Elsewhere };
+    let mut run = Run {
+        output,
+        // Which inputs these are the results of is not known here.
+        in_flight: Arc::new(InFlight::new(Order::Nowhere)),
+        reorder: arguments.ordered.then(Reorder::default),
+        summary: Summary::default(),
+        progress: Progress::start(arguments.progress, results),
+        total: None,
+        on_signal: OnSignal::Leave,
+    };
+    match run.drive(&mut job, interrupt).await? {
+        Stopped::ByReader => {
+            run.progress.finish();
+            Ok(run.ending())
+        }
+        Stopped::BySignal => {
+            run.sum_up();
+            terminal::say("interrupted; the job goes on, and its results can be gathered again");
+            Ok(Ending::Interrupted)
+        }
+        Stopped::AtEnd => {
+            run.sum_up();
+            conclude(&run, &job, id, &client, arguments.keep, interrupt).await
+        }
+    }
+}
+
+async fn conclude(run: &Run, job: &Job<()>, id: JobId, client: &Client, keep: bool, interrupt: &Interrupt) -> Result<Ending, Error> {
+    let (progress, ended) = (job.progress(), run.summary.ended());
+    if let Some(trouble) = job.trouble() {
+        return Err(Error::Platform(format!("the results broke off after {ended} tasks: {}; gather them again", chain(trouble))));
+    }
+    if progress.cancelled {
+        terminal::say("the job was cancelled; these are the results there are");
+    } else if !progress.complete {
+        terminal::say(&format!(
+            "its submitter went away before it had submitted everything; these are all tasks there are, and the job is kept: `sortie job forget {id}`"
+        ));
+        return Ok(run.ending());
+    }
+    if !keep {
+        interrupt.or(client.forget(id)).await?.map_err(refused)?;
+    }
+    Ok(if progress.cancelled { Ending::TasksFailed } else { run.ending() })
+}

@@ -1,0 +1,62 @@
+//! `sortie job logs`: what tasks printed and logged.
+
+use clap::Args;
+use sortie::Outcome;
+
+use super::{find, refused_job};
+use crate::connection::BrokerOptions;
+use crate::ending::{Ending, Error};
+use crate::environment::Environment;
+use crate::interrupt::Interrupt;
+use crate::output::{Flow, Output};
+use crate::terminal;
+
+/// `sortie job logs`.
+#[derive(Debug, Args)]
+pub(super) struct Logs {
+    /// The job, or the beginning of its name, as in job-ab12
+    job: String,
+    /// Only the task with this index; without it the logs of all, as their results come, until the job ends
+    index: Option<u64>,
+    #[command(flatten)]
+    broker: BrokerOptions,
+}
+
+/// Run the command.
+pub(super) async fn run(arguments: &Logs, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+    let (client, id) = find(&arguments.job, &arguments.broker, environment, interrupt).await?;
+    let mut job = interrupt.or(client.attach::<()>(id)).await?.map_err(|error| refused_job(&arguments.job, error))?;
+    let mut output = Output::open(None)?;
+    while let Some(outcome) = interrupt.or(job.next_outcome()).await? {
+        match arguments.index {
+            None => {
+                if outcome.log.is_some() {
+                    output.pending().extend_from_slice(format!("==> task {} <==\n", outcome.index).as_bytes());
+                }
+            }
+            Some(index) if index == outcome.index => {}
+            Some(_) => continue,
+        }
+        append(&outcome, output.pending());
+        if output.flush()? == Flow::Closed || arguments.index.is_some() {
+            return Ok(Ending::Completed);
+        }
+    }
+    match arguments.index {
+        Some(index) => Err(Error::Usage(format!("{id} has no result of a task {index}"))),
+        None => Ok(Ending::Completed),
+    }
+}
+
+fn append(outcome: &Outcome, out: &mut Vec<u8>) {
+    let Some(log) = &outcome.log else { return };
+    // A function prints what it likes.
+    let text = terminal::text(&log.text);
+    out.extend_from_slice(text.as_bytes());
+    if !text.is_empty() && !text.ends_with('\n') {
+        out.push(b'\n');
+    }
+    if log.dropped > 0 {
+        out.extend_from_slice(format!("[{} more bytes of the log were dropped]\n", log.dropped).as_bytes());
+    }
+}

@@ -1,0 +1,182 @@
+//! A job while its results are written: outcomes come in, lines go out.
+//!
+//! Shared by whoever follows a job: `map`, which submits it, and `job gather`, which finds it at a broker.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt as _;
+use sortie::{Job, Outcome};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
+
+use crate::clock;
+use crate::ending::{Ending, Error};
+use crate::in_flight::InFlight;
+use crate::interrupt::Interrupt;
+use crate::output::{Flow, Output};
+use crate::progress::Progress;
+use crate::record;
+use crate::reorder::Reorder;
+use crate::summary::Summary;
+use crate::terminal;
+
+/// How long cancelled tasks may take to say so. Guests end within a tick; the rest of the second is for writing what there is.
+const CANCEL_TIME_MAX: Duration = Duration::from_millis(600);
+
+/// A job while its results are written.
+pub(crate) struct Run {
+    pub(crate) output: Output,
+    pub(crate) in_flight: Arc<InFlight>,
+    pub(crate) reorder: Option<Reorder>,
+    pub(crate) summary: Summary,
+    pub(crate) progress: Progress,
+    /// How many tasks there will be, as far as is known.
+    pub(crate) total: Option<u64>,
+    pub(crate) on_signal: OnSignal,
+}
+
+/// What a signal does to the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnSignal {
+    Cancel,
+    /// It is somebody else's and goes on.
+    Leave,
+}
+
+/// Why a job is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    /// There are no more results.
+    AtEnd,
+    /// A signal came.
+    BySignal,
+    /// Nobody reads the results any more.
+    ByReader,
+}
+
+impl Run {
+    /// Write results until there are no more.
+    pub(crate) async fn drive(&mut self, job: &mut Job<()>, interrupt: &Interrupt) -> Result<Stopped, Error> {
+        let mut ticks = interval(self.progress.period());
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut cancelled: Option<Instant> = None;
+        loop {
+            if cancelled.is_none() && interrupt.is_raised() {
+                cancelled = Some(clock::now());
+                match self.on_signal {
+                    OnSignal::Cancel => job.cancel(),
+                    OnSignal::Leave => break,
+                }
+            }
+            let next = match job.next_outcome().now_or_never() {
+                Some(Some(outcome)) => Next::Outcome(outcome),
+                Some(None) => Next::End,
+                None => {
+                    if self.flush()? == Flow::Closed {
+                        return Ok(Stopped::ByReader);
+                    }
+                    wait(job, interrupt, cancelled, &mut ticks).await
+                }
+            };
+            match next {
+                Next::Outcome(outcome) => self.take(outcome),
+                Next::Tick => {}
+                Next::End => break,
+            }
+            if self.output.is_full() && self.flush()? == Flow::Closed {
+                return Ok(Stopped::ByReader);
+            }
+            self.show(job);
+        }
+        self.finish()?;
+        Ok(if cancelled.is_some() { Stopped::BySignal } else { Stopped::AtEnd })
+    }
+
+    /// An outcome came.
+    fn take(&mut self, outcome: Outcome) {
+        let Some(mut reorder) = self.reorder.take() else { return self.write(&outcome) };
+        reorder.push(outcome);
+        while let Some(outcome) = reorder.pop() {
+            self.write(&outcome);
+        }
+        self.in_flight.set_waiting_bytes(reorder.bytes());
+        self.reorder = Some(reorder);
+    }
+
+    fn write(&mut self, outcome: &Outcome) {
+        let shown = self.in_flight.end(outcome.index);
+        let status = record::write(outcome, &shown, self.output.pending());
+        // What the input was is not known of a job that somebody else submitted.
+        let shown = if shown.is_null() { format!("task {}", outcome.index).into() } else { shown };
+        self.summary.count(&status, &outcome.bill, &shown);
+    }
+
+    /// Nothing more will come: write what still waits, gaps or not.
+    fn finish(&mut self) -> Result<(), Error> {
+        if let Some(mut reorder) = self.reorder.take() {
+            reorder.drain().for_each(|outcome| self.write(&outcome));
+        }
+        self.flush().map(|_| ())
+    }
+
+    fn flush(&mut self) -> Result<Flow, Error> {
+        let Self { output, progress, .. } = self;
+        if output.pending().is_empty() {
+            return Ok(Flow::Open);
+        }
+        if output.is_terminal() { progress.aside(|| output.flush()) } else { output.flush() }
+    }
+
+    fn show(&mut self, job: &Job<()>) {
+        let taken = job.progress();
+        let total = if taken.complete { Some(taken.submitted) } else { self.total.map(|total| total.max(taken.submitted)) };
+        self.progress.show(&self.summary, total);
+    }
+
+    /// Say what was counted, if anything was.
+    pub(crate) fn sum_up(&self) {
+        self.progress.finish();
+        if self.in_flight.taken() == 0 && self.summary.ended() == 0 {
+            return;
+        }
+        // How long a job took that somebody else submitted is not known, either.
+        let elapsed = match self.on_signal {
+            OnSignal::Cancel => Some(clock::now().duration_since(self.progress.started())),
+            OnSignal::Leave => None,
+        };
+        self.summary.lines(elapsed).iter().for_each(|line| terminal::say(line));
+        if let Some(path) = self.output.path() {
+            terminal::say(&format!("results: {}", path.display()));
+        }
+    }
+
+    /// How the command ends if nothing else went wrong.
+    pub(crate) fn ending(&self) -> Ending {
+        if self.summary.failed() == 0 { Ending::Completed } else { Ending::TasksFailed }
+    }
+}
+
+/// What happens next.
+enum Next {
+    Outcome(Outcome),
+    End,
+    /// Time to look around.
+    Tick,
+}
+
+/// Wait for the next thing. Cancel safe.
+async fn wait(job: &mut Job<()>, interrupt: &Interrupt, cancelled: Option<Instant>, ticks: &mut Interval) -> Next {
+    let too_late = async {
+        match cancelled {
+            Some(since) => sleep_until((since + CANCEL_TIME_MAX).into()).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = interrupt.raised(), if cancelled.is_none() => Next::Tick,
+        outcome = job.next_outcome() => outcome.map_or(Next::End, Next::Outcome),
+        () = too_late => Next::End,
+        _ = ticks.tick() => Next::Tick,
+    }
+}

@@ -1,0 +1,189 @@
+//! `sortie worker`: a process that runs the fleet's tasks until it is told to end, and `sortie worker list`.
+//!
+//! It says one line when it is ready, and then only what an operator should know. The first signal asks it to end in peace, the second ends it
+//! at once; what was in work then is run again elsewhere when its leases are over.
+
+mod health;
+mod list;
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use sortie::objects::{Config, Files};
+use sortie::protocol::{Labels, WorkerId};
+use sortie_broker::Serves;
+use sortie_broker::nats::{NatsBroker, Role};
+use sortie_host::setup::{self, Identity, Prepared};
+use sortie_host::worker::{Drained, Introduction};
+use sortie_host::{Setup, Worker};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use crate::aws;
+use crate::connection::{self, BrokerOptions};
+use crate::ending::{Ending, Error, chain};
+use crate::environment::Environment;
+use crate::interrupt::Interrupt;
+use crate::session;
+use crate::settings::{self, Cache};
+use crate::terminal;
+
+/// How long tasks in work may take when the process is asked to end: what orchestrators grant by default.
+const GRACE: Duration = Duration::from_secs(30);
+/// How long leaving the broker may take once all is reported.
+const LEAVE_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// `sortie worker`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+/// What else can be done about workers.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show which workers are there
+    List(list::List),
+}
+
+/// How the worker works.
+#[derive(Debug, Args)]
+struct Serve {
+    #[command(flatten)]
+    broker: BrokerOptions,
+    /// Tasks in work at once [default: twice the cores]
+    #[arg(long, value_name = "COUNT", value_parser = settings::concurrency)]
+    concurrency: Option<NonZeroUsize>,
+    /// What this worker has, such as gpu,region=eu: jobs that ask for no more than these labels come here
+    #[arg(long, value_name = "LABELS", default_value = "", hide_default_value = true)]
+    labels: Labels,
+    /// Keep compiled code and results here, or `off` to keep nothing [default: the user's cache folder]
+    #[arg(long, value_name = "DIR|off", value_parser = settings::cache)]
+    cache: Option<Cache>,
+    /// Answer GET /healthz and GET /readyz over HTTP at this address, such as 127.0.0.1:8080; port 0 takes a free one [default: off]
+    #[arg(long, value_name = "ADDRESS")]
+    health: Option<SocketAddr>,
+    /// What tasks in work get to finish when the worker is asked to end [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = settings::duration)]
+    grace: Option<Duration>,
+    /// Lost leases of a task, in a row, after which it ends as worker-lost [default: 5]
+    ///
+    /// The second loss of a bundle parts its tasks. A lease is lost when a worker dies, is cut off, or stands still for as long as a lease holds:
+    /// where that happens often, healthy tasks need more than the default. From 3 to 100.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(3..=100))]
+    give_up_after: Option<u32>,
+    /// Let tasks read local files in this folder and below; without it they read none. Repeatable
+    #[arg(long, value_name = "DIR")]
+    files: Vec<PathBuf>,
+}
+
+/// Run the command.
+pub(crate) async fn run(arguments: &Arguments, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+    match &arguments.command {
+        Some(Command::List(list)) => list::run(list, environment, interrupt).await,
+        None => serve(&arguments.serve, environment, interrupt).await,
+    }
+}
+
+async fn serve(options: &Serve, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+    let mut config = options.broker.required(environment, Role::Worker)?;
+    if let Some(losses) = options.give_up_after {
+        config.losses_max = losses;
+    }
+    check_folders(&options.files)?;
+    let listener = match options.health {
+        Some(address) => Some(health::listen(address).await?),
+        None => None,
+    };
+    let broker = connection::connect(config, interrupt).await?;
+    let prepared = prepare(options, environment)?;
+    let id = random_id()?;
+    let worker = start(&prepared, id, &options.labels, &broker)?;
+    let health = match listener {
+        Some(listener) => {
+            let address = listener.address();
+            let _serving = listener.serve(health::Probe { broker: broker.clone(), worker: worker.clone() });
+            Some((address, _serving))
+        }
+        None => None,
+    };
+    let shown = health.as_ref().map(|(address, _)| format!("health at http://{address}; ")).unwrap_or_default();
+    let labels = if options.labels.is_empty() { "none".into() } else { options.labels.to_string() };
+    terminal::say(&format!("sortie worker {id}: {} slots at {}, labels {labels}; {shown}ready", prepared.slots, broker.place()));
+    interrupt.raised().await;
+    leave(&worker, &broker, id, options.grace.unwrap_or(GRACE)).await
+}
+
+/// Finish what is in work, tell the broker, and go.
+async fn leave(worker: &Worker, broker: &NatsBroker, id: WorkerId, grace: Duration) -> Result<Ending, Error> {
+    let shown = humantime::format_duration(grace);
+    terminal::say(&format!("sortie worker {id}: draining; {} bundles in work have {shown} to finish", worker.busy()));
+    let drained = worker.drain(grace).await;
+    if !matches!(timeout(LEAVE_TIME_MAX, broker.close()).await, Ok(Ok(()))) {
+        tracing::warn!(
+            "the broker did not confirm the end; what it still counts as leased to this worker comes back when its lease is over"
+        );
+    }
+    match drained {
+        Drained::Reported => {
+            terminal::say(&format!("sortie worker {id}: drained"));
+            Ok(Ending::Completed)
+        }
+        Drained::Unreported(count) => Err(Error::Platform(format!(
+            "{count} bundles could not be reported to the broker; they are run again elsewhere when their leases are over"
+        ))),
+    }
+}
+
+fn prepare(options: &Serve, environment: &Environment) -> Result<Prepared, Error> {
+    let aws = aws::Settings::read(&environment.aws);
+    if let Some(trouble) = aws.trouble {
+        tracing::warn!("tasks that read from S3 may fail: {trouble}");
+    }
+    let setup = Setup {
+        concurrency: options.concurrency,
+        cache: session::cache(options.cache.as_ref(), environment),
+        objects: Config { s3: aws.s3, files: Files::under(options.files.clone()) },
+    };
+    setup.prepare(Handle::current()).map_err(|error| {
+        let text = chain(&error);
+        match error {
+            setup::Error::Cache(_) => Error::Usage(format!("{text}; name another folder with --cache, or write --cache off")),
+            setup::Error::Engine(_) => Error::Platform(format!("{text}; a lower --concurrency needs less address space")),
+        }
+    })
+}
+
+fn start(prepared: &Prepared, id: WorkerId, labels: &Labels, broker: &Arc<NatsBroker>) -> Result<Arc<Worker>, Error> {
+    let introduction = Introduction {
+        machine: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        process: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").into(),
+    };
+    let identity = Identity { id, serves: Serves::Labels(labels.clone()), introduction: Some(introduction) };
+    let started = prepared.start(identity, broker.clone(), Some(broker.lease()));
+    started.map(Arc::new).map_err(|error| Error::Platform(format!("failed to start the worker: {error}")))
+}
+
+/// A folder that is not there is most likely misspelt; said now rather than by every task.
+fn check_folders(folders: &[PathBuf]) -> Result<(), Error> {
+    match folders.iter().find(|folder| !folder.is_dir()) {
+        Some(folder) => Err(Error::Usage(format!("there is no folder `{}` to read files from; name one with --files", folder.display()))),
+        None => Ok(()),
+    }
+}
+
+fn random_id() -> Result<WorkerId, Error> {
+    let mut bytes = [0; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| Error::Platform(format!("the system gives no random bytes: {error}")))?;
+    Ok(WorkerId::from_bytes(bytes))
+}

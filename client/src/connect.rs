@@ -1,0 +1,65 @@
+//! Clients of a fleet.
+
+use sortie_broker::nats;
+#[cfg(not(feature = "embedded"))]
+use sortie_broker::nats::NatsBroker;
+
+use crate::client::Client;
+
+/// A client could not be connected.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// There is no tokio runtime to run on.
+    #[error("a client needs a tokio runtime: call it from async code")]
+    NoRuntime,
+    /// The broker cannot be reached, refuses, or cannot be used.
+    #[error(transparent)]
+    Broker(#[from] sortie_broker::Error),
+}
+
+impl Client {
+    /// A client of the fleet whose broker is at `servers`: `nats://host:4222` or `tls://host:4222`, more servers of a cluster with commas
+    /// between them. What a URL cannot say is set with [`Client::fleet`].
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sortie::{Client, Function, object};
+    ///
+    /// let client = Client::connect("nats://broker.example:4222").await?;
+    /// let words: Function<u64> = client.load("word-count.wasm").await?.function("count")?;
+    /// // Submitted and left to the fleet: this program may end.
+    /// let detached = client.submit_all(&words, (0..1000).map(|i| object(format!("s3://books/{i}.txt")))).await?;
+    /// // Here or elsewhere, now or tomorrow.
+    /// let outcomes = client.attach::<u64>(detached.job).await?.gather().await;
+    /// client.forget(detached.job).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When the broker cannot be reached, refuses, or cannot be used.
+    pub async fn connect(servers: impl Into<String>) -> Result<Self, ConnectError> {
+        Self::fleet(nats::Config::new(servers, nats::Role::Client)).await
+    }
+
+    /// A client of the fleet whose broker is reached as `config` says. With the feature `embedded`, `Client::builder()` sets more.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    #[cfg(feature = "embedded")]
+    pub async fn fleet(config: nats::Config) -> Result<Self, ConnectError> {
+        Self::builder().connect(config).await
+    }
+
+    /// A client of the fleet whose broker is reached as `config` says. Without the feature `embedded` it cannot load components: make functions
+    /// with [`Function::new`](crate::Function::new).
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    #[cfg(not(feature = "embedded"))]
+    pub async fn fleet(config: nats::Config) -> Result<Self, ConnectError> {
+        tokio::runtime::Handle::try_current().map_err(|_| ConnectError::NoRuntime)?;
+        let broker = NatsBroker::connect(nats::Config { role: nats::Role::Client, ..config }).await?;
+        Ok(Self::over(std::sync::Arc::new(broker)))
+    }
+}

@@ -1,0 +1,105 @@
+//! From a few choices to a host and its workers: the engine, the caches, the objects and how much of each.
+//!
+//! Everything that runs functions is set up here, an embedded client as well as a process that only works, so that both have the same limits.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sortie_broker::{Broker, Serves};
+use sortie_protocol::WorkerId;
+use tokio::runtime::Handle;
+
+use crate::artifacts::{self, Artifacts};
+use crate::attempt::Host;
+use crate::engine::{self, Engine, Paging, Settings};
+use crate::memo::Memo;
+use crate::objects::{self, Objects};
+use crate::worker::{self, HEARTBEAT_MAX, Introduction, Worker};
+
+/// What a host is set up from.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    /// Tasks in work at once. Default twice the cores: while some wait for their inputs, others compute.
+    pub concurrency: Option<NonZeroUsize>,
+    /// Where compiled components and results of deterministic tasks are kept. Default: nowhere.
+    pub cache: Option<PathBuf>,
+    /// How objects are reached.
+    pub objects: objects::Config,
+}
+
+/// A host could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The WebAssembly engine.
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
+    /// The cache folder.
+    #[error(transparent)]
+    Cache(#[from] artifacts::Error),
+}
+
+/// A host that is set up, for its workers to be started on.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What attempts run on.
+    pub host: Host,
+    /// Where compiled components are kept, if anywhere.
+    pub artifacts: Option<Artifacts>,
+    /// Tasks in work at once.
+    pub slots: NonZeroUsize,
+    threads: NonZeroUsize,
+    io: Handle,
+}
+
+/// Who a worker is at a broker.
+#[derive(Debug)]
+pub struct Identity {
+    /// Its name.
+    pub id: WorkerId,
+    /// Which jobs it takes.
+    pub serves: Serves,
+    /// What it says of itself to others, if anything.
+    pub introduction: Option<Introduction>,
+}
+
+impl Setup {
+    /// Reserve address space and open the cache; all I/O runs on `io`.
+    ///
+    /// # Errors
+    /// When the cache folder cannot be used, or the system denies address space.
+    pub fn prepare(self, io: Handle) -> Result<Prepared, Error> {
+        let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let slots = self.concurrency.unwrap_or_else(|| cores.saturating_mul(NonZeroUsize::MIN.saturating_add(1)));
+        // One more for describing components while all slots are in work.
+        let instances = NonZeroU32::try_from(slots.saturating_add(1)).unwrap_or(NonZeroU32::MAX);
+        let engine = Arc::new(Engine::new(Settings { instances, paging: Paging::detect() })?);
+        let artifacts = self.cache.as_ref().map(Artifacts::open).transpose()?;
+        let memo = self.cache.as_ref().map(|folder| Memo::new(folder.join("memo")));
+        let host = Host { engine, objects: Objects::new(self.objects, io.clone()), memo };
+        Ok(Prepared { host, artifacts, slots, threads: cores.min(slots), io })
+    }
+}
+
+impl Prepared {
+    /// Start a worker with all the slots. `lease` is how long the broker's leases hold, if that is known.
+    ///
+    /// # Errors
+    /// When the system denies a thread.
+    pub fn start(&self, identity: Identity, broker: Arc<dyn Broker>, lease: Option<std::time::Duration>) -> std::io::Result<Worker> {
+        let Identity { id, serves, introduction } = identity;
+        Worker::start(worker::Config {
+            id,
+            serves,
+            introduction,
+            broker,
+            host: self.host.clone(),
+            artifacts: self.artifacts.clone(),
+            slots: self.slots,
+            threads: self.threads,
+            // Two may go unanswered before a lease is lost.
+            heartbeat: lease.map_or(HEARTBEAT_MAX, |lease| (lease / 4).min(HEARTBEAT_MAX)),
+            io: self.io.clone(),
+        })
+    }
+}

@@ -1,0 +1,45 @@
+//! Presence: what a worker tells the others of itself, every few seconds.
+
+use minicbor::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+
+use crate::codec;
+use crate::id::WorkerId;
+use crate::labels::Labels;
+use crate::time::Timestamp;
+
+/// A worker, as it said itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cbor(map)]
+pub struct Presence {
+    /// The worker.
+    #[n(0)]
+    pub worker: WorkerId,
+    /// The machine it runs on, as that calls itself.
+    #[n(1)]
+    pub machine: String,
+    /// Its process there.
+    #[n(2)]
+    pub process: u32,
+    /// The version of the program.
+    #[n(3)]
+    pub version: String,
+    /// What it has.
+    #[cbor(n(4), skip_if = "Labels::is_empty")]
+    pub labels: Labels,
+    /// Bundles it can have in work at once.
+    #[n(5)]
+    pub slots: u32,
+    /// Bundles it has in work.
+    #[cbor(n(6), skip_if = "codec::is_default")]
+    pub busy: u32,
+    /// Whether it takes no more work because it is about to end.
+    #[cbor(n(7), skip_if = "codec::is_default")]
+    pub draining: bool,
+    /// When it started, by its own clock.
+    #[n(8)]
+    pub started: Timestamp,
+    /// When it said so, by its own clock.
+    #[n(9)]
+    pub said: Timestamp,
+}

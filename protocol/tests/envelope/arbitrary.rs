@@ -1,0 +1,85 @@
+//! Arbitrary bundles and outcomes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use sortie_protocol::outcome::{InputFault, LimitKind, PlatformFault};
+use sortie_protocol::{Argument, Bill, Bundle, ByteSize, Ending, Failure, JobId, Log, Outcome, Task, Timestamp};
+
+fn bytes() -> impl Strategy<Value = Bytes> {
+    prop::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from)
+}
+
+/// Any length of time that nanoseconds in 64 bits can say, often zero.
+fn duration() -> impl Strategy<Value = Duration> {
+    prop_oneof![Just(Duration::ZERO), any::<u64>().prop_map(Duration::from_nanos)]
+}
+
+fn size() -> impl Strategy<Value = ByteSize> {
+    prop_oneof![Just(ByteSize(0)), any::<u64>().prop_map(ByteSize)]
+}
+
+fn argument() -> impl Strategy<Value = Argument> {
+    prop_oneof![bytes().prop_map(Argument::Value), any::<String>().prop_map(|url| Argument::Object(url.into()))]
+}
+
+/// A bundle whose tasks are in any order.
+pub(crate) fn bundle() -> impl Strategy<Value = Bundle> {
+    let tasks = prop::collection::hash_map(any::<u64>(), prop::collection::vec(argument(), 0..5), 1..20)
+        .prop_map(|tasks| tasks.into_iter().map(|(index, arguments)| Task { index, arguments }).collect());
+    (any::<[u8; 16]>(), any::<u32>(), any::<u32>(), any::<u64>(), tasks).prop_map(
+        |(job, attempts_before, lost_before, published, tasks)| Bundle {
+            job: JobId::from_bytes(job),
+            attempts_before,
+            lost_before,
+            published: Timestamp::from_nanos(published),
+            tasks,
+        },
+    )
+}
+
+fn failure() -> impl Strategy<Value = Failure> {
+    let limits = vec![LimitKind::Memory, LimitKind::WallTime, LimitKind::CpuTime, LimitKind::Stack, LimitKind::Result];
+    let inputs = vec![InputFault::Malformed, InputFault::Missing, InputFault::Denied, InputFault::Changed, InputFault::Unavailable];
+    let platforms = vec![PlatformFault::Component, PlatformFault::WorkerLost, PlatformFault::Host];
+    prop_oneof![
+        (any::<String>(), any::<String>(), prop::option::of(duration())).prop_map(|(code, message, retry)| Failure::Answer {
+            code,
+            message,
+            retry
+        }),
+        any::<String>().prop_map(|message| Failure::Trapped { message }),
+        (prop::sample::select(limits), any::<String>()).prop_map(|(limit, allowed)| Failure::Stopped { limit, allowed }),
+        (prop::sample::select(inputs), any::<String>()).prop_map(|(fault, message)| Failure::Input { fault, message }),
+        (prop::sample::select(platforms), any::<String>()).prop_map(|(fault, message)| Failure::Platform { fault, message }),
+    ]
+}
+
+fn bill() -> impl Strategy<Value = Bill> {
+    ([duration(), duration(), duration(), duration()], [size(), size(), size()], any::<bool>()).prop_map(
+        |([queue, fetch, run, cpu], [memory_peak, bytes_in, bytes_out], cached)| Bill {
+            queue,
+            fetch,
+            run,
+            cpu,
+            memory_peak,
+            bytes_in,
+            bytes_out,
+            cached,
+        },
+    )
+}
+
+/// Any outcome.
+pub(crate) fn outcome() -> impl Strategy<Value = Outcome> {
+    let ending = prop_oneof![bytes().prop_map(Ending::Completed), failure().prop_map(Ending::Failed), Just(Ending::Cancelled)];
+    let log = prop::option::of((any::<String>(), any::<u64>()).prop_map(|(text, dropped)| Box::new(Log { text, dropped })));
+    (any::<u64>(), any::<u32>(), ending, bill(), log).prop_map(|(index, attempts, ending, bill, log)| Outcome {
+        index,
+        attempts,
+        ending,
+        bill,
+        log,
+    })
+}

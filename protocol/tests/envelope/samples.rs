@@ -1,0 +1,191 @@
+//! The messages of the golden files. Between them they have every kind, every variant and every field, set and left out.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sortie_protocol::envelope::{self, Manifest, Message};
+use sortie_protocol::job::Memo;
+use sortie_protocol::outcome::{InputFault, LimitKind, PlatformFault};
+use sortie_protocol::{
+    Argument, Bill, Bundle, ByteSize, DeadLetter, Digest, Ending, Failure, FunctionRef, Grants, Job, JobId, JobOptions, JobRecord,
+    JobState, Labels, Limits, Log, Outcome, Presence, Priority, RetryPolicy, Task, Timestamp, WorkerId,
+};
+
+/// Each golden file: its name, what it shows, and the message.
+pub(crate) fn all() -> Vec<(&'static str, &'static str, Message)> {
+    vec![
+        ("bundle", "Two tasks at their first attempt: values, an object, no arguments.", Message::Bundle(bundle())),
+        ("bundle_again", "A task that failed before and whose last lease was lost.", Message::Bundle(bundle_again())),
+        ("outcomes", "A result from the memo; one that was paid for, with a log; a cancelled task.", Message::Outcomes(endings())),
+        ("outcomes_none", "No outcomes.", Message::Outcomes(Vec::new())),
+        ("failures_of_the_guest", "What a function answers, traps, and each limit that stops it.", Message::Outcomes(guest_failures())),
+        ("failures_of_others", "Each fault of an input and of the platform.", Message::Outcomes(other_failures())),
+        ("cancelled", "No outcome after this one counts.", Message::Cancelled),
+        ("job_open", "A job with the default options.", Message::Job(job(JobOptions::default(), JobState::Open))),
+        ("job_sealed", "A job with every option set.", Message::Job(job(options(), JobState::Sealed { tasks: 250_000 }))),
+        ("job_cancelled", "A cancelled job of low priority.", Message::Job(job(low(), JobState::Cancelled))),
+        ("dead_task", "A task that failed for good.", Message::DeadLetter(dead_task())),
+        ("dead_unreadable", "A message that nobody could read.", Message::DeadLetter(dead_unreadable())),
+        ("presence", "A worker at work.", Message::Presence(presence())),
+        ("presence_idle", "A worker without labels that does nothing.", Message::Presence(idle())),
+        ("manifest", "A component of three chunks.", Message::Manifest(Manifest { size: 300_000, chunk: 131_072 })),
+    ]
+}
+
+/// A message's bytes.
+pub(crate) fn encode(message: &Message) -> Bytes {
+    match message {
+        Message::Bundle(bundle) => envelope::bundle(bundle),
+        Message::Outcomes(outcomes) => envelope::outcomes(outcomes),
+        Message::Cancelled => envelope::cancelled(),
+        Message::Job(job) => envelope::job(job),
+        Message::DeadLetter(letter) => envelope::dead_letter(letter),
+        Message::Presence(presence) => envelope::presence(presence),
+        Message::Manifest(manifest) => envelope::manifest(manifest),
+    }
+}
+
+/// A job with the default options, as its record.
+pub(crate) fn default_job() -> JobRecord {
+    job(JobOptions::default(), JobState::Open)
+}
+
+const NOW: Timestamp = Timestamp::from_nanos(1_790_000_000_123_456_789);
+
+fn value(cbor: &'static [u8]) -> Argument {
+    Argument::Value(Bytes::from_static(cbor))
+}
+
+fn bundle() -> Bundle {
+    let object = Argument::Object("https://objects.example/in.pdf".into());
+    let tasks = vec![
+        Task { index: 0, arguments: vec![value(&[0x18, 0x2a]), object, value(&[0x62, b'h', b'i'])] },
+        Task { index: 1000, arguments: vec![] },
+    ];
+    Bundle { job: JobId::from_bytes([7; 16]), attempts_before: 0, lost_before: 0, published: NOW, tasks }
+}
+
+fn bundle_again() -> Bundle {
+    let tasks = vec![Task { index: u64::MAX, arguments: vec![value(&[0xf6])] }];
+    Bundle { job: JobId::from_bytes([7; 16]), attempts_before: 3, lost_before: 1, published: NOW, tasks }
+}
+
+fn outcome(index: u64, ending: Ending) -> Outcome {
+    Outcome { index, attempts: 1, ending, bill: Bill::default(), log: None }
+}
+
+fn endings() -> Vec<Outcome> {
+    let completed = Ending::Completed(Bytes::from_static(&[0x83, 0x01, 0x02, 0x03]));
+    let bill = Bill {
+        queue: Duration::from_micros(1500),
+        fetch: Duration::from_millis(20),
+        run: Duration::from_millis(7),
+        cpu: Duration::from_nanos(6_999_999),
+        memory_peak: ByteSize::mib(3),
+        bytes_in: ByteSize(10_000),
+        bytes_out: ByteSize(4),
+        cached: false,
+    };
+    let log = Log { text: "line one\nZeile zwei: ü\n".into(), dropped: 17 };
+    vec![
+        Outcome { attempts: 0, bill: Bill { cached: true, ..Bill::default() }, ..outcome(0, completed.clone()) },
+        Outcome { attempts: 2, bill, log: Some(Box::new(log)), ..outcome(1, completed) },
+        Outcome { attempts: 0, log: Some(Box::default()), ..outcome(2, Ending::Cancelled) },
+    ]
+}
+
+fn failed(failures: Vec<Failure>) -> Vec<Outcome> {
+    (0..).zip(failures).map(|(index, failure)| outcome(index, Ending::Failed(failure))).collect()
+}
+
+fn guest_failures() -> Vec<Outcome> {
+    let answer = |retry| Failure::Answer { code: "busy".into(), message: "come back later".into(), retry };
+    let stopped = |limit| Failure::Stopped { limit, allowed: "1 MiB".into() };
+    failed(vec![
+        answer(None),
+        answer(Some(Duration::ZERO)),
+        answer(Some(Duration::from_secs(2))),
+        Failure::Trapped { message: "unreachable in `f`".into() },
+        stopped(LimitKind::Memory),
+        stopped(LimitKind::WallTime),
+        stopped(LimitKind::CpuTime),
+        stopped(LimitKind::Stack),
+        stopped(LimitKind::Result),
+    ])
+}
+
+fn other_failures() -> Vec<Outcome> {
+    let input = |fault| Failure::Input { fault, message: "`in.pdf`".into() };
+    let platform = |fault| Failure::Platform { fault, message: "gone".into() };
+    failed(vec![
+        input(InputFault::Malformed),
+        input(InputFault::Missing),
+        input(InputFault::Denied),
+        input(InputFault::Changed),
+        input(InputFault::Unavailable),
+        platform(PlatformFault::Component),
+        platform(PlatformFault::WorkerLost),
+        platform(PlatformFault::Host),
+    ])
+}
+
+fn job(options: JobOptions, state: JobState) -> JobRecord {
+    let function = FunctionRef { component: Digest::of(b"component"), name: "resize".into() };
+    JobRecord { job: Job { id: JobId::from_bytes([8; 16]), function, options }, created: NOW, state }
+}
+
+fn options() -> JobOptions {
+    JobOptions {
+        limits: Limits {
+            memory: ByteSize::mib(1),
+            wall_time: Duration::from_secs(2),
+            cpu_time: Duration::from_millis(1500),
+            result: ByteSize::kib(1),
+            log: ByteSize(0),
+        },
+        grants: Grants { clock: true, random: true },
+        retry: RetryPolicy {
+            attempts_max: NonZeroU32::MIN,
+            backoff_min: Duration::from_nanos(1),
+            backoff_max: Duration::from_nanos(u64::MAX),
+        },
+        priority: Priority::High,
+        memo: Memo::Off,
+        labels: Labels::new(["gpu", "region=eu-west-1"]).unwrap(),
+    }
+}
+
+fn low() -> JobOptions {
+    JobOptions { priority: Priority::Low, grants: Grants { clock: false, random: true }, ..JobOptions::default() }
+}
+
+fn dead_task() -> DeadLetter {
+    let Bundle { mut tasks, .. } = bundle_again();
+    let outcome = other_failures().pop().unwrap();
+    DeadLetter::Task { job: default_job().job, task: tasks.pop().unwrap(), outcome, buried: NOW }
+}
+
+fn dead_unreadable() -> DeadLetter {
+    let (place, reason) = ("tasks 17".into(), "not a message: a tag".into());
+    DeadLetter::Unreadable { place, reason, bytes: Bytes::from_static(&[0xc0, 0xff, 0xee]), buried: NOW }
+}
+
+fn presence() -> Presence {
+    Presence {
+        worker: WorkerId::from_bytes([9; 16]),
+        machine: "rack-7".into(),
+        process: 4711,
+        version: "0.1.0".into(),
+        labels: Labels::new(["gpu"]).unwrap(),
+        slots: 8,
+        busy: 3,
+        draining: true,
+        started: Timestamp::from_nanos(1),
+        said: NOW,
+    }
+}
+
+fn idle() -> Presence {
+    Presence { labels: Labels::default(), busy: 0, draining: false, ..presence() }
+}

@@ -1,0 +1,86 @@
+//! The process of a run that lives through all of it: a program that maps a function over inputs and waits, as most users' programs do.
+//!
+//! It has a job and a history of its own, in a folder of its own, judged like the other. It is paused and cut off, but not killed: a job that
+//! is mapped ends with its program.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use futures::{Stream, stream};
+use sortie::{Arguments, Client, ConnectError, Function, IntoArguments as _, Job, value};
+use sortie_broker::Broker as _;
+use tokio::time::interval;
+
+use crate::history::{Log, Record};
+use crate::parts::{config, connect, record, told, until};
+use crate::work::{self, Work};
+
+/// What a mapper is told.
+#[derive(Debug, Clone)]
+pub struct Mapping {
+    /// The servers, each behind a proxy.
+    pub broker: String,
+    /// The folder for its history, which is there.
+    pub folder: PathBuf,
+    /// All tasks.
+    pub work: Work,
+    /// Between two inputs.
+    pub pace: Duration,
+}
+
+/// Map over the tasks until all outcomes are there.
+///
+/// # Errors
+/// When the job ends without all of them.
+pub async fn map(mapping: &Mapping) -> Result<()> {
+    let mut log = Log::create(&mapping.folder.join("outcomes.jsonl"))?;
+    let mapped = try_map(mapping, &mut log).await;
+    told(mapped, "the mapper", &mut log)
+}
+
+async fn try_map(mapping: &Mapping, log: &mut Log) -> Result<()> {
+    let (reader, config) = (0, config(&mapping.broker));
+    let client = until(|| Client::fleet(config.clone()), |error| matches!(error, ConnectError::Broker(error) if error.passes())).await?;
+    let component = until(|| client.load(sortie_harness::component(work::COMPONENT)), |_| true).await?;
+    let function: Function<u64> = component.function(work::FUNCTION)?;
+    log.write([Record::Planned { tasks: mapping.work.tasks }, Record::Reading { reader, from: 0 }])?;
+    let inputs = Arc::new(Mutex::new(Log::create(&mapping.folder.join("inputs.jsonl"))?));
+    let mut job = client.map_stream(&function.with_options(work::options()), paced(mapping, inputs));
+    let next = take_all(reader, &mut job, log).await?;
+    let id = job.id().context("a job without a name")?;
+    let tasks = job.progress().total().with_context(|| format!("the job ended at position {next} and is not complete"))?;
+    drop(job);
+    client.settled().await;
+    let broker = connect(&mapping.broker).await?;
+    let left = until(|| broker.unfinished(id), sortie_broker::Error::passes).await?;
+    log.write([Record::Left { bundles: left }, Record::Sealed { reader, tasks }, Record::Read { reader }])?;
+    Ok(broker.close().await?)
+}
+
+/// Write down all outcomes of a job, which come in their order. Answers how many there were.
+pub(crate) async fn take_all(reader: u32, job: &mut Job<u64>, log: &mut Log) -> Result<u64> {
+    let mut next = 0;
+    while let Some(outcome) = job.next_outcome().await {
+        next = record(reader, next, &[outcome], log)?;
+    }
+    match job.trouble() {
+        Some(trouble) => bail!("the job was lost at position {next}: {trouble}"),
+        None => Ok(next),
+    }
+}
+
+/// The inputs, one by one, each written down when it is taken. What cannot be written down ends them.
+fn paced(mapping: &Mapping, log: Arc<Mutex<Log>>) -> impl Stream<Item = Arguments> + Send + 'static {
+    let (work, ticks) = (mapping.work, interval(mapping.pace.max(Duration::from_micros(1))));
+    stream::unfold((0, ticks, log), move |(index, mut ticks, log)| async move {
+        if index == work.tasks {
+            return None;
+        }
+        ticks.tick().await;
+        let argument = work.argument(index);
+        log.lock().unwrap_or_else(PoisonError::into_inner).write([Record::Submitted { index, argument }]).ok()?;
+        Some((value(argument).into_arguments(), (index + 1, ticks, log)))
+    })
+}

@@ -1,0 +1,94 @@
+//! One run, from a plan to a verdict.
+//!
+//! A run fails with an error when the fleet does not start, gets stuck or writes what is no record; what was lost is the verdict's matter. The
+//! folder with all records and logs is whoever called's to keep or remove.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::checker::{Checker, Verdict};
+use crate::history;
+use crate::schedule::Scenario;
+use crate::stage::{MAPPED, Stage};
+use crate::work::Work;
+
+/// What a run is to be like.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Which servers.
+    pub scenario: Scenario,
+    /// What is computed.
+    pub work: Work,
+    /// Decides the schedule.
+    pub seed: u64,
+    /// From one fault to the next, about.
+    pub interval: Duration,
+    /// Tasks in a bundle.
+    pub bundle: u64,
+    /// Between the publishing of two bundles.
+    pub pace: Duration,
+    /// How long a lease holds.
+    pub lease: Duration,
+    /// Bundles that each worker takes at a time.
+    pub concurrency: usize,
+    /// The `sortie` program, for workers.
+    pub worker: PathBuf,
+    /// This package's own program, for submitters and readers.
+    pub program: PathBuf,
+    /// Where records and logs go: an empty folder.
+    pub folder: PathBuf,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Report {
+    /// The judge's word on the job that is submitted, and read by many.
+    pub verdict: Verdict,
+    /// The judge's word on the job that is mapped.
+    pub mapped: Verdict,
+    /// Faults that hit a process, by kind and by whom.
+    pub faults: BTreeMap<String, u64>,
+    /// Processes that ended by themselves, and how.
+    pub exits: Vec<String>,
+    /// From the first task to the last outcome.
+    pub elapsed: Duration,
+}
+
+impl Report {
+    /// Whether nothing is wrong.
+    pub fn is_good(&self) -> bool {
+        self.verdict.is_good() && self.mapped.is_good()
+    }
+}
+
+/// Run a plan to its end.
+///
+/// # Errors
+/// When the fleet does not start, gets stuck, or writes what is no record.
+pub async fn run(plan: &Plan) -> Result<Report> {
+    let mut stage = Stage::set(plan).await?;
+    let done = stage.play().await;
+    stage.keep_server_logs();
+    done?;
+    let (faults, exits, elapsed) = stage.told();
+    Ok(Report { verdict: judge(&plan.folder)?, mapped: judge(&plan.folder.join(MAPPED))?, faults, exits, elapsed })
+}
+
+/// Judge what a run left in its folder.
+///
+/// # Errors
+/// When there is what is no record.
+pub fn judge(folder: &Path) -> Result<Verdict> {
+    let mut checker = Checker::default();
+    let entries = std::fs::read_dir(folder).with_context(|| format!("failed to list `{}`", folder.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "jsonl") {
+            history::read(&path)?.iter().for_each(|record| checker.take(record));
+        }
+    }
+    Ok(checker.conclude())
+}

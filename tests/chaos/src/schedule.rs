@@ -1,0 +1,278 @@
+//! Which fault comes when: decided by a seed, in a time of its own.
+//!
+//! A schedule has no end and knows nothing of what becomes of its faults. At most one fault at a time is on one process, and at most one on the
+//! servers of a cluster, so that a majority of them is there; on single servers, workers and readers faults overlap as they like.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use crate::fleet::WORKERS;
+
+/// After a fault on a server there is none on servers for this long, so that work gets on in between.
+const SERVERS_REST: Duration = Duration::from_secs(1);
+/// How long a cluster gets: long enough to elect leaders, too short to bring a server up to date if that is slow.
+const CLUSTER_REST: Duration = Duration::from_secs(3);
+/// The longest fault that is counted among the short ones.
+const SHORT_MAX: Duration = Duration::from_millis(1200);
+/// Beyond a lease, for the faults that are to outlast one.
+const BEYOND_LEASE: Duration = Duration::from_secs(2);
+/// The longest pause of a server in a cluster: servers hold an election after 4 to 9 seconds of silence.
+const ELECTION: Duration = Duration::from_secs(10);
+/// The wait for a process that is free, after one was drawn that is not.
+const DRAW_AGAIN: Duration = Duration::from_millis(20);
+
+/// Which servers there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Scenario {
+    /// One server.
+    Server,
+    /// A cluster of three, with three copies of everything.
+    Cluster,
+}
+
+/// Whom a fault is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    /// A worker, by its number.
+    Worker(usize),
+    /// The process that submits.
+    Submitter,
+    /// The process that reads.
+    Reader,
+    /// The process that maps.
+    Mapper,
+    /// A server, by its number.
+    Server(usize),
+    /// The server that leads the stream of tasks, then.
+    TasksLeader,
+    /// The server that leads the stream of outcomes, then.
+    OutcomesLeader,
+    /// The server that leads the cluster, then.
+    ClusterLeader,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Worker(number) => write!(f, "worker {number}"),
+            Self::Submitter => f.write_str("submitter"),
+            Self::Reader => f.write_str("reader"),
+            Self::Mapper => f.write_str("mapper"),
+            Self::Server(number) => write!(f, "server {number}"),
+            Self::TasksLeader => f.write_str("leader of tasks"),
+            Self::OutcomesLeader => f.write_str("leader of outcomes"),
+            Self::ClusterLeader => f.write_str("leader of cluster"),
+        }
+    }
+}
+
+/// What is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// The process is killed, and started again.
+    Kill,
+    /// The process is stopped, and goes on.
+    Pause,
+    /// Its connections are closed, and new ones too.
+    Cut,
+    /// Nothing passes on its connections, which stay.
+    Stall,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kill => "kill",
+            Self::Pause => "pause",
+            Self::Cut => "cut",
+            Self::Stall => "stall",
+        })
+    }
+}
+
+/// One fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    /// Since the start.
+    pub at: Duration,
+    /// From then on.
+    pub lasts: Duration,
+    /// What.
+    pub kind: Kind,
+    /// To whom.
+    pub target: Target,
+}
+
+/// What can have one fault at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Lane {
+    Worker(usize),
+    Submitter,
+    Reader,
+    Mapper,
+    Servers,
+}
+
+/// The faults of a run, one after the other, without end.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    random: Random,
+    scenario: Scenario,
+    interval: Duration,
+    lease: Duration,
+    now: Duration,
+    free_at: BTreeMap<Lane, Duration>,
+}
+
+impl Schedule {
+    /// The schedule of a seed: a fault about every `interval`, some longer than `lease`.
+    pub fn new(seed: u64, scenario: Scenario, interval: Duration, lease: Duration) -> Self {
+        Self { random: Random(seed), scenario, interval, lease, now: Duration::ZERO, free_at: BTreeMap::new() }
+    }
+
+    fn target(&mut self) -> Target {
+        match (self.random.below(11), self.scenario) {
+            (0..5, _) => Target::Worker(self.random.index(WORKERS)),
+            (5..7, _) => Target::Reader,
+            (7, _) => Target::Submitter,
+            (8, _) => Target::Mapper,
+            (_, Scenario::Server) => Target::Server(0),
+            (_, Scenario::Cluster) => match self.random.below(4) {
+                0 => Target::ClusterLeader,
+                1 => Target::TasksLeader,
+                2 => Target::OutcomesLeader,
+                _ => Target::Server(self.random.index(3)),
+            },
+        }
+    }
+
+    fn kind(&mut self, lane: Lane) -> Kind {
+        match (lane, self.random.below(10)) {
+            // It would take its job with it.
+            (Lane::Mapper, 0..4) => Kind::Cut,
+            (Lane::Servers, 0..6) | (_, 0..4) => Kind::Kill,
+            (Lane::Servers, _) | (_, 4..7) => Kind::Pause,
+            (_, 7) => Kind::Stall,
+            (_, _) => Kind::Cut,
+        }
+    }
+
+    fn lasts(&mut self, lane: Lane, kind: Kind) -> Duration {
+        let is_long = self.random.below(4) == 0;
+        match (kind, lane, self.scenario) {
+            (Kind::Pause, Lane::Servers, Scenario::Cluster) if is_long => self.random.between(ELECTION / 2, ELECTION),
+            (Kind::Pause | Kind::Cut | Kind::Stall, _, _) if is_long => self.random.between(self.lease, self.lease + BEYOND_LEASE),
+            (Kind::Kill | Kind::Pause | Kind::Cut | Kind::Stall, _, _) => self.random.between(SHORT_MAX / 20, SHORT_MAX),
+        }
+    }
+
+    fn rest(&self, lane: Lane) -> Duration {
+        match (lane, self.scenario) {
+            (Lane::Servers, Scenario::Server) => SERVERS_REST,
+            (Lane::Servers, Scenario::Cluster) => CLUSTER_REST,
+            (Lane::Worker(_) | Lane::Submitter | Lane::Reader | Lane::Mapper, _) => Duration::ZERO,
+        }
+    }
+}
+
+impl Iterator for Schedule {
+    type Item = Fault;
+
+    fn next(&mut self) -> Option<Fault> {
+        self.now += self.random.between(self.interval / 2, self.interval * 3 / 2);
+        loop {
+            let target = self.target();
+            let lane = target.lane();
+            if self.free_at.get(&lane).is_some_and(|free_at| *free_at > self.now) {
+                self.now += DRAW_AGAIN;
+                continue;
+            }
+            let kind = self.kind(lane);
+            let lasts = self.lasts(lane, kind);
+            self.free_at.insert(lane, self.now + lasts + self.rest(lane));
+            return Some(Fault { at: self.now, lasts, kind, target });
+        }
+    }
+}
+
+impl Target {
+    fn lane(self) -> Lane {
+        match self {
+            Self::Worker(number) => Lane::Worker(number),
+            Self::Submitter => Lane::Submitter,
+            Self::Reader => Lane::Reader,
+            Self::Mapper => Lane::Mapper,
+            Self::Server(_) | Self::TasksLeader | Self::OutcomesLeader | Self::ClusterLeader => Lane::Servers,
+        }
+    }
+}
+
+/// Numbers from a seed: splitmix64.
+#[derive(Debug, Clone)]
+pub struct Random(pub u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `end`, which is not zero.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    fn index(&mut self, length: usize) -> usize {
+        usize::try_from(self.below(length as u64)).expect("less than a length")
+    }
+
+    fn between(&mut self, low: Duration, high: Duration) -> Duration {
+        let span = high.saturating_sub(low).as_millis().max(1);
+        low + Duration::from_millis(self.below(u64::try_from(span).expect("a few seconds")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn faults(seed: u64, scenario: Scenario) -> Vec<Fault> {
+        Schedule::new(seed, scenario, Duration::from_millis(700), Duration::from_secs(2)).take(1000).collect()
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_faults_again() {
+        for scenario in [Scenario::Server, Scenario::Cluster] {
+            assert_eq!(faults(7, scenario), faults(7, scenario));
+            assert_ne!(faults(7, scenario), faults(8, scenario));
+        }
+    }
+
+    #[test]
+    fn each_kind_of_fault_comes_to_each_kind_of_process() {
+        let kinds = |scenario| {
+            let faults = faults(1, scenario).into_iter().map(|fault| (fault.target.lane(), fault.kind));
+            faults.collect::<BTreeSet<_>>().len()
+        };
+        // Three workers, a submitter and a reader with four kinds each, a mapper that is not killed, and servers with two kinds.
+        assert_eq!(kinds(Scenario::Server), 5 * 4 + 3 + 2);
+        assert_eq!(kinds(Scenario::Cluster), 5 * 4 + 3 + 2);
+        let targets: BTreeSet<_> = faults(1, Scenario::Cluster).into_iter().map(|fault| fault.target).collect();
+        assert_eq!(targets.len(), 3 + 3 + 3 + 3);
+    }
+
+    #[test]
+    fn a_process_has_one_fault_at_a_time_and_no_two_servers_of_a_cluster_have() {
+        let mut until = BTreeMap::new();
+        for fault in faults(3, Scenario::Cluster) {
+            let before = until.insert(fault.target.lane(), fault.at + fault.lasts);
+            assert!(before.is_none_or(|before| before <= fault.at), "{fault:?} while another lasts until {before:?}");
+        }
+    }
+}

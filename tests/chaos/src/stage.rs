@@ -1,0 +1,484 @@
+//! What happens in a run: start everything, do what the schedule says until all outcomes are read, read them once more.
+//!
+//! The schedule's faults begin and end in their order, at their times or later: starting a server again is waited for, and then what follows
+//! comes a little late. Workers that end by themselves are started again; a submitter or reader that does so without having done its work ends
+//! the run, and so does [`STUCK`] without an outcome.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum as _;
+use futures::StreamExt as _;
+use sortie_broker::nats::{Config, Layout, NatsBroker, Provision, Role};
+use sortie_broker::{Broker as _, Event};
+use sortie_protocol::{Bundle, Digest, Job, JobId};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+
+use crate::fleet::{Member, Servers, WORKERS};
+use crate::history::{self, Log, Record};
+use crate::parts::{self, Through};
+use crate::run::Plan;
+use crate::schedule::{Fault, Kind, Random, Schedule, Target};
+use crate::work::{self, Work};
+
+/// Nothing was read for so long: several times the longest fault, and the longest wait in the broker's code.
+pub(crate) const STUCK: Duration = Duration::from_secs(60);
+/// How long the fleet may take to start, on a machine that does a lot else.
+const START_TIME_MAX: Duration = Duration::from_secs(60);
+/// How often processes are looked at.
+const LOOK: Duration = Duration::from_millis(50);
+/// Lost leases in a row that a task may have. Many more than by default: here leases are short and hardly one is left alone, and it is nobody's
+/// fault that a task was with five workers in a row when they were killed.
+const GIVE_UP_AFTER: &str = "20";
+/// What is shown of a log when a run is stuck.
+const LINES_SHOWN: usize = 15;
+/// One in this many readers begins anew instead of going on from its predecessor.
+const ANEW: u64 = 3;
+/// The folder of the mapper's own history, in the run's.
+pub(crate) const MAPPED: &str = "mapped";
+/// The mapper has a task for each of so many of the submitter's.
+const MAPPED_SHARE: u64 = 10;
+/// What waiting bundles may take, which the servers reserve.
+const TASKS_BYTES_MAX: u32 = 256 << 20;
+
+/// A run under way.
+pub(crate) struct Stage<'a> {
+    plan: &'a Plan,
+    job: JobId,
+    servers: Servers,
+    workers: Vec<Member>,
+    submitter: Member,
+    reader: Member,
+    mapper: Member,
+    log: Log,
+    started: Instant,
+    /// Faults that have begun: when they end, and on which server if on one.
+    under_way: Vec<(Duration, Fault, usize)>,
+    submitters: u32,
+    recorded: u64,
+    readers: u32,
+    /// Where the present reader began.
+    reader_from: u64,
+    read_all: bool,
+    submitted_all: bool,
+    mapped_all: bool,
+    random: Random,
+    faults: BTreeMap<String, u64>,
+    exits: Vec<String>,
+    elapsed: Duration,
+    growth: Growth,
+}
+
+/// When the readers' records grew last.
+struct Growth {
+    bytes: [u64; 2],
+    at: Instant,
+}
+
+impl<'a> Stage<'a> {
+    /// Start the servers, and prepare the rest.
+    pub(crate) async fn set(plan: &'a Plan) -> Result<Self> {
+        let servers = Servers::start(plan.scenario).await;
+        let job = JobId::from_bytes(u128::from(plan.seed).to_be_bytes());
+        prepare(plan, &servers, job).await?;
+        let workers = (0..WORKERS).map(|number| Member::new(&format!("worker {number}"), &plan.worker, &plan.folder, &servers));
+        let workers = workers.collect::<Result<Vec<_>>>()?;
+        let submitter = Member::new("submitter", &plan.program, &plan.folder, &servers)?;
+        let reader = Member::new("reader", &plan.program, &plan.folder, &servers)?;
+        let mapper = Member::new("mapper", &plan.program, &plan.folder, &servers)?;
+        let mut log = Log::create(&plan.folder.join("driver.jsonl"))?;
+        log.write([Record::Planned { tasks: plan.work.tasks }])?;
+        let started = Instant::now();
+        Ok(Self {
+            plan,
+            job,
+            servers,
+            workers,
+            submitter,
+            reader,
+            mapper,
+            log,
+            started,
+            under_way: Vec::new(),
+            submitters: 0,
+            recorded: 0,
+            readers: 0,
+            reader_from: 0,
+            read_all: false,
+            submitted_all: false,
+            mapped_all: false,
+            // Its own numbers: how often somebody reads does not change the schedule.
+            random: Random(!plan.seed),
+            faults: BTreeMap::new(),
+            exits: Vec::new(),
+            elapsed: Duration::ZERO,
+            growth: Growth { bytes: [0; 2], at: started },
+        })
+    }
+
+    /// Run until all is read.
+    pub(crate) async fn play(&mut self) -> Result<()> {
+        self.start_workers().await?;
+        self.warm_up().await?;
+        self.started = Instant::now();
+        self.growth.at = self.started;
+        self.start_submitter()?;
+        self.start_reader(0)?;
+        self.start_mapper()?;
+        let mut schedule = Schedule::new(self.plan.seed, self.plan.scenario, self.plan.interval, self.plan.lease).peekable();
+        while !self.is_over() {
+            let begins = schedule.peek().map(|fault| fault.at);
+            let ends = self.under_way.iter().map(|(until, ..)| *until).min();
+            match (begins, ends) {
+                (begins, Some(ends)) if begins.is_none_or(|begins| ends <= begins) => {
+                    if self.wait_until(ends).await? {
+                        self.end_next().await?;
+                    }
+                }
+                (Some(begins), _) => {
+                    if self.wait_until(begins).await?
+                        && let Some(fault) = schedule.next()
+                    {
+                        self.begin(fault).await?;
+                    }
+                }
+                (None, _) => bail!("the schedule has an end"),
+            }
+        }
+        self.elapsed = self.started.elapsed();
+        while !self.under_way.is_empty() {
+            self.end_next().await?;
+        }
+        self.read_once_more().await
+    }
+
+    fn is_over(&self) -> bool {
+        self.read_all && self.submitted_all && self.mapped_all
+    }
+
+    async fn start_workers(&mut self) -> Result<()> {
+        for worker in &mut self.workers {
+            // One for all, so that a worker that starts again need not compile.
+            let (urls, cache) = (worker.network.urls(), self.plan.folder.join("cache"));
+            let concurrency = self.plan.concurrency.to_string();
+            let arguments = ["worker", "--broker", &urls, "--concurrency", &concurrency, "--health", "127.0.0.1:0"];
+            let arguments = arguments.into_iter().chain(["--give-up-after", GIVE_UP_AFTER, "--cache"]);
+            worker.start(arguments.map(Into::into).chain([cache.into_os_string()]))?;
+        }
+        let deadline = Instant::now() + START_TIME_MAX;
+        for worker in &mut self.workers {
+            let ready = async {
+                while !worker.program.tail(LINES_SHOWN).contains("ready") {
+                    let ended = worker.child.as_mut().and_then(|child| child.ended());
+                    ensure!(ended.is_none(), "{} ended: {}", worker.name, worker.program.tail(LINES_SHOWN));
+                    sleep(LOOK).await;
+                }
+                Ok(())
+            };
+            let said = timeout_at(deadline, ready).await;
+            said.with_context(|| format!("{} was not ready within {START_TIME_MAX:?}", worker.name))??;
+        }
+        Ok(())
+    }
+
+    /// Have one task run, so that the component is compiled before anything goes wrong. With leases of two seconds that takes as long as a
+    /// lease or two.
+    async fn warm_up(&self) -> Result<()> {
+        let broker = parts::connect(&self.servers.urls()).await?;
+        let record = broker.job(self.job).await?.context("the job is not known")?;
+        let id = JobId::from_bytes((!u128::from(self.plan.seed)).to_be_bytes());
+        broker.put_job(Job { id, ..record.job }, parts::now()).await?;
+        let mut events = broker.outcomes(id, 0).await?;
+        let tasks = vec![Work { poison: None, ..self.plan.work }.task(0)];
+        broker.publish(Bundle { job: id, attempts_before: 0, lost_before: 0, published: parts::now(), tasks }).await?;
+        let ran = timeout(START_TIME_MAX, events.next()).await;
+        ensure!(matches!(ran, Ok(Some(Event::Outcomes(..)))), "no task ran within {START_TIME_MAX:?}; {}", self.state());
+        broker.forget(id).await?;
+        Ok(broker.close().await?)
+    }
+
+    fn start_submitter(&mut self) -> Result<()> {
+        let file = self.file("submitter", self.submitters);
+        let mut arguments = self.part("submit", &self.submitter, &file);
+        arguments.extend(of_work(self.plan.work, self.plan.pace));
+        arguments.extend(numbers([("--bundle", self.plan.bundle), ("--recorded", self.recorded)]));
+        self.submitter.start(arguments)
+    }
+
+    fn start_mapper(&mut self) -> Result<()> {
+        let plan = self.plan;
+        let folder = plan.folder.join(MAPPED);
+        std::fs::create_dir_all(&folder)?;
+        let work = Work { tasks: plan.work.tasks.div_ceil(MAPPED_SHARE), ..plan.work };
+        // As long as the submitter takes.
+        let pace = plan.pace * u32::try_from(MAPPED_SHARE)? / u32::try_from(plan.bundle)?;
+        let mut arguments = ["map", "--broker", &self.mapper.network.urls(), "--folder"].map(str::to_owned).to_vec();
+        arguments.push(folder.display().to_string());
+        arguments.extend(of_work(work, pace));
+        self.mapper.start(arguments)
+    }
+
+    fn start_reader(&mut self, from: u64) -> Result<()> {
+        self.log.write([Record::Reading { reader: self.readers, from }])?;
+        self.reader_from = from;
+        // Whoever begins anew does so as a user's program does.
+        let through = if from == 0 { Through::Client } else { Through::Broker };
+        let arguments = self.reading(from, through);
+        self.reader.start(arguments)
+    }
+
+    fn reading(&self, from: u64, through: Through) -> Vec<String> {
+        let mut arguments = self.part("read", &self.reader, &self.file("reader", self.readers));
+        arguments.extend(["--through".to_owned(), name_of(through)]);
+        arguments.extend(numbers([("--reader", u64::from(self.readers)), ("--from", from), ("--tasks", self.plan.work.tasks)]));
+        arguments
+    }
+
+    fn part(&self, name: &str, member: &Member, file: &Path) -> Vec<String> {
+        let file = file.display().to_string();
+        [name, "--broker", &member.network.urls(), "--job", &self.job.to_string(), "--file", &file].map(str::to_owned).to_vec()
+    }
+
+    fn file(&self, name: &str, number: u32) -> PathBuf {
+        self.plan.folder.join(format!("{name}-{number}.jsonl"))
+    }
+
+    /// Look after everybody until then. False if the run is over before.
+    async fn wait_until(&mut self, at: Duration) -> Result<bool> {
+        let at = self.started + at;
+        loop {
+            self.look_after()?;
+            if self.is_over() {
+                return Ok(false);
+            }
+            let now = Instant::now();
+            if now >= at {
+                return Ok(true);
+            }
+            sleep_until(at.min(now + LOOK)).await;
+        }
+    }
+
+    /// Start again who ended, note who is done, and see that the run gets on.
+    fn look_after(&mut self) -> Result<()> {
+        for number in 0..self.workers.len() {
+            let worker = &mut self.workers[number];
+            let Some(status) = worker.child.as_mut().and_then(|child| child.ended()) else { continue };
+            let what = format!("{} ended by itself, {status}: {}", worker.name, worker.program.tail(1));
+            worker.restart()?;
+            let at_ms = self.now_ms();
+            self.log.write([Record::Exited { at_ms, what: what.clone() }])?;
+            self.exits.push(what);
+        }
+        self.read_all |= has_done(&mut self.reader)?;
+        self.submitted_all |= has_done(&mut self.submitter)?;
+        self.mapped_all |= has_done(&mut self.mapper)?;
+        self.check_growth()
+    }
+
+    fn check_growth(&mut self) -> Result<()> {
+        let length = |path: PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let bytes = [length(self.file("reader", self.readers)), length(self.plan.folder.join(MAPPED).join("outcomes.jsonl"))];
+        let waits = [!self.read_all, !self.mapped_all];
+        if (0..2).all(|place| bytes[place] != self.growth.bytes[place] || !waits[place]) {
+            self.growth = Growth { bytes, at: Instant::now() };
+        }
+        if self.growth.at.elapsed() > STUCK {
+            bail!("no outcome was seen for {STUCK:?}; {}", self.state());
+        }
+        Ok(())
+    }
+
+    async fn begin(&mut self, fault: Fault) -> Result<()> {
+        let until = fault.at + fault.lasts;
+        let place = self.servers.place(fault.target).await;
+        let hit = match fault.target {
+            Target::Worker(number) => {
+                self.workers[number].begin(fault.kind);
+                true
+            }
+            Target::Submitter => hit(&mut self.submitter, fault.kind, &mut self.submitted_all)?,
+            Target::Reader => hit(&mut self.reader, fault.kind, &mut self.read_all)?,
+            Target::Mapper => hit(&mut self.mapper, fault.kind, &mut self.mapped_all)?,
+            Target::Server(_) | Target::TasksLeader | Target::OutcomesLeader | Target::ClusterLeader => {
+                match fault.kind {
+                    Kind::Kill => self.servers.server(place).kill(),
+                    Kind::Pause | Kind::Cut | Kind::Stall => self.servers.server(place).pause(),
+                }
+                true
+            }
+        };
+        if !hit {
+            return Ok(());
+        }
+        let (kind, target, lasts_ms) = (fault.kind.to_string(), fault.target.to_string(), ms(fault.lasts));
+        *self.faults.entry(format!("{kind} {target}")).or_default() += 1;
+        self.log.write([Record::Fault { at_ms: self.now_ms(), kind, target, lasts_ms }])?;
+        self.under_way.push((until, fault, place));
+        Ok(())
+    }
+
+    /// End the fault whose turn it is.
+    async fn end_next(&mut self) -> Result<()> {
+        let next = self.under_way.iter().enumerate().min_by_key(|(_, (until, ..))| *until).map(|(place, _)| place);
+        let Some(next) = next else { return Ok(()) };
+        let (_, fault, place) = self.under_way.swap_remove(next);
+        match (fault.target, fault.kind) {
+            (Target::Worker(number), Kind::Kill) => self.workers[number].restart(),
+            (Target::Worker(number), kind) => {
+                self.workers[number].end(kind);
+                Ok(())
+            }
+            (Target::Submitter, Kind::Kill) => self.succeed_submitter(),
+            (Target::Submitter, kind) => {
+                self.submitter.end(kind);
+                Ok(())
+            }
+            (Target::Reader, Kind::Kill) => self.succeed_reader(),
+            (Target::Reader, kind) => {
+                self.reader.end(kind);
+                Ok(())
+            }
+            (Target::Mapper, kind) => {
+                self.mapper.end(kind);
+                Ok(())
+            }
+            (_, Kind::Kill) => {
+                self.servers.server(place).restart().await;
+                Ok(())
+            }
+            (_, _) => {
+                self.servers.server(place).resume();
+                Ok(())
+            }
+        }
+    }
+
+    fn succeed_submitter(&mut self) -> Result<()> {
+        let records = history::read(&self.file("submitter", self.submitters))?;
+        self.recorded += records.iter().filter(|record| matches!(record, Record::Submitted { .. })).count() as u64;
+        self.submitters += 1;
+        self.start_submitter()
+    }
+
+    fn succeed_reader(&mut self) -> Result<()> {
+        let reader = self.readers;
+        let records = history::read(&self.file("reader", reader))?;
+        if records.contains(&Record::Read { reader }) {
+            // It was killed when it had said everything.
+            self.read_all = true;
+            return Ok(());
+        }
+        let next = records.iter().rev().find_map(|record| match record {
+            Record::Outcome { position, .. } => Some(position + 1),
+            _ => None,
+        });
+        let next = next.unwrap_or(self.reader_from);
+        self.log.write([Record::Killed { reader, at: next }])?;
+        self.readers += 1;
+        let from = if self.random.below(ANEW) == 0 { 0 } else { next };
+        self.start_reader(from)
+    }
+
+    /// The reader that nobody disturbs.
+    async fn read_once_more(&mut self) -> Result<()> {
+        self.readers += 1;
+        self.log.write([Record::Reading { reader: self.readers, from: 0 }])?;
+        let arguments = self.reading(0, Through::BrokerAtEnd);
+        self.reader.start(arguments)?;
+        self.read_all = false;
+        self.growth.at = Instant::now();
+        while !self.read_all {
+            self.look_after()?;
+            sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// The faults that hit, the processes that ended by themselves, and how long it took.
+    pub(crate) fn told(self) -> (BTreeMap<String, u64>, Vec<String>, Duration) {
+        (self.faults, self.exits, self.elapsed)
+    }
+
+    fn now_ms(&self) -> u64 {
+        ms(self.started.elapsed())
+    }
+
+    /// What a person wants to know when nothing moves.
+    fn state(&self) -> String {
+        let mut text = format!("all is read {}, submitted {}, mapped {}", self.read_all, self.submitted_all, self.mapped_all);
+        for member in self.workers.iter().chain([&self.submitter, &self.reader, &self.mapper]) {
+            let _infallible = write!(text, "\n{}, the end of its log:\n{}", member.name, member.program.tail(LINES_SHOWN));
+        }
+        for server in self.servers.all() {
+            let log = server.log();
+            let skipped = log.lines().count().saturating_sub(LINES_SHOWN);
+            let end: Vec<_> = log.lines().skip(skipped).collect();
+            let _infallible = write!(text, "\n{}, the end of its log:\n{}", server.url(), end.join("\n"));
+        }
+        text
+    }
+
+    /// The servers' own folders go with them.
+    pub(crate) fn keep_server_logs(&self) {
+        for (number, server) in self.servers.all().enumerate() {
+            // Only for a person who looks into the folder.
+            let _ = std::fs::write(self.plan.folder.join(format!("server-{number}.log")), server.log());
+        }
+    }
+}
+
+/// Lay out the installation, and put what workers need: the component and the job.
+async fn prepare(plan: &Plan, servers: &Servers, job: JobId) -> Result<()> {
+    let replicas = servers.all().count().try_into()?;
+    let layout = Layout { replicas, lease: plan.lease, tasks_bytes_max: TASKS_BYTES_MAX.try_into()?, ..Layout::default() };
+    let config = Config { provision: Provision::Missing(layout), ..Config::new(servers.urls(), Role::Client) };
+    NatsBroker::init(config, &[]).await.context("failed to lay out the installation")?;
+    let broker = parts::connect(&servers.urls()).await?;
+    let component = std::fs::read(sortie_harness::component(work::COMPONENT))?;
+    let digest = Digest::of(&component);
+    broker.put_component(digest, component.into()).await.context("failed to put the component")?;
+    broker.put_job(work::job(job, digest), parts::now()).await.context("failed to put the job")?;
+    Ok(broker.close().await?)
+}
+
+/// Do something to a process that has an end. False if it has ended already.
+fn hit(member: &mut Member, kind: Kind, done: &mut bool) -> Result<bool> {
+    *done |= has_done(member)?;
+    if *done {
+        return Ok(false);
+    }
+    member.begin(kind);
+    Ok(true)
+}
+
+/// Whether a process has done what it was started for.
+fn has_done(member: &mut Member) -> Result<bool> {
+    let Some(status) = member.child.as_mut().and_then(|child| child.ended()) else { return Ok(false) };
+    member.child = None;
+    ensure!(status.success(), "{} ended with {status}: {}", member.name, member.program.tail(LINES_SHOWN));
+    Ok(true)
+}
+
+/// What submitters and mappers are told of the tasks.
+fn of_work(work: Work, pace: Duration) -> Vec<String> {
+    let pace = u64::try_from(pace.as_micros()).unwrap_or(u64::MAX);
+    let poison = work.poison.map_or(0, Into::into);
+    numbers([("--tasks", work.tasks), ("--rounds", work.rounds), ("--poison", poison), ("--pace-micros", pace)])
+}
+
+fn numbers<const N: usize>(numbers: [(&str, u64); N]) -> Vec<String> {
+    numbers.into_iter().flat_map(|(name, number)| [name.to_owned(), number.to_string()]).collect()
+}
+
+/// As the command line takes it.
+fn name_of(through: Through) -> String {
+    through.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

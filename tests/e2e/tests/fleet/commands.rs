@@ -1,0 +1,227 @@
+//! Jobs by the `sortie` command: what one process submits, another gathers.
+
+use rustix::process::Signal;
+use serde_json::Value;
+use sortie_e2e::Fleet;
+use sortie_harness::{NatsServer, Ran, Sortie};
+use sortie_host::Worker;
+use tokio::runtime::Runtime;
+
+/// A fleet beside processes that are waited for without a runtime.
+struct Beside {
+    runtime: Runtime,
+    fleet: Fleet,
+    workers: Vec<Worker>,
+}
+
+impl Beside {
+    fn start() -> Self {
+        let runtime = Runtime::new().unwrap();
+        let fleet = runtime.block_on(Fleet::start());
+        Self { runtime, fleet, workers: Vec::new() }
+    }
+
+    fn with_worker() -> Self {
+        let mut beside = Self::start();
+        beside.add_worker();
+        beside
+    }
+
+    fn add_worker(&mut self) {
+        self.workers.push(self.runtime.block_on(self.fleet.worker(2)));
+    }
+
+    fn map(&self, function: &str, inputs: impl IntoIterator<Item = impl AsRef<std::ffi::OsStr>>) -> Sortie {
+        Sortie::map(function, inputs).cache(self.fleet.cache()).env("SORTIE_BROKER", self.fleet.url())
+    }
+
+    fn sortie(&self, words: &[&str]) -> Sortie {
+        Sortie::new(words).env("SORTIE_BROKER", self.fleet.url())
+    }
+
+    /// Submit and leave; the job's name.
+    fn detach(&self, function: &str, inputs: &[&str]) -> String {
+        let ran = self.map(function, inputs).args(["--detach"]).run().code(0).says(&["sortie job gather"]);
+        let job = ran.stdout.trim().to_owned();
+        assert!(job.starts_with("job-") && !job.contains('\n'), "{ran}");
+        job
+    }
+}
+
+/// What became of each input, in order, without what differs from run to run.
+fn results(ran: &Ran) -> Vec<(u64, Value, Value, Value)> {
+    let one = |record: &Value| {
+        (record["index"].as_u64().unwrap(), record["status"].clone(), record["value"].clone(), record["error"]["code"].clone())
+    };
+    let mut results: Vec<_> = ran.records().iter().map(one).collect();
+    results.sort_by_key(|(index, ..)| *index);
+    results
+}
+
+#[track_caller]
+fn refused(ran: Ran, code: i32, parts: &[&str]) {
+    let ran = ran.code(code).says(parts);
+    assert!(ran.stderr.starts_with("error: ") && ran.stderr.trim_end().lines().count() == 1, "{ran}");
+}
+
+#[test]
+fn a_map_over_a_broker_gives_the_lines_of_one_without() {
+    let beside = Beside::with_worker();
+    let inputs: Vec<String> = (0..200).map(|n| format!("input {n}")).collect();
+    let over = beside.map("echo", &inputs).run().code(0);
+    let without = beside.map("echo", &inputs).args(["--broker", "local"]).run().code(0);
+    assert_eq!(results(&over), results(&without));
+    let inputs = |ran: &Ran| ran.records().iter().map(|record| record["input"].to_string()).collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(inputs(&over), inputs(&without));
+    let sum = beside.sortie(&["call"]).args([sortie_harness::component("behaviours")]).args(["add", "2", "40"]).cache(beside.fleet.cache());
+    assert_eq!(sum.run().code(0).stdout, "42\n");
+    // Whoever has read everything leaves nothing.
+    let ran = beside.sortie(&["job", "list", "--json"]).run().code(0);
+    assert_eq!(ran.stdout, "", "{ran}");
+}
+
+#[test]
+fn a_detached_job_is_gathered_by_another_process_and_then_forgotten() {
+    let mut beside = Beside::start();
+    let job = beside.detach("echo", &["a", "b", "c"]);
+    let listed = beside.sortie(&["job", "list", "--json"]).run().code(0).value();
+    assert_eq!((&listed["job"], &listed["state"], &listed["tasks"]), (&job.as_str().into(), &"submitted".into(), &3.into()));
+    let status = beside.sortie(&["job", "status", &job[..12], "--json"]).run().code(0).value();
+    assert_eq!((&status["completed"], &status["failed"]), (&0.into(), &0.into()));
+    beside.add_worker();
+    let kept = beside.sortie(&["job", "gather", &job[..12], "--ordered", "--keep"]).run().code(0);
+    let values: Vec<_> = kept.records().iter().map(|record| record["value"].clone()).collect();
+    assert_eq!(values, ["a", "b", "c"]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("results");
+    beside
+        .sortie(&["job", "gather", &job, "-o"])
+        .args([&path])
+        .run()
+        .code(0)
+        .says(&["3 completed"])
+        .stdout
+        .is_empty()
+        .then_some(())
+        .unwrap();
+    assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 3);
+    refused(beside.sortie(&["job", "gather", &job]).run(), 2, &["there is no job", "sortie job list"]);
+    refused(beside.sortie(&["job", "status", &job[..12]]).run(), 2, &["there is no job"]);
+    refused(beside.sortie(&["job", "cancel", "7"]).run(), 2, &["`7` is no job"]);
+}
+
+#[test]
+fn what_a_killed_client_submitted_is_gathered() {
+    let beside = Beside::with_worker();
+    let lines: String = (0..40).map(|n| format!("line {n}\n")).collect();
+    let mut running = beside.map("echo", ["--inputs", "-"]).input(lines).keep_input_open().start();
+    for _ in 0..20 {
+        running.line();
+    }
+    running.signal(Signal::KILL);
+    assert_eq!(running.wait().code, None);
+    let job = beside.sortie(&["job", "list", "--json"]).run().code(0).value();
+    assert_eq!(job["state"], "open");
+    let name = job["job"].as_str().unwrap();
+    let ran = beside.sortie(&["job", "gather", name]).run().code(0).says(&["went away", "sortie job forget"]);
+    let results = results(&ran);
+    // What was read from the input and what was submitted may differ by what the client had in hand.
+    assert!((20..=40).contains(&results.len()), "{ran}");
+    assert!(results.iter().zip(0..).all(|((index, status, ..), n)| *index == n && status == "completed"), "{ran}");
+    let _ = beside.sortie(&["job", "forget", name]).run().code(0);
+    assert_eq!(beside.sortie(&["job", "list", "--json"]).run().code(0).stdout, "");
+}
+
+#[test]
+fn an_interrupted_map_cancels_its_job() {
+    let beside = Beside::with_worker();
+    let mut running = beside.map("echo", ["--inputs", "-"]).input("one\n").keep_input_open().start();
+    running.line();
+    running.signal(Signal::INT);
+    let ran = running.wait().code(130).says(&["1 task: 1 completed", "cancelled at the broker"]);
+    assert_eq!(ran.records().len(), 1);
+    assert_eq!(beside.sortie(&["job", "list", "--json"]).run().code(0).stdout, "");
+}
+
+#[test]
+fn a_job_is_cancelled_by_name() {
+    let beside = Beside::with_worker();
+    let job = beside.detach("spins_forever", &["[]", "[]", "[]"]);
+    let _ = beside.sortie(&["job", "cancel", &job]).run().code(0).says(&["is cancelled"]);
+    let status = beside.sortie(&["job", "status", &job, "--json"]).run().code(0).value();
+    assert_eq!((&status["state"], &status["unfinished_bundles"]), (&"cancelled".into(), &0.into()));
+    let ran = beside.sortie(&["job", "gather", &job]).run().code(1).says(&["was cancelled"]);
+    assert_eq!(ran.stdout, "", "{ran}");
+}
+
+#[test]
+fn logs_of_a_job_are_shown_by_task() {
+    let beside = Beside::with_worker();
+    let job = beside.detach("logs_a_little", &["[]", "[]"]);
+    let all = beside.sortie(&["job", "logs", &job]).run().code(0);
+    assert!(all.stdout.contains("==> task 0 <==") && all.stdout.contains("==> task 1 <=="), "{all}");
+    let one = beside.sortie(&["job", "logs", &job, "1"]).run().code(0);
+    assert!(one.stdout.contains("a line on stdout\n") && !one.stdout.contains("==>"), "{one}");
+}
+
+#[test]
+fn dead_letters_are_shown_replayed_and_removed() {
+    let beside = Beside::with_worker();
+    let ran = beside.map("fails", [r#"["no-pages","it is empty"]"#, r#"["damaged","bad header"]"#]).run().code(1);
+    assert_eq!(ran.records().len(), 2);
+    let list = beside.sortie(&["dlq", "list", "--json"]).run().code(0).records();
+    let mut codes: Vec<_> = list.iter().map(|letter| letter["code"].as_str().unwrap()).collect();
+    codes.sort_unstable();
+    assert_eq!(codes, ["damaged", "no-pages"]);
+    let id = list[0]["id"].to_string();
+    let shown = beside.sortie(&["dlq", "show", &id]).run().code(0).value();
+    assert_eq!(shown["arguments"][0], list[0]["code"]);
+    let text = beside.sortie(&["dlq", "list"]).run().code(0);
+    assert!(text.stdout.contains("MESSAGE") && text.stdout.contains("it is empty"), "{text}");
+
+    let replayed = beside.sortie(&["dlq", "replay", &id]).run().code(0).says(&["tasks submitted again: 1"]);
+    let again = beside.sortie(&["job", "gather", replayed.stdout.trim()]).run().code(1);
+    assert_eq!(again.records()[0]["error"]["code"], list[0]["code"]);
+    let left = beside.sortie(&["dlq", "list", "--json"]).run().code(0).records();
+    assert!(left.len() == 2 && left.iter().all(|letter| letter["id"].as_u64() != id.parse().ok()), "{left:?}");
+    let ids: Vec<String> = left.iter().map(|letter| letter["id"].to_string()).collect();
+    let _ = beside.sortie(&["dlq", "remove"]).args(ids).run().code(0);
+    let _ = beside.sortie(&["dlq", "list"]).run().code(0).says(&["there are no dead letters"]);
+    refused(beside.sortie(&["dlq", "show", &id]).run(), 2, &["there is no dead letter"]);
+    refused(beside.sortie(&["dlq", "replay"]).run(), 2, &["--all"]);
+}
+
+#[test]
+fn a_broker_is_set_up_once_and_checked() {
+    let beside = Beside::start();
+    refused(beside.sortie(&["broker", "check"]).run(), 3, &["sortie broker init"]);
+    for _ in 0..2 {
+        let ran = beside.sortie(&["broker", "init", "--shards", "2", "--lease", "10s", "--pool", "gpu"]).run().code(0);
+        for part in ["shards    2", "lease     10s", "gpu"] {
+            assert!(ran.stdout.contains(part), "{part} is not in {ran}");
+        }
+    }
+    let ran = beside.sortie(&["broker", "init"]).run().code(0);
+    assert!(ran.stdout.contains("shards    2"), "{ran}");
+    refused(beside.sortie(&["broker", "init", "--shards", "4"]).run(), 3, &["laid out already"]);
+    let ran = beside.sortie(&["broker", "check"]).run().code(0);
+    assert!(ran.stdout.contains("0 with 0 slots"), "{ran}");
+}
+
+#[test]
+fn a_broker_that_cannot_be_used_is_named_in_one_line() {
+    let nobody = "nats://127.0.0.1:1";
+    let map = Sortie::map("echo", ["x", "--broker", nobody, "--connect-timeout", "1s"]);
+    refused(map.run(), 3, &["127.0.0.1:1"]);
+    refused(Sortie::new(["job", "list", "--broker", nobody, "--connect-timeout", "1s"]).run(), 3, &["127.0.0.1:1"]);
+    refused(Sortie::new(["job", "list"]).run(), 2, &["no broker is named", "--broker"]);
+    refused(Sortie::map("echo", ["x", "--detach"]).run(), 2, &["--detach", "--broker"]);
+    let runtime = Runtime::new().unwrap();
+    let server = runtime.block_on(NatsServer::builder().config("authorization { user: me, password: right }").start());
+    let address = server.address();
+    let wrong = format!("nats://me:wrong-secret@{address}");
+    let ran = Sortie::new(["job", "list", "--broker", &wrong]).run();
+    assert!(!ran.stderr.contains("wrong-secret"), "{ran}");
+    refused(ran, 3, &["refuses"]);
+    let _ = Sortie::new(["broker", "init", "--broker", &format!("nats://me:right@{address}")]).run().code(0);
+}

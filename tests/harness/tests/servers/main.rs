@@ -1,0 +1,5 @@
+//! The harness's own tests: that its servers and its bad network do what other tests rely on.
+
+mod clusters;
+mod nats;
+mod proxy;
