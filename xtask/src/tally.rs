@@ -18,9 +18,9 @@ impl Tally {
     /// Adds what this line of a runner's output says.
     pub(crate) fn read(&mut self, line: &str) {
         let line = without_colours(line);
-        let line = line.trim();
-        let counts =
-            line.strip_prefix("test result: ").or_else(|| line.strip_prefix("Summary [")).and_then(|rest| rest.split_once([':', '.']));
+        // nextest repeats what a failed test printed, cargo's summary of that one test included, but indented.
+        let summary = line.strip_prefix("test result: ").or_else(|| line.trim_start().strip_prefix("Summary ["));
+        let counts = summary.and_then(|rest| rest.trim_end().split_once([':', '.']));
         let Some((_, counts)) = counts else { return };
         // nextest's time has a full stop too, and a colon before its counts.
         let counts = counts.split_once("run: ").map_or(counts, |(_, counts)| counts);
@@ -84,6 +84,11 @@ mod tests {
             ),
             (1, 0)
         );
+    }
+
+    #[test]
+    fn what_nextest_repeats_of_a_failed_test_counts_nothing() {
+        assert_eq!(tally("    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 13 filtered out; finished in 0.86s"), (0, 0));
     }
 
     #[test]

@@ -30,6 +30,9 @@ const DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(5);
 /// How often a server may find its port taken before something else must be wrong.
 const TRIES_MAX: u32 = 10;
+/// The disk that JetStream may hand out. Streams reserve their limits of it without using them, and the server's own default is three quarters
+/// of what happens to be free: tests with many streams would fail on a machine with a full disk for no reason of theirs.
+const STORE: &str = "max_file_store: 1TB";
 /// What a failed test shows of a log: its end, where the trouble is.
 const LOG_LINES_SHOWN: usize = 60;
 
@@ -89,7 +92,7 @@ impl NatsBuilder {
         Self {
             program: None,
             config: String::new(),
-            jetstream: Some(String::new()),
+            jetstream: Some(STORE.to_owned()),
             monitoring: false,
             tls: false,
             cluster: None,
@@ -124,7 +127,7 @@ impl NatsBuilder {
         self.config(&format!("max_payload: {bytes}"))
     }
 
-    /// Further lines within the `jetstream` block of its configuration file.
+    /// Lines within the `jetstream` block of its configuration file, instead of those that say how much it may store.
     #[must_use]
     pub fn jetstream(mut self, lines: &str) -> Self {
         self.jetstream = Some(lines.to_owned());
