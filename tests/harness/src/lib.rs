@@ -8,6 +8,8 @@ mod nats;
 mod process;
 mod proxy;
 mod s3;
+mod store_proxy;
+mod thread;
 mod web;
 
 use std::env;
@@ -17,6 +19,7 @@ pub use nats::{NatsBuilder, NatsCluster, NatsServer, nats_server, nats_server_to
 pub use process::{Ran, Running, Sortie};
 pub use proxy::TcpProxy;
 pub use s3::S3Server;
+pub use store_proxy::{Counts, Fault, Link, ObjectCounts, Operation, Rule, StoreProxy};
 pub use web::WebServer;
 
 /// The `sortie` binary: `SORTIE_BIN` if it is set, else the one of the build that this program belongs to.

@@ -1,22 +1,28 @@
 //! A server that speaks S3, over a folder: each folder in it is a bucket. Requests must be signed with [`S3Server::KEYS`].
+//!
+//! Objects may be put through it, or written into the folder as files, before and while it runs.
 
+mod store;
+
+use std::net::SocketAddr;
 use std::path::Path;
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use s3s::auth::SimpleAuth;
-use s3s::service::S3ServiceBuilder;
-use s3s_fs::FileSystem;
+use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
 
 use crate::process::Sortie;
+use crate::thread::Thread;
+
+use store::Store;
 
 /// A server that ends with its handle.
 #[derive(Debug)]
 pub struct S3Server {
-    address: std::net::SocketAddr,
-    _runtime: Runtime,
+    address: SocketAddr,
+    _thread: Thread,
 }
 
 impl S3Server {
@@ -26,26 +32,21 @@ impl S3Server {
     /// Serve the folders in `folder` as buckets.
     ///
     /// # Panics
-    /// When there is no port to listen on.
+    /// When there is no such folder, or no port to listen on.
     pub fn start(folder: &Path) -> Self {
         let service = {
-            let mut builder = S3ServiceBuilder::new(FileSystem::new(folder).expect("a folder that can be served"));
+            let mut builder = S3ServiceBuilder::new(Store::over(folder));
             builder.set_auth(SimpleAuth::from_single(Self::KEYS.0, Self::KEYS.1));
             builder.build()
         };
-        let runtime = crate::web::runtime();
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port of the system's choice");
-        let address = listener.local_addr().expect("a bound socket");
-        runtime.spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let service = service.clone();
-                tokio::spawn(async move {
-                    // A client that goes away in the middle is its own business.
-                    let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
-                });
-            }
-        });
-        Self { address, _runtime: runtime }
+        let (thread, listener, address) = Thread::listening();
+        thread.run(serve(listener, service));
+        Self { address, _thread: thread }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Where it is.
@@ -57,5 +58,15 @@ impl S3Server {
     #[must_use]
     pub fn for_command(&self, command: Sortie) -> Sortie {
         command.env("AWS_ENDPOINT_URL", self.endpoint()).env("AWS_ACCESS_KEY_ID", Self::KEYS.0).env("AWS_SECRET_ACCESS_KEY", Self::KEYS.1)
+    }
+}
+
+async fn serve(listener: TcpListener, service: S3Service) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let service = service.clone();
+        tokio::spawn(async move {
+            // A client that goes away in the middle is its own business.
+            let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+        });
     }
 }

@@ -41,6 +41,11 @@ impl WebServer {
         Self { address, requests, runtime }
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.address
+    }
+
     /// The URL of a file.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}/{path}", self.address)

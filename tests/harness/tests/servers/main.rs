@@ -3,3 +3,4 @@
 mod clusters;
 mod nats;
 mod proxy;
+mod store_proxy;
