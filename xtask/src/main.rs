@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let project = Project::find(arguments.verbose);
     let done = match arguments.task {
-        Task::Setup { route } => setup::run(&project, route).and_then(|_| setup::nats::run(&project)),
+        Task::Setup { route } => setup::run(&project, route).and_then(|_| setup::servers(&project)),
         Task::Guests { path } => guests::run(&project, path.as_deref()),
         Task::Demo => demo::run(&project),
         Task::Test(selection) => return steps::run(&project, Mode::Person, &selection),

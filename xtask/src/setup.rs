@@ -1,4 +1,4 @@
-//! `setup`: gets the guest toolchain by the first route that works, and says which. The servers for tests are a part of their own, [`nats`].
+//! `setup`: gets the guest toolchain by the first route that works, and says which. The servers for tests are parts of their own, [`nats`] and [`moto`].
 //!
 //! Rustup's target is tried first, because it changes nothing but rustup's own folder. Debian's packages are for machines that reach
 //! a Debian mirror and not rustup's server; they are installed only as root, and only after saying so. What is there already is never
@@ -7,7 +7,9 @@
 //! It never builds a tool from source, and never touches apt's own sources.
 
 mod debian;
+mod moto;
 pub(crate) mod nats;
+mod pip;
 mod rustup;
 
 use anyhow::{Result, anyhow};
@@ -29,6 +31,12 @@ pub(crate) fn run(project: &Project, wanted: Option<Route>) -> Result<Toolchain>
     let runner = if project.has_cargo("nextest") { "cargo nextest" } else { "cargo test (cargo-nextest is not installed, and not needed)" };
     println!("tests:  {runner}");
     Ok(toolchain)
+}
+
+/// Gets the servers that tests talk to.
+pub(crate) fn servers(project: &Project) -> Result<()> {
+    nats::run(project)?;
+    moto::run(project)
 }
 
 fn ready(project: &Project, wanted: Option<Route>) -> Option<Toolchain> {

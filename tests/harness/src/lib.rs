@@ -4,6 +4,7 @@
 //! listen on a loopback port of the system's choice and end with their handle. Nothing here is built or downloaded: what is missing is named
 //! with the command that makes it.
 
+mod moto;
 mod nats;
 mod process;
 mod proxy;
@@ -15,6 +16,7 @@ mod web;
 use std::env;
 use std::path::{Path, PathBuf};
 
+pub use moto::MotoServer;
 pub use nats::{NatsBuilder, NatsCluster, NatsServer, nats_server, nats_server_too_old};
 pub use process::{Ran, Running, Sortie};
 pub use proxy::TcpProxy;

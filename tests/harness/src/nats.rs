@@ -22,6 +22,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub use cluster::NatsCluster;
+pub(crate) use process::watchdog;
 use process::{Process, Started};
 
 /// The longest that a server may take to start or to end, on a machine that does a lot else.

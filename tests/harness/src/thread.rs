@@ -35,6 +35,11 @@ impl Thread {
     pub(crate) fn run(&self, future: impl Future<Output = ()> + Send + 'static) {
         self.handle.spawn(future);
     }
+
+    /// Wait for this, where a test may block.
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.handle.block_on(future)
+    }
 }
 
 impl Drop for Thread {

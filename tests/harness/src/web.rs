@@ -16,6 +16,8 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+use crate::thread::Thread;
+
 /// The longest wait for a request.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -24,7 +26,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 pub struct WebServer {
     address: std::net::SocketAddr,
     requests: watch::Receiver<u64>,
-    runtime: Runtime,
+    thread: Thread,
 }
 
 impl WebServer {
@@ -33,12 +35,10 @@ impl WebServer {
     /// # Panics
     /// When there is no port to listen on.
     pub fn start(folder: &Path) -> Self {
-        let runtime = runtime();
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port of the system's choice");
-        let address = listener.local_addr().expect("a bound socket");
+        let (thread, listener, address) = Thread::listening();
         let (count, requests) = watch::channel(0);
-        runtime.spawn(serve(listener, Arc::new(folder.to_owned()), count));
-        Self { address, requests, runtime }
+        thread.run(serve(listener, Arc::new(folder.to_owned()), count));
+        Self { address, requests, thread }
     }
 
     /// Where it listens.
@@ -58,7 +58,7 @@ impl WebServer {
     pub fn wait_for(&self, count: u64) {
         let mut requests = self.requests.clone();
         let waiting = async { tokio::time::timeout(DEADLINE, requests.wait_for(|made| *made >= count)).await.is_ok() };
-        assert!(self.runtime.block_on(waiting), "there were not {count} requests");
+        assert!(self.thread.block_on(waiting), "there were not {count} requests");
     }
 }
 

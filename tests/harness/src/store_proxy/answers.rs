@@ -22,9 +22,7 @@ pub(super) fn whole(fault: &Fault, asked: &request::Parts) -> Option<Response<By
             let token = asked.headers.get("x-amz-security-token").and_then(|token| token.to_str().ok()).unwrap_or_default();
             (400, "ExpiredToken", "The provided token has expired.", format!("<Token-0>{token}</Token-0>"))
         }
-        Fault::InvalidAccessKeyId => {
-            (403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.", key)
-        }
+        Fault::InvalidAccessKeyId => (403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.", key),
         Fault::SignatureDoesNotMatch => {
             let signature = format!("{key}<SignatureProvided>{}</SignatureProvided>", part(asked, "Signature="));
             (403, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided.", signature)

@@ -207,7 +207,11 @@ async fn bodies_end_in_the_middle_in_the_way_that_the_rule_says() {
             let total = if path.ends_with("small") { 10 } else { LARGE };
             assert!(answer.head.contains(&format!("content-length: {total}")), "{}", answer.head);
             // A reset may also take what the reader had not read yet.
-            assert!(answer.body.len() == total / 2 || end == End::Reset && answer.body.len() < total / 2, "{fault:?}: {}", answer.body.len());
+            assert!(
+                answer.body.len() == total / 2 || end == End::Reset && answer.body.len() < total / 2,
+                "{fault:?}: {}",
+                answer.body.len()
+            );
             behind.proxy.clear();
         }
     }
