@@ -283,10 +283,10 @@ async fn answer(request: Request<Incoming>, server: &Server, shared: &Arc<Shared
 async fn pass(request: Request<Incoming>, server: &Server, target: SocketAddr) -> Result<Response<Incoming>, Lost> {
     // Requests of one client come one after the other, so nobody waits for this.
     let mut server = server.lock().await;
-    if let Some(sender) = server.as_mut() {
-        if sender.ready().await.is_ok() {
-            return sender.send_request(request).await.map_err(|_| Lost);
-        }
+    if let Some(sender) = server.as_mut()
+        && sender.ready().await.is_ok()
+    {
+        return sender.send_request(request).await.map_err(|_| Lost);
     }
     let stream = TcpStream::connect(target).await.map_err(|_| Lost)?;
     let _ = stream.set_nodelay(true);

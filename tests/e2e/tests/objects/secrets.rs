@@ -43,9 +43,17 @@ fn answers_that_repeat_keys_and_signatures_are_not_passed_on() {
     for fault in [Fault::ExpiredToken, Fault::InvalidAccessKeyId, Fault::SignatureDoesNotMatch, Fault::WrongRegion("eu-central-1")] {
         let store = Store::start();
         store.proxy.add(fault.clone().on(Operation::Any, "bucket/b.txt"));
+        store.proxy.add(fault.clone().on(Operation::Get, "bucket/large.bin").nth(2));
+        store.proxy.add(fault.clone().on(Operation::List, "bucket"));
         let output = store.folder.path().join("results.jsonl");
-        let command =
-            store.sum_of(&["s3://bucket/a.txt", "s3://bucket/b.txt"]).args(["-v", "-v", "--retries", "1", "-o", output.to_str().unwrap()]);
+        let command = store.sum_of(&["s3://bucket/a.txt", "s3://bucket/b.txt", "s3://bucket/large.bin"]).args([
+            "-v",
+            "-v",
+            "--retries",
+            "1",
+            "-o",
+            output.to_str().unwrap(),
+        ]);
         let ran = command.env("SORTIE_LOG", "trace").run().code(1);
         are_not_in(&ran);
         are_not_below(store.cache.path());
@@ -53,6 +61,8 @@ fn answers_that_repeat_keys_and_signatures_are_not_passed_on() {
         assert!(results.contains("s3://bucket/b.txt") && results.contains("completed"), "{fault:?}: {results}");
         fs::remove_dir_all(store.folder.path().join("bucket")).unwrap();
         are_not_below(store.folder.path());
+        let ran = store.sum_of(&["s3://bucket/*.txt"]).args(["-v", "-v"]).env("SORTIE_LOG", "trace").run().code(2);
+        are_not_in(&ran);
     }
 }
 

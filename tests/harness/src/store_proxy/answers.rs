@@ -39,8 +39,9 @@ pub(super) fn whole(fault: &Fault, asked: &request::Parts) -> Option<Response<By
         }
         Fault::WrongEtag | Fault::Reset | Fault::Truncate | Fault::Stall | Fault::Silence | Fault::Hold => return None,
     };
+    // In one line, as some stores write it: whoever shows a line of it shows all.
     let body = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message>{more}\
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>{message}</Message>{more}\
          <Resource>{}</Resource><RequestId>4442587FB7D0A2F9</RequestId></Error>",
         asked.uri.path()
     );
