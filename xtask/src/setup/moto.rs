@@ -10,7 +10,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Error, Result, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 
 use super::pip::Pip;
 use crate::project::Project;
@@ -24,15 +24,19 @@ const PYTHON_MIN: (u32, u32) = (3, 10);
 
 /// Gets moto if it is missing, and says so, or says why it is left out.
 pub(crate) fn run(project: &Project) -> Result<()> {
-    let (pip, python) = match tools(project) {
-        Ok(tools) => tools,
+    let python = match python(project) {
+        Ok(python) => python,
         Err(missing) => return skip(project, &missing),
     };
     // Packages for one Python do not load in another.
     let stamp = format!("{python}\n{REQUIREMENTS}");
     if fs::read_to_string(folder(project).join(STAMP)).ok().as_ref() != Some(&stamp) {
-        fetch(project, &pip, &stamp)?;
+        match Pip::find(project) {
+            Ok(pip) => fetch(project, &pip, &stamp)?,
+            Err(missing) => return skip(project, &missing),
+        }
     }
+    unskip(project)?;
     println!("moto:   {} in {}", version(), project.shown(&folder(project).join(PACKAGES)).display());
     Ok(())
 }
@@ -48,13 +52,15 @@ fn folder(project: &Project) -> PathBuf {
     project.toolchain().join("moto")
 }
 
-/// pip, and the version of the Python that it fetches for.
-fn tools(project: &Project) -> Result<(Pip<'_>, String)> {
-    let pip = Pip::find(project)?;
-    let text = project.cmd("python3").args(["-c", "import sys; print('%d.%d' % sys.version_info[:2], sys.implementation.name)"]).read()?;
+/// The version of Python that moto would run on.
+fn python(project: &Project) -> Result<String> {
+    let program = "import sys; print('%d.%d' % sys.version_info[:2], sys.implementation.name)";
+    let Ok(text) = project.cmd("python3").args(["-c", program]).read() else {
+        bail!("python3 is not installed: on Debian, run `apt-get install python3-pip`");
+    };
     let (major, minor) = PYTHON_MIN;
     ensure!(is_supported(&text), "python3 is version {}, and moto needs {major}.{minor}", text.trim());
-    Ok((pip, text.trim().to_owned()))
+    Ok(text.trim().to_owned())
 }
 
 fn is_supported(python: &str) -> bool {
@@ -68,6 +74,14 @@ fn skip(project: &Project, missing: &Error) -> Result<()> {
     fs::write(&file, format!("there is no moto: {missing:#}\n")).with_context(|| format!("failed to write `{}`", file.display()))?;
     println!("moto:   left out, and so are the tests that need it: {missing:#}");
     Ok(())
+}
+
+/// A reason of an earlier time does not hold any more.
+fn unskip(project: &Project) -> Result<()> {
+    match fs::remove_file(folder(project).join(SKIPPED)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("failed to remove why moto was left out"),
+        _ => Ok(()),
+    }
 }
 
 fn fetch(project: &Project, pip: &Pip<'_>, stamp: &str) -> Result<()> {
