@@ -13,6 +13,11 @@ use std::fmt;
 use crate::history::{Ended, Record};
 use crate::work;
 
+/// The exit code of a worker that finds no broker when it starts: the only end by itself that is as it should be.
+const NO_BROKER: i32 = 3;
+/// What is shown of what is wrong in one line.
+const VIOLATIONS_SHOWN: usize = 5;
+
 /// What is wrong with a history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Violation {
@@ -109,6 +114,13 @@ impl Verdict {
     }
 }
 
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} tasks, lost {}, duplicates visible {}", self.tasks, self.lost(), self.duplicates())?;
+        self.violations.iter().take(VIOLATIONS_SHOWN).try_for_each(|violation| write!(f, "; {violation}"))
+    }
+}
+
 /// Judge a whole history.
 pub fn check<'a>(records: impl IntoIterator<Item = &'a Record>) -> Verdict {
     let mut checker = Checker::default();
@@ -187,7 +199,9 @@ impl Checker {
                 Some(before) => self.violations.push(Violation::Left(Some(before))),
             },
             Record::Broken { what } => self.violations.push(Violation::Broken(what.clone())),
-            Record::Fault { .. } | Record::Exited { .. } => {}
+            // Without a broker at its start a worker says so, and ends.
+            Record::Fault { .. } | Record::Exited { code: Some(NO_BROKER), .. } => {}
+            Record::Exited { what, .. } => self.violations.push(Violation::Broken(what.clone())),
         }
     }
 

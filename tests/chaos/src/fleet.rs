@@ -19,7 +19,7 @@ use crate::schedule::{Kind, Scenario, Target};
 /// Workers of a run.
 pub const WORKERS: usize = 3;
 /// How long the leader is looked for before another server is taken in its place.
-const LEADER_TIME_MAX: Duration = Duration::from_secs(2);
+const LEADER_TIME_MAX: Duration = Duration::from_secs(15);
 
 /// The servers.
 #[derive(Debug)]
@@ -59,9 +59,9 @@ impl Servers {
         }
     }
 
-    /// The server that a fault is on, by now.
-    pub(crate) async fn place(&self, target: Target) -> usize {
-        let Self::Three(cluster) = self else { return 0 };
+    /// The server that a fault is on, by now; none if nobody leads what it is about.
+    pub(crate) async fn place(&self, target: Target) -> Option<usize> {
+        let Self::Three(cluster) = self else { return Some(0) };
         let leader = async {
             match target {
                 Target::TasksLeader => cluster.leader_of_stream(TASKS_STREAM).await,
@@ -71,7 +71,7 @@ impl Servers {
                 Target::Worker(_) | Target::Submitter | Target::Reader | Target::Mapper => 0,
             }
         };
-        timeout(LEADER_TIME_MAX, leader).await.unwrap_or(0)
+        timeout(LEADER_TIME_MAX, leader).await.ok()
     }
 }
 
@@ -86,6 +86,11 @@ pub(crate) struct Network(Vec<TcpProxy>);
 impl Network {
     pub(crate) fn start(servers: &Servers) -> Self {
         Self(servers.addresses().into_iter().map(TcpProxy::start).collect())
+    }
+
+    /// The way to one server.
+    pub(crate) fn to(&self, server: usize) -> &TcpProxy {
+        &self.0[server]
     }
 
     pub(crate) fn urls(&self) -> String {

@@ -90,6 +90,8 @@ pub enum Record {
     Exited {
         /// Since the first task may be submitted.
         at_ms: u64,
+        /// Its exit code, if it was not killed.
+        code: Option<i32>,
         /// Which, and how it ended.
         what: String,
     },

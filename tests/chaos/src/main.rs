@@ -178,7 +178,7 @@ async fn mapper(map: Map) -> Result<()> {
 
 /// Whether all was good.
 async fn all(run: &Run) -> Result<bool> {
-    let seed = run.seed.unwrap_or_else(|| u64::from(std::process::id()));
+    let seed = run.seed.unwrap_or_else(|| std::time::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_secs()));
     let mut good = true;
     for scenario in [Scenario::Server, Scenario::Cluster] {
         if run.scenario.is_none_or(|only| only == scenario) {
@@ -219,6 +219,7 @@ fn shown(report: &Report) -> String {
     let mut lines: Vec<String> = report.faults.iter().map(|(name, count)| format!("  {count:>4} {name}")).collect();
     lines.extend(report.exits.iter().map(|exit| format!("  {exit}")));
     let faults: u64 = report.faults.values().sum();
+    lines.extend(report.missing.iter().map(|name| format!("  never came, so this run says little: {name}")));
     lines.push(format!("{faults} faults in {:.1} s", report.elapsed.as_secs_f64()));
     for (what, verdict) in [("submitted and read", &report.verdict), ("mapped", &report.mapped)] {
         let Verdict { tasks, outcomes, retried, failed, readers, violations } = verdict;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 
 use crate::checker::{Checker, Verdict};
 use crate::history;
-use crate::schedule::Scenario;
+use crate::schedule::{self, Scenario};
 use crate::stage::{MAPPED, Stage};
 use crate::work::Work;
 
@@ -51,6 +51,8 @@ pub struct Report {
     pub mapped: Verdict,
     /// Faults that hit a process, by kind and by whom.
     pub faults: BTreeMap<String, u64>,
+    /// Faults that had to come and did not: the run was too short to say anything.
+    pub missing: Vec<String>,
     /// Processes that ended by themselves, and how.
     pub exits: Vec<String>,
     /// From the first task to the last outcome.
@@ -58,9 +60,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether nothing is wrong.
+    /// Whether nothing is wrong, and everything was tried that had to be.
     pub fn is_good(&self) -> bool {
-        self.verdict.is_good() && self.mapped.is_good()
+        self.verdict.is_good() && self.mapped.is_good() && self.missing.is_empty() && self.verdict.retried + self.mapped.retried > 0
     }
 }
 
@@ -72,9 +74,16 @@ pub async fn run(plan: &Plan) -> Result<Report> {
     let mut stage = Stage::set(plan).await?;
     let done = stage.play().await;
     stage.keep_server_logs();
-    done?;
+    if let Err(error) = done {
+        // What was seen until then says more than that nothing came any more.
+        let said = |folder: &Path| judge(folder).map_or_else(|error| format!("{error:#}"), |verdict| verdict.to_string());
+        let (submitted, mapped) = (said(&plan.folder), said(&plan.folder.join(MAPPED)));
+        return Err(error.context(format!("the run did not end; until then, submitted and read: {submitted}; mapped: {mapped}")));
+    }
     let (faults, exits, elapsed) = stage.told();
-    Ok(Report { verdict: judge(&plan.folder)?, mapped: judge(&plan.folder.join(MAPPED))?, faults, exits, elapsed })
+    let essential = schedule::essentials(plan.scenario).into_iter().map(|(target, kind)| schedule::name(target, kind));
+    let missing = essential.filter(|name| !faults.contains_key(name)).collect();
+    Ok(Report { verdict: judge(&plan.folder)?, mapped: judge(&plan.folder.join(MAPPED))?, faults, missing, exits, elapsed })
 }
 
 /// Judge what a run left in its folder.

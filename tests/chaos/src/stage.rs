@@ -1,7 +1,7 @@
 //! What happens in a run: start everything, do what the schedule says until all outcomes are read, read them once more.
 //!
-//! The schedule's faults begin and end in their order, at their times or later: starting a server again is waited for, and then what follows
-//! comes a little late. Workers that end by themselves are started again; a submitter or reader that does so without having done its work ends
+//! The schedule's faults begin and end in their order. Starting a server again is waited for, and all that follows in the schedule comes later
+//! by as much, so that no fault is shorter than it should be. Workers that end by themselves are started again; a submitter or reader that does so without having done its work ends
 //! the run, and so does [`STUCK`] without an outcome.
 
 use std::collections::BTreeMap;
@@ -21,11 +21,11 @@ use crate::fleet::{Member, Servers, WORKERS};
 use crate::history::{self, Log, Record};
 use crate::parts::{self, Through};
 use crate::run::Plan;
-use crate::schedule::{Fault, Kind, Random, Schedule, Target};
+use crate::schedule::{self, Fault, Kind, Random, Schedule, Target};
 use crate::work::{self, Work};
 
 /// Nothing was read for so long: several times the longest fault, and the longest wait in the broker's code.
-pub(crate) const STUCK: Duration = Duration::from_secs(60);
+pub(crate) const STUCK: Duration = Duration::from_secs(90);
 /// How long the fleet may take to start, on a machine that does a lot else.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 /// How often processes are looked at.
@@ -55,6 +55,8 @@ pub(crate) struct Stage<'a> {
     mapper: Member,
     log: Log,
     started: Instant,
+    /// When the schedule's time began: later than the start by all that the schedule had to wait for.
+    origin: Instant,
     /// Faults that have begun: when they end, and on which server if on one.
     under_way: Vec<(Duration, Fault, usize)>,
     submitters: u32,
@@ -102,6 +104,7 @@ impl<'a> Stage<'a> {
             mapper,
             log,
             started,
+            origin: started,
             under_way: Vec::new(),
             submitters: 0,
             recorded: 0,
@@ -124,6 +127,7 @@ impl<'a> Stage<'a> {
         self.start_workers().await?;
         self.warm_up().await?;
         self.started = Instant::now();
+        self.origin = self.started;
         self.growth.at = self.started;
         self.start_submitter()?;
         self.start_reader(0)?;
@@ -135,14 +139,18 @@ impl<'a> Stage<'a> {
             match (begins, ends) {
                 (begins, Some(ends)) if begins.is_none_or(|begins| ends <= begins) => {
                     if self.wait_until(ends).await? {
+                        let before = Instant::now();
                         self.end_next().await?;
+                        self.late_since(before);
                     }
                 }
                 (Some(begins), _) => {
                     if self.wait_until(begins).await?
                         && let Some(fault) = schedule.next()
                     {
+                        let before = Instant::now();
                         self.begin(fault).await?;
+                        self.late_since(before);
                     }
                 }
                 (None, _) => bail!("the schedule has an end"),
@@ -248,7 +256,7 @@ impl<'a> Stage<'a> {
 
     /// Look after everybody until then. False if the run is over before.
     async fn wait_until(&mut self, at: Duration) -> Result<bool> {
-        let at = self.started + at;
+        let at = self.origin + at;
         loop {
             self.look_after()?;
             if self.is_over() {
@@ -270,7 +278,7 @@ impl<'a> Stage<'a> {
             let what = format!("{} ended by itself, {status}: {}", worker.name, worker.program.tail(1));
             worker.restart()?;
             let at_ms = self.now_ms();
-            self.log.write([Record::Exited { at_ms, what: what.clone() }])?;
+            self.log.write([Record::Exited { at_ms, code: status.code(), what: what.clone() }])?;
             self.exits.push(what);
         }
         self.read_all |= has_done(&mut self.reader)?;
@@ -294,7 +302,8 @@ impl<'a> Stage<'a> {
 
     async fn begin(&mut self, fault: Fault) -> Result<()> {
         let until = fault.at + fault.lasts;
-        let place = self.servers.place(fault.target).await;
+        // Between two leaders there is nobody to hit.
+        let Some(place) = self.servers.place(fault.target).await else { return Ok(()) };
         let hit = match fault.target {
             Target::Worker(number) => {
                 self.workers[number].begin(fault.kind);
@@ -306,7 +315,9 @@ impl<'a> Stage<'a> {
             Target::Server(_) | Target::TasksLeader | Target::OutcomesLeader | Target::ClusterLeader => {
                 match fault.kind {
                     Kind::Kill => self.servers.server(place).kill(),
-                    Kind::Pause | Kind::Cut | Kind::Stall => self.servers.server(place).pause(),
+                    Kind::Pause => self.servers.server(place).pause(),
+                    Kind::Cut => self.members().for_each(|member| member.network.to(place).cut()),
+                    Kind::Stall => self.members().for_each(|member| member.network.to(place).stall()),
                 }
                 true
             }
@@ -315,7 +326,7 @@ impl<'a> Stage<'a> {
             return Ok(());
         }
         let (kind, target, lasts_ms) = (fault.kind.to_string(), fault.target.to_string(), ms(fault.lasts));
-        *self.faults.entry(format!("{kind} {target}")).or_default() += 1;
+        *self.faults.entry(schedule::name(fault.target, fault.kind)).or_default() += 1;
         self.log.write([Record::Fault { at_ms: self.now_ms(), kind, target, lasts_ms }])?;
         self.under_way.push((until, fault, place));
         Ok(())
@@ -350,11 +361,25 @@ impl<'a> Stage<'a> {
                 self.servers.server(place).restart().await;
                 Ok(())
             }
-            (_, _) => {
+            (_, Kind::Pause) => {
                 self.servers.server(place).resume();
                 Ok(())
             }
+            (_, Kind::Cut | Kind::Stall) => {
+                self.members().for_each(|member| member.network.to(place).mend());
+                Ok(())
+            }
         }
+    }
+
+    /// Everybody who talks to the servers.
+    fn members(&self) -> impl Iterator<Item = &Member> {
+        self.workers.iter().chain([&self.submitter, &self.reader, &self.mapper])
+    }
+
+    /// What follows in the schedule comes later by what was waited for since then.
+    fn late_since(&mut self, then: Instant) {
+        self.origin += then.elapsed();
     }
 
     fn succeed_submitter(&mut self) -> Result<()> {

@@ -23,7 +23,7 @@ fn plan(scenario: Scenario, folder: PathBuf) -> Plan {
     };
     Plan {
         scenario,
-        work: Work { tasks: 3000, rounds: 1_000_000, poison: NonZeroU64::new(1000) },
+        work: Work { tasks: 3000, rounds: 3_000_000, poison: NonZeroU64::new(1000) },
         seed: SEED,
         interval,
         bundle: 8,
@@ -45,8 +45,9 @@ async fn check(scenario: Scenario) {
     let kept = folder.keep();
     let report = report.unwrap_or_else(|error| panic!("seed {SEED}: {error:#}\nrecords and logs: {}", kept.display()));
     panic!(
-        "seed {SEED}, {:?}, {:?}\n{:?}\n{:?}\nrecords and logs: {}",
+        "seed {SEED}, {:?}, never came {:?}, {:?}\n{:?}\n{:?}\nrecords and logs: {}",
         report.faults,
+        report.missing,
         report.exits,
         report.verdict,
         report.mapped,

@@ -198,6 +198,15 @@ fn a_process_that_could_not_go_on_is_found() {
     assert_eq!(after(|records| records.push(Record::Broken { what: what.clone() })), [Violation::Broken(what)]);
 }
 
+#[test]
+fn a_worker_that_crashes_is_found_and_one_without_a_broker_is_not() {
+    let exited = |code| after(|records| records.push(Record::Exited { at_ms: 1, code, what: "worker 1 ended".into() }));
+    assert_eq!(exited(Some(3)), []);
+    for code in [None, Some(101), Some(0)] {
+        assert_eq!(exited(code), [Violation::Broken("worker 1 ended".into())]);
+    }
+}
+
 /// A change of one record.
 #[derive(Debug, Clone, Copy)]
 enum Change {
