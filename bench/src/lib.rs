@@ -1,11 +1,16 @@
-//! What the measuring programs share: percentiles, peak memory, the bare wasmtime loop that dispatch is compared with,
+//! What the measuring programs share: percentiles, what processes took, a Python, the bare wasmtime loop that dispatch is compared with,
 //! and the bare server that a fleet is.
 
 pub mod bare;
 pub mod raw;
+pub mod usage;
 pub mod words;
 
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
 
 /// The `percent`-th percentile of `samples`, which it sorts; zero where there are none.
 pub fn percentile(samples: &mut [Duration], percent: usize) -> Duration {
@@ -24,4 +29,22 @@ pub fn peak_memory_of(process: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
+}
+
+/// A Python with these packages, in a folder of our own.
+pub fn python(scratch: &Path, packages: &[&str]) -> Result<PathBuf> {
+    let folder = scratch.join("python");
+    let python = folder.join("bin/python");
+    if !python.exists() {
+        run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+    }
+    run(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(packages))?;
+    Ok(python)
+}
+
+/// Run a command that has to succeed.
+pub fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("failed to start {command:?}"))?;
+    ensure!(status.success(), "{command:?} ended with {status}");
+    Ok(())
 }

@@ -62,6 +62,8 @@ pub struct Lease {
     pub attempt: u32,
     /// When the lease ends if it is not extended.
     pub deadline: Timestamp,
+    /// Whose job it is, at a broker that several tenants share.
+    pub tenant: Option<Arc<str>>,
 }
 
 /// What became of a leased bundle's tasks.
@@ -73,6 +75,14 @@ pub struct Report {
     pub outcomes: Vec<Outcome>,
     /// Tasks that are to be tried again.
     pub retrials: Vec<Retrial>,
+}
+
+impl Report {
+    /// Whether it says nothing: what was leased comes back.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.outcomes.is_empty() && self.retrials.is_empty()
+    }
 }
 
 /// One task that is to be tried again, in a bundle of its own. It counts as the next attempt.

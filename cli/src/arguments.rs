@@ -15,8 +15,9 @@ use sortie::{ByteSize, Grants, JobOptions, Labels, Limits, RetryPolicy};
 use crate::connection::BrokerOptions;
 use crate::ending::Error;
 use crate::interrupt::Manner;
+use crate::reading::Reading;
 use crate::settings::{self, Cache};
-use crate::{broker, dlq, job, worker};
+use crate::{broker, cache, dlq, job, worker};
 
 /// Run WebAssembly-sandboxed functions over many inputs.
 #[derive(Debug, Parser)]
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     Job(job::Arguments),
     /// See and replay tasks of a fleet that failed for good
     Dlq(dlq::Arguments),
+    /// See and remove what is kept on this machine
+    Cache(cache::Arguments),
     /// Set up a fleet's broker, or look at it
     Broker(broker::Arguments),
 }
@@ -58,9 +61,14 @@ impl Command {
     pub(crate) fn manner(&self) -> Manner {
         match self {
             Self::Worker(_) => Manner::Service,
-            Self::Map(_) | Self::Call(_) | Self::Inspect(_) | Self::New(_) | Self::Job(_) | Self::Dlq(_) | Self::Broker(_) => {
-                Manner::Command
-            }
+            Self::Map(_)
+            | Self::Call(_)
+            | Self::Inspect(_)
+            | Self::New(_)
+            | Self::Job(_)
+            | Self::Dlq(_)
+            | Self::Cache(_)
+            | Self::Broker(_) => Manner::Command,
         }
     }
 }
@@ -226,6 +234,12 @@ pub(crate) struct HostOptions {
     /// Keep compiled code and results here, or `off` to keep nothing [default: the user's cache folder]
     #[arg(long, value_name = "DIR|off", value_parser = settings::cache)]
     pub(crate) cache: Option<Cache>,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
+    /// Keep large outputs here, and share results with all who name the same place: a folder, or s3://BUCKET/PREFIX
+    /// [default: a folder in the cache folder, not shared; or the variable SORTIE_STORE]
+    #[arg(long, value_name = "URL", value_parser = settings::store)]
+    pub(crate) store: Option<String>,
 }
 
 /// A power that is given to tasks.
@@ -300,7 +314,7 @@ pub(crate) fn read() -> Result<Invocation, Error> {
                 Ok(Invocation::Answered)
             }
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Err(Error::Usage(
-                "name a command: map, call, inspect, new, worker, job, dlq or broker; `sortie --help` explains them".into(),
+                "name a command: map, call, inspect, new, worker, job, dlq, cache or broker; `sortie --help` explains them".into(),
             )),
             _ => Err(Error::Usage(one_line(&error))),
         },

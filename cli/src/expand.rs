@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt as _, TryStreamExt as _};
 use serde_json::Value;
 use sortie::Input;
-use sortie::objects::{Location, Objects};
+use sortie::objects::{Address, Found, Location, Objects};
 
 use crate::terminal;
 
@@ -46,30 +48,47 @@ impl Files {
 /// One object, and how it is shown to whoever named it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
-    pub(crate) location: Location,
+    pub(crate) found: Found,
     pub(crate) shown: Value,
+}
+
+/// What a text names.
+pub(crate) enum Named {
+    /// These, all of them.
+    Known(Vec<Place>),
+    /// Those that a listing brings, which may be any number: at least one, if no error comes first.
+    Listing(BoxStream<'static, Result<Place, String>>),
 }
 
 impl Place {
     /// The argument that hands this object over.
     pub(crate) fn input(&self) -> Input {
-        sortie::object(self.location.to_url())
+        let url = self.found.address.to_url();
+        match &self.found.pin {
+            Some(pin) => sortie::object_at(url, pin.clone()),
+            None => sortie::object(url),
+        }
     }
 }
 
 impl Places {
     /// The objects that `text` names, at least one. Local files that are named one by one are opened, to find out before any task starts
-    /// whether they can be.
+    /// whether they can be; of a listing the first object is waited for, for the same reason.
     ///
     /// # Errors
     /// One line that says which cannot be found or opened, and why.
-    pub(crate) async fn find(&self, text: &str) -> Result<Vec<Place>, String> {
+    pub(crate) async fn find(&self, text: &str) -> Result<Named, String> {
         self.check_s3(text)?;
-        let found = self.objects.expand(text, &self.folder).await.map_err(|error| error.message)?;
-        if let [Location::File(path)] = &*found {
+        let mut places = self.list(text);
+        if is_remote_pattern(text) {
+            let first = places.next().await.transpose()?;
+            return Ok(Named::Listing(stream::iter(first.map(Ok)).chain(places).boxed()));
+        }
+        let places: Vec<Place> = places.try_collect().await?;
+        if let [Place { found: Found { address: Address { location: Location::File(path), .. }, .. }, .. }] = &*places {
             check_readable(text, path)?;
         }
-        Ok(found.into_iter().map(|location| self.place(text, location)).collect())
+        Ok(Named::Known(places))
     }
 
     /// The one object that `text` names.
@@ -77,25 +96,33 @@ impl Places {
     /// # Errors
     /// As [`Places::find`], or when there are several.
     pub(crate) async fn find_one(&self, text: &str) -> Result<Place, String> {
-        let mut found = self.find(text).await?;
-        match (found.pop(), found.len()) {
+        let mut places = match self.find(text).await? {
+            Named::Known(places) => places,
+            Named::Listing(places) => places.take(2).try_collect().await?,
+        };
+        match (places.pop(), places.len()) {
             (Some(place), 0) => Ok(place),
-            (_, others) => Err(format!("`{text}` names {} objects where one is taken", others + 1)),
+            _ => Err(format!("`{text}` names several objects where one is taken")),
         }
     }
 
     /// The objects that a line of inputs names, without looking whether they are there: their tasks will tell.
     ///
     /// # Errors
-    /// When the line is no location, or a pattern that names nothing.
-    pub(crate) async fn find_unseen(&self, text: &str) -> Result<Vec<Place>, String> {
+    /// When the line is no location.
+    pub(crate) fn find_unseen(&self, text: &str) -> Result<Named, String> {
         self.check_s3(text)?;
         if text.contains(['*', '?', '[']) && !is_web(text) {
-            let found = self.objects.expand(text, &self.folder).await.map_err(|error| error.message)?;
-            return Ok(found.into_iter().map(|location| self.place(text, location)).collect());
+            return Ok(Named::Listing(self.list(text)));
         }
-        let location = Location::parse(text, &self.folder).map_err(|error| error.to_string())?;
-        Ok(vec![self.place(text, location)])
+        let address = Address::parse(text, &self.folder).map_err(|error| error.to_string())?;
+        Ok(Named::Known(vec![self.place(text, address.into())]))
+    }
+
+    fn list(&self, text: &str) -> BoxStream<'static, Result<Place, String>> {
+        let (places, named) = (self.clone(), text.to_owned());
+        let found = self.objects.list(text, &self.folder);
+        found.map(move |found| found.map(|found| places.place(&named, found)).map_err(|error| error.message)).boxed()
     }
 
     /// Whether this can be reached, as far as is known without asking.
@@ -109,16 +136,25 @@ impl Places {
     }
 
     /// Paths are shown the way they were written, relative or absolute; URLs without what may be secret.
-    fn place(&self, text: &str, location: Location) -> Place {
-        self.files.note(&location);
-        let shown = match &location {
-            Location::File(_) if text.contains("://") => location.to_string(),
-            Location::File(path) if Path::new(text).is_relative() => path.strip_prefix(&self.folder).unwrap_or(path).display().to_string(),
-            Location::File(path) => path.display().to_string(),
-            Location::S3 { .. } | Location::Http(_) => location.to_string(),
+    fn place(&self, text: &str, found: Found) -> Place {
+        let Address { location, bytes } = &found.address;
+        self.files.note(location);
+        let shown = match location {
+            Location::File(path) if !text.contains("://") && Path::new(text).is_relative() => {
+                path.strip_prefix(&self.folder).unwrap_or(path).display().to_string()
+            }
+            Location::File(path) if !text.contains("://") => path.display().to_string(),
+            Location::File(_) | Location::S3 { .. } | Location::Http(_) => {
+                Address { location: location.clone(), bytes: *bytes }.to_string()
+            }
         };
-        Place { location, shown: Value::String(shown) }
+        Place { found, shown: Value::String(shown) }
     }
+}
+
+/// Whether a text is a pattern for a store that has to be listed.
+fn is_remote_pattern(text: &str) -> bool {
+    text.contains("://") && text.contains(['*', '?', '[']) && !text.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("file://"))
 }
 
 fn is_web(text: &str) -> bool {

@@ -1,13 +1,14 @@
 //! The inputs of a job, from the command line or from lines, as a stream of arguments.
 //!
-//! Inputs of the command line are all found before the job starts. Lines are read while it runs, and none is held longer than its task.
+//! Local files of the command line are all found before the job starts; of a listing only its first object is, and the rest comes while tasks
+//! run. Lines are read while it runs, too, and none is held longer than its task.
 
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures::stream::{BoxStream, Stream, StreamExt as _, unfold};
+use futures::stream::{self, BoxStream, Stream, StreamExt as _, unfold};
 use sortie::Input;
 
 use crate::arguments::Map;
@@ -15,13 +16,13 @@ use crate::ending::Error;
 use crate::in_flight::InFlight;
 use crate::interrupt::Interrupt;
 use crate::lines::{Lines, Origin};
-use crate::shape::{Given, Look, Shape};
+use crate::shape::{Given, Look, Read, Shape};
 
 /// Inputs that were checked as far as that is possible before any task starts.
-#[derive(Debug)]
 pub(crate) struct Inputs {
     shape: Arc<Shape>,
-    listed: Vec<Given>,
+    /// What the command line names, in its order.
+    named: Vec<Read>,
     lines: Option<Origin>,
     total: Option<u64>,
 }
@@ -40,15 +41,19 @@ impl Inputs {
     }
 
     async fn list(texts: &[String], shape: Arc<Shape>) -> Result<Self, Error> {
-        let mut listed = Vec::with_capacity(texts.len());
+        let (mut named, mut total) = (Vec::with_capacity(texts.len()), Some(0));
         for text in texts {
-            listed.extend(shape.read(text, Look::Now).await.map_err(Error::Usage)?);
+            let read = shape.read(text, Look::Now).await.map_err(Error::Usage)?;
+            total = match &read {
+                Read::Known(given) => total.map(|total| total + given.len() as u64),
+                Read::Listing(_) => None,
+            };
+            named.push(read);
         }
-        if listed.is_empty() {
+        if total == Some(0) {
             return Err(Error::Usage("name at least one INPUT, or a file of them with --inputs".into()));
         }
-        let total = Some(listed.len() as u64);
-        Ok(Self { shape, listed, lines: None, total })
+        Ok(Self { shape, named, lines: None, total })
     }
 
     /// Look through a file of inputs before anything starts; what can be read once only is left for later.
@@ -66,17 +71,21 @@ impl Inputs {
         if total == Some(0) {
             return Err(Error::Usage(no_lines(&origin)));
         }
-        Ok(Self { shape, listed: Vec::new(), lines: Some(origin), total })
+        Ok(Self { shape, named: Vec::new(), lines: Some(origin), total })
     }
 
-    /// How many there are, where that is known. A line that is a pattern counts as one.
+    /// How many there are, where that is known before they are listed. A line that is a pattern counts as one.
     pub(crate) fn total(&self) -> Option<u64> {
         self.total
     }
 
     /// Whether a local file is among those of the command line.
     pub(crate) fn include(&self, file: &Path) -> bool {
-        self.listed.iter().any(|given| given.file.as_deref() == Some(file))
+        let given = self.named.iter().flat_map(|read| match read {
+            Read::Known(given) => &**given,
+            Read::Listing(_) => &[],
+        });
+        given.into_iter().any(|given| given.file.as_deref() == Some(file))
     }
 
     /// What to say if there was none after all.
@@ -88,7 +97,8 @@ impl Inputs {
     pub(crate) fn stream(self, in_flight: Arc<InFlight>) -> Tasks {
         let left = if self.lines.is_none() { self.total } else { None };
         let lines = self.lines.map(|origin| (origin.lines(), origin));
-        let feed = Feed { shape: self.shape, in_flight, lines, pending: self.listed.into_iter() };
+        let feed =
+            Feed { shape: self.shape, in_flight, named: self.named.into_iter(), lines, place: None, pending: stream::empty().boxed() };
         Tasks { left, inner: unfold(feed, Feed::step).boxed() }
     }
 }
@@ -122,8 +132,11 @@ impl Stream for Tasks {
 struct Feed {
     shape: Arc<Shape>,
     in_flight: Arc<InFlight>,
+    named: std::vec::IntoIter<Read>,
     lines: Option<(Lines, Origin)>,
-    pending: std::vec::IntoIter<Given>,
+    /// The line that what is pending comes from, if it does from one.
+    place: Option<u64>,
+    pending: BoxStream<'static, Result<Given, String>>,
 }
 
 impl Feed {
@@ -144,13 +157,29 @@ impl Feed {
 
     async fn next(&mut self) -> Result<Option<Given>, String> {
         loop {
-            if let Some(given) = self.pending.next() {
-                return Ok(Some(given));
+            if let Some(given) = self.pending.next().await {
+                return given.map(Some).map_err(|what| self.wrong(&what));
             }
-            let Some((lines, origin)) = &mut self.lines else { return Ok(None) };
-            let Some(line) = lines.next().await? else { return Ok(None) };
-            let read = self.shape.read(&line.text, Look::Later).await;
-            self.pending = read.map_err(|what| origin.wrong(line.number, &what))?.into_iter();
+            let read = match (self.named.next(), &mut self.lines) {
+                (Some(read), _) => read,
+                (None, None) => return Ok(None),
+                (None, Some((lines, _))) => {
+                    let Some(line) = lines.next().await? else { return Ok(None) };
+                    self.place = Some(line.number);
+                    self.shape.read(&line.text, Look::Later).await.map_err(|what| self.wrong(&what))?
+                }
+            };
+            self.pending = match read {
+                Read::Known(given) => stream::iter(given).map(Ok).boxed(),
+                Read::Listing(given) => given,
+            };
+        }
+    }
+
+    fn wrong(&self, what: &str) -> String {
+        match (self.place, &self.lines) {
+            (Some(number), Some((_, origin))) => origin.wrong(number, what),
+            _ => what.to_owned(),
         }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sortie::nats::Role;
-use sortie::objects::Config;
-use sortie::{Builder, Client, Component, ConnectError, Function, JobOptions, LoadError, StartError};
+use sortie::objects::{Config, Location};
+use sortie::{Builder, Client, Component, ConnectError, Function, Grants, JobOptions, LoadError, StartError};
 
 use crate::arguments::HostOptions;
 use crate::aws;
@@ -52,7 +52,7 @@ impl Session {
         interrupt: &Interrupt,
     ) -> Result<Self, Error> {
         let Some(config) = broker.config(environment, Role::Client)? else { return Self::start(host, environment) };
-        let (builder, s3_trouble) = builder(host, environment);
+        let (builder, s3_trouble) = builder(host, environment)?;
         let files = if is_here(&config.servers) { Files::Here } else { Files::Elsewhere(Arc::default()) };
         let client = interrupt.or(builder.connect(config)).await?.map_err(refused_connection)?;
         Self::over(client, files, s3_trouble, Keeps::Job, environment)
@@ -63,8 +63,9 @@ impl Session {
     /// # Errors
     /// When the cache folder cannot be used, or the system denies what the host needs.
     pub(crate) fn start(options: &HostOptions, environment: &Environment) -> Result<Self, Error> {
-        let keeps = if cache(options.cache.as_ref(), environment).is_some() { Keeps::Results } else { Keeps::Nothing };
-        let (builder, s3_trouble) = builder(options, environment);
+        let is_kept = cache(options.cache.as_ref(), environment).is_some() || store(options.store.as_deref(), environment)?.is_some();
+        let keeps = if is_kept { Keeps::Results } else { Keeps::Nothing };
+        let (builder, s3_trouble) = builder(options, environment)?;
         let client = builder.start().map_err(refused_start)?;
         Self::over(client, Files::Here, s3_trouble, keeps, environment)
     }
@@ -74,10 +75,11 @@ impl Session {
         Ok(Self { client, places: Places { objects, folder: environment.folder.clone(), s3_trouble, files }, keeps })
     }
 
-    /// Let a fleet's broker know what becomes of jobs that were dropped; an embedded one ends with this process.
+    /// Let a fleet's broker know what becomes of jobs that were dropped; an embedded one ends with this process, once results are shared that
+    /// are to be.
     pub(crate) async fn settle(&self) {
         match self.keeps {
-            Keeps::Results | Keeps::Nothing => {}
+            Keeps::Results | Keeps::Nothing => self.client.shared().await,
             Keeps::Job => settle(&self.client).await,
         }
     }
@@ -107,6 +109,18 @@ impl Session {
     }
 }
 
+/// Why the results of a job with these options are not kept, where that is not what was asked for.
+pub(crate) fn why_not_kept(options: &JobOptions) -> Option<String> {
+    let Grants { clock, random } = options.grants;
+    let granted = match (clock, random) {
+        (false, false) => return None,
+        (true, false) => "the clock",
+        (false, true) => "randomness",
+        (true, true) => "the clock and randomness",
+    };
+    Some(format!("results were not kept: the function was granted {granted}, so another run may answer otherwise"))
+}
+
 /// Let a broker know what becomes of jobs that were dropped.
 pub(crate) async fn settle(client: &Client) {
     if tokio::time::timeout(SETTLE_TIME_MAX, client.settled()).await.is_err() {
@@ -114,16 +128,35 @@ pub(crate) async fn settle(client: &Client) {
     }
 }
 
-fn builder(options: &HostOptions, environment: &Environment) -> (Builder, Option<String>) {
+fn builder(options: &HostOptions, environment: &Environment) -> Result<(Builder, Option<String>), Error> {
     let aws = aws::Settings::read(&environment.aws);
-    let mut builder = Client::builder().objects(Config { s3: aws.s3, ..Config::default() });
+    let mut objects = Config { s3: aws.s3, ..Config::default() };
+    options.reading.apply(&mut objects);
+    let mut builder = Client::builder().objects(objects);
     if let Some(tasks) = options.concurrency {
         builder = builder.concurrency(tasks);
     }
     if let Some(folder) = cache(options.cache.as_ref(), environment) {
         builder = builder.cache(folder);
     }
-    (builder, aws.trouble)
+    if let Some(place) = store(options.store.as_deref(), environment)? {
+        builder = builder.store(place);
+    }
+    Ok((builder, aws.trouble))
+}
+
+/// Where the store is, from the option and the environment.
+///
+/// # Errors
+/// When what is named is no place for a store.
+pub(crate) fn store(option: Option<&str>, environment: &Environment) -> Result<Option<Location>, Error> {
+    let (text, source) = match (option, &environment.store) {
+        (Some(text), _) => (text, "--store"),
+        (None, Some(text)) => (text.as_str(), "SORTIE_STORE"),
+        (None, None) => return Ok(None),
+    };
+    let parsed = sortie_host::store::parse(text, &environment.folder);
+    parsed.map(Some).map_err(|error| Error::Usage(format!("{source} names no place for a store: {error}")))
 }
 
 /// Whether all of these servers are on this machine, by their names.

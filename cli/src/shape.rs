@@ -5,14 +5,16 @@
 
 use std::path::PathBuf;
 
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use serde_json::Value;
-use sortie::objects::Location;
+use sortie::objects::{Address, Location};
 use sortie::protocol::Parameter;
 use sortie::{Input, Kind, Signature};
 
 use crate::arguments::Fixed;
 use crate::ending::Error;
-use crate::expand::{Place, Places};
+use crate::expand::{Named, Place, Places};
 
 /// Which arguments are fixed, and what an input has to say of the others.
 #[derive(Debug)]
@@ -42,7 +44,7 @@ pub(crate) struct Given {
 impl From<Place> for Given {
     fn from(place: Place) -> Self {
         let open = vec![place.input()];
-        let file = match place.location {
+        let file = match place.found.address.location {
             Location::File(path) => Some(path),
             Location::S3 { .. } | Location::Http(_) => None,
         };
@@ -50,7 +52,24 @@ impl From<Place> for Given {
     }
 }
 
-/// Whether to look at local files before their tasks start.
+/// What a text stands for.
+pub(crate) enum Read {
+    /// These inputs.
+    Known(Vec<Given>),
+    /// Those that a listing brings.
+    Listing(BoxStream<'static, Result<Given, String>>),
+}
+
+impl From<Named> for Read {
+    fn from(named: Named) -> Self {
+        match named {
+            Named::Known(places) => Self::Known(places.into_iter().map(Given::from).collect()),
+            Named::Listing(places) => Self::Listing(places.map(|place| place.map(Given::from)).boxed()),
+        }
+    }
+}
+
+/// Whether to look at objects before their tasks start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Look {
     Now,
@@ -84,20 +103,17 @@ impl Shape {
     ///
     /// # Errors
     /// What is wrong with it, and what to write.
-    pub(crate) async fn read(&self, text: &str, look: Look) -> Result<Vec<Given>, String> {
+    pub(crate) async fn read(&self, text: &str, look: Look) -> Result<Read, String> {
         match &*self.open {
-            [Parameter { kind: Kind::Object, .. }] => {
-                let found = match look {
-                    Look::Now => self.places.find(text).await?,
-                    Look::Later => self.places.find_unseen(text).await?,
-                };
-                Ok(found.into_iter().map(Given::from).collect())
-            }
+            [Parameter { kind: Kind::Object, .. }] => match look {
+                Look::Now => self.places.find(text).await.map(Read::from),
+                Look::Later => self.places.find_unseen(text).map(Read::from),
+            },
             [Parameter { kind: Kind::Value, .. }] => {
                 let shown = value(text);
-                Ok(vec![Given { open: vec![sortie::value(&shown)], file: None, shown }])
+                Ok(Read::Known(vec![Given { open: vec![sortie::value(&shown)], file: None, shown }]))
             }
-            _ => self.array(text).map(|given| vec![given]),
+            _ => self.array(text).map(|given| Read::Known(vec![given])),
         }
     }
 
@@ -107,7 +123,7 @@ impl Shape {
     /// What is wrong with it, and what to write.
     pub(crate) fn check(&self, text: &str) -> Result<(), String> {
         match &*self.open {
-            [Parameter { kind: Kind::Object, .. }] => self.location(text).map(|_| ()),
+            [Parameter { kind: Kind::Object, .. }] => self.address(text).map(|_| ()),
             [Parameter { kind: Kind::Value, .. }] => Ok(()),
             _ => self.array(text).map(|_| ()),
         }
@@ -159,18 +175,18 @@ impl Shape {
     fn item(&self, parameter: &Parameter, item: &Value) -> Result<Input, String> {
         match (parameter.kind, item) {
             (Kind::Value, item) => Ok(sortie::value(item)),
-            (Kind::Object, Value::String(text)) => self.location(text).map(|location| sortie::object(location.to_url())),
+            (Kind::Object, Value::String(text)) => self.address(text).map(|address| sortie::object(address.to_url())),
             (Kind::Object, other) => {
                 Err(format!("parameter `{}` takes an object, so write its path or URL as a string, not {other}", parameter.name))
             }
         }
     }
 
-    fn location(&self, text: &str) -> Result<Location, String> {
+    fn address(&self, text: &str) -> Result<Address, String> {
         self.places.check_s3(text)?;
-        let location = Location::parse(text, &self.places.folder).map_err(|error| error.to_string())?;
-        self.places.files.note(&location);
-        Ok(location)
+        let address = Address::parse(text, &self.places.folder).map_err(|error| error.to_string())?;
+        self.places.files.note(&address.location);
+        Ok(address)
     }
 
     fn check_count(&self, count: usize) -> Result<(), String> {

@@ -5,6 +5,7 @@
 
 mod health;
 mod list;
+mod metrics;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -17,7 +18,7 @@ use sortie::objects::{Config, Files};
 use sortie::protocol::{Labels, WorkerId};
 use sortie_broker::Serves;
 use sortie_broker::nats::{NatsBroker, Role};
-use sortie_host::setup::{self, Identity, Prepared};
+use sortie_host::setup::{self, Identity, Prepared, StoreAt};
 use sortie_host::worker::{Drained, Introduction};
 use sortie_host::{Setup, Worker};
 use tokio::runtime::Handle;
@@ -28,6 +29,7 @@ use crate::connection::{self, BrokerOptions};
 use crate::ending::{Ending, Error, chain};
 use crate::environment::Environment;
 use crate::interrupt::Interrupt;
+use crate::reading::Reading;
 use crate::session;
 use crate::settings::{self, Cache};
 use crate::terminal;
@@ -68,7 +70,13 @@ struct Serve {
     /// Keep compiled code and results here, or `off` to keep nothing [default: the user's cache folder]
     #[arg(long, value_name = "DIR|off", value_parser = settings::cache)]
     cache: Option<Cache>,
-    /// Answer GET /healthz and GET /readyz over HTTP at this address, such as 127.0.0.1:8080; port 0 takes a free one [default: off]
+    #[command(flatten)]
+    reading: Reading,
+    /// Keep large outputs here, and share results with all workers that name the same place: s3://BUCKET/PREFIX, or a folder that all of them
+    /// have [default: none; or the variable SORTIE_STORE]
+    #[arg(long, value_name = "URL", value_parser = settings::store)]
+    store: Option<String>,
+    /// Answer GET /healthz, /readyz and /metrics over HTTP at this address, such as 127.0.0.1:8080; port 0 takes a free one [default: off]
     #[arg(long, value_name = "ADDRESS")]
     health: Option<SocketAddr>,
     /// What tasks in work get to finish when the worker is asked to end [default: 30s]
@@ -148,10 +156,13 @@ fn prepare(options: &Serve, environment: &Environment) -> Result<Prepared, Error
     if let Some(trouble) = aws.trouble {
         tracing::warn!("tasks that read from S3 may fail: {trouble}");
     }
+    let mut objects = Config { s3: aws.s3, files: Files::under(options.files.clone()), ..Config::default() };
+    options.reading.apply(&mut objects);
     let setup = Setup {
         concurrency: options.concurrency,
         cache: session::cache(options.cache.as_ref(), environment),
-        objects: Config { s3: aws.s3, files: Files::under(options.files.clone()) },
+        store: session::store(options.store.as_deref(), environment)?.map_or(StoreAt::Nowhere, StoreAt::Shared),
+        objects,
     };
     setup.prepare(Handle::current()).map_err(|error| {
         let text = chain(&error);

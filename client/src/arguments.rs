@@ -1,10 +1,11 @@
 //! What a function is called with.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
-use sortie_protocol::Argument;
+use sortie_protocol::{Argument, ObjectRef, Pin};
 
 /// One argument: made by [`value`], [`object`] or [`cbor`].
 ///
@@ -38,6 +39,12 @@ pub fn object(location: impl AsRef<str>) -> Input {
         Ok(path) => Ok(Argument::Object(format!("file://{}", path.display()).into())),
         Err(error) => Err(format!("`{text}` cannot be made an absolute path: {error}")),
     })
+}
+
+/// An object at the version that a listing saw: the task fails with `input-changed` if it has another by then.
+#[must_use]
+pub fn object_at(url: impl Into<Arc<str>>, pin: Pin) -> Input {
+    Input(Ok(Argument::Object(ObjectRef { url: url.into(), pin: Some(pin) })))
 }
 
 /// The arguments of one task.

@@ -1,11 +1,13 @@
 //! One attempt: from a task to how it ended.
 //!
-//! Open the inputs and pin their versions, look the task up in the memo, run it in a sandbox, keep what the function said. Nothing here retries
-//! and nothing here decides over retries: a failure goes up as it is.
+//! Open the inputs and pin their versions, look the task up in the memo, fetch what it reads first; then, on a core, run it in a sandbox and
+//! keep what the function said. The two halves are apart so that inputs come while other tasks compute. Nothing here retries and nothing here
+//! decides over retries: a failure goes up as it is.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use sortie_protocol::job::Memo as MemoOption;
 use sortie_protocol::memo::{Key, KeyBuilder};
 use sortie_protocol::outcome::InputFault;
@@ -15,8 +17,9 @@ use crate::clock;
 use crate::component::Component;
 use crate::engine::Engine;
 use crate::memo::{self, Memo};
-use crate::objects::{self, Location, Objects};
+use crate::objects::{self, Address, Objects};
 use crate::sandbox::{self, Call, Cancel, Ended, Watch, Why};
+use crate::store::Store;
 
 /// What all attempts on a host share. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -27,6 +30,8 @@ pub struct Host {
     pub objects: Objects,
     /// Where results are kept, if anywhere.
     pub memo: Option<Memo>,
+    /// Where large outputs go, if anywhere.
+    pub store: Option<Store>,
 }
 
 /// What all attempts of a job on a host share.
@@ -35,14 +40,17 @@ pub struct JobContext {
     job: Arc<Job>,
     component: Component,
     key: KeyBuilder,
+    tenant: Arc<str>,
+    habit: memo::Habit,
 }
 
 impl JobContext {
-    /// The context of `job`, whose component is `component`.
+    /// The context of `job`, whose component is `component`. Without a tenant it is that of the default one.
     #[must_use]
-    pub fn new(job: Arc<Job>, component: Component) -> Self {
+    pub fn new(job: Arc<Job>, component: Component, tenant: Option<Arc<str>>) -> Self {
         let key = KeyBuilder::new(&job.function, &job.options.limits);
-        Self { job, component, key }
+        let tenant = tenant.unwrap_or_else(|| memo::TENANT_DEFAULT.into());
+        Self { job, component, key, tenant, habit: memo::Habit::default() }
     }
 
     /// The job.
@@ -63,86 +71,173 @@ pub struct Attempted {
     pub log: Option<Box<Log>>,
 }
 
+/// A task that can run without waiting, or that need not run at all.
+#[derive(Debug)]
+pub enum Prepared {
+    /// Its inputs are open and, as far as they were fetched ahead, here.
+    Ready(Ready),
+    /// It ended while it was prepared: its result is known, an input cannot be opened, or it was cancelled.
+    Ended(Box<Attempted>),
+}
+
+impl Prepared {
+    /// A task that is not run any more.
+    pub(crate) fn cancelled() -> Self {
+        unprepared(Why::Cancelled, Duration::ZERO)
+    }
+
+    /// A task whose inputs could not be had.
+    pub(crate) fn failed(error: objects::Error) -> Self {
+        unprepared(Why::Failed(input(error)), Duration::ZERO)
+    }
+}
+
+/// A task whose inputs are open.
+#[derive(Debug)]
+pub struct Ready {
+    inputs: Inputs,
+    /// How long that took.
+    fetch: Duration,
+}
+
 /// A task's arguments, opened, and its key where its result follows from them.
+#[derive(Debug)]
 struct Inputs {
     arguments: Vec<sandbox::Argument>,
     key: Key,
     keyed: bool,
     bytes: u64,
+    has_objects: bool,
 }
 
 impl Host {
     /// Run `task` once, unless `cancel` ends it. Cancel safe: a dropped attempt leaves nothing behind.
     pub async fn attempt(&self, context: &JobContext, cancel: &Arc<Cancel>, task: &Task) -> Attempted {
-        let options = &context.job.options;
-        let watch = Arc::new(Watch::new(cancel.clone(), &options.limits));
-        let began = clock::instant();
-        let opened = match watch.bound_if_slow(self.open(context, task)).await {
-            Ok(Ok(inputs)) => Ok(inputs),
-            Ok(Err(error)) => Err(Why::Failed(input(error))),
-            Err(stop) => Err(Why::from_stop(stop, &options.limits)),
-        };
-        let opening = if has_objects(task) { clock::instant() - began } else { Duration::ZERO };
-        let inputs = match opened {
-            Ok(inputs) => inputs,
-            Err(why) => return Attempted { ending: ending(why), bill: Bill { fetch: opening, ..Bill::default() }, log: None },
-        };
-        let memo = self.memo.as_ref().filter(|_| inputs.keyed);
-        if let Some(entry) = memo.and_then(|memo| memo.get(&inputs.key)) {
-            let bill = Bill { fetch: opening, bytes_out: size_of_ending(&entry.ending), cached: true, ..Bill::default() };
-            return Attempted { ending: entry.ending, bill, log: entry.log };
+        match self.prepare(context, cancel, task).await {
+            Prepared::Ready(ready) => self.run(context, cancel, ready).await,
+            Prepared::Ended(attempted) => *attempted,
         }
-        let (key, bytes) = (inputs.key, inputs.bytes);
+    }
+
+    /// Do what a task needs before it computes: open its inputs, look it up in the memo, fetch what it will read first. Cancel safe.
+    pub async fn prepare(&self, context: &JobContext, cancel: &Arc<Cancel>, task: &Task) -> Prepared {
+        let limits = &context.job.options.limits;
+        let watch = Watch::new(cancel.clone(), limits);
+        let began = clock::instant();
+        let fetch = || if self.waits_for(task) { clock::instant() - began } else { Duration::ZERO };
+        match watch.bound_if_slow(self.gather(context, task)).await {
+            Ok(Ok(Gathered::Inputs(inputs))) => Prepared::Ready(Ready { inputs, fetch: fetch() }),
+            Ok(Ok(Gathered::Known(entry))) => Prepared::Ended(Box::new(entry.attempted(fetch()))),
+            Ok(Err(error)) => unprepared(Why::Failed(input(error)), fetch()),
+            Err(stop) => unprepared(Why::from_stop(stop, limits), fetch()),
+        }
+    }
+
+    /// Whether preparing a task may wait for something outside of this process.
+    #[must_use]
+    pub fn waits_for(&self, task: &Task) -> bool {
+        has_objects(task) || self.memo.as_ref().is_some_and(Memo::is_shared)
+    }
+
+    /// Run a task that is prepared. Cancel safe: a dropped run leaves nothing behind.
+    pub async fn run(&self, context: &JobContext, cancel: &Arc<Cancel>, ready: Ready) -> Attempted {
+        let Ready { inputs: Inputs { arguments, key, keyed, bytes, has_objects }, fetch } = ready;
+        let options = &context.job.options;
         let call = Call {
             function: &context.job.function.name,
-            arguments: inputs.arguments,
+            arguments,
             limits: &options.limits,
             grants: options.grants,
             seed: *key.as_bytes(),
-            watch,
+            // Waiting for inputs is part of a task's time; waiting for a core after that is not.
+            watch: Arc::new(Watch::after(fetch, cancel.clone(), &options.limits)),
         };
         let began = clock::instant();
         let mut ended = sandbox::run(&self.engine, context.component.prepared(), call).await;
-        let (input_error, bill) = (ended.input_error.take(), bill(&ended, began, opening, bytes));
+        let (input_error, bill) = (ended.input_error.take(), bill(&ended, began, fetch, bytes));
         let sound = input_error.is_none();
         let attempted = settle(ended, input_error, bill);
-        let worth_keeping = has_objects(task) || bill.run >= memo::WORTH_KEEPING;
-        if let Some(memo) = memo.filter(|_| sound && worth_keeping && memo::is_word(&attempted.ending)) {
-            memo.put(&key, &memo::Entry { ending: attempted.ending.clone(), log: attempted.log.clone() });
+        let cost = memo::Cost { run: bill.run, read: bill.fetch, has_objects };
+        context.habit.ran(cost);
+        if let Some(memo) = self.memo.as_ref().filter(|_| keyed && sound && memo::is_word(&attempted.ending)) {
+            let name = memo::Name { tenant: &context.tenant, key: &key };
+            memo.put(name, &memo::Entry { ending: attempted.ending.clone(), log: attempted.log.clone() }, cost);
         }
         attempted
     }
 
-    /// Open the inputs and derive the key. Waits only for objects.
-    async fn open(&self, context: &JobContext, task: &Task) -> Result<Inputs, objects::Error> {
+    /// Open the inputs, derive the key, look it up; where nothing is known, fetch what is read first. Waits only for objects and the memo.
+    async fn gather(&self, context: &JobContext, task: &Task) -> Result<Gathered, objects::Error> {
         let options = &context.job.options;
         let mut keyed = self.memo.is_some() && options.memo == MemoOption::Use && options.grants.deterministic();
         let (mut key, mut bytes) = (context.key.clone(), 0);
-        let mut arguments = Vec::with_capacity(task.arguments.len());
+        let mut opened = Vec::with_capacity(task.arguments.len());
         for argument in &task.arguments {
-            arguments.push(match argument {
+            opened.push(match argument {
                 Argument::Value(value) => {
                     key.value(value);
                     bytes += value.len() as u64;
-                    sandbox::Argument::Value(value.clone())
+                    Opened::Value(value.clone())
                 }
-                Argument::Object(ObjectRef { url, pin: _ }) => {
-                    let object = self.open_object(url).await?;
+                Argument::Object(named) => {
+                    let object = self.open_object(named).await?;
                     let info = object.info();
                     keyed &= info.etag.is_some();
-                    key.object(url, info.etag.as_deref().unwrap_or_default(), info.size);
-                    sandbox::Argument::Object(Arc::new(object))
+                    key.object(&named.url, info.etag.as_deref().unwrap_or_default(), info.size);
+                    Opened::Object(object)
                 }
             });
         }
-        Ok(Inputs { arguments, key: key.finish(), keyed, bytes })
+        let key = key.finish();
+        if let Some(memo) = self.memo.as_ref().filter(|_| keyed) {
+            let name = memo::Name { tenant: &context.tenant, key: &key };
+            if let Some(entry) = memo.get(name, &options.limits, &context.habit).await {
+                return Ok(Gathered::Known(entry));
+            }
+        }
+        let mut arguments = Vec::with_capacity(opened.len());
+        for opened in opened {
+            arguments.push(match opened {
+                Opened::Value(value) => sandbox::Argument::Value(value),
+                Opened::Object(mut object) => {
+                    object.prefetch().await?;
+                    sandbox::Argument::Object(object)
+                }
+            });
+        }
+        Ok(Gathered::Inputs(Inputs { arguments, key, keyed, bytes, has_objects: has_objects(task) }))
     }
 
-    async fn open_object(&self, url: &str) -> Result<objects::Object, objects::Error> {
+    async fn open_object(&self, ObjectRef { url, pin }: &ObjectRef) -> Result<objects::Object, objects::Error> {
         let malformed = |error: objects::Malformed| objects::Error { fault: InputFault::Malformed, message: error.to_string() };
-        let location = Location::parse(url, std::path::Path::new("/")).map_err(malformed)?;
-        self.objects.open(&location).await
+        let address = Address::parse(url, std::path::Path::new("/")).map_err(malformed)?;
+        self.objects.open(&address, pin.as_ref()).await
     }
+}
+
+impl memo::Entry {
+    /// The task's ending, which was known.
+    fn attempted(self, fetch: Duration) -> Attempted {
+        let bill = Bill { fetch, bytes_out: size_of_ending(&self.ending), cached: true, ..Bill::default() };
+        Attempted { ending: self.ending, bill, log: self.log }
+    }
+}
+
+/// What is there once a task's inputs were looked at.
+enum Gathered {
+    Known(memo::Entry),
+    Inputs(Inputs),
+}
+
+/// An argument that was looked at.
+enum Opened {
+    Value(Bytes),
+    Object(objects::Object),
+}
+
+/// A task that ended before it could run.
+fn unprepared(why: Why, fetch: Duration) -> Prepared {
+    Prepared::Ended(Box::new(Attempted { ending: ending(why), bill: Bill { fetch, ..Bill::default() }, log: None }))
 }
 
 fn has_objects(task: &Task) -> bool {

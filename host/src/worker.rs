@@ -1,8 +1,12 @@
 //! The worker: pulls leases and runs their tasks.
 //!
 //! A worker has a number of slots, each a loop of its own on the computing threads: pull one bundle, run its tasks in order, report, again.
-//! There are more slots than threads, so that while some tasks wait for their inputs others compute. A slot pulls only when it is free:
+//! There are more slots than threads, so that while some tasks wait for what they read others compute. A slot pulls only when it is free:
 //! nothing is leased that nobody works on.
+//!
+//! A bundle's tasks are prepared before they run: their inputs are opened and fetched, several at a time, without a place to compute. Only a
+//! task that is prepared takes one of [`Config::slots`] places, and its bundle keeps that until it has to wait again. Where inputs take long
+//! to come, further slots lease bundles ahead so that the places stay taken (`pace`).
 //!
 //! Beside the slots run, on the I/O runtime, what extends leases, what listens for cancelled jobs, and what says that the worker is there
 //! (`beside`). When a lease is lost (its job was cancelled, or the process was paused and others have the work now), its tasks are stopped
@@ -15,28 +19,35 @@
 mod beside;
 mod components;
 mod episode;
+mod pace;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
+use futures::StreamExt as _;
+use futures::stream;
 use parking_lot::Mutex;
 use sortie_broker::{Broker, Extended, Lease, Puller, Report, Retrial, Serves};
 use sortie_protocol::retry::{self, Decision};
-use sortie_protocol::{Bill, Ending, Failure, JobId, LeaseId, Outcome, Task, Timestamp, WorkerId};
+use sortie_protocol::{Bill, Bundle, Ending, Failure, JobId, LeaseId, Outcome, Task, Timestamp, WorkerId};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 pub use self::components::COMPONENTS_MAX;
 use self::components::Components;
-use self::episode::Episode;
+pub(crate) use self::episode::Episode;
+use self::pace::{AHEAD_MAX, Pace};
 use crate::artifacts::Artifacts;
-use crate::attempt::{Attempted, Host, JobContext};
+use crate::attempt::{Attempted, Host, JobContext, Prepared};
 use crate::clock;
 use crate::component::Component;
 use crate::cores::Cores;
+use crate::objects::{self, Prefetch};
 use crate::sandbox::Cancel;
 
 /// Job contexts that are held.
@@ -48,6 +59,9 @@ pub const HEARTBEAT_MAX: Duration = Duration::from_secs(3);
 pub const REPORT_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a slot waits for the broker to say whether a lease still holds, before it starts; the heartbeat asks again.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(1);
+/// Tasks of one bundle that are prepared at once: as many as cover a wait of 30 ms with the shortest tasks that travel in one bundle and read
+/// objects, about 2 ms each.
+const PREPARED_MAX: usize = 16;
 /// Wait before asking a broker again that answered with an error.
 const BROKER_PAUSE: Duration = Duration::from_millis(500);
 
@@ -66,7 +80,7 @@ pub struct Config {
     pub host: Host,
     /// Where compiled components are kept, if anywhere.
     pub artifacts: Option<Artifacts>,
-    /// Bundles in work at once.
+    /// Bundles that compute at once, or wait for what they read while they do.
     pub slots: NonZeroUsize,
     /// Computing threads.
     pub threads: NonZeroUsize,
@@ -128,6 +142,11 @@ struct Shared {
     /// In work, from being pulled to being reported.
     leases: Mutex<HashMap<LeaseId, InWork>>,
     phase: watch::Sender<Phase>,
+    /// Places to compute.
+    places: Semaphore,
+    pace: Mutex<Pace>,
+    /// How many slots may pull; what the pace says.
+    pulls: watch::Sender<usize>,
     pulling: Episode,
     fetching: Episode,
     reporting: Episode,
@@ -190,6 +209,9 @@ impl Worker {
             jobs: Mutex::default(),
             leases: Mutex::default(),
             phase: watch::Sender::new(Phase::Working),
+            places: Semaphore::new(slots.get()),
+            pace: Mutex::new(Pace::new(slots.get(), threads.get())),
+            pulls: watch::Sender::new(slots.get()),
             pulling: Episode::new("pulling work"),
             fetching: Episode::new("fetching a component"),
             reporting: Episode::new("reporting"),
@@ -199,7 +221,11 @@ impl Worker {
             beside::Guard(io.spawn(beside::listen_for_cancellations(shared.clone()))),
         ];
         beside.extend(introduction.map(|introduction| beside::Guard(io.spawn(beside::announce(shared.clone(), introduction)))));
-        let slots = (0..slots.get()).map(|_| cores.spawn(shared.clone().slot())).collect();
+        let count = match shared.host.objects.prefetch() {
+            Prefetch::On => slots.get().saturating_mul(1 + AHEAD_MAX),
+            Prefetch::Off => slots.get(),
+        };
+        let slots = (0..count).map(|number| cores.spawn(shared.clone().slot(number))).collect();
         Ok(Self { shared, _beside: beside, slots: Mutex::new(slots), _cores: cores })
     }
 
@@ -214,14 +240,30 @@ impl Worker {
         self.shared.leases.lock().len()
     }
 
+    /// What reading objects has cost so far.
+    #[must_use]
+    pub fn objects(&self) -> objects::Metrics {
+        self.shared.host.objects.metrics()
+    }
+
     /// Whether it takes no more work because it is about to end.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.shared.phase() > Phase::Working
     }
 
+    /// Wait until the shared memo, if there is one, has what it was given, or [`memo::shared::SETTLE_TIME_MAX`] have passed. Cancel safe.
+    ///
+    /// [`memo::shared::SETTLE_TIME_MAX`]: crate::memo::shared::SETTLE_TIME_MAX
+    pub async fn settled(&self) {
+        if let Some(memo) = &self.shared.host.memo {
+            memo.settled().await;
+        }
+    }
+
     /// End in peace: take no more work, give what is in work `grace` to finish, then stop it, report what came of it and give back the rest
-    /// for others to take at once. Ends when all is reported, [`REPORT_TIME_MAX`] after the grace period at the latest.
+    /// for others to take at once. Ends when all is reported, [`REPORT_TIME_MAX`] after the grace period at the latest, and the shared memo has
+    /// what it was given ([`Self::settled`]).
     ///
     /// Not cancel safe: a call that was dropped stops the worker at once.
     pub async fn drain(&self, grace: Duration) -> Drained {
@@ -235,6 +277,7 @@ impl Worker {
                 return Drained::Unreported(self.busy());
             }
         }
+        self.settled().await;
         Drained::Reported
     }
 }
@@ -274,9 +317,23 @@ impl Shared {
         let _ = phase.wait_for(|phase| *phase > Phase::Working).await.map(drop);
     }
 
+    /// Wait until so many slots may pull that the one with this number is among them. Cancel safe.
+    async fn turn(&self, number: usize) {
+        let mut pulls = self.pulls.subscribe();
+        // The sender lives as long as this.
+        let _ = pulls.wait_for(|pulls| number < *pulls).await.map(drop);
+    }
+
     /// One slot: pull, run, report.
-    async fn slot(self: Arc<Self>) {
+    async fn slot(self: Arc<Self>, number: usize) {
         while self.phase() == Phase::Working {
+            if number >= *self.pulls.borrow() {
+                tokio::select! {
+                    biased;
+                    () = self.drains() => return,
+                    () = self.turn(number) => {}
+                }
+            }
             let pulled = tokio::select! {
                 biased;
                 () = self.drains() => return,
@@ -306,7 +363,7 @@ impl Shared {
             Err(Unready::Stopped) => Report::default(),
         };
         held.reports();
-        let is_empty = report.outcomes.is_empty() && report.retrials.is_empty();
+        let is_empty = report.is_empty();
         // Work that others are to take at once. A lease that is over, or whose job is, ends with its empty report.
         let told = if is_empty && self.phase() == Phase::Stopped {
             self.broker.release(lease.id).await
@@ -330,18 +387,77 @@ impl Shared {
         Held { shared: self, lease: lease.id, cancel }
     }
 
-    async fn run(&self, lease: &Lease, context: &JobContext, cancel: &Arc<Cancel>) -> Report {
-        let mut report = Report { outcomes: Vec::with_capacity(lease.bundle.tasks.len()), retrials: Vec::new() };
-        for task in &lease.bundle.tasks {
-            if cancel.is_cancelled() {
-                break;
-            }
+    async fn run(&self, lease: &Lease, context: &Arc<JobContext>, cancel: &Arc<Cancel>) -> Report {
+        let tasks = &lease.bundle.tasks;
+        let mut report = Report { outcomes: Vec::with_capacity(tasks.len()), retrials: Vec::new() };
+        let at_once = match self.host.objects.prefetch() {
+            Prefetch::On => PREPARED_MAX,
+            Prefetch::Off => 1,
+        };
+        let began = clock::instant();
+        let preparing = (0..tasks.len()).map(|number| self.prepare(&lease.bundle, number, context, cancel));
+        let mut prepared = pin!(stream::iter(preparing).buffered(at_once));
+        let mut place = None;
+        let (mut waited, mut computed) = (Duration::ZERO, Duration::ZERO);
+        for task in tasks {
             let queue = clock::now().since(lease.bundle.published);
-            let mut attempted = self.host.attempt(context, cancel, task).await;
+            let next = match futures::poll!(prepared.next()) {
+                Poll::Ready(next) => next,
+                Poll::Pending => {
+                    // Others compute meanwhile.
+                    place = None;
+                    prepared.next().await
+                }
+            };
+            let Some(next) = next.filter(|_| !cancel.is_cancelled()) else { break };
+            if report.is_empty() {
+                waited = clock::instant() - began;
+            }
+            let mut attempted = match next {
+                Prepared::Ended(attempted) => *attempted,
+                Prepared::Ready(ready) => {
+                    if place.is_none() {
+                        place = self.places.acquire().await.ok();
+                    }
+                    let began = clock::instant();
+                    let attempted = self.host.run(context, cancel, ready).await;
+                    computed += clock::instant() - began;
+                    attempted
+                }
+            };
             attempted.bill.queue = queue;
             settle(lease, task, attempted, &mut report);
         }
+        drop(place);
+        if !computed.is_zero() {
+            self.observe(waited, computed);
+        }
         report
+    }
+
+    /// Prepare one task of a bundle. One that waits for objects is prepared whether or not anybody looks.
+    async fn prepare(&self, bundle: &Arc<Bundle>, number: usize, context: &Arc<JobContext>, cancel: &Arc<Cancel>) -> Prepared {
+        let Some(task) = bundle.tasks.get(number) else { return Prepared::cancelled() };
+        if !self.host.waits_for(task) {
+            return self.host.prepare(context, cancel, task).await;
+        }
+        let (host, bundle, context, cancel) = (self.host.clone(), bundle.clone(), context.clone(), cancel.clone());
+        let preparing = async move {
+            match bundle.tasks.get(number) {
+                Some(task) => host.prepare(&context, &cancel, task).await,
+                None => Prepared::cancelled(),
+            }
+        };
+        self.host.objects.beside(preparing).await.unwrap_or_else(Prepared::failed)
+    }
+
+    fn observe(&self, waited: Duration, computed: Duration) {
+        let leases = {
+            let mut pace = self.pace.lock();
+            pace.observe(waited, computed);
+            pace.leases()
+        };
+        self.pulls.send_if_modified(|pulls| std::mem::replace(pulls, leases) != leases);
     }
 
     /// What the tasks of a job share here, made when its first lease arrives.
@@ -355,7 +471,7 @@ impl Shared {
             () = cancel.cancelled() => return Err(Unready::Stopped),
             component = self.component(lease.job.function.component) => component.map_err(Unready::Failed)?,
         };
-        let context = self.keep_context(Arc::new(JobContext::new(lease.job.clone(), component)));
+        let context = self.keep_context(Arc::new(JobContext::new(lease.job.clone(), component, lease.tenant.clone())));
         // A cancellation that came before the lease was among those in work found nothing to cancel.
         if let Ok(Ok(Extended::Lost)) = timeout(LOOK_TIME_MAX, self.broker.extend(lease.id)).await {
             return Err(Unready::Stopped);

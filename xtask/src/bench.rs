@@ -34,7 +34,7 @@ enum Servers {
     Nats,
 }
 
-const BENCHES: [Bench; 3] = [
+const BENCHES: [Bench; 4] = [
     Bench {
         name: "dispatch",
         about: "empty tasks through the client, against a bare wasmtime loop on the same guest",
@@ -46,6 +46,12 @@ const BENCHES: [Bench; 3] = [
         about: "tasks through a nats-server and worker processes, against the server alone",
         binary: "fleet",
         servers: Servers::Nats,
+    },
+    Bench {
+        name: "objects",
+        about: "PDFs and tars in an S3 server that is far away, with inputs fetched ahead and without, against Dask",
+        binary: "objects",
+        servers: Servers::None,
     },
     Bench { name: "pdf", about: "text of a folder of PDFs, against other ways to do the same", binary: "pdf", servers: Servers::None },
 ];

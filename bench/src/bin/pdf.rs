@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser;
 use serde_json::Value;
 use sortie_bench::words::{score, words};
+use sortie_bench::{python, run};
 
 /// Measure the text of PDFs.
 #[derive(Parser)]
@@ -173,7 +174,7 @@ impl Setup {
         let scratch = self.scratch.join("race.jsonl");
         let (repeat, files) = (options.repeat, self.files.len() as f64);
         let mut rates: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-        let python = if options.without_dask { None } else { Some(python(&self.scratch)?) };
+        let python = if options.without_dask { None } else { Some(python(&self.scratch, &["dask[distributed]", "pymupdf", "pypdf"])?) };
         for round in 0..options.rounds {
             let mut note = |name: &'static str, repeat: usize, took: Duration| {
                 let rate = files * repeat as f64 / took.as_secs_f64();
@@ -222,21 +223,4 @@ fn texts(path: &Path) -> Result<Texts> {
 
 fn text_of(texts: &Texts, file: &Path) -> Option<std::result::Result<String, String>> {
     texts.get(&std::fs::canonicalize(file).ok()?).cloned()
-}
-
-/// A Python with Dask and the two libraries, in a folder of our own.
-fn python(scratch: &Path) -> Result<PathBuf> {
-    let folder = scratch.join("python");
-    let python = folder.join("bin/python");
-    if !python.exists() {
-        run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
-    }
-    run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "dask[distributed]", "pymupdf", "pypdf"]))?;
-    Ok(python)
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("failed to start {command:?}"))?;
-    ensure!(status.success(), "{command:?} ended with {status}");
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Two questions over HTTP, for orchestrators: does the process work, and should it get work.
 //!
 //! `GET /healthz` is 200 as long as there is an answer. `GET /readyz` is 200 while the broker is connected and the worker takes work, else 503
-//! and the reason. Anything else is 404.
+//! and the reason. `GET /metrics` is what Prometheus reads. Anything else is 404.
 //!
 //! Whoever reaches the port may be anyone, so every request is bounded: [`HEAD_BYTES_MAX`], [`REQUEST_TIME_MAX`], one a connection,
 //! [`CONNECTIONS_MAX`] at a time; more wait in the system's queue.
@@ -26,6 +26,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::metrics;
 use crate::ending::Error;
 
 /// The most bytes of a request's head: the least that the HTTP library can be told, and ample for a probe.
@@ -112,12 +113,13 @@ async fn connection(stream: TcpStream, probe: Probe) {
 
 fn answer(request: &Request<Incoming>, probe: &Probe) -> Response<Full<Bytes>> {
     let (status, text) = match (request.method(), request.uri().path()) {
-        (&Method::GET | &Method::HEAD, "/healthz") => (StatusCode::OK, "ok\n"),
+        (&Method::GET | &Method::HEAD, "/healthz") => (StatusCode::OK, "ok\n".to_owned()),
         (&Method::GET | &Method::HEAD, "/readyz") => match probe.trouble() {
-            None => (StatusCode::OK, "ready\n"),
-            Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, trouble),
+            None => (StatusCode::OK, "ready\n".to_owned()),
+            Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, trouble.to_owned()),
         },
-        _ => (StatusCode::NOT_FOUND, "there is /healthz and /readyz\n"),
+        (&Method::GET | &Method::HEAD, "/metrics") => (StatusCode::OK, metrics::text(&probe.worker)),
+        _ => (StatusCode::NOT_FOUND, "there is /healthz, /readyz and /metrics\n".to_owned()),
     };
     let mut response = Response::new(Full::from(text));
     *response.status_mut() = status;

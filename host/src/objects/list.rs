@@ -4,44 +4,81 @@
 //! cannot be listed.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
-use futures::TryStreamExt as _;
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use glob::{MatchOptions, Pattern};
 use object_store::path::Path as StorePath;
+use object_store::{ObjectMeta, ObjectStore};
+use sortie_protocol::Pin;
 use sortie_protocol::outcome::InputFault;
 
-use super::{Error, Location, Objects, on};
+use super::{Address, Error, Location, Objects};
 
-/// The most objects one pattern may name: their names are held in memory.
-pub(super) const MATCHES_MAX: usize = 5_000_000;
+/// The most local files one pattern may name: their names are held in memory. Listings of stores are not.
+const MATCHES_MAX: usize = 5_000_000;
+/// How often a listing goes on after it broke off, whatever its length. Each request in it is repeated as others are, besides.
+const LISTING_TRIES_MAX: usize = 5;
+/// Before it does.
+const LISTING_PAUSE: Duration = Duration::from_millis(200);
 
 const OPTIONS: MatchOptions = MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
 
-pub(super) async fn expand(objects: &Objects, text: &str, folder: &Path) -> Result<Vec<Location>, Error> {
-    let location = Location::parse(text, folder).map_err(|error| Error::new(InputFault::Malformed, error.to_string()))?;
-    let found = match &location {
+/// An object that a pattern named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Where it is.
+    pub address: Address,
+    /// The version that the listing saw, where the store says that.
+    pub pin: Option<Pin>,
+}
+
+impl From<Address> for Found {
+    fn from(address: Address) -> Self {
+        Self { address, pin: None }
+    }
+}
+
+pub(super) fn list(objects: Objects, text: String, folder: PathBuf) -> BoxStream<'static, Result<Found, Error>> {
+    stream::once(async move {
+        let address = Address::parse(&text, &folder).map_err(|error| Error::new(InputFault::Malformed, error.to_string()))?;
+        open(&objects, &text, address).await
+    })
+    .try_flatten()
+    .boxed()
+}
+
+async fn open(objects: &Objects, text: &str, address: Address) -> Result<BoxStream<'static, Result<Found, Error>>, Error> {
+    let one = |address: Address| Ok(stream::iter([Ok(Found::from(address))]).boxed());
+    match &address.location {
         Location::File(path) => {
             objects.admit(&fixed(path)).await?;
             // A file that has that very name is meant, brackets and all.
             if !is_pattern(text) || path.is_file() {
                 objects.admit(path).await?;
                 check_file(text, path)?;
-                return Ok(vec![location]);
+                return one(address);
             }
-            local(objects, text, path.clone()).await?
+            let found = local(objects, text, path.clone()).await?;
+            if found.is_empty() {
+                return Err(nothing(text));
+            }
+            Ok(stream::iter(found).map(|location| Ok(Found::from(Address::from(location)))).boxed())
         }
-        Location::S3 { key, .. } if !is_pattern(key) => return Ok(vec![location]),
-        Location::S3 { bucket, key } => s3(objects, &location, bucket, key).await?,
-        Location::Http(url) if !url.path().contains('*') => return Ok(vec![location]),
+        Location::S3 { key, .. } if !is_pattern(key) => one(address),
+        Location::S3 { bucket, key } => remote(objects, text, &address, bucket, key),
+        Location::Http(url) if !url.path().contains('*') => one(address),
         Location::Http(_) => {
-            let message = format!("`{location}` has a wildcard, but web servers cannot be listed; name each file, or use --inputs");
-            return Err(Error::new(InputFault::Malformed, message));
+            let message = format!("`{address}` has a wildcard, but web servers cannot be listed; name each file, or use --inputs");
+            Err(Error::new(InputFault::Malformed, message))
         }
-    };
-    if found.is_empty() {
-        return Err(Error::new(InputFault::Missing, format!("nothing matches `{text}`")));
     }
-    Ok(found)
+}
+
+fn nothing(text: &str) -> Error {
+    Error::new(InputFault::Missing, format!("nothing matches `{text}`"))
 }
 
 fn is_pattern(text: &str) -> bool {
@@ -87,27 +124,95 @@ async fn local(objects: &Objects, text: &str, path: PathBuf) -> Result<Vec<Locat
     listing.await.map_err(|error| Error::new(InputFault::Unavailable, format!("failed to list `{text}`: {error}")))?
 }
 
-async fn s3(objects: &Objects, location: &Location, bucket: &str, key: &str) -> Result<Vec<Location>, Error> {
-    let shown = location.to_string();
+/// A listing below the last segment of a key without a wildcard, page by page. Memory does not grow with it.
+fn remote(
+    objects: &Objects,
+    text: &str,
+    address: &Address,
+    bucket: &str,
+    key: &str,
+) -> Result<BoxStream<'static, Result<Found, Error>>, Error> {
     let pattern =
-        Pattern::new(key).map_err(|error| Error::new(InputFault::Malformed, format!("`{shown}` is not a pattern: {}", error.msg)))?;
+        Pattern::new(key).map_err(|error| Error::new(InputFault::Malformed, format!("`{address}` is not a pattern: {}", error.msg)))?;
     let fixed = key.split(['*', '?', '[']).next().unwrap_or_default();
-    let prefix = fixed.rsplit_once('/').map(|(folder, _)| StorePath::from(folder));
-    let (store, _) = objects.shared.stores.of(location)?;
-    let (bucket, named) = (bucket.to_owned(), shown.clone());
-    let listing = async move {
-        let mut found = Vec::new();
-        let mut entries = store.list(prefix.as_ref());
-        while let Some(entry) = entries.try_next().await.map_err(|error| Error::from_store(&named, &error))? {
-            let key: String = entry.location.into();
-            if pattern.matches_with(&key, OPTIONS) {
-                push(&mut found, &named, Location::S3 { bucket: bucket.clone(), key })?;
-            }
-        }
-        found.sort_by_key(ToString::to_string);
-        Ok(found)
+    let (store, _) = objects.shared.stores.of(&address.location)?;
+    let listing = Listing {
+        store,
+        prefix: fixed.rsplit_once('/').map(|(folder, _)| StorePath::from(folder)),
+        shown: address.location.to_string(),
+        last: None,
+        tries_left: LISTING_TRIES_MAX,
+        entries: None,
     };
-    on(&objects.shared.io, listing).await?
+    let (bucket, bytes, text) = (bucket.to_owned(), address.bytes, text.to_owned());
+    let matching = listing.entries().try_filter_map(move |entry| {
+        let (size, etag, key) = (entry.size, entry.e_tag, String::from(entry.location));
+        let found = pattern.matches_with(&key, OPTIONS).then(|| Found {
+            address: Address { location: Location::S3 { bucket: bucket.clone(), key }, bytes },
+            pin: etag.map(|etag| Pin { etag: etag.into(), size }),
+        });
+        std::future::ready(Ok(found))
+    });
+    Ok(some(matching.boxed(), nothing(&text)))
+}
+
+/// The same stream, but with this error if there is nothing in it.
+fn some(found: BoxStream<'static, Result<Found, Error>>, nothing: Error) -> BoxStream<'static, Result<Found, Error>> {
+    stream::unfold((found, Some(nothing)), |(mut found, nothing)| async move {
+        match (found.next().await, nothing) {
+            (Some(next), _) => Some((next, (found, None))),
+            (None, Some(nothing)) => Some((Err(nothing), (found, None))),
+            (None, None) => None,
+        }
+    })
+    .boxed()
+}
+
+/// A listing that goes on after what broke off.
+struct Listing {
+    store: Arc<dyn ObjectStore>,
+    prefix: Option<StorePath>,
+    shown: String,
+    last: Option<StorePath>,
+    tries_left: usize,
+    entries: Option<BoxStream<'static, object_store::Result<ObjectMeta>>>,
+}
+
+impl Listing {
+    /// All entries, until an error that trying again does not mend.
+    fn entries(self) -> impl Stream<Item = Result<ObjectMeta, Error>> + Send + 'static {
+        stream::unfold(Some(self), |listing| async move {
+            let mut listing = listing?;
+            match listing.next().await {
+                Ok(None) => None,
+                Ok(Some(entry)) => Some((Ok(entry), Some(listing))),
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+    }
+
+    async fn next(&mut self) -> Result<Option<ObjectMeta>, Error> {
+        loop {
+            let (store, prefix, last) = (&self.store, self.prefix.as_ref(), &self.last);
+            let entries = self.entries.get_or_insert_with(|| match last {
+                Some(last) => store.list_with_offset(prefix, last),
+                None => store.list(prefix),
+            });
+            let error = match entries.try_next().await {
+                Ok(entry) => {
+                    self.last = entry.as_ref().map(|entry| entry.location.clone()).or(self.last.take());
+                    return Ok(entry);
+                }
+                Err(error) => Error::from_store(&self.shown, &error),
+            };
+            if error.fault != InputFault::Unavailable || self.tries_left == 0 {
+                return Err(error);
+            }
+            self.tries_left -= 1;
+            self.entries = None;
+            tokio::time::sleep(LISTING_PAUSE).await;
+        }
+    }
 }
 
 fn push(found: &mut Vec<Location>, shown: &str, location: Location) -> Result<(), Error> {

@@ -1,15 +1,25 @@
 //! Objects: the inputs of tasks, wherever they are.
 //!
-//! The only module that touches `object_store`. It turns a URL or path into an [`Object`] that is pinned to one version, reads ranges of it,
-//! and lists patterns. It runs all I/O on a runtime of its own, so that functions which compute never keep a read waiting.
+//! The only module that touches `object_store`. It turns a URL or path into an [`Object`] that is pinned to one version, reads it through
+//! blocks that all tasks of the process share (`blocks`), ahead of whoever reads in order (`cursor`), and lists patterns. It runs all I/O on
+//! a runtime of its own, so that functions which compute never keep a read waiting.
 //!
-//! Bounds: a request is tried [`RETRIES_MAX`] times within [`RETRY_TIME_MAX`]; one range is at most [`RANGE_BYTES_MAX`]. Errors name the object
-//! without credentials or query, and say what kind of trouble it is.
+//! Bounds: a request is tried [`RETRIES_MAX`] times within [`RETRY_TIME_MAX`]; what is held of objects stays within [`Config::memory`], but for
+//! two blocks of each task that waits. Errors name the object without credentials or query, and say what kind of trouble it is.
 
+mod address;
+mod blocks;
+mod connector;
+mod cursor;
+mod error;
+mod fetch;
 mod files;
 mod list;
 mod location;
+mod metrics;
 mod stores;
+mod version;
+mod write;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -17,21 +27,35 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::stream::BoxStream;
+use object_store::path::Path as StorePath;
 use object_store::{Attribute, GetOptions, GetRange, ObjectMeta, ObjectStore};
+use sortie_protocol::Pin;
 use sortie_protocol::outcome::InputFault;
 use tokio::runtime::Handle;
 
+pub use self::address::{Address, ByteRange};
+pub use self::blocks::{BLOCK_BYTES, REQUEST_BYTES_MAX};
+use self::blocks::{Block, Blocks, Purpose};
+pub use self::cursor::{AHEAD_BYTES_MAX, Access, Cursor};
+pub use self::error::Error;
+pub use self::fetch::STALL_TIME_MAX;
 pub use self::files::Files;
+pub use self::list::Found;
 pub use self::location::{Location, Malformed};
+pub use self::metrics::Metrics;
 use self::stores::Stores;
-pub use self::stores::{Config, S3};
+pub use self::stores::{Config, MEMORY_DEFAULT, Prefetch, REQUESTS_MAX, S3};
+use self::version::{Locality, Version};
+pub use self::write::{Entry, PART_BYTES, PARTS_IN_FLIGHT_MAX, PARTS_MAX, Upload, WriteError, WriteFault};
 
 /// How often a request is repeated after an answer that repetition can mend.
 pub const RETRIES_MAX: usize = 5;
 /// How long repetition may take in all.
 pub const RETRY_TIME_MAX: Duration = Duration::from_secs(60);
-/// The most one range read brings into memory.
-pub const RANGE_BYTES_MAX: u64 = 16 << 20;
+/// How much of an object is fetched before its task starts: all of most documents, and enough of a long one that reading on overlaps with
+/// what comes next.
+pub const PREFETCH_BYTES_MAX: u64 = 8 << 20;
 
 /// Opens objects. Cheap to clone; clones share connections.
 #[derive(Debug, Clone)]
@@ -42,32 +66,25 @@ pub struct Objects {
 #[derive(Debug)]
 struct Shared {
     stores: Stores,
+    blocks: Arc<Blocks>,
     io: Handle,
-}
-
-/// An object could not be found, opened or read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct Error {
-    /// What kind of trouble it is.
-    pub fault: InputFault,
-    /// Which object, and what is wrong, in one line without credentials.
-    pub message: String,
 }
 
 /// One version of an object. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Object {
     shared: Arc<Opened>,
+    /// Blocks that were fetched before anybody asked, the first ones of the object.
+    prefetched: Arc<[Block]>,
 }
 
 #[derive(Debug)]
 struct Opened {
-    shown: String,
     info: Info,
-    store: Arc<dyn ObjectStore>,
-    meta: ObjectMeta,
-    io: Handle,
+    /// Where it begins in what is stored.
+    start: u64,
+    version: Arc<Version>,
+    blocks: Arc<Blocks>,
 }
 
 /// What is known of an object without reading it.
@@ -87,37 +104,92 @@ impl Objects {
     /// Objects through `config`, with all I/O on `io`.
     #[must_use]
     pub fn new(config: Config, io: Handle) -> Self {
-        Self { shared: Arc::new(Shared { stores: Stores::new(config), io }) }
+        let blocks = Arc::new(Blocks::new(config.memory, config.prefetch, io.clone()));
+        Self { shared: Arc::new(Shared { stores: Stores::new(config), blocks, io }) }
     }
 
-    /// Find the object at `location` and pin its present version. Reads nothing of it.
+    /// Whether objects are read ahead of who needs them.
+    #[must_use]
+    pub fn prefetch(&self) -> Prefetch {
+        self.shared.blocks.prefetch
+    }
+
+    /// What reading has cost so far.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.shared.blocks.metrics()
+    }
+
+    /// Find what is at `address` and pin its version: the one that `pin` says, else the present one. Reads nothing of it; a pinned object behind
+    /// a network is not even asked for, because every read is held against the pin.
     ///
     /// # Errors
-    /// When it is not there, may not be read ([`Config::files`]), or the store does not answer.
-    pub async fn open(&self, location: &Location) -> Result<Object, Error> {
+    /// When it is not there, may not be read ([`Config::files`]), has not the version of `pin`, is shorter than the range that is asked for, or
+    /// the store does not answer.
+    pub async fn open(&self, address: &Address, pin: Option<&Pin>) -> Result<Object, Error> {
+        let location = &address.location;
         let shown = location.to_string();
-        let (store, path) = match location {
-            Location::File(path) => self.shared.stores.of(&Location::File(self.admit(path).await?))?,
-            Location::S3 { .. } | Location::Http(_) => self.shared.stores.of(location)?,
+        let (store, path, locality) = match location {
+            Location::File(path) => {
+                let (store, path) = self.shared.stores.of(&Location::File(self.admit(path).await?))?;
+                (store, path, Locality::Here)
+            }
+            Location::S3 { .. } | Location::Http(_) => {
+                let (store, path) = self.shared.stores.of(location)?;
+                (store, path, Locality::Remote)
+            }
         };
-        let opening = {
-            let (store, path) = (store.clone(), path.clone());
-            async move { store.get_opts(&path, GetOptions { head: true, ..GetOptions::default() }).await }
+        let (meta, content_type) = match (pin, locality) {
+            (Some(pin), Locality::Remote) => (pinned(path, pin), None),
+            (_, Locality::Here) | (None, Locality::Remote) => self.look(&shown, &store, path).await?,
         };
-        let found = on(&self.shared.io, opening).await?.map_err(|error| Error::from_store(&shown, &error))?;
-        let content_type = found.attributes.get(&Attribute::ContentType).map(|value| value.as_ref().to_owned());
-        let info = Info { name: location.name(), size: found.meta.size, etag: found.meta.e_tag.clone(), content_type };
-        let meta = ObjectMeta { location: path, ..found.meta };
-        Ok(Object { shared: Arc::new(Opened { shown, info, store, meta, io: self.shared.io.clone() }) })
+        if pin.is_some_and(|pin| meta.e_tag.as_deref() != Some(&*pin.etag)) {
+            return Err(Error::new(InputFault::Changed, format!("`{shown}` was replaced after it was listed")));
+        }
+        let bytes = match address.bytes {
+            None => 0..meta.size,
+            Some(range) => range.within(meta.size).ok_or_else(|| {
+                Error::new(InputFault::Malformed, format!("`{address}` names bytes past the end: the object has {}", meta.size))
+            })?,
+        };
+        let info = Info { name: location.name(), size: bytes.end - bytes.start, etag: meta.e_tag.clone(), content_type };
+        let version = Arc::new(Version::new(&location.to_url(), shown, store, meta, locality));
+        let opened = Opened { info, start: bytes.start, version, blocks: self.shared.blocks.clone() };
+        Ok(Object { shared: Arc::new(opened), prefetched: Arc::default() })
     }
 
-    /// The objects that a location or pattern names, in lexical order; paths are relative to `folder`. A URL without wildcards names itself,
-    /// unseen; a local file is looked at.
+    /// What a store says of an object, and its media type.
+    async fn look(&self, shown: &str, store: &Arc<dyn ObjectStore>, path: StorePath) -> Result<(ObjectMeta, Option<String>), Error> {
+        let looking = {
+            let (store, path) = (store.clone(), path.clone());
+            async move {
+                match store.get_opts(&path, GetOptions { head: true, ..GetOptions::default() }).await {
+                    // An answer to this question has no body, which would say why.
+                    Err(error) if Error::is_vague(&error) => {
+                        let first = GetOptions { range: Some(GetRange::Bounded(0..1)), ..GetOptions::default() };
+                        Err(store.get_opts(&path, first).await.err().unwrap_or(error))
+                    }
+                    answer => answer,
+                }
+            }
+        };
+        let found = on(&self.shared.io, looking).await?.map_err(|error| Error::from_store(shown, &error))?;
+        let content_type = found.attributes.get(&Attribute::ContentType).map(|value| value.as_ref().to_owned());
+        Ok((ObjectMeta { location: path, ..found.meta }, content_type))
+    }
+
+    /// What a location or pattern names, as a stream in the store's order; paths are relative to `folder`. A URL without wildcards names itself,
+    /// unseen; a local file is looked at. The stream ends after an error, and has one if nothing matches.
+    pub fn list(&self, pattern: &str, folder: &Path) -> BoxStream<'static, Result<Found, Error>> {
+        list::list(self.clone(), pattern.to_owned(), folder.to_owned())
+    }
+
+    /// Run `future` where objects are read, so that it goes on whoever looks at it. Dropping what comes back ends it.
     ///
     /// # Errors
-    /// When nothing matches, a folder cannot be listed, or the store cannot list at all.
-    pub async fn expand(&self, pattern: &str, folder: &Path) -> Result<Vec<Location>, Error> {
-        list::expand(self, pattern, folder).await
+    /// When the host is shutting down.
+    pub(crate) async fn beside<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Result<T, Error> {
+        on(&self.shared.io, future).await
     }
 
     /// Where to open a local file, if it may be read.
@@ -138,90 +210,87 @@ impl Object {
         &self.shared.info
     }
 
-    /// Read `range`, cut to the object's end and to [`RANGE_BYTES_MAX`].
+    /// Fetch its first [`PREFETCH_BYTES_MAX`], as far as the memory budget goes, and wait until they are here: before somebody starts to read
+    /// who would occupy more than a wait does. Cancel safe.
+    ///
+    /// # Errors
+    /// When a part cannot be read: whoever would read it need not start.
+    pub async fn prefetch(&mut self) -> Result<(), Error> {
+        let end = self.blocks_end().min(self.blocks_start() + PREFETCH_BYTES_MAX / BLOCK_BYTES);
+        let blocks = self.blocks(self.blocks_start()..end, Purpose::Ahead);
+        for block in &blocks {
+            block.bytes().await?;
+        }
+        self.prefetched = blocks.into();
+        Ok(())
+    }
+
+    /// Read `range`, cut to the object's end.
     ///
     /// # Errors
     /// When the object has changed since it was opened, or cannot be read.
     pub async fn read(&self, range: Range<u64>) -> Result<Bytes, Error> {
-        let end = range.end.min(self.shared.info.size).min(range.start.saturating_add(RANGE_BYTES_MAX));
+        let end = range.end.min(self.info().size);
         if range.start >= end {
             return Ok(Bytes::new());
         }
-        let opened = self.shared.clone();
-        let reading = async move {
-            let mut options = GetOptions { range: Some(GetRange::Bounded(range.start..end)), ..GetOptions::default() };
-            match &opened.meta.e_tag {
-                Some(etag) => options.if_match = Some(etag.clone()),
-                // The best there is without a validator, to the resolution of the store's clock.
-                None => options.if_unmodified_since = Some(opened.meta.last_modified),
-            }
-            opened.store.get_opts(&opened.meta.location, options).await?.bytes().await
-        };
-        let shown = &self.shared.shown;
-        let bytes = on(&self.shared.io, reading).await?.map_err(|error| Error::from_store(shown, &error))?;
-        if bytes.len() as u64 == end - range.start {
-            Ok(bytes)
-        } else {
-            let message = format!("`{shown}` answered {} bytes where {} were asked for", bytes.len(), end - range.start);
-            Err(Error { fault: InputFault::Unavailable, message })
+        let bytes = self.stretch(range.start..end);
+        let indices = bytes.start / BLOCK_BYTES..(bytes.end - 1) / BLOCK_BYTES + 1;
+        let blocks = self.blocks(indices.clone(), Purpose::Demand);
+        cursor::gather(&blocks, indices.start, &bytes).await
+    }
+
+    /// Where a stretch of this object lies in what is stored.
+    fn stretch(&self, range: Range<u64>) -> Range<u64> {
+        self.shared.start + range.start..self.shared.start + range.end
+    }
+
+    fn blocks_start(&self) -> u64 {
+        self.stretch(0..0).start / BLOCK_BYTES
+    }
+
+    /// The index after its last block.
+    fn blocks_end(&self) -> u64 {
+        self.stretch(0..self.info().size).end.div_ceil(BLOCK_BYTES)
+    }
+
+    /// Blocks of what is stored.
+    fn blocks(&self, indices: Range<u64>, purpose: Purpose) -> Vec<Block> {
+        let start = self.blocks_start();
+        let prefetched = |index: u64| self.prefetched.get(usize::try_from(index.checked_sub(start)?).ok()?);
+        let mut blocks: Vec<Block> =
+            indices.clone().map_while(|index| prefetched(index).filter(|block| block.has_come()).cloned()).collect();
+        let rest = indices.start + blocks.len() as u64..indices.end;
+        if !rest.is_empty() {
+            blocks.extend(self.shared.blocks.get(&self.shared.version, rest, purpose));
         }
+        blocks
+    }
+}
+
+/// What is known of an object whose version is known.
+fn pinned(location: StorePath, pin: &Pin) -> ObjectMeta {
+    ObjectMeta { location, last_modified: Default::default(), size: pin.size, e_tag: Some(pin.etag.to_string()), version: None }
+}
+
+/// A task that ends with its handle.
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
 /// Run I/O on the I/O runtime. Dropping the future aborts it.
 async fn on<T: Send + 'static>(io: &Handle, future: impl Future<Output = T> + Send + 'static) -> Result<T, Error> {
-    struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
-    impl<T> Drop for AbortOnDrop<T> {
-        fn drop(&mut self) {
-            self.0.abort();
-        }
-    }
     let mut task = AbortOnDrop(io.spawn(future));
-    (&mut task.0).await.map_err(|error| Error {
-        fault: InputFault::Unavailable,
-        message: if error.is_panic() { "reading an object failed inside the host" } else { "the host is shutting down" }.into(),
-    })
+    (&mut task.0).await.map_err(|error| Error::new(InputFault::Unavailable, ended(&error)))
 }
 
-impl Error {
-    fn new(fault: InputFault, message: impl Into<String>) -> Self {
-        Self { fault, message: message.into() }
-    }
-
-    fn from_store(shown: &str, error: &object_store::Error) -> Self {
-        use object_store::Error as E;
-        match error {
-            E::NotFound { .. } => Self::new(InputFault::Missing, format!("there is nothing at `{shown}`")),
-            E::PermissionDenied { .. } | E::Unauthenticated { .. } => {
-                Self::new(InputFault::Denied, format!("`{shown}` may not be read; check the credentials and the file's permissions"))
-            }
-            E::Precondition { .. } | E::NotModified { .. } => {
-                Self::new(InputFault::Changed, format!("`{shown}` was replaced while the task read it"))
-            }
-            E::InvalidPath { .. } => Self::new(InputFault::Malformed, format!("`{shown}` is not a name that the store accepts")),
-            other if denied_by_system(other) => {
-                Self::new(InputFault::Denied, format!("`{shown}` may not be read; check the file's permissions"))
-            }
-            other => Self::new(InputFault::Unavailable, format!("failed to read `{shown}`: {}", root_cause(other))),
-        }
-    }
-}
-
-fn denied_by_system(error: &object_store::Error) -> bool {
-    sources(error).any(|source| source.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::PermissionDenied))
-}
-
-fn sources<'a>(error: &'a object_store::Error) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    let first: Option<&'a (dyn std::error::Error + 'static)> = std::error::Error::source(error);
-    std::iter::successors(first, |source| source.source())
-}
-
-/// The innermost reason, in one line, without what may hold credentials: outer errors repeat URLs with their queries.
-fn root_cause(error: &object_store::Error) -> String {
-    let text = sources(error).last().map_or_else(|| error.to_string(), ToString::to_string);
-    let line = text.lines().next().unwrap_or_default();
-    let safe: Vec<&str> = line.split(' ').map(|word| word.split_once('?').map_or(word, |(before, _)| before)).collect();
-    sortie_protocol::outcome::cut(safe.join(" "), 300)
+/// What became of I/O that did not end by itself.
+fn ended(error: &tokio::task::JoinError) -> &'static str {
+    if error.is_panic() { "access to an object failed inside the host" } else { "the host is shutting down" }
 }
 
 #[cfg(test)]

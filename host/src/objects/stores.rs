@@ -5,24 +5,55 @@ use std::sync::Arc;
 
 use object_store::aws::AmazonS3Builder;
 use object_store::http::HttpBuilder;
+use object_store::limit::LimitStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ClientOptions, ObjectStore, RetryConfig};
+use object_store::{ObjectStore, RetryConfig};
 use parking_lot::Mutex;
+use sortie_protocol::ByteSize;
 use sortie_protocol::outcome::InputFault;
 
+use super::connector::{self, Connector};
 use super::{Error, Files, Location, RETRIES_MAX, RETRY_TIME_MAX};
 
 /// How many stores are kept open. Signed URLs make one each; at the limit all are closed and opened again as needed.
 const STORES_MAX: usize = 256;
 
+/// What a process holds of objects, unless it is told otherwise: eight streams that are read ahead as far as they may, or as many short documents
+/// as two hundred requests bring.
+pub const MEMORY_DEFAULT: ByteSize = ByteSize(512 << 20);
+
+/// Requests to one bucket or web server at once, each with a connection of its own: at 40 MB/s each more than a machine's network carries. More
+/// wait.
+pub const REQUESTS_MAX: usize = 128;
+
 /// How objects are reached.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// S3, or a store that speaks its protocol.
     pub s3: S3,
     /// Which local files may be read.
     pub files: Files,
+    /// What may be held of objects, for tasks that read them and for those to come.
+    pub memory: ByteSize,
+    /// Whether objects are read ahead of who needs them.
+    pub prefetch: Prefetch,
+}
+
+/// Whether objects are read ahead of who needs them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Prefetch {
+    /// Inputs of tasks that are to come, and what follows where a function reads in order.
+    #[default]
+    On,
+    /// Nothing is fetched before a function asks for it.
+    Off,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { s3: S3::default(), files: Files::default(), memory: MEMORY_DEFAULT, prefetch: Prefetch::default() }
+    }
 }
 
 /// How S3 is reached. What is absent is not guessed, except the region.
@@ -78,7 +109,7 @@ impl Stores {
         if let Some(store) = open.get(&key) {
             return Ok((store.clone(), path));
         }
-        let store = self.make(location, &key).map_err(|error| malformed(super::root_cause(&error)))?;
+        let store = self.make(location, &key).map_err(|error| malformed(super::error::root_cause(&error)))?;
         if open.len() >= STORES_MAX {
             open.clear();
         }
@@ -90,10 +121,14 @@ impl Stores {
         let retry = RetryConfig { max_retries: RETRIES_MAX, retry_timeout: RETRY_TIME_MAX, ..RetryConfig::default() };
         Ok(match location {
             Location::File(_) => Arc::new(LocalFileSystem::new()),
-            Location::S3 { bucket, .. } => Arc::new(self.s3(bucket).with_retry(retry).build()?),
+            Location::S3 { bucket, .. } => {
+                let store = self.s3(bucket).with_http_connector(Connector).with_retry(retry).build()?;
+                Arc::new(LimitStore::new(store, REQUESTS_MAX))
+            }
             Location::Http(url) => {
-                let options = ClientOptions::new().with_allow_http(url.scheme() == "http");
-                Arc::new(HttpBuilder::new().with_url(key).with_client_options(options).with_retry(retry).build()?)
+                let options = connector::open_options().with_allow_http(url.scheme() == "http");
+                let store = HttpBuilder::new().with_url(key).with_client_options(options).with_retry(retry).build()?;
+                Arc::new(LimitStore::new(store, REQUESTS_MAX))
             }
         })
     }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use futures::TryStreamExt as _;
 use sortie_protocol::outcome::InputFault;
 
 use super::*;
@@ -12,7 +13,7 @@ fn objects() -> Objects {
 }
 
 async fn open(path: &Path) -> Result<Object, Error> {
-    objects().open(&Location::parse(path.to_str().unwrap(), Path::new("/")).unwrap()).await
+    objects().open(&Address::parse(path.to_str().unwrap(), Path::new("/")).unwrap(), None).await
 }
 
 #[tokio::test]
@@ -71,8 +72,8 @@ async fn patterns_match_files_in_order_and_stay_in_their_segment() {
         fs::write(folder.path().join(name), name).unwrap();
     }
     let expand = async |pattern: &str| {
-        let found = objects().expand(pattern, folder.path()).await;
-        found.map(|found| found.iter().map(Location::name).collect::<Vec<_>>()).map_err(|error| error.fault)
+        let found: Result<Vec<Found>, Error> = objects().list(pattern, folder.path()).try_collect().await;
+        found.map(|found| found.iter().map(|found| found.address.location.name()).collect::<Vec<_>>()).map_err(|error| error.fault)
     };
     assert_eq!(expand("*.pdf").await.unwrap(), ["[e].pdf", "a.pdf", "b.pdf"]);
     assert_eq!(expand("**/*.pdf").await.unwrap(), ["[e].pdf", "a.pdf", "b.pdf", "d.pdf"]);
@@ -94,15 +95,52 @@ async fn files_outside_of_the_named_folders_are_neither_opened_nor_listed() {
     let files = Files::under(vec![folder.path().join("open")]);
     let objects = Objects::new(Config { files, ..Config::default() }, Handle::current());
     let at = |path: &str| folder.path().join(path);
-    let object = objects.open(&Location::File(at("open/file"))).await.unwrap();
+    let object = objects.open(&Location::File(at("open/file")).into(), None).await.unwrap();
     assert_eq!((object.read(0..9).await.unwrap().as_ref(), object.info().name.as_str()), (b"open".as_slice(), "file"));
-    assert_eq!(objects.open(&Location::File(at("closed/file"))).await.unwrap_err().fault, InputFault::Denied);
-    assert_eq!(objects.open(&Location::File(at("open/none"))).await.unwrap_err().fault, InputFault::Missing);
-    let expand = async |pattern: &str| objects.expand(pattern, folder.path()).await.map(|found| found.len()).map_err(|error| error.fault);
+    assert_eq!(objects.open(&Location::File(at("closed/file")).into(), None).await.unwrap_err().fault, InputFault::Denied);
+    assert_eq!(objects.open(&Location::File(at("open/none")).into(), None).await.unwrap_err().fault, InputFault::Missing);
+    let expand = async |pattern: &str| {
+        let found: Result<Vec<Found>, Error> = objects.list(pattern, folder.path()).try_collect().await;
+        found.map(|found| found.len()).map_err(|error| error.fault)
+    };
     assert_eq!(expand("open/*").await, Ok(1));
     for pattern in ["closed/*", "closed/file", "*/file", "**/file", "closed/none"] {
         assert_eq!(expand(pattern).await, Err(InputFault::Denied), "{pattern}");
     }
     std::os::unix::fs::symlink(at("closed/file"), at("open/link")).unwrap();
     assert_eq!(expand("open/*").await, Err(InputFault::Denied));
+}
+
+#[tokio::test]
+async fn a_stretch_of_a_file_is_an_object_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ten");
+    fs::write(&path, "0123456789").unwrap();
+    let open = async |range: &str| {
+        let address = Address::parse(&format!("file://{}#bytes={range}", path.display()), Path::new("/")).unwrap();
+        objects().open(&address, None).await
+    };
+    for (range, content) in [("2-4", "234"), ("7-", "789"), ("-2", "89"), ("8-100", "89")] {
+        let object = open(range).await.unwrap();
+        assert_eq!(
+            (object.info().size, object.read(0..u64::MAX).await.unwrap().as_ref()),
+            (content.len() as u64, content.as_bytes()),
+            "{range}"
+        );
+        assert_eq!(object.read(1..2).await.unwrap(), content.as_bytes()[1..2]);
+    }
+    let error = open("10-").await.unwrap_err();
+    assert!(error.fault == InputFault::Malformed && error.message.contains("the object has 10"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_the_pinned_version_has_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    fs::write(&path, "one").unwrap();
+    let address = Address::from(Location::File(path));
+    let etag = objects().open(&address, None).await.unwrap().info().etag.clone().unwrap();
+    let pin = |etag: &str| Pin { etag: etag.into(), size: 3 };
+    assert!(objects().open(&address, Some(&pin(&etag))).await.is_ok());
+    assert_eq!(objects().open(&address, Some(&pin("another"))).await.unwrap_err().fault, InputFault::Changed);
 }

@@ -1,17 +1,13 @@
 //! The host's side of `wit/sortie-task`: objects and the log.
 //!
-//! A read answers from a window that the host keeps per handle: one request brings [`WINDOW_MIN`] bytes, doubling up to [`WINDOW_MAX`] while the
-//! guest reads on in order, so that small reads in sequence cost a copy each and not a request. Windows are host memory that a guest can make
-//! us hold: [`HANDLES_MAX`] handles at most have one.
+//! Each handle has a cursor of its own, which sees how it is read and holds what is worth holding within the process's budget; here is only
+//! what one call may bring. [`HANDLES_MAX`] bounds how many cursors there are.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
 use wasmtime::component::{HasSelf, Linker, Resource};
 
-use super::{ServedObject, State};
+use super::State;
 use crate::clock;
-use crate::objects;
+use crate::objects::{self, Access, Cursor, Object};
 
 mod generated {
     wasmtime::component::bindgen!({
@@ -37,10 +33,6 @@ use generated::sortie::task::objects as wit_objects;
 
 /// The most bytes that one call hands out.
 const READ_BYTES_MAX: u32 = 1 << 20;
-/// The first window of a handle: most documents fit.
-const WINDOW_MIN: u64 = 1 << 20;
-/// The largest window.
-const WINDOW_MAX: u64 = 8 << 20;
 /// Live object and reader handles in one task.
 pub(super) const HANDLES_MAX: usize = 64;
 /// What is kept of one log line's target.
@@ -55,13 +47,14 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
 #[derive(Debug)]
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct Handle {
-    object: Arc<dyn ServedObject>,
-    window: Window,
+    object: Object,
+    /// None while a read has it.
+    cursor: Option<Cursor>,
 }
 
 impl Handle {
-    pub(super) fn new(object: Arc<dyn ServedObject>) -> Self {
-        Self { object, window: Window::default() }
+    pub(super) fn new(object: Object) -> Self {
+        Self { object, cursor: None }
     }
 }
 
@@ -69,61 +62,23 @@ impl Handle {
 #[derive(Debug)]
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct Reader {
-    object: Arc<dyn ServedObject>,
-    window: Window,
+    object: Object,
+    /// None while a read has it.
+    cursor: Option<Cursor>,
     offset: u64,
 }
 
-/// A stretch of an object that was fetched, and how much to fetch next.
-#[derive(Debug, Default)]
-struct Window {
-    start: u64,
-    bytes: Bytes,
-    size: u64,
-}
-
-impl Window {
-    /// What the window holds at `offset`, up to `len` bytes; nothing if it does not reach there.
-    fn get(&self, offset: u64, len: usize) -> Option<Bytes> {
-        let skip = usize::try_from(offset.checked_sub(self.start)?).ok()?;
-        let left = self.bytes.len().checked_sub(skip).filter(|left| *left > 0)?;
-        Some(self.bytes.slice(skip..skip + left.min(len)))
-    }
-
-    /// How much to fetch at `offset` for a read of `len`: more whenever the guest reads on where the window ends.
-    fn plan(&self, offset: u64, len: u64) -> u64 {
-        let in_order = !self.bytes.is_empty() && offset == self.start + self.bytes.len() as u64;
-        let size = if in_order { self.size.saturating_mul(2) } else { WINDOW_MIN };
-        size.clamp(WINDOW_MIN, WINDOW_MAX).max(len)
-    }
-}
-
 impl State {
-    /// Up to `len` bytes of `object` at `offset`, through `window`.
-    async fn read(
-        &mut self,
-        object: &Arc<dyn ServedObject>,
-        window: &mut Window,
-        offset: u64,
-        len: u32,
-    ) -> wasmtime::Result<Result<Vec<u8>, wit_objects::Error>> {
-        let len = len.min(READ_BYTES_MAX);
-        if len == 0 || offset >= object.info().size {
-            return Ok(Ok(Vec::new()));
-        }
-        let wanted = usize::try_from(len).unwrap_or(usize::MAX);
-        if let Some(bytes) = window.get(offset, wanted) {
-            return Ok(Ok(bytes.into()));
-        }
-        let size = window.plan(offset, len.into());
+    /// Up to `len` bytes at `offset`.
+    async fn read(&mut self, cursor: &mut Cursor, offset: u64, len: u32) -> wasmtime::Result<Result<Vec<u8>, wit_objects::Error>> {
         let began = clock::instant();
-        let fetched = self.watch.bound(object.read(offset..offset.saturating_add(size))).await.map_err(wasmtime::Error::new)?;
+        let reading = cursor.read(offset, len.min(READ_BYTES_MAX).into());
+        let read = self.watch.bound_if_slow(reading).await.map_err(wasmtime::Error::new)?;
         self.fetch += clock::instant() - began;
-        match fetched {
+        match read {
             Ok(bytes) => {
                 self.bytes_in += bytes.len() as u64;
-                *window = Window { start: offset, bytes, size };
-                Ok(Ok(window.get(offset, wanted).unwrap_or_default().into()))
+                Ok(Ok(bytes.into()))
             }
             Err(error) => {
                 // What the guest makes of it depends on the weather, so it must not be kept as the task's result.
@@ -153,16 +108,16 @@ impl wit_objects::HostObject for State {
 
     async fn read_at(&mut self, handle: Resource<Handle>, offset: u64, len: u32) -> wasmtime::Result<Result<Vec<u8>, wit_objects::Error>> {
         let entry = self.table.get_mut(&handle)?;
-        let (object, mut window) = (entry.object.clone(), std::mem::take(&mut entry.window));
-        let answer = self.read(&object, &mut window, offset, len).await;
-        self.table.get_mut(&handle)?.window = window;
+        let mut cursor = entry.cursor.take().unwrap_or_else(|| Cursor::new(entry.object.clone(), Access::Random));
+        let answer = self.read(&mut cursor, offset, len).await;
+        self.table.get_mut(&handle)?.cursor = Some(cursor);
         answer
     }
 
     fn read(&mut self, handle: Resource<Handle>, offset: u64) -> wasmtime::Result<Resource<Reader>> {
         let object = self.table.get(&handle)?.object.clone();
         self.admit_handle()?;
-        Ok(self.table.push(Reader { object, window: Window::default(), offset })?)
+        Ok(self.table.push(Reader { object, cursor: None, offset })?)
     }
 
     fn drop(&mut self, handle: Resource<Handle>) -> wasmtime::Result<()> {
@@ -175,10 +130,11 @@ impl wit_objects::HostObject for State {
 impl wit_objects::HostReader for State {
     async fn next(&mut self, reader: Resource<Reader>, len: u32) -> wasmtime::Result<Result<Vec<u8>, wit_objects::Error>> {
         let entry = self.table.get_mut(&reader)?;
-        let (object, offset, mut window) = (entry.object.clone(), entry.offset, std::mem::take(&mut entry.window));
-        let answer = self.read(&object, &mut window, offset, len).await;
+        let offset = entry.offset;
+        let mut cursor = entry.cursor.take().unwrap_or_else(|| Cursor::new(entry.object.clone(), Access::Sequential));
+        let answer = self.read(&mut cursor, offset, len).await;
         let entry = self.table.get_mut(&reader)?;
-        entry.window = window;
+        entry.cursor = Some(cursor);
         if let Ok(Ok(bytes)) = &answer {
             entry.offset += bytes.len() as u64;
         }

@@ -137,6 +137,11 @@ impl Watch {
         Self { cancel, deadline, cpu_max: limits.cpu_time, cpu_used: AtomicU64::new(0), poll_began: AtomicU64::new(0) }
     }
 
+    /// Watch over an attempt that starts now, of whose time so much is spent.
+    pub(crate) fn after(spent: Duration, cancel: Arc<Cancel>, limits: &Limits) -> Self {
+        Self::new(cancel, &Limits { wall_time: limits.wall_time.saturating_sub(spent), ..*limits })
+    }
+
     /// Whether the attempt must end, seen from the thread that computes it.
     pub(crate) fn check(&self) -> Result<(), Stop> {
         if self.cancel.is_cancelled() {

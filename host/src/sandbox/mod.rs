@@ -13,9 +13,6 @@ mod sockets;
 mod wasi;
 
 use std::fmt;
-use std::future::Future;
-use std::ops::Range;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -128,24 +125,6 @@ const PROVIDED: [&str; 29] = [
     "wasi:sockets/udp-create-socket",
 ];
 
-/// An object that a task was handed: the sandbox reads it and does not know where it is.
-pub(crate) trait ServedObject: fmt::Debug + Send + Sync {
-    /// What the guest may know of it.
-    fn info(&self) -> &objects::Info;
-    /// Read a range, cut to the object's end.
-    fn read(&self, range: Range<u64>) -> Pin<Box<dyn Future<Output = Result<Bytes, objects::Error>> + Send + '_>>;
-}
-
-impl ServedObject for objects::Object {
-    fn info(&self) -> &objects::Info {
-        Self::info(self)
-    }
-
-    fn read(&self, range: Range<u64>) -> Pin<Box<dyn Future<Output = Result<Bytes, objects::Error>> + Send + '_>> {
-        Box::pin(Self::read(self, range))
-    }
-}
-
 /// What a store holds: the task's view of the world, and what it used.
 pub(crate) struct State {
     table: ResourceTable,
@@ -175,7 +154,7 @@ impl State {
 #[derive(Debug)]
 pub(crate) enum Argument {
     Value(Bytes),
-    Object(Arc<dyn ServedObject>),
+    Object(objects::Object),
 }
 
 /// One call to be made.

@@ -67,7 +67,7 @@ fn a_wrong_secret_is_found_out_by_the_server() {
 
 #[test]
 fn a_wrong_region_is_named() {
-    refuses(Fault::WrongRegion("eu-central-1"), "input-unavailable", &["region"]);
+    refuses(Fault::WrongRegion("eu-central-1"), "input-denied", &["region"]);
     let store = Store::start();
     store.proxy.add(Fault::WrongRegion("eu-central-1").on(Operation::List, "bucket"));
     store.sum_of(&["s3://bucket/*.txt"]).run().refused(&["s3://bucket/*.txt", "region"]);
@@ -80,7 +80,7 @@ fn a_redirect_is_named_and_the_other_server_sees_no_credentials() {
     store.proxy.add(Fault::Redirect(format!("{}/bucket/b.txt", other.endpoint())).on(Operation::Any, "bucket/b.txt"));
     let ran = store.sum_of(&BOTH).args(["--retries", "0"]).run().code(1);
     ran.found(BOTH[0], sum_of_a());
-    ran.failed(BOTH[1], "input-unavailable", &["redirect"]);
+    ran.failed(BOTH[1], "input-denied", &["redirect"]);
     assert_eq!(other.counts().requests, 0, "{ran}");
 }
 

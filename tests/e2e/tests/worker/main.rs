@@ -178,6 +178,8 @@ async fn health_follows_the_broker() {
     let worker = fleet.worker(&["--health", "127.0.0.1:0", "--concurrency", "1"]).await;
     let address = worker.health();
     assert_eq!(get(&address, "/healthz").await, (200, "ok\n".into()));
+    let (status, metrics) = get(&address, "/metrics").await;
+    assert!(status == 200 && metrics.contains("\nsortie_object_fetched_bytes_total 0\n"), "{metrics}");
     assert_eq!(get(&address, "/readyz").await, (200, "ready\n".into()));
     assert_eq!(get(&address, "/").await.0, 404);
 

@@ -1,0 +1,77 @@
+//! What reading objects has cost so far.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::blocks::Purpose;
+
+/// Counts since the start of the process. Read one by one, so they may be apart by what happens in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Metrics {
+    /// Blocks that were read and already here, or on their way.
+    pub block_hits_total: u64,
+    /// Blocks that had to be fetched.
+    pub block_misses_total: u64,
+    /// Blocks that the cache let go of, for want of room.
+    pub block_evictions_total: u64,
+    /// Their bytes.
+    pub block_evicted_bytes_total: u64,
+    /// Bytes that the cache holds now.
+    pub block_held_bytes: u64,
+    /// Requests for parts of objects, not counting repetitions.
+    pub requests_total: u64,
+    /// Bytes of objects that came.
+    pub fetched_bytes_total: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    hits: AtomicU64,
+    misses: AtomicU64,
+    evictions: AtomicU64,
+    evicted_bytes: AtomicU64,
+    requests: AtomicU64,
+    fetched_bytes: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn hit(&self, purpose: Purpose) {
+        match purpose {
+            Purpose::Demand => add(&self.hits, 1),
+            Purpose::Ahead => {}
+        }
+    }
+
+    pub(super) fn miss(&self) {
+        add(&self.misses, 1);
+    }
+
+    pub(super) fn evicted(&self, bytes: usize) {
+        add(&self.evictions, 1);
+        add(&self.evicted_bytes, bytes as u64);
+    }
+
+    pub(super) fn request(&self) {
+        add(&self.requests, 1);
+    }
+
+    pub(super) fn fetched(&self, bytes: usize) {
+        add(&self.fetched_bytes, bytes as u64);
+    }
+
+    pub(super) fn read(&self, held_bytes: u64) -> Metrics {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Metrics {
+            block_hits_total: get(&self.hits),
+            block_misses_total: get(&self.misses),
+            block_evictions_total: get(&self.evictions),
+            block_evicted_bytes_total: get(&self.evicted_bytes),
+            block_held_bytes: held_bytes,
+            requests_total: get(&self.requests),
+            fetched_bytes_total: get(&self.fetched_bytes),
+        }
+    }
+}
+
+fn add(counter: &AtomicU64, count: u64) {
+    counter.fetch_add(count, Ordering::Relaxed);
+}

@@ -1,0 +1,86 @@
+//! How many bundles a worker has leased at once.
+//!
+//! As many as may compute, and as many more as have to wait for their inputs if the cores are not to: by Little's law, that is the time
+//! that a bundle waits, over the time that it computes, for each core. Tasks that read nothing, or whose inputs come at once, are not leased
+//! ahead at all, so that near a job's end other workers have them. A worker that has not measured anything yet leases nothing ahead.
+
+use std::time::Duration;
+
+/// Bundles leased ahead for each that may compute, at most: bounds what a lost worker holds up.
+pub(crate) const AHEAD_MAX: usize = 4;
+/// Weight of the newest measurement in the running means.
+const SMOOTHING: f64 = 0.2;
+/// What a mean that fades away may still say: a twentieth of a bundle is none.
+const NEGLIGIBLE: f64 = 0.05;
+/// Work of a bundle below which the measurement says more about the clock than about the work.
+const WORK_MIN: Duration = Duration::from_micros(100);
+
+/// Decides over the number of leases.
+#[derive(Debug, Clone)]
+pub(super) struct Pace {
+    slots: usize,
+    threads: usize,
+    /// Seconds that a bundle waits for inputs, and that it computes.
+    means: Option<(f64, f64)>,
+}
+
+impl Pace {
+    pub(super) fn new(slots: usize, threads: usize) -> Self {
+        Self { slots, threads, means: None }
+    }
+
+    /// Learn that a bundle waited so long before its first task could run, and then computed so long.
+    pub(super) fn observe(&mut self, waited: Duration, computed: Duration) {
+        let (waited, computed) = (waited.as_secs_f64(), computed.max(WORK_MIN).as_secs_f64());
+        let smooth = |mean: f64, new: f64| mean + SMOOTHING * (new - mean);
+        self.means = Some(self.means.map_or((waited, computed), |(w, c)| (smooth(w, waited), smooth(c, computed))));
+    }
+
+    /// How many bundles to have.
+    pub(super) fn leases(&self) -> usize {
+        let Some((waited, computed)) = self.means else { return self.slots };
+        #[expect(clippy::cast_precision_loss, reason = "threads are few")]
+        let ahead = self.threads as f64 * waited / computed;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "cut to what is there right after; below zero is zero")]
+        let ahead = (ahead - NEGLIGIBLE).ceil() as usize;
+        self.slots + ahead.min(self.slots.saturating_mul(AHEAD_MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leases(waited: u64, computed: u64) -> usize {
+        let mut pace = Pace::new(4, 2);
+        for _ in 0..50 {
+            pace.observe(Duration::from_millis(waited), Duration::from_millis(computed));
+        }
+        pace.leases()
+    }
+
+    #[test]
+    fn nothing_is_leased_ahead_that_does_not_wait() {
+        assert_eq!(Pace::new(4, 2).leases(), 4);
+        assert_eq!(leases(0, 20), 4);
+        assert_eq!(leases(0, 0), 4);
+    }
+
+    #[test]
+    fn waiting_is_covered_by_bundles_ahead_up_to_the_bound() {
+        assert_eq!(leases(40, 20), 4 + 4);
+        assert_eq!(leases(1, 20), 4 + 1);
+        assert_eq!(leases(10_000, 1), 4 + 16);
+    }
+
+    #[test]
+    fn it_comes_back_when_inputs_come_at_once() {
+        let mut pace = Pace::new(4, 2);
+        pace.observe(Duration::from_secs(1), Duration::from_millis(20));
+        assert_eq!(pace.leases(), 20);
+        for _ in 0..200 {
+            pace.observe(Duration::ZERO, Duration::from_millis(20));
+        }
+        assert_eq!(pace.leases(), 4);
+    }
+}
