@@ -15,6 +15,8 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 /// Acknowledgements that each connection waits for at once; more made the server no faster.
 const UNDER_WAY: usize = 256;
+/// How long no result may come: a message that the server drops is not sent again.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// About what a bundle of one task, and the report on it, take.
 const PAYLOAD_BYTES: usize = 100;
 
@@ -53,7 +55,12 @@ pub async fn run(server: &str, messages: u64, workers: u64) -> Result<Duration> 
     let began = Instant::now();
     let publishing = tokio::spawn(publish(context.clone(), messages));
     for _ in 0..messages {
-        live.next().await.context("the connection was closed")?;
+        tokio::select! {
+            message = tokio::time::timeout(SILENCE_MAX, live.next()) => {
+                message.context("no result came; one may have been dropped on the way")?.context("the connection was closed")?;
+            }
+            Some(ended) = consuming.join_next() => ended??,
+        }
     }
     let took = began.elapsed();
     publishing.await??;

@@ -1,7 +1,8 @@
 //! What a task costs through a broker: tasks a second through one nats-server and worker processes, with and without bundles, beside what the
 //! server can do by itself; the round trip of a single `Client::submit`; and a map of a million tasks.
 //!
-//! Client, server and workers share this machine's cores. The server's memory and disk are looked at during the long map.
+//! Client, server and workers share this machine's cores. Tasks without bundles are driven through the broker, as a client does it whose bundles
+//! hold one task; those with bundles through `Client::map`. The long map has a server and workers of its own, whose memory and disk are looked at.
 
 use std::io::{BufRead as _, BufReader};
 use std::num::NonZeroUsize;
@@ -68,8 +69,19 @@ fn main() -> Result<()> {
 }
 
 async fn measure(options: &Options) -> Result<()> {
+    race(options).await?;
+    long_beside(options).await
+}
+
+async fn start(options: &Options) -> Result<(NatsServer, Vec<Worker>)> {
     let server = NatsServer::start().await;
     let workers = (0..options.workers).map(|_| Worker::start(&server.url(), options.concurrency)).collect::<Result<Vec<_>>>()?;
+    Ok((server, workers))
+}
+
+/// The bare server, tasks one by one and in bundles in turn; then single submits.
+async fn race(options: &Options) -> Result<()> {
+    let (server, workers) = start(options).await?;
     let broker = NatsBroker::connect(Config::new(server.url(), Role::Client)).await?;
     let (client, empty, reference) = connect(&server.url(), &options.component).await?;
     println!(
@@ -104,14 +116,19 @@ async fn measure(options: &Options) -> Result<()> {
     }
     let (p50, p99) = (sortie_bench::percentile(&mut trips, 50), sortie_bench::percentile(&mut trips, 99));
     println!("submit to result, one at a time, {} tasks: p50 {p50:?}, p99 {p99:?}", options.submits);
+    Ok(())
+}
 
+/// The long map in a process of its own, with a server that has done nothing else.
+async fn long_beside(options: &Options) -> Result<()> {
+    let (server, _workers) = start(options).await?;
     let mut mapping = Command::new(std::env::current_exe()?)
         .args(["--long-against", &server.url(), "--long", &options.long.to_string(), "--component"])
         .arg(&options.component)
         .spawn()?;
     let mut disk = 0;
     let status = loop {
-        disk = disk.max(size_of(server.folder()));
+        disk = disk.max(size_of(&server.folder().join("store")));
         match mapping.try_wait()? {
             Some(status) => break status,
             None => tokio::time::sleep(LOOK_INTERVAL).await,
@@ -160,7 +177,11 @@ async fn map(client: &Client, function: &Function<()>, tasks: u64) -> Result<(Du
         completed += 1;
     }
     ensure!(completed == tasks, "{completed} of {tasks} tasks completed");
-    Ok((began.elapsed(), first.unwrap_or_default()))
+    let took = began.elapsed();
+    drop(job);
+    // What the broker forgets now is not to be a part of what is measured next.
+    client.settled().await;
+    Ok((took, first.unwrap_or_default()))
 }
 
 /// How long tasks take of which each travels alone.
