@@ -124,9 +124,11 @@ impl Host {
         let limits = &context.job.options.limits;
         let watch = Watch::new(cancel.clone(), limits);
         let began = clock::instant();
-        let fetch = || if self.waits_for(task) { clock::instant() - began } else { Duration::ZERO };
+        let since = |waits: bool| if waits { clock::instant() - began } else { Duration::ZERO };
+        let fetch = || since(self.waits_for(task));
         match watch.bound_if_slow(self.gather(context, task)).await {
-            Ok(Ok(Gathered::Inputs(inputs))) => Prepared::Ready(Ready { inputs, fetch: fetch() }),
+            // A look into the memo that was in vain is nobody's cost but the memo's.
+            Ok(Ok(Gathered::Inputs(inputs))) => Prepared::Ready(Ready { inputs, fetch: since(has_objects(task)) }),
             Ok(Ok(Gathered::Known(entry))) => Prepared::Ended(Box::new(entry.attempted(fetch()))),
             Ok(Err(error)) => unprepared(Why::Failed(input(error)), fetch()),
             Err(stop) => unprepared(Why::from_stop(stop, limits), fetch()),
@@ -157,7 +159,8 @@ impl Host {
         let (input_error, bill) = (ended.input_error.take(), bill(&ended, began, fetch, bytes));
         let sound = input_error.is_none();
         let attempted = settle(ended, input_error, bill);
-        let cost = memo::Cost { run: bill.run, read: bill.fetch, has_objects };
+        // Time on a core: what passes while others have it is no work that keeping the result would save.
+        let cost = memo::Cost { run: bill.cpu, read: bill.fetch, has_objects };
         context.habit.ran(cost);
         if let Some(memo) = self.memo.as_ref().filter(|_| keyed && sound && memo::is_word(&attempted.ending)) {
             let name = memo::Name { tenant: &context.tenant, key: &key };

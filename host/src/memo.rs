@@ -63,7 +63,7 @@ pub(crate) struct Name<'a> {
 /// What a task cost.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cost {
-    /// Running.
+    /// Running, on a core.
     pub(crate) run: Duration,
     /// Reading, while it was waited for.
     pub(crate) read: Duration,

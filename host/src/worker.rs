@@ -35,7 +35,7 @@ use sortie_broker::{Broker, Extended, Lease, Puller, Report, Retrial, Serves};
 use sortie_protocol::retry::{self, Decision};
 use sortie_protocol::{Bill, Bundle, Ending, Failure, JobId, LeaseId, Outcome, Task, Timestamp, WorkerId};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::timeout;
 
 pub use self::components::COMPONENTS_MAX;
@@ -417,7 +417,10 @@ impl Shared {
                 Prepared::Ended(attempted) => *attempted,
                 Prepared::Ready(ready) => {
                     if place.is_none() {
-                        place = self.places.acquire().await.ok();
+                        place = self.place(cancel).await;
+                    }
+                    if place.is_none() {
+                        break;
                     }
                     let began = clock::instant();
                     let attempted = self.host.run(context, cancel, ready).await;
@@ -433,6 +436,15 @@ impl Shared {
             self.observe(waited, computed);
         }
         report
+    }
+
+    /// A place to compute, waited for; none if the tasks are cancelled before there is one. Cancel safe.
+    async fn place(&self, cancel: &Cancel) -> Option<SemaphorePermit<'_>> {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => None,
+            place = self.places.acquire() => place.ok(),
+        }
     }
 
     /// Prepare one task of a bundle. One that waits for objects is prepared whether or not anybody looks.
