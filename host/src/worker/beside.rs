@@ -127,7 +127,8 @@ fn presence(shared: &Shared, introduction: &Introduction, draining: bool) -> Pre
         version,
         labels,
         slots: count(shared.slots.get()),
-        busy: count(shared.leases.lock().len()),
+        // Bundles that are leased ahead wait for their inputs and occupy nothing.
+        busy: count(shared.leases.lock().len().min(shared.slots.get())),
         draining,
         started: shared.started,
         said: clock::now(),
