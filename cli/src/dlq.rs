@@ -194,7 +194,7 @@ fn argument(argument: &Argument) -> Value {
             let read = json::write(cbor, Layout::Line, &mut text).ok().and_then(|()| serde_json::from_slice(&text).ok());
             read.unwrap_or_default()
         }
-        Argument::Object(url) => Value::String(url.to_string()),
+        Argument::Object(object) => Value::String(object.url.to_string()),
     }
 }
 

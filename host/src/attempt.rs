@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use sortie_protocol::job::Memo as MemoOption;
 use sortie_protocol::memo::{Key, KeyBuilder};
 use sortie_protocol::outcome::InputFault;
-use sortie_protocol::{Argument, Bill, ByteSize, Ending, Failure, Job, Log, Task};
+use sortie_protocol::{Argument, Bill, ByteSize, Ending, Failure, Job, Log, ObjectRef, Task};
 
 use crate::clock;
 use crate::component::Component;
@@ -126,7 +126,7 @@ impl Host {
                     bytes += value.len() as u64;
                     sandbox::Argument::Value(value.clone())
                 }
-                Argument::Object(url) => {
+                Argument::Object(ObjectRef { url, pin: _ }) => {
                     let object = self.open_object(url).await?;
                     let info = object.info();
                     keyed &= info.etag.is_some();

@@ -37,7 +37,7 @@ pub use outcome::{Bill, Blame, Ending, Failure, Log, Outcome, Retry};
 pub use presence::Presence;
 pub use signature::{Kind, Parameter, Signature};
 pub use size::ByteSize;
-pub use task::{Argument, Bundle, FunctionRef, Task};
+pub use task::{Argument, Bundle, FunctionRef, ObjectRef, Pin, Task};
 pub use time::Timestamp;
 
 /// The contract's version, as in `wit/sortie-task/task.wit`. Part of every memo key.

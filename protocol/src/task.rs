@@ -36,9 +36,47 @@ pub enum Argument {
     /// One complete CBOR item (RFC 8949).
     #[n(0)]
     Value(#[cbor(n(0), with = "codec::bytes")] Bytes),
-    /// An object, by URL or local path; the worker opens it and hands the function a handle.
+    /// An object; the worker opens it and hands the function a handle.
     #[n(1)]
-    Object(#[cbor(n(0), with = "codec::text")] Arc<str>),
+    Object(#[n(0)] ObjectRef),
+}
+
+/// An object as a task names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cbor(map)]
+pub struct ObjectRef {
+    /// Its URL, or a local path.
+    #[cbor(n(0), with = "codec::text")]
+    pub url: Arc<str>,
+    /// The version that whoever submitted the task saw; any, if absent: the task then gets the one that it first sees.
+    #[n(1)]
+    pub pin: Option<Pin>,
+}
+
+/// One version of an object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cbor(map)]
+pub struct Pin {
+    /// The store's validator.
+    #[cbor(n(0), with = "codec::text")]
+    pub etag: Arc<str>,
+    /// Bytes of the whole object.
+    #[n(1)]
+    pub size: u64,
+}
+
+impl ObjectRef {
+    /// About how many bytes it takes in a message.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.url.len() + self.pin.as_ref().map_or(0, |pin| pin.etag.len() + 12)
+    }
+}
+
+impl<T: Into<Arc<str>>> From<T> for ObjectRef {
+    fn from(url: T) -> Self {
+        Self { url: url.into(), pin: None }
+    }
 }
 
 /// A function call that was submitted: what differs between the tasks of one job.
@@ -62,7 +100,7 @@ impl Task {
             .iter()
             .map(|argument| match argument {
                 Argument::Value(bytes) => bytes.len(),
-                Argument::Object(url) => url.len(),
+                Argument::Object(object) => object.weight(),
             })
             .sum();
         arguments + 16 + 8 * self.arguments.len()

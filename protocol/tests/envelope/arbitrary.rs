@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 use sortie_protocol::outcome::{InputFault, LimitKind, PlatformFault};
-use sortie_protocol::{Argument, Bill, Bundle, ByteSize, Ending, Failure, JobId, Log, Outcome, Task, Timestamp};
+use sortie_protocol::{Argument, Bill, Bundle, ByteSize, Ending, Failure, JobId, Log, ObjectRef, Outcome, Pin, Task, Timestamp};
 
 fn bytes() -> impl Strategy<Value = Bytes> {
     prop::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from)
@@ -21,7 +21,9 @@ fn size() -> impl Strategy<Value = ByteSize> {
 }
 
 fn argument() -> impl Strategy<Value = Argument> {
-    prop_oneof![bytes().prop_map(Argument::Value), any::<String>().prop_map(|url| Argument::Object(url.into()))]
+    let pin = prop::option::of((any::<String>(), any::<u64>()).prop_map(|(etag, size)| Pin { etag: etag.into(), size }));
+    let object = (any::<String>(), pin).prop_map(|(url, pin)| Argument::Object(ObjectRef { url: url.into(), pin }));
+    prop_oneof![bytes().prop_map(Argument::Value), object]
 }
 
 /// A bundle whose tasks are in any order.

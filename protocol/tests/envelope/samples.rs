@@ -9,7 +9,7 @@ use sortie_protocol::job::Memo;
 use sortie_protocol::outcome::{InputFault, LimitKind, PlatformFault};
 use sortie_protocol::{
     Argument, Bill, Bundle, ByteSize, DeadLetter, Digest, Ending, Failure, FunctionRef, Grants, Job, JobId, JobOptions, JobRecord,
-    JobState, Labels, Limits, Log, Outcome, Presence, Priority, RetryPolicy, Task, Timestamp, WorkerId,
+    JobState, Labels, Limits, Log, ObjectRef, Outcome, Pin, Presence, Priority, RetryPolicy, Task, Timestamp, WorkerId,
 };
 
 /// Each golden file: its name, what it shows, and the message.
@@ -59,9 +59,12 @@ fn value(cbor: &'static [u8]) -> Argument {
 
 fn bundle() -> Bundle {
     let object = Argument::Object("https://objects.example/in.pdf".into());
+    let pin = Some(Pin { etag: "\"1b2c\"".into(), size: 4096 });
+    let pinned = Argument::Object(ObjectRef { url: "s3://papers/in.pdf".into(), pin });
     let tasks = vec![
         Task { index: 0, arguments: vec![value(&[0x18, 0x2a]), object, value(&[0x62, b'h', b'i'])] },
         Task { index: 1000, arguments: vec![] },
+        Task { index: 1001, arguments: vec![pinned] },
     ];
     Bundle { job: JobId::from_bytes([7; 16]), attempts_before: 0, lost_before: 0, published: NOW, tasks }
 }
