@@ -10,6 +10,7 @@ mod files;
 mod list;
 mod location;
 mod stores;
+mod write;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ pub use self::files::Files;
 pub use self::location::{Location, Malformed};
 use self::stores::Stores;
 pub use self::stores::{Config, S3};
+pub use self::write::{Entry, PART_BYTES, PARTS_IN_FLIGHT_MAX, PARTS_MAX, Upload, WriteError, WriteFault};
 
 /// How often a request is repeated after an answer that repetition can mend.
 pub const RETRIES_MAX: usize = 5;
@@ -168,19 +170,24 @@ impl Object {
     }
 }
 
+/// A task that ends with its handle.
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Run I/O on the I/O runtime. Dropping the future aborts it.
 async fn on<T: Send + 'static>(io: &Handle, future: impl Future<Output = T> + Send + 'static) -> Result<T, Error> {
-    struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
-    impl<T> Drop for AbortOnDrop<T> {
-        fn drop(&mut self) {
-            self.0.abort();
-        }
-    }
     let mut task = AbortOnDrop(io.spawn(future));
-    (&mut task.0).await.map_err(|error| Error {
-        fault: InputFault::Unavailable,
-        message: if error.is_panic() { "reading an object failed inside the host" } else { "the host is shutting down" }.into(),
-    })
+    (&mut task.0).await.map_err(|error| Error::new(InputFault::Unavailable, ended(&error)))
+}
+
+/// What became of I/O that did not end by itself.
+fn ended(error: &tokio::task::JoinError) -> &'static str {
+    if error.is_panic() { "access to an object failed inside the host" } else { "the host is shutting down" }
 }
 
 impl Error {
