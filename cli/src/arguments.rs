@@ -226,6 +226,10 @@ pub(crate) struct HostOptions {
     /// Keep compiled code and results here, or `off` to keep nothing [default: the user's cache folder]
     #[arg(long, value_name = "DIR|off", value_parser = settings::cache)]
     pub(crate) cache: Option<Cache>,
+    /// Keep large outputs here, and share results with all who name the same place: a folder, or s3://BUCKET/PREFIX
+    /// [default: a folder in the cache folder, not shared; or the variable SORTIE_STORE]
+    #[arg(long, value_name = "URL", value_parser = settings::store)]
+    pub(crate) store: Option<String>,
 }
 
 /// A power that is given to tasks.

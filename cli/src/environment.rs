@@ -12,6 +12,8 @@ pub(crate) struct Environment {
     pub(crate) log: Option<String>,
     /// Where caches are kept by default.
     pub(crate) cache: Option<PathBuf>,
+    /// Where the store is.
+    pub(crate) store: Option<String>,
     /// The servers of the broker.
     pub(crate) broker: Option<String>,
     /// Whose jobs these are.
@@ -32,6 +34,7 @@ impl Environment {
         Self {
             log: text("SORTIE_LOG"),
             cache: caches.map(|folder| folder.join("sortie")),
+            store: text("SORTIE_STORE"),
             broker: text("SORTIE_BROKER"),
             tenant: text("SORTIE_TENANT"),
             credentials: text("SORTIE_CREDS").map(PathBuf::from),

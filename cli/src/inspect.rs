@@ -13,7 +13,7 @@ use crate::terminal;
 
 /// Run the command.
 pub(crate) async fn run(arguments: &Inspect, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
-    let host = HostOptions { cache: arguments.cache.clone(), concurrency: None };
+    let host = HostOptions { cache: arguments.cache.clone(), ..HostOptions::default() };
     let session = Session::start(&host, environment)?;
     let component = session.component(&arguments.component, interrupt).await?;
     let mut output = Output::open(None)?;

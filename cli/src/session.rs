@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sortie::nats::Role;
-use sortie::objects::Config;
+use sortie::objects::{Config, Location};
 use sortie::{Builder, Client, Component, ConnectError, Function, JobOptions, LoadError, StartError};
 
 use crate::arguments::HostOptions;
@@ -52,7 +52,7 @@ impl Session {
         interrupt: &Interrupt,
     ) -> Result<Self, Error> {
         let Some(config) = broker.config(environment, Role::Client)? else { return Self::start(host, environment) };
-        let (builder, s3_trouble) = builder(host, environment);
+        let (builder, s3_trouble) = builder(host, environment)?;
         let files = if is_here(&config.servers) { Files::Here } else { Files::Elsewhere(Arc::default()) };
         let client = interrupt.or(builder.connect(config)).await?.map_err(refused_connection)?;
         Self::over(client, files, s3_trouble, Keeps::Job, environment)
@@ -64,7 +64,7 @@ impl Session {
     /// When the cache folder cannot be used, or the system denies what the host needs.
     pub(crate) fn start(options: &HostOptions, environment: &Environment) -> Result<Self, Error> {
         let keeps = if cache(options.cache.as_ref(), environment).is_some() { Keeps::Results } else { Keeps::Nothing };
-        let (builder, s3_trouble) = builder(options, environment);
+        let (builder, s3_trouble) = builder(options, environment)?;
         let client = builder.start().map_err(refused_start)?;
         Self::over(client, Files::Here, s3_trouble, keeps, environment)
     }
@@ -114,7 +114,7 @@ pub(crate) async fn settle(client: &Client) {
     }
 }
 
-fn builder(options: &HostOptions, environment: &Environment) -> (Builder, Option<String>) {
+fn builder(options: &HostOptions, environment: &Environment) -> Result<(Builder, Option<String>), Error> {
     let aws = aws::Settings::read(&environment.aws);
     let mut builder = Client::builder().objects(Config { s3: aws.s3, ..Config::default() });
     if let Some(tasks) = options.concurrency {
@@ -123,7 +123,24 @@ fn builder(options: &HostOptions, environment: &Environment) -> (Builder, Option
     if let Some(folder) = cache(options.cache.as_ref(), environment) {
         builder = builder.cache(folder);
     }
-    (builder, aws.trouble)
+    if let Some(place) = store(options.store.as_deref(), environment)? {
+        builder = builder.store(place);
+    }
+    Ok((builder, aws.trouble))
+}
+
+/// Where the store is, from the option and the environment.
+///
+/// # Errors
+/// When what is named is no place for a store.
+pub(crate) fn store(option: Option<&str>, environment: &Environment) -> Result<Option<Location>, Error> {
+    let (text, source) = match (option, &environment.store) {
+        (Some(text), _) => (text, "--store"),
+        (None, Some(text)) => (text.as_str(), "SORTIE_STORE"),
+        (None, None) => return Ok(None),
+    };
+    let parsed = sortie_host::store::parse(text, &environment.folder);
+    parsed.map(Some).map_err(|error| Error::Usage(format!("{source} names no place for a store: {error}")))
 }
 
 /// Whether all of these servers are on this machine, by their names.

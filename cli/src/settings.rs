@@ -30,6 +30,11 @@ pub(crate) fn cache(text: &str) -> Result<Cache, String> {
     }
 }
 
+/// The place of a store. What it is, is looked at when the folder is known that relative paths start from.
+pub(crate) fn store(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("name a folder, or a place such as s3://bucket/results".into()) } else { Ok(text.into()) }
+}
+
 pub(crate) fn memory(text: &str) -> Result<ByteSize, String> {
     let size: ByteSize = text.parse().map_err(|error: sortie::protocol::size::ParseError| error.to_string())?;
     if size < Limits::MEMORY_MIN || size > Limits::MEMORY_MAX {

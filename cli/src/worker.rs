@@ -17,7 +17,7 @@ use sortie::objects::{Config, Files};
 use sortie::protocol::{Labels, WorkerId};
 use sortie_broker::Serves;
 use sortie_broker::nats::{NatsBroker, Role};
-use sortie_host::setup::{self, Identity, Prepared};
+use sortie_host::setup::{self, Identity, Prepared, StoreAt};
 use sortie_host::worker::{Drained, Introduction};
 use sortie_host::{Setup, Worker};
 use tokio::runtime::Handle;
@@ -68,6 +68,10 @@ struct Serve {
     /// Keep compiled code and results here, or `off` to keep nothing [default: the user's cache folder]
     #[arg(long, value_name = "DIR|off", value_parser = settings::cache)]
     cache: Option<Cache>,
+    /// Keep large outputs here, and share results with all workers that name the same place: s3://BUCKET/PREFIX, or a folder that all of them
+    /// have [default: none; or the variable SORTIE_STORE]
+    #[arg(long, value_name = "URL", value_parser = settings::store)]
+    store: Option<String>,
     /// Answer GET /healthz and GET /readyz over HTTP at this address, such as 127.0.0.1:8080; port 0 takes a free one [default: off]
     #[arg(long, value_name = "ADDRESS")]
     health: Option<SocketAddr>,
@@ -151,6 +155,7 @@ fn prepare(options: &Serve, environment: &Environment) -> Result<Prepared, Error
     let setup = Setup {
         concurrency: options.concurrency,
         cache: session::cache(options.cache.as_ref(), environment),
+        store: session::store(options.store.as_deref(), environment)?.map_or(StoreAt::Nowhere, StoreAt::Shared),
         objects: Config { s3: aws.s3, files: Files::under(options.files.clone()) },
     };
     setup.prepare(Handle::current()).map_err(|error| {

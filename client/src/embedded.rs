@@ -8,8 +8,8 @@ use std::sync::Arc;
 use sortie_broker::memory::MemoryBroker;
 use sortie_broker::nats::{self, NatsBroker};
 use sortie_broker::{Broker, Serves};
-use sortie_host::objects::{self, Objects};
-use sortie_host::setup::{self, Identity, Prepared};
+use sortie_host::objects::{self, Location, Objects};
+use sortie_host::setup::{self, Identity, Prepared, StoreAt};
 use sortie_host::{Setup, artifacts, engine};
 use sortie_protocol::WorkerId;
 use tokio::runtime::Handle;
@@ -51,6 +51,7 @@ impl From<setup::Error> for StartError {
 pub struct Builder {
     concurrency: Option<NonZeroUsize>,
     cache: Option<PathBuf>,
+    store: Option<Location>,
     objects: objects::Config,
 }
 
@@ -71,6 +72,15 @@ impl Builder {
         self
     }
 
+    /// Keep large outputs here, and share results of deterministic tasks through it with all who use the same place. Whoever may write there can
+    /// forge results. Default: large outputs go to a folder below the cache folder, and nothing is shared. A client of a fleet has no use for it:
+    /// the fleet's workers have their own.
+    #[must_use]
+    pub fn store(mut self, place: Location) -> Self {
+        self.store = Some(place);
+        self
+    }
+
     /// How objects are reached. Default: files, web servers, and Amazon S3 without signatures.
     #[must_use]
     pub fn objects(mut self, config: objects::Config) -> Self {
@@ -84,7 +94,8 @@ impl Builder {
     /// When the cache folder cannot be used, or the system denies address space or threads.
     pub fn start(self) -> Result<Client, StartError> {
         let io = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
-        let setup = Setup { concurrency: self.concurrency, cache: self.cache, objects: self.objects };
+        let store = self.store.map_or(StoreAt::Cache, StoreAt::Shared);
+        let setup = Setup { concurrency: self.concurrency, cache: self.cache, store, objects: self.objects };
         let prepared = setup.prepare(io.clone())?;
         let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::default());
         let identity = Identity { id: WorkerId::from_bytes([0; 16]), serves: Serves::Everything, introduction: None };

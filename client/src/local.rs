@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sortie_host::artifacts::Artifacts;
 use sortie_host::engine::Engine;
-use sortie_host::objects::{self, Objects};
+use sortie_host::objects::Objects;
 use sortie_host::{Setup, Worker};
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
@@ -58,7 +58,7 @@ impl Workshop {
 
 /// A host that runs nothing: one instance is enough to ask a component for its functions.
 fn make(cache: Option<PathBuf>, io: Handle) -> Result<Tools, StartError> {
-    let setup = Setup { concurrency: Some(NonZeroUsize::MIN), cache, objects: objects::Config::default() };
+    let setup = Setup { concurrency: Some(NonZeroUsize::MIN), cache, ..Setup::default() };
     let prepared = setup.prepare(io)?;
     Ok(Tools { engine: prepared.host.engine, artifacts: prepared.artifacts })
 }

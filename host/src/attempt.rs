@@ -17,6 +17,7 @@ use crate::engine::Engine;
 use crate::memo::{self, Memo};
 use crate::objects::{self, Location, Objects};
 use crate::sandbox::{self, Call, Cancel, Ended, Watch, Why};
+use crate::store::Store;
 
 /// What all attempts on a host share. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -27,6 +28,8 @@ pub struct Host {
     pub objects: Objects,
     /// Where results are kept, if anywhere.
     pub memo: Option<Memo>,
+    /// Where large outputs go, if anywhere.
+    pub store: Option<Store>,
 }
 
 /// What all attempts of a job on a host share.

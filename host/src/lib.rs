@@ -3,7 +3,7 @@
 //! - [`engine`] makes the one wasmtime engine of a process and keeps its clock.
 //! - [`component`] turns bytes into a function library, or says in one line why it cannot; [`artifacts`] keeps what was compiled.
 //! - [`sandbox`] is the wall: everything a function can see or use, with its limits.
-//! - [`objects`] reads inputs, wherever they are.
+//! - [`objects`] reads inputs and writes outputs, wherever they are; [`store`] keeps objects under the name of their content.
 //! - [`memo`] keeps results of deterministic tasks.
 //! - [`attempt`] runs one task once; [`worker`] pulls leases and runs their tasks; [`cores`] are the threads on which functions compute.
 //! - [`setup`] puts them together.
@@ -20,6 +20,7 @@ pub mod memo;
 pub mod objects;
 pub mod sandbox;
 pub mod setup;
+pub mod store;
 pub mod worker;
 
 mod clock;
@@ -28,4 +29,5 @@ pub use attempt::Host;
 pub use component::{Component, LoadError};
 pub use engine::Engine;
 pub use setup::Setup;
+pub use store::{Store, StoredRef};
 pub use worker::Worker;

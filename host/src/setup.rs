@@ -3,7 +3,7 @@
 //! Everything that runs functions is set up here, an embedded client as well as a process that only works, so that both have the same limits.
 
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sortie_broker::{Broker, Serves};
@@ -14,8 +14,12 @@ use crate::artifacts::{self, Artifacts};
 use crate::attempt::Host;
 use crate::engine::{self, Engine, Paging, Settings};
 use crate::memo::Memo;
-use crate::objects::{self, Objects};
+use crate::objects::{self, Location, Objects};
+use crate::store::Store;
 use crate::worker::{self, HEARTBEAT_MAX, Introduction, Worker};
+
+/// The store's folder in the cache folder.
+pub(crate) const STORE: &str = "store";
 
 /// What a host is set up from.
 #[derive(Debug, Clone, Default)]
@@ -24,8 +28,22 @@ pub struct Setup {
     pub concurrency: Option<NonZeroUsize>,
     /// Where compiled components and results of deterministic tasks are kept. Default: nowhere.
     pub cache: Option<PathBuf>,
+    /// Where large outputs go, and what several hosts share.
+    pub store: StoreAt,
     /// How objects are reached.
     pub objects: objects::Config,
+}
+
+/// Where the store is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum StoreAt {
+    /// Nowhere: there is none.
+    #[default]
+    Nowhere,
+    /// In the cache folder, for this machine alone; nowhere, if there is no cache.
+    Cache,
+    /// At a place that others may use, too: results of deterministic tasks are shared through it.
+    Shared(Location),
 }
 
 /// A host could not be set up.
@@ -76,9 +94,21 @@ impl Setup {
         let engine = Arc::new(Engine::new(Settings { instances, paging: Paging::detect() })?);
         let artifacts = self.cache.as_ref().map(Artifacts::open).transpose()?;
         let memo = self.cache.as_ref().map(|folder| Memo::new(folder.join("memo")));
-        let host = Host { engine, objects: Objects::new(self.objects, io.clone()), memo };
+        let objects = Objects::new(self.objects, io.clone());
+        let store = match self.store {
+            StoreAt::Nowhere => None,
+            StoreAt::Cache => self.cache.as_ref().map(|folder| Location::File(absolute(folder).join(STORE))),
+            StoreAt::Shared(place) => Some(place),
+        };
+        let store = store.map(|place| Store::new(objects.clone(), place));
+        let host = Host { engine, objects, memo, store };
         Ok(Prepared { host, artifacts, slots, threads: cores.min(slots), io })
     }
+}
+
+/// A path that stays the same when the process changes its folder.
+fn absolute(folder: &Path) -> PathBuf {
+    std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
 }
 
 impl Prepared {

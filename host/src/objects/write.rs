@@ -176,6 +176,15 @@ impl Objects {
         }
     }
 
+    /// Give the object at `from` the name `to` of the same store, in place of what is there.
+    ///
+    /// # Errors
+    /// When the place cannot be written to.
+    pub async fn rename(&self, from: &Location, to: &Location) -> Result<(), WriteError> {
+        let ((store, from), (_, path)) = (self.writable(from)?, self.writable(to)?);
+        finished(on(&self.shared.io, async move { store.rename(&from, &path).await }).await, &to.to_string())
+    }
+
     /// All objects below `location`, in no order, as the store names them. At most [`ENTRIES_AHEAD_MAX`] are held; dropping the stream ends the
     /// listing. A folder that is not there has none.
     ///

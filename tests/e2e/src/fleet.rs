@@ -4,9 +4,9 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
+use sortie::Client;
 use sortie::nats::{Config, NatsBroker, Role};
 use sortie::protocol::{Labels, WorkerId};
-use sortie::{Client, objects};
 use sortie_broker::Serves;
 use sortie_harness::NatsServer;
 use sortie_host::setup::Identity;
@@ -48,8 +48,7 @@ impl Fleet {
     /// When it cannot be started.
     pub async fn worker(&self, slots: usize) -> Worker {
         let broker = NatsBroker::connect(Config::new(self.url(), Role::Worker)).await.expect("a broker of ours");
-        let setup =
-            Setup { concurrency: NonZeroUsize::new(slots), cache: Some(self.cache.path().into()), objects: objects::Config::default() };
+        let setup = Setup { concurrency: NonZeroUsize::new(slots), cache: Some(self.cache.path().into()), ..Setup::default() };
         let prepared = setup.prepare(Handle::current()).expect("a host");
         let id = WorkerId::from_bytes(std::array::from_fn(|_| u8::try_from(slots).unwrap_or(u8::MAX)));
         let identity = Identity { id, serves: Serves::Labels(Labels::default()), introduction: None };
