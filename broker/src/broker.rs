@@ -62,6 +62,8 @@ pub struct Lease {
     pub attempt: u32,
     /// When the lease ends if it is not extended.
     pub deadline: Timestamp,
+    /// Whose job it is, at a broker that several tenants share.
+    pub tenant: Option<Arc<str>>,
 }
 
 /// What became of a leased bundle's tasks.

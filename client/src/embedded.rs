@@ -129,6 +129,15 @@ impl Client {
         Builder::default().start()
     }
 
+    /// Wait until the results that tasks had in this process are where [`Builder::store`] shares them, for as long as that may take
+    /// ([`sortie_host::memo::shared::SETTLE_TIME_MAX`]). A program that is about to end calls it, so that others need not compute them again.
+    /// Cancel safe.
+    pub async fn shared(&self) {
+        if let Some(worker) = self.shared.local.as_ref().and_then(|local| local.worker.as_ref()) {
+            worker.settled().await;
+        }
+    }
+
     /// Set up a client.
     #[must_use]
     pub fn builder() -> Builder {

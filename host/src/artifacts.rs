@@ -22,7 +22,7 @@ use wasmtime::component::Component;
 /// How many artifacts are kept. Each takes one to thirty megabytes.
 pub const FILES_MAX: usize = 64;
 const KEY_BYTES: usize = 32;
-const EXTENSION: &str = "artifact";
+pub(crate) const EXTENSION: &str = "artifact";
 
 /// A folder of artifacts.
 #[derive(Debug, Clone)]
@@ -184,8 +184,8 @@ fn key(folder: &Path) -> io::Result<[u8; KEY_BYTES]> {
     }
 }
 
-/// Note that an artifact was used.
-fn touch(path: &Path) {
+/// Note that a file was used.
+pub(crate) fn touch(path: &Path) {
     if let Ok(file) = OpenOptions::new().append(true).open(path) {
         // Only the order of eviction depends on it.
         let _ = file.set_times(fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH + crate::clock::now().since(Default::default())));

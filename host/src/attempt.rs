@@ -38,14 +38,17 @@ pub struct JobContext {
     job: Arc<Job>,
     component: Component,
     key: KeyBuilder,
+    tenant: Arc<str>,
+    habit: memo::Habit,
 }
 
 impl JobContext {
-    /// The context of `job`, whose component is `component`.
+    /// The context of `job`, whose component is `component`. Without a tenant it is that of the default one.
     #[must_use]
-    pub fn new(job: Arc<Job>, component: Component) -> Self {
+    pub fn new(job: Arc<Job>, component: Component, tenant: Option<Arc<str>>) -> Self {
         let key = KeyBuilder::new(&job.function, &job.options.limits);
-        Self { job, component, key }
+        let tenant = tenant.unwrap_or_else(|| memo::TENANT_DEFAULT.into());
+        Self { job, component, key, tenant, habit: memo::Habit::default() }
     }
 
     /// The job.
@@ -85,17 +88,27 @@ impl Host {
             Ok(Err(error)) => Err(Why::Failed(input(error))),
             Err(stop) => Err(Why::from_stop(stop, &options.limits)),
         };
-        let opening = if has_objects(task) { clock::instant() - began } else { Duration::ZERO };
+        let read_since = |is_reading: bool| if is_reading { clock::instant() - began } else { Duration::ZERO };
+        let opening = read_since(has_objects(task));
         let inputs = match opened {
             Ok(inputs) => inputs,
             Err(why) => return Attempted { ending: ending(why), bill: Bill { fetch: opening, ..Bill::default() }, log: None },
         };
-        let memo = self.memo.as_ref().filter(|_| inputs.keyed);
-        if let Some(entry) = memo.and_then(|memo| memo.get(&inputs.key)) {
-            let bill = Bill { fetch: opening, bytes_out: size_of_ending(&entry.ending), cached: true, ..Bill::default() };
-            return Attempted { ending: entry.ending, bill, log: entry.log };
-        }
         let (key, bytes) = (inputs.key, inputs.bytes);
+        let name = memo::Name { tenant: &context.tenant, key: &key };
+        let memo = self.memo.as_ref().filter(|_| inputs.keyed);
+        if let Some(memo) = memo {
+            let looked = watch.bound_if_slow(memo.get(name, &options.limits, &context.habit)).await;
+            let fetch = read_since(has_objects(task) || memo.is_shared());
+            match looked {
+                Ok(Some(entry)) => return entry.attempted(fetch),
+                Ok(None) => {}
+                Err(stop) => {
+                    let why = Why::from_stop(stop, &options.limits);
+                    return Attempted { ending: ending(why), bill: Bill { fetch, ..Bill::default() }, log: None };
+                }
+            }
+        }
         let call = Call {
             function: &context.job.function.name,
             arguments: inputs.arguments,
@@ -109,9 +122,10 @@ impl Host {
         let (input_error, bill) = (ended.input_error.take(), bill(&ended, began, opening, bytes));
         let sound = input_error.is_none();
         let attempted = settle(ended, input_error, bill);
-        let worth_keeping = has_objects(task) || bill.run >= memo::WORTH_KEEPING;
-        if let Some(memo) = memo.filter(|_| sound && worth_keeping && memo::is_word(&attempted.ending)) {
-            memo.put(&key, &memo::Entry { ending: attempted.ending.clone(), log: attempted.log.clone() });
+        let cost = memo::Cost { run: bill.run, read: bill.fetch, has_objects: has_objects(task) };
+        context.habit.ran(cost);
+        if let Some(memo) = memo.filter(|_| sound && memo::is_word(&attempted.ending)) {
+            memo.put(name, &memo::Entry { ending: attempted.ending.clone(), log: attempted.log.clone() }, cost);
         }
         attempted
     }
@@ -145,6 +159,14 @@ impl Host {
         let malformed = |error: objects::Malformed| objects::Error { fault: InputFault::Malformed, message: error.to_string() };
         let location = Location::parse(url, std::path::Path::new("/")).map_err(malformed)?;
         self.objects.open(&location).await
+    }
+}
+
+impl memo::Entry {
+    /// The task's ending, which was known.
+    fn attempted(self, fetch: Duration) -> Attempted {
+        let bill = Bill { fetch, bytes_out: size_of_ending(&self.ending), cached: true, ..Bill::default() };
+        Attempted { ending: self.ending, bill, log: self.log }
     }
 }
 

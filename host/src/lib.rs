@@ -4,7 +4,7 @@
 //! - [`component`] turns bytes into a function library, or says in one line why it cannot; [`artifacts`] keeps what was compiled.
 //! - [`sandbox`] is the wall: everything a function can see or use, with its limits.
 //! - [`objects`] reads inputs and writes outputs, wherever they are; [`store`] keeps objects under the name of their content.
-//! - [`memo`] keeps results of deterministic tasks.
+//! - [`memo`] keeps results of deterministic tasks, here and for others; [`cache`] looks at what is kept on this machine.
 //! - [`attempt`] runs one task once; [`worker`] pulls leases and runs their tasks; [`cores`] are the threads on which functions compute.
 //! - [`setup`] puts them together.
 //!
@@ -13,6 +13,7 @@
 
 pub mod artifacts;
 pub mod attempt;
+pub mod cache;
 pub mod component;
 pub mod cores;
 pub mod engine;

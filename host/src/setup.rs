@@ -13,13 +13,15 @@ use tokio::runtime::Handle;
 use crate::artifacts::{self, Artifacts};
 use crate::attempt::Host;
 use crate::engine::{self, Engine, Paging, Settings};
-use crate::memo::Memo;
+use crate::memo::{self, Memo};
 use crate::objects::{self, Location, Objects};
 use crate::store::Store;
 use crate::worker::{self, HEARTBEAT_MAX, Introduction, Worker};
 
 /// The store's folder in the cache folder.
 pub(crate) const STORE: &str = "store";
+/// The memo's folder in the cache folder.
+pub(crate) const MEMO: &str = "memo";
 
 /// What a host is set up from.
 #[derive(Debug, Clone, Default)]
@@ -93,14 +95,18 @@ impl Setup {
         let instances = NonZeroU32::try_from(slots.saturating_add(1)).unwrap_or(NonZeroU32::MAX);
         let engine = Arc::new(Engine::new(Settings { instances, paging: Paging::detect() })?);
         let artifacts = self.cache.as_ref().map(Artifacts::open).transpose()?;
-        let memo = self.cache.as_ref().map(|folder| Memo::new(folder.join("memo")));
         let objects = Objects::new(self.objects, io.clone());
+        let is_shared = matches!(self.store, StoreAt::Shared(_));
         let store = match self.store {
             StoreAt::Nowhere => None,
             StoreAt::Cache => self.cache.as_ref().map(|folder| Location::File(absolute(folder).join(STORE))),
             StoreAt::Shared(place) => Some(place),
         };
         let store = store.map(|place| Store::new(objects.clone(), place));
+        let memo = Memo::new(
+            self.cache.as_ref().map(|folder| memo::Local::new(folder.join(MEMO), memo::local::BYTES_MAX, io.clone())),
+            store.as_ref().filter(|_| is_shared).map(|store| memo::Shared::new(store.clone(), io.clone())),
+        );
         let host = Host { engine, objects, memo, store };
         Ok(Prepared { host, artifacts, slots, threads: cores.min(slots), io })
     }

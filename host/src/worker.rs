@@ -31,7 +31,7 @@ use tokio::time::timeout;
 
 pub use self::components::COMPONENTS_MAX;
 use self::components::Components;
-use self::episode::Episode;
+pub(crate) use self::episode::Episode;
 use crate::artifacts::Artifacts;
 use crate::attempt::{Attempted, Host, JobContext};
 use crate::clock;
@@ -220,8 +220,18 @@ impl Worker {
         self.shared.phase() > Phase::Working
     }
 
+    /// Wait until the shared memo, if there is one, has what it was given, or [`memo::shared::SETTLE_TIME_MAX`] have passed. Cancel safe.
+    ///
+    /// [`memo::shared::SETTLE_TIME_MAX`]: crate::memo::shared::SETTLE_TIME_MAX
+    pub async fn settled(&self) {
+        if let Some(memo) = &self.shared.host.memo {
+            memo.settled().await;
+        }
+    }
+
     /// End in peace: take no more work, give what is in work `grace` to finish, then stop it, report what came of it and give back the rest
-    /// for others to take at once. Ends when all is reported, [`REPORT_TIME_MAX`] after the grace period at the latest.
+    /// for others to take at once. Ends when all is reported, [`REPORT_TIME_MAX`] after the grace period at the latest, and the shared memo has
+    /// what it was given ([`Self::settled`]).
     ///
     /// Not cancel safe: a call that was dropped stops the worker at once.
     pub async fn drain(&self, grace: Duration) -> Drained {
@@ -235,6 +245,7 @@ impl Worker {
                 return Drained::Unreported(self.busy());
             }
         }
+        self.settled().await;
         Drained::Reported
     }
 }
@@ -355,7 +366,7 @@ impl Shared {
             () = cancel.cancelled() => return Err(Unready::Stopped),
             component = self.component(lease.job.function.component) => component.map_err(Unready::Failed)?,
         };
-        let context = self.keep_context(Arc::new(JobContext::new(lease.job.clone(), component)));
+        let context = self.keep_context(Arc::new(JobContext::new(lease.job.clone(), component, lease.tenant.clone())));
         // A cancellation that came before the lease was among those in work found nothing to cancel.
         if let Ok(Ok(Extended::Lost)) = timeout(LOOK_TIME_MAX, self.broker.extend(lease.id)).await {
             return Err(Unready::Stopped);

@@ -361,7 +361,8 @@ impl Queue {
         parcel.known = true;
         self.next += 1;
         let (id, deadline) = (LeaseId(self.next), now + self.config.lease);
-        let lease = Lease { id, job: parcel.job.clone(), bundle: parcel.bundle.clone(), attempt: parcel.attempts(), deadline };
+        let lease =
+            Lease { id, job: parcel.job.clone(), bundle: parcel.bundle.clone(), attempt: parcel.attempts(), deadline, tenant: None };
         self.deadlines.insert((deadline, id), ());
         self.leases.insert(id, Leased { parcel, deadline });
         lease

@@ -59,7 +59,8 @@ impl Held {
     /// As a worker sees it.
     pub(super) fn lease(&self) -> Lease {
         let deadline = clock::now() + self.until.saturating_duration_since(clock::instant());
-        Lease { id: self.id, job: self.job.clone(), bundle: self.bundle.clone(), attempt: self.attempt, deadline }
+        let tenant = Some(self.key.tenant.as_str().into());
+        Lease { id: self.id, job: self.job.clone(), bundle: self.bundle.clone(), attempt: self.attempt, deadline, tenant }
     }
 }
 

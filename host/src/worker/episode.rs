@@ -5,19 +5,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Something that may fail for a while.
 #[derive(Debug)]
-pub(super) struct Episode {
+pub(crate) struct Episode {
     what: &'static str,
     failing: AtomicBool,
 }
 
 impl Episode {
     /// `what` completes "… fails".
-    pub(super) const fn new(what: &'static str) -> Self {
+    pub(crate) const fn new(what: &'static str) -> Self {
         Self { what, failing: AtomicBool::new(false) }
     }
 
     /// It failed.
-    pub(super) fn fails(&self, error: &dyn Display) {
+    pub(crate) fn fails(&self, error: &dyn Display) {
         if self.failing.swap(true, Ordering::Relaxed) {
             tracing::debug!(%error, "{} still fails", self.what);
         } else {
@@ -26,7 +26,7 @@ impl Episode {
     }
 
     /// It succeeded.
-    pub(super) fn works(&self) {
+    pub(crate) fn works(&self) {
         // Read first: this is on the way of every bundle, and almost always there is nothing to change.
         if self.failing.load(Ordering::Relaxed) && self.failing.swap(false, Ordering::Relaxed) {
             tracing::info!("{} works again", self.what);

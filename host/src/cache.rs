@@ -1,0 +1,369 @@
+//! The cache folder from outside: what is in it, and how it is made smaller.
+//!
+//! For commands, not for hosts: those keep their own bounds ([`crate::artifacts`], [`crate::memo`]). Hosts may run on the folder meanwhile. Files
+//! are removed one by one; whoever has one open reads on, and whoever misses one makes it again. The key that artifacts are checked with stays,
+//! and so do files that have no meaning here.
+//!
+//! The store's folder holds what results refer to. Making it smaller makes such results useless, which is why only [`clear`] and a [`Policy`] that
+//! says so do it.
+//!
+//! Bounds: all of a folder's file names and times are held in memory, at most [`FILES_MAX`].
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures::TryStreamExt as _;
+use sortie_protocol::Timestamp;
+
+use crate::artifacts;
+use crate::clock;
+use crate::memo::local::{TEMPORARY_AGE_MAX, age, is_temporary, modified, taken};
+use crate::memo::shared;
+use crate::objects::{self, Location, WriteError};
+use crate::setup::{MEMO, STORE};
+use crate::store::{self, Store};
+
+/// The most files that are looked at: their names take a gigabyte.
+pub const FILES_MAX: usize = 5_000_000;
+/// Folders below folders that are looked into; hosts make three.
+const DEPTH_MAX: usize = 8;
+
+/// How much there is of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Amount {
+    /// Files, or objects.
+    pub files: u64,
+    /// What they take: on the disk, or in an object store.
+    pub bytes: u64,
+}
+
+/// What is in a cache folder, or was removed from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Compiled components.
+    pub artifacts: Amount,
+    /// Results of deterministic tasks.
+    pub memo: Amount,
+    /// Large outputs, where no other store was named.
+    pub store: Amount,
+}
+
+/// What is to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Policy {
+    /// What was not used for longer than this.
+    pub age_max: Option<Duration>,
+    /// What was not used for longest, until the rest takes no more than this.
+    pub bytes_max: Option<u64>,
+}
+
+/// The cache folder could not be looked at or made smaller.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or folder of it.
+    #[error("failed to use `{path}`")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There are more files than are looked at.
+    #[error("`{0}` has more than {FILES_MAX} files; remove the folder itself")]
+    TooMany(PathBuf),
+}
+
+/// The shared memo could not be looked at or made smaller.
+#[derive(Debug, thiserror::Error)]
+pub enum SharedError {
+    /// It has no place.
+    #[error(transparent)]
+    Place(#[from] objects::Malformed),
+    /// It cannot be listed.
+    #[error(transparent)]
+    List(#[from] objects::Error),
+    /// Something may not be removed.
+    #[error(transparent)]
+    Remove(#[from] WriteError),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Artifact,
+    Memo,
+    Store,
+}
+
+#[derive(Debug)]
+struct Found {
+    used: Timestamp,
+    kind: Kind,
+    bytes: u64,
+    path: PathBuf,
+}
+
+impl Amount {
+    fn add(&mut self, bytes: u64) {
+        self.files += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+}
+
+impl Usage {
+    fn add(&mut self, found: &Found) {
+        let amount = match found.kind {
+            Kind::Artifact => &mut self.artifacts,
+            Kind::Memo => &mut self.memo,
+            Kind::Store => &mut self.store,
+        };
+        amount.add(found.bytes);
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn total(&self) -> Amount {
+        let parts = [self.artifacts, self.memo, self.store];
+        parts
+            .iter()
+            .fold(Amount::default(), |sum, part| Amount { files: sum.files + part.files, bytes: sum.bytes.saturating_add(part.bytes) })
+    }
+}
+
+/// What is in the cache folder. One that is not there is empty.
+///
+/// # Errors
+/// When it cannot be looked at.
+pub fn info(folder: &Path) -> Result<Usage, Error> {
+    let mut usage = Usage::default();
+    find(folder)?.iter().for_each(|found| usage.add(found));
+    Ok(usage)
+}
+
+/// Remove everything. Returns what was removed.
+///
+/// # Errors
+/// When the folder cannot be looked at, or a file of it may not be removed.
+pub fn clear(folder: &Path) -> Result<Usage, Error> {
+    remove(&find(folder)?)
+}
+
+/// Remove what `policy` says, and what killed processes left behind. Returns what was removed.
+///
+/// # Errors
+/// As [`clear`].
+pub fn gc(folder: &Path, policy: Policy) -> Result<Usage, Error> {
+    let mut found = find(folder)?;
+    found.sort_by_key(|found| found.used);
+    let goes = surplus(&found, policy, clock::now());
+    found.truncate(goes);
+    remove(&found)
+}
+
+/// How many of these, ordered by time of use, are to go.
+fn surplus(found: &[Found], policy: Policy, now: Timestamp) -> usize {
+    let old = policy.age_max.map_or(0, |age| found.partition_point(|found| now.since(found.used) > age));
+    let Some(bytes_max) = policy.bytes_max else { return old };
+    let mut kept: u64 = 0;
+    let newest = found.iter().rev().take_while(|found| {
+        kept = kept.saturating_add(found.bytes);
+        kept <= bytes_max
+    });
+    old.max(found.len() - newest.count())
+}
+
+fn remove(found: &[Found]) -> Result<Usage, Error> {
+    let mut removed = Usage::default();
+    for found in found {
+        match fs::remove_file(&found.path) {
+            Ok(()) => removed.add(found),
+            // Somebody else was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(Error::Io { path: found.path.clone(), source }),
+        }
+    }
+    Ok(removed)
+}
+
+/// All files that hosts keep in the folder.
+fn find(folder: &Path) -> Result<Vec<Found>, Error> {
+    let mut found = Vec::new();
+    visit(folder, 0, &mut |path, metadata| {
+        let Some(kind) = kind(folder, path) else { return Ok(()) };
+        if is_unfinished(folder, path) {
+            // Whoever writes it now is not disturbed.
+            if age(metadata) > TEMPORARY_AGE_MAX {
+                let _ = fs::remove_file(path);
+            }
+            return Ok(());
+        }
+        if found.len() >= FILES_MAX {
+            return Err(Error::TooMany(folder.to_owned()));
+        }
+        found.push(Found { used: modified(metadata), kind, bytes: taken(metadata), path: path.to_owned() });
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+fn visit(folder: &Path, depth: usize, each: &mut impl FnMut(&Path, &fs::Metadata) -> Result<(), Error>) -> Result<(), Error> {
+    let failed = |source| Error::Io { path: folder.to_owned(), source };
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(failed(source)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        // Links are not followed. What is gone by now is nobody's loss.
+        let Ok(metadata) = entry.metadata() else { continue };
+        if metadata.is_file() {
+            each(&entry.path(), &metadata)?;
+        } else if metadata.is_dir() && depth < DEPTH_MAX {
+            visit(&entry.path(), depth + 1, each)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a file is; nothing that hosts keep, if it is none of these.
+fn kind(folder: &Path, path: &Path) -> Option<Kind> {
+    let within = path.strip_prefix(folder).ok()?;
+    let (first, depth) = (within.iter().next()?, within.iter().count());
+    let is_artifact = path.extension().is_some_and(|extension| extension == artifacts::EXTENSION);
+    match depth {
+        1 => (is_artifact || is_temporary(path)).then_some(Kind::Artifact),
+        // Beside the folders lies what is known of them.
+        2 if first == MEMO => is_temporary(path).then_some(Kind::Memo),
+        _ if first == MEMO => Some(Kind::Memo),
+        _ => (first == STORE).then_some(Kind::Store),
+    }
+}
+
+/// Whether a file is not complete: it has a temporary name of ours or of the object store's, or waits for its name.
+fn is_unfinished(folder: &Path, path: &Path) -> bool {
+    let is_staged = path.file_name().is_some_and(|name| name.to_string_lossy().contains('#'));
+    is_temporary(path) || is_staged || path.starts_with(folder.join(STORE).join(store::INCOMING))
+}
+
+/// What the shared memo in `store` has, of all tenants. Lists all of it.
+///
+/// # Errors
+/// When it cannot be listed.
+pub async fn shared_info(store: &Store) -> Result<Amount, SharedError> {
+    let mut amount = Amount::default();
+    let mut entries = store.objects().list_below(&shared_place(store)?)?;
+    while let Some(entry) = entries.try_next().await? {
+        amount.add(entry.size);
+    }
+    Ok(amount)
+}
+
+/// Remove from the shared memo in `store`, of all tenants, what was written longer ago than `age_min`. Returns what was removed. Not cancel
+/// safe in that what was removed stays removed.
+///
+/// # Errors
+/// When it cannot be listed, or an entry may not be removed.
+pub async fn shared_remove(store: &Store, age_min: Duration) -> Result<Amount, SharedError> {
+    let place = shared_place(store)?;
+    let mut removed = Amount::default();
+    let now = clock::now();
+    let mut entries = store.objects().list_below(&place)?;
+    while let Some(entry) = entries.try_next().await? {
+        if now.since(entry.modified) >= age_min {
+            store.objects().remove(&place.below(&entry.path)?).await?;
+            removed.add(entry.size);
+        }
+    }
+    Ok(removed)
+}
+
+fn shared_place(store: &Store) -> Result<Location, objects::Malformed> {
+    store.place().below(shared::FOLDER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    fn write(folder: &Path, path: &str, size: usize, days: u32) {
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, vec![0; size]).unwrap();
+        let used = std::time::UNIX_EPOCH + clock::now().since(Timestamp::default()) - DAY * days;
+        fs::File::options().append(true).open(&path).unwrap().set_modified(used).unwrap();
+    }
+
+    /// One of everything, and files that are none of ours.
+    fn cache() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let files = [
+            ("key", 32, 100),
+            ("ab-cd.artifact", 40_000, 10),
+            (".tmp-0123", 5, 0),
+            (".tmp-4567", 5, 3),
+            ("memo/sizes", 100, 100),
+            ("memo/00/aa", 9_000, 20),
+            ("memo/00/.tmp-89ab", 5, 3),
+            ("memo/ff/bb", 5_000, 1),
+            ("store/objects/cc/ccdd", 20_000, 30),
+            ("store/objects/cc/ccdd#1", 20_000, 0),
+            ("store/incoming/eeff", 20_000, 3),
+            ("notes.txt", 10, 500),
+        ];
+        for (path, size, days) in files {
+            write(folder.path(), path, size, days);
+        }
+        folder
+    }
+
+    fn files(folder: &Path) -> Vec<String> {
+        let mut names = Vec::new();
+        visit(folder, 0, &mut |path, _| {
+            names.push(path.strip_prefix(folder).unwrap().display().to_string());
+            Ok(())
+        })
+        .unwrap();
+        names.sort();
+        names
+    }
+
+    fn counts(usage: Usage) -> [u64; 3] {
+        [usage.artifacts.files, usage.memo.files, usage.store.files]
+    }
+
+    #[test]
+    fn what_is_kept_is_counted_and_what_killed_processes_left_is_not() {
+        let folder = cache();
+        let usage = info(folder.path()).unwrap();
+        assert_eq!(counts(usage), [1, 2, 1]);
+        assert!(usage.total().bytes >= 74_000, "{usage:?}");
+        assert_eq!(info(&folder.path().join("missing")).unwrap(), Usage::default());
+    }
+
+    #[test]
+    fn clearing_leaves_what_others_need_to_go_on() {
+        let folder = cache();
+        assert_eq!(counts(clear(folder.path()).unwrap()), [1, 2, 1]);
+        assert_eq!(files(folder.path()), [".tmp-0123", "key", "memo/sizes", "notes.txt", "store/objects/cc/ccdd#1"]);
+        assert_eq!(counts(clear(folder.path()).unwrap()), [0, 0, 0]);
+    }
+
+    #[test]
+    fn what_was_not_used_for_longest_goes_first_whatever_it_is() {
+        let folder = cache();
+        assert_eq!(counts(gc(folder.path(), Policy::default()).unwrap()), [0, 0, 0]);
+        let policy = Policy { age_max: Some(DAY * 25), bytes_max: None };
+        assert_eq!(counts(gc(folder.path(), policy).unwrap()), [0, 0, 1]);
+        let policy = Policy { age_max: None, bytes_max: Some(60_000) };
+        assert_eq!(counts(gc(folder.path(), policy).unwrap()), [0, 0, 0]);
+        let policy = Policy { age_max: None, bytes_max: Some(50_000) };
+        assert_eq!(counts(gc(folder.path(), policy).unwrap()), [0, 1, 0]);
+        assert!(folder.path().join("memo/ff/bb").exists());
+        let policy = Policy { age_max: Some(DAY * 5), bytes_max: Some(0) };
+        assert_eq!(counts(gc(folder.path(), policy).unwrap()), [1, 1, 0]);
+    }
+}

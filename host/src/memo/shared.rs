@@ -1,0 +1,183 @@
+//! The memo in a store that several hosts share.
+//!
+//! An entry is at `memo/<tenant>/<first two digits>/<rest>` below the store's place. Nothing here is worth waiting for: a lookup has
+//! [`LOOK_TIME_MAX`], entries are written beside the tasks, and a store that fails is left alone for [`PAUSE`] and spoken of once.
+//!
+//! The store does not say that an entry is missing but that it is denied, unless the credentials may list the bucket: give them that.
+//!
+//! Bounds: entries of at most [`ENTRY_BYTES_MAX`], of which [`PENDING_BYTES_MAX`] wait to be written, [`WRITES_MAX`] at a time. Beyond that they
+//! are not kept.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::{Entry, Name};
+use crate::clock;
+use crate::objects::Location;
+use crate::store::Store;
+use crate::worker::Episode;
+
+/// Where entries are below a store's place.
+pub const FOLDER: &str = "memo";
+/// The longest that a task waits for the answer whether its result is known: an object store answers within a tenth of it.
+pub const LOOK_TIME_MAX: Duration = Duration::from_secs(1);
+/// How long a store is left alone that did not answer, so that it costs a task of one slot a second twice a minute at most.
+pub const PAUSE: Duration = Duration::from_secs(30);
+/// The longest that writing an entry may take. Nobody waits for it but the end of the process.
+pub const WRITE_TIME_MAX: Duration = Duration::from_secs(20);
+/// The longest that the end of a process waits for entries to be written.
+pub const SETTLE_TIME_MAX: Duration = Duration::from_secs(5);
+/// The largest entry: it is read within [`LOOK_TIME_MAX`]. Larger results are kept in the local folder only.
+pub const ENTRY_BYTES_MAX: u64 = 4 << 20;
+/// The most that waits to be written.
+pub const PENDING_BYTES_MAX: u64 = 64 << 20;
+/// Entries that are written at once: enough for a thousand a second at 50 ms each.
+pub const WRITES_MAX: usize = 50;
+/// What is counted of what waits.
+const UNIT_BYTES: u64 = 1024;
+
+/// Results in a store. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    io: Handle,
+    looking: Side,
+    keeping: Side,
+    /// Bytes that may wait, in units.
+    pending: Arc<Semaphore>,
+    writes: Semaphore,
+}
+
+/// One direction, and whether it works.
+#[derive(Debug)]
+struct Side {
+    episode: Episode,
+    began: Instant,
+    /// Nanoseconds after `began` until which the store is left alone.
+    paused_until: AtomicU64,
+}
+
+impl Side {
+    fn new(what: &'static str) -> Self {
+        Self { episode: Episode::new(what), began: clock::instant(), paused_until: AtomicU64::new(0) }
+    }
+
+    fn is_paused(&self) -> bool {
+        nanos(clock::instant() - self.began) < self.paused_until.load(Ordering::Relaxed)
+    }
+
+    fn works(&self) {
+        self.episode.works();
+    }
+
+    fn fails(&self, error: &dyn std::fmt::Display) {
+        self.paused_until.store(nanos(clock::instant() + PAUSE - self.began), Ordering::Relaxed);
+        self.episode.fails(error);
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// All that may wait, in units.
+fn pending_max() -> u32 {
+    u32::try_from(PENDING_BYTES_MAX / UNIT_BYTES).unwrap_or(u32::MAX)
+}
+
+impl Shared {
+    /// Results in `store`. What is written runs on `io`.
+    #[must_use]
+    pub fn new(store: Store, io: Handle) -> Self {
+        let inner = Inner {
+            store,
+            io,
+            looking: Side::new("asking the shared memo"),
+            keeping: Side::new("keeping results in the shared memo"),
+            pending: Arc::new(Semaphore::new(pending_max() as usize)),
+            writes: Semaphore::new(WRITES_MAX),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// What is kept under `name`, if the store says so in time. Cancel safe.
+    pub(super) async fn get(&self, name: Name<'_>) -> Option<Entry> {
+        let Inner { store, looking, .. } = &*self.inner;
+        if looking.is_paused() {
+            return None;
+        }
+        let location = self.location(name)?;
+        let sealed = match timeout(LOOK_TIME_MAX, store.objects().get_small(&location, ENTRY_BYTES_MAX)).await {
+            Ok(Ok(sealed)) => sealed,
+            Ok(Err(error)) => {
+                looking.fails(&error);
+                return None;
+            }
+            Err(_) => {
+                looking.fails(&format!("no answer from `{}` within {LOOK_TIME_MAX:?}", store.place()));
+                return None;
+            }
+        };
+        looking.works();
+        let entry = Entry::open(name, &sealed?);
+        if entry.is_none() {
+            tracing::debug!(%location, "an entry of the shared memo is damaged, or of another version; computing it again");
+        }
+        entry
+    }
+
+    /// Keep what the function said under `name`, beside whatever else happens.
+    pub(super) fn put(&self, name: Name<'_>, entry: &Entry) {
+        if self.inner.keeping.is_paused() {
+            return;
+        }
+        let Some(location) = self.location(name) else { return };
+        let Some(sealed) = entry.seal(name).ok().filter(|sealed| sealed.len() as u64 <= ENTRY_BYTES_MAX) else { return };
+        let units = u32::try_from((sealed.len() as u64).div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
+        let Ok(room) = self.inner.pending.clone().try_acquire_many_owned(units) else {
+            tracing::debug!("results come faster than the shared memo takes them; one is not kept there");
+            return;
+        };
+        // Bounded by the room that it holds, and waited for by `settled`.
+        self.inner.io.spawn(self.inner.clone().write(location, sealed.into(), room));
+    }
+
+    /// Wait until what was given is written.
+    pub(super) async fn settled(&self) {
+        if timeout(SETTLE_TIME_MAX, self.inner.pending.acquire_many(pending_max())).await.is_err() {
+            tracing::warn!("the shared memo did not take all results in time; some will be computed again elsewhere");
+        }
+    }
+
+    fn location(&self, name: Name<'_>) -> Option<Location> {
+        let hex = name.key.to_hex();
+        let (first, rest) = hex.split_at_checked(2)?;
+        self.inner.store.place().below(&format!("{FOLDER}/{}/{first}/{rest}", name.tenant)).ok()
+    }
+}
+
+impl Inner {
+    async fn write(self: Arc<Self>, location: Location, sealed: Bytes, _room: OwnedSemaphorePermit) {
+        let Ok(_permit) = self.writes.acquire().await else { return };
+        // Others that waited for their turn have found out.
+        if self.keeping.is_paused() {
+            return;
+        }
+        match timeout(WRITE_TIME_MAX, self.store.objects().put(&location, sealed, None)).await {
+            Ok(Ok(())) => self.keeping.works(),
+            Ok(Err(error)) => self.keeping.fails(&error),
+            Err(_) => self.keeping.fails(&format!("no answer from `{}` within {WRITE_TIME_MAX:?}", self.store.place())),
+        }
+    }
+}
