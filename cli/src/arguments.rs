@@ -16,7 +16,7 @@ use crate::connection::BrokerOptions;
 use crate::ending::Error;
 use crate::interrupt::Manner;
 use crate::settings::{self, Cache};
-use crate::{broker, dlq, job, worker};
+use crate::{broker, cache, dlq, job, worker};
 
 /// Run WebAssembly-sandboxed functions over many inputs.
 #[derive(Debug, Parser)]
@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Job(job::Arguments),
     /// See and replay tasks of a fleet that failed for good
     Dlq(dlq::Arguments),
+    /// See and remove what is kept on this machine
+    Cache(cache::Arguments),
     /// Set up a fleet's broker, or look at it
     Broker(broker::Arguments),
 }
@@ -58,9 +60,14 @@ impl Command {
     pub(crate) fn manner(&self) -> Manner {
         match self {
             Self::Worker(_) => Manner::Service,
-            Self::Map(_) | Self::Call(_) | Self::Inspect(_) | Self::New(_) | Self::Job(_) | Self::Dlq(_) | Self::Broker(_) => {
-                Manner::Command
-            }
+            Self::Map(_)
+            | Self::Call(_)
+            | Self::Inspect(_)
+            | Self::New(_)
+            | Self::Job(_)
+            | Self::Dlq(_)
+            | Self::Cache(_)
+            | Self::Broker(_) => Manner::Command,
         }
     }
 }
@@ -304,7 +311,7 @@ pub(crate) fn read() -> Result<Invocation, Error> {
                 Ok(Invocation::Answered)
             }
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Err(Error::Usage(
-                "name a command: map, call, inspect, new, worker, job, dlq or broker; `sortie --help` explains them".into(),
+                "name a command: map, call, inspect, new, worker, job, dlq, cache or broker; `sortie --help` explains them".into(),
             )),
             _ => Err(Error::Usage(one_line(&error))),
         },

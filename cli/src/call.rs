@@ -12,7 +12,7 @@ use crate::json::{self, Layout};
 use crate::map::refused;
 use crate::output::Output;
 use crate::record;
-use crate::session::Session;
+use crate::session::{self, Session};
 use crate::shape::Shape;
 use crate::terminal;
 
@@ -36,7 +36,11 @@ async fn start(arguments: &Call, session: &Session, interrupt: &Interrupt) -> Re
             terminal::say(&format!("[{} more bytes of the log were dropped]", log.dropped));
         }
     }
-    show(&outcome, arguments.raw)
+    let ending = show(&outcome, arguments.raw)?;
+    if let Some(why) = session::why_not_kept(function.options()) {
+        terminal::say(&why);
+    }
+    Ok(ending)
 }
 
 fn show(outcome: &Outcome, raw: bool) -> Result<Ending, Error> {

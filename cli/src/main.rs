@@ -6,6 +6,7 @@
 mod arguments;
 mod aws;
 mod broker;
+mod cache;
 mod call;
 mod clock;
 mod connection;
@@ -68,6 +69,7 @@ fn start(invocation: Invocation) -> Result<Ending, Error> {
             Command::Worker(arguments) => worker::run(&arguments, &environment, &interrupt).await,
             Command::Job(arguments) => job::run(&arguments, &environment, &interrupt).await,
             Command::Dlq(arguments) => dlq::run(&arguments, &environment, &interrupt).await,
+            Command::Cache(arguments) => cache::run(&arguments, &environment, &interrupt).await,
             Command::Broker(arguments) => broker::run(&arguments, &environment, &interrupt).await,
         }
     });

@@ -20,7 +20,7 @@ use crate::output::Output;
 use crate::progress::{Progress, Results};
 use crate::reorder::Reorder;
 use crate::run::{OnSignal, Run, Stopped};
-use crate::session::{Keeps, Session};
+use crate::session::{self, Keeps, Session};
 use crate::shape::Shape;
 use crate::summary::Summary;
 use crate::terminal;
@@ -74,7 +74,13 @@ async fn follow(
         on_signal: OnSignal::Cancel,
     };
     match run.drive(&mut job, interrupt).await {
-        Ok(stopped) => conclude(&run, stopped, &job, &none, session.keeps),
+        Ok(stopped) => {
+            let ended = conclude(&run, stopped, &job, &none, session.keeps);
+            if let Some(why) = session::why_not_kept(function.options()).filter(|_| stopped == Stopped::AtEnd && run.summary.ended() > 0) {
+                terminal::say(&why);
+            }
+            ended
+        }
         Err(error) => Err(left(error, job, session.keeps)),
     }
 }

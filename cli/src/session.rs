@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sortie::nats::Role;
 use sortie::objects::{Config, Location};
-use sortie::{Builder, Client, Component, ConnectError, Function, JobOptions, LoadError, StartError};
+use sortie::{Builder, Client, Component, ConnectError, Function, Grants, JobOptions, LoadError, StartError};
 
 use crate::arguments::HostOptions;
 use crate::aws;
@@ -63,7 +63,8 @@ impl Session {
     /// # Errors
     /// When the cache folder cannot be used, or the system denies what the host needs.
     pub(crate) fn start(options: &HostOptions, environment: &Environment) -> Result<Self, Error> {
-        let keeps = if cache(options.cache.as_ref(), environment).is_some() { Keeps::Results } else { Keeps::Nothing };
+        let is_kept = cache(options.cache.as_ref(), environment).is_some() || store(options.store.as_deref(), environment)?.is_some();
+        let keeps = if is_kept { Keeps::Results } else { Keeps::Nothing };
         let (builder, s3_trouble) = builder(options, environment)?;
         let client = builder.start().map_err(refused_start)?;
         Self::over(client, Files::Here, s3_trouble, keeps, environment)
@@ -74,10 +75,11 @@ impl Session {
         Ok(Self { client, places: Places { objects, folder: environment.folder.clone(), s3_trouble, files }, keeps })
     }
 
-    /// Let a fleet's broker know what becomes of jobs that were dropped; an embedded one ends with this process.
+    /// Let a fleet's broker know what becomes of jobs that were dropped; an embedded one ends with this process, once results are shared that
+    /// are to be.
     pub(crate) async fn settle(&self) {
         match self.keeps {
-            Keeps::Results | Keeps::Nothing => {}
+            Keeps::Results | Keeps::Nothing => self.client.shared().await,
             Keeps::Job => settle(&self.client).await,
         }
     }
@@ -105,6 +107,18 @@ impl Session {
         let function = component.function(name).map_err(|error| Error::Usage(format!("{error} (`{}`)", path.display())))?;
         Ok(function.with_options(options))
     }
+}
+
+/// Why the results of a job with these options are not kept, where that is not what was asked for.
+pub(crate) fn why_not_kept(options: &JobOptions) -> Option<String> {
+    let Grants { clock, random } = options.grants;
+    let granted = match (clock, random) {
+        (false, false) => return None,
+        (true, false) => "the clock",
+        (false, true) => "randomness",
+        (true, true) => "the clock and randomness",
+    };
+    Some(format!("results were not kept: the function was granted {granted}, so another run may answer otherwise"))
 }
 
 /// Let a broker know what becomes of jobs that were dropped.

@@ -1,0 +1,236 @@
+//! `sortie cache`: what is kept on this machine, and how to get rid of it.
+//!
+//! Commands may run meanwhile, here or elsewhere: what they miss they make again.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use sortie::ByteSize;
+use sortie::objects::{Config, Objects};
+use sortie_host::cache::{self, Amount, Policy, SharedError, Usage};
+use sortie_host::store::Store;
+use tokio::runtime::Handle;
+
+use crate::aws;
+use crate::ending::{Ending, Error, chain};
+use crate::environment::Environment;
+use crate::interrupt::Interrupt;
+use crate::session;
+use crate::settings::{self, Cache};
+use crate::table;
+use crate::terminal;
+
+/// `sortie cache`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show what is kept, and how much of it
+    Info(Place),
+    /// Remove everything that is kept
+    Clear(Clear),
+    /// Remove what was not used for long, and what killed processes left behind
+    Gc(Gc),
+}
+
+/// Where to look.
+#[derive(Debug, Args)]
+struct Place {
+    /// The cache folder [default: the user's]
+    #[arg(long, value_name = "DIR", value_parser = settings::cache)]
+    cache: Option<Cache>,
+    /// Look into the memo of this store, too (the variable SORTIE_STORE is not looked at here)
+    #[arg(long, value_name = "URL", value_parser = settings::store)]
+    store: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Clear {
+    #[command(flatten)]
+    place: Place,
+    /// With --store: yes, remove the kept results of all who use the store
+    #[arg(long, requires = "store")]
+    everyone: bool,
+}
+
+#[derive(Debug, Args)]
+struct Gc {
+    #[command(flatten)]
+    place: Place,
+    /// Remove what was not used for this long, such as 30d; in a store what was written that long ago
+    #[arg(long, value_name = "DURATION", value_parser = settings::duration)]
+    older_than: Option<Duration>,
+    /// Remove what was not used for longest, until the rest takes no more than this, such as 1GiB; on this machine only
+    #[arg(long, value_name = "SIZE")]
+    max: Option<ByteSize>,
+}
+
+/// Run the command.
+pub(crate) async fn run(arguments: &Arguments, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+    match &arguments.command {
+        Command::Info(place) => info(place, environment, interrupt).await,
+        Command::Clear(clear) => {
+            if clear.place.store.is_some() && !clear.everyone {
+                return Err(Error::Usage(
+                    "--store names results that others may use, too; add --everyone to remove them for all, or leave --store out".into(),
+                ));
+            }
+            remove(&clear.place, Removal { policy: None, shared_age_min: Some(Duration::ZERO) }, environment, interrupt).await
+        }
+        Command::Gc(Gc { place, older_than, max }) => {
+            if place.store.is_some() && older_than.is_none() {
+                return Err(Error::Usage("--store needs --older-than: what is in a store is removed by its age only".into()));
+            }
+            let policy = Policy { age_max: *older_than, bytes_max: max.map(ByteSize::as_u64) };
+            remove(place, Removal { policy: Some(policy), shared_age_min: *older_than }, environment, interrupt).await
+        }
+    }
+}
+
+/// What is to be removed: everything, or what a policy says.
+#[derive(Debug, Clone, Copy)]
+struct Removal {
+    policy: Option<Policy>,
+    shared_age_min: Option<Duration>,
+}
+
+async fn info(place: &Place, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+    let (folder, store) = (folder(place, environment)?, store(place, environment)?);
+    let looked = folder.clone();
+    let usage = beside(interrupt, move || cache::info(&looked)).await?;
+    let shared = match &store {
+        Some(store) => Some(interrupt.or(cache::shared_info(store)).await?.map_err(refused_shared)?),
+        None => None,
+    };
+    let shown = Shown::new(&folder, usage, store.as_ref().zip(shared));
+    if place.json {
+        table::print_json([shown])?;
+    } else {
+        show(&shown)?;
+    }
+    Ok(Ending::Completed)
+}
+
+async fn remove(place: &Place, removal: Removal, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+    let (folder, store) = (folder(place, environment)?, store(place, environment)?);
+    let looked = folder.clone();
+    let usage = beside(interrupt, move || match removal.policy {
+        Some(policy) => cache::gc(&looked, policy),
+        None => cache::clear(&looked),
+    });
+    let usage = usage.await?;
+    let shared = match store.as_ref().zip(removal.shared_age_min) {
+        Some((store, age)) => Some(interrupt.or(cache::shared_remove(store, age)).await?.map_err(refused_shared)?),
+        None => None,
+    };
+    let shown = Shown::new(&folder, usage, store.as_ref().zip(shared));
+    if place.json {
+        table::print_json([shown])?;
+    } else {
+        let total = usage.total();
+        let shared = shared.map(|amount| format!(", and {} of the shared memo", amount_of(amount))).unwrap_or_default();
+        terminal::say(&format!("removed {} from {}{shared}", amount_of(total), folder.display()));
+    }
+    Ok(Ending::Completed)
+}
+
+fn folder(place: &Place, environment: &Environment) -> Result<PathBuf, Error> {
+    match &place.cache {
+        Some(Cache::Folder(folder)) => Ok(folder.clone()),
+        Some(Cache::Off) => Err(Error::Usage("--cache off names no folder; name the one to look into".into())),
+        None => environment
+            .cache
+            .clone()
+            .ok_or_else(|| Error::Usage("neither HOME nor XDG_CACHE_HOME is set; name the cache folder with --cache".into())),
+    }
+}
+
+fn store(place: &Place, environment: &Environment) -> Result<Option<Store>, Error> {
+    let Some(text) = &place.store else { return Ok(None) };
+    let Some(location) = session::store(Some(text), environment)? else { return Ok(None) };
+    let aws = aws::Settings::read(&environment.aws);
+    if let Some(trouble) = aws.trouble {
+        tracing::warn!("{trouble}");
+    }
+    let objects = Objects::new(Config { s3: aws.s3, ..Config::default() }, Handle::current());
+    Ok(Some(Store::new(objects, location)))
+}
+
+/// Look at a disk, beside whatever waits for signals.
+async fn beside(interrupt: &Interrupt, work: impl FnOnce() -> Result<Usage, cache::Error> + Send + 'static) -> Result<Usage, Error> {
+    let ended = interrupt.or(tokio::task::spawn_blocking(work)).await?;
+    let usage = ended.map_err(|error| Error::Platform(format!("failed to look at the cache: {error}")))?;
+    usage.map_err(|error| Error::Platform(chain(&error)))
+}
+
+fn refused_shared(error: SharedError) -> Error {
+    let text = chain(&error);
+    match error {
+        SharedError::Place(_) => Error::Usage(text),
+        SharedError::List(_) | SharedError::Remove(_) => Error::Platform(text),
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Shown {
+    folder: String,
+    artifacts: ShownAmount,
+    memo: ShownAmount,
+    store: ShownAmount,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared_memo: Option<ShownShared>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownAmount {
+    files: u64,
+    bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownShared {
+    url: String,
+    objects: u64,
+    bytes: u64,
+}
+
+impl Shown {
+    fn new(folder: &std::path::Path, usage: Usage, shared: Option<(&Store, Amount)>) -> Self {
+        let amount = |amount: Amount| ShownAmount { files: amount.files, bytes: amount.bytes };
+        Self {
+            folder: folder.display().to_string(),
+            artifacts: amount(usage.artifacts),
+            memo: amount(usage.memo),
+            store: amount(usage.store),
+            shared_memo: shared.map(|(store, amount)| ShownShared {
+                url: store.place().to_string(),
+                objects: amount.files,
+                bytes: amount.bytes,
+            }),
+        }
+    }
+}
+
+fn show(shown: &Shown) -> Result<(), Error> {
+    let row = |what: &str, amount: &ShownAmount| [what.to_owned(), amount.files.to_string(), ByteSize(amount.bytes).to_string()];
+    let mut rows = vec![row("compiled components", &shown.artifacts), row("results", &shown.memo), row("large outputs", &shown.store)];
+    if let Some(shared) = &shown.shared_memo {
+        rows.push([format!("results in {}", shared.url), shared.objects.to_string(), ByteSize(shared.bytes).to_string()]);
+    }
+    table::print([&shown.folder, "FILES", "SIZE"], rows)
+}
+
+fn amount_of(amount: Amount) -> String {
+    let files = if amount.files == 1 { "1 file".to_owned() } else { format!("{} files", amount.files) };
+    format!("{files} ({})", ByteSize(amount.bytes))
+}
