@@ -19,6 +19,7 @@ use crate::environment::Environment;
 use crate::interrupt::Interrupt;
 use crate::session;
 use crate::settings::{self, Cache};
+use crate::summary::megabytes;
 use crate::table;
 use crate::terminal;
 
@@ -222,15 +223,15 @@ impl Shown {
 }
 
 fn show(shown: &Shown) -> Result<(), Error> {
-    let row = |what: &str, amount: &ShownAmount| [what.to_owned(), amount.files.to_string(), ByteSize(amount.bytes).to_string()];
+    let row = |what: &str, amount: &ShownAmount| [what.to_owned(), amount.files.to_string(), megabytes(ByteSize(amount.bytes))];
     let mut rows = vec![row("compiled components", &shown.artifacts), row("results", &shown.memo), row("large outputs", &shown.store)];
     if let Some(shared) = &shown.shared_memo {
-        rows.push([format!("results in {}", shared.url), shared.objects.to_string(), ByteSize(shared.bytes).to_string()]);
+        rows.push([format!("results in {}", shared.url), shared.objects.to_string(), megabytes(ByteSize(shared.bytes))]);
     }
     table::print([&shown.folder, "FILES", "SIZE"], rows)
 }
 
 fn amount_of(amount: Amount) -> String {
     let files = if amount.files == 1 { "1 file".to_owned() } else { format!("{} files", amount.files) };
-    format!("{files} ({})", ByteSize(amount.bytes))
+    format!("{files} ({})", megabytes(ByteSize(amount.bytes)))
 }

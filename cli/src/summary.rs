@@ -132,7 +132,7 @@ fn seconds(duration: Duration) -> String {
     if duration < Duration::from_secs(1) { format!("{} ms", duration.as_millis()) } else { format!("{:.1} s", duration.as_secs_f64()) }
 }
 
-fn megabytes(size: ByteSize) -> String {
+pub(crate) fn megabytes(size: ByteSize) -> String {
     #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
     let megabytes = size.as_u64() as f64 / 1e6;
     format!("{megabytes:.1} MB")

@@ -139,7 +139,8 @@ impl Shared {
 
     /// Keep what the function said under `name`, beside whatever else happens.
     pub(super) fn put(&self, name: Name<'_>, entry: &Entry) {
-        if self.inner.keeping.is_paused() {
+        // A store that gives no answers takes nothing, either, and the end of the process would wait for it.
+        if self.inner.keeping.is_paused() || self.inner.looking.is_paused() {
             return;
         }
         let Some(location) = self.location(name) else { return };

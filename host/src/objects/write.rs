@@ -292,6 +292,10 @@ impl Upload {
             if self.filling.len() >= PART_BYTES {
                 self.send_part().await?;
             }
+            if self.filling.is_empty() && self.parts_count > 0 {
+                // Growing by doubling would take more than a part.
+                self.filling = BytesMut::with_capacity(PART_BYTES);
+            }
             let (taken, rest) = data.split_at(data.len().min(PART_BYTES - self.filling.len()));
             self.filling.extend_from_slice(taken);
             data = rest;
@@ -452,5 +456,51 @@ fn from_system(shown: &str, error: &io::Error) -> (WriteFault, String) {
         }
         K::InvalidFilename => (WriteFault::NoPlace, format!("`{shown}` is not a name that the file system accepts; choose another")),
         _ => (WriteFault::Unavailable, format!("failed to write `{shown}`: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(error: impl std::error::Error + Send + Sync + 'static) -> (WriteFault, String) {
+        let error = WriteError::from_store("s3://bucket/key", &object_store::Error::Generic { store: "test", source: Box::new(error) });
+        (error.fault, error.message)
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_place_is_named_with_what_to_do() {
+        let system = |code: rustix::io::Errno| said(io::Error::from_raw_os_error(code.raw_os_error()));
+        for (code, fault, text) in [
+            (rustix::io::Errno::NOSPC, WriteFault::Full, "no room left"),
+            (rustix::io::Errno::DQUOT, WriteFault::Full, "no room left"),
+            (rustix::io::Errno::ACCESS, WriteFault::Denied, "check the permissions"),
+            (rustix::io::Errno::ROFS, WriteFault::Denied, "read-only"),
+            (rustix::io::Errno::NOTDIR, WriteFault::NoPlace, "a part of its path is a file"),
+            (rustix::io::Errno::ISDIR, WriteFault::NoPlace, "is a folder"),
+            (rustix::io::Errno::NAMETOOLONG, WriteFault::NoPlace, "not a name"),
+            (rustix::io::Errno::FBIG, WriteFault::TooLarge, "larger than its file system allows"),
+            (rustix::io::Errno::IO, WriteFault::Unavailable, "failed to write"),
+        ] {
+            let (found, message) = system(code);
+            assert_eq!(found, fault, "{message}");
+            assert!(message.contains(text) && message.contains("`s3://bucket/key`"), "{message}");
+        }
+        let not_found = object_store::Error::NotFound { path: "key".into(), source: "NoSuchBucket".into() };
+        let error = WriteError::from_store("s3://bucket/key", &not_found);
+        assert_eq!((error.fault, error.message.contains("no such bucket")), (WriteFault::NoPlace, true), "{error}");
+    }
+
+    #[test]
+    fn queries_are_not_repeated() {
+        let (_, message) = said(io::Error::other("error for https://host/key?X-Amz-Signature=secret"));
+        assert!(!message.contains("secret"), "{message}");
+    }
+
+    #[test]
+    fn paths_below_a_prefix_are_relative_to_it() {
+        let path = |text: &str| object_store::path::Path::parse(text).unwrap();
+        assert_eq!(below(&path("a/b"), &path("a/b/c/d")), "c/d");
+        assert_eq!(below(&path(""), &path("a")), "a");
     }
 }

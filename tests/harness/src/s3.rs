@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
+use async_trait::async_trait;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
+use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
+use s3s::{S3Error, S3ErrorCode, S3Result};
 use s3s_fs::FileSystem;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -19,6 +22,23 @@ pub struct S3Server {
     _runtime: Runtime,
 }
 
+/// What signed requests may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum May {
+    Everything,
+    Read,
+}
+
+#[async_trait]
+impl S3Access for May {
+    async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
+        let operation = context.s3_op().name();
+        let reads = ["Get", "Head", "List"].iter().any(|start| operation.starts_with(start));
+        let may = context.credentials().is_some() && (reads || *self == Self::Everything);
+        if may { Ok(()) } else { Err(S3Error::with_message(S3ErrorCode::AccessDenied, "this user may not do that")) }
+    }
+}
+
 impl S3Server {
     /// The access key id and the secret key that the server knows.
     pub const KEYS: (&str, &str) = ("AKIDHARNESS", "a-secret-of-no-value");
@@ -28,9 +48,22 @@ impl S3Server {
     /// # Panics
     /// When there is no port to listen on.
     pub fn start(folder: &Path) -> Self {
+        Self::with(folder, May::Everything)
+    }
+
+    /// Serve the folders in `folder` as buckets, and answer whoever wants to write that it is denied.
+    ///
+    /// # Panics
+    /// When there is no port to listen on.
+    pub fn start_read_only(folder: &Path) -> Self {
+        Self::with(folder, May::Read)
+    }
+
+    fn with(folder: &Path, may: May) -> Self {
         let service = {
             let mut builder = S3ServiceBuilder::new(FileSystem::new(folder).expect("a folder that can be served"));
             builder.set_auth(SimpleAuth::from_single(Self::KEYS.0, Self::KEYS.1));
+            builder.set_access(may);
             builder.build()
         };
         let runtime = crate::web::runtime();

@@ -59,6 +59,16 @@ async fn worker(server: &NatsServer, cache: &std::path::Path) -> Worker {
 }
 
 #[test]
+fn tenants_share_no_results_even_on_the_same_worker() {
+    let shared = Shared::start();
+    let is_known = |tenant: &str| {
+        let ran = shared.map(tenant, "spins_for", &["20000000"]).run().code(0);
+        ran.value()["bill"]["cached"].as_bool().unwrap()
+    };
+    assert_eq!(["acme", "globex", "acme", "globex"].map(is_known), [false, false, true, true]);
+}
+
+#[test]
 fn a_tenant_runs_everything_it_needs_and_sees_nothing_of_another() {
     let shared = Shared::start();
     let ran = shared.map("acme", "echo", &["a", "b"]).run().code(0);
