@@ -185,7 +185,7 @@ impl Objects {
         finished(on(&self.shared.io, async move { store.rename(&from, &path).await }).await, &to.to_string())
     }
 
-    /// All objects below `location`, in no order, as the store names them. At most [`ENTRIES_AHEAD_MAX`] are held; dropping the stream ends the
+    /// All objects below `location`, in no order, as the store names them. At most a thousand are held; dropping the stream ends the
     /// listing. A folder that is not there has none.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde_json::Value;
 use sortie_harness::{Ran, S3Server, Sortie};
@@ -32,7 +32,8 @@ fn age(folder: &Path, days: u32) {
             age(&entry.path(), days);
         } else {
             let file = fs::File::options().append(true).open(entry.path()).unwrap();
-            file.set_modified(SystemTime::now() - DAY * days).unwrap();
+            let used = file.metadata().unwrap().modified().unwrap();
+            file.set_modified(used - DAY * days).unwrap();
         }
     }
 }

@@ -16,10 +16,10 @@ const DEAR: u64 = 200_000_000;
 /// Rounds of a task that is worth keeping here and not worth sharing: some milliseconds.
 const CHEAP: u64 = 1_000_000;
 
-/// A server with the buckets `in` and `shared`.
+/// A server with the buckets `inputs` and `shared`.
 fn buckets() -> (TempDir, S3Server) {
     let folder = tempfile::tempdir().unwrap();
-    for bucket in ["in", "shared"] {
+    for bucket in ["inputs", "shared"] {
         fs::create_dir(folder.path().join(bucket)).unwrap();
     }
     let server = S3Server::start(folder.path());
@@ -89,9 +89,9 @@ fn a_store_may_be_a_folder_named_relative_to_where_the_command_runs() {
 #[test]
 fn results_over_objects_are_shared_until_the_object_changes() {
     let (folder, s3) = buckets();
-    let large = folder.path().join("in/large.bin");
+    let large = folder.path().join("inputs/large.bin");
     fs::write(&large, vec![1; 60 << 20]).unwrap();
-    let run = || s3.for_command(Sortie::map("sum_of", ["s3://in/large.bin", "--store", "s3://shared/results"])).run().code(0);
+    let run = || s3.for_command(Sortie::map("sum_of", ["s3://inputs/large.bin", "--store", "s3://shared/results"])).run().code(0);
     let first = run();
     assert_eq!((known(&first), values(&first)), (vec![false], vec![json!([60 << 20, 60 << 20])]));
     assert_eq!(known(&run()), [true]);

@@ -20,7 +20,7 @@ struct Place {
 
 fn objects(s3: S3, io: &Handle) -> Objects {
     // Which files tasks may read is another matter than where the host writes.
-    Objects::new(Config { s3, files: Files::Nowhere, ..Config::default() }, io.clone())
+    Objects::new(Config { s3, files: Files::Nowhere }, io.clone())
 }
 
 fn through(server: &S3Server, secret: &str, io: &Handle) -> Objects {
