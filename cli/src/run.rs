@@ -79,7 +79,7 @@ impl Run {
                 }
             };
             match next {
-                Next::Outcome(outcome) => self.take(outcome),
+                Next::Outcome(outcome) => self.take(job, outcome).await,
                 Next::Tick => {}
                 Next::End => break,
             }
@@ -88,33 +88,37 @@ impl Run {
             }
             self.show(job);
         }
-        self.finish()?;
+        self.finish(job).await?;
         Ok(if cancelled.is_some() { Stopped::BySignal } else { Stopped::AtEnd })
     }
 
     /// An outcome came.
-    fn take(&mut self, outcome: Outcome) {
-        let Some(mut reorder) = self.reorder.take() else { return self.write(&outcome) };
+    async fn take(&mut self, job: &Job<()>, outcome: Outcome) {
+        let Some(mut reorder) = self.reorder.take() else { return self.write(job, outcome).await };
         reorder.push(outcome);
         while let Some(outcome) = reorder.pop() {
-            self.write(&outcome);
+            self.write(job, outcome).await;
         }
         self.in_flight.set_waiting_bytes(reorder.bytes());
         self.reorder = Some(reorder);
     }
 
-    fn write(&mut self, outcome: &Outcome) {
+    /// Write a line. A value that is in a store is fetched now, so that never more than one is held.
+    async fn write(&mut self, job: &Job<()>, outcome: Outcome) {
+        let outcome = job.fetched(outcome).await;
         let shown = self.in_flight.end(outcome.index);
-        let status = record::write(outcome, &shown, self.output.pending());
+        let status = record::write(&outcome, &shown, self.output.pending());
         // What the input was is not known of a job that somebody else submitted.
         let shown = if shown.is_null() { format!("task {}", outcome.index).into() } else { shown };
         self.summary.count(&status, &outcome.bill, &shown);
     }
 
     /// Nothing more will come: write what still waits, gaps or not.
-    fn finish(&mut self) -> Result<(), Error> {
+    async fn finish(&mut self, job: &Job<()>) -> Result<(), Error> {
         if let Some(mut reorder) = self.reorder.take() {
-            reorder.drain().for_each(|outcome| self.write(&outcome));
+            for outcome in reorder.drain() {
+                self.write(job, outcome).await;
+            }
         }
         self.flush().map(|_| ())
     }

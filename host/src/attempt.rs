@@ -9,14 +9,15 @@ use std::time::{Duration, Instant};
 use sortie_protocol::job::Memo as MemoOption;
 use sortie_protocol::memo::{Key, KeyBuilder};
 use sortie_protocol::outcome::InputFault;
-use sortie_protocol::{Argument, Bill, ByteSize, Ending, Failure, Job, Log, ObjectRef, Task};
+use sortie_protocol::{Argument, Bill, ByteSize, Ending, Failure, Job, Limits, Log, ObjectRef, Output, Task};
 
 use crate::clock;
 use crate::component::Component;
 use crate::engine::Engine;
 use crate::memo::{self, Memo};
 use crate::objects::{self, Location, Objects};
-use crate::sandbox::{self, Call, Cancel, Ended, Watch, Why};
+use crate::outputs;
+use crate::sandbox::{self, Call, Cancel, Ended, Returned, Watch, Why};
 use crate::store::Store;
 
 /// What all attempts on a host share. Cheap to clone.
@@ -69,6 +70,13 @@ pub struct Attempted {
     pub log: Option<Box<Log>>,
 }
 
+/// An attempt that is over, but for what becomes of its result.
+struct Settled {
+    ending: Result<Returned, Why>,
+    bill: Bill,
+    log: Option<Box<Log>>,
+}
+
 /// A task's arguments, opened, and its key where its result follows from them.
 struct Inputs {
     arguments: Vec<sandbox::Argument>,
@@ -98,7 +106,7 @@ impl Host {
         let name = memo::Name { tenant: &context.tenant, key: &key };
         let memo = self.memo.as_ref().filter(|_| inputs.keyed);
         if let Some(memo) = memo {
-            let looked = watch.bound_if_slow(memo.get(name, &options.limits, &context.habit)).await;
+            let looked = watch.bound_if_slow(self.known(memo, name, context)).await;
             let fetch = read_since(has_objects(task) || memo.is_shared());
             match looked {
                 Ok(Some(entry)) => return entry.attempted(fetch),
@@ -115,19 +123,55 @@ impl Host {
             limits: &options.limits,
             grants: options.grants,
             seed: *key.as_bytes(),
-            watch,
+            watch: watch.clone(),
+            store: self.store.clone(),
         };
         let began = clock::instant();
         let mut ended = sandbox::run(&self.engine, context.component.prepared(), call).await;
-        let (input_error, bill) = (ended.input_error.take(), bill(&ended, began, opening, bytes));
-        let sound = input_error.is_none();
-        let attempted = settle(ended, input_error, bill);
+        let (input_error, output_error) = (ended.input_error.take(), ended.output_error.take());
+        let sound = input_error.is_none() && output_error.is_none();
+        let trouble = input_error.map(input).or_else(|| output_error.map(outputs::unkept));
+        let bill = bill(&ended, began, opening, bytes);
+        let attempted = self.keep(settle(ended, trouble, bill), &watch, &options.limits).await;
         let cost = memo::Cost { run: bill.run, read: bill.fetch, has_objects: has_objects(task) };
         context.habit.ran(cost);
         if let Some(memo) = memo.filter(|_| sound && memo::is_word(&attempted.ending)) {
             memo.put(name, &memo::Entry { ending: attempted.ending.clone(), log: attempted.log.clone() }, cost);
         }
         attempted
+    }
+
+    /// What the memo has, unless the object that it speaks of has gone from the store.
+    async fn known(&self, memo: &Memo, name: memo::Name<'_>, context: &JobContext) -> Option<memo::Entry> {
+        let entry = memo.get(name, &context.job.options.limits, &context.habit).await?;
+        let stored = match &entry.ending {
+            Ending::Completed(output) => output.stored(),
+            Ending::Failed(_) | Ending::Cancelled => None,
+        };
+        match (stored, &self.store) {
+            (None, _) => Some(entry),
+            (Some(stored), Some(store)) if store.holds(stored).await => Some(entry),
+            (Some(_), _) => None,
+        }
+    }
+
+    /// Keep a large result in the store. If the store does not take it, there is no result.
+    async fn keep(&self, settled: Settled, watch: &Watch, limits: &Limits) -> Attempted {
+        let Settled { ending: settled, mut bill, log } = settled;
+        let began = clock::instant();
+        let ending = match settled {
+            Ok(Returned::Object(object)) => Ending::Completed(Output::Object(object)),
+            Ok(Returned::Value(value)) => match watch.bound_if_slow(outputs::keep(self.store.as_ref(), value.into())).await {
+                Ok(Ok(output)) => Ending::Completed(output),
+                Ok(Err(error)) => Ending::Failed(outputs::unkept(error)),
+                Err(stop) => ending(Why::from_stop(stop, limits)),
+            },
+            Err(why) => ending(why),
+        };
+        if matches!(&ending, Ending::Completed(Output::Stored(_)) | Ending::Failed(Failure::Platform { .. })) {
+            bill.store += clock::instant() - began;
+        }
+        Attempted { ending, bill, log }
     }
 
     /// Open the inputs and derive the key. Waits only for objects.
@@ -150,6 +194,17 @@ impl Host {
                     key.object(url, info.etag.as_deref().unwrap_or_default(), info.size);
                     sandbox::Argument::Object(Arc::new(object))
                 }
+                Argument::Stored(stored) => {
+                    let value = outputs::fetch(&self.objects, self.store.as_ref(), stored, options.limits.memory.as_u64()).await?;
+                    key.value(&value);
+                    bytes += value.len() as u64;
+                    sandbox::Argument::Value(value)
+                }
+                Argument::Prefix(url) => {
+                    // What lies below it can change without anybody noticing.
+                    keyed = false;
+                    sandbox::Argument::Prefix(self.objects.prefix(url).await?)
+                }
             });
         }
         Ok(Inputs { arguments, key: key.finish(), keyed, bytes })
@@ -171,30 +226,31 @@ impl memo::Entry {
 }
 
 fn has_objects(task: &Task) -> bool {
-    task.arguments.iter().any(|argument| matches!(argument, Argument::Object(_)))
+    task.arguments.iter().any(|argument| matches!(argument, Argument::Object(_) | Argument::Stored(_)))
 }
 
 fn bill(ended: &Ended, began: Instant, opening: Duration, bytes: u64) -> Bill {
     Bill {
         queue: Duration::ZERO,
         fetch: opening + ended.fetch,
-        run: (clock::instant() - began).saturating_sub(ended.fetch),
+        run: (clock::instant() - began).saturating_sub(ended.fetch + ended.store),
         cpu: ended.cpu,
         memory_peak: ended.memory_peak,
         bytes_in: ByteSize(bytes + ended.bytes_in),
-        bytes_out: ByteSize(ended.result.as_ref().map_or(0, Vec::len) as u64),
+        bytes_out: ByteSize(ended.result.as_ref().map_or(0, Returned::value_bytes) + ended.written),
         cached: false,
+        store: ended.store,
     }
 }
 
-/// The ending, as whoever reads it should understand it: a function that could not read its input is not to blame for what it made of that.
-fn settle(ended: Ended, input_error: Option<objects::Error>, bill: Bill) -> Attempted {
-    let ending = match (ended.result, input_error) {
-        (Ok(result), _) => Ending::Completed(result.into()),
-        (Err(Why::Failed(Failure::Answer { .. } | Failure::Trapped { .. })), Some(error)) => Ending::Failed(input(error)),
-        (Err(why), _) => ending(why),
+/// The ending, as whoever reads it should understand it: a function that could not read its input, or write
+/// its output, is not to blame for what it made of that.
+fn settle(ended: Ended, trouble: Option<Failure>, bill: Bill) -> Settled {
+    let ending = match (ended.result, trouble) {
+        (Err(Why::Failed(Failure::Answer { .. } | Failure::Trapped { .. })), Some(trouble)) => Err(Why::Failed(trouble)),
+        (result, _) => result,
     };
-    Attempted { ending, bill, log: ended.log }
+    Settled { ending, bill, log: ended.log }
 }
 
 fn ending(why: Why) -> Ending {
@@ -210,7 +266,7 @@ fn input(error: objects::Error) -> Failure {
 
 fn size_of_ending(ending: &Ending) -> ByteSize {
     match ending {
-        Ending::Completed(result) => ByteSize(result.len() as u64),
+        Ending::Completed(output) => ByteSize(output.size()),
         Ending::Failed(_) | Ending::Cancelled => ByteSize(0),
     }
 }

@@ -24,7 +24,7 @@ use minicbor::{Decoder, Encoder};
 type Decoded<T> = Result<T, Error>;
 type Encoded<W> = Result<(), minicbor::encode::Error<<W as Write>::Error>>;
 
-/// How deep arrays and maps may nest. Version 1 nests eight deep; the rest is room for fields to come.
+/// How deep arrays and maps may nest. Version 1 nests ten deep; the rest is room for fields to come.
 pub(crate) const NESTING_MAX: usize = 16;
 
 /// Whether a field says nothing and is left out.

@@ -220,7 +220,7 @@ fn write<T: Encode<()> + ?Sized>(encoder: &mut Encoder<Vec<u8>>, kind: Kind, bod
 
 fn outcome_bytes(outcome: &Outcome) -> usize {
     let ending = match &outcome.ending {
-        Ending::Completed(result) => result.len(),
+        Ending::Completed(output) => output.weight(),
         Ending::Failed(_) | Ending::Cancelled => 0,
     };
     OUTCOME_BYTES + ending + outcome.log.as_ref().map_or(0, |log| log.text.len())

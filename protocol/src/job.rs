@@ -119,6 +119,9 @@ pub struct Limits {
     /// What is kept of the log, standard output and standard error together. Default 64 KiB; more is counted and dropped.
     #[n(4)]
     pub log: ByteSize,
+    /// The bytes of all objects that the task makes. Default 4 GiB: what a task writes by mistake should not fill a store.
+    #[n(5)]
+    pub written: ByteSize,
 }
 
 impl Limits {
@@ -136,6 +139,7 @@ impl Default for Limits {
             cpu_time: Duration::from_secs(60),
             result: ByteSize::mib(64),
             log: ByteSize::kib(64),
+            written: ByteSize::mib(4096),
         }
     }
 }

@@ -9,6 +9,7 @@
 mod files;
 mod list;
 mod location;
+mod prefix;
 mod stores;
 mod write;
 
@@ -24,6 +25,7 @@ use tokio::runtime::Handle;
 
 pub use self::files::Files;
 pub use self::location::{Location, Malformed};
+pub use self::prefix::{Listing, Prefix};
 use self::stores::Stores;
 pub use self::stores::{Config, S3};
 pub use self::write::{Entry, PART_BYTES, PARTS_IN_FLIGHT_MAX, PARTS_MAX, Upload, WriteError, WriteFault};

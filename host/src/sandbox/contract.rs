@@ -1,8 +1,11 @@
-//! The host's side of `wit/sortie-task`: objects and the log.
+//! The host's side of `wit/sortie-task`: objects, and the log. What tasks make is in [`outputs`], places with many objects in [`prefixes`].
 //!
 //! A read answers from a window that the host keeps per handle: one request brings [`WINDOW_MIN`] bytes, doubling up to [`WINDOW_MAX`] while the
 //! guest reads on in order, so that small reads in sequence cost a copy each and not a request. Windows are host memory that a guest can make
 //! us hold: [`HANDLES_MAX`] handles at most have one.
+
+mod outputs;
+mod prefixes;
 
 use std::sync::Arc;
 
@@ -20,12 +23,20 @@ mod generated {
         imports: {
             "sortie:task/objects.[method]object.read-at": async | trappable,
             "sortie:task/objects.[method]reader.next": async | trappable,
+            "sortie:task/objects.[method]prefix.open": async | trappable,
+            "sortie:task/objects.[method]listing.next": async | trappable,
+            "sortie:task/objects.[method]writer.write": async | trappable,
+            "sortie:task/objects.[static]writer.finish": async | trappable,
             default: trappable,
         },
         exports: { default: async },
         with: {
             "sortie:task/objects.object": super::Handle,
             "sortie:task/objects.reader": super::Reader,
+            "sortie:task/objects.prefix": super::prefixes::Prefix,
+            "sortie:task/objects.listing": super::prefixes::Listing,
+            "sortie:task/objects.writer": super::outputs::Writer,
+            "sortie:task/objects.output": super::outputs::Output,
         },
     });
 }
@@ -34,6 +45,9 @@ pub(super) use generated::TaskPre;
 pub(super) use generated::exports::sortie::task::handler;
 use generated::sortie::task::log as wit_log;
 use generated::sortie::task::objects as wit_objects;
+pub(super) use outputs::Outputs;
+pub(crate) use outputs::Returned;
+pub(super) use prefixes::Prefix;
 
 /// The most bytes that one call hands out.
 const READ_BYTES_MAX: u32 = 1 << 20;
@@ -41,7 +55,7 @@ const READ_BYTES_MAX: u32 = 1 << 20;
 const WINDOW_MIN: u64 = 1 << 20;
 /// The largest window.
 const WINDOW_MAX: u64 = 8 << 20;
-/// Live object and reader handles in one task.
+/// Live handles in one task: objects, readers, prefixes, listings, writers and what they made.
 pub(super) const HANDLES_MAX: usize = 64;
 /// What is kept of one log line's target.
 const TARGET_BYTES_MAX: usize = 256;
@@ -142,8 +156,6 @@ fn object_error(error: &objects::Error) -> wit_objects::Error {
         F::Malformed | F::Missing | F::Denied | F::Unavailable => wit_objects::Error::Unavailable(error.to_string()),
     }
 }
-
-impl wit_objects::Host for State {}
 
 impl wit_objects::HostObject for State {
     fn info(&mut self, handle: Resource<Handle>) -> wasmtime::Result<wit_objects::Info> {
