@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 use sortie::Input;
-use sortie::objects::{Location, Objects};
+use sortie::objects::{Address, Location, Objects};
 
 use crate::terminal;
 
@@ -46,14 +46,14 @@ impl Files {
 /// One object, and how it is shown to whoever named it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
-    pub(crate) location: Location,
+    pub(crate) address: Address,
     pub(crate) shown: Value,
 }
 
 impl Place {
     /// The argument that hands this object over.
     pub(crate) fn input(&self) -> Input {
-        sortie::object(self.location.to_url())
+        sortie::object(self.address.to_url())
     }
 }
 
@@ -66,10 +66,10 @@ impl Places {
     pub(crate) async fn find(&self, text: &str) -> Result<Vec<Place>, String> {
         self.check_s3(text)?;
         let found = self.objects.expand(text, &self.folder).await.map_err(|error| error.message)?;
-        if let [Location::File(path)] = &*found {
+        if let [Address { location: Location::File(path), .. }] = &*found {
             check_readable(text, path)?;
         }
-        Ok(found.into_iter().map(|location| self.place(text, location)).collect())
+        Ok(found.into_iter().map(|address| self.place(text, address)).collect())
     }
 
     /// The one object that `text` names.
@@ -92,10 +92,10 @@ impl Places {
         self.check_s3(text)?;
         if text.contains(['*', '?', '[']) && !is_web(text) {
             let found = self.objects.expand(text, &self.folder).await.map_err(|error| error.message)?;
-            return Ok(found.into_iter().map(|location| self.place(text, location)).collect());
+            return Ok(found.into_iter().map(|address| self.place(text, address)).collect());
         }
-        let location = Location::parse(text, &self.folder).map_err(|error| error.to_string())?;
-        Ok(vec![self.place(text, location)])
+        let address = Address::parse(text, &self.folder).map_err(|error| error.to_string())?;
+        Ok(vec![self.place(text, address)])
     }
 
     /// Whether this can be reached, as far as is known without asking.
@@ -109,15 +109,15 @@ impl Places {
     }
 
     /// Paths are shown the way they were written, relative or absolute; URLs without what may be secret.
-    fn place(&self, text: &str, location: Location) -> Place {
-        self.files.note(&location);
-        let shown = match &location {
-            Location::File(_) if text.contains("://") => location.to_string(),
+    fn place(&self, text: &str, address: Address) -> Place {
+        self.files.note(&address.location);
+        let shown = match &address.location {
+            Location::File(_) if text.contains("://") => address.to_string(),
             Location::File(path) if Path::new(text).is_relative() => path.strip_prefix(&self.folder).unwrap_or(path).display().to_string(),
             Location::File(path) => path.display().to_string(),
-            Location::S3 { .. } | Location::Http(_) => location.to_string(),
+            Location::S3 { .. } | Location::Http(_) => address.to_string(),
         };
-        Place { location, shown: Value::String(shown) }
+        Place { address, shown: Value::String(shown) }
     }
 }
 

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use serde_json::Value;
-use sortie::objects::Location;
+use sortie::objects::{Address, Location};
 use sortie::protocol::Parameter;
 use sortie::{Input, Kind, Signature};
 
@@ -42,7 +42,7 @@ pub(crate) struct Given {
 impl From<Place> for Given {
     fn from(place: Place) -> Self {
         let open = vec![place.input()];
-        let file = match place.location {
+        let file = match place.address.location {
             Location::File(path) => Some(path),
             Location::S3 { .. } | Location::Http(_) => None,
         };
@@ -107,7 +107,7 @@ impl Shape {
     /// What is wrong with it, and what to write.
     pub(crate) fn check(&self, text: &str) -> Result<(), String> {
         match &*self.open {
-            [Parameter { kind: Kind::Object, .. }] => self.location(text).map(|_| ()),
+            [Parameter { kind: Kind::Object, .. }] => self.address(text).map(|_| ()),
             [Parameter { kind: Kind::Value, .. }] => Ok(()),
             _ => self.array(text).map(|_| ()),
         }
@@ -159,18 +159,18 @@ impl Shape {
     fn item(&self, parameter: &Parameter, item: &Value) -> Result<Input, String> {
         match (parameter.kind, item) {
             (Kind::Value, item) => Ok(sortie::value(item)),
-            (Kind::Object, Value::String(text)) => self.location(text).map(|location| sortie::object(location.to_url())),
+            (Kind::Object, Value::String(text)) => self.address(text).map(|address| sortie::object(address.to_url())),
             (Kind::Object, other) => {
                 Err(format!("parameter `{}` takes an object, so write its path or URL as a string, not {other}", parameter.name))
             }
         }
     }
 
-    fn location(&self, text: &str) -> Result<Location, String> {
+    fn address(&self, text: &str) -> Result<Address, String> {
         self.places.check_s3(text)?;
-        let location = Location::parse(text, &self.places.folder).map_err(|error| error.to_string())?;
-        self.places.files.note(&location);
-        Ok(location)
+        let address = Address::parse(text, &self.places.folder).map_err(|error| error.to_string())?;
+        self.places.files.note(&address.location);
+        Ok(address)
     }
 
     fn check_count(&self, count: usize) -> Result<(), String> {

@@ -28,13 +28,15 @@ pub fn cbor(item: impl Into<Bytes>) -> Input {
 }
 
 /// An argument that travels as a handle to an object: a URL (`s3://`, `https://`, `http://`, `file://`), or the path of a local file, made
-/// absolute here.
+/// absolute here. Behind a URL, `#bytes=0-1048575`, `#bytes=1048576-` or `#bytes=-1024` names some of its bytes: those are then the object.
 pub fn object(location: impl AsRef<str>) -> Input {
     let text = location.as_ref();
     if text.contains("://") {
         return Input(Ok(Argument::Object(text.into())));
     }
     Input(match std::path::absolute(Path::new(text)) {
+        // As a URL it would be taken for a range.
+        Ok(path) if text.contains("#bytes=") => Ok(Argument::Object(path.display().to_string().into())),
         Ok(path) => Ok(Argument::Object(format!("file://{}", path.display()).into())),
         Err(error) => Err(format!("`{text}` cannot be made an absolute path: {error}")),
     })

@@ -15,7 +15,7 @@ use crate::clock;
 use crate::component::Component;
 use crate::engine::Engine;
 use crate::memo::{self, Memo};
-use crate::objects::{self, Location, Objects};
+use crate::objects::{self, Address, Objects};
 use crate::sandbox::{self, Call, Cancel, Ended, Watch, Why};
 
 /// What all attempts on a host share. Cheap to clone.
@@ -140,8 +140,8 @@ impl Host {
 
     async fn open_object(&self, url: &str) -> Result<objects::Object, objects::Error> {
         let malformed = |error: objects::Malformed| objects::Error { fault: InputFault::Malformed, message: error.to_string() };
-        let location = Location::parse(url, std::path::Path::new("/")).map_err(malformed)?;
-        self.objects.open(&location).await
+        let address = Address::parse(url, std::path::Path::new("/")).map_err(malformed)?;
+        self.objects.open(&address).await
     }
 }
 

@@ -10,15 +10,15 @@ use glob::{MatchOptions, Pattern};
 use object_store::path::Path as StorePath;
 use sortie_protocol::outcome::InputFault;
 
-use super::{Error, Location, Objects, on};
+use super::{Address, Error, Location, Objects, on};
 
 /// The most objects one pattern may name: their names are held in memory.
 pub(super) const MATCHES_MAX: usize = 5_000_000;
 
 const OPTIONS: MatchOptions = MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
 
-pub(super) async fn expand(objects: &Objects, text: &str, folder: &Path) -> Result<Vec<Location>, Error> {
-    let location = Location::parse(text, folder).map_err(|error| Error::new(InputFault::Malformed, error.to_string()))?;
+pub(super) async fn expand(objects: &Objects, text: &str, folder: &Path) -> Result<Vec<Address>, Error> {
+    let Address { location, bytes } = Address::parse(text, folder).map_err(|error| Error::new(InputFault::Malformed, error.to_string()))?;
     let found = match &location {
         Location::File(path) => {
             objects.admit(&fixed(path)).await?;
@@ -26,13 +26,13 @@ pub(super) async fn expand(objects: &Objects, text: &str, folder: &Path) -> Resu
             if !is_pattern(text) || path.is_file() {
                 objects.admit(path).await?;
                 check_file(text, path)?;
-                return Ok(vec![location]);
+                return Ok(vec![Address { location, bytes }]);
             }
             local(objects, text, path.clone()).await?
         }
-        Location::S3 { key, .. } if !is_pattern(key) => return Ok(vec![location]),
+        Location::S3 { key, .. } if !is_pattern(key) => return Ok(vec![Address { location, bytes }]),
         Location::S3 { bucket, key } => s3(objects, &location, bucket, key).await?,
-        Location::Http(url) if !url.path().contains('*') => return Ok(vec![location]),
+        Location::Http(url) if !url.path().contains('*') => return Ok(vec![Address { location, bytes }]),
         Location::Http(_) => {
             let message = format!("`{location}` has a wildcard, but web servers cannot be listed; name each file, or use --inputs");
             return Err(Error::new(InputFault::Malformed, message));
@@ -41,7 +41,7 @@ pub(super) async fn expand(objects: &Objects, text: &str, folder: &Path) -> Resu
     if found.is_empty() {
         return Err(Error::new(InputFault::Missing, format!("nothing matches `{text}`")));
     }
-    Ok(found)
+    Ok(found.into_iter().map(|location| Address { location, bytes }).collect())
 }
 
 fn is_pattern(text: &str) -> bool {

@@ -1,9 +1,28 @@
-//! Where an object is: a URL, or the path of a local file.
+//! Where an object is: a URL, or the path of a local file; and which bytes of it are meant.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use url::Url;
+
+use super::range::{self, ByteRange};
+
+/// What a byte range begins with, behind the URL that it belongs to. In a URL, `#` followed by anything else is part of the name.
+const RANGE_MARK: &str = "#bytes=";
+/// A range that says nothing.
+const WHOLE: &str = "#bytes=0-";
+
+/// An object, or some of its bytes.
+///
+/// Written as a URL, with `#bytes=FIRST-LAST`, `#bytes=FIRST-` or `#bytes=-COUNT` behind it for some bytes, counted as RFC 9110 does: from 0,
+/// the last one included. In the path of a local file that is no URL, `#` is part of the name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// Where the object is.
+    pub location: Location,
+    /// Which bytes of it; all, if absent.
+    pub bytes: Option<ByteRange>,
+}
 
 /// A parsed location. Prints as a person wrote it, without user, password and query.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +56,50 @@ pub enum Malformed {
     },
 }
 
+impl Address {
+    /// Parse a URL, with or without a range, or a path relative to `folder`.
+    ///
+    /// # Errors
+    /// When the scheme is not served, a part is missing, or the range is none.
+    pub fn parse(text: &str, folder: &Path) -> Result<Self, Malformed> {
+        let Some((url, range)) = text.rsplit_once(RANGE_MARK).filter(|(url, _)| url.contains("://")) else {
+            return Ok(Location::parse(text, folder)?.into());
+        };
+        let location = Location::parse(url, folder)?;
+        let bytes = ByteRange::parse(range).map_err(|range::Malformed(reason)| syntax(url, reason))?;
+        // Written only to say that what is in front is no range.
+        let says_nothing = bytes == ByteRange::From(0) && url.contains(RANGE_MARK);
+        Ok(Self { location, bytes: Some(bytes).filter(|_| !says_nothing) })
+    }
+
+    /// The text that names these bytes to a worker and in a memo key: a full URL, query and range included. Parsing it gives this address.
+    #[must_use]
+    pub fn to_url(&self) -> String {
+        self.with_range(self.location.to_url())
+    }
+
+    fn with_range(&self, location: String) -> String {
+        match &self.bytes {
+            Some(bytes) => format!("{location}#{bytes}"),
+            None => guard(location),
+        }
+    }
+}
+
+impl From<Location> for Address {
+    fn from(location: Location) -> Self {
+        Self { location, bytes: None }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.with_range(self.location.to_string()))
+    }
+}
+
 impl Location {
-    /// Parse a URL, or a path relative to `folder`.
+    /// Parse a URL, or a path relative to `folder`. What looks like a range is part of the name here; see [`Address::parse`].
     ///
     /// # Errors
     /// When the scheme is not served or a part is missing.
@@ -56,7 +117,11 @@ impl Location {
                 _ => Err(syntax(text, "write s3://bucket/key")),
             },
             "http" | "https" => match Url::parse(text) {
-                Ok(url) if url.has_host() && url.path() != "/" => Ok(Self::Http(url)),
+                Ok(mut url) if url.has_host() && url.path() != "/" => {
+                    // Never sent to a server.
+                    url.set_fragment(None);
+                    Ok(Self::Http(url))
+                }
                 _ => Err(syntax(text, "write https://host/path")),
             },
             _ => Err(Malformed::Scheme(redact(text))),
@@ -71,10 +136,10 @@ impl Location {
         let mut absolute = PathBuf::new();
         for part in path.components() {
             match part {
-                std::path::Component::ParentDir => {
+                Component::ParentDir => {
                     absolute.pop();
                 }
-                std::path::Component::CurDir => {}
+                Component::CurDir => {}
                 part => absolute.push(part),
             }
         }
@@ -91,9 +156,8 @@ impl Location {
         }
     }
 
-    /// The text that names this object to a worker and in a memo key: a full URL, query included.
-    #[must_use]
-    pub fn to_url(&self) -> String {
+    /// A full URL, query included.
+    fn to_url(&self) -> String {
         match self {
             Self::Http(url) => url.to_string(),
             other => other.to_string(),
@@ -109,6 +173,11 @@ impl fmt::Display for Location {
             Self::Http(url) => f.write_str(&redact(url.as_str())),
         }
     }
+}
+
+/// A location that is meant as a whole: a name may end in what looks like a range.
+fn guard(location: String) -> String {
+    if location.contains(RANGE_MARK) { location + WHOLE } else { location }
 }
 
 fn syntax(text: &str, reason: &'static str) -> Malformed {
@@ -135,6 +204,10 @@ mod tests {
 
     fn parse(text: &str) -> Result<Location, Malformed> {
         Location::parse(text, Path::new("/data"))
+    }
+
+    fn address(text: &str) -> Result<Address, Malformed> {
+        Address::parse(text, Path::new("/data"))
     }
 
     #[test]
@@ -164,5 +237,46 @@ mod tests {
         assert_eq!(location.to_string(), "https://host/a/b.pdf");
         assert_eq!(location.name(), "b.pdf");
         assert!(!parse("gopher://me:secret@host/?secret").unwrap_err().to_string().contains("secret"));
+        let some = address("https://me:secret@host/a?X-Amz-Signature=secret#bytes=0-9").unwrap();
+        assert_eq!(some.to_string(), "https://host/a#bytes=0-9");
+        assert!(!address("https://me:secret@host/a?secret#bytes=9-0").unwrap_err().to_string().contains("secret"));
+    }
+
+    #[test]
+    fn ranges_are_printed_as_they_were_parsed() {
+        for (text, bytes) in [
+            ("s3://b/k#bytes=0-1048575", ByteRange::Between { first: 0, last: 1_048_575 }),
+            ("s3://b/k#1#bytes=7-", ByteRange::From(7)),
+            ("s3://b/k#bytes=0-", ByteRange::From(0)),
+            ("file:///a b#bytes=-12", ByteRange::Last(12)),
+            ("https://me:secret@h/p?q=1#bytes=5-5", ByteRange::Between { first: 5, last: 5 }),
+        ] {
+            let parsed = address(text).unwrap();
+            assert_eq!((parsed.bytes, parsed.to_url().as_str()), (Some(bytes), text));
+        }
+        assert_eq!(address("s3://b/k#bytes=0-9").unwrap().location, parse("s3://b/k").unwrap());
+    }
+
+    #[test]
+    fn names_that_look_like_ranges_stay_names() {
+        let key = |key: &str| Address::from(Location::S3 { bucket: "b".into(), key: key.into() });
+        let file = |path: &str| Address::from(Location::File(path.into()));
+        for (address, url) in [
+            (key("k#bytes=0-9"), "s3://b/k#bytes=0-9#bytes=0-"),
+            (key("k#bytes=x"), "s3://b/k#bytes=x#bytes=0-"),
+            (key("k#x"), "s3://b/k#x"),
+            (file("/data/f#bytes=0-"), "file:///data/f#bytes=0-#bytes=0-"),
+        ] {
+            assert_eq!(address.to_url(), url);
+            assert_eq!(Address::parse(url, Path::new("/")), Ok(address));
+        }
+        assert_eq!(address("f#bytes=0-9"), Ok(file("/data/f#bytes=0-9")));
+    }
+
+    #[test]
+    fn what_is_not_a_range_says_what_to_write() {
+        for (text, part) in [("s3://b/k#bytes=", "#bytes=0-1023"), ("s3://b/k#bytes=9-0", "before"), ("http://h/k#bytes=-0", "no bytes")] {
+            assert!(address(text).unwrap_err().to_string().contains(part), "{text}");
+        }
     }
 }

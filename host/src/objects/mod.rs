@@ -9,6 +9,7 @@
 mod files;
 mod list;
 mod location;
+mod range;
 mod stores;
 
 use std::ops::Range;
@@ -22,7 +23,8 @@ use sortie_protocol::outcome::InputFault;
 use tokio::runtime::Handle;
 
 pub use self::files::Files;
-pub use self::location::{Location, Malformed};
+pub use self::location::{Address, Location, Malformed};
+pub use self::range::ByteRange;
 use self::stores::Stores;
 pub use self::stores::{Config, S3};
 
@@ -55,7 +57,7 @@ pub struct Error {
     pub message: String,
 }
 
-/// One version of an object. Cheap to clone.
+/// One version of an object, or of some of its bytes: sizes and offsets are those of what was asked for. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Object {
     shared: Arc<Opened>,
@@ -67,6 +69,8 @@ struct Opened {
     info: Info,
     store: Arc<dyn ObjectStore>,
     meta: ObjectMeta,
+    /// Where in the stored object this one starts.
+    start: u64,
     io: Handle,
 }
 
@@ -75,7 +79,7 @@ struct Opened {
 pub struct Info {
     /// The last segment of its path.
     pub name: String,
-    /// Its size in bytes.
+    /// How many bytes can be read of it.
     pub size: u64,
     /// The store's validator of this version, if it gives one.
     pub etag: Option<String>,
@@ -90,12 +94,12 @@ impl Objects {
         Self { shared: Arc::new(Shared { stores: Stores::new(config), io }) }
     }
 
-    /// Find the object at `location` and pin its present version. Reads nothing of it.
+    /// Find the object at `address` and pin its present version. Reads nothing of it.
     ///
     /// # Errors
-    /// When it is not there, may not be read ([`Config::files`]), or the store does not answer.
-    pub async fn open(&self, location: &Location) -> Result<Object, Error> {
-        let shown = location.to_string();
+    /// When it is not there, may not be read ([`Config::files`]), ends before the range starts, or the store does not answer.
+    pub async fn open(&self, address: &Address) -> Result<Object, Error> {
+        let (shown, location) = (address.to_string(), &address.location);
         let (store, path) = match location {
             Location::File(path) => self.shared.stores.of(&Location::File(self.admit(path).await?))?,
             Location::S3 { .. } | Location::Http(_) => self.shared.stores.of(location)?,
@@ -106,9 +110,10 @@ impl Objects {
         };
         let found = on(&self.shared.io, opening).await?.map_err(|error| Error::from_store(&shown, &error))?;
         let content_type = found.attributes.get(&Attribute::ContentType).map(|value| value.as_ref().to_owned());
-        let info = Info { name: location.name(), size: found.meta.size, etag: found.meta.e_tag.clone(), content_type };
+        let Range { start, end } = within(address, found.meta.size)?;
+        let info = Info { name: location.name(), size: end - start, etag: found.meta.e_tag.clone(), content_type };
         let meta = ObjectMeta { location: path, ..found.meta };
-        Ok(Object { shared: Arc::new(Opened { shown, info, store, meta, io: self.shared.io.clone() }) })
+        Ok(Object { shared: Arc::new(Opened { shown, info, store, meta, start, io: self.shared.io.clone() }) })
     }
 
     /// The objects that a location or pattern names, in lexical order; paths are relative to `folder`. A URL without wildcards names itself,
@@ -116,7 +121,7 @@ impl Objects {
     ///
     /// # Errors
     /// When nothing matches, a folder cannot be listed, or the store cannot list at all.
-    pub async fn expand(&self, pattern: &str, folder: &Path) -> Result<Vec<Location>, Error> {
+    pub async fn expand(&self, pattern: &str, folder: &Path) -> Result<Vec<Address>, Error> {
         list::expand(self, pattern, folder).await
     }
 
@@ -148,8 +153,9 @@ impl Object {
             return Ok(Bytes::new());
         }
         let opened = self.shared.clone();
+        let (start, end) = (opened.start + range.start, opened.start + end);
         let reading = async move {
-            let mut options = GetOptions { range: Some(GetRange::Bounded(range.start..end)), ..GetOptions::default() };
+            let mut options = GetOptions { range: Some(GetRange::Bounded(start..end)), ..GetOptions::default() };
             match &opened.meta.e_tag {
                 Some(etag) => options.if_match = Some(etag.clone()),
                 // The best there is without a validator, to the resolution of the store's clock.
@@ -159,13 +165,22 @@ impl Object {
         };
         let shown = &self.shared.shown;
         let bytes = on(&self.shared.io, reading).await?.map_err(|error| Error::from_store(shown, &error))?;
-        if bytes.len() as u64 == end - range.start {
+        if bytes.len() as u64 == end - start {
             Ok(bytes)
         } else {
-            let message = format!("`{shown}` answered {} bytes where {} were asked for", bytes.len(), end - range.start);
+            let message = format!("`{shown}` answered {} bytes where {} were asked for", bytes.len(), end - start);
             Err(Error { fault: InputFault::Unavailable, message })
         }
     }
+}
+
+/// The bytes that an address means of an object of `size` bytes.
+fn within(address: &Address, size: u64) -> Result<Range<u64>, Error> {
+    let Some(bytes) = address.bytes else { return Ok(0..size) };
+    bytes.within(size).ok_or_else(|| {
+        let message = format!("`{address}` starts behind the end of the object, which has {size} bytes");
+        Error::new(InputFault::Malformed, message)
+    })
 }
 
 /// Run I/O on the I/O runtime. Dropping the future aborts it.

@@ -12,7 +12,7 @@ fn objects() -> Objects {
 }
 
 async fn open(path: &Path) -> Result<Object, Error> {
-    objects().open(&Location::parse(path.to_str().unwrap(), Path::new("/")).unwrap()).await
+    objects().open(&Location::File(path.into()).into()).await
 }
 
 #[tokio::test]
@@ -36,6 +36,27 @@ async fn reads_are_cut_to_the_end() {
     for (range, expected) in [(0..4, "0123"), (8..100, "89"), (10..20, ""), (50..60, ""), (3..3, "")] {
         assert_eq!(object.read(range.clone()).await.unwrap(), expected.as_bytes(), "{range:?}");
     }
+}
+
+#[tokio::test]
+async fn some_bytes_of_a_file_are_an_object() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ten");
+    fs::write(&path, "0123456789").unwrap();
+    let open = async |range: &str| {
+        let url = format!("file://{}#bytes={range}", path.display());
+        objects().open(&Address::parse(&url, Path::new("/")).unwrap()).await
+    };
+    for (range, expected) in [("2-4", "234"), ("8-100", "89"), ("3-", "3456789"), ("-4", "6789"), ("-40", "0123456789")] {
+        let object = open(range).await.unwrap();
+        assert_eq!((object.info().name.as_str(), object.info().size), ("ten", expected.len() as u64), "{range}");
+        assert_eq!(object.read(0..u64::MAX).await.unwrap(), expected.as_bytes(), "{range}");
+        assert_eq!(object.read(1..2).await.unwrap(), expected[1..2].as_bytes(), "{range}");
+    }
+    let error = open("10-20").await.unwrap_err();
+    assert_eq!(error.fault, InputFault::Malformed);
+    let end = "ten#bytes=10-20` starts behind the end of the object, which has 10 bytes";
+    assert!(error.message.ends_with(end), "{error}");
 }
 
 #[tokio::test]
@@ -72,7 +93,7 @@ async fn patterns_match_files_in_order_and_stay_in_their_segment() {
     }
     let expand = async |pattern: &str| {
         let found = objects().expand(pattern, folder.path()).await;
-        found.map(|found| found.iter().map(Location::name).collect::<Vec<_>>()).map_err(|error| error.fault)
+        found.map(|found| found.iter().map(|found| found.location.name()).collect::<Vec<_>>()).map_err(|error| error.fault)
     };
     assert_eq!(expand("*.pdf").await.unwrap(), ["[e].pdf", "a.pdf", "b.pdf"]);
     assert_eq!(expand("**/*.pdf").await.unwrap(), ["[e].pdf", "a.pdf", "b.pdf", "d.pdf"]);
@@ -94,10 +115,10 @@ async fn files_outside_of_the_named_folders_are_neither_opened_nor_listed() {
     let files = Files::under(vec![folder.path().join("open")]);
     let objects = Objects::new(Config { files, ..Config::default() }, Handle::current());
     let at = |path: &str| folder.path().join(path);
-    let object = objects.open(&Location::File(at("open/file"))).await.unwrap();
+    let object = objects.open(&Location::File(at("open/file")).into()).await.unwrap();
     assert_eq!((object.read(0..9).await.unwrap().as_ref(), object.info().name.as_str()), (b"open".as_slice(), "file"));
-    assert_eq!(objects.open(&Location::File(at("closed/file"))).await.unwrap_err().fault, InputFault::Denied);
-    assert_eq!(objects.open(&Location::File(at("open/none"))).await.unwrap_err().fault, InputFault::Missing);
+    assert_eq!(objects.open(&Location::File(at("closed/file")).into()).await.unwrap_err().fault, InputFault::Denied);
+    assert_eq!(objects.open(&Location::File(at("open/none")).into()).await.unwrap_err().fault, InputFault::Missing);
     let expand = async |pattern: &str| objects.expand(pattern, folder.path()).await.map(|found| found.len()).map_err(|error| error.fault);
     assert_eq!(expand("open/*").await, Ok(1));
     for pattern in ["closed/*", "closed/file", "*/file", "**/file", "closed/none"] {
