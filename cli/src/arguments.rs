@@ -98,8 +98,9 @@ pub(crate) struct Map {
     pub(crate) function: String,
     /// Inputs, one task each (for a pattern, one each file)
     ///
-    /// For an object parameter: a path, a pattern (*, ?, [...] within a path segment, ** across segments; quote it), or a URL (s3:// with
-    /// patterns too, https://, http://, file://). For a value parameter: JSON, and what is not JSON is a string; write '"42"' for the string
+    /// For an object parameter: a path, a pattern (*, ?, [...] within a path segment, ** across segments, a slash at the end for all below; quote
+    /// it), or a URL (s3://, gs:// and az:// with patterns too, https://, http://, file://), where #bytes=0-1023 behind it names some of its
+    /// bytes. For a value parameter: JSON, and what is not JSON is a string; write '"42"' for the string
     /// 42. If more than one parameter is left open by --arg: a JSON array with all of them.
     #[arg(value_name = "INPUT", allow_negative_numbers = true)]
     pub(crate) inputs: Vec<String>,

@@ -8,6 +8,7 @@ mod aws;
 mod broker;
 mod call;
 mod clock;
+mod clouds;
 mod connection;
 mod diagnostics;
 mod dlq;

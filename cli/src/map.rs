@@ -52,11 +52,11 @@ async fn start(arguments: &Map, session: &Session, interrupt: &Interrupt) -> Res
 async fn follow(
     arguments: &Map,
     function: &Function<()>,
-    inputs: Inputs,
+    mut inputs: Inputs,
     session: &Session,
     interrupt: &Interrupt,
 ) -> Result<Ending, Error> {
-    check_not_an_input(arguments.output.as_deref(), &inputs, session)?;
+    keep_apart(arguments.output.as_deref(), &mut inputs, session)?;
     say_if_nobody_works(function, session, interrupt).await?;
     let output = Output::open(arguments.output.as_deref())?;
     let order = if arguments.ordered { Order::Inputs } else { Order::Completion };
@@ -152,11 +152,15 @@ fn check_early(arguments: &Map) -> Result<(), Error> {
     }
 }
 
-/// Opening the output empties it, which must not happen to an input.
-fn check_not_an_input(output: Option<&Path>, inputs: &Inputs, session: &Session) -> Result<(), Error> {
+/// Opening the output empties it, which must not happen to an input; and it must not become one, where listing still goes on.
+fn keep_apart(output: Option<&Path>, inputs: &mut Inputs, session: &Session) -> Result<(), Error> {
     let Some(path) = output else { return Ok(()) };
     let Ok(Location::File(output)) = Location::parse(&path.to_string_lossy(), &session.places.folder) else { return Ok(()) };
-    if inputs.include(&output) { Err(Error::Usage(both(path))) } else { Ok(()) }
+    if inputs.include(&output) {
+        return Err(Error::Usage(both(path)));
+    }
+    inputs.leave_out(output);
+    Ok(())
 }
 
 fn same_file(a: &Path, b: &Path) -> bool {

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sortie::nats::Role;
-use sortie::objects::Config;
 use sortie::{Builder, Client, Component, ConnectError, Function, JobOptions, LoadError, StartError};
 
 use crate::arguments::HostOptions;
-use crate::aws;
+use crate::clouds::{self, Troubles};
 use crate::connection::BrokerOptions;
 use crate::ending::{Error, chain};
 use crate::environment::Environment;
@@ -52,10 +51,10 @@ impl Session {
         interrupt: &Interrupt,
     ) -> Result<Self, Error> {
         let Some(config) = broker.config(environment, Role::Client)? else { return Self::start(host, environment) };
-        let (builder, s3_trouble) = builder(host, environment);
+        let (builder, troubles) = builder(host, environment);
         let files = if is_here(&config.servers) { Files::Here } else { Files::Elsewhere(Arc::default()) };
         let client = interrupt.or(builder.connect(config)).await?.map_err(refused_connection)?;
-        Self::over(client, files, s3_trouble, Keeps::Job, environment)
+        Self::over(client, files, troubles, Keeps::Job, environment)
     }
 
     /// Start an embedded client.
@@ -64,14 +63,14 @@ impl Session {
     /// When the cache folder cannot be used, or the system denies what the host needs.
     pub(crate) fn start(options: &HostOptions, environment: &Environment) -> Result<Self, Error> {
         let keeps = if cache(options.cache.as_ref(), environment).is_some() { Keeps::Results } else { Keeps::Nothing };
-        let (builder, s3_trouble) = builder(options, environment);
+        let (builder, troubles) = builder(options, environment);
         let client = builder.start().map_err(refused_start)?;
-        Self::over(client, Files::Here, s3_trouble, keeps, environment)
+        Self::over(client, Files::Here, troubles, keeps, environment)
     }
 
-    fn over(client: Client, files: Files, s3_trouble: Option<String>, keeps: Keeps, environment: &Environment) -> Result<Self, Error> {
+    fn over(client: Client, files: Files, troubles: Troubles, keeps: Keeps, environment: &Environment) -> Result<Self, Error> {
         let objects = client.objects().cloned().ok_or_else(|| Error::Platform("this client cannot reach objects".into()))?;
-        Ok(Self { client, places: Places { objects, folder: environment.folder.clone(), s3_trouble, files }, keeps })
+        Ok(Self { client, places: Places { objects, folder: environment.folder.clone(), troubles, files }, keeps })
     }
 
     /// Let a fleet's broker know what becomes of jobs that were dropped; an embedded one ends with this process.
@@ -114,16 +113,16 @@ pub(crate) async fn settle(client: &Client) {
     }
 }
 
-fn builder(options: &HostOptions, environment: &Environment) -> (Builder, Option<String>) {
-    let aws = aws::Settings::read(&environment.aws);
-    let mut builder = Client::builder().objects(Config { s3: aws.s3, ..Config::default() });
+fn builder(options: &HostOptions, environment: &Environment) -> (Builder, Troubles) {
+    let clouds::Settings { config, troubles } = clouds::Settings::read(&environment.clouds);
+    let mut builder = Client::builder().objects(config);
     if let Some(tasks) = options.concurrency {
         builder = builder.concurrency(tasks);
     }
     if let Some(folder) = cache(options.cache.as_ref(), environment) {
         builder = builder.cache(folder);
     }
-    (builder, aws.trouble)
+    (builder, troubles)
 }
 
 /// Whether all of these servers are on this machine, by their names.

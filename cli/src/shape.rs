@@ -3,8 +3,10 @@
 //! A function's parameters are either fixed for the whole job (`--arg`) or open. With one open parameter an input is that parameter's argument:
 //! for an object whatever [`Places`] finds, for a value JSON, else a string. With several, or none, an input is a JSON array of all of them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use serde_json::Value;
 use sortie::objects::{Address, Location};
 use sortie::protocol::Parameter;
@@ -12,7 +14,7 @@ use sortie::{Input, Kind, Signature};
 
 use crate::arguments::Fixed;
 use crate::ending::Error;
-use crate::expand::{Place, Places};
+use crate::expand::{Place, Places, PlacesFound};
 
 /// Which arguments are fixed, and what an input has to say of the others.
 #[derive(Debug)]
@@ -44,10 +46,17 @@ impl From<Place> for Given {
         let open = vec![place.input()];
         let file = match place.address.location {
             Location::File(path) => Some(path),
-            Location::S3 { .. } | Location::Http(_) => None,
+            Location::Bucket { .. } | Location::Http(_) => None,
         };
         Self { shown: place.shown, file, open }
     }
+}
+
+/// What a text stands for.
+pub(crate) enum Inputs {
+    One(Given),
+    /// The inputs of a pattern, as they are listed.
+    Many(BoxStream<'static, Result<Given, String>>),
 }
 
 /// Whether to look at local files before their tasks start.
@@ -84,21 +93,29 @@ impl Shape {
     ///
     /// # Errors
     /// What is wrong with it, and what to write.
-    pub(crate) async fn read(&self, text: &str, look: Look) -> Result<Vec<Given>, String> {
+    pub(crate) async fn read(&self, text: &str, look: Look) -> Result<Inputs, String> {
         match &*self.open {
             [Parameter { kind: Kind::Object, .. }] => {
                 let found = match look {
                     Look::Now => self.places.find(text).await?,
                     Look::Later => self.places.find_unseen(text).await?,
                 };
-                Ok(found.into_iter().map(Given::from).collect())
+                Ok(match found {
+                    PlacesFound::One(place) => Inputs::One(place.into()),
+                    PlacesFound::Many(found) => Inputs::Many(found.map(|place| place.map(Given::from)).boxed()),
+                })
             }
             [Parameter { kind: Kind::Value, .. }] => {
                 let shown = value(text);
-                Ok(vec![Given { open: vec![sortie::value(&shown)], file: None, shown }])
+                Ok(Inputs::One(Given { open: vec![sortie::value(&shown)], file: None, shown }))
             }
-            _ => self.array(text).map(|given| vec![given]),
+            _ => self.array(text).map(Inputs::One),
         }
+    }
+
+    /// Whether an input that is written like `text` can be this local file.
+    pub(crate) fn include(&self, text: &str, file: &Path) -> bool {
+        matches!(&*self.open, [Parameter { kind: Kind::Object, .. }]) && self.places.include(text, file)
     }
 
     /// Whether `text` can be an input, as far as can be told without looking at objects.
@@ -107,7 +124,7 @@ impl Shape {
     /// What is wrong with it, and what to write.
     pub(crate) fn check(&self, text: &str) -> Result<(), String> {
         match &*self.open {
-            [Parameter { kind: Kind::Object, .. }] => self.address(text).map(|_| ()),
+            [Parameter { kind: Kind::Object, .. }] => self.places.check(text),
             [Parameter { kind: Kind::Value, .. }] => Ok(()),
             _ => self.array(text).map(|_| ()),
         }
@@ -167,7 +184,7 @@ impl Shape {
     }
 
     fn address(&self, text: &str) -> Result<Address, String> {
-        self.places.check_s3(text)?;
+        self.places.check_service(text)?;
         let address = Address::parse(text, &self.places.folder).map_err(|error| error.to_string())?;
         self.places.files.note(&address.location);
         Ok(address)

@@ -23,7 +23,7 @@ use sortie_host::{Setup, Worker};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use crate::aws;
+use crate::clouds;
 use crate::connection::{self, BrokerOptions};
 use crate::ending::{Ending, Error, chain};
 use crate::environment::Environment;
@@ -144,14 +144,14 @@ async fn leave(worker: &Worker, broker: &NatsBroker, id: WorkerId, grace: Durati
 }
 
 fn prepare(options: &Serve, environment: &Environment) -> Result<Prepared, Error> {
-    let aws = aws::Settings::read(&environment.aws);
-    if let Some(trouble) = aws.trouble {
-        tracing::warn!("tasks that read from S3 may fail: {trouble}");
+    let clouds::Settings { config, troubles } = clouds::Settings::read(&environment.clouds);
+    for (service, trouble) in troubles.mistakes() {
+        tracing::warn!("tasks that read from {service} will fail: {trouble}");
     }
     let setup = Setup {
         concurrency: options.concurrency,
         cache: session::cache(options.cache.as_ref(), environment),
-        objects: Config { s3: aws.s3, files: Files::under(options.files.clone()) },
+        objects: Config { files: Files::under(options.files.clone()), ..config },
     };
     setup.prepare(Handle::current()).map_err(|error| {
         let text = chain(&error);

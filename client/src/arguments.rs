@@ -4,9 +4,9 @@ use std::path::Path;
 
 use bytes::Bytes;
 use serde::Serialize;
-use sortie_protocol::Argument;
+use sortie_protocol::{Argument, ObjectRef, Pin};
 
-/// One argument: made by [`value`], [`object`] or [`cbor`].
+/// One argument: made by [`value`], [`object`], [`object_at`] or [`cbor`].
 ///
 /// A value that cannot be encoded is kept as such and refused when it is submitted, so that arguments can be made inside iterators.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,8 @@ pub fn cbor(item: impl Into<Bytes>) -> Input {
     Input(Ok(Argument::Value(item.into())))
 }
 
-/// An argument that travels as a handle to an object: a URL (`s3://`, `https://`, `http://`, `file://`), or the path of a local file, made
+/// An argument that travels as a handle to an object: a URL (`s3://`, `gs://`, `az://`, `https://`, `http://`,
+/// `file://`), or the path of a local file, made
 /// absolute here. Behind a URL, `#bytes=0-1048575`, `#bytes=1048576-` or `#bytes=-1024` names some of its bytes: those are then the object.
 pub fn object(location: impl AsRef<str>) -> Input {
     let text = location.as_ref();
@@ -40,6 +41,15 @@ pub fn object(location: impl AsRef<str>) -> Input {
         Ok(path) => Ok(Argument::Object(format!("file://{}", path.display()).into())),
         Err(error) => Err(format!("`{text}` cannot be made an absolute path: {error}")),
     })
+}
+
+/// As [`object`], of one version: a task that finds another one fails with blame `input` instead of reading it.
+pub fn object_at(location: impl AsRef<str>, pin: Pin) -> Input {
+    let Input(argument) = object(location);
+    Input(argument.map(|argument| match argument {
+        Argument::Object(object) => Argument::Object(ObjectRef { pin: Some(pin), ..object }),
+        value @ Argument::Value(_) => value,
+    }))
 }
 
 /// The arguments of one task.

@@ -59,7 +59,7 @@ mod outcome;
 mod publisher;
 mod window;
 
-pub use self::arguments::{Arguments, Input, IntoArguments, cbor, object, value};
+pub use self::arguments::{Arguments, Input, IntoArguments, cbor, object, object_at, value};
 pub use self::attach::AttachError;
 pub use self::client::{Client, SubmitError};
 pub use self::connect::ConnectError;

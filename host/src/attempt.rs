@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use sortie_protocol::job::Memo as MemoOption;
 use sortie_protocol::memo::{Key, KeyBuilder};
 use sortie_protocol::outcome::InputFault;
-use sortie_protocol::{Argument, Bill, ByteSize, Ending, Failure, Job, Log, ObjectRef, Task};
+use sortie_protocol::{Argument, Bill, ByteSize, Ending, Failure, Job, Log, ObjectRef, Pin, Task};
 
 use crate::clock;
 use crate::component::Component;
@@ -126,11 +126,12 @@ impl Host {
                     bytes += value.len() as u64;
                     sandbox::Argument::Value(value.clone())
                 }
-                Argument::Object(ObjectRef { url, pin: _ }) => {
-                    let object = self.open_object(url).await?;
+                Argument::Object(ObjectRef { url, pin }) => {
+                    let object = self.open_object(url, pin.as_ref()).await?;
                     let info = object.info();
                     keyed &= info.etag.is_some();
                     key.object(url, info.etag.as_deref().unwrap_or_default(), info.size);
+                    info.content_type.iter().for_each(|media_type| key.media_type(media_type));
                     sandbox::Argument::Object(Arc::new(object))
                 }
             });
@@ -138,10 +139,10 @@ impl Host {
         Ok(Inputs { arguments, key: key.finish(), keyed, bytes })
     }
 
-    async fn open_object(&self, url: &str) -> Result<objects::Object, objects::Error> {
+    async fn open_object(&self, url: &str, pin: Option<&Pin>) -> Result<objects::Object, objects::Error> {
         let malformed = |error: objects::Malformed| objects::Error { fault: InputFault::Malformed, message: error.to_string() };
         let address = Address::parse(url, std::path::Path::new("/")).map_err(malformed)?;
-        self.objects.open(&address).await
+        self.objects.open(&address, pin).await
     }
 }
 

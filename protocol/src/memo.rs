@@ -72,6 +72,13 @@ impl KeyBuilder {
         self.bytes(&size.to_le_bytes());
     }
 
+    /// Add the media type of the object argument that was added last, where it is known: functions can see it, and a store may know another one
+    /// for the same version.
+    pub fn media_type(&mut self, media_type: &str) {
+        self.hasher.update(b"m");
+        self.bytes(media_type.as_bytes());
+    }
+
     /// The key.
     #[must_use]
     pub fn finish(&self) -> Key {
@@ -115,6 +122,10 @@ mod tests {
             key(|b| b.object("u", "1", 2)),
             key(|b| b.object("u", "2", 2)),
             key(|b| b.object("w", "1", 2)),
+            key(|b| {
+                b.object("w", "1", 2);
+                b.media_type("text/plain");
+            }),
             builder(Limits { memory: ByteSize(1 << 20), ..Limits::default() }).finish(),
         ];
         for (i, a) in keys.iter().enumerate() {

@@ -29,9 +29,11 @@ pub struct Address {
 pub enum Location {
     /// A local file, by absolute path.
     File(PathBuf),
-    /// An object in S3 or a store that speaks its protocol.
-    S3 {
-        /// The bucket.
+    /// An object in a bucket.
+    Bucket {
+        /// Whose bucket.
+        service: Service,
+        /// The bucket, or container.
         bucket: String,
         /// The key, without a slash in front.
         key: String,
@@ -40,11 +42,44 @@ pub enum Location {
     Http(Url),
 }
 
+/// A service that keeps objects in buckets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Service {
+    /// Amazon S3, or a store that speaks its protocol.
+    S3,
+    /// Google Cloud Storage.
+    Gs,
+    /// Azure Blob Storage, whose buckets are called containers.
+    Az,
+}
+
+impl Service {
+    const ALL: [Self; 3] = [Self::S3, Self::Gs, Self::Az];
+
+    /// What stands in front of `://`.
+    #[must_use]
+    pub const fn scheme(self) -> &'static str {
+        match self {
+            Self::S3 => "s3",
+            Self::Gs => "gs",
+            Self::Az => "az",
+        }
+    }
+
+    const fn form(self) -> &'static str {
+        match self {
+            Self::S3 => "write s3://bucket/key",
+            Self::Gs => "write gs://bucket/key",
+            Self::Az => "write az://container/path",
+        }
+    }
+}
+
 /// The text is not a location.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// It has a scheme that is not served.
-    #[error("`{0}` starts with a scheme that is not served; use a path, file://, s3://, https:// or http://")]
+    #[error("`{0}` starts with a scheme that is not served; use a path, file://, s3://, gs://, az://, https:// or http://")]
     Scheme(String),
     /// It does not parse.
     #[error("`{shown}` is not a location: {reason}")]
@@ -107,14 +142,19 @@ impl Location {
         let Some((scheme, rest)) = text.split_once("://") else {
             return Self::file(text, &folder.join(text));
         };
-        match scheme.to_ascii_lowercase().as_str() {
+        let scheme = scheme.to_ascii_lowercase();
+        if let Some(service) = Service::ALL.into_iter().find(|service| service.scheme() == scheme) {
+            return match rest.split_once('/') {
+                Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => {
+                    Ok(Self::Bucket { service, bucket: bucket.into(), key: key.into() })
+                }
+                _ => Err(syntax(text, service.form())),
+            };
+        }
+        match &*scheme {
             "file" => match rest.strip_prefix('/').or_else(|| rest.strip_prefix("localhost/")) {
                 Some(path) => Self::file(text, &Path::new("/").join(path)),
                 None => Err(syntax(text, "write file:/// and an absolute path")),
-            },
-            "s3" => match rest.split_once('/') {
-                Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => Ok(Self::S3 { bucket: bucket.into(), key: key.into() }),
-                _ => Err(syntax(text, "write s3://bucket/key")),
             },
             "http" | "https" => match Url::parse(text) {
                 Ok(mut url) if url.has_host() && url.path() != "/" => {
@@ -151,7 +191,7 @@ impl Location {
     pub fn name(&self) -> String {
         match self {
             Self::File(path) => path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
-            Self::S3 { key, .. } => key.rsplit('/').next().unwrap_or_default().to_owned(),
+            Self::Bucket { key, .. } => key.rsplit('/').next().unwrap_or_default().to_owned(),
             Self::Http(url) => url.path_segments().and_then(|mut segments| segments.next_back()).unwrap_or_default().to_owned(),
         }
     }
@@ -169,7 +209,7 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "file://{}", path.display()),
-            Self::S3 { bucket, key } => write!(f, "s3://{bucket}/{key}"),
+            Self::Bucket { service, bucket, key } => write!(f, "{}://{bucket}/{key}", service.scheme()),
             Self::Http(url) => f.write_str(&redact(url.as_str())),
         }
     }
@@ -223,6 +263,8 @@ mod tests {
             ("", "empty"),
             ("s3://bucket", "s3://bucket/key"),
             ("s3:///key", "s3://bucket/key"),
+            ("GS://bucket/", "gs://bucket/key"),
+            ("az://container", "az://container/path"),
             ("https://host", "https://host/path"),
             ("file://relative", "absolute path"),
             ("ftp://host/x", "not served"),
@@ -259,7 +301,7 @@ mod tests {
 
     #[test]
     fn names_that_look_like_ranges_stay_names() {
-        let key = |key: &str| Address::from(Location::S3 { bucket: "b".into(), key: key.into() });
+        let key = |key: &str| Address::from(Location::Bucket { service: Service::S3, bucket: "b".into(), key: key.into() });
         let file = |path: &str| Address::from(Location::File(path.into()));
         for (address, url) in [
             (key("k#bytes=0-9"), "s3://b/k#bytes=0-9#bytes=0-"),

@@ -3,12 +3,16 @@
 //! The only module that touches `object_store`. It turns a URL or path into an [`Object`] that is pinned to one version, reads ranges of it,
 //! and lists patterns. It runs all I/O on a runtime of its own, so that functions which compute never keep a read waiting.
 //!
-//! Bounds: a request is tried [`RETRIES_MAX`] times within [`RETRY_TIME_MAX`]; one range is at most [`RANGE_BYTES_MAX`]. Errors name the object
+//! Bounds: a request is repeated [`RETRIES_MAX`] times within [`RETRY_TIME_MAX`], and [`REQUESTS_MAX`] of a bucket are under way at once; a server
+//! keeps quiet for at most [`Patience`]; a listing is [`AHEAD_MAX`] names ahead; one range is at most [`RANGE_BYTES_MAX`]. Errors name the object
 //! without credentials or query, and say what kind of trouble it is.
 
+mod config;
+mod error;
 mod files;
 mod list;
 mod location;
+mod metadata;
 mod range;
 mod stores;
 
@@ -18,15 +22,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use object_store::path::Path as StorePath;
 use object_store::{Attribute, GetOptions, GetRange, ObjectMeta, ObjectStore};
+use sortie_protocol::Pin;
 use sortie_protocol::outcome::InputFault;
 use tokio::runtime::Handle;
 
+pub use self::config::{Addressing, Az, AzCredentials, Config, Gs, GsCredentials, Patience, Payer, S3, S3Credentials, Secret};
+pub use self::error::Error;
 pub use self::files::Files;
-pub use self::location::{Address, Location, Malformed};
+pub use self::list::{AHEAD_MAX, Found, Listing, Named, includes, pattern};
+pub use self::location::{Address, Location, Malformed, Service};
+pub use self::metadata::METADATA_TIME_MAX;
 pub use self::range::ByteRange;
-use self::stores::Stores;
-pub use self::stores::{Config, S3};
+pub use self::stores::{CONNECT_TIME_MAX, READ_TIME_MAX, REQUESTS_MAX};
+use self::stores::{Store, Stores};
 
 /// How often a request is repeated after an answer that repetition can mend.
 pub const RETRIES_MAX: usize = 5;
@@ -45,16 +55,6 @@ pub struct Objects {
 struct Shared {
     stores: Stores,
     io: Handle,
-}
-
-/// An object could not be found, opened or read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct Error {
-    /// What kind of trouble it is.
-    pub fault: InputFault,
-    /// Which object, and what is wrong, in one line without credentials.
-    pub message: String,
 }
 
 /// One version of an object, or of some of its bytes: sizes and offsets are those of what was asked for. Cheap to clone.
@@ -94,35 +94,54 @@ impl Objects {
         Self { shared: Arc::new(Shared { stores: Stores::new(config), io }) }
     }
 
-    /// Find the object at `address` and pin its present version. Reads nothing of it.
+    /// Find the object at `address` and pin a version of it: the one that is named, or else the present one. Reads nothing of it. A pinned
+    /// object that is no local file is not looked at: that it is gone or another by now shows when it is read.
     ///
     /// # Errors
-    /// When it is not there, may not be read ([`Config::files`]), ends before the range starts, or the store does not answer.
-    pub async fn open(&self, address: &Address) -> Result<Object, Error> {
+    /// When it is not there, is another version, may not be read ([`Config::files`]), ends before the range starts, or the store does not
+    /// answer.
+    pub async fn open(&self, address: &Address, pin: Option<&Pin>) -> Result<Object, Error> {
         let (shown, location) = (address.to_string(), &address.location);
         let (store, path) = match location {
-            Location::File(path) => self.shared.stores.of(&Location::File(self.admit(path).await?))?,
-            Location::S3 { .. } | Location::Http(_) => self.shared.stores.of(location)?,
+            Location::File(path) => self.shared.stores.of(&Location::File(self.admit(path).await?)).await?,
+            Location::Bucket { .. } | Location::Http(_) => self.shared.stores.of(location).await?,
         };
-        let opening = {
-            let (store, path) = (store.clone(), path.clone());
-            async move { store.get_opts(&path, GetOptions { head: true, ..GetOptions::default() }).await }
+        let is_local = matches!(location, Location::File(_));
+        let (meta, content_type) = match pin {
+            Some(Pin { etag, size }) if !is_local => {
+                // The validator decides: no time is sent along with it.
+                let e_tag = Some(String::from(&**etag));
+                (ObjectMeta { location: path, last_modified: Default::default(), size: *size, e_tag, version: None }, None)
+            }
+            _ => self.look(&shown, &store, path).await?,
         };
-        let found = on(&self.shared.io, opening).await?.map_err(|error| Error::from_store(&shown, &error))?;
-        let content_type = found.attributes.get(&Attribute::ContentType).map(|value| value.as_ref().to_owned());
-        let Range { start, end } = within(address, found.meta.size)?;
-        let info = Info { name: location.name(), size: end - start, etag: found.meta.e_tag.clone(), content_type };
-        let meta = ObjectMeta { location: path, ..found.meta };
-        Ok(Object { shared: Arc::new(Opened { shown, info, store, meta, start, io: self.shared.io.clone() }) })
+        if let Some(pin) = pin
+            && meta.e_tag.as_deref() != Some(&*pin.etag)
+        {
+            let message = format!("`{shown}` was replaced after it was submitted; submit it again to read what is there now");
+            return Err(Error::new(InputFault::Changed, message));
+        }
+        let Range { start, end } = within(address, meta.size)?;
+        let info = Info { name: location.name(), size: end - start, etag: meta.e_tag.clone(), content_type };
+        Ok(Object { shared: Arc::new(Opened { shown, info, store: store.objects, meta, start, io: self.shared.io.clone() }) })
     }
 
-    /// The objects that a location or pattern names, in lexical order; paths are relative to `folder`. A URL without wildcards names itself,
-    /// unseen; a local file is looked at.
-    ///
-    /// # Errors
-    /// When nothing matches, a folder cannot be listed, or the store cannot list at all.
-    pub async fn expand(&self, pattern: &str, folder: &Path) -> Result<Vec<Address>, Error> {
-        list::expand(self, pattern, folder).await
+    /// What the store says of an object, and its media type.
+    async fn look(&self, shown: &str, store: &Store, path: StorePath) -> Result<(ObjectMeta, Option<String>), Error> {
+        let (objects, named) = (store.objects.clone(), path.clone());
+        let looking = async move {
+            match objects.get_opts(&named, GetOptions { head: true, ..GetOptions::default() }).await {
+                // Such an answer has no reason in it, and whoever signed the URL for reading did not sign this.
+                Err(first) if error::is_silent(&first) => {
+                    let one = GetOptions { range: Some(GetRange::Bounded(0..1)), ..GetOptions::default() };
+                    objects.get_opts(&named, one).await.map_err(|second| if error::says_more(&second) { second } else { first })
+                }
+                answer => answer,
+            }
+        };
+        let found = on(&self.shared.io, looking).await?.map_err(|error| Error::from_store(shown, &error).asked_by(store.identity))?;
+        let content_type = found.attributes.get(&Attribute::ContentType).map(|value| value.as_ref().to_owned());
+        Ok((ObjectMeta { location: path, ..found.meta }, content_type))
     }
 
     /// Where to open a local file, if it may be read.
@@ -196,47 +215,6 @@ async fn on<T: Send + 'static>(io: &Handle, future: impl Future<Output = T> + Se
         fault: InputFault::Unavailable,
         message: if error.is_panic() { "reading an object failed inside the host" } else { "the host is shutting down" }.into(),
     })
-}
-
-impl Error {
-    fn new(fault: InputFault, message: impl Into<String>) -> Self {
-        Self { fault, message: message.into() }
-    }
-
-    fn from_store(shown: &str, error: &object_store::Error) -> Self {
-        use object_store::Error as E;
-        match error {
-            E::NotFound { .. } => Self::new(InputFault::Missing, format!("there is nothing at `{shown}`")),
-            E::PermissionDenied { .. } | E::Unauthenticated { .. } => {
-                Self::new(InputFault::Denied, format!("`{shown}` may not be read; check the credentials and the file's permissions"))
-            }
-            E::Precondition { .. } | E::NotModified { .. } => {
-                Self::new(InputFault::Changed, format!("`{shown}` was replaced while the task read it"))
-            }
-            E::InvalidPath { .. } => Self::new(InputFault::Malformed, format!("`{shown}` is not a name that the store accepts")),
-            other if denied_by_system(other) => {
-                Self::new(InputFault::Denied, format!("`{shown}` may not be read; check the file's permissions"))
-            }
-            other => Self::new(InputFault::Unavailable, format!("failed to read `{shown}`: {}", root_cause(other))),
-        }
-    }
-}
-
-fn denied_by_system(error: &object_store::Error) -> bool {
-    sources(error).any(|source| source.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::PermissionDenied))
-}
-
-fn sources<'a>(error: &'a object_store::Error) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    let first: Option<&'a (dyn std::error::Error + 'static)> = std::error::Error::source(error);
-    std::iter::successors(first, |source| source.source())
-}
-
-/// The innermost reason, in one line, without what may hold credentials: outer errors repeat URLs with their queries.
-fn root_cause(error: &object_store::Error) -> String {
-    let text = sources(error).last().map_or_else(|| error.to_string(), ToString::to_string);
-    let line = text.lines().next().unwrap_or_default();
-    let safe: Vec<&str> = line.split(' ').map(|word| word.split_once('?').map_or(word, |(before, _)| before)).collect();
-    sortie_protocol::outcome::cut(safe.join(" "), 300)
 }
 
 #[cfg(test)]

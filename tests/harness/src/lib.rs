@@ -4,6 +4,9 @@
 //! listen on a loopback port of the system's choice and end with their handle. Nothing here is built or downloaded: what is missing is named
 //! with the command that makes it.
 
+mod buckets;
+mod http;
+mod metadata;
 mod nats;
 mod process;
 mod proxy;
@@ -13,6 +16,8 @@ mod web;
 use std::env;
 use std::path::{Path, PathBuf};
 
+pub use buckets::{Asked, BucketServer, Dialect, Refusal};
+pub use metadata::MetadataServer;
 pub use nats::{NatsBuilder, NatsCluster, NatsServer, nats_server, nats_server_too_old};
 pub use process::{Ran, Running, Sortie};
 pub use proxy::TcpProxy;

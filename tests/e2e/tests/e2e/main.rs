@@ -11,6 +11,7 @@ mod map;
 mod neighbours;
 mod places;
 mod probes;
+mod sources;
 mod template;
 
 use serde_json::Value;
