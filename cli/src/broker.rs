@@ -84,6 +84,12 @@ async fn init(arguments: &Init, environment: &Environment, interrupt: &Interrupt
     if is_open && interrupt.or(NatsBroker::init(as_is.clone(), &[])).await?.is_ok() {
         return show(as_is, &arguments.pools, interrupt).await;
     }
+    if is_open {
+        // What is missing is a tenant's, or everything. Neither says that the layout there is has to be the default one.
+        let missing = Config { provision: Provision::Missing(Layout::default()), ..config };
+        interrupt.or(NatsBroker::connect(missing)).await?.map_err(unusable)?;
+        return show(as_is, &arguments.pools, interrupt).await;
+    }
     let defaults = Layout::default();
     let layout = Layout {
         replicas: arguments.replicas.unwrap_or(defaults.replicas),

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sortie::objects::Location;
 use sortie::{Detached, Function, Job, SubmitError};
@@ -24,6 +25,9 @@ use crate::session::{self, Keeps, Session};
 use crate::shape::Shape;
 use crate::summary::Summary;
 use crate::terminal;
+
+/// How long the broker may take to say who works: long for an answer, short for whoever waits for the first task.
+const WORKERS_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Run the command.
 pub(crate) async fn run(arguments: Map, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
@@ -132,7 +136,9 @@ async fn say_if_nobody_works(function: &Function<()>, session: &Session, interru
     if session.keeps != Keeps::Job {
         return Ok(());
     }
-    let workers = interrupt.or(session.client.workers()).await?.map_err(|error| Error::Platform(error.to_string()))?;
+    // Only a courtesy: who may not ask, or gets no answer, is not held up.
+    let asking = tokio::time::timeout(WORKERS_TIME_MAX, session.client.workers());
+    let Ok(Ok(workers)) = interrupt.or(asking).await? else { return Ok(()) };
     let labels = &function.options().labels;
     if !workers.iter().any(|worker| worker.labels.include(labels)) {
         let which = if labels.is_empty() { String::new() } else { format!(" with the labels {labels}") };

@@ -88,7 +88,9 @@ impl Run {
             }
             self.show(job);
         }
-        self.finish()?;
+        if self.finish()? == Flow::Closed {
+            return Ok(Stopped::ByReader);
+        }
         Ok(if cancelled.is_some() { Stopped::BySignal } else { Stopped::AtEnd })
     }
 
@@ -112,11 +114,11 @@ impl Run {
     }
 
     /// Nothing more will come: write what still waits, gaps or not.
-    fn finish(&mut self) -> Result<(), Error> {
+    fn finish(&mut self) -> Result<Flow, Error> {
         if let Some(mut reorder) = self.reorder.take() {
             reorder.drain().for_each(|outcome| self.write(&outcome));
         }
-        self.flush().map(|_| ())
+        self.flush()
     }
 
     fn flush(&mut self) -> Result<Flow, Error> {

@@ -204,8 +204,21 @@ fn a_broker_is_set_up_once_and_checked() {
     let ran = beside.sortie(&["broker", "init"]).run().code(0);
     assert!(ran.stdout.contains("shards    2"), "{ran}");
     refused(beside.sortie(&["broker", "init", "--shards", "4"]).run(), 3, &["laid out already"]);
+    // Who adds a tenant or a pool names no layout, and there is one that is not the default.
+    let ran = beside.sortie(&["broker", "init", "--tenant", "acme", "--pool", "region=eu"]).run().code(0);
+    assert!(ran.stdout.contains("shards    2") && ran.stdout.contains("region=eu"), "{ran}");
     let ran = beside.sortie(&["broker", "check"]).run().code(0);
     assert!(ran.stdout.contains("0 with 0 slots"), "{ran}");
+}
+
+#[test]
+fn a_job_whose_results_nobody_took_is_kept() {
+    let beside = Beside::with_worker();
+    let job = beside.detach("echo", &["x", "y"]);
+    // Whoever would have read has gone before the first result is there to be written.
+    let _ = beside.sortie(&["job", "gather", &job]).start().close();
+    let again = beside.sortie(&["job", "gather", &job]).run().code(0);
+    assert_eq!(results(&again).len(), 2, "{again}");
 }
 
 #[test]
