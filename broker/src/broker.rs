@@ -110,6 +110,8 @@ pub enum Event {
     Outcomes(Position, Arc<[Outcome]>),
     /// The job was cancelled: tasks without an outcome will get none. The last event.
     Cancelled,
+    /// The broker will not tell, for this reason, and asking again will not help. The last event.
+    Refused(Error),
 }
 
 /// Why a broker could not do what it was asked.
@@ -227,7 +229,8 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
     async fn release(&self, lease: LeaseId) -> Result<(), Error>;
 
     /// Follow a job's outcomes from a position on, or from the first that is kept after it. The stream waits for more, and ends after
-    /// [`Event::Cancelled`] or when the job is forgotten; then what was not received yet may be missing.
+    /// [`Event::Cancelled`] and [`Event::Refused`], or when the job is forgotten; then what was not received yet may be missing. It may end
+    /// before that where a broker was away for long: then it can be opened again.
     async fn outcomes(&self, job: JobId, from: Position) -> Result<BoxStream<'static, Event>, Error>;
 
     /// Tell the broker that outcomes before `before` were received and need not be kept. Some may be kept longer; positions do not change.

@@ -124,7 +124,7 @@ impl<'b> Attached<'b> {
                     self.line.set_cancelled();
                     return pass_on_cancelled(&self.line, &self.seen, self.total.unwrap_or(0)).await;
                 }
-                Step::Event(None) => {
+                Step::Event(Some(Event::Refused(_)) | None) => {
                     events.trouble().into_iter().for_each(|error| self.line.set_trouble(error.into()));
                     return Ok(());
                 }

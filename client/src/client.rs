@@ -38,8 +38,8 @@ pub enum SubmitError {
     /// The call is wrong.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// The broker did not take it.
-    #[error("the broker did not take the task")]
+    /// The broker did not take it, or does not tell what became of it.
+    #[error("the broker did not do its part")]
     Broker(#[from] sortie_broker::Error),
     /// The system has no randomness for the job's name.
     #[error("the system gives no random bytes")]

@@ -190,7 +190,7 @@ impl<'b> Driver<'b> {
                 Step::Answer(answer) => self.on_answer(answer).await?,
                 Step::Event(Some(Event::Outcomes(position, outcomes))) => self.on_outcomes(position, outcomes).await?,
                 Step::Event(Some(Event::Cancelled)) => return self.on_cancelled().await,
-                Step::Event(None) => {
+                Step::Event(Some(Event::Refused(_)) | None) => {
                     events.trouble().into_iter().for_each(|error| self.line.set_trouble(error.into()));
                     return Err(Over);
                 }

@@ -1,8 +1,8 @@
 //! A job's outcomes as one stream, whatever happens to the connection.
 //!
 //! A broker's own stream may end before the job does, when an outage outlasts its patience. Here it is then opened again from the position
-//! that was reached, so that nothing comes twice and nothing is missed. The stream ends when the job is cancelled or forgotten, or when the
-//! broker stays away for longer than one of its own calls waits.
+//! that was reached, so that nothing comes twice and nothing is missed. The stream ends when the job is cancelled or forgotten, when the
+//! broker refuses for good, or when it stays away for longer than one of its own calls waits.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -88,6 +88,7 @@ impl Stream for Following {
                         self.state = State::Over(None);
                         return Poll::Ready(Some(Event::Cancelled));
                     }
+                    Some(Event::Refused(error)) => State::Over(Some(error)),
                     None => self.opening(),
                 },
                 State::Opening(opening) => match ready!(opening.poll_unpin(cx)) {

@@ -72,7 +72,7 @@ impl<T> TaskFuture<T> {
                     let bill = sortie_protocol::Bill::default();
                     Ok(Outcome { index: 0, attempts: 0, ending: Ending::Cancelled, bill, log: None })
                 }
-                None => Err(TaskError::BrokerGone),
+                Some(Event::Refused(_)) | None => Err(TaskError::BrokerGone),
             };
             self.ended = true;
             return Poll::Ready(outcome);

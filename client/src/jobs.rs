@@ -103,7 +103,11 @@ impl Client {
         while status.tasks().is_none_or(|tasks| status.ended() < tasks) {
             match tokio::time::timeout(COUNT_QUIET, events.next()).await {
                 Ok(Some(Event::Outcomes(_, outcomes))) => status.count(&outcomes),
-                Ok(Some(Event::Cancelled) | None) | Err(_) => break,
+                Ok(Some(Event::Refused(_)) | None) => match events.trouble() {
+                    Some(error) => return Err(error.into()),
+                    None => break,
+                },
+                Ok(Some(Event::Cancelled)) | Err(_) => break,
             }
         }
         Ok(status)

@@ -182,9 +182,9 @@ async fn a_missing_permission_is_named_at_once() {
     assert_error!(few.put_component(Digest::of(b"x"), "x".into()).await, Denied, says "sortie.components");
     assert_error!(few.cancellations().await.map(drop), Denied, says "sortie.cancel");
     assert!(watch.elapsed() < Duration::from_secs(8), "it took {:?}", watch.elapsed());
-    // A follower whose reading is refused ends instead of waiting for ever.
+    // A follower whose reading is refused is told so, once, instead of waiting for ever.
     let mut follower = Follower::of(&few, id).await;
-    follower.ends().await;
+    follower.is_refused("DIRECT.GET.sortie-outcomes-default").await;
 }
 
 /// A connection past the broker that hears what the server objects to.

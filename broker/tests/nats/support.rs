@@ -222,6 +222,13 @@ impl Follower {
         assert!(event.is_none(), "a follower waited for the end, and got {event:?}");
     }
 
+    pub(crate) async fn is_refused(&mut self, subject: &str) {
+        let event = self.event(&"the refusal").await;
+        let Some(Event::Refused(error)) = event else { panic!("a follower waited for the refusal, and got {event:?}") };
+        assert!(error.to_string().contains(subject), "{error}");
+        self.ends().await;
+    }
+
     pub(crate) async fn is_cancelled(&mut self) {
         let event = self.event(&"the cancellation").await;
         assert!(matches!(event, Some(Event::Cancelled)), "{event:?}");

@@ -141,6 +141,7 @@ async fn follow(part: &Part, reading: &Reading, log: &mut Log) -> Result<()> {
         match events.next().await {
             Some(Event::Outcomes(position, outcomes)) => next = record(reader, position, &outcomes, log)?,
             Some(Event::Cancelled) => bail!("the job was cancelled"),
+            Some(Event::Refused(error)) => return Err(error.into()),
             None => bail!("the stream of outcomes ended at position {next}"),
         }
     }

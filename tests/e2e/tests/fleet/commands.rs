@@ -222,6 +222,21 @@ fn a_job_whose_results_nobody_took_is_kept() {
 }
 
 #[test]
+fn whoever_may_not_read_outcomes_is_told_which_subject_is_missing() {
+    let denied = r#"{ publish: { deny: ["$JS.API.DIRECT.GET.sortie-outcomes-default"] } }"#;
+    let users = format!("users: [{{ user: all, password: pw }}, {{ user: few, password: pw, permissions: {denied} }}]");
+    let runtime = Runtime::new().unwrap();
+    let server = runtime.block_on(NatsServer::builder().config(&format!("authorization {{ {users} }}")).start());
+    let as_user = |user: &str, command: Sortie| command.env("SORTIE_BROKER", format!("nats://{user}:pw@{}", server.address()));
+    let ran = as_user("all", Sortie::map("echo", ["x", "--detach"])).run().code(0);
+    let job = ran.stdout.trim();
+    let cancelled = as_user("all", Sortie::new(["job", "cancel", job])).run();
+    assert_eq!(cancelled.code, Some(0), "{cancelled}");
+    // There is something to read: the marker of the cancellation.
+    refused(as_user("few", Sortie::new(["job", "gather", job])).run(), 3, &["DIRECT.GET.sortie-outcomes-default"]);
+}
+
+#[test]
 fn a_broker_that_cannot_be_used_is_named_in_one_line() {
     let nobody = "nats://127.0.0.1:1";
     let map = Sortie::map("echo", ["x", "--broker", nobody, "--connect-timeout", "1s"]);
