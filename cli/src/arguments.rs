@@ -211,6 +211,9 @@ pub(crate) struct TaskOptions {
     /// Time of a task on a core [default: 1min]
     #[arg(long, value_name = "DURATION", value_parser = settings::duration)]
     cpu_time: Option<Duration>,
+    /// All objects that a task makes, together [default: 4GiB]
+    #[arg(long, value_name = "SIZE")]
+    written: Option<ByteSize>,
     /// How often a task is repeated after a failure that may pass [default: 3]
     #[arg(long, value_name = "COUNT")]
     retries: Option<u32>,
@@ -271,6 +274,7 @@ impl TaskOptions {
                 memory: self.memory.unwrap_or(defaults.limits.memory),
                 wall_time: self.timeout.unwrap_or(defaults.limits.wall_time),
                 cpu_time: self.cpu_time.unwrap_or(defaults.limits.cpu_time),
+                written: self.written.unwrap_or(defaults.limits.written),
                 ..defaults.limits
             },
             grants: Grants { clock: self.grant.contains(&Grant::Clock), random: self.grant.contains(&Grant::Random) },

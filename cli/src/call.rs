@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal as _;
 
+use sortie::protocol::{Output as TaskOutput, OutputObject};
 use sortie::{Ending as TaskEnding, Outcome};
 
 use crate::arguments::Call;
@@ -30,6 +31,7 @@ async fn start(arguments: &Call, session: &Session, interrupt: &Interrupt) -> Re
     let inputs = interrupt.or(shape.arguments(&arguments.arguments)).await?.map_err(Error::Usage)?;
     let task = interrupt.or(session.client.submit(&function, inputs)).await?.map_err(refused)?;
     let outcome = interrupt.or(task.outcome()).await?.map_err(|error| Error::Platform(error.to_string()))?;
+    let outcome = interrupt.or(session.client.fetched(outcome)).await?;
     if let Some(log) = &outcome.log {
         terminal::log(&log.text);
         if log.dropped > 0 {
@@ -45,7 +47,9 @@ async fn start(arguments: &Call, session: &Session, interrupt: &Interrupt) -> Re
 
 fn show(outcome: &Outcome, raw: bool) -> Result<Ending, Error> {
     match &outcome.ending {
-        TaskEnding::Completed(cbor) => print(outcome, cbor, raw),
+        TaskEnding::Completed(TaskOutput::Value(cbor)) => print(outcome, cbor, raw),
+        TaskEnding::Completed(TaskOutput::Object(object)) => print_object(object, raw),
+        TaskEnding::Completed(TaskOutput::Stored(stored)) => Err(Error::Platform(format!("the result is still at `{}`", stored.url))),
         TaskEnding::Failed(failure) => {
             let (code, blame, attempts) = (failure.code(), failure.blame().as_str(), outcome.attempts);
             let attempts = if attempts > 1 { format!(", {attempts} attempts") } else { String::new() };
@@ -54,6 +58,21 @@ fn show(outcome: &Outcome, raw: bool) -> Result<Ending, Error> {
         }
         TaskEnding::Cancelled => Err(Error::Interrupted),
     }
+}
+
+/// An object is shown as lines of results show it; `--raw` is its URL alone.
+fn print_object(object: &OutputObject, raw: bool) -> Result<Ending, Error> {
+    let mut output = Output::open(None)?;
+    let pending = output.pending();
+    if raw {
+        pending.extend_from_slice(object.stored.url.as_bytes());
+    } else {
+        // Writing this type into memory cannot fail.
+        let _ = serde_json::to_writer(&mut *pending, &record::ShownObject::from(object));
+    }
+    pending.push(b'\n');
+    output.flush()?;
+    Ok(Ending::Completed)
 }
 
 fn print(outcome: &Outcome, cbor: &[u8], raw: bool) -> Result<Ending, Error> {

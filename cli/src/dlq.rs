@@ -195,6 +195,8 @@ fn argument(argument: &Argument) -> Value {
             read.unwrap_or_default()
         }
         Argument::Object(object) => Value::String(object.url.to_string()),
+        Argument::Stored(stored) => Value::String(stored.url.to_string()),
+        Argument::Prefix(url) => Value::String(url.to_string()),
     }
 }
 

@@ -8,9 +8,11 @@ use std::num::NonZeroUsize;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use sortie::nats::Role;
+use sortie::objects::Config;
 use sortie::protocol::{JobId, JobRecord, JobState};
 use sortie::{BrokerError, Client, JobStatus};
 
+use crate::aws;
 use crate::connection::BrokerOptions;
 use crate::ending::{Ending, Error};
 use crate::environment::Environment;
@@ -201,7 +203,9 @@ fn state(record: &JobRecord) -> (&'static str, Option<u64>) {
 /// A client of the broker that is named; there has to be one.
 pub(crate) async fn connect(broker: &BrokerOptions, environment: &Environment, interrupt: &Interrupt) -> Result<Client, Error> {
     let config = broker.required(environment, Role::Client)?;
-    interrupt.or(Client::fleet(config)).await?.map_err(refused_connection)
+    // Large results are in a store, which is reached as inputs are.
+    let objects = Config { s3: aws::Settings::read(&environment.aws).s3, ..Config::default() };
+    interrupt.or(Client::builder().objects(objects).connect(config)).await?.map_err(refused_connection)
 }
 
 async fn find(text: &str, broker: &BrokerOptions, environment: &Environment, interrupt: &Interrupt) -> Result<(Client, JobId), Error> {

@@ -127,7 +127,7 @@ pub(crate) fn refused(error: SubmitError) -> Error {
     let text = chain(&error);
     match error {
         SubmitError::Call(_) => Error::Usage(text),
-        SubmitError::Broker(_) | SubmitError::Random(_) => Error::Platform(text),
+        SubmitError::Broker(_) | SubmitError::Store(_) | SubmitError::Random(_) => Error::Platform(text),
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
+use sortie::protocol::{Output, OutputObject};
 use sortie::{Bill, Blame, Ending, Log, Outcome};
 
 use crate::json::{self, Layout};
@@ -68,13 +69,20 @@ fn head(outcome: &Outcome, shown: &Value, out: &mut Vec<u8>) {
 /// The status with what belongs to it, except where it turns out to be a failure.
 fn ending<'a>(outcome: &'a Outcome, out: &mut Vec<u8>) -> Status<'a> {
     match &outcome.ending {
-        Ending::Completed(cbor) => {
+        Ending::Completed(Output::Value(cbor)) => {
             out.extend_from_slice(b"\"completed\",\"value\":");
             match json::write(cbor, Layout::Line, out) {
                 Ok(()) => Status::Completed,
                 Err(what) => Status::Failed(bad_result(outcome, &what)),
             }
         }
+        Ending::Completed(Output::Object(object)) => {
+            out.extend_from_slice(b"\"completed\",\"object\":");
+            append(&ShownObject::from(object), out);
+            Status::Completed
+        }
+        // Whoever writes lines has fetched it before.
+        Ending::Completed(Output::Stored(stored)) => Status::Failed(bad_result(outcome, &format!("it is still at `{}`", stored.url))),
         Ending::Failed(failure) => Status::Failed(Reason {
             code: failure.code().into(),
             message: failure.to_string(),
@@ -99,6 +107,20 @@ fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
     let _ = serde_json::to_writer(out, value);
 }
 
+/// An object that a function made, as lines and `sortie call` show it.
+#[derive(Serialize)]
+pub(crate) struct ShownObject<'a> {
+    url: &'a str,
+    size: u64,
+    content_type: Option<&'a str>,
+}
+
+impl<'a> From<&'a OutputObject> for ShownObject<'a> {
+    fn from(object: &'a OutputObject) -> Self {
+        Self { url: &object.stored.url, size: object.stored.size, content_type: object.content_type.as_deref() }
+    }
+}
+
 #[derive(Serialize)]
 struct ShownBill {
     queue_ms: f64,
@@ -109,6 +131,7 @@ struct ShownBill {
     bytes_in: u64,
     bytes_out: u64,
     cached: bool,
+    store_ms: f64,
 }
 
 impl From<&Bill> for ShownBill {
@@ -122,6 +145,7 @@ impl From<&Bill> for ShownBill {
             bytes_in: bill.bytes_in.as_u64(),
             bytes_out: bill.bytes_out.as_u64(),
             cached: bill.cached,
+            store_ms: millis(bill.store),
         }
     }
 }
@@ -168,13 +192,17 @@ mod tests {
         String::from_utf8(out).unwrap().strip_prefix("before\n").unwrap().to_owned()
     }
 
-    const BILL: &str = r#""bill":{"queue_ms":1.234,"fetch_ms":0.0,"run_ms":20.0,"cpu_ms":0.0,"memory_peak_bytes":65536,"bytes_in":0,"bytes_out":1,"cached":false}"#;
+    const BILL: &str = r#""bill":{"queue_ms":1.234,"fetch_ms":0.0,"run_ms":20.0,"cpu_ms":0.0,"memory_peak_bytes":65536,"bytes_in":0,"bytes_out":1,"cached":false,"store_ms":0.0}"#;
 
     #[test]
     fn a_line_has_exactly_what_is_documented() {
         let mut completed = outcome(Ending::Completed(vec![0xf5].into()));
         let head = r#"{"index":3,"input":"a\n.pdf","status":"#;
         assert_eq!(line(&completed), format!("{head}\"completed\",\"value\":true,{BILL}}}\n"));
+        let stored = sortie::protocol::StoredRef { digest: sortie::protocol::Digest::of(b""), size: 7, url: "s3://b/k".into() };
+        let object = outcome(Ending::Completed(Output::Object(OutputObject { stored, content_type: Some("image/png".into()) })));
+        let shown = r#""object":{"url":"s3://b/k","size":7,"content_type":"image/png"}"#;
+        assert_eq!(line(&object), format!("{head}\"completed\",{shown},{BILL}}}\n"));
         completed.log = Some(Box::new(Log { text: "\u{1b}[2J".into(), dropped: 7 }));
         let log = r#""log":{"text":"\u001b[2J","dropped_bytes":7}"#;
         assert_eq!(line(&completed), format!("{head}\"completed\",\"value\":true,{BILL},{log}}}\n"));

@@ -43,7 +43,7 @@ impl Reorder {
 
 fn weight(outcome: &Outcome) -> usize {
     let result = match &outcome.ending {
-        Ending::Completed(bytes) => bytes.len(),
+        Ending::Completed(output) => output.weight(),
         Ending::Failed(_) | Ending::Cancelled => 0,
     };
     result + outcome.log.as_ref().map_or(0, |log| log.text.len())

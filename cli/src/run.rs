@@ -69,7 +69,7 @@ impl Run {
                 }
             }
             let next = match job.next_outcome().now_or_never() {
-                Some(Some(outcome)) => Next::Outcome(outcome),
+                Some(Some(outcome)) => Next::Outcome(Box::new(outcome)),
                 Some(None) => Next::End,
                 None => {
                     if self.flush()? == Flow::Closed {
@@ -79,7 +79,7 @@ impl Run {
                 }
             };
             match next {
-                Next::Outcome(outcome) => self.take(outcome),
+                Next::Outcome(outcome) => self.take(job, *outcome).await,
                 Next::Tick => {}
                 Next::End => break,
             }
@@ -88,35 +88,39 @@ impl Run {
             }
             self.show(job);
         }
-        if self.finish()? == Flow::Closed {
+        if self.finish(job).await? == Flow::Closed {
             return Ok(Stopped::ByReader);
         }
         Ok(if cancelled.is_some() { Stopped::BySignal } else { Stopped::AtEnd })
     }
 
     /// An outcome came.
-    fn take(&mut self, outcome: Outcome) {
-        let Some(mut reorder) = self.reorder.take() else { return self.write(&outcome) };
+    async fn take(&mut self, job: &Job<()>, outcome: Outcome) {
+        let Some(mut reorder) = self.reorder.take() else { return self.write(job, outcome).await };
         reorder.push(outcome);
         while let Some(outcome) = reorder.pop() {
-            self.write(&outcome);
+            self.write(job, outcome).await;
         }
         self.in_flight.set_waiting_bytes(reorder.bytes());
         self.reorder = Some(reorder);
     }
 
-    fn write(&mut self, outcome: &Outcome) {
+    /// Write a line. A value that is in a store is fetched now, so that never more than one is held.
+    async fn write(&mut self, job: &Job<()>, outcome: Outcome) {
+        let outcome = job.fetched(outcome).await;
         let shown = self.in_flight.end(outcome.index);
-        let status = record::write(outcome, &shown, self.output.pending());
+        let status = record::write(&outcome, &shown, self.output.pending());
         // What the input was is not known of a job that somebody else submitted.
         let shown = if shown.is_null() { format!("task {}", outcome.index).into() } else { shown };
         self.summary.count(&status, &outcome.bill, &shown);
     }
 
     /// Nothing more will come: write what still waits, gaps or not.
-    fn finish(&mut self) -> Result<Flow, Error> {
+    async fn finish(&mut self, job: &Job<()>) -> Result<Flow, Error> {
         if let Some(mut reorder) = self.reorder.take() {
-            reorder.drain().for_each(|outcome| self.write(&outcome));
+            for outcome in reorder.drain() {
+                self.write(job, outcome).await;
+            }
         }
         self.flush()
     }
@@ -160,7 +164,7 @@ impl Run {
 
 /// What happens next.
 enum Next {
-    Outcome(Outcome),
+    Outcome(Box<Outcome>),
     End,
     /// Time to look around.
     Tick,
@@ -177,7 +181,7 @@ async fn wait(job: &mut Job<()>, interrupt: &Interrupt, cancelled: Option<Instan
     tokio::select! {
         biased;
         () = interrupt.raised(), if cancelled.is_none() => Next::Tick,
-        outcome = job.next_outcome() => outcome.map_or(Next::End, Next::Outcome),
+        outcome = job.next_outcome() => outcome.map_or(Next::End, |outcome| Next::Outcome(Box::new(outcome))),
         () = too_late => Next::End,
         _ = ticks.tick() => Next::Tick,
     }

@@ -109,6 +109,10 @@ impl Shape {
                 Look::Now => self.places.find(text).await.map(Read::from),
                 Look::Later => self.places.find_unseen(text).map(Read::from),
             },
+            [Parameter { kind: Kind::Prefix, .. }] => {
+                let open = vec![self.prefix(text, look)?];
+                Ok(Read::Known(vec![Given { shown: Value::String(text.into()), file: None, open }]))
+            }
             [Parameter { kind: Kind::Value, .. }] => {
                 let shown = value(text);
                 Ok(Read::Known(vec![Given { open: vec![sortie::value(&shown)], file: None, shown }]))
@@ -124,6 +128,7 @@ impl Shape {
     pub(crate) fn check(&self, text: &str) -> Result<(), String> {
         match &*self.open {
             [Parameter { kind: Kind::Object, .. }] => self.address(text).map(|_| ()),
+            [Parameter { kind: Kind::Prefix, .. }] => self.prefix(text, Look::Later).map(|_| ()),
             [Parameter { kind: Kind::Value, .. }] => Ok(()),
             _ => self.array(text).map(|_| ()),
         }
@@ -155,6 +160,7 @@ impl Shape {
     async fn fixed(&self, parameter: &Parameter, text: &str) -> Result<Input, String> {
         match parameter.kind {
             Kind::Object => self.places.find_one(text).await.map(|place| place.input()),
+            Kind::Prefix => self.prefix(text, Look::Now),
             Kind::Value => Ok(sortie::value(value(text))),
         }
     }
@@ -176,10 +182,35 @@ impl Shape {
         match (parameter.kind, item) {
             (Kind::Value, item) => Ok(sortie::value(item)),
             (Kind::Object, Value::String(text)) => self.address(text).map(|address| sortie::object(address.to_url())),
+            (Kind::Prefix, Value::String(text)) => self.prefix(text, Look::Later),
+            (Kind::Prefix, other) => {
+                Err(format!("parameter `{}` takes a prefix, so write its path or URL as a string, not {other}", parameter.name))
+            }
             (Kind::Object, other) => {
                 Err(format!("parameter `{}` takes an object, so write its path or URL as a string, not {other}", parameter.name))
             }
         }
+    }
+
+    /// A place that objects lie below. Paths are relative to the folder of the command.
+    fn prefix(&self, text: &str, look: Look) -> Result<Input, String> {
+        self.places.check_s3(text)?;
+        let shown = text.split(['?', '#']).next().unwrap_or_default();
+        if !text.ends_with('/') {
+            return Err(format!("`{shown}` is no prefix: one ends in a slash, as in `s3://bucket/array.zarr/` or `folder/`"));
+        }
+        if text.contains("://") && !text.starts_with("file://") {
+            return Ok(sortie::prefix(text));
+        }
+        let location = Location::parse(text, &self.places.folder).map_err(|error| error.to_string())?;
+        if let Location::File(folder) = &location
+            && look == Look::Now
+            && !folder.is_dir()
+        {
+            return Err(format!("there is no folder `{shown}`"));
+        }
+        self.places.files.note(&location);
+        Ok(sortie::prefix(format!("{}/", location.to_url().trim_end_matches('/'))))
     }
 
     fn address(&self, text: &str) -> Result<Address, String> {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use sortie_protocol::{Argument, ObjectRef, Pin};
 
-/// One argument: made by [`value`], [`object`] or [`cbor`].
+/// One argument: made by [`value`], [`object`], [`prefix`] or [`cbor`].
 ///
 /// A value that cannot be encoded is kept as such and refused when it is submitted, so that arguments can be made inside iterators.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,23 @@ pub fn object(location: impl AsRef<str>) -> Input {
 #[must_use]
 pub fn object_at(url: impl Into<Arc<str>>, pin: Pin) -> Input {
     Input(Ok(Argument::Object(ObjectRef { url: url.into(), pin: Some(pin) })))
+}
+
+/// An argument that travels as a handle to all objects below one place: a URL or the path of a local folder, with a slash at its end, as in
+/// `s3://bucket/array.zarr/`. A path is made absolute here.
+pub fn prefix(location: impl AsRef<str>) -> Input {
+    let text = location.as_ref();
+    if !text.ends_with('/') {
+        let shown = text.split(['?', '#']).next().unwrap_or_default();
+        return Input(Err(format!("`{shown}` is no prefix: one ends in a slash, as in `s3://bucket/array.zarr/`")));
+    }
+    if text.contains("://") {
+        return Input(Ok(Argument::Prefix(text.into())));
+    }
+    Input(match std::path::absolute(Path::new(text)) {
+        Ok(path) => Ok(Argument::Prefix(format!("file://{}/", path.display().to_string().trim_end_matches('/')).into())),
+        Err(error) => Err(format!("`{text}` cannot be made an absolute path: {error}")),
+    })
 }
 
 /// The arguments of one task.

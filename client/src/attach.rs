@@ -60,7 +60,7 @@ impl Client {
         let broker = &self.shared.broker;
         let record = broker.job(job).await?.ok_or(AttachError::NoSuchJob(job))?;
         let events = Following::open(broker, job).await?;
-        let (attached, line) = Job::new(Some(job));
+        let (attached, line) = Job::new(Some(job), self.shared.values.clone());
         let shared = self.shared.clone();
         self.shared.runtime.spawn(async move {
             // Over or not: the channel closes, which ends the job for its holder.

@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _, stream};
 use sortie_broker::Broker;
-use sortie_protocol::{Bundle, Job as JobRecord, JobId, Task, Timestamp};
+use sortie_protocol::outcome::InputFault;
+use sortie_protocol::{Argument, Bundle, Failure, Job as JobRecord, JobId, Outcome, Task, Timestamp};
 use tokio::runtime::Handle;
 
-use crate::arguments::IntoArguments;
+use crate::arguments::{Arguments, IntoArguments};
 use crate::courtesies::{Courtesies, Courtesy};
 use crate::driver;
 use crate::following::Following;
 use crate::function::{CallError, Function};
 use crate::future::TaskFuture;
 use crate::job::Job;
+use crate::values::Values;
 use crate::window::Window;
 
 /// Submits tasks. Cheap to clone; clones are the same client.
@@ -28,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) runtime: Handle,
     pub(crate) window: Window,
     pub(crate) courtesies: Courtesies,
+    pub(crate) values: Values,
     #[cfg(feature = "embedded")]
     pub(crate) local: Option<crate::local::Local>,
 }
@@ -38,6 +41,9 @@ pub enum SubmitError {
     /// The call is wrong.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// An argument is too large for a message, and the store did not take it.
+    #[error("{0}")]
+    Store(Failure),
     /// The broker did not take it, or does not tell what became of it.
     #[error("the broker did not do its part")]
     Broker(#[from] sortie_broker::Error),
@@ -57,6 +63,7 @@ impl Client {
                 runtime: Handle::current(),
                 window: Window::fleet(),
                 courtesies: Courtesies::default(),
+                values: Values::default(),
                 #[cfg(feature = "embedded")]
                 local: None,
             }),
@@ -75,6 +82,7 @@ impl Client {
     /// When the arguments do not fit the function, or the broker does not take the task. Nothing is queued then.
     pub async fn submit<T>(&self, function: &Function<T>, arguments: impl IntoArguments) -> Result<TaskFuture<T>, SubmitError> {
         let arguments = function.check(arguments.into_arguments())?;
+        let arguments = self.shared.values.send(arguments).await.map_err(SubmitError::Store)?;
         let job = self.new_job(function)?;
         let (id, broker) = (job.id, &self.shared.broker);
         broker.put_job(job, now()).await?;
@@ -112,9 +120,12 @@ impl Client {
         S::Item: IntoArguments,
     {
         let record = self.new_job(function);
-        let (job, line) = Job::new(record.as_ref().ok().map(|record| record.id));
-        let check = function.untyped();
-        let tasks = inputs.map(move |input| check.check(input.into_arguments()).map_err(|error| error.to_string()));
+        let (job, line) = Job::new(record.as_ref().ok().map(|record| record.id), self.shared.values.clone());
+        let (function, values) = (Arc::new(function.untyped()), self.shared.values.clone());
+        let tasks = inputs.then(move |input| {
+            let (function, values, arguments) = (function.clone(), values.clone(), input.into_arguments());
+            async move { as_sent(&function, &values, arguments).await }
+        });
         let (shared, courtesy) = (self.shared.clone(), self.shared.courtesies.begin());
         // Ends when the job is dropped. Holds the client, so that an embedded worker outlives its jobs.
         self.shared.runtime.spawn(async move {
@@ -122,6 +133,11 @@ impl Client {
             drop((courtesy, shared));
         });
         job
+    }
+
+    /// An outcome with its value at hand, wherever that was. If it cannot be fetched, the outcome says so instead. Cancel safe.
+    pub async fn fetched(&self, outcome: Outcome) -> Outcome {
+        self.shared.values.fetched(outcome).await
     }
 
     /// Cancel a job and have the broker forget it, in the background. `courtesy` was begun when there was something to be owed.
@@ -140,6 +156,14 @@ impl Client {
     pub(crate) fn new_job<T>(&self, function: &Function<T>) -> Result<JobRecord, SubmitError> {
         let id = random_job_id()?;
         Ok(JobRecord { id, function: function.reference.clone(), options: function.options.clone() })
+    }
+}
+
+/// The arguments of one task as they travel, or why there is no such task.
+pub(crate) async fn as_sent<T>(function: &Function<T>, values: &Values, arguments: Arguments) -> Result<Vec<Argument>, Failure> {
+    match function.check(arguments) {
+        Ok(arguments) => values.send(arguments).await,
+        Err(error) => Err(Failure::Input { fault: InputFault::Malformed, message: error.to_string() }),
     }
 }
 

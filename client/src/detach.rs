@@ -5,12 +5,12 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt as _, stream};
 use sortie_broker::Error;
 use sortie_protocol::packing::Collector;
-use sortie_protocol::{Argument, JobId, Outcome, Task, TaskIndex};
+use sortie_protocol::{Argument, Failure, JobId, Outcome, Task, TaskIndex};
 
 use crate::arguments::IntoArguments;
-use crate::client::{Abandoned, Client, SubmitError, now};
+use crate::client::{Abandoned, Client, SubmitError, as_sent, now};
 use crate::courtesies::Courtesy;
-use crate::driver::{malformed, untaken};
+use crate::driver::{unsent, untaken};
 use crate::function::Function;
 use crate::publisher::{Answer, Publisher, Said};
 
@@ -74,7 +74,7 @@ impl Client {
         let job = record.id;
         let mut guard = Guard { client: self, job, courtesy: Some(self.shared.courtesies.begin()) };
         self.shared.broker.put_job(record, now()).await?;
-        let arguments = inputs.map(|input| function.check(input.into_arguments()).map_err(|error| error.to_string()));
+        let arguments = inputs.then(|input| as_sent(function, &self.shared.values, input.into_arguments()));
         let mut submission = Submission { publisher: Publisher::new(&*self.shared.broker, job), collector: Collector::default(), tasks: 0 };
         submission.run(std::pin::pin!(arguments)).await?;
         guard.courtesy = None;
@@ -91,13 +91,13 @@ struct Submission<'b> {
 /// What is waited for.
 enum Step {
     Answer(Answer),
-    Input(Option<Result<Vec<Argument>, String>>),
+    Input(Option<Result<Vec<Argument>, Failure>>),
     /// The inputs have nothing right now: what is collected goes out.
     Idle,
 }
 
 impl Submission<'_> {
-    async fn run(&mut self, mut inputs: impl Stream<Item = Result<Vec<Argument>, String>> + Unpin) -> Result<(), Error> {
+    async fn run(&mut self, mut inputs: impl Stream<Item = Result<Vec<Argument>, Failure>> + Unpin) -> Result<(), Error> {
         loop {
             let step = tokio::select! {
                 biased;
@@ -124,7 +124,7 @@ impl Submission<'_> {
         }
     }
 
-    async fn on_input(&mut self, input: Result<Vec<Argument>, String>) -> Result<(), Error> {
+    async fn on_input(&mut self, input: Result<Vec<Argument>, Failure>) -> Result<(), Error> {
         let index = self.tasks;
         self.tasks += 1;
         match input {
@@ -137,10 +137,10 @@ impl Submission<'_> {
                 }
                 Ok(())
             }
-            Err(message) => {
+            Err(failure) => {
                 // Bundles hold tasks one after the other.
                 self.flush().await?;
-                self.store([malformed(index, message)].into()).await
+                self.store([unsent(index, failure)].into()).await
             }
         }
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use futures::stream::BoxStream;
 use futures::{Stream as _, StreamExt as _};
 use sortie_broker::{Broker, Error, Event, Position};
-use sortie_protocol::outcome::{InputFault, PlatformFault};
+use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::packing::{Collector, Packer};
 use sortie_protocol::seen::{First, Seen};
 use sortie_protocol::{Argument, Ending, Failure, Job as JobRecord, JobId, Outcome, Task, TaskIndex};
@@ -29,7 +29,7 @@ use crate::window::Window;
 pub(crate) const CANCELLED_AT_ONCE: usize = 1024;
 
 /// The arguments of one task after the other, or why some cannot be a task's.
-pub(crate) type Tasks = BoxStream<'static, Result<Vec<Argument>, String>>;
+pub(crate) type Tasks = BoxStream<'static, Result<Vec<Argument>, Failure>>;
 
 /// Submit a job and follow it until its caller is done with it.
 pub(crate) async fn run(broker: Arc<dyn Broker>, window: Window, record: Result<JobRecord, SubmitError>, tasks: Tasks, mut line: Line) {
@@ -73,8 +73,8 @@ async fn start(broker: &Arc<dyn Broker>, record: JobRecord) -> Result<Following,
 }
 
 /// Why an input is no task.
-pub(crate) fn malformed(index: TaskIndex, message: String) -> Outcome {
-    unrun(index, Ending::Failed(Failure::Input { fault: InputFault::Malformed, message }))
+pub(crate) fn unsent(index: TaskIndex, failure: Failure) -> Outcome {
+    unrun(index, Ending::Failed(failure))
 }
 
 /// What becomes of tasks that the broker did not take.
@@ -136,7 +136,7 @@ struct Driver<'b> {
 
 /// What the driver waits for.
 enum Step {
-    Input(Option<Result<Vec<Argument>, String>>),
+    Input(Option<Result<Vec<Argument>, Failure>>),
     /// The inputs have nothing right now: what is collected goes out.
     Idle,
     Answer(Answer),
@@ -218,7 +218,7 @@ impl<'b> Driver<'b> {
         }
     }
 
-    async fn on_input(&mut self, input: Result<Vec<Argument>, String>, total: Option<u64>) -> Result<(), Over> {
+    async fn on_input(&mut self, input: Result<Vec<Argument>, Failure>, total: Option<u64>) -> Result<(), Over> {
         let index = self.submitted;
         self.submitted += 1;
         self.line.set_submitted(self.submitted);
@@ -233,11 +233,11 @@ impl<'b> Driver<'b> {
                 }
                 Ok(())
             }
-            Err(message) => {
+            Err(failure) => {
                 // Bundles hold tasks one after the other.
                 self.flush().await?;
                 self.bundles_out.add(index, 1);
-                self.store([malformed(index, message)].into()).await
+                self.store([unsent(index, failure)].into()).await
             }
         }
     }

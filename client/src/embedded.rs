@@ -10,7 +10,7 @@ use sortie_broker::nats::{self, NatsBroker};
 use sortie_broker::{Broker, Serves};
 use sortie_host::objects::{self, Location, Objects};
 use sortie_host::setup::{self, Identity, Prepared, StoreAt};
-use sortie_host::{Setup, artifacts, engine};
+use sortie_host::{Setup, Store, artifacts, engine};
 use sortie_protocol::WorkerId;
 use tokio::runtime::Handle;
 
@@ -18,6 +18,7 @@ use crate::client::{Client, Shared};
 use crate::connect::ConnectError;
 use crate::courtesies::Courtesies;
 use crate::local::{Local, Workshop};
+use crate::values::Values;
 use crate::window::Window;
 
 /// An embedded client could not be started.
@@ -73,8 +74,8 @@ impl Builder {
     }
 
     /// Keep large outputs here, and share results of deterministic tasks through it with all who use the same place. Whoever may write there can
-    /// forge results. Default: large outputs go to a folder below the cache folder, and nothing is shared. A client of a fleet has no use for it:
-    /// the fleet's workers have their own.
+    /// forge results. Default: large outputs go to a folder below the cache folder, and nothing is shared. A client of a fleet keeps large arguments
+    /// here, where the fleet's workers fetch them: without it arguments are as large as the broker takes.
     #[must_use]
     pub fn store(mut self, place: Location) -> Self {
         self.store = Some(place);
@@ -101,9 +102,10 @@ impl Builder {
         let identity = Identity { id: WorkerId::from_bytes([0; 16]), serves: Serves::Everything, introduction: None };
         let worker = prepared.start(identity, broker.clone(), None).map_err(StartError::Worker)?;
         let Prepared { host, artifacts, slots, .. } = prepared;
+        let values = Values::new(host.objects.clone(), host.store);
         let local = Some(Local { objects: host.objects, workshop: Workshop::equipped(host.engine, artifacts), worker: Some(worker) });
         let (window, courtesies) = (Window::Own(slots), Courtesies::default());
-        Ok(Client { shared: Arc::new(Shared { broker, runtime: io, window, courtesies, local }) })
+        Ok(Client { shared: Arc::new(Shared { broker, runtime: io, window, courtesies, values, local }) })
     }
 
     /// Connect to the broker of a fleet, on the tokio runtime of the caller. Tasks run on the fleet's workers; components are looked into
@@ -114,9 +116,11 @@ impl Builder {
     pub async fn connect(self, config: nats::Config) -> Result<Client, ConnectError> {
         let io = Handle::try_current().map_err(|_| ConnectError::NoRuntime)?;
         let broker: Arc<dyn Broker> = Arc::new(NatsBroker::connect(nats::Config { role: nats::Role::Client, ..config }).await?);
-        let local = Some(Local { objects: Objects::new(self.objects, io.clone()), workshop: Workshop::empty(self.cache), worker: None });
+        let objects = Objects::new(self.objects, io.clone());
+        let values = Values::new(objects.clone(), self.store.map(|place| Store::new(objects.clone(), place)));
+        let local = Some(Local { objects, workshop: Workshop::empty(self.cache), worker: None });
         let (window, courtesies) = (Window::fleet(), Courtesies::default());
-        Ok(Client { shared: Arc::new(Shared { broker, runtime: io, window, courtesies, local }) })
+        Ok(Client { shared: Arc::new(Shared { broker, runtime: io, window, courtesies, values, local }) })
     }
 }
 

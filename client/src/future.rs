@@ -5,9 +5,9 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use futures::{Stream, StreamExt as _};
-use serde::de::DeserializeOwned;
+use futures::{FutureExt as _, Stream, StreamExt as _};
 use sortie_broker::Event;
 use sortie_protocol::{Ending, JobId, Outcome};
 
@@ -15,12 +15,16 @@ use crate::client::{Abandoned, Client};
 use crate::courtesies::Courtesy;
 use crate::following::Following;
 use crate::outcome::{TaskError, decode};
+use crate::output::Decode;
+use crate::values::is_stored;
 
 /// A submitted task. Resolves to the function's result. Dropping it before that cancels the task.
 pub struct TaskFuture<T> {
     client: Client,
     job: JobId,
     outcomes: Following,
+    /// The outcome, whose value is under way.
+    fetching: Option<BoxFuture<'static, Outcome>>,
     ended: bool,
     courtesy: Option<Courtesy>,
     result: PhantomData<fn() -> T>,
@@ -35,7 +39,7 @@ impl<T> fmt::Debug for TaskFuture<T> {
 impl<T> TaskFuture<T> {
     pub(crate) fn new(client: Client, job: JobId, outcomes: Following) -> Self {
         let courtesy = Some(client.shared.courtesies.begin());
-        Self { client, job, outcomes, ended: false, courtesy, result: PhantomData }
+        Self { client, job, outcomes, fetching: None, ended: false, courtesy, result: PhantomData }
     }
 
     /// The job of this one task, as the broker knows it.
@@ -52,7 +56,7 @@ impl<T> TaskFuture<T> {
         self.client.shared.broker.cancel(self.job).await
     }
 
-    /// Wait for the outcome as it is, with its bill.
+    /// Wait for the outcome as it is, with its bill. A large value may be in a store; [`Client::fetched`] brings it.
     ///
     /// # Errors
     /// When the broker went away first.
@@ -80,12 +84,24 @@ impl<T> TaskFuture<T> {
     }
 }
 
-impl<T: DeserializeOwned> Future for TaskFuture<T> {
+impl<T: Decode> Future for TaskFuture<T> {
     type Output = Result<T, TaskError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let outcome = ready!(self.get_mut().poll_outcome(cx));
-        Poll::Ready(outcome.and_then(|outcome| decode(outcome.ending)))
+        let this = self.get_mut();
+        loop {
+            if let Some(fetching) = &mut this.fetching {
+                let outcome = ready!(fetching.poll_unpin(cx));
+                return Poll::Ready(decode(outcome.ending));
+            }
+            match ready!(this.poll_outcome(cx)) {
+                Ok(outcome) if is_stored(&outcome) => {
+                    let values = this.client.shared.values.clone();
+                    this.fetching = Some(async move { values.fetched(outcome).await }.boxed());
+                }
+                outcome => return Poll::Ready(outcome.and_then(|outcome| decode(outcome.ending))),
+            }
+        }
     }
 }
 
@@ -99,13 +115,11 @@ impl<T> Drop for TaskFuture<T> {
 }
 
 /// Wait for all of `futures`; results in their order.
-pub async fn gather<T: DeserializeOwned>(futures: impl IntoIterator<Item = TaskFuture<T>>) -> Vec<Result<T, TaskError>> {
+pub async fn gather<T: Decode>(futures: impl IntoIterator<Item = TaskFuture<T>>) -> Vec<Result<T, TaskError>> {
     futures::future::join_all(futures).await
 }
 
 /// The results of `futures` as they complete, each with its position among them.
-pub fn as_completed<T: DeserializeOwned>(
-    futures: impl IntoIterator<Item = TaskFuture<T>>,
-) -> impl Stream<Item = (usize, Result<T, TaskError>)> {
+pub fn as_completed<T: Decode>(futures: impl IntoIterator<Item = TaskFuture<T>>) -> impl Stream<Item = (usize, Result<T, TaskError>)> {
     futures.into_iter().enumerate().map(|(i, future)| async move { (i, future.await) }).collect::<FuturesUnordered<_>>()
 }

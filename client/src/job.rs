@@ -11,13 +11,15 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
-use futures::Stream;
-use serde::de::DeserializeOwned;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, Stream};
 use sortie_protocol::{Bill, Ending, JobId, Outcome, TaskIndex};
 use tokio::sync::{mpsc, watch};
 
 use crate::client::SubmitError;
 use crate::outcome::TaskOutcome;
+use crate::output::Decode;
+use crate::values::{Values, is_stored};
 
 /// Batches of outcomes that wait for the caller.
 const BATCHES_WAITING: usize = 16;
@@ -30,6 +32,9 @@ pub struct Job<T> {
     id: Option<JobId>,
     batches: mpsc::Receiver<Arc<[Outcome]>>,
     batch: Option<(Arc<[Outcome]>, usize)>,
+    values: Values,
+    /// An outcome that was taken, whose value is under way.
+    fetching: Option<BoxFuture<'static, Outcome>>,
     state: Arc<State>,
     wish: watch::Sender<Wish>,
     result: PhantomData<fn() -> T>,
@@ -124,12 +129,12 @@ impl<T> fmt::Debug for Job<T> {
 
 impl<T> Job<T> {
     /// A job without a driver, and the driver's end of it.
-    pub(crate) fn new(id: Option<JobId>) -> (Self, Line) {
+    pub(crate) fn new(id: Option<JobId>, values: Values) -> (Self, Line) {
         let (sender, batches) = mpsc::channel(BATCHES_WAITING);
         let (wish, wished) = watch::channel(Wish::Run);
         let state = Arc::new(State::default());
         let line = Line { sender, wish: wished, state: state.clone() };
-        (Self { id, batches, batch: None, state, wish, result: PhantomData }, line)
+        (Self { id, batches, batch: None, values, fetching: None, state, wish, result: PhantomData }, line)
     }
 
     /// Its name at the broker. None if the system had no randomness to make one of; then the job ends at once.
@@ -163,9 +168,32 @@ impl<T> Job<T> {
         self.wish.send_replace(Wish::Leave);
     }
 
-    /// The next outcome as it is, undecoded. Cancel safe.
+    /// The next outcome as it is, undecoded. A large value may be in a store; [`Job::fetched`] brings it. Cancel safe.
     pub async fn next_outcome(&mut self) -> Option<Outcome> {
         std::future::poll_fn(|cx| self.poll_outcome(cx)).await
+    }
+
+    /// The outcome with its value at hand, wherever that was. If it cannot be fetched, the outcome says so instead. Cancel safe.
+    pub async fn fetched(&self, outcome: Outcome) -> Outcome {
+        self.values.fetched(outcome).await
+    }
+
+    /// The next outcome, with its value. What was taken stays taken if nobody polls on.
+    fn poll_fetched(&mut self, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
+        loop {
+            if let Some(fetching) = &mut self.fetching {
+                let outcome = ready!(fetching.poll_unpin(cx));
+                self.fetching = None;
+                return Poll::Ready(Some(outcome));
+            }
+            match ready!(self.poll_outcome(cx)) {
+                Some(outcome) if is_stored(&outcome) => {
+                    let values = self.values.clone();
+                    self.fetching = Some(async move { values.fetched(outcome).await }.boxed());
+                }
+                outcome => return Poll::Ready(outcome),
+            }
+        }
     }
 
     fn poll_outcome(&mut self, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
@@ -184,10 +212,10 @@ impl<T> Job<T> {
     }
 }
 
-impl<T: DeserializeOwned> Job<T> {
+impl<T: Decode> Job<T> {
     /// The next outcome. Cancel safe.
     pub async fn next(&mut self) -> Option<TaskOutcome<T>> {
-        self.next_outcome().await.map(TaskOutcome::from)
+        std::future::poll_fn(|cx| self.poll_fetched(cx)).await.map(TaskOutcome::new)
     }
 
     /// Wait for all outcomes; in the order of the inputs. Holds them all.
@@ -201,11 +229,11 @@ impl<T: DeserializeOwned> Job<T> {
     }
 }
 
-impl<T: DeserializeOwned> Stream for Job<T> {
+impl<T: Decode> Stream for Job<T> {
     type Item = TaskOutcome<T>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let outcome = ready!(self.get_mut().poll_outcome(cx));
-        Poll::Ready(outcome.map(TaskOutcome::from))
+        let outcome = ready!(self.get_mut().poll_fetched(cx));
+        Poll::Ready(outcome.map(TaskOutcome::new))
     }
 }

@@ -56,10 +56,12 @@ mod jobs;
 #[cfg(feature = "embedded")]
 mod local;
 mod outcome;
+mod output;
 mod publisher;
+mod values;
 mod window;
 
-pub use self::arguments::{Arguments, Input, IntoArguments, cbor, object, object_at, value};
+pub use self::arguments::{Arguments, Input, IntoArguments, cbor, object, object_at, prefix, value};
 pub use self::attach::AttachError;
 pub use self::client::{Client, SubmitError};
 pub use self::connect::ConnectError;
@@ -73,6 +75,7 @@ pub use self::jobs::{JobStatus, Replayed};
 #[cfg(feature = "embedded")]
 pub use self::local::LoadError;
 pub use self::outcome::{TaskError, TaskOutcome};
+pub use self::output::{Decode, Output};
 pub use sortie_broker::{Error as BrokerError, LetterId, nats};
 #[cfg(feature = "embedded")]
 pub use sortie_host::objects;

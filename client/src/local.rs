@@ -4,16 +4,22 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use sortie_host::artifacts::Artifacts;
 use sortie_host::engine::Engine;
-use sortie_host::objects::Objects;
+use sortie_host::objects::{self, Address, Location, Objects};
 use sortie_host::{Setup, Worker};
+use sortie_protocol::outcome::InputFault;
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 
 use crate::client::Client;
 use crate::embedded::StartError;
 use crate::function::Component;
+use crate::output::Output;
+
+/// What a client without a host says.
+const NO_HOST: &str = "this client cannot reach objects: it has no host";
 
 /// What a client has in its own process.
 #[derive(Debug)]
@@ -138,6 +144,28 @@ impl Client {
             size: component.size(),
             imports: component.imports().into(),
         })
+    }
+
+    /// Open an object that a function made, to read parts of it.
+    ///
+    /// # Errors
+    /// When it is not there any more, or this process cannot reach it.
+    pub async fn open(&self, output: &Output) -> Result<objects::Object, objects::Error> {
+        let error = |fault, message| objects::Error { fault, message };
+        let Some(local) = &self.shared.local else { return Err(error(InputFault::Unavailable, NO_HOST.into())) };
+        let location = Location::parse(output.url(), Path::new("/")).map_err(|what| error(InputFault::Malformed, what.to_string()))?;
+        local.objects.open(&Address { location, bytes: None }, None).await
+    }
+
+    /// The bytes of an object that a function made, compared with its digest.
+    ///
+    /// # Errors
+    /// When it has more than `bytes_max`, is not there any more or was damaged, or this process cannot reach it.
+    pub async fn read(&self, output: &Output, bytes_max: u64) -> Result<Bytes, objects::Error> {
+        let Some(local) = &self.shared.local else {
+            return Err(objects::Error { fault: InputFault::Unavailable, message: NO_HOST.into() });
+        };
+        sortie_host::outputs::fetch(&local.objects, None, &output.object.stored, bytes_max).await
     }
 
     /// The objects as this process reaches them, for listing inputs.

@@ -1,7 +1,8 @@
 //! Outcomes as a caller sees them: decoded.
 
-use serde::de::DeserializeOwned;
-use sortie_protocol::{Bill, Ending, Failure, Log, Outcome, TaskIndex};
+use sortie_protocol::{Bill, Ending, Failure, Log, Outcome, Output, TaskIndex};
+
+use crate::output::Decode;
 
 /// How a task ended, with its result decoded as `T`.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,17 +41,21 @@ pub enum TaskError {
     BrokerGone,
 }
 
-impl<T: DeserializeOwned> From<Outcome> for TaskOutcome<T> {
-    fn from(outcome: Outcome) -> Self {
+impl<T: Decode> TaskOutcome<T> {
+    /// Of an outcome whose value is at hand.
+    pub(crate) fn new(outcome: Outcome) -> Self {
         let Outcome { index, attempts, ending, bill, log } = outcome;
         Self { index, result: decode(ending), attempts, bill, log }
     }
 }
 
-pub(crate) fn decode<T: DeserializeOwned>(ending: Ending) -> Result<T, TaskError> {
+pub(crate) fn decode<T: Decode>(ending: Ending) -> Result<T, TaskError> {
     match ending {
-        Ending::Completed(bytes) => ciborium::from_reader(&*bytes)
-            .map_err(|error| TaskError::Decode { expected: std::any::type_name::<T>(), reason: error.to_string() }),
+        Ending::Completed(Output::Value(value)) => T::from_value(&value),
+        Ending::Completed(Output::Object(object)) => T::from_object(object),
+        Ending::Completed(Output::Stored(stored)) => {
+            Err(TaskError::Decode { expected: std::any::type_name::<T>(), reason: format!("it is still at `{}`", stored.url) })
+        }
         Ending::Failed(failure) => Err(TaskError::Failed(failure)),
         Ending::Cancelled => Err(TaskError::Cancelled),
     }

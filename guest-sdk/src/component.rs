@@ -8,7 +8,8 @@ use std::time::Duration;
 use crate::bindings::exports::sortie::task::handler;
 use crate::failure::{Failure, Retry};
 use crate::object::Object;
-use crate::registry::{self, Argument};
+use crate::prefix::Prefix;
+use crate::registry::{self, Argument, Returned};
 use crate::signature::{Kind, Parameter, Signature};
 
 /// What the component exports.
@@ -23,10 +24,10 @@ impl handler::Guest for Exports {
         }
     }
 
-    fn call(function: String, arguments: Vec<handler::Argument>) -> Result<Vec<u8>, handler::Failure> {
+    fn call(function: String, arguments: Vec<handler::Argument>) -> Result<handler::ResultValue, handler::Failure> {
         crate::logger::install();
         let arguments = arguments.into_iter().map(Argument::from).collect();
-        registry::call(&function, arguments).map_err(handler::Failure::from)
+        registry::call(&function, arguments).map(handler::ResultValue::from).map_err(handler::Failure::from)
     }
 }
 
@@ -46,6 +47,7 @@ impl From<&Parameter> for handler::Parameter {
         let kind = match parameter.kind {
             Kind::Value => handler::Kind::Value,
             Kind::Object => handler::Kind::Object,
+            Kind::Prefix => handler::Kind::Prefix,
         };
         Self { name: parameter.name.to_owned(), kind, type_name: parameter.type_name.to_owned() }
     }
@@ -56,6 +58,16 @@ impl From<handler::Argument> for Argument {
         match argument {
             handler::Argument::Value(encoded) => Self::Value(encoded),
             handler::Argument::Object(handle) => Self::Object(Object::from_handle(handle)),
+            handler::Argument::Prefix(handle) => Self::Prefix(Prefix::from_handle(handle)),
+        }
+    }
+}
+
+impl From<Returned> for handler::ResultValue {
+    fn from(returned: Returned) -> Self {
+        match returned {
+            Returned::Value(encoded) => Self::Value(encoded),
+            Returned::Object(object) => Self::Object(object.into_handle()),
         }
     }
 }

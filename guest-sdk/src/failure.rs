@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use crate::object;
+use crate::{object, output};
 
 /// The contract's limit for a code.
 const CODE_BYTES_MAX: usize = 64;
@@ -19,10 +19,22 @@ const CODE_DEFAULT: &str = "failed";
 /// The code of a read that found another version of the object.
 const OBJECT_CHANGED: &str = "object-changed";
 
+/// The code of an object that is not there.
+const OBJECT_MISSING: &str = "object-missing";
+
+/// The code of a name that no object below a prefix can have.
+const INVALID_NAME: &str = "invalid-name";
+
+/// The code of an output that there is no place for.
+const NO_STORE: &str = "no-store";
+
+/// The code of an output that could not be written.
+const UNWRITABLE_OUTPUT: &str = "unwritable-output";
+
 /// The code of a read that did not work, or of any other I/O error.
 const UNREADABLE_INPUT: &str = "unreadable-input";
 
-/// How long to leave an object alone that cannot be read now. The host has retried by itself before it said so.
+/// How long to leave an object alone that cannot be read or written now. The host has retried by itself before it said so.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
 
 /// Whether trying again can help.
@@ -98,11 +110,21 @@ impl fmt::Display for Failure {
 
 impl Error for Failure {}
 
-/// A read of an object that is no longer the version this task was handed is `object-changed`, final. Everything else is
-/// `unreadable-input`: when the object is not available now with a retry after a second, otherwise final.
+/// A read of an object that is no longer the version this task was handed is `object-changed`, final; one that is not below a prefix is
+/// `object-missing`, a name that cannot be `invalid-name`. An output is `no-store` or `unwritable-output`. Everything else is
+/// `unreadable-input`. What is not available now has a retry after a second, all else is final.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
+        if let Some(unwritten) = error.get_ref().and_then(|inner| inner.downcast_ref::<output::Error>()) {
+            return match unwritten {
+                output::Error::NoStore { .. } => Self::new(NO_STORE, error),
+                output::Error::Invalid { .. } => Self::new(UNWRITABLE_OUTPUT, error),
+                output::Error::Unavailable { .. } => Self::new(UNWRITABLE_OUTPUT, error).retry_after(UNAVAILABLE_RETRY),
+            };
+        }
         match object::Error::within(&error) {
+            Some(object::Error::Missing { .. }) => Self::new(OBJECT_MISSING, error),
+            Some(object::Error::Invalid { .. }) => Self::new(INVALID_NAME, error),
             Some(object::Error::Changed { .. }) => Self::new(OBJECT_CHANGED, error),
             Some(object::Error::Unavailable { .. }) => Self::new(UNREADABLE_INPUT, error).retry_after(UNAVAILABLE_RETRY),
             None => Self::new(UNREADABLE_INPUT, error),

@@ -1,7 +1,8 @@
 //! Write Sortie functions in Rust.
 //!
 //! A function is an ordinary Rust function with an attribute. Its arguments and its result are values (any type that serde can read or
-//! write) or [`Object`]s (files, S3 objects and the like, which the host hands over opened). Each task runs in a sandbox of its own.
+//! write) or [`Object`]s (files, S3 objects and the like, which the host hands over opened); [`Prefix`]es are data sets of many objects, and
+//! an [`Output`] is how a function makes an object itself. Each task runs in a sandbox of its own.
 //!
 //! ```
 //! use sortie_guest::{Failure, Object};
@@ -42,6 +43,8 @@ mod readme {}
 
 mod failure;
 pub mod object;
+pub mod output;
+pub mod prefix;
 mod registry;
 mod signature;
 mod value;
@@ -58,6 +61,8 @@ pub mod testing;
 pub use failure::{Failure, Retry};
 pub use logger::LOG_LEVEL_MAX;
 pub use object::Object;
+pub use output::{Output, OutputObject};
+pub use prefix::Prefix;
 pub use signature::{Kind, Parameter, Signature};
 /// Make a function part of the component.
 ///
@@ -74,8 +79,9 @@ pub use signature::{Kind, Parameter, Signature};
 /// }
 /// ```
 ///
-/// - A parameter whose type is called `Object` takes an object; any other type is a value and implements `serde::Deserialize`, owned.
-/// - A type called `Result` is a `Result<T, E>` whose error converts into [`Failure`]; any other result is a value. Values implement
+/// - A parameter whose type is called `Object` takes an object, `Prefix` a prefix; any other type is a value and implements `serde::Deserialize`, owned.
+/// - A type called `Result` is a `Result<T, E>` whose error converts into [`Failure`]; one called `OutputObject` is
+///   an object; any other result is a value. Values implement
 ///   `serde::Serialize`.
 /// - At most 8 parameters, each with a name; no generics, no `impl Trait`, no references, no `self`, not `async`, `unsafe` or `extern`.
 ///
@@ -87,7 +93,7 @@ pub use sortie_guest_macros::function;
 pub mod __private {
     pub use crate::registry::{Answer, Arguments, Function, Hidden};
     pub use crate::signature::{Kind, Parameter, Signature};
-    pub use crate::value::answer;
+    pub use crate::value::{answer, answer_object};
     pub use inventory::submit;
 }
 

@@ -14,6 +14,8 @@ use std::cell::OnceCell;
 use std::fmt;
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
 
+#[cfg(target_arch = "wasm32")]
+pub(crate) use source::translate;
 use source::{Source, Stream};
 
 /// How much an object asks for first, and after every seek out of its buffer: a page of a table or the trailer of a file, not yet a scan.
@@ -45,6 +47,18 @@ pub enum Error {
         /// What the host says.
         reason: String,
     },
+    /// There is no object of that name below the prefix. The kind is [`io::ErrorKind::NotFound`].
+    Missing {
+        /// The name that was asked for.
+        name: String,
+    },
+    /// The name cannot be that of an object below a prefix. The kind is [`io::ErrorKind::InvalidInput`].
+    Invalid {
+        /// The name that was asked for.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
 }
 
 impl Error {
@@ -71,6 +85,10 @@ impl fmt::Display for Error {
         match self {
             Self::Changed { name } => write!(f, "object `{name}` has changed since the task was submitted"),
             Self::Unavailable { name, reason } => write!(f, "object `{name}` cannot be read: {reason}"),
+            Self::Missing { name } => write!(f, "there is no object `{name}`"),
+            // It is the prefix itself that something is wrong with.
+            Self::Invalid { name, reason } if name.is_empty() => f.write_str(reason),
+            Self::Invalid { name, reason } => write!(f, "`{name}` is no name below a prefix: {reason}"),
         }
     }
 }
@@ -82,6 +100,8 @@ impl From<Error> for io::Error {
         let kind = match &error {
             Error::Changed { .. } => io::ErrorKind::StaleNetworkFileHandle,
             Error::Unavailable { .. } => io::ErrorKind::Other,
+            Error::Missing { .. } => io::ErrorKind::NotFound,
+            Error::Invalid { .. } => io::ErrorKind::InvalidInput,
         };
         io::Error::new(kind, error)
     }

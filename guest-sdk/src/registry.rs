@@ -14,6 +14,8 @@ use serde::de::DeserializeOwned;
 
 use crate::failure::Failure;
 use crate::object::Object;
+use crate::output::OutputObject;
+use crate::prefix::Prefix;
 use crate::signature::Signature;
 use crate::value;
 
@@ -23,8 +25,17 @@ pub(crate) const BAD_ARGUMENT: &str = "bad-argument";
 /// The code of a call to a function that is not there.
 pub(crate) const UNKNOWN_FUNCTION: &str = "unknown-function";
 
-/// What a function answers: its encoded result.
-pub type Answer = Result<Vec<u8>, Failure>;
+/// What a function answers: its result, or why there is none.
+pub type Answer = Result<Returned, Failure>;
+
+/// What a function returned.
+#[derive(Debug)]
+pub enum Returned {
+    /// One CBOR item.
+    Value(Vec<u8>),
+    /// An object.
+    Object(OutputObject),
+}
 
 /// A registered function.
 pub struct Function {
@@ -55,6 +66,19 @@ pub enum Argument {
     Value(Vec<u8>),
     /// An object.
     Object(Object),
+    /// A prefix.
+    Prefix(Prefix),
+}
+
+impl Argument {
+    /// What it is, with an article.
+    fn described(&self) -> &'static str {
+        match self {
+            Self::Value(_) => "a value",
+            Self::Object(_) => "an object",
+            Self::Prefix(_) => "a prefix",
+        }
+    }
 }
 
 /// The arguments of one call, taken in the order of the parameters.
@@ -71,7 +95,7 @@ impl Arguments {
     pub fn value<T: DeserializeOwned>(&mut self, parameter: &str) -> Result<T, Failure> {
         match self.left.next() {
             Some(Argument::Value(encoded)) => value::decode(&encoded).map_err(|error| bad_argument(parameter, &error)),
-            Some(Argument::Object(_)) => Err(bad_argument(parameter, &"expected a value, got an object")),
+            Some(other) => Err(bad_argument(parameter, &format_args!("expected a value, got {}", other.described()))),
             None => Err(bad_argument(parameter, &"missing")),
         }
     }
@@ -80,7 +104,16 @@ impl Arguments {
     pub fn object(&mut self, parameter: &str) -> Result<Object, Failure> {
         match self.left.next() {
             Some(Argument::Object(object)) => Ok(object),
-            Some(Argument::Value(_)) => Err(bad_argument(parameter, &"expected an object, got a value")),
+            Some(other) => Err(bad_argument(parameter, &format_args!("expected an object, got {}", other.described()))),
+            None => Err(bad_argument(parameter, &"missing")),
+        }
+    }
+
+    /// The next argument, which must be a prefix; `parameter` names it in the failure.
+    pub fn prefix(&mut self, parameter: &str) -> Result<Prefix, Failure> {
+        match self.left.next() {
+            Some(Argument::Prefix(prefix)) => Ok(prefix),
+            Some(other) => Err(bad_argument(parameter, &format_args!("expected a prefix, got {}", other.described()))),
             None => Err(bad_argument(parameter, &"missing")),
         }
     }
@@ -152,7 +185,7 @@ mod tests {
 
     fn function(name: &'static str, module: &'static str, line: u32) -> Function {
         let signature = Signature { name, doc: "", parameters: &[], returns: "()" };
-        Function { signature, module, line, run: |_| Ok(Vec::new()) }
+        Function { signature, module, line, run: |_| Ok(Returned::Value(Vec::new())) }
     }
 
     fn names(functions: &[Function], hidden: &[&str]) -> Vec<&'static str> {

@@ -9,6 +9,8 @@ pub enum Kind {
     Value,
     /// As a handle to an object.
     Object,
+    /// As a handle to a prefix.
+    Prefix,
 }
 
 /// One parameter of a function.
@@ -16,7 +18,7 @@ pub enum Kind {
 pub struct Parameter {
     /// Its name in the source.
     pub name: &'static str,
-    /// Whether it takes a value or an object.
+    /// Whether it takes a value, an object or a prefix.
     pub kind: Kind,
     /// Its type as written in the source.
     pub type_name: &'static str,

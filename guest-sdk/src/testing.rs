@@ -23,8 +23,13 @@ use serde::de::DeserializeOwned;
 pub use crate::registry::{Argument, DuplicateName};
 
 use crate::failure::Failure;
+use crate::output::OutputObject;
+use crate::registry::Returned;
 use crate::signature::Signature;
 use crate::{registry, value};
+
+/// The code of a result that is another than was asked for.
+const BAD_RESULT: &str = "bad-result";
 
 impl Argument {
     /// A value, encoded.
@@ -34,7 +39,8 @@ impl Argument {
     #[expect(clippy::panic, reason = "only tests call this, and a panic is how a test fails")]
     pub fn value<T: Serialize + ?Sized>(value: &T) -> Self {
         match value::answer(value) {
-            Ok(encoded) => Self::Value(encoded),
+            Ok(Returned::Value(encoded)) => Self::Value(encoded),
+            Ok(Returned::Object(_)) => panic!("an object is no value"),
             Err(failure) => panic!("{failure}"),
         }
     }
@@ -51,6 +57,18 @@ pub fn describe() -> Result<Vec<&'static Signature>, DuplicateName> {
 ///
 /// Failures are the function's own, or `bad-argument`, `unknown-function`, `bad-result`; the last also when the result is no `T`.
 pub fn call<T: DeserializeOwned>(function: &str, arguments: impl IntoIterator<Item = Argument>) -> Result<T, Failure> {
-    let encoded = registry::call(function, arguments.into_iter().collect())?;
-    value::decode(&encoded).map_err(|error| Failure::new("bad-result", error))
+    match registry::call(function, arguments.into_iter().collect())? {
+        Returned::Value(encoded) => value::decode(&encoded).map_err(|error| Failure::new(BAD_RESULT, error)),
+        Returned::Object(_) => Err(Failure::new(BAD_RESULT, "the function returned an object; use `call_object`")),
+    }
+}
+
+/// Call a function that returns an object by its name.
+///
+/// Failures are those of [`call`].
+pub fn call_object(function: &str, arguments: impl IntoIterator<Item = Argument>) -> Result<OutputObject, Failure> {
+    match registry::call(function, arguments.into_iter().collect())? {
+        Returned::Object(object) => Ok(object),
+        Returned::Value(_) => Err(Failure::new(BAD_RESULT, "the function returned a value; use `call`")),
+    }
 }

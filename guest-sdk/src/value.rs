@@ -10,7 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::failure::Failure;
-use crate::registry::Answer;
+use crate::output::OutputObject;
+use crate::registry::{Answer, Returned};
 
 /// The code of a failure to encode a result.
 const BAD_RESULT: &str = "bad-result";
@@ -68,9 +69,14 @@ impl From<ciborium::de::Error<io::Error>> for Error {
 pub fn answer<T: Serialize + ?Sized>(value: &T) -> Answer {
     let mut encoded = Vec::new();
     match ciborium::into_writer(value, &mut encoded) {
-        Ok(()) => Ok(encoded),
+        Ok(()) => Ok(Returned::Value(encoded)),
         Err(error) => Err(Failure::new(BAD_RESULT, format_args!("the result cannot be encoded: {error}"))),
     }
+}
+
+/// A function's result that is an object.
+pub fn answer_object(object: OutputObject) -> Answer {
+    Ok(Returned::Object(object))
 }
 
 #[cfg(test)]
@@ -79,7 +85,7 @@ mod tests {
 
     #[test]
     fn unit_is_null() {
-        assert_eq!(answer(&()), Ok(vec![0xf6]));
+        assert!(matches!(answer(&()), Ok(Returned::Value(encoded)) if encoded == [0xf6]));
         assert_eq!(decode::<()>(&[0xf6]), Ok(()));
     }
 

@@ -3,10 +3,10 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 #![forbid(unsafe_code)]
 
-use sortie_guest::testing::{Argument, call, describe};
-use sortie_guest::{Failure, Kind, Object, Retry, Signature};
+use sortie_guest::testing::{Argument, call, call_object, describe};
+use sortie_guest::{Failure, Kind, Object, Output, OutputObject, Prefix, Retry, Signature};
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write as _};
 use std::time::Duration;
 
 /// Adds two numbers.
@@ -60,6 +60,15 @@ mod inner {
 fn nothing() {}
 
 #[sortie_guest::function]
+fn joins(place: Prefix, below: String) -> io::Result<OutputObject> {
+    let mut output = Output::create(None)?;
+    for entry in place.list(&below)? {
+        output.write_all(&place.open(&entry?.name)?.read_all()?)?;
+    }
+    output.finish()
+}
+
+#[sortie_guest::function]
 #[expect(clippy::too_many_arguments, reason = "as many as there may be")]
 fn run(a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8) -> Vec<u8> {
     vec![a, b, c, d, e, f, g, h]
@@ -72,7 +81,7 @@ fn signature(name: &str) -> Signature {
 #[test]
 fn functions_are_described_in_the_order_of_the_source_modules_last() {
     let names: Vec<_> = describe().expect("names are unique").into_iter().map(|signature| signature.name).collect();
-    assert_eq!(names, ["add", "size_of", "refuses", "arguments", "nothing", "run", "counts"]);
+    assert_eq!(names, ["add", "size_of", "refuses", "arguments", "nothing", "joins", "run", "counts"]);
 }
 
 #[test]
@@ -84,6 +93,8 @@ fn a_description_has_documentation_names_kinds_and_types() {
     assert_eq!(add.returns, "i64");
     assert_eq!(signature("size_of").parameters.first().map(|parameter| parameter.kind), Some(Kind::Object));
     assert_eq!(signature("size_of").returns, "u64");
+    assert_eq!(signature("joins").parameters.first().map(|parameter| parameter.kind), Some(Kind::Prefix));
+    assert_eq!(signature("joins").returns, "OutputObject");
     assert_eq!(signature("counts").returns, "Counts");
     assert_eq!(signature("nothing").returns, "()");
     assert_eq!(signature("refuses").parameters.last().map(|parameter| parameter.type_name), Some("Option<u64>"));
@@ -136,6 +147,19 @@ fn a_call_of_the_wrong_shape_is_a_failure() {
         vec![Argument::value(&2), Argument::Object(Object::from_bytes("x", b""))],
         "parameter `b`: expected a value, got an object",
     );
+}
+
+#[test]
+fn prefixes_go_in_and_objects_come_out() {
+    let place = || Prefix::from_objects("parts", [("a/1", "one"), ("b", "not this"), ("a/2", "two")]);
+    let made = call_object("joins", [Argument::Prefix(place()), Argument::value("a")]).expect("joins");
+    assert_eq!((made.bytes(), made.size()), (&b"onetwo"[..], 6));
+    let failure = call_object("joins", [Argument::Prefix(place()), Argument::value("../a")]).expect_err("reaches out");
+    assert_eq!((failure.code(), failure.retry()), ("invalid-name", Retry::Never));
+    assert_eq!(call::<()>("joins", [Argument::Prefix(place()), Argument::value("a")]).expect_err("is an object").code(), "bad-result");
+    assert_eq!(call_object("nothing", []).expect_err("is a value").code(), "bad-result");
+    let failure = call_object("joins", [Argument::value(&1), Argument::value("a")]).expect_err("is no prefix");
+    assert_eq!(failure.message(), "parameter `place`: expected a prefix, got a value");
 }
 
 #[test]

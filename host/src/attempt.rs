@@ -11,14 +11,15 @@ use bytes::Bytes;
 use sortie_protocol::job::Memo as MemoOption;
 use sortie_protocol::memo::{Key, KeyBuilder};
 use sortie_protocol::outcome::InputFault;
-use sortie_protocol::{Argument, Bill, ByteSize, Ending, Failure, Job, Log, ObjectRef, Task};
+use sortie_protocol::{Argument, Bill, ByteSize, Ending, Failure, Job, Limits, Log, ObjectRef, Output, Task};
 
 use crate::clock;
 use crate::component::Component;
 use crate::engine::Engine;
 use crate::memo::{self, Memo};
 use crate::objects::{self, Address, Objects};
-use crate::sandbox::{self, Call, Cancel, Ended, Watch, Why};
+use crate::outputs;
+use crate::sandbox::{self, Call, Cancel, Ended, Returned, Watch, Why};
 use crate::store::Store;
 
 /// What all attempts on a host share. Cheap to clone.
@@ -100,6 +101,14 @@ pub struct Ready {
     fetch: Duration,
 }
 
+/// A task that ran, but for what becomes of its result.
+#[derive(Debug)]
+struct Settled {
+    ending: Result<Returned, Why>,
+    bill: Bill,
+    log: Option<Box<Log>>,
+}
+
 /// A task's arguments, opened, and its key where its result follows from them.
 #[derive(Debug)]
 struct Inputs {
@@ -145,28 +154,65 @@ impl Host {
     pub async fn run(&self, context: &JobContext, cancel: &Arc<Cancel>, ready: Ready) -> Attempted {
         let Ready { inputs: Inputs { arguments, key, keyed, bytes, has_objects }, fetch } = ready;
         let options = &context.job.options;
+        // Waiting for inputs is part of a task's time; waiting for a core after that is not.
+        let watch = Arc::new(Watch::after(fetch, cancel.clone(), &options.limits));
         let call = Call {
             function: &context.job.function.name,
             arguments,
             limits: &options.limits,
             grants: options.grants,
             seed: *key.as_bytes(),
-            // Waiting for inputs is part of a task's time; waiting for a core after that is not.
-            watch: Arc::new(Watch::after(fetch, cancel.clone(), &options.limits)),
+            watch: watch.clone(),
+            store: self.store.clone(),
         };
         let began = clock::instant();
         let mut ended = sandbox::run(&self.engine, context.component.prepared(), call).await;
-        let (input_error, bill) = (ended.input_error.take(), bill(&ended, began, fetch, bytes));
-        let sound = input_error.is_none();
-        let attempted = settle(ended, input_error, bill);
+        let (input_error, output_error) = (ended.input_error.take(), ended.output_error.take());
+        let sound = input_error.is_none() && output_error.is_none();
+        let trouble = input_error.map(input).or_else(|| output_error.map(outputs::unkept));
+        let bill = bill(&ended, began, fetch, bytes);
+        let attempted = self.keep(settle(ended, trouble, bill), &watch, &options.limits).await;
         // Time on a core: what passes while others have it is no work that keeping the result would save.
-        let cost = memo::Cost { run: bill.cpu, read: bill.fetch, has_objects };
+        let cost = memo::Cost { run: attempted.bill.cpu, read: attempted.bill.fetch, has_objects };
         context.habit.ran(cost);
         if let Some(memo) = self.memo.as_ref().filter(|_| keyed && sound && memo::is_word(&attempted.ending)) {
             let name = memo::Name { tenant: &context.tenant, key: &key };
             memo.put(name, &memo::Entry { ending: attempted.ending.clone(), log: attempted.log.clone() }, cost);
         }
         attempted
+    }
+
+    /// What the memo has, unless the object that it speaks of has gone from the store.
+    async fn known(&self, memo: &Memo, name: memo::Name<'_>, context: &JobContext) -> Option<memo::Entry> {
+        let entry = memo.get(name, &context.job.options.limits, &context.habit).await?;
+        let stored = match &entry.ending {
+            Ending::Completed(output) => output.stored(),
+            Ending::Failed(_) | Ending::Cancelled => None,
+        };
+        match (stored, &self.store) {
+            (None, _) => Some(entry),
+            (Some(stored), Some(store)) if store.holds(stored).await => Some(entry),
+            (Some(_), _) => None,
+        }
+    }
+
+    /// Keep a large result in the store. If the store does not take it, there is no result.
+    async fn keep(&self, settled: Settled, watch: &Watch, limits: &Limits) -> Attempted {
+        let Settled { ending: settled, mut bill, log } = settled;
+        let began = clock::instant();
+        let ending = match settled {
+            Ok(Returned::Object(object)) => Ending::Completed(Output::Object(object)),
+            Ok(Returned::Value(value)) => match watch.bound_if_slow(outputs::keep(self.store.as_ref(), value.into())).await {
+                Ok(Ok(output)) => Ending::Completed(output),
+                Ok(Err(error)) => Ending::Failed(outputs::unkept(error)),
+                Err(stop) => ending(Why::from_stop(stop, limits)),
+            },
+            Err(why) => ending(why),
+        };
+        if matches!(&ending, Ending::Completed(Output::Stored(_)) | Ending::Failed(Failure::Platform { .. })) {
+            bill.store += clock::instant() - began;
+        }
+        Attempted { ending, bill, log }
     }
 
     /// Open the inputs, derive the key, look it up; where nothing is known, fetch what is read first. Waits only for objects and the memo.
@@ -189,12 +235,23 @@ impl Host {
                     key.object(&named.url, info.etag.as_deref().unwrap_or_default(), info.size);
                     Opened::Object(object)
                 }
+                Argument::Stored(stored) => {
+                    let value = outputs::fetch(&self.objects, self.store.as_ref(), stored, options.limits.memory.as_u64()).await?;
+                    key.value(&value);
+                    bytes += value.len() as u64;
+                    Opened::Value(value)
+                }
+                Argument::Prefix(url) => {
+                    // What lies below it can change without anybody noticing.
+                    keyed = false;
+                    Opened::Prefix(self.objects.prefix(url).await?)
+                }
             });
         }
         let key = key.finish();
         if let Some(memo) = self.memo.as_ref().filter(|_| keyed) {
             let name = memo::Name { tenant: &context.tenant, key: &key };
-            if let Some(entry) = memo.get(name, &options.limits, &context.habit).await {
+            if let Some(entry) = self.known(memo, name, context).await {
                 return Ok(Gathered::Known(entry));
             }
         }
@@ -206,6 +263,7 @@ impl Host {
                     object.prefetch().await?;
                     sandbox::Argument::Object(object)
                 }
+                Opened::Prefix(prefix) => sandbox::Argument::Prefix(prefix),
             });
         }
         Ok(Gathered::Inputs(Inputs { arguments, key, keyed, bytes, has_objects: has_objects(task) }))
@@ -236,6 +294,7 @@ enum Gathered {
 enum Opened {
     Value(Bytes),
     Object(objects::Object),
+    Prefix(objects::Prefix),
 }
 
 /// A task that ended before it could run.
@@ -244,30 +303,31 @@ fn unprepared(why: Why, fetch: Duration) -> Prepared {
 }
 
 fn has_objects(task: &Task) -> bool {
-    task.arguments.iter().any(|argument| matches!(argument, Argument::Object(_)))
+    task.arguments.iter().any(|argument| matches!(argument, Argument::Object(_) | Argument::Stored(_)))
 }
 
 fn bill(ended: &Ended, began: Instant, opening: Duration, bytes: u64) -> Bill {
     Bill {
         queue: Duration::ZERO,
         fetch: opening + ended.fetch,
-        run: (clock::instant() - began).saturating_sub(ended.fetch),
+        run: (clock::instant() - began).saturating_sub(ended.fetch + ended.store),
         cpu: ended.cpu,
         memory_peak: ended.memory_peak,
         bytes_in: ByteSize(bytes + ended.bytes_in),
-        bytes_out: ByteSize(ended.result.as_ref().map_or(0, Vec::len) as u64),
+        bytes_out: ByteSize(ended.result.as_ref().map_or(0, Returned::value_bytes) + ended.written),
         cached: false,
+        store: ended.store,
     }
 }
 
-/// The ending, as whoever reads it should understand it: a function that could not read its input is not to blame for what it made of that.
-fn settle(ended: Ended, input_error: Option<objects::Error>, bill: Bill) -> Attempted {
-    let ending = match (ended.result, input_error) {
-        (Ok(result), _) => Ending::Completed(result.into()),
-        (Err(Why::Failed(Failure::Answer { .. } | Failure::Trapped { .. })), Some(error)) => Ending::Failed(input(error)),
-        (Err(why), _) => ending(why),
+/// The ending, as whoever reads it should understand it: a function that could not read its input, or write its output, is not to blame for
+/// what it made of that.
+fn settle(ended: Ended, trouble: Option<Failure>, bill: Bill) -> Settled {
+    let ending = match (ended.result, trouble) {
+        (Err(Why::Failed(Failure::Answer { .. } | Failure::Trapped { .. })), Some(trouble)) => Err(Why::Failed(trouble)),
+        (result, _) => result,
     };
-    Attempted { ending, bill, log: ended.log }
+    Settled { ending, bill, log: ended.log }
 }
 
 fn ending(why: Why) -> Ending {
@@ -283,7 +343,7 @@ fn input(error: objects::Error) -> Failure {
 
 fn size_of_ending(ending: &Ending) -> ByteSize {
     match ending {
-        Ending::Completed(result) => ByteSize(result.len() as u64),
+        Ending::Completed(output) => ByteSize(output.size()),
         Ending::Failed(_) | Ending::Cancelled => ByteSize(0),
     }
 }

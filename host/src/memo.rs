@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sortie_protocol::memo::Key;
-use sortie_protocol::{Ending, Failure, Limits, Log};
+use sortie_protocol::{Ending, Failure, Limits, Log, Output};
 
 pub use self::local::Local;
 pub use self::shared::Shared;
@@ -150,8 +150,9 @@ impl Entry {
     /// Whether a function with these limits could have said it.
     fn fits(&self, limits: &Limits) -> bool {
         let result = match &self.ending {
-            Ending::Completed(result) => result.len() as u64,
-            Ending::Failed(_) | Ending::Cancelled => 0,
+            Ending::Completed(Output::Object(object)) if object.stored.size > limits.written.as_u64() => return false,
+            Ending::Completed(Output::Object(_)) | Ending::Failed(_) | Ending::Cancelled => 0,
+            Ending::Completed(output) => output.size(),
         };
         let log = self.log.as_ref().map_or(0, |log| log.text.len() as u64);
         is_word(&self.ending) && result <= limits.result.as_u64() && log <= limits.log.as_u64()

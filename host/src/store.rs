@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use sortie_protocol::outcome::InputFault;
-use sortie_protocol::{Digest, id};
+use sortie_protocol::{Digest, StoredRef, id};
 
 use crate::objects::{self, Location, Malformed, Objects, PART_BYTES, Upload, WriteError, WriteFault};
 
@@ -30,17 +30,6 @@ pub const STREAM_BYTES_MAX: u64 = 5 << 30;
 pub struct Store {
     objects: Objects,
     place: Arc<Location>,
-}
-
-/// An object in a store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredRef {
-    /// The digest of its bytes, which names it.
-    pub digest: Digest,
-    /// Its size in bytes.
-    pub size: u64,
-    /// Where it is.
-    pub url: String,
 }
 
 /// Parse a store's place: a folder, relative to `folder`, or a URL; also of a whole bucket.
@@ -107,7 +96,7 @@ impl Store {
         if !self.has(&location, size).await {
             self.objects.put(&location, data, content_type).await?;
         }
-        Ok(StoredRef { digest, size, url: location.to_url() })
+        Ok(StoredRef { digest, size, url: location.to_url().into() })
     }
 
     /// Write an object whose content is not known yet.
@@ -140,6 +129,14 @@ impl Store {
         } else {
             let message = format!("`{location}` is damaged: its bytes do not match its name; remove it, and run again with `--fresh`");
             Err(objects::Error { fault: InputFault::Changed, message })
+        }
+    }
+
+    /// Whether this store would name the object so, and has it as a whole. If the store does not say, it has not. Cancel safe.
+    pub async fn holds(&self, stored: &StoredRef) -> bool {
+        match self.location_of(stored.digest) {
+            Ok(location) => location.to_url() == *stored.url && self.has(&location, stored.size).await,
+            Err(_) => false,
         }
     }
 
@@ -213,7 +210,7 @@ impl Writer {
             upload.finish().await?;
             self.store.objects.rename(&incoming, &location).await?;
         }
-        Ok(StoredRef { digest, size: self.size, url: location.to_url() })
+        Ok(StoredRef { digest, size: self.size, url: location.to_url().into() })
     }
 }
 

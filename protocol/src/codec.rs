@@ -24,7 +24,7 @@ use minicbor::{Decoder, Encoder};
 type Decoded<T> = Result<T, Error>;
 type Encoded<W> = Result<(), minicbor::encode::Error<<W as Write>::Error>>;
 
-/// How deep arrays and maps may nest. Version 1 nests eight deep; the rest is room for fields to come.
+/// How deep arrays and maps may nest. Version 1 nests ten deep; the rest is room for fields to come.
 pub(crate) const NESTING_MAX: usize = 16;
 
 /// Whether a field says nothing and is left out.
@@ -114,6 +114,29 @@ pub(crate) mod text {
 
     pub(crate) fn decode<C>(decoder: &mut Decoder<'_>, _: &mut C) -> Decoded<Arc<str>> {
         decoder.str().map(Arc::from)
+    }
+}
+
+/// The limit on what a task writes, which a job may leave to its default.
+pub(crate) mod written {
+    use super::{Decoded, Decoder, Encoded, Encoder, Write};
+    use crate::job::Limits;
+    use crate::size::ByteSize;
+
+    pub(crate) fn encode<C, W: Write>(value: &ByteSize, encoder: &mut Encoder<W>, _: &mut C) -> Encoded<W> {
+        encoder.u64(value.as_u64())?.ok()
+    }
+
+    pub(crate) fn decode<C>(decoder: &mut Decoder<'_>, _: &mut C) -> Decoded<ByteSize> {
+        decoder.u64().map(ByteSize)
+    }
+
+    pub(crate) fn nil() -> Option<ByteSize> {
+        Some(Limits::WRITTEN_DEFAULT)
+    }
+
+    pub(crate) fn is_nil(value: &ByteSize) -> bool {
+        *value == Limits::WRITTEN_DEFAULT
     }
 }
 

@@ -46,9 +46,9 @@ pub enum Message {
     /// In a job's stream of outcomes: it was cancelled, and no outcome after this one counts.
     Cancelled,
     /// A job.
-    Job(JobRecord),
+    Job(Box<JobRecord>),
     /// What failed for good.
-    DeadLetter(DeadLetter),
+    DeadLetter(Box<DeadLetter>),
     /// A worker, as it says itself.
     Presence(Presence),
     /// What a stored component consists of.
@@ -180,8 +180,8 @@ pub fn decode(bytes: &[u8]) -> Result<Message, Error> {
             let Nothing {} = decoder.decode()?;
             Message::Cancelled
         }
-        Kind::Job => Message::Job(decoder.decode()?),
-        Kind::DeadLetter => Message::DeadLetter(decoder.decode()?),
+        Kind::Job => Message::Job(Box::new(decoder.decode()?)),
+        Kind::DeadLetter => Message::DeadLetter(Box::new(decoder.decode()?)),
         Kind::Presence => Message::Presence(decoder.decode()?),
         Kind::Manifest => Message::Manifest(checked_manifest(decoder.decode()?)?),
     })
@@ -220,7 +220,7 @@ fn write<T: Encode<()> + ?Sized>(encoder: &mut Encoder<Vec<u8>>, kind: Kind, bod
 
 fn outcome_bytes(outcome: &Outcome) -> usize {
     let ending = match &outcome.ending {
-        Ending::Completed(result) => result.len(),
+        Ending::Completed(output) => output.weight(),
         Ending::Failed(_) | Ending::Cancelled => 0,
     };
     OUTCOME_BYTES + ending + outcome.log.as_ref().map_or(0, |log| log.text.len())

@@ -119,6 +119,9 @@ pub struct Limits {
     /// What is kept of the log, standard output and standard error together. Default 64 KiB; more is counted and dropped.
     #[n(4)]
     pub log: ByteSize,
+    /// The bytes of all objects that the task makes. Default 4 GiB.
+    #[cbor(n(5), with = "codec::written", has_nil)]
+    pub written: ByteSize,
 }
 
 impl Limits {
@@ -126,6 +129,8 @@ impl Limits {
     pub const MEMORY_MAX: ByteSize = ByteSize::mib(4096);
     /// The least memory a limit may allow: below it no component starts.
     pub const MEMORY_MIN: ByteSize = ByteSize::kib(64);
+    /// What a task may write where its job does not say: what it writes by mistake should not fill a store.
+    pub const WRITTEN_DEFAULT: ByteSize = ByteSize::mib(4096);
 }
 
 impl Default for Limits {
@@ -136,6 +141,7 @@ impl Default for Limits {
             cpu_time: Duration::from_secs(60),
             result: ByteSize::mib(64),
             log: ByteSize::kib(64),
+            written: Self::WRITTEN_DEFAULT,
         }
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! This crate never reads a clock, never does I/O and never starts a thread. Time comes in as [`Timestamp`].
 //!
-//! Reading order: [`id`], [`task`], [`job`], [`outcome`], [`signature`], [`envelope`], then the decisions.
+//! Reading order: [`id`], [`task`], [`job`], [`outcome`], [`output`], [`signature`], [`envelope`], then the decisions.
 
 pub mod id;
 pub mod size;
@@ -16,6 +16,7 @@ pub mod dead;
 pub mod job;
 pub mod labels;
 pub mod outcome;
+pub mod output;
 pub mod presence;
 pub mod signature;
 pub mod task;
@@ -34,6 +35,7 @@ pub use id::{Digest, JobId, LeaseId, TaskIndex, WorkerId};
 pub use job::{Grants, Job, JobOptions, JobRecord, JobState, Limits, Priority, RetryPolicy};
 pub use labels::Labels;
 pub use outcome::{Bill, Blame, Ending, Failure, Log, Outcome, Retry};
+pub use output::{Output, OutputObject, StoredRef};
 pub use presence::Presence;
 pub use signature::{Kind, Parameter, Signature};
 pub use size::ByteSize;
@@ -41,4 +43,4 @@ pub use task::{Argument, Bundle, FunctionRef, ObjectRef, Pin, Task};
 pub use time::Timestamp;
 
 /// The contract's version, as in `wit/sortie-task/task.wit`. Part of every memo key.
-pub const CONTRACT_VERSION: &str = "0.1.0";
+pub const CONTRACT_VERSION: &str = "0.2.0";

@@ -2,7 +2,8 @@
 //!
 //! A key covers everything a deterministic task can see: the contract, the component, the function, each argument, the version of each object,
 //! and the limits that a guest can notice. A task with a grant sees more than that and has no key; neither has one whose objects' store
-//! gives no validator. Limits on time are left out: they decide whether there is a result, never which.
+//! gives no validator, or one with a prefix, whose content may change at any time. Limits on time and on what is
+//! written are left out: they decide whether there is a result, never which.
 
 use std::fmt;
 
@@ -51,7 +52,7 @@ impl KeyBuilder {
         builder.bytes(CONTRACT_VERSION.as_bytes());
         builder.bytes(function.component.as_bytes());
         builder.bytes(function.name.as_bytes());
-        let Limits { memory, wall_time: _, cpu_time: _, result, log } = limits;
+        let Limits { memory, wall_time: _, cpu_time: _, result, log, written: _ } = limits;
         for ByteSize(size) in [memory, result, log] {
             builder.bytes(&size.to_le_bytes());
         }
@@ -125,8 +126,9 @@ mod tests {
     }
 
     #[test]
-    fn time_limits_do_not_change_a_result() {
-        let longer = Limits { wall_time: Duration::from_secs(9), cpu_time: Duration::from_secs(8), ..Limits::default() };
+    fn limits_on_time_and_on_what_is_written_do_not_change_a_result() {
+        let (wall_time, cpu_time, written) = (Duration::from_secs(9), Duration::from_secs(8), ByteSize(7));
+        let longer = Limits { wall_time, cpu_time, written, ..Limits::default() };
         assert_eq!(builder(longer).finish(), builder(Limits::default()).finish());
     }
 }

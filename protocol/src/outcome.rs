@@ -9,12 +9,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use bytes::Bytes;
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
 use crate::id::TaskIndex;
+use crate::output::Output;
 use crate::size::ByteSize;
 
 /// The longest message that an outcome carries, in bytes. Text beyond it is cut: messages are for people.
@@ -47,9 +47,9 @@ pub struct Outcome {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 #[cbor(map)]
 pub enum Ending {
-    /// The function's result: one CBOR item.
+    /// The function's result: a value or an object.
     #[n(0)]
-    Completed(#[cbor(n(0), with = "codec::bytes")] Bytes),
+    Completed(#[n(0)] Output),
     /// There is no result, and there will be none.
     #[n(1)]
     Failed(#[n(0)] Failure),
@@ -133,6 +133,9 @@ pub enum LimitKind {
     /// The size of the result.
     #[n(4)]
     Result,
+    /// The bytes of the objects that the task makes.
+    #[n(5)]
+    Written,
 }
 
 /// What can be wrong with an input.
@@ -169,6 +172,12 @@ pub enum PlatformFault {
     /// A host error that is not the guest's doing.
     #[n(2)]
     Host,
+    /// The worker has no store, or one that cannot be written to until somebody sees to it.
+    #[n(3)]
+    StoreUnusable,
+    /// The store does not take or give anything now.
+    #[n(4)]
+    StoreUnavailable,
 }
 
 /// Who has to act so that the task can succeed.
@@ -232,15 +241,20 @@ impl Failure {
                 }
             }
             Self::Stopped { limit, .. } => match limit {
-                LimitKind::Memory | LimitKind::WallTime | LimitKind::CpuTime | LimitKind::Stack | LimitKind::Result => Retry::Never,
+                LimitKind::Memory
+                | LimitKind::WallTime
+                | LimitKind::CpuTime
+                | LimitKind::Stack
+                | LimitKind::Result
+                | LimitKind::Written => Retry::Never,
             },
             Self::Input { fault, .. } => match fault {
                 InputFault::Malformed | InputFault::Missing | InputFault::Denied | InputFault::Changed => Retry::Never,
                 InputFault::Unavailable => Retry::Backoff,
             },
             Self::Platform { fault, .. } => match fault {
-                PlatformFault::Component => Retry::Never,
-                PlatformFault::WorkerLost | PlatformFault::Host => Retry::Backoff,
+                PlatformFault::Component | PlatformFault::StoreUnusable => Retry::Never,
+                PlatformFault::WorkerLost | PlatformFault::Host | PlatformFault::StoreUnavailable => Retry::Backoff,
             },
         }
     }
@@ -257,6 +271,7 @@ impl Failure {
                 LimitKind::CpuTime => "cpu-time-limit",
                 LimitKind::Stack => "stack-overflow",
                 LimitKind::Result => "result-too-large",
+                LimitKind::Written => "written-limit",
             },
             Self::Input { fault, .. } => match fault {
                 InputFault::Malformed => "input-malformed",
@@ -269,6 +284,8 @@ impl Failure {
                 PlatformFault::Component => "component-unusable",
                 PlatformFault::WorkerLost => "worker-lost",
                 PlatformFault::Host => "host-error",
+                PlatformFault::StoreUnusable => "store-unusable",
+                PlatformFault::StoreUnavailable => "store-unavailable",
             },
         }
     }
@@ -286,6 +303,7 @@ impl fmt::Display for Failure {
                 LimitKind::CpuTime => write!(f, "the function computed for longer than {allowed} (see `cpu-time`)"),
                 LimitKind::Stack => write!(f, "the function's calls nested deeper than the stack of {allowed}"),
                 LimitKind::Result => write!(f, "the result is larger than {allowed}"),
+                LimitKind::Written => write!(f, "the objects that the function made are larger than {allowed} together (see `written`)"),
             },
         }
     }
@@ -301,7 +319,7 @@ pub struct Bill {
     /// Waiting for inputs, before and during the run.
     #[cbor(n(1), with = "codec::nanos", skip_if = "Duration::is_zero")]
     pub fetch: Duration,
-    /// From the instance's making to its answer, waiting for inputs excluded.
+    /// From the instance's making to its answer, waiting for inputs and for the store excluded.
     #[cbor(n(2), with = "codec::nanos", skip_if = "Duration::is_zero")]
     pub run: Duration,
     /// Time on a core.
@@ -313,12 +331,15 @@ pub struct Bill {
     /// Bytes of arguments and inputs read.
     #[cbor(n(5), skip_if = "codec::is_default")]
     pub bytes_in: ByteSize,
-    /// Bytes of the result.
+    /// Bytes of the result, and of the objects that the task made.
     #[cbor(n(6), skip_if = "codec::is_default")]
     pub bytes_out: ByteSize,
     /// The result was known from an earlier run; nothing ran.
     #[cbor(n(7), skip_if = "codec::is_default")]
     pub cached: bool,
+    /// Waiting for the store to take what the task made, during the run and after it.
+    #[cbor(n(8), with = "codec::nanos", skip_if = "Duration::is_zero")]
+    pub store: Duration,
 }
 
 /// What a function logged or printed. Guest text: to be escaped where it is shown.

@@ -17,6 +17,9 @@ pub enum Kind {
     /// A handle to an object.
     #[n(1)]
     Object,
+    /// A handle to whatever objects lie below one place.
+    #[n(2)]
+    Prefix,
 }
 
 impl fmt::Display for Kind {
@@ -24,6 +27,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Value => "value",
             Self::Object => "object",
+            Self::Prefix => "prefix",
         })
     }
 }
@@ -74,8 +78,8 @@ pub enum Mismatch {
         /// How many were given.
         got: usize,
     },
-    /// A value where an object belongs, or the reverse.
-    #[error("parameter `{parameter}` of `{signature}` takes an {expected}, but got an {got}", expected = article(*.expected), got = article(*.got))]
+    /// An argument of another kind.
+    #[error("parameter `{parameter}` of `{signature}` takes {expected}, but got {got}", expected = article(*.expected), got = article(*.got))]
     Kind {
         /// The function, as a person writes it.
         signature: String,
@@ -98,8 +102,9 @@ fn arguments(n: usize) -> String {
 
 fn article(kind: Kind) -> &'static str {
     match kind {
-        Kind::Value => "ordinary value",
-        Kind::Object => "object",
+        Kind::Value => "an ordinary value",
+        Kind::Object => "an object",
+        Kind::Prefix => "a prefix",
     }
 }
 
@@ -114,8 +119,9 @@ impl Signature {
         }
         for (parameter, argument) in self.parameters.iter().zip(arguments) {
             let got = match argument {
-                Argument::Value(_) => Kind::Value,
+                Argument::Value(_) | Argument::Stored(_) => Kind::Value,
                 Argument::Object(_) => Kind::Object,
+                Argument::Prefix(_) => Kind::Prefix,
             };
             if got != parameter.kind {
                 let signature = self.to_string();

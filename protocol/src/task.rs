@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec;
 use crate::id::{Digest, JobId, TaskIndex};
+use crate::output::StoredRef;
 use crate::time::Timestamp;
 
 /// A function: an export of one exact component.
@@ -39,6 +40,12 @@ pub enum Argument {
     /// An object; the worker opens it and hands the function a handle.
     #[n(1)]
     Object(#[n(0)] ObjectRef),
+    /// One complete CBOR item that is too large for a message; the worker fetches it, and compares it with its digest.
+    #[n(2)]
+    Stored(#[n(0)] StoredRef),
+    /// The URL of a place that objects lie below, with a slash at its end; the worker hands the function a handle to it.
+    #[n(3)]
+    Prefix(#[cbor(n(0), with = "codec::text")] Arc<str>),
 }
 
 /// An object as a task names it.
@@ -101,6 +108,8 @@ impl Task {
             .map(|argument| match argument {
                 Argument::Value(bytes) => bytes.len(),
                 Argument::Object(object) => object.weight(),
+                Argument::Stored(stored) => stored.weight(),
+                Argument::Prefix(url) => url.len(),
             })
             .sum();
         arguments + 16 + 8 * self.arguments.len()

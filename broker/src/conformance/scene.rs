@@ -309,7 +309,13 @@ pub(super) fn completed(index: TaskIndex) -> Outcome {
 }
 
 pub(super) fn completed_with(index: TaskIndex, result: &'static str) -> Outcome {
-    Outcome { index, attempts: 1, ending: Ending::Completed(Bytes::from_static(result.as_bytes())), bill: Bill::default(), log: None }
+    Outcome {
+        index,
+        attempts: 1,
+        ending: Ending::Completed(Bytes::from_static(result.as_bytes()).into()),
+        bill: Bill::default(),
+        log: None,
+    }
 }
 
 pub(super) fn failed(index: TaskIndex) -> Outcome {

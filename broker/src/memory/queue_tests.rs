@@ -41,7 +41,7 @@ fn bundle(job: JobId, indices: impl IntoIterator<Item = TaskIndex>) -> Bundle {
 
 fn outcome(index: TaskIndex, failed: Failed) -> Outcome {
     let ending = match failed {
-        Failed::No => Ending::Completed(Bytes::new()),
+        Failed::No => Ending::Completed(Bytes::new().into()),
         Failed::Yes => Ending::Failed(Failure::Trapped { message: String::new() }),
     };
     Outcome { index, attempts: 1, ending, bill: Bill::default(), log: None }

@@ -57,7 +57,7 @@ pub(super) fn completed(lease: &Lease) -> Report {
     let outcome = |task: &Task| Outcome {
         index: task.index,
         attempts: lease.attempt,
-        ending: Ending::Completed(Bytes::new()),
+        ending: Ending::Completed(Bytes::new().into()),
         bill: Bill::default(),
         log: None,
     };

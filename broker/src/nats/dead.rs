@@ -78,7 +78,7 @@ impl Core {
                 break;
             }
             match envelope::decode(&message.payload) {
-                Ok(Message::DeadLetter(letter)) => letters.push((message.sequence, letter)),
+                Ok(Message::DeadLetter(letter)) => letters.push((message.sequence, *letter)),
                 Ok(_) => tracing::warn!(sequence = message.sequence, "among the dead letters is a message of another kind; it is skipped"),
                 Err(error) => tracing::warn!(sequence = message.sequence, %error, "a dead letter cannot be read; it is skipped"),
             }

@@ -101,7 +101,7 @@ impl Core {
 
     fn parse_record(&self, key: &JobKey, payload: &[u8]) -> Result<JobRecord, Error> {
         match envelope::decode(payload) {
-            Ok(Message::Job(record)) if record.job.id == key.job => Ok(record),
+            Ok(Message::Job(record)) if record.job.id == key.job => Ok(*record),
             Ok(_) => Err(self.link.unsuitable(format!("the record of `{}` is not one", key.job))),
             Err(error) => Err(self.link.unsuitable(format!("the record of `{}` cannot be read: {error}", key.job))),
         }
@@ -146,7 +146,7 @@ impl Core {
         let mut records: Vec<(u64, JobRecord)> = Vec::new();
         for message in read {
             if let Ok(Message::Job(record)) = envelope::decode(&message.payload) {
-                records.push((message.sequence, record));
+                records.push((message.sequence, *record));
             }
         }
         records.sort_by_key(|(sequence, record)| std::cmp::Reverse((record.created, *sequence)));

@@ -130,7 +130,7 @@ mod tests {
         let outcome = |index: &u64| Outcome {
             index: *index,
             attempts: 1,
-            ending: Ending::Completed(Bytes::from_static(word)),
+            ending: Ending::Completed(Bytes::from_static(word).into()),
             bill: Bill::default(),
             log: None,
         };

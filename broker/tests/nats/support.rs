@@ -14,8 +14,8 @@ use futures::stream::BoxStream;
 use sortie_broker::nats::{Config, Layout, NatsBroker, Provision, Role};
 use sortie_broker::{Broker, Error, Event, Lease, Puller, Report, Retrial, Serves};
 use sortie_protocol::{
-    Argument, Bill, Bundle, Digest, Ending, Failure, FunctionRef, Job, JobId, JobOptions, Labels, Outcome, Presence, Task, TaskIndex,
-    Timestamp, WorkerId,
+    Argument, Bill, Bundle, Digest, Ending, Failure, FunctionRef, Job, JobId, JobOptions, Labels, Outcome, Output, Presence, Task,
+    TaskIndex, Timestamp, WorkerId,
 };
 use tokio::time::timeout;
 
@@ -139,7 +139,7 @@ pub(crate) fn completed(index: TaskIndex) -> Outcome {
     completed_with(index, "result")
 }
 
-pub(crate) fn completed_with(index: TaskIndex, result: impl Into<Bytes>) -> Outcome {
+pub(crate) fn completed_with(index: TaskIndex, result: impl Into<Output>) -> Outcome {
     Outcome { index, attempts: 1, ending: Ending::Completed(result.into()), bill: Bill::default(), log: None }
 }
 

@@ -1,4 +1,4 @@
-//! The PDFs of a tar, one after the other.
+//! The PDFs of an archive, one after the other: a zip goes to [`crate::zip`], a tar is read here.
 //!
 //! One member is in memory at a time, and what is no PDF is skipped without being kept. Reads are sequential, as the object's stream wants
 //! them. An archive that ends too early or is no tar is `damaged`; an object that cannot be read keeps its own code.
@@ -8,6 +8,8 @@ use std::io::{self, BufRead, BufReader, Read};
 use flate2::bufread::MultiGzDecoder;
 use sortie_guest::{Failure, Object, object};
 use tar::Entry;
+
+use crate::zip;
 
 /// How large a PDF may be to be read. Extraction holds it whole, next to what it decodes; arXiv takes no files over 50 MB.
 pub(crate) const MEMBER_BYTES_MAX: u64 = 64 << 20;
@@ -22,50 +24,49 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 pub(crate) enum Content {
     /// The PDF.
     Bytes(Vec<u8>),
-    /// More than [`MEMBER_BYTES_MAX`]; it was skipped.
-    TooLarge,
+    /// It was skipped, in a word.
+    Unread(&'static str),
 }
 
-/// A tar that is being read.
-pub(crate) struct Archive {
-    members: tar::Archive<Box<dyn Read>>,
-}
-
-impl Archive {
-    /// Reads as far as it takes to see whether the archive is compressed.
-    pub(crate) fn open(object: &Object) -> Result<Self, Failure> {
-        let mut reader = object.reader();
-        let is_compressed = reader.fill_buf()?.starts_with(&GZIP);
-        let stream: Box<dyn Read> = if is_compressed { Box::new(BufReader::new(MultiGzDecoder::new(reader))) } else { Box::new(reader) };
-        Ok(Self { members: tar::Archive::new(stream) })
+/// Calls `visit` with every PDF's path and content, in the archive's order. What kind of archive it is its first bytes say.
+pub(crate) fn for_each_pdf(object: Object, visit: impl FnMut(String, Content)) -> Result<(), Failure> {
+    let mut reader = object.reader();
+    let start = reader.fill_buf()?;
+    if zip::is_zip(start) {
+        drop(reader);
+        return zip::for_each_pdf(object, visit);
     }
+    if start.starts_with(&GZIP) { in_tar(BufReader::new(MultiGzDecoder::new(reader)), visit) } else { in_tar(reader, visit) }
+}
 
-    /// Calls `visit` with every PDF's path and content, in order.
-    pub(crate) fn for_each_pdf(mut self, mut visit: impl FnMut(String, Content)) -> Result<(), Failure> {
-        for (index, member) in self.members.entries().map_err(damaged)?.enumerate() {
-            if index >= MEMBERS_MAX {
-                return Err(Failure::new("too-many-members", format!("the archive has more than {MEMBERS_MAX} members")));
-            }
-            let mut member = member.map_err(damaged)?;
-            if let Some(file) = pdf_path(&member) {
-                visit(file, content(&mut member).map_err(damaged)?);
-            }
+fn in_tar(stream: impl Read, mut visit: impl FnMut(String, Content)) -> Result<(), Failure> {
+    for (index, member) in tar::Archive::new(stream).entries().map_err(damaged)?.enumerate() {
+        if index >= MEMBERS_MAX {
+            return Err(Failure::new("too-many-members", format!("the archive has more than {MEMBERS_MAX} members")));
         }
-        Ok(())
+        let mut member = member.map_err(damaged)?;
+        if let Some(file) = pdf_path(&member) {
+            visit(file, content(&mut member).map_err(damaged)?);
+        }
     }
+    Ok(())
 }
 
 /// The path of a member that is a PDF by its name.
 fn pdf_path(member: &Entry<'_, impl Read>) -> Option<String> {
     let path = String::from_utf8_lossy(&member.path_bytes()).into_owned();
-    let is_pdf = path.rsplit_once('.').is_some_and(|(_, extension)| extension.eq_ignore_ascii_case("pdf"));
-    (member.header().entry_type().is_file() && is_pdf).then_some(path)
+    (member.header().entry_type().is_file() && is_pdf(&path)).then_some(path)
+}
+
+/// Whether a path is a PDF's.
+pub(crate) fn is_pdf(path: &str) -> bool {
+    path.rsplit_once('.').is_some_and(|(_, extension)| extension.eq_ignore_ascii_case("pdf"))
 }
 
 fn content(member: &mut Entry<'_, impl Read>) -> io::Result<Content> {
     let size = member.size();
     if size > MEMBER_BYTES_MAX {
-        return Ok(Content::TooLarge);
+        return Ok(Content::Unread("too-large"));
     }
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(usize::try_from(size).unwrap_or(usize::MAX))?;
@@ -76,7 +77,7 @@ fn content(member: &mut Entry<'_, impl Read>) -> io::Result<Content> {
     Ok(Content::Bytes(bytes))
 }
 
-fn damaged(error: io::Error) -> Failure {
+pub(crate) fn damaged(error: io::Error) -> Failure {
     match object::Error::within(&error) {
         Some(_) => Failure::from(error),
         None => Failure::new("damaged", format!("the archive cannot be read: {error}")),

@@ -1,6 +1,6 @@
 //! Which PDFs of an archive contain a word: one function over a whole tar, as arXiv's bulk data comes.
 //!
-//! The archive is read as a stream from front to back, so memory grows with its largest PDF and not with the archive. A PDF that cannot be
+//! A tar is read as a stream from front to back, a zip member by member, so memory grows with the largest PDF and not with the archive. A PDF that cannot be
 //! read is reported in its place and the scan goes on; only an archive that cannot be read, or a word that is none, fails the task. A PDF
 //! that crashes the extractor ends the sandbox and with it this task: who needs a wall round every PDF maps `pdf-text` over single files.
 //!
@@ -10,8 +10,9 @@ use sortie_guest::{Failure, Object};
 
 mod archive;
 mod word;
+mod zip;
 
-use archive::{Archive, Content};
+use archive::Content;
 use word::Word;
 
 // `pdf-text` is a library here.
@@ -36,12 +37,12 @@ pub enum Finding {
     Skipped {
         /// Its path in the archive.
         file: String,
-        /// Why: `too-large`, or a code of `pdf-text` (`encrypted`, `damaged`, ...).
+        /// Why: `too-large`, `unsupported-compression`, or a code of `pdf-text` (`encrypted`, `damaged`, ...).
         error: String,
     },
 }
 
-/// Look for a word in every PDF of a tar, which may be compressed with gzip.
+/// Look for a word in every PDF of an archive: a tar, which may be compressed with gzip, or a zip.
 ///
 /// The word is found in any case and only as a whole: `graph` is in `Graph` and in `graph-based` but not in `graphs`. Findings are in the
 /// archive's order, one for each member whose name ends in `.pdf`. A PDF that is encrypted, damaged or has no text is a finding with an
@@ -49,18 +50,19 @@ pub enum Finding {
 ///
 /// Fails with `bad-word` when the word has no letter or digit, `damaged` when the archive is, and `too-many-members` past 100,000.
 #[sortie_guest::function]
-pub fn scan(tar: Object, word: String) -> Result<Vec<Finding>, Failure> {
+pub fn scan(archive: Object, word: String) -> Result<Vec<Finding>, Failure> {
     let word = Word::new(&word).ok_or_else(|| Failure::new("bad-word", format!("`{word}` has no letter or digit")))?;
     let mut findings = Vec::new();
-    Archive::open(&tar)?.for_each_pdf(|file, content| findings.push(finding(file, content, &word)))?;
-    log::info!("{} PDFs in `{}`", findings.len(), tar.name());
+    let name = archive.name().to_owned();
+    archive::for_each_pdf(archive, |file, content| findings.push(finding(file, content, &word)))?;
+    log::info!("{} PDFs in `{name}`", findings.len());
     Ok(findings)
 }
 
 fn finding(file: String, content: Content, word: &Word) -> Finding {
     let bytes = match content {
         Content::Bytes(bytes) => bytes,
-        Content::TooLarge => return Finding::Skipped { file, error: "too-large".to_owned() },
+        Content::Unread(why) => return Finding::Skipped { file, error: why.to_owned() },
     };
     match pdf_text::document::read(bytes) {
         Ok(document) => {

@@ -123,6 +123,180 @@ fn an_archive_that_cannot_be_read_fails_the_task() {
     check(corrupted);
 }
 
+/// A member of a zip that is made here.
+struct Member {
+    path: &'static str,
+    bytes: Vec<u8>,
+    method: u16,
+    flags: u16,
+    /// What the directory says of its size, if not the truth.
+    said: Option<u64>,
+}
+
+fn member(path: &'static str, bytes: &[u8], method: u16) -> Member {
+    Member { path, bytes: bytes.to_vec(), method, flags: 0, said: None }
+}
+
+/// How a zip says its numbers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Numbers {
+    Small,
+    Large,
+}
+
+fn zip(members: &[Member], numbers: Numbers) -> Vec<u8> {
+    let (mut file, mut directory) = (Vec::new(), Vec::new());
+    for member in members {
+        let offset = file.len() as u64;
+        let packed = match member.method {
+            8 => {
+                let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), Compression::best());
+                encoder.write_all(&member.bytes).expect("compresses");
+                encoder.finish().expect("compresses")
+            }
+            _ => member.bytes.clone(),
+        };
+        let mut crc = flate2::Crc::new();
+        crc.update(&member.bytes);
+        let size = member.said.unwrap_or(member.bytes.len() as u64);
+        let (small, extra) = match numbers {
+            Numbers::Small => ([packed.len() as u64, size, offset].map(|n| u32::try_from(n).expect("small")), Vec::new()),
+            Numbers::Large => {
+                let mut extra = vec![0x34, 0x12, 2, 0, 7, 7, 1, 0, 24, 0];
+                [size, packed.len() as u64, offset].iter().for_each(|n| extra.extend(n.to_le_bytes()));
+                ([u32::MAX; 3], extra)
+            }
+        };
+        let path = u16::try_from(member.path.len()).expect("short");
+        file.extend(b"PK\x03\x04");
+        [20, member.flags, member.method, 0, 0].iter().for_each(|n: &u16| file.extend(n.to_le_bytes()));
+        [crc.sum(), small[0], small[1]].iter().for_each(|n| file.extend(n.to_le_bytes()));
+        [path, 3].iter().for_each(|n: &u16| file.extend(n.to_le_bytes()));
+        file.extend(member.path.bytes().chain(*b"any"));
+        file.extend(packed);
+        directory.extend(b"PK\x01\x02");
+        [20, 20, member.flags, member.method, 0, 0].iter().for_each(|n: &u16| directory.extend(n.to_le_bytes()));
+        [crc.sum(), small[0], small[1]].iter().for_each(|n| directory.extend(n.to_le_bytes()));
+        let extra_len = u16::try_from(extra.len()).expect("short");
+        [path, extra_len, 4, 0, 0, 0, 0].iter().for_each(|n: &u16| directory.extend(n.to_le_bytes()));
+        directory.extend(small[2].to_le_bytes());
+        directory.extend(member.path.bytes().chain(extra).chain(*b"note"));
+    }
+    let (start, count) = (file.len() as u64, members.len() as u64);
+    file.extend(&directory);
+    if numbers == Numbers::Large {
+        let at = file.len() as u64;
+        file.extend(b"PK\x06\x06");
+        file.extend(44u64.to_le_bytes());
+        file.extend([45, 0, 45, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        [count, count, directory.len() as u64, start].iter().for_each(|n| file.extend(n.to_le_bytes()));
+        file.extend(b"PK\x06\x07\0\0\0\0");
+        file.extend(at.to_le_bytes());
+        file.extend(1u32.to_le_bytes());
+    }
+    let large = numbers == Numbers::Large;
+    let entries = if large { u16::MAX } else { u16::try_from(count).expect("few") };
+    file.extend(b"PK\x05\x06\0\0\0\0");
+    [entries, entries].iter().for_each(|n| file.extend(n.to_le_bytes()));
+    let place = if large { [u32::MAX; 2] } else { [directory.len() as u64, start].map(|n| u32::try_from(n).expect("small")) };
+    place.iter().for_each(|n| file.extend(n.to_le_bytes()));
+    file.extend(7u16.to_le_bytes());
+    file.extend(b"comment");
+    file
+}
+
+#[test]
+fn the_pdfs_of_a_zip_are_read_however_it_is_made() {
+    let papers = [
+        member("2301/", b"", 0),
+        member("2301/a.pdf", &pdf("A graph is not many graphs"), 8),
+        member("2301/readme.txt", b"graph graph graph", 8),
+        member("2301/B.PDF", &pdf("Nothing of the kind"), 0),
+    ];
+    let expected = vec![read("2301/a.pdf", 1), read("2301/B.PDF", 0)];
+    for numbers in [Numbers::Small, Numbers::Large] {
+        assert_eq!(scan_bytes(zip(&papers, numbers), "graph"), Ok(expected.clone()));
+        assert_eq!(scan_bytes(zip(&[], numbers), "graph").is_ok(), numbers == Numbers::Small, "begins with another record");
+    }
+}
+
+#[test]
+fn members_of_a_zip_that_cannot_be_read_are_findings() {
+    let bomb = vec![0; 1 << 20];
+    let papers = [
+        Member { flags: 1, ..member("locked.pdf", b"secret", 0) },
+        member("lzma.pdf", b"packed", 14),
+        Member { said: Some(archive::MEMBER_BYTES_MAX + 1), ..member("large.pdf", &bomb, 8) },
+        Member { said: Some(10), ..member("bomb.pdf", &bomb, 8) },
+        Member { said: Some(10), ..member("stored-bomb.pdf", b"more than that", 0) },
+        Member { said: Some(1 << 20), ..member("short.pdf", b"short", 0) },
+        member("b.pdf", &pdf("a graph"), 8),
+    ];
+    let expected = vec![
+        skipped("locked.pdf", "encrypted"),
+        skipped("lzma.pdf", "unsupported-compression"),
+        skipped("large.pdf", "too-large"),
+        skipped("bomb.pdf", "damaged"),
+        skipped("stored-bomb.pdf", "damaged"),
+        skipped("short.pdf", "damaged"),
+        read("b.pdf", 1),
+    ];
+    assert_eq!(scan_bytes(zip(&papers, Numbers::Small), "graph"), Ok(expected));
+    let mut flipped = zip(&[member("a.pdf", &pdf("a graph"), 0), member("b.pdf", &pdf("a graph"), 0)], Numbers::Small);
+    flipped[60] ^= 1;
+    assert_eq!(scan_bytes(flipped, "graph"), Ok(vec![skipped("a.pdf", "damaged"), read("b.pdf", 1)]));
+}
+
+#[test]
+fn a_zip_that_cannot_be_read_fails_the_task() {
+    let whole = zip(&[member("a.pdf", &pdf("a graph"), 8), member("b.pdf", &pdf("a graph"), 8)], Numbers::Small);
+    let code = |bytes: Vec<u8>| scan_bytes(bytes, "graph").expect_err("is damaged").code().to_owned();
+    for length in [4, 100, whole.len() - 8, whole.len() - 1] {
+        assert_eq!(code(whole[..length].to_vec()), "damaged", "{length}");
+    }
+    let end = whole.len() - 29;
+    let with = |at: usize, bytes: &[u8]| {
+        let mut changed = whole.clone();
+        changed[at..at + bytes.len()].copy_from_slice(bytes);
+        changed
+    };
+    // More entries than there are; a directory past the end, or where there is none.
+    assert_eq!(code(with(end + 10, &[3, 0])), "damaged");
+    assert_eq!(code(with(end + 16, &[0xfe, 0xff, 0xff, 0xff])), "damaged");
+    assert_eq!(code(with(end + 16, &[4, 0, 0, 0])), "damaged");
+    assert_eq!(code(with(end + 4, &[1, 0])), "damaged");
+}
+
+#[test]
+fn a_zip_whose_members_overlap_is_refused_before_they_are_read_over_and_over() {
+    let mut file = zip(&[member("a.pdf", &vec![7; 10_000], 0)], Numbers::Small);
+    let end = file.len() - 29;
+    let start = 30 + 5 + 3 + 10_000;
+    let entry = file[start..end].to_vec();
+    let tail = file.split_off(end);
+    (0..3).for_each(|_| file.extend(&entry));
+    file.extend(&tail);
+    let end = file.len() - 29;
+    file[end + 10] = 4;
+    assert_eq!(scan_bytes(file, "graph").expect_err("overlaps").code(), "damaged");
+}
+
+#[test]
+fn a_zip_has_only_so_many_members() {
+    let one = zip(&[member("a.txt", b"", 0)], Numbers::Large);
+    let record = one.len() - 29 - 20 - 56;
+    let start = 30 + 5 + 3;
+    let entry = one[start..record].to_vec();
+    let mut file = one[..start].to_vec();
+    (0..=archive::MEMBERS_MAX).for_each(|_| file.extend(&entry));
+    let at = file.len() as u64;
+    let mut tail = one[record..].to_vec();
+    tail[32..40].copy_from_slice(&(archive::MEMBERS_MAX as u64 + 1).to_le_bytes());
+    tail[56 + 8..56 + 16].copy_from_slice(&at.to_le_bytes());
+    file.extend(tail);
+    assert_eq!(scan_bytes(file, "graph").expect_err("has too many").code(), "too-many-members");
+}
+
 #[test]
 fn a_word_without_letters_fails_the_task_before_anything_is_read() {
     assert_eq!(scan_bytes(b"no tar".to_vec(), " - ").expect_err("is no word").code(), "bad-word");

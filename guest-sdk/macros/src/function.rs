@@ -49,6 +49,7 @@ struct Parameter<'a> {
 enum Kind {
     Value,
     Object,
+    Prefix,
 }
 
 /// What a function answers.
@@ -56,6 +57,8 @@ struct Answer<'a> {
     /// The type people are told about: `T` of `Result<T, Failure>`.
     ty: Option<&'a Type>,
     fallible: bool,
+    /// Whether that type is an object's; decided by its name, as with parameters.
+    is_object: bool,
 }
 
 /// The item that registers `function`.
@@ -75,6 +78,7 @@ fn register(attribute: &TokenStream, function: &ItemFn) -> syn::Result<TokenStre
         let kind = match kind {
             Kind::Value => quote!(Value),
             Kind::Object => quote!(Object),
+            Kind::Prefix => quote!(Prefix),
         };
         quote! { #private::Parameter { name: #name, kind: #private::Kind::#kind, type_name: #type_name } }
     });
@@ -86,14 +90,16 @@ fn register(attribute: &TokenStream, function: &ItemFn) -> syn::Result<TokenStre
         match kind {
             Kind::Value => quote_spanned! { ty.span() => let #local = #arguments.value::<#ty>(#name)?; },
             Kind::Object => quote_spanned! { ty.span() => let #local: #ty = #arguments.object(#name)?; },
+            Kind::Prefix => quote_spanned! { ty.span() => let #local: #ty = #arguments.prefix(#name)?; },
         }
     });
     let call = quote!(#ident(#(#locals),*));
     let span = answer.ty.map_or_else(Span::mixed_site, |ty| ty.span().resolved_at(Span::mixed_site()));
-    let answered = if answer.fallible {
-        quote_spanned! { span => #private::answer(&(#call)?) }
+    let result = if answer.fallible { quote_spanned!(span => (#call)?) } else { call };
+    let answered = if answer.is_object {
+        quote_spanned! { span => #private::answer_object(#result) }
     } else {
-        quote_spanned! { span => #private::answer(&#call) }
+        quote_spanned! { span => #private::answer(&#result) }
     };
     Ok(quote! {
         const _: () = {
@@ -194,16 +200,24 @@ fn owned_instead(referent: &Type) -> String {
 fn kind(ty: &Type) -> Kind {
     match last_segment(ty) {
         Some(segment) if segment.ident == "Object" => Kind::Object,
+        Some(segment) if segment.ident == "Prefix" => Kind::Prefix,
         Some(_) | None => Kind::Value,
     }
 }
 
 fn answer(output: &ReturnType) -> Answer<'_> {
-    let ReturnType::Type(_, ty) = output else { return Answer { ty: None, fallible: false } };
+    let ReturnType::Type(_, ty) = output else { return Answer { ty: None, fallible: false, is_object: false } };
     match last_segment(ty) {
-        Some(segment) if segment.ident == "Result" => Answer { ty: first_argument(&segment.arguments).or(Some(ty)), fallible: true },
-        Some(_) | None => Answer { ty: Some(ty), fallible: false },
+        Some(segment) if segment.ident == "Result" => {
+            let ty = first_argument(&segment.arguments).unwrap_or(ty);
+            Answer { ty: Some(ty), fallible: true, is_object: is_object(ty) }
+        }
+        Some(_) | None => Answer { ty: Some(ty), fallible: false, is_object: is_object(ty) },
     }
+}
+
+fn is_object(ty: &Type) -> bool {
+    last_segment(ty).is_some_and(|segment| segment.ident == "OutputObject")
 }
 
 fn last_segment(ty: &Type) -> Option<&syn::PathSegment> {

@@ -138,9 +138,11 @@ fn read_once_at(file: &File, offset: u64, into: &mut [u8]) -> io::Result<usize> 
 }
 
 #[cfg(target_arch = "wasm32")]
-fn translate(error: objects::Error, name: String) -> io::Error {
+pub(crate) fn translate(error: objects::Error, name: String) -> io::Error {
     match error {
         objects::Error::Changed => Error::Changed { name }.into(),
         objects::Error::Unavailable(reason) => Error::Unavailable { name, reason }.into(),
+        objects::Error::Missing => Error::Missing { name }.into(),
+        objects::Error::Invalid(reason) => Error::Invalid { name, reason }.into(),
     }
 }

@@ -1,7 +1,10 @@
-//! The host's side of `wit/sortie-task`: objects and the log.
+//! The host's side of `wit/sortie-task`: objects, and the log. What tasks make is in [`outputs`], places with many objects in [`prefixes`].
 //!
 //! Each handle has a cursor of its own, which sees how it is read and holds what is worth holding within the process's budget; here is only
 //! what one call may bring. [`HANDLES_MAX`] bounds how many cursors there are.
+
+mod outputs;
+mod prefixes;
 
 use wasmtime::component::{HasSelf, Linker, Resource};
 
@@ -16,12 +19,20 @@ mod generated {
         imports: {
             "sortie:task/objects.[method]object.read-at": async | trappable,
             "sortie:task/objects.[method]reader.next": async | trappable,
+            "sortie:task/objects.[method]prefix.open": async | trappable,
+            "sortie:task/objects.[method]listing.next": async | trappable,
+            "sortie:task/objects.[method]writer.write": async | trappable,
+            "sortie:task/objects.[static]writer.finish": async | trappable,
             default: trappable,
         },
         exports: { default: async },
         with: {
             "sortie:task/objects.object": super::Handle,
             "sortie:task/objects.reader": super::Reader,
+            "sortie:task/objects.prefix": super::prefixes::Prefix,
+            "sortie:task/objects.listing": super::prefixes::Listing,
+            "sortie:task/objects.writer": super::outputs::Writer,
+            "sortie:task/objects.output": super::outputs::Output,
         },
     });
 }
@@ -30,10 +41,13 @@ pub(super) use generated::TaskPre;
 pub(super) use generated::exports::sortie::task::handler;
 use generated::sortie::task::log as wit_log;
 use generated::sortie::task::objects as wit_objects;
+pub(super) use outputs::Outputs;
+pub(crate) use outputs::Returned;
+pub(super) use prefixes::Prefix;
 
 /// The most bytes that one call hands out.
 const READ_BYTES_MAX: u32 = 1 << 20;
-/// Live object and reader handles in one task.
+/// Live handles in one task: objects, readers, prefixes, listings, writers and what they made.
 pub(super) const HANDLES_MAX: usize = 64;
 /// What is kept of one log line's target.
 const TARGET_BYTES_MAX: usize = 256;
@@ -97,8 +111,6 @@ fn object_error(error: &objects::Error) -> wit_objects::Error {
         F::Malformed | F::Missing | F::Denied | F::Unavailable => wit_objects::Error::Unavailable(error.to_string()),
     }
 }
-
-impl wit_objects::Host for State {}
 
 impl wit_objects::HostObject for State {
     fn info(&mut self, handle: Resource<Handle>) -> wasmtime::Result<wit_objects::Info> {

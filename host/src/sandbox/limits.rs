@@ -72,6 +72,8 @@ pub(crate) enum Stop {
     Cancelled,
     WallTime,
     CpuTime,
+    /// What the task wrote, which the host function that takes it sees.
+    Written,
 }
 
 impl fmt::Display for Stop {
@@ -80,6 +82,7 @@ impl fmt::Display for Stop {
             Self::Cancelled => "the task was cancelled",
             Self::WallTime => "the task took too long",
             Self::CpuTime => "the task computed for too long",
+            Self::Written => "the task wrote too much",
         })
     }
 }

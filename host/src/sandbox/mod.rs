@@ -25,6 +25,8 @@ use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::sockets::WasiSocketsCtx;
 
+use self::contract::Outputs;
+pub(crate) use self::contract::Returned;
 pub use self::limits::Cancel;
 use self::limits::MemoryLimiter;
 pub(crate) use self::limits::{Stop, Watch};
@@ -139,12 +141,17 @@ pub(crate) struct State {
     fetch: Duration,
     bytes_in: u64,
     input_error: Option<objects::Error>,
+    outputs: Outputs,
 }
 
 impl State {
-    /// Room for one more object handle.
+    /// Room for one more handle.
     fn admit_handle(&mut self) -> wasmtime::Result<()> {
-        wasmtime::ensure!(self.handles < contract::HANDLES_MAX, "more than {} objects and readers at once", contract::HANDLES_MAX);
+        wasmtime::ensure!(
+            self.handles < contract::HANDLES_MAX,
+            "more than {} objects, readers, prefixes, listings and writers at once",
+            contract::HANDLES_MAX
+        );
         self.handles += 1;
         Ok(())
     }
@@ -155,6 +162,7 @@ impl State {
 pub(crate) enum Argument {
     Value(Bytes),
     Object(objects::Object),
+    Prefix(objects::Prefix),
 }
 
 /// One call to be made.
@@ -168,12 +176,14 @@ pub(crate) struct Call<'a> {
     pub(crate) seed: [u8; 32],
     /// Ends the call early, and measures it.
     pub(crate) watch: Arc<Watch>,
+    /// Where the objects go that it makes, if anywhere.
+    pub(crate) store: Option<crate::store::Store>,
 }
 
 /// How a call ended, and what it used.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    pub(crate) result: Result<Vec<u8>, Why>,
+    pub(crate) result: Result<Returned, Why>,
     pub(crate) cpu: Duration,
     /// Waiting for objects during the call.
     pub(crate) fetch: Duration,
@@ -182,6 +192,12 @@ pub(crate) struct Ended {
     pub(crate) log: Option<Box<Log>>,
     /// An object could not be read, whatever the guest made of it.
     pub(crate) input_error: Option<objects::Error>,
+    /// Waiting for the store during the call.
+    pub(crate) store: Duration,
+    /// Bytes of the objects that it made.
+    pub(crate) written: u64,
+    /// An object could not be made, whatever the guest made of it.
+    pub(crate) output_error: Option<objects::WriteError>,
 }
 
 /// Why a call has no result.
@@ -198,6 +214,7 @@ impl Why {
             Stop::Cancelled => Self::Cancelled,
             Stop::WallTime => stopped(LimitKind::WallTime, humane(limits.wall_time)),
             Stop::CpuTime => stopped(LimitKind::CpuTime, humane(limits.cpu_time)),
+            Stop::Written => stopped(LimitKind::Written, limits.written.to_string()),
         }
     }
 }
@@ -208,7 +225,7 @@ pub(crate) async fn run(engine: &Engine, prepared: &Prepared, call: Call<'_>) ->
     let mut store = new_store(engine, &call);
     let outcome = watch.metered(enter(&mut store, prepared, call)).await;
     let mut result = outcome.unwrap_or_else(|error| Err(why(&error, store.data(), limits)));
-    if result.as_ref().is_ok_and(|bytes| bytes.len() as u64 > limits.result.as_u64()) {
+    if matches!(&result, Ok(Returned::Value(bytes)) if bytes.len() as u64 > limits.result.as_u64()) {
         result = Err(stopped(LimitKind::Result, limits.result.to_string()));
     }
     let state = store.data_mut();
@@ -220,6 +237,9 @@ pub(crate) async fn run(engine: &Engine, prepared: &Prepared, call: Call<'_>) ->
         bytes_in: state.bytes_in,
         log: state.log.take(),
         input_error: state.input_error.take(),
+        store: state.outputs.waited,
+        written: state.outputs.written,
+        output_error: state.outputs.error.take(),
     }
 }
 
@@ -239,6 +259,7 @@ fn new_store(engine: &Engine, call: &Call<'_>) -> Store<State> {
         fetch: Duration::ZERO,
         bytes_in: 0,
         input_error: None,
+        outputs: Outputs::new(call.store.clone(), call.limits.written),
     };
     let mut store = Store::new(&engine.inner, state);
     store.limiter(|state| &mut state.limiter);
@@ -256,7 +277,7 @@ fn on_tick(context: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadli
 }
 
 /// The call itself: everything here runs on the guest's account.
-async fn enter(store: &mut Store<State>, prepared: &Prepared, call: Call<'_>) -> wasmtime::Result<Result<Vec<u8>, Why>> {
+async fn enter(store: &mut Store<State>, prepared: &Prepared, call: Call<'_>) -> wasmtime::Result<Result<Returned, Why>> {
     let task = prepared.pre.instantiate_async(&mut *store).await?;
     let mut arguments = Vec::with_capacity(call.arguments.len());
     for argument in call.arguments {
@@ -267,10 +288,18 @@ async fn enter(store: &mut Store<State>, prepared: &Prepared, call: Call<'_>) ->
                 state.admit_handle()?;
                 contract::handler::Argument::Object(state.table.push(contract::Handle::new(object))?)
             }
+            Argument::Prefix(prefix) => {
+                let state = store.data_mut();
+                state.admit_handle()?;
+                contract::handler::Argument::Prefix(state.table.push(contract::Prefix::new(prefix))?)
+            }
         });
     }
     let answer = task.sortie_task_handler().call_call(&mut *store, call.function, &arguments).await?;
-    Ok(answer.map_err(|failure| Why::Failed(answered(failure))))
+    match answer {
+        Ok(returned) => Ok(Ok(store.data_mut().returned(returned)?)),
+        Err(failure) => Ok(Err(Why::Failed(answered(failure)))),
+    }
 }
 
 fn answered(failure: contract::handler::Failure) -> Failure {
@@ -342,8 +371,15 @@ pub(crate) fn one_line(error: &wasmtime::Error) -> String {
 pub(crate) async fn describe(engine: &Engine, prepared: &Prepared) -> Result<Vec<Signature>, String> {
     let limits = crate::component::describe_limits();
     let watch = Arc::new(Watch::new(Arc::default(), &limits));
-    let call =
-        Call { function: "", arguments: Vec::new(), limits: &limits, grants: Grants::default(), seed: [0; 32], watch: watch.clone() };
+    let call = Call {
+        function: "",
+        arguments: Vec::new(),
+        limits: &limits,
+        grants: Grants::default(),
+        seed: [0; 32],
+        watch: watch.clone(),
+        store: None,
+    };
     let mut store = new_store(engine, &call);
     let asking = async {
         let task = prepared.pre.instantiate_async(&mut store).await?;
@@ -362,6 +398,7 @@ fn signature(described: contract::handler::Signature) -> Signature {
         kind: match parameter.kind {
             K::Value => Kind::Value,
             K::Object => Kind::Object,
+            K::Prefix => Kind::Prefix,
         },
         type_name: parameter.type_name,
     };

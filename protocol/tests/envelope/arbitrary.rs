@@ -5,7 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 use sortie_protocol::outcome::{InputFault, LimitKind, PlatformFault};
-use sortie_protocol::{Argument, Bill, Bundle, ByteSize, Ending, Failure, JobId, Log, ObjectRef, Outcome, Pin, Task, Timestamp};
+use sortie_protocol::{
+    Argument, Bill, Bundle, ByteSize, Digest, Ending, Failure, JobId, Log, ObjectRef, Outcome, Output, OutputObject, Pin, StoredRef, Task,
+    Timestamp,
+};
 
 fn bytes() -> impl Strategy<Value = Bytes> {
     prop::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from)
@@ -23,7 +26,21 @@ fn size() -> impl Strategy<Value = ByteSize> {
 fn argument() -> impl Strategy<Value = Argument> {
     let pin = prop::option::of((any::<String>(), any::<u64>()).prop_map(|(etag, size)| Pin { etag: etag.into(), size }));
     let object = (any::<String>(), pin).prop_map(|(url, pin)| Argument::Object(ObjectRef { url: url.into(), pin }));
-    prop_oneof![bytes().prop_map(Argument::Value), object]
+    let prefix = any::<String>().prop_map(|url| Argument::Prefix(url.into()));
+    prop_oneof![bytes().prop_map(Argument::Value), object, stored().prop_map(Argument::Stored), prefix]
+}
+
+fn stored() -> impl Strategy<Value = StoredRef> {
+    (bytes(), any::<u64>(), any::<String>()).prop_map(|(bytes, size, url)| StoredRef { digest: Digest::of(&bytes), size, url: url.into() })
+}
+
+fn output() -> impl Strategy<Value = Output> {
+    let object = (stored(), prop::option::of(any::<String>()));
+    prop_oneof![
+        bytes().prop_map(Output::Value),
+        stored().prop_map(Output::Stored),
+        object.prop_map(|(stored, content_type)| Output::Object(OutputObject { stored, content_type })),
+    ]
 }
 
 /// A bundle whose tasks are in any order.
@@ -42,9 +59,15 @@ pub(crate) fn bundle() -> impl Strategy<Value = Bundle> {
 }
 
 fn failure() -> impl Strategy<Value = Failure> {
-    let limits = vec![LimitKind::Memory, LimitKind::WallTime, LimitKind::CpuTime, LimitKind::Stack, LimitKind::Result];
+    let limits = vec![LimitKind::Memory, LimitKind::WallTime, LimitKind::CpuTime, LimitKind::Stack, LimitKind::Result, LimitKind::Written];
     let inputs = vec![InputFault::Malformed, InputFault::Missing, InputFault::Denied, InputFault::Changed, InputFault::Unavailable];
-    let platforms = vec![PlatformFault::Component, PlatformFault::WorkerLost, PlatformFault::Host];
+    let platforms = vec![
+        PlatformFault::Component,
+        PlatformFault::WorkerLost,
+        PlatformFault::Host,
+        PlatformFault::StoreUnusable,
+        PlatformFault::StoreUnavailable,
+    ];
     prop_oneof![
         (any::<String>(), any::<String>(), prop::option::of(duration())).prop_map(|(code, message, retry)| Failure::Answer {
             code,
@@ -59,8 +82,8 @@ fn failure() -> impl Strategy<Value = Failure> {
 }
 
 fn bill() -> impl Strategy<Value = Bill> {
-    ([duration(), duration(), duration(), duration()], [size(), size(), size()], any::<bool>()).prop_map(
-        |([queue, fetch, run, cpu], [memory_peak, bytes_in, bytes_out], cached)| Bill {
+    ([duration(), duration(), duration(), duration(), duration()], [size(), size(), size()], any::<bool>()).prop_map(
+        |([queue, fetch, run, cpu, store], [memory_peak, bytes_in, bytes_out], cached)| Bill {
             queue,
             fetch,
             run,
@@ -69,13 +92,14 @@ fn bill() -> impl Strategy<Value = Bill> {
             bytes_in,
             bytes_out,
             cached,
+            store,
         },
     )
 }
 
 /// Any outcome.
 pub(crate) fn outcome() -> impl Strategy<Value = Outcome> {
-    let ending = prop_oneof![bytes().prop_map(Ending::Completed), failure().prop_map(Ending::Failed), Just(Ending::Cancelled)];
+    let ending = prop_oneof![output().prop_map(Ending::Completed), failure().prop_map(Ending::Failed), Just(Ending::Cancelled)];
     let log = prop::option::of((any::<String>(), any::<u64>()).prop_map(|(text, dropped)| Box::new(Log { text, dropped })));
     (any::<u64>(), any::<u32>(), ending, bill(), log).prop_map(|(index, attempts, ending, bill, log)| Outcome {
         index,

@@ -99,7 +99,7 @@ fn what_a_later_program_adds_is_skipped() {
 
 #[test]
 fn what_may_be_absent_is_the_default() {
-    assert_eq!(decode(&load("earlier/job_open")), Ok(Message::Job(samples::default_job())));
+    assert_eq!(decode(&load("earlier/job_open")), Ok(Message::Job(Box::new(samples::default_job()))));
 }
 
 #[test]

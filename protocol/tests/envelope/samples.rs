@@ -9,24 +9,29 @@ use sortie_protocol::job::Memo;
 use sortie_protocol::outcome::{InputFault, LimitKind, PlatformFault};
 use sortie_protocol::{
     Argument, Bill, Bundle, ByteSize, DeadLetter, Digest, Ending, Failure, FunctionRef, Grants, Job, JobId, JobOptions, JobRecord,
-    JobState, Labels, Limits, Log, ObjectRef, Outcome, Pin, Presence, Priority, RetryPolicy, Task, Timestamp, WorkerId,
+    JobState, Labels, Limits, Log, ObjectRef, Outcome, Output, OutputObject, Pin, Presence, Priority, RetryPolicy, StoredRef, Task,
+    Timestamp, WorkerId,
 };
 
 /// Each golden file: its name, what it shows, and the message.
 pub(crate) fn all() -> Vec<(&'static str, &'static str, Message)> {
     vec![
-        ("bundle", "Two tasks at their first attempt: values, an object, no arguments.", Message::Bundle(bundle())),
+        ("bundle", "Tasks at their first attempt: values, objects, a stored value and a prefix, no arguments.", Message::Bundle(bundle())),
         ("bundle_again", "A task that failed before and whose last lease was lost.", Message::Bundle(bundle_again())),
-        ("outcomes", "A result from the memo; one that was paid for, with a log; a cancelled task.", Message::Outcomes(endings())),
+        (
+            "outcomes",
+            "A result from the memo; one that was paid for, with a log; a cancelled task; a stored value; objects.",
+            Message::Outcomes(endings()),
+        ),
         ("outcomes_none", "No outcomes.", Message::Outcomes(Vec::new())),
         ("failures_of_the_guest", "What a function answers, traps, and each limit that stops it.", Message::Outcomes(guest_failures())),
         ("failures_of_others", "Each fault of an input and of the platform.", Message::Outcomes(other_failures())),
         ("cancelled", "No outcome after this one counts.", Message::Cancelled),
-        ("job_open", "A job with the default options.", Message::Job(job(JobOptions::default(), JobState::Open))),
-        ("job_sealed", "A job with every option set.", Message::Job(job(options(), JobState::Sealed { tasks: 250_000 }))),
-        ("job_cancelled", "A cancelled job of low priority.", Message::Job(job(low(), JobState::Cancelled))),
-        ("dead_task", "A task that failed for good.", Message::DeadLetter(dead_task())),
-        ("dead_unreadable", "A message that nobody could read.", Message::DeadLetter(dead_unreadable())),
+        ("job_open", "A job with the default options.", Message::Job(Box::new(job(JobOptions::default(), JobState::Open)))),
+        ("job_sealed", "A job with every option set.", Message::Job(Box::new(job(options(), JobState::Sealed { tasks: 250_000 })))),
+        ("job_cancelled", "A cancelled job of low priority.", Message::Job(Box::new(job(low(), JobState::Cancelled)))),
+        ("dead_task", "A task that failed for good.", Message::DeadLetter(Box::new(dead_task()))),
+        ("dead_unreadable", "A message that nobody could read.", Message::DeadLetter(Box::new(dead_unreadable()))),
         ("presence", "A worker at work.", Message::Presence(presence())),
         ("presence_idle", "A worker without labels that does nothing.", Message::Presence(idle())),
         ("manifest", "A component of three chunks.", Message::Manifest(Manifest { size: 300_000, chunk: 131_072 })),
@@ -65,8 +70,13 @@ fn bundle() -> Bundle {
         Task { index: 0, arguments: vec![value(&[0x18, 0x2a]), object, value(&[0x62, b'h', b'i'])] },
         Task { index: 1000, arguments: vec![] },
         Task { index: 1001, arguments: vec![pinned] },
+        Task { index: 1002, arguments: vec![Argument::Stored(stored()), Argument::Prefix("s3://papers/array.zarr/".into())] },
     ];
     Bundle { job: JobId::from_bytes([7; 16]), attempts_before: 0, lost_before: 0, published: NOW, tasks }
+}
+
+fn stored() -> StoredRef {
+    StoredRef { digest: Digest::of(b"large"), size: 300_000, url: "s3://results/objects/6a/6a".into() }
 }
 
 fn bundle_again() -> Bundle {
@@ -79,7 +89,7 @@ fn outcome(index: u64, ending: Ending) -> Outcome {
 }
 
 fn endings() -> Vec<Outcome> {
-    let completed = Ending::Completed(Bytes::from_static(&[0x83, 0x01, 0x02, 0x03]));
+    let completed = Ending::Completed(Bytes::from_static(&[0x83, 0x01, 0x02, 0x03]).into());
     let bill = Bill {
         queue: Duration::from_micros(1500),
         fetch: Duration::from_millis(20),
@@ -89,12 +99,16 @@ fn endings() -> Vec<Outcome> {
         bytes_in: ByteSize(10_000),
         bytes_out: ByteSize(4),
         cached: false,
+        store: Duration::from_micros(300),
     };
     let log = Log { text: "line one\nZeile zwei: ü\n".into(), dropped: 17 };
     vec![
         Outcome { attempts: 0, bill: Bill { cached: true, ..Bill::default() }, ..outcome(0, completed.clone()) },
         Outcome { attempts: 2, bill, log: Some(Box::new(log)), ..outcome(1, completed) },
         Outcome { attempts: 0, log: Some(Box::default()), ..outcome(2, Ending::Cancelled) },
+        outcome(3, Ending::Completed(Output::Stored(stored()))),
+        outcome(4, Ending::Completed(Output::Object(OutputObject { stored: stored(), content_type: None }))),
+        outcome(5, Ending::Completed(Output::Object(OutputObject { stored: stored(), content_type: Some("image/png".into()) }))),
     ]
 }
 
@@ -115,6 +129,7 @@ fn guest_failures() -> Vec<Outcome> {
         stopped(LimitKind::CpuTime),
         stopped(LimitKind::Stack),
         stopped(LimitKind::Result),
+        stopped(LimitKind::Written),
     ])
 }
 
@@ -130,6 +145,8 @@ fn other_failures() -> Vec<Outcome> {
         platform(PlatformFault::Component),
         platform(PlatformFault::WorkerLost),
         platform(PlatformFault::Host),
+        platform(PlatformFault::StoreUnusable),
+        platform(PlatformFault::StoreUnavailable),
     ])
 }
 
@@ -146,6 +163,7 @@ fn options() -> JobOptions {
             cpu_time: Duration::from_millis(1500),
             result: ByteSize::kib(1),
             log: ByteSize(0),
+            written: ByteSize::mib(5),
         },
         grants: Grants { clock: true, random: true },
         retry: RetryPolicy {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sortie_protocol::job::Memo;
-use sortie_protocol::{Argument, Digest, Ending, FunctionRef, Job, JobId, JobOptions, Limits, Task, TaskIndex};
+use sortie_protocol::{Argument, Digest, Ending, FunctionRef, Job, JobId, JobOptions, Limits, Output, Task, TaskIndex};
 
 use crate::history::Ended;
 
@@ -76,7 +76,8 @@ pub fn expected(argument: u64) -> Ended {
 /// How a task ended, in the words of a history.
 pub fn ended(ending: &Ending) -> Ended {
     match ending {
-        Ending::Completed(bytes) => value(bytes),
+        Ending::Completed(Output::Value(bytes)) => value(bytes),
+        Ending::Completed(Output::Stored(_) | Output::Object(_)) => Ended::Failed("not-a-number".into()),
         Ending::Failed(failure) => Ended::Failed(failure.code().to_owned()),
         Ending::Cancelled => Ended::Failed("cancelled".into()),
     }

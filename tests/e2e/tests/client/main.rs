@@ -1,6 +1,8 @@
 //! The client library over real components: futures, jobs, back-pressure, cancel, limits and bills, as a program sees them. Each test runs
 //! twice: with everything in this process, and over a fleet with a real broker.
 
+mod stored;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -3,13 +3,15 @@
 use sortie_harness::{Sortie, component};
 
 /// The texts of the other modules.
-const TESTS: [&str; 8] = [
+const TESTS: [&str; 10] = [
     include_str!("answers.rs"),
     include_str!("bad_input.rs"),
+    include_str!("data_sets.rs"),
     include_str!("hostile.rs"),
     include_str!("interrupts.rs"),
     include_str!("map.rs"),
     include_str!("neighbours.rs"),
+    include_str!("outputs.rs"),
     include_str!("places.rs"),
     include_str!("probes.rs"),
 ];

@@ -3,12 +3,15 @@
 //! One module for each thing that is promised. Every function of the component `behaviours` is used somewhere here, which [`coverage`] checks.
 
 mod answers;
+mod archives;
 mod bad_input;
 mod coverage;
+mod data_sets;
 mod hostile;
 mod interrupts;
 mod map;
 mod neighbours;
+mod outputs;
 mod places;
 mod probes;
 mod template;

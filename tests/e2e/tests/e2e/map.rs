@@ -16,7 +16,7 @@ fn a_record_has_exactly_the_documented_fields() {
     let record = Sortie::map("add", ["[1, 2]"]).run().code(0).value();
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(keys(&record), ["bill", "index", "input", "status", "value"]);
-    let bill = ["bytes_in", "bytes_out", "cached", "cpu_ms", "fetch_ms", "memory_peak_bytes", "queue_ms", "run_ms"];
+    let bill = ["bytes_in", "bytes_out", "cached", "cpu_ms", "fetch_ms", "memory_peak_bytes", "queue_ms", "run_ms", "store_ms"];
     assert_eq!(keys(&record["bill"]), bill);
     assert_eq!((&record["index"], &record["input"], &record["value"]), (&json!(0), &json!([1, 2]), &json!(3)));
     let failed = Sortie::map("fails", [r#"["bad", "so\nbad"]"#]).run().code(1).value();

@@ -9,4 +9,6 @@ mod ends;
 mod floods;
 mod memory;
 mod objects;
+mod outputs;
+mod prefixes;
 mod probes;

@@ -1,0 +1,148 @@
+//! What a function answered: a value or an object, and where a value is that is too large for a message.
+//!
+//! A message takes a megabyte at most, and whoever follows a job holds many. So a value over [`INLINE_BYTES_MAX`] is kept in the store that the
+//! host is configured with, under the digest of its bytes, and only its name travels. Where no store is configured it travels as it is, as
+//! far as the broker takes it. Whoever fetches a stored value compares its bytes with the digest; that is what makes the URL harmless.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use minicbor::data::Type;
+use minicbor::encode::Write;
+use minicbor::{Decode, Decoder, Encode, Encoder};
+use serde::{Deserialize, Serialize};
+
+use crate::codec;
+use crate::id::Digest;
+
+/// The largest value that travels in messages where a store is configured: a quarter of what NATS takes, so that a few fit one message.
+pub const INLINE_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes in a store, named by what they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cbor(map)]
+pub struct StoredRef {
+    /// The digest of the bytes.
+    #[n(0)]
+    pub digest: Digest,
+    /// How many there are.
+    #[n(1)]
+    pub size: u64,
+    /// Where they are.
+    #[cbor(n(2), with = "codec::text")]
+    pub url: Arc<str>,
+}
+
+/// An object that a function made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cbor(map)]
+pub struct OutputObject {
+    /// Its bytes.
+    #[n(0)]
+    pub stored: StoredRef,
+    /// Its media type, if the function said one.
+    #[n(1)]
+    pub content_type: Option<String>,
+}
+
+/// What a function answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Output {
+    /// One complete CBOR item.
+    Value(Bytes),
+    /// One complete CBOR item, in a store.
+    Stored(StoredRef),
+    /// An object.
+    Object(OutputObject),
+}
+
+/// What of an [`Output`] is in a store, as it travels. A value that is not travels as its bytes and nothing else.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+enum Kept {
+    #[n(0)]
+    Value(#[n(0)] StoredRef),
+    #[n(1)]
+    Object(#[n(0)] OutputObject),
+}
+
+impl<C> Encode<C> for Output {
+    fn encode<W: Write>(&self, encoder: &mut Encoder<W>, ctx: &mut C) -> Result<(), minicbor::encode::Error<W::Error>> {
+        match self {
+            Self::Value(bytes) => codec::bytes::encode(bytes, encoder, ctx),
+            Self::Stored(stored) => Kept::Value(stored.clone()).encode(encoder, ctx),
+            Self::Object(object) => Kept::Object(object.clone()).encode(encoder, ctx),
+        }
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Output {
+    fn decode(decoder: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, minicbor::decode::Error> {
+        if decoder.datatype()? == Type::Bytes {
+            return codec::bytes::decode(decoder, ctx).map(Self::Value);
+        }
+        Ok(match Kept::decode(decoder, ctx)? {
+            Kept::Value(stored) => Self::Stored(stored),
+            Kept::Object(object) => Self::Object(object),
+        })
+    }
+}
+
+impl<T: Into<Bytes>> From<T> for Output {
+    fn from(value: T) -> Self {
+        Self::Value(value.into())
+    }
+}
+
+impl Output {
+    /// Bytes of the value or of the object.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::Value(bytes) => bytes.len() as u64,
+            Self::Stored(stored) => stored.size,
+            Self::Object(object) => object.stored.size,
+        }
+    }
+
+    /// What of it is in a store, if anything is.
+    #[must_use]
+    pub fn stored(&self) -> Option<&StoredRef> {
+        match self {
+            Self::Value(_) => None,
+            Self::Stored(stored) => Some(stored),
+            Self::Object(object) => Some(&object.stored),
+        }
+    }
+
+    /// About how many bytes it takes in a message.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Value(bytes) => bytes.len(),
+            Self::Stored(stored) => stored.weight(),
+            Self::Object(object) => object.stored.weight() + object.content_type.as_ref().map_or(0, String::len),
+        }
+    }
+}
+
+impl StoredRef {
+    /// About how many bytes it takes in a message.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        48 + self.url.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_weighs_as_much_as_its_name() {
+        let stored = StoredRef { digest: Digest::of(b"x"), size: 1 << 40, url: "s3://bucket/x".into() };
+        let output = Output::Stored(stored.clone());
+        assert_eq!((output.size(), output.weight(), output.stored()), (1 << 40, 61, Some(&stored)));
+        assert_eq!((Output::from(vec![0; 7]).size(), Output::from(vec![0; 7]).weight()), (7, 7));
+    }
+}
