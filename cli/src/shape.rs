@@ -46,7 +46,7 @@ impl From<Place> for Given {
         let open = vec![place.input()];
         let file = match place.found.address.location {
             Location::File(path) => Some(path),
-            Location::S3 { .. } | Location::Http(_) => None,
+            Location::Bucket { .. } | Location::Http(_) => None,
         };
         Self { shown: place.shown, file, open }
     }
@@ -183,7 +183,7 @@ impl Shape {
     }
 
     fn address(&self, text: &str) -> Result<Address, String> {
-        self.places.check_s3(text)?;
+        self.places.check_reach(text)?;
         let address = Address::parse(text, &self.places.folder).map_err(|error| error.to_string())?;
         self.places.files.note(&address.location);
         Ok(address)
