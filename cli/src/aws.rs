@@ -108,6 +108,7 @@ fn credentials(variables: &Variables, profile: &Profile, trouble: Option<String>
         return Ok(keys);
     }
     if let (Some(token_file), Some(role)) = (variables.identity_file.clone(), variables.role.clone()) {
+        readable(&token_file)?;
         let (session, endpoint) = (variables.role_session.clone(), variables.role_endpoint.clone());
         return Ok(S3Credentials::WebIdentity { token_file, role, session, endpoint });
     }
@@ -121,6 +122,7 @@ fn credentials(variables: &Variables, profile: &Profile, trouble: Option<String>
         return Ok(keys);
     }
     if let (Some(file), Some(role)) = (profile.get("web_identity_token_file"), profile.get("role_arn")) {
+        readable(Path::new(&file))?;
         let (session, endpoint) = (profile.get("role_session_name"), variables.role_endpoint.clone());
         return Ok(S3Credentials::WebIdentity { token_file: file.into(), role, session, endpoint });
     }
@@ -138,6 +140,12 @@ fn credentials(variables: &Variables, profile: &Profile, trouble: Option<String>
         return Ok(S3Credentials::Anonymous);
     }
     Ok(S3Credentials::Machine { endpoint: variables.metadata.clone() })
+}
+
+/// Say now what would fail at the first request.
+fn readable(token_file: &Path) -> Result<(), String> {
+    let opened = std::fs::File::open(token_file).map(drop);
+    opened.map_err(|error| format!("failed to read the token of the web identity `{}`: {error}", token_file.display()))
 }
 
 fn keys(id: Option<String>, secret: Option<String>, token: Option<String>) -> Result<Option<S3Credentials>, String> {
@@ -324,8 +332,17 @@ mod tests {
         let task = |v: &mut Variables| v.task_path = Some("/v2/credentials/1".into());
         let agent = container("http://169.254.170.2/v2/credentials/1", None);
         assert_eq!(read(&|v| [pod, task].iter().for_each(|change| change(v))), agent);
-        let identity = |v: &mut Variables| (v.identity_file, v.role) = (Some("/identity".into()), Some("arn".into()));
-        let expected = S3Credentials::WebIdentity { token_file: "/identity".into(), role: "arn".into(), session: None, endpoint: None };
-        assert_eq!(read(&|v| [task, identity].iter().for_each(|change| change(v))), expected);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("identity");
+        let identity = |v: &mut Variables| (v.identity_file, v.role) = (Some(file.clone()), Some("arn".into()));
+        let missing = Settings::read(&Variables { identity_file: Some(file.clone()), role: Some("arn".into()), ..Variables::default() });
+        assert!(missing.trouble.unwrap().contains("identity"));
+        std::fs::write(&file, "token").unwrap();
+        let expected = S3Credentials::WebIdentity { token_file: file.clone(), role: "arn".into(), session: None, endpoint: None };
+        let both = |v: &mut Variables| {
+            task(v);
+            identity(v);
+        };
+        assert_eq!(read(&both), expected);
     }
 }

@@ -148,11 +148,19 @@ fn remote(
         let (size, etag, key) = (entry.size, entry.e_tag, String::from(entry.location));
         let found = pattern.matches_with(&key, OPTIONS).then(|| Found {
             address: Address { location: Location::Bucket { service, bucket: bucket.clone(), key }, bytes },
-            pin: etag.map(|etag| Pin { etag: etag.into(), size }),
+            pin: etag.map(|etag| Pin { etag: validator(service, etag).into(), size }),
         });
         std::future::ready(Ok(found))
     });
     Ok(some(matching.boxed(), nothing(&text)))
+}
+
+/// A validator as reads have it: Azure, and Google's emulators, list it without the quotes.
+fn validator(service: Service, etag: String) -> String {
+    match service {
+        Service::Gs | Service::Az if !etag.ends_with('"') => format!("\"{etag}\""),
+        Service::S3 | Service::Gs | Service::Az => etag,
+    }
 }
 
 /// The same stream, but with this error if there is nothing in it.
