@@ -1,4 +1,4 @@
-//! A bucket that is listed and read in the dialects of S3, Google Cloud Storage and Azure Blob Storage.
+//! A bucket that is listed, read and written in the dialects of S3, Google Cloud Storage and Azure Blob Storage.
 //!
 //! It stands for what the folder behind [`S3Server`](crate::S3Server) cannot: the other services, buckets in a server's name, readers who have to
 //! pay, and refusals of the test's choice. It checks no signatures; how requests say who asks is kept for the test to see.
@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::watch;
@@ -104,12 +103,12 @@ impl BucketServer {
 }
 
 /// The query of a request, decoded.
-pub(crate) fn query(request: &Request<Incoming>) -> BTreeMap<String, String> {
+pub(crate) fn query(request: &Request<Bytes>) -> BTreeMap<String, String> {
     let pairs = request.uri().query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
     pairs.map(|(name, value)| (decoded(name), decoded(value))).collect()
 }
 
-fn answer(shared: &watch::Sender<State>, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn answer(shared: &watch::Sender<State>, request: &Request<Bytes>) -> Response<Full<Bytes>> {
     let owned = |name| header(request, name).map(ToOwned::to_owned);
     // A proxy is told the whole URL.
     let host = request.uri().host().map(ToOwned::to_owned).or_else(|| owned("host")).unwrap_or_default();
@@ -138,8 +137,14 @@ fn answer(shared: &watch::Sender<State>, request: &Request<Incoming>) -> Respons
         Dialect::S3 => 2,
         Dialect::Azure => 3,
     };
-    let key = request.uri().path().splitn(segments + 1, '/').nth(segments).unwrap_or_default();
-    match state.objects.get(&decoded(key)) {
+    let key = decoded(request.uri().path().splitn(segments + 1, '/').nth(segments).unwrap_or_default());
+    match state.objects.get(&key) {
+        _ if request.method() == Method::PUT => {
+            drop(state);
+            shared.send_modify(|state| drop(state.objects.insert(key, request.body().clone())));
+            let builder = Response::builder().status(StatusCode::CREATED).header(ETAG, format!("\"{}\"", etag(request.body())));
+            builder.header(LAST_MODIFIED, MODIFIED).body(Full::default()).expect("a sound response")
+        }
         Some(content) => read(request, content),
         None => refused(request, &Refusal { status: 404, code: "NoSuchKey", more: "" }),
     }
@@ -157,7 +162,7 @@ fn decoded(text: &str) -> String {
     String::from_utf8(bytes).expect("text")
 }
 
-fn refused(request: &Request<Incoming>, refusal: &Refusal) -> Response<Full<Bytes>> {
+fn refused(request: &Request<Bytes>, refusal: &Refusal) -> Response<Full<Bytes>> {
     let status = StatusCode::from_u16(refusal.status).expect("a status");
     let body = format!(r#"<?xml version="1.0"?><Error><Code>{}</Code><Message>no</Message>{}</Error>"#, refusal.code, refusal.more);
     plain(status, if request.method() == Method::HEAD { String::new() } else { body })
@@ -167,7 +172,7 @@ fn etag(content: &[u8]) -> String {
     format!("{:x}", content.iter().fold(7u64, |sum, byte| sum.wrapping_mul(31) + u64::from(*byte)))
 }
 
-fn read(request: &Request<Incoming>, content: &Bytes) -> Response<Full<Bytes>> {
+fn read(request: &Request<Bytes>, content: &Bytes) -> Response<Full<Bytes>> {
     let etag = format!("\"{}\"", etag(content));
     if header(request, "if-match").is_some_and(|wanted| wanted != etag) {
         return refused(request, &Refusal { status: 412, code: "PreconditionFailed", more: "" });

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 
 use crate::buckets::query;
@@ -54,7 +53,7 @@ impl CredentialServer {
     }
 }
 
-fn answer(request: &Request<Incoming>, (id, secret): &(String, String)) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Bytes>, (id, secret): &(String, String)) -> Response<Full<Bytes>> {
     let has_session = header(request, "x-aws-ec2-metadata-token") == Some(SESSION);
     let keys = || {
         plain(

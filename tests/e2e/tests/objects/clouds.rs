@@ -130,6 +130,23 @@ fn containers_of_azure_are_listed_and_read() {
 }
 
 #[test]
+fn results_are_shared_through_buckets_of_google_and_azure() {
+    let google = BucketServer::start(Dialect::S3, &[]);
+    let other = BucketServer::start(Dialect::Azure, &[]);
+    let with_google = |command: Sortie| command.env("STORAGE_EMULATOR_HOST", google.endpoint());
+    let with_azure = |command: Sortie| azure(&other, command).env("AZURE_STORAGE_KEY", "aGlkZGVu");
+    let shares = |set: &dyn Fn(Sortie) -> Sortie, store: &str| {
+        // Long enough to be worth keeping, each time on a machine that has nothing yet.
+        let run = || set(Sortie::map("spins_for", ["200000000", "--store", store])).run().code(0).value();
+        let (first, second) = (run(), run());
+        assert_eq!((&first["bill"]["cached"], &second["bill"]["cached"]), (&json!(false), &json!(true)), "{store}");
+        assert_eq!(first["value"], second["value"]);
+    };
+    shares(&with_google, "gs://box");
+    shares(&with_azure, "az://box/results");
+}
+
+#[test]
 fn what_azure_refuses_is_told_by_its_code() {
     let object = "az://box/data/1";
     for (status, code, ending, part) in [
