@@ -106,9 +106,9 @@ pub(crate) struct Map {
     pub(crate) function: String,
     /// Inputs, one task each (for a pattern, one each file)
     ///
-    /// For an object parameter: a path, a pattern (*, ?, [...] within a path segment, ** across segments; quote it), or a URL (s3:// with
-    /// patterns too, https://, http://, file://). For a value parameter: JSON, and what is not JSON is a string; write '"42"' for the string
-    /// 42. If more than one parameter is left open by --arg: a JSON array with all of them.
+    /// For an object parameter: a path, a pattern (*, ?, [...] within a path segment, ** across segments; quote it), or a URL (s3://,
+    /// gs:// and az:// with patterns too, https://, http://, file://). For a value parameter: JSON, and what is not JSON is a string; write
+    /// '"42"' for the string 42. If more than one parameter is left open by --arg: a JSON array with all of them.
     #[arg(value_name = "INPUT", allow_negative_numbers = true)]
     pub(crate) inputs: Vec<String>,
     /// Read inputs from a file, one a line; `-` is standard input
@@ -239,7 +239,7 @@ pub(crate) struct HostOptions {
     pub(crate) cache: Option<Cache>,
     #[command(flatten)]
     pub(crate) reading: Reading,
-    /// Keep large outputs here, and share results with all who name the same place: a folder, or s3://BUCKET/PREFIX
+    /// Keep large outputs here, and share results with all who name the same place: a folder, or s3://BUCKET/PREFIX (also gs://, az://)
     /// [default: a folder in the cache folder, not shared; or the variable SORTIE_STORE]
     #[arg(long, value_name = "URL", value_parser = settings::store)]
     pub(crate) store: Option<String>,

@@ -1,8 +1,11 @@
-//! Where S3 is and who we are there: the usual variables first, then the profile in the usual two files.
+//! Where S3 is and who we are there: the usual variables first, then the profile in the usual two files, then what the container or the machine
+//! gives.
 //!
-//! Read are `AWS_*` variables (see [`Variables`]), `region`, `endpoint_url`, `aws_access_key_id`, `aws_secret_access_key` and
-//! `aws_session_token` of the profile. Not followed are single sign-on, roles, `credential_process` and the instance's metadata service:
-//! `aws configure export-credentials --format env` turns any of them into variables.
+//! Read are `AWS_*` variables (see [`Variables`]) and of the profile `region`, `endpoint_url`, `aws_access_key_id`, `aws_secret_access_key`,
+//! `aws_session_token`, `role_arn` with `web_identity_token_file`, and `addressing_style` below `s3`. Not followed are single sign-on, other
+//! roles and `credential_process`: `aws configure export-credentials --format env` turns any of them into variables.
+//!
+//! Who asks is decided in the order of [`credentials`]: the first that is there, whether or not it turns out to be of use.
 //!
 //! Trouble here is kept as a [`Settings::trouble`] and reported only when something in S3 is asked for, because a profile that we cannot use
 //! is no reason to refuse local files.
@@ -10,7 +13,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use sortie::objects::S3;
+use sortie::objects::{Addressing, Payer, S3, S3Credentials, Token};
+
+/// Where ECS has the agent of its containers.
+const TASK_AGENT: &str = "http://169.254.170.2";
 
 /// What the environment says.
 #[derive(Clone, Default)]
@@ -31,6 +37,32 @@ pub(crate) struct Variables {
     pub(crate) credentials_file: Option<PathBuf>,
     /// `AWS_CONFIG_FILE`, else `~/.aws/config`.
     pub(crate) config_file: Option<PathBuf>,
+    /// `AWS_SKIP_SIGNATURE`.
+    pub(crate) unsigned: bool,
+    /// `AWS_VIRTUAL_HOSTED_STYLE_REQUEST`.
+    pub(crate) virtual_hosted: bool,
+    /// `AWS_REQUEST_PAYER`.
+    pub(crate) requester_pays: bool,
+    /// `AWS_ROLE_ARN`.
+    pub(crate) role: Option<String>,
+    /// `AWS_ROLE_SESSION_NAME`.
+    pub(crate) role_session: Option<String>,
+    /// `AWS_ENDPOINT_URL_STS`.
+    pub(crate) role_endpoint: Option<String>,
+    /// `AWS_WEB_IDENTITY_TOKEN_FILE`.
+    pub(crate) identity_file: Option<PathBuf>,
+    /// `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI`.
+    pub(crate) task_path: Option<String>,
+    /// `AWS_CONTAINER_CREDENTIALS_FULL_URI`.
+    pub(crate) pod_url: Option<String>,
+    /// `AWS_CONTAINER_AUTHORIZATION_TOKEN`.
+    pub(crate) pod_token: Option<String>,
+    /// `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE`, which wins.
+    pub(crate) pod_token_file: Option<PathBuf>,
+    /// `AWS_EC2_METADATA_DISABLED`.
+    pub(crate) no_metadata: bool,
+    /// `AWS_EC2_METADATA_SERVICE_ENDPOINT`.
+    pub(crate) metadata: Option<String>,
 }
 
 impl std::fmt::Debug for Variables {
@@ -52,34 +84,76 @@ pub(crate) struct Settings {
 impl Settings {
     /// Put together what variables and files say.
     pub(crate) fn read(variables: &Variables) -> Self {
-        let (profile, mut trouble) = Profile::read(variables);
-        let get = |name: &str| profile.0.get(name).cloned();
-        let endpoint = variables.endpoint.clone().or_else(|| get("endpoint_url"));
-        let region = variables.region.clone().or_else(|| get("region"));
-        let (id, secret, token) = match (&variables.key_id, &variables.secret) {
-            (None, None) => (get("aws_access_key_id"), get("aws_secret_access_key"), get("aws_session_token")),
-            // Keys belong together: half from here and half from there never fits.
-            (id, secret) => {
-                trouble = None;
-                (id.clone(), secret.clone(), variables.token.clone())
-            }
+        let (profile, trouble) = Profile::read(variables);
+        let endpoint = variables.endpoint.clone().or_else(|| profile.get("endpoint_url"));
+        let region = variables.region.clone().or_else(|| profile.get("region"));
+        let virtual_hosted = variables.virtual_hosted || profile.get("s3.addressing_style").is_some_and(|style| style == "virtual");
+        let addressing = if virtual_hosted { Addressing::VirtualHosted } else { Addressing::Path };
+        let payer = if variables.requester_pays { Payer::Requester } else { Payer::Owner };
+        let (credentials, trouble) = match credentials(variables, &profile, trouble) {
+            Ok(credentials) => (credentials, None),
+            Err(trouble) => (S3Credentials::Anonymous, Some(trouble)),
         };
-        let keys = match (id, secret) {
-            (Some(id), Some(secret)) => Some((id, secret, token)),
-            (None, None) => None,
-            (Some(_), None) => {
-                trouble = Some("an access key id for S3 is set, but no secret access key: set AWS_SECRET_ACCESS_KEY".into());
-                None
-            }
-            (None, Some(_)) => {
-                trouble = Some("a secret access key for S3 is set, but no access key id: set AWS_ACCESS_KEY_ID".into());
-                None
-            }
-        };
-        if keys.is_none() && trouble.is_none() {
-            trouble = profile.unusable(variables);
-        }
-        Self { s3: S3 { endpoint, region, keys }, trouble }
+        Self { s3: S3 { endpoint, region, credentials, addressing, payer }, trouble }
+    }
+}
+
+/// Who we are. `trouble` is what went wrong with the profile, if it is needed.
+fn credentials(variables: &Variables, profile: &Profile, trouble: Option<String>) -> Result<S3Credentials, String> {
+    if variables.unsigned {
+        return Ok(S3Credentials::Anonymous);
+    }
+    // Keys belong together: half from here and half from there never fits.
+    if let Some(keys) = keys(variables.key_id.clone(), variables.secret.clone(), variables.token.clone())? {
+        return Ok(keys);
+    }
+    if let (Some(token_file), Some(role)) = (variables.identity_file.clone(), variables.role.clone()) {
+        readable(&token_file)?;
+        let (session, endpoint) = (variables.role_session.clone(), variables.role_endpoint.clone());
+        return Ok(S3Credentials::WebIdentity { token_file, role, session, endpoint });
+    }
+    if variables.identity_file.is_some() {
+        return Err("AWS_WEB_IDENTITY_TOKEN_FILE is set, but no role to take on with it: set AWS_ROLE_ARN".into());
+    }
+    if let Some(trouble) = trouble {
+        return Err(trouble);
+    }
+    if let Some(keys) = keys(profile.get("aws_access_key_id"), profile.get("aws_secret_access_key"), profile.get("aws_session_token"))? {
+        return Ok(keys);
+    }
+    if let (Some(file), Some(role)) = (profile.get("web_identity_token_file"), profile.get("role_arn")) {
+        readable(Path::new(&file))?;
+        let (session, endpoint) = (profile.get("role_session_name"), variables.role_endpoint.clone());
+        return Ok(S3Credentials::WebIdentity { token_file: file.into(), role, session, endpoint });
+    }
+    if let Some(trouble) = profile.unusable(variables) {
+        return Err(trouble);
+    }
+    if let Some(path) = &variables.task_path {
+        return Ok(S3Credentials::Container { url: format!("{TASK_AGENT}{path}"), token: None });
+    }
+    if let Some(url) = variables.pod_url.clone() {
+        let text = variables.pod_token.clone().map(|text| Token::Text(text.into()));
+        return Ok(S3Credentials::Container { url, token: variables.pod_token_file.clone().map(Token::File).or(text) });
+    }
+    if variables.no_metadata {
+        return Ok(S3Credentials::Anonymous);
+    }
+    Ok(S3Credentials::Machine { endpoint: variables.metadata.clone() })
+}
+
+/// Say now what would fail at the first request.
+fn readable(token_file: &Path) -> Result<(), String> {
+    let opened = std::fs::File::open(token_file).map(drop);
+    opened.map_err(|error| format!("failed to read the token of the web identity `{}`: {error}", token_file.display()))
+}
+
+fn keys(id: Option<String>, secret: Option<String>, token: Option<String>) -> Result<Option<S3Credentials>, String> {
+    match (id, secret) {
+        (Some(id), Some(secret)) => Ok(Some(S3Credentials::Keys { id: id.into(), secret: secret.into(), token: token.map(Into::into) })),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err("an access key id for S3 is set, but no secret access key: set AWS_SECRET_ACCESS_KEY".into()),
+        (None, Some(_)) => Err("a secret access key for S3 is set, but no access key id: set AWS_ACCESS_KEY_ID".into()),
     }
 }
 
@@ -111,9 +185,13 @@ impl Profile {
         (found, trouble)
     }
 
+    fn get(&self, name: &str) -> Option<String> {
+        self.0.get(name).cloned()
+    }
+
     /// Why a profile without keys cannot be used, if it was meant to give some.
     fn unusable(&self, variables: &Variables) -> Option<String> {
-        let ways = ["sso_session", "sso_start_url", "role_arn", "credential_process", "web_identity_token_file"];
+        let ways = ["sso_session", "sso_start_url", "role_arn", "credential_process"];
         let way = ways.iter().find(|way| self.0.contains_key(**way))?;
         let name = variables.profile.as_deref().unwrap_or("default");
         Some(format!(
@@ -136,11 +214,12 @@ fn read(path: &Path) -> Result<Option<String>, String> {
     }
 }
 
-/// The values of a section, if it is there. Indented lines continue a nested value, of which none is needed here.
+/// The values of a section, if it is there. Indented lines continue the value above: `s3.addressing_style` is the one below `s3`.
 fn ini_section(text: &str, wanted: &str) -> Option<BTreeMap<String, String>> {
     let mut values = None;
     let mut inside = false;
-    for line in text.lines().filter(|line| !line.starts_with([' ', '\t', '#', ';'])) {
+    let mut above = String::new();
+    for line in text.lines().filter(|line| !line.starts_with(['#', ';'])) {
         if let Some(header) = line.strip_prefix('[') {
             let name = header.split(']').next().unwrap_or_default();
             inside = name.split_whitespace().eq(wanted.split_whitespace());
@@ -149,8 +228,15 @@ fn ini_section(text: &str, wanted: &str) -> Option<BTreeMap<String, String>> {
             }
         } else if let (true, Some((name, value))) = (inside, line.split_once('=')) {
             // A comment needs a blank in front, since secrets may hold `#`.
-            let value = value.split(" #").next().unwrap_or_default().split(" ;").next().unwrap_or_default();
-            values.get_or_insert_with(BTreeMap::new).insert(name.trim().to_ascii_lowercase(), value.trim().to_owned());
+            let value = value.split(" #").next().unwrap_or_default().split(" ;").next().unwrap_or_default().trim().to_owned();
+            let name = name.trim().to_ascii_lowercase();
+            let name = if line.starts_with([' ', '\t']) {
+                format!("{above}.{name}")
+            } else {
+                above.clone_from(&name);
+                name
+            };
+            values.get_or_insert_with(BTreeMap::new).insert(name, value);
         }
     }
     values
@@ -163,7 +249,7 @@ mod tests {
     const CREDENTIALS: &str = "# keys\n[default]\naws_access_key_id = AKID\naws_secret_access_key=se/cr#et= # mine\n\n\
         [ci]\nAWS_ACCESS_KEY_ID=CI\naws_secret_access_key=cis\naws_session_token = tok\n[half]\naws_access_key_id=H\n";
     const CONFIG: &str = "[default]\nregion = eu-west-1\ns3 =\n    endpoint_url = http://nested\n[profile  ci]\n\
-        endpoint_url = http://ci:9000\n[profile sso]\nsso_session = work\n";
+        endpoint_url = http://ci:9000\ns3 =\n  addressing_style = virtual\n[profile sso]\nsso_session = work\n";
 
     fn settings(change: impl FnOnce(&mut Variables)) -> Settings {
         let folder = tempfile::tempdir().unwrap();
@@ -175,18 +261,23 @@ mod tests {
         Settings::read(&variables)
     }
 
+    fn keys(id: &str, secret: &str, token: Option<&str>) -> S3Credentials {
+        S3Credentials::Keys { id: id.into(), secret: secret.into(), token: token.map(Into::into) }
+    }
+
     #[test]
     fn the_default_profile_is_read_from_both_files() {
         let Settings { s3, trouble } = settings(|_| ());
-        assert_eq!(s3.keys, Some(("AKID".into(), "se/cr#et=".into(), None)));
+        assert_eq!(s3.credentials, keys("AKID", "se/cr#et=", None));
         assert_eq!((s3.region.as_deref(), s3.endpoint, trouble), (Some("eu-west-1"), None, None));
     }
 
     #[test]
     fn a_named_profile_has_its_own_values() {
         let Settings { s3, trouble } = settings(|v| v.profile = Some("ci".into()));
-        assert_eq!(s3.keys, Some(("CI".into(), "cis".into(), Some("tok".into()))));
+        assert_eq!(s3.credentials, keys("CI", "cis", Some("tok")));
         assert_eq!((s3.region, s3.endpoint.as_deref(), trouble), (None, Some("http://ci:9000"), None));
+        assert_eq!(s3.addressing, Addressing::VirtualHosted);
     }
 
     #[test]
@@ -195,7 +286,7 @@ mod tests {
             (v.key_id, v.secret, v.region) = (Some("ENV".into()), Some("env".into()), Some("us-west-2".into()));
             v.profile = Some("nobody".into());
         });
-        assert_eq!(s3.keys, Some(("ENV".into(), "env".into(), None)));
+        assert_eq!(s3.credentials, keys("ENV", "env", None));
         assert_eq!((s3.region.as_deref(), trouble), (Some("us-west-2"), None));
     }
 
@@ -205,11 +296,53 @@ mod tests {
             let trouble = settings(|v| v.profile = Some(profile.into())).trouble.unwrap();
             assert!(trouble.contains(part), "{trouble}");
         }
+        assert!(settings(|v| v.key_id = Some("ENV".into())).trouble.unwrap().contains("AWS_SECRET_ACCESS_KEY"));
     }
 
     #[test]
-    fn without_anything_requests_are_not_signed() {
-        let Settings { s3, trouble } = Settings::read(&Variables::default());
-        assert!(s3.keys.is_none() && s3.endpoint.is_none() && trouble.is_none());
+    fn requests_are_unsigned_where_that_is_asked_for() {
+        let Settings { s3, trouble } = settings(|v| {
+            v.unsigned = true;
+            v.profile = Some("nobody".into());
+        });
+        assert_eq!((s3.credentials, trouble), (S3Credentials::Anonymous, None));
+        let Settings { s3, .. } = Settings::read(&Variables { requester_pays: true, no_metadata: true, ..Variables::default() });
+        assert_eq!((s3.credentials, s3.payer), (S3Credentials::Anonymous, Payer::Requester));
+    }
+
+    #[test]
+    fn without_keys_the_surroundings_are_asked_in_order() {
+        let read = |change: &dyn Fn(&mut Variables)| {
+            let mut variables = Variables::default();
+            change(&mut variables);
+            Settings::read(&variables).s3.credentials
+        };
+        let metadata = |v: &mut Variables| v.metadata = Some("http://[fd00:ec2::254]".into());
+        let pod = |v: &mut Variables| {
+            (v.pod_url, v.pod_token_file) = (Some("http://169.254.170.23/v1/credentials".into()), Some("/token".into()));
+        };
+        assert_eq!(read(&|_| ()), S3Credentials::Machine { endpoint: None });
+        assert_eq!(read(&metadata), S3Credentials::Machine { endpoint: Some("http://[fd00:ec2::254]".into()) });
+        let container = |url: &str, token| S3Credentials::Container { url: url.into(), token };
+        let token = Some(Token::File("/token".into()));
+        let url = "http://169.254.170.23/v1/credentials";
+        assert_eq!(read(&|v| [metadata, pod].iter().for_each(|change| change(v))), container(url, token));
+        let shown = |v: &mut Variables| (v.pod_token, v.pod_token_file) = (Some("shown".into()), None);
+        assert_eq!(read(&|v| [pod, shown].iter().for_each(|change| change(v))), container(url, Some(Token::Text("shown".into()))));
+        let task = |v: &mut Variables| v.task_path = Some("/v2/credentials/1".into());
+        let agent = container("http://169.254.170.2/v2/credentials/1", None);
+        assert_eq!(read(&|v| [pod, task].iter().for_each(|change| change(v))), agent);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("identity");
+        let identity = |v: &mut Variables| (v.identity_file, v.role) = (Some(file.clone()), Some("arn".into()));
+        let missing = Settings::read(&Variables { identity_file: Some(file.clone()), role: Some("arn".into()), ..Variables::default() });
+        assert!(missing.trouble.unwrap().contains("identity"));
+        std::fs::write(&file, "token").unwrap();
+        let expected = S3Credentials::WebIdentity { token_file: file.clone(), role: "arn".into(), session: None, endpoint: None };
+        let both = |v: &mut Variables| {
+            task(v);
+            identity(v);
+        };
+        assert_eq!(read(&both), expected);
     }
 }

@@ -8,12 +8,12 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use sortie::ByteSize;
-use sortie::objects::{Config, Objects};
+use sortie::objects::Objects;
 use sortie_host::cache::{self, Amount, Policy, SharedError, Usage};
 use sortie_host::store::Store;
 use tokio::runtime::Handle;
 
-use crate::aws;
+use crate::clouds;
 use crate::ending::{Ending, Error, chain};
 use crate::environment::Environment;
 use crate::interrupt::Interrupt;
@@ -159,11 +159,11 @@ fn folder(place: &Place, environment: &Environment) -> Result<PathBuf, Error> {
 fn store(place: &Place, environment: &Environment) -> Result<Option<Store>, Error> {
     let Some(text) = &place.store else { return Ok(None) };
     let Some(location) = session::store(Some(text), environment)? else { return Ok(None) };
-    let aws = aws::Settings::read(&environment.aws);
-    if let Some(trouble) = aws.trouble {
+    let clouds::Settings { config, troubles } = clouds::Settings::read(&environment.clouds);
+    if let Some(trouble) = troubles.with(text) {
         tracing::warn!("{trouble}");
     }
-    let objects = Objects::new(Config { s3: aws.s3, ..Config::default() }, Handle::current());
+    let objects = Objects::new(config, Handle::current());
     Ok(Some(Store::new(objects, location)))
 }
 

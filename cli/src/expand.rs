@@ -11,6 +11,7 @@ use serde_json::Value;
 use sortie::Input;
 use sortie::objects::{Address, Found, Location, Objects};
 
+use crate::clouds::Troubles;
 use crate::terminal;
 
 /// Finds objects by path, pattern or URL.
@@ -19,8 +20,8 @@ pub(crate) struct Places {
     pub(crate) objects: Objects,
     /// Where relative paths start.
     pub(crate) folder: PathBuf,
-    /// Why S3 cannot be used, if that is known.
-    pub(crate) s3_trouble: Option<String>,
+    /// Why services cannot be used, as far as that is known.
+    pub(crate) troubles: Troubles,
     /// Where the files are read that are named here.
     pub(crate) files: Files,
 }
@@ -78,7 +79,7 @@ impl Places {
     /// # Errors
     /// One line that says which cannot be found or opened, and why.
     pub(crate) async fn find(&self, text: &str) -> Result<Named, String> {
-        self.check_s3(text)?;
+        self.check_reach(text)?;
         let mut places = self.list(text);
         if is_remote_pattern(text) {
             let first = places.next().await.transpose()?;
@@ -111,7 +112,7 @@ impl Places {
     /// # Errors
     /// When the line is no location.
     pub(crate) fn find_unseen(&self, text: &str) -> Result<Named, String> {
-        self.check_s3(text)?;
+        self.check_reach(text)?;
         if text.contains(['*', '?', '[']) && !is_web(text) {
             return Ok(Named::Listing(self.list(text)));
         }
@@ -126,13 +127,29 @@ impl Places {
     }
 
     /// Whether this can be reached, as far as is known without asking.
-    pub(crate) fn check_s3(&self, text: &str) -> Result<(), String> {
-        match &self.s3_trouble {
-            Some(trouble) if text.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("s3://")) => {
-                Err(format!("`{text}` cannot be reached: {trouble}"))
-            }
-            _ => Ok(()),
+    pub(crate) fn check_reach(&self, text: &str) -> Result<(), String> {
+        // Workers elsewhere reach it with what they have; only listings are made here.
+        if matches!(self.files, Files::Elsewhere(_)) && !is_remote_pattern(text) {
+            return Ok(());
         }
+        if let Some(trouble) = self.troubles.with(text) {
+            return Err(format!("`{text}` cannot be reached: {trouble}"));
+        }
+        match Address::parse(text, &self.folder) {
+            Ok(address) => self.objects.check(&address.location).map_err(|error| error.message),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// The same of a URL that ends in a slash, which may be that of a whole bucket.
+    pub(crate) fn check_prefix(&self, url: &str) -> Result<(), String> {
+        if matches!(self.files, Files::Elsewhere(_)) {
+            return Ok(());
+        }
+        if let Some(trouble) = self.troubles.with(url) {
+            return Err(format!("`{url}` cannot be reached: {trouble}"));
+        }
+        self.objects.check_prefix(url).map_err(|error| error.message)
     }
 
     /// Paths are shown the way they were written, relative or absolute; URLs without what may be secret.
@@ -144,7 +161,7 @@ impl Places {
                 path.strip_prefix(&self.folder).unwrap_or(path).display().to_string()
             }
             Location::File(path) if !text.contains("://") => path.display().to_string(),
-            Location::File(_) | Location::S3 { .. } | Location::Http(_) => {
+            Location::File(_) | Location::Bucket { .. } | Location::Http(_) => {
                 Address { location: location.clone(), bytes: *bytes }.to_string()
             }
         };

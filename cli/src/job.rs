@@ -8,11 +8,10 @@ use std::num::NonZeroUsize;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use sortie::nats::Role;
-use sortie::objects::Config;
 use sortie::protocol::{JobId, JobRecord, JobState};
 use sortie::{BrokerError, Client, JobStatus};
 
-use crate::aws;
+use crate::clouds;
 use crate::connection::BrokerOptions;
 use crate::ending::{Ending, Error};
 use crate::environment::Environment;
@@ -204,7 +203,7 @@ fn state(record: &JobRecord) -> (&'static str, Option<u64>) {
 pub(crate) async fn connect(broker: &BrokerOptions, environment: &Environment, interrupt: &Interrupt) -> Result<Client, Error> {
     let config = broker.required(environment, Role::Client)?;
     // Large results are in a store, which is reached as inputs are.
-    let objects = Config { s3: aws::Settings::read(&environment.aws).s3, ..Config::default() };
+    let objects = clouds::Settings::read(&environment.clouds).config;
     interrupt.or(Client::builder().objects(objects).connect(config)).await?.map_err(refused_connection)
 }
 

@@ -9,6 +9,7 @@ mod broker;
 mod cache;
 mod call;
 mod clock;
+mod clouds;
 mod connection;
 mod diagnostics;
 mod dlq;

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sortie::nats::Role;
-use sortie::objects::{Config, Location};
+use sortie::objects::Location;
 use sortie::{Builder, Client, Component, ConnectError, Function, Grants, JobOptions, LoadError, StartError};
 
 use crate::arguments::HostOptions;
-use crate::aws;
+use crate::clouds::{self, Troubles};
 use crate::connection::BrokerOptions;
 use crate::ending::{Error, chain};
 use crate::environment::Environment;
@@ -52,10 +52,10 @@ impl Session {
         interrupt: &Interrupt,
     ) -> Result<Self, Error> {
         let Some(config) = broker.config(environment, Role::Client)? else { return Self::start(host, environment) };
-        let (builder, s3_trouble) = builder(host, environment)?;
+        let (builder, troubles) = builder(host, environment)?;
         let files = if is_here(&config.servers) { Files::Here } else { Files::Elsewhere(Arc::default()) };
         let client = interrupt.or(builder.connect(config)).await?.map_err(refused_connection)?;
-        Self::over(client, files, s3_trouble, Keeps::Job, environment)
+        Self::over(client, files, troubles, Keeps::Job, environment)
     }
 
     /// Start an embedded client.
@@ -65,14 +65,14 @@ impl Session {
     pub(crate) fn start(options: &HostOptions, environment: &Environment) -> Result<Self, Error> {
         let is_kept = cache(options.cache.as_ref(), environment).is_some() || store(options.store.as_deref(), environment)?.is_some();
         let keeps = if is_kept { Keeps::Results } else { Keeps::Nothing };
-        let (builder, s3_trouble) = builder(options, environment)?;
+        let (builder, troubles) = builder(options, environment)?;
         let client = builder.start().map_err(refused_start)?;
-        Self::over(client, Files::Here, s3_trouble, keeps, environment)
+        Self::over(client, Files::Here, troubles, keeps, environment)
     }
 
-    fn over(client: Client, files: Files, s3_trouble: Option<String>, keeps: Keeps, environment: &Environment) -> Result<Self, Error> {
+    fn over(client: Client, files: Files, troubles: Troubles, keeps: Keeps, environment: &Environment) -> Result<Self, Error> {
         let objects = client.objects().cloned().ok_or_else(|| Error::Platform("this client cannot reach objects".into()))?;
-        Ok(Self { client, places: Places { objects, folder: environment.folder.clone(), s3_trouble, files }, keeps })
+        Ok(Self { client, places: Places { objects, folder: environment.folder.clone(), troubles, files }, keeps })
     }
 
     /// Let a fleet's broker know what becomes of jobs that were dropped; an embedded one ends with this process, once results are shared that
@@ -128,9 +128,8 @@ pub(crate) async fn settle(client: &Client) {
     }
 }
 
-fn builder(options: &HostOptions, environment: &Environment) -> Result<(Builder, Option<String>), Error> {
-    let aws = aws::Settings::read(&environment.aws);
-    let mut objects = Config { s3: aws.s3, ..Config::default() };
+fn builder(options: &HostOptions, environment: &Environment) -> Result<(Builder, Troubles), Error> {
+    let clouds::Settings { config: mut objects, troubles } = clouds::Settings::read(&environment.clouds);
     options.reading.apply(&mut objects);
     let mut builder = Client::builder().objects(objects);
     if let Some(tasks) = options.concurrency {
@@ -142,7 +141,7 @@ fn builder(options: &HostOptions, environment: &Environment) -> Result<(Builder,
     if let Some(place) = store(options.store.as_deref(), environment)? {
         builder = builder.store(place);
     }
-    Ok((builder, aws.trouble))
+    Ok((builder, troubles))
 }
 
 /// Where the store is, from the option and the environment.

@@ -46,7 +46,7 @@ impl From<Place> for Given {
         let open = vec![place.input()];
         let file = match place.found.address.location {
             Location::File(path) => Some(path),
-            Location::S3 { .. } | Location::Http(_) => None,
+            Location::Bucket { .. } | Location::Http(_) => None,
         };
         Self { shown: place.shown, file, open }
     }
@@ -194,12 +194,12 @@ impl Shape {
 
     /// A place that objects lie below. Paths are relative to the folder of the command.
     fn prefix(&self, text: &str, look: Look) -> Result<Input, String> {
-        self.places.check_s3(text)?;
         let shown = text.split(['?', '#']).next().unwrap_or_default();
         if !text.ends_with('/') {
             return Err(format!("`{shown}` is no prefix: one ends in a slash, as in `s3://bucket/array.zarr/` or `folder/`"));
         }
         if text.contains("://") && !text.starts_with("file://") {
+            self.places.check_prefix(text)?;
             return Ok(sortie::prefix(text));
         }
         let location = Location::parse(text, &self.places.folder).map_err(|error| error.to_string())?;
@@ -214,7 +214,7 @@ impl Shape {
     }
 
     fn address(&self, text: &str) -> Result<Address, String> {
-        self.places.check_s3(text)?;
+        self.places.check_reach(text)?;
         let address = Address::parse(text, &self.places.folder).map_err(|error| error.to_string())?;
         self.places.files.note(&address.location);
         Ok(address)

@@ -24,7 +24,7 @@ use sortie_host::{Setup, Worker};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use crate::aws;
+use crate::clouds;
 use crate::connection::{self, BrokerOptions};
 use crate::ending::{Ending, Error, chain};
 use crate::environment::Environment;
@@ -152,11 +152,11 @@ async fn leave(worker: &Worker, broker: &NatsBroker, id: WorkerId, grace: Durati
 }
 
 fn prepare(options: &Serve, environment: &Environment) -> Result<Prepared, Error> {
-    let aws = aws::Settings::read(&environment.aws);
-    if let Some(trouble) = aws.trouble {
-        tracing::warn!("tasks that read from S3 may fail: {trouble}");
+    let clouds::Settings { config, troubles } = clouds::Settings::read(&environment.clouds);
+    for (service, trouble) in troubles.all() {
+        tracing::warn!("tasks that read from {}:// may fail: {trouble}", service.scheme());
     }
-    let mut objects = Config { s3: aws.s3, files: Files::under(options.files.clone()), ..Config::default() };
+    let mut objects = Config { files: Files::under(options.files.clone()), ..config };
     options.reading.apply(&mut objects);
     let setup = Setup {
         concurrency: options.concurrency,

@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 use sortie_protocol::outcome::InputFault;
 use sortie_protocol::{Digest, StoredRef, id};
 
-use crate::objects::{self, Location, Malformed, Objects, PART_BYTES, Upload, WriteError, WriteFault};
+use crate::objects::{self, Location, Malformed, Objects, PART_BYTES, Service, Upload, WriteError, WriteFault};
 
 /// Where objects are below a store's place.
 pub const OBJECTS: &str = "objects";
@@ -37,8 +37,11 @@ pub struct Store {
 /// # Errors
 /// When it is neither, or on a web server.
 pub fn parse(text: &str, folder: &Path) -> Result<Location, Malformed> {
-    let location = match text.trim_end_matches('/').strip_prefix("s3://") {
-        Some(bucket) if !bucket.is_empty() && !bucket.contains('/') => Location::S3 { bucket: bucket.into(), key: String::new() },
+    let location = match Service::of(text).and_then(|service| Some((service, text.trim_end_matches('/').split_once("://")?.1))) {
+        Some((service, rest)) if !rest.contains('/') => {
+            let (bucket, key) = service.bucket(text, rest)?;
+            Location::Bucket { service, bucket, key }
+        }
         _ => Location::parse(text, folder)?,
     };
     match location {
@@ -293,6 +296,9 @@ mod tests {
         let shown = |text: &str| parse(text, Path::new("/here")).map(|location| location.to_string());
         assert_eq!(shown("s3://bucket").unwrap(), "s3://bucket/");
         assert_eq!(shown("s3://bucket/").unwrap(), "s3://bucket/");
+        assert_eq!(shown("gs://bucket/").unwrap(), "gs://bucket/");
+        assert_eq!(shown("az://container").unwrap(), "az://container/");
+        assert!(shown("az://b").unwrap_err().to_string().contains("3 to 63"));
         assert_eq!(shown("s3://bucket/a/b/").unwrap(), "s3://bucket/a/b/");
         assert_eq!(shown("results").unwrap(), "file:///here/results");
         assert!(shown("https://example.org/store").unwrap_err().to_string().contains("web server"));

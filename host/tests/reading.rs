@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::TryStreamExt as _;
 use futures::future::join_all;
 use sortie_harness::{Link, Operation, S3Server, StoreProxy};
-use sortie_host::objects::{Access, Address, BLOCK_BYTES, Config, Cursor, Object, Objects, Prefetch, S3};
+use sortie_host::objects::{Access, Address, BLOCK_BYTES, Config, Cursor, Object, Objects, Prefetch, S3, S3Credentials};
 use sortie_protocol::ByteSize;
 use sortie_protocol::outcome::InputFault;
 use tempfile::TempDir;
@@ -39,7 +39,11 @@ impl Store {
 
     fn objects(&self, memory: u64, prefetch: Prefetch) -> Objects {
         let (id, secret) = S3Server::KEYS;
-        let s3 = S3 { endpoint: Some(self.proxy.endpoint()), region: None, keys: Some((id.into(), secret.into(), None)) };
+        let s3 = S3 {
+            endpoint: Some(self.proxy.endpoint()),
+            credentials: S3Credentials::Keys { id: id.into(), secret: secret.into(), token: None },
+            ..S3::default()
+        };
         Objects::new(Config { s3, memory: ByteSize(memory), prefetch, ..Config::default() }, Handle::current())
     }
 

@@ -107,6 +107,7 @@ impl fmt::Display for ByteRange {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Service;
     use super::*;
 
     fn parse(text: &str) -> Result<Address, Malformed> {
@@ -143,11 +144,11 @@ mod tests {
     #[test]
     fn a_mark_in_a_path_or_a_key_is_part_of_the_name() {
         assert_eq!(parse("a#bytes=0-1").unwrap(), Location::File("/data/a#bytes=0-1".into()).into());
-        assert_eq!(parse("s3://b/a#b").unwrap().location, Location::S3 { bucket: "b".into(), key: "a#b".into() });
+        assert_eq!(parse("s3://b/a#b").unwrap().location, Location::Bucket { service: Service::S3, bucket: "b".into(), key: "a#b".into() });
         let twice = parse("s3://b/a#bytes=1-2#bytes=3-4").unwrap();
         assert_eq!(
             (twice.location, twice.bytes),
-            (Location::S3 { bucket: "b".into(), key: "a#bytes=1-2".into() }, Some(ByteRange::Within(3, 4)))
+            (Location::Bucket { service: Service::S3, bucket: "b".into(), key: "a#bytes=1-2".into() }, Some(ByteRange::Within(3, 4)))
         );
     }
 }

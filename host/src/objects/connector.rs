@@ -2,14 +2,18 @@
 //!
 //! Two things that an ordinary client does must not happen here. It follows redirects, and takes along headers that it does not know to be
 //! secret, such as the token of temporary keys: here none is followed. And an answer that refuses something repeats what was sent, key ids and
-//! signatures included, in a body that ends up in error texts: here only its code is passed on, so there is nothing to redact later.
+//! signatures included, in a body that ends up in error texts: here only its code is passed on, so there is nothing to redact later. What is added
+//! to it is how the request was sent, which decides what whoever is refused should do.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::StreamExt as _;
 use object_store::client::{HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpResponseBody, HttpService};
 use object_store::{ClientOptions, Error, Result};
 use reqwest::redirect::Policy;
+
+use super::surroundings::NOBODY;
 
 /// How long a connection may take to stand.
 pub(super) const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
@@ -21,6 +25,10 @@ const REFUSAL_BYTES_MAX: usize = 64 << 10;
 const CODE_BYTES_MAX: usize = 64;
 /// Stands in front of the code, in error texts.
 pub(super) const CODE: &str = "the store's code: ";
+/// Stands in error texts where a request was sent in nobody's name.
+pub(super) const UNSIGNED: &str = "(sent without credentials)";
+/// Stands in error texts where whoever asked was ready to pay.
+pub(super) const PAID: &str = "(sent with the will to pay)";
 
 /// Makes clients for stores with credentials.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +57,8 @@ struct Client(reqwest::Client);
 
 #[async_trait]
 impl HttpService for Client {
-    async fn call(&self, request: HttpRequest) -> std::result::Result<HttpResponse, HttpError> {
+    async fn call(&self, mut request: HttpRequest) -> std::result::Result<HttpResponse, HttpError> {
+        let marks = marks(&mut request);
         let mut answer = HttpService::call(&self.0, request).await?;
         if answer.status().is_success() || answer.status().as_u16() == 304 {
             return Ok(answer);
@@ -57,12 +66,40 @@ impl HttpService for Client {
         // Said again by `object_store` as a redirect that leads nowhere.
         answer.headers_mut().remove("location");
         let (parts, body) = answer.into_parts();
-        // A refusal whose body breaks off is a refusal all the same.
-        let body = body.bytes().await.unwrap_or_default();
-        let code = code_of(body.get(..REFUSAL_BYTES_MAX).unwrap_or(&body));
-        let said = code.map_or_else(String::new, |code| format!("{CODE}{code}"));
-        Ok(HttpResponse::from_parts(parts, HttpResponseBody::from(said)))
+        let body = front(body).await;
+        // Azure has it in a header, too, where there is no body.
+        let header = parts.headers.get("x-ms-error-code").and_then(|code| code.to_str().ok()).filter(|code| is_code(code));
+        let code = code_of(&body).or_else(|| header.map(ToOwned::to_owned)).map(|code| format!("{CODE}{code}"));
+        let said: Vec<String> = code.into_iter().chain(marks.map(ToOwned::to_owned)).collect();
+        Ok(HttpResponse::from_parts(parts, HttpResponseBody::from(said.join(" "))))
     }
+}
+
+/// How a request is sent, as error texts have it. One that nobody signed loses its signature here.
+fn marks(request: &mut HttpRequest) -> impl Iterator<Item = &'static str> + use<> {
+    let authorization = request.headers().get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let is_nobodys =
+        authorization.starts_with(&format!("AWS4-HMAC-SHA256 Credential={NOBODY}/")) || authorization == format!("Bearer {NOBODY}");
+    // A shared access signature is in the query.
+    let has_signature = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("sig=")));
+    let is_signed = (!authorization.is_empty() && !is_nobodys) || has_signature;
+    if is_nobodys {
+        request.headers_mut().remove("authorization");
+    }
+    let pays = request.headers().contains_key("x-amz-request-payer");
+    [(!is_signed).then_some(UNSIGNED), pays.then_some(PAID)].into_iter().flatten()
+}
+
+/// The first bytes of a body. A refusal whose body breaks off is a refusal all the same.
+async fn front(body: HttpResponseBody) -> Vec<u8> {
+    let mut parts = body.bytes_stream();
+    let mut front = Vec::new();
+    while front.len() < REFUSAL_BYTES_MAX
+        && let Some(Ok(part)) = parts.next().await
+    {
+        front.extend_from_slice(part.get(..REFUSAL_BYTES_MAX - front.len()).unwrap_or(&part));
+    }
+    front
 }
 
 /// The code in `<Error><Code>NoSuchBucket</Code>…`, or in JSON as Google's stores answer it.
@@ -70,8 +107,11 @@ fn code_of(body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(body);
     let between = |before: &str, after: &str| Some(text.split_once(before)?.1.split_once(after)?.0.to_owned());
     let code = between("<Code>", "</Code>").or_else(|| between("\"reason\": \"", "\""))?;
-    let is_code = code.len() <= CODE_BYTES_MAX && !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    is_code.then_some(code)
+    is_code(&code).then_some(code)
+}
+
+fn is_code(text: &str) -> bool {
+    text.len() <= CODE_BYTES_MAX && !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 
 use sortie_protocol::outcome::{InputFault, cut};
 
-use super::connector::CODE;
+use super::connector::{CODE, PAID, UNSIGNED};
+use super::surroundings::Trouble;
 
 /// An object could not be found, opened or read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,12 +35,20 @@ impl Error {
 
     pub(super) fn from_store(shown: &str, error: &object_store::Error) -> Self {
         use object_store::Error as E;
-        if let Some(told) = code_of(error).and_then(|code| by_code(shown, &code)) {
+        if let Some(trouble) = sources(error).find_map(|source| source.downcast_ref::<Trouble>()) {
+            let fault = match trouble {
+                Trouble::Refused(_) => InputFault::Denied,
+                Trouble::Silent(_) => InputFault::Unavailable,
+            };
+            return Self::new(fault, format!("`{shown}` may not be read: {trouble}"));
+        }
+        let sent = Sent::of(error);
+        if let Some(told) = code_of(error).and_then(|code| by_code(shown, &code, sent)) {
             return told;
         }
         match error {
             E::NotFound { .. } => Self::new(InputFault::Missing, format!("there is nothing at `{shown}`")),
-            E::PermissionDenied { .. } | E::Unauthenticated { .. } => denied(shown),
+            E::PermissionDenied { .. } | E::Unauthenticated { .. } => denied(shown, sent),
             E::Precondition { .. } | E::NotModified { .. } => {
                 Self::new(InputFault::Changed, format!("`{shown}` was replaced after it was listed or first read"))
             }
@@ -55,8 +64,37 @@ impl Error {
     }
 }
 
-fn denied(shown: &str) -> Error {
-    Error::new(InputFault::Denied, format!("`{shown}` may not be read; check the credentials and the file's permissions"))
+/// How a request was sent that was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    /// In nobody's name.
+    Unsigned,
+    /// In somebody's, who would pay.
+    Paid,
+    /// In somebody's.
+    Signed,
+}
+
+impl Sent {
+    fn of(error: &object_store::Error) -> Self {
+        let said = |mark: &str| sources(error).any(|source| source.to_string().contains(mark));
+        match (said(UNSIGNED), said(PAID)) {
+            (true, _) => Self::Unsigned,
+            (false, true) => Self::Paid,
+            (false, false) => Self::Signed,
+        }
+    }
+}
+
+fn denied(shown: &str, sent: Sent) -> Error {
+    let advice = match sent {
+        Sent::Unsigned => "no credentials were found, or none were to be used, and the store wants some",
+        Sent::Signed if shown.starts_with("s3://") => {
+            "check the credentials and the object's permissions; where whoever reads has to pay, set AWS_REQUEST_PAYER=requester"
+        }
+        Sent::Signed | Sent::Paid => "check the credentials and the file's permissions",
+    };
+    Error::new(InputFault::Denied, format!("`{shown}` may not be read; {advice}"))
 }
 
 fn elsewhere(shown: &str) -> Error {
@@ -71,11 +109,11 @@ fn unavailable(shown: &str, cause: &str) -> Error {
 }
 
 /// What a store's own code means, if it says more than the status does.
-fn by_code(shown: &str, code: &str) -> Option<Error> {
+fn by_code(shown: &str, code: &str, sent: Sent) -> Option<Error> {
     let error = |fault, message: String| Some(Error::new(fault, message));
     match code {
         "NoSuchBucket" | "ContainerNotFound" => error(InputFault::Missing, format!("there is no such bucket: `{shown}`")),
-        "ExpiredToken" | "RequestExpired" | "TokenRefreshRequired" => {
+        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" | "TokenRefreshRequired" => {
             error(InputFault::Denied, format!("`{shown}` may not be read: the credentials have expired; renew them"))
         }
         "InvalidAccessKeyId" | "InvalidToken" | "InvalidClientTokenId" => {
@@ -90,9 +128,37 @@ fn by_code(shown: &str, code: &str) -> Option<Error> {
         "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
             Some(elsewhere(shown))
         }
-        "AccessDenied" | "AllAccessDisabled" | "AccountProblem" => Some(denied(shown)),
-        "InvalidObjectState" => error(InputFault::Denied, format!("`{shown}` is archived and cannot be read now; restore it first")),
-        "SlowDown" | "InternalError" | "ServiceUnavailable" => Some(unavailable(shown, &format!("the store answers `{code}`"))),
+        "AccessDenied"
+        | "AllAccessDisabled"
+        | "AccountProblem"
+        | "AuthorizationPermissionMismatch"
+        | "AuthorizationFailure"
+        | "InsufficientAccountPermissions"
+        | "NoAuthenticationInformation"
+        | "PublicAccessNotPermitted" => Some(denied(shown, sent)),
+        "AuthenticationFailed" | "InvalidAuthenticationInfo" => error(
+            InputFault::Denied,
+            format!(
+                "`{shown}` may not be read: the store does not accept the credentials; the key or the signature is wrong or has expired"
+            ),
+        ),
+        // What Azure answers whoever shows nothing, of containers that are there and of those that are not.
+        "ResourceNotFound" if sent == Sent::Unsigned => {
+            error(InputFault::Missing, format!("there is nothing at `{shown}` that may be read without credentials"))
+        }
+        "AccountIsDisabled" => error(InputFault::Denied, format!("`{shown}` may not be read: the storage account is disabled")),
+        "UserProjectMissing" => {
+            error(InputFault::Denied, format!("`{shown}` may not be read: whoever reads has to pay, which is not supported for gs://"))
+        }
+        "InvalidIdentityToken" | "IDPRejectedClaim" => {
+            error(InputFault::Denied, format!("`{shown}` may not be read: the web identity's token is not accepted; check it and the role"))
+        }
+        "InvalidObjectState" | "BlobArchived" => {
+            error(InputFault::Denied, format!("`{shown}` is archived and cannot be read now; restore it first"))
+        }
+        "SlowDown" | "InternalError" | "ServiceUnavailable" | "ServerBusy" | "OperationTimedOut" => {
+            Some(unavailable(shown, &format!("the store answers `{code}`")))
+        }
         _ => None,
     }
 }

@@ -1,21 +1,21 @@
 //! From a pattern to the objects it names.
 //!
-//! `*`, `?` and `[…]` match within one path segment, `**` across segments. S3 is listed below the last segment without a wildcard. Web servers
-//! cannot be listed.
+//! `*`, `?` and `[…]` match within one path segment, `**` across segments. Buckets are listed below the last segment without a wildcard. Web
+//! servers cannot be listed.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use glob::{MatchOptions, Pattern};
+use object_store::ObjectMeta;
 use object_store::path::Path as StorePath;
-use object_store::{ObjectMeta, ObjectStore};
 use sortie_protocol::Pin;
 use sortie_protocol::outcome::InputFault;
 
-use super::{Address, Error, Location, Objects};
+use super::stores::Store;
+use super::{Address, Error, Location, Objects, Service};
 
 /// The most local files one pattern may name: their names are held in memory. Listings of stores are not.
 const MATCHES_MAX: usize = 5_000_000;
@@ -67,8 +67,8 @@ async fn open(objects: &Objects, text: &str, address: Address) -> Result<BoxStre
             }
             Ok(stream::iter(found).map(|location| Ok(Found::from(Address::from(location)))).boxed())
         }
-        Location::S3 { key, .. } if !is_pattern(key) => one(address),
-        Location::S3 { bucket, key } => remote(objects, text, &address, bucket, key),
+        Location::Bucket { key, .. } if !is_pattern(key) => one(address),
+        Location::Bucket { service, bucket, key } => remote(objects, text, &address, (*service, bucket, key)),
         Location::Http(url) if !url.path().contains('*') => one(address),
         Location::Http(_) => {
             let message = format!("`{address}` has a wildcard, but web servers cannot be listed; name each file, or use --inputs");
@@ -129,8 +129,7 @@ fn remote(
     objects: &Objects,
     text: &str,
     address: &Address,
-    bucket: &str,
-    key: &str,
+    (service, bucket, key): (Service, &str, &str),
 ) -> Result<BoxStream<'static, Result<Found, Error>>, Error> {
     let pattern =
         Pattern::new(key).map_err(|error| Error::new(InputFault::Malformed, format!("`{address}` is not a pattern: {}", error.msg)))?;
@@ -148,12 +147,20 @@ fn remote(
     let matching = listing.entries().try_filter_map(move |entry| {
         let (size, etag, key) = (entry.size, entry.e_tag, String::from(entry.location));
         let found = pattern.matches_with(&key, OPTIONS).then(|| Found {
-            address: Address { location: Location::S3 { bucket: bucket.clone(), key }, bytes },
-            pin: etag.map(|etag| Pin { etag: etag.into(), size }),
+            address: Address { location: Location::Bucket { service, bucket: bucket.clone(), key }, bytes },
+            pin: etag.map(|etag| Pin { etag: validator(service, etag).into(), size }),
         });
         std::future::ready(Ok(found))
     });
     Ok(some(matching.boxed(), nothing(&text)))
+}
+
+/// A validator as reads have it: Azure, and Google's emulators, list it without the quotes.
+fn validator(service: Service, etag: String) -> String {
+    match service {
+        Service::Gs | Service::Az if !etag.ends_with('"') => format!("\"{etag}\""),
+        Service::S3 | Service::Gs | Service::Az => etag,
+    }
 }
 
 /// The same stream, but with this error if there is nothing in it.
@@ -170,7 +177,7 @@ fn some(found: BoxStream<'static, Result<Found, Error>>, nothing: Error) -> BoxS
 
 /// A listing that goes on after what broke off.
 struct Listing {
-    store: Arc<dyn ObjectStore>,
+    store: Store,
     prefix: Option<StorePath>,
     shown: String,
     last: Option<StorePath>,

@@ -9,6 +9,7 @@
 
 mod address;
 mod blocks;
+mod config;
 mod connector;
 mod cursor;
 mod error;
@@ -19,6 +20,7 @@ mod location;
 mod metrics;
 mod prefix;
 mod stores;
+mod surroundings;
 mod version;
 mod write;
 
@@ -30,7 +32,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use object_store::path::Path as StorePath;
-use object_store::{Attribute, GetOptions, GetRange, ObjectMeta, ObjectStore};
+use object_store::{Attribute, GetOptions, GetRange, ObjectMeta};
 use sortie_protocol::Pin;
 use sortie_protocol::outcome::InputFault;
 use tokio::runtime::Handle;
@@ -38,16 +40,20 @@ use tokio::runtime::Handle;
 pub use self::address::{Address, ByteRange};
 pub use self::blocks::{BLOCK_BYTES, REQUEST_BYTES_MAX};
 use self::blocks::{Block, Blocks, Purpose};
+pub use self::config::{
+    Addressing, Az, AzCredentials, Config, Gs, GsCredentials, MEMORY_DEFAULT, Payer, Prefetch, S3, S3Credentials, Secret, Token,
+};
 pub use self::cursor::{AHEAD_BYTES_MAX, Access, Cursor};
 pub use self::error::Error;
 pub use self::fetch::STALL_TIME_MAX;
 pub use self::files::Files;
 pub use self::list::Found;
-pub use self::location::{Location, Malformed};
+pub use self::location::{Location, Malformed, Service};
 pub use self::metrics::Metrics;
 pub use self::prefix::{Listing, Prefix};
-use self::stores::Stores;
-pub use self::stores::{Config, MEMORY_DEFAULT, Prefetch, REQUESTS_MAX, S3};
+pub use self::stores::REQUESTS_MAX;
+use self::stores::{Store, Stores};
+pub use self::surroundings::{AGENT_TIME_MAX, METADATA_TIME_MAX};
 use self::version::{Locality, Version};
 pub use self::write::{Entry, PART_BYTES, PARTS_IN_FLIGHT_MAX, PARTS_MAX, Upload, WriteError, WriteFault};
 
@@ -136,7 +142,7 @@ impl Objects {
                 let (store, path) = self.shared.stores.of(&Location::File(self.admit(path).await?))?;
                 (store, path, Locality::Here)
             }
-            Location::S3 { .. } | Location::Http(_) => {
+            Location::Bucket { .. } | Location::Http(_) => {
                 let (store, path) = self.shared.stores.of(location)?;
                 (store, path, Locality::Remote)
             }
@@ -160,8 +166,19 @@ impl Objects {
         Ok(Object { shared: Arc::new(opened), prefetched: Arc::default() })
     }
 
+    /// Whether requests to the bucket of `location` can be made at all, as far as is known without making one. What is in none always can.
+    ///
+    /// # Errors
+    /// When what is configured for its service cannot be used.
+    pub fn check(&self, location: &Location) -> Result<(), Error> {
+        match location {
+            Location::Bucket { .. } => self.shared.stores.of(location).map(drop),
+            Location::File(_) | Location::Http(_) => Ok(()),
+        }
+    }
+
     /// What a store says of an object, and its media type.
-    async fn look(&self, shown: &str, store: &Arc<dyn ObjectStore>, path: StorePath) -> Result<(ObjectMeta, Option<String>), Error> {
+    async fn look(&self, shown: &str, store: &Store, path: StorePath) -> Result<(ObjectMeta, Option<String>), Error> {
         let looking = {
             let (store, path) = (store.clone(), path.clone());
             async move {

@@ -15,7 +15,7 @@ use sortie_protocol::outcome::InputFault;
 use tokio::sync::mpsc;
 use walkdir::{DirEntry, WalkDir};
 
-use super::{Address, Entry, Error, Location, Object, Objects, ended};
+use super::{Address, Entry, Error, Location, Object, Objects, Service, ended};
 
 /// The longest name below a prefix: what S3 takes as a key.
 const NAME_BYTES_MAX: usize = 1024;
@@ -53,7 +53,7 @@ impl Objects {
         let named = parse(url)?;
         let name = match &named {
             Location::File(path) => path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
-            Location::S3 { key, .. } => last_segment(key),
+            Location::Bucket { key, .. } => last_segment(key),
             Location::Http(url) => last_segment(url.path()),
         };
         let place = match named {
@@ -61,6 +61,14 @@ impl Objects {
             elsewhere => elsewhere,
         };
         Ok(Prefix { objects: self.clone(), place, name })
+    }
+
+    /// Whether `url` is a prefix, and requests to its bucket can be made, as far as is known without making one.
+    ///
+    /// # Errors
+    /// When it is none, or what is configured for its service cannot be used.
+    pub fn check_prefix(&self, url: &str) -> Result<(), Error> {
+        self.check(&parse(url)?)
     }
 
     /// The files in the folder `start`, which is in `folder`, and below it: those that are in `folder` after links, each way to them once.
@@ -86,10 +94,14 @@ fn parse(url: &str) -> Result<Location, Error> {
     if url.starts_with("http") && url.contains(['?', '#']) {
         return Err(malformed("a prefix on a web server is a URL without a query".into()));
     }
-    match url.strip_prefix("s3://").and_then(|rest| rest.strip_suffix('/')) {
+    let whole = Service::of(url).zip(url.split_once("://").map(|(_, rest)| rest.trim_end_matches('/')));
+    match whole {
         // A whole bucket.
-        Some(bucket) if !bucket.is_empty() && !bucket.contains('/') => Ok(Location::S3 { bucket: bucket.into(), key: String::new() }),
-        _ => Location::parse(url, Path::new("/")).map_err(|error| malformed(error.to_string())),
+        Some((service, rest)) if !rest.contains('/') => {
+            let (bucket, key) = service.bucket(url, rest).map_err(|error| malformed(error.to_string()))?;
+            Ok(Location::Bucket { service, bucket, key })
+        }
+        Some(_) | None => Location::parse(url, Path::new("/")).map_err(|error| malformed(error.to_string())),
     }
 }
 
@@ -144,10 +156,10 @@ impl Prefix {
         }
         match &self.place {
             Location::File(folder) => Ok(Location::File(folder.join(name))),
-            Location::S3 { bucket, key } => {
+            Location::Bucket { service, bucket, key } => {
                 let key = key.trim_end_matches('/');
                 let slash = if key.is_empty() { "" } else { "/" };
-                Ok(Location::S3 { bucket: bucket.clone(), key: format!("{key}{slash}{name}") })
+                Ok(Location::Bucket { service: *service, bucket: bucket.clone(), key: format!("{key}{slash}{name}") })
             }
             Location::Http(url) => {
                 let mut url = url.clone();
@@ -293,7 +305,11 @@ mod tests {
         let of = |url: &'static str| async move { objects(Files::Nowhere).prefix(url).await };
         let s3 = of("s3://bucket/a/").await.unwrap();
         assert_eq!(s3.locate("%2e%2e/b?x#y").unwrap().to_url(), "s3://bucket/a/%2e%2e/b?x#y");
-        assert_eq!(of("s3://bucket/").await.unwrap().locate("b").unwrap().to_url(), "s3://bucket/b");
+        for service in ["s3", "gs", "az"] {
+            let whole =
+                Objects::new(Config::default(), tokio::runtime::Handle::current()).prefix(&format!("{service}://bucket/")).await.unwrap();
+            assert_eq!(whole.locate("b").unwrap().to_url(), format!("{service}://bucket/b"));
+        }
         let web = of("https://host/a/").await.unwrap();
         assert_eq!(web.locate("%2e%2e/b?x#y").unwrap().to_url(), "https://host/a/%252e%252e/b%3Fx%23y");
         assert!(web.list("").unwrap_err().message.contains("cannot be listed"));

@@ -1,21 +1,21 @@
 //! One version of a stored object: where it is, and what must be true of every answer.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore};
+use object_store::{GetOptions, GetRange, GetResult, ObjectMeta};
 use sortie_protocol::outcome::InputFault;
 
 use super::Error;
 use super::blocks::{BLOCK_BYTES, Key};
+use super::stores::Store;
 
 /// A version. Reads answer its bytes or fail: never those of another.
 #[derive(Debug)]
 pub(super) struct Version {
     name: [u8; 16],
     shown: String,
-    store: Arc<dyn ObjectStore>,
+    store: Store,
     meta: ObjectMeta,
     locality: Locality,
 }
@@ -31,7 +31,7 @@ pub(super) enum Locality {
 
 impl Version {
     /// The version that `meta` tells of. `url` names the object among all stores, `shown` in front of people.
-    pub(super) fn new(url: &str, shown: String, store: Arc<dyn ObjectStore>, meta: ObjectMeta, locality: Locality) -> Self {
+    pub(super) fn new(url: &str, shown: String, store: Store, meta: ObjectMeta, locality: Locality) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let mut hasher = blake3::Hasher::new_derive_key("sortie object version 1");
         match &meta.e_tag {

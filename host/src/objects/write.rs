@@ -15,8 +15,7 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::{
-    Attribute, AttributeValue, Attributes, GetOptions, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutMultipartOptions, PutOptions,
-    PutPayload,
+    Attribute, AttributeValue, Attributes, GetOptions, MultipartUpload, ObjectStoreExt as _, PutMultipartOptions, PutOptions, PutPayload,
 };
 use sortie_protocol::Timestamp;
 use sortie_protocol::outcome::InputFault;
@@ -25,6 +24,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::error::{root_cause, sources};
+use super::stores::Store;
+use super::surroundings::Trouble;
 use super::{AbortOnDrop, Error, Location, Malformed, Objects, on};
 
 /// The size of an upload's parts. S3 takes no smaller ones than 5 MiB, and some stores want all to be of one size.
@@ -219,7 +220,7 @@ impl Objects {
         Ok(entries.boxed())
     }
 
-    fn writable(&self, location: &Location) -> Result<(std::sync::Arc<dyn ObjectStore>, object_store::path::Path), WriteError> {
+    fn writable(&self, location: &Location) -> Result<(Store, object_store::path::Path), WriteError> {
         if matches!(location, Location::Http(_)) {
             let message = format!("`{location}` cannot be written to: it is on a web server; write to a file or to an object store");
             return Err(WriteError { fault: WriteFault::NoPlace, message });
@@ -232,7 +233,7 @@ impl Objects {
 #[derive(Debug)]
 pub struct Upload {
     shown: String,
-    store: std::sync::Arc<dyn ObjectStore>,
+    store: Store,
     path: object_store::path::Path,
     attributes: Attributes,
     io: Handle,
@@ -419,6 +420,13 @@ fn finished<T>(ended: Result<object_store::Result<T>, Error>, shown: &str) -> Re
 impl WriteError {
     fn from_store(shown: &str, error: &object_store::Error) -> Self {
         use object_store::Error as E;
+        if let Some(trouble) = sources(error).find_map(|source| source.downcast_ref::<Trouble>()) {
+            let fault = match trouble {
+                Trouble::Refused(_) => WriteFault::Denied,
+                Trouble::Silent(_) => WriteFault::Unavailable,
+            };
+            return Self { fault, message: format!("`{shown}` may not be written to: {trouble}") };
+        }
         let (fault, message) = match error {
             E::NotFound { .. } => (WriteFault::NoPlace, format!("`{shown}` cannot be written to: there is no such bucket; make it first")),
             E::PermissionDenied { .. } | E::Unauthenticated { .. } => {

@@ -4,11 +4,14 @@
 //! listen on a loopback port of the system's choice and end with their handle. Nothing here is built or downloaded: what is missing is named
 //! with the command that makes it.
 
+mod buckets;
+mod http;
 mod moto;
 mod nats;
 mod process;
 mod proxy;
 mod s3;
+mod services;
 mod store_proxy;
 mod thread;
 mod web;
@@ -16,11 +19,13 @@ mod web;
 use std::env;
 use std::path::{Path, PathBuf};
 
+pub use buckets::{Asked, BucketServer, Dialect, Refusal};
 pub use moto::MotoServer;
 pub use nats::{NatsBuilder, NatsCluster, NatsServer, nats_server, nats_server_too_old};
 pub use process::{Ran, Running, Sortie};
 pub use proxy::TcpProxy;
 pub use s3::S3Server;
+pub use services::CredentialServer;
 pub use store_proxy::{Counts, Fault, Link, ObjectCounts, Operation, Rule, StoreProxy};
 pub use web::WebServer;
 

@@ -147,6 +147,8 @@ impl Sortie {
         let shown = self.shown();
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).env_clear().env("HOME", self.home.path()).envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+        // The machine that the tests run on may have a role; a test that wants one brings its own service.
+        command.env("AWS_EC2_METADATA_DISABLED", "true");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.current_dir(self.folder.as_deref().unwrap_or(self.home.path()));
         if let Some(user) = self.user {

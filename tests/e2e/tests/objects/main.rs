@@ -1,9 +1,10 @@
 //! `sortie map` over objects in S3, over a network and a store that fail: what a person sees, and what is asked of the store.
 //!
 //! [`stores`] has two genuine servers and nothing that fails; [`inputs`] what is wrong with an input for good; [`faults`] what passes, or does
-//! not; [`changes`] objects that change while they are read; [`secrets`] what must be seen nowhere. Every run is checked for secrets.
+//! not; [`clouds`] the other services, and where keys come from; [`changes`] objects that change while they are read; [`secrets`] what must be seen nowhere. Every run is checked for secrets.
 
 mod changes;
+mod clouds;
 mod faults;
 mod inputs;
 mod secrets;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
-use sortie::objects::{Config, Files, Location, Objects, PART_BYTES, S3, WriteFault};
+use sortie::objects::{Config, Files, Location, Objects, PART_BYTES, S3, S3Credentials, WriteFault};
 use sortie_harness::S3Server;
 use tempfile::TempDir;
 use tokio::runtime::{Handle, Runtime};
@@ -24,8 +24,8 @@ fn objects(s3: S3, io: &Handle) -> Objects {
 }
 
 fn through(server: &S3Server, secret: &str, io: &Handle) -> Objects {
-    let keys = Some((S3Server::KEYS.0.to_owned(), secret.to_owned(), None));
-    objects(S3 { endpoint: Some(server.endpoint()), keys, ..S3::default() }, io)
+    let credentials = S3Credentials::Keys { id: S3Server::KEYS.0.into(), secret: secret.into(), token: None };
+    objects(S3 { endpoint: Some(server.endpoint()), credentials, ..S3::default() }, io)
 }
 
 impl Place {

@@ -1,0 +1,139 @@
+//! Against servers that answer what a list says, one connection after the other. What a whole service says is tested end to end.
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::*;
+
+/// A service that gives these answers, each once, and its URL.
+async fn service(answers: Vec<String>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        for answer in answers {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request).await;
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    url
+}
+
+fn says(status: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+}
+
+fn keys(id: &str, expiration: &str) -> String {
+    says("200 OK", &format!(r#"{{"AccessKeyId": "{id}", "SecretAccessKey": "hidden", "Token": "t", "Expiration": "{expiration}"}}"#))
+}
+
+/// The access key id that a machine's service leads to.
+async fn machine_id(answers: Vec<String>) -> Result<String, Trouble> {
+    let keeper = Keeper::new(Amazon::machine(Some(&service(answers).await)).unwrap());
+    keeper.get().await.map(|keys| keys.key_id.clone())
+}
+
+async fn agent_id(answers: Vec<String>) -> Result<String, Trouble> {
+    let keeper = Keeper::new(Amazon::agent(&service(answers).await, None).unwrap());
+    keeper.get().await.map(|keys| keys.key_id.clone())
+}
+
+fn answers<const N: usize>(answers: [String; N]) -> Vec<String> {
+    answers.into()
+}
+
+#[tokio::test]
+async fn a_machine_with_a_role_has_keys_and_one_without_is_nobody() {
+    let (token, role) = (says("200 OK", "token"), says("200 OK", "role\n"));
+    let missing = says("404 Not Found", "");
+    let good = answers([token.clone(), role.clone(), keys("AKID", "2099-01-01T00:00:00Z")]);
+    assert_eq!(machine_id(good).await.as_deref(), Ok("AKID"));
+    assert_eq!(machine_id(answers([token.clone(), missing.clone()])).await.as_deref(), Ok(NOBODY));
+    assert_eq!(machine_id(answers([token.clone(), says("200 OK", "")])).await.as_deref(), Ok(NOBODY));
+    assert_eq!(machine_id(answers([missing.clone()])).await.as_deref(), Ok(NOBODY));
+    assert_eq!(machine_id(answers(["what?".into()])).await.as_deref(), Ok(NOBODY));
+    let refused = machine_id(answers([token.clone(), role.clone(), missing])).await.unwrap_err();
+    assert!(matches!(&refused, Trouble::Refused(text) if text.contains("404")), "{refused}");
+    let strange = machine_id(answers([token, role, says("200 OK", "{\"AccessKeyId\": \"hidden\"}")])).await.unwrap_err();
+    assert!(matches!(&strange, Trouble::Refused(text) if text.contains("no credentials") && !text.contains("hidden")), "{strange}");
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_answer_is_not_waited_for() {
+    // Connections wait in the listener's queue, and nobody takes them.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let machine = || Keeper::new(Amazon::machine(Some(&url)).unwrap());
+    assert_eq!(machine().get().await.unwrap().key_id, NOBODY);
+    drop(listener);
+    assert_eq!(machine().get().await.unwrap().key_id, NOBODY);
+    // An agent was named, so it has to.
+    let error = Keeper::new(Amazon::agent(&url, None).unwrap()).get().await.unwrap_err();
+    assert!(matches!(&error, Trouble::Silent(text) if text.contains(&url)), "{error}");
+    let google = Keeper::new(Google::machine(url.trim_start_matches("http://")).unwrap());
+    assert_eq!(google.get().await.unwrap().bearer, NOBODY);
+}
+
+#[tokio::test]
+async fn what_an_agent_answers_decides_whether_to_try_again() {
+    assert_eq!(agent_id(answers([keys("AKID", "2099-01-01T00:00:00Z")])).await.as_deref(), Ok("AKID"));
+    let silent = |error: &Trouble| matches!(error, Trouble::Silent(_));
+    assert!(!silent(&agent_id(answers([says("403 Forbidden", "")])).await.unwrap_err()));
+    assert!(silent(&agent_id(answers([says("503 Busy", "")])).await.unwrap_err()));
+    assert!(silent(&agent_id(answers([keys("AKID", "2020-01-01T00:00:00Z")])).await.unwrap_err()));
+    assert!(!silent(&agent_id(answers([keys("AKID", "tomorrow")])).await.unwrap_err()));
+    let large = "x".repeat(ANSWER_BYTES_MAX + 1);
+    assert!(!silent(&agent_id(answers([says("200 OK", &large)])).await.unwrap_err()));
+}
+
+#[tokio::test]
+async fn what_was_given_is_asked_for_once() {
+    // A second question would find nobody.
+    let url = service(answers([keys("AKID", "2099-01-01T00:00:00Z")])).await;
+    let keeper = Keeper::new(Amazon::agent(&url, None).unwrap());
+    for _ in 0..3 {
+        assert_eq!(keeper.get().await.unwrap().key_id, "AKID");
+    }
+}
+
+/// Says what a test put in last, if anything.
+struct Scripted(parking_lot::Mutex<Option<(&'static str, Duration)>>);
+
+#[async_trait]
+impl Source for Scripted {
+    type Credential = String;
+
+    async fn ask(&self) -> Result<Given<String>, Trouble> {
+        let (name, lasts) = self.0.lock().take().ok_or_else(|| Trouble::Silent("nothing".into()))?;
+        Ok(Given { credential: name.into(), lasts: Some(lasts) })
+    }
+}
+
+#[tokio::test]
+async fn credentials_are_renewed_and_used_to_their_end_where_that_fails() {
+    let keeper = Keeper::new(Scripted(parking_lot::Mutex::new(Some(("first", Duration::from_secs(3600))))));
+    let stale = async |keeper: &Keeper<Scripted>| keeper.kept.lock().await.as_mut().unwrap().fresh_until = Some(clock::instant());
+    assert_eq!(*keeper.get().await.unwrap(), "first");
+    *keeper.source.0.lock() = Some(("second", Duration::from_secs(3600)));
+    assert_eq!(*keeper.get().await.unwrap(), "first");
+    stale(&keeper).await;
+    assert_eq!(*keeper.get().await.unwrap(), "second");
+    stale(&keeper).await;
+    assert_eq!(*keeper.get().await.unwrap(), "second");
+    stale(&keeper).await;
+    keeper.kept.lock().await.as_mut().unwrap().valid_until = Some(clock::instant());
+    assert!(keeper.get().await.is_err());
+}
+
+#[test]
+fn a_token_goes_over_plain_http_only_where_it_stays() {
+    let agent = |url: &str| Amazon::agent(url, None).map(drop);
+    for url in ["http://169.254.170.2/v2/x", "http://169.254.170.23/v1", "http://[fd00:ec2::23]/v1", "http://localhost:1/", "https://host/"]
+    {
+        assert_eq!(agent(url), Ok(()), "{url}");
+    }
+    for url in ["http://169.254.169.254/", "http://host/", "http://127.0.0.1.host/", "ftp://127.0.0.1/", "no URL"] {
+        assert!(agent(url).is_err(), "{url}");
+    }
+}

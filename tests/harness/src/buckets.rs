@@ -1,0 +1,231 @@
+//! A bucket that is listed, read and written in the dialects of S3, Google Cloud Storage and Azure Blob Storage.
+//!
+//! It stands for what the folder behind [`S3Server`](crate::S3Server) cannot: the other services, buckets in a server's name, readers who have to
+//! pay, and refusals of the test's choice. It checks no signatures; how requests say who asks is kept for the test to see.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED};
+use hyper::{Method, Request, Response, StatusCode};
+use tokio::sync::watch;
+
+use crate::http::{Server, header, plain};
+
+/// Names in a page: few, so that every listing in a test has several.
+const PAGE: usize = 2;
+const MODIFIED: &str = "Sat, 01 Jan 2000 00:00:00 GMT";
+
+/// How a service speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// S3, and Google's XML interface, which takes after it.
+    S3,
+    /// Azure Blob Storage, where the path begins with the account.
+    Azure,
+}
+
+/// An answer that refuses something.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    /// The status.
+    pub status: u16,
+    /// The service's word for it.
+    pub code: &'static str,
+    /// What else is in the body.
+    pub more: &'static str,
+}
+
+/// What a request said, beside what it asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// As in `GET /bucket/key?query`.
+    pub what: String,
+    /// The server's name, as the client has it.
+    pub host: String,
+    /// The header `Authorization`.
+    pub authorization: Option<String>,
+    /// The header `x-amz-request-payer`.
+    pub payer: Option<String>,
+}
+
+#[derive(Debug)]
+struct State {
+    dialect: Dialect,
+    objects: BTreeMap<String, Bytes>,
+    refusal: Option<Refusal>,
+    wants_payer: bool,
+    asked: Vec<Asked>,
+}
+
+/// A server of one bucket, whatever its name, that ends with its handle.
+#[derive(Debug)]
+pub struct BucketServer {
+    server: Server,
+    state: Arc<watch::Sender<State>>,
+}
+
+impl BucketServer {
+    /// Serve these objects.
+    ///
+    /// # Panics
+    /// When there is no port to listen on.
+    pub fn start(dialect: Dialect, objects: &[(&str, &str)]) -> Self {
+        let objects = objects.iter().map(|(key, content)| ((*key).to_owned(), Bytes::from((*content).to_owned()))).collect();
+        let state = Arc::new(watch::Sender::new(State { dialect, objects, refusal: None, wants_payer: false, asked: Vec::new() }));
+        let shared = state.clone();
+        Self { server: Server::start(move |request| answer(&shared, request)), state }
+    }
+
+    /// Where it is.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.server.address)
+    }
+
+    /// Answer everything so.
+    pub fn refuse(&self, refusal: Refusal) {
+        self.state.send_modify(|state| state.refusal = Some(refusal));
+    }
+
+    /// Deny everything to whoever does not say that they pay.
+    pub fn charge(&self) {
+        self.state.send_modify(|state| state.wants_payer = true);
+    }
+
+    /// What was asked since this was called last.
+    pub fn asked(&self) -> Vec<Asked> {
+        let mut asked = Vec::new();
+        self.state.send_modify(|state| asked = std::mem::take(&mut state.asked));
+        asked
+    }
+}
+
+/// The query of a request, decoded.
+pub(crate) fn query(request: &Request<Bytes>) -> BTreeMap<String, String> {
+    let pairs = request.uri().query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(name, value)| (decoded(name), decoded(value))).collect()
+}
+
+fn answer(shared: &watch::Sender<State>, request: &Request<Bytes>) -> Response<Full<Bytes>> {
+    let owned = |name| header(request, name).map(ToOwned::to_owned);
+    // A proxy is told the whole URL.
+    let host = request.uri().host().map(ToOwned::to_owned).or_else(|| owned("host")).unwrap_or_default();
+    let path = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+    let asked = Asked {
+        what: format!("{} {path}", request.method()),
+        host: host.clone(),
+        authorization: owned("authorization"),
+        payer: owned("x-amz-request-payer"),
+    };
+    let is_free = asked.payer.is_some();
+    shared.send_modify(|state| state.asked.push(asked));
+    let state = shared.borrow();
+    if let Some(refusal) = &state.refusal {
+        return refused(request, refusal);
+    }
+    if state.wants_payer && !is_free {
+        return refused(request, &Refusal { status: 403, code: "AccessDenied", more: "" });
+    }
+    let query = query(request);
+    if query.contains_key("list-type") || query.get("comp").is_some_and(|what| what == "list") {
+        return list(&state, &query);
+    }
+    let segments = match state.dialect {
+        Dialect::S3 if host.starts_with("bucket.") => 1,
+        Dialect::S3 => 2,
+        Dialect::Azure => 3,
+    };
+    let key = decoded(request.uri().path().splitn(segments + 1, '/').nth(segments).unwrap_or_default());
+    match state.objects.get(&key) {
+        _ if request.method() == Method::PUT => {
+            drop(state);
+            shared.send_modify(|state| drop(state.objects.insert(key, request.body().clone())));
+            let builder = Response::builder().status(StatusCode::CREATED).header(ETAG, format!("\"{}\"", etag(request.body())));
+            builder.header(LAST_MODIFIED, MODIFIED).body(Full::default()).expect("a sound response")
+        }
+        Some(content) => read(request, content),
+        None => refused(request, &Refusal { status: 404, code: "NoSuchKey", more: "" }),
+    }
+}
+
+/// Percent signs taken away.
+fn decoded(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let (digits, rest) = part.split_at(2.min(part.len()));
+        bytes.push(u8::from_str_radix(digits, 16).expect("a percent sign with two digits"));
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(bytes).expect("text")
+}
+
+fn refused(request: &Request<Bytes>, refusal: &Refusal) -> Response<Full<Bytes>> {
+    let status = StatusCode::from_u16(refusal.status).expect("a status");
+    let body = format!(r#"<?xml version="1.0"?><Error><Code>{}</Code><Message>no</Message>{}</Error>"#, refusal.code, refusal.more);
+    plain(status, if request.method() == Method::HEAD { String::new() } else { body })
+}
+
+fn etag(content: &[u8]) -> String {
+    format!("{:x}", content.iter().fold(7u64, |sum, byte| sum.wrapping_mul(31) + u64::from(*byte)))
+}
+
+fn read(request: &Request<Bytes>, content: &Bytes) -> Response<Full<Bytes>> {
+    let etag = format!("\"{}\"", etag(content));
+    if header(request, "if-match").is_some_and(|wanted| wanted != etag) {
+        return refused(request, &Refusal { status: 412, code: "PreconditionFailed", more: "" });
+    }
+    let range = header(request, "range").or_else(|| header(request, "x-ms-range")).and_then(|range| {
+        let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+        Some((first.parse::<usize>().ok()?, last.parse::<usize>().map_or(content.len(), |last| (last + 1).min(content.len()))))
+    });
+    let builder = Response::builder()
+        .header(ETAG, etag)
+        .header(CONTENT_TYPE, "text/plain")
+        .header(LAST_MODIFIED, MODIFIED)
+        .header("x-ms-blob-type", "BlockBlob");
+    let (builder, part) = match range {
+        Some((first, end)) if first < end => {
+            let shown = format!("bytes {first}-{}/{}", end - 1, content.len());
+            (builder.status(StatusCode::PARTIAL_CONTENT).header(CONTENT_RANGE, shown), content.slice(first..end))
+        }
+        Some(_) => return refused(request, &Refusal { status: 416, code: "InvalidRange", more: "" }),
+        None => (builder, content.clone()),
+    };
+    let builder = builder.header(CONTENT_LENGTH, part.len());
+    builder.body(if request.method() == Method::HEAD { Full::default() } else { Full::new(part) }).expect("a sound response")
+}
+
+fn list(state: &State, query: &BTreeMap<String, String>) -> Response<Full<Bytes>> {
+    let given = |name: &str| query.get(name).map(String::as_str).unwrap_or_default();
+    let start: usize = given("continuation-token").parse().or_else(|_| given("marker").parse()).unwrap_or_default();
+    let found: Vec<_> = state.objects.iter().filter(|(key, _)| key.starts_with(given("prefix"))).skip(start).collect();
+    let next = (found.len() > PAGE).then(|| (start + PAGE).to_string());
+    let listed: String = found.into_iter().take(PAGE).map(|(key, content)| entry(state.dialect, key, content)).collect();
+    let body = match state.dialect {
+        Dialect::S3 => {
+            let token = next.map(|next| format!("<NextContinuationToken>{next}</NextContinuationToken>")).unwrap_or_default();
+            format!("<ListBucketResult>{listed}{token}</ListBucketResult>")
+        }
+        Dialect::Azure => {
+            let marker = next.unwrap_or_default();
+            format!("<EnumerationResults><Blobs>{listed}</Blobs><NextMarker>{marker}</NextMarker></EnumerationResults>")
+        }
+    };
+    plain(StatusCode::OK, format!(r#"<?xml version="1.0" encoding="utf-8"?>{body}"#))
+}
+
+fn entry(dialect: Dialect, key: &str, content: &Bytes) -> String {
+    let (key, size, etag) = (key.replace('&', "&amp;").replace('<', "&lt;"), content.len(), etag(content));
+    match dialect {
+        Dialect::S3 => format!(
+            "<Contents><Key>{key}</Key><LastModified>2000-01-01T00:00:00.000Z</LastModified><ETag>&quot;{etag}&quot;</ETag><Size>{size}</Size></Contents>"
+        ),
+        // Without quotes, as Azure does where it lists.
+        Dialect::Azure => format!(
+            "<Blob><Name>{key}</Name><Properties><Last-Modified>{MODIFIED}</Last-Modified><Etag>{etag}</Etag><Content-Length>{size}</Content-Length><Content-Type>text/plain</Content-Type></Properties></Blob>"
+        ),
+    }
+}
