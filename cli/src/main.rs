@@ -29,6 +29,7 @@ mod progress;
 mod reading;
 mod record;
 mod reorder;
+mod results;
 mod run;
 mod session;
 mod settings;

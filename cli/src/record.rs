@@ -1,4 +1,4 @@
-//! One line of results.
+//! One line of results, and what tables have of it.
 //!
 //! Everything that was written by strangers (values, codes, messages, logs) is inside JSON strings and escaped there.
 
@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
-use sortie::{Bill, Blame, Ending, Log, Outcome};
+use sortie::{Bill, Blame, Ending, Failure, Log, Outcome};
 
-use crate::json::{self, Layout};
+use crate::json::{self, Layout, Parts};
 
 /// The code of a result that is not CBOR. The contract asks for CBOR, so the function is to blame.
 const BAD_RESULT: &str = "bad-result";
@@ -34,6 +34,29 @@ pub(crate) struct Reason<'a> {
 
 fn blame<S: serde::Serializer>(blame: &Blame, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(blame.as_str())
+}
+
+impl Status<'_> {
+    /// The word for it.
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed(_) => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// How `outcome` ended, and its value in parts.
+pub(crate) fn take_apart(outcome: &Outcome) -> (Status<'_>, Option<Parts>) {
+    match &outcome.ending {
+        Ending::Completed(cbor) => match Parts::of(cbor) {
+            Ok(parts) => (Status::Completed, Some(parts)),
+            Err(what) => (Status::Failed(bad_result(outcome, &what)), None),
+        },
+        Ending::Failed(failure) => (Status::Failed(failed(outcome, failure)), None),
+        Ending::Cancelled => (Status::Cancelled, None),
+    }
 }
 
 /// Append the line of `outcome`, whose input was `shown`.
@@ -75,17 +98,16 @@ fn ending<'a>(outcome: &'a Outcome, out: &mut Vec<u8>) -> Status<'a> {
                 Err(what) => Status::Failed(bad_result(outcome, &what)),
             }
         }
-        Ending::Failed(failure) => Status::Failed(Reason {
-            code: failure.code().into(),
-            message: failure.to_string(),
-            blame: failure.blame(),
-            attempts: outcome.attempts,
-        }),
+        Ending::Failed(failure) => Status::Failed(failed(outcome, failure)),
         Ending::Cancelled => {
             out.extend_from_slice(b"\"cancelled\"");
             Status::Cancelled
         }
     }
+}
+
+fn failed<'a>(outcome: &Outcome, failure: &'a Failure) -> Reason<'a> {
+    Reason { code: failure.code().into(), message: failure.to_string(), blame: failure.blame(), attempts: outcome.attempts }
 }
 
 /// Why a task whose result is not what it should be has failed.
@@ -99,16 +121,17 @@ fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
     let _ = serde_json::to_writer(out, value);
 }
 
+/// What a task took, in the units that results have.
 #[derive(Serialize)]
-struct ShownBill {
-    queue_ms: f64,
-    fetch_ms: f64,
-    run_ms: f64,
-    cpu_ms: f64,
-    memory_peak_bytes: u64,
-    bytes_in: u64,
-    bytes_out: u64,
-    cached: bool,
+pub(crate) struct ShownBill {
+    pub(crate) queue_ms: f64,
+    pub(crate) fetch_ms: f64,
+    pub(crate) run_ms: f64,
+    pub(crate) cpu_ms: f64,
+    pub(crate) memory_peak_bytes: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) cached: bool,
 }
 
 impl From<&Bill> for ShownBill {
@@ -147,7 +170,7 @@ impl<'a> From<&'a Log> for ShownLog<'a> {
 
 #[cfg(test)]
 mod tests {
-    use sortie::{ByteSize, Failure};
+    use sortie::ByteSize;
 
     use super::*;
 

@@ -3,7 +3,7 @@
 use sortie_harness::{Sortie, component};
 
 /// The texts of the other modules.
-const TESTS: [&str; 8] = [
+const TESTS: [&str; 9] = [
     include_str!("answers.rs"),
     include_str!("bad_input.rs"),
     include_str!("hostile.rs"),
@@ -12,6 +12,7 @@ const TESTS: [&str; 8] = [
     include_str!("neighbours.rs"),
     include_str!("places.rs"),
     include_str!("probes.rs"),
+    include_str!("tables.rs"),
 ];
 
 #[test]

@@ -11,7 +11,9 @@ mod map;
 mod neighbours;
 mod places;
 mod probes;
+mod tables;
 mod template;
+mod uploads;
 
 use serde_json::Value;
 use sortie_harness::Ran;
