@@ -143,3 +143,56 @@ impl Rows {
 fn unwritable(error: &dyn std::error::Error) -> Error {
     Error::Platform(format!("failed to write the results as Parquet: {error}; JSON lines take any result"))
 }
+
+#[cfg(test)]
+mod tests {
+    use ::parquet::file::reader::{FileReader as _, SerializedFileReader};
+    use ciborium::cbor;
+    use sortie::{Bill, Ending};
+
+    use super::*;
+
+    fn outcome(index: u64) -> Outcome {
+        let mut value = Vec::new();
+        // No two alike, and nothing that compresses well.
+        let text: String = (0..500u64).map(|n| format!("{:x}", (index * 500 + n).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40)).collect();
+        ciborium::into_writer(&cbor!({ "n" => index, "text" => text }).unwrap(), &mut value).unwrap();
+        Outcome { index, attempts: 1, ending: Ending::Completed(value.into()), bill: Bill::default(), log: None }
+    }
+
+    /// How much of the table comes out at once, at most.
+    fn written(kind: Kind, rows: u64) -> (Vec<u8>, usize) {
+        let (mut table, mut all, mut at_once) = (Table::new(kind), Vec::new(), 0);
+        let mut take = |out: Vec<u8>| {
+            at_once = at_once.max(out.len());
+            all.extend(out);
+        };
+        for index in 0..rows {
+            let mut out = Vec::new();
+            table.push(&outcome(index), &Value::Null, &mut out).unwrap();
+            take(out);
+        }
+        let mut out = Vec::new();
+        table.finish(&mut out).unwrap();
+        take(out);
+        (all, at_once)
+    }
+
+    #[test]
+    fn parquet_comes_out_in_groups_of_bounded_size() {
+        let rows = 30_000;
+        let (file, at_once) = written(Kind::Parquet, rows);
+        assert!(file.len() > 70_000_000 && at_once < 20_000_000, "{} of {}", at_once, file.len());
+        let reader = SerializedFileReader::new(bytes::Bytes::from(file)).unwrap();
+        let groups = reader.metadata().row_groups();
+        assert!(groups.len() > 4 && groups.iter().all(|group| group.total_byte_size() < 20_000_000));
+        assert_eq!(reader.get_row_iter(None).unwrap().count() as u64, rows);
+    }
+
+    #[test]
+    fn csv_comes_out_row_by_row_after_the_first() {
+        let (file, at_once) = written(Kind::Csv, 5000);
+        assert_eq!(file.iter().filter(|byte| **byte == b'\n').count(), 5001);
+        assert!(file.len() > 10_000_000 && at_once < 2 * SAMPLE_BYTES_MAX, "{at_once}");
+    }
+}

@@ -29,6 +29,7 @@ const LAST: [&str; 15] = [
     "log",
     "log_dropped_bytes",
 ];
+const TITLES: [&str; 5] = ["plain", "\"quoted\", and a comma", "two\nlines\r\n", "Ünïcode 漢字 🦀", " spaces "];
 /// How often to look whether results are there.
 const LOOKS_MAX: usize = 2000;
 const TABLES: [&str; 2] = ["results.csv", "results.parquet"];
@@ -37,10 +38,10 @@ fn read(path: &Path) -> Table {
     if path.extension().is_some_and(|end| end == "csv") { Table::csv(path) } else { Table::parquet(path) }
 }
 
-/// Run `mirrors` over these inputs into this file.
+/// Run `mirrors` over these inputs into this file, in their order.
 fn mirror(inputs: &[Value], folder: &TempDir, name: &str) -> Ran {
     let lines: String = inputs.iter().map(|input| format!("{input}\n")).collect();
-    Sortie::map("mirrors", ["--inputs", "-", "-o", name]).folder(folder.path()).input(lines).run()
+    Sortie::map("mirrors", ["--inputs", "-", "--ordered", "-o", name]).folder(folder.path()).input(lines).run()
 }
 
 fn columns(fields: &[&str]) -> Vec<String> {
@@ -63,7 +64,7 @@ fn tables_have_a_column_for_each_field_and_a_row_for_each_task() {
             "pages": n,
             "score": if n % 2 == 0 { json!(n) } else { json!(n as f64 + 0.5) },
             "hash": (1u64 << 60) + n,
-            "title": ["plain", "\"quoted\", and a comma", "two\nlines\r\n", "Ünïcode 漢字 🦀", " spaces "][usize::try_from(n % 5).unwrap()],
+            "title": (TITLES[usize::try_from(n % 5).unwrap()]),
             "scanned": n % 3 == 0,
             "authors": [{ "name": "A, \"B\"" }, n],
         })

@@ -11,7 +11,7 @@ use sortie_guest::Failure;
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Anything {
-    Nothing(()),
+    Nothing(Option<()>),
     Truth(bool),
     Integer(i64),
     Number(f64),
