@@ -119,11 +119,12 @@ pub(crate) struct Map {
     pub(crate) lines: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) fixed: Fixed,
-    /// Write results to this file instead of standard output
+    /// Write results here instead of to standard output: to a file, or to an object such as s3://BUCKET/KEY.parquet
     ///
-    /// A file that is there is replaced, when everything else has been checked. Results are added as they come, in whole lines: whatever ends
-    /// the run, those written stay, and a run that starts again takes them from the cache.
-    #[arg(short, long, value_name = "FILE")]
+    /// The extension says how: .csv and .parquet are tables, anything else has JSON lines. What is there is replaced, when everything else has been
+    /// checked. Lines and rows are added to a file as they come: whatever ends the run, those written stay, and a run that starts again takes
+    /// them from the cache. A Parquet file appears when the run ends, interrupted or not; an object in a store when all results are there.
+    #[arg(short, long, value_name = "FILE|URL")]
     pub(crate) output: Option<PathBuf>,
     /// Write results in the order of the inputs instead of as they come
     ///

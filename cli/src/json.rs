@@ -9,12 +9,16 @@
 //! - keys of maps that are not text are strings of what they would be as values; keys that become equal all stay;
 //! - tags are dropped and the tagged value stays.
 
+mod parts;
+
 use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess as _, Visitor};
+
+pub(crate) use self::parts::{FIELDS_MAX, Parts, Whole, append_member, valid};
 
 /// Integers up to here are the same in every reader of JSON.
 const EXACT_MAX: u64 = (1 << 53) - 1;
@@ -52,7 +56,7 @@ struct Rendered<const INDENTED: bool>(Vec<u8>);
 impl<'de, const INDENTED: bool> Deserialize<'de> for Rendered<INDENTED> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut out = Vec::new();
-        deserializer.deserialize_any(Text { out: &mut out, depth: INDENTED.then_some(0) })?;
+        deserializer.deserialize_any(Text { out: &mut out, depth: INDENTED.then_some(0), numbers: Numbers::AsReadersTakeThem })?;
         Ok(Self(out))
     }
 }
@@ -71,6 +75,15 @@ struct Text<'a> {
     out: &'a mut Vec<u8>,
     /// How deep the value lies, where the text is indented.
     depth: Option<usize>,
+    numbers: Numbers,
+}
+
+/// How numbers are written that readers of JSON do not all take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Numbers {
+    AsReadersTakeThem,
+    /// As they are; of the value itself, not of what it holds.
+    Exact,
 }
 
 impl Text<'_> {
@@ -79,8 +92,17 @@ impl Text<'_> {
         let _ = serde_json::to_writer(&mut *self.out, value);
     }
 
+    /// An integer, of which all readers take some as they are.
+    fn integer<T: fmt::Display>(&mut self, is_safe: bool, value: T) {
+        if is_safe || self.numbers == Numbers::Exact {
+            self.out.extend_from_slice(value.to_string().as_bytes());
+        } else {
+            self.json(&value.to_string());
+        }
+    }
+
     fn inner(&mut self) -> Text<'_> {
-        Text { out: self.out, depth: self.depth.map(|depth| depth + 1) }
+        Text { out: self.out, depth: self.depth.map(|depth| depth + 1), numbers: Numbers::AsReadersTakeThem }
     }
 
     /// What stands before the `count`-th item of a list.
@@ -127,36 +149,32 @@ impl<'de> Visitor<'de> for Text<'_> {
     }
 
     fn visit_u64<E>(mut self, value: u64) -> Result<(), E> {
-        if value <= EXACT_MAX {
-            self.json(&value)
-        } else {
-            self.json(&value.to_string())
-        }
+        self.integer(value <= EXACT_MAX, value);
         Ok(())
     }
 
     fn visit_i64<E>(mut self, value: i64) -> Result<(), E> {
-        if value.unsigned_abs() <= EXACT_MAX {
-            self.json(&value)
-        } else {
-            self.json(&value.to_string())
-        }
+        self.integer(value.unsigned_abs() <= EXACT_MAX, value);
         Ok(())
     }
 
     fn visit_u128<E>(mut self, value: u128) -> Result<(), E> {
-        self.json(&value.to_string());
+        self.integer(false, value);
         Ok(())
     }
 
     fn visit_i128<E>(mut self, value: i128) -> Result<(), E> {
-        self.json(&value.to_string());
+        self.integer(false, value);
         Ok(())
     }
 
     fn visit_f64<E>(mut self, value: f64) -> Result<(), E> {
-        // serde_json writes `null` for what is not finite.
-        self.json(&value);
+        match (self.numbers, value.is_finite()) {
+            (Numbers::Exact, false) if value.is_nan() => self.out.extend_from_slice(b"NaN"),
+            (Numbers::Exact, false) => self.out.extend_from_slice(if value > 0.0 { b"Infinity" } else { b"-Infinity" }),
+            // serde_json writes `null` for what is not finite.
+            (Numbers::AsReadersTakeThem, _) | (Numbers::Exact, true) => self.json(&value),
+        }
         Ok(())
     }
 
@@ -234,9 +252,9 @@ impl<'de> Visitor<'de> for Text<'_> {
 }
 
 /// The content of a tagged item: the tag, then the item.
-struct Tagged<'a>(Text<'a>);
+struct Tagged<S>(S);
 
-impl<'de> Visitor<'de> for Tagged<'_> {
+impl<'de, S: DeserializeSeed<'de, Value = ()>> Visitor<'de> for Tagged<S> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -258,12 +276,12 @@ impl<'de> DeserializeSeed<'de> for Key<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         let mark = self.0.len();
-        deserializer.deserialize_any(Text { out: self.0, depth: None })?;
+        deserializer.deserialize_any(Text { out: self.0, depth: None, numbers: Numbers::AsReadersTakeThem })?;
         let written = self.0.get(mark..).unwrap_or_default();
         if written.first() != Some(&b'"') {
             let text = String::from_utf8_lossy(written).into_owned();
             self.0.truncate(mark);
-            Text { out: self.0, depth: None }.json(&text);
+            Text { out: self.0, depth: None, numbers: Numbers::AsReadersTakeThem }.json(&text);
         }
         Ok(())
     }

@@ -30,6 +30,7 @@ mod progress;
 mod reading;
 mod record;
 mod reorder;
+mod results;
 mod run;
 mod session;
 mod settings;

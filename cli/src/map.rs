@@ -1,4 +1,4 @@
-//! `sortie map`: one task for each input, results as JSON lines.
+//! `sortie map`: one task for each input, results as JSON lines or as a table.
 //!
 //! Everything that can be checked is checked before the output is touched and the first task starts. From then on nothing is held but what is
 //! under way: inputs are taken as results are written.
@@ -20,6 +20,7 @@ use crate::lines::Origin;
 use crate::output::Output;
 use crate::progress::{Progress, Results};
 use crate::reorder::Reorder;
+use crate::results::{Target, Writer};
 use crate::run::{OnSignal, Run, Stopped};
 use crate::session::{self, Keeps, Session};
 use crate::shape::Shape;
@@ -60,14 +61,20 @@ async fn follow(
     session: &Session,
     interrupt: &Interrupt,
 ) -> Result<Ending, Error> {
-    check_not_an_input(arguments.output.as_deref(), &inputs, session)?;
+    let target = Target::parse(arguments.output.as_deref(), &session.places.folder)?;
+    check_not_an_input(&target, &inputs, session)?;
     say_if_nobody_works(function, session, interrupt).await?;
-    let output = Output::open(arguments.output.as_deref())?;
+    target.check(session.places.s3_trouble.as_deref())?;
+    let output = Writer::open(&target, &session.places.objects, &session.places.folder, interrupt).await?;
     let order = if arguments.ordered { Order::Inputs } else { Order::Completion };
     let in_flight = Arc::new(InFlight::new(order));
     let results = if output.is_terminal() { Results::OnTerminal } else { Results::Elsewhere };
     let (total, none) = (inputs.total(), inputs.none());
     let mut job = session.client.map_stream(function, inputs.stream(in_flight.clone()));
+    if session.keeps == Keeps::Job && output.is_whole_or_nothing() {
+        // A broker in this process would only hold them in memory, and ends with it.
+        job.keep_outcomes();
+    }
     let mut run = Run {
         output,
         in_flight,
@@ -164,9 +171,9 @@ fn check_early(arguments: &Map) -> Result<(), Error> {
     }
 }
 
-/// Opening the output empties it, which must not happen to an input.
-fn check_not_an_input(output: Option<&Path>, inputs: &Inputs, session: &Session) -> Result<(), Error> {
-    let Some(path) = output else { return Ok(()) };
+/// Opening the output empties it, or its end replaces it; neither must happen to an input.
+fn check_not_an_input(target: &Target, inputs: &Inputs, session: &Session) -> Result<(), Error> {
+    let Some(path) = target.file() else { return Ok(()) };
     let Ok(Location::File(output)) = Location::parse(&path.to_string_lossy(), &session.places.folder) else { return Ok(()) };
     if inputs.include(&output) { Err(Error::Usage(both(path))) } else { Ok(()) }
 }

@@ -1,7 +1,7 @@
-//! Where results go: a file, or standard output.
+//! Where lines go: a file, or standard output.
 //!
-//! Only whole lines are written, some at a time, so that whatever ends this process leaves whole lines behind. At most
-//! [`PENDING_BYTES_MAX`] and one line wait to be written.
+//! Only whole lines are written, some at a time, so that whatever ends this process leaves whole lines behind. Who appends them decides when it
+//! is time to write.
 
 use std::fs::File;
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use crate::ending::Error;
 
-/// After this much lines are written, even if more follow at once.
-const PENDING_BYTES_MAX: usize = 64 << 10;
+/// What is kept of the memory of lines that were written.
+const KEPT_BYTES_MAX: usize = 128 << 10;
 
 /// A sink of lines.
 #[derive(Debug)]
@@ -70,9 +70,9 @@ impl Output {
         &mut self.pending
     }
 
-    /// Whether it is time to write what waits.
-    pub(crate) fn is_full(&self) -> bool {
-        self.pending.len() >= PENDING_BYTES_MAX
+    /// How much waits to be written.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.pending.len()
     }
 
     /// Write what waits.
@@ -92,7 +92,7 @@ impl Output {
         };
         self.pending.clear();
         // A buffer that grew for one huge line is not kept.
-        self.pending.shrink_to(2 * PENDING_BYTES_MAX);
+        self.pending.shrink_to(KEPT_BYTES_MAX);
         match written {
             Ok(()) => Ok(Flow::Open),
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Flow::Closed),
@@ -109,12 +109,26 @@ impl Output {
     }
 }
 
+/// Whether there can be a file of this name, as far as that can be told without making one.
+///
+/// # Errors
+/// When there is no folder for it, or it is one.
+pub(crate) fn check_place(path: &Path) -> Result<(), Error> {
+    match no_place(path) {
+        Some(text) => Err(Error::Usage(text)),
+        None => Ok(()),
+    }
+}
+
 fn refused(path: &Path, error: &std::io::Error) -> String {
+    no_place(path).unwrap_or_else(|| format!("--output: `{}` cannot be written: {error}", path.display()))
+}
+
+fn no_place(path: &Path) -> Option<String> {
     let shown = path.display();
     match path.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.exists()) {
-        Some(parent) => format!("--output: there is no folder `{}` for `{shown}`; make it first", parent.display()),
-        None if path.is_dir() => format!("--output: `{shown}` is a folder; name a file in it"),
-        None => format!("--output: `{shown}` cannot be written: {error}"),
+        Some(parent) => Some(format!("--output: there is no folder `{}` for `{shown}`; make it first", parent.display())),
+        None => path.is_dir().then(|| format!("--output: `{shown}` is a folder; name a file in it")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! One line of results.
+//! One line of results, and what tables have of it.
 //!
 //! Everything that was written by strangers (values, codes, messages, logs) is inside JSON strings and escaped there.
 
@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
-use sortie::protocol::{Output, OutputObject};
-use sortie::{Bill, Blame, Ending, Log, Outcome};
+use sortie::protocol::{Output, OutputObject, StoredRef};
+use sortie::{Bill, Blame, Ending, Failure, Log, Outcome};
 
-use crate::json::{self, Layout};
+use crate::json::{self, Layout, Parts};
 
 /// The code of a result that is not CBOR. The contract asks for CBOR, so the function is to blame.
 const BAD_RESULT: &str = "bad-result";
@@ -35,6 +35,41 @@ pub(crate) struct Reason<'a> {
 
 fn blame<S: serde::Serializer>(blame: &Blame, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(blame.as_str())
+}
+
+impl Status<'_> {
+    /// The word for it.
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed(_) => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// How `outcome` ended, and its value in parts.
+pub(crate) fn take_apart(outcome: &Outcome) -> (Status<'_>, Option<Parts>) {
+    match &outcome.ending {
+        Ending::Completed(Output::Value(cbor)) => completed(outcome, cbor),
+        Ending::Completed(Output::Object(object)) => {
+            let mut cbor = Vec::new();
+            match ciborium::into_writer(&ShownObject::from(object), &mut cbor) {
+                Ok(()) => completed(outcome, &cbor),
+                Err(error) => (Status::Failed(bad_result(outcome, &error.to_string())), None),
+            }
+        }
+        Ending::Completed(Output::Stored(stored)) => (Status::Failed(still_stored(outcome, stored)), None),
+        Ending::Failed(failure) => (Status::Failed(failed(outcome, failure)), None),
+        Ending::Cancelled => (Status::Cancelled, None),
+    }
+}
+
+fn completed<'a>(outcome: &Outcome, cbor: &[u8]) -> (Status<'a>, Option<Parts>) {
+    match Parts::of(cbor) {
+        Ok(parts) => (Status::Completed, Some(parts)),
+        Err(what) => (Status::Failed(bad_result(outcome, &what)), None),
+    }
 }
 
 /// Append the line of `outcome`, whose input was `shown`.
@@ -81,14 +116,8 @@ fn ending<'a>(outcome: &'a Outcome, out: &mut Vec<u8>) -> Status<'a> {
             append(&ShownObject::from(object), out);
             Status::Completed
         }
-        // Whoever writes lines has fetched it before.
-        Ending::Completed(Output::Stored(stored)) => Status::Failed(bad_result(outcome, &format!("it is still at `{}`", stored.url))),
-        Ending::Failed(failure) => Status::Failed(Reason {
-            code: failure.code().into(),
-            message: failure.to_string(),
-            blame: failure.blame(),
-            attempts: outcome.attempts,
-        }),
+        Ending::Completed(Output::Stored(stored)) => Status::Failed(still_stored(outcome, stored)),
+        Ending::Failed(failure) => Status::Failed(failed(outcome, failure)),
         Ending::Cancelled => {
             out.extend_from_slice(b"\"cancelled\"");
             Status::Cancelled
@@ -96,10 +125,19 @@ fn ending<'a>(outcome: &'a Outcome, out: &mut Vec<u8>) -> Status<'a> {
     }
 }
 
+fn failed<'a>(outcome: &Outcome, failure: &'a Failure) -> Reason<'a> {
+    Reason { code: failure.code().into(), message: failure.to_string(), blame: failure.blame(), attempts: outcome.attempts }
+}
+
 /// Why a task whose result is not what it should be has failed.
 pub(crate) fn bad_result(outcome: &Outcome, what: &str) -> Reason<'static> {
     let message = format!("the function's result is not a CBOR item: {what}");
     Reason { code: BAD_RESULT.into(), message, blame: Blame::Guest, attempts: outcome.attempts }
+}
+
+/// Whoever writes results has fetched them before, so this is not seen.
+fn still_stored(outcome: &Outcome, stored: &StoredRef) -> Reason<'static> {
+    bad_result(outcome, &format!("it is still at `{}`", stored.url))
 }
 
 fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
@@ -121,17 +159,18 @@ impl<'a> From<&'a OutputObject> for ShownObject<'a> {
     }
 }
 
+/// What a task took, in the units that results have.
 #[derive(Serialize)]
-struct ShownBill {
-    queue_ms: f64,
-    fetch_ms: f64,
-    run_ms: f64,
-    cpu_ms: f64,
-    memory_peak_bytes: u64,
-    bytes_in: u64,
-    bytes_out: u64,
-    cached: bool,
-    store_ms: f64,
+pub(crate) struct ShownBill {
+    pub(crate) queue_ms: f64,
+    pub(crate) fetch_ms: f64,
+    pub(crate) run_ms: f64,
+    pub(crate) cpu_ms: f64,
+    pub(crate) memory_peak_bytes: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) cached: bool,
+    pub(crate) store_ms: f64,
 }
 
 impl From<&Bill> for ShownBill {
@@ -171,7 +210,7 @@ impl<'a> From<&'a Log> for ShownLog<'a> {
 
 #[cfg(test)]
 mod tests {
-    use sortie::{ByteSize, Failure};
+    use sortie::ByteSize;
 
     use super::*;
 

@@ -41,7 +41,8 @@ impl Reorder {
     }
 }
 
-fn weight(outcome: &Outcome) -> usize {
+/// The bytes of an outcome's result and log.
+pub(crate) fn weight(outcome: &Outcome) -> usize {
     let result = match &outcome.ending {
         Ending::Completed(output) => output.weight(),
         Ending::Failed(_) | Ending::Cancelled => 0,

@@ -1,4 +1,4 @@
-//! A job while its results are written: outcomes come in, lines go out.
+//! A job while its results are written: outcomes come in, lines or rows go out.
 //!
 //! Shared by whoever follows a job: `map`, which submits it, and `job gather`, which finds it at a broker.
 
@@ -13,10 +13,10 @@ use crate::clock;
 use crate::ending::{Ending, Error};
 use crate::in_flight::InFlight;
 use crate::interrupt::Interrupt;
-use crate::output::{Flow, Output};
+use crate::output::Flow;
 use crate::progress::Progress;
-use crate::record;
 use crate::reorder::Reorder;
+use crate::results::{Writer, Written};
 use crate::summary::Summary;
 use crate::terminal;
 
@@ -25,7 +25,7 @@ const CANCEL_TIME_MAX: Duration = Duration::from_millis(600);
 
 /// A job while its results are written.
 pub(crate) struct Run {
-    pub(crate) output: Output,
+    pub(crate) output: Writer,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) reorder: Option<Reorder>,
     pub(crate) summary: Summary,
@@ -72,65 +72,88 @@ impl Run {
                 Some(Some(outcome)) => Next::Outcome(Box::new(outcome)),
                 Some(None) => Next::End,
                 None => {
-                    if self.flush()? == Flow::Closed {
+                    if self.flush(interrupt).await? == Flow::Closed {
                         return Ok(Stopped::ByReader);
                     }
                     wait(job, interrupt, cancelled, &mut ticks).await
                 }
             };
             match next {
-                Next::Outcome(outcome) => self.take(job, *outcome).await,
+                Next::Outcome(outcome) => self.take(job, *outcome).await?,
                 Next::Tick => {}
                 Next::End => break,
             }
-            if self.output.is_full() && self.flush()? == Flow::Closed {
+            if self.output.is_full() && self.flush(interrupt).await? == Flow::Closed {
                 return Ok(Stopped::ByReader);
             }
             self.show(job);
         }
-        if self.finish(job).await? == Flow::Closed {
+        let stopped = if cancelled.is_some() { Stopped::BySignal } else { Stopped::AtEnd };
+        if self.finish(stopped, job, interrupt).await? == Flow::Closed {
             return Ok(Stopped::ByReader);
         }
-        Ok(if cancelled.is_some() { Stopped::BySignal } else { Stopped::AtEnd })
+        // A signal may come while the last results are on their way.
+        Ok(if self.output.given_up().is_some() && interrupt.is_raised() { Stopped::BySignal } else { stopped })
     }
 
     /// An outcome came.
-    async fn take(&mut self, job: &Job<()>, outcome: Outcome) {
+    async fn take(&mut self, job: &Job<()>, outcome: Outcome) -> Result<(), Error> {
         let Some(mut reorder) = self.reorder.take() else { return self.write(job, outcome).await };
         reorder.push(outcome);
         while let Some(outcome) = reorder.pop() {
-            self.write(job, outcome).await;
+            self.write(job, outcome).await?;
         }
         self.in_flight.set_waiting_bytes(reorder.bytes());
         self.reorder = Some(reorder);
+        Ok(())
     }
 
-    /// Write a line. A value that is in a store is fetched now, so that never more than one is held.
-    async fn write(&mut self, job: &Job<()>, outcome: Outcome) {
+    /// Write a result. A value that is in a store is fetched now, so that never more than one is held.
+    async fn write(&mut self, job: &Job<()>, outcome: Outcome) -> Result<(), Error> {
         let outcome = job.fetched(outcome).await;
         let shown = self.in_flight.end(outcome.index);
-        let status = record::write(&outcome, &shown, self.output.pending());
+        let status = self.output.push(&outcome, &shown)?;
         // What the input was is not known of a job that somebody else submitted.
         let shown = if shown.is_null() { format!("task {}", outcome.index).into() } else { shown };
         self.summary.count(&status, &outcome.bill, &shown);
+        Ok(())
     }
 
     /// Nothing more will come: write what still waits, gaps or not.
-    async fn finish(&mut self, job: &Job<()>) -> Result<Flow, Error> {
+    async fn finish(&mut self, stopped: Stopped, job: &Job<()>, interrupt: &Interrupt) -> Result<Flow, Error> {
         if let Some(mut reorder) = self.reorder.take() {
             for outcome in reorder.drain() {
-                self.write(job, outcome).await;
+                self.write(job, outcome).await?;
             }
         }
-        self.flush()
+        if self.flush(interrupt).await? == Flow::Closed {
+            return Ok(Flow::Closed);
+        }
+        let written = if stopped == Stopped::AtEnd && self.has_all(job) { Written::All } else { Written::Some };
+        self.output.close(written, interrupt).await
     }
 
-    fn flush(&mut self) -> Result<Flow, Error> {
+    /// Whether there is a result of everything there was to do.
+    fn has_all(&self, job: &Job<()>) -> bool {
+        let (progress, ended) = (job.progress(), self.summary.ended());
+        let is_sound = job.trouble().is_none() && self.in_flight.trouble().is_none();
+        is_sound
+            && match self.on_signal {
+                OnSignal::Cancel => progress.complete && !progress.cancelled && ended > 0 && ended == self.in_flight.taken(),
+                // How many there are to be is somebody else's matter, and these are those that there are.
+                OnSignal::Leave => true,
+            }
+    }
+
+    async fn flush(&mut self, interrupt: &Interrupt) -> Result<Flow, Error> {
         let Self { output, progress, .. } = self;
-        if output.pending().is_empty() {
+        if output.pending_bytes() == 0 {
             return Ok(Flow::Open);
         }
-        if output.is_terminal() { progress.aside(|| output.flush()) } else { output.flush() }
+        match output.terminal() {
+            Some(terminal) => progress.aside(|| terminal.flush()),
+            None => output.flush(interrupt).await,
+        }
     }
 
     fn show(&mut self, job: &Job<()>) {
@@ -151,8 +174,11 @@ impl Run {
             OnSignal::Leave => None,
         };
         self.summary.lines(elapsed).iter().for_each(|line| terminal::say(line));
-        if let Some(path) = self.output.path() {
-            terminal::say(&format!("results: {}", path.display()));
+        if let Some(place) = self.output.place() {
+            terminal::say(&format!("results: {place}"));
+        }
+        if let Some(place) = self.output.given_up() {
+            terminal::say(&format!("no results: {place} is written when all results are there, and is as it was before"));
         }
     }
 

@@ -323,8 +323,10 @@ impl<'b> Driver<'b> {
                 First::No => known.push(outcome.index),
             }
         }
-        // Trimming is a hint: should it fail, the broker keeps the outcomes until the job is forgotten.
-        let _ = self.broker.trim(self.id, position + outcomes.len() as Position).await;
+        if !self.line.keeps_outcomes() {
+            // Trimming is a hint: should it fail, the broker keeps the outcomes until the job is forgotten.
+            let _ = self.broker.trim(self.id, position + outcomes.len() as Position).await;
+        }
         if known.is_empty() {
             return self.line.pass_on(outcomes).await;
         }

@@ -57,6 +57,7 @@ pub(crate) struct State {
     submitted: AtomicU64,
     complete: AtomicBool,
     cancelled: AtomicBool,
+    keeps_outcomes: AtomicBool,
     trouble: OnceLock<SubmitError>,
 }
 
@@ -89,6 +90,11 @@ impl Line {
 
     pub(crate) fn set_cancelled(&self) {
         self.state.cancelled.store(true, Ordering::Release);
+    }
+
+    /// Whether outcomes that were passed on have to stay at the broker.
+    pub(crate) fn keeps_outcomes(&self) -> bool {
+        self.state.keeps_outcomes.load(Ordering::Acquire)
     }
 
     pub(crate) fn set_trouble(&self, error: SubmitError) {
@@ -160,6 +166,12 @@ impl<T> Job<T> {
     /// Cancel what is left. Tasks that were submitted and have no outcome end as cancelled; further inputs are not taken.
     pub fn cancel(&self) {
         self.wish.send_replace(Wish::Cancel);
+    }
+
+    /// Have the broker keep outcomes that are passed on from now on, until it forgets the job: for a caller who has nothing to show for them before
+    /// the end, and may [`leave`](Self::leave) the job instead. Without it, what was passed on is dropped there.
+    pub fn keep_outcomes(&self) {
+        self.state.keeps_outcomes.store(true, Ordering::Release);
     }
 
     /// Leave the job at its broker, as a client does that is killed: no further inputs are taken, what was published runs to its end, and

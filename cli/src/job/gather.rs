@@ -2,23 +2,26 @@
 //!
 //! The broker forgets the job only when every line was written: whatever ends this process before, the results can be gathered again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
+use sortie::objects::{Config, Objects};
 use sortie::protocol::JobId;
 use sortie::{Client, Job};
+use tokio::runtime::Handle;
 
 use super::{find, refused, refused_job};
 use crate::arguments::ProgressKind;
+use crate::aws;
 use crate::connection::BrokerOptions;
 use crate::ending::{Ending, Error, chain};
 use crate::environment::Environment;
 use crate::in_flight::{InFlight, Order};
 use crate::interrupt::Interrupt;
-use crate::output::Output;
 use crate::progress::{Progress, Results};
 use crate::reorder::Reorder;
+use crate::results::{Target, Writer};
 use crate::run::{OnSignal, Run, Stopped};
 use crate::summary::Summary;
 use crate::terminal;
@@ -28,8 +31,8 @@ use crate::terminal;
 pub(super) struct Gather {
     /// The job, or the beginning of its name, as in job-ab12
     job: String,
-    /// Write results to this file instead of standard output
-    #[arg(short, long, value_name = "FILE")]
+    /// Write results here instead of to standard output, as `sortie map` does: to a file or an object in a store, as JSON lines, CSV or Parquet
+    #[arg(short, long, value_name = "FILE|URL")]
     output: Option<PathBuf>,
     /// Write results in the order of the inputs instead of as they came; results that wait for an earlier one are held in memory
     #[arg(long)]
@@ -48,7 +51,7 @@ pub(super) struct Gather {
 pub(super) async fn run(arguments: &Gather, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
     let (client, id) = find(&arguments.job, &arguments.broker, environment, interrupt).await?;
     let mut job = interrupt.or(client.attach::<()>(id)).await?.map_err(|error| refused_job(&arguments.job, error))?;
-    let output = Output::open(arguments.output.as_deref())?;
+    let output = open(arguments.output.as_deref(), environment, interrupt).await?;
     let results = if output.is_terminal() { Results::OnTerminal } else { Results::Elsewhere };
     let mut run = Run {
         output,
@@ -75,6 +78,15 @@ pub(super) async fn run(arguments: &Gather, environment: &Environment, interrupt
             conclude(&run, &job, id, &client, arguments.keep, interrupt).await
         }
     }
+}
+
+/// The output. This client runs nothing, so what reaches a store is made here.
+async fn open(output: Option<&Path>, environment: &Environment, interrupt: &Interrupt) -> Result<Writer, Error> {
+    let target = Target::parse(output, &environment.folder)?;
+    let aws = aws::Settings::read(&environment.aws);
+    target.check(aws.trouble.as_deref())?;
+    let objects = Objects::new(Config { s3: aws.s3, ..Config::default() }, Handle::current());
+    Writer::open(&target, &objects, &environment.folder, interrupt).await
 }
 
 async fn conclude(run: &Run, job: &Job<()>, id: JobId, client: &Client, keep: bool, interrupt: &Interrupt) -> Result<Ending, Error> {

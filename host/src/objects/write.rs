@@ -386,10 +386,9 @@ impl Upload {
         self.failed.clone().map_or(Ok(()), Err)
     }
 
-    /// Give up, and remember why.
+    /// Remember why nothing more is written. The store hears of it when this is dropped or aborted.
     fn fail(&mut self, error: WriteError) -> WriteError {
         self.parts.abort_all();
-        self.begun = None;
         self.filling = BytesMut::new();
         self.failed = Some(error.clone());
         error

@@ -3,7 +3,7 @@
 use sortie_harness::{Sortie, component};
 
 /// The texts of the other modules.
-const TESTS: [&str; 10] = [
+const TESTS: [&str; 11] = [
     include_str!("answers.rs"),
     include_str!("bad_input.rs"),
     include_str!("data_sets.rs"),
@@ -14,6 +14,7 @@ const TESTS: [&str; 10] = [
     include_str!("outputs.rs"),
     include_str!("places.rs"),
     include_str!("probes.rs"),
+    include_str!("tables.rs"),
 ];
 
 #[test]

@@ -14,7 +14,9 @@ mod neighbours;
 mod outputs;
 mod places;
 mod probes;
+mod tables;
 mod template;
+mod uploads;
 
 use serde_json::Value;
 use sortie_harness::Ran;

@@ -3,7 +3,8 @@
 use rustix::process::Signal;
 use serde_json::Value;
 use sortie_e2e::Fleet;
-use sortie_harness::{NatsServer, Ran, Sortie};
+use sortie_e2e::tables::Table;
+use sortie_harness::{Fault, Link, NatsServer, Operation, Ran, S3Server, Sortie, StoreProxy};
 use sortie_host::Worker;
 use tokio::runtime::Runtime;
 
@@ -141,6 +142,29 @@ fn an_interrupted_map_cancels_its_job() {
     let ran = running.wait().code(130).says(&["1 task: 1 completed", "cancelled at the broker"]);
     assert_eq!(ran.records().len(), 1);
     assert_eq!(beside.sortie(&["job", "list", "--json"]).run().code(0).stdout, "");
+}
+
+#[test]
+fn results_that_a_store_did_not_take_are_all_gathered_into_another_object() {
+    let beside = Beside::with_worker();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("bucket")).unwrap();
+    let server = S3Server::start(folder.path());
+    let proxy = StoreProxy::start(server.address(), Link::default());
+    // The question that begins, the part, and then the end, when all results were received.
+    proxy.add(Fault::AccessDenied.on(Operation::Any, "r.csv").nth(3));
+    let inputs: Vec<String> = (0..200).map(|n| format!("input {n}")).collect();
+    let ran = proxy.for_command(beside.map("echo", &inputs).args(["-o", "s3://bucket/r.csv"])).run().code(3);
+    let ran = ran.says(&["`s3://bucket/r.csv`", "may not be written to", "sortie job gather job-"]);
+    let job = ran.stderr.split("sortie job gather ").nth(1).unwrap().split('`').next().unwrap();
+    let gather = |url: &str| proxy.for_command(beside.sortie(&["job", "gather", job, "-o", url])).run();
+    refused(gather("s3://nowhere/r.parquet"), 2, &["--output", "no such bucket"]);
+    let _ = gather("s3://bucket/r.parquet").code(0).says(&["200 completed", "results: s3://bucket/r.parquet"]);
+    let table = Table::parquet(&folder.path().join("bucket/r.parquet"));
+    for n in 0..200 {
+        assert_eq!(table.row(n)["value"], format!("input {n}"));
+    }
+    refused(gather("s3://bucket/r.parquet"), 2, &["there is no job"]);
 }
 
 #[test]

@@ -1,9 +1,24 @@
 //! Ordinary answers: results and failures.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use sortie_guest::Failure;
+
+/// Any value that JSON has.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Anything {
+    Nothing(Option<()>),
+    Truth(bool),
+    Integer(i64),
+    Number(f64),
+    Text(String),
+    List(Vec<Anything>),
+    Map(BTreeMap<String, Anything>),
+}
 
 /// Does nothing, as fast as an instance can.
 #[sortie_guest::function]
@@ -13,6 +28,15 @@ fn empty() {}
 #[sortie_guest::function]
 fn echo(value: String) -> String {
     value
+}
+
+/// Returns what it is given; a text that is a code with `!` in front is a failure.
+#[sortie_guest::function]
+fn mirrors(value: Anything) -> Result<Anything, Failure> {
+    match value {
+        Anything::Text(text) if text.starts_with('!') => Err(Failure::new(text.trim_start_matches('!'), "as it was \"asked\",\nfor")),
+        other => Ok(other),
+    }
 }
 
 /// Adds two numbers; a sum that does not fit wraps.

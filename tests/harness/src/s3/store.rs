@@ -2,7 +2,8 @@
 //!
 //! `s3s_fs` answers a read in pieces of 4 KiB, sums up the whole file for the etag of each answer, lists without etags, and does not look at
 //! `If-Match`. A benchmark beside it would measure the server, and a reader that relies on conditions could not be tested. So reads, heads and
-//! listings are answered here. An etag is still what `s3s_fs` says, once for each version of a file.
+//! listings are answered here. An etag is still what `s3s_fs` says, once for each version of a file. It also begins uploads into buckets that are not
+//! there.
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
@@ -178,6 +179,16 @@ macro_rules! store {
                 }))
             }
 
+            async fn create_multipart_upload(
+                &self,
+                request: S3Request<CreateMultipartUploadInput>,
+            ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+                if !self.folder.join(&request.input.bucket).is_dir() {
+                    return Err(s3_error!(NoSuchBucket));
+                }
+                self.files.create_multipart_upload(request).await
+            }
+
             async fn list_objects_v2(&self, request: S3Request<ListObjectsV2Input>) -> S3Result<S3Response<ListObjectsV2Output>> {
                 let bucket = request.input.bucket.clone();
                 let mut response = self.files.list_objects_v2(request).await?;
@@ -203,7 +214,6 @@ store! {
     copy_object: CopyObjectInput -> CopyObjectOutput,
     delete_object: DeleteObjectInput -> DeleteObjectOutput,
     delete_objects: DeleteObjectsInput -> DeleteObjectsOutput,
-    create_multipart_upload: CreateMultipartUploadInput -> CreateMultipartUploadOutput,
     upload_part: UploadPartInput -> UploadPartOutput,
     upload_part_copy: UploadPartCopyInput -> UploadPartCopyOutput,
     list_parts: ListPartsInput -> ListPartsOutput,

@@ -1,0 +1,128 @@
+//! What `--output` names: a place, and by its extension a format.
+
+use std::path::{Path, PathBuf};
+
+use sortie::objects::Location;
+
+use crate::ending::Error;
+
+/// How results are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// A JSON object a line.
+    Lines,
+    Csv,
+    Parquet,
+}
+
+impl Format {
+    fn of(name: &str) -> Self {
+        let extension = Path::new(name).extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
+        match extension.as_deref() {
+            Some("csv") => Self::Csv,
+            Some("parquet") => Self::Parquet,
+            _ => Self::Lines,
+        }
+    }
+
+    /// What a store is told of the object.
+    pub(crate) fn content_type(self) -> &'static str {
+        match self {
+            Self::Lines => "application/x-ndjson",
+            Self::Csv => "text/csv; charset=utf-8",
+            Self::Parquet => "application/vnd.apache.parquet",
+        }
+    }
+}
+
+/// Where results are to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    Stdout,
+    File(PathBuf),
+    /// An object in a store.
+    Object(Location),
+}
+
+/// Where results are to go, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) place: Place,
+    pub(crate) format: Format,
+}
+
+impl Target {
+    /// Read what was named; paths are relative to `folder`.
+    ///
+    /// # Errors
+    /// When it is a URL, and no place for results.
+    pub(crate) fn parse(output: Option<&Path>, folder: &Path) -> Result<Self, Error> {
+        let Some(path) = output else { return Ok(Self { place: Place::Stdout, format: Format::Lines }) };
+        let format = Format::of(&path.to_string_lossy());
+        let url = path.to_str().filter(|text| text.contains("://"));
+        let Some(url) = url else { return Ok(Self { place: Place::File(path.into()), format }) };
+        match Location::parse(url, folder).map_err(|error| Error::Usage(format!("--output: {error}")))? {
+            Location::File(path) => Ok(Self { place: Place::File(path), format }),
+            location if location.to_string().ends_with('/') => {
+                Err(Error::Usage(format!("--output: `{location}` names no object; add its name, as in `{location}results.parquet`")))
+            }
+            location => Ok(Self { place: Place::Object(location), format }),
+        }
+    }
+
+    /// Whether it can be reached, given why S3 cannot if that is known.
+    ///
+    /// # Errors
+    /// When it is in S3, which cannot be used.
+    pub(crate) fn check(&self, s3_trouble: Option<&str>) -> Result<(), Error> {
+        match (&self.place, s3_trouble) {
+            (Place::Object(location @ Location::S3 { .. }), Some(trouble)) => {
+                Err(Error::Usage(format!("--output: `{location}`: {trouble}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The local file, if it is one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match &self.place {
+            Place::File(path) => Some(path),
+            Place::Stdout | Place::Object(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Target, String> {
+        Target::parse(Some(Path::new(text)), Path::new("/here")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_extension_says_the_format_and_the_scheme_the_place() {
+        for (text, format) in [
+            ("a.jsonl", Format::Lines),
+            ("a.ndjson", Format::Lines),
+            ("a", Format::Lines),
+            ("csv", Format::Lines),
+            ("deep/a.CSV", Format::Csv),
+            ("a.csv.parquet", Format::Parquet),
+        ] {
+            assert_eq!(parse(text), Ok(Target { place: Place::File(text.into()), format }));
+        }
+        assert_eq!(parse("file:///a/b.csv"), Ok(Target { place: Place::File("/a/b.csv".into()), format: Format::Csv }));
+        let location = Location::S3 { bucket: "b".into(), key: "k/a.parquet".into() };
+        assert_eq!(parse("s3://b/k/a.parquet"), Ok(Target { place: Place::Object(location), format: Format::Parquet }));
+        assert_eq!(Target::parse(None, Path::new("/")).unwrap().place, Place::Stdout);
+    }
+
+    #[test]
+    fn urls_that_are_no_place_for_results_are_refused() {
+        for (text, part) in [("s3://b", "s3://bucket/key"), ("s3://b/k/", "names no object"), ("what://b/k.csv", "what://")] {
+            let error = parse(text).unwrap_err();
+            assert!(error.starts_with("--output: ") && error.contains(part), "{error}");
+        }
+    }
+}
