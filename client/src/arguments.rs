@@ -28,8 +28,8 @@ pub fn cbor(item: impl Into<Bytes>) -> Input {
     Input(Ok(Argument::Value(item.into())))
 }
 
-/// An argument that travels as a handle to an object: a URL (`s3://`, `https://`, `http://`, `file://`), or the path of a local file, made
-/// absolute here.
+/// An argument that travels as a handle to an object: a URL (`s3://`, `gs://`, `az://`, `https://`, `http://`, `file://`), or the path of a
+/// local file, made absolute here.
 pub fn object(location: impl AsRef<str>) -> Input {
     let text = location.as_ref();
     if text.contains("://") {

@@ -82,7 +82,7 @@ impl Builder {
         self
     }
 
-    /// How objects are reached. Default: files, web servers, and Amazon S3 without signatures.
+    /// How objects are reached. Default: files, web servers, and public buckets at Amazon and Google.
     #[must_use]
     pub fn objects(mut self, config: objects::Config) -> Self {
         self.objects = config;

@@ -4,8 +4,8 @@
 //! want it. An agent that was named must answer. Nothing is asked before something in a store is, and then once for all buckets; what was given
 //! is renewed [`RENEW_BEFORE`] it expires, by whoever needs it then, and goes on to be used while renewing fails and it has not expired.
 //!
-//! Bounds: an answer comes within [`METADATA_TIME_MAX`] or [`AGENT_TIME_MAX`] and has at most [`ANSWER_BYTES_MAX`]; nothing is asked more often
-//! than every [`ASK_AGAIN`]. Proxies do not apply here, and redirects are not followed.
+//! Bounds: an answer comes within [`METADATA_TIME_MAX`] or [`AGENT_TIME_MAX`] and has at most [`ANSWER_BYTES_MAX`]; what was given is used for
+//! [`ASK_AGAIN`] at least, and that there was nothing holds for [`TROUBLE_TIME`], so that a thousand tasks do not wait one after the other. Proxies do not apply here, and redirects are not followed.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -38,6 +38,8 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 const RENEW_BEFORE: Duration = Duration::from_secs(300);
 /// How long what was given is used at least, also if it was nothing: a bucket that is read at full speed does not ask for every request.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
+/// How long an answer that was none holds for all who want one: longer than those wait who came in the meantime, shorter than a task's retries.
+const TROUBLE_TIME: Duration = Duration::from_secs(2);
 /// Where Amazon's machines have their metadata service.
 const AMAZON: &str = "http://169.254.169.254";
 /// Where Amazon's containers have their agents: ECS, and EKS over IPv4 and IPv6.
@@ -69,14 +71,24 @@ pub(super) trait Source: Send + Sync + 'static {
     /// What is handed out.
     type Credential: Send + Sync;
 
-    /// Ask.
-    async fn ask(&self) -> Result<Given<Self::Credential>, Trouble>;
+    /// What stands for credentials where there are none.
+    fn nobody() -> Self::Credential;
+
+    /// Ask. None, where it is no mistake that nobody answers or has something to give.
+    async fn ask(&self) -> Result<Option<Given<Self::Credential>>, Trouble>;
 }
 
 /// Keeps what a source gave while it lasts.
 pub(super) struct Keeper<S: Source> {
     source: S,
-    kept: Mutex<Option<Kept<S::Credential>>>,
+    last: Mutex<Last<S::Credential>>,
+}
+
+/// What came of asking last.
+struct Last<C> {
+    kept: Option<Kept<C>>,
+    /// Why nothing came, and until when that holds.
+    trouble: Option<(Trouble, Instant)>,
 }
 
 struct Kept<C> {
@@ -87,35 +99,41 @@ struct Kept<C> {
 
 impl<S: Source> Keeper<S> {
     pub(super) fn new(source: S) -> Self {
-        Self { source, kept: Mutex::new(None) }
+        Self { source, last: Mutex::new(Last { kept: None, trouble: None }) }
     }
 
     /// Cancel safe: whoever comes next asks again.
     async fn get(&self) -> Result<Arc<S::Credential>, Trouble> {
         // Held while asking, so that one asks for all.
-        let mut kept = self.kept.lock().await;
+        let mut last = self.last.lock().await;
         let is_past = |end: Option<Instant>| end.is_some_and(|end| end <= clock::instant());
-        if let Some(kept) = kept.as_ref().filter(|kept| !is_past(kept.fresh_until)) {
+        if let Some(kept) = last.kept.as_ref().filter(|kept| !is_past(kept.fresh_until)) {
             return Ok(kept.credential.clone());
         }
-        match self.source.ask().await {
-            Ok(Given { credential, lasts }) => {
-                let now = clock::instant();
-                let new = Kept {
-                    credential: Arc::new(credential),
-                    fresh_until: lasts.and_then(|lasts| now.checked_add(lasts.saturating_sub(RENEW_BEFORE).max(ASK_AGAIN))),
-                    valid_until: lasts.and_then(|lasts| now.checked_add(lasts)),
-                };
-                Ok(kept.insert(new).credential.clone())
+        if let Some((trouble, _)) = last.trouble.as_ref().filter(|(_, until)| !is_past(Some(*until))) {
+            return Err(trouble.clone());
+        }
+        let asked = self.source.ask().await;
+        let now = clock::instant();
+        if let Ok(Some(Given { credential, lasts })) = asked {
+            let fresh_until = lasts.and_then(|lasts| now.checked_add(lasts.saturating_sub(RENEW_BEFORE).max(ASK_AGAIN)));
+            let new = Kept { credential: Arc::new(credential), fresh_until, valid_until: lasts.and_then(|lasts| now.checked_add(lasts)) };
+            return Ok(last.kept.insert(new).credential.clone());
+        }
+        if let Some(kept) = last.kept.as_mut().filter(|kept| !is_past(kept.valid_until)) {
+            tracing::warn!("credentials could not be renewed, and are used until they expire");
+            kept.fresh_until = now.checked_add(ASK_AGAIN);
+            return Ok(kept.credential.clone());
+        }
+        match asked {
+            Err(trouble) => {
+                last.trouble = now.checked_add(TROUBLE_TIME).map(|until| (trouble.clone(), until));
+                Err(trouble)
             }
-            Err(trouble) => match kept.as_mut().filter(|kept| !is_past(kept.valid_until)) {
-                Some(kept) => {
-                    tracing::warn!("credentials could not be renewed, and are used until they expire: {trouble}");
-                    kept.fresh_until = clock::instant().checked_add(ASK_AGAIN);
-                    Ok(kept.credential.clone())
-                }
-                None => Err(trouble),
-            },
+            Ok(_) => {
+                let new = Kept { credential: Arc::new(S::nobody()), fresh_until: now.checked_add(ASK_AGAIN), valid_until: Some(now) };
+                Ok(last.kept.insert(new).credential.clone())
+            }
         }
     }
 }
@@ -194,16 +212,20 @@ fn is_near(url: &Url) -> bool {
 impl Source for Amazon {
     type Credential = AwsCredential;
 
-    async fn ask(&self) -> Result<Given<AwsCredential>, Trouble> {
+    fn nobody() -> AwsCredential {
+        AwsCredential { key_id: NOBODY.into(), secret_key: String::new(), token: None }
+    }
+
+    async fn ask(&self) -> Result<Option<Given<AwsCredential>>, Trouble> {
         match self {
             Self::Machine(service) => match timeout(METADATA_TIME_MAX, machine(service)).await {
-                Ok(Ok(Some(keys))) => keys.given(service),
+                Ok(Ok(Some(keys))) => keys.given(service).map(Some),
                 Ok(Err(trouble @ Trouble::Refused(_))) => Err(trouble),
-                Ok(Ok(None) | Err(Trouble::Silent(_))) | Err(_) => Ok(Given { credential: no_keys(), lasts: Some(ASK_AGAIN) }),
+                Ok(Ok(None) | Err(Trouble::Silent(_))) | Err(_) => Ok(None),
             },
             Self::Agent(service, token) => {
                 let late = |_| Trouble::Silent(format!("the container's agent at {} did not answer in time", service.shown()));
-                timeout(AGENT_TIME_MAX, agent(service, token.as_ref())).await.map_err(late)??.given(service)
+                timeout(AGENT_TIME_MAX, agent(service, token.as_ref())).await.map_err(late)??.given(service).map(Some)
             }
         }
     }
@@ -213,20 +235,20 @@ impl Source for Amazon {
 impl Source for Google {
     type Credential = GcpCredential;
 
-    async fn ask(&self) -> Result<Given<GcpCredential>, Trouble> {
+    fn nobody() -> GcpCredential {
+        GcpCredential { bearer: NOBODY.into() }
+    }
+
+    async fn ask(&self) -> Result<Option<Given<GcpCredential>>, Trouble> {
         let request = self.0.get("computeMetadata/v1/instance/service-accounts/default/token").header("Metadata-Flavor", "Google");
         match timeout(METADATA_TIME_MAX, self.0.send(request)).await {
             Ok(Ok(Answer { status: 200, body })) => {
                 let GoogleToken { access_token, expires_in } = self.0.parse(&body)?;
-                Ok(Given { credential: GcpCredential { bearer: access_token }, lasts: Some(Duration::from_secs(expires_in)) })
+                Ok(Some(Given { credential: GcpCredential { bearer: access_token }, lasts: Some(Duration::from_secs(expires_in)) }))
             }
-            Ok(_) | Err(_) => Ok(Given { credential: GcpCredential { bearer: NOBODY.into() }, lasts: Some(ASK_AGAIN) }),
+            Ok(_) | Err(_) => Ok(None),
         }
     }
-}
-
-fn no_keys() -> AwsCredential {
-    AwsCredential { key_id: NOBODY.into(), secret_key: String::new(), token: None }
 }
 
 /// Keys of the machine's role, if it has one. Version 2 of the service only: it is not open to whoever makes this process ask for a URL.

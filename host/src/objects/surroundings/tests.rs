@@ -97,33 +97,64 @@ async fn what_was_given_is_asked_for_once() {
     }
 }
 
-/// Says what a test put in last, if anything.
-struct Scripted(parking_lot::Mutex<Option<(&'static str, Duration)>>);
+/// Gives what a test put in last, once; then it is as it says.
+struct Scripted(parking_lot::Mutex<Option<(&'static str, Duration)>>, Otherwise);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Otherwise {
+    Troubled,
+    Nobody,
+}
+
+fn scripted(given: Option<(&'static str, Duration)>, otherwise: Otherwise) -> Keeper<Scripted> {
+    Keeper::new(Scripted(parking_lot::Mutex::new(given), otherwise))
+}
 
 #[async_trait]
 impl Source for Scripted {
     type Credential = String;
 
-    async fn ask(&self) -> Result<Given<String>, Trouble> {
-        let (name, lasts) = self.0.lock().take().ok_or_else(|| Trouble::Silent("nothing".into()))?;
-        Ok(Given { credential: name.into(), lasts: Some(lasts) })
+    fn nobody() -> String {
+        NOBODY.into()
+    }
+
+    async fn ask(&self) -> Result<Option<Given<String>>, Trouble> {
+        match (self.0.lock().take(), self.1) {
+            (Some((name, lasts)), _) => Ok(Some(Given { credential: name.into(), lasts: Some(lasts) })),
+            (None, Otherwise::Nobody) => Ok(None),
+            (None, Otherwise::Troubled) => Err(Trouble::Silent("nothing".into())),
+        }
     }
 }
 
 #[tokio::test]
 async fn credentials_are_renewed_and_used_to_their_end_where_that_fails() {
-    let keeper = Keeper::new(Scripted(parking_lot::Mutex::new(Some(("first", Duration::from_secs(3600))))));
-    let stale = async |keeper: &Keeper<Scripted>| keeper.kept.lock().await.as_mut().unwrap().fresh_until = Some(clock::instant());
-    assert_eq!(*keeper.get().await.unwrap(), "first");
-    *keeper.source.0.lock() = Some(("second", Duration::from_secs(3600)));
-    assert_eq!(*keeper.get().await.unwrap(), "first");
-    stale(&keeper).await;
-    assert_eq!(*keeper.get().await.unwrap(), "second");
-    stale(&keeper).await;
-    assert_eq!(*keeper.get().await.unwrap(), "second");
-    stale(&keeper).await;
-    keeper.kept.lock().await.as_mut().unwrap().valid_until = Some(clock::instant());
+    let hour = Duration::from_secs(3600);
+    for otherwise in [Otherwise::Troubled, Otherwise::Nobody] {
+        let keeper = scripted(Some(("first", hour)), otherwise);
+        let stale = async || keeper.last.lock().await.kept.as_mut().unwrap().fresh_until = Some(clock::instant());
+        assert_eq!(*keeper.get().await.unwrap(), "first");
+        *keeper.source.0.lock() = Some(("second", hour));
+        assert_eq!(*keeper.get().await.unwrap(), "first");
+        stale().await;
+        assert_eq!(*keeper.get().await.unwrap(), "second");
+        stale().await;
+        assert_eq!(*keeper.get().await.unwrap(), "second");
+        stale().await;
+        keeper.last.lock().await.kept.as_mut().unwrap().valid_until = Some(clock::instant());
+        let ended = keeper.get().await.map(|name| name.to_string()).ok();
+        assert_eq!(ended.as_deref(), (otherwise == Otherwise::Nobody).then_some(NOBODY));
+    }
+}
+
+#[tokio::test]
+async fn that_there_is_nothing_is_asked_once_for_all_who_wait() {
+    let keeper = scripted(None, Otherwise::Troubled);
     assert!(keeper.get().await.is_err());
+    *keeper.source.0.lock() = Some(("later", Duration::from_secs(3600)));
+    assert!(keeper.get().await.is_err());
+    keeper.last.lock().await.trouble.as_mut().unwrap().1 = clock::instant();
+    assert_eq!(*keeper.get().await.unwrap(), "later");
 }
 
 #[test]
