@@ -64,7 +64,7 @@ async fn follow(
     let target = Target::parse(arguments.output.as_deref(), &session.places.folder)?;
     check_not_an_input(&target, &inputs, session)?;
     say_if_nobody_works(function, session, interrupt).await?;
-    target.check(session.places.s3_trouble.as_deref())?;
+    target.check(&session.places.troubles)?;
     let output = Writer::open(&target, &session.places.objects, &session.places.folder, interrupt).await?;
     let order = if arguments.ordered { Order::Inputs } else { Order::Completion };
     let in_flight = Arc::new(InFlight::new(order));

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use sortie::objects::{Config, Objects};
+use sortie::objects::Objects;
 use sortie::protocol::JobId;
 use sortie::{Client, Job};
 use tokio::runtime::Handle;
 
 use super::{find, refused, refused_job};
 use crate::arguments::ProgressKind;
-use crate::aws;
+use crate::clouds;
 use crate::connection::BrokerOptions;
 use crate::ending::{Ending, Error, chain};
 use crate::environment::Environment;
@@ -83,9 +83,9 @@ pub(super) async fn run(arguments: &Gather, environment: &Environment, interrupt
 /// The output. This client runs nothing, so what reaches a store is made here.
 async fn open(output: Option<&Path>, environment: &Environment, interrupt: &Interrupt) -> Result<Writer, Error> {
     let target = Target::parse(output, &environment.folder)?;
-    let aws = aws::Settings::read(&environment.aws);
-    target.check(aws.trouble.as_deref())?;
-    let objects = Objects::new(Config { s3: aws.s3, ..Config::default() }, Handle::current());
+    let clouds::Settings { config, troubles } = clouds::Settings::read(&environment.clouds);
+    target.check(&troubles)?;
+    let objects = Objects::new(config, Handle::current());
     Writer::open(&target, &objects, &environment.folder, interrupt).await
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sortie::objects::Location;
 
+use crate::clouds::Troubles;
 use crate::ending::Error;
 
 /// How results are written.
@@ -70,16 +71,15 @@ impl Target {
         }
     }
 
-    /// Whether it can be reached, given why S3 cannot if that is known.
+    /// Whether it can be reached, as far as is known without asking.
     ///
     /// # Errors
-    /// When it is in S3, which cannot be used.
-    pub(crate) fn check(&self, s3_trouble: Option<&str>) -> Result<(), Error> {
-        match (&self.place, s3_trouble) {
-            (Place::Object(location @ Location::S3 { .. }), Some(trouble)) => {
-                Err(Error::Usage(format!("--output: `{location}`: {trouble}")))
-            }
-            _ => Ok(()),
+    /// When it is in a service that cannot be used.
+    pub(crate) fn check(&self, troubles: &Troubles) -> Result<(), Error> {
+        let Place::Object(location) = &self.place else { return Ok(()) };
+        match troubles.with(&location.to_url()) {
+            Some(trouble) => Err(Error::Usage(format!("--output: `{location}`: {trouble}"))),
+            None => Ok(()),
         }
     }
 
@@ -94,6 +94,8 @@ impl Target {
 
 #[cfg(test)]
 mod tests {
+    use sortie::objects::Service;
+
     use super::*;
 
     fn parse(text: &str) -> Result<Target, String> {
@@ -113,7 +115,7 @@ mod tests {
             assert_eq!(parse(text), Ok(Target { place: Place::File(text.into()), format }));
         }
         assert_eq!(parse("file:///a/b.csv"), Ok(Target { place: Place::File("/a/b.csv".into()), format: Format::Csv }));
-        let location = Location::S3 { bucket: "b".into(), key: "k/a.parquet".into() };
+        let location = Location::Bucket { service: Service::S3, bucket: "b".into(), key: "k/a.parquet".into() };
         assert_eq!(parse("s3://b/k/a.parquet"), Ok(Target { place: Place::Object(location), format: Format::Parquet }));
         assert_eq!(Target::parse(None, Path::new("/")).unwrap().place, Place::Stdout);
     }

@@ -63,10 +63,10 @@ fn tables_have_a_column_for_each_field_and_a_row_for_each_task() {
     let document = |n: u64| {
         json!({
             "pages": n,
-            "score": if n % 2 == 0 { json!(n) } else { json!(n as f64 + 0.5) },
+            "score": if n.is_multiple_of(2) { json!(n) } else { json!(n as f64 + 0.5) },
             "hash": (1u64 << 60) + n,
             "title": (TITLES[usize::try_from(n % 5).unwrap()]),
-            "scanned": n % 3 == 0,
+            "scanned": n.is_multiple_of(3),
             "authors": [{ "name": "A, \"B\"" }, n],
         })
     };

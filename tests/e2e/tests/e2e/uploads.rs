@@ -84,7 +84,7 @@ fn each_format_is_an_object_with_all_results() {
         assert_eq!(ran.stdout, "", "{ran}");
     }
     let records = fs::read_to_string(store.file("r.jsonl")).unwrap();
-    assert_eq!(records.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).count(), 88);
+    assert!(records.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()) && records.lines().count() == 88);
     let (csv, parquet) = (Table::csv(&store.file("deep/er/r.csv")), Table::parquet(&store.file("r.parquet")));
     assert_eq!(csv.columns, parquet.columns);
     for n in 0..88 {
