@@ -132,9 +132,7 @@ impl Places {
         if matches!(self.files, Files::Elsewhere(_)) && !is_remote_pattern(text) {
             return Ok(());
         }
-        if let Some(trouble) = self.troubles.with(text) {
-            return Err(format!("`{text}` cannot be reached: {trouble}"));
-        }
+        self.check_set_up(text)?;
         match Address::parse(text, &self.folder) {
             Ok(address) => self.objects.check(&address.location).map_err(|error| error.message),
             Err(error) => Err(error.to_string()),
@@ -146,10 +144,12 @@ impl Places {
         if matches!(self.files, Files::Elsewhere(_)) {
             return Ok(());
         }
-        if let Some(trouble) = self.troubles.with(url) {
-            return Err(format!("`{url}` cannot be reached: {trouble}"));
-        }
+        self.check_set_up(url)?;
         self.objects.check_prefix(url).map_err(|error| error.message)
+    }
+
+    fn check_set_up(&self, text: &str) -> Result<(), String> {
+        self.troubles.with(text).map_or(Ok(()), |trouble| Err(format!("`{text}` cannot be reached: {trouble}")))
     }
 
     /// Paths are shown the way they were written, relative or absolute; URLs without what may be secret.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
+use sortie::protocol::outcome::PlatformFault;
 use sortie::protocol::{Output, OutputObject, StoredRef};
 use sortie::{Bill, Blame, Ending, Failure, Log, Outcome};
 
@@ -135,9 +136,11 @@ pub(crate) fn bad_result(outcome: &Outcome, what: &str) -> Reason<'static> {
     Reason { code: BAD_RESULT.into(), message, blame: Blame::Guest, attempts: outcome.attempts }
 }
 
-/// Whoever writes results has fetched them before, so this is not seen.
+/// Whoever writes results fetches them before, unless the run ends first.
 fn still_stored(outcome: &Outcome, stored: &StoredRef) -> Reason<'static> {
-    bad_result(outcome, &format!("it is still at `{}`", stored.url))
+    let fault = PlatformFault::StoreUnavailable;
+    let failure = Failure::Platform { fault, message: format!("the run ended before the result came; it is at `{}`", stored.url) };
+    Reason { code: failure.code().to_owned().into(), message: failure.to_string(), blame: failure.blame(), attempts: outcome.attempts }
 }
 
 fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
+use sortie::protocol::Output;
 use sortie::{Job, Outcome};
-use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::clock;
 use crate::ending::{Ending, Error};
@@ -79,7 +80,7 @@ impl Run {
                 }
             };
             match next {
-                Next::Outcome(outcome) => self.take(job, *outcome).await?,
+                Next::Outcome(outcome) => self.take(job, *outcome, interrupt).await?,
                 Next::Tick => {}
                 Next::End => break,
             }
@@ -97,20 +98,24 @@ impl Run {
     }
 
     /// An outcome came.
-    async fn take(&mut self, job: &Job<()>, outcome: Outcome) -> Result<(), Error> {
-        let Some(mut reorder) = self.reorder.take() else { return self.write(job, outcome).await };
+    async fn take(&mut self, job: &Job<()>, outcome: Outcome, interrupt: &Interrupt) -> Result<(), Error> {
+        let Some(mut reorder) = self.reorder.take() else { return self.write(job, outcome, interrupt).await };
         reorder.push(outcome);
         while let Some(outcome) = reorder.pop() {
-            self.write(job, outcome).await?;
+            self.write(job, outcome, interrupt).await?;
         }
         self.in_flight.set_waiting_bytes(reorder.bytes());
         self.reorder = Some(reorder);
         Ok(())
     }
 
-    /// Write a result. A value that is in a store is fetched now, so that never more than one is held.
-    async fn write(&mut self, job: &Job<()>, outcome: Outcome) -> Result<(), Error> {
-        let outcome = job.fetched(outcome).await;
+    /// Write a result. A value that is in a store is fetched now, so that never more than one is held; after a signal it gets no longer than
+    /// tasks get to end.
+    async fn write(&mut self, job: &Job<()>, outcome: Outcome, interrupt: &Interrupt) -> Result<(), Error> {
+        let outcome = match outcome.ending {
+            sortie::Ending::Completed(Output::Stored(_)) => fetched(job, outcome, interrupt).await,
+            _ => outcome,
+        };
         let shown = self.in_flight.end(outcome.index);
         let status = self.output.push(&outcome, &shown)?;
         // What the input was is not known of a job that somebody else submitted.
@@ -123,7 +128,7 @@ impl Run {
     async fn finish(&mut self, stopped: Stopped, job: &Job<()>, interrupt: &Interrupt) -> Result<Flow, Error> {
         if let Some(mut reorder) = self.reorder.take() {
             for outcome in reorder.drain() {
-                self.write(job, outcome).await?;
+                self.write(job, outcome, interrupt).await?;
             }
         }
         if self.flush(interrupt).await? == Flow::Closed {
@@ -185,6 +190,19 @@ impl Run {
     /// How the command ends if nothing else went wrong.
     pub(crate) fn ending(&self) -> Ending {
         if self.summary.failed() == 0 { Ending::Completed } else { Ending::TasksFailed }
+    }
+}
+
+/// The outcome with its value, or without if a signal comes and then time runs out.
+async fn fetched(job: &Job<()>, outcome: Outcome, interrupt: &Interrupt) -> Outcome {
+    let too_late = async {
+        interrupt.raised().await;
+        sleep(CANCEL_TIME_MAX).await;
+    };
+    tokio::select! {
+        biased;
+        fetched = job.fetched(outcome.clone()) => fetched,
+        () = too_late => outcome,
     }
 }
 

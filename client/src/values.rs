@@ -31,16 +31,9 @@ impl Values {
     }
 
     pub(crate) async fn fetch(&self, stored: &StoredRef) -> Result<Bytes, Failure> {
-        use sortie_protocol::outcome::InputFault;
         let Some(Host { objects, store }) = &self.host else { return Err(no_host()) };
         let fetched = sortie_host::outputs::fetch(objects, store.as_ref(), stored, Self::BYTES_MAX).await;
-        fetched.map_err(|error| {
-            let fault = match error.fault {
-                InputFault::Unavailable => PlatformFault::StoreUnavailable,
-                InputFault::Malformed | InputFault::Missing | InputFault::Denied | InputFault::Changed => PlatformFault::StoreUnusable,
-            };
-            Failure::Platform { fault, message: format!("the result cannot be fetched: {}", error.message) }
-        })
+        fetched.map_err(|error| sortie_host::outputs::unfetched("the result", &error))
     }
 
     async fn keep(&self, value: Bytes) -> Result<Argument, Failure> {

@@ -139,7 +139,7 @@ impl Host {
             // A look into the memo that was in vain is nobody's cost but the memo's.
             Ok(Ok(Gathered::Inputs(inputs))) => Prepared::Ready(Ready { inputs, fetch: since(has_objects(task)) }),
             Ok(Ok(Gathered::Known(entry))) => Prepared::Ended(Box::new(entry.attempted(fetch()))),
-            Ok(Err(error)) => unprepared(Why::Failed(input(error)), fetch()),
+            Ok(Err(failure)) => unprepared(Why::Failed(failure), fetch()),
             Err(stop) => unprepared(Why::from_stop(stop, limits), fetch()),
         }
     }
@@ -216,7 +216,7 @@ impl Host {
     }
 
     /// Open the inputs, derive the key, look it up; where nothing is known, fetch what is read first. Waits only for objects and the memo.
-    async fn gather(&self, context: &JobContext, task: &Task) -> Result<Gathered, objects::Error> {
+    async fn gather(&self, context: &JobContext, task: &Task) -> Result<Gathered, Failure> {
         let options = &context.job.options;
         let mut keyed = self.memo.is_some() && options.memo == MemoOption::Use && options.grants.deterministic();
         let (mut key, mut bytes) = (context.key.clone(), 0);
@@ -229,14 +229,15 @@ impl Host {
                     Opened::Value(value.clone())
                 }
                 Argument::Object(named) => {
-                    let object = self.open_object(named).await?;
+                    let object = self.open_object(named).await.map_err(input)?;
                     let info = object.info();
                     keyed &= info.etag.is_some();
                     key.object(&named.url, info.etag.as_deref().unwrap_or_default(), info.size);
                     Opened::Object(object)
                 }
                 Argument::Stored(stored) => {
-                    let value = outputs::fetch(&self.objects, self.store.as_ref(), stored, options.limits.memory.as_u64()).await?;
+                    let fetched = outputs::fetch(&self.objects, self.store.as_ref(), stored, options.limits.memory.as_u64()).await;
+                    let value = fetched.map_err(|error| outputs::unfetched("an argument", &error))?;
                     key.value(&value);
                     bytes += value.len() as u64;
                     Opened::Value(value)
@@ -244,7 +245,7 @@ impl Host {
                 Argument::Prefix(url) => {
                     // What lies below it can change without anybody noticing.
                     keyed = false;
-                    Opened::Prefix(self.objects.prefix(url).await?)
+                    Opened::Prefix(self.objects.prefix(url).await.map_err(input)?)
                 }
             });
         }
@@ -260,7 +261,7 @@ impl Host {
             arguments.push(match opened {
                 Opened::Value(value) => sandbox::Argument::Value(value),
                 Opened::Object(mut object) => {
-                    object.prefetch().await?;
+                    object.prefetch().await.map_err(input)?;
                     sandbox::Argument::Object(object)
                 }
                 Opened::Prefix(prefix) => sandbox::Argument::Prefix(prefix),

@@ -55,6 +55,16 @@ pub async fn fetch(objects: &Objects, store: Option<&Store>, stored: &StoredRef,
     if Digest::of(&bytes) == stored.digest { Ok(bytes.freeze()) } else { Err(others()) }
 }
 
+/// What it means for a task that a value of its own, `what`, is in a store that does not give it.
+#[must_use]
+pub fn unfetched(what: &str, error: &objects::Error) -> Failure {
+    let fault = match error.fault {
+        InputFault::Unavailable => PlatformFault::StoreUnavailable,
+        InputFault::Malformed | InputFault::Missing | InputFault::Denied | InputFault::Changed => PlatformFault::StoreUnusable,
+    };
+    Failure::Platform { fault, message: format!("{what} cannot be fetched: {}", error.message) }
+}
+
 /// What it means for a task that the store did not take what it made.
 pub(crate) fn unkept(error: WriteError) -> Failure {
     let fault = match error.fault {

@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 use sortie_protocol::outcome::InputFault;
 use sortie_protocol::{Digest, StoredRef, id};
 
-use crate::objects::{self, Location, Malformed, Objects, PART_BYTES, Service, Upload, WriteError, WriteFault};
+use crate::objects::{self, Location, Malformed, Objects, PART_BYTES, Upload, WriteError, WriteFault};
 
 /// Where objects are below a store's place.
 pub const OBJECTS: &str = "objects";
@@ -37,13 +37,7 @@ pub struct Store {
 /// # Errors
 /// When it is neither, or on a web server.
 pub fn parse(text: &str, folder: &Path) -> Result<Location, Malformed> {
-    let location = match Service::of(text).and_then(|service| Some((service, text.trim_end_matches('/').split_once("://")?.1))) {
-        Some((service, rest)) if !rest.contains('/') => {
-            let (bucket, key) = service.bucket(text, rest)?;
-            Location::Bucket { service, bucket, key }
-        }
-        _ => Location::parse(text, folder)?,
-    };
+    let location = Location::parse_place(text, folder)?;
     match location {
         Location::Http(_) => {
             Err(Malformed::Syntax { shown: location.to_string(), reason: "a store is a folder or in an object store, not on a web server" })

@@ -131,6 +131,21 @@ impl Location {
         }
     }
 
+    /// Parse the place of many objects: as [`Self::parse`] does, or the URL of a whole bucket.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_place(text: &str, folder: &Path) -> Result<Self, Malformed> {
+        let whole = Service::of(text).zip(text.trim_end_matches('/').split_once("://").map(|(_, bucket)| bucket));
+        match whole.filter(|(_, bucket)| !bucket.contains('/')) {
+            Some((service, bucket)) => {
+                let (bucket, key) = service.bucket(text, bucket)?;
+                Ok(Self::Bucket { service, bucket, key })
+            }
+            None => Self::parse(text, folder),
+        }
+    }
+
     fn file(text: &str, path: &Path) -> Result<Self, Malformed> {
         if text.is_empty() {
             return Err(syntax(text, "it is empty"));

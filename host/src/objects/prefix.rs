@@ -15,7 +15,7 @@ use sortie_protocol::outcome::InputFault;
 use tokio::sync::mpsc;
 use walkdir::{DirEntry, WalkDir};
 
-use super::{Address, Entry, Error, Location, Object, Objects, Service, ended};
+use super::{Address, Entry, Error, Location, Object, Objects, ended};
 
 /// The longest name below a prefix: what S3 takes as a key.
 const NAME_BYTES_MAX: usize = 1024;
@@ -94,15 +94,7 @@ fn parse(url: &str) -> Result<Location, Error> {
     if url.starts_with("http") && url.contains(['?', '#']) {
         return Err(malformed("a prefix on a web server is a URL without a query".into()));
     }
-    let whole = Service::of(url).zip(url.split_once("://").map(|(_, rest)| rest.trim_end_matches('/')));
-    match whole {
-        // A whole bucket.
-        Some((service, rest)) if !rest.contains('/') => {
-            let (bucket, key) = service.bucket(url, rest).map_err(|error| malformed(error.to_string()))?;
-            Ok(Location::Bucket { service, bucket, key })
-        }
-        Some(_) | None => Location::parse(url, Path::new("/")).map_err(|error| malformed(error.to_string())),
-    }
+    Location::parse_place(url, Path::new("/")).map_err(|error| malformed(error.to_string()))
 }
 
 impl Prefix {

@@ -204,3 +204,22 @@ fn a_fleet_carries_values_that_no_message_holds() {
     worker.signal(rustix::process::Signal::TERM);
     let _ = worker.wait().code(0);
 }
+
+#[test]
+fn an_argument_that_is_gone_from_the_store_is_one_clear_failure() {
+    let (folder, s3) = bucket();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let nats = runtime.block_on(NatsServer::start());
+    let (broker, store) = (["--broker", &nats.url()], ["--store", "s3://results"]);
+    let text = "x".repeat(3 << 20);
+    let map = Sortie::map("echo", ["--inputs", "-", "--detach"]).args(broker).args(store).input(text);
+    let id = s3.for_command(map).run().code(0).stdout.trim().to_owned();
+    fs::remove_dir_all(folder.path().join("results/objects")).unwrap();
+    let worker = s3.for_command(Sortie::new(["worker"]).args(broker).args(store)).start();
+    let gone = s3.for_command(Sortie::new(["job", "gather", &id]).args(broker)).run().code(1);
+    let error = &one(&gone)["error"];
+    assert_eq!((&error["code"], &error["blame"]), (&json!("store-unusable"), &json!("platform")), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("an argument cannot be fetched: there is nothing at `s3://results/"), "{error}");
+    worker.signal(rustix::process::Signal::TERM);
+    let _ = worker.wait().code(0);
+}

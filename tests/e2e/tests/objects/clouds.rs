@@ -52,6 +52,13 @@ fn serves(scheme: &str, set: impl Fn(Sortie) -> Sortie) {
     ran.failed(&missing, "input-missing", &["there is nothing"]);
     assert_eq!(ran.endings(), ["completed", "completed", "completed", "completed", "input-missing"]);
     set(sum_of(&[&url("*.pdf")])).run().refused(&["nothing matches"]);
+    // And below a prefix.
+    let below = told(set(Sortie::call("counts_below", [url("data/")]))).code(0);
+    assert_eq!(below.value(), json!([3, 7]));
+    let whole = told(set(Sortie::call("counts_below", [url("")]))).code(0);
+    assert_eq!(whole.value(), json!([4, 8]));
+    let read = told(set(Sortie::call("reads_below", [url("data/"), "with space & ümlaut+".into()]))).code(0);
+    assert_eq!(read.value(), "1");
 }
 
 /// The reason why the only input, `input`, may not be read.
