@@ -2,8 +2,8 @@
 //!
 //! `s3s_fs` answers a read in pieces of 4 KiB, sums up the whole file for the etag of each answer, lists without etags, and does not look at
 //! `If-Match`. A benchmark beside it would measure the server, and a reader that relies on conditions could not be tested. So reads, heads and
-//! listings are answered here. An etag is still what `s3s_fs` says, once for each version of a file. It also begins uploads into buckets that are not
-//! there.
+//! listings are answered here. An etag is still what `s3s_fs` says, once for each version of a file. It also begins uploads into buckets that
+//! are not there, which is refused here.
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
