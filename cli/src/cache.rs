@@ -187,6 +187,7 @@ struct Shown {
     folder: String,
     artifacts: ShownAmount,
     memo: ShownAmount,
+    inputs: ShownAmount,
     store: ShownAmount,
     #[serde(skip_serializing_if = "Option::is_none")]
     shared_memo: Option<ShownShared>,
@@ -212,6 +213,7 @@ impl Shown {
             folder: folder.display().to_string(),
             artifacts: amount(usage.artifacts),
             memo: amount(usage.memo),
+            inputs: amount(usage.inputs),
             store: amount(usage.store),
             shared_memo: shared.map(|(store, amount)| ShownShared {
                 url: store.place().to_string(),
@@ -224,7 +226,12 @@ impl Shown {
 
 fn show(shown: &Shown) -> Result<(), Error> {
     let row = |what: &str, amount: &ShownAmount| [what.to_owned(), amount.files.to_string(), megabytes(ByteSize(amount.bytes))];
-    let mut rows = vec![row("compiled components", &shown.artifacts), row("results", &shown.memo), row("large outputs", &shown.store)];
+    let mut rows = vec![
+        row("compiled components", &shown.artifacts),
+        row("results", &shown.memo),
+        row("inputs", &shown.inputs),
+        row("large outputs", &shown.store),
+    ];
     if let Some(shared) = &shown.shared_memo {
         rows.push([format!("results in {}", shared.url), shared.objects.to_string(), megabytes(ByteSize(shared.bytes))]);
     }

@@ -130,12 +130,13 @@ pub(crate) async fn settle(client: &Client) {
 
 fn builder(options: &HostOptions, environment: &Environment) -> Result<(Builder, Troubles), Error> {
     let clouds::Settings { config: mut objects, troubles } = clouds::Settings::read(&environment.clouds);
-    options.reading.apply(&mut objects);
+    let cache = cache(options.cache.as_ref(), environment);
+    options.reading.apply(&mut objects, cache.as_deref())?;
     let mut builder = Client::builder().objects(objects);
     if let Some(tasks) = options.concurrency {
         builder = builder.concurrency(tasks);
     }
-    if let Some(folder) = cache(options.cache.as_ref(), environment) {
+    if let Some(folder) = cache {
         builder = builder.cache(folder);
     }
     if let Some(place) = store(options.store.as_deref(), environment)? {

@@ -157,10 +157,11 @@ fn prepare(options: &Serve, environment: &Environment) -> Result<Prepared, Error
         tracing::warn!("tasks that read from {}:// may fail: {trouble}", service.scheme());
     }
     let mut objects = Config { files: Files::under(options.files.clone()), ..config };
-    options.reading.apply(&mut objects);
+    let cache = session::cache(options.cache.as_ref(), environment);
+    options.reading.apply(&mut objects, cache.as_deref())?;
     let setup = Setup {
         concurrency: options.concurrency,
-        cache: session::cache(options.cache.as_ref(), environment),
+        cache,
         store: session::store(options.store.as_deref(), environment)?.map_or(StoreAt::Nowhere, StoreAt::Shared),
         objects,
     };

@@ -9,15 +9,17 @@
 //!
 //! A damaged, foreign or outdated file is a miss, never an error. At most [`FILES_MAX`] artifacts are kept, the most recently used.
 
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, Permissions};
 use std::hash::{Hash as _, Hasher};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use sortie_protocol::Digest;
 use wasmtime::component::Component;
+
+use crate::folder::{Temporary, touch};
 
 /// How many artifacts are kept. Each takes one to thirty megabytes.
 pub const FILES_MAX: usize = 64;
@@ -54,16 +56,8 @@ impl Artifacts {
     /// When the folder cannot be used, or is not this user's alone.
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self, Error> {
         let folder = folder.into();
-        let io = |source| Error::Io { folder: folder.clone(), source };
-        if !folder.exists() {
-            fs::create_dir_all(&folder).map_err(io)?;
-            fs::set_permissions(&folder, Permissions::from_mode(0o700)).map_err(io)?;
-        }
-        let metadata = fs::metadata(&folder).map_err(io)?;
-        if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o022 != 0 {
-            return Err(Error::NotPrivate(folder));
-        }
-        let key = key(&folder).map_err(io)?;
+        private(&folder)?;
+        let key = key(&folder).map_err(|source| Error::Io { folder: folder.clone(), source })?;
         Ok(Self { folder, key })
     }
 
@@ -127,6 +121,21 @@ impl Artifacts {
     }
 }
 
+/// Make a folder that is this user's alone, or see that it is.
+///
+/// # Errors
+/// When it cannot be used, belongs to somebody else, or others may write to it.
+pub(crate) fn private(folder: &Path) -> Result<(), Error> {
+    let io = |source| Error::Io { folder: folder.to_owned(), source };
+    if !folder.exists() {
+        fs::create_dir_all(folder).map_err(io)?;
+        fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(io)?;
+    }
+    let metadata = fs::metadata(folder).map_err(io)?;
+    let is_own = metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o022 == 0;
+    if is_own { Ok(()) } else { Err(Error::NotPrivate(folder.to_owned())) }
+}
+
 /// A hash of everything that shapes compiled code.
 struct Shape(blake3::Hash);
 
@@ -174,49 +183,13 @@ fn key(folder: &Path) -> io::Result<[u8; KEY_BYTES]> {
     let mut file = Temporary::create(folder)?;
     file.file.write_all(&key)?;
     // Linked, not renamed: of two processes that start at once, one wins and both use its key.
-    match fs::hard_link(&file.path, &path) {
+    match file.link(&path) {
         Ok(()) => Ok(key),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let winner = fs::read(&path)?;
             <[u8; KEY_BYTES]>::try_from(winner).map_err(|_| io::Error::other("the key file is damaged"))
         }
         Err(error) => Err(error),
-    }
-}
-
-/// Note that a file was used.
-pub(crate) fn touch(path: &Path) {
-    if let Ok(file) = OpenOptions::new().append(true).open(path) {
-        // Only the order of eviction depends on it.
-        let _ = file.set_times(fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH + crate::clock::now().since(Default::default())));
-    }
-}
-
-/// A file that is not there for others until it is renamed, and removed if it never is.
-pub(crate) struct Temporary {
-    pub(crate) file: fs::File,
-    path: PathBuf,
-}
-
-impl Temporary {
-    pub(crate) fn create(folder: &Path) -> io::Result<Self> {
-        let mut random = [0; 8];
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-        let path = folder.join(format!(".tmp-{:016x}", u64::from_le_bytes(random)));
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        Ok(Self { file, path })
-    }
-
-    /// Give the file its name, replacing what was there.
-    pub(crate) fn rename(self, path: &Path) -> io::Result<()> {
-        fs::rename(&self.path, path)
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // After a rename there is nothing left to remove.
-        let _ = fs::remove_file(&self.path);
     }
 }
 

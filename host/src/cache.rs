@@ -19,10 +19,10 @@ use sortie_protocol::Timestamp;
 
 use crate::artifacts;
 use crate::clock;
-use crate::memo::local::{TEMPORARY_AGE_MAX, age, is_temporary, modified, taken};
+use crate::folder::{TEMPORARY_AGE_MAX, age, is_temporary, modified, taken};
 use crate::memo::shared;
 use crate::objects::{self, Location, WriteError};
-use crate::setup::{MEMO, STORE};
+use crate::setup::{INPUTS, MEMO, STORE};
 use crate::store::{self, Store};
 
 /// The most files that are looked at: their names take a gigabyte.
@@ -46,6 +46,8 @@ pub struct Usage {
     pub artifacts: Amount,
     /// Results of deterministic tasks.
     pub memo: Amount,
+    /// Parts of remote inputs.
+    pub inputs: Amount,
     /// Large outputs, where no other store was named.
     pub store: Amount,
 }
@@ -93,6 +95,7 @@ pub enum SharedError {
 enum Kind {
     Artifact,
     Memo,
+    Inputs,
     Store,
 }
 
@@ -116,6 +119,7 @@ impl Usage {
         let amount = match found.kind {
             Kind::Artifact => &mut self.artifacts,
             Kind::Memo => &mut self.memo,
+            Kind::Inputs => &mut self.inputs,
             Kind::Store => &mut self.store,
         };
         amount.add(found.bytes);
@@ -124,7 +128,7 @@ impl Usage {
     /// All of it.
     #[must_use]
     pub fn total(&self) -> Amount {
-        let parts = [self.artifacts, self.memo, self.store];
+        let parts = [self.artifacts, self.memo, self.inputs, self.store];
         parts
             .iter()
             .fold(Amount::default(), |sum, part| Amount { files: sum.files + part.files, bytes: sum.bytes.saturating_add(part.bytes) })
@@ -232,13 +236,15 @@ fn kind(folder: &Path, path: &Path) -> Option<Kind> {
     let within = path.strip_prefix(folder).ok()?;
     let (first, depth) = (within.iter().next()?, within.iter().count());
     let is_artifact = path.extension().is_some_and(|extension| extension == artifacts::EXTENSION);
-    match depth {
-        1 => (is_artifact || is_temporary(path)).then_some(Kind::Artifact),
-        // Beside the folders lies what is known of them.
-        2 if first == MEMO => is_temporary(path).then_some(Kind::Memo),
-        _ if first == MEMO => Some(Kind::Memo),
-        _ => (first == STORE).then_some(Kind::Store),
-    }
+    let kind = match first.to_str()? {
+        _ if depth == 1 => return (is_artifact || is_temporary(path)).then_some(Kind::Artifact),
+        STORE => return Some(Kind::Store),
+        MEMO => Kind::Memo,
+        INPUTS => Kind::Inputs,
+        _ => return None,
+    };
+    // Beside the folders lies what is known of them.
+    (depth > 2 || is_temporary(path)).then_some(kind)
 }
 
 /// Whether a file is not complete: it has a temporary name of ours or of the object store's, or waits for its name.
@@ -309,6 +315,8 @@ mod tests {
             ("memo/00/aa", 9_000, 20),
             ("memo/00/.tmp-89ab", 5, 3),
             ("memo/ff/bb", 5_000, 1),
+            ("inputs/sizes", 100, 100),
+            ("inputs/7f/aa", 30_000, 15),
             ("store/objects/cc/ccdd", 20_000, 30),
             ("store/objects/cc/ccdd#1", 20_000, 0),
             ("store/incoming/eeff", 20_000, 3),
@@ -331,39 +339,39 @@ mod tests {
         names
     }
 
-    fn counts(usage: Usage) -> [u64; 3] {
-        [usage.artifacts.files, usage.memo.files, usage.store.files]
+    fn counts(usage: Usage) -> [u64; 4] {
+        [usage.artifacts.files, usage.memo.files, usage.inputs.files, usage.store.files]
     }
 
     #[test]
     fn what_is_kept_is_counted_and_what_killed_processes_left_is_not() {
         let folder = cache();
         let usage = info(folder.path()).unwrap();
-        assert_eq!(counts(usage), [1, 2, 1]);
-        assert!(usage.total().bytes >= 74_000, "{usage:?}");
+        assert_eq!(counts(usage), [1, 2, 1, 1]);
+        assert!(usage.total().bytes >= 104_000, "{usage:?}");
         assert_eq!(info(&folder.path().join("missing")).unwrap(), Usage::default());
     }
 
     #[test]
     fn clearing_leaves_what_others_need_to_go_on() {
         let folder = cache();
-        assert_eq!(counts(clear(folder.path()).unwrap()), [1, 2, 1]);
-        assert_eq!(files(folder.path()), [".tmp-0123", "key", "memo/sizes", "notes.txt", "store/objects/cc/ccdd#1"]);
-        assert_eq!(counts(clear(folder.path()).unwrap()), [0, 0, 0]);
+        assert_eq!(counts(clear(folder.path()).unwrap()), [1, 2, 1, 1]);
+        assert_eq!(files(folder.path()), [".tmp-0123", "inputs/sizes", "key", "memo/sizes", "notes.txt", "store/objects/cc/ccdd#1"]);
+        assert_eq!(counts(clear(folder.path()).unwrap()), [0, 0, 0, 0]);
     }
 
     #[test]
     fn what_was_not_used_for_longest_goes_first_whatever_it_is() {
         let folder = cache();
-        assert_eq!(counts(gc(folder.path(), Policy::default()).unwrap()), [0, 0, 0]);
+        assert_eq!(counts(gc(folder.path(), Policy::default()).unwrap()), [0, 0, 0, 0]);
         let policy = Policy { age_max: Some(DAY * 25), bytes_max: None };
-        assert_eq!(counts(gc(folder.path(), policy).unwrap()), [0, 0, 1]);
-        let policy = Policy { age_max: None, bytes_max: Some(62_000) };
-        assert_eq!(counts(gc(folder.path(), policy).unwrap()), [0, 0, 0]);
-        let policy = Policy { age_max: None, bytes_max: Some(50_000) };
-        assert_eq!(counts(gc(folder.path(), policy).unwrap()), [0, 1, 0]);
+        assert_eq!(counts(gc(folder.path(), policy).unwrap()), [0, 0, 0, 1]);
+        let policy = Policy { age_max: None, bytes_max: Some(95_000) };
+        assert_eq!(counts(gc(folder.path(), policy).unwrap()), [0, 0, 0, 0]);
+        let policy = Policy { age_max: None, bytes_max: Some(83_000) };
+        assert_eq!(counts(gc(folder.path(), policy).unwrap()), [0, 1, 0, 0]);
         assert!(folder.path().join("memo/ff/bb").exists());
         let policy = Policy { age_max: Some(DAY * 5), bytes_max: Some(0) };
-        assert_eq!(counts(gc(folder.path(), policy).unwrap()), [1, 1, 0]);
+        assert_eq!(counts(gc(folder.path(), policy).unwrap()), [1, 1, 1, 0]);
     }
 }

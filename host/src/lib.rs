@@ -26,6 +26,8 @@ pub mod store;
 pub mod worker;
 
 mod clock;
+mod episode;
+mod folder;
 
 pub use attempt::Host;
 pub use component::{Component, LoadError};

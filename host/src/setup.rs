@@ -20,6 +20,8 @@ use crate::worker::{self, HEARTBEAT_MAX, Introduction, Worker};
 
 /// The store's folder in the cache folder.
 pub(crate) const STORE: &str = "store";
+/// The folder in the cache folder for parts of inputs.
+pub const INPUTS: &str = "inputs";
 /// The memo's folder in the cache folder.
 pub(crate) const MEMO: &str = "memo";
 
@@ -95,6 +97,9 @@ impl Setup {
         let instances = NonZeroU32::try_from(slots.saturating_add(1)).unwrap_or(NonZeroU32::MAX);
         let engine = Arc::new(Engine::new(Settings { instances, paging: Paging::detect() })?);
         let artifacts = self.cache.as_ref().map(Artifacts::open).transpose()?;
+        if let Some(disk) = &self.objects.disk {
+            artifacts::private(&disk.folder)?;
+        }
         let objects = Objects::new(self.objects, io.clone());
         let is_shared = matches!(self.store, StoreAt::Shared(_));
         let store = match self.store {

@@ -18,7 +18,6 @@
 
 mod beside;
 mod components;
-mod episode;
 mod pace;
 
 use std::collections::HashMap;
@@ -40,13 +39,13 @@ use tokio::time::timeout;
 
 pub use self::components::COMPONENTS_MAX;
 use self::components::Components;
-pub(crate) use self::episode::Episode;
 use self::pace::{AHEAD_MAX, Pace};
 use crate::artifacts::Artifacts;
 use crate::attempt::{Attempted, Host, JobContext, Prepared};
 use crate::clock;
 use crate::component::Component;
 use crate::cores::Cores;
+use crate::episode::Episode;
 use crate::objects::{self, Prefetch};
 use crate::sandbox::Cancel;
 
@@ -252,13 +251,18 @@ impl Worker {
         self.shared.phase() > Phase::Working
     }
 
-    /// Wait until the shared memo, if there is one, has what it was given, or [`memo::shared::SETTLE_TIME_MAX`] have passed. Cancel safe.
+    /// Wait until the shared memo, if there is one, has what it was given, and the disk what was fetched, but no longer than
+    /// [`memo::shared::SETTLE_TIME_MAX`]. Cancel safe.
     ///
     /// [`memo::shared::SETTLE_TIME_MAX`]: crate::memo::shared::SETTLE_TIME_MAX
     pub async fn settled(&self) {
-        if let Some(memo) = &self.shared.host.memo {
-            memo.settled().await;
-        }
+        let Host { memo, objects, .. } = &self.shared.host;
+        let remembered = async {
+            if let Some(memo) = memo {
+                memo.settled().await;
+            }
+        };
+        futures::join!(remembered, objects.settled());
     }
 
     /// End in peace: take no more work, give what is in work `grace` to finish, then stop it, report what came of it and give back the rest

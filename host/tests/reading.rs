@@ -11,7 +11,9 @@ use std::time::Duration;
 use futures::TryStreamExt as _;
 use futures::future::join_all;
 use sortie_harness::{Link, Operation, S3Server, StoreProxy};
-use sortie_host::objects::{Access, Address, BLOCK_BYTES, Config, Cursor, Object, Objects, Prefetch, S3, S3Credentials};
+use sortie_host::objects::{
+    Access, Address, BLOCK_BYTES, Config, Cursor, DISK_PAUSE, Disk, DiskMetrics, Object, Objects, Prefetch, S3, S3Credentials,
+};
 use sortie_protocol::ByteSize;
 use sortie_protocol::outcome::InputFault;
 use tempfile::TempDir;
@@ -38,13 +40,23 @@ impl Store {
     }
 
     fn objects(&self, memory: u64, prefetch: Prefetch) -> Objects {
+        Objects::new(Config { memory: ByteSize(memory), prefetch, ..self.config() }, Handle::current())
+    }
+
+    /// With a folder on disk that may grow to so many bytes.
+    fn objects_on(&self, folder: &Path, bytes_max: u64) -> Objects {
+        let disk = Disk { folder: folder.to_owned(), bytes_max: ByteSize(bytes_max) };
+        Objects::new(Config { disk: Some(disk), ..self.config() }, Handle::current())
+    }
+
+    fn config(&self) -> Config {
         let (id, secret) = S3Server::KEYS;
         let s3 = S3 {
             endpoint: Some(self.proxy.endpoint()),
             credentials: S3Credentials::Keys { id: id.into(), secret: secret.into(), token: None },
             ..S3::default()
         };
-        Objects::new(Config { s3, memory: ByteSize(memory), prefetch, ..Config::default() }, Handle::current())
+        Config { s3, ..Config::default() }
     }
 
     /// What came of `large` so far.
@@ -235,4 +247,105 @@ async fn an_object_whose_version_is_known_is_not_asked_about() {
     assert_eq!(object.read(0..8).await.unwrap(), content(0..8));
     let counts = store.proxy.counts();
     assert_eq!((counts.requests, counts.objects["bucket/large"].heads), (2, 0), "{counts:?}");
+}
+
+/// A line on which a disk keeps up.
+fn line() -> Link {
+    Link { latency: Duration::from_millis(5), bytes_per_second: NonZeroU64::new(100_000_000) }
+}
+
+/// The files of blocks below a folder.
+fn blocks(folder: &Path) -> Vec<std::path::PathBuf> {
+    let folders = std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
+    folders.flat_map(|folder| std::fs::read_dir(folder).unwrap()).map(|entry| entry.unwrap().path()).collect()
+}
+
+/// Read all of `large` as a process of its own would, and wait until what it fetched is on disk.
+async fn scan_as_a_process(store: &Store, folder: &Path) -> DiskMetrics {
+    let objects = store.objects_on(folder, 1 << 30);
+    scan(open(&objects).await, 256 * 1024).await;
+    objects.settled().await;
+    objects.metrics().disk.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_process_fetched_another_has_on_disk() {
+    let store = Store::with(20 * MIB + 100, line());
+    let disk = tempfile::tempdir().unwrap();
+    let first = scan_as_a_process(&store, disk.path()).await;
+    assert_eq!((first.misses_total, first.written_bytes_total, first.skipped_total), (21, 20 * MIB + 100, 0));
+    let passed = store.passed();
+    let second = scan_as_a_process(&store, disk.path()).await;
+    assert_eq!(store.passed(), passed);
+    assert_eq!((second.hits_total, second.read_bytes_total, second.misses_total), (21, 20 * MIB + 100, 0));
+    assert_eq!(second.written_bytes_total, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_what_is_not_on_disk_is_fetched() {
+    let store = Store::with(20 * MIB, line());
+    let disk = tempfile::tempdir().unwrap();
+    scan_as_a_process(&store, disk.path()).await;
+    // Some are gone, some were cut short by a crash, some are damaged.
+    for (number, file) in blocks(disk.path()).iter().enumerate() {
+        match number % 5 {
+            0 => std::fs::remove_file(file).unwrap(),
+            1 => std::fs::File::options().write(true).open(file).unwrap().set_len(number as u64 * 50_000).unwrap(),
+            2 => {
+                let mut bytes = std::fs::read(file).unwrap();
+                bytes[number * 40_000] ^= 1;
+                std::fs::write(file, bytes).unwrap();
+            }
+            _ => {}
+        }
+    }
+    let before = store.passed().1;
+    let again = scan_as_a_process(&store, disk.path()).await;
+    assert_eq!((again.hits_total, again.misses_total), (8, 12));
+    assert_eq!(store.passed().1 - before, 12 * MIB);
+    // And they are there again.
+    let before = store.passed();
+    scan_as_a_process(&store, disk.path()).await;
+    assert_eq!(store.passed(), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_version_is_never_read_from_disk() {
+    let store = Store::with(4 * MIB, line());
+    let disk = tempfile::tempdir().unwrap();
+    scan_as_a_process(&store, disk.path()).await;
+    std::fs::write(store.folder.path().join("bucket/large"), vec![7; 4 << 20]).unwrap();
+    let objects = store.objects_on(disk.path(), 1 << 30);
+    assert_eq!(open(&objects).await.read(MIB..MIB + 8).await.unwrap(), vec![7; 8]);
+    assert_eq!(objects.metrics().disk.unwrap().hits_total, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_folder_on_disk_stays_within_its_size() {
+    const MAX: u64 = 16 * MIB;
+    let store = Store::with(100 * MIB, line());
+    let disk = tempfile::tempdir().unwrap();
+    let objects = store.objects_on(disk.path(), MAX);
+    scan(open(&objects).await, MIB).await;
+    objects.settled().await;
+    let size = || blocks(disk.path()).iter().filter_map(|path| Some(path.metadata().ok()?.len())).sum::<u64>();
+    // A look that was due goes on beside.
+    store.until("the folder shrinks to its size", |_| size() <= MAX).await;
+    let metrics = objects.metrics().disk.unwrap();
+    assert!(size() > MAX / 4 && metrics.evictions_total > 50, "{} {metrics:?}", size());
+    assert!(metrics.evicted_bytes_total >= metrics.evictions_total * MIB, "{metrics:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_cannot_be_written_costs_no_read() {
+    let store = Store::with(20 * MIB, line());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let objects = store.objects_on(&file.path().join("inputs"), 1 << 30);
+    scan(open(&objects).await, MIB).await;
+    objects.settled().await;
+    let metrics = objects.metrics().disk.unwrap();
+    assert_eq!((metrics.hits_total, metrics.written_bytes_total), (0, 0));
+    // One attempt, or those that were under way with it; then it is left alone for a while.
+    assert!(metrics.skipped_total > 0 && DISK_PAUSE > Duration::from_secs(5), "{metrics:?}");
+    assert_eq!(store.passed().1, 20 * MIB);
 }

@@ -1,5 +1,6 @@
 //! Functions over objects that are far away: an S3 server behind 30 ms and 40 MB/s for each connection, one `sortie map` on two cores with
-//! inputs fetched ahead and without, and Dask with two worker processes that read whole objects, in one run.
+//! inputs fetched ahead, without, and from disk, where an earlier run left them; and Dask with two worker processes that read whole objects. All
+//! in one run.
 //!
 //! Two jobs: the text of PDFs, a few hundred short objects; and a word in the PDFs of tars, a few long ones. The server, the line and the
 //! contenders share this machine's cores, so what the server takes is part of the limit: `max(CPU of all / cores, bytes / bandwidth)`.
@@ -51,6 +52,10 @@ struct Options {
 }
 
 const BUCKET: &str = "papers";
+/// How inputs are read.
+const AHEAD: [&str; 2] = ["--prefetch", "on"];
+const ASKED: [&str; 2] = ["--prefetch", "off"];
+const ON_DISK: [&str; 2] = ["--input-disk", "16GiB"];
 const WORD: &str = "graph";
 const CORES: f64 = 2.0;
 /// The object that many tasks read.
@@ -91,6 +96,8 @@ fn main() -> Result<()> {
     let options = Options::parse();
     let scratch = PathBuf::from("target/bench");
     fs::create_dir_all(&scratch)?;
+    // What an earlier measurement left there.
+    let _ = fs::remove_dir_all(scratch.join("cache/inputs"));
     let folder = tempfile::tempdir()?;
     let jobs = jobs(&options, &folder.path().join(BUCKET))?;
     let server = S3Server::start(folder.path());
@@ -153,16 +160,21 @@ impl Stage {
     fn race(&self, job: &Job, python: Option<&Path>) -> Result<()> {
         println!("\n{}: {} objects, {:.1} MB", job.name, job.keys.len(), megabytes(job.bytes));
         // Compiles the component.
-        self.map(job, "on")?;
+        self.map(job, &AHEAD)?;
+        let first = self.map(job, &ON_DISK)?;
         let mut all: BTreeMap<&str, Vec<Measured>> = BTreeMap::new();
         for _ in 0..self.options.rounds {
-            all.entry("sortie map, prefetch on").or_default().push(self.map(job, "on")?);
-            all.entry("sortie map, prefetch off").or_default().push(self.map(job, "off")?);
+            all.entry("sortie map, prefetch on").or_default().push(self.map(job, &AHEAD)?);
+            all.entry("sortie map, prefetch off").or_default().push(self.map(job, &ASKED)?);
+            let again = self.map(job, &ON_DISK)?;
+            ensure!(again.fetched == 0, "{} bytes were not on disk", again.fetched);
+            all.entry("sortie map, again from disk").or_default().push(again);
             if let Some(python) = python {
                 all.entry("Dask, two processes").or_default().push(self.dask(job, python)?);
             }
         }
         let ours = median(&all["sortie map, prefetch on"]);
+        self.tell(job, "sortie map, first to disk", &first, ours.took.as_secs_f64());
         for (name, measured) in &all {
             let median = median(measured);
             self.tell(job, name, &median, ours.took.as_secs_f64());
@@ -174,7 +186,7 @@ impl Stage {
         let seconds = measured.took.as_secs_f64();
         let rate = megabytes(job.bytes) / seconds;
         println!(
-            "{name:<26} {seconds:>6.2} s  {rate:>6.1} MB/s  {:>5.2} times as long as sortie  connections {:>3}  fetched {:>6.1} MB",
+            "{name:<28} {seconds:>6.2} s  {rate:>6.1} MB/s  {:>5.2} times as long as sortie  connections {:>3}  fetched {:>6.1} MB",
             seconds / ours,
             measured.connections,
             megabytes(measured.fetched)
@@ -184,7 +196,7 @@ impl Stage {
         let bandwidth = measured.connections as f64 * self.options.megabytes_per_second as f64;
         let limit = busy.max(megabytes(job.bytes) / bandwidth);
         println!(
-            "{:<26} cores busy {:.0} % ({:.0} % with the server)  {:.2} of the limit ({limit:.2} s)  peak memory {:.0} MB",
+            "{:<28} cores busy {:.0} % ({:.0} % with the server)  {:.2} of the limit ({limit:.2} s)  peak memory {:.0} MB",
             "",
             100.0 * cpu.as_secs_f64() / CORES / seconds,
             100.0 * busy / seconds,
@@ -229,9 +241,9 @@ impl Stage {
         command
     }
 
-    fn map(&self, job: &Job, prefetch: &str) -> Result<Measured> {
+    fn map(&self, job: &Job, reading: &[&str]) -> Result<Measured> {
         let mut command = self.command(job.component, job.function);
-        command.arg(job.pattern).args(job.arguments).args(["--prefetch", prefetch]);
+        command.arg(job.pattern).args(job.arguments).args(reading);
         let measured = self.measure(command)?;
         self.check(job, &self.output())?;
         Ok(measured)

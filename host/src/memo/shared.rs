@@ -19,9 +19,9 @@ use tokio::time::timeout;
 
 use super::{Entry, Name};
 use crate::clock;
+use crate::episode::Episode;
 use crate::objects::Location;
 use crate::store::Store;
-use crate::worker::Episode;
 
 /// Where entries are below a store's place.
 pub const FOLDER: &str = "memo";

@@ -10,6 +10,9 @@
 //!
 //! A request ends early when nobody waits any more. Blocks of objects without a validator are nobody else's, and files of this machine are
 //! left to its own cache.
+//!
+//! Below the cache may be a disk tier (`disk`): what is there is not asked for, and what was asked for is left there. A request that finds some of
+//! its blocks there asks for the stretches between them.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -17,14 +20,14 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use sortie_protocol::ByteSize;
 use sortie_protocol::outcome::InputFault;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SetOnce};
 
+use super::disk::Tier;
 use super::metrics::{Counters, Metrics};
 use super::version::Version;
-use super::{Error, Prefetch, fetch};
+use super::{Config, Error, Prefetch, fetch};
 
 /// How much of an object is held or fetched at least: most documents are smaller, and at 40 MB/s it takes as long to come as the answer's
 /// first byte does.
@@ -47,6 +50,7 @@ pub(super) struct Key {
 pub(super) struct Blocks {
     held: moka::sync::Cache<Key, Bytes>,
     coming: Mutex<HashMap<Key, Weak<Cell>>>,
+    disk: Option<Arc<Tier>>,
     ahead: Arc<Semaphore>,
     pub(super) prefetch: Prefetch,
     io: Handle,
@@ -119,9 +123,9 @@ impl Block {
 }
 
 impl Blocks {
-    /// Blocks within `budget`, with requests on `io`.
-    pub(super) fn new(budget: ByteSize, prefetch: Prefetch, io: Handle) -> Self {
-        let half = budget.as_u64() / 2;
+    /// Blocks within the budget and the disk of `config`, with requests on `io`.
+    pub(super) fn new(config: &Config, io: Handle) -> Self {
+        let half = config.memory.as_u64() / 2;
         let counters = Arc::new(Counters::default());
         let evicted = counters.clone();
         let held = moka::sync::Cache::builder()
@@ -136,13 +140,23 @@ impl Blocks {
             })
             .build();
         let permits = usize::try_from(half / PERMIT_BYTES).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self { held, coming: Mutex::default(), ahead: Arc::new(Semaphore::new(permits)), prefetch, io, counters }
+        let disk = config.disk.as_ref().map(|disk| Tier::new(disk, io.clone()));
+        let ahead = Arc::new(Semaphore::new(permits));
+        Self { held, coming: Mutex::default(), disk, ahead, prefetch: config.prefetch, io, counters }
     }
 
     /// What reading has cost so far.
     pub(super) fn metrics(&self) -> Metrics {
         self.held.run_pending_tasks();
-        self.counters.read(self.held.weighted_size())
+        let disk = self.disk.as_ref().map(|disk| disk.metrics());
+        Metrics { disk, ..self.counters.read(self.held.weighted_size()) }
+    }
+
+    /// Wait until what is being written to disk is, for a bounded time. Cancel safe.
+    pub(super) async fn settled(&self) {
+        if let Some(disk) = &self.disk {
+            disk.settled().await;
+        }
     }
 
     /// The blocks of `version` at these indices, as far as the purpose goes: reading ahead ends where the budget does.
@@ -226,6 +240,14 @@ fn extend(runs: &mut Vec<Run>, index: u64, cell: &Arc<Cell>) {
     }
 }
 
+/// Blocks that follow each other.
+pub(super) enum Stretch {
+    /// One that is on disk.
+    Kept(Bytes),
+    /// So many that are not.
+    Missing(usize),
+}
+
 /// What is left of a request; whoever still waits is told when it ends without them.
 pub(super) struct Pending {
     blocks: Arc<Blocks>,
@@ -236,14 +258,36 @@ pub(super) struct Pending {
 
 impl Pending {
     pub(super) fn new(blocks: Arc<Blocks>, version: Arc<Version>, run: Run) -> Self {
-        blocks.counters.request();
         Self { blocks, version, index: run.index, cells: run.cells.into_iter() }
     }
 
-    /// The bytes of the object that are still to come.
-    pub(super) fn range(&self) -> Range<u64> {
+    /// All that is to come, looked up on disk.
+    pub(super) async fn look_up(&self) -> Vec<Stretch> {
+        let count = self.cells.as_slice().len();
+        let Some(disk) = self.disk() else { return vec![Stretch::Missing(count)] };
+        let mut found = disk.get(&self.version, self.index..self.index + count as u64).await;
+        found.resize(count, None);
+        let mut stretches = Vec::new();
+        for block in found {
+            match (block, stretches.last_mut()) {
+                (Some(bytes), _) => stretches.push(Stretch::Kept(bytes)),
+                (None, Some(Stretch::Missing(count))) => *count += 1,
+                (None, _) => stretches.push(Stretch::Missing(1)),
+            }
+        }
+        stretches
+    }
+
+    /// Where its blocks are kept beyond memory, if they are.
+    fn disk(&self) -> Option<&Arc<Tier>> {
+        self.blocks.disk.as_ref().filter(|_| self.version.is_shared())
+    }
+
+    /// The bytes of the next `count` blocks, which are about to be asked for.
+    pub(super) fn ask(&self, count: usize) -> Range<u64> {
+        self.blocks.counters.request();
         let start = self.index * BLOCK_BYTES;
-        start..(start + self.cells.as_slice().len() as u64 * BLOCK_BYTES).min(self.version.size())
+        start..(start + count as u64 * BLOCK_BYTES).min(self.version.size())
     }
 
     /// Whether anybody waits for one of them.
@@ -251,16 +295,23 @@ impl Pending {
         self.cells.as_slice().iter().any(|cell| cell.strong_count() > 0)
     }
 
-    /// How long the next block is; nothing if all have come.
-    pub(super) fn next_bytes(&self) -> Option<usize> {
-        let left = !self.cells.as_slice().is_empty();
-        left.then(|| usize::try_from(self.version.block_bytes(self.index)).unwrap_or(usize::MAX))
+    /// How long the next block is.
+    pub(super) fn next_bytes(&self) -> usize {
+        usize::try_from(self.version.block_bytes(self.index)).unwrap_or(usize::MAX)
     }
 
-    /// The next block came.
+    /// The next block came from the store.
     pub(super) fn settle(&mut self, bytes: Bytes) {
+        self.blocks.counters.fetched(bytes.len());
+        if let Some((disk, cell)) = self.disk().zip(self.cells.as_slice().first()) {
+            disk.put(self.version.key(self.index), bytes.clone(), cell.upgrade());
+        }
+        self.settle_kept(bytes);
+    }
+
+    /// The next block is here.
+    pub(super) fn settle_kept(&mut self, bytes: Bytes) {
         if let Some(cell) = self.cells.next() {
-            self.blocks.counters.fetched(bytes.len());
             self.blocks.settle(&self.version, self.index, &cell, Ok(bytes));
             self.index += 1;
         }

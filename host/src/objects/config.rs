@@ -26,6 +26,18 @@ pub struct Config {
     pub memory: ByteSize,
     /// Whether objects are read ahead of who needs them.
     pub prefetch: Prefetch,
+    /// Where parts of remote objects are kept beyond memory and beyond the process, if they are.
+    pub disk: Option<Disk>,
+}
+
+/// A folder for parts of remote objects. Whoever may read it reads them, without asking the stores that they came from; whoever may write to it
+/// can forge them. Several processes may use it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    /// The folder, made when it is first needed.
+    pub folder: PathBuf,
+    /// What all files in it may take.
+    pub bytes_max: ByteSize,
 }
 
 /// Whether objects are read ahead of who needs them.
@@ -47,6 +59,7 @@ impl Default for Config {
             files: Files::default(),
             memory: MEMORY_DEFAULT,
             prefetch: Prefetch::default(),
+            disk: None,
         }
     }
 }

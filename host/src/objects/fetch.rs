@@ -1,4 +1,4 @@
-//! One request: a stretch of an object, cut into blocks as it comes.
+//! One request: a stretch of an object, cut into blocks as it comes. What of it is on disk is not asked for.
 //!
 //! `object_store` repeats a request that was refused or broke off, within the two bounds of its configuration, and sees to it that what comes
 //! after a break is of the same version. Here is what it does not do: give up on a body that stops coming, and on one that nobody waits for.
@@ -13,7 +13,7 @@ use sortie_protocol::outcome::InputFault;
 use tokio::time::timeout;
 
 use super::Error;
-use super::blocks::{Blocks, Pending, Run};
+use super::blocks::{Blocks, Pending, Run, Stretch};
 use super::version::Version;
 
 /// How long the next part of a body may take, its repetitions included: longer than any pause of a store that works, shorter than a person's
@@ -29,34 +29,58 @@ pub(super) async fn run(blocks: Arc<Blocks>, version: Arc<Version>, run: Run) {
 }
 
 async fn bring(version: &Version, pending: &mut Pending) -> Result<(), Error> {
-    let answer = version.get(pending.range()).await?;
+    for stretch in pending.look_up().await {
+        match stretch {
+            Stretch::Kept(bytes) => pending.settle_kept(bytes),
+            Stretch::Missing(count) => {
+                if request(version, pending, count).await? == Wanted::No {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether anybody waits for what is left.
+#[derive(PartialEq, Eq)]
+enum Wanted {
+    Yes,
+    No,
+}
+
+/// Ask for the next `count` blocks.
+async fn request(version: &Version, pending: &mut Pending, count: usize) -> Result<Wanted, Error> {
+    let answer = version.get(pending.ask(count)).await?;
     match answer.payload {
-        GetResultPayload::File(..) => file(version, answer, pending).await,
-        GetResultPayload::Stream(_) => stream(version, answer, pending).await,
+        GetResultPayload::File(..) => file(version, answer, pending, count).await,
+        GetResultPayload::Stream(_) => stream(version, answer, pending, count).await,
     }
 }
 
 /// A local file comes at once, by one read.
-async fn file(version: &Version, answer: GetResult, pending: &mut Pending) -> Result<(), Error> {
+async fn file(version: &Version, answer: GetResult, pending: &mut Pending, count: usize) -> Result<Wanted, Error> {
     let mut bytes = answer.bytes().await.map_err(|error| Error::from_store(version.shown(), &error))?;
-    while let Some(length) = pending.next_bytes() {
+    for _ in 0..count {
+        let length = pending.next_bytes();
         if bytes.len() < length {
             return Err(cut_short(version));
         }
         pending.settle(bytes.split_to(length));
     }
-    Ok(())
+    Ok(Wanted::Yes)
 }
 
-async fn stream(version: &Version, answer: GetResult, pending: &mut Pending) -> Result<(), Error> {
+async fn stream(version: &Version, answer: GetResult, pending: &mut Pending, count: usize) -> Result<Wanted, Error> {
     let mut body = answer.into_stream();
     let mut rest = Bytes::new();
-    while let Some(length) = pending.next_bytes() {
+    for _ in 0..count {
+        let length = pending.next_bytes();
         let mut block = BytesMut::with_capacity(length);
         while block.len() < length {
             if rest.is_empty() {
                 if !pending.is_wanted() {
-                    return Ok(());
+                    return Ok(Wanted::No);
                 }
                 rest = next(version, &mut body).await?;
             }
@@ -64,7 +88,7 @@ async fn stream(version: &Version, answer: GetResult, pending: &mut Pending) -> 
         }
         pending.settle(block.freeze());
     }
-    Ok(())
+    Ok(Wanted::Yes)
 }
 
 async fn next(version: &Version, body: &mut (impl futures::Stream<Item = object_store::Result<Bytes>> + Unpin)) -> Result<Bytes, Error> {

@@ -9,7 +9,7 @@ use super::blocks::Purpose;
 pub struct Metrics {
     /// Blocks that were read and already here, or on their way.
     pub block_hits_total: u64,
-    /// Blocks that had to be fetched.
+    /// Blocks that were not in memory.
     pub block_misses_total: u64,
     /// Blocks that the cache let go of, for want of room.
     pub block_evictions_total: u64,
@@ -21,6 +21,31 @@ pub struct Metrics {
     pub requests_total: u64,
     /// Bytes of objects that came.
     pub fetched_bytes_total: u64,
+    /// The disk tier, if there is one.
+    pub disk: Option<DiskMetrics>,
+}
+
+/// What the disk tier did since the start of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DiskMetrics {
+    /// Blocks that were not in memory, and on disk.
+    pub hits_total: u64,
+    /// Their bytes.
+    pub read_bytes_total: u64,
+    /// Blocks that were on disk neither.
+    pub misses_total: u64,
+    /// Bytes that were written.
+    pub written_bytes_total: u64,
+    /// Blocks that were not written, because the disk was slower than the network or had failed.
+    pub skipped_total: u64,
+    /// Reads and writes that failed.
+    pub failures_total: u64,
+    /// Blocks that this process let go of, for want of room.
+    pub evictions_total: u64,
+    /// Their bytes.
+    pub evicted_bytes_total: u64,
+    /// Bytes that the folder holds, as far as this process knows.
+    pub held_bytes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -68,10 +93,11 @@ impl Counters {
             block_held_bytes: held_bytes,
             requests_total: get(&self.requests),
             fetched_bytes_total: get(&self.fetched_bytes),
+            disk: None,
         }
     }
 }
 
-fn add(counter: &AtomicU64, count: u64) {
+pub(super) fn add(counter: &AtomicU64, count: u64) {
     counter.fetch_add(count, Ordering::Relaxed);
 }

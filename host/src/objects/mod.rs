@@ -1,7 +1,7 @@
 //! Objects: the inputs of tasks, wherever they are.
 //!
 //! The only module that touches `object_store`. It turns a URL or path into an [`Object`] that is pinned to one version, reads it through
-//! blocks that all tasks of the process share (`blocks`), ahead of whoever reads in order (`cursor`), and lists patterns. It runs all I/O on
+//! blocks that all tasks of the process share (`blocks`) and that may be kept on disk (`disk`), ahead of whoever reads in order (`cursor`), and lists patterns. It runs all I/O on
 //! a runtime of its own, so that functions which compute never keep a read waiting.
 //!
 //! Bounds: a request is tried [`RETRIES_MAX`] times within [`RETRY_TIME_MAX`]; what is held of objects stays within [`Config::memory`], but for
@@ -12,6 +12,7 @@ mod blocks;
 mod config;
 mod connector;
 mod cursor;
+mod disk;
 mod error;
 mod fetch;
 mod files;
@@ -41,15 +42,16 @@ pub use self::address::{Address, ByteRange};
 pub use self::blocks::{BLOCK_BYTES, REQUEST_BYTES_MAX};
 use self::blocks::{Block, Blocks, Purpose};
 pub use self::config::{
-    Addressing, Az, AzCredentials, Config, Gs, GsCredentials, MEMORY_DEFAULT, Payer, Prefetch, S3, S3Credentials, Secret, Token,
+    Addressing, Az, AzCredentials, Config, Disk, Gs, GsCredentials, MEMORY_DEFAULT, Payer, Prefetch, S3, S3Credentials, Secret, Token,
 };
 pub use self::cursor::{AHEAD_BYTES_MAX, Access, Cursor};
+pub use self::disk::{PAUSE as DISK_PAUSE, WRITES_MAX as DISK_WRITES_MAX};
 pub use self::error::Error;
 pub use self::fetch::STALL_TIME_MAX;
 pub use self::files::Files;
 pub use self::list::Found;
 pub use self::location::{Location, Malformed, Service};
-pub use self::metrics::Metrics;
+pub use self::metrics::{DiskMetrics, Metrics};
 pub use self::prefix::{Listing, Prefix};
 pub use self::stores::REQUESTS_MAX;
 use self::stores::{Store, Stores};
@@ -112,7 +114,7 @@ impl Objects {
     /// Objects through `config`, with all I/O on `io`.
     #[must_use]
     pub fn new(config: Config, io: Handle) -> Self {
-        let blocks = Arc::new(Blocks::new(config.memory, config.prefetch, io.clone()));
+        let blocks = Arc::new(Blocks::new(&config, io.clone()));
         Self { shared: Arc::new(Shared { stores: Stores::new(config), blocks, io }) }
     }
 
@@ -126,6 +128,11 @@ impl Objects {
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         self.shared.blocks.metrics()
+    }
+
+    /// Wait until what is being written to disk is, for some seconds at most: whoever comes next need not fetch it. Cancel safe.
+    pub async fn settled(&self) {
+        self.shared.blocks.settled().await;
     }
 
     /// Find what is at `address` and pin its version: the one that `pin` says, else the present one. Reads nothing of it; a pinned object behind
@@ -161,7 +168,8 @@ impl Objects {
             })?,
         };
         let info = Info { name: location.name(), size: bytes.end - bytes.start, etag: meta.e_tag.clone(), content_type };
-        let version = Arc::new(Version::new(&location.to_url(), shown, store, meta, locality));
+        let name = self.shared.stores.name(location);
+        let version = Arc::new(Version::new(&name, shown, store, meta, locality));
         let opened = Opened { info, start: bytes.start, version, blocks: self.shared.blocks.clone() };
         Ok(Object { shared: Arc::new(opened), prefetched: Arc::default() })
     }

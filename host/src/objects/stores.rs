@@ -67,6 +67,20 @@ impl Stores {
         &self.config.files
     }
 
+    /// What names an object among those of all stores that there are, and not only among those that this process reaches.
+    pub(super) fn name(&self, location: &Location) -> String {
+        let server = match location {
+            Location::File(_) | Location::Http(_) => None,
+            Location::Bucket { service: Service::S3, .. } => self.config.s3.endpoint.clone(),
+            Location::Bucket { service: Service::Gs, .. } => self.config.gs.endpoint.clone(),
+            Location::Bucket { service: Service::Az, .. } => {
+                let Az { account, endpoint, .. } = &self.config.az;
+                Some(format!("{} {}", account.as_deref().unwrap_or_default(), endpoint.as_deref().unwrap_or_default()))
+            }
+        };
+        format!("{}\n{}", server.unwrap_or_default(), location.to_url())
+    }
+
     /// The store of a location, and the object's path in it.
     pub(super) fn of(&self, location: &Location) -> Result<(Store, Path), Error> {
         let malformed = |reason: String| Error::new(InputFault::Malformed, format!("`{location}` cannot be opened: {reason}"));

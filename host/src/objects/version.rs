@@ -30,18 +30,18 @@ pub(super) enum Locality {
 }
 
 impl Version {
-    /// The version that `meta` tells of. `url` names the object among all stores, `shown` in front of people.
-    pub(super) fn new(url: &str, shown: String, store: Store, meta: ObjectMeta, locality: Locality) -> Self {
+    /// The version that `meta` tells of. `name` is the object's among all stores, `shown` in front of people.
+    pub(super) fn new(name: &str, shown: String, store: Store, meta: ObjectMeta, locality: Locality) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let mut hasher = blake3::Hasher::new_derive_key("sortie object version 1");
         match &meta.e_tag {
-            Some(etag) => hasher.update(format!("{url}\n{etag}\n{}", meta.size).as_bytes()),
+            Some(etag) => hasher.update(format!("{name}\n{etag}\n{}", meta.size).as_bytes()),
             // Nothing tells this version from another of the same name: it is shared with nobody.
             None => hasher.update(&NEXT.fetch_add(1, Ordering::Relaxed).to_le_bytes()),
         };
-        let mut name = [0; 16];
-        hasher.finalize_xof().fill(&mut name);
-        Self { name, shown, store, meta, locality }
+        let mut hash = [0; 16];
+        hasher.finalize_xof().fill(&mut hash);
+        Self { name: hash, shown, store, meta, locality }
     }
 
     pub(super) fn shown(&self) -> &str {

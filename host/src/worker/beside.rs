@@ -15,9 +15,9 @@ use sortie_protocol::{Labels, LeaseId, Presence};
 use tokio::time::error::Elapsed;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::episode::Episode;
 use super::{BROKER_PAUSE, Introduction, Phase, Shared};
 use crate::clock;
+use crate::episode::Episode;
 
 /// How often a worker says that it is there: a quarter of the time for which that holds.
 const PRESENCE_INTERVAL: Duration = Duration::from_secs(3);

@@ -130,6 +130,15 @@ impl Sortie {
         self
     }
 
+    /// Run by a script for `sh` that makes a place for it and ends with `exec "$@"`.
+    #[must_use]
+    pub fn by_script(mut self, script: &str) -> Self {
+        let program = std::mem::replace(&mut self.program, "/bin/sh".into());
+        let ahead = ["-c".into(), script.into(), "sh".into(), program.into_os_string()];
+        self.arguments.splice(0..0, ahead);
+        self
+    }
+
     /// Run it to its end.
     ///
     /// # Panics

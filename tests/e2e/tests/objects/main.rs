@@ -1,10 +1,12 @@
 //! `sortie map` over objects in S3, over a network and a store that fail: what a person sees, and what is asked of the store.
 //!
 //! [`stores`] has two genuine servers and nothing that fails; [`inputs`] what is wrong with an input for good; [`faults`] what passes, or does
-//! not; [`clouds`] the other services, and where keys come from; [`changes`] objects that change while they are read; [`secrets`] what must be seen nowhere. Every run is checked for secrets.
+//! not; [`clouds`] the other services, and where keys come from; [`changes`] objects that change while they are read;
+//! [`disk`] what is kept on disk; [`secrets`] what must be seen nowhere. Every run is checked for secrets.
 
 mod changes;
 mod clouds;
+mod disk;
 mod faults;
 mod inputs;
 mod secrets;
@@ -25,7 +27,7 @@ const LARGE: usize = 20 << 20;
 /// A bucket in a server, behind a proxy.
 struct Store {
     folder: TempDir,
-    _server: S3Server,
+    server: S3Server,
     proxy: StoreProxy,
     /// Compiled once for all runs of a test.
     cache: TempDir,
@@ -42,7 +44,7 @@ impl Store {
         fs::write(folder.path().join("bucket/large.bin"), vec![1; LARGE]).unwrap();
         let server = S3Server::start(folder.path());
         let proxy = StoreProxy::start(server.address(), Link::default());
-        Self { folder, _server: server, proxy, cache: tempfile::tempdir().unwrap() }
+        Self { folder, server, proxy, cache: tempfile::tempdir().unwrap() }
     }
 
     fn file(&self, name: &str) -> PathBuf {

@@ -175,11 +175,14 @@ async fn a_job_that_asks_for_labels_runs_where_they_are() {
 #[tokio::test(flavor = "multi_thread")]
 async fn health_follows_the_broker() {
     let fleet = Fleet::start(SHORT).await;
-    let worker = fleet.worker(&["--health", "127.0.0.1:0", "--concurrency", "1"]).await;
+    let worker = fleet.worker(&["--health", "127.0.0.1:0", "--concurrency", "1", "--input-disk", "1GiB"]).await;
     let address = worker.health();
     assert_eq!(get(&address, "/healthz").await, (200, "ok\n".into()));
     let (status, metrics) = get(&address, "/metrics").await;
-    assert!(status == 200 && metrics.contains("\nsortie_object_fetched_bytes_total 0\n"), "{metrics}");
+    assert_eq!(status, 200);
+    for metric in ["object_fetched_bytes_total", "object_disk_hits_total", "object_disk_held_bytes"] {
+        assert!(metrics.contains(&format!("\nsortie_{metric} 0\n")), "{metrics}");
+    }
     assert_eq!(get(&address, "/readyz").await, (200, "ready\n".into()));
     assert_eq!(get(&address, "/").await.0, 404);
 

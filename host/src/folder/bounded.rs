@@ -1,0 +1,398 @@
+//! A folder of many files whose size is bounded, whoever writes to it.
+//!
+//! Files have names that are hashes and are spread over 256 folders by them, so that each has its fair share of all bytes. A file is written
+//! under another name and renamed: processes may share the folder, and who reads finds a file whole or not at all.
+//!
+//! The folder's size is bounded without ever looking at all of it. Once for each process that writes, and then often enough that all have had
+//! their turn when a quarter of the bound was written, one of the 256 is looked at; what was seen is remembered in the file `sizes`. When all
+//! together are too large, the one that is looked at gives up what was not used for longest, down to its share. So the bound holds on the
+//! whole and over time, and may be exceeded by what is written during one turn. Files count with the blocks that they take.
+
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+
+use super::{TEMPORARY_AGE_MAX, Temporary, age, is_temporary, modified, taken, touch};
+
+/// Turns of looks while as much is written as the folder may hold: with 2 GiB a look for each 2 MiB, at 8 MiB in the mean.
+pub(crate) const TURNS: u64 = 4;
+/// How many folders there are.
+const SPREAD: usize = 256;
+/// What is known of the folders' sizes.
+const SIZES: &str = "sizes";
+
+/// What bounds a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// What all files together may take.
+    pub(crate) bytes: u64,
+    /// A file that was used counts as used now if it was last longer ago than this. Noting it costs as much as reading a small file.
+    pub(crate) touch_after: Duration,
+}
+
+/// A bounded folder. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Bounded {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    bounds: Bounds,
+    io: Handle,
+    looks: Mutex<Looks>,
+    looking: AtomicBool,
+    removed_files: AtomicU64,
+    removed_bytes: AtomicU64,
+}
+
+/// What a folder holds, and what this process removed to keep its bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// As far as is known: others may have written meanwhile.
+    pub(crate) held_bytes: u64,
+    pub(crate) removed_files: u64,
+    pub(crate) removed_bytes: u64,
+}
+
+/// Which of the 256 folders is looked at when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Looks {
+    /// What each was seen to take; nothing before it was seen first.
+    sizes: Vec<u64>,
+    next: u8,
+    /// Written, and not yet followed by looks.
+    bytes: u64,
+    /// What all together may have.
+    bytes_max: u64,
+}
+
+impl Looks {
+    /// Nothing is known, and the first write is followed by a look.
+    fn new(bytes_max: u64) -> Self {
+        Self { sizes: vec![0; SPREAD], next: 0, bytes: between(bytes_max), bytes_max }
+    }
+
+    fn from_bytes(bytes: &[u8], bytes_max: u64) -> Option<Self> {
+        let (next, sizes) = bytes.split_first()?;
+        let sizes: Vec<u64> = sizes.chunks_exact(8).filter_map(|size| size.try_into().ok()).map(u64::from_le_bytes).collect();
+        (sizes.len() == SPREAD).then(|| Self { sizes, next: *next, ..Self::new(bytes_max) })
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        std::iter::once(self.next).chain(self.sizes.iter().flat_map(|size| size.to_le_bytes())).collect()
+    }
+
+    /// A file was written.
+    fn on_written(&mut self, folder: u8, bytes: u64) {
+        if let Some(size) = self.sizes.get_mut(usize::from(folder)) {
+            *size = size.saturating_add(bytes);
+        }
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// Which folder to look at, if one is due.
+    fn due(&mut self) -> Option<u8> {
+        let each = between(self.bytes_max);
+        // More than a turn in one go would show nothing new.
+        self.bytes = self.bytes.min(each.saturating_mul(SPREAD as u64)).checked_sub(each)?;
+        let due = self.next;
+        self.next = self.next.wrapping_add(1);
+        Some(due)
+    }
+
+    /// A folder was looked at and has this size. Returns the size that it may have.
+    fn on_seen(&mut self, folder: u8, size: u64) -> u64 {
+        self.set(folder, size);
+        let total = self.total();
+        if total <= self.bytes_max {
+            return size;
+        }
+        u64::try_from(u128::from(size) * u128::from(self.bytes_max) / u128::from(total)).unwrap_or(size)
+    }
+
+    /// What all are known to take.
+    fn total(&self) -> u64 {
+        self.sizes.iter().fold(0, |sum: u64, size| sum.saturating_add(*size))
+    }
+
+    fn set(&mut self, folder: u8, size: u64) {
+        if let Some(known) = self.sizes.get_mut(usize::from(folder)) {
+            *known = size;
+        }
+    }
+}
+
+/// How much is written between two looks.
+const fn between(bytes_max: u64) -> u64 {
+    let bytes = bytes_max / (TURNS * SPREAD as u64);
+    if bytes == 0 { 1 } else { bytes }
+}
+
+impl Bounded {
+    /// Use the folder at `path`, which is made when the first file is written. What tidies up runs on `io`.
+    pub(crate) fn new(path: impl Into<PathBuf>, bounds: Bounds, io: Handle) -> Self {
+        let path = path.into();
+        let looks = fs::read(path.join(SIZES))
+            .ok()
+            .and_then(|bytes| Looks::from_bytes(&bytes, bounds.bytes))
+            .unwrap_or_else(|| Looks::new(bounds.bytes));
+        let (looks, looking) = (Mutex::new(looks), AtomicBool::new(false));
+        let inner = Inner { path, bounds, io, looks, looking, removed_files: AtomicU64::new(0), removed_bytes: AtomicU64::new(0) };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// The file `name`, which is a hash in hexadecimal digits, and used now. Nothing if there is none, or one of more than `bytes_max`.
+    pub(crate) fn read(&self, name: &str, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
+        let (_, path) = self.inner.file(name);
+        let file = match fs::File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        let metadata = file.metadata()?;
+        if metadata.len() > bytes_max {
+            return Ok(None);
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+        (&file).take(bytes_max).read_to_end(&mut bytes)?;
+        if age(&metadata) > self.inner.bounds.touch_after {
+            touch(&path);
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Write the file `name`, replacing what was there, from its parts.
+    pub(crate) fn write(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
+        let (folder, path) = self.inner.file(name);
+        let bytes = self.inner.write(&path, parts)?;
+        self.inner.looks.lock().on_written(folder, bytes);
+        self.look();
+        Ok(())
+    }
+
+    /// What it holds.
+    pub(crate) fn usage(&self) -> Usage {
+        Usage {
+            held_bytes: self.inner.looks.lock().total(),
+            removed_files: self.inner.removed_files.load(Ordering::Relaxed),
+            removed_bytes: self.inner.removed_bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Look at the folders that are due, unless that is being done.
+    fn look(&self) {
+        if self.inner.looking.swap(true, Ordering::Acquire) {
+            return;
+        }
+        let Some(first) = self.inner.due() else { return self.inner.looking.store(false, Ordering::Release) };
+        let inner = self.inner.clone();
+        // Bounded: one at a time.
+        self.inner.io.spawn_blocking(move || {
+            std::iter::successors(Some(first), |_| inner.due()).for_each(|folder| inner.tidy(folder));
+            inner.remember();
+            inner.looking.store(false, Ordering::Release);
+        });
+    }
+}
+
+impl Inner {
+    fn write(&self, path: &Path, parts: &[&[u8]]) -> io::Result<u64> {
+        let folder = path.parent().unwrap_or(&self.path);
+        let mut temporary = match Temporary::create(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(folder)?;
+                Temporary::create(folder)?
+            }
+            created => created?,
+        };
+        for part in parts {
+            temporary.file.write_all(part)?;
+        }
+        let taken = taken(&temporary.file.metadata()?);
+        temporary.rename(path)?;
+        Ok(taken)
+    }
+
+    /// Which of the folders a file is in, and its path.
+    fn file(&self, name: &str) -> (u8, PathBuf) {
+        let (folder, rest) = name.split_at_checked(2).unwrap_or(("", name));
+        (u8::from_str_radix(folder, 16).unwrap_or(0), self.path.join(folder).join(rest))
+    }
+
+    fn due(&self) -> Option<u8> {
+        self.looks.lock().due()
+    }
+
+    /// Look at one folder, and make it smaller if all are too large.
+    fn tidy(&self, folder: u8) {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(self.path.join(format!("{folder:02x}"))).into_iter().flatten().filter_map(Result::ok) {
+            let Ok(metadata) = entry.metadata() else { continue };
+            if is_temporary(&entry.path()) {
+                if age(&metadata) > TEMPORARY_AGE_MAX {
+                    remove(&entry.path());
+                }
+            } else {
+                files.push((modified(&metadata), taken(&metadata), entry.path()));
+            }
+        }
+        files.sort();
+        let mut size = files.iter().map(|(_, bytes, _)| bytes).sum();
+        let allowed = self.looks.lock().on_seen(folder, size);
+        for (_, bytes, path) in files {
+            if size <= allowed {
+                break;
+            }
+            remove(&path);
+            self.removed_files.fetch_add(1, Ordering::Relaxed);
+            self.removed_bytes.fetch_add(bytes, Ordering::Relaxed);
+            size = size.saturating_sub(bytes);
+        }
+        self.looks.lock().set(folder, size);
+    }
+
+    /// Note what is known of sizes, for processes to come. Of several the last one's word counts: all of them look again and again.
+    fn remember(&self) {
+        let known = self.looks.lock().to_bytes();
+        let written = Temporary::create(&self.path).and_then(|mut temporary| {
+            temporary.file.write_all(&known)?;
+            temporary.rename(&self.path.join(SIZES))
+        });
+        if let Err(error) = written {
+            tracing::debug!(folder = %self.path.display(), %error, "failed to remember the sizes of folders");
+        }
+    }
+}
+
+/// Remove a file that another process may have removed already, or may still read.
+fn remove(path: &Path) {
+    let _ = fs::remove_file(path);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn open(path: &Path, bytes: u64) -> Bounded {
+        Bounded::new(path, Bounds { bytes, touch_after: HOUR }, Handle::current())
+    }
+
+    fn name(n: usize) -> String {
+        blake3::hash(&n.to_le_bytes()).to_hex().to_string()
+    }
+
+    fn all(folder: &Path) -> Vec<PathBuf> {
+        glob::glob(&format!("{}/??/*", folder.display())).unwrap().map(Result::unwrap).collect()
+    }
+
+    fn size(folder: &Path) -> u64 {
+        all(folder).iter().map(|path| taken(&fs::metadata(path).unwrap())).sum()
+    }
+
+    /// Wait until no look is under way.
+    fn quiet(folder: &Bounded) {
+        let deadline = clock::instant() + Duration::from_secs(30);
+        while folder.inner.looking.load(Ordering::Acquire) {
+            assert!(clock::instant() < deadline, "a look does not end");
+            std::thread::yield_now();
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_folder_stays_within_its_bound_whoever_writes_to_it() {
+        const MAX: u64 = 4 << 20;
+        let folder = tempfile::tempdir().unwrap();
+        // Two processes, as far as the folder knows.
+        let locals = [0, 1].map(|_| open(folder.path(), MAX));
+        for n in 0..4000 {
+            let local = &locals[n % 2];
+            local.write(&name(n), &[&[7; 20_000]]).unwrap();
+            // As if looking took no time.
+            quiet(local);
+        }
+        // 4000 times 20 KiB were written, more than 5 MiB in each turn of looks.
+        assert!(size(folder.path()) < 20 << 20, "{}", size(folder.path()));
+        let kept = all(folder.path()).len();
+        assert!(kept > 100, "{kept}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn many_short_processes_keep_the_bound_too() {
+        const MAX: u64 = 1 << 20;
+        let folder = tempfile::tempdir().unwrap();
+        for n in 0..1500 {
+            let local = open(folder.path(), MAX);
+            local.write(&name(n), &[&[7; 8000]]).unwrap();
+            quiet(&local);
+        }
+        assert!(size(folder.path()) < 5 << 20, "{}", size(folder.path()));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_not_used_for_longest_goes_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let local = open(folder.path(), 1 << 30);
+        const FILES: usize = 2000;
+        for n in 0..FILES {
+            local.write(&name(n), &[&[7; 4000]]).unwrap();
+            let file = fs::File::options().append(true).open(local.inner.file(&name(n)).1).unwrap();
+            let day = Duration::from_secs(24 * 3600);
+            file.set_modified(std::time::UNIX_EPOCH + day * 1000 + Duration::from_secs(n as u64)).unwrap();
+        }
+        quiet(&local);
+        // The oldest of all is used.
+        assert_eq!(local.read(&name(0), 4000).unwrap(), Some(vec![7; 4000]));
+        assert_eq!(local.read(&name(0), 3999).unwrap(), None);
+        let half = open(folder.path(), size(folder.path()) / 2);
+        // Once all were seen it is known that they are too many, and each gives up its share; until enough of them have.
+        for _ in 0..8 {
+            (0..=255).for_each(|folder| half.inner.tidy(folder));
+        }
+        let kept: Vec<usize> = (0..FILES).filter(|n| local.inner.file(&name(*n)).1.exists()).collect();
+        assert!(kept.first() == Some(&0), "{:?}", kept.first());
+        let newer = kept.iter().filter(|n| **n >= FILES / 2).count();
+        assert!(kept.len() > FILES / 4 && newer * 4 > kept.len() * 3, "{newer} of {}", kept.len());
+    }
+
+    #[test]
+    fn what_is_known_of_sizes_is_remembered_and_nonsense_is_not() {
+        let mut looks = Looks::new(2 << 30);
+        looks.on_written(3, 10);
+        assert_eq!((looks.due(), looks.due()), (Some(0), None));
+        looks.on_written(3, (2 << 20) - 11);
+        assert_eq!(looks.due(), None);
+        looks.on_written(4, 1);
+        assert_eq!((looks.due(), looks.due()), (Some(1), None));
+        // What was written at once is followed by as many looks as if it had been written bit by bit, but by no more than a turn.
+        looks.on_written(4, 6 << 20);
+        assert_eq!([(); 4].map(|()| looks.due()), [Some(2), Some(3), Some(4), None]);
+        looks.on_written(4, 1 << 40);
+        assert_eq!(std::iter::from_fn(|| looks.due()).count(), 256);
+        let mut again = Looks::from_bytes(&looks.to_bytes(), 200).unwrap();
+        assert_eq!((&again.sizes, again.next), (&looks.sizes, looks.next));
+        again.sizes.fill(0);
+        again.set(3, 100);
+        assert_eq!((again.on_seen(4, 50), again.on_seen(4, 300)), (50, 150));
+        assert_eq!(Looks::from_bytes(&looks.to_bytes()[1..], 200), None);
+        assert_eq!(Looks::from_bytes(b"", 200), None);
+        let mut full = Looks::new(1);
+        full.set(5, u64::MAX);
+        full.set(6, u64::MAX);
+        assert!(full.on_seen(7, u64::MAX) < 2);
+    }
+}

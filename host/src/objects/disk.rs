@@ -1,0 +1,216 @@
+//! The disk tier: blocks of remote objects that outlive the memory cache and the process.
+//!
+//! A request looks here before it asks the store, and leaves here what it brought. Blocks are named by their version, so nothing here is ever
+//! out of date, and a hash over name and content is kept with each: what a crash cut short, or what is of another name, is a miss.
+//!
+//! The tier may never hold up or fail a read. What cannot be read from it comes from the store. What cannot be written (a full disk, a folder that
+//! is gone) is said once, and writing pauses for [`PAUSE`]. At most [`WRITES_MAX`] blocks are being written; while the disk is slower than the
+//! network the others are not kept.
+//!
+//! Bounds: the folder stays within [`super::Disk::bytes_max`] (see [`crate::folder::bounded`]), by letting go of what was not used for longest. A
+//! block that is written takes its part of the memory budget until it is, if it had one.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::blocks::{BLOCK_BYTES, Cell, Key};
+use super::config::Disk;
+use super::metrics::{DiskMetrics, add};
+use super::version::Version;
+use crate::clock;
+use crate::episode::Episode;
+use crate::folder::{Bounded, Bounds, bounded};
+
+/// Blocks that are being written at once: two requests' worth, which a disk that keeps up with the network never sees waiting.
+pub const WRITES_MAX: usize = 16;
+/// For how long nothing is written after a write failed: trying costs time, and a full disk stays full for a while.
+pub const PAUSE: Duration = Duration::from_secs(10);
+/// How long the end of a process waits for what is being written.
+const SETTLE_TIME_MAX: Duration = Duration::from_secs(5);
+/// A block's time of use is set anew when it is older than this: beside a block of a megabyte that costs nothing, and a job lasts minutes.
+const TOUCH_AFTER: Duration = Duration::from_secs(60);
+const HASH_BYTES: usize = 32;
+/// The folder may be exceeded by what is written in one turn of looks, which must not make it larger than was allowed.
+const fn within(bytes_max: u64) -> u64 {
+    bytes_max / (bounded::TURNS + 1) * bounded::TURNS
+}
+
+/// Blocks on disk.
+#[derive(Debug)]
+pub(super) struct Tier {
+    folder: Bounded,
+    io: Handle,
+    writes: Arc<Semaphore>,
+    paused: Mutex<Option<Instant>>,
+    writing: Episode,
+    reading: Episode,
+    counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    hits: AtomicU64,
+    read_bytes: AtomicU64,
+    misses: AtomicU64,
+    written_bytes: AtomicU64,
+    skipped: AtomicU64,
+    failures: AtomicU64,
+}
+
+impl Tier {
+    pub(super) fn new(disk: &Disk, io: Handle) -> Arc<Self> {
+        let bounds = Bounds { bytes: within(disk.bytes_max.as_u64()), touch_after: TOUCH_AFTER };
+        Arc::new(Self {
+            folder: Bounded::new(&disk.folder, bounds, io.clone()),
+            io,
+            writes: Arc::new(Semaphore::new(WRITES_MAX)),
+            paused: Mutex::default(),
+            writing: Episode::new("keeping inputs on disk"),
+            reading: Episode::new("reading inputs from disk"),
+            counters: Counters::default(),
+        })
+    }
+
+    /// What is here of these blocks, in their order. Not cancel safe in that the disk is read all the same.
+    pub(super) async fn get(self: &Arc<Self>, version: &Arc<Version>, indices: Range<u64>) -> Vec<Option<Bytes>> {
+        let (tier, version) = (self.clone(), version.clone());
+        let looking = self.io.spawn_blocking(move || indices.map(|index| tier.read(&version, index)).collect());
+        // Nothing is here for a host that is shutting down.
+        looking.await.unwrap_or_default()
+    }
+
+    fn read(&self, version: &Version, index: u64) -> Option<Bytes> {
+        let (key, length) = (version.key(index), version.block_bytes(index));
+        let read = match self.folder.read(&name(&key), BLOCK_BYTES + HASH_BYTES as u64) {
+            Ok(read) => {
+                self.reading.works();
+                read
+            }
+            Err(error) => {
+                add(&self.counters.failures, 1);
+                self.reading.fails(&error);
+                None
+            }
+        };
+        let content = read.and_then(|bytes| open(&key, bytes)).filter(|content| content.len() as u64 == length);
+        match &content {
+            Some(content) => {
+                add(&self.counters.hits, 1);
+                add(&self.counters.read_bytes, content.len() as u64);
+            }
+            None => add(&self.counters.misses, 1),
+        }
+        content
+    }
+
+    /// Keep a block that came, if the disk keeps up. `cell` has its part of the budget.
+    pub(super) fn put(self: &Arc<Self>, key: Key, content: Bytes, cell: Option<Arc<Cell>>) {
+        let permit = self.writes.clone().try_acquire_owned().ok().filter(|_| !self.is_paused());
+        let Some(permit) = permit else { return add(&self.counters.skipped, 1) };
+        let tier = self.clone();
+        // Bounded by the permit.
+        self.io.spawn_blocking(move || tier.write(&key, &content, (permit, cell)));
+    }
+
+    fn write(&self, key: &Key, content: &Bytes, _held: (OwnedSemaphorePermit, Option<Arc<Cell>>)) {
+        match self.folder.write(&name(key), &[seal(key, content).as_bytes(), content]) {
+            Ok(()) => {
+                self.writing.works();
+                add(&self.counters.written_bytes, content.len() as u64);
+            }
+            Err(error) => {
+                add(&self.counters.failures, 1);
+                *self.paused.lock() = Some(clock::instant() + PAUSE);
+                self.writing.fails(&format_args!("`{}`: {error}", self.folder.path().display()));
+            }
+        }
+    }
+
+    fn is_paused(&self) -> bool {
+        self.paused.lock().is_some_and(|until| clock::instant() < until)
+    }
+
+    /// Wait until what is being written is, or [`SETTLE_TIME_MAX`] have passed. Cancel safe.
+    pub(super) async fn settled(&self) {
+        let all = u32::try_from(WRITES_MAX).unwrap_or(u32::MAX);
+        let _ = tokio::time::timeout(SETTLE_TIME_MAX, self.writes.acquire_many(all)).await.map(drop);
+    }
+
+    pub(super) fn metrics(&self) -> DiskMetrics {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let bounded::Usage { held_bytes, removed_files, removed_bytes } = self.folder.usage();
+        DiskMetrics {
+            hits_total: get(&self.counters.hits),
+            read_bytes_total: get(&self.counters.read_bytes),
+            misses_total: get(&self.counters.misses),
+            written_bytes_total: get(&self.counters.written_bytes),
+            skipped_total: get(&self.counters.skipped),
+            failures_total: get(&self.counters.failures),
+            evictions_total: removed_files,
+            evicted_bytes_total: removed_bytes,
+            held_bytes,
+        }
+    }
+}
+
+/// The file of a block: blocks of one object are spread like those of many.
+fn name(key: &Key) -> String {
+    let mut hasher = blake3::Hasher::new_derive_key("sortie object block name 1");
+    hasher.update(&key.version).update(&key.index.to_le_bytes());
+    let hash = hasher.finalize().to_hex();
+    hash.chars().take(32).collect()
+}
+
+/// What shows that a file holds this block.
+fn seal(key: &Key, content: &[u8]) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new_derive_key("sortie object block 1");
+    hasher.update(&key.version).update(&key.index.to_le_bytes()).update(content);
+    hasher.finalize()
+}
+
+/// The content of a block's file, if it is what was written.
+fn open(key: &Key, bytes: Vec<u8>) -> Option<Bytes> {
+    let mut content = Bytes::from(bytes);
+    if content.len() < HASH_BYTES {
+        return None;
+    }
+    let sealed = content.split_to(HASH_BYTES);
+    (seal(key, &content).as_bytes()[..] == sealed[..]).then_some(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: Key = Key { version: [1; 16], index: 7 };
+
+    #[test]
+    fn a_block_is_taken_under_its_own_name_only_and_only_undamaged() {
+        let content = b"0123456789";
+        let file = [seal(&KEY, content).as_bytes(), &content[..]].concat();
+        assert_eq!(open(&KEY, file.clone()).unwrap(), &content[..]);
+        for other in [Key { index: 8, ..KEY }, Key { version: [2; 16], ..KEY }] {
+            assert_eq!(open(&other, file.clone()), None);
+            assert_ne!(name(&other), name(&KEY));
+        }
+        for position in 0..file.len() {
+            let mut damaged = file.clone();
+            damaged[position] ^= 1;
+            assert_eq!(open(&KEY, damaged), None, "byte {position}");
+            assert_eq!(open(&KEY, file[..position].to_vec()), None, "cut at {position}");
+        }
+    }
+
+    #[test]
+    fn what_is_allowed_covers_what_is_written_in_a_turn() {
+        let bytes = 1 << 30;
+        assert!(within(bytes) + within(bytes) / bounded::TURNS <= bytes && within(bytes) > bytes / 2);
+    }
+}
