@@ -264,7 +264,7 @@ impl Stage {
             server_cpu: usage::own() - server,
             memory_peak,
             connections: counts.connections_max,
-            fetched: counts.body_bytes,
+            fetched: counts.objects.values().map(|object| object.body_bytes).sum(),
         })
     }
 
@@ -302,7 +302,7 @@ impl Stage {
             server_cpu: usage::own() - server,
             memory_peak: 0,
             connections: counts.connections_max,
-            fetched: counts.body_bytes,
+            fetched: counts.objects.values().map(|object| object.body_bytes).sum(),
         })
     }
 }

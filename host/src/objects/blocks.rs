@@ -4,7 +4,8 @@
 //! one that is on its way waits for that, so however many tasks read an object, each of its blocks is fetched once while it fits. Missing
 //! blocks that follow each other come with one request, of [`REQUEST_BYTES_MAX`] at most; more requests run side by side.
 //!
-//! Memory: half of the budget is the cache's, which lets go of what was not used for longest. The other half is for blocks on their way to a
+//! Memory: half of the budget is the cache's, which lets go of what was not used for longest; with a disk tier, an eighth of all is taken from that
+//! for what waits to be written. The other half is for blocks on their way to a
 //! task and those that wait to be read: reading ahead takes from it and is refused when it is empty, so it never holds up anything. What a
 //! task needs now is never refused, because whoever holds the rest may be waiting too; a task overdraws by two blocks at most.
 //!
@@ -126,10 +127,11 @@ impl Blocks {
     /// Blocks within the budget and the disk of `config`, with requests on `io`.
     pub(super) fn new(config: &Config, io: Handle) -> Self {
         let half = config.memory.as_u64() / 2;
+        let writes = config.disk.as_ref().map_or(0, |_| config.memory.as_u64() / 8);
         let counters = Arc::new(Counters::default());
         let evicted = counters.clone();
         let held = moka::sync::Cache::builder()
-            .max_capacity(half)
+            .max_capacity(half - writes)
             .weigher(|_, bytes: &Bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX))
             // What was fetched ahead must still be there when it is read: an admission policy that prefers what is known would drop it.
             .eviction_policy(moka::policy::EvictionPolicy::lru())
@@ -140,7 +142,7 @@ impl Blocks {
             })
             .build();
         let permits = usize::try_from(half / PERMIT_BYTES).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        let disk = config.disk.as_ref().map(|disk| Tier::new(disk, io.clone()));
+        let disk = config.disk.as_ref().map(|disk| Tier::new(disk, writes, io.clone()));
         let ahead = Arc::new(Semaphore::new(permits));
         Self { held, coming: Mutex::default(), disk, ahead, prefetch: config.prefetch, io, counters }
     }
@@ -303,8 +305,8 @@ impl Pending {
     /// The next block came from the store.
     pub(super) fn settle(&mut self, bytes: Bytes) {
         self.blocks.counters.fetched(bytes.len());
-        if let Some((disk, cell)) = self.disk().zip(self.cells.as_slice().first()) {
-            disk.put(self.version.key(self.index), bytes.clone(), cell.upgrade());
+        if let Some(disk) = self.disk() {
+            disk.put(self.version.key(self.index), bytes.clone());
         }
         self.settle_kept(bytes);
     }

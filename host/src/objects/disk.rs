@@ -4,12 +4,13 @@
 //! out of date, and a hash over name and content is kept with each: what a crash cut short, or what is of another name, is a miss.
 //!
 //! The tier may never hold up or fail a read. What cannot be read from it comes from the store. What cannot be written (a full disk, a folder that
-//! is gone) is said once, and writing pauses for [`PAUSE`]. At most [`WRITES_MAX`] blocks are being written; while the disk is slower than the
-//! network the others are not kept.
+//! is gone) is said once, and writing pauses for [`PAUSE`]. What waits to be written has its share of the memory budget; while the disk is slower
+//! than the network and that is used up, further blocks are not kept.
 //!
-//! Bounds: the folder stays within [`super::Disk::bytes_max`] (see [`crate::folder::bounded`]), by letting go of what was not used for longest. A
-//! block that is written takes its part of the memory budget until it is, if it had one.
+//! Bounds: the folder stays within [`super::Disk::bytes_max`] (see [`crate::folder::bounded`]), by letting go of what was not used for longest;
+//! [`WRITERS_MAX`] threads write.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +21,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::blocks::{BLOCK_BYTES, Cell, Key};
+use super::blocks::{BLOCK_BYTES, Key};
 use super::config::Disk;
 use super::metrics::{DiskMetrics, add};
 use super::version::Version;
@@ -28,8 +29,8 @@ use crate::clock;
 use crate::episode::Episode;
 use crate::folder::{Bounded, Bounds, bounded};
 
-/// Blocks that are being written at once: two requests' worth, which a disk that keeps up with the network never sees waiting.
-pub const WRITES_MAX: usize = 16;
+/// Threads that write at once: enough to keep a disk busy while one makes a folder or a file's name.
+pub const WRITERS_MAX: usize = 4;
 /// For how long nothing is written after a write failed: trying costs time, and a full disk stays full for a while.
 pub const PAUSE: Duration = Duration::from_secs(10);
 /// How long the end of a process waits for what is being written.
@@ -37,6 +38,9 @@ const SETTLE_TIME_MAX: Duration = Duration::from_secs(5);
 /// A block's time of use is set anew when it is older than this: beside a block of a megabyte that costs nothing, and a job lasts minutes.
 const TOUCH_AFTER: Duration = Duration::from_secs(60);
 const HASH_BYTES: usize = 32;
+/// What one permit of the room for writes stands for: the least that a file takes.
+const PERMIT_BYTES: u64 = 4096;
+
 /// The folder may be exceeded by what is written in one turn of looks, which must not make it larger than was allowed.
 const fn within(bytes_max: u64) -> u64 {
     bytes_max / (bounded::TURNS + 1) * bounded::TURNS
@@ -47,11 +51,27 @@ const fn within(bytes_max: u64) -> u64 {
 pub(super) struct Tier {
     folder: Bounded,
     io: Handle,
-    writes: Arc<Semaphore>,
+    room: Arc<Semaphore>,
+    permits: u32,
+    writes: Mutex<Writes>,
     paused: Mutex<Option<Instant>>,
     writing: Episode,
     reading: Episode,
     counters: Counters,
+}
+
+/// What waits to be written, and how many write.
+#[derive(Debug, Default)]
+struct Writes {
+    waiting: VecDeque<Write>,
+    writers: usize,
+}
+
+#[derive(Debug)]
+struct Write {
+    key: Key,
+    content: Bytes,
+    _room: OwnedSemaphorePermit,
 }
 
 #[derive(Debug, Default)]
@@ -65,12 +85,16 @@ struct Counters {
 }
 
 impl Tier {
-    pub(super) fn new(disk: &Disk, io: Handle) -> Arc<Self> {
+    /// Blocks on `disk`, of which no more than `waiting_max` bytes wait to be written.
+    pub(super) fn new(disk: &Disk, waiting_max: u64, io: Handle) -> Arc<Self> {
+        let permits = u32::try_from(waiting_max / PERMIT_BYTES).unwrap_or(u32::MAX);
         let bounds = Bounds { bytes: within(disk.bytes_max.as_u64()), touch_after: TOUCH_AFTER };
         Arc::new(Self {
             folder: Bounded::new(&disk.folder, bounds, io.clone()),
             io,
-            writes: Arc::new(Semaphore::new(WRITES_MAX)),
+            room: Arc::new(Semaphore::new(usize::try_from(permits).unwrap_or(Semaphore::MAX_PERMITS))),
+            permits,
+            writes: Mutex::default(),
             paused: Mutex::default(),
             writing: Episode::new("keeping inputs on disk"),
             reading: Episode::new("reading inputs from disk"),
@@ -110,16 +134,39 @@ impl Tier {
         content
     }
 
-    /// Keep a block that came, if the disk keeps up. `cell` has its part of the budget.
-    pub(super) fn put(self: &Arc<Self>, key: Key, content: Bytes, cell: Option<Arc<Cell>>) {
-        let permit = self.writes.clone().try_acquire_owned().ok().filter(|_| !self.is_paused());
-        let Some(permit) = permit else { return add(&self.counters.skipped, 1) };
-        let tier = self.clone();
-        // Bounded by the permit.
-        self.io.spawn_blocking(move || tier.write(&key, &content, (permit, cell)));
+    /// Keep a block that came, if the disk keeps up.
+    pub(super) fn put(self: &Arc<Self>, key: Key, content: Bytes) {
+        let permits = u32::try_from((content.len() as u64).div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
+        let room = self.room.clone().try_acquire_many_owned(permits).ok().filter(|_| !self.is_paused());
+        let Some(room) = room else { return add(&self.counters.skipped, 1) };
+        let mut writes = self.writes.lock();
+        writes.waiting.push_back(Write { key, content, _room: room });
+        if writes.writers < WRITERS_MAX {
+            writes.writers += 1;
+            let tier = self.clone();
+            // Bounded by the count above.
+            self.io.spawn_blocking(move || {
+                while let Some(write) = tier.next() {
+                    tier.write(&write)
+                }
+            });
+        }
     }
 
-    fn write(&self, key: &Key, content: &Bytes, _held: (OwnedSemaphorePermit, Option<Arc<Cell>>)) {
+    /// What to write next; a writer that finds nothing ends.
+    fn next(&self) -> Option<Write> {
+        let mut writes = self.writes.lock();
+        let next = writes.waiting.pop_front();
+        if next.is_none() {
+            writes.writers -= 1;
+        }
+        next
+    }
+
+    fn write(&self, Write { key, content, .. }: &Write) {
+        if self.is_paused() {
+            return add(&self.counters.skipped, 1);
+        }
         match self.folder.write(&name(key), &[seal(key, content).as_bytes(), content]) {
             Ok(()) => {
                 self.writing.works();
@@ -139,8 +186,7 @@ impl Tier {
 
     /// Wait until what is being written is, or [`SETTLE_TIME_MAX`] have passed. Cancel safe.
     pub(super) async fn settled(&self) {
-        let all = u32::try_from(WRITES_MAX).unwrap_or(u32::MAX);
-        let _ = tokio::time::timeout(SETTLE_TIME_MAX, self.writes.acquire_many(all)).await.map(drop);
+        let _ = tokio::time::timeout(SETTLE_TIME_MAX, self.room.acquire_many(self.permits)).await.map(drop);
     }
 
     pub(super) fn metrics(&self) -> DiskMetrics {
