@@ -26,6 +26,7 @@ pub mod store;
 pub mod worker;
 
 mod clock;
+mod panics;
 
 pub use attempt::Host;
 pub use component::{Component, LoadError};
