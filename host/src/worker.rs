@@ -5,8 +5,8 @@
 //! nothing is leased that nobody works on.
 //!
 //! A bundle's tasks are prepared before they run: their inputs are opened and fetched, several at a time, without a place to compute. Only a
-//! task that is prepared takes one of [`Config::slots`] places, and its bundle keeps that until it has to wait again (`bundle`). Where inputs
-//! take long to come, further slots lease bundles ahead so that the places stay taken (`pace`).
+//! task that is prepared takes one of [`Config::slots`] places, and its bundle keeps that until it has to wait again, for inputs or for the
+//! store (`bundle`). Where that takes long, further slots lease bundles ahead so that the places stay taken (`pace`).
 //!
 //! Beside the slots run, on the I/O runtime, what extends leases, what listens for cancelled jobs, and what says that the worker is there
 //! (`beside`). When a lease is lost (its job was cancelled, or the process was paused and others have the work now), its tasks are stopped
@@ -146,6 +146,8 @@ struct Shared {
     /// Places to compute.
     places: Semaphore,
     pace: Mutex<Pace>,
+    /// Room for results that are being stored while their bundles do something else, in units of [`bundle::ROOM_UNIT_BYTES`].
+    storing: Semaphore,
     /// How many slots may pull; what the pace says.
     pulls: watch::Sender<usize>,
     pulling: Episode,
@@ -213,6 +215,7 @@ impl Worker {
             leases: Mutex::default(),
             phase: watch::Sender::new(Phase::Working),
             places: Semaphore::new(slots.get()),
+            storing: Semaphore::new(bundle::room_max()),
             pace: Mutex::new(Pace::new(slots.get(), threads.get())),
             pulls: watch::Sender::new(slots.get()),
             pulling: Episode::new("pulling work"),

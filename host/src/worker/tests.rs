@@ -1,7 +1,9 @@
-//! The worker over a real broker of one process, with functions of a real component: what is left of it when its own code panics.
+//! The worker over a real broker of one process, with functions of a real component: what is left of it when its own code panics,
+//! and who computes while a store is slow.
 
 mod faulty;
 mod scene;
+mod storing;
 
 use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::{Ending, Failure};
@@ -66,7 +68,8 @@ async fn a_slot_that_panics_begins_anew_and_the_worker_says_so() {
 async fn what_runs_beside_the_slots_is_not_lost_in_silence() {
     for (ask, part) in [(Ask::Extend, "extending leases"), (Ask::Cancellations, "listening for cancellations")] {
         let scene = Scene::with_panics(1, ask, 2);
-        let job = scene.job("spins_forever", 0).await;
+        // A slot that is new to a job asks whether its lease holds, too: that costs an attempt.
+        let job = scene.job("spins_forever", 3).await;
         scene.publish_bare(job, 1).await;
         scene.until("trouble", || scene.worker.trouble().is_some_and(|trouble| trouble.contains(part))).await;
         // It is there again: a cancellation, which is heard of or seen when the lease is extended, ends the task.

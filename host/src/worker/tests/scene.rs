@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use sortie_broker::Event;
-use sortie_protocol::{Argument, Bundle, Digest, FunctionRef, Job, JobOptions, Outcome, RetryPolicy, Task};
+use sortie_protocol::{Argument, Bundle, Digest, FunctionRef, Job, JobOptions, Limits, Outcome, RetryPolicy, Task};
 
 use super::super::*;
 use super::faulty::{Ask, Faulty};
-use crate::setup::{Identity, Setup};
+use crate::objects::{self, Location};
+use crate::setup::{Identity, Setup, StoreAt};
 
 /// The longest wait for anything.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -25,20 +26,25 @@ pub(super) struct Scene {
 impl Scene {
     /// A worker with so many slots.
     pub(super) fn start(slots: usize) -> Self {
-        Self::of(slots, Faulty::new())
+        Self::of(slots, Faulty::new(), StoreAt::Nowhere, objects::Config::default())
     }
 
     /// The same, whose broker panics from the start.
     pub(super) fn with_panics(slots: usize, ask: Ask, times: u32) -> Self {
         let broker = Faulty::new();
         broker.panic_at(ask, times);
-        Self::of(slots, broker)
+        Self::of(slots, broker, StoreAt::Nowhere, objects::Config::default())
     }
 
-    fn of(slots: usize, broker: Faulty) -> Self {
+    /// The same, with a store.
+    pub(super) fn with_store(slots: usize, place: Location, objects: objects::Config) -> Self {
+        Self::of(slots, Faulty::new(), StoreAt::Shared(place), objects)
+    }
+
+    fn of(slots: usize, broker: Faulty, store: StoreAt, objects: objects::Config) -> Self {
         let component = std::fs::read(sortie_harness::component("behaviours")).unwrap().into();
         let broker = Arc::new(broker);
-        let setup = Setup { concurrency: NonZeroUsize::new(slots), ..Setup::default() };
+        let setup = Setup { concurrency: NonZeroUsize::new(slots), store, objects, ..Setup::default() };
         let identity = Identity { id: WorkerId::from_bytes([1; 16]), serves: Serves::Everything, introduction: None };
         let prepared = setup.prepare(Handle::current()).unwrap();
         let worker = prepared.start(identity, broker.clone(), Some(Duration::from_millis(200))).unwrap();
@@ -47,7 +53,15 @@ impl Scene {
 
     /// A job of this function, whose tasks are tried again so often.
     pub(super) async fn job(&self, function: &str, retries: u32) -> JobId {
-        let options = JobOptions { retry: RetryPolicy::retries(retries), ..JobOptions::default() };
+        self.job_with(function, JobOptions { retry: RetryPolicy::retries(retries), ..JobOptions::default() }).await
+    }
+
+    /// A job of this function with these limits.
+    pub(super) async fn job_within(&self, function: &str, limits: Limits) -> JobId {
+        self.job_with(function, JobOptions { limits, ..JobOptions::default() }).await
+    }
+
+    async fn job_with(&self, function: &str, options: JobOptions) -> JobId {
         let digest = Digest::of(&self.component);
         self.broker.put_component(digest, self.component.clone()).await.unwrap();
         let id = JobId::from_bytes([self.jobs.fetch_add(1, Ordering::Relaxed); 16]);
@@ -58,21 +72,26 @@ impl Scene {
 
     /// One bundle, with a task for each of these arguments.
     pub(super) async fn publish(&self, job: JobId, arguments: &[ciborium::Value]) {
+        self.publish_after(job, 0, arguments).await;
+    }
+
+    /// The same, where the job has so many tasks already.
+    pub(super) async fn publish_after(&self, job: JobId, first: u64, arguments: &[ciborium::Value]) {
         let argument = |value| {
             let mut bytes = Vec::new();
             ciborium::into_writer(value, &mut bytes).unwrap();
             vec![Argument::Value(bytes.into())]
         };
-        self.publish_tasks(job, arguments.iter().map(argument)).await;
+        self.publish_tasks(job, first, arguments.iter().map(argument)).await;
     }
 
     /// One bundle of so many tasks without arguments.
     pub(super) async fn publish_bare(&self, job: JobId, count: usize) {
-        self.publish_tasks(job, std::iter::repeat_n(Vec::new(), count)).await;
+        self.publish_tasks(job, 0, std::iter::repeat_n(Vec::new(), count)).await;
     }
 
-    async fn publish_tasks(&self, job: JobId, tasks: impl Iterator<Item = Vec<Argument>>) {
-        let tasks = (0..).zip(tasks).map(|(index, arguments)| Task { index, arguments }).collect();
+    async fn publish_tasks(&self, job: JobId, first: u64, tasks: impl Iterator<Item = Vec<Argument>>) {
+        let tasks = (first..).zip(tasks).map(|(index, arguments)| Task { index, arguments }).collect();
         let bundle = Bundle { job, attempts_before: 0, lost_before: 0, published: self.broker.now(), tasks };
         self.broker.publish(bundle).await.unwrap();
     }
