@@ -11,6 +11,8 @@ use crate::aws;
 
 /// Where Google's machines have their metadata service.
 const GOOGLE_METADATA: &str = "metadata.google.internal";
+/// The longest name of a project, with the longest domain in front.
+const PROJECT_BYTES_MAX: usize = 300;
 /// The account that every Azure emulator has, and its key, as its documentation gives them.
 const EMULATOR_ACCOUNT: &str = "devstoreaccount1";
 const EMULATOR_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
@@ -39,6 +41,8 @@ pub(crate) struct Google {
     pub(crate) unsigned: bool,
     /// `GCE_METADATA_HOST`.
     pub(crate) metadata: Option<String>,
+    /// `GOOGLE_CLOUD_QUOTA_PROJECT`.
+    pub(crate) project: Option<String>,
 }
 
 /// What it says of Azure Blob Storage.
@@ -106,7 +110,11 @@ impl Google {
         if let Some(host) = &self.emulator {
             let endpoint = if host.contains("://") { host.clone() } else { format!("http://{host}") };
             // An emulator knows nobody.
-            return Ok(Gs { endpoint: Some(endpoint), credentials: GsCredentials::Anonymous });
+            return Ok(Gs { endpoint: Some(endpoint), ..Gs::default() });
+        }
+        let project = self.project.clone();
+        if project.as_ref().is_some_and(|name| !is_project(name)) {
+            return Err("GOOGLE_CLOUD_QUOTA_PROJECT is not the name of a project of Google, such as my-project-1".into());
         }
         let credentials = match (&self.credentials, &self.login) {
             _ if self.unsigned => GsCredentials::Anonymous,
@@ -114,8 +122,13 @@ impl Google {
             (None, Some(path)) if path.is_file() => of_file(path)?,
             (None, _) => GsCredentials::Machine { host: self.metadata.clone().unwrap_or_else(|| GOOGLE_METADATA.into()) },
         };
-        Ok(Gs { endpoint: self.endpoint.clone(), credentials })
+        Ok(Gs { endpoint: self.endpoint.clone(), credentials, project })
     }
+}
+
+/// Whether a text can name a project: its id, also one that has a domain in front, or its number.
+fn is_project(text: &str) -> bool {
+    text.len() <= PROJECT_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.:".contains(&byte))
 }
 
 /// Whose credentials a file has. What is wrong with it is said without what is in it.
@@ -175,10 +188,21 @@ mod tests {
     #[test]
     fn an_emulator_of_google_is_asked_without_credentials() {
         let google = Google { emulator: Some("localhost:4443".into()), credentials: Some("/no/such.json".into()), ..Google::default() };
-        let expected = Gs { endpoint: Some("http://localhost:4443".into()), credentials: GsCredentials::Anonymous };
+        let expected = Gs { endpoint: Some("http://localhost:4443".into()), ..Gs::default() };
         assert_eq!(google.settings(), Ok(expected));
         let machine = GsCredentials::Machine { host: GOOGLE_METADATA.into() };
-        assert_eq!(Google::default().settings(), Ok(Gs { endpoint: None, credentials: machine }));
+        assert_eq!(Google::default().settings(), Ok(Gs { credentials: machine, ..Gs::default() }));
+    }
+
+    #[test]
+    fn a_project_that_pays_has_a_name_as_projects_have() {
+        let project = |text: &str| Google { project: Some(text.into()), unsigned: true, ..Google::default() }.settings();
+        for name in ["my-project-1", "example.com:my-project", "123456789"] {
+            assert_eq!(project(name).unwrap().project.as_deref(), Some(name));
+        }
+        for text in ["two words", "line\nbreak", "projects/one", "ümlaut"] {
+            assert!(project(text).unwrap_err().contains("GOOGLE_CLOUD_QUOTA_PROJECT"));
+        }
     }
 
     #[test]

@@ -79,6 +79,7 @@ fn google(home: Option<&Path>) -> clouds::Google {
         login: home.map(|home| home.join(".config/gcloud/application_default_credentials.json")),
         unsigned: flag("GOOGLE_SKIP_SIGNATURE"),
         metadata: text("GCE_METADATA_HOST"),
+        project: text("GOOGLE_CLOUD_QUOTA_PROJECT"),
     }
 }
 

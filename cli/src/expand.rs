@@ -14,6 +14,10 @@ use sortie::objects::{Address, Found, Location, Objects};
 use crate::clouds::Troubles;
 use crate::terminal;
 
+/// Names of local files that one pattern may have before its listing is no longer taken to its end before the first task starts: some 30 MB of
+/// memory. With fewer it is known how many tasks there are.
+const KNOWN_MAX: usize = 100_000;
+
 /// Finds objects by path, pattern or URL.
 #[derive(Debug, Clone)]
 pub(crate) struct Places {
@@ -24,6 +28,16 @@ pub(crate) struct Places {
     pub(crate) troubles: Troubles,
     /// Where the files are read that are named here.
     pub(crate) files: Files,
+    /// Where results go, which must not be an input.
+    pub(crate) output: Option<Output>,
+}
+
+/// Where results go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Output {
+    pub(crate) location: Location,
+    /// As it was named.
+    pub(crate) shown: String,
 }
 
 /// Where local files are read. Clones are the same.
@@ -74,22 +88,59 @@ impl Place {
 
 impl Places {
     /// The objects that `text` names, at least one. Local files that are named one by one are opened, to find out before any task starts
-    /// whether they can be; of a listing the first object is waited for, for the same reason.
+    /// whether they can be; of a listing the first object is waited for, for the same reason. Listings of local files are taken to their end
+    /// unless they are long.
     ///
     /// # Errors
-    /// One line that says which cannot be found or opened, and why.
+    /// One line that says which cannot be found or opened, or is the output, and why.
     pub(crate) async fn find(&self, text: &str) -> Result<Named, String> {
+        self.find_within(text, KNOWN_MAX).await
+    }
+
+    async fn find_within(&self, text: &str, known_max: usize) -> Result<Named, String> {
         self.check_reach(text)?;
-        let mut places = self.list(text);
         if is_remote_pattern(text) {
+            let mut places = self.list(text);
             let first = places.next().await.transpose()?;
             return Ok(Named::Listing(stream::iter(first.map(Ok)).chain(places).boxed()));
         }
-        let places: Vec<Place> = places.try_collect().await?;
-        if let [Place { found: Found { address: Address { location: Location::File(path), .. }, .. }, .. }] = &*places {
+        let mut places = self.list_all(text);
+        let known: Vec<Place> = places.by_ref().take(known_max).try_collect().await?;
+        for place in &known {
+            self.refuse_output(&place.found.address.location)?;
+        }
+        if known.len() == known_max {
+            self.look_for_output(text).await?;
+            // What has that name from now on is what this command writes.
+            let output = self.output.as_ref().map(|output| output.location.clone());
+            let rest = places.try_filter(move |place| std::future::ready(output.as_ref() != Some(&place.found.address.location)));
+            return Ok(Named::Listing(stream::iter(known).map(Ok).chain(rest).boxed()));
+        }
+        if let [Place { found: Found { address: Address { location: Location::File(path), .. }, .. }, .. }] = &*known {
             check_readable(text, path)?;
         }
-        Ok(Named::Known(places))
+        Ok(Named::Known(known))
+    }
+
+    /// Go through a long listing once more where the output is a file that is there: opening it would empty it before its turn came.
+    async fn look_for_output(&self, text: &str) -> Result<(), String> {
+        match self.output.as_ref().map(|output| &output.location) {
+            Some(Location::File(path)) if path.exists() => self.list(text).try_for_each(|_| std::future::ready(Ok(()))).await,
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// See to it that no input is the output.
+    ///
+    /// # Errors
+    /// If this one is.
+    pub(crate) fn refuse_output(&self, location: &Location) -> Result<(), String> {
+        match &self.output {
+            Some(output) if output.location == *location => {
+                Err(format!("`{}` is an input and the output; write the results to another place", output.shown))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// The one object that `text` names.
@@ -117,10 +168,18 @@ impl Places {
             return Ok(Named::Listing(self.list(text)));
         }
         let address = Address::parse(text, &self.folder).map_err(|error| error.to_string())?;
+        self.refuse_output(&address.location)?;
         Ok(Named::Known(vec![self.place(text, address.into())]))
     }
 
+    /// What matches, until the output is among it.
     fn list(&self, text: &str) -> BoxStream<'static, Result<Place, String>> {
+        let places = self.clone();
+        let refusing = move |place: Place| std::future::ready(places.refuse_output(&place.found.address.location).map(|()| place));
+        self.list_all(text).and_then(refusing).boxed()
+    }
+
+    fn list_all(&self, text: &str) -> BoxStream<'static, Result<Place, String>> {
         let (places, named) = (self.clone(), text.to_owned());
         let found = self.objects.list(text, &self.folder);
         found.map(move |found| found.map(|found| places.place(&named, found)).map_err(|error| error.message)).boxed()
@@ -186,4 +245,59 @@ fn check_readable(text: &str, path: &Path) -> Result<(), String> {
         return Err(format!("`{text}` is not a regular file; its content must be there to be read more than once"));
     }
     File::open(path).map(|_| ()).map_err(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use sortie::objects::Config;
+    use tokio::runtime::Handle;
+
+    use super::*;
+
+    /// Places in a folder with the files `0` to `9`, and the output of this name there.
+    fn places(folder: &Path, output: &str) -> Places {
+        (0..10).for_each(|number| std::fs::write(folder.join(number.to_string()), "").unwrap());
+        let output = Output { location: Location::File(folder.join(output)), shown: output.into() };
+        let objects = Objects::new(Config::default(), Handle::current());
+        Places { objects, folder: folder.into(), troubles: Troubles::default(), files: Files::Here, output: Some(output) }
+    }
+
+    async fn found(named: Named) -> (bool, Vec<Value>) {
+        match named {
+            Named::Known(places) => (true, places.into_iter().map(|place| place.shown).collect()),
+            Named::Listing(places) => (false, places.map_ok(|place| place.shown).try_collect().await.unwrap()),
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_long_listing_of_files_goes_on_while_tasks_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let places = places(folder.path(), "new");
+        let all: Vec<Value> = (0..10).map(|number| number.to_string().into()).collect();
+        assert_eq!(found(places.find_within("?", 11).await.unwrap()).await, (true, all.clone()));
+        for known_max in [1, 9, 10] {
+            assert_eq!(found(places.find_within("?", known_max).await.unwrap()).await, (false, all.clone()), "{known_max}");
+        }
+        let missing = places.find_within("no*", 1).await.map(|_| ()).unwrap_err();
+        assert_eq!(missing, "nothing matches `no*`");
+    }
+
+    #[tokio::test]
+    async fn the_output_is_refused_where_it_is_an_input_and_not_where_it_is_made_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let there = places(folder.path(), "7");
+        for known_max in [3, 8, 100] {
+            for text in ["*", "7"] {
+                let refused = there.find_within(text, known_max).await.map(|_| ()).unwrap_err();
+                assert!(refused.starts_with("`7` is an input and the output"), "{refused}");
+            }
+        }
+        assert!(there.find_unseen("./7").is_err() && there.find_unseen("8").is_ok());
+
+        let new = places(folder.path(), "91");
+        let named = new.find_within("*", 3).await.unwrap();
+        std::fs::write(folder.path().join("91"), "").unwrap();
+        let (_, names) = found(named).await;
+        assert_eq!((names.len(), names.contains(&"91".into())), (10, false));
+    }
 }

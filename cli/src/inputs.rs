@@ -1,7 +1,8 @@
 //! The inputs of a job, from the command line or from lines, as a stream of arguments.
 //!
-//! Local files of the command line are all found before the job starts; of a listing only its first object is, and the rest comes while tasks
-//! run. Lines are read while it runs, too, and none is held longer than its task.
+//! Local files of the command line are all found before the job starts, unless there are very many; of another listing only its first object is,
+//! and the rest comes while tasks run. Lines are read while it runs, too, and none is held longer than its task. What is the job's output is refused
+//! as an input as soon as it is seen.
 
 use std::path::Path;
 use std::pin::Pin;
@@ -77,15 +78,6 @@ impl Inputs {
     /// How many there are, where that is known before they are listed. A line that is a pattern counts as one.
     pub(crate) fn total(&self) -> Option<u64> {
         self.total
-    }
-
-    /// Whether a local file is among those of the command line.
-    pub(crate) fn include(&self, file: &Path) -> bool {
-        let given = self.named.iter().flat_map(|read| match read {
-            Read::Known(given) => &**given,
-            Read::Listing(_) => &[],
-        });
-        given.into_iter().any(|given| given.file.as_deref() == Some(file))
     }
 
     /// What to say if there was none after all.

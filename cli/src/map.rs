@@ -7,12 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sortie::objects::Location;
 use sortie::{Detached, Function, Job, SubmitError};
 
 use crate::arguments::Map;
 use crate::ending::{Ending, Error, chain};
 use crate::environment::Environment;
+use crate::expand::Places;
 use crate::in_flight::{InFlight, Order};
 use crate::inputs::Inputs;
 use crate::interrupt::Interrupt;
@@ -44,28 +44,29 @@ async fn start(arguments: &Map, session: &Session, interrupt: &Interrupt) -> Res
         return Err(Error::Usage("--detach leaves the job to a fleet, but no broker is named; add --broker URL".into()));
     }
     let function = session.function(&arguments.component, &arguments.function, arguments.task.job(), interrupt).await?;
-    let shape = interrupt.or(Shape::new(function.signature(), &arguments.fixed, session.places.clone())).await??;
+    let target = Target::parse(arguments.output.as_deref(), &session.places.folder)?;
+    let places = Places { output: target.as_output(&session.places.folder), ..session.places.clone() };
+    let shape = interrupt.or(Shape::new(function.signature(), &arguments.fixed, places)).await??;
     let inputs = Inputs::open(arguments, shape, interrupt).await?;
     if arguments.detach {
         detach(&function, inputs, session, interrupt).await
     } else {
-        follow(arguments, &function, inputs, session, interrupt).await
+        follow(arguments, &target, &function, inputs, session, interrupt).await
     }
 }
 
 /// Submit the job and write its results.
 async fn follow(
     arguments: &Map,
+    target: &Target,
     function: &Function<()>,
     inputs: Inputs,
     session: &Session,
     interrupt: &Interrupt,
 ) -> Result<Ending, Error> {
-    let target = Target::parse(arguments.output.as_deref(), &session.places.folder)?;
-    check_not_an_input(&target, &inputs, session)?;
     say_if_nobody_works(function, session, interrupt).await?;
     target.check(&session.places.troubles)?;
-    let output = Writer::open(&target, &session.places.objects, &session.places.folder, interrupt).await?;
+    let output = Writer::open(target, &session.places.objects, &session.places.folder, interrupt).await?;
     let order = if arguments.ordered { Order::Inputs } else { Order::Completion };
     let in_flight = Arc::new(InFlight::new(order));
     let results = if output.is_terminal() { Results::OnTerminal } else { Results::Elsewhere };
@@ -160,7 +161,10 @@ fn check_early(arguments: &Map) -> Result<(), Error> {
         Some(path) => {
             let origin = Origin::of(path).map_err(Error::Usage)?;
             match (&origin, &arguments.output) {
-                (Origin::File(from), Some(to)) if same_file(from, to) => Err(Error::Usage(both(from))),
+                (Origin::File(from), Some(to)) if same_file(from, to) => {
+                    let shown = from.display();
+                    Err(Error::Usage(format!("`{shown}` is an input and the output; write the results to another file")))
+                }
                 _ => Ok(()),
             }
         }
@@ -171,19 +175,8 @@ fn check_early(arguments: &Map) -> Result<(), Error> {
     }
 }
 
-/// Opening the output empties it, or its end replaces it; neither must happen to an input.
-fn check_not_an_input(target: &Target, inputs: &Inputs, session: &Session) -> Result<(), Error> {
-    let Some(path) = target.file() else { return Ok(()) };
-    let Ok(Location::File(output)) = Location::parse(&path.to_string_lossy(), &session.places.folder) else { return Ok(()) };
-    if inputs.include(&output) { Err(Error::Usage(both(path))) } else { Ok(()) }
-}
-
 fn same_file(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
-}
-
-fn both(path: &Path) -> String {
-    format!("`{}` is an input and the output; write the results to another file", path.display())
 }
 
 /// Say what became of everything.

@@ -72,7 +72,7 @@ impl Session {
 
     fn over(client: Client, files: Files, troubles: Troubles, keeps: Keeps, environment: &Environment) -> Result<Self, Error> {
         let objects = client.objects().cloned().ok_or_else(|| Error::Platform("this client cannot reach objects".into()))?;
-        Ok(Self { client, places: Places { objects, folder: environment.folder.clone(), troubles, files }, keeps })
+        Ok(Self { client, places: Places { objects, folder: environment.folder.clone(), troubles, files, output: None }, keeps })
     }
 
     /// Let a fleet's broker know what becomes of jobs that were dropped; an embedded one ends with this process, once results are shared that

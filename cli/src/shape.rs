@@ -3,8 +3,6 @@
 //! A function's parameters are either fixed for the whole job (`--arg`) or open. With one open parameter an input is that parameter's argument:
 //! for an object whatever [`Places`] finds, for a value JSON, else a string. With several, or none, an input is a JSON array of all of them.
 
-use std::path::PathBuf;
-
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use serde_json::Value;
@@ -36,19 +34,13 @@ enum Slot {
 pub(crate) struct Given {
     /// The input as results show it.
     pub(crate) shown: Value,
-    /// The local file it is, if it is one.
-    pub(crate) file: Option<PathBuf>,
     open: Vec<Input>,
 }
 
 impl From<Place> for Given {
     fn from(place: Place) -> Self {
         let open = vec![place.input()];
-        let file = match place.found.address.location {
-            Location::File(path) => Some(path),
-            Location::Bucket { .. } | Location::Http(_) => None,
-        };
-        Self { shown: place.shown, file, open }
+        Self { shown: place.shown, open }
     }
 }
 
@@ -111,11 +103,11 @@ impl Shape {
             },
             [Parameter { kind: Kind::Prefix, .. }] => {
                 let open = vec![self.prefix(text, look)?];
-                Ok(Read::Known(vec![Given { shown: Value::String(text.into()), file: None, open }]))
+                Ok(Read::Known(vec![Given { shown: Value::String(text.into()), open }]))
             }
             [Parameter { kind: Kind::Value, .. }] => {
                 let shown = value(text);
-                Ok(Read::Known(vec![Given { open: vec![sortie::value(&shown)], file: None, shown }]))
+                Ok(Read::Known(vec![Given { open: vec![sortie::value(&shown)], shown }]))
             }
             _ => self.array(text).map(|given| Read::Known(vec![given])),
         }
@@ -144,7 +136,7 @@ impl Shape {
         for (parameter, text) in self.open.iter().zip(texts) {
             open.push(self.fixed(parameter, text).await?);
         }
-        Ok(self.fill(Given { shown: Value::Null, file: None, open }))
+        Ok(self.fill(Given { shown: Value::Null, open }))
     }
 
     /// All arguments of a task, in order.
@@ -175,7 +167,7 @@ impl Shape {
         };
         self.check_count(items.len())?;
         let open = self.open.iter().zip(&items).map(|(parameter, item)| self.item(parameter, item)).collect::<Result<_, _>>()?;
-        Ok(Given { shown: Value::Array(items), file: None, open })
+        Ok(Given { shown: Value::Array(items), open })
     }
 
     fn item(&self, parameter: &Parameter, item: &Value) -> Result<Input, String> {
@@ -216,6 +208,7 @@ impl Shape {
     fn address(&self, text: &str) -> Result<Address, String> {
         self.places.check_reach(text)?;
         let address = Address::parse(text, &self.places.folder).map_err(|error| error.to_string())?;
+        self.places.refuse_output(&address.location)?;
         self.places.files.note(&address.location);
         Ok(address)
     }

@@ -1,8 +1,8 @@
 //! One attempt: from a task to how it ended.
 //!
-//! Open the inputs and pin their versions, look the task up in the memo, fetch what it reads first; then, on a core, run it in a sandbox and
-//! keep what the function said. The two halves are apart so that inputs come while other tasks compute. Nothing here retries and nothing here
-//! decides over retries: a failure goes up as it is.
+//! Open the inputs and pin their versions, look the task up in the memo, fetch what it reads first; then, on a core, run it in a sandbox; then
+//! keep what the function said. The three parts are apart so that inputs come, and large results go, while other tasks compute. Nothing here
+//! retries and nothing here decides over retries: a failure goes up as it is.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +11,8 @@ use bytes::Bytes;
 use sortie_protocol::job::Memo as MemoOption;
 use sortie_protocol::memo::{Key, KeyBuilder};
 use sortie_protocol::outcome::InputFault;
-use sortie_protocol::{Argument, Bill, ByteSize, Ending, Failure, Job, Limits, Log, ObjectRef, Output, Task};
+use sortie_protocol::output::INLINE_BYTES_MAX;
+use sortie_protocol::{Argument, Bill, ByteSize, Ending, Failure, Job, Log, ObjectRef, Output, Task};
 
 use crate::clock;
 use crate::component::Component;
@@ -103,10 +104,16 @@ pub struct Ready {
 
 /// A task that ran, but for what becomes of its result.
 #[derive(Debug)]
-struct Settled {
+pub struct Computed {
     ending: Result<Returned, Why>,
     bill: Bill,
     log: Option<Box<Log>>,
+    /// Goes on until the result is kept.
+    watch: Arc<Watch>,
+    /// What it cost to compute.
+    cost: memo::Cost,
+    /// The task's key, if what it said may be kept under it.
+    key: Option<Key>,
 }
 
 /// A task's arguments, opened, and its key where its result follows from them.
@@ -123,7 +130,7 @@ impl Host {
     /// Run `task` once, unless `cancel` ends it. Cancel safe: a dropped attempt leaves nothing behind.
     pub async fn attempt(&self, context: &JobContext, cancel: &Arc<Cancel>, task: &Task) -> Attempted {
         match self.prepare(context, cancel, task).await {
-            Prepared::Ready(ready) => self.run(context, cancel, ready).await,
+            Prepared::Ready(ready) => self.keep(context, self.compute(context, cancel, ready).await).await,
             Prepared::Ended(attempted) => *attempted,
         }
     }
@@ -150,8 +157,8 @@ impl Host {
         has_objects(task) || self.memo.as_ref().is_some_and(Memo::is_shared)
     }
 
-    /// Run a task that is prepared. Cancel safe: a dropped run leaves nothing behind.
-    pub async fn run(&self, context: &JobContext, cancel: &Arc<Cancel>, ready: Ready) -> Attempted {
+    /// Run a task that is prepared, without keeping its result. Cancel safe: a dropped run leaves nothing behind.
+    pub async fn compute(&self, context: &JobContext, cancel: &Arc<Cancel>, ready: Ready) -> Computed {
         let Ready { inputs: Inputs { arguments, key, keyed, bytes, has_objects }, fetch } = ready;
         let options = &context.job.options;
         // Waiting for inputs is part of a task's time; waiting for a core after that is not.
@@ -171,15 +178,44 @@ impl Host {
         let sound = input_error.is_none() && output_error.is_none();
         let trouble = input_error.map(input).or_else(|| output_error.map(outputs::unkept));
         let bill = bill(&ended, began, fetch, bytes);
-        let attempted = self.keep(settle(ended, trouble, bill), &watch, &options.limits).await;
-        // Time on a core: what passes while others have it is no work that keeping the result would save.
-        let cost = memo::Cost { run: attempted.bill.cpu, read: attempted.bill.fetch, has_objects };
+        // Time on a core: what passes while others have it, or while the store is waited for, is no work that keeping the result would save.
+        let cost = memo::Cost { run: bill.cpu, read: bill.fetch, has_objects };
         context.habit.ran(cost);
-        if let Some(memo) = self.memo.as_ref().filter(|_| keyed && sound && memo::is_word(&attempted.ending)) {
-            let name = memo::Name { tenant: &context.tenant, key: &key };
-            memo.put(name, &memo::Entry { ending: attempted.ending.clone(), log: attempted.log.clone() }, cost);
+        let (ending, log) = (settle(ended.result, trouble), ended.log);
+        Computed { ending, bill, log, watch, cost, key: (keyed && sound).then_some(key) }
+    }
+
+    /// How many bytes of a result the store is going to be given, before [`Self::keep`] has done it.
+    #[must_use]
+    pub fn stored_bytes(&self, computed: &Computed) -> usize {
+        match (&computed.ending, &self.store) {
+            (Ok(Returned::Value(value)), Some(_)) if value.len() > INLINE_BYTES_MAX => value.len(),
+            (Ok(_) | Err(_), _) => 0,
         }
-        attempted
+    }
+
+    /// Keep what a task said: a large result in the store, and in the memo what may be there. If the store does not take it, there is no result.
+    /// Waits for the store only, within the task's time. Cancel safe: a dropped call leaves at most an object that nothing names.
+    pub async fn keep(&self, context: &JobContext, computed: Computed) -> Attempted {
+        let Computed { ending: returned, mut bill, log, watch, cost, key } = computed;
+        let began = clock::instant();
+        let ending = match returned {
+            Ok(Returned::Object(object)) => Ending::Completed(Output::Object(object)),
+            Ok(Returned::Value(value)) => match watch.bound_if_slow(outputs::keep(self.store.as_ref(), value.into())).await {
+                Ok(Ok(output)) => Ending::Completed(output),
+                Ok(Err(error)) => Ending::Failed(outputs::unkept(error)),
+                Err(stop) => ending(Why::from_stop(stop, &context.job.options.limits)),
+            },
+            Err(why) => ending(why),
+        };
+        if matches!(&ending, Ending::Completed(Output::Stored(_)) | Ending::Failed(Failure::Platform { .. })) {
+            bill.store += clock::instant() - began;
+        }
+        if let (Some(memo), Some(key)) = (self.memo.as_ref().filter(|_| memo::is_word(&ending)), &key) {
+            let name = memo::Name { tenant: &context.tenant, key };
+            memo.put(name, &memo::Entry { ending: ending.clone(), log: log.clone() }, cost);
+        }
+        Attempted { ending, bill, log }
     }
 
     /// What the memo has, unless the object that it speaks of has gone from the store.
@@ -194,25 +230,6 @@ impl Host {
             (Some(stored), Some(store)) if store.holds(stored).await => Some(entry),
             (Some(_), _) => None,
         }
-    }
-
-    /// Keep a large result in the store. If the store does not take it, there is no result.
-    async fn keep(&self, settled: Settled, watch: &Watch, limits: &Limits) -> Attempted {
-        let Settled { ending: settled, mut bill, log } = settled;
-        let began = clock::instant();
-        let ending = match settled {
-            Ok(Returned::Object(object)) => Ending::Completed(Output::Object(object)),
-            Ok(Returned::Value(value)) => match watch.bound_if_slow(outputs::keep(self.store.as_ref(), value.into())).await {
-                Ok(Ok(output)) => Ending::Completed(output),
-                Ok(Err(error)) => Ending::Failed(outputs::unkept(error)),
-                Err(stop) => ending(Why::from_stop(stop, limits)),
-            },
-            Err(why) => ending(why),
-        };
-        if matches!(&ending, Ending::Completed(Output::Stored(_)) | Ending::Failed(Failure::Platform { .. })) {
-            bill.store += clock::instant() - began;
-        }
-        Attempted { ending, bill, log }
     }
 
     /// Open the inputs, derive the key, look it up; where nothing is known, fetch what is read first. Waits only for objects and the memo.
@@ -323,12 +340,11 @@ fn bill(ended: &Ended, began: Instant, opening: Duration, bytes: u64) -> Bill {
 
 /// The ending, as whoever reads it should understand it: a function that could not read its input, or write its output, is not to blame for
 /// what it made of that.
-fn settle(ended: Ended, trouble: Option<Failure>, bill: Bill) -> Settled {
-    let ending = match (ended.result, trouble) {
+fn settle(result: Result<Returned, Why>, trouble: Option<Failure>) -> Result<Returned, Why> {
+    match (result, trouble) {
         (Err(Why::Failed(Failure::Answer { .. } | Failure::Trapped { .. })), Some(trouble)) => Err(Why::Failed(trouble)),
         (result, _) => result,
-    };
-    Settled { ending, bill, log: ended.log }
+    }
 }
 
 fn ending(why: Why) -> Ending {

@@ -3,6 +3,8 @@
 //! A guest occupies its thread for up to a tick at a time, which would starve timers and sockets on an ordinary async runtime. So functions
 //! have threads of their own, one per core, that do nothing else, and all I/O runs on the caller's runtime. Tasks that wait for I/O give up
 //! their thread; one that became ready goes to whichever thread is free, because the queue is shared and nothing is pinned to a thread.
+//!
+//! A task that panics ends, and whoever waits for it panics; its thread goes on.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -42,6 +44,12 @@ impl Cores {
         Ok(cores)
     }
 
+    /// Whether all threads are there.
+    #[must_use]
+    pub fn are_whole(&self) -> bool {
+        !self.threads.iter().any(JoinHandle::is_finished)
+    }
+
     /// Run `future` on the pool. Dropping the task aborts it.
     pub fn spawn<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Task<T> {
         self.executor.spawn(future)
@@ -56,5 +64,34 @@ impl Drop for Cores {
             // A thread that panicked has reported itself; there is nothing to undo.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::AssertUnwindSafe;
+
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_panics_does_not_take_its_thread_along() {
+        let cores = Cores::start(NonZeroUsize::MIN, &Handle::current()).unwrap();
+        let panics = cores.spawn(async { panic!("in a task") });
+        assert!(AssertUnwindSafe(panics).catch_unwind().await.is_err());
+        assert_eq!(cores.spawn(async { 1 }).await, 1);
+        assert!(cores.are_whole());
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_is_gone_is_noticed() {
+        let mut cores = Cores::start(NonZeroUsize::MIN, &Handle::current()).unwrap();
+        let gone = std::thread::spawn(|| {});
+        while !gone.is_finished() {
+            std::thread::yield_now();
+        }
+        cores.threads.push(gone);
+        assert!(!cores.are_whole());
     }
 }

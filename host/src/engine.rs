@@ -113,6 +113,12 @@ impl Engine {
         Ok(Self { inner, linker, paging: settings.paging, stop: Some(stop), clock: Some(clock) })
     }
 
+    /// Whether its clock runs. Without it no guest is interrupted.
+    #[must_use]
+    pub fn ticks(&self) -> bool {
+        self.clock.as_ref().is_some_and(|clock| !clock.is_finished())
+    }
+
     /// How pooled memories are reset.
     #[must_use]
     pub fn paging(&self) -> Paging {

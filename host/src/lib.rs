@@ -28,6 +28,7 @@ pub mod worker;
 mod clock;
 mod episode;
 mod folder;
+mod panics;
 
 pub use attempt::Host;
 pub use component::{Component, LoadError};

@@ -5,8 +5,8 @@
 //! nothing is leased that nobody works on.
 //!
 //! A bundle's tasks are prepared before they run: their inputs are opened and fetched, several at a time, without a place to compute. Only a
-//! task that is prepared takes one of [`Config::slots`] places, and its bundle keeps that until it has to wait again. Where inputs take long
-//! to come, further slots lease bundles ahead so that the places stay taken (`pace`).
+//! task that is prepared takes one of [`Config::slots`] places, and its bundle keeps that until it has to wait again, for inputs or for the
+//! store (`bundle`). Where that takes long, further slots lease bundles ahead so that the places stay taken (`pace`).
 //!
 //! Beside the slots run, on the I/O runtime, what extends leases, what listens for cancelled jobs, and what says that the worker is there
 //! (`beside`). When a lease is lost (its job was cancelled, or the process was paused and others have the work now), its tasks are stopped
@@ -14,39 +14,41 @@
 //!
 //! A broker that is away makes no task fail: whoever needs it asks again, for as long as the lease holds, and says so once.
 //!
+//! A panic of the host ends the task, or where it is in nobody's task the bundle, that it happens in, and the slot goes on. One in a slot itself,
+//! or in what runs beside the slots, makes that begin anew, and [`Worker::trouble`] says from then on that the worker should be replaced.
+//!
 //! Bounds: [`JOBS_MAX`] job contexts and [`COMPONENTS_MAX`] components are held, the most recently needed.
 
 mod beside;
+mod bundle;
 mod components;
 mod pace;
+#[cfg(test)]
+mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use futures::stream;
 use parking_lot::Mutex;
-use sortie_broker::{Broker, Extended, Lease, Puller, Report, Retrial, Serves};
-use sortie_protocol::retry::{self, Decision};
-use sortie_protocol::{Bill, Bundle, Ending, Failure, JobId, LeaseId, Outcome, Task, Timestamp, WorkerId};
+use sortie_broker::{Broker, Extended, Lease, Puller, Report, Serves};
+use sortie_protocol::{Failure, JobId, LeaseId, Timestamp, WorkerId};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
-use tokio::time::timeout;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{sleep, timeout};
 
 pub use self::components::COMPONENTS_MAX;
 use self::components::Components;
 use self::pace::{AHEAD_MAX, Pace};
 use crate::artifacts::Artifacts;
-use crate::attempt::{Attempted, Host, JobContext, Prepared};
+use crate::attempt::{Host, JobContext};
 use crate::clock;
 use crate::component::Component;
 use crate::cores::Cores;
 use crate::episode::Episode;
 use crate::objects::{self, Prefetch};
+use crate::panics::{Panicked, caught};
 use crate::sandbox::Cancel;
 
 /// Job contexts that are held.
@@ -58,11 +60,10 @@ pub const HEARTBEAT_MAX: Duration = Duration::from_secs(3);
 pub const REPORT_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a slot waits for the broker to say whether a lease still holds, before it starts; the heartbeat asks again.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(1);
-/// Tasks of one bundle that are prepared at once: as many as cover a wait of 30 ms with the shortest tasks that travel in one bundle and read
-/// objects, about 2 ms each.
-const PREPARED_MAX: usize = 16;
 /// Wait before asking a broker again that answered with an error.
 const BROKER_PAUSE: Duration = Duration::from_millis(500);
+/// Wait before a part of the worker that panicked begins anew: what panics every time then costs two attempts a second.
+const PANIC_PAUSE: Duration = Duration::from_millis(500);
 
 /// What a worker is made of.
 #[derive(Debug)]
@@ -106,7 +107,7 @@ pub struct Worker {
     shared: Arc<Shared>,
     _beside: Vec<beside::Guard>,
     slots: Mutex<Vec<async_executor::Task<()>>>,
-    _cores: Cores,
+    cores: Cores,
 }
 
 /// How a worker ended that was asked to.
@@ -144,11 +145,15 @@ struct Shared {
     /// Places to compute.
     places: Semaphore,
     pace: Mutex<Pace>,
+    /// Room for results that are being stored while their bundles do something else, in units of [`bundle::ROOM_UNIT_BYTES`].
+    storing: Semaphore,
     /// How many slots may pull; what the pace says.
     pulls: watch::Sender<usize>,
     pulling: Episode,
     fetching: Episode,
     reporting: Episode,
+    /// The parts that panicked.
+    panicked: Mutex<BTreeSet<&'static str>>,
 }
 
 /// A lease in work.
@@ -209,23 +214,25 @@ impl Worker {
             leases: Mutex::default(),
             phase: watch::Sender::new(Phase::Working),
             places: Semaphore::new(slots.get()),
+            storing: Semaphore::new(bundle::room_max()),
             pace: Mutex::new(Pace::new(slots.get(), threads.get())),
             pulls: watch::Sender::new(slots.get()),
             pulling: Episode::new("pulling work"),
             fetching: Episode::new("fetching a component"),
             reporting: Episode::new("reporting"),
+            panicked: Mutex::default(),
         });
-        let mut beside = vec![
-            beside::Guard(io.spawn(beside::extend_leases(shared.clone(), heartbeat.min(HEARTBEAT_MAX)))),
-            beside::Guard(io.spawn(beside::listen_for_cancellations(shared.clone()))),
-        ];
-        beside.extend(introduction.map(|introduction| beside::Guard(io.spawn(beside::announce(shared.clone(), introduction)))));
+        let beside = beside::start(&shared, heartbeat.min(HEARTBEAT_MAX), introduction, &io);
         let count = match shared.host.objects.prefetch() {
             Prefetch::On => slots.get().saturating_mul(1 + AHEAD_MAX),
             Prefetch::Off => slots.get(),
         };
-        let slots = (0..count).map(|number| cores.spawn(shared.clone().slot(number))).collect();
-        Ok(Self { shared, _beside: beside, slots: Mutex::new(slots), _cores: cores })
+        let slot = |number| {
+            let shared = shared.clone();
+            async move { shared.keeps_going("a slot", || Box::pin(shared.slot(number))).await }
+        };
+        let slots = (0..count).map(|number| cores.spawn(slot(number))).collect();
+        Ok(Self { shared, _beside: beside, slots: Mutex::new(slots), cores })
     }
 
     /// Make a loaded component known, so that its tasks need not fetch it from the broker.
@@ -243,6 +250,22 @@ impl Worker {
     #[must_use]
     pub fn objects(&self) -> objects::Metrics {
         self.shared.host.objects.metrics()
+    }
+
+    /// Why the worker should be replaced, if it should: a part of it panicked and was begun anew, or is gone. What it still does is right, but it
+    /// may be less than it was.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let panicked = self.shared.panicked.lock().iter().copied().collect::<Vec<_>>().join(", ");
+        if !panicked.is_empty() {
+            Some(format!("this worker panicked in: {panicked}; its log says more; replace it"))
+        } else if !self.cores.are_whole() {
+            Some("a computing thread of this worker is gone; replace it".into())
+        } else if !self.shared.host.engine.ticks() {
+            Some("the clock of this worker's engine has stopped, and guests are not interrupted; replace it".into())
+        } else {
+            None
+        }
     }
 
     /// Whether it takes no more work because it is about to end.
@@ -328,8 +351,20 @@ impl Shared {
         let _ = pulls.wait_for(|pulls| number < *pulls).await.map(drop);
     }
 
+    /// Do what `begin` begins, to its end. Where it panics, that is said and it begins anew, because much depends on it.
+    async fn keeps_going<F: Future<Output = ()>>(&self, part: &'static str, begin: impl Fn() -> F) {
+        while let Err(panicked) = caught(begin()).await {
+            if self.panicked.lock().insert(part) {
+                tracing::error!(part, %panicked, "a part of this worker panicked, which is a bug; it begins anew, but replace the worker");
+            } else {
+                tracing::debug!(part, %panicked, "a part of this worker panicked again");
+            }
+            sleep(PANIC_PAUSE).await;
+        }
+    }
+
     /// One slot: pull, run, report.
-    async fn slot(self: Arc<Self>, number: usize) {
+    async fn slot(&self, number: usize) {
         while self.phase() == Phase::Working {
             if number >= *self.pulls.borrow() {
                 tokio::select! {
@@ -361,11 +396,18 @@ impl Shared {
     /// Run a leased bundle and report on it.
     async fn work(&self, lease: Lease) {
         let held = self.hold(&lease);
-        let report = match self.context(&lease, &held.cancel).await {
-            Ok(context) => self.run(&lease, &context, &held.cancel).await,
-            Err(Unready::Failed(failure)) => refuse(&lease, &failure),
-            Err(Unready::Stopped) => Report::default(),
+        let working = async {
+            match self.context(&lease, &held.cancel).await {
+                Ok(context) => Box::pin(self.run(&lease, &context, &held.cancel)).await,
+                Err(Unready::Failed(failure)) => bundle::refuse(&lease, &failure),
+                Err(Unready::Stopped) => Report::default(),
+            }
         };
+        let report = caught(working).await.unwrap_or_else(|panicked| {
+            let job = lease.job.id;
+            tracing::error!(%job, %panicked, "this host panicked in the middle of a bundle, which is a bug; its tasks are tried again");
+            bundle::refuse(&lease, &Panicked::failure())
+        });
         held.reports();
         let is_empty = report.is_empty();
         // Work that others are to take at once. A lease that is over, or whose job is, ends with its empty report.
@@ -389,91 +431,6 @@ impl Shared {
             cancel.cancel();
         }
         Held { shared: self, lease: lease.id, cancel }
-    }
-
-    async fn run(&self, lease: &Lease, context: &Arc<JobContext>, cancel: &Arc<Cancel>) -> Report {
-        let tasks = &lease.bundle.tasks;
-        let mut report = Report { outcomes: Vec::with_capacity(tasks.len()), retrials: Vec::new() };
-        let at_once = match self.host.objects.prefetch() {
-            Prefetch::On => PREPARED_MAX,
-            Prefetch::Off => 1,
-        };
-        let began = clock::instant();
-        let preparing = (0..tasks.len()).map(|number| self.prepare(&lease.bundle, number, context, cancel));
-        let mut prepared = pin!(stream::iter(preparing).buffered(at_once));
-        let mut place = None;
-        let (mut waited, mut computed) = (Duration::ZERO, Duration::ZERO);
-        for task in tasks {
-            let queue = clock::now().since(lease.bundle.published);
-            let next = match futures::poll!(prepared.next()) {
-                Poll::Ready(next) => next,
-                Poll::Pending => {
-                    // Others compute meanwhile.
-                    place = None;
-                    prepared.next().await
-                }
-            };
-            let Some(next) = next.filter(|_| !cancel.is_cancelled()) else { break };
-            if report.is_empty() {
-                waited = clock::instant() - began;
-            }
-            let mut attempted = match next {
-                Prepared::Ended(attempted) => *attempted,
-                Prepared::Ready(ready) => {
-                    if place.is_none() {
-                        place = self.place(cancel).await;
-                    }
-                    if place.is_none() {
-                        break;
-                    }
-                    let began = clock::instant();
-                    let attempted = self.host.run(context, cancel, ready).await;
-                    computed += clock::instant() - began;
-                    attempted
-                }
-            };
-            attempted.bill.queue = queue;
-            settle(lease, task, attempted, &mut report);
-        }
-        drop(place);
-        if !computed.is_zero() {
-            self.observe(waited, computed);
-        }
-        report
-    }
-
-    /// A place to compute, waited for; none if the tasks are cancelled before there is one. Cancel safe.
-    async fn place(&self, cancel: &Cancel) -> Option<SemaphorePermit<'_>> {
-        tokio::select! {
-            biased;
-            () = cancel.cancelled() => None,
-            place = self.places.acquire() => place.ok(),
-        }
-    }
-
-    /// Prepare one task of a bundle. One that waits for objects is prepared whether or not anybody looks.
-    async fn prepare(&self, bundle: &Arc<Bundle>, number: usize, context: &Arc<JobContext>, cancel: &Arc<Cancel>) -> Prepared {
-        let Some(task) = bundle.tasks.get(number) else { return Prepared::cancelled() };
-        if !self.host.waits_for(task) {
-            return self.host.prepare(context, cancel, task).await;
-        }
-        let (host, bundle, context, cancel) = (self.host.clone(), bundle.clone(), context.clone(), cancel.clone());
-        let preparing = async move {
-            match bundle.tasks.get(number) {
-                Some(task) => host.prepare(&context, &cancel, task).await,
-                None => Prepared::cancelled(),
-            }
-        };
-        self.host.objects.beside(preparing).await.unwrap_or_else(Prepared::failed)
-    }
-
-    fn observe(&self, waited: Duration, computed: Duration) {
-        let leases = {
-            let mut pace = self.pace.lock();
-            pace.observe(waited, computed);
-            pace.leases()
-        };
-        self.pulls.send_if_modified(|pulls| std::mem::replace(pulls, leases) != leases);
     }
 
     /// What the tasks of a job share here, made when its first lease arrives.
@@ -511,32 +468,4 @@ impl Shared {
         }
         jobs.entry(context.job().id).or_insert(context).clone()
     }
-}
-
-/// No task of the bundle can run here.
-fn refuse(lease: &Lease, failure: &Failure) -> Report {
-    let mut report = Report::default();
-    for task in &lease.bundle.tasks {
-        let attempted = Attempted { ending: Ending::Failed(failure.clone()), bill: Bill::default(), log: None };
-        settle(lease, task, attempted, &mut report);
-    }
-    report
-}
-
-/// Put what became of a task into the report: its outcome, or the wish for another attempt.
-fn settle(lease: &Lease, task: &Task, attempted: Attempted, report: &mut Report) {
-    let Attempted { ending, bill, log } = attempted;
-    let options = &lease.job.options;
-    match &ending {
-        // The broker has told the job's followers; a single task is not reported as cancelled.
-        Ending::Cancelled => return,
-        Ending::Failed(failure) => {
-            if let Decision::Again(after) = retry::decide(&options.retry, options.grants, lease.attempt, failure) {
-                report.retrials.push(Retrial { index: task.index, after });
-                return;
-            }
-        }
-        Ending::Completed(_) => {}
-    }
-    report.outcomes.push(Outcome { index: task.index, attempts: lease.attempt, ending, bill, log });
 }

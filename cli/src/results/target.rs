@@ -6,6 +6,7 @@ use sortie::objects::Location;
 
 use crate::clouds::Troubles;
 use crate::ending::Error;
+use crate::expand::Output;
 
 /// How results are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,11 +84,15 @@ impl Target {
         }
     }
 
-    /// The local file, if it is one.
-    pub(crate) fn file(&self) -> Option<&Path> {
+    /// What no input may be: opening a file empties it, and an object is replaced at the end. Paths are relative to `folder`.
+    pub(crate) fn as_output(&self, folder: &Path) -> Option<Output> {
         match &self.place {
-            Place::File(path) => Some(path),
-            Place::Stdout | Place::Object(_) => None,
+            Place::Stdout => None,
+            // What is no location is no input, either.
+            Place::File(path) => {
+                Location::parse(&path.to_string_lossy(), folder).ok().map(|location| Output { location, shown: path.display().to_string() })
+            }
+            Place::Object(location) => Some(Output { location: location.clone(), shown: location.to_string() }),
         }
     }
 }

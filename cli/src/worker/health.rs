@@ -1,7 +1,8 @@
 //! Two questions over HTTP, for orchestrators: does the process work, and should it get work.
 //!
-//! `GET /healthz` is 200 as long as there is an answer. `GET /readyz` is 200 while the broker is connected and the worker takes work, else 503
-//! and the reason. `GET /metrics` is what Prometheus reads. Anything else is 404.
+//! `GET /healthz` is 200 unless the worker should be replaced, because a part of it panicked or is gone; then it is 503 and the reason.
+//! `GET /readyz` is 200 while the broker is connected and the worker takes work, else 503 and the reason. `GET /metrics` is what Prometheus
+//! reads. Anything else is 404.
 //!
 //! Whoever reaches the port may be anyone, so every request is bounded: [`HEAD_BYTES_MAX`], [`REQUEST_TIME_MAX`], one a connection,
 //! [`CONNECTIONS_MAX`] at a time; more wait in the system's queue.
@@ -113,7 +114,7 @@ async fn connection(stream: TcpStream, probe: Probe) {
 
 fn answer(request: &Request<Incoming>, probe: &Probe) -> Response<Full<Bytes>> {
     let (status, text) = match (request.method(), request.uri().path()) {
-        (&Method::GET | &Method::HEAD, "/healthz") => (StatusCode::OK, "ok\n".to_owned()),
+        (&Method::GET | &Method::HEAD, "/healthz") => health(probe.worker.trouble()),
         (&Method::GET | &Method::HEAD, "/readyz") => match probe.trouble() {
             None => (StatusCode::OK, "ready\n".to_owned()),
             Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, trouble.to_owned()),
@@ -127,6 +128,14 @@ fn answer(request: &Request<Incoming>, probe: &Probe) -> Response<Full<Bytes>> {
     response
 }
 
+/// What a process says of itself that should be replaced for this reason, or need not be.
+fn health(trouble: Option<String>) -> (StatusCode, String) {
+    match trouble {
+        None => (StatusCode::OK, "ok\n".into()),
+        Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n")),
+    }
+}
+
 impl Probe {
     /// Why the worker should get no work.
     fn trouble(&self) -> Option<&'static str> {
@@ -137,5 +146,16 @@ impl Probe {
         } else {
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_should_be_replaced_is_not_healthy() {
+        assert_eq!(health(None), (StatusCode::OK, "ok\n".into()));
+        assert_eq!(health(Some("it panicked".into())), (StatusCode::SERVICE_UNAVAILABLE, "it panicked\n".into()));
     }
 }

@@ -177,6 +177,8 @@ pub struct Gs {
     pub endpoint: Option<String>,
     /// Who asks.
     pub credentials: GsCredentials,
+    /// The project that pays for requests, where that is not the bucket's owner. Named to the store only, and only in somebody's name.
+    pub project: Option<String>,
 }
 
 /// Who asks Google Cloud Storage.

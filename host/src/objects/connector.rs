@@ -11,7 +11,9 @@ use async_trait::async_trait;
 use futures::StreamExt as _;
 use object_store::client::{HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpResponseBody, HttpService};
 use object_store::{ClientOptions, Error, Result};
+use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
+use url::Url;
 
 use super::surroundings::NOBODY;
 
@@ -30,9 +32,30 @@ pub(super) const UNSIGNED: &str = "(sent without credentials)";
 /// Stands in error texts where whoever asked was ready to pay.
 pub(super) const PAID: &str = "(sent with the will to pay)";
 
+/// The header that names who pays, for stores of Google.
+const PROJECT: &str = "x-goog-user-project";
+
 /// Makes clients for stores with credentials.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Connector;
+#[derive(Debug, Clone, Default)]
+pub(super) struct Connector {
+    payer: Option<Payer>,
+}
+
+/// The project that pays for requests to one store of Google.
+#[derive(Debug, Clone)]
+struct Payer {
+    /// Host and port of the store: the services that hand out its tokens are asked through the same client, and are not told.
+    store: String,
+    project: HeaderValue,
+}
+
+impl Connector {
+    /// Clients that name this project to the store at `endpoint`, in signed requests.
+    pub(super) fn paying(project: &str, endpoint: &Url) -> std::result::Result<Self, String> {
+        let project = HeaderValue::from_str(project).map_err(|_| "the project that pays has a name that no header can hold")?;
+        Ok(Self { payer: Some(Payer { store: endpoint.authority().to_owned(), project }) })
+    }
+}
 
 impl HttpConnector for Connector {
     fn connect(&self, _options: &ClientOptions) -> Result<HttpClient> {
@@ -43,7 +66,7 @@ impl HttpConnector for Connector {
             .read_timeout(SILENCE_MAX)
             .build()
             .map_err(|error| Error::Generic { store: "HTTP", source: Box::new(error) })?;
-        Ok(HttpClient::new(Client(client)))
+        Ok(HttpClient::new(Client { inner: client, payer: self.payer.clone() }))
     }
 }
 
@@ -53,13 +76,16 @@ pub(super) fn open_options() -> ClientOptions {
 }
 
 #[derive(Debug)]
-struct Client(reqwest::Client);
+struct Client {
+    inner: reqwest::Client,
+    payer: Option<Payer>,
+}
 
 #[async_trait]
 impl HttpService for Client {
     async fn call(&self, mut request: HttpRequest) -> std::result::Result<HttpResponse, HttpError> {
-        let marks = marks(&mut request);
-        let mut answer = HttpService::call(&self.0, request).await?;
+        let marks = marks(&mut request, self.payer.as_ref());
+        let mut answer = HttpService::call(&self.inner, request).await?;
         if answer.status().is_success() || answer.status().as_u16() == 304 {
             return Ok(answer);
         }
@@ -75,8 +101,8 @@ impl HttpService for Client {
     }
 }
 
-/// How a request is sent, as error texts have it. One that nobody signed loses its signature here.
-fn marks(request: &mut HttpRequest) -> impl Iterator<Item = &'static str> + use<> {
+/// How a request is sent, as error texts have it. One that nobody signed loses its signature here; one that somebody did says who pays.
+fn marks(request: &mut HttpRequest, payer: Option<&Payer>) -> impl Iterator<Item = &'static str> + use<> {
     let authorization = request.headers().get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let is_nobodys =
         authorization.starts_with(&format!("AWS4-HMAC-SHA256 Credential={NOBODY}/")) || authorization == format!("Bearer {NOBODY}");
@@ -86,7 +112,13 @@ fn marks(request: &mut HttpRequest) -> impl Iterator<Item = &'static str> + use<
     if is_nobodys {
         request.headers_mut().remove("authorization");
     }
-    let pays = request.headers().contains_key("x-amz-request-payer");
+    if let Some(Payer { store, project }) = payer
+        && is_signed
+        && request.uri().authority().is_some_and(|authority| authority.as_str() == store)
+    {
+        request.headers_mut().insert(PROJECT, project.clone());
+    }
+    let pays = ["x-amz-request-payer", PROJECT].iter().any(|name| request.headers().contains_key(*name));
     [(!is_signed).then_some(UNSIGNED), pays.then_some(PAID)].into_iter().flatten()
 }
 

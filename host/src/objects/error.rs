@@ -147,9 +147,18 @@ fn by_code(shown: &str, code: &str, sent: Sent) -> Option<Error> {
             error(InputFault::Missing, format!("there is nothing at `{shown}` that may be read without credentials"))
         }
         "AccountIsDisabled" => error(InputFault::Denied, format!("`{shown}` may not be read: the storage account is disabled")),
-        "UserProjectMissing" => {
-            error(InputFault::Denied, format!("`{shown}` may not be read: whoever reads has to pay, which is not supported for gs://"))
-        }
+        "UserProjectMissing" => error(
+            InputFault::Denied,
+            format!(
+                "`{shown}` may not be read: whoever reads has to pay; set GOOGLE_CLOUD_QUOTA_PROJECT to the project that does, and have credentials"
+            ),
+        ),
+        "UserProjectAccessDenied" | "UserProjectAccountProblem" | "UserProjectInvalid" => error(
+            InputFault::Denied,
+            format!(
+                "`{shown}` may not be read: the project GOOGLE_CLOUD_QUOTA_PROJECT cannot pay for it; check its name, its billing and what the credentials may do there"
+            ),
+        ),
         "InvalidIdentityToken" | "IDPRejectedClaim" => {
             error(InputFault::Denied, format!("`{shown}` may not be read: the web identity's token is not accepted; check it and the role"))
         }

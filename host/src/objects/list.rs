@@ -1,7 +1,11 @@
 //! From a pattern to the objects it names.
 //!
-//! `*`, `?` and `[…]` match within one path segment, `**` across segments. Buckets are listed below the last segment without a wildcard. Web
-//! servers cannot be listed.
+//! `*`, `?` and `[…]` match within one path segment, `**` across segments. Buckets are listed below the last segment without a wildcard, page by
+//! page. Local folders are walked in the order of their names by a thread that waits when it is [`WALKED_AHEAD_MAX`] files ahead of who takes
+//! them. Web servers cannot be listed.
+//!
+//! Bounds: of a store's listing a page is held. Of a local one, beside what was walked ahead, the names in the folder that is walked and in those
+//! it lies in, as far as they are still to be looked at: sorting takes whole folders.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,12 +17,14 @@ use object_store::ObjectMeta;
 use object_store::path::Path as StorePath;
 use sortie_protocol::Pin;
 use sortie_protocol::outcome::InputFault;
+use tokio::sync::mpsc;
 
 use super::stores::Store;
 use super::{Address, Error, Location, Objects, Service};
 
-/// The most local files one pattern may name: their names are held in memory. Listings of stores are not.
-const MATCHES_MAX: usize = 5_000_000;
+/// Files that a walk through local folders is ahead of who takes them, at most; then it waits. A few hundred kilobytes of names, which keep whoever
+/// takes them busy while a folder is read.
+const WALKED_AHEAD_MAX: usize = 1000;
 /// How often a listing goes on after it broke off, whatever its length. Each request in it is repeated as others are, besides.
 const LISTING_TRIES_MAX: usize = 5;
 /// Before it does.
@@ -61,11 +67,7 @@ async fn open(objects: &Objects, text: &str, address: Address) -> Result<BoxStre
                 check_file(text, path)?;
                 return one(address);
             }
-            let found = local(objects, text, path.clone()).await?;
-            if found.is_empty() {
-                return Err(nothing(text));
-            }
-            Ok(stream::iter(found).map(|location| Ok(Found::from(Address::from(location)))).boxed())
+            Ok(some(local(objects, text, path.clone())?, nothing(text)))
         }
         Location::Bucket { key, .. } if !is_pattern(key) => one(address),
         Location::Bucket { service, bucket, key } => remote(objects, text, &address, (*service, bucket, key)),
@@ -105,23 +107,69 @@ fn check_file(text: &str, path: &Path) -> Result<(), Error> {
     }
 }
 
-async fn local(objects: &Objects, text: &str, path: PathBuf) -> Result<Vec<Location>, Error> {
-    let (shown, shared) = (text.to_owned(), objects.shared.clone());
-    let listing = tokio::task::spawn_blocking(move || -> Result<Vec<Location>, Error> {
-        let pattern = path.to_string_lossy();
+/// Local files that match, in the order of a walk: folder by folder, sorted by name. Dropping the stream ends the walk.
+fn local(objects: &Objects, text: &str, pattern: PathBuf) -> Result<BoxStream<'static, Result<Found, Error>>, Error> {
+    let (sender, receiver) = mpsc::channel(WALKED_AHEAD_MAX);
+    let walk = Walk { objects: objects.clone(), shown: text.to_owned(), pattern, sender };
+    // A thread of its own: one of the runtime's would hold up the runtime's end for as long as nobody takes what it found. It ends when it has
+    // found everything, or with its next find after the stream is dropped.
+    let started = std::thread::Builder::new().name("sortie-walk".into()).spawn(move || walk.run());
+    started.map_err(|error| Error::new(InputFault::Unavailable, format!("failed to list `{text}`: {error}")))?;
+    let text = text.to_owned();
+    let found = stream::unfold(Some(receiver), move |receiver| {
+        let broken_off = Error::new(InputFault::Unavailable, format!("failed to list `{text}`: the walk through its folders broke off"));
+        async move {
+            let mut receiver = receiver?;
+            match receiver.recv().await {
+                Some(Ok(Walked::File(path))) => Some((Ok(Found::from(Address::from(Location::File(path)))), Some(receiver))),
+                Some(Ok(Walked::All)) => None,
+                Some(Err(error)) => Some((Err(error), None)),
+                // It panicked. What was found until then is not taken for everything.
+                None => Some((Err(broken_off), None)),
+            }
+        }
+    });
+    Ok(found.boxed())
+}
+
+/// What a walk comes upon.
+enum Walked {
+    File(PathBuf),
+    /// Its end.
+    All,
+}
+
+/// A walk through local folders.
+struct Walk {
+    objects: Objects,
+    shown: String,
+    pattern: PathBuf,
+    sender: mpsc::Sender<Result<Walked, Error>>,
+}
+
+impl Walk {
+    /// Send what matches, then that this was all, or what is wrong. Nobody may be there any more to hear of it.
+    fn run(self) {
+        let end = self.walk().map(|()| Walked::All);
+        let _ = self.sender.blocking_send(end);
+    }
+
+    fn walk(&self) -> Result<(), Error> {
+        let Self { objects, shown, pattern, sender } = self;
         let malformed = |reason: &str| Error::new(InputFault::Malformed, format!("`{shown}` is not a pattern: {reason}"));
-        let mut found = Vec::new();
-        for entry in glob::glob_with(&pattern, OPTIONS).map_err(|error| malformed(error.msg))? {
+        // Reads each folder when it comes to it.
+        for entry in glob::glob_with(&pattern.to_string_lossy(), OPTIONS).map_err(|error| malformed(error.msg))? {
             // A folder that may not be read hides its files; saying so beats skipping them.
             let path = entry.map_err(|error| Error::new(InputFault::Denied, format!("failed to list `{shown}`: {error}")))?;
             if path.is_file() {
-                shared.stores.files().admit(&path)?;
-                push(&mut found, &shown, Location::File(path))?;
+                objects.shared.stores.files().admit(&path)?;
+                if sender.blocking_send(Ok(Walked::File(path))).is_err() {
+                    break;
+                }
             }
         }
-        Ok(found)
-    });
-    listing.await.map_err(|error| Error::new(InputFault::Unavailable, format!("failed to list `{text}`: {error}")))?
+        Ok(())
+    }
 }
 
 /// A listing below the last segment of a key without a wildcard, page by page. Memory does not grow with it.
@@ -220,13 +268,4 @@ impl Listing {
             tokio::time::sleep(LISTING_PAUSE).await;
         }
     }
-}
-
-fn push(found: &mut Vec<Location>, shown: &str, location: Location) -> Result<(), Error> {
-    if found.len() >= MATCHES_MAX {
-        let message = format!("`{shown}` matches more than {MATCHES_MAX} objects; use several patterns, or --inputs");
-        return Err(Error::new(InputFault::Malformed, message));
-    }
-    found.push(location);
-    Ok(())
 }

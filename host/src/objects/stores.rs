@@ -28,6 +28,9 @@ const STORES_MAX: usize = 256;
 /// wait.
 pub const REQUESTS_MAX: usize = 128;
 
+/// Where Google's store is.
+const GOOGLE_STORAGE: &str = "https://storage.googleapis.com";
+
 /// An open store. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Store(Arc<dyn ObjectStore>);
@@ -131,7 +134,7 @@ impl Stores {
             .with_region(region.as_deref().unwrap_or("us-east-1"))
             .with_virtual_hosted_style_request(*addressing == Addressing::VirtualHosted)
             .with_request_payer(*payer == Payer::Requester)
-            .with_http_connector(Connector)
+            .with_http_connector(Connector::default())
             .with_retry(retry());
         let builder = match (checked(endpoint.as_deref())?, addressing) {
             (None, _) => builder,
@@ -159,9 +162,17 @@ impl Stores {
     }
 
     fn gs(&self, bucket: &str) -> Result<GoogleCloudStorageBuilder, String> {
-        let Gs { endpoint, credentials } = &self.config.gs;
-        let builder = GoogleCloudStorageBuilder::new().with_bucket_name(bucket).with_http_connector(Connector).with_retry(retry());
-        let builder = match checked(endpoint.as_deref())? {
+        let Gs { endpoint, credentials, project } = &self.config.gs;
+        let endpoint = checked(endpoint.as_deref())?;
+        let connector = match project {
+            None => Connector::default(),
+            Some(project) => {
+                let usual = || Url::parse(GOOGLE_STORAGE).map_err(|error| error.to_string());
+                Connector::paying(project, &endpoint.clone().map_or_else(usual, Ok)?)?
+            }
+        };
+        let builder = GoogleCloudStorageBuilder::new().with_bucket_name(bucket).with_http_connector(connector).with_retry(retry());
+        let builder = match endpoint {
             Some(endpoint) => builder.with_base_url(endpoint.as_str().trim_end_matches('/')),
             None => builder,
         };
@@ -187,7 +198,7 @@ impl Stores {
             return Err("the storage account's name may have lower case letters and digits; check AZURE_STORAGE_ACCOUNT".into());
         }
         let builder = MicrosoftAzureBuilder::new().with_account(account).with_container_name(container);
-        let builder = builder.with_http_connector(Connector).with_retry(retry());
+        let builder = builder.with_http_connector(Connector::default()).with_retry(retry());
         let builder = match checked(endpoint.as_deref())? {
             Some(endpoint) => builder.with_endpoint(endpoint.as_str().trim_end_matches('/').to_owned()),
             None => builder,

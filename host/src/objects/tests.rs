@@ -77,12 +77,40 @@ async fn patterns_match_files_in_order_and_stay_in_their_segment() {
     };
     assert_eq!(expand("*.pdf").await.unwrap(), ["[e].pdf", "a.pdf", "b.pdf"]);
     assert_eq!(expand("**/*.pdf").await.unwrap(), ["[e].pdf", "a.pdf", "b.pdf", "d.pdf"]);
+    // Names that begin with a dot match, and links to folders are followed.
+    fs::write(folder.path().join("sub/.hidden.pdf"), "").unwrap();
+    std::os::unix::fs::symlink(folder.path().join("sub"), folder.path().join("link")).unwrap();
+    assert_eq!(expand("*/*.pdf").await.unwrap(), [".hidden.pdf", "d.pdf", ".hidden.pdf", "d.pdf"]);
+    assert_eq!(expand("sub/**").await, Err(InputFault::Missing));
+    let all = ["[e].pdf", "a.pdf", "b.pdf", ".hidden.pdf", "d.pdf", ".hidden.pdf", "d.pdf"];
+    assert_eq!(expand("**/*.pdf").await.unwrap(), all);
+    fs::remove_file(folder.path().join("link")).unwrap();
+    fs::remove_file(folder.path().join("sub/.hidden.pdf")).unwrap();
     assert_eq!(expand("[e].pdf").await.unwrap(), ["[e].pdf"]);
     assert_eq!(expand("c.txt").await.unwrap(), ["c.txt"]);
     assert_eq!(expand("*.md").await, Err(InputFault::Missing));
     assert_eq!(expand("missing.pdf").await, Err(InputFault::Missing));
     assert_eq!(expand("sub").await, Err(InputFault::Malformed));
     assert_eq!(expand("a[").await, Err(InputFault::Malformed));
+}
+
+#[tokio::test]
+async fn a_walk_through_folders_is_not_far_ahead_of_who_takes_what_it_finds() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a", "b", "c"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    for number in 0..3000 {
+        fs::write(folder.path().join(format!("a/{number:04}")), "").unwrap();
+    }
+    let mut found = objects().list("*/*", folder.path());
+    let first = found.try_next().await.unwrap().unwrap();
+    assert_eq!(first.address.location.name(), "0000");
+    // It cannot have come as far as here.
+    fs::write(folder.path().join("b/late"), "").unwrap();
+    let rest: Vec<Found> = found.try_collect().await.unwrap();
+    let names: Vec<_> = rest.iter().map(|found| found.address.location.name()).collect();
+    assert_eq!((names.len(), names.is_sorted(), names.last().map(String::as_str)), (3000, true, Some("late")));
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 use super::error::{root_cause, sources};
 use super::stores::Store;
 use super::surroundings::Trouble;
-use super::{AbortOnDrop, Error, Location, Malformed, Objects, on};
+use super::{AbortOnDrop, Error, Location, Malformed, Objects, ended, on};
 
 /// The size of an upload's parts. S3 takes no smaller ones than 5 MiB, and some stores want all to be of one size.
 pub const PART_BYTES: usize = 8 << 20;
@@ -214,8 +214,13 @@ impl Objects {
                 }
             }
         }));
-        let entries = futures::stream::unfold((receiver, listing), |(mut receiver, listing)| async move {
-            receiver.recv().await.map(|entry| (entry, (receiver, listing)))
+        let entries = futures::stream::unfold(Some((receiver, listing)), |listing| async move {
+            let (mut receiver, mut listing) = listing?;
+            match receiver.recv().await {
+                Some(entry) => Some((entry, Some((receiver, listing)))),
+                // One that did not come to its end is not taken for one that did.
+                None => (&mut listing.0).await.err().map(|error| (Err(Error::new(InputFault::Unavailable, ended(&error))), None)),
+            }
         });
         Ok(entries.boxed())
     }
@@ -377,7 +382,7 @@ impl Upload {
         let sent = match self.parts.join_next().await {
             None => return Ok(()),
             Some(Ok(sent)) => Ok(sent),
-            Some(Err(error)) => Err(Error::new(InputFault::Unavailable, super::ended(&error))),
+            Some(Err(error)) => Err(Error::new(InputFault::Unavailable, ended(&error))),
         };
         finished(sent, &self.shown).map_err(|error| self.fail(error))
     }

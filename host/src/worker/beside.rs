@@ -1,6 +1,7 @@
 //! What runs beside the slots, on the I/O runtime, for as long as the worker does.
 //!
-//! None of it may hold up another: leases are extended each for itself, a broker that does not answer costs only what was asked of it.
+//! None of it may hold up another: leases are extended each for itself, a broker that does not answer costs only what was asked of it. What
+//! panics begins anew.
 //!
 //! Bounds: one question for each lease, [`EXTEND_TIME_MAX`] each; one for presence at a time.
 
@@ -12,6 +13,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use sortie_broker::{Error, Extended, Serves};
 use sortie_protocol::{Labels, LeaseId, Presence};
+use tokio::runtime::Handle;
 use tokio::time::error::Elapsed;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
@@ -34,8 +36,23 @@ impl Drop for Guard {
     }
 }
 
+/// Start all of it. Each ends with its guard.
+pub(super) fn start(shared: &Arc<Shared>, heartbeat: Duration, introduction: Option<Introduction>, io: &Handle) -> Vec<Guard> {
+    let (extending, listening) = (shared.clone(), shared.clone());
+    let mut parts = vec![
+        Guard(io.spawn(async move { extending.keeps_going("extending leases", || extend_leases(&extending, heartbeat)).await })),
+        Guard(io.spawn(async move { listening.keeps_going("listening for cancellations", || listen_for_cancellations(&listening)).await })),
+    ];
+    if let Some(introduction) = introduction {
+        let shared = shared.clone();
+        let announcing = async move { shared.keeps_going("announcing this worker", || announce(&shared, &introduction)).await };
+        parts.push(Guard(io.spawn(announcing)));
+    }
+    parts
+}
+
 /// Extend the leases in work, each as soon as it is due and its last answer is there; end the tasks of those that are lost.
-pub(super) async fn extend_leases(shared: Arc<Shared>, every: Duration) {
+async fn extend_leases(shared: &Shared, every: Duration) {
     let episode = Episode::new("extending leases");
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -46,14 +63,13 @@ pub(super) async fn extend_leases(shared: Arc<Shared>, every: Duration) {
             _ = ticks.tick() => {
                 for lease in shared.leases_running() {
                     if asked.insert(lease) {
-                        let shared = &shared;
                         answers.push(async move { (lease, timeout(EXTEND_TIME_MAX, shared.broker.extend(lease)).await) });
                     }
                 }
             }
             Some((lease, answer)) = answers.next(), if !answers.is_empty() => {
                 asked.remove(&lease);
-                on_answer(&shared, lease, answer, &episode);
+                on_answer(shared, lease, answer, &episode);
             }
         }
     }
@@ -81,7 +97,7 @@ fn on_answer(shared: &Shared, lease: LeaseId, answer: Result<Result<Extended, Er
 }
 
 /// Stop what runs here of jobs that are cancelled. What is missed while nobody listens shows when the lease is extended.
-pub(super) async fn listen_for_cancellations(shared: Arc<Shared>) {
+async fn listen_for_cancellations(shared: &Shared) {
     let episode = Episode::new("listening for cancellations");
     loop {
         match shared.broker.cancellations().await {
@@ -98,12 +114,12 @@ pub(super) async fn listen_for_cancellations(shared: Arc<Shared>) {
 }
 
 /// Say that the worker is there: now, every few seconds, and when it begins to drain.
-pub(super) async fn announce(shared: Arc<Shared>, introduction: Introduction) {
+async fn announce(shared: &Shared, introduction: &Introduction) {
     let episode = Episode::new("announcing this worker");
     let mut phase = shared.phase.subscribe();
     loop {
         let draining = *phase.borrow_and_update() > Phase::Working;
-        match timeout(EXTEND_TIME_MAX, shared.broker.announce(presence(&shared, &introduction, draining))).await {
+        match timeout(EXTEND_TIME_MAX, shared.broker.announce(presence(shared, introduction, draining))).await {
             Ok(Ok(())) => episode.works(),
             Ok(Err(error)) => episode.fails(&error),
             Err(_) => episode.fails(&format!("no answer within {EXTEND_TIME_MAX:?}")),

@@ -3,6 +3,8 @@
 //! As many as may compute, and as many more as have to wait for their inputs if the cores are not to: by Little's law, that is the time
 //! that a bundle waits, over the time that it computes, for each core. Tasks that read nothing, or whose inputs come at once, are not leased
 //! ahead at all, so that near a job's end other workers have them. A worker that has not measured anything yet leases nothing ahead.
+//!
+//! A bundle that has computed all it can, and waits for the store only, does not count: another is leased in its place.
 
 use std::time::Duration;
 
@@ -22,11 +24,13 @@ pub(super) struct Pace {
     threads: usize,
     /// Seconds that a bundle waits for inputs, and that it computes.
     means: Option<(f64, f64)>,
+    /// Bundles that wait for the store only.
+    storing: usize,
 }
 
 impl Pace {
     pub(super) fn new(slots: usize, threads: usize) -> Self {
-        Self { slots, threads, means: None }
+        Self { slots, threads, means: None, storing: 0 }
     }
 
     /// Learn that a bundle waited so long before its first task could run, and then computed so long.
@@ -36,14 +40,29 @@ impl Pace {
         self.means = Some(self.means.map_or((waited, computed), |(w, c)| (smooth(w, waited), smooth(c, computed))));
     }
 
+    /// Learn that one more bundle has nothing to do but wait for the store.
+    pub(super) fn stores(&mut self) {
+        self.storing += 1;
+    }
+
+    /// Learn that one of those does so no longer.
+    pub(super) fn stored(&mut self) {
+        self.storing = self.storing.saturating_sub(1);
+    }
+
     /// How many bundles to have.
     pub(super) fn leases(&self) -> usize {
-        let Some((waited, computed)) = self.means else { return self.slots };
+        self.slots + (self.ahead() + self.storing).min(self.slots.saturating_mul(AHEAD_MAX))
+    }
+
+    /// How many more than the slots it takes so that inputs come in time.
+    fn ahead(&self) -> usize {
+        let Some((waited, computed)) = self.means else { return 0 };
         #[expect(clippy::cast_precision_loss, reason = "threads are few")]
         let ahead = self.threads as f64 * waited / computed;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "cut to what is there right after; below zero is zero")]
         let ahead = (ahead - NEGLIGIBLE).ceil() as usize;
-        self.slots + ahead.min(self.slots.saturating_mul(AHEAD_MAX))
+        ahead.min(self.slots.saturating_mul(AHEAD_MAX))
     }
 }
 
@@ -71,6 +90,17 @@ mod tests {
         assert_eq!(leases(40, 20), 4 + 4);
         assert_eq!(leases(1, 20), 4 + 1);
         assert_eq!(leases(10_000, 1), 4 + 16);
+    }
+
+    #[test]
+    fn bundles_that_wait_for_the_store_are_made_up_for_up_to_the_same_bound() {
+        let mut pace = Pace::new(1, 1);
+        for leases in [2, 3, 4, 5, 5] {
+            pace.stores();
+            assert_eq!(pace.leases(), leases);
+        }
+        (0..5).for_each(|_| pace.stored());
+        assert_eq!(pace.leases(), 1);
     }
 
     #[test]

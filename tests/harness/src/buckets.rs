@@ -49,6 +49,8 @@ pub struct Asked {
     pub authorization: Option<String>,
     /// The header `x-amz-request-payer`.
     pub payer: Option<String>,
+    /// The header `x-goog-user-project`.
+    pub project: Option<String>,
 }
 
 #[derive(Debug)]
@@ -118,6 +120,7 @@ fn answer(shared: &watch::Sender<State>, request: &Request<Bytes>) -> Response<F
         host: host.clone(),
         authorization: owned("authorization"),
         payer: owned("x-amz-request-payer"),
+        project: owned("x-goog-user-project"),
     };
     let is_free = asked.payer.is_some();
     shared.send_modify(|state| state.asked.push(asked));

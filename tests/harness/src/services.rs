@@ -1,7 +1,8 @@
 //! Services that hand out credentials: a machine's metadata service as Amazon's and Google's machines have it, a container's agent, and the
 //! service that gives keys of a role for a web identity. Each wants to be asked the way the real one does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -18,6 +19,8 @@ const EXPIRATION: &str = "2099-01-01T00:00:00Z";
 #[derive(Debug)]
 pub struct CredentialServer {
     server: Server,
+    /// The names of all headers that came.
+    headers: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl CredentialServer {
@@ -34,7 +37,19 @@ impl CredentialServer {
     /// When there is no port to listen on.
     pub fn start(keys: (&str, &str)) -> Self {
         let keys = (keys.0.to_owned(), keys.1.to_owned());
-        Self { server: Server::start(move |request| answer(request, &keys)) }
+        let headers = Arc::<Mutex<BTreeSet<String>>>::default();
+        let seen = headers.clone();
+        let server = Server::start(move |request: &Request<Bytes>| {
+            let names = request.headers().keys().map(|name| name.as_str().to_owned());
+            seen.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
+            answer(request, &keys)
+        });
+        Self { server, headers }
+    }
+
+    /// The names of all headers that came, in lower case.
+    pub fn headers(&self) -> BTreeSet<String> {
+        self.headers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Its host and port: `GCE_METADATA_HOST`.

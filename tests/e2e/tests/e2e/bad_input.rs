@@ -179,6 +179,9 @@ fn the_output_is_not_touched_when_something_else_is_wrong() {
     map("ecko", "x").refused(&["ecko"]);
     map("sum_of", "absent").refused(&["absent"]);
     map("sum_of", "*").refused(&["`results.jsonl` is an input and the output"]);
+    fs::write(folder.path().join("list"), "results.jsonl\n").unwrap();
+    let listed = Sortie::map("sum_of", ["--inputs", "list", "-o", "results.jsonl"]).folder(folder.path());
+    listed.run().refused(&["line 1", "`results.jsonl` is an input and the output"]);
     let lines = Sortie::map("echo", ["--inputs", "results.jsonl", "-o", "./results.jsonl"]).folder(folder.path());
     lines.run().refused(&["is an input and the output"]);
     assert_eq!(fs::read_to_string(output).unwrap(), "precious\n");

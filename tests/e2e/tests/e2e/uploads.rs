@@ -75,6 +75,38 @@ fn names_the_object(ran: &Ran, parts: &[&str]) {
 }
 
 #[test]
+fn results_are_not_written_over_an_input() {
+    let store = Store::start();
+    for name in ["a", "results.jsonl"] {
+        fs::write(store.file(name), "precious\n").unwrap();
+    }
+    let output = "s3://bucket/results.jsonl";
+    let map = |inputs: &[&str]| {
+        let arguments = inputs.iter().copied().chain(["-o", output]);
+        store.proxy.for_command(Sortie::map("sum_of", arguments))
+    };
+    let said = format!("`{output}` is an input and the output");
+    map(&["s3://bucket/a", output]).run().refused(&[&said]);
+    map(&["s3://bucket/results.jsonl#bytes=0-3"]).run().refused(&[&said]);
+    let list = store.folder.path().join("list");
+    fs::write(&list, format!("s3://bucket/a\n{output}\n")).unwrap();
+    map(&["--inputs", list.to_str().unwrap()]).run().refused(&["line 2", &said]);
+    assert_eq!(store.proxy.counts().objects.get("bucket/a"), None, "something ran");
+    // What is listed, or comes through a pipe, is seen when its turn comes.
+    let listed = map(&["s3://bucket/*"]).run().code(2);
+    names_the_object(&listed, &[&said]);
+    let piped = map(&["--inputs", "-"]).input(format!("s3://bucket/a\n{output}\n")).run().code(2);
+    names_the_object(&piped, &["line 2", &said]);
+    assert_eq!(fs::read_to_string(store.file("results.jsonl")).unwrap(), "precious\n");
+    // Nothing stays behind of what was begun.
+    assert_eq!(store.names(), ["a", "list", "results.jsonl"]);
+    // The same key in another bucket is another object.
+    fs::create_dir(store.folder.path().join("other")).unwrap();
+    fs::write(store.folder.path().join("other/results.jsonl"), "1").unwrap();
+    let _ = map(&["s3://other/results.jsonl"]).run().code(0);
+}
+
+#[test]
 fn each_format_is_an_object_with_all_results() {
     let store = Store::start();
     let inputs = || lines((0..88).map(|n| json!({ "n": n, "text": "a, \"b\"\nü" })));

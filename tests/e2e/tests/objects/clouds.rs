@@ -287,6 +287,38 @@ fn whoever_reads_pays_where_that_is_asked_for() {
 }
 
 #[test]
+fn a_project_pays_for_what_is_read_of_google_and_is_named_to_nobody_else() {
+    let (bucket, machine) = (BucketServer::start(Dialect::S3, &OBJECTS), CredentialServer::start(S3Server::KEYS));
+    let over = |command: Sortie| command.env("GOOGLE_BASE_URL", bucket.endpoint()).env("GCE_METADATA_HOST", machine.host());
+    let paid = |command: Sortie| over(command).env("GOOGLE_CLOUD_QUOTA_PROJECT", "my-project-1");
+    serves("gs", paid);
+    all(&bucket.asked(), |asked| asked.project.as_deref() == Some("my-project-1") && asked.authorization.is_some());
+    let headers = machine.headers();
+    assert!(headers.contains("metadata-flavor") && !headers.contains("x-goog-user-project"), "{headers:?}");
+    // What is written is paid for, too.
+    let _ = paid(Sortie::map("returns_bytes", ["300000", "--store", "gs://box"])).run().code(0);
+    let asked = bucket.asked();
+    all(&asked, |asked| asked.project.is_some());
+    assert!(asked.iter().any(|asked| asked.what.starts_with("PUT /box/objects")), "{asked:?}");
+    // Nobody has no project, and who names none sends none.
+    for command in [paid(sum_of(&["gs://box/other"])).env("GOOGLE_SKIP_SIGNATURE", "true"), over(sum_of(&["gs://box/other"]))] {
+        let _ = command.run().code(0);
+        all(&bucket.asked(), |asked| asked.project.is_none());
+    }
+    let s3 = paid(sum_of(&["s3://box/other"])).env("AWS_ENDPOINT_URL", bucket.endpoint());
+    let _ = s3.env("AWS_ACCESS_KEY_ID", "AKID").env("AWS_SECRET_ACCESS_KEY", "hidden").run().code(0);
+    all(&bucket.asked(), |asked| asked.project.is_none());
+
+    let wrong = over(sum_of(&["gs://box/other"])).env("GOOGLE_CLOUD_QUOTA_PROJECT", "two words");
+    wrong.run().refused(&["`gs://box/other`", "GOOGLE_CLOUD_QUOTA_PROJECT"]);
+    assert_eq!(bucket.asked(), []);
+    for (code, part) in [("UserProjectMissing", "set GOOGLE_CLOUD_QUOTA_PROJECT"), ("UserProjectAccessDenied", "cannot pay for it")] {
+        bucket.refuse(Refusal { status: 400, code, more: "" });
+        denied(told(over(sum_of(&["gs://box/other"]))), "gs://box/other", &[part]);
+    }
+}
+
+#[test]
 fn a_bucket_may_stand_in_the_servers_name() {
     let bucket = BucketServer::start(Dialect::S3, &[("key", "1")]);
     // No name is resolved for what goes through a proxy.

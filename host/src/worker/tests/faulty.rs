@@ -1,0 +1,156 @@
+//! The broker of one process, which panics when it is asked to.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use sortie_broker::memory::{Config, MemoryBroker};
+use sortie_broker::{Error, Event, LetterId, Position};
+use sortie_protocol::{Bundle, DeadLetter, Digest, Job, JobRecord, Presence, TaskIndex};
+
+use super::super::*;
+
+/// What a worker asks of a broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Ask {
+    Component,
+    Pull,
+    Extend,
+    Complete,
+    Cancellations,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Faulty {
+    inner: MemoryBroker,
+    /// How often it is still to panic.
+    panics: Mutex<HashMap<Ask, u32>>,
+}
+
+impl Faulty {
+    pub(super) fn new() -> Self {
+        // Short, so that a lease that nobody ends is soon over.
+        let config = Config { lease: Duration::from_millis(500), deliveries_max: 100, ..Config::default() };
+        Self { inner: MemoryBroker::new(config), panics: Mutex::default() }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.inner.now()
+    }
+
+    /// Panic the next times that this is asked.
+    pub(super) fn panic_at(&self, ask: Ask, times: u32) {
+        self.panics.lock().insert(ask, times);
+    }
+
+    /// How many of these panics are still to come.
+    pub(super) fn left(&self, ask: Ask) -> u32 {
+        self.panics.lock().get(&ask).copied().unwrap_or_default()
+    }
+
+    fn asked(&self, ask: Ask) {
+        let panics = match self.panics.lock().get_mut(&ask) {
+            Some(left) if *left > 0 => {
+                *left -= 1;
+                true
+            }
+            Some(_) | None => false,
+        };
+        assert!(!panics, "as a test asked for: {ask:?}");
+    }
+}
+
+#[async_trait]
+impl Broker for Faulty {
+    async fn put_component(&self, digest: Digest, bytes: Bytes) -> Result<(), Error> {
+        self.inner.put_component(digest, bytes).await
+    }
+
+    async fn component(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
+        self.asked(Ask::Component);
+        self.inner.component(digest).await
+    }
+
+    async fn put_job(&self, job: Job, created: Timestamp) -> Result<(), Error> {
+        self.inner.put_job(job, created).await
+    }
+
+    async fn seal(&self, job: JobId, tasks: TaskIndex) -> Result<(), Error> {
+        self.inner.seal(job, tasks).await
+    }
+
+    async fn job(&self, job: JobId) -> Result<Option<JobRecord>, Error> {
+        self.inner.job(job).await
+    }
+
+    async fn jobs(&self, count_max: usize) -> Result<Vec<JobRecord>, Error> {
+        self.inner.jobs(count_max).await
+    }
+
+    async fn unfinished(&self, job: JobId) -> Result<u64, Error> {
+        self.inner.unfinished(job).await
+    }
+
+    async fn publish(&self, bundle: Bundle) -> Result<(), Error> {
+        self.inner.publish(bundle).await
+    }
+
+    async fn pull(&self, puller: &Puller, credits: NonZeroUsize) -> Result<Vec<Lease>, Error> {
+        let leases = self.inner.pull(puller, credits).await;
+        self.asked(Ask::Pull);
+        leases
+    }
+
+    async fn extend(&self, lease: LeaseId) -> Result<Extended, Error> {
+        self.asked(Ask::Extend);
+        self.inner.extend(lease).await
+    }
+
+    async fn complete(&self, lease: LeaseId, job: JobId, report: Report) -> Result<(), Error> {
+        self.asked(Ask::Complete);
+        self.inner.complete(lease, job, report).await
+    }
+
+    async fn release(&self, lease: LeaseId) -> Result<(), Error> {
+        self.inner.release(lease).await
+    }
+
+    async fn outcomes(&self, job: JobId, from: Position) -> Result<BoxStream<'static, Event>, Error> {
+        self.inner.outcomes(job, from).await
+    }
+
+    async fn trim(&self, job: JobId, before: Position) -> Result<(), Error> {
+        self.inner.trim(job, before).await
+    }
+
+    async fn cancel(&self, job: JobId) -> Result<(), Error> {
+        self.inner.cancel(job).await
+    }
+
+    async fn cancellations(&self) -> Result<BoxStream<'static, JobId>, Error> {
+        self.asked(Ask::Cancellations);
+        self.inner.cancellations().await
+    }
+
+    async fn forget(&self, job: JobId) -> Result<(), Error> {
+        self.inner.forget(job).await
+    }
+
+    async fn dead_letters(&self, job: Option<JobId>, count_max: usize) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
+        self.inner.dead_letters(job, count_max).await
+    }
+
+    async fn remove_dead_letter(&self, letter: LetterId) -> Result<(), Error> {
+        self.inner.remove_dead_letter(letter).await
+    }
+
+    async fn announce(&self, presence: Presence) -> Result<(), Error> {
+        self.inner.announce(presence).await
+    }
+
+    async fn workers(&self) -> Result<Vec<Presence>, Error> {
+        self.inner.workers().await
+    }
+}
