@@ -21,7 +21,7 @@ use crate::terminal;
 pub(crate) async fn run(arguments: Call, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
     let session = Session::open(&arguments.host, &arguments.broker, environment, interrupt).await?;
     let ended = start(&arguments, &session, interrupt).await;
-    session.settle().await;
+    session.settle(interrupt).await;
     ended
 }
 

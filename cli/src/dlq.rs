@@ -216,7 +216,7 @@ async fn replay(arguments: &Replay, environment: &Environment, interrupt: &Inter
     let ended = submit_again(&client, letters, interrupt).await;
     if ended.is_err() {
         // What was on its way is brought to its end.
-        session::settle(&client).await;
+        session::settle(&client, session::SETTLE_TIME_MAX).await;
     }
     ended
 }

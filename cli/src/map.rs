@@ -35,7 +35,7 @@ pub(crate) async fn run(arguments: Map, environment: &Environment, interrupt: &I
     check_early(&arguments)?;
     let session = Session::open(&arguments.host, &arguments.broker, environment, interrupt).await?;
     let ended = start(&arguments, &session, interrupt).await;
-    session.settle().await;
+    session.settle(interrupt).await;
     ended
 }
 
