@@ -135,7 +135,10 @@ impl<'b> Attached<'b> {
                 }
                 // A submitter who has not said how many there are may be about to publish; that is looked at apart.
                 Step::Event(Some(Followed::Idle)) if self.total.is_none() => {}
-                Step::Event(Some(Followed::Idle)) => return Ok(self.lose()),
+                Step::Event(Some(Followed::Idle)) => {
+                    self.lose();
+                    return Ok(());
+                }
                 Step::Event(None) => {
                     events.trouble().into_iter().for_each(|error| self.line.set_trouble(error.into()));
                     return Ok(());
@@ -144,7 +147,10 @@ impl<'b> Attached<'b> {
                     Look::Wait => {}
                     Look::ReadAgain => events.look_again(),
                     Look::End => return Ok(()),
-                    Look::Lost => return Ok(self.lose()),
+                    Look::Lost => {
+                        self.lose();
+                        return Ok(());
+                    }
                 },
                 Step::Cancel => {
                     if let Err(error) = self.broker.cancel(self.id).await {
