@@ -110,7 +110,7 @@ pub enum Event {
     Outcomes(Position, Arc<[Outcome]>),
     /// The job was cancelled: tasks without an outcome will get none. The last event.
     Cancelled,
-    /// The broker will not tell, for this reason, and asking again will not help. The last event.
+    /// The broker will not tell, for this reason: asking again will not help, or was done for as long as an outage may last. The last event.
     Refused(Error),
 }
 
@@ -230,7 +230,7 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
 
     /// Follow a job's outcomes from a position on, or from the first that is kept after it. The stream waits for more, and ends after
     /// [`Event::Cancelled`] and [`Event::Refused`], or when the job is forgotten; then what was not received yet may be missing. It may end
-    /// before that where a broker was away for long: then it can be opened again.
+    /// before that without a word: then it can be opened again.
     async fn outcomes(&self, job: JobId, from: Position) -> Result<BoxStream<'static, Event>, Error>;
 
     /// Tell the broker that outcomes before `before` were received and need not be kept. Some may be kept longer; positions do not change.

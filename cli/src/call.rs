@@ -3,17 +3,17 @@
 use std::io::IsTerminal as _;
 
 use sortie::protocol::{Output as TaskOutput, OutputObject};
-use sortie::{Ending as TaskEnding, Outcome};
+use sortie::{Ending as TaskEnding, JobId, Outcome, TaskError};
 
 use crate::arguments::Call;
 use crate::ending::{Ending, Error};
 use crate::environment::Environment;
 use crate::interrupt::Interrupt;
 use crate::json::{self, Layout};
-use crate::map::refused;
+use crate::map::{refused, say_if_nobody_works};
 use crate::output::Output;
 use crate::record;
-use crate::session::{self, Session};
+use crate::session::{self, Keeps, Session};
 use crate::shape::Shape;
 use crate::terminal;
 
@@ -21,7 +21,7 @@ use crate::terminal;
 pub(crate) async fn run(arguments: Call, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
     let session = Session::open(&arguments.host, &arguments.broker, environment, interrupt).await?;
     let ended = start(&arguments, &session, interrupt).await;
-    session.settle().await;
+    session.settle(interrupt).await;
     ended
 }
 
@@ -29,8 +29,10 @@ async fn start(arguments: &Call, session: &Session, interrupt: &Interrupt) -> Re
     let function = session.function(&arguments.component, &arguments.function, arguments.task.job(), interrupt).await?;
     let shape = interrupt.or(Shape::new(function.signature(), &arguments.fixed, session.places.clone())).await??;
     let inputs = interrupt.or(shape.arguments(&arguments.arguments)).await?.map_err(Error::Usage)?;
+    say_if_nobody_works(&function, session, interrupt).await?;
     let task = interrupt.or(session.client.submit(&function, inputs)).await?.map_err(refused)?;
-    let outcome = interrupt.or(task.outcome()).await?.map_err(|error| Error::Platform(error.to_string()))?;
+    let job = task.job();
+    let outcome = interrupt.or(task.outcome()).await?.map_err(|error| lost(&error, job, session.keeps))?;
     let outcome = interrupt.or(session.client.fetched(outcome)).await?;
     if let Some(log) = &outcome.log {
         terminal::log(&log.text);
@@ -56,8 +58,17 @@ fn show(outcome: &Outcome, raw: bool) -> Result<Ending, Error> {
             terminal::error(&format!("{code}: {failure} (blame: {blame}{attempts})"));
             Ok(Ending::TasksFailed)
         }
-        TaskEnding::Cancelled => Err(Error::Interrupted),
+        // Who interrupts this command waits for no outcome.
+        TaskEnding::Cancelled => Err(Error::Platform("the task was cancelled by somebody else; run the same command again".into())),
     }
+}
+
+/// The broker was away for longer than its patience, and the task may go on without us.
+fn lost(error: &TaskError, job: JobId, keeps: Keeps) -> Error {
+    Error::Platform(match keeps {
+        Keeps::Job => format!("{error}; `sortie job gather {job}` has the result when it is back"),
+        Keeps::Results | Keeps::Nothing => error.to_string(),
+    })
 }
 
 /// An object is shown as lines of results show it; `--raw` is its URL alone.

@@ -41,7 +41,7 @@ pub(crate) struct BrokerOptions {
     /// The key (PEM) of the certificate
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// How long connecting to the broker may take [default: 5s]
+    /// How long connecting to the broker may take, over all of its servers [default: 5s]
     #[arg(long, value_name = "DURATION", value_parser = settings::duration)]
     connect_timeout: Option<Duration>,
     /// How long the broker may be away before what waits for it gives up [default: 10min]

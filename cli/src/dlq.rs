@@ -1,12 +1,13 @@
 //! `sortie dlq`: tasks that failed for good, with why, and another try for them.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use clap::{ArgGroup, Args, Subcommand};
 use serde::Serialize;
 use serde_json::Value;
 use sortie::protocol::{Argument, JobId};
-use sortie::{Client, DeadLetter, Ending as TaskEnding, LetterId};
+use sortie::{Client, DeadLetter, Detached, Ending as TaskEnding, LetterId};
 
 use crate::connection::BrokerOptions;
 use crate::ending::{Ending, Error};
@@ -15,6 +16,7 @@ use crate::interrupt::Interrupt;
 use crate::job::{connect, refused, resolve};
 use crate::json::{self, Layout};
 use crate::map;
+use crate::session;
 use crate::table;
 use crate::terminal;
 
@@ -211,17 +213,39 @@ async fn replay(arguments: &Replay, environment: &Environment, interrupt: &Inter
         terminal::say("there are no dead letters");
         return Ok(Ending::Completed);
     }
-    // Oldest first, as their tasks were submitted.
-    let replayed = interrupt.or(client.replay(letters.into_iter().rev())).await?.map_err(map::refused)?;
-    let mut output = crate::output::Output::open(None)?;
-    for detached in &replayed.jobs {
-        output.pending().extend_from_slice(format!("{}\n", detached.job).as_bytes());
+    let ended = submit_again(&client, letters, interrupt).await;
+    if ended.is_err() {
+        // What was on its way is brought to its end.
+        session::settle(&client, session::SETTLE_TIME_MAX).await;
     }
-    output.flush()?;
-    let tasks: u64 = replayed.jobs.iter().map(|detached| detached.tasks).sum();
+    ended
+}
+
+/// Submit the tasks of letters again, the jobs one after the other. Whatever ends this, each job that was submitted was named by then.
+async fn submit_again(client: &Client, letters: Vec<(LetterId, DeadLetter)>, interrupt: &Interrupt) -> Result<Ending, Error> {
+    let mut jobs: BTreeMap<Option<JobId>, Vec<_>> = BTreeMap::new();
+    // Oldest first, as their tasks were submitted.
+    for letter in letters.into_iter().rev() {
+        jobs.entry(letter.1.job()).or_default().push(letter);
+    }
+    let mut output = crate::output::Output::open(None)?;
+    let (mut tasks, mut left) = (0, 0);
+    for letters in jobs.into_values() {
+        let replayed = client.replay_until(letters, interrupt.raised()).await.map_err(map::refused)?;
+        left += replayed.left;
+        for Detached { job, tasks: count } in replayed.jobs {
+            tasks += count;
+            output.pending().extend_from_slice(format!("{job}\n").as_bytes());
+        }
+        output.flush()?;
+        for letter in replayed.unreadable {
+            terminal::say(&format!("dead letter {letter} holds no task and stays; `sortie dlq remove {letter}` removes it"));
+        }
+    }
     terminal::say(&format!("tasks submitted again: {tasks}; `sortie job gather JOB` writes their results"));
-    for letter in &replayed.unreadable {
-        terminal::say(&format!("dead letter {letter} holds no task and stays; `sortie dlq remove {letter}` removes it"));
+    if left > 0 {
+        terminal::say(&format!("interrupted; {left} dead letters are still there, to be replayed with the same command"));
+        return Ok(Ending::Interrupted);
     }
     Ok(Ending::Completed)
 }

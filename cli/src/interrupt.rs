@@ -6,17 +6,21 @@
 
 use std::future::Future;
 use std::process::exit;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::clock;
 use crate::ending::{Ending, Error};
 use crate::terminal;
 
 /// From the first signal to the end, whatever happens: people expect an interrupted command to end within a second.
 const GRACE: Duration = Duration::from_millis(950);
+
+/// What a command needs at its very end, to say what became of it.
+const LAST_WORDS: Duration = Duration::from_millis(50);
 
 /// What a signal finds running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +52,8 @@ impl Manner {
 /// Tells of signals. Dropping it leaves them to the system again as far as this process goes: nothing reacts.
 #[derive(Debug)]
 pub(crate) struct Interrupt {
-    raised: watch::Receiver<bool>,
+    /// When the first signal came.
+    raised: watch::Receiver<Option<Instant>>,
     _watcher: JoinSet<()>,
 }
 
@@ -59,7 +64,7 @@ impl Interrupt {
     /// When the system refuses the signal handlers.
     pub(crate) fn watch(manner: Manner) -> std::io::Result<Self> {
         let signals = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        let (raise, raised) = watch::channel(false);
+        let (raise, raised) = watch::channel(None);
         let mut watcher = JoinSet::new();
         watcher.spawn(attend(signals, raise, manner));
         Ok(Self { raised, _watcher: watcher })
@@ -67,13 +72,19 @@ impl Interrupt {
 
     /// Whether a signal came.
     pub(crate) fn is_raised(&self) -> bool {
-        *self.raised.borrow()
+        self.raised.borrow().is_some()
+    }
+
+    /// How long a command that is interrupted may still wait for something, if it is.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        let since = *self.raised.borrow();
+        since.map(|since| GRACE.saturating_sub(LAST_WORDS).saturating_sub(clock::now().duration_since(since)))
     }
 
     /// Wait for a signal. Cancel safe.
     pub(crate) async fn raised(&self) {
         let mut raised = self.raised.clone();
-        if raised.wait_for(|raised| *raised).await.is_err() {
+        if raised.wait_for(Option::is_some).await.is_err() {
             // The watcher is gone, so nothing will come.
             std::future::pending::<()>().await;
         }
@@ -92,9 +103,9 @@ impl Interrupt {
     }
 }
 
-async fn attend((mut interrupt, mut terminate): (Signal, Signal), raise: watch::Sender<bool>, manner: Manner) {
+async fn attend((mut interrupt, mut terminate): (Signal, Signal), raise: watch::Sender<Option<Instant>>, manner: Manner) {
     next(&mut interrupt, &mut terminate).await;
-    raise.send_replace(true);
+    raise.send_replace(Some(clock::now()));
     tokio::select! {
         () = next(&mut interrupt, &mut terminate) => {}
         () = manner.grace() => {}

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use sortie::nats::Role;
 use sortie::protocol::{JobId, JobRecord, JobState};
-use sortie::{BrokerError, Client, JobStatus};
+use sortie::{BrokerError, Client, Counted, JobStatus};
 
 use crate::clouds;
 use crate::connection::BrokerOptions;
@@ -42,8 +42,8 @@ enum Command {
     Status(Status),
     /// Write a job's results as `sortie map` does, and have the broker forget the job
     ///
-    /// Waits until all results are there. A job whose submitter went away before all inputs were submitted ends with the tasks there are, and
-    /// is kept. The inputs themselves are not known any more: `index` says which task it was.
+    /// Waits until all results are there. A job whose submitter went away before all inputs were submitted, or submits nothing for five seconds,
+    /// ends with the tasks there are, and is kept. The inputs themselves are not known any more: `index` says which task it was.
     Gather(Box<gather::Gather>),
     /// Stop a job; results that are there stay
     Cancel(One),
@@ -105,6 +105,8 @@ struct Shown {
 struct Counts {
     completed: u64,
     failed: u64,
+    /// If not, tasks end faster than they are counted, and there are more of them.
+    counted_all: bool,
     /// Not told to a tenant that shares its broker.
     unfinished_bundles: Option<u64>,
 }
@@ -168,21 +170,23 @@ async fn show_list(list: &List, environment: &Environment, interrupt: &Interrupt
 async fn show_status(arguments: &Status, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
     let (client, job) = find(&arguments.job, &arguments.broker, environment, interrupt).await?;
     let status = interrupt.or(client.job_status(job)).await?.map_err(|error| refused_job(&arguments.job, error))?;
-    let JobStatus { record, completed, failed, unfinished } = status;
-    let shown = Shown::new(&record, Some(Counts { completed, failed, unfinished_bundles: unfinished }));
+    let JobStatus { record, completed, failed, counted, unfinished } = status;
+    let counted_all = counted == Counted::All;
+    let shown = Shown::new(&record, Some(Counts { completed, failed, counted_all, unfinished_bundles: unfinished }));
     if arguments.json {
         table::print_json([shown])?;
         return Ok(Ending::Completed);
     }
     let tasks = shown.tasks.map_or_else(|| "not known yet".into(), |tasks| tasks.to_string());
+    let number = |count: u64| if counted_all { count.to_string() } else { format!("{count} or more") };
     let rows = [
         ["job".into(), shown.job],
         ["submitted".into(), shown.created],
         ["state".into(), shown.state.into()],
         ["function".into(), format!("{} of {}", shown.function, shown.component)],
         ["tasks".into(), tasks],
-        ["completed".into(), completed.to_string()],
-        ["failed".into(), failed.to_string()],
+        ["completed".into(), number(completed)],
+        ["failed".into(), number(failed)],
         ["waiting or in work".into(), unfinished.map_or_else(|| "not told to this tenant".into(), |bundles| format!("{bundles} bundles"))],
     ];
     let [first, rest @ ..] = rows;

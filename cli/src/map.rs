@@ -35,7 +35,7 @@ pub(crate) async fn run(arguments: Map, environment: &Environment, interrupt: &I
     check_early(&arguments)?;
     let session = Session::open(&arguments.host, &arguments.broker, environment, interrupt).await?;
     let ended = start(&arguments, &session, interrupt).await;
-    session.settle().await;
+    session.settle(interrupt).await;
     ended
 }
 
@@ -135,12 +135,14 @@ pub(crate) fn refused(error: SubmitError) -> Error {
     let text = chain(&error);
     match error {
         SubmitError::Call(_) => Error::Usage(text),
-        SubmitError::Broker(_) | SubmitError::Store(_) | SubmitError::Random(_) => Error::Platform(text),
+        SubmitError::Broker(_) | SubmitError::Store(_) | SubmitError::Lost { .. } | SubmitError::ShuttingDown | SubmitError::Random(_) => {
+            Error::Platform(text)
+        }
     }
 }
 
 /// Tasks wait until a worker comes; whoever waits with them should know.
-async fn say_if_nobody_works(function: &Function<()>, session: &Session, interrupt: &Interrupt) -> Result<(), Error> {
+pub(crate) async fn say_if_nobody_works(function: &Function<()>, session: &Session, interrupt: &Interrupt) -> Result<(), Error> {
     if session.keeps != Keeps::Job {
         return Ok(());
     }
@@ -187,27 +189,41 @@ fn conclude(run: &Run, stopped: Stopped, job: &Job<()>, none: &str, keeps: Keeps
     }
     run.sum_up();
     if stopped == Stopped::BySignal {
-        terminal::say(how_to_go_on(keeps));
+        terminal::say(&how_to_go_on(keeps, job));
         return Ok(Ending::Interrupted);
     }
     if let Some(trouble) = run.in_flight.trouble() {
         return Err(Error::Usage(trouble));
     }
+    if job.progress().cancelled {
+        return Err(Error::Platform("the job was cancelled by somebody else; run the same command again".into()));
+    }
     let (taken, ended) = (run.in_flight.taken(), run.summary.ended());
     if ended < taken || !job.progress().complete {
         let why = job.trouble().map(|error| format!(": {}", chain(error))).unwrap_or_default();
-        return Err(Error::Platform(format!("the job broke off after {ended} of {taken} tasks{why}; run the same command again")));
-    }
-    if job.progress().cancelled {
-        return Err(Error::Platform("the job was cancelled by somebody else; run the same command again".into()));
+        let stays = stays(job).map(|stays| format!(". {stays}, or")).unwrap_or_else(|| ";".into());
+        return Err(Error::Platform(format!("the job broke off after {ended} of {taken} tasks{why}{stays} run the same command again")));
     }
     if taken == 0 { Err(Error::Usage(none.into())) } else { Ok(run.ending()) }
 }
 
-fn how_to_go_on(keeps: Keeps) -> &'static str {
-    match keeps {
-        Keeps::Results => "interrupted; to go on, run the same command again: finished results are kept in the cache",
-        Keeps::Nothing => "interrupted; to start over, run the same command again: without a cache no results are kept",
-        Keeps::Job => "interrupted; the job was cancelled at the broker. To start over, run the same command again",
-    }
+/// Where the rest is of a job whose broker was away for too long.
+fn stays(job: &Job<()>) -> Option<String> {
+    let id = job.id().filter(|_| job.trouble().is_some_and(SubmitError::passes))?;
+    Some(format!("What was submitted stays at the broker: `sortie job gather {id}`"))
+}
+
+fn how_to_go_on(keeps: Keeps, job: &Job<()>) -> String {
+    let text = match (keeps, job.progress().cancelled, job.id()) {
+        (Keeps::Results, ..) => "to go on, run the same command again: finished results are kept in the cache",
+        (Keeps::Nothing, ..) => "to start over, run the same command again: without a cache no results are kept",
+        (Keeps::Job, true, _) | (Keeps::Job, _, None) => "the job was cancelled at the broker. To start over, run the same command again",
+        (Keeps::Job, false, Some(id)) => {
+            return format!(
+                "interrupted; the broker has not confirmed in time that the job is cancelled, so it may go on: `sortie job cancel {id}` \
+                 cancels it, `sortie job gather {id}` writes its results"
+            );
+        }
+    };
+    format!("interrupted; {text}")
 }

@@ -19,7 +19,7 @@ use crate::interrupt::Interrupt;
 use crate::settings::Cache;
 
 /// How long the broker may take to hear what becomes of a command's jobs, when the command is done.
-const SETTLE_TIME_MAX: Duration = Duration::from_secs(5);
+pub(crate) const SETTLE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// A client and how it finds objects.
 #[derive(Debug)]
@@ -77,10 +77,10 @@ impl Session {
 
     /// Let a fleet's broker know what becomes of jobs that were dropped; an embedded one ends with this process, once results are shared that
     /// are to be.
-    pub(crate) async fn settle(&self) {
+    pub(crate) async fn settle(&self, interrupt: &Interrupt) {
         match self.keeps {
             Keeps::Results | Keeps::Nothing => self.client.shared().await,
-            Keeps::Job => settle(&self.client).await,
+            Keeps::Job => settle(&self.client, interrupt.time_left().unwrap_or(SETTLE_TIME_MAX)).await,
         }
     }
 
@@ -122,8 +122,8 @@ pub(crate) fn why_not_kept(options: &JobOptions) -> Option<String> {
 }
 
 /// Let a broker know what becomes of jobs that were dropped.
-pub(crate) async fn settle(client: &Client) {
-    if tokio::time::timeout(SETTLE_TIME_MAX, client.settled()).await.is_err() {
+pub(crate) async fn settle(client: &Client, time_max: Duration) {
+    if tokio::time::timeout(time_max, client.settled()).await.is_err() {
         tracing::warn!("the broker did not hear in time that a job is done with; `sortie job list` shows it");
     }
 }

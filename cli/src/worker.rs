@@ -34,8 +34,9 @@ use crate::session;
 use crate::settings::{self, Cache};
 use crate::terminal;
 
-/// How long tasks in work may take when the process is asked to end: what orchestrators grant by default.
-const GRACE: Duration = Duration::from_secs(30);
+/// How long tasks in work may take when the process is asked to end. Orchestrators grant 30 s in all by default, and kill what is not gone by
+/// then; ten of them are for reporting what was stopped and giving back the rest.
+const GRACE: Duration = Duration::from_secs(20);
 /// How long leaving the broker may take once all is reported.
 const LEAVE_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -79,7 +80,7 @@ struct Serve {
     /// Answer GET /healthz, /readyz and /metrics over HTTP at this address, such as 127.0.0.1:8080; port 0 takes a free one [default: off]
     #[arg(long, value_name = "ADDRESS")]
     health: Option<SocketAddr>,
-    /// What tasks in work get to finish when the worker is asked to end [default: 30s]
+    /// What tasks in work get to finish when the worker is asked to end [default: 20s]
     #[arg(long, value_name = "DURATION", value_parser = settings::duration)]
     grace: Option<Duration>,
     /// Lost leases of a task, in a row, after which it ends as worker-lost [default: 5]
@@ -111,7 +112,15 @@ async fn serve(options: &Serve, environment: &Environment, interrupt: &Interrupt
         Some(address) => Some(health::listen(address).await?),
         None => None,
     };
-    let broker = connection::connect(config, interrupt).await?;
+    let broker = match connection::connect(config, interrupt).await {
+        Ok(broker) => broker,
+        // Asked to end, and there is nothing that could be in work.
+        Err(Error::Interrupted) => {
+            terminal::say("told to end before the broker was reached; nothing was in work");
+            return Ok(Ending::Completed);
+        }
+        Err(error) => return Err(error),
+    };
     let prepared = prepare(options, environment)?;
     let id = random_id()?;
     let worker = start(&prepared, id, &options.labels, &broker)?;

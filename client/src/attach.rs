@@ -3,19 +3,23 @@
 //! Whoever attaches follows the outcomes from the first, and ends when all are there. How many that are is known once the submitter sealed the
 //! job; a submitter who died before never does. Then the job ends when nothing of it is unfinished at the broker and nothing has come for
 //! [`QUIET_LOOKS`], and says that it is not complete.
+//!
+//! A broker drops outcomes that nobody fetched long before it drops the job's record. Where some are missing and nothing of the job is
+//! unfinished, the job ends and says how many: they will not come.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use sortie_broker::{Broker, Error, Event, Position};
+use sortie_broker::nats::OUTCOME_AGE_MAX;
+use sortie_broker::{Broker, Error, Position};
 use sortie_protocol::seen::Seen;
 use sortie_protocol::{JobId, JobRecord, JobState, Outcome, TaskIndex};
 use tokio::time::MissedTickBehavior;
 
-use crate::client::Client;
+use crate::client::{Client, SubmitError, now};
 use crate::driver::pass_on_cancelled;
-use crate::following::Following;
+use crate::following::{Followed, Following};
 use crate::job::{Job, Line, Over, Wish};
 use crate::jobs::unfinished;
 
@@ -52,14 +56,14 @@ impl Client {
     /// Follow a job that was submitted before, from its first outcome on. Its results are decoded as `T`.
     ///
     /// It ends when all outcomes are there. If the job was cancelled, or its submitter went away before all was submitted, it ends with those
-    /// there are; [`Job::progress`] tells. Dropping it cancels nothing, and the broker keeps the outcomes until [`Client::forget`].
+    /// there are; [`Job::progress`] tells. If outcomes were dropped, because nobody fetched them in time, it ends too; [`Job::trouble`] tells. Dropping it cancels nothing, and the broker keeps the outcomes until [`Client::forget`].
     ///
     /// # Errors
     /// When there is no such job, or the broker does not answer.
     pub async fn attach<T>(&self, job: JobId) -> Result<Job<T>, AttachError> {
         let broker = &self.shared.broker;
         let record = broker.job(job).await?.ok_or(AttachError::NoSuchJob(job))?;
-        let events = Following::open(broker, job).await?;
+        let events = Following::open(broker, &self.shared.runtime, job).await?;
         let (attached, line) = Job::new(Some(job), self.shared.values.clone());
         let shared = self.shared.clone();
         self.shared.runtime.spawn(async move {
@@ -79,11 +83,13 @@ struct Attached<'b> {
     quiet: u32,
     /// Whether what is stored was read again since the last outcome came.
     settled: bool,
+    /// Whether it is so old that outcomes of it were dropped, if there were any.
+    is_old: bool,
 }
 
 /// What is waited for.
 enum Step {
-    Event(Option<Event>),
+    Event(Option<Followed>),
     Look,
     Cancel,
     Gone,
@@ -94,11 +100,14 @@ enum Look {
     Wait,
     ReadAgain,
     End,
+    /// The job is too old for its missing outcomes to be there, and nothing comes.
+    Lost,
 }
 
 impl<'b> Attached<'b> {
     fn new(broker: &'b dyn Broker, record: &JobRecord, line: Line) -> Self {
-        let mut attached = Self { broker, id: record.job.id, line, seen: Seen::default(), total: None, quiet: 0, settled: false };
+        let is_old = now().since(record.created) > OUTCOME_AGE_MAX;
+        let mut attached = Self { broker, id: record.job.id, line, seen: Seen::default(), total: None, quiet: 0, settled: false, is_old };
         attached.learn(record.state);
         attached
     }
@@ -119,12 +128,18 @@ impl<'b> Attached<'b> {
                 return Ok(());
             }
             match self.step(&mut events, &mut looks).await {
-                Step::Event(Some(Event::Outcomes(position, outcomes))) => self.on_outcomes(position, outcomes).await?,
-                Step::Event(Some(Event::Cancelled)) => {
+                Step::Event(Some(Followed::Outcomes(position, outcomes))) => self.on_outcomes(position, outcomes).await?,
+                Step::Event(Some(Followed::Cancelled)) => {
                     self.line.set_cancelled();
                     return pass_on_cancelled(&self.line, &self.seen, self.total.unwrap_or(0)).await;
                 }
-                Step::Event(Some(Event::Refused(_)) | None) => {
+                // A submitter who has not said how many there are may be about to publish; that is looked at apart.
+                Step::Event(Some(Followed::Idle)) if self.total.is_none() => {}
+                Step::Event(Some(Followed::Idle)) => {
+                    self.lose();
+                    return Ok(());
+                }
+                Step::Event(None) => {
                     events.trouble().into_iter().for_each(|error| self.line.set_trouble(error.into()));
                     return Ok(());
                 }
@@ -132,8 +147,17 @@ impl<'b> Attached<'b> {
                     Look::Wait => {}
                     Look::ReadAgain => events.look_again(),
                     Look::End => return Ok(()),
+                    Look::Lost => {
+                        self.lose();
+                        return Ok(());
+                    }
                 },
-                Step::Cancel => self.broker.cancel(self.id).await.map_err(|_| Over)?,
+                Step::Cancel => {
+                    if let Err(error) = self.broker.cancel(self.id).await {
+                        self.line.set_trouble(error.into());
+                        return Err(Over);
+                    }
+                }
                 Step::Gone => return Ok(()),
             }
         }
@@ -150,7 +174,7 @@ impl<'b> Attached<'b> {
             },
             () = sender.closed() => Step::Gone,
             event = events.next() => Step::Event(event),
-            _ = looks.tick(), if self.total.is_none() => Step::Look,
+            _ = looks.tick(), if self.total.is_none() || self.is_old => Step::Look,
         }
     }
 
@@ -165,8 +189,18 @@ impl<'b> Attached<'b> {
         self.line.pass_on(outcomes).await
     }
 
+    /// The outcomes that are missing will not come.
+    fn lose(&self) {
+        let missing = self.total.unwrap_or_default().saturating_sub(self.seen.len());
+        self.line.set_trouble(SubmitError::Lost { missing });
+    }
+
     /// Whether the submitter has sealed the job, or gone away. A broker that does not answer is noticed by the outcomes.
     async fn look(&mut self) -> Look {
+        if self.total.is_some() {
+            self.quiet += 1;
+            return if self.quiet > QUIET_LOOKS_BLIND { Look::Lost } else { Look::Wait };
+        }
         match self.broker.job(self.id).await {
             Ok(Some(record)) => self.learn(record.state),
             Ok(None) | Err(_) => return Look::Wait,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _, stream};
 use sortie_broker::Broker;
+use sortie_broker::nats::OUTCOME_AGE_MAX;
 use sortie_protocol::outcome::InputFault;
 use sortie_protocol::{Argument, Bundle, Failure, Job as JobRecord, JobId, Outcome, Task, Timestamp};
 use tokio::runtime::Handle;
@@ -47,9 +48,33 @@ pub enum SubmitError {
     /// The broker did not take it, or does not tell what became of it.
     #[error("the broker did not do its part")]
     Broker(#[from] sortie_broker::Error),
+    /// The broker does not have all outcomes of a job, and will not get them.
+    #[error(
+        "{missing} outcomes are not there, and none of the tasks is unfinished: a broker keeps outcomes that nobody fetched for {} days, and \
+         those that a newer program wrote cannot be read here",
+        OUTCOME_AGE_MAX.as_secs() / (24 * 3600)
+    )]
+    Lost {
+        /// How many tasks have none.
+        missing: u64,
+    },
+    /// The process is ending.
+    #[error("the runtime is shutting down")]
+    ShuttingDown,
     /// The system has no randomness for the job's name.
     #[error("the system gives no random bytes")]
     Random(#[source] std::io::Error),
+}
+
+impl SubmitError {
+    /// Whether the broker was away, so that what was asked may have happened, and asking again later can help.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::Broker(error) => error.passes(),
+            Self::Call(_) | Self::Store(_) | Self::Lost { .. } | Self::ShuttingDown | Self::Random(_) => false,
+        }
+    }
 }
 
 impl Client {
@@ -86,7 +111,7 @@ impl Client {
         let job = self.new_job(function)?;
         let (id, broker) = (job.id, &self.shared.broker);
         broker.put_job(job, now()).await?;
-        let outcomes = Following::open(broker, id).await?;
+        let outcomes = Following::open(broker, &self.shared.runtime, id).await?;
         // From here on dropping the future cancels the job, also when publishing fails.
         let future = TaskFuture::new(self.clone(), id, outcomes);
         let tasks = vec![Task { index: 0, arguments }];

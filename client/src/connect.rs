@@ -30,7 +30,7 @@ impl Client {
     /// // Submitted and left to the fleet: this program may end.
     /// let detached = client.submit_all(&words, (0..1000).map(|i| object(format!("s3://books/{i}.txt")))).await?;
     /// // Here or elsewhere, now or tomorrow.
-    /// let outcomes = client.attach::<u64>(detached.job).await?.gather().await;
+    /// let outcomes = client.attach::<u64>(detached.job).await?.gather().await?;
     /// client.forget(detached.job).await?;
     /// # Ok(())
     /// # }

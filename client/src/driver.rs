@@ -6,27 +6,28 @@
 //!
 //! The broker has an outcome for every task, also for those that no worker can run, so that whoever attaches to the job sees the same. It is
 //! told how many tasks there are when all of them are there, and it forgets the job only when the caller has read its end and let go: outcomes
-//! that were on their way to a caller who died are still at the broker.
+//! that were on their way to a caller who died are still at the broker. So are those of a job whose broker was away for longer than its patience.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::stream::BoxStream;
 use futures::{Stream as _, StreamExt as _};
-use sortie_broker::{Broker, Error, Event, Position};
+use sortie_broker::{Broker, Error, Position};
 use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::packing::{Collector, Packer};
 use sortie_protocol::seen::{First, Seen};
 use sortie_protocol::{Argument, Ending, Failure, Job as JobRecord, JobId, Outcome, Task, TaskIndex};
+use tokio::runtime::Handle;
 
 use crate::client::{SubmitError, now};
-use crate::following::Following;
-use crate::job::{Line, Over, Wish, unrun};
+use crate::following::{Followed, Following};
+use crate::job::{Line, Over, Wish, lost, unrun};
 use crate::publisher::{Answer, Publisher, Said};
 use crate::window::Window;
 
-/// Cancelled outcomes that are made at once for tasks without one.
-pub(crate) const CANCELLED_AT_ONCE: usize = 1024;
+/// Outcomes that are made at once for tasks without one.
+pub(crate) const ENDED_AT_ONCE: usize = 1024;
 
 /// The arguments of one task after the other, or why some cannot be a task's.
 pub(crate) type Tasks = BoxStream<'static, Result<Vec<Argument>, Failure>>;
@@ -44,6 +45,10 @@ pub(crate) async fn run(broker: Arc<dyn Broker>, window: Window, record: Result<
                         drove = driver.drive(tasks, events) => drove,
                         () = window.keep(&*broker) => Err(Over),
                     };
+                    if line.is_cut_off() {
+                        // Workers may go on, and whoever comes when the broker is back finds what they did: nothing is cancelled or forgotten.
+                        return;
+                    }
                     if drove.is_err() && *line.wish.borrow() != Wish::Leave {
                         // A courtesy to the broker by now.
                         let _ = broker.cancel(id).await;
@@ -69,7 +74,7 @@ pub(crate) async fn run(broker: Arc<dyn Broker>, window: Window, record: Result<
 async fn start(broker: &Arc<dyn Broker>, record: JobRecord) -> Result<Following, Error> {
     let id = record.id;
     broker.put_job(record, now()).await?;
-    Following::open(broker, id).await
+    Following::open(broker, &Handle::current(), id).await
 }
 
 /// Why an input is no task.
@@ -140,7 +145,7 @@ enum Step {
     /// The inputs have nothing right now: what is collected goes out.
     Idle,
     Answer(Answer),
-    Event(Option<Event>),
+    Event(Option<Followed>),
     /// The caller cancelled, or let the job go.
     Cancel,
     Gone,
@@ -188,14 +193,20 @@ impl<'b> Driver<'b> {
                 }
                 Step::Idle => self.flush().await?,
                 Step::Answer(answer) => self.on_answer(answer).await?,
-                Step::Event(Some(Event::Outcomes(position, outcomes))) => self.on_outcomes(position, outcomes).await?,
-                Step::Event(Some(Event::Cancelled)) => return self.on_cancelled().await,
-                Step::Event(Some(Event::Refused(_)) | None) => {
+                Step::Event(Some(Followed::Outcomes(position, outcomes))) => self.on_outcomes(position, outcomes).await?,
+                Step::Event(Some(Followed::Cancelled)) => return self.on_cancelled().await,
+                Step::Event(Some(Followed::Idle)) => self.on_idle().await?,
+                Step::Event(None) => {
                     events.trouble().into_iter().for_each(|error| self.line.set_trouble(error.into()));
                     return Err(Over);
                 }
                 Step::Gone => return Err(Over),
-                Step::Cancel => self.broker.cancel(self.id).await.map_err(|_| Over)?,
+                Step::Cancel => {
+                    if let Err(error) = self.broker.cancel(self.id).await {
+                        self.line.set_trouble(error.into());
+                        return Err(Over);
+                    }
+                }
             }
         }
     }
@@ -333,9 +344,26 @@ impl<'b> Driver<'b> {
         self.line.pass_on(outcomes.iter().filter(|outcome| !known.contains(&outcome.index)).cloned().collect()).await
     }
 
+    /// What was published and has no outcome gets none: those tasks end here, so that no further input waits for them.
+    async fn on_idle(&mut self) -> Result<(), Over> {
+        if !self.publisher.is_idle() || !self.collector.is_empty() || self.seen.len() >= self.submitted {
+            return Ok(());
+        }
+        tracing::warn!(job = %self.id, missing = self.submitted - self.seen.len(), "tasks have no outcome that can be read, and get none");
+        let mut next = 0;
+        loop {
+            let missing = (next..self.submitted).filter(|index| !self.seen.contains(*index)).take(ENDED_AT_ONCE);
+            let outcomes: Vec<Outcome> = missing.map(|index| unrun(index, lost())).collect();
+            let Some(last) = outcomes.last() else { return Ok(()) };
+            next = last.index + 1;
+            self.give_up(&outcomes).await?;
+        }
+    }
+
     /// Everything that was submitted and has no outcome was cancelled.
     async fn on_cancelled(&mut self) -> Result<(), Over> {
         self.line.set_cancelled();
+        self.line.set_complete();
         pass_on_cancelled(self.line, &self.seen, self.submitted).await
     }
 }
@@ -344,7 +372,7 @@ impl<'b> Driver<'b> {
 pub(crate) async fn pass_on_cancelled(line: &Line, seen: &Seen, tasks: TaskIndex) -> Result<(), Over> {
     let mut unseen = (0..tasks).filter(|index| !seen.contains(*index)).map(|index| unrun(index, Ending::Cancelled)).peekable();
     while unseen.peek().is_some() {
-        line.pass_on(unseen.by_ref().take(CANCELLED_AT_ONCE).collect()).await?;
+        line.pass_on(unseen.by_ref().take(ENDED_AT_ONCE).collect()).await?;
     }
     Ok(())
 }

@@ -1,8 +1,12 @@
 //! A job's outcomes as one stream, whatever happens to the connection.
 //!
-//! A broker's own stream may end before the job does, when an outage outlasts its patience. Here it is then opened again from the position
-//! that was reached, so that nothing comes twice and nothing is missed. The stream ends when the job is cancelled or forgotten, when the
-//! broker refuses for good, or when it stays away for longer than one of its own calls waits.
+//! A broker's own stream may end before the job does. Here it is then opened again from the position that was reached, so that nothing comes
+//! twice and nothing is missed. The stream ends when the job is cancelled or forgotten, when the broker refuses for good, or when it stayed away
+//! for longer than one of its own calls waits.
+//!
+//! It also says when waiting is in vain. A bundle leaves the broker only after the outcomes of its tasks were stored, so where nothing of a job
+//! waits or is in work, everything that will ever come is there to be read. What is still missing then was dropped because of its age, or was
+//! written by a program that this one does not understand. A tenant who is not told what is unfinished is not told this, either.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,10 +17,30 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use sortie_broker::{Broker, Error, Event, Position};
-use sortie_protocol::JobId;
+use sortie_protocol::{JobId, Outcome};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use crate::jobs::unfinished;
 
 /// Wait before a stream is opened again that ended without a word since it was opened: a broker in trouble is not asked in a tight loop.
 const REOPEN_PAUSE: Duration = Duration::from_millis(500);
+/// How often a job is looked at of which nothing comes: one question to the broker each time.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// After this many looks in a row, half a minute, without an outcome and with nothing unfinished, nothing more will come. A stream that missed
+/// something looks for it every ten seconds.
+const IDLE_LOOKS: u32 = 6;
+
+/// What a follower is told.
+#[derive(Debug)]
+pub(crate) enum Followed {
+    /// Outcomes were stored, the first at this position.
+    Outcomes(Position, Arc<[Outcome]>),
+    /// The job was cancelled. The last that comes.
+    Cancelled,
+    /// Nothing of the job waits or is in work, and nothing came for a while: what was published and has no outcome yet gets none. May come again.
+    Idle,
+}
 
 /// The outcomes of one job, from the first that is kept.
 pub(crate) struct Following {
@@ -27,6 +51,50 @@ pub(crate) struct Following {
     /// Where it was when it was opened last.
     opened_at: Option<Position>,
     state: State,
+    vigil: Vigil,
+}
+
+/// Looks whether anything of a quiet job is unfinished.
+struct Vigil {
+    runtime: Handle,
+    look: Option<Look>,
+    /// Looks in a row that found nothing unfinished, with no outcome between them.
+    idle: u32,
+    /// Whether an outcome came since the last look.
+    stirred: bool,
+}
+
+/// A look that is under way: says whether nothing is unfinished.
+struct Look(JoinHandle<bool>);
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Vigil {
+    /// Ready when nothing more will come.
+    fn poll(&mut self, broker: &Arc<dyn Broker>, job: JobId, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let look = self.look.get_or_insert_with(|| {
+                let broker = broker.clone();
+                Look(self.runtime.spawn(async move {
+                    tokio::time::sleep(LOOK_INTERVAL).await;
+                    matches!(unfinished(&*broker, job).await, Ok(Some(0)))
+                }))
+            });
+            // A runtime that shuts down looks no more.
+            let Ok(is_idle) = ready!(look.0.poll_unpin(cx)) else { return Poll::Pending };
+            self.look = None;
+            let stirred = std::mem::take(&mut self.stirred);
+            self.idle = if is_idle && !stirred { self.idle + 1 } else { 0 };
+            if self.idle >= IDLE_LOOKS {
+                self.idle = 0;
+                return Poll::Ready(());
+            }
+        }
+    }
 }
 
 enum State {
@@ -37,10 +105,11 @@ enum State {
 }
 
 impl Following {
-    /// Follow a job that is there.
-    pub(crate) async fn open(broker: &Arc<dyn Broker>, job: JobId) -> Result<Self, Error> {
+    /// Follow a job that is there. What is looked at now and then is asked on `runtime`, so the stream may be polled anywhere.
+    pub(crate) async fn open(broker: &Arc<dyn Broker>, runtime: &Handle, job: JobId) -> Result<Self, Error> {
         let stream = broker.outcomes(job, 0).await?;
-        Ok(Self { broker: broker.clone(), job, position: 0, opened_at: None, state: State::Open(stream) })
+        let vigil = Vigil { runtime: runtime.clone(), look: None, idle: 0, stirred: false };
+        Ok(Self { broker: broker.clone(), job, position: 0, opened_at: None, state: State::Open(stream), vigil })
     }
 
     /// Why there is nothing more, if the job was not cancelled.
@@ -74,22 +143,28 @@ impl Following {
 }
 
 impl Stream for Following {
-    type Item = Event;
+    type Item = Followed;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Followed>> {
         loop {
             let next = match &mut self.state {
-                State::Open(stream) => match ready!(stream.poll_next_unpin(cx)) {
-                    Some(Event::Outcomes(position, outcomes)) => {
+                State::Open(stream) => match stream.poll_next_unpin(cx) {
+                    Poll::Pending => {
+                        let Self { vigil, broker, job, .. } = &mut *self;
+                        ready!(vigil.poll(broker, *job, cx));
+                        return Poll::Ready(Some(Followed::Idle));
+                    }
+                    Poll::Ready(Some(Event::Outcomes(position, outcomes))) => {
                         self.position = position + outcomes.len() as Position;
-                        return Poll::Ready(Some(Event::Outcomes(position, outcomes)));
+                        self.vigil.stirred = true;
+                        return Poll::Ready(Some(Followed::Outcomes(position, outcomes)));
                     }
-                    Some(Event::Cancelled) => {
+                    Poll::Ready(Some(Event::Cancelled)) => {
                         self.state = State::Over(None);
-                        return Poll::Ready(Some(Event::Cancelled));
+                        return Poll::Ready(Some(Followed::Cancelled));
                     }
-                    Some(Event::Refused(error)) => State::Over(Some(error)),
-                    None => self.opening(),
+                    Poll::Ready(Some(Event::Refused(error))) => State::Over(Some(error)),
+                    Poll::Ready(None) => self.opening(),
                 },
                 State::Opening(opening) => match ready!(opening.poll_unpin(cx)) {
                     Ok(stream) => State::Open(stream),

@@ -8,12 +8,12 @@ use std::task::{Context, Poll, ready};
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, Stream, StreamExt as _};
-use sortie_broker::Event;
 use sortie_protocol::{Ending, JobId, Outcome};
 
 use crate::client::{Abandoned, Client};
 use crate::courtesies::Courtesy;
-use crate::following::Following;
+use crate::following::{Followed, Following};
+use crate::job::{lost, unrun};
 use crate::outcome::{TaskError, decode};
 use crate::output::Decode;
 use crate::values::is_stored;
@@ -59,24 +59,32 @@ impl<T> TaskFuture<T> {
     /// Wait for the outcome as it is, with its bill. A large value may be in a store; [`Client::fetched`] brings it.
     ///
     /// # Errors
-    /// When the broker went away first.
+    /// When the broker went away first, for longer than its patience. The task then stays at the broker, and its [job](Self::job) can be
+    /// attached to.
     pub async fn outcome(mut self) -> Result<Outcome, TaskError> {
         std::future::poll_fn(|cx| self.poll_outcome(cx)).await
+    }
+
+    /// The broker says no more. Was it away, then the task may go on, and whoever attaches to its job when it is back finds the outcome.
+    fn gone(&mut self) -> TaskError {
+        let trouble = self.outcomes.trouble();
+        if trouble.as_ref().is_some_and(sortie_broker::Error::passes) {
+            self.courtesy = None;
+        }
+        TaskError::BrokerGone { reason: trouble.map_or_else(|| "its connection was closed".into(), |error| error.to_string()) }
     }
 
     fn poll_outcome(&mut self, cx: &mut Context<'_>) -> Poll<Result<Outcome, TaskError>> {
         loop {
             let event = ready!(self.outcomes.poll_next_unpin(cx));
             let outcome = match event {
-                Some(Event::Outcomes(_, outcomes)) => match outcomes.first() {
+                Some(Followed::Outcomes(_, outcomes)) => match outcomes.first() {
                     Some(outcome) => Ok(outcome.clone()),
                     None => continue,
                 },
-                Some(Event::Cancelled) => {
-                    let bill = sortie_protocol::Bill::default();
-                    Ok(Outcome { index: 0, attempts: 0, ending: Ending::Cancelled, bill, log: None })
-                }
-                Some(Event::Refused(_)) | None => Err(TaskError::BrokerGone),
+                Some(Followed::Cancelled) => Ok(unrun(0, Ending::Cancelled)),
+                Some(Followed::Idle) => Ok(unrun(0, lost())),
+                None => Err(self.gone()),
             };
             self.ended = true;
             return Poll::Ready(outcome);

@@ -13,7 +13,8 @@ use std::task::{Context, Poll, ready};
 
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, Stream};
-use sortie_protocol::{Bill, Ending, JobId, Outcome, TaskIndex};
+use sortie_protocol::outcome::PlatformFault;
+use sortie_protocol::{Bill, Ending, Failure, JobId, Outcome, TaskIndex};
 use tokio::sync::{mpsc, watch};
 
 use crate::client::SubmitError;
@@ -32,6 +33,8 @@ pub struct Job<T> {
     id: Option<JobId>,
     batches: mpsc::Receiver<Arc<[Outcome]>>,
     batch: Option<(Arc<[Outcome]>, usize)>,
+    /// Outcomes that were taken from here.
+    taken: u64,
     values: Values,
     /// An outcome that was taken, whose value is under way.
     fetching: Option<BoxFuture<'static, Outcome>>,
@@ -101,6 +104,11 @@ impl Line {
         // The first is the cause of those that follow.
         let _ = self.state.trouble.set(error);
     }
+
+    /// Whether the job ended for its caller because its broker was away for too long, and perhaps for nobody else.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.state.trouble.get().is_some_and(SubmitError::passes)
+    }
 }
 
 /// The outcome of a task that no worker ran to its end.
@@ -108,12 +116,19 @@ pub(crate) fn unrun(index: TaskIndex, ending: Ending) -> Outcome {
     Outcome { index, attempts: 0, ending, bill: Bill::default(), log: None }
 }
 
+/// How a task ends that has no outcome and gets none. Most likely one was stored that this program cannot read.
+pub(crate) fn lost() -> Ending {
+    let message = "its outcome is not at the broker, or cannot be read by this program, and nothing of its job is unfinished; \
+                   see `sortie dlq list`, and whether a newer version of Sortie runs in the fleet";
+    Ending::Failed(Failure::Platform { fault: PlatformFault::Host, message: message.into() })
+}
+
 /// How far a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Inputs that were taken. Of a job that was attached to and whose number of tasks is not known yet: outcomes that came.
     pub submitted: u64,
-    /// Whether these are all: the inputs have ended.
+    /// Whether these are all: the inputs have ended, or are not taken any more because the job was cancelled.
     pub complete: bool,
     /// Whether the job was cancelled.
     pub cancelled: bool,
@@ -125,6 +140,36 @@ impl Progress {
     pub fn total(&self) -> Option<u64> {
         self.complete.then_some(self.submitted)
     }
+}
+
+/// A job ended, and not every task of it has an outcome here.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{} came, and {}: {why}", count(outcomes.len() as u64), shown(*missing))]
+pub struct GatherError<T> {
+    /// The outcomes that came, in the order of the inputs.
+    pub outcomes: Vec<TaskOutcome<T>>,
+    /// How many are missing, if that is known.
+    pub missing: Option<u64>,
+    /// Why they are.
+    pub why: String,
+}
+
+fn count(outcomes: u64) -> String {
+    if outcomes == 1 { "1 outcome".into() } else { format!("{outcomes} outcomes") }
+}
+
+fn shown(missing: Option<u64>) -> String {
+    match missing {
+        Some(1) => "1 is missing".into(),
+        Some(missing) => format!("{missing} are missing"),
+        None => "how many are missing is not known".into(),
+    }
+}
+
+/// An error with its causes.
+fn in_one_line(error: &SubmitError) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    std::iter::once(error.to_string()).chain(causes.map(ToString::to_string)).collect::<Vec<_>>().join(": ")
 }
 
 impl<T> fmt::Debug for Job<T> {
@@ -140,7 +185,7 @@ impl<T> Job<T> {
         let (wish, wished) = watch::channel(Wish::Run);
         let state = Arc::new(State::default());
         let line = Line { sender, wish: wished, state: state.clone() };
-        (Self { id, batches, batch: None, values, fetching: None, state, wish, result: PhantomData }, line)
+        (Self { id, batches, batch: None, taken: 0, values, fetching: None, state, wish, result: PhantomData }, line)
     }
 
     /// Its name at the broker. None if the system had no randomness to make one of; then the job ends at once.
@@ -214,6 +259,7 @@ impl<T> Job<T> {
                 && let Some(outcome) = batch.get(*next)
             {
                 *next += 1;
+                self.taken += 1;
                 return Poll::Ready(Some(outcome.clone()));
             }
             match ready!(self.batches.poll_recv(cx)) {
@@ -230,14 +276,28 @@ impl<T: Decode> Job<T> {
         std::future::poll_fn(|cx| self.poll_fetched(cx)).await.map(TaskOutcome::new)
     }
 
-    /// Wait for all outcomes; in the order of the inputs. Holds them all.
-    pub async fn gather(mut self) -> Vec<TaskOutcome<T>> {
+    /// Wait for all outcomes that were not taken yet; in the order of the inputs. Holds them all.
+    ///
+    /// # Errors
+    /// When not every task of the job has one: the broker went away, outcomes were lost, or the job was attached to and its submitter never said
+    /// how many tasks there are. Those that came are in the error. A task that failed or was cancelled has an outcome like any other.
+    pub async fn gather(mut self) -> Result<Vec<TaskOutcome<T>>, GatherError<T>> {
         let mut outcomes = Vec::new();
         while let Some(outcome) = self.next().await {
             outcomes.push(outcome);
         }
         outcomes.sort_by_key(|outcome| outcome.index);
-        outcomes
+        let Progress { cancelled, .. } = self.progress();
+        let missing = self.progress().total().map(|total| total.saturating_sub(self.taken));
+        if missing == Some(0) {
+            return Ok(outcomes);
+        }
+        let why = match (self.trouble(), cancelled) {
+            (Some(trouble), _) => in_one_line(trouble),
+            (None, true) => "the job was cancelled before its submitter had said how many tasks there are".into(),
+            (None, false) => "its submitter has not said how many tasks there are: it went away, or waits for its inputs".into(),
+        };
+        Err(GatherError { outcomes, missing, why })
     }
 }
 

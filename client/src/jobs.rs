@@ -1,20 +1,21 @@
 //! What can be asked about jobs, dead letters and workers, and done about them.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use sortie_broker::{Broker, Error, Event, LetterId};
-use sortie_protocol::{DeadLetter, Ending, Job as JobDefinition, JobId, JobRecord, JobState, Outcome, Presence, Task};
+use sortie_broker::{Broker, Error, LetterId};
+use sortie_protocol::{DeadLetter, Ending, JobId, JobRecord, JobState, Outcome, Presence};
+use tokio::time::Instant;
 
 use crate::attach::AttachError;
-use crate::client::{Client, SubmitError, now, random_job_id};
-use crate::detach::Detached;
-use crate::following::Following;
-use crate::publisher::Publisher;
+use crate::client::Client;
+use crate::following::{Followed, Following};
 
 /// How long counting the outcomes of a job that goes on waits for a further one: those that are stored come one right after the other.
 const COUNT_QUIET: Duration = Duration::from_millis(500);
+/// How long the outcomes of a job that goes on are counted: while tasks end as fast as they are counted there is no pause to stop at. What was
+/// stored by then and not counted is missing, and the status says so.
+const COUNT_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How a job stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +26,19 @@ pub struct JobStatus {
     pub completed: u64,
     /// Tasks that failed for good.
     pub failed: u64,
+    /// Whether these are all that ended.
+    pub counted: Counted,
     /// Bundles that wait or are in work, where the broker tells: it does not tell a tenant that shares it with others.
     pub unfinished: Option<u64>,
+}
+
+/// Whether all outcomes were counted that a job has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// All that were there.
+    All,
+    /// At least these: further ones came faster than they could be counted.
+    Some,
 }
 
 impl JobStatus {
@@ -52,15 +64,6 @@ impl JobStatus {
             }
         }
     }
-}
-
-/// What came of replaying dead letters.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Replayed {
-    /// The new jobs, one for each job that a letter was of.
-    pub jobs: Vec<Detached>,
-    /// Letters that hold no task, and stay.
-    pub unreadable: Vec<LetterId>,
 }
 
 /// Bundles of a job that wait or are in work, where the broker tells.
@@ -89,7 +92,8 @@ impl Client {
         self.shared.broker.job(job).await
     }
 
-    /// How a job stands. Reads its outcomes, to count them; of a job that goes on it counts those that come without a pause.
+    /// How a job stands. Reads its outcomes, to count them; of a job that goes on it counts those that come without a pause, for five seconds at
+    /// most.
     ///
     /// # Errors
     /// When there is no such job, or the broker does not answer.
@@ -98,16 +102,22 @@ impl Client {
         let unfinished = unfinished(&**broker, job).await?;
         // Read last: what it says of the tasks is then true of what is counted.
         let record = broker.job(job).await?.ok_or(AttachError::NoSuchJob(job))?;
-        let mut status = JobStatus { record, completed: 0, failed: 0, unfinished };
-        let mut events = Following::open(broker, job).await?;
+        let mut status = JobStatus { record, completed: 0, failed: 0, counted: Counted::All, unfinished };
+        let mut events = Following::open(broker, &self.shared.runtime, job).await?;
+        let until = Instant::now() + COUNT_TIME_MAX;
         while status.tasks().is_none_or(|tasks| status.ended() < tasks) {
+            // What does not go on is counted to its end.
+            if status.unfinished != Some(0) && Instant::now() >= until {
+                status.counted = Counted::Some;
+                break;
+            }
             match tokio::time::timeout(COUNT_QUIET, events.next()).await {
-                Ok(Some(Event::Outcomes(_, outcomes))) => status.count(&outcomes),
-                Ok(Some(Event::Refused(_)) | None) => match events.trouble() {
+                Ok(Some(Followed::Outcomes(_, outcomes))) => status.count(&outcomes),
+                Ok(None) => match events.trouble() {
                     Some(error) => return Err(error.into()),
                     None => break,
                 },
-                Ok(Some(Event::Cancelled)) | Err(_) => break,
+                Ok(Some(Followed::Cancelled | Followed::Idle)) | Err(_) => break,
             }
         }
         Ok(status)
@@ -155,52 +165,5 @@ impl Client {
     /// When the broker does not answer.
     pub async fn remove_dead_letter(&self, letter: LetterId) -> Result<(), Error> {
         self.shared.broker.remove_dead_letter(letter).await
-    }
-
-    /// Submit the tasks of dead letters again: for each job that they were of a new one with the same function and options, its tasks counted
-    /// from 0 in the order of the letters. A letter is removed once its task was published; a letter whose task fails again comes back.
-    ///
-    /// # Errors
-    /// When the broker does not answer. Letters whose tasks were not published by then are still there.
-    pub async fn replay(&self, letters: impl IntoIterator<Item = (LetterId, DeadLetter)>) -> Result<Replayed, SubmitError> {
-        let mut replayed = Replayed::default();
-        let mut jobs: BTreeMap<JobId, (JobDefinition, Vec<(LetterId, Task)>)> = BTreeMap::new();
-        for (letter, dead) in letters {
-            match dead {
-                DeadLetter::Task { job, task, .. } => jobs.entry(job.id).or_insert_with(|| (job, Vec::new())).1.push((letter, task)),
-                DeadLetter::Unreadable { .. } => replayed.unreadable.push(letter),
-            }
-        }
-        for (job, tasks) in jobs.into_values() {
-            replayed.jobs.push(self.replay_job(job, tasks).await?);
-        }
-        Ok(replayed)
-    }
-
-    /// Each task travels alone: it failed before, and may take its neighbours with it.
-    async fn replay_job(&self, job: JobDefinition, tasks: Vec<(LetterId, Task)>) -> Result<Detached, SubmitError> {
-        let (id, broker) = (random_job_id()?, &self.shared.broker);
-        broker.put_job(JobDefinition { id, ..job }, now()).await?;
-        let mut publisher = Publisher::new(&**broker, id);
-        let mut count = 0;
-        let mut published = Vec::with_capacity(tasks.len());
-        for (index, (letter, task)) in (0..).zip(tasks) {
-            while !publisher.has_room() {
-                publisher.answer().await.result?;
-            }
-            if let Some(answer) = publisher.publish(vec![Task { index, ..task }]).await {
-                answer.result?;
-            }
-            count = index + 1;
-            published.push(letter);
-        }
-        while !publisher.is_idle() {
-            publisher.answer().await.result?;
-        }
-        broker.seal(id, count).await?;
-        for letter in published {
-            broker.remove_dead_letter(letter).await?;
-        }
-        Ok(Detached { job: id, tasks: count })
     }
 }

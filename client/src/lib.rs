@@ -58,8 +58,12 @@ mod local;
 mod outcome;
 mod output;
 mod publisher;
+mod replay;
 mod values;
 mod window;
+
+#[cfg(test)]
+mod tests;
 
 pub use self::arguments::{Arguments, Input, IntoArguments, cbor, object, object_at, prefix, value};
 pub use self::attach::AttachError;
@@ -70,12 +74,13 @@ pub use self::detach::Detached;
 pub use self::embedded::{Builder, StartError};
 pub use self::function::{CallError, Component, Function};
 pub use self::future::{TaskFuture, as_completed, gather};
-pub use self::job::{Job, Progress};
-pub use self::jobs::{JobStatus, Replayed};
+pub use self::job::{GatherError, Job, Progress};
+pub use self::jobs::{Counted, JobStatus};
 #[cfg(feature = "embedded")]
 pub use self::local::LoadError;
 pub use self::outcome::{TaskError, TaskOutcome};
 pub use self::output::{Decode, Output};
+pub use self::replay::Replayed;
 pub use sortie_broker::{Error as BrokerError, LetterId, nats};
 #[cfg(feature = "embedded")]
 pub use sortie_host::objects;

@@ -36,9 +36,12 @@ pub enum TaskError {
         /// What does not fit.
         reason: String,
     },
-    /// The client's broker is gone, and the outcome with it.
-    #[error("the broker is gone")]
-    BrokerGone,
+    /// The broker does not tell how the task ended.
+    #[error("how the task ended is not known: {reason}")]
+    BrokerGone {
+        /// Why it does not.
+        reason: String,
+    },
 }
 
 impl<T: Decode> TaskOutcome<T> {

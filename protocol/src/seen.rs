@@ -1,51 +1,59 @@
 //! Which outcomes of a job have been seen.
 //!
-//! The first outcome of a task wins; this set tells first from further. Tasks end nearly in order, so all below a floor are seen and only the
-//! few above it are kept one by one: the size is bounded by how far the tasks in flight lie apart, not by the job.
+//! The first outcome of a task wins; this set tells first from further. It is kept as ranges that touch nowhere, so its size is bounded by
+//! the gaps between them: one for each task that is missing below the highest that was seen, which is no more than there are tasks in flight. A
+//! task that takes an hour while a million others end beside it costs one range, not a million indices.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use crate::id::TaskIndex;
 
 /// A set of task indices, dense from 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
-    floor: TaskIndex,
-    above: BTreeSet<TaskIndex>,
+    /// The end of each range, which is not in it, by its start. No two touch.
+    ranges: BTreeMap<TaskIndex, TaskIndex>,
+    len: u64,
 }
 
 impl Seen {
-    /// Add `index`; says whether it was new.
+    /// Add `index`; says whether it was new. The highest number there is, which no job has a task of, is taken for one that was there already.
     pub fn insert(&mut self, index: TaskIndex) -> First {
-        if index < self.floor {
+        let Some(mut end) = index.checked_add(1) else { return First::No };
+        let before = self.range_up_to(index);
+        if before.is_some_and(|(_, end)| index < end) {
             return First::No;
         }
-        if index > self.floor {
-            return if self.above.insert(index) { First::Yes } else { First::No };
+        if let Some(further) = self.ranges.remove(&end) {
+            end = further;
         }
-        self.floor += 1;
-        while self.above.remove(&self.floor) {
-            self.floor += 1;
-        }
+        let start = before.filter(|(_, end)| *end == index).map_or(index, |(start, _)| start);
+        self.ranges.insert(start, end);
+        self.len += 1;
         First::Yes
     }
 
     /// Whether `index` was added.
     #[must_use]
     pub fn contains(&self, index: TaskIndex) -> bool {
-        index < self.floor || self.above.contains(&index)
+        self.range_up_to(index).is_some_and(|(_, end)| index < end)
     }
 
     /// How many were added.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.floor + self.above.len() as u64
+        self.len
     }
 
     /// Whether none was added.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len == 0
+    }
+
+    /// The last range that starts at `index` or before.
+    fn range_up_to(&self, index: TaskIndex) -> Option<(TaskIndex, TaskIndex)> {
+        self.ranges.range(..=index).next_back().map(|(start, end)| (*start, *end))
     }
 }
 
@@ -81,11 +89,21 @@ mod tests {
     }
 
     #[test]
-    fn keeps_nothing_for_tasks_that_ended_in_order() {
+    fn one_that_is_missing_costs_one_range_however_far_the_others_are() {
         let mut seen = Seen::default();
-        for index in (0..1000).rev() {
-            seen.insert(index);
+        for index in (1..1000).rev().chain(1001..100_000) {
+            assert_eq!(seen.insert(index), First::Yes);
         }
-        assert_eq!(seen, Seen { floor: 1000, above: BTreeSet::new() });
+        assert_eq!((seen.ranges.len(), seen.len()), (2, 99_998));
+        seen.insert(1000);
+        seen.insert(0);
+        assert_eq!(seen, Seen { ranges: BTreeMap::from([(0, 100_000)]), len: 100_000 });
+    }
+
+    #[test]
+    fn the_highest_number_is_no_task() {
+        let mut seen = Seen::default();
+        assert_eq!((seen.insert(TaskIndex::MAX), seen.insert(TaskIndex::MAX - 1)), (First::No, First::Yes));
+        assert!(seen.contains(TaskIndex::MAX - 1) && !seen.contains(TaskIndex::MAX));
     }
 }

@@ -78,12 +78,9 @@ pub(super) async fn follow(core: Arc<Core>, key: JobKey, from: Position) -> Resu
 impl Feed {
     async fn run(mut self, live: async_nats::Subscriber) {
         if let Err(Ended::Broken(error)) = self.feed(live).await {
-            if error.passes() {
-                tracing::warn!(job = %self.key.job, %error, "lost a job's outcomes");
-            } else {
-                // Whoever opened the feed again would hear the same. Who has gone hears nothing.
-                let _ = self.send(Event::Refused(error)).await;
-            }
+            tracing::debug!(job = %self.key.job, %error, "lost a job's outcomes");
+            // Whoever opened the feed again would hear the same, or wait once more for as long as an outage may last. Who has gone hears nothing.
+            let _ = self.send(Event::Refused(error)).await;
         }
     }
 

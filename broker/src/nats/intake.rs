@@ -16,13 +16,14 @@ use sortie_protocol::delivery::{self, Delivery};
 use sortie_protocol::envelope;
 use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::seen::Seen;
-use sortie_protocol::{Bill, Bundle, Ending, Failure, Job, JobId, Outcome, Task};
+use sortie_protocol::{Bill, Bundle, Ending, Failure, Job, JobId, Outcome, Task, TaskIndex};
 use tokio::sync::Mutex;
 
 use super::Core;
 use super::direct::number;
 use super::lease::{AGAIN, DELAY, Held, letters};
 use super::ledger::Ledger;
+use super::manifest;
 use super::names::{JobKey, Source};
 use crate::broker::Error;
 
@@ -121,6 +122,7 @@ impl Core {
             Ok(bundle) => bundle,
             Err(reason) => {
                 tracing::warn!(subject = %message.subject, reason, "a message that is no bundle; it goes to the dead letters");
+                self.end_unread(&origin, manifest::read(headers), &reason).await?;
                 self.bury_unreadable(&origin.key.tenant, &message.subject, &message.payload, reason, &origin.message).await?;
                 self.acknowledge(&ack).await?;
                 return Ok(None);
@@ -137,6 +139,23 @@ impl Core {
         let again = lost > 0 || headers.is_some_and(|headers| headers.get(AGAIN).is_some());
         let held = Held { is_again: again, ..self.held(origin, known.job, bundle, ack, lost) };
         if again { self.judge(held).await } else { Ok(Some(held)) }
+    }
+
+    /// Nobody will run these tasks, because their bundle cannot be read. Those who wait for them hear it, if their job is there. Should this come
+    /// twice, the first outcome counts.
+    async fn end_unread(&self, origin: &Origin, tasks: Vec<TaskIndex>, reason: &str) -> Result<(), Error> {
+        if tasks.is_empty() || self.known(&origin.key).await?.is_none_or(|known| known.cancelled) {
+            return Ok(());
+        }
+        let message = format!("a worker cannot read the bundle that this task is in: {reason}; `sortie dlq list` shows it");
+        let outcome = |index| Outcome {
+            index,
+            attempts: 0,
+            ending: Ending::Failed(Failure::Platform { fault: PlatformFault::Host, message: message.clone() }),
+            bill: Bill::default(),
+            log: None,
+        };
+        self.store_outcomes(&origin.key, tasks.into_iter().map(outcome).collect()).await
     }
 
     /// There is no record of the bundle's job. A leader that was elected a moment ago may not know of it yet, so this is believed only after a

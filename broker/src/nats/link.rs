@@ -439,7 +439,8 @@ async fn options(
         .name(format!("sortie {}", env!("CARGO_PKG_VERSION")))
         .custom_inbox_prefix(inbox)
         .ping_interval(PING_INTERVAL)
-        .connection_timeout(config.connect_time_max)
+        // They are tried one after the other: one that says nothing must not use up the time of those behind it.
+        .connection_timeout(config.connect_time_max / servers_count(config))
         .request_timeout(Some(config.answer_time_max))
         .subscription_capacity(SUBSCRIPTION_MESSAGES)
         .max_reconnects(None)
@@ -476,6 +477,10 @@ async fn options(
         options = options.add_client_certificate(certificate.clone(), key.clone());
     }
     Ok(options)
+}
+
+fn servers_count(config: &Config) -> u32 {
+    u32::try_from(config.servers.split(',').count()).unwrap_or(u32::MAX).max(1)
 }
 
 fn on_event(place: &str, event: Event, violations: &broadcast::Sender<String>, gap: &watch::Sender<u64>) {

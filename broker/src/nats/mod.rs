@@ -26,6 +26,7 @@ mod jobs;
 mod lease;
 mod ledger;
 mod link;
+mod manifest;
 mod names;
 mod provision;
 mod sources;
@@ -275,6 +276,7 @@ impl Core {
         let source = Source { shard, pool: options.labels.pool(), priority: options.priority };
         let mut headers = HeaderMap::new();
         headers.insert(MESSAGE_ID, format!("{}-{first}", key.job).as_str());
+        manifest::insert(&mut headers, &bundle.tasks);
         self.put_bundle(&source, key, &headers, &payload).await
     }
 

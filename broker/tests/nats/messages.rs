@@ -119,6 +119,38 @@ async fn what_is_no_bundle_goes_to_the_dead_letters_and_the_worker_gets_the_next
     until("unfinished", &0, async || broker.unfinished(job).await.unwrap()).await;
 }
 
+/// A worker that was not updated gets a bundle of a client that was. What names its tasks stands beside it, for as long as there are versions.
+#[tokio::test]
+async fn tasks_whose_bundle_cannot_be_read_end_with_the_reason() {
+    let server = NatsServer::start().await;
+    let broker = connect(&server.url(), LONG).await;
+    let client = raw(&server.url()).await;
+    let job = put_job(&broker).await;
+    let mut follower = Follower::of(&broker, job).await;
+    publish(&broker, job, [3, 4, 5, 8]).await;
+    let context = async_nats::jetstream::new(client.clone());
+    let written = context.get_stream("sortie-tasks-0").await.unwrap().get_raw_message(1).await.unwrap();
+    work(&broker).await;
+    follower.outcomes(4).await;
+    let later = [&[0x83, 0x02][..], &written.payload[2..]].concat();
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Sortie-Tasks", written.headers.get("Sortie-Tasks").unwrap().as_str().replace("8", "9").as_str());
+    let subject = format!("sortie.tasks.0.any.normal.default.{job}");
+    context.publish_with_headers(subject, headers, later.into()).await.unwrap().await.unwrap();
+    let waiting = tokio::spawn({
+        let broker = broker.clone();
+        async move { pull(&broker).await }
+    });
+    // The others have their outcomes already, and those count.
+    let outcomes = follower.outcomes(1).await;
+    let Ending::Failed(failure) = &outcomes[0].ending else { panic!("{outcomes:?}") };
+    assert_eq!((outcomes[0].index, failure.code()), (9, "host-error"));
+    assert!(failure.to_string().contains("version 2") && failure.to_string().contains("sortie dlq list"), "{failure}");
+    until("the number of letters", &1, async || broker.dead_letters(None, 100).await.unwrap().len()).await;
+    until("unfinished", &0, async || broker.unfinished(job).await.unwrap()).await;
+    waiting.abort();
+}
+
 /// The acknowledgement of a buried message is lost, and it is buried again: once is enough.
 #[tokio::test]
 async fn an_unreadable_message_that_comes_again_is_buried_once() {

@@ -36,6 +36,18 @@ async fn a_server_that_says_nothing_is_given_up_within_the_connect_time() {
     assert_error!(Err::<(), _>(error), Unreachable, says & proxy.address().to_string(), "1s");
 }
 
+/// In which order servers are tried is up to chance, so it is tried a few times.
+#[tokio::test]
+async fn a_server_that_says_nothing_does_not_hide_the_others() {
+    let server = NatsServer::start().await;
+    let proxy = TcpProxy::start(server.address());
+    proxy.stall();
+    for _ in 0..6 {
+        let servers = format!("{},{}", proxy.url(), server.url());
+        NatsBroker::connect(Config { connect_time_max: Duration::from_secs(2), ..config(&servers, SHORT) }).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_wrong_password_is_denied() {
     let server = NatsServer::builder().config("authorization { user: me, password: right }").start().await;

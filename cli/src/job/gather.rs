@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 use sortie::objects::Objects;
 use sortie::protocol::JobId;
-use sortie::{Client, Job};
+use sortie::{Client, Job, SubmitError};
 use tokio::runtime::Handle;
 
 use super::{find, refused, refused_job};
@@ -91,14 +91,21 @@ async fn open(output: Option<&Path>, environment: &Environment, interrupt: &Inte
 
 async fn conclude(run: &Run, job: &Job<()>, id: JobId, client: &Client, keep: bool, interrupt: &Interrupt) -> Result<Ending, Error> {
     let (progress, ended) = (job.progress(), run.summary.ended());
-    if let Some(trouble) = job.trouble() {
-        return Err(Error::Platform(format!("the results broke off after {ended} tasks: {}; gather them again", chain(trouble))));
+    match job.trouble() {
+        Some(lost @ SubmitError::Lost { .. }) => {
+            return Err(Error::Platform(format!("{}. The others were written; `sortie job forget {id}` drops the job", chain(lost))));
+        }
+        Some(trouble) => {
+            return Err(Error::Platform(format!("the results broke off after {ended} tasks: {}; gather them again", chain(trouble))));
+        }
+        None => {}
     }
     if progress.cancelled {
         terminal::say("the job was cancelled; these are the results there are");
     } else if !progress.complete {
         terminal::say(&format!(
-            "its submitter went away before it had submitted everything; these are all tasks there are, and the job is kept: `sortie job forget {id}`"
+            "its submitter has not said that these are all: it went away, or waits for its inputs. The job is kept, to be gathered again; \
+             `sortie job forget {id}` drops it"
         ));
         return Ok(run.ending());
     }

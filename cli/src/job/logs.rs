@@ -1,11 +1,11 @@
 //! `sortie job logs`: what tasks printed and logged.
 
 use clap::Args;
-use sortie::Outcome;
+use sortie::{Job, JobId, Outcome};
 
 use super::{find, refused_job};
 use crate::connection::BrokerOptions;
-use crate::ending::{Ending, Error};
+use crate::ending::{Ending, Error, chain};
 use crate::environment::Environment;
 use crate::interrupt::Interrupt;
 use crate::output::{Flow, Output};
@@ -42,9 +42,23 @@ pub(super) async fn run(arguments: &Logs, environment: &Environment, interrupt: 
             return Ok(Ending::Completed);
         }
     }
-    match arguments.index {
-        Some(index) => Err(Error::Usage(format!("{id} has no result of a task {index}"))),
-        None => Ok(Ending::Completed),
+    conclude(&job, id, arguments.index)
+}
+
+/// There is nothing more.
+fn conclude(job: &Job<()>, id: JobId, index: Option<u64>) -> Result<Ending, Error> {
+    let progress = job.progress();
+    match (job.trouble(), index) {
+        (Some(trouble), _) => Err(Error::Platform(format!("the logs broke off: {}", chain(trouble)))),
+        (None, Some(index)) => Err(Error::Usage(format!("{id} has no result of a task {index}"))),
+        (None, None) => {
+            if progress.cancelled {
+                terminal::say("the job was cancelled; these are the logs there are");
+            } else if !progress.complete {
+                terminal::say("its submitter has not said that these are all tasks: it went away, or waits for its inputs");
+            }
+            Ok(Ending::Completed)
+        }
     }
 }
 

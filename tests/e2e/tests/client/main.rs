@@ -94,7 +94,7 @@ async fn gather_keeps_the_order_and_as_completed_the_positions(place: Place) {
 async fn a_map_resolves_every_input_once_with_its_bill(place: Place) {
     let client = place.client(None).await;
     let echo: Function<String> = function(&client, "echo").await;
-    let outcomes = in_time(client.map(&echo, (0..5_000).map(|n| value(n.to_string()))).gather()).await;
+    let outcomes = in_time(client.map(&echo, (0..5_000).map(|n| value(n.to_string()))).gather()).await.unwrap();
     assert_eq!(outcomes.len(), 5_000);
     for (n, outcome) in (0..).zip(&outcomes) {
         assert_eq!((outcome.index, outcome.result.as_deref()), (n, Ok(n.to_string().as_str())));
@@ -106,7 +106,7 @@ async fn a_map_resolves_every_input_once_with_its_bill(place: Place) {
 async fn a_job_whose_inputs_end_after_all_outcomes_came_ends(place: Place) {
     let client = place.client(None).await;
     let empty: Function<()> = function(&client, "empty").await;
-    assert_eq!(in_time(client.map(&empty, std::iter::empty::<()>()).gather()).await, []);
+    assert_eq!(in_time(client.map(&empty, std::iter::empty::<()>()).gather()).await.unwrap(), []);
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
     let inputs = futures::stream::once(async {}).chain(futures::stream::once(ended).filter_map(async |_| None));
     let mut job = client.map_stream(&empty, inputs);
@@ -146,7 +146,7 @@ async fn cancelling_ends_a_loop_and_everything_that_waits(place: Place) {
     })
     .await;
     job.cancel();
-    let outcomes = in_time(job.gather()).await;
+    let outcomes = in_time(job.gather()).await.unwrap();
     assert!(!outcomes.is_empty());
     assert!(outcomes.iter().all(|outcome| outcome.result == Err(TaskError::Cancelled)));
     // The slots are free again.
@@ -197,7 +197,7 @@ async fn inputs_that_cannot_be_opened_fail_their_task_only(place: Place) {
     let sum: Function<(u64, u64)> = function(&client, "sum_of").await;
     let paths = [path.clone(), folder.path().join("missing"), path];
     let inputs = paths.map(|path| object(path.to_str().unwrap()));
-    let outcomes = in_time(client.map(&sum, inputs).gather()).await;
+    let outcomes = in_time(client.map(&sum, inputs).gather()).await.unwrap();
     assert_eq!((&outcomes[0].result, &outcomes[2].result), (&Ok((3, 6)), &Ok((3, 6))));
     assert!(matches!(&outcomes[1].result, Err(TaskError::Failed(failure)) if failure.code() == "input-missing"), "{outcomes:?}");
 }

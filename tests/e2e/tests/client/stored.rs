@@ -48,7 +48,7 @@ async fn large_values_come_out_as_they_went_in() {
     let stored = std::fs::read_dir(folder.path().join("store/objects")).unwrap().count();
     assert_eq!(stored, 1, "argument and result are the same bytes");
     let texts: Vec<String> = (0..5).map(|n| n.to_string().repeat(300_000)).collect();
-    let outcomes = in_time(client.map(&echo, texts.clone().into_iter().map(value)).gather()).await;
+    let outcomes = in_time(client.map(&echo, texts.clone().into_iter().map(value)).gather()).await.unwrap();
     assert!(outcomes.into_iter().map(|outcome| outcome.result.unwrap()).eq(texts));
 }
 

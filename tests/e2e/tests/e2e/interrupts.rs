@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
-use sortie_harness::{Ran, Running, Sortie, WebServer};
+use sortie_harness::{Fault, Link, Operation, Ran, Running, S3Server, Sortie, StoreProxy, WebServer};
 
 /// Inputs that take some milliseconds each, and then some that take for ever.
 const QUICK: usize = 20;
@@ -56,6 +56,33 @@ fn an_interrupted_call_has_no_result() {
     web.wait_for(2);
     running.signal(Signal::INT);
     let ran = running.wait().code(130);
+    assert_eq!((&*ran.stdout, &*ran.stderr), ("", "error: interrupted\n"), "{ran}");
+}
+
+/// A large result is in the store, and the store stops in the middle of it.
+#[test]
+fn a_result_that_does_not_come_from_the_store_holds_up_no_interrupted_command() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("bucket")).unwrap();
+    let server = S3Server::start(folder.path());
+    let proxy = StoreProxy::start(server.address(), Link::default());
+    proxy.add(Fault::Stall.on(Operation::Get, "/objects/"));
+    let interrupt = |command: Sortie, requests: u64| {
+        let running = proxy.for_command(command.args(["--store", "s3://bucket/store"])).start();
+        proxy.wait_until_struck(requests);
+        let sent = now();
+        running.signal(Signal::INT);
+        let ran = running.wait().code(130);
+        assert!(sent.elapsed() < Duration::from_secs(5), "it took {:?}", sent.elapsed());
+        ran
+    };
+    let ran = interrupt(Sortie::map("returns_bytes", ["300000"]), 1).says(&["1 task: ", "1 failed", "run the same command again"]);
+    // What became of it is said, with the place where it is.
+    let record = ran.value();
+    assert_eq!(record["status"], "failed", "{ran}");
+    assert!(record["error"]["message"].as_str().unwrap().contains("s3://bucket/store/objects/"), "{ran}");
+    let struck = proxy.counts().struck;
+    let ran = interrupt(Sortie::call("returns_bytes", ["300000"]), struck + 1);
     assert_eq!((&*ran.stdout, &*ran.stderr), ("", "error: interrupted\n"), "{ran}");
 }
 

@@ -4,7 +4,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use sortie_e2e::Fleet;
 use sortie_e2e::tables::Table;
-use sortie_harness::{Fault, Link, NatsServer, Operation, Ran, S3Server, Sortie, StoreProxy};
+use sortie_harness::{Fault, Link, NatsServer, Operation, Ran, S3Server, Sortie, StoreProxy, TcpProxy};
 use sortie_host::Worker;
 use tokio::runtime::Runtime;
 
@@ -34,6 +34,22 @@ impl Beside {
 
     fn map(&self, function: &str, inputs: impl IntoIterator<Item = impl AsRef<std::ffi::OsStr>>) -> Sortie {
         Sortie::map(function, inputs).cache(self.fleet.cache()).env("SORTIE_BROKER", self.fleet.url())
+    }
+
+    fn call(&self, function: &str, arguments: impl IntoIterator<Item = impl AsRef<std::ffi::OsStr>>) -> Sortie {
+        Sortie::call(function, arguments).cache(self.fleet.cache()).env("SORTIE_BROKER", self.fleet.url())
+    }
+
+    /// The name of the only job, once there is one.
+    fn job(&self) -> String {
+        // Asking takes a while itself, so this is a minute at least.
+        for _ in 0..2000 {
+            let listed = self.sortie(&["job", "list", "--json"]).run().code(0);
+            if !listed.stdout.is_empty() {
+                return listed.value()["job"].as_str().unwrap().to_owned();
+            }
+        }
+        panic!("no job was submitted")
     }
 
     fn sortie(&self, words: &[&str]) -> Sortie {
@@ -124,7 +140,7 @@ fn what_a_killed_client_submitted_is_gathered() {
     let job = beside.sortie(&["job", "list", "--json"]).run().code(0).value();
     assert_eq!(job["state"], "open");
     let name = job["job"].as_str().unwrap();
-    let ran = beside.sortie(&["job", "gather", name]).run().code(0).says(&["went away", "sortie job forget"]);
+    let ran = beside.sortie(&["job", "gather", name]).run().code(0).says(&["has not said that these are all", "sortie job forget"]);
     let results = results(&ran);
     // What was read from the input and what was submitted may differ by what the client had in hand.
     assert!((20..=40).contains(&results.len()), "{ran}");
@@ -142,6 +158,83 @@ fn an_interrupted_map_cancels_its_job() {
     let ran = running.wait().code(130).says(&["1 task: 1 completed", "cancelled at the broker"]);
     assert_eq!(ran.records().len(), 1);
     assert_eq!(beside.sortie(&["job", "list", "--json"]).run().code(0).stdout, "");
+}
+
+#[test]
+fn a_cancellation_that_the_broker_did_not_confirm_is_not_said_to_be_done() {
+    let beside = Beside::with_worker();
+    let proxy = TcpProxy::for_nats(beside.fleet.server().address());
+    let map = Sortie::map("echo", ["--inputs", "-"]).cache(beside.fleet.cache()).env("SORTIE_BROKER", proxy.url());
+    let mut running = map.input("one\n").keep_input_open().start();
+    running.line();
+    proxy.stall();
+    running.signal(Signal::INT);
+    let ran = running.wait().code(130).says(&["1 task: 1 completed", "has not confirmed", "sortie job cancel job-"]);
+    // And no more than is known.
+    assert!(!ran.stderr.contains("was cancelled") && !ran.stderr.contains("goes on from there"), "{ran}");
+    let job = beside.sortie(&["job", "list", "--json"]).run().code(0).value();
+    assert_eq!(job["state"], "open");
+    assert!(ran.stderr.contains(job["job"].as_str().unwrap()), "{ran}");
+}
+
+#[test]
+fn a_call_that_somebody_else_cancels_says_so() {
+    let beside = Beside::start();
+    let running = beside.call("empty", ["[]"; 0]).start();
+    let _ = beside.sortie(&["job", "cancel", &beside.job()]).run().code(0);
+    let ran = running.wait().code(3);
+    let lines: Vec<_> = ran.stderr.lines().collect();
+    assert_eq!(lines.len(), 2, "{ran}");
+    assert!(lines[0].starts_with("no worker is there yet") && lines[1].contains("cancelled by somebody else"), "{ran}");
+
+    let mut running = beside.map("echo", ["--inputs", "-"]).input("one\n").keep_input_open().start();
+    let _ = beside.sortie(&["job", "cancel", &beside.job()]).run().code(0);
+    assert!(running.line().contains("cancelled"));
+    let _ = running.wait().code(3).says(&["cancelled by somebody else"]);
+}
+
+#[test]
+fn a_map_whose_broker_stays_away_leaves_its_job_to_whoever_comes_later() {
+    let mut beside = Beside::with_worker();
+    let map = beside.map("echo", ["--inputs", "-"]).args(["--outage-timeout", "1s"]);
+    let mut running = map.input("one\n").keep_input_open().start();
+    running.line();
+    beside.workers.clear();
+    beside.fleet.server().kill();
+    let ran = running.wait().code(3).says(&["broke off after 1 of 1 tasks", "does not answer", "sortie job gather job-"]);
+    let job = ran.stderr.split("sortie job gather ").nth(1).unwrap().split('`').next().unwrap();
+    beside.runtime.block_on(beside.fleet.server().restart());
+    let status = beside.sortie(&["job", "status", job, "--json"]).run().code(0).value();
+    assert_eq!((&status["state"], &status["completed"], &status["counted_all"]), (&"open".into(), &1.into(), &true.into()));
+    let ran = beside.sortie(&["job", "gather", job]).run().code(0).says(&["has not said that these are all"]);
+    assert_eq!(results(&ran).len(), 1, "{ran}");
+}
+
+#[test]
+fn logs_that_break_off_are_no_success() {
+    let mut beside = Beside::start();
+    let job = beside.detach("spins_forever", &["[]"]);
+    beside.add_worker();
+    let broken = |words: &[&str]| beside.sortie(words).args(["--outage-timeout", "1s"]).start();
+    let running = [broken(&["job", "logs", &job]), broken(&["job", "logs", &job, "0"]), broken(&["job", "gather", &job])];
+    let call = beside.call("spins_forever", ["[]"; 0]).args(["--outage-timeout", "1s"]).start();
+    // It is under way when there are two.
+    for attempt in 0.. {
+        assert!(attempt < 2000, "the call was not submitted");
+        if beside.sortie(&["job", "list", "--json"]).run().code(0).records().len() == 2 {
+            break;
+        }
+    }
+    beside.fleet.server().kill();
+    for running in running {
+        let ran = running.wait().code(3);
+        // Before that, that the connection was lost.
+        let last = ran.stderr.lines().last().unwrap();
+        assert!(last.starts_with("error: ") && last.contains("broke off") && last.contains("does not answer"), "{ran}");
+    }
+    let ran = call.wait().code(3).says(&["does not answer", "sortie job gather job-"]);
+    assert_eq!(ran.stdout, "", "{ran}");
+    beside.workers.clear();
 }
 
 #[test]

@@ -25,12 +25,12 @@ async fn a_submitted_job_waits_for_workers_and_is_followed_by_another_client() {
     assert_eq!((status.tasks(), status.completed, status.failed), (Some(3000), 0, 0));
     assert!(status.unfinished.is_some_and(|bundles| bundles > 0));
     let _worker = fleet.worker(4).await;
-    let outcomes = in_time(client.attach::<String>(detached.job).await.unwrap().gather()).await;
+    let outcomes = in_time(client.attach::<String>(detached.job).await.unwrap().gather()).await.unwrap();
     let results: Vec<String> = outcomes.into_iter().map(|outcome| outcome.result.unwrap()).collect();
     assert_eq!(results, (0..3000).map(|n| n.to_string()).collect::<Vec<_>>());
 
     // Who attached and let go has changed nothing.
-    assert_eq!(in_time(client.attach::<String>(detached.job).await.unwrap().gather()).await.len(), 3000);
+    assert_eq!(in_time(client.attach::<String>(detached.job).await.unwrap().gather()).await.unwrap().len(), 3000);
     in_time(client.forget(detached.job)).await.unwrap();
     let error = client.attach::<String>(detached.job).await.unwrap_err();
     assert!(matches!(&error, AttachError::NoSuchJob(job) if *job == detached.job), "{error}");
@@ -45,7 +45,7 @@ async fn an_input_that_fits_no_task_has_an_outcome_for_whoever_attaches() {
     let inputs = || [vec![value(1), value(2)], vec![value(1)], vec![value(3), value(4)]];
     let detached = in_time(client.submit_all(&add, inputs())).await.unwrap();
     for job in [client.attach::<i64>(detached.job).await.unwrap(), client.map(&add, inputs())] {
-        let outcomes = in_time(job.gather()).await;
+        let outcomes = in_time(job.gather()).await.unwrap();
         assert_eq!(outcomes.len(), 3);
         assert_eq!((&outcomes[0].result, &outcomes[2].result), (&Ok(3), &Ok(7)));
         let Err(TaskError::Failed(failure)) = &outcomes[1].result else { panic!("{outcomes:?}") };
@@ -90,7 +90,7 @@ async fn outcomes_stay_until_their_reader_is_done_with_them() {
     while in_time(job.next()).await.is_some() {}
     // Read to its end and still held: whoever dies now has lost nothing.
     let other = fleet.client().await;
-    assert_eq!(in_time(other.attach::<String>(id).await.unwrap().gather()).await.len(), 5);
+    assert_eq!(in_time(other.attach::<String>(id).await.unwrap().gather()).await.unwrap().len(), 5);
     drop(job);
     in_time(client.settled()).await;
     let error = fleet.client().await.attach::<String>(id).await.unwrap_err();
@@ -106,7 +106,7 @@ async fn whoever_attached_sees_that_a_job_was_cancelled() {
     let detached = in_time(client.submit_all(&spins, (0..5).map(|_| ()))).await.unwrap();
     let job = client.attach::<()>(detached.job).await.unwrap();
     in_time(client.cancel(detached.job)).await.unwrap();
-    let outcomes = in_time(job.gather()).await;
+    let outcomes = in_time(job.gather()).await.unwrap();
     assert_eq!(outcomes.len(), 5);
     assert!(outcomes.iter().all(|outcome| outcome.result == Err(TaskError::Cancelled)), "{outcomes:?}");
     // The worker is free again.
@@ -121,7 +121,7 @@ async fn dead_letters_are_replayed_as_new_jobs_with_the_same_options() {
     let client = fleet.client().await;
     let fails: Function<()> = function(&client, "fails").await;
     let inputs = ["a", "b", "c"].map(|code| [value(code), value("no")]);
-    let outcomes = in_time(client.map(&fails.retries(0), inputs).gather()).await;
+    let outcomes = in_time(client.map(&fails.retries(0), inputs).gather()).await.unwrap();
     assert_eq!(outcomes.len(), 3);
     let letters = in_time(client.dead_letters(None, 10)).await.unwrap();
     assert_eq!(letters.len(), 3);

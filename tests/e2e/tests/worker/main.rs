@@ -32,7 +32,7 @@ async fn two_workers_complete_a_job_and_are_listed() {
     assert!(said.contains(&format!(": 3 slots at {}, labels none; ready\n", fleet.server.url())), "{said}");
 
     let add: Function<i64> = fleet.function("add").await;
-    let outcomes = soon("a job", fleet.client.map(&add, (0..TASKS).map(|n| [value(n), value(1)])).gather()).await;
+    let outcomes = soon("a job", fleet.client.map(&add, (0..TASKS).map(|n| [value(n), value(1)])).gather()).await.unwrap();
     check_each_once(&outcomes, TASKS);
     assert!((1..).zip(&outcomes).all(|(sum, outcome)| outcome.result == Ok(sum)));
 
@@ -58,7 +58,7 @@ async fn a_worker_that_is_told_to_end_reports_all_it_has() {
     let (code, said) = one.ended().await;
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("draining") && said.lines().any(|line| line.ends_with(": drained")), "{said}");
-    outcomes.extend(soon("the rest of the job", job.gather()).await);
+    outcomes.extend(soon("the rest of the job", job.gather()).await.unwrap());
     check_each_once(&outcomes, TASKS);
     let tried = outcomes.iter().filter(|outcome| outcome.attempts != 1).count();
     assert_eq!(tried, 0, "tasks were tried again although nothing was lost");
@@ -97,6 +97,19 @@ async fn a_second_signal_ends_a_worker_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_told_to_end_before_it_reached_the_broker_ends_in_peace() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("nats://{}", silent.local_addr().unwrap());
+    let worker = WorkerProcess::start(&["worker", "--broker", &url, "--connect-timeout", "1h", "--cache", "off"]);
+    // It waits for a word by now.
+    let _connection = soon("a connection", silent.accept()).await.unwrap();
+    worker.signal(Signal::TERM);
+    let (code, said) = worker.ended().await;
+    assert_eq!((code, said.lines().count()), (Some(0), 1), "{said}");
+    assert!(said.contains("told to end"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_work_of_a_killed_worker_goes_to_the_other() {
     let fleet = Fleet::start(SHORT).await;
     let spins: Function<u64> = fleet.function("spins_for").await;
@@ -108,7 +121,7 @@ async fn the_work_of_a_killed_worker_goes_to_the_other() {
     }
     one.signal(Signal::KILL);
     assert_eq!(one.ended().await.0, None);
-    outcomes.extend(soon("the rest of the job", job.gather()).await);
+    outcomes.extend(soon("the rest of the job", job.gather()).await.unwrap());
     check_each_once(&outcomes, TASKS);
     assert!(outcomes.iter().all(|outcome| outcome.result.is_ok()), "{outcomes:?}");
 }
@@ -125,7 +138,7 @@ async fn a_worker_that_slept_past_its_leases_does_no_harm_and_works_on() {
         outcomes.extend(soon("an outcome", job.next()).await);
     }
     one.signal(Signal::STOP);
-    outcomes.extend(soon("the rest of the job", job.gather()).await);
+    outcomes.extend(soon("the rest of the job", job.gather()).await.unwrap());
     check_each_once(&outcomes, TASKS);
     assert!(outcomes.iter().all(|outcome| outcome.result.is_ok()), "{outcomes:?}");
 
@@ -221,7 +234,7 @@ async fn tasks_outlive_an_outage_of_the_broker() {
     }
     fleet.server.kill();
     fleet.server.restart().await;
-    outcomes.extend(soon("the rest of the job", job.gather()).await);
+    outcomes.extend(soon("the rest of the job", job.gather()).await.unwrap());
     check_each_once(&outcomes, TASKS);
     assert!(outcomes.iter().all(|outcome| outcome.result.is_ok()), "{outcomes:?}");
 }

@@ -1,0 +1,80 @@
+//! Which tasks a bundle holds, in a header beside it: for whoever cannot read the bundle.
+//!
+//! A bundle of a later version, or a damaged one, goes to the dead letters, and those who wait for its tasks should hear of it. The header
+//! bounds itself: what does not fit is left out, and nobody is told of those tasks before they are missed.
+
+use std::fmt::Write as _;
+
+use async_nats::HeaderMap;
+use sortie_protocol::packing::TASKS_MAX;
+use sortie_protocol::{Task, TaskIndex};
+
+/// The header: indices and ranges of them, ends included, as in `0-41,43`.
+const TASKS: &str = "Sortie-Tasks";
+/// How long it may get: a small part of what is reserved for headers. One range of any bundle fits many times.
+const CHARS_MAX: usize = 512;
+
+/// Say which tasks a bundle holds.
+pub(super) fn insert(headers: &mut HeaderMap, tasks: &[Task]) {
+    headers.insert(TASKS, written(tasks.iter().map(|task| task.index)).as_str());
+}
+
+/// The tasks that a header names, no more than a bundle holds. It may say anything, or not be there.
+pub(super) fn read(headers: Option<&HeaderMap>) -> Vec<TaskIndex> {
+    headers.and_then(|headers| headers.get(TASKS)).map(|text| parse(text.as_str())).unwrap_or_default()
+}
+
+fn written(indices: impl Iterator<Item = TaskIndex>) -> String {
+    let mut text = String::new();
+    let mut ranges: Vec<(TaskIndex, TaskIndex)> = Vec::new();
+    for index in indices {
+        match ranges.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(index) => *last = index,
+            _ => ranges.push((index, index)),
+        }
+    }
+    for (first, last) in ranges {
+        let before = text.len();
+        let comma = if before == 0 { "" } else { "," };
+        // Writing to a `String` cannot fail.
+        let _ = if first == last { write!(text, "{comma}{first}") } else { write!(text, "{comma}{first}-{last}") };
+        if text.len() > CHARS_MAX {
+            text.truncate(before);
+            break;
+        }
+    }
+    text
+}
+
+fn parse(text: &str) -> Vec<TaskIndex> {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.parse::<TaskIndex>().ok()?..=last.parse().ok()?)
+    };
+    let text = text.get(..text.len().min(CHARS_MAX)).unwrap_or_default();
+    text.split(',').map_while(range).flatten().take(TASKS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_come_out_as_they_went_in() {
+        for indices in [vec![], vec![7], vec![0, 1, 2], vec![0, 2, 3, 4, 9, TaskIndex::MAX]] {
+            assert_eq!(parse(&written(indices.iter().copied())), indices);
+        }
+        assert_eq!(written([0, 1, 2, 7].into_iter()), "0-2,7");
+    }
+
+    #[test]
+    fn a_header_that_says_anything_costs_no_more_than_a_bundle() {
+        assert_eq!(parse("0-18446744073709551615").len(), TASKS_MAX);
+        assert!(parse("5-2,x,1").is_empty());
+        assert_eq!(parse("3,-,1"), [3]);
+        assert!(parse(&"é".repeat(CHARS_MAX)).is_empty());
+        let apart: Vec<TaskIndex> = (0..1000).map(|n| n * 1_000_000).collect();
+        let text = written(apart.iter().copied());
+        assert!(text.len() <= CHARS_MAX && apart.starts_with(&parse(&text)) && !parse(&text).is_empty(), "{text}");
+    }
+}

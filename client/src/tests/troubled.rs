@@ -1,0 +1,203 @@
+//! A broker of one process in whose way things are put: it is away, what is in it cannot be read, or it takes its time.
+
+use std::collections::HashSet;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt as _, stream};
+use sortie_broker::memory::MemoryBroker;
+use sortie_broker::{Broker, Error, Event, Extended, Lease, LetterId, Position, Puller, Report};
+use sortie_protocol::{Bundle, DeadLetter, Digest, Job, JobId, JobRecord, LeaseId, Outcome, Presence, TaskIndex, Timestamp, WorkerId};
+use tokio::sync::watch;
+
+/// Clones are the same broker.
+#[derive(Debug, Clone)]
+pub(super) struct Troubled {
+    pub(super) inner: MemoryBroker,
+    /// Outcomes of these tasks are stored, and nobody can read them.
+    unreadable: Arc<Mutex<HashSet<TaskIndex>>>,
+    away: watch::Sender<bool>,
+    published: watch::Sender<usize>,
+}
+
+impl Troubled {
+    pub(super) fn new() -> Self {
+        let (inner, unreadable) = (MemoryBroker::default(), Arc::default());
+        Self { inner, unreadable, away: watch::Sender::new(false), published: watch::Sender::new(0) }
+    }
+
+    pub(super) fn hide(&self, index: TaskIndex) {
+        self.unreadable.lock().unwrap().insert(index);
+    }
+
+    /// From now on it answers nobody, for longer than anybody waits.
+    pub(super) fn leave(&self) {
+        self.away.send_replace(true);
+    }
+
+    pub(super) fn published_so_far(&self) -> usize {
+        *self.published.borrow()
+    }
+
+    /// Wait until so many bundles were published.
+    pub(super) async fn published(&self, count: usize) {
+        self.published.subscribe().wait_for(|published| *published >= count).await.unwrap();
+    }
+
+    /// Take a bundle and report on each of its tasks alone.
+    pub(super) async fn work(&self, outcome: impl Fn(TaskIndex) -> Outcome) {
+        let puller = Puller { worker: WorkerId::from_bytes([1; 16]), serves: sortie_broker::Serves::Everything };
+        for lease in self.inner.pull(&puller, NonZeroUsize::MIN).await.unwrap() {
+            for task in &lease.bundle.tasks {
+                let report = Report { outcomes: vec![outcome(task.index)], retrials: Vec::new() };
+                // All but the last are reported late, so that the lease holds until then.
+                let is_last = Some(task) == lease.bundle.tasks.last();
+                let id = if is_last { lease.id } else { LeaseId(u64::MAX) };
+                self.inner.complete(id, lease.job.id, report).await.unwrap();
+            }
+        }
+    }
+
+    fn there(&self) -> Result<(), Error> {
+        if *self.away.borrow() { Err(unreachable()) } else { Ok(()) }
+    }
+}
+
+fn unreachable() -> Error {
+    Error::Unreachable { place: "the test".into(), reason: "it is away".into() }
+}
+
+#[async_trait]
+impl Broker for Troubled {
+    async fn put_component(&self, digest: Digest, bytes: Bytes) -> Result<(), Error> {
+        self.there()?;
+        self.inner.put_component(digest, bytes).await
+    }
+
+    async fn component(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
+        self.there()?;
+        self.inner.component(digest).await
+    }
+
+    async fn put_job(&self, job: Job, created: Timestamp) -> Result<(), Error> {
+        self.there()?;
+        self.inner.put_job(job, created).await
+    }
+
+    async fn seal(&self, job: JobId, tasks: TaskIndex) -> Result<(), Error> {
+        self.there()?;
+        self.inner.seal(job, tasks).await
+    }
+
+    async fn job(&self, job: JobId) -> Result<Option<JobRecord>, Error> {
+        self.there()?;
+        self.inner.job(job).await
+    }
+
+    async fn jobs(&self, count_max: usize) -> Result<Vec<JobRecord>, Error> {
+        self.there()?;
+        self.inner.jobs(count_max).await
+    }
+
+    async fn unfinished(&self, job: JobId) -> Result<u64, Error> {
+        self.there()?;
+        self.inner.unfinished(job).await
+    }
+
+    async fn publish(&self, bundle: Bundle) -> Result<(), Error> {
+        // As over a network: others come in between.
+        tokio::task::yield_now().await;
+        self.there()?;
+        self.inner.publish(bundle).await?;
+        self.published.send_modify(|published| *published += 1);
+        Ok(())
+    }
+
+    async fn pull(&self, puller: &Puller, credits: NonZeroUsize) -> Result<Vec<Lease>, Error> {
+        self.there()?;
+        self.inner.pull(puller, credits).await
+    }
+
+    async fn extend(&self, lease: LeaseId) -> Result<Extended, Error> {
+        self.there()?;
+        self.inner.extend(lease).await
+    }
+
+    async fn complete(&self, lease: LeaseId, job: JobId, report: Report) -> Result<(), Error> {
+        self.there()?;
+        self.inner.complete(lease, job, report).await
+    }
+
+    async fn release(&self, lease: LeaseId) -> Result<(), Error> {
+        self.there()?;
+        self.inner.release(lease).await
+    }
+
+    async fn outcomes(&self, job: JobId, from: Position) -> Result<BoxStream<'static, Event>, Error> {
+        self.there()?;
+        let events = self.inner.outcomes(job, from).await?;
+        let (away, unreadable) = (self.away.subscribe(), self.unreadable.clone());
+        Ok(stream::unfold(Some((events, away)), move |state| {
+            let unreadable = unreadable.clone();
+            async move {
+                let (mut events, mut away) = state?;
+                loop {
+                    let event = tokio::select! {
+                        biased;
+                        event = events.next() => event?,
+                        _ = away.wait_for(|away| *away) => return Some((Event::Refused(unreachable()), None)),
+                    };
+                    let Event::Outcomes(position, outcomes) = event else { return Some((event, Some((events, away)))) };
+                    if outcomes.iter().any(|outcome| unreadable.lock().unwrap().contains(&outcome.index)) {
+                        continue;
+                    }
+                    return Some((Event::Outcomes(position, outcomes), Some((events, away))));
+                }
+            }
+        })
+        .boxed())
+    }
+
+    async fn trim(&self, job: JobId, before: Position) -> Result<(), Error> {
+        self.there()?;
+        self.inner.trim(job, before).await
+    }
+
+    async fn cancel(&self, job: JobId) -> Result<(), Error> {
+        self.there()?;
+        self.inner.cancel(job).await
+    }
+
+    async fn cancellations(&self) -> Result<BoxStream<'static, JobId>, Error> {
+        self.there()?;
+        self.inner.cancellations().await
+    }
+
+    async fn forget(&self, job: JobId) -> Result<(), Error> {
+        self.there()?;
+        self.inner.forget(job).await
+    }
+
+    async fn dead_letters(&self, job: Option<JobId>, count_max: usize) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
+        self.there()?;
+        self.inner.dead_letters(job, count_max).await
+    }
+
+    async fn remove_dead_letter(&self, letter: LetterId) -> Result<(), Error> {
+        self.there()?;
+        self.inner.remove_dead_letter(letter).await
+    }
+
+    async fn announce(&self, presence: Presence) -> Result<(), Error> {
+        self.there()?;
+        self.inner.announce(presence).await
+    }
+
+    async fn workers(&self) -> Result<Vec<Presence>, Error> {
+        self.there()?;
+        self.inner.workers().await
+    }
+}
