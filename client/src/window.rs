@@ -36,9 +36,9 @@ impl Window {
     }
 
     /// Bundles that may be published and not ended: enough that each slot finds the next one waiting when it ends the present one, and that
-    /// workers have all those that they lease ahead where inputs take long to come, four for each slot.
+    /// workers have all those that they lease ahead where inputs take long to come, eight for each slot.
     pub(crate) fn bundles(&self) -> usize {
-        self.slots().saturating_mul(7).saturating_add(1)
+        self.slots().saturating_mul(11).saturating_add(1)
     }
 
     /// Keep the size of a fleet up to date. Never returns. Cancel safe.

@@ -26,7 +26,7 @@ struct Options {
     #[arg(long)]
     folder: Option<PathBuf>,
     /// Objects that each PDF becomes.
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = 16)]
     copies: usize,
     /// Tars, each with all of the PDFs.
     #[arg(long, default_value_t = 16)]
