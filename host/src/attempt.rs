@@ -76,7 +76,7 @@ pub struct Attempted {
 /// A task that can run without waiting, or that need not run at all.
 #[derive(Debug)]
 pub enum Prepared {
-    /// Its inputs are open and, as far as they were fetched ahead, here.
+    /// Its inputs are open, and the first of what they were asked for ahead is here.
     Ready(Ready),
     /// It ended while it was prepared: its result is known, an input cannot be opened, or it was cancelled.
     Ended(Box<Attempted>),
@@ -100,6 +100,21 @@ pub struct Ready {
     inputs: Inputs,
     /// How long that took.
     fetch: Duration,
+}
+
+impl Ready {
+    /// Whether all that was asked for ahead is here.
+    #[must_use]
+    pub fn is_ripe(&self) -> bool {
+        self.objects().all(objects::Object::is_prefetched)
+    }
+
+    fn objects(&self) -> impl Iterator<Item = &objects::Object> {
+        self.inputs.arguments.iter().filter_map(|argument| match argument {
+            sandbox::Argument::Object(object) => Some(object),
+            sandbox::Argument::Value(_) | sandbox::Argument::Prefix(_) => None,
+        })
+    }
 }
 
 /// A task that ran, but for what becomes of its result.
@@ -135,7 +150,8 @@ impl Host {
         }
     }
 
-    /// Do what a task needs before it computes: open its inputs, look it up in the memo, fetch what it will read first. Cancel safe.
+    /// Do what a task needs before it computes: open its inputs, look it up in the memo, ask for what it will read first, and wait for the first of
+    /// that. Cancel safe.
     pub async fn prepare(&self, context: &JobContext, cancel: &Arc<Cancel>, task: &Task) -> Prepared {
         let limits = &context.job.options.limits;
         let watch = Watch::new(cancel.clone(), limits);
@@ -155,6 +171,21 @@ impl Host {
     #[must_use]
     pub fn waits_for(&self, task: &Task) -> bool {
         has_objects(task) || self.memo.as_ref().is_some_and(Memo::is_shared)
+    }
+
+    /// Wait until all that was asked for ahead is here. Cancel safe.
+    pub async fn ripen(&self, context: &JobContext, cancel: &Arc<Cancel>, ready: Ready) -> Prepared {
+        let limits = &context.job.options.limits;
+        let watch = Watch::after(ready.fetch, cancel.clone(), limits);
+        let began = clock::instant();
+        let waiting = futures::future::try_join_all(ready.objects().map(objects::Object::prefetched));
+        let waited = watch.bound_if_slow(waiting).await;
+        let fetch = ready.fetch + (clock::instant() - began);
+        match waited {
+            Ok(Ok(_)) => Prepared::Ready(Ready { fetch, ..ready }),
+            Ok(Err(error)) => unprepared(Why::Failed(input(error)), fetch),
+            Err(stop) => unprepared(Why::from_stop(stop, limits), fetch),
+        }
     }
 
     /// Run a task that is prepared, without keeping its result. Cancel safe: a dropped run leaves nothing behind.
@@ -232,7 +263,7 @@ impl Host {
         }
     }
 
-    /// Open the inputs, derive the key, look it up; where nothing is known, fetch what is read first. Waits only for objects and the memo.
+    /// Open the inputs, derive the key, look it up; where nothing is known, ask for what is read first. Waits only for objects and the memo.
     async fn gather(&self, context: &JobContext, task: &Task) -> Result<Gathered, Failure> {
         let options = &context.job.options;
         let mut keyed = self.memo.is_some() && options.memo == MemoOption::Use && options.grants.deterministic();

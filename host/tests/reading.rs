@@ -159,6 +159,8 @@ async fn what_is_prefetched_is_read_without_a_request() {
     let store = Store::with(3 * MIB, Link::default());
     let mut object = open(&store.objects(128 * MIB, Prefetch::On)).await;
     object.prefetch().await.unwrap();
+    object.prefetched().await.unwrap();
+    assert!(object.is_prefetched());
     assert_eq!(store.passed(), (1, 3 * MIB));
     scan(object, 100_000).await;
     assert_eq!(store.passed(), (1, 3 * MIB));

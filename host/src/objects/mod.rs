@@ -237,18 +237,35 @@ impl Object {
         &self.shared.info
     }
 
-    /// Fetch its first [`PREFETCH_BYTES_MAX`], as far as the memory budget goes, and wait until they are here: before somebody starts to read
-    /// who would occupy more than a wait does. Cancel safe.
+    /// Ask for its first [`PREFETCH_BYTES_MAX`], as far as the memory budget goes, and wait for the first block of them. Cancel safe.
     ///
     /// # Errors
-    /// When a part cannot be read: whoever would read it need not start.
+    /// When that cannot be read: whoever would read it need not start.
     pub async fn prefetch(&mut self) -> Result<(), Error> {
         let end = self.blocks_end().min(self.blocks_start() + PREFETCH_BYTES_MAX / BLOCK_BYTES);
         let blocks = self.blocks(self.blocks_start()..end, Purpose::Ahead);
-        for block in &blocks {
-            block.bytes().await?;
+        if let Some(first) = blocks.first() {
+            first.bytes().await?;
         }
         self.prefetched = blocks.into();
+        Ok(())
+    }
+
+    /// Whether all that [`Self::prefetch`] asked for is here, or the reason why a part of it is not.
+    #[must_use]
+    pub fn is_prefetched(&self) -> bool {
+        self.prefetched.iter().all(Block::is_settled)
+    }
+
+    /// Wait until all that [`Self::prefetch`] asked for is here: before somebody starts to read who would occupy more than a wait does. Cancel
+    /// safe.
+    ///
+    /// # Errors
+    /// When a part of it cannot be read.
+    pub async fn prefetched(&self) -> Result<(), Error> {
+        for block in &*self.prefetched {
+            block.bytes().await?;
+        }
         Ok(())
     }
 

@@ -1,7 +1,8 @@
 //! One leased bundle: its tasks are prepared, computed one after the other, and reported together.
 //!
 //! Tasks are prepared ahead, [`PREPARED_MAX`] at a time and without a place to compute. The bundle takes a place for the first that is ready and
-//! keeps it until it has to wait. A result that goes to the store does so while the next tasks compute, [`STORING_MAX`] at a time; the place is
+//! keeps it until it has to wait. A task that has only the beginning of its inputs waits for the rest, unless a place is free: then nobody computes
+//! who could, and the rest comes meanwhile. A result that goes to the store does so while the next tasks compute, [`STORING_MAX`] at a time; the place is
 //! given up where there is nothing to compute meanwhile. A bundle that only waits for the store lets another slot pull in its stead.
 //!
 //! A panic while a task is prepared or run ends that task as a failure of the platform, which is tried again; the others go on.
@@ -144,6 +145,7 @@ impl Shared {
                 }
             };
             let Some(next) = next.filter(|_| !cancel.is_cancelled()) else { break };
+            let next = results.beside(self.ripe(&mut place, next, context, cancel)).await;
             waited.get_or_insert_with(|| clock::instant() - began);
             let ready = match next {
                 Prepared::Ended(attempted) => {
@@ -207,6 +209,24 @@ impl Shared {
     fn room(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
         let units = u32::try_from(bytes.div_ceil(ROOM_UNIT_BYTES)).ok().filter(|units| *units > 0)?;
         self.storing.try_acquire_many(units).ok()
+    }
+
+    /// A task that may compute as soon as there is a place: it has all that was asked for ahead, or found a place that nobody wants.
+    async fn ripe<'s>(
+        &'s self,
+        place: &mut Option<SemaphorePermit<'s>>,
+        prepared: Prepared,
+        context: &JobContext,
+        cancel: &Arc<Cancel>,
+    ) -> Prepared {
+        let ready = match prepared {
+            Prepared::Ready(ready) if !ready.is_ripe() => ready,
+            prepared => return prepared,
+        };
+        // Those that wait for it, if any, have it now.
+        *place = None;
+        *place = self.places.try_acquire().ok();
+        if place.is_some() { Prepared::Ready(ready) } else { self.host.ripen(context, cancel, ready).await }
     }
 
     /// A place to compute, waited for; none if the tasks are cancelled before there is one. Cancel safe.

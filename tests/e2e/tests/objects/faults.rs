@@ -40,6 +40,16 @@ fn stays(fault: Fault) {
 }
 
 #[test]
+fn a_task_begins_with_the_first_of_its_input_where_nobody_else_computes() {
+    let store = Store::start();
+    // Half of the eight megabytes that are asked for ahead.
+    store.proxy.add(Fault::Stall.on(Operation::Get, "large.bin"));
+    let call = sortie_harness::Sortie::call("reads_range", [LARGE, "1000000", "4"]).args(["--fresh"]);
+    assert_eq!(store.proxy.for_command(call).run().code(0).value(), json!("AQEBAQ=="));
+    assert_eq!(store.proxy.counts().struck, 1);
+}
+
+#[test]
 fn a_store_that_wants_fewer_requests_is_asked_again() {
     passes(Fault::SlowDown);
 }
