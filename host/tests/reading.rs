@@ -12,7 +12,8 @@ use futures::TryStreamExt as _;
 use futures::future::join_all;
 use sortie_harness::{Link, Operation, S3Server, StoreProxy};
 use sortie_host::objects::{
-    Access, Address, BLOCK_BYTES, Config, Cursor, DISK_PAUSE, Disk, DiskMetrics, Object, Objects, Prefetch, S3, S3Credentials,
+    Access, Address, BLOCK_BYTES, Config, Cursor, DISK_PAUSE, DISK_READ_TIME_MAX, Disk, DiskMetrics, Object, Objects, Prefetch, S3,
+    S3Credentials,
 };
 use sortie_protocol::ByteSize;
 use sortie_protocol::outcome::InputFault;
@@ -350,4 +351,26 @@ async fn a_disk_that_cannot_be_written_costs_no_read() {
     // One attempt, or those that were under way with it; then it is left alone for a while.
     assert!(metrics.skipped_total > 0 && DISK_PAUSE > Duration::from_secs(5), "{metrics:?}");
     assert_eq!(store.passed().1, 20 * MIB);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_does_not_answer_holds_a_read_up_for_a_bounded_time() {
+    let store = Store::with(4 * MIB, line());
+    let disk = tempfile::tempdir().unwrap();
+    scan_as_a_process(&store, disk.path()).await;
+    // Reading a pipe that nobody writes to does not end while somebody could.
+    let mut writers = Vec::new();
+    for file in blocks(disk.path()) {
+        std::fs::remove_file(&file).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &file, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+        writers.push(std::fs::File::options().read(true).write(true).open(&file).unwrap());
+    }
+    let before = store.passed().1;
+    let objects = store.objects_on(disk.path(), 1 << 30);
+    tokio::time::timeout(4 * DISK_READ_TIME_MAX, scan(open(&objects).await, MIB)).await.expect("the disk held it up");
+    assert_eq!(store.passed().1 - before, 4 * MIB);
+    assert!(objects.metrics().disk.unwrap().failures_total > 0);
+    // Files are in their places again, and whoever still reads a pipe goes on, so that the test can end.
+    objects.settled().await;
+    drop(writers);
 }

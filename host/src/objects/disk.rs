@@ -3,12 +3,13 @@
 //! A request looks here before it asks the store, and leaves here what it brought. Blocks are named by their version, so nothing here is ever
 //! out of date, and a hash over name and content is kept with each: what a crash cut short, or what is of another name, is a miss.
 //!
-//! The tier may never hold up or fail a read. What cannot be read from it comes from the store. What cannot be written (a full disk, a folder that
-//! is gone) is said once, and writing pauses for [`PAUSE`]. What waits to be written has its share of the memory budget; while the disk is slower
-//! than the network and that is used up, further blocks are not kept.
+//! The tier may not fail a read, nor hold one up for long. What cannot be read from it comes from the store, also when the disk does not answer
+//! within [`READ_TIME_MAX`]; it is then left alone for [`PAUSE`]. What cannot be written (a full disk, a folder that is gone) is said once, and
+//! writing pauses for as long. What waits to be written has its share of the memory budget; while the disk is slower than the network and that is
+//! used up, further blocks are not kept.
 //!
 //! Bounds: the folder stays within [`super::Disk::bytes_max`] (see [`crate::folder::bounded`]), by letting go of what was not used for longest;
-//! [`WRITERS_MAX`] threads write.
+//! [`WRITERS_MAX`] threads write, and [`READERS_MAX`] read, whatever becomes of the disk.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -20,6 +21,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use super::blocks::{BLOCK_BYTES, Key};
 use super::config::Disk;
@@ -30,8 +32,13 @@ use crate::episode::Episode;
 use crate::folder::{Bounded, Bounds, bounded};
 
 /// Threads that write at once: enough to keep a disk busy while one makes a folder or a file's name.
-pub const WRITERS_MAX: usize = 4;
-/// For how long nothing is written after a write failed: trying costs time, and a full disk stays full for a while.
+const WRITERS_MAX: usize = 4;
+/// Threads that read at once: more than a disk has work for. One that does not answer keeps them, and no more.
+const READERS_MAX: usize = 16;
+/// How long the disk may take to say what it has of eight blocks: longer than a busy disk does, shorter than a person's patience.
+pub const READ_TIME_MAX: Duration = Duration::from_secs(5);
+/// For how long nothing is written after a write failed, and nothing read after the disk did not answer: trying costs time, and what is wrong with
+/// a disk is wrong for a while.
 pub const PAUSE: Duration = Duration::from_secs(10);
 /// How long the end of a process waits for what is being written.
 const SETTLE_TIME_MAX: Duration = Duration::from_secs(5);
@@ -54,10 +61,26 @@ pub(super) struct Tier {
     room: Arc<Semaphore>,
     permits: u32,
     writes: Mutex<Writes>,
-    paused: Mutex<Option<Instant>>,
+    readers: Arc<Semaphore>,
+    no_writes: Pause,
+    no_reads: Pause,
     writing: Episode,
     reading: Episode,
     counters: Counters,
+}
+
+/// When something is tried again.
+#[derive(Debug, Default)]
+struct Pause(Mutex<Option<Instant>>);
+
+impl Pause {
+    fn begin(&self) {
+        *self.0.lock() = Some(clock::instant() + PAUSE);
+    }
+
+    fn is_on(&self) -> bool {
+        self.0.lock().is_some_and(|until| clock::instant() < until)
+    }
 }
 
 /// What waits to be written, and how many write.
@@ -95,7 +118,9 @@ impl Tier {
             room: Arc::new(Semaphore::new(usize::try_from(permits).unwrap_or(Semaphore::MAX_PERMITS))),
             permits,
             writes: Mutex::default(),
-            paused: Mutex::default(),
+            readers: Arc::new(Semaphore::new(READERS_MAX)),
+            no_writes: Pause::default(),
+            no_reads: Pause::default(),
             writing: Episode::new("keeping inputs on disk"),
             reading: Episode::new("reading inputs from disk"),
             counters: Counters::default(),
@@ -104,10 +129,26 @@ impl Tier {
 
     /// What is here of these blocks, in their order. Not cancel safe in that the disk is read all the same.
     pub(super) async fn get(self: &Arc<Self>, version: &Arc<Version>, indices: Range<u64>) -> Vec<Option<Bytes>> {
+        if self.no_reads.is_on() {
+            return Vec::new();
+        }
         let (tier, version) = (self.clone(), version.clone());
-        let looking = self.io.spawn_blocking(move || indices.map(|index| tier.read(&version, index)).collect());
-        // Nothing is here for a host that is shutting down.
-        looking.await.unwrap_or_default()
+        let looking = async {
+            let reader = self.readers.clone().acquire_owned().await.ok()?;
+            let looking = self.io.spawn_blocking(move || {
+                let _reader = reader;
+                indices.map(|index| tier.read(&version, index)).collect()
+            });
+            // Nothing is here for a host that is shutting down.
+            looking.await.ok()
+        };
+        let Ok(found) = timeout(READ_TIME_MAX, looking).await else {
+            self.no_reads.begin();
+            add(&self.counters.failures, 1);
+            self.reading.fails(&format_args!("`{}` did not answer within {} s", self.folder.path().display(), READ_TIME_MAX.as_secs()));
+            return Vec::new();
+        };
+        found.unwrap_or_default()
     }
 
     fn read(&self, version: &Version, index: u64) -> Option<Bytes> {
@@ -137,7 +178,7 @@ impl Tier {
     /// Keep a block that came, if the disk keeps up.
     pub(super) fn put(self: &Arc<Self>, key: Key, content: Bytes) {
         let permits = u32::try_from((content.len() as u64).div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
-        let room = self.room.clone().try_acquire_many_owned(permits).ok().filter(|_| !self.is_paused());
+        let room = self.room.clone().try_acquire_many_owned(permits).ok().filter(|_| !self.no_writes.is_on());
         let Some(room) = room else { return add(&self.counters.skipped, 1) };
         let mut writes = self.writes.lock();
         writes.waiting.push_back(Write { key, content, _room: room });
@@ -164,7 +205,7 @@ impl Tier {
     }
 
     fn write(&self, Write { key, content, .. }: &Write) {
-        if self.is_paused() {
+        if self.no_writes.is_on() {
             return add(&self.counters.skipped, 1);
         }
         match self.folder.write(&name(key), &[seal(key, content).as_bytes(), content]) {
@@ -174,19 +215,15 @@ impl Tier {
             }
             Err(error) => {
                 add(&self.counters.failures, 1);
-                *self.paused.lock() = Some(clock::instant() + PAUSE);
+                self.no_writes.begin();
                 self.writing.fails(&format_args!("`{}`: {error}", self.folder.path().display()));
             }
         }
     }
 
-    fn is_paused(&self) -> bool {
-        self.paused.lock().is_some_and(|until| clock::instant() < until)
-    }
-
     /// Wait until what is being written is, or [`SETTLE_TIME_MAX`] have passed. Cancel safe.
     pub(super) async fn settled(&self) {
-        let _ = tokio::time::timeout(SETTLE_TIME_MAX, self.room.acquire_many(self.permits)).await.map(drop);
+        let _ = timeout(SETTLE_TIME_MAX, self.room.acquire_many(self.permits)).await.map(drop);
     }
 
     pub(super) fn metrics(&self) -> DiskMetrics {

@@ -45,7 +45,7 @@ pub use self::config::{
     Addressing, Az, AzCredentials, Config, Disk, Gs, GsCredentials, MEMORY_DEFAULT, Payer, Prefetch, S3, S3Credentials, Secret, Token,
 };
 pub use self::cursor::{AHEAD_BYTES_MAX, Access, Cursor};
-pub use self::disk::{PAUSE as DISK_PAUSE, WRITERS_MAX as DISK_WRITERS_MAX};
+pub use self::disk::{PAUSE as DISK_PAUSE, READ_TIME_MAX as DISK_READ_TIME_MAX};
 pub use self::error::Error;
 pub use self::fetch::STALL_TIME_MAX;
 pub use self::files::Files;
