@@ -1,5 +1,6 @@
 //! What is wrong with an input for good: one clear error that names it, no second attempt, and the other tasks' results.
 
+use std::fs;
 use std::net::TcpListener;
 
 use serde_json::json;
@@ -111,4 +112,17 @@ fn an_empty_object_is_an_object() {
     let ran = store.sum_of(&["s3://bucket/empty.txt", "s3://bucket/a.txt"]).run().code(0);
     ran.found("s3://bucket/empty.txt", json!([0, 0]));
     ran.found("s3://bucket/a.txt", sum_of_a());
+}
+
+#[test]
+fn an_object_of_five_gigabytes_is_read_by_a_guest_of_64_mib() {
+    const SIZE: u64 = 5_000_000_000;
+    let store = Store::start();
+    let file = fs::File::create(store.file("huge.bin")).unwrap();
+    // Nothing but zeros, which take no room, and the last byte.
+    std::os::unix::fs::FileExt::write_at(&file, &[7], SIZE - 1).unwrap();
+    let ran = store.sum_of(&["s3://bucket/huge.bin"]).args(["--memory", "64MiB"]).run().code(0);
+    ran.found("s3://bucket/huge.bin", json!([SIZE, 7]));
+    assert!(ran.of("s3://bucket/huge.bin")["bill"]["memory_peak_bytes"].as_u64().unwrap() <= 64 << 20, "{ran}");
+    assert_eq!(store.proxy.counts().objects["bucket/huge.bin"].body_bytes, SIZE);
 }
