@@ -112,6 +112,24 @@ async fn whoever_attaches_is_told_how_many_outcomes_were_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn tasks_of_an_old_job_that_take_long_are_waited_for() {
+    let broker = Troubled::new();
+    let client = client(&broker);
+    broker.age(2 * sortie_broker::nats::OUTCOME_AGE_MAX);
+    let job = client.submit_all(&function(), [(), ()]).await.unwrap().job;
+    let attached = client.attach::<u64>(job).await.unwrap();
+    let working = tokio::spawn(async move {
+        tokio::time::sleep(DEADLINE / 2).await;
+        while broker.inner.unfinished(job).await.unwrap() > 0 {
+            broker.work(completed).await;
+        }
+    });
+    let outcomes = soon(attached.gather()).await.unwrap();
+    assert!(outcomes.len() == 2 && outcomes.iter().all(|outcome| outcome.result == Ok(7)), "{outcomes:?}");
+    working.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_job_whose_number_of_tasks_nobody_knows_is_not_gathered_as_if_it_were_whole() {
     let broker = Troubled::new();
     let client = client(&broker);

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,12 +22,14 @@ pub(super) struct Troubled {
     unreadable: Arc<Mutex<HashSet<TaskIndex>>>,
     away: watch::Sender<bool>,
     published: watch::Sender<usize>,
+    /// How much older jobs look than they are.
+    aged: Arc<Mutex<Duration>>,
 }
 
 impl Troubled {
     pub(super) fn new() -> Self {
         let (inner, unreadable) = (MemoryBroker::default(), Arc::default());
-        Self { inner, unreadable, away: watch::Sender::new(false), published: watch::Sender::new(0) }
+        Self { inner, unreadable, away: watch::Sender::new(false), published: watch::Sender::new(0), aged: Arc::default() }
     }
 
     pub(super) fn hide(&self, index: TaskIndex) {
@@ -36,6 +39,11 @@ impl Troubled {
     /// From now on it answers nobody, for longer than anybody waits.
     pub(super) fn leave(&self) {
         self.away.send_replace(true);
+    }
+
+    /// From now on all jobs look as if they were submitted that much earlier.
+    pub(super) fn age(&self, by: Duration) {
+        *self.aged.lock().unwrap() = by;
     }
 
     pub(super) fn published_so_far(&self) -> usize {
@@ -94,7 +102,9 @@ impl Broker for Troubled {
 
     async fn job(&self, job: JobId) -> Result<Option<JobRecord>, Error> {
         self.there()?;
-        self.inner.job(job).await
+        let record = self.inner.job(job).await?;
+        let aged = u64::try_from(self.aged.lock().unwrap().as_nanos()).unwrap();
+        Ok(record.map(|record| JobRecord { created: Timestamp::from_nanos(record.created.as_nanos().saturating_sub(aged)), ..record }))
     }
 
     async fn jobs(&self, count_max: usize) -> Result<Vec<JobRecord>, Error> {
