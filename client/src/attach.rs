@@ -99,6 +99,8 @@ enum Step {
 /// What a look at a job came to.
 enum Look {
     Wait,
+    /// It is known now how many tasks there are.
+    Learned,
     ReadAgain,
     End,
     /// The job is too old for its missing outcomes to be there, and nothing comes.
@@ -146,6 +148,8 @@ impl<'b> Attached<'b> {
                 }
                 Step::Look => match self.look().await {
                     Look::Wait => {}
+                    // The last of them may have been published a moment ago.
+                    Look::Learned => events.stir(),
                     Look::ReadAgain => events.look_again(),
                     Look::End => return Ok(()),
                     Look::Lost => {
@@ -205,10 +209,14 @@ impl<'b> Attached<'b> {
             Ok(Some(record)) => self.learn(record.state),
             Ok(None) | Err(_) => return Look::Wait,
         }
+        if self.total.is_some() {
+            self.quiet = 0;
+            return Look::Learned;
+        }
         let quiet_max = match unfinished(self.broker, self.id).await {
-            Ok(Some(0)) if self.total.is_none() => QUIET_LOOKS,
-            Ok(None) if self.total.is_none() => QUIET_LOOKS_BLIND,
-            Ok(_) | Err(_) => {
+            Ok(Some(0)) => QUIET_LOOKS,
+            Ok(None) => QUIET_LOOKS_BLIND,
+            Ok(Some(_)) | Err(_) => {
                 self.quiet = 0;
                 return Look::Wait;
             }

@@ -99,6 +99,55 @@ async fn a_task_that_takes_long_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_task_that_is_published_while_the_broker_answers_that_nothing_is_unfinished_is_waited_for() {
+    let broker = Troubled::new();
+    let client = client(&broker);
+    broker.answer_late(Duration::from_secs(3));
+    let inputs = futures::stream::once({
+        let broker = broker.clone();
+        // One look fewer does not end anything yet.
+        async move { broker.asked(6).await }
+    });
+    let job = client.map_stream(&function(), Box::pin(inputs));
+    let working = tokio::spawn(async move {
+        broker.published(1).await;
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        broker.work(completed).await;
+    });
+    assert_eq!(soon(job.gather()).await.unwrap()[0].result, Ok(7));
+    working.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_that_is_stored_is_waited_for_while_it_cannot_be_read() {
+    let broker = Troubled::new();
+    let client = client(&broker);
+    broker.set_read(false);
+    let mut task = client.submit(&function(), ()).await.unwrap();
+    broker.work(completed).await;
+    let early = timeout(DEADLINE, &mut task).await;
+    assert!(early.is_err(), "{early:?}");
+    broker.set_read(true);
+    assert_eq!(soon(task).await, Ok(7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_a_long_task_asks_the_broker_once_a_minute() {
+    let broker = Troubled::new();
+    let client = client(&broker);
+    let mut task = client.submit(&function(), ()).await.unwrap();
+    let early = timeout(60 * Duration::from_secs(60), &mut task).await;
+    assert!(early.is_err(), "{early:?}");
+    let asked = broker.asked_so_far();
+    assert!((55..70).contains(&asked), "asked {asked} times in an hour");
+    // Nothing can be read of what it came to; that is noticed as soon as before.
+    broker.hide(0);
+    broker.work(completed).await;
+    let error = timeout(Duration::from_secs(60 + 40), task).await.expect("it was noticed in time").unwrap_err();
+    assert!(matches!(error, TaskError::Failed(_)), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_attaches_is_told_how_many_outcomes_were_dropped() {
     let broker = Troubled::new();
     let client = client(&broker);
