@@ -5,6 +5,7 @@ mod troubled;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use sortie_broker::{Broker as _, LetterId};
 use sortie_protocol::{Bill, DeadLetter, Digest, Ending, Failure, FunctionRef, JobId, JobState, LeaseId, Outcome, Signature, TaskIndex};
 use tokio::time::timeout;
@@ -210,7 +211,7 @@ async fn a_job_whose_broker_stays_away_is_neither_whole_nor_cancelled_nor_forgot
     assert_eq!((error.outcomes.len(), error.missing), (0, Some(3)));
     assert!(error.why.contains("it is away"), "{error}");
     let error = soon(task).await.unwrap_err();
-    assert!(matches!(&error, TaskError::BrokerGone { reason } if reason.contains("it is away")), "{error}");
+    assert!(matches!(&error, TaskError::BrokerGone { reason, stays: true } if reason.contains("it is away")), "{error}");
     soon(client.settled()).await;
     for job in [id, single] {
         let record = broker.inner.job(job).await.unwrap().expect("the record of a job that was not forgotten");
@@ -244,6 +245,50 @@ async fn the_status_of_a_job_that_ends_tasks_without_a_pause_is_told_all_the_sam
     let done = done(&client, &broker, 20).await;
     let status = soon(client.job_status(done)).await.unwrap();
     assert_eq!((status.completed, status.counted), (20, Counted::All));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_status_is_told_of_a_job_that_is_fed_as_fast_as_its_tasks_end() {
+    let broker = Troubled::new();
+    let client = client(&broker);
+    // Whenever somebody asks nothing is unfinished.
+    let mut job = client.map_stream(
+        &function(),
+        futures::stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            Some(((), ()))
+        })
+        .boxed(),
+    );
+    let _working = Working::at(&broker);
+    job.keep_outcomes();
+    soon(job.next()).await.unwrap();
+    let id = job.id().unwrap();
+    let reading = tokio::spawn(async move { while job.next().await.is_some() {} });
+    let status = soon(client.job_status(id)).await.unwrap();
+    assert_eq!((status.unfinished, status.record.state), (Some(0), JobState::Open));
+    assert!(status.completed > 10 && status.counted == Counted::Some, "{status:?}");
+    reading.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn outcomes_that_are_read_late_are_counted_and_those_that_are_not_read_are_missing() {
+    let broker = Troubled::new();
+    let client = client(&broker);
+    let done = done(&client, &broker, 20).await;
+    broker.set_read(false);
+    let (status, ()) = soon(async {
+        tokio::join!(client.job_status(done), async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            broker.set_read(true);
+        })
+    })
+    .await;
+    let status = status.unwrap();
+    assert_eq!((status.completed, status.counted), (20, Counted::All));
+    broker.set_read(false);
+    let status = timeout(Duration::from_secs(6), client.job_status(done)).await.unwrap().unwrap();
+    assert_eq!((status.completed, status.counted), (0, Counted::Some));
 }
 
 /// As many dead letters of one job.
@@ -294,4 +339,24 @@ async fn a_replay_that_is_let_go_of_has_lost_and_doubled_nothing() {
     }
     soon(client.settled()).await;
     check_none_lost_or_doubled(&broker, old, 500).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_that_fails_names_the_jobs_that_it_submitted() {
+    let broker = Troubled::new();
+    let client = client(&broker);
+    let letters = bury(&client, &broker, 500).await;
+    let before = broker.published_so_far();
+    let (replayed, ()) = soon(async {
+        tokio::join!(client.replay(letters), async {
+            broker.published(before + 100).await;
+            broker.leave();
+        })
+    })
+    .await;
+    let error = replayed.unwrap_err();
+    assert!(matches!(&error.why, crate::SubmitError::Broker(why) if why.passes()), "{error:?}");
+    let [job] = &*error.replayed.jobs else { panic!("one job was submitted: {error:?}") };
+    assert_eq!(job.tasks, broker.inner.unfinished(job.job).await.unwrap());
+    assert!(job.tasks >= 100 && error.replayed.left > 0, "{error:?}");
 }
