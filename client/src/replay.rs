@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use sortie_broker::{Broker, Error, LetterId};
-use sortie_protocol::{Bundle, DeadLetter, Job as JobDefinition, JobId, Task, TaskIndex};
+use sortie_protocol::{Bundle, DeadLetter, Job as JobDefinition, JobId, Task};
 use tokio::sync::watch;
 
 use crate::client::{Client, SubmitError, now, random_job_id};
@@ -36,7 +36,7 @@ pub struct Replayed {
 #[derive(Debug, thiserror::Error)]
 #[error("not all dead letters could be replayed")]
 pub struct ReplayError {
-    /// What was done by then. The last job may lack tasks that the broker took and did not say so. How many it has the broker was not told.
+    /// What was done by then. Of the last job those tasks are counted that the broker confirmed; it was not told how many there are.
     pub replayed: Replayed,
     /// Why it broke off.
     #[source]
@@ -120,17 +120,16 @@ async fn replay_job(
     let id = random_job_id()?;
     broker.put_job(JobDefinition { id, ..job }, now()).await?;
     let mut letters = (0..).zip(letters);
-    let (mut begun, published) = (0, AtomicU64::new(0));
+    let published = AtomicU64::new(0);
     let mut under_way = FuturesUnordered::new();
     let mut failed = None;
     loop {
         while under_way.len() < AT_ONCE_MAX
             && failed.is_none()
             && !is_stopped()
-            && let Some((index, letter)) = letters.next()
+            && let Some((index, (letter, task))) = letters.next()
         {
-            begun = index + 1;
-            under_way.push(replay_task(broker, id, index, letter, &published));
+            under_way.push(replay_task(broker, id, (letter, Task { index, ..task }), &published));
         }
         match under_way.next().await {
             Some(Ok(())) => {}
@@ -147,20 +146,13 @@ async fn replay_job(
     match failed {
         // How many tasks there are is not known for sure now. Whoever attaches gets those there are.
         Some(error) => Err(error.into()),
-        None => Ok(broker.seal(id, begun).await?),
+        None => Ok(broker.seal(id, tasks).await?),
     }
 }
 
 /// Publish a task and remove its letter. It counts as published from when the broker has it.
-async fn replay_task(
-    broker: &Arc<dyn Broker>,
-    job: JobId,
-    index: TaskIndex,
-    (letter, task): (LetterId, Task),
-    published: &AtomicU64,
-) -> Result<(), Error> {
-    let tasks = vec![Task { index, ..task }];
-    broker.publish(Bundle { job, attempts_before: 0, lost_before: 0, published: now(), tasks }).await?;
+async fn replay_task(broker: &Arc<dyn Broker>, job: JobId, (letter, task): (LetterId, Task), published: &AtomicU64) -> Result<(), Error> {
+    broker.publish(Bundle { job, attempts_before: 0, lost_before: 0, published: now(), tasks: vec![task] }).await?;
     published.fetch_add(1, Ordering::Relaxed);
     broker.remove_dead_letter(letter).await
 }
