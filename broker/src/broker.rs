@@ -233,6 +233,14 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
     /// before that without a word: then it can be opened again.
     async fn outcomes(&self, job: JobId, from: Position) -> Result<BoxStream<'static, Event>, Error>;
 
+    /// A number that changes whenever a stream of [`Broker::outcomes`] here has read all of a job's outcomes that were stored by then, and has
+    /// passed them on. For whoever misses an outcome and wants to know whether it is not there or was not read yet. `None` where a stream never
+    /// has to catch up, because it reads what is stored whenever it is polled.
+    fn caught_up(&self, job: JobId) -> Option<u64> {
+        let _ = job;
+        None
+    }
+
     /// Tell the broker that outcomes before `before` were received and need not be kept. Some may be kept longer; positions do not change.
     async fn trim(&self, job: JobId, before: Position) -> Result<(), Error>;
 

@@ -63,11 +63,13 @@ fn show(outcome: &Outcome, raw: bool) -> Result<Ending, Error> {
     }
 }
 
-/// The broker was away for longer than its patience, and the task may go on without us.
+/// The broker does not tell how the task ended. Where it was away for longer than its patience, the task may go on without us.
 fn lost(error: &TaskError, job: JobId, keeps: Keeps) -> Error {
-    Error::Platform(match keeps {
-        Keeps::Job => format!("{error}; `sortie job gather {job}` has the result when it is back"),
-        Keeps::Results | Keeps::Nothing => error.to_string(),
+    Error::Platform(match (keeps, error) {
+        (Keeps::Job, TaskError::BrokerGone { stays: true, .. }) => {
+            format!("{error}; `sortie job gather {job}` has the result when it is back")
+        }
+        (Keeps::Job | Keeps::Results | Keeps::Nothing, _) => error.to_string(),
     })
 }
 
@@ -122,6 +124,16 @@ fn plain(cbor: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_job_is_named_to_be_gathered_only_where_it_stays() {
+        let job = JobId::from_bytes([7; 16]);
+        let text = |stays, keeps| lost(&TaskError::BrokerGone { reason: "it refuses".into(), stays }, job, keeps).to_string();
+        assert!(text(true, Keeps::Job).contains(&format!("`sortie job gather {job}`")));
+        for text in [text(false, Keeps::Job), text(true, Keeps::Results), text(false, Keeps::Nothing)] {
+            assert!(text.contains("it refuses") && !text.contains("gather"), "{text}");
+        }
+    }
 
     #[test]
     fn only_strings_are_printed_as_they_are() {

@@ -7,7 +7,7 @@ use clap::{ArgGroup, Args, Subcommand};
 use serde::Serialize;
 use serde_json::Value;
 use sortie::protocol::{Argument, JobId};
-use sortie::{Client, DeadLetter, Detached, Ending as TaskEnding, LetterId};
+use sortie::{Client, DeadLetter, Detached, Ending as TaskEnding, LetterId, ReplayError};
 
 use crate::connection::BrokerOptions;
 use crate::ending::{Ending, Error};
@@ -231,7 +231,10 @@ async fn submit_again(client: &Client, letters: Vec<(LetterId, DeadLetter)>, int
     let mut output = crate::output::Output::open(None)?;
     let (mut tasks, mut left) = (0, 0);
     for letters in jobs.into_values() {
-        let replayed = client.replay_until(letters, interrupt.raised()).await.map_err(map::refused)?;
+        let (replayed, failed) = match client.replay_until(letters, interrupt.raised()).await {
+            Ok(replayed) => (replayed, None),
+            Err(ReplayError { replayed, why }) => (replayed, Some(why)),
+        };
         left += replayed.left;
         for Detached { job, tasks: count } in replayed.jobs {
             tasks += count;
@@ -241,13 +244,21 @@ async fn submit_again(client: &Client, letters: Vec<(LetterId, DeadLetter)>, int
         for letter in replayed.unreadable {
             terminal::say(&format!("dead letter {letter} holds no task and stays; `sortie dlq remove {letter}` removes it"));
         }
+        if let Some(why) = failed {
+            say_submitted(tasks);
+            return Err(map::refused(why));
+        }
     }
-    terminal::say(&format!("tasks submitted again: {tasks}; `sortie job gather JOB` writes their results"));
+    say_submitted(tasks);
     if left > 0 {
         terminal::say(&format!("interrupted; {left} dead letters are still there, to be replayed with the same command"));
         return Ok(Ending::Interrupted);
     }
     Ok(Ending::Completed)
+}
+
+fn say_submitted(tasks: u64) {
+    terminal::say(&format!("tasks submitted again: {tasks}; `sortie job gather JOB` writes their results"));
 }
 
 async fn letters(client: &Client, job: Option<&str>, count: usize, interrupt: &Interrupt) -> Result<Vec<(LetterId, DeadLetter)>, Error> {

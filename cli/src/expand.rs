@@ -1,6 +1,7 @@
 //! From what a person writes to the objects it names.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,7 +39,13 @@ pub(crate) struct Output {
     pub(crate) location: Location,
     /// As it was named.
     pub(crate) shown: String,
+    /// The file that is there already.
+    file: Option<FileId>,
 }
+
+/// A file as the system knows it, by whatever path it is reached: its device, and its number there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileId(u64, u64);
 
 /// Where local files are read. Clones are the same.
 #[derive(Debug, Clone)]
@@ -47,6 +54,27 @@ pub(crate) enum Files {
     Here,
     /// On others, perhaps: who names one is told, once.
     Elsewhere(Arc<AtomicBool>),
+}
+
+impl Output {
+    /// To be called before the output is opened: what is a new file is no input.
+    pub(crate) fn new(location: Location, shown: String) -> Self {
+        let file = FileId::at(&location);
+        Self { location, shown, file }
+    }
+
+    fn is(&self, location: &Location) -> bool {
+        self.location == *location || self.file.is_some_and(|file| FileId::at(location) == Some(file))
+    }
+}
+
+impl FileId {
+    fn at(location: &Location) -> Option<Self> {
+        match location {
+            Location::File(path) => std::fs::metadata(path).ok().map(|metadata| Self(metadata.dev(), metadata.ino())),
+            Location::Bucket { .. } | Location::Http(_) => None,
+        }
+    }
 }
 
 impl Files {
@@ -130,13 +158,13 @@ impl Places {
         }
     }
 
-    /// See to it that no input is the output.
+    /// See to it that no input is the output, also where a file is reached by another path: through a link, or spelt in another way.
     ///
     /// # Errors
     /// If this one is.
     pub(crate) fn refuse_output(&self, location: &Location) -> Result<(), String> {
         match &self.output {
-            Some(output) if output.location == *location => {
+            Some(output) if output.is(location) => {
                 Err(format!("`{}` is an input and the output; write the results to another place", output.shown))
             }
             Some(_) | None => Ok(()),
@@ -257,7 +285,7 @@ mod tests {
     /// Places in a folder with the files `0` to `9`, and the output of this name there.
     fn places(folder: &Path, output: &str) -> Places {
         (0..10).for_each(|number| std::fs::write(folder.join(number.to_string()), "").unwrap());
-        let output = Output { location: Location::File(folder.join(output)), shown: output.into() };
+        let output = Output::new(Location::File(folder.join(output)), output.into());
         let objects = Objects::new(Config::default(), Handle::current());
         Places { objects, folder: folder.into(), troubles: Troubles::default(), files: Files::Here, output: Some(output) }
     }
@@ -299,5 +327,20 @@ mod tests {
         std::fs::write(folder.path().join("91"), "").unwrap();
         let (_, names) = found(named).await;
         assert_eq!((names.len(), names.contains(&"91".into())), (10, false));
+    }
+    #[tokio::test]
+    async fn the_output_is_refused_by_whatever_path_it_is_reached() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("sub")).unwrap();
+        let places = places(folder.path(), "7");
+        std::os::unix::fs::symlink("7", folder.path().join("link")).unwrap();
+        std::os::unix::fs::symlink(folder.path(), folder.path().join("sub/here")).unwrap();
+        std::fs::hard_link(folder.path().join("7"), folder.path().join("also")).unwrap();
+        for text in ["link", "also", "lin*", "sub/../7", "sub/here/7", "sub/here/?"] {
+            let refused = places.find(text).await.map(|_| ()).unwrap_err();
+            assert!(refused.starts_with("`7` is an input and the output"), "{text}: {refused}");
+            assert!(text.contains(['*', '?']) || places.find_unseen(text).is_err(), "{text}");
+        }
+        assert!(places.find("sub/here/8").await.is_ok() && places.find_unseen("sub/../6").is_ok());
     }
 }

@@ -189,7 +189,7 @@ fn conclude(run: &Run, stopped: Stopped, job: &Job<()>, none: &str, keeps: Keeps
     }
     run.sum_up();
     if stopped == Stopped::BySignal {
-        terminal::say(&how_to_go_on(keeps, job));
+        terminal::say(&how_to_go_on(keeps, job, run.has_all(job)));
         return Ok(Ending::Interrupted);
     }
     if let Some(trouble) = run.in_flight.trouble() {
@@ -213,10 +213,12 @@ fn stays(job: &Job<()>) -> Option<String> {
     Some(format!("What was submitted stays at the broker: `sortie job gather {id}`"))
 }
 
-fn how_to_go_on(keeps: Keeps, job: &Job<()>) -> String {
+/// A job that has ended is interrupted where its results are still on their way into a store.
+fn how_to_go_on(keeps: Keeps, job: &Job<()>, has_ended: bool) -> String {
     let text = match (keeps, job.progress().cancelled, job.id()) {
         (Keeps::Results, ..) => "to go on, run the same command again: finished results are kept in the cache",
         (Keeps::Nothing, ..) => "to start over, run the same command again: without a cache no results are kept",
+        (Keeps::Job, ..) if has_ended => "all tasks had ended, but not all results were written. To start over, run the same command again",
         (Keeps::Job, true, _) | (Keeps::Job, _, None) => "the job was cancelled at the broker. To start over, run the same command again",
         (Keeps::Job, false, Some(id)) => {
             return format!(

@@ -89,7 +89,12 @@ impl Run {
             }
             self.show(job);
         }
-        let stopped = if cancelled.is_some() { Stopped::BySignal } else { Stopped::AtEnd };
+        let stopped = match (cancelled, self.on_signal) {
+            // The job ended as the signal came: there was nothing left to stop.
+            (Some(_), OnSignal::Cancel) if self.has_all(job) => Stopped::AtEnd,
+            (Some(_), _) => Stopped::BySignal,
+            (None, _) => Stopped::AtEnd,
+        };
         if self.finish(stopped, job, interrupt).await? == Flow::Closed {
             return Ok(Stopped::ByReader);
         }
@@ -139,7 +144,7 @@ impl Run {
     }
 
     /// Whether there is a result of everything there was to do.
-    fn has_all(&self, job: &Job<()>) -> bool {
+    pub(crate) fn has_all(&self, job: &Job<()>) -> bool {
         let (progress, ended) = (job.progress(), self.summary.ended());
         let is_sound = job.trouble().is_none() && self.in_flight.trouble().is_none();
         is_sound

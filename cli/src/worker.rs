@@ -19,7 +19,7 @@ use sortie::protocol::{Labels, WorkerId};
 use sortie_broker::Serves;
 use sortie_broker::nats::{NatsBroker, Role};
 use sortie_host::setup::{self, Identity, Prepared, StoreAt};
-use sortie_host::worker::{Drained, Introduction};
+use sortie_host::worker::{Drained, Introduction, REPORT_TIME_MAX};
 use sortie_host::{Setup, Worker};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -35,10 +35,13 @@ use crate::settings::{self, Cache};
 use crate::terminal;
 
 /// How long tasks in work may take when the process is asked to end. Orchestrators grant 30 s in all by default, and kill what is not gone by
-/// then; ten of them are for reporting what was stopped and giving back the rest.
-const GRACE: Duration = Duration::from_secs(20);
-/// How long leaving the broker may take once all is reported.
-const LEAVE_TIME_MAX: Duration = Duration::from_secs(5);
+/// then: what follows the grace period takes 14 s at most.
+const GRACE: Duration = Duration::from_secs(15);
+/// What the store and the disk get at least, when all is reported, to take the results that they were given. What they have not taken then is
+/// computed again when it is needed.
+const STORE_TIME_MAX: Duration = Duration::from_secs(2);
+/// How long leaving the broker may take after that.
+const LEAVE_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// `sortie worker`.
 #[derive(Debug, Args)]
@@ -80,7 +83,10 @@ struct Serve {
     /// Answer GET /healthz, /readyz and /metrics over HTTP at this address, such as 127.0.0.1:8080; port 0 takes a free one [default: off]
     #[arg(long, value_name = "ADDRESS")]
     health: Option<SocketAddr>,
-    /// What tasks in work get to finish when the worker is asked to end [default: 20s]
+    /// What tasks in work get to finish when the worker is asked to end [default: 15s]
+    ///
+    /// Up to 14 seconds more are for reporting to the broker what was stopped, for storing results, and for giving back the rest: 29 in all, of
+    /// the 30 that Kubernetes grants by default.
     #[arg(long, value_name = "DURATION", value_parser = settings::duration)]
     grace: Option<Duration>,
     /// Lost leases of a task, in a row, after which it ends as worker-lost [default: 5]
@@ -143,7 +149,14 @@ async fn serve(options: &Serve, environment: &Environment, interrupt: &Interrupt
 async fn leave(worker: &Worker, broker: &NatsBroker, id: WorkerId, grace: Duration) -> Result<Ending, Error> {
     let shown = humantime::format_duration(grace);
     terminal::say(&format!("sortie worker {id}: draining; {} bundles in work have {shown} to finish", worker.busy()));
-    let drained = worker.drain(grace).await;
+    let drained = match timeout(grace.saturating_add(REPORT_TIME_MAX + STORE_TIME_MAX), worker.drain(grace)).await {
+        Ok(drained) => drained,
+        // Reporting is over, one way or the other, before that.
+        Err(_) => {
+            tracing::warn!("the store or the disk has not taken all results in time; those are computed again when they are needed");
+            Drained::Reported
+        }
+    };
     if !matches!(timeout(LEAVE_TIME_MAX, broker.close()).await, Ok(Ok(()))) {
         tracing::warn!(
             "the broker did not confirm the end; what it still counts as leased to this worker comes back when its lease is over"
@@ -207,4 +220,14 @@ fn random_id() -> Result<WorkerId, Error> {
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .map_err(|error| Error::Platform(format!("the system gives no random bytes: {error}")))?;
     Ok(WorkerId::from_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_is_asked_to_end_is_gone_before_it_is_killed() {
+        assert!(GRACE + REPORT_TIME_MAX + STORE_TIME_MAX + LEAVE_TIME_MAX < Duration::from_secs(30));
+    }
 }

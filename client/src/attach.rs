@@ -23,13 +23,13 @@ use crate::following::{Followed, Following};
 use crate::job::{Job, Line, Over, Wish};
 use crate::jobs::unfinished;
 
-/// How often a job that is not sealed is looked at.
+/// How often a job is looked at that is not sealed, or so old that outcomes of it may have been dropped.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// After this many looks, five seconds, without an outcome and with nothing unfinished, the submitter has gone away: one that is there
 /// publishes whenever it has inputs. One that waits longer for its inputs is taken for gone.
 const QUIET_LOOKS: u32 = 5;
 
-/// The same where the broker does not tell what is unfinished: longer than most bundles take.
+/// The same where the broker does not tell what is unfinished: longer than most bundles take. An old job, too, is given up only after so many.
 const QUIET_LOOKS_BLIND: u32 = 60;
 
 /// A job could not be attached to.
@@ -56,7 +56,8 @@ impl Client {
     /// Follow a job that was submitted before, from its first outcome on. Its results are decoded as `T`.
     ///
     /// It ends when all outcomes are there. If the job was cancelled, or its submitter went away before all was submitted, it ends with those
-    /// there are; [`Job::progress`] tells. If outcomes were dropped, because nobody fetched them in time, it ends too; [`Job::trouble`] tells. Dropping it cancels nothing, and the broker keeps the outcomes until [`Client::forget`].
+    /// there are; [`Job::progress`] tells. If outcomes were dropped, because nobody fetched them in time, it ends too; [`Job::trouble`] tells. Dropping it
+    /// cancels nothing, and the broker keeps the outcomes until [`Client::forget`].
     ///
     /// # Errors
     /// When there is no such job, or the broker does not answer.
@@ -98,6 +99,8 @@ enum Step {
 /// What a look at a job came to.
 enum Look {
     Wait,
+    /// It is known now how many tasks there are.
+    Learned,
     ReadAgain,
     End,
     /// The job is too old for its missing outcomes to be there, and nothing comes.
@@ -145,6 +148,8 @@ impl<'b> Attached<'b> {
                 }
                 Step::Look => match self.look().await {
                     Look::Wait => {}
+                    // The last of them may have been published a moment ago.
+                    Look::Learned => events.stir(),
                     Look::ReadAgain => events.look_again(),
                     Look::End => return Ok(()),
                     Look::Lost => {
@@ -198,17 +203,20 @@ impl<'b> Attached<'b> {
     /// Whether the submitter has sealed the job, or gone away. A broker that does not answer is noticed by the outcomes.
     async fn look(&mut self) -> Look {
         if self.total.is_some() {
-            self.quiet += 1;
-            return if self.quiet > QUIET_LOOKS_BLIND { Look::Lost } else { Look::Wait };
+            return self.look_at_old().await;
         }
         match self.broker.job(self.id).await {
             Ok(Some(record)) => self.learn(record.state),
             Ok(None) | Err(_) => return Look::Wait,
         }
+        if self.total.is_some() {
+            self.quiet = 0;
+            return Look::Learned;
+        }
         let quiet_max = match unfinished(self.broker, self.id).await {
-            Ok(Some(0)) if self.total.is_none() => QUIET_LOOKS,
-            Ok(None) if self.total.is_none() => QUIET_LOOKS_BLIND,
-            Ok(_) | Err(_) => {
+            Ok(Some(0)) => QUIET_LOOKS,
+            Ok(None) => QUIET_LOOKS_BLIND,
+            Ok(Some(_)) | Err(_) => {
                 self.quiet = 0;
                 return Look::Wait;
             }
@@ -219,5 +227,13 @@ impl<'b> Attached<'b> {
             return Look::ReadAgain;
         }
         if self.quiet > quiet_max { Look::End } else { Look::Wait }
+    }
+    /// Whether the outcomes that an old job misses were dropped. What waits or is in work still gets one.
+    async fn look_at_old(&mut self) -> Look {
+        match unfinished(self.broker, self.id).await {
+            Ok(Some(0) | None) => self.quiet += 1,
+            Ok(Some(_)) | Err(_) => self.quiet = 0,
+        }
+        if self.quiet > QUIET_LOOKS_BLIND { Look::Lost } else { Look::Wait }
     }
 }

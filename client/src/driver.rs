@@ -39,10 +39,10 @@ pub(crate) async fn run(broker: Arc<dyn Broker>, window: Window, record: Result<
             let id = record.id;
             match start(&broker, record).await {
                 Ok(events) => {
-                    let driver = Driver::new(&*broker, &window, id, &mut line);
+                    let driver = Driver::new(&*broker, &window, id, &mut line, events);
                     let drove = tokio::select! {
                         biased;
-                        drove = driver.drive(tasks, events) => drove,
+                        drove = driver.drive(tasks) => drove,
                         () = window.keep(&*broker) => Err(Over),
                     };
                     if line.is_cut_off() {
@@ -128,6 +128,7 @@ struct Driver<'b> {
     publisher: Publisher<'b>,
     window: &'b Window,
     line: &'b mut Line,
+    events: Following,
     id: JobId,
     seen: Seen,
     submitted: TaskIndex,
@@ -152,12 +153,13 @@ enum Step {
 }
 
 impl<'b> Driver<'b> {
-    fn new(broker: &'b dyn Broker, window: &'b Window, id: JobId, line: &'b mut Line) -> Self {
+    fn new(broker: &'b dyn Broker, window: &'b Window, id: JobId, line: &'b mut Line, events: Following) -> Self {
         Self {
             broker,
             publisher: Publisher::new(broker, id),
             window,
             line,
+            events,
             id,
             seen: Seen::default(),
             submitted: 0,
@@ -169,7 +171,7 @@ impl<'b> Driver<'b> {
         }
     }
 
-    async fn drive(mut self, tasks: Tasks, mut events: Following) -> Result<(), Over> {
+    async fn drive(mut self, tasks: Tasks) -> Result<(), Over> {
         let mut tasks = tasks.fuse();
         let total = tasks.size_hint().1.map(|total| total as u64);
         loop {
@@ -184,7 +186,7 @@ impl<'b> Driver<'b> {
                     Seal::Said | Seal::Withheld => {}
                 }
             }
-            match self.step(&mut tasks, &mut events).await {
+            match self.step(&mut tasks).await {
                 Step::Input(Some(input)) => self.on_input(input, total).await?,
                 Step::Input(None) => {
                     self.ended = true;
@@ -197,7 +199,7 @@ impl<'b> Driver<'b> {
                 Step::Event(Some(Followed::Cancelled)) => return self.on_cancelled().await,
                 Step::Event(Some(Followed::Idle)) => self.on_idle().await?,
                 Step::Event(None) => {
-                    events.trouble().into_iter().for_each(|error| self.line.set_trouble(error.into()));
+                    self.events.trouble().into_iter().for_each(|error| self.line.set_trouble(error.into()));
                     return Err(Over);
                 }
                 Step::Gone => return Err(Over),
@@ -212,7 +214,7 @@ impl<'b> Driver<'b> {
     }
 
     /// Wait for the next thing to do. Cancel safe: whatever is polled here is kept by the caller.
-    async fn step(&mut self, tasks: &mut futures::stream::Fuse<Tasks>, events: &mut Following) -> Step {
+    async fn step(&mut self, tasks: &mut futures::stream::Fuse<Tasks>) -> Step {
         let room = !self.ended && self.bundles_out.len() < self.window.bundles() && self.publisher.has_room();
         let Line { sender, wish, .. } = &mut *self.line;
         tokio::select! {
@@ -222,7 +224,7 @@ impl<'b> Driver<'b> {
                 (Ok(()), Wish::Leave) | (Err(_), _) => Step::Gone,
             },
             () = sender.closed() => Step::Gone,
-            event = events.next() => Step::Event(event),
+            event = self.events.next() => Step::Event(event),
             answer = self.publisher.answer(), if !self.publisher.is_idle() => Step::Answer(answer),
             input = tasks.next(), if room => Step::Input(input),
             () = std::future::ready(()), if !self.collector.is_empty() => Step::Idle,
@@ -288,6 +290,8 @@ impl<'b> Driver<'b> {
     }
 
     async fn on_answer(&mut self, answer: Answer) -> Result<(), Over> {
+        // While an answer is awaited no task is ended for want of an outcome; from now on a look counts that was begun after this.
+        self.events.stir();
         match answer {
             Answer { result: Err(error), said: Said::Bundle(first, count) } => match error {
                 // The follower is about to tell of it.

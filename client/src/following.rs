@@ -5,8 +5,8 @@
 //! for longer than one of its own calls waits.
 //!
 //! It also says when waiting is in vain. A bundle leaves the broker only after the outcomes of its tasks were stored, so where nothing of a job
-//! waits or is in work, everything that will ever come is there to be read. What is still missing then was dropped because of its age, or was
-//! written by a program that this one does not understand. A tenant who is not told what is unfinished is not told this, either.
+//! waits or is in work, everything that will ever come is there to be read. What is still missing when it was read then was dropped because of its
+//! age, or was written by a program that this one does not understand. A tenant who is not told what is unfinished is not told this, either.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,9 +27,15 @@ use crate::jobs::unfinished;
 const REOPEN_PAUSE: Duration = Duration::from_millis(500);
 /// How often a job is looked at of which nothing comes: one question to the broker each time.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// While something of it is unfinished each wait is twice the one before, up to this: thousands of futures may wait for tasks that take hours,
+/// and a minute more is little to whoever waits in vain after that.
+const LOOK_INTERVAL_MAX: Duration = Duration::from_secs(60);
 /// After this many looks in a row, half a minute, without an outcome and with nothing unfinished, nothing more will come. A stream that missed
 /// something looks for it every ten seconds.
 const IDLE_LOOKS: u32 = 6;
+/// The looks say that outcomes are stored; that they were read is known when the stream has caught up so often between them. What it found the
+/// first time may be from before the first look. A stream that cannot be read is waited for until the broker gives it up.
+const CAUGHT_UP_MIN: u32 = 2;
 
 /// What a follower is told.
 #[derive(Debug)]
@@ -58,14 +64,28 @@ pub(crate) struct Following {
 struct Vigil {
     runtime: Handle,
     look: Option<Look>,
-    /// Looks in a row that found nothing unfinished, with no outcome between them.
+    /// The wait before the next look.
+    pause: Duration,
+    /// Looks in a row that found nothing unfinished, with nothing happening between them.
     idle: u32,
-    /// Whether an outcome came since the last look.
+    /// How often, between those looks, the broker's stream was found to have caught up anew.
+    caught_up: u32,
+    /// What the broker counted at the last of them.
+    count: Option<u64>,
+    /// Whether something happened since the last look was begun: an outcome came, or a bundle went out.
     stirred: bool,
 }
 
-/// A look that is under way: says whether nothing is unfinished.
-struct Look(JoinHandle<bool>);
+/// What a look found.
+enum Found {
+    /// Nothing is unfinished. With how often the stream has caught up by then, where that has to be asked for.
+    Idle(Option<u64>),
+    /// Something is, or the broker does not tell.
+    Busy,
+}
+
+/// A look that is under way.
+struct Look(JoinHandle<Found>);
 
 impl Drop for Look {
     fn drop(&mut self) {
@@ -74,26 +94,54 @@ impl Drop for Look {
 }
 
 impl Vigil {
+    fn new(runtime: Handle) -> Self {
+        Self { runtime, look: None, pause: LOOK_INTERVAL, idle: 0, caught_up: 0, count: None, stirred: false }
+    }
+
     /// Ready when nothing more will come.
     fn poll(&mut self, broker: &Arc<dyn Broker>, job: JobId, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let look = self.look.get_or_insert_with(|| {
-                let broker = broker.clone();
+                let (broker, pause) = (broker.clone(), self.pause);
                 Look(self.runtime.spawn(async move {
-                    tokio::time::sleep(LOOK_INTERVAL).await;
-                    matches!(unfinished(&*broker, job).await, Ok(Some(0)))
+                    tokio::time::sleep(pause).await;
+                    match unfinished(&*broker, job).await {
+                        Ok(Some(0)) => Found::Idle(broker.caught_up(job)),
+                        Ok(_) | Err(_) => Found::Busy,
+                    }
                 }))
             });
             // A runtime that shuts down looks no more.
-            let Ok(is_idle) = ready!(look.0.poll_unpin(cx)) else { return Poll::Pending };
+            let Ok(found) = ready!(look.0.poll_unpin(cx)) else { return Poll::Pending };
             self.look = None;
-            let stirred = std::mem::take(&mut self.stirred);
-            self.idle = if is_idle && !stirred { self.idle + 1 } else { 0 };
-            if self.idle >= IDLE_LOOKS {
+            if self.is_over(&found) {
                 self.idle = 0;
                 return Poll::Ready(());
             }
         }
+    }
+
+    /// Whether nothing more will come, after this look.
+    fn is_over(&mut self, found: &Found) -> bool {
+        let stirred = std::mem::take(&mut self.stirred);
+        let Found::Idle(count) = *found else {
+            self.idle = 0;
+            self.pause = (self.pause * 2).min(LOOK_INTERVAL_MAX);
+            return false;
+        };
+        self.pause = LOOK_INTERVAL;
+        if stirred {
+            self.idle = 0;
+            return false;
+        }
+        if self.idle == 0 {
+            self.caught_up = 0;
+        } else if count != self.count {
+            self.caught_up += 1;
+        }
+        self.count = count;
+        self.idle = self.idle.saturating_add(1);
+        self.idle >= IDLE_LOOKS && (count.is_none() || self.caught_up >= CAUGHT_UP_MIN)
     }
 }
 
@@ -108,7 +156,7 @@ impl Following {
     /// Follow a job that is there. What is looked at now and then is asked on `runtime`, so the stream may be polled anywhere.
     pub(crate) async fn open(broker: &Arc<dyn Broker>, runtime: &Handle, job: JobId) -> Result<Self, Error> {
         let stream = broker.outcomes(job, 0).await?;
-        let vigil = Vigil { runtime: runtime.clone(), look: None, idle: 0, stirred: false };
+        let vigil = Vigil::new(runtime.clone());
         Ok(Self { broker: broker.clone(), job, position: 0, opened_at: None, state: State::Open(stream), vigil })
     }
 
@@ -118,6 +166,11 @@ impl Following {
             State::Over(error) => error.take(),
             State::Open(_) | State::Opening(_) => None,
         }
+    }
+
+    /// Something happened that makes outcomes come: what a look that is under way finds may be from before that, and does not count.
+    pub(crate) fn stir(&mut self) {
+        self.vigil.stirred = true;
     }
 
     /// Open the stream again, which reads what is stored: whatever a broker has to say once and was not heard.
@@ -156,7 +209,7 @@ impl Stream for Following {
                     }
                     Poll::Ready(Some(Event::Outcomes(position, outcomes))) => {
                         self.position = position + outcomes.len() as Position;
-                        self.vigil.stirred = true;
+                        self.stir();
                         return Poll::Ready(Some(Followed::Outcomes(position, outcomes)));
                     }
                     Poll::Ready(Some(Event::Cancelled)) => {

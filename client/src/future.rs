@@ -59,8 +59,8 @@ impl<T> TaskFuture<T> {
     /// Wait for the outcome as it is, with its bill. A large value may be in a store; [`Client::fetched`] brings it.
     ///
     /// # Errors
-    /// When the broker went away first, for longer than its patience. The task then stays at the broker, and its [job](Self::job) can be
-    /// attached to.
+    /// When the broker does not tell, because it went away for longer than its patience or refuses. [`TaskError::BrokerGone`] says whether the
+    /// task stays at the broker, where its [job](Self::job) can be attached to.
     pub async fn outcome(mut self) -> Result<Outcome, TaskError> {
         std::future::poll_fn(|cx| self.poll_outcome(cx)).await
     }
@@ -68,10 +68,11 @@ impl<T> TaskFuture<T> {
     /// The broker says no more. Was it away, then the task may go on, and whoever attaches to its job when it is back finds the outcome.
     fn gone(&mut self) -> TaskError {
         let trouble = self.outcomes.trouble();
-        if trouble.as_ref().is_some_and(sortie_broker::Error::passes) {
+        let stays = trouble.as_ref().is_some_and(sortie_broker::Error::passes);
+        if stays {
             self.courtesy = None;
         }
-        TaskError::BrokerGone { reason: trouble.map_or_else(|| "its connection was closed".into(), |error| error.to_string()) }
+        TaskError::BrokerGone { reason: trouble.map_or_else(|| "its connection was closed".into(), |error| error.to_string()), stays }
     }
 
     fn poll_outcome(&mut self, cx: &mut Context<'_>) -> Poll<Result<Outcome, TaskError>> {

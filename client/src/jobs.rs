@@ -11,10 +11,10 @@ use crate::attach::AttachError;
 use crate::client::Client;
 use crate::following::{Followed, Following};
 
-/// How long counting the outcomes of a job that goes on waits for a further one: those that are stored come one right after the other.
+/// How long counting outcomes waits for a further one: those that are stored come one right after the other, once the first has come.
 const COUNT_QUIET: Duration = Duration::from_millis(500);
 /// How long the outcomes of a job that goes on are counted: while tasks end as fast as they are counted there is no pause to stop at. What was
-/// stored by then and not counted is missing, and the status says so.
+/// stored by then and not counted is missing, and the status says so. So it does where nothing could be read in that time.
 const COUNT_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How a job stands.
@@ -37,7 +37,7 @@ pub struct JobStatus {
 pub enum Counted {
     /// All that were there.
     All,
-    /// At least these: further ones came faster than they could be counted.
+    /// At least these: further ones came faster than they could be counted, or could not be read in time.
     Some,
 }
 
@@ -103,11 +103,13 @@ impl Client {
         // Read last: what it says of the tasks is then true of what is counted.
         let record = broker.job(job).await?.ok_or(AttachError::NoSuchJob(job))?;
         let mut status = JobStatus { record, completed: 0, failed: 0, counted: Counted::All, unfinished };
+        let caught_up = broker.caught_up(job);
         let mut events = Following::open(broker, &self.shared.runtime, job).await?;
         let until = Instant::now() + COUNT_TIME_MAX;
         while status.tasks().is_none_or(|tasks| status.ended() < tasks) {
-            // What does not go on is counted to its end.
-            if status.unfinished != Some(0) && Instant::now() >= until {
+            // What does not go on is counted to its end. Nothing may be unfinished for a moment while whoever submits the job goes on.
+            let goes_on = status.unfinished != Some(0) || status.record.state == JobState::Open;
+            if goes_on && Instant::now() >= until {
                 status.counted = Counted::Some;
                 break;
             }
@@ -117,7 +119,14 @@ impl Client {
                     Some(error) => return Err(error.into()),
                     None => break,
                 },
-                Ok(Some(Followed::Cancelled | Followed::Idle)) | Err(_) => break,
+                Ok(Some(Followed::Cancelled | Followed::Idle)) => break,
+                Err(_) if broker.caught_up(job).is_none_or(|count| Some(count) != caught_up) => break,
+                // The broker has not read yet what is stored.
+                Err(_) if Instant::now() >= until => {
+                    status.counted = Counted::Some;
+                    break;
+                }
+                Err(_) => {}
             }
         }
         Ok(status)

@@ -80,7 +80,7 @@ pub use self::jobs::{Counted, JobStatus};
 pub use self::local::LoadError;
 pub use self::outcome::{TaskError, TaskOutcome};
 pub use self::output::{Decode, Output};
-pub use self::replay::Replayed;
+pub use self::replay::{ReplayError, Replayed};
 pub use sortie_broker::{Error as BrokerError, LetterId, nats};
 #[cfg(feature = "embedded")]
 pub use sortie_host::objects;

@@ -41,6 +41,9 @@ pub enum TaskError {
     BrokerGone {
         /// Why it does not.
         reason: String,
+        /// Whether the task stays at the broker, which was away: whoever attaches to its job when the broker is back finds the outcome. Else the
+        /// job is cancelled and forgotten.
+        stays: bool,
     },
 }
 

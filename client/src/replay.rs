@@ -7,11 +7,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use sortie_broker::{Broker, Error, LetterId};
-use sortie_protocol::{Bundle, DeadLetter, Job as JobDefinition, JobId, Task, TaskIndex};
+use sortie_protocol::{Bundle, DeadLetter, Job as JobDefinition, JobId, Task};
 use tokio::sync::watch;
 
 use crate::client::{Client, SubmitError, now, random_job_id};
@@ -23,12 +24,23 @@ const AT_ONCE_MAX: usize = 64;
 /// What came of replaying dead letters.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Replayed {
-    /// The new jobs, one for each job that a letter was of.
+    /// The new jobs, one for each job that a letter was of, each with how many tasks were submitted.
     pub jobs: Vec<Detached>,
     /// Letters that hold no task, and stay.
     pub unreadable: Vec<LetterId>,
-    /// Letters whose tasks were not submitted because the replay was stopped. They are still there.
+    /// Letters whose tasks were not submitted because the replay ended before. They are still there.
     pub left: usize,
+}
+
+/// A replay broke off.
+#[derive(Debug, thiserror::Error)]
+#[error("not all dead letters could be replayed")]
+pub struct ReplayError {
+    /// What was done by then. Of the last job those tasks are counted that the broker confirmed; it was not told how many there are.
+    pub replayed: Replayed,
+    /// Why it broke off.
+    #[source]
+    pub why: SubmitError,
 }
 
 type Letters = Vec<(LetterId, Task)>;
@@ -40,8 +52,9 @@ impl Client {
     /// Dropping the future stops: what was published by then is finished in the background, which [`Client::settled`] waits for.
     ///
     /// # Errors
-    /// When the broker does not answer. Letters whose tasks were not published by then are still there.
-    pub async fn replay(&self, letters: impl IntoIterator<Item = (LetterId, DeadLetter)>) -> Result<Replayed, SubmitError> {
+    /// When the broker does not answer; the error names the jobs that were submitted by then. Letters whose tasks were not published are still
+    /// there.
+    pub async fn replay(&self, letters: impl IntoIterator<Item = (LetterId, DeadLetter)>) -> Result<Replayed, ReplayError> {
         self.replay_until(letters, std::future::pending()).await
     }
 
@@ -53,7 +66,7 @@ impl Client {
         &self,
         letters: impl IntoIterator<Item = (LetterId, DeadLetter)>,
         stop: impl Future<Output = ()>,
-    ) -> Result<Replayed, SubmitError> {
+    ) -> Result<Replayed, ReplayError> {
         let mut replayed = Replayed::default();
         let mut jobs: BTreeMap<JobId, (JobDefinition, Letters)> = BTreeMap::new();
         for (letter, dead) in letters {
@@ -67,17 +80,26 @@ impl Client {
         // On a task of its own, so that it goes on to a sound end when nobody waits any more.
         let mut replaying = self.shared.runtime.spawn(async move {
             let _courtesy = courtesy;
+            let mut failed = None;
             for (job, letters) in jobs.into_values() {
-                replay_job(&broker, job, letters, &stopped, &mut replayed).await?;
+                if failed.is_some() {
+                    replayed.left += letters.len();
+                } else {
+                    failed = replay_job(&broker, job, letters, &stopped, &mut replayed).await.err();
+                }
             }
-            Ok(replayed)
+            match failed {
+                Some(why) => Err(ReplayError { replayed, why }),
+                None => Ok(replayed),
+            }
         });
+        let cut_off = |_| ReplayError { replayed: Replayed::default(), why: SubmitError::ShuttingDown };
         tokio::select! {
             biased;
-            ended = &mut replaying => return ended.map_err(|_| SubmitError::ShuttingDown)?,
+            ended = &mut replaying => return ended.map_err(cut_off)?,
             () = stop => drop(stopping),
         }
-        replaying.await.map_err(|_| SubmitError::ShuttingDown)?
+        replaying.await.map_err(cut_off)?
     }
 }
 
@@ -98,7 +120,8 @@ async fn replay_job(
     let id = random_job_id()?;
     broker.put_job(JobDefinition { id, ..job }, now()).await?;
     let mut letters = (0..).zip(letters);
-    let (mut under_way, mut published) = (FuturesUnordered::new(), 0);
+    let published = AtomicU64::new(0);
+    let mut under_way = FuturesUnordered::new();
     let mut failed = None;
     loop {
         while under_way.len() < AT_ONCE_MAX
@@ -106,8 +129,7 @@ async fn replay_job(
             && !is_stopped()
             && let Some((index, (letter, task))) = letters.next()
         {
-            published = index + 1;
-            under_way.push(replay_task(broker, id, index, letter, task));
+            under_way.push(replay_task(broker, id, (letter, Task { index, ..task }), &published));
         }
         match under_way.next().await {
             Some(Ok(())) => {}
@@ -115,18 +137,22 @@ async fn replay_job(
             None => break,
         }
     }
-    if let Some(error) = failed {
-        // How many tasks there are is not known now. Whoever attaches gets those there are.
-        return Err(error.into());
+    drop(under_way);
+    let tasks = published.into_inner();
+    if failed.is_none() || tasks > 0 {
+        replayed.jobs.push(Detached { job: id, tasks });
     }
-    broker.seal(id, published).await?;
-    replayed.jobs.push(Detached { job: id, tasks: published });
     replayed.left += letters.count();
-    Ok(())
+    match failed {
+        // How many tasks there are is not known for sure now. Whoever attaches gets those there are.
+        Some(error) => Err(error.into()),
+        None => Ok(broker.seal(id, tasks).await?),
+    }
 }
 
-async fn replay_task(broker: &Arc<dyn Broker>, job: JobId, index: TaskIndex, letter: LetterId, task: Task) -> Result<(), Error> {
-    let tasks = vec![Task { index, ..task }];
-    broker.publish(Bundle { job, attempts_before: 0, lost_before: 0, published: now(), tasks }).await?;
+/// Publish a task and remove its letter. It counts as published from when the broker has it.
+async fn replay_task(broker: &Arc<dyn Broker>, job: JobId, (letter, task): (LetterId, Task), published: &AtomicU64) -> Result<(), Error> {
+    broker.publish(Bundle { job, attempts_before: 0, lost_before: 0, published: now(), tasks: vec![task] }).await?;
+    published.fetch_add(1, Ordering::Relaxed);
     broker.remove_dead_letter(letter).await
 }

@@ -5,6 +5,7 @@ mod troubled;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use sortie_broker::{Broker as _, LetterId};
 use sortie_protocol::{Bill, DeadLetter, Digest, Ending, Failure, FunctionRef, JobId, JobState, LeaseId, Outcome, Signature, TaskIndex};
 use tokio::time::timeout;
@@ -99,6 +100,55 @@ async fn a_task_that_takes_long_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_task_that_is_published_while_the_broker_answers_that_nothing_is_unfinished_is_waited_for() {
+    let broker = Troubled::new();
+    let client = client(&broker);
+    broker.answer_late(Duration::from_secs(3));
+    let inputs = futures::stream::once({
+        let broker = broker.clone();
+        // One look fewer does not end anything yet.
+        async move { broker.asked(6).await }
+    });
+    let job = client.map_stream(&function(), Box::pin(inputs));
+    let working = tokio::spawn(async move {
+        broker.published(1).await;
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        broker.work(completed).await;
+    });
+    assert_eq!(soon(job.gather()).await.unwrap()[0].result, Ok(7));
+    working.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_that_is_stored_is_waited_for_while_it_cannot_be_read() {
+    let broker = Troubled::new();
+    let client = client(&broker);
+    broker.set_read(false);
+    let mut task = client.submit(&function(), ()).await.unwrap();
+    broker.work(completed).await;
+    let early = timeout(DEADLINE, &mut task).await;
+    assert!(early.is_err(), "{early:?}");
+    broker.set_read(true);
+    assert_eq!(soon(task).await, Ok(7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_a_long_task_asks_the_broker_once_a_minute() {
+    let broker = Troubled::new();
+    let client = client(&broker);
+    let mut task = client.submit(&function(), ()).await.unwrap();
+    let early = timeout(60 * Duration::from_secs(60), &mut task).await;
+    assert!(early.is_err(), "{early:?}");
+    let asked = broker.asked_so_far();
+    assert!((55..70).contains(&asked), "asked {asked} times in an hour");
+    // Nothing can be read of what it came to; that is noticed as soon as before.
+    broker.hide(0);
+    broker.work(completed).await;
+    let error = timeout(Duration::from_secs(60 + 40), task).await.expect("it was noticed in time").unwrap_err();
+    assert!(matches!(error, TaskError::Failed(_)), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_attaches_is_told_how_many_outcomes_were_dropped() {
     let broker = Troubled::new();
     let client = client(&broker);
@@ -109,6 +159,24 @@ async fn whoever_attaches_is_told_how_many_outcomes_were_dropped() {
     assert_eq!((error.outcomes.len(), error.missing), (2, Some(3)));
     let text = error.to_string();
     assert!(text.starts_with("2 outcomes came, and 3 are missing: ") && text.contains("7 days"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn tasks_of_an_old_job_that_take_long_are_waited_for() {
+    let broker = Troubled::new();
+    let client = client(&broker);
+    broker.age(2 * sortie_broker::nats::OUTCOME_AGE_MAX);
+    let job = client.submit_all(&function(), [(), ()]).await.unwrap().job;
+    let attached = client.attach::<u64>(job).await.unwrap();
+    let working = tokio::spawn(async move {
+        tokio::time::sleep(DEADLINE / 2).await;
+        while broker.inner.unfinished(job).await.unwrap() > 0 {
+            broker.work(completed).await;
+        }
+    });
+    let outcomes = soon(attached.gather()).await.unwrap();
+    assert!(outcomes.len() == 2 && outcomes.iter().all(|outcome| outcome.result == Ok(7)), "{outcomes:?}");
+    working.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -143,7 +211,7 @@ async fn a_job_whose_broker_stays_away_is_neither_whole_nor_cancelled_nor_forgot
     assert_eq!((error.outcomes.len(), error.missing), (0, Some(3)));
     assert!(error.why.contains("it is away"), "{error}");
     let error = soon(task).await.unwrap_err();
-    assert!(matches!(&error, TaskError::BrokerGone { reason } if reason.contains("it is away")), "{error}");
+    assert!(matches!(&error, TaskError::BrokerGone { reason, stays: true } if reason.contains("it is away")), "{error}");
     soon(client.settled()).await;
     for job in [id, single] {
         let record = broker.inner.job(job).await.unwrap().expect("the record of a job that was not forgotten");
@@ -177,6 +245,50 @@ async fn the_status_of_a_job_that_ends_tasks_without_a_pause_is_told_all_the_sam
     let done = done(&client, &broker, 20).await;
     let status = soon(client.job_status(done)).await.unwrap();
     assert_eq!((status.completed, status.counted), (20, Counted::All));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_status_is_told_of_a_job_that_is_fed_as_fast_as_its_tasks_end() {
+    let broker = Troubled::new();
+    let client = client(&broker);
+    // Whenever somebody asks nothing is unfinished.
+    let mut job = client.map_stream(
+        &function(),
+        futures::stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            Some(((), ()))
+        })
+        .boxed(),
+    );
+    let _working = Working::at(&broker);
+    job.keep_outcomes();
+    soon(job.next()).await.unwrap();
+    let id = job.id().unwrap();
+    let reading = tokio::spawn(async move { while job.next().await.is_some() {} });
+    let status = soon(client.job_status(id)).await.unwrap();
+    assert_eq!((status.unfinished, status.record.state), (Some(0), JobState::Open));
+    assert!(status.completed > 10 && status.counted == Counted::Some, "{status:?}");
+    reading.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn outcomes_that_are_read_late_are_counted_and_those_that_are_not_read_are_missing() {
+    let broker = Troubled::new();
+    let client = client(&broker);
+    let done = done(&client, &broker, 20).await;
+    broker.set_read(false);
+    let (status, ()) = soon(async {
+        tokio::join!(client.job_status(done), async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            broker.set_read(true);
+        })
+    })
+    .await;
+    let status = status.unwrap();
+    assert_eq!((status.completed, status.counted), (20, Counted::All));
+    broker.set_read(false);
+    let status = timeout(Duration::from_secs(6), client.job_status(done)).await.unwrap().unwrap();
+    assert_eq!((status.completed, status.counted), (0, Counted::Some));
 }
 
 /// As many dead letters of one job.
@@ -227,4 +339,24 @@ async fn a_replay_that_is_let_go_of_has_lost_and_doubled_nothing() {
     }
     soon(client.settled()).await;
     check_none_lost_or_doubled(&broker, old, 500).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_that_fails_names_the_jobs_that_it_submitted() {
+    let broker = Troubled::new();
+    let client = client(&broker);
+    let letters = bury(&client, &broker, 500).await;
+    let before = broker.published_so_far();
+    let (replayed, ()) = soon(async {
+        tokio::join!(client.replay(letters), async {
+            broker.published(before + 100).await;
+            broker.leave();
+        })
+    })
+    .await;
+    let error = replayed.unwrap_err();
+    assert!(matches!(&error.why, crate::SubmitError::Broker(why) if why.passes()), "{error:?}");
+    let [job] = &*error.replayed.jobs else { panic!("one job was submitted: {error:?}") };
+    assert_eq!(job.tasks, broker.inner.unfinished(job.job).await.unwrap());
+    assert!(job.tasks >= 100 && error.replayed.left > 0, "{error:?}");
 }

@@ -60,7 +60,8 @@ pub struct Config {
     pub tls: Tls,
     /// What this end of the connection is: decides under which subject replies come, see `deploy/nats`.
     pub role: Role,
-    /// How long connecting may take, over all servers; each gets its share of that. Default 5 s.
+    /// How long connecting may take, over all servers; each gets its share of that, two seconds at least, also whenever the connection is made
+    /// again. A name with several addresses counts as one server, and each of its addresses may take that whole share. Default 5 s.
     pub connect_time_max: Duration,
     /// How long one question may stay unanswered before it is asked again. Default 3 s: most elections take less.
     pub answer_time_max: Duration,

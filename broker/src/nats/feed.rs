@@ -6,12 +6,15 @@
 //!
 //! A follower that is slow slows nobody: what it does not take in time is dropped here and read again.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Message;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, stream};
+use parking_lot::Mutex;
+use sortie_protocol::JobId;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -39,6 +42,54 @@ struct Feed {
     from: Position,
     ledger: Ledger,
     events: mpsc::Sender<Event>,
+    _followed: Followed,
+}
+
+/// How often the feeds of each job that is followed here have caught up. With several feeds of one job it is not told which of them did.
+#[derive(Debug, Default)]
+pub(super) struct CatchUps(Mutex<HashMap<JobId, CatchUp>>);
+
+#[derive(Debug, Default)]
+struct CatchUp {
+    feeds: usize,
+    count: u64,
+}
+
+/// A job is followed for as long as this is held.
+struct Followed {
+    core: Arc<Core>,
+    job: JobId,
+}
+
+impl CatchUps {
+    pub(super) fn count(&self, job: JobId) -> u64 {
+        self.0.lock().get(&job).map_or(0, |entry| entry.count)
+    }
+
+    fn add(&self, job: JobId) {
+        if let Some(entry) = self.0.lock().get_mut(&job) {
+            entry.count = entry.count.wrapping_add(1);
+        }
+    }
+}
+
+impl Followed {
+    fn begin(core: Arc<Core>, job: JobId) -> Self {
+        core.catch_ups.0.lock().entry(job).or_default().feeds += 1;
+        Self { core, job }
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        let mut jobs = self.core.catch_ups.0.lock();
+        if let Some(entry) = jobs.get_mut(&self.job) {
+            entry.feeds = entry.feeds.saturating_sub(1);
+            if entry.feeds == 0 {
+                jobs.remove(&self.job);
+            }
+        }
+    }
 }
 
 /// The feed has nothing more to say, or nobody listens.
@@ -67,7 +118,8 @@ pub(super) async fn follow(core: Arc<Core>, key: JobKey, from: Position) -> Resu
     // Listening before reading: what is stored in between comes twice and not never. Who may read but not listen lives on what is looked up.
     let live = core.link.hear(core.names.live(&key)).await?;
     let (events, receiver) = mpsc::channel(EVENTS_WAITING);
-    let feed = Feed { core, key, from, ledger: Ledger::default(), events };
+    let _followed = Followed::begin(core.clone(), key.job);
+    let feed = Feed { core, key, from, ledger: Ledger::default(), events, _followed };
     let mut tasks = JoinSet::new();
     tasks.spawn(feed.run(live));
     // The task ends with the stream.
@@ -138,7 +190,9 @@ impl Feed {
                 sleep(BEHIND_PAUSE).await;
             }
         }
-        self.complete_cancellation().await
+        self.complete_cancellation().await?;
+        self.core.catch_ups.add(self.key.job);
+        Ok(())
     }
 
     /// End if the job is forgotten: if its record is not there, and still is not after a while. A leader that was elected a moment ago may not

@@ -36,6 +36,10 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 const RECONNECT_MIN: Duration = Duration::from_millis(20);
 /// The longest wait between two tries to connect again.
 const RECONNECT_MAX: Duration = Duration::from_secs(2);
+/// What one server gets to be connected to at least, however many there are: the same limit holds whenever the connection is made again, and a
+/// server that is far away or busy takes longer than a small share of a few seconds. The first time all of them together still get no more than
+/// [`Config::connect_time_max`].
+const SERVER_TIME_MIN: Duration = Duration::from_secs(2);
 /// Violations that are kept for whoever asks at the moment.
 const VIOLATIONS_KEPT: usize = 64;
 /// How much later than the answer to a flush the library may tell of a refusal.
@@ -439,8 +443,7 @@ async fn options(
         .name(format!("sortie {}", env!("CARGO_PKG_VERSION")))
         .custom_inbox_prefix(inbox)
         .ping_interval(PING_INTERVAL)
-        // They are tried one after the other: one that says nothing must not use up the time of those behind it.
-        .connection_timeout(config.connect_time_max / servers_count(config))
+        .connection_timeout(server_time_max(config))
         .request_timeout(Some(config.answer_time_max))
         .subscription_capacity(SUBSCRIPTION_MESSAGES)
         .max_reconnects(None)
@@ -479,8 +482,11 @@ async fn options(
     Ok(options)
 }
 
-fn servers_count(config: &Config) -> u32 {
-    u32::try_from(config.servers.split(',').count()).unwrap_or(u32::MAX).max(1)
+/// How long one server may take to be connected to, each time. They are tried one after the other: one that says nothing must not use up the
+/// time of those behind it. Of a name with several addresses each may take that long.
+fn server_time_max(config: &Config) -> Duration {
+    let servers = u32::try_from(config.servers.split(',').count()).unwrap_or(u32::MAX).max(1);
+    (config.connect_time_max / servers).max(SERVER_TIME_MIN)
 }
 
 fn on_event(place: &str, event: Event, violations: &broadcast::Sender<String>, gap: &watch::Sender<u64>) {
@@ -525,5 +531,25 @@ fn refused_connection(place: &str, error: &async_nats::ConnectError) -> Error {
         ConnectErrorKind::Dns | ConnectErrorKind::Io | ConnectErrorKind::MaxReconnects => {
             Error::Unreachable { place, reason: format!("{}{source}", error.kind()) }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_share_the_time_to_connect_and_none_gets_too_little() {
+        let share = |servers: usize, seconds| {
+            let config = Config {
+                connect_time_max: Duration::from_secs(seconds),
+                ..Config::new(vec!["nats://there"; servers].join(","), Role::Client)
+            };
+            server_time_max(&config).as_millis()
+        };
+        assert_eq!(
+            [share(1, 5), share(2, 5), share(3, 5), share(10, 5), share(1, 1), share(3, 30)],
+            [5000, 2500, 2000, 2000, 2000, 10_000]
+        );
     }
 }

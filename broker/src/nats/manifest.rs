@@ -51,7 +51,13 @@ fn parse(text: &str) -> Vec<TaskIndex> {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         Some(first.parse::<TaskIndex>().ok()?..=last.parse().ok()?)
     };
-    let text = text.get(..text.len().min(CHARS_MAX)).unwrap_or_default();
+    // What is cut off may be a part of a number, and the rest of that number another task.
+    let text = match text.get(..CHARS_MAX) {
+        Some(whole) if whole.len() == text.len() => whole,
+        Some(cut) => cut.rsplit_once(',').map(|(whole, _)| whole).unwrap_or_default(),
+        None if text.len() < CHARS_MAX => text,
+        None => "",
+    };
     text.split(',').map_while(range).flatten().take(TASKS_MAX).collect()
 }
 
@@ -65,6 +71,17 @@ mod tests {
             assert_eq!(parse(&written(indices.iter().copied())), indices);
         }
         assert_eq!(written([0, 1, 2, 7].into_iter()), "0-2,7");
+    }
+
+    #[test]
+    fn a_header_that_is_too_long_is_not_cut_in_the_middle_of_a_number() {
+        let sevens = "7,".repeat(CHARS_MAX / 2 - 1);
+        let count = CHARS_MAX / 2 - 1;
+        for (tail, whole) in [("12345", &[][..]), ("1-234", &[]), ("12", &[12]), ("1", &[1]), ("1,234", &[1])] {
+            let parsed = parse(&format!("{sevens}{tail}"));
+            assert_eq!((parsed.get(..count), parsed.get(count..)), (Some(&*vec![7; count]), Some(whole)), "{tail}");
+        }
+        assert!(parse(&"1".repeat(CHARS_MAX + 1)).is_empty());
     }
 
     #[test]

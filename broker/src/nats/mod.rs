@@ -49,7 +49,7 @@ use sortie_protocol::{
 pub use self::config::{Config, InvalidName, LEASE_MIN, Layout, Name, Provision, Role, SHARDS_MAX, Tls};
 use self::dead::MESSAGE_ID;
 use self::desk::Desk;
-use self::feed::FORGOTTEN;
+use self::feed::{CatchUps, FORGOTTEN};
 use self::intake::Ledgers;
 use self::jobs::{Changed, Jobs};
 use self::lease::Leases;
@@ -78,6 +78,7 @@ struct Core {
     jobs: Jobs,
     leases: Leases,
     ledgers: Ledgers,
+    catch_ups: CatchUps,
     next_shard: AtomicU16,
 }
 
@@ -126,6 +127,7 @@ impl NatsBroker {
             jobs: Jobs::default(),
             leases: Leases::default(),
             ledgers: Ledgers::default(),
+            catch_ups: CatchUps::default(),
             next_shard: AtomicU16::new(start),
         };
         Ok(Self { core: Arc::new(core), desks: Arc::default() })
@@ -418,6 +420,10 @@ impl Broker for NatsBroker {
         let key = self.key(job);
         self.core.known_by_now(&key).await?.ok_or(Error::NoSuchJob(job))?;
         feed::follow(self.core.clone(), key, from).await
+    }
+
+    fn caught_up(&self, job: JobId) -> Option<u64> {
+        Some(self.core.catch_ups.count(job))
     }
 
     /// Keeps everything: positions stay what they are for whoever attaches later. What a job left is dropped when it is forgotten.

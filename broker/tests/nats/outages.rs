@@ -63,6 +63,26 @@ async fn a_restart_of_the_server_loses_nothing_and_nobody_has_to_ask_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outcomes_count_as_read_when_they_could_be_read_and_not_before() {
+    let server = NatsServer::start().await;
+    let client = connect(&server.url(), LONG).await;
+    let job = put_job(&client).await;
+    assert_eq!(client.caught_up(job), Some(0));
+    let follower = Follower::of(&client, job).await;
+    until("how often it has caught up", &Some(1), async || client.caught_up(job)).await;
+    server.kill();
+    until("the connection", &false, async || client.is_connected()).await;
+    let before = client.caught_up(job);
+    // For longer than a look takes that nobody asked for.
+    let early = tokio::time::timeout(Duration::from_secs(11), until("it", &true, async || client.caught_up(job) != before)).await;
+    assert!(early.is_err(), "nothing could be read");
+    server.restart().await;
+    until("whether it has caught up anew", &true, async || client.caught_up(job) != before).await;
+    drop(follower);
+    until("how often it has caught up", &Some(0), async || client.caught_up(job)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_hangs_and_goes_on_loses_nothing() {
     let server = NatsServer::start().await;
     let (client, worker) = (connect(&server.url(), LONG).await, connect(&server.url(), LONG).await);

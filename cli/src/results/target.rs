@@ -90,9 +90,9 @@ impl Target {
             Place::Stdout => None,
             // What is no location is no input, either.
             Place::File(path) => {
-                Location::parse(&path.to_string_lossy(), folder).ok().map(|location| Output { location, shown: path.display().to_string() })
+                Location::parse(&path.to_string_lossy(), folder).ok().map(|location| Output::new(location, path.display().to_string()))
             }
-            Place::Object(location) => Some(Output { location: location.clone(), shown: location.to_string() }),
+            Place::Object(location) => Some(Output::new(location.clone(), location.to_string())),
         }
     }
 }

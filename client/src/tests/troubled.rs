@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,12 +23,30 @@ pub(super) struct Troubled {
     unreadable: Arc<Mutex<HashSet<TaskIndex>>>,
     away: watch::Sender<bool>,
     published: watch::Sender<usize>,
+    /// Times that somebody asked what is unfinished.
+    asked: watch::Sender<usize>,
+    /// How long an answer to that is under way.
+    answer_takes: Arc<Mutex<Duration>>,
+    /// Whether outcomes can be read at the moment.
+    is_read: watch::Sender<bool>,
+    caught_up: Arc<AtomicU64>,
+    /// How much older jobs look than they are.
+    aged: Arc<Mutex<Duration>>,
 }
 
 impl Troubled {
     pub(super) fn new() -> Self {
-        let (inner, unreadable) = (MemoryBroker::default(), Arc::default());
-        Self { inner, unreadable, away: watch::Sender::new(false), published: watch::Sender::new(0) }
+        Self {
+            inner: MemoryBroker::default(),
+            unreadable: Arc::default(),
+            away: watch::Sender::new(false),
+            published: watch::Sender::new(0),
+            asked: watch::Sender::new(0),
+            answer_takes: Arc::default(),
+            is_read: watch::Sender::new(true),
+            caught_up: Arc::default(),
+            aged: Arc::default(),
+        }
     }
 
     pub(super) fn hide(&self, index: TaskIndex) {
@@ -36,6 +56,30 @@ impl Troubled {
     /// From now on it answers nobody, for longer than anybody waits.
     pub(super) fn leave(&self) {
         self.away.send_replace(true);
+    }
+
+    /// From now on an answer to what is unfinished comes that much later than it was true.
+    pub(super) fn answer_late(&self, by: Duration) {
+        *self.answer_takes.lock().unwrap() = by;
+    }
+
+    /// Wait until it was asked so often what is unfinished.
+    pub(super) async fn asked(&self, count: usize) {
+        self.asked.subscribe().wait_for(|asked| *asked >= count).await.unwrap();
+    }
+
+    pub(super) fn asked_so_far(&self) -> usize {
+        *self.asked.borrow()
+    }
+
+    /// Whether outcomes can be read from now on. Where they cannot, whoever follows a job waits.
+    pub(super) fn set_read(&self, is_read: bool) {
+        self.is_read.send_replace(is_read);
+    }
+
+    /// From now on all jobs look as if they were submitted that much earlier.
+    pub(super) fn age(&self, by: Duration) {
+        *self.aged.lock().unwrap() = by;
     }
 
     pub(super) fn published_so_far(&self) -> usize {
@@ -94,7 +138,9 @@ impl Broker for Troubled {
 
     async fn job(&self, job: JobId) -> Result<Option<JobRecord>, Error> {
         self.there()?;
-        self.inner.job(job).await
+        let record = self.inner.job(job).await?;
+        let aged = u64::try_from(self.aged.lock().unwrap().as_nanos()).unwrap();
+        Ok(record.map(|record| JobRecord { created: Timestamp::from_nanos(record.created.as_nanos().saturating_sub(aged)), ..record }))
     }
 
     async fn jobs(&self, count_max: usize) -> Result<Vec<JobRecord>, Error> {
@@ -104,7 +150,11 @@ impl Broker for Troubled {
 
     async fn unfinished(&self, job: JobId) -> Result<u64, Error> {
         self.there()?;
-        self.inner.unfinished(job).await
+        let unfinished = self.inner.unfinished(job).await;
+        self.asked.send_modify(|asked| *asked += 1);
+        let answer_takes = *self.answer_takes.lock().unwrap();
+        tokio::time::sleep(answer_takes).await;
+        unfinished
     }
 
     async fn publish(&self, bundle: Bundle) -> Result<(), Error> {
@@ -139,12 +189,13 @@ impl Broker for Troubled {
     async fn outcomes(&self, job: JobId, from: Position) -> Result<BoxStream<'static, Event>, Error> {
         self.there()?;
         let events = self.inner.outcomes(job, from).await?;
-        let (away, unreadable) = (self.away.subscribe(), self.unreadable.clone());
+        let (away, unreadable, is_read) = (self.away.subscribe(), self.unreadable.clone(), self.is_read.clone());
         Ok(stream::unfold(Some((events, away)), move |state| {
-            let unreadable = unreadable.clone();
+            let (unreadable, mut is_read) = (unreadable.clone(), is_read.subscribe());
             async move {
                 let (mut events, mut away) = state?;
                 loop {
+                    is_read.wait_for(|is_read| *is_read).await.unwrap();
                     let event = tokio::select! {
                         biased;
                         event = events.next() => event?,
@@ -159,6 +210,11 @@ impl Broker for Troubled {
             }
         })
         .boxed())
+    }
+
+    fn caught_up(&self, _: JobId) -> Option<u64> {
+        let further = u64::from(*self.is_read.borrow());
+        Some(self.caught_up.fetch_add(further, Ordering::Relaxed))
     }
 
     async fn trim(&self, job: JobId, before: Position) -> Result<(), Error> {
