@@ -84,6 +84,7 @@ async fn follow(
         progress: Progress::start(arguments.progress, results),
         total,
         on_signal: OnSignal::Cancel,
+        lacks_values: false,
     };
     match run.drive(&mut job, interrupt).await {
         Ok(stopped) => {
@@ -189,7 +190,7 @@ fn conclude(run: &Run, stopped: Stopped, job: &Job<()>, none: &str, keeps: Keeps
     }
     run.sum_up();
     if stopped == Stopped::BySignal {
-        terminal::say(&how_to_go_on(keeps, job, run.has_all(job)));
+        terminal::say(&how_to_go_on(keeps, job, run.has_ended(job)));
         return Ok(Ending::Interrupted);
     }
     if let Some(trouble) = run.in_flight.trouble() {

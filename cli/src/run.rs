@@ -34,6 +34,8 @@ pub(crate) struct Run {
     /// How many tasks there will be, as far as is known.
     pub(crate) total: Option<u64>,
     pub(crate) on_signal: OnSignal,
+    /// Whether a result is written without its value, because a signal came before the store had given it.
+    pub(crate) lacks_values: bool,
 }
 
 /// What a signal does to the job.
@@ -118,7 +120,13 @@ impl Run {
     /// tasks get to end.
     async fn write(&mut self, job: &Job<()>, outcome: Outcome, interrupt: &Interrupt) -> Result<(), Error> {
         let outcome = match outcome.ending {
-            sortie::Ending::Completed(Output::Stored(_)) => fetched(job, outcome, interrupt).await,
+            sortie::Ending::Completed(Output::Stored(_)) => match fetched(job, &outcome, interrupt).await {
+                Some(fetched) => fetched,
+                None => {
+                    self.lacks_values = true;
+                    outcome
+                }
+            },
             _ => outcome,
         };
         let shown = self.in_flight.end(outcome.index);
@@ -143,8 +151,13 @@ impl Run {
         self.output.close(written, interrupt).await
     }
 
-    /// Whether there is a result of everything there was to do.
-    pub(crate) fn has_all(&self, job: &Job<()>) -> bool {
+    /// Whether there is a whole result of everything there was to do.
+    fn has_all(&self, job: &Job<()>) -> bool {
+        self.has_ended(job) && !self.lacks_values
+    }
+
+    /// Whether everything there was to do has ended.
+    pub(crate) fn has_ended(&self, job: &Job<()>) -> bool {
         let (progress, ended) = (job.progress(), self.summary.ended());
         let is_sound = job.trouble().is_none() && self.in_flight.trouble().is_none();
         is_sound
@@ -198,16 +211,16 @@ impl Run {
     }
 }
 
-/// The outcome with its value, or without if a signal comes and then time runs out.
-async fn fetched(job: &Job<()>, outcome: Outcome, interrupt: &Interrupt) -> Outcome {
+/// The outcome with its value; nothing if a signal comes and then time runs out.
+async fn fetched(job: &Job<()>, outcome: &Outcome, interrupt: &Interrupt) -> Option<Outcome> {
     let too_late = async {
         interrupt.raised().await;
         sleep(CANCEL_TIME_MAX).await;
     };
     tokio::select! {
         biased;
-        fetched = job.fetched(outcome.clone()) => fetched,
-        () = too_late => outcome,
+        fetched = job.fetched(outcome.clone()) => Some(fetched),
+        () = too_late => None,
     }
 }
 

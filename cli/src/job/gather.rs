@@ -62,6 +62,7 @@ pub(super) async fn run(arguments: &Gather, environment: &Environment, interrupt
         progress: Progress::start(arguments.progress, results),
         total: None,
         on_signal: OnSignal::Leave,
+        lacks_values: false,
     };
     match run.drive(&mut job, interrupt).await? {
         Stopped::ByReader => {
