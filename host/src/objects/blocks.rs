@@ -4,10 +4,10 @@
 //! one that is on its way waits for that, so however many tasks read an object, each of its blocks is fetched once while it fits. Missing
 //! blocks that follow each other come with one request, of [`REQUEST_BYTES_MAX`] at most; more requests run side by side.
 //!
-//! Memory: half of the budget is the cache's, which lets go of what was not used for longest; with a disk tier, an eighth of all is taken from that
-//! for what waits to be written. The other half is for blocks on their way to a
-//! task and those that wait to be read: reading ahead takes from it and is refused when it is empty, so it never holds up anything. What a
-//! task needs now is never refused, because whoever holds the rest may be waiting too; a task overdraws by two blocks at most.
+//! Memory: half of the budget is the cache's, which lets go of what was not used for longest; with a disk tier, an eighth of all is taken from
+//! that for what waits to be written. The other half is for blocks on their way to a task and those that wait to be read: reading ahead takes from
+//! it and is refused when it is empty, so it never holds up anything. What a task needs now is never refused, because whoever holds the rest may
+//! be waiting too; a task overdraws by two blocks at most.
 //!
 //! A request ends early when nobody waits any more. Blocks of objects without a validator are nobody else's, and files of this machine are
 //! left to its own cache.
