@@ -1,14 +1,18 @@
-//! The floor: wasmtime alone, instantiating, calling and dropping the same guest on a number of threads.
+//! The floor: wasmtime alone, instantiating, calling and dropping the same guest on a number of
+//! threads.
 //!
-//! The engine is configured for speed as a careful embedder would (pooling, copy-on-write, page-map scanning, epochs that never fire), with
-//! wasmtime-wasi's own linker and a fresh WASI context per instance. No queue, no limits, no bill.
+//! The engine is configured for speed as a careful embedder would (pooling, copy-on-write, page-map
+//! scanning, epochs that never fire), with wasmtime-wasi's own linker and a fresh WASI context per
+//! instance. No queue, no limits, no bill.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceTable};
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store,
+};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 mod generated {
@@ -24,7 +28,10 @@ struct State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
     }
 }
 
@@ -34,7 +41,10 @@ fn not_called<T>() -> wasmtime::Result<T> {
 }
 
 impl objects::Host for State {
-    fn create(&mut self, _: Option<String>) -> wasmtime::Result<Result<Resource<objects::Writer>, objects::WriteError>> {
+    fn create(
+        &mut self,
+        _: Option<String>,
+    ) -> wasmtime::Result<Result<Resource<objects::Writer>, objects::WriteError>> {
         not_called()
     }
 }
@@ -66,7 +76,10 @@ impl objects::HostPrefix for State {
 }
 
 impl objects::HostListing for State {
-    fn next(&mut self, _listing: Resource<objects::Listing>) -> wasmtime::Result<Result<Vec<objects::Entry>, objects::Error>> {
+    fn next(
+        &mut self,
+        _listing: Resource<objects::Listing>,
+    ) -> wasmtime::Result<Result<Vec<objects::Entry>, objects::Error>> {
         not_called()
     }
 
@@ -76,11 +89,18 @@ impl objects::HostListing for State {
 }
 
 impl objects::HostWriter for State {
-    fn write(&mut self, _writer: Resource<objects::Writer>, _: Vec<u8>) -> wasmtime::Result<Result<(), objects::WriteError>> {
+    fn write(
+        &mut self,
+        _writer: Resource<objects::Writer>,
+        _: Vec<u8>,
+    ) -> wasmtime::Result<Result<(), objects::WriteError>> {
         not_called()
     }
 
-    fn finish(&mut self, _writer: Resource<objects::Writer>) -> wasmtime::Result<Result<Resource<objects::Output>, objects::WriteError>> {
+    fn finish(
+        &mut self,
+        _writer: Resource<objects::Writer>,
+    ) -> wasmtime::Result<Result<Resource<objects::Output>, objects::WriteError>> {
         not_called()
     }
 
@@ -108,11 +128,20 @@ impl objects::HostObject for State {
         not_called()
     }
 
-    fn read_at(&mut self, _object: Resource<objects::Object>, _: u64, _: u32) -> wasmtime::Result<Result<Vec<u8>, objects::Error>> {
+    fn read_at(
+        &mut self,
+        _object: Resource<objects::Object>,
+        _: u64,
+        _: u32,
+    ) -> wasmtime::Result<Result<Vec<u8>, objects::Error>> {
         not_called()
     }
 
-    fn read(&mut self, _object: Resource<objects::Object>, _: u64) -> wasmtime::Result<Resource<objects::Reader>> {
+    fn read(
+        &mut self,
+        _object: Resource<objects::Object>,
+        _: u64,
+    ) -> wasmtime::Result<Resource<objects::Reader>> {
         not_called()
     }
 
@@ -122,7 +151,11 @@ impl objects::HostObject for State {
 }
 
 impl objects::HostReader for State {
-    fn next(&mut self, _reader: Resource<objects::Reader>, _: u32) -> wasmtime::Result<Result<Vec<u8>, objects::Error>> {
+    fn next(
+        &mut self,
+        _reader: Resource<objects::Reader>,
+        _: u32,
+    ) -> wasmtime::Result<Result<Vec<u8>, objects::Error>> {
         not_called()
     }
 
@@ -132,13 +165,24 @@ impl objects::HostReader for State {
 }
 
 impl log::Host for State {
-    fn emit(&mut self, _level: log::Level, _target: String, _message: String) -> wasmtime::Result<()> {
+    fn emit(
+        &mut self,
+        _level: log::Level,
+        _target: String,
+        _message: String,
+    ) -> wasmtime::Result<()> {
         not_called()
     }
 }
 
-/// Run `function`, which takes nothing, for `duration` on `threads` threads; says how many calls were made and how long they took.
-pub fn run(component: &[u8], function: &str, threads: usize, duration: Duration) -> Result<(u64, Duration)> {
+/// Run `function`, which takes nothing, for `duration` on `threads` threads; says how many calls
+/// were made and how long they took.
+pub fn run(
+    component: &[u8],
+    function: &str,
+    threads: usize,
+    duration: Duration,
+) -> Result<(u64, Duration)> {
     let engine = Engine::new(&config(threads))?;
     let component = Component::from_binary(&engine, component)?;
     let mut linker = Linker::<State>::new(&engine);
@@ -151,19 +195,29 @@ pub fn run(component: &[u8], function: &str, threads: usize, duration: Duration)
     std::thread::scope(|scope| -> Result<()> {
         let one = || -> Result<()> {
             while began.elapsed() < duration {
-                let state = State { table: ResourceTable::new(), wasi: WasiCtx::builder().build() };
+                let state = State {
+                    table: ResourceTable::new(),
+                    wasi: WasiCtx::builder().build(),
+                };
                 let mut store = Store::new(&engine, state);
                 store.set_epoch_deadline(u64::MAX / 2);
                 let task = pre.instantiate(&mut store)?;
-                let answer = task.sortie_task_handler().call_call(&mut store, function, &[])?;
-                answer.map_err(|failure| anyhow::anyhow!("the function failed: {}", failure.message))?;
+                let answer = task
+                    .sortie_task_handler()
+                    .call_call(&mut store, function, &[])?;
+                answer.map_err(|failure| {
+                    anyhow::anyhow!("the function failed: {}", failure.message)
+                })?;
                 calls.fetch_add(1, Ordering::Relaxed);
             }
             Ok(())
         };
         let running: Vec<_> = (0..threads).map(|_| scope.spawn(one)).collect();
         for thread in running {
-            thread.join().ok().context("a measuring thread panicked")??;
+            thread
+                .join()
+                .ok()
+                .context("a measuring thread panicked")??;
         }
         Ok(())
     })?;
@@ -181,7 +235,10 @@ fn config(threads: usize) -> Config {
         .table_keep_resident(64 << 10)
         .pagemap_scan(Enabled::Auto);
     let mut config = Config::new();
-    config.concurrency_support(false).epoch_interruption(true).allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config
 }
 

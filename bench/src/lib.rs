@@ -1,5 +1,5 @@
-//! What the measuring programs share: percentiles, what processes took, a Python, the bare wasmtime loop that dispatch is compared with,
-//! and the bare server that a fleet is.
+//! What the measuring programs share: percentiles, what processes took, a Python, the bare wasmtime
+//! loop that dispatch is compared with, and the bare server that a fleet is.
 
 pub mod bare;
 pub mod raw;
@@ -16,7 +16,10 @@ use anyhow::{Context as _, Result, ensure};
 pub fn percentile(samples: &mut [Duration], percent: usize) -> Duration {
     samples.sort_unstable();
     let last = samples.len().saturating_sub(1);
-    samples.get((samples.len() * percent / 100).min(last)).copied().unwrap_or_default()
+    samples
+        .get((samples.len() * percent / 100).min(last))
+        .copied()
+        .unwrap_or_default()
 }
 
 /// The most memory this process has held, in bytes.
@@ -24,10 +27,18 @@ pub fn peak_memory() -> u64 {
     peak_memory_of("self")
 }
 
-/// The most memory a process has held, in bytes, as Linux counts it (`VmHWM`). `process` is its id, or `self`.
+/// The most memory a process has held, in bytes, as Linux counts it (`VmHWM`). `process` is its id,
+/// or `self`.
 pub fn peak_memory_of(process: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    let kib = status.lines().find_map(|line| {
+        line.strip_prefix("VmHWM:")?
+            .trim()
+            .strip_suffix(" kB")?
+            .trim()
+            .parse::<u64>()
+            .ok()
+    });
     kib.unwrap_or(0) * 1024
 }
 
@@ -38,13 +49,17 @@ pub fn python(scratch: &Path, packages: &[&str]) -> Result<PathBuf> {
     if !python.exists() {
         run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
     }
-    run(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(packages))?;
+    run(Command::new(&python)
+        .args(["-m", "pip", "install", "--quiet"])
+        .args(packages))?;
     Ok(python)
 }
 
 /// Run a command that has to succeed.
 pub fn run(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("failed to start {command:?}"))?;
+    let status = command
+        .status()
+        .with_context(|| format!("failed to start {command:?}"))?;
     ensure!(status.success(), "{command:?} ended with {status}");
     Ok(())
 }

@@ -1,7 +1,9 @@
-//! What a server can do by itself: publish into a work queue, consume with acknowledgement, publish a result. Nothing else.
+//! What a server can do by itself: publish into a work queue, consume with acknowledgement, publish
+//! a result. Nothing else.
 //!
-//! The same number of messages as the fleet sends for tasks without bundles, of about the same size, over as many connections, with as many
-//! under way as helps. What a fleet reaches beside this is what its own work costs.
+//! The same number of messages as the fleet sends for tasks without bundles, of about the same
+//! size, over as many connections, with as many under way as helps. What a fleet reaches beside
+//! this is what its own work costs.
 
 use std::time::{Duration, Instant};
 
@@ -34,9 +36,17 @@ pub async fn run(server: &str, messages: u64, workers: u64) -> Result<Duration> 
         ..Config::default()
     };
     context.create_stream(tasks).await?;
-    let republish = Republish { source: "raw.results.>".into(), destination: "raw.live.>".into(), headers_only: false };
-    let results =
-        Config { name: "raw-results".into(), subjects: vec!["raw.results.*".into()], republish: Some(republish), ..Config::default() };
+    let republish = Republish {
+        source: "raw.results.>".into(),
+        destination: "raw.live.>".into(),
+        headers_only: false,
+    };
+    let results = Config {
+        name: "raw-results".into(),
+        subjects: vec!["raw.results.*".into()],
+        republish: Some(republish),
+        ..Config::default()
+    };
     context.create_stream(results).await?;
     let consumer = pull::Config {
         durable_name: Some("workers".into()),
@@ -44,7 +54,9 @@ pub async fn run(server: &str, messages: u64, workers: u64) -> Result<Duration> 
         max_ack_pending: 100_000,
         ..pull::Config::default()
     };
-    context.create_consumer_on_stream(consumer, "raw-tasks").await?;
+    context
+        .create_consumer_on_stream(consumer, "raw-tasks")
+        .await?;
     let mut live = context.client().subscribe("raw.live.*").await?;
     context.client().flush().await?;
     let mut consuming = tokio::task::JoinSet::new();
@@ -69,28 +81,50 @@ pub async fn run(server: &str, messages: u64, workers: u64) -> Result<Duration> 
 }
 
 async fn connect(server: &str) -> Result<Context> {
-    let client = async_nats::ConnectOptions::new().subscription_capacity(1 << 20).connect(server).await?;
-    Ok(ContextBuilder::new().max_ack_inflight(UNDER_WAY).build(client))
+    let client = async_nats::ConnectOptions::new()
+        .subscription_capacity(1 << 20)
+        .connect(server)
+        .await?;
+    Ok(ContextBuilder::new()
+        .max_ack_inflight(UNDER_WAY)
+        .build(client))
 }
 
 async fn publish(context: Context, messages: u64) -> Result<()> {
     let payload = Bytes::from(vec![0; PAYLOAD_BYTES]);
     let publishing = stream::iter(0..messages).map(|_| async {
-        context.publish("raw.tasks.job", payload.clone()).await?.await?;
+        context
+            .publish("raw.tasks.job", payload.clone())
+            .await?
+            .await?;
         anyhow::Ok(())
     });
-    publishing.buffer_unordered(UNDER_WAY).try_collect::<()>().await
+    publishing
+        .buffer_unordered(UNDER_WAY)
+        .try_collect::<()>()
+        .await
 }
 
 async fn consume(context: Context) -> Result<()> {
-    let consumer: async_nats::jetstream::consumer::Consumer<pull::Config> =
-        context.get_consumer_from_stream("workers", "raw-tasks").await?;
+    let consumer: async_nats::jetstream::consumer::Consumer<pull::Config> = context
+        .get_consumer_from_stream("workers", "raw-tasks")
+        .await?;
     let payload = Bytes::from(vec![0; PAYLOAD_BYTES]);
-    let messages = consumer.stream().max_messages_per_batch(2 * UNDER_WAY).messages().await?;
+    let messages = consumer
+        .stream()
+        .max_messages_per_batch(2 * UNDER_WAY)
+        .messages()
+        .await?;
     let done = messages.map(|message| async {
         let message = message?;
-        context.publish("raw.results.job", payload.clone()).await?.await?;
-        message.ack_with(AckKind::Ack).await.map_err(|error| anyhow::anyhow!(error))
+        context
+            .publish("raw.results.job", payload.clone())
+            .await?
+            .await?;
+        message
+            .ack_with(AckKind::Ack)
+            .await
+            .map_err(|error| anyhow::anyhow!(error))
     });
     let mut done = done.buffer_unordered(UNDER_WAY);
     while let Some(acknowledged) = done.next().await {

@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use sortie_protocol::{
-    Bundle, DeadLetter, Digest, Job, JobId, JobRecord, Labels, LeaseId, Outcome, Presence, TaskIndex, Timestamp, WorkerId,
+    Bundle, DeadLetter, Digest, Job, JobId, JobRecord, Labels, LeaseId, Outcome, Presence,
+    TaskIndex, Timestamp, WorkerId,
 };
 
 /// A place in a job's outcomes, from 0, in the order in which they were stored.
@@ -68,7 +69,8 @@ pub struct Lease {
 
 /// What became of a leased bundle's tasks.
 ///
-/// A task that is in neither list is not lost: it comes back as if the lease had run out. One that is in both has ended.
+/// A task that is in neither list is not lost: it comes back as if the lease had run out. One that
+/// is in both has ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// Tasks that ended.
@@ -99,7 +101,8 @@ pub struct Retrial {
 pub enum Extended {
     /// It holds until then.
     Until(Timestamp),
-    /// It is over: it expired, or its job was cancelled. Stop the work; a report would still be taken.
+    /// It is over: it expired, or its job was cancelled. Stop the work; a report would still be
+    /// taken.
     Lost,
 }
 
@@ -110,7 +113,8 @@ pub enum Event {
     Outcomes(Position, Arc<[Outcome]>),
     /// The job was cancelled: tasks without an outcome will get none. The last event.
     Cancelled,
-    /// The broker will not tell, for this reason: asking again will not help, or was done for as long as an outage may last. The last event.
+    /// The broker will not tell, for this reason: asking again will not help, or was done for as
+    /// long as an outage may last. The last event.
     Refused(Error),
 }
 
@@ -176,11 +180,12 @@ impl Error {
     }
 }
 
-/// What clients and workers need of a broker. See the crate's documentation for what every implementation promises, and
-/// [`conformance`](crate::conformance) for how each promise is checked.
+/// What clients and workers need of a broker. See the crate's documentation for what every
+/// implementation promises, and [`conformance`](crate::conformance) for how each promise is
+/// checked.
 ///
-/// Publishing to a job that is not there, and following it, are errors. Ending what is not there, a lease or a job, is none: whoever ends
-/// something cannot know whether somebody else did so first.
+/// Publishing to a job that is not there, and following it, are errors. Ending what is not there, a
+/// lease or a job, is none: whoever ends something cannot know whether somebody else did so first.
 #[async_trait]
 pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
     /// Keep a component's bytes under its digest. Putting it again changes nothing.
@@ -189,12 +194,12 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
     /// A component's bytes, if they were put.
     async fn component(&self, digest: Digest) -> Result<Option<Bytes>, Error>;
 
-    /// Write a job's record, before its first bundle. Putting it again changes nothing, even if the job was cancelled. `created` is the
-    /// submitter's time.
+    /// Write a job's record, before its first bundle. Putting it again changes nothing, even if the
+    /// job was cancelled. `created` is the submitter's time.
     async fn put_job(&self, job: Job, created: Timestamp) -> Result<(), Error>;
 
-    /// Say that a job has this many tasks and gets no more, so that whoever comes later knows when all is there. Sealing again, or a job that
-    /// is not there or cancelled, changes nothing.
+    /// Say that a job has this many tasks and gets no more, so that whoever comes later knows when
+    /// all is there. Sealing again, or a job that is not there or cancelled, changes nothing.
     async fn seal(&self, job: JobId, tasks: TaskIndex) -> Result<(), Error>;
 
     /// A job's record, if it was put and not forgotten.
@@ -203,16 +208,20 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
     /// The records of the jobs put last, newest first.
     async fn jobs(&self, count_max: usize) -> Result<Vec<JobRecord>, Error>;
 
-    /// How many bundles of a job wait or are leased. Zero: everything that was published has ended, or the job is over.
+    /// How many bundles of a job wait or are leased. Zero: everything that was published has ended,
+    /// or the job is over.
     async fn unfinished(&self, job: JobId) -> Result<u64, Error>;
 
-    /// Publish a bundle of a job. Waits while the broker is full. Cancel safe: a call that was dropped published the bundle or nothing.
+    /// Publish a bundle of a job. Waits while the broker is full. Cancel safe: a call that was
+    /// dropped published the bundle or nothing.
     async fn publish(&self, bundle: Bundle) -> Result<(), Error>;
 
-    /// Take up to `credits` leases, waiting until there is at least one. Cancel safe: no lease is lost in a dropped call.
+    /// Take up to `credits` leases, waiting until there is at least one. Cancel safe: no lease is
+    /// lost in a dropped call.
     ///
-    /// A job that asks for labels goes only to whoever serves it. Bundles of jobs with a higher priority go first. Among equals there is no promised order. Tasks that ended while their bundle waited,
-    /// because a late report came, are no longer in it.
+    /// A job that asks for labels goes only to whoever serves it. Bundles of jobs with a higher
+    /// priority go first. Among equals there is no promised order. Tasks that ended while their
+    /// bundle waited, because a late report came, are no longer in it.
     async fn pull(&self, puller: &Puller, credits: NonZeroUsize) -> Result<Vec<Lease>, Error>;
 
     /// Keep a lease for another term, counted from now.
@@ -220,43 +229,57 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
 
     /// Report on a leased bundle and end the lease.
     ///
-    /// Outcomes count even when the lease is over, if they are the first of their tasks; retrials only while it holds, because the bundle is
-    /// with somebody else otherwise. Nothing counts once the job is cancelled or forgotten; that is no error.
+    /// Outcomes count even when the lease is over, if they are the first of their tasks; retrials
+    /// only while it holds, because the bundle is with somebody else otherwise. Nothing counts
+    /// once the job is cancelled or forgotten; that is no error.
     async fn complete(&self, lease: LeaseId, job: JobId, report: Report) -> Result<(), Error>;
 
-    /// Give a lease back unworked, for anyone to take at once. It does not count as an attempt, nor towards the deliveries after which a bundle
-    /// is given up.
+    /// Give a lease back unworked, for anyone to take at once. It does not count as an attempt, nor
+    /// towards the deliveries after which a bundle is given up.
     async fn release(&self, lease: LeaseId) -> Result<(), Error>;
 
-    /// Follow a job's outcomes from a position on, or from the first that is kept after it. The stream waits for more, and ends after
-    /// [`Event::Cancelled`] and [`Event::Refused`], or when the job is forgotten; then what was not received yet may be missing. It may end
+    /// Follow a job's outcomes from a position on, or from the first that is kept after it. The
+    /// stream waits for more, and ends after [`Event::Cancelled`] and [`Event::Refused`], or
+    /// when the job is forgotten; then what was not received yet may be missing. It may end
     /// before that without a word: then it can be opened again.
-    async fn outcomes(&self, job: JobId, from: Position) -> Result<BoxStream<'static, Event>, Error>;
+    async fn outcomes(
+        &self,
+        job: JobId,
+        from: Position,
+    ) -> Result<BoxStream<'static, Event>, Error>;
 
-    /// A number that changes whenever a stream of [`Broker::outcomes`] here has read all of a job's outcomes that were stored by then, and has
-    /// passed them on. For whoever misses an outcome and wants to know whether it is not there or was not read yet. `None` where a stream never
+    /// A number that changes whenever a stream of [`Broker::outcomes`] here has read all of a job's
+    /// outcomes that were stored by then, and has passed them on. For whoever misses an outcome
+    /// and wants to know whether it is not there or was not read yet. `None` where a stream never
     /// has to catch up, because it reads what is stored whenever it is polled.
     fn caught_up(&self, job: JobId) -> Option<u64> {
         let _ = job;
         None
     }
 
-    /// Tell the broker that outcomes before `before` were received and need not be kept. Some may be kept longer; positions do not change.
+    /// Tell the broker that outcomes before `before` were received and need not be kept. Some may
+    /// be kept longer; positions do not change.
     async fn trim(&self, job: JobId, before: Position) -> Result<(), Error>;
 
-    /// Stop a job: its waiting bundles are dropped, its leases are lost, its followers are told. Outcomes stored before stay readable; none are
-    /// stored after. Cancelling again changes nothing.
+    /// Stop a job: its waiting bundles are dropped, its leases are lost, its followers are told.
+    /// Outcomes stored before stay readable; none are stored after. Cancelling again changes
+    /// nothing.
     async fn cancel(&self, job: JobId) -> Result<(), Error>;
 
-    /// The jobs that are cancelled from now on, for workers to stop what they run of them. A worker that falls far behind may miss some; its
-    /// next extension tells it.
+    /// The jobs that are cancelled from now on, for workers to stop what they run of them. A worker
+    /// that falls far behind may miss some; its next extension tells it.
     async fn cancellations(&self) -> Result<BoxStream<'static, JobId>, Error>;
 
-    /// Drop all there is of a job, except its dead letters. For whoever put it, once its outcomes are received.
+    /// Drop all there is of a job, except its dead letters. For whoever put it, once its outcomes
+    /// are received.
     async fn forget(&self, job: JobId) -> Result<(), Error>;
 
     /// The newest dead letters of a job, or of all, newest first.
-    async fn dead_letters(&self, job: Option<JobId>, count_max: usize) -> Result<Vec<(LetterId, DeadLetter)>, Error>;
+    async fn dead_letters(
+        &self,
+        job: Option<JobId>,
+        count_max: usize,
+    ) -> Result<Vec<(LetterId, DeadLetter)>, Error>;
 
     /// Remove a dead letter: it was dealt with. One that is not there is no error.
     async fn remove_dead_letter(&self, letter: LetterId) -> Result<(), Error>;

@@ -1,6 +1,7 @@
 //! The command line.
 //!
-//! The doc comments are the help texts. What is wrong with a command line is said in one line, and nothing has happened by then.
+//! The doc comments are the help texts. What is wrong with a command line is said in one line, and
+//! nothing has happened by then.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::num::NonZeroUsize;
@@ -23,7 +24,8 @@ use crate::{broker, cache, dlq, job, worker};
 #[derive(Debug, Parser)]
 #[command(name = "sortie", version, max_term_width = 100)]
 pub(crate) struct Cli {
-    /// Say more about what happens; twice for more still. The variable SORTIE_LOG sets a filter of its own.
+    /// Say more about what happens; twice for more still. The variable SORTIE_LOG sets a filter of
+    /// its own.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
     #[command(subcommand)]
@@ -89,7 +91,8 @@ infinities are null, and the keys of maps are strings.
 Exit codes: 0 all completed, 1 some failed, 2 wrong usage, 3 platform failure, 130 interrupted.
 Interrupted or not, running the same command again runs only what is not known yet.";
 
-const AFTER_CALL: &str = "Exit codes: 0 completed, 1 failed, 2 wrong usage, 3 platform failure, 130 interrupted.";
+const AFTER_CALL: &str =
+    "Exit codes: 0 completed, 1 failed, 2 wrong usage, 3 platform failure, 130 interrupted.";
 
 const AFTER_WORKER: &str = "\
 SIGTERM or SIGINT: no more work is taken, what is in work gets --grace to finish, the rest goes back to the
@@ -106,36 +109,42 @@ pub(crate) struct Map {
     pub(crate) function: String,
     /// Inputs, one task each (for a pattern, one each file)
     ///
-    /// For an object parameter: a path, a pattern (*, ?, [...] within a path segment, ** across segments; quote it), or a URL (s3://,
-    /// gs:// and az:// with patterns too, https://, http://, file://). For a value parameter: JSON, and what is not JSON is a string; write
-    /// '"42"' for the string 42. If more than one parameter is left open by --arg: a JSON array with all of them.
+    /// For an object parameter: a path, a pattern (*, ?, [...] within a path segment, ** across
+    /// segments; quote it), or a URL (s3://, gs:// and az:// with patterns too, https://, http://, file://). For a value parameter: JSON, and what is not JSON is a string; write
+    /// '"42"' for the string 42. If more than one parameter is left open by --arg: a JSON array
+    /// with all of them.
     #[arg(value_name = "INPUT", allow_negative_numbers = true)]
     pub(crate) inputs: Vec<String>,
     /// Read inputs from a file, one a line; `-` is standard input
     ///
-    /// Lines are read while tasks run, and empty ones are skipped. A file is checked before the first task starts; a line of standard input
-    /// that does not fit ends the run when it is reached.
+    /// Lines are read while tasks run, and empty ones are skipped. A file is checked before the
+    /// first task starts; a line of standard input that does not fit ends the run when it is
+    /// reached.
     #[arg(long = "inputs", value_name = "FILE", conflicts_with = "inputs")]
     pub(crate) lines: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) fixed: Fixed,
-    /// Write results here instead of to standard output: to a file, or to an object such as s3://BUCKET/KEY.parquet
+    /// Write results here instead of to standard output: to a file, or to an object such as
+    /// s3://BUCKET/KEY.parquet
     ///
-    /// The extension says how: .csv and .parquet are tables, anything else has JSON lines. What is there is replaced, when everything else has been
-    /// checked. Lines and rows are added to a file as they come: whatever ends the run, those written stay, and a run that starts again takes
-    /// them from the cache. A Parquet file appears when the run ends, interrupted or not; an object in a store when all results are there.
+    /// The extension says how: .csv and .parquet are tables, anything else has JSON lines. What is
+    /// there is replaced, when everything else has been checked. Lines and rows are added to a
+    /// file as they come: whatever ends the run, those written stay, and a run that starts again
+    /// takes them from the cache. A Parquet file appears when the run ends, interrupted or
+    /// not; an object in a store when all results are there.
     #[arg(short, long, value_name = "FILE|URL")]
     pub(crate) output: Option<PathBuf>,
     /// Write results in the order of the inputs instead of as they come
     ///
-    /// Results that wait for an earlier one are held in memory: at most 16384 of them or 64 MiB, then no further inputs are taken until the
-    /// earlier one is there.
+    /// Results that wait for an earlier one are held in memory: at most 16384 of them or 64 MiB,
+    /// then no further inputs are taken until the earlier one is there.
     #[arg(long)]
     pub(crate) ordered: bool,
     /// How progress is shown on standard error
     #[arg(long, value_enum, default_value_t = ProgressKind::Auto, value_name = "HOW")]
     pub(crate) progress: ProgressKind,
-    /// Submit the job to the fleet, print its name and leave; `sortie job gather` writes its results
+    /// Submit the job to the fleet, print its name and leave; `sortie job gather` writes its
+    /// results
     #[arg(long, conflicts_with_all = ["output", "ordered"])]
     pub(crate) detach: bool,
     #[command(flatten)]
@@ -153,7 +162,8 @@ pub(crate) struct Call {
     pub(crate) component: PathBuf,
     /// The function's name, as `sortie inspect` shows it
     pub(crate) function: String,
-    /// The arguments that --arg does not give, in order: JSON, else a string; for an object a path or URL
+    /// The arguments that --arg does not give, in order: JSON, else a string; for an object a path
+    /// or URL
     #[arg(value_name = "ARG", allow_negative_numbers = true)]
     pub(crate) arguments: Vec<String>,
     #[command(flatten)]
@@ -195,7 +205,8 @@ pub(crate) struct New {
 /// Arguments that are the same for all tasks.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Fixed {
-    /// Give a parameter the same argument in every task: JSON, else a string; for an object a path or URL. Repeatable
+    /// Give a parameter the same argument in every task: JSON, else a string; for an object a path
+    /// or URL. Repeatable
     #[arg(long = "arg", value_name = "NAME=VALUE", value_parser = settings::named)]
     pub(crate) named: Vec<(String, String)>,
 }
@@ -224,7 +235,8 @@ pub(crate) struct TaskOptions {
     /// Run everything, also what is known from an earlier run; results are not kept either
     #[arg(long)]
     fresh: bool,
-    /// Run only on workers that have all of these labels, such as gpu,region=eu [default: any worker]
+    /// Run only on workers that have all of these labels, such as gpu,region=eu [default: any
+    /// worker]
     #[arg(long, value_name = "LABELS")]
     labels: Option<Labels>,
 }
@@ -235,13 +247,15 @@ pub(crate) struct HostOptions {
     /// Tasks in work at once [default: twice the cores]
     #[arg(long, value_name = "COUNT", value_parser = settings::concurrency)]
     pub(crate) concurrency: Option<NonZeroUsize>,
-    /// Keep compiled code and results here, or `off` to keep nothing [default: the user's cache folder]
+    /// Keep compiled code and results here, or `off` to keep nothing [default: the user's cache
+    /// folder]
     #[arg(long, value_name = "DIR|off", value_parser = settings::cache)]
     pub(crate) cache: Option<Cache>,
     #[command(flatten)]
     pub(crate) reading: Reading,
-    /// Keep large outputs here, and share results with all who name the same place: a folder, or s3://BUCKET/PREFIX (also gs://, az://)
-    /// [default: a folder in the cache folder, not shared; or the variable SORTIE_STORE]
+    /// Keep large outputs here, and share results with all who name the same place: a folder, or
+    /// s3://BUCKET/PREFIX (also gs://, az://) [default: a folder in the cache folder, not
+    /// shared; or the variable SORTIE_STORE]
     #[arg(long, value_name = "URL", value_parser = settings::store)]
     pub(crate) store: Option<String>,
 }
@@ -256,7 +270,8 @@ enum Grant {
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProgressKind {
-    /// A bar where standard error is a terminal, else lines; nothing where results go to the same terminal
+    /// A bar where standard error is a terminal, else lines; nothing where results go to the same
+    /// terminal
     Auto,
     /// A bar; where there is no terminal, lines
     Bar,
@@ -278,7 +293,10 @@ impl TaskOptions {
                 written: self.written.unwrap_or(defaults.limits.written),
                 ..defaults.limits
             },
-            grants: Grants { clock: self.grant.contains(&Grant::Clock), random: self.grant.contains(&Grant::Random) },
+            grants: Grants {
+                clock: self.grant.contains(&Grant::Clock),
+                random: self.grant.contains(&Grant::Random),
+            },
             retry: self.retries.map_or(defaults.retry, RetryPolicy::retries),
             memo: if self.fresh { Memo::Off } else { defaults.memo },
             labels: self.labels.clone().unwrap_or_default(),
@@ -330,15 +348,28 @@ fn answer(error: &clap::Error) {
     let text = error.render();
     let mut stdout = std::io::stdout().lock();
     // A reader that went away wants no more help.
-    let _ = if std::io::stdout().is_terminal() { write!(stdout, "{}", text.ansi()) } else { write!(stdout, "{text}") };
+    let _ = if std::io::stdout().is_terminal() {
+        write!(stdout, "{}", text.ansi())
+    } else {
+        write!(stdout, "{text}")
+    };
 }
 
 /// What clap says of a command line, without the usage text: that is one `--help` away.
 fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
-    let said = text.split("\n\nUsage:").next().unwrap_or_default().split("\n\nFor more information").next().unwrap_or_default();
+    let said = text
+        .split("\n\nUsage:")
+        .next()
+        .unwrap_or_default()
+        .split("\n\nFor more information")
+        .next()
+        .unwrap_or_default();
     let said = said.trim_start_matches("error:");
-    let parts: Vec<String> = said.split("\n\n").map(|part| part.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let parts: Vec<String> = said
+        .split("\n\n")
+        .map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
     let command = match error.get(ContextKind::Usage) {
         Some(usage) => command_of(&usage.to_string()),
         None => "sortie".into(),
@@ -348,10 +379,16 @@ fn one_line(error: &clap::Error) -> String {
 
 /// `sortie map` of `Usage: sortie map [OPTIONS] ...`.
 fn command_of(usage: &str) -> String {
-    let words = usage.split_whitespace().skip_while(|word| *word != "sortie");
+    let words = usage
+        .split_whitespace()
+        .skip_while(|word| *word != "sortie");
     let words = words.take_while(|word| word.chars().all(|c| c.is_ascii_lowercase()));
     let command = words.collect::<Vec<_>>().join(" ");
-    if command.is_empty() { "sortie".into() } else { command }
+    if command.is_empty() {
+        "sortie".into()
+    } else {
+        command
+    }
 }
 
 #[cfg(test)]
@@ -370,11 +407,23 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_in_one_line_that_names_it() {
         for (line, parts) in [
-            ("sortie map c f --memroy 1GiB", &["'--memroy'", "'--memory'", "sortie map --help"][..]),
-            ("sortie map c f --memory much", &["--memory", "much", "64MiB"]),
+            (
+                "sortie map c f --memroy 1GiB",
+                &["'--memroy'", "'--memory'", "sortie map --help"][..],
+            ),
+            (
+                "sortie map c f --memory much",
+                &["--memory", "much", "64MiB"],
+            ),
             ("sortie call c f --timeout 30", &["--timeout", "30s"]),
-            ("sortie map c f --grant network", &["--grant", "clock", "random"]),
-            ("sortie map c f --concurrency 0", &["--concurrency", "from 1"]),
+            (
+                "sortie map c f --grant network",
+                &["--grant", "clock", "random"],
+            ),
+            (
+                "sortie map c f --concurrency 0",
+                &["--concurrency", "from 1"],
+            ),
             ("sortie map c f --arg x", &["--arg", "NAME=VALUE"]),
             ("sortie map c", &["FUNCTION"]),
             ("sortie mapp", &["mapp", "map"]),
@@ -390,11 +439,22 @@ mod tests {
 
     #[test]
     fn options_change_what_they_name_and_nothing_else() {
-        let cli = Cli::try_parse_from("sortie map c f -5 --cpu-time 2s --retries 0 --grant clock,random".split(' ')).unwrap();
-        let Command::Map(map) = cli.command else { panic!("not a map") };
+        let cli = Cli::try_parse_from(
+            "sortie map c f -5 --cpu-time 2s --retries 0 --grant clock,random".split(' '),
+        )
+        .unwrap();
+        let Command::Map(map) = cli.command else {
+            panic!("not a map")
+        };
         assert_eq!(map.inputs, ["-5"]);
         let options = map.task.job();
-        assert_eq!(options.limits, Limits { cpu_time: Duration::from_secs(2), ..Limits::default() });
+        assert_eq!(
+            options.limits,
+            Limits {
+                cpu_time: Duration::from_secs(2),
+                ..Limits::default()
+            }
+        );
         assert_eq!(options.retry.attempts_max.get(), 1);
         assert!(options.grants.clock && options.grants.random);
     }

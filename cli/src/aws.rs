@@ -1,14 +1,17 @@
-//! Where S3 is and who we are there: the usual variables first, then the profile in the usual two files, then what the container or the machine
-//! gives.
+//! Where S3 is and who we are there: the usual variables first, then the profile in the usual two
+//! files, then what the container or the machine gives.
 //!
-//! Read are `AWS_*` variables (see [`Variables`]) and of the profile `region`, `endpoint_url`, `aws_access_key_id`, `aws_secret_access_key`,
-//! `aws_session_token`, `role_arn` with `web_identity_token_file`, and `addressing_style` below `s3`. Not followed are single sign-on, other
-//! roles and `credential_process`: `aws configure export-credentials --format env` turns any of them into variables.
+//! Read are `AWS_*` variables (see [`Variables`]) and of the profile `region`, `endpoint_url`,
+//! `aws_access_key_id`, `aws_secret_access_key`, `aws_session_token`, `role_arn` with
+//! `web_identity_token_file`, and `addressing_style` below `s3`. Not followed are single sign-on,
+//! other roles and `credential_process`: `aws configure export-credentials --format env` turns any
+//! of them into variables.
 //!
-//! Who asks is decided in the order of [`credentials`]: the first that is there, whether or not it turns out to be of use.
+//! Who asks is decided in the order of [`credentials`]: the first that is there, whether or not it
+//! turns out to be of use.
 //!
-//! Trouble here is kept as a [`Settings::trouble`] and reported only when something in S3 is asked for, because a profile that we cannot use
-//! is no reason to refuse local files.
+//! Trouble here is kept as a [`Settings::trouble`] and reported only when something in S3 is asked
+//! for, because a profile that we cannot use is no reason to refuse local files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -68,7 +71,10 @@ pub(crate) struct Variables {
 impl std::fmt::Debug for Variables {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Never the keys.
-        f.debug_struct("Variables").field("endpoint", &self.endpoint).field("profile", &self.profile).finish_non_exhaustive()
+        f.debug_struct("Variables")
+            .field("endpoint", &self.endpoint)
+            .field("profile", &self.profile)
+            .finish_non_exhaustive()
     }
 }
 
@@ -85,75 +91,163 @@ impl Settings {
     /// Put together what variables and files say.
     pub(crate) fn read(variables: &Variables) -> Self {
         let (profile, trouble) = Profile::read(variables);
-        let endpoint = variables.endpoint.clone().or_else(|| profile.get("endpoint_url"));
+        let endpoint = variables
+            .endpoint
+            .clone()
+            .or_else(|| profile.get("endpoint_url"));
         let region = variables.region.clone().or_else(|| profile.get("region"));
-        let virtual_hosted = variables.virtual_hosted || profile.get("s3.addressing_style").is_some_and(|style| style == "virtual");
-        let addressing = if virtual_hosted { Addressing::VirtualHosted } else { Addressing::Path };
-        let payer = if variables.requester_pays { Payer::Requester } else { Payer::Owner };
+        let virtual_hosted = variables.virtual_hosted
+            || profile
+                .get("s3.addressing_style")
+                .is_some_and(|style| style == "virtual");
+        let addressing = if virtual_hosted {
+            Addressing::VirtualHosted
+        } else {
+            Addressing::Path
+        };
+        let payer = if variables.requester_pays {
+            Payer::Requester
+        } else {
+            Payer::Owner
+        };
         let (credentials, trouble) = match credentials(variables, &profile, trouble) {
             Ok(credentials) => (credentials, None),
             Err(trouble) => (S3Credentials::Anonymous, Some(trouble)),
         };
-        Self { s3: S3 { endpoint, region, credentials, addressing, payer }, trouble }
+        Self {
+            s3: S3 {
+                endpoint,
+                region,
+                credentials,
+                addressing,
+                payer,
+            },
+            trouble,
+        }
     }
 }
 
 /// Who we are. `trouble` is what went wrong with the profile, if it is needed.
-fn credentials(variables: &Variables, profile: &Profile, trouble: Option<String>) -> Result<S3Credentials, String> {
+fn credentials(
+    variables: &Variables,
+    profile: &Profile,
+    trouble: Option<String>,
+) -> Result<S3Credentials, String> {
     if variables.unsigned {
         return Ok(S3Credentials::Anonymous);
     }
     // Keys belong together: half from here and half from there never fits.
-    if let Some(keys) = keys(variables.key_id.clone(), variables.secret.clone(), variables.token.clone())? {
+    if let Some(keys) = keys(
+        variables.key_id.clone(),
+        variables.secret.clone(),
+        variables.token.clone(),
+    )? {
         return Ok(keys);
     }
-    if let (Some(token_file), Some(role)) = (variables.identity_file.clone(), variables.role.clone()) {
+    if let (Some(token_file), Some(role)) =
+        (variables.identity_file.clone(), variables.role.clone())
+    {
         readable(&token_file)?;
-        let (session, endpoint) = (variables.role_session.clone(), variables.role_endpoint.clone());
-        return Ok(S3Credentials::WebIdentity { token_file, role, session, endpoint });
+        let (session, endpoint) = (
+            variables.role_session.clone(),
+            variables.role_endpoint.clone(),
+        );
+        return Ok(S3Credentials::WebIdentity {
+            token_file,
+            role,
+            session,
+            endpoint,
+        });
     }
     if variables.identity_file.is_some() {
-        return Err("AWS_WEB_IDENTITY_TOKEN_FILE is set, but no role to take on with it: set AWS_ROLE_ARN".into());
+        return Err(
+            "AWS_WEB_IDENTITY_TOKEN_FILE is set, but no role to take on with it: set AWS_ROLE_ARN"
+                .into(),
+        );
     }
     if let Some(trouble) = trouble {
         return Err(trouble);
     }
-    if let Some(keys) = keys(profile.get("aws_access_key_id"), profile.get("aws_secret_access_key"), profile.get("aws_session_token"))? {
+    if let Some(keys) = keys(
+        profile.get("aws_access_key_id"),
+        profile.get("aws_secret_access_key"),
+        profile.get("aws_session_token"),
+    )? {
         return Ok(keys);
     }
-    if let (Some(file), Some(role)) = (profile.get("web_identity_token_file"), profile.get("role_arn")) {
+    if let (Some(file), Some(role)) = (
+        profile.get("web_identity_token_file"),
+        profile.get("role_arn"),
+    ) {
         readable(Path::new(&file))?;
-        let (session, endpoint) = (profile.get("role_session_name"), variables.role_endpoint.clone());
-        return Ok(S3Credentials::WebIdentity { token_file: file.into(), role, session, endpoint });
+        let (session, endpoint) = (
+            profile.get("role_session_name"),
+            variables.role_endpoint.clone(),
+        );
+        return Ok(S3Credentials::WebIdentity {
+            token_file: file.into(),
+            role,
+            session,
+            endpoint,
+        });
     }
     if let Some(trouble) = profile.unusable(variables) {
         return Err(trouble);
     }
     if let Some(path) = &variables.task_path {
-        return Ok(S3Credentials::Container { url: format!("{TASK_AGENT}{path}"), token: None });
+        return Ok(S3Credentials::Container {
+            url: format!("{TASK_AGENT}{path}"),
+            token: None,
+        });
     }
     if let Some(url) = variables.pod_url.clone() {
-        let text = variables.pod_token.clone().map(|text| Token::Text(text.into()));
-        return Ok(S3Credentials::Container { url, token: variables.pod_token_file.clone().map(Token::File).or(text) });
+        let text = variables
+            .pod_token
+            .clone()
+            .map(|text| Token::Text(text.into()));
+        return Ok(S3Credentials::Container {
+            url,
+            token: variables.pod_token_file.clone().map(Token::File).or(text),
+        });
     }
     if variables.no_metadata {
         return Ok(S3Credentials::Anonymous);
     }
-    Ok(S3Credentials::Machine { endpoint: variables.metadata.clone() })
+    Ok(S3Credentials::Machine {
+        endpoint: variables.metadata.clone(),
+    })
 }
 
 /// Say now what would fail at the first request.
 fn readable(token_file: &Path) -> Result<(), String> {
     let opened = std::fs::File::open(token_file).map(drop);
-    opened.map_err(|error| format!("failed to read the token of the web identity `{}`: {error}", token_file.display()))
+    opened.map_err(|error| {
+        format!(
+            "failed to read the token of the web identity `{}`: {error}",
+            token_file.display()
+        )
+    })
 }
 
-fn keys(id: Option<String>, secret: Option<String>, token: Option<String>) -> Result<Option<S3Credentials>, String> {
+fn keys(
+    id: Option<String>,
+    secret: Option<String>,
+    token: Option<String>,
+) -> Result<Option<S3Credentials>, String> {
     match (id, secret) {
-        (Some(id), Some(secret)) => Ok(Some(S3Credentials::Keys { id: id.into(), secret: secret.into(), token: token.map(Into::into) })),
+        (Some(id), Some(secret)) => Ok(Some(S3Credentials::Keys {
+            id: id.into(),
+            secret: secret.into(),
+            token: token.map(Into::into),
+        })),
         (None, None) => Ok(None),
-        (Some(_), None) => Err("an access key id for S3 is set, but no secret access key: set AWS_SECRET_ACCESS_KEY".into()),
-        (None, Some(_)) => Err("a secret access key for S3 is set, but no access key id: set AWS_ACCESS_KEY_ID".into()),
+        (Some(_), None) => Err(
+            "an access key id for S3 is set, but no secret access key: set AWS_SECRET_ACCESS_KEY"
+                .into(),
+        ),
+        (None, Some(_)) => Err(
+            "a secret access key for S3 is set, but no access key id: set AWS_ACCESS_KEY_ID".into(),
+        ),
     }
 }
 
@@ -168,7 +262,10 @@ impl Profile {
         let mut known = false;
         let mut trouble = None;
         // The credentials file wins where both have a key.
-        let files = [(&variables.config_file, section_of_config(name)), (&variables.credentials_file, name.to_owned())];
+        let files = [
+            (&variables.config_file, section_of_config(name)),
+            (&variables.credentials_file, name.to_owned()),
+        ];
         for (file, section) in files {
             match file.as_deref().map(read).transpose() {
                 Ok(text) => {
@@ -180,7 +277,9 @@ impl Profile {
             }
         }
         if let Some(profile) = variables.profile.as_deref().filter(|_| !known) {
-            trouble.get_or_insert(format!("AWS_PROFILE names `{profile}`, but there is no such profile in the AWS files"));
+            trouble.get_or_insert(format!(
+                "AWS_PROFILE names `{profile}`, but there is no such profile in the AWS files"
+            ));
         }
         (found, trouble)
     }
@@ -191,7 +290,12 @@ impl Profile {
 
     /// Why a profile without keys cannot be used, if it was meant to give some.
     fn unusable(&self, variables: &Variables) -> Option<String> {
-        let ways = ["sso_session", "sso_start_url", "role_arn", "credential_process"];
+        let ways = [
+            "sso_session",
+            "sso_start_url",
+            "role_arn",
+            "credential_process",
+        ];
         let way = ways.iter().find(|way| self.0.contains_key(**way))?;
         let name = variables.profile.as_deref().unwrap_or("default");
         Some(format!(
@@ -202,7 +306,11 @@ impl Profile {
 }
 
 fn section_of_config(profile: &str) -> String {
-    if profile == "default" { profile.into() } else { format!("profile {profile}") }
+    if profile == "default" {
+        profile.into()
+    } else {
+        format!("profile {profile}")
+    }
 }
 
 /// A file's text; none if there is no file.
@@ -214,7 +322,8 @@ fn read(path: &Path) -> Result<Option<String>, String> {
     }
 }
 
-/// The values of a section, if it is there. Indented lines continue the value above: `s3.addressing_style` is the one below `s3`.
+/// The values of a section, if it is there. Indented lines continue the value above:
+/// `s3.addressing_style` is the one below `s3`.
 fn ini_section(text: &str, wanted: &str) -> Option<BTreeMap<String, String>> {
     let mut values = None;
     let mut inside = false;
@@ -228,7 +337,15 @@ fn ini_section(text: &str, wanted: &str) -> Option<BTreeMap<String, String>> {
             }
         } else if let (true, Some((name, value))) = (inside, line.split_once('=')) {
             // A comment needs a blank in front, since secrets may hold `#`.
-            let value = value.split(" #").next().unwrap_or_default().split(" ;").next().unwrap_or_default().trim().to_owned();
+            let value = value
+                .split(" #")
+                .next()
+                .unwrap_or_default()
+                .split(" ;")
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .to_owned();
             let name = name.trim().to_ascii_lowercase();
             let name = if line.starts_with([' ', '\t']) {
                 format!("{above}.{name}")
@@ -253,37 +370,58 @@ mod tests {
 
     fn settings(change: impl FnOnce(&mut Variables)) -> Settings {
         let folder = tempfile::tempdir().unwrap();
-        let (credentials, config) = (folder.path().join("credentials"), folder.path().join("config"));
+        let (credentials, config) = (
+            folder.path().join("credentials"),
+            folder.path().join("config"),
+        );
         std::fs::write(&credentials, CREDENTIALS).unwrap();
         std::fs::write(&config, CONFIG).unwrap();
-        let mut variables = Variables { credentials_file: Some(credentials), config_file: Some(config), ..Variables::default() };
+        let mut variables = Variables {
+            credentials_file: Some(credentials),
+            config_file: Some(config),
+            ..Variables::default()
+        };
         change(&mut variables);
         Settings::read(&variables)
     }
 
     fn keys(id: &str, secret: &str, token: Option<&str>) -> S3Credentials {
-        S3Credentials::Keys { id: id.into(), secret: secret.into(), token: token.map(Into::into) }
+        S3Credentials::Keys {
+            id: id.into(),
+            secret: secret.into(),
+            token: token.map(Into::into),
+        }
     }
 
     #[test]
     fn the_default_profile_is_read_from_both_files() {
         let Settings { s3, trouble } = settings(|_| ());
         assert_eq!(s3.credentials, keys("AKID", "se/cr#et=", None));
-        assert_eq!((s3.region.as_deref(), s3.endpoint, trouble), (Some("eu-west-1"), None, None));
+        assert_eq!(
+            (s3.region.as_deref(), s3.endpoint, trouble),
+            (Some("eu-west-1"), None, None)
+        );
     }
 
     #[test]
     fn a_named_profile_has_its_own_values() {
         let Settings { s3, trouble } = settings(|v| v.profile = Some("ci".into()));
         assert_eq!(s3.credentials, keys("CI", "cis", Some("tok")));
-        assert_eq!((s3.region, s3.endpoint.as_deref(), trouble), (None, Some("http://ci:9000"), None));
+        assert_eq!(
+            (s3.region, s3.endpoint.as_deref(), trouble),
+            (None, Some("http://ci:9000"), None)
+        );
         assert_eq!(s3.addressing, Addressing::VirtualHosted);
     }
 
     #[test]
     fn variables_win_over_files_and_keys_are_never_mixed() {
         let Settings { s3, trouble } = settings(|v| {
-            (v.key_id, v.secret, v.region) = (Some("ENV".into()), Some("env".into()), Some("us-west-2".into()));
+            (v.key_id, v.secret, v.region) = (
+                Some("ENV".into()),
+                Some("env".into()),
+                Some("us-west-2".into()),
+            );
             v.profile = Some("nobody".into());
         });
         assert_eq!(s3.credentials, keys("ENV", "env", None));
@@ -292,11 +430,22 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_named() {
-        for (profile, part) in [("half", "AWS_SECRET_ACCESS_KEY"), ("sso", "sso_session"), ("nobody", "`nobody`")] {
-            let trouble = settings(|v| v.profile = Some(profile.into())).trouble.unwrap();
+        for (profile, part) in [
+            ("half", "AWS_SECRET_ACCESS_KEY"),
+            ("sso", "sso_session"),
+            ("nobody", "`nobody`"),
+        ] {
+            let trouble = settings(|v| v.profile = Some(profile.into()))
+                .trouble
+                .unwrap();
             assert!(trouble.contains(part), "{trouble}");
         }
-        assert!(settings(|v| v.key_id = Some("ENV".into())).trouble.unwrap().contains("AWS_SECRET_ACCESS_KEY"));
+        assert!(
+            settings(|v| v.key_id = Some("ENV".into()))
+                .trouble
+                .unwrap()
+                .contains("AWS_SECRET_ACCESS_KEY")
+        );
     }
 
     #[test]
@@ -306,8 +455,15 @@ mod tests {
             v.profile = Some("nobody".into());
         });
         assert_eq!((s3.credentials, trouble), (S3Credentials::Anonymous, None));
-        let Settings { s3, .. } = Settings::read(&Variables { requester_pays: true, no_metadata: true, ..Variables::default() });
-        assert_eq!((s3.credentials, s3.payer), (S3Credentials::Anonymous, Payer::Requester));
+        let Settings { s3, .. } = Settings::read(&Variables {
+            requester_pays: true,
+            no_metadata: true,
+            ..Variables::default()
+        });
+        assert_eq!(
+            (s3.credentials, s3.payer),
+            (S3Credentials::Anonymous, Payer::Requester)
+        );
     }
 
     #[test]
@@ -319,26 +475,58 @@ mod tests {
         };
         let metadata = |v: &mut Variables| v.metadata = Some("http://[fd00:ec2::254]".into());
         let pod = |v: &mut Variables| {
-            (v.pod_url, v.pod_token_file) = (Some("http://169.254.170.23/v1/credentials".into()), Some("/token".into()));
+            (v.pod_url, v.pod_token_file) = (
+                Some("http://169.254.170.23/v1/credentials".into()),
+                Some("/token".into()),
+            );
         };
         assert_eq!(read(&|_| ()), S3Credentials::Machine { endpoint: None });
-        assert_eq!(read(&metadata), S3Credentials::Machine { endpoint: Some("http://[fd00:ec2::254]".into()) });
-        let container = |url: &str, token| S3Credentials::Container { url: url.into(), token };
+        assert_eq!(
+            read(&metadata),
+            S3Credentials::Machine {
+                endpoint: Some("http://[fd00:ec2::254]".into())
+            }
+        );
+        let container = |url: &str, token| S3Credentials::Container {
+            url: url.into(),
+            token,
+        };
         let token = Some(Token::File("/token".into()));
         let url = "http://169.254.170.23/v1/credentials";
-        assert_eq!(read(&|v| [metadata, pod].iter().for_each(|change| change(v))), container(url, token));
-        let shown = |v: &mut Variables| (v.pod_token, v.pod_token_file) = (Some("shown".into()), None);
-        assert_eq!(read(&|v| [pod, shown].iter().for_each(|change| change(v))), container(url, Some(Token::Text("shown".into()))));
+        assert_eq!(
+            read(&|v| [metadata, pod].iter().for_each(|change| change(v))),
+            container(url, token)
+        );
+        let shown =
+            |v: &mut Variables| (v.pod_token, v.pod_token_file) = (Some("shown".into()), None);
+        assert_eq!(
+            read(&|v| [pod, shown].iter().for_each(|change| change(v))),
+            container(url, Some(Token::Text("shown".into())))
+        );
         let task = |v: &mut Variables| v.task_path = Some("/v2/credentials/1".into());
         let agent = container("http://169.254.170.2/v2/credentials/1", None);
-        assert_eq!(read(&|v| [pod, task].iter().for_each(|change| change(v))), agent);
+        assert_eq!(
+            read(&|v| [pod, task].iter().for_each(|change| change(v))),
+            agent
+        );
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("identity");
-        let identity = |v: &mut Variables| (v.identity_file, v.role) = (Some(file.clone()), Some("arn".into()));
-        let missing = Settings::read(&Variables { identity_file: Some(file.clone()), role: Some("arn".into()), ..Variables::default() });
+        let identity = |v: &mut Variables| {
+            (v.identity_file, v.role) = (Some(file.clone()), Some("arn".into()))
+        };
+        let missing = Settings::read(&Variables {
+            identity_file: Some(file.clone()),
+            role: Some("arn".into()),
+            ..Variables::default()
+        });
         assert!(missing.trouble.unwrap().contains("identity"));
         std::fs::write(&file, "token").unwrap();
-        let expected = S3Credentials::WebIdentity { token_file: file.clone(), role: "arn".into(), session: None, endpoint: None };
+        let expected = S3Credentials::WebIdentity {
+            token_file: file.clone(),
+            role: "arn".into(),
+            session: None,
+            endpoint: None,
+        };
         let both = |v: &mut Variables| {
             task(v);
             identity(v);

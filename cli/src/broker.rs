@@ -36,7 +36,8 @@ struct Init {
     /// Servers that keep a copy of everything; 3 outlives the loss of one [default: 1]
     #[arg(long, value_name = "COUNT")]
     replicas: Option<NonZeroUsize>,
-    /// Streams that share the tasks; more spread the load of very many over the servers of a cluster [default: 1]
+    /// Streams that share the tasks; more spread the load of very many over the servers of a
+    /// cluster [default: 1]
     #[arg(long, value_name = "COUNT", value_parser = shards)]
     shards: Option<NonZeroU16>,
     /// How long a worker that went silent keeps its tasks [default: 30s]
@@ -56,38 +57,80 @@ struct Check {
 }
 
 fn shards(text: &str) -> Result<NonZeroU16, String> {
-    let number = text.parse().ok().filter(|number: &NonZeroU16| number.get() <= SHARDS_MAX);
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number: &NonZeroU16| number.get() <= SHARDS_MAX);
     number.ok_or_else(|| format!("write a number from 1 to {SHARDS_MAX}"))
 }
 
 fn lease(text: &str) -> Result<Duration, String> {
     let lease = settings::duration(text)?;
-    if lease < LEASE_MIN { Err(format!("a lease holds at least {}", humantime::format_duration(LEASE_MIN))) } else { Ok(lease) }
+    if lease < LEASE_MIN {
+        Err(format!(
+            "a lease holds at least {}",
+            humantime::format_duration(LEASE_MIN)
+        ))
+    } else {
+        Ok(lease)
+    }
 }
 
 /// Run the command.
-pub(crate) async fn run(arguments: &Arguments, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+pub(crate) async fn run(
+    arguments: &Arguments,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
     match &arguments.command {
         Command::Init(arguments) => init(arguments, environment, interrupt).await,
         Command::Check(arguments) => {
             let config = arguments.broker.required(environment, Role::Client)?;
-            show(Config { provision: Provision::Never, ..config }, &[], interrupt).await
+            show(
+                Config {
+                    provision: Provision::Never,
+                    ..config
+                },
+                &[],
+                interrupt,
+            )
+            .await
         }
     }
 }
 
-async fn init(arguments: &Init, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+async fn init(
+    arguments: &Init,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
     let config = arguments.broker.required(environment, Role::Client)?;
-    let is_open = arguments.replicas.is_none() && arguments.shards.is_none() && arguments.lease.is_none();
-    let as_is = Config { provision: Provision::Never, ..config.clone() };
+    let is_open =
+        arguments.replicas.is_none() && arguments.shards.is_none() && arguments.lease.is_none();
+    let as_is = Config {
+        provision: Provision::Never,
+        ..config.clone()
+    };
     // Whoever names no layout takes the one there is.
-    if is_open && interrupt.or(NatsBroker::init(as_is.clone(), &[])).await?.is_ok() {
+    if is_open
+        && interrupt
+            .or(NatsBroker::init(as_is.clone(), &[]))
+            .await?
+            .is_ok()
+    {
         return show(as_is, &arguments.pools, interrupt).await;
     }
     if is_open {
-        // What is missing is a tenant's, or everything. Neither says that the layout there is has to be the default one.
-        let missing = Config { provision: Provision::Missing(Layout::default()), ..config };
-        interrupt.or(NatsBroker::connect(missing)).await?.map_err(unusable)?;
+        // What is missing is a tenant's, or everything. Neither says that the layout there is has
+        // to be the default one.
+        let missing = Config {
+            provision: Provision::Missing(Layout::default()),
+            ..config
+        };
+        interrupt
+            .or(NatsBroker::connect(missing))
+            .await?
+            .map_err(unusable)?;
         return show(as_is, &arguments.pools, interrupt).await;
     }
     let defaults = Layout::default();
@@ -97,20 +140,41 @@ async fn init(arguments: &Init, environment: &Environment, interrupt: &Interrupt
         lease: arguments.lease.unwrap_or(defaults.lease),
         ..defaults
     };
-    show(Config { provision: Provision::Missing(layout), ..config }, &arguments.pools, interrupt).await
+    show(
+        Config {
+            provision: Provision::Missing(layout),
+            ..config
+        },
+        &arguments.pools,
+        interrupt,
+    )
+    .await
 }
 
 /// Make what `config` permits to be made, and say what there is.
 async fn show(config: Config, pools: &[Labels], interrupt: &Interrupt) -> Result<Ending, Error> {
-    let installed = interrupt.or(NatsBroker::init(config.clone(), pools)).await?.map_err(unusable)?;
-    let config = Config { provision: Provision::Never, ..config };
+    let installed = interrupt
+        .or(NatsBroker::init(config.clone(), pools))
+        .await?
+        .map_err(unusable)?;
+    let config = Config {
+        provision: Provision::Never,
+        ..config
+    };
     let (tenant, space) = (config.tenant.to_string(), config.space.to_string());
-    let client = interrupt.or(Client::fleet(config)).await?.map_err(refused_connection)?;
+    let client = interrupt
+        .or(Client::fleet(config))
+        .await?
+        .map_err(refused_connection)?;
     let workers = interrupt.or(client.workers()).await?.map_err(refused)?;
     let slots: u64 = workers.iter().map(|worker| u64::from(worker.slots)).sum();
     let pools = match &installed.pools {
         Some(pools) if pools.is_empty() => "none beside the one for all".into(),
-        Some(pools) => pools.iter().map(Labels::to_string).collect::<Vec<_>>().join("; "),
+        Some(pools) => pools
+            .iter()
+            .map(Labels::to_string)
+            .collect::<Vec<_>>()
+            .join("; "),
         None => "not told to this user".into(),
     };
     let rows = [
@@ -119,9 +183,15 @@ async fn show(config: Config, pools: &[Labels], interrupt: &Interrupt) -> Result
         ["tenant".into(), tenant],
         ["shards".into(), installed.shards.to_string()],
         ["replicas".into(), installed.replicas.to_string()],
-        ["lease".into(), humantime::format_duration(installed.lease).to_string()],
+        [
+            "lease".into(),
+            humantime::format_duration(installed.lease).to_string(),
+        ],
         ["pools".into(), pools],
-        ["workers".into(), format!("{} with {slots} slots", workers.len())],
+        [
+            "workers".into(),
+            format!("{} with {slots} slots", workers.len()),
+        ],
     ];
     table::print(["broker", "usable"], rows)?;
     Ok(Ending::Completed)

@@ -68,16 +68,22 @@ struct Clear {
 struct Gc {
     #[command(flatten)]
     place: Place,
-    /// Remove what was not used for this long, such as 30d; in a store what was written that long ago
+    /// Remove what was not used for this long, such as 30d; in a store what was written that long
+    /// ago
     #[arg(long, value_name = "DURATION", value_parser = settings::duration)]
     older_than: Option<Duration>,
-    /// Remove what was not used for longest, until the rest takes no more than this, such as 1GiB; on this machine only
+    /// Remove what was not used for longest, until the rest takes no more than this, such as 1GiB;
+    /// on this machine only
     #[arg(long, value_name = "SIZE")]
     max: Option<ByteSize>,
 }
 
 /// Run the command.
-pub(crate) async fn run(arguments: &Arguments, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+pub(crate) async fn run(
+    arguments: &Arguments,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
     match &arguments.command {
         Command::Info(place) => info(place, environment, interrupt).await,
         Command::Clear(clear) => {
@@ -86,14 +92,42 @@ pub(crate) async fn run(arguments: &Arguments, environment: &Environment, interr
                     "--store names results that others may use, too; add --everyone to remove them for all, or leave --store out".into(),
                 ));
             }
-            remove(&clear.place, Removal { policy: None, shared_age_min: Some(Duration::ZERO) }, environment, interrupt).await
+            remove(
+                &clear.place,
+                Removal {
+                    policy: None,
+                    shared_age_min: Some(Duration::ZERO),
+                },
+                environment,
+                interrupt,
+            )
+            .await
         }
-        Command::Gc(Gc { place, older_than, max }) => {
+        Command::Gc(Gc {
+            place,
+            older_than,
+            max,
+        }) => {
             if place.store.is_some() && older_than.is_none() {
-                return Err(Error::Usage("--store needs --older-than: what is in a store is removed by its age only".into()));
+                return Err(Error::Usage(
+                    "--store needs --older-than: what is in a store is removed by its age only"
+                        .into(),
+                ));
             }
-            let policy = Policy { age_max: *older_than, bytes_max: max.map(ByteSize::as_u64) };
-            remove(place, Removal { policy: Some(policy), shared_age_min: *older_than }, environment, interrupt).await
+            let policy = Policy {
+                age_max: *older_than,
+                bytes_max: max.map(ByteSize::as_u64),
+            };
+            remove(
+                place,
+                Removal {
+                    policy: Some(policy),
+                    shared_age_min: *older_than,
+                },
+                environment,
+                interrupt,
+            )
+            .await
         }
     }
 }
@@ -105,12 +139,21 @@ struct Removal {
     shared_age_min: Option<Duration>,
 }
 
-async fn info(place: &Place, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+async fn info(
+    place: &Place,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
     let (folder, store) = (folder(place, environment)?, store(place, environment)?);
     let looked = folder.clone();
     let usage = beside(interrupt, move || cache::info(&looked)).await?;
     let shared = match &store {
-        Some(store) => Some(interrupt.or(cache::shared_info(store)).await?.map_err(refused_shared)?),
+        Some(store) => Some(
+            interrupt
+                .or(cache::shared_info(store))
+                .await?
+                .map_err(refused_shared)?,
+        ),
         None => None,
     };
     let shown = Shown::new(&folder, usage, store.as_ref().zip(shared));
@@ -122,7 +165,12 @@ async fn info(place: &Place, environment: &Environment, interrupt: &Interrupt) -
     Ok(Ending::Completed)
 }
 
-async fn remove(place: &Place, removal: Removal, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+async fn remove(
+    place: &Place,
+    removal: Removal,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
     let (folder, store) = (folder(place, environment)?, store(place, environment)?);
     let looked = folder.clone();
     let usage = beside(interrupt, move || match removal.policy {
@@ -131,7 +179,12 @@ async fn remove(place: &Place, removal: Removal, environment: &Environment, inte
     });
     let usage = usage.await?;
     let shared = match store.as_ref().zip(removal.shared_age_min) {
-        Some((store, age)) => Some(interrupt.or(cache::shared_remove(store, age)).await?.map_err(refused_shared)?),
+        Some((store, age)) => Some(
+            interrupt
+                .or(cache::shared_remove(store, age))
+                .await?
+                .map_err(refused_shared)?,
+        ),
         None => None,
     };
     let shown = Shown::new(&folder, usage, store.as_ref().zip(shared));
@@ -139,8 +192,14 @@ async fn remove(place: &Place, removal: Removal, environment: &Environment, inte
         table::print_json([shown])?;
     } else {
         let total = usage.total();
-        let shared = shared.map(|amount| format!(", and {} of the shared memo", amount_of(amount))).unwrap_or_default();
-        terminal::say(&format!("removed {} from {}{shared}", amount_of(total), folder.display()));
+        let shared = shared
+            .map(|amount| format!(", and {} of the shared memo", amount_of(amount)))
+            .unwrap_or_default();
+        terminal::say(&format!(
+            "removed {} from {}{shared}",
+            amount_of(total),
+            folder.display()
+        ));
     }
     Ok(Ending::Completed)
 }
@@ -148,17 +207,24 @@ async fn remove(place: &Place, removal: Removal, environment: &Environment, inte
 fn folder(place: &Place, environment: &Environment) -> Result<PathBuf, Error> {
     match &place.cache {
         Some(Cache::Folder(folder)) => Ok(folder.clone()),
-        Some(Cache::Off) => Err(Error::Usage("--cache off names no folder; name the one to look into".into())),
-        None => environment
-            .cache
-            .clone()
-            .ok_or_else(|| Error::Usage("neither HOME nor XDG_CACHE_HOME is set; name the cache folder with --cache".into())),
+        Some(Cache::Off) => Err(Error::Usage(
+            "--cache off names no folder; name the one to look into".into(),
+        )),
+        None => environment.cache.clone().ok_or_else(|| {
+            Error::Usage(
+                "neither HOME nor XDG_CACHE_HOME is set; name the cache folder with --cache".into(),
+            )
+        }),
     }
 }
 
 fn store(place: &Place, environment: &Environment) -> Result<Option<Store>, Error> {
-    let Some(text) = &place.store else { return Ok(None) };
-    let Some(location) = session::store(Some(text), environment)? else { return Ok(None) };
+    let Some(text) = &place.store else {
+        return Ok(None);
+    };
+    let Some(location) = session::store(Some(text), environment)? else {
+        return Ok(None);
+    };
     let clouds::Settings { config, troubles } = clouds::Settings::read(&environment.clouds);
     if let Some(trouble) = troubles.with(text) {
         tracing::warn!("{trouble}");
@@ -168,9 +234,13 @@ fn store(place: &Place, environment: &Environment) -> Result<Option<Store>, Erro
 }
 
 /// Look at a disk, beside whatever waits for signals.
-async fn beside(interrupt: &Interrupt, work: impl FnOnce() -> Result<Usage, cache::Error> + Send + 'static) -> Result<Usage, Error> {
+async fn beside(
+    interrupt: &Interrupt,
+    work: impl FnOnce() -> Result<Usage, cache::Error> + Send + 'static,
+) -> Result<Usage, Error> {
     let ended = interrupt.or(tokio::task::spawn_blocking(work)).await?;
-    let usage = ended.map_err(|error| Error::Platform(format!("failed to look at the cache: {error}")))?;
+    let usage =
+        ended.map_err(|error| Error::Platform(format!("failed to look at the cache: {error}")))?;
     usage.map_err(|error| Error::Platform(chain(&error)))
 }
 
@@ -208,7 +278,10 @@ struct ShownShared {
 
 impl Shown {
     fn new(folder: &std::path::Path, usage: Usage, shared: Option<(&Store, Amount)>) -> Self {
-        let amount = |amount: Amount| ShownAmount { files: amount.files, bytes: amount.bytes };
+        let amount = |amount: Amount| ShownAmount {
+            files: amount.files,
+            bytes: amount.bytes,
+        };
         Self {
             folder: folder.display().to_string(),
             artifacts: amount(usage.artifacts),
@@ -225,7 +298,13 @@ impl Shown {
 }
 
 fn show(shown: &Shown) -> Result<(), Error> {
-    let row = |what: &str, amount: &ShownAmount| [what.to_owned(), amount.files.to_string(), megabytes(ByteSize(amount.bytes))];
+    let row = |what: &str, amount: &ShownAmount| {
+        [
+            what.to_owned(),
+            amount.files.to_string(),
+            megabytes(ByteSize(amount.bytes)),
+        ]
+    };
     let mut rows = vec![
         row("compiled components", &shown.artifacts),
         row("results", &shown.memo),
@@ -233,12 +312,20 @@ fn show(shown: &Shown) -> Result<(), Error> {
         row("large outputs", &shown.store),
     ];
     if let Some(shared) = &shown.shared_memo {
-        rows.push([format!("results in {}", shared.url), shared.objects.to_string(), megabytes(ByteSize(shared.bytes))]);
+        rows.push([
+            format!("results in {}", shared.url),
+            shared.objects.to_string(),
+            megabytes(ByteSize(shared.bytes)),
+        ]);
     }
     table::print([&shown.folder, "FILES", "SIZE"], rows)
 }
 
 fn amount_of(amount: Amount) -> String {
-    let files = if amount.files == 1 { "1 file".to_owned() } else { format!("{} files", amount.files) };
+    let files = if amount.files == 1 {
+        "1 file".to_owned()
+    } else {
+        format!("{} files", amount.files)
+    };
     format!("{files} ({})", megabytes(ByteSize(amount.bytes)))
 }

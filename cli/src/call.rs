@@ -18,26 +18,59 @@ use crate::shape::Shape;
 use crate::terminal;
 
 /// Run the command.
-pub(crate) async fn run(arguments: Call, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+pub(crate) async fn run(
+    arguments: Call,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
     let session = Session::open(&arguments.host, &arguments.broker, environment, interrupt).await?;
     let ended = start(&arguments, &session, interrupt).await;
     session.settle(interrupt).await;
     ended
 }
 
-async fn start(arguments: &Call, session: &Session, interrupt: &Interrupt) -> Result<Ending, Error> {
-    let function = session.function(&arguments.component, &arguments.function, arguments.task.job(), interrupt).await?;
-    let shape = interrupt.or(Shape::new(function.signature(), &arguments.fixed, session.places.clone())).await??;
-    let inputs = interrupt.or(shape.arguments(&arguments.arguments)).await?.map_err(Error::Usage)?;
+async fn start(
+    arguments: &Call,
+    session: &Session,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
+    let function = session
+        .function(
+            &arguments.component,
+            &arguments.function,
+            arguments.task.job(),
+            interrupt,
+        )
+        .await?;
+    let shape = interrupt
+        .or(Shape::new(
+            function.signature(),
+            &arguments.fixed,
+            session.places.clone(),
+        ))
+        .await??;
+    let inputs = interrupt
+        .or(shape.arguments(&arguments.arguments))
+        .await?
+        .map_err(Error::Usage)?;
     say_if_nobody_works(&function, session, interrupt).await?;
-    let task = interrupt.or(session.client.submit(&function, inputs)).await?.map_err(refused)?;
+    let task = interrupt
+        .or(session.client.submit(&function, inputs))
+        .await?
+        .map_err(refused)?;
     let job = task.job();
-    let outcome = interrupt.or(task.outcome()).await?.map_err(|error| lost(&error, job, session.keeps))?;
+    let outcome = interrupt
+        .or(task.outcome())
+        .await?
+        .map_err(|error| lost(&error, job, session.keeps))?;
     let outcome = interrupt.or(session.client.fetched(outcome)).await?;
     if let Some(log) = &outcome.log {
         terminal::log(&log.text);
         if log.dropped > 0 {
-            terminal::say(&format!("[{} more bytes of the log were dropped]", log.dropped));
+            terminal::say(&format!(
+                "[{} more bytes of the log were dropped]",
+                log.dropped
+            ));
         }
     }
     let ending = show(&outcome, arguments.raw)?;
@@ -51,19 +84,30 @@ fn show(outcome: &Outcome, raw: bool) -> Result<Ending, Error> {
     match &outcome.ending {
         TaskEnding::Completed(TaskOutput::Value(cbor)) => print(outcome, cbor, raw),
         TaskEnding::Completed(TaskOutput::Object(object)) => print_object(object, raw),
-        TaskEnding::Completed(TaskOutput::Stored(stored)) => Err(Error::Platform(format!("the result is still at `{}`", stored.url))),
+        TaskEnding::Completed(TaskOutput::Stored(stored)) => Err(Error::Platform(format!(
+            "the result is still at `{}`",
+            stored.url
+        ))),
         TaskEnding::Failed(failure) => {
-            let (code, blame, attempts) = (failure.code(), failure.blame().as_str(), outcome.attempts);
-            let attempts = if attempts > 1 { format!(", {attempts} attempts") } else { String::new() };
+            let (code, blame, attempts) =
+                (failure.code(), failure.blame().as_str(), outcome.attempts);
+            let attempts = if attempts > 1 {
+                format!(", {attempts} attempts")
+            } else {
+                String::new()
+            };
             terminal::error(&format!("{code}: {failure} (blame: {blame}{attempts})"));
             Ok(Ending::TasksFailed)
         }
         // Who interrupts this command waits for no outcome.
-        TaskEnding::Cancelled => Err(Error::Platform("the task was cancelled by somebody else; run the same command again".into())),
+        TaskEnding::Cancelled => Err(Error::Platform(
+            "the task was cancelled by somebody else; run the same command again".into(),
+        )),
     }
 }
 
-/// The broker does not tell how the task ended. Where it was away for longer than its patience, the task may go on without us.
+/// The broker does not tell how the task ended. Where it was away for longer than its patience, the
+/// task may go on without us.
 fn lost(error: &TaskError, job: JobId, keeps: Keeps) -> Error {
     Error::Platform(match (keeps, error) {
         (Keeps::Job, TaskError::BrokerGone { stays: true, .. }) => {
@@ -93,7 +137,11 @@ fn print(outcome: &Outcome, cbor: &[u8], raw: bool) -> Result<Ending, Error> {
     if let Some(bytes) = raw.then(|| plain(cbor)).flatten() {
         output.pending().extend_from_slice(&bytes);
     } else {
-        let layout = if std::io::stdout().is_terminal() { Layout::Indented } else { Layout::Line };
+        let layout = if std::io::stdout().is_terminal() {
+            Layout::Indented
+        } else {
+            Layout::Line
+        };
         if let Err(what) = json::write(cbor, layout, output.pending()) {
             let reason = record::bad_result(outcome, &what);
             terminal::error(&format!("{}: {}", reason.code, reason.message));
@@ -106,8 +154,8 @@ fn print(outcome: &Outcome, cbor: &[u8], raw: bool) -> Result<Ending, Error> {
     Ok(Ending::Completed)
 }
 
-/// The bytes of a value that is a text or byte string; nothing for other values, which are not even looked at: as a tree they could take
-/// gigabytes.
+/// The bytes of a value that is a text or byte string; nothing for other values, which are not even
+/// looked at: as a tree they could take gigabytes.
 fn plain(cbor: &[u8]) -> Option<Vec<u8>> {
     const BYTE_STRING: u8 = 2;
     const TEXT_STRING: u8 = 3;
@@ -128,10 +176,27 @@ mod tests {
     #[test]
     fn a_job_is_named_to_be_gathered_only_where_it_stays() {
         let job = JobId::from_bytes([7; 16]);
-        let text = |stays, keeps| lost(&TaskError::BrokerGone { reason: "it refuses".into(), stays }, job, keeps).to_string();
+        let text = |stays, keeps| {
+            lost(
+                &TaskError::BrokerGone {
+                    reason: "it refuses".into(),
+                    stays,
+                },
+                job,
+                keeps,
+            )
+            .to_string()
+        };
         assert!(text(true, Keeps::Job).contains(&format!("`sortie job gather {job}`")));
-        for text in [text(false, Keeps::Job), text(true, Keeps::Results), text(false, Keeps::Nothing)] {
-            assert!(text.contains("it refuses") && !text.contains("gather"), "{text}");
+        for text in [
+            text(false, Keeps::Job),
+            text(true, Keeps::Results),
+            text(false, Keeps::Nothing),
+        ] {
+            assert!(
+                text.contains("it refuses") && !text.contains("gather"),
+                "{text}"
+            );
         }
     }
 

@@ -1,4 +1,5 @@
-//! Where buckets are and who we are there, for all services: what the environment says, as the host takes it.
+//! Where buckets are and who we are there, for all services: what the environment says, as the host
+//! takes it.
 //!
 //! Trouble with one service is kept, and reported only when something of that service is asked for.
 
@@ -15,7 +16,8 @@ const GOOGLE_METADATA: &str = "metadata.google.internal";
 const PROJECT_BYTES_MAX: usize = 300;
 /// The account that every Azure emulator has, and its key, as its documentation gives them.
 const EMULATOR_ACCOUNT: &str = "devstoreaccount1";
-const EMULATOR_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+const EMULATOR_KEY: &str =
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 const EMULATOR_ENDPOINT: &str = "http://127.0.0.1:10000/devstoreaccount1";
 
 /// What the environment says of all services.
@@ -63,7 +65,10 @@ pub(crate) struct Azure {
 impl std::fmt::Debug for Azure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Never keys and signatures.
-        f.debug_struct("Azure").field("account", &self.account).field("endpoint", &self.endpoint).finish_non_exhaustive()
+        f.debug_struct("Azure")
+            .field("account", &self.account)
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
     }
 }
 
@@ -83,12 +88,16 @@ impl Troubles {
     /// Why what a text names cannot be reached, if that is known.
     pub(crate) fn with(&self, text: &str) -> Option<&str> {
         let service = Service::of(text)?;
-        self.all().find(|(with, _)| *with == service).map(|(_, trouble)| trouble)
+        self.all()
+            .find(|(with, _)| *with == service)
+            .map(|(_, trouble)| trouble)
     }
 
     /// What was set up, but wrongly, with the service it is about.
     pub(crate) fn all(&self) -> impl Iterator<Item = (Service, &str)> {
-        self.0.iter().map(|(service, trouble)| (*service, trouble.as_str()))
+        self.0
+            .iter()
+            .map(|(service, trouble)| (*service, trouble.as_str()))
     }
 }
 
@@ -96,21 +105,39 @@ impl Settings {
     /// Put together what variables and files say.
     pub(crate) fn read(variables: &Variables) -> Self {
         let aws::Settings { s3, trouble } = aws::Settings::read(&variables.aws);
-        let mut troubles: Vec<_> = trouble.map(|trouble| (Service::S3, trouble)).into_iter().collect();
+        let mut troubles: Vec<_> = trouble
+            .map(|trouble| (Service::S3, trouble))
+            .into_iter()
+            .collect();
         let gs = variables.google.settings().unwrap_or_else(|trouble| {
             troubles.push((Service::Gs, trouble));
             Gs::default()
         });
-        Self { config: Config { s3, gs, az: variables.azure.settings(), ..Config::default() }, troubles: Troubles(troubles) }
+        Self {
+            config: Config {
+                s3,
+                gs,
+                az: variables.azure.settings(),
+                ..Config::default()
+            },
+            troubles: Troubles(troubles),
+        }
     }
 }
 
 impl Google {
     fn settings(&self) -> Result<Gs, String> {
         if let Some(host) = &self.emulator {
-            let endpoint = if host.contains("://") { host.clone() } else { format!("http://{host}") };
+            let endpoint = if host.contains("://") {
+                host.clone()
+            } else {
+                format!("http://{host}")
+            };
             // An emulator knows nobody.
-            return Ok(Gs { endpoint: Some(endpoint), ..Gs::default() });
+            return Ok(Gs {
+                endpoint: Some(endpoint),
+                ..Gs::default()
+            });
         }
         let project = self.project.clone();
         if project.as_ref().is_some_and(|name| !is_project(name)) {
@@ -120,23 +147,40 @@ impl Google {
             _ if self.unsigned => GsCredentials::Anonymous,
             (Some(path), _) => of_file(path)?,
             (None, Some(path)) if path.is_file() => of_file(path)?,
-            (None, _) => GsCredentials::Machine { host: self.metadata.clone().unwrap_or_else(|| GOOGLE_METADATA.into()) },
+            (None, _) => GsCredentials::Machine {
+                host: self
+                    .metadata
+                    .clone()
+                    .unwrap_or_else(|| GOOGLE_METADATA.into()),
+            },
         };
-        Ok(Gs { endpoint: self.endpoint.clone(), credentials, project })
+        Ok(Gs {
+            endpoint: self.endpoint.clone(),
+            credentials,
+            project,
+        })
     }
 }
 
 /// Whether a text can name a project: its id, also one that has a domain in front, or its number.
 fn is_project(text: &str) -> bool {
-    text.len() <= PROJECT_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.:".contains(&byte))
+    text.len() <= PROJECT_BYTES_MAX
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-.:".contains(&byte))
 }
 
 /// Whose credentials a file has. What is wrong with it is said without what is in it.
 fn of_file(path: &Path) -> Result<GsCredentials, String> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path).map_err(|error| format!("failed to read Google's credentials `{shown}`: {error}"))?;
-    let content: Value = serde_json::from_str(&text).map_err(|_| format!("Google's credentials `{shown}` are not JSON"))?;
-    let needs = |names: &[&str]| match names.iter().find(|name| content.get(**name).is_none_or(|value| !value.is_string())) {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("failed to read Google's credentials `{shown}`: {error}"))?;
+    let content: Value = serde_json::from_str(&text)
+        .map_err(|_| format!("Google's credentials `{shown}` are not JSON"))?;
+    let needs = |names: &[&str]| match names
+        .iter()
+        .find(|name| content.get(**name).is_none_or(|value| !value.is_string()))
+    {
         Some(name) => Err(format!("Google's credentials `{shown}` have no `{name}`")),
         None => Ok(()),
     };
@@ -157,7 +201,13 @@ fn of_file(path: &Path) -> Result<GsCredentials, String> {
 
 impl Azure {
     fn settings(&self) -> Az {
-        let Self { account, key, signature, endpoint, emulator } = self.clone();
+        let Self {
+            account,
+            key,
+            signature,
+            endpoint,
+            emulator,
+        } = self.clone();
         let credentials = match (key, signature) {
             (Some(key), _) => AzCredentials::Key(key.into()),
             (None, Some(signature)) => AzCredentials::Signature(signature.into()),
@@ -165,7 +215,11 @@ impl Azure {
             (None, None) => AzCredentials::Anonymous,
         };
         let usual = |text: &str| emulator.then(|| text.to_owned());
-        Az { account: account.or_else(|| usual(EMULATOR_ACCOUNT)), endpoint: endpoint.or_else(|| usual(EMULATOR_ENDPOINT)), credentials }
+        Az {
+            account: account.or_else(|| usual(EMULATOR_ACCOUNT)),
+            endpoint: endpoint.or_else(|| usual(EMULATOR_ENDPOINT)),
+            credentials,
+        }
     }
 }
 
@@ -178,8 +232,18 @@ mod tests {
         let mut variables = Variables::default();
         variables.google.credentials = Some("/no/such.json".into());
         let Settings { troubles, .. } = Settings::read(&variables);
-        assert!(troubles.with("GS://bucket/key").unwrap().contains("/no/such.json"));
-        for text in ["s3://bucket/key", "az://container/key", "gs", "https://host/gs"] {
+        assert!(
+            troubles
+                .with("GS://bucket/key")
+                .unwrap()
+                .contains("/no/such.json")
+        );
+        for text in [
+            "s3://bucket/key",
+            "az://container/key",
+            "gs",
+            "https://host/gs",
+        ] {
             assert_eq!(troubles.with(text), None);
         }
         assert_eq!(troubles.all().count(), 1);
@@ -187,21 +251,47 @@ mod tests {
 
     #[test]
     fn an_emulator_of_google_is_asked_without_credentials() {
-        let google = Google { emulator: Some("localhost:4443".into()), credentials: Some("/no/such.json".into()), ..Google::default() };
-        let expected = Gs { endpoint: Some("http://localhost:4443".into()), ..Gs::default() };
+        let google = Google {
+            emulator: Some("localhost:4443".into()),
+            credentials: Some("/no/such.json".into()),
+            ..Google::default()
+        };
+        let expected = Gs {
+            endpoint: Some("http://localhost:4443".into()),
+            ..Gs::default()
+        };
         assert_eq!(google.settings(), Ok(expected));
-        let machine = GsCredentials::Machine { host: GOOGLE_METADATA.into() };
-        assert_eq!(Google::default().settings(), Ok(Gs { credentials: machine, ..Gs::default() }));
+        let machine = GsCredentials::Machine {
+            host: GOOGLE_METADATA.into(),
+        };
+        assert_eq!(
+            Google::default().settings(),
+            Ok(Gs {
+                credentials: machine,
+                ..Gs::default()
+            })
+        );
     }
 
     #[test]
     fn a_project_that_pays_has_a_name_as_projects_have() {
-        let project = |text: &str| Google { project: Some(text.into()), unsigned: true, ..Google::default() }.settings();
+        let project = |text: &str| {
+            Google {
+                project: Some(text.into()),
+                unsigned: true,
+                ..Google::default()
+            }
+            .settings()
+        };
         for name in ["my-project-1", "example.com:my-project", "123456789"] {
             assert_eq!(project(name).unwrap().project.as_deref(), Some(name));
         }
         for text in ["two words", "line\nbreak", "projects/one", "ümlaut"] {
-            assert!(project(text).unwrap_err().contains("GOOGLE_CLOUD_QUOTA_PROJECT"));
+            assert!(
+                project(text)
+                    .unwrap_err()
+                    .contains("GOOGLE_CLOUD_QUOTA_PROJECT")
+            );
         }
     }
 
@@ -216,33 +306,75 @@ mod tests {
         let account = r#"{"type": "service_account", "private_key": "hidden", "private_key_id": "1", "client_email": "me"}"#;
         assert_eq!(read(account), Ok(GsCredentials::Account(account.into())));
         let person = r#"{"type": "authorized_user", "client_id": "1", "client_secret": "hidden", "refresh_token": "hidden"}"#;
-        assert_eq!(read(person), Ok(GsCredentials::Person(folder.path().join("key.json"))));
+        assert_eq!(
+            read(person),
+            Ok(GsCredentials::Person(folder.path().join("key.json")))
+        );
         for (text, part) in [
             ("hidden", "not JSON"),
-            (r#"{"type": "service_account", "private_key": "hidden"}"#, "no `private_key_id`"),
-            (r#"{"type": "authorized_user", "client_id": "hidden", "client_secret": 1}"#, "no `client_secret`"),
-            (r#"{"type": "external_account", "audience": "hidden"}"#, "not followed"),
+            (
+                r#"{"type": "service_account", "private_key": "hidden"}"#,
+                "no `private_key_id`",
+            ),
+            (
+                r#"{"type": "authorized_user", "client_id": "hidden", "client_secret": 1}"#,
+                "no `client_secret`",
+            ),
+            (
+                r#"{"type": "external_account", "audience": "hidden"}"#,
+                "not followed",
+            ),
         ] {
             let error = read(text).unwrap_err();
-            assert!(error.contains(part) && error.contains("key.json") && !error.contains("hidden"), "{error}");
+            assert!(
+                error.contains(part) && error.contains("key.json") && !error.contains("hidden"),
+                "{error}"
+            );
         }
-        assert!(of_file(folder.path()).unwrap_err().contains("failed to read"));
+        assert!(
+            of_file(folder.path())
+                .unwrap_err()
+                .contains("failed to read")
+        );
     }
 
     #[test]
     fn an_emulator_of_azure_has_its_usual_account() {
-        let az = Azure { emulator: true, ..Azure::default() }.settings();
-        assert_eq!((az.account.as_deref(), az.endpoint.as_deref()), (Some("devstoreaccount1"), Some(EMULATOR_ENDPOINT)));
-        let own = Azure { emulator: true, key: Some("own".into()), endpoint: Some("http://other".into()), ..Azure::default() };
+        let az = Azure {
+            emulator: true,
+            ..Azure::default()
+        }
+        .settings();
+        assert_eq!(
+            (az.account.as_deref(), az.endpoint.as_deref()),
+            (Some("devstoreaccount1"), Some(EMULATOR_ENDPOINT))
+        );
+        let own = Azure {
+            emulator: true,
+            key: Some("own".into()),
+            endpoint: Some("http://other".into()),
+            ..Azure::default()
+        };
         let az = own.settings();
-        assert_eq!((az.credentials, az.endpoint.as_deref()), (AzCredentials::Key("own".into()), Some("http://other")));
+        assert_eq!(
+            (az.credentials, az.endpoint.as_deref()),
+            (AzCredentials::Key("own".into()), Some("http://other"))
+        );
         assert_eq!(Azure::default().settings(), Az::default());
     }
 
     #[test]
     fn secrets_are_not_printed() {
-        let azure = Azure { key: Some("hidden".into()), signature: Some("hidden".into()), ..Azure::default() };
-        let aws = aws::Variables { secret: Some("hidden".into()), pod_token: Some("hidden".into()), ..aws::Variables::default() };
+        let azure = Azure {
+            key: Some("hidden".into()),
+            signature: Some("hidden".into()),
+            ..Azure::default()
+        };
+        let aws = aws::Variables {
+            secret: Some("hidden".into()),
+            pod_token: Some("hidden".into()),
+            ..aws::Variables::default()
+        };
         assert!(!format!("{azure:?} {:?} {aws:?}", azure.settings()).contains("hidden"));
     }
 }

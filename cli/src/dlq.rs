@@ -46,7 +46,8 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct List {
-    /// Only those of this job, which may be forgotten already; the beginning of a job's name will do while the job is there
+    /// Only those of this job, which may be forgotten already; the beginning of a job's name will
+    /// do while the job is there
     #[arg(long)]
     job: Option<String>,
     /// Show this many
@@ -106,14 +107,28 @@ struct Shown<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum What<'a> {
-    Task { job: String, index: u64, function: &'a str, component: String, code: &'a str, message: String, blame: &'a str, attempts: u32 },
-    Unreadable { place: &'a str, reason: &'a str },
+    Task {
+        job: String,
+        index: u64,
+        function: &'a str,
+        component: String,
+        code: &'a str,
+        message: String,
+        blame: &'a str,
+        attempts: u32,
+    },
+    Unreadable {
+        place: &'a str,
+        reason: &'a str,
+    },
 }
 
 impl<'a> Shown<'a> {
     fn new((id, letter): &'a (LetterId, DeadLetter)) -> Self {
         let what = match letter {
-            DeadLetter::Task { job, task, outcome, .. } => {
+            DeadLetter::Task {
+                job, task, outcome, ..
+            } => {
                 let failure = match &outcome.ending {
                     TaskEnding::Failed(failure) => Some(failure),
                     TaskEnding::Completed(_) | TaskEnding::Cancelled => None,
@@ -131,23 +146,48 @@ impl<'a> Shown<'a> {
             }
             DeadLetter::Unreadable { place, reason, .. } => What::Unreadable { place, reason },
         };
-        Self { id: *id, buried: table::time(letter.buried()), what, arguments: None }
+        Self {
+            id: *id,
+            buried: table::time(letter.buried()),
+            what,
+            arguments: None,
+        }
     }
 
     fn row(&self) -> [String; 6] {
         match &self.what {
-            What::Task { job, index, code, message, .. } => {
-                [self.id.to_string(), self.buried.clone(), job.clone(), index.to_string(), (*code).into(), message.clone()]
-            }
-            What::Unreadable { place, reason } => {
-                [self.id.to_string(), self.buried.clone(), (*place).into(), String::new(), "unreadable".into(), (*reason).into()]
-            }
+            What::Task {
+                job,
+                index,
+                code,
+                message,
+                ..
+            } => [
+                self.id.to_string(),
+                self.buried.clone(),
+                job.clone(),
+                index.to_string(),
+                (*code).into(),
+                message.clone(),
+            ],
+            What::Unreadable { place, reason } => [
+                self.id.to_string(),
+                self.buried.clone(),
+                (*place).into(),
+                String::new(),
+                "unreadable".into(),
+                (*reason).into(),
+            ],
         }
     }
 }
 
 /// Run the command.
-pub(crate) async fn run(arguments: &Arguments, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+pub(crate) async fn run(
+    arguments: &Arguments,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
     match &arguments.command {
         Command::List(list) => show_list(list, environment, interrupt).await,
         Command::Show(show) => show_one(show, environment, interrupt).await,
@@ -155,14 +195,21 @@ pub(crate) async fn run(arguments: &Arguments, environment: &Environment, interr
         Command::Remove(arguments) => {
             let client = connect(&arguments.broker, environment, interrupt).await?;
             for letter in &arguments.ids {
-                interrupt.or(client.remove_dead_letter(*letter)).await?.map_err(refused)?;
+                interrupt
+                    .or(client.remove_dead_letter(*letter))
+                    .await?
+                    .map_err(refused)?;
             }
             Ok(Ending::Completed)
         }
     }
 }
 
-async fn show_list(list: &List, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+async fn show_list(
+    list: &List,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
     let client = connect(&list.broker, environment, interrupt).await?;
     let letters = letters(&client, list.job.as_deref(), list.count.get(), interrupt).await?;
     if list.json {
@@ -170,12 +217,19 @@ async fn show_list(list: &List, environment: &Environment, interrupt: &Interrupt
     } else if letters.is_empty() {
         terminal::say("there are no dead letters");
     } else {
-        table::print(["ID", "BURIED", "JOB", "TASK", "CODE", "MESSAGE"], letters.iter().map(|letter| Shown::new(letter).row()))?;
+        table::print(
+            ["ID", "BURIED", "JOB", "TASK", "CODE", "MESSAGE"],
+            letters.iter().map(|letter| Shown::new(letter).row()),
+        )?;
     }
     Ok(Ending::Completed)
 }
 
-async fn show_one(show: &Show, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+async fn show_one(
+    show: &Show,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
     let client = connect(&show.broker, environment, interrupt).await?;
     let letters = chosen(&client, &[show.id], interrupt).await?;
     table::print_json(letters.iter().map(|letter| {
@@ -183,7 +237,10 @@ async fn show_one(show: &Show, environment: &Environment, interrupt: &Interrupt)
             DeadLetter::Task { task, .. } => Some(task.arguments.iter().map(argument).collect()),
             DeadLetter::Unreadable { .. } => None,
         };
-        Shown { arguments, ..Shown::new(letter) }
+        Shown {
+            arguments,
+            ..Shown::new(letter)
+        }
     }))?;
     Ok(Ending::Completed)
 }
@@ -193,7 +250,9 @@ fn argument(argument: &Argument) -> Value {
     match argument {
         Argument::Value(cbor) => {
             let mut text = Vec::new();
-            let read = json::write(cbor, Layout::Line, &mut text).ok().and_then(|()| serde_json::from_slice(&text).ok());
+            let read = json::write(cbor, Layout::Line, &mut text)
+                .ok()
+                .and_then(|()| serde_json::from_slice(&text).ok());
             read.unwrap_or_default()
         }
         Argument::Object(object) => Value::String(object.url.to_string()),
@@ -202,7 +261,11 @@ fn argument(argument: &Argument) -> Value {
     }
 }
 
-async fn replay(arguments: &Replay, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+async fn replay(
+    arguments: &Replay,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
     let client = connect(&arguments.broker, environment, interrupt).await?;
     let letters = if arguments.ids.is_empty() {
         letters(&client, arguments.job.as_deref(), LOOKED_THROUGH, interrupt).await?
@@ -221,8 +284,13 @@ async fn replay(arguments: &Replay, environment: &Environment, interrupt: &Inter
     ended
 }
 
-/// Submit the tasks of letters again, the jobs one after the other. Whatever ends this, each job that was submitted was named by then.
-async fn submit_again(client: &Client, letters: Vec<(LetterId, DeadLetter)>, interrupt: &Interrupt) -> Result<Ending, Error> {
+/// Submit the tasks of letters again, the jobs one after the other. Whatever ends this, each job
+/// that was submitted was named by then.
+async fn submit_again(
+    client: &Client,
+    letters: Vec<(LetterId, DeadLetter)>,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
     let mut jobs: BTreeMap<Option<JobId>, Vec<_>> = BTreeMap::new();
     // Oldest first, as their tasks were submitted.
     for letter in letters.into_iter().rev() {
@@ -238,11 +306,15 @@ async fn submit_again(client: &Client, letters: Vec<(LetterId, DeadLetter)>, int
         left += replayed.left;
         for Detached { job, tasks: count } in replayed.jobs {
             tasks += count;
-            output.pending().extend_from_slice(format!("{job}\n").as_bytes());
+            output
+                .pending()
+                .extend_from_slice(format!("{job}\n").as_bytes());
         }
         output.flush()?;
         for letter in replayed.unreadable {
-            terminal::say(&format!("dead letter {letter} holds no task and stays; `sortie dlq remove {letter}` removes it"));
+            terminal::say(&format!(
+                "dead letter {letter} holds no task and stays; `sortie dlq remove {letter}` removes it"
+            ));
         }
         if let Some(why) = failed {
             say_submitted(tasks);
@@ -251,29 +323,50 @@ async fn submit_again(client: &Client, letters: Vec<(LetterId, DeadLetter)>, int
     }
     say_submitted(tasks);
     if left > 0 {
-        terminal::say(&format!("interrupted; {left} dead letters are still there, to be replayed with the same command"));
+        terminal::say(&format!(
+            "interrupted; {left} dead letters are still there, to be replayed with the same command"
+        ));
         return Ok(Ending::Interrupted);
     }
     Ok(Ending::Completed)
 }
 
 fn say_submitted(tasks: u64) {
-    terminal::say(&format!("tasks submitted again: {tasks}; `sortie job gather JOB` writes their results"));
+    terminal::say(&format!(
+        "tasks submitted again: {tasks}; `sortie job gather JOB` writes their results"
+    ));
 }
 
-async fn letters(client: &Client, job: Option<&str>, count: usize, interrupt: &Interrupt) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
+async fn letters(
+    client: &Client,
+    job: Option<&str>,
+    count: usize,
+    interrupt: &Interrupt,
+) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
     let job: Option<JobId> = match job {
         Some(text) => Some(interrupt.or(resolve(client, text)).await??),
         None => None,
     };
-    interrupt.or(client.dead_letters(job, count)).await?.map_err(refused)
+    interrupt
+        .or(client.dead_letters(job, count))
+        .await?
+        .map_err(refused)
 }
 
 /// The letters of these numbers; all have to be there.
-async fn chosen(client: &Client, ids: &[LetterId], interrupt: &Interrupt) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
+async fn chosen(
+    client: &Client,
+    ids: &[LetterId],
+    interrupt: &Interrupt,
+) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
     let mut found = letters(client, None, LOOKED_THROUGH, interrupt).await?;
-    if let Some(missing) = ids.iter().find(|id| !found.iter().any(|(letter, _)| letter == *id)) {
-        return Err(Error::Usage(format!("there is no dead letter {missing}; `sortie dlq list` shows those there are")));
+    if let Some(missing) = ids
+        .iter()
+        .find(|id| !found.iter().any(|(letter, _)| letter == *id))
+    {
+        return Err(Error::Usage(format!(
+            "there is no dead letter {missing}; `sortie dlq list` shows those there are"
+        )));
     }
     found.retain(|(letter, _)| ids.contains(letter));
     Ok(found)

@@ -31,7 +31,8 @@ impl Ending {
     }
 }
 
-/// Why a command could not do what it was asked: one line for whoever typed it, which names the thing and says what to do.
+/// Why a command could not do what it was asked: one line for whoever typed it, which names the
+/// thing and says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
     /// The command, or what it names, is wrong.

@@ -30,7 +30,8 @@ impl Environment {
     /// Read it.
     pub(crate) fn read() -> Self {
         let home = path("HOME");
-        let caches = path("XDG_CACHE_HOME").or_else(|| home.as_ref().map(|home| home.join(".cache")));
+        let caches =
+            path("XDG_CACHE_HOME").or_else(|| home.as_ref().map(|home| home.join(".cache")));
         Self {
             log: text("SORTIE_LOG"),
             cache: caches.map(|folder| folder.join("sortie")),
@@ -38,7 +39,11 @@ impl Environment {
             broker: text("SORTIE_BROKER"),
             tenant: text("SORTIE_TENANT"),
             credentials: text("SORTIE_CREDS").map(PathBuf::from),
-            clouds: clouds::Variables { aws: aws(home.as_deref()), google: google(home.as_deref()), azure: azure() },
+            clouds: clouds::Variables {
+                aws: aws(home.as_deref()),
+                google: google(home.as_deref()),
+                azure: azure(),
+            },
             folder: env::current_dir().unwrap_or_default(),
         }
     }
@@ -53,11 +58,13 @@ fn aws(home: Option<&Path>) -> aws::Variables {
         secret: text("AWS_SECRET_ACCESS_KEY"),
         token: text("AWS_SESSION_TOKEN"),
         profile: text("AWS_PROFILE"),
-        credentials_file: path("AWS_SHARED_CREDENTIALS_FILE").or_else(|| in_home(".aws/credentials")),
+        credentials_file: path("AWS_SHARED_CREDENTIALS_FILE")
+            .or_else(|| in_home(".aws/credentials")),
         config_file: path("AWS_CONFIG_FILE").or_else(|| in_home(".aws/config")),
         unsigned: flag("AWS_SKIP_SIGNATURE"),
         virtual_hosted: flag("AWS_VIRTUAL_HOSTED_STYLE_REQUEST"),
-        requester_pays: flag("AWS_REQUEST_PAYER") || text("AWS_REQUEST_PAYER").is_some_and(|payer| payer == "requester"),
+        requester_pays: flag("AWS_REQUEST_PAYER")
+            || text("AWS_REQUEST_PAYER").is_some_and(|payer| payer == "requester"),
         role: text("AWS_ROLE_ARN"),
         role_session: text("AWS_ROLE_SESSION_NAME"),
         role_endpoint: text("AWS_ENDPOINT_URL_STS"),
@@ -105,5 +112,7 @@ fn text(name: &str) -> Option<String> {
 
 /// A variable that holds an absolute path; others are ignored, as the XDG specification asks.
 fn path(name: &str) -> Option<PathBuf> {
-    env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
+    env::var_os(name)
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
 }

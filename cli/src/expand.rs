@@ -15,8 +15,9 @@ use sortie::objects::{Address, Found, Location, Objects};
 use crate::clouds::Troubles;
 use crate::terminal;
 
-/// Names of local files that one pattern may have before its listing is no longer taken to its end before the first task starts: some 30 MB of
-/// memory. With fewer it is known how many tasks there are.
+/// Names of local files that one pattern may have before its listing is no longer taken to its end
+/// before the first task starts: some 30 MB of memory. With fewer it is known how many tasks there
+/// are.
 const KNOWN_MAX: usize = 100_000;
 
 /// Finds objects by path, pattern or URL.
@@ -60,18 +61,27 @@ impl Output {
     /// To be called before the output is opened: what is a new file is no input.
     pub(crate) fn new(location: Location, shown: String) -> Self {
         let file = FileId::at(&location);
-        Self { location, shown, file }
+        Self {
+            location,
+            shown,
+            file,
+        }
     }
 
     fn is(&self, location: &Location) -> bool {
-        self.location == *location || self.file.is_some_and(|file| FileId::at(location) == Some(file))
+        self.location == *location
+            || self
+                .file
+                .is_some_and(|file| FileId::at(location) == Some(file))
     }
 }
 
 impl FileId {
     fn at(location: &Location) -> Option<Self> {
         match location {
-            Location::File(path) => std::fs::metadata(path).ok().map(|metadata| Self(metadata.dev(), metadata.ino())),
+            Location::File(path) => std::fs::metadata(path)
+                .ok()
+                .map(|metadata| Self(metadata.dev(), metadata.ino())),
             Location::Bucket { .. } | Location::Http(_) => None,
         }
     }
@@ -115,8 +125,9 @@ impl Place {
 }
 
 impl Places {
-    /// The objects that `text` names, at least one. Local files that are named one by one are opened, to find out before any task starts
-    /// whether they can be; of a listing the first object is waited for, for the same reason. Listings of local files are taken to their end
+    /// The objects that `text` names, at least one. Local files that are named one by one are
+    /// opened, to find out before any task starts whether they can be; of a listing the first
+    /// object is waited for, for the same reason. Listings of local files are taken to their end
     /// unless they are long.
     ///
     /// # Errors
@@ -130,7 +141,9 @@ impl Places {
         if is_remote_pattern(text) {
             let mut places = self.list(text);
             let first = places.next().await.transpose()?;
-            return Ok(Named::Listing(stream::iter(first.map(Ok)).chain(places).boxed()));
+            return Ok(Named::Listing(
+                stream::iter(first.map(Ok)).chain(places).boxed(),
+            ));
         }
         let mut places = self.list_all(text);
         let known: Vec<Place> = places.by_ref().take(known_max).try_collect().await?;
@@ -141,32 +154,57 @@ impl Places {
             self.look_for_output(text).await?;
             // What has that name from now on is what this command writes.
             let output = self.output.as_ref().map(|output| output.location.clone());
-            let rest = places.try_filter(move |place| std::future::ready(output.as_ref() != Some(&place.found.address.location)));
-            return Ok(Named::Listing(stream::iter(known).map(Ok).chain(rest).boxed()));
+            let rest = places.try_filter(move |place| {
+                std::future::ready(output.as_ref() != Some(&place.found.address.location))
+            });
+            return Ok(Named::Listing(
+                stream::iter(known).map(Ok).chain(rest).boxed(),
+            ));
         }
-        if let [Place { found: Found { address: Address { location: Location::File(path), .. }, .. }, .. }] = &*known {
+        if let [
+            Place {
+                found:
+                    Found {
+                        address:
+                            Address {
+                                location: Location::File(path),
+                                ..
+                            },
+                        ..
+                    },
+                ..
+            },
+        ] = &*known
+        {
             check_readable(text, path)?;
         }
         Ok(Named::Known(known))
     }
 
-    /// Go through a long listing once more where the output is a file that is there: opening it would empty it before its turn came.
+    /// Go through a long listing once more where the output is a file that is there: opening it
+    /// would empty it before its turn came.
     async fn look_for_output(&self, text: &str) -> Result<(), String> {
         match self.output.as_ref().map(|output| &output.location) {
-            Some(Location::File(path)) if path.exists() => self.list(text).try_for_each(|_| std::future::ready(Ok(()))).await,
+            Some(Location::File(path)) if path.exists() => {
+                self.list(text)
+                    .try_for_each(|_| std::future::ready(Ok(())))
+                    .await
+            }
             Some(_) | None => Ok(()),
         }
     }
 
-    /// See to it that no input is the output, also where a file is reached by another path: through a link, or spelt in another way.
+    /// See to it that no input is the output, also where a file is reached by another path: through
+    /// a link, or spelt in another way.
     ///
     /// # Errors
     /// If this one is.
     pub(crate) fn refuse_output(&self, location: &Location) -> Result<(), String> {
         match &self.output {
-            Some(output) if output.is(location) => {
-                Err(format!("`{}` is an input and the output; write the results to another place", output.shown))
-            }
+            Some(output) if output.is(location) => Err(format!(
+                "`{}` is an input and the output; write the results to another place",
+                output.shown
+            )),
             Some(_) | None => Ok(()),
         }
     }
@@ -186,7 +224,8 @@ impl Places {
         }
     }
 
-    /// The objects that a line of inputs names, without looking whether they are there: their tasks will tell.
+    /// The objects that a line of inputs names, without looking whether they are there: their tasks
+    /// will tell.
     ///
     /// # Errors
     /// When the line is no location.
@@ -203,14 +242,26 @@ impl Places {
     /// What matches, until the output is among it.
     fn list(&self, text: &str) -> BoxStream<'static, Result<Place, String>> {
         let places = self.clone();
-        let refusing = move |place: Place| std::future::ready(places.refuse_output(&place.found.address.location).map(|()| place));
+        let refusing = move |place: Place| {
+            std::future::ready(
+                places
+                    .refuse_output(&place.found.address.location)
+                    .map(|()| place),
+            )
+        };
         self.list_all(text).and_then(refusing).boxed()
     }
 
     fn list_all(&self, text: &str) -> BoxStream<'static, Result<Place, String>> {
         let (places, named) = (self.clone(), text.to_owned());
         let found = self.objects.list(text, &self.folder);
-        found.map(move |found| found.map(|found| places.place(&named, found)).map_err(|error| error.message)).boxed()
+        found
+            .map(move |found| {
+                found
+                    .map(|found| places.place(&named, found))
+                    .map_err(|error| error.message)
+            })
+            .boxed()
     }
 
     /// Whether this can be reached, as far as is known without asking.
@@ -221,7 +272,10 @@ impl Places {
         }
         self.check_set_up(text)?;
         match Address::parse(text, &self.folder) {
-            Ok(address) => self.objects.check(&address.location).map_err(|error| error.message),
+            Ok(address) => self
+                .objects
+                .check(&address.location)
+                .map_err(|error| error.message),
             Err(error) => Err(error.to_string()),
         }
     }
@@ -232,33 +286,49 @@ impl Places {
             return Ok(());
         }
         self.check_set_up(url)?;
-        self.objects.check_prefix(url).map_err(|error| error.message)
+        self.objects
+            .check_prefix(url)
+            .map_err(|error| error.message)
     }
 
     fn check_set_up(&self, text: &str) -> Result<(), String> {
-        self.troubles.with(text).map_or(Ok(()), |trouble| Err(format!("`{text}` cannot be reached: {trouble}")))
+        self.troubles.with(text).map_or(Ok(()), |trouble| {
+            Err(format!("`{text}` cannot be reached: {trouble}"))
+        })
     }
 
-    /// Paths are shown the way they were written, relative or absolute; URLs without what may be secret.
+    /// Paths are shown the way they were written, relative or absolute; URLs without what may be
+    /// secret.
     fn place(&self, text: &str, found: Found) -> Place {
         let Address { location, bytes } = &found.address;
         self.files.note(location);
         let shown = match location {
-            Location::File(path) if !text.contains("://") && Path::new(text).is_relative() => {
-                path.strip_prefix(&self.folder).unwrap_or(path).display().to_string()
-            }
+            Location::File(path) if !text.contains("://") && Path::new(text).is_relative() => path
+                .strip_prefix(&self.folder)
+                .unwrap_or(path)
+                .display()
+                .to_string(),
             Location::File(path) if !text.contains("://") => path.display().to_string(),
-            Location::File(_) | Location::Bucket { .. } | Location::Http(_) => {
-                Address { location: location.clone(), bytes: *bytes }.to_string()
+            Location::File(_) | Location::Bucket { .. } | Location::Http(_) => Address {
+                location: location.clone(),
+                bytes: *bytes,
             }
+            .to_string(),
         };
-        Place { found, shown: Value::String(shown) }
+        Place {
+            found,
+            shown: Value::String(shown),
+        }
     }
 }
 
 /// Whether a text is a pattern for a store that has to be listed.
 fn is_remote_pattern(text: &str) -> bool {
-    text.contains("://") && text.contains(['*', '?', '[']) && !text.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("file://"))
+    text.contains("://")
+        && text.contains(['*', '?', '['])
+        && !text
+            .get(..7)
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("file://"))
 }
 
 fn is_web(text: &str) -> bool {
@@ -270,7 +340,9 @@ fn check_readable(text: &str, path: &Path) -> Result<(), String> {
     let refused = |error: std::io::Error| format!("`{text}` cannot be read: {error}");
     // Opening a pipe would wait for somebody to write into it.
     if !std::fs::metadata(path).map_err(refused)?.is_file() {
-        return Err(format!("`{text}` is not a regular file; its content must be there to be read more than once"));
+        return Err(format!(
+            "`{text}` is not a regular file; its content must be there to be read more than once"
+        ));
     }
     File::open(path).map(|_| ()).map_err(refused)
 }
@@ -287,13 +359,26 @@ mod tests {
         (0..10).for_each(|number| std::fs::write(folder.join(number.to_string()), "").unwrap());
         let output = Output::new(Location::File(folder.join(output)), output.into());
         let objects = Objects::new(Config::default(), Handle::current());
-        Places { objects, folder: folder.into(), troubles: Troubles::default(), files: Files::Here, output: Some(output) }
+        Places {
+            objects,
+            folder: folder.into(),
+            troubles: Troubles::default(),
+            files: Files::Here,
+            output: Some(output),
+        }
     }
 
     async fn found(named: Named) -> (bool, Vec<Value>) {
         match named {
             Named::Known(places) => (true, places.into_iter().map(|place| place.shown).collect()),
-            Named::Listing(places) => (false, places.map_ok(|place| place.shown).try_collect().await.unwrap()),
+            Named::Listing(places) => (
+                false,
+                places
+                    .map_ok(|place| place.shown)
+                    .try_collect()
+                    .await
+                    .unwrap(),
+            ),
         }
     }
 
@@ -302,9 +387,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let places = places(folder.path(), "new");
         let all: Vec<Value> = (0..10).map(|number| number.to_string().into()).collect();
-        assert_eq!(found(places.find_within("?", 11).await.unwrap()).await, (true, all.clone()));
+        assert_eq!(
+            found(places.find_within("?", 11).await.unwrap()).await,
+            (true, all.clone())
+        );
         for known_max in [1, 9, 10] {
-            assert_eq!(found(places.find_within("?", known_max).await.unwrap()).await, (false, all.clone()), "{known_max}");
+            assert_eq!(
+                found(places.find_within("?", known_max).await.unwrap()).await,
+                (false, all.clone()),
+                "{known_max}"
+            );
         }
         let missing = places.find_within("no*", 1).await.map(|_| ()).unwrap_err();
         assert_eq!(missing, "nothing matches `no*`");
@@ -316,8 +408,15 @@ mod tests {
         let there = places(folder.path(), "7");
         for known_max in [3, 8, 100] {
             for text in ["*", "7"] {
-                let refused = there.find_within(text, known_max).await.map(|_| ()).unwrap_err();
-                assert!(refused.starts_with("`7` is an input and the output"), "{refused}");
+                let refused = there
+                    .find_within(text, known_max)
+                    .await
+                    .map(|_| ())
+                    .unwrap_err();
+                assert!(
+                    refused.starts_with("`7` is an input and the output"),
+                    "{refused}"
+                );
             }
         }
         assert!(there.find_unseen("./7").is_err() && there.find_unseen("8").is_ok());
@@ -336,10 +435,23 @@ mod tests {
         std::os::unix::fs::symlink("7", folder.path().join("link")).unwrap();
         std::os::unix::fs::symlink(folder.path(), folder.path().join("sub/here")).unwrap();
         std::fs::hard_link(folder.path().join("7"), folder.path().join("also")).unwrap();
-        for text in ["link", "also", "lin*", "sub/../7", "sub/here/7", "sub/here/?"] {
+        for text in [
+            "link",
+            "also",
+            "lin*",
+            "sub/../7",
+            "sub/here/7",
+            "sub/here/?",
+        ] {
             let refused = places.find(text).await.map(|_| ()).unwrap_err();
-            assert!(refused.starts_with("`7` is an input and the output"), "{text}: {refused}");
-            assert!(text.contains(['*', '?']) || places.find_unseen(text).is_err(), "{text}");
+            assert!(
+                refused.starts_with("`7` is an input and the output"),
+                "{text}: {refused}"
+            );
+            assert!(
+                text.contains(['*', '?']) || places.find_unseen(text).is_err(),
+                "{text}"
+            );
         }
         assert!(places.find("sub/here/8").await.is_ok() && places.find_unseen("sub/../6").is_ok());
     }

@@ -1,8 +1,10 @@
 //! The inputs of tasks that have no result yet.
 //!
-//! Results name the input they belong to, but a job of a million inputs must not hold them all: an input is remembered from when its task is
-//! made until its result is written. Where results are written in the order of the inputs, this also keeps the inputs from running ahead:
-//! past [`AHEAD_MAX`] tasks, or [`WAITING_BYTES_MAX`] of results that wait, no further input is taken.
+//! Results name the input they belong to, but a job of a million inputs must not hold them all: an
+//! input is remembered from when its task is made until its result is written. Where results are
+//! written in the order of the inputs, this also keeps the inputs from running ahead:
+//! past [`AHEAD_MAX`] tasks, or [`WAITING_BYTES_MAX`] of results that wait, no further input is
+//! taken.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,7 +12,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 use tokio::sync::Notify;
 
-/// With ordered results: how many tasks may be ahead of the first whose result is missing. Sixteen of the largest bundles.
+/// With ordered results: how many tasks may be ahead of the first whose result is missing. Sixteen
+/// of the largest bundles.
 pub(crate) const AHEAD_MAX: u64 = 16 << 10;
 /// With ordered results: how many bytes of results may wait for an earlier one.
 pub(crate) const WAITING_BYTES_MAX: usize = 64 << 20;
@@ -43,7 +46,11 @@ struct State {
 
 impl InFlight {
     pub(crate) fn new(order: Order) -> Self {
-        Self { order, state: Mutex::default(), room: Notify::new() }
+        Self {
+            order,
+            state: Mutex::default(),
+            room: Notify::new(),
+        }
     }
 
     /// Wait until another input may be taken. Cancel safe; only one may wait at a time.
@@ -57,7 +64,9 @@ impl InFlight {
         let state = self.lock();
         match self.order {
             Order::Completion | Order::Nowhere => true,
-            Order::Inputs => state.taken - state.written < AHEAD_MAX && state.waiting_bytes < WAITING_BYTES_MAX,
+            Order::Inputs => {
+                state.taken - state.written < AHEAD_MAX && state.waiting_bytes < WAITING_BYTES_MAX
+            }
         }
     }
 

@@ -1,7 +1,8 @@
 //! The inputs of a job, from the command line or from lines, as a stream of arguments.
 //!
-//! Local files of the command line are all found before the job starts, unless there are very many; of another listing only its first object is,
-//! and the rest comes while tasks run. Lines are read while it runs, too, and none is held longer than its task. What is the job's output is refused
+//! Local files of the command line are all found before the job starts, unless there are very many;
+//! of another listing only its first object is, and the rest comes while tasks run. Lines are read
+//! while it runs, too, and none is held longer than its task. What is the job's output is refused
 //! as an input as soon as it is seen.
 
 use std::path::Path;
@@ -33,7 +34,11 @@ impl Inputs {
     ///
     /// # Errors
     /// When there are none, or one of them is wrong.
-    pub(crate) async fn open(arguments: &Map, shape: Shape, interrupt: &Interrupt) -> Result<Self, Error> {
+    pub(crate) async fn open(
+        arguments: &Map,
+        shape: Shape,
+        interrupt: &Interrupt,
+    ) -> Result<Self, Error> {
         let shape = Arc::new(shape);
         match &arguments.lines {
             Some(path) => Self::survey(path, shape, interrupt).await,
@@ -52,19 +57,32 @@ impl Inputs {
             named.push(read);
         }
         if total == Some(0) {
-            return Err(Error::Usage("name at least one INPUT, or a file of them with --inputs".into()));
+            return Err(Error::Usage(
+                "name at least one INPUT, or a file of them with --inputs".into(),
+            ));
         }
-        Ok(Self { shape, named, lines: None, total })
+        Ok(Self {
+            shape,
+            named,
+            lines: None,
+            total,
+        })
     }
 
-    /// Look through a file of inputs before anything starts; what can be read once only is left for later.
+    /// Look through a file of inputs before anything starts; what can be read once only is left for
+    /// later.
     async fn survey(path: &Path, shape: Arc<Shape>, interrupt: &Interrupt) -> Result<Self, Error> {
         let origin = Origin::of(path).map_err(Error::Usage)?;
         let total = match &origin {
             Origin::File(_) => {
                 let (surveyed, checking) = (origin.clone(), shape.clone());
-                let survey = tokio::task::spawn_blocking(move || surveyed.survey(|text| checking.check(text)));
-                let counted = interrupt.or(survey).await?.map_err(|error| Error::Platform(error.to_string()))?;
+                let survey = tokio::task::spawn_blocking(move || {
+                    surveyed.survey(|text| checking.check(text))
+                });
+                let counted = interrupt
+                    .or(survey)
+                    .await?
+                    .map_err(|error| Error::Platform(error.to_string()))?;
                 Some(counted.map_err(Error::Usage)?)
             }
             Origin::Pipe(_) | Origin::Stdin => None,
@@ -72,10 +90,16 @@ impl Inputs {
         if total == Some(0) {
             return Err(Error::Usage(no_lines(&origin)));
         }
-        Ok(Self { shape, named: Vec::new(), lines: Some(origin), total })
+        Ok(Self {
+            shape,
+            named: Vec::new(),
+            lines: Some(origin),
+            total,
+        })
     }
 
-    /// How many there are, where that is known before they are listed. A line that is a pattern counts as one.
+    /// How many there are, where that is known before they are listed. A line that is a pattern
+    /// counts as one.
     pub(crate) fn total(&self) -> Option<u64> {
         self.total
     }
@@ -87,11 +111,24 @@ impl Inputs {
 
     /// The arguments of one task after the other.
     pub(crate) fn stream(self, in_flight: Arc<InFlight>) -> Tasks {
-        let left = if self.lines.is_none() { self.total } else { None };
+        let left = if self.lines.is_none() {
+            self.total
+        } else {
+            None
+        };
         let lines = self.lines.map(|origin| (origin.lines(), origin));
-        let feed =
-            Feed { shape: self.shape, in_flight, named: self.named.into_iter(), lines, place: None, pending: stream::empty().boxed() };
-        Tasks { left, inner: unfold(feed, Feed::step).boxed() }
+        let feed = Feed {
+            shape: self.shape,
+            in_flight,
+            named: self.named.into_iter(),
+            lines,
+            place: None,
+            pending: stream::empty().boxed(),
+        };
+        Tasks {
+            left,
+            inner: unfold(feed, Feed::step).boxed(),
+        }
     }
 }
 
@@ -99,7 +136,8 @@ fn no_lines(origin: &Origin) -> String {
     format!("there are no inputs in {}", origin.name())
 }
 
-/// A stream of arguments that knows how many are left, where that is known: the last bundles of a job are made smaller.
+/// A stream of arguments that knows how many are left, where that is known: the last bundles of a
+/// job are made smaller.
 pub(crate) struct Tasks {
     left: Option<u64>,
     inner: BoxStream<'static, Vec<Input>>,
@@ -156,9 +194,14 @@ impl Feed {
                 (Some(read), _) => read,
                 (None, None) => return Ok(None),
                 (None, Some((lines, _))) => {
-                    let Some(line) = lines.next().await? else { return Ok(None) };
+                    let Some(line) = lines.next().await? else {
+                        return Ok(None);
+                    };
                     self.place = Some(line.number);
-                    self.shape.read(&line.text, Look::Later).await.map_err(|what| self.wrong(&what))?
+                    self.shape
+                        .read(&line.text, Look::Later)
+                        .await
+                        .map_err(|what| self.wrong(&what))?
                 }
             };
             self.pending = match read {

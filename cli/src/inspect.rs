@@ -12,12 +12,23 @@ use crate::session::Session;
 use crate::terminal;
 
 /// Run the command.
-pub(crate) async fn run(arguments: &Inspect, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
-    let host = HostOptions { cache: arguments.cache.clone(), ..HostOptions::default() };
+pub(crate) async fn run(
+    arguments: &Inspect,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
+    let host = HostOptions {
+        cache: arguments.cache.clone(),
+        ..HostOptions::default()
+    };
     let session = Session::start(&host, environment)?;
     let component = session.component(&arguments.component, interrupt).await?;
     let mut output = Output::open(None)?;
-    let text = if arguments.json { json(&component)? } else { text(&component) };
+    let text = if arguments.json {
+        json(&component)?
+    } else {
+        text(&component)
+    };
     output.pending().extend_from_slice(text.as_bytes());
     // A reader that went away has seen what it wanted.
     output.flush()?;
@@ -48,30 +59,45 @@ struct ShownParameter<'a> {
 }
 
 fn json(component: &Component) -> Result<String, Error> {
-    let functions = component.signatures().iter().map(|signature| ShownFunction {
-        name: &signature.name,
-        doc: &signature.doc,
-        parameters: signature
-            .parameters
-            .iter()
-            .map(|parameter| ShownParameter { name: &parameter.name, kind: parameter.kind.to_string(), r#type: &parameter.type_name })
-            .collect(),
-        returns: &signature.returns,
-    });
+    let functions = component
+        .signatures()
+        .iter()
+        .map(|signature| ShownFunction {
+            name: &signature.name,
+            doc: &signature.doc,
+            parameters: signature
+                .parameters
+                .iter()
+                .map(|parameter| ShownParameter {
+                    name: &parameter.name,
+                    kind: parameter.kind.to_string(),
+                    r#type: &parameter.type_name,
+                })
+                .collect(),
+            returns: &signature.returns,
+        });
     let shown = Shown {
         digest: component.digest().to_string(),
         size: component.size(),
         imports: component.imports(),
         functions: functions.collect(),
     };
-    let text = serde_json::to_string(&shown).map_err(|error| Error::Platform(format!("failed to write JSON: {error}")))?;
+    let text = serde_json::to_string(&shown)
+        .map_err(|error| Error::Platform(format!("failed to write JSON: {error}")))?;
     Ok(format!("{text}\n"))
 }
 
 fn text(component: &Component) -> String {
-    let mut text = format!("digest   {}\nsize     {} bytes\n", component.digest(), component.size());
+    let mut text = format!(
+        "digest   {}\nsize     {} bytes\n",
+        component.digest(),
+        component.size()
+    );
     for (i, import) in component.imports().iter().enumerate() {
-        text.push_str(&format!("{:<8} {import}\n", if i == 0 { "imports" } else { "" }));
+        text.push_str(&format!(
+            "{:<8} {import}\n",
+            if i == 0 { "imports" } else { "" }
+        ));
     }
     for signature in component.signatures() {
         text.push_str(&function(signature));
@@ -104,6 +130,9 @@ mod tests {
             parameters: Vec::new(),
             returns: "u64".into(),
         };
-        assert_eq!(function(&signature), "\ncount() -> u64\n    Count words.\n\n    Fails with `empty`.\n");
+        assert_eq!(
+            function(&signature),
+            "\ncount() -> u64\n    Count words.\n\n    Fails with `empty`.\n"
+        );
     }
 }

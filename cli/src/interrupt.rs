@@ -1,7 +1,8 @@
 //! Ctrl-C, and the signal that asks a process to end.
 //!
-//! The first asks: whoever waits through [`Interrupt`] stops, writes what it has and ends the process. The second ends it at once. For a command
-//! so does time: after [`GRACE`] the process ends whatever it was doing, so that a pipe nobody reads cannot hold it. A service bounds its own
+//! The first asks: whoever waits through [`Interrupt`] stops, writes what it has and ends the
+//! process. The second ends it at once. For a command so does time: after [`GRACE`] the process
+//! ends whatever it was doing, so that a pipe nobody reads cannot hold it. A service bounds its own
 //! end, which may take longer.
 
 use std::future::Future;
@@ -16,7 +17,8 @@ use crate::clock;
 use crate::ending::{Ending, Error};
 use crate::terminal;
 
-/// From the first signal to the end, whatever happens: people expect an interrupted command to end within a second.
+/// From the first signal to the end, whatever happens: people expect an interrupted command to end
+/// within a second.
 const GRACE: Duration = Duration::from_millis(950);
 
 /// What a command needs at its very end, to say what became of it.
@@ -43,13 +45,18 @@ impl Manner {
     /// What the process says when it is ended.
     fn parting(self) -> &'static str {
         match self {
-            Self::Command => "interrupted; results that were written stay, and the same command goes on from there",
-            Self::Service => "interrupted twice; what was in work is run again elsewhere when its leases are over",
+            Self::Command => {
+                "interrupted; results that were written stay, and the same command goes on from there"
+            }
+            Self::Service => {
+                "interrupted twice; what was in work is run again elsewhere when its leases are over"
+            }
         }
     }
 }
 
-/// Tells of signals. Dropping it leaves them to the system again as far as this process goes: nothing reacts.
+/// Tells of signals. Dropping it leaves them to the system again as far as this process goes:
+/// nothing reacts.
 #[derive(Debug)]
 pub(crate) struct Interrupt {
     /// When the first signal came.
@@ -63,11 +70,17 @@ impl Interrupt {
     /// # Errors
     /// When the system refuses the signal handlers.
     pub(crate) fn watch(manner: Manner) -> std::io::Result<Self> {
-        let signals = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let signals = (
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+        );
         let (raise, raised) = watch::channel(None);
         let mut watcher = JoinSet::new();
         watcher.spawn(attend(signals, raise, manner));
-        Ok(Self { raised, _watcher: watcher })
+        Ok(Self {
+            raised,
+            _watcher: watcher,
+        })
     }
 
     /// Whether a signal came.
@@ -78,7 +91,11 @@ impl Interrupt {
     /// How long a command that is interrupted may still wait for something, if it is.
     pub(crate) fn time_left(&self) -> Option<Duration> {
         let since = *self.raised.borrow();
-        since.map(|since| GRACE.saturating_sub(LAST_WORDS).saturating_sub(clock::now().duration_since(since)))
+        since.map(|since| {
+            GRACE
+                .saturating_sub(LAST_WORDS)
+                .saturating_sub(clock::now().duration_since(since))
+        })
     }
 
     /// Wait for a signal. Cancel safe.
@@ -103,7 +120,11 @@ impl Interrupt {
     }
 }
 
-async fn attend((mut interrupt, mut terminate): (Signal, Signal), raise: watch::Sender<Option<Instant>>, manner: Manner) {
+async fn attend(
+    (mut interrupt, mut terminate): (Signal, Signal),
+    raise: watch::Sender<Option<Instant>>,
+    manner: Manner,
+) {
     next(&mut interrupt, &mut terminate).await;
     raise.send_replace(Some(clock::now()));
     tokio::select! {

@@ -42,8 +42,9 @@ enum Command {
     Status(Status),
     /// Write a job's results as `sortie map` does, and have the broker forget the job
     ///
-    /// Waits until all results are there. A job whose submitter went away before all inputs were submitted, or submits nothing for five seconds,
-    /// ends with the tasks there are, and is kept. The inputs themselves are not known any more: `index` says which task it was.
+    /// Waits until all results are there. A job whose submitter went away before all inputs were
+    /// submitted, or submits nothing for five seconds, ends with the tasks there are, and is
+    /// kept. The inputs themselves are not known any more: `index` says which task it was.
     Gather(Box<gather::Gather>),
     /// Stop a job; results that are there stay
     Cancel(One),
@@ -121,14 +122,24 @@ impl Shown {
             tasks,
             function: record.job.function.name.to_string(),
             component: record.job.function.component.to_string(),
-            labels: record.job.options.labels.iter().map(str::to_owned).collect(),
+            labels: record
+                .job
+                .options
+                .labels
+                .iter()
+                .map(str::to_owned)
+                .collect(),
             counts,
         }
     }
 }
 
 /// Run the command.
-pub(crate) async fn run(arguments: &Arguments, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+pub(crate) async fn run(
+    arguments: &Arguments,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
     match &arguments.command {
         Command::List(list) => show_list(list, environment, interrupt).await,
         Command::Status(status) => show_status(status, environment, interrupt).await,
@@ -137,7 +148,9 @@ pub(crate) async fn run(arguments: &Arguments, environment: &Environment, interr
         Command::Cancel(one) => {
             let (client, job) = find(&one.job, &one.broker, environment, interrupt).await?;
             interrupt.or(client.cancel(job)).await?.map_err(refused)?;
-            terminal::say(&format!("{job} is cancelled; results that are there stay until `sortie job gather` or `sortie job forget`"));
+            terminal::say(&format!(
+                "{job} is cancelled; results that are there stay until `sortie job gather` or `sortie job forget`"
+            ));
             Ok(Ending::Completed)
         }
         Command::Forget(one) => {
@@ -149,9 +162,16 @@ pub(crate) async fn run(arguments: &Arguments, environment: &Environment, interr
     }
 }
 
-async fn show_list(list: &List, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+async fn show_list(
+    list: &List,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
     let client = connect(&list.broker, environment, interrupt).await?;
-    let jobs = interrupt.or(client.jobs(list.count.get())).await?.map_err(refused)?;
+    let jobs = interrupt
+        .or(client.jobs(list.count.get()))
+        .await?
+        .map_err(refused)?;
     if list.json {
         table::print_json(jobs.iter().map(|record| Shown::new(record, None)))?;
     } else if jobs.is_empty() {
@@ -160,34 +180,81 @@ async fn show_list(list: &List, environment: &Environment, interrupt: &Interrupt
         let row = |record: &JobRecord| {
             let (state, tasks) = state(record);
             let tasks = tasks.map_or_else(|| "?".into(), |tasks| tasks.to_string());
-            [record.job.id.to_string(), table::time(record.created), state.into(), tasks, record.job.function.to_string()]
+            [
+                record.job.id.to_string(),
+                table::time(record.created),
+                state.into(),
+                tasks,
+                record.job.function.to_string(),
+            ]
         };
-        table::print(["JOB", "SUBMITTED", "STATE", "TASKS", "FUNCTION"], jobs.iter().map(row))?;
+        table::print(
+            ["JOB", "SUBMITTED", "STATE", "TASKS", "FUNCTION"],
+            jobs.iter().map(row),
+        )?;
     }
     Ok(Ending::Completed)
 }
 
-async fn show_status(arguments: &Status, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+async fn show_status(
+    arguments: &Status,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
     let (client, job) = find(&arguments.job, &arguments.broker, environment, interrupt).await?;
-    let status = interrupt.or(client.job_status(job)).await?.map_err(|error| refused_job(&arguments.job, error))?;
-    let JobStatus { record, completed, failed, counted, unfinished } = status;
+    let status = interrupt
+        .or(client.job_status(job))
+        .await?
+        .map_err(|error| refused_job(&arguments.job, error))?;
+    let JobStatus {
+        record,
+        completed,
+        failed,
+        counted,
+        unfinished,
+    } = status;
     let counted_all = counted == Counted::All;
-    let shown = Shown::new(&record, Some(Counts { completed, failed, counted_all, unfinished_bundles: unfinished }));
+    let shown = Shown::new(
+        &record,
+        Some(Counts {
+            completed,
+            failed,
+            counted_all,
+            unfinished_bundles: unfinished,
+        }),
+    );
     if arguments.json {
         table::print_json([shown])?;
         return Ok(Ending::Completed);
     }
-    let tasks = shown.tasks.map_or_else(|| "not known yet".into(), |tasks| tasks.to_string());
-    let number = |count: u64| if counted_all { count.to_string() } else { format!("{count} or more") };
+    let tasks = shown
+        .tasks
+        .map_or_else(|| "not known yet".into(), |tasks| tasks.to_string());
+    let number = |count: u64| {
+        if counted_all {
+            count.to_string()
+        } else {
+            format!("{count} or more")
+        }
+    };
     let rows = [
         ["job".into(), shown.job],
         ["submitted".into(), shown.created],
         ["state".into(), shown.state.into()],
-        ["function".into(), format!("{} of {}", shown.function, shown.component)],
+        [
+            "function".into(),
+            format!("{} of {}", shown.function, shown.component),
+        ],
         ["tasks".into(), tasks],
         ["completed".into(), number(completed)],
         ["failed".into(), number(failed)],
-        ["waiting or in work".into(), unfinished.map_or_else(|| "not told to this tenant".into(), |bundles| format!("{bundles} bundles"))],
+        [
+            "waiting or in work".into(),
+            unfinished.map_or_else(
+                || "not told to this tenant".into(),
+                |bundles| format!("{bundles} bundles"),
+            ),
+        ],
     ];
     let [first, rest @ ..] = rows;
     table::print([&*first[0], &*first[1]], rest)?;
@@ -204,14 +271,26 @@ fn state(record: &JobRecord) -> (&'static str, Option<u64>) {
 }
 
 /// A client of the broker that is named; there has to be one.
-pub(crate) async fn connect(broker: &BrokerOptions, environment: &Environment, interrupt: &Interrupt) -> Result<Client, Error> {
+pub(crate) async fn connect(
+    broker: &BrokerOptions,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Client, Error> {
     let config = broker.required(environment, Role::Client)?;
     // Large results are in a store, which is reached as inputs are.
     let objects = clouds::Settings::read(&environment.clouds).config;
-    interrupt.or(Client::builder().objects(objects).connect(config)).await?.map_err(refused_connection)
+    interrupt
+        .or(Client::builder().objects(objects).connect(config))
+        .await?
+        .map_err(refused_connection)
 }
 
-async fn find(text: &str, broker: &BrokerOptions, environment: &Environment, interrupt: &Interrupt) -> Result<(Client, JobId), Error> {
+async fn find(
+    text: &str,
+    broker: &BrokerOptions,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<(Client, JobId), Error> {
     let known = parse(text)?;
     let client = connect(broker, environment, interrupt).await?;
     let job = match known {
@@ -229,11 +308,15 @@ fn parse(text: &str) -> Result<Option<JobId>, Error> {
     if let Ok(job) = text.parse() {
         return Ok(Some(job));
     }
-    let is_beginning = text.strip_prefix(PREFIX).is_some_and(|digits| digits.len() < 32 && digits.bytes().all(|c| c.is_ascii_hexdigit()));
+    let is_beginning = text
+        .strip_prefix(PREFIX)
+        .is_some_and(|digits| digits.len() < 32 && digits.bytes().all(|c| c.is_ascii_hexdigit()));
     if is_beginning {
         Ok(None)
     } else {
-        Err(Error::Usage(format!("`{text}` is no job; write it as `sortie job list` shows it, or its beginning")))
+        Err(Error::Usage(format!(
+            "`{text}` is no job; write it as `sortie job list` shows it, or its beginning"
+        )))
     }
 }
 
@@ -244,16 +327,24 @@ pub(crate) async fn resolve(client: &Client, text: &str) -> Result<JobId, Error>
     }
     let text = text.to_ascii_lowercase();
     let jobs = client.jobs(LOOKED_THROUGH).await.map_err(refused)?;
-    let mut found = jobs.iter().map(|record| record.job.id).filter(|job| job.to_string().starts_with(&text));
+    let mut found = jobs
+        .iter()
+        .map(|record| record.job.id)
+        .filter(|job| job.to_string().starts_with(&text));
     match (found.next(), found.count()) {
         (Some(job), 0) => Ok(job),
-        (Some(_), others) => Err(Error::Usage(format!("`{text}` is the beginning of {} jobs; write more of it", others + 1))),
+        (Some(_), others) => Err(Error::Usage(format!(
+            "`{text}` is the beginning of {} jobs; write more of it",
+            others + 1
+        ))),
         (None, _) => Err(unknown(&text)),
     }
 }
 
 fn unknown(text: &str) -> Error {
-    Error::Usage(format!("there is no job `{text}`; `sortie job list` shows those there are"))
+    Error::Usage(format!(
+        "there is no job `{text}`; `sortie job list` shows those there are"
+    ))
 }
 
 pub(crate) fn refused(error: BrokerError) -> Error {
@@ -270,7 +361,9 @@ pub(crate) fn refused(error: BrokerError) -> Error {
 
 fn refused_job(text: &str, error: sortie::AttachError) -> Error {
     match error {
-        sortie::AttachError::NoSuchJob(_) => Error::Usage(format!("there is no job `{text}`; `sortie job list` shows those there are")),
+        sortie::AttachError::NoSuchJob(_) => Error::Usage(format!(
+            "there is no job `{text}`; `sortie job list` shows those there are"
+        )),
         sortie::AttachError::Broker(error) => refused(error),
     }
 }
@@ -285,7 +378,13 @@ mod tests {
         assert_eq!(parse(&whole.to_string()), Ok(Some(whole)));
         assert_eq!(parse("job-ab12"), Ok(None));
         for text in ["ab12", "job-xy", "job", &format!("{whole}0")] {
-            assert!(parse(text).unwrap_err().to_string().contains("sortie job list"), "{text}");
+            assert!(
+                parse(text)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("sortie job list"),
+                "{text}"
+            );
         }
     }
 }

@@ -1,12 +1,15 @@
 //! Values as JSON: CBOR goes in, JSON text comes out, without anything in between.
 //!
-//! Nothing is built in memory but the text, because a function decides over the value: a tree of a small one can take gigabytes.
+//! Nothing is built in memory but the text, because a function decides over the value: a tree of a
+//! small one can take gigabytes.
 //!
 //! Where JSON has no word for it:
 //! - byte strings are base64 (RFC 4648, padded);
-//! - integers outside of ±(2^53 - 1) are decimal strings, because most readers of JSON would round them;
+//! - integers outside of ±(2^53 - 1) are decimal strings, because most readers of JSON would round
+//!   them;
 //! - NaN and the infinities are `null`, as are CBOR's `null` and `undefined`;
-//! - keys of maps that are not text are strings of what they would be as values; keys that become equal all stay;
+//! - keys of maps that are not text are strings of what they would be as values; keys that become
+//!   equal all stay;
 //! - tags are dropped and the tagged value stays.
 
 mod parts;
@@ -16,7 +19,9 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess as _, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess as _, Visitor,
+};
 
 pub(crate) use self::parts::{FIELDS_MAX, Parts, Whole, append_member, valid};
 
@@ -56,7 +61,11 @@ struct Rendered<const INDENTED: bool>(Vec<u8>);
 impl<'de, const INDENTED: bool> Deserialize<'de> for Rendered<INDENTED> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut out = Vec::new();
-        deserializer.deserialize_any(Text { out: &mut out, depth: INDENTED.then_some(0), numbers: Numbers::AsReadersTakeThem })?;
+        deserializer.deserialize_any(Text {
+            out: &mut out,
+            depth: INDENTED.then_some(0),
+            numbers: Numbers::AsReadersTakeThem,
+        })?;
         Ok(Self(out))
     }
 }
@@ -102,7 +111,11 @@ impl Text<'_> {
     }
 
     fn inner(&mut self) -> Text<'_> {
-        Text { out: self.out, depth: self.depth.map(|depth| depth + 1), numbers: Numbers::AsReadersTakeThem }
+        Text {
+            out: self.out,
+            depth: self.depth.map(|depth| depth + 1),
+            numbers: Numbers::AsReadersTakeThem,
+        }
     }
 
     /// What stands before the `count`-th item of a list.
@@ -171,7 +184,11 @@ impl<'de> Visitor<'de> for Text<'_> {
     fn visit_f64<E>(mut self, value: f64) -> Result<(), E> {
         match (self.numbers, value.is_finite()) {
             (Numbers::Exact, false) if value.is_nan() => self.out.extend_from_slice(b"NaN"),
-            (Numbers::Exact, false) => self.out.extend_from_slice(if value > 0.0 { b"Infinity" } else { b"-Infinity" }),
+            (Numbers::Exact, false) => self.out.extend_from_slice(if value > 0.0 {
+                b"Infinity"
+            } else {
+                b"-Infinity"
+            }),
             // serde_json writes `null` for what is not finite.
             (Numbers::AsReadersTakeThem, _) | (Numbers::Exact, true) => self.json(&value),
         }
@@ -185,7 +202,8 @@ impl<'de> Visitor<'de> for Text<'_> {
 
     fn visit_bytes<E>(self, value: &[u8]) -> Result<(), E> {
         self.out.push(b'"');
-        self.out.extend_from_slice(STANDARD.encode(value).as_bytes());
+        self.out
+            .extend_from_slice(STANDARD.encode(value).as_bytes());
         self.out.push(b'"');
         Ok(())
     }
@@ -276,12 +294,21 @@ impl<'de> DeserializeSeed<'de> for Key<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         let mark = self.0.len();
-        deserializer.deserialize_any(Text { out: self.0, depth: None, numbers: Numbers::AsReadersTakeThem })?;
+        deserializer.deserialize_any(Text {
+            out: self.0,
+            depth: None,
+            numbers: Numbers::AsReadersTakeThem,
+        })?;
         let written = self.0.get(mark..).unwrap_or_default();
         if written.first() != Some(&b'"') {
             let text = String::from_utf8_lossy(written).into_owned();
             self.0.truncate(mark);
-            Text { out: self.0, depth: None, numbers: Numbers::AsReadersTakeThem }.json(&text);
+            Text {
+                out: self.0,
+                depth: None,
+                numbers: Numbers::AsReadersTakeThem,
+            }
+            .json(&text);
         }
         Ok(())
     }
@@ -311,7 +338,10 @@ mod tests {
             "text" => "a\u{1b}\"b\n é",
             "list" => [1, -2, 2.5, true, null, [], {}],
         });
-        assert_eq!(line(&encode(&value.unwrap())).unwrap(), r#"{"text":"a\u001b\"b\n é","list":[1,-2,2.5,true,null,[],{}]}"#);
+        assert_eq!(
+            line(&encode(&value.unwrap())).unwrap(),
+            r#"{"text":"a\u001b\"b\n é","list":[1,-2,2.5,true,null,[],{}]}"#
+        );
     }
 
     #[test]
@@ -322,8 +352,14 @@ mod tests {
             (Value::from(u64::MAX), "\"18446744073709551615\""),
             (Value::from(-(1i64 << 53) + 1), "-9007199254740991"),
             (Value::from(i64::MIN), "\"-9223372036854775808\""),
-            (Value::from(u128::MAX), "\"340282366920938463463374607431768211455\""),
-            (Value::from(i128::MIN), "\"-170141183460469231731687303715884105728\""),
+            (
+                Value::from(u128::MAX),
+                "\"340282366920938463463374607431768211455\"",
+            ),
+            (
+                Value::from(i128::MIN),
+                "\"-170141183460469231731687303715884105728\"",
+            ),
         ] {
             assert_eq!(line(&encode(&value)).unwrap(), json);
         }
@@ -335,8 +371,17 @@ mod tests {
             (Value::Bytes(vec![0, 255, 1]), r#""AP8B""#),
             (Value::Float(f64::NAN), "null"),
             (Value::Float(f64::NEG_INFINITY), "null"),
-            (Value::Tag(32, Box::new(Value::from("https://a"))), r#""https://a""#),
-            (Value::Tag(7, Box::new(Value::Array(vec![Value::Tag(8, Box::new(Value::Null))]))), "[null]"),
+            (
+                Value::Tag(32, Box::new(Value::from("https://a"))),
+                r#""https://a""#,
+            ),
+            (
+                Value::Tag(
+                    7,
+                    Box::new(Value::Array(vec![Value::Tag(8, Box::new(Value::Null))])),
+                ),
+                "[null]",
+            ),
         ] {
             assert_eq!(line(&encode(&value)).unwrap(), json, "{value:?}");
         }
@@ -346,9 +391,18 @@ mod tests {
 
     #[test]
     fn keys_are_strings_whatever_they_were() {
-        let keys = [Value::from(1), Value::Bool(true), Value::Null, Value::Bytes(vec![255]), Value::Array(vec![Value::from("a")])];
+        let keys = [
+            Value::from(1),
+            Value::Bool(true),
+            Value::Null,
+            Value::Bytes(vec![255]),
+            Value::Array(vec![Value::from("a")]),
+        ];
         let map = Value::Map(keys.into_iter().map(|key| (key, Value::from(0))).collect());
-        assert_eq!(line(&encode(&map)).unwrap(), r#"{"1":0,"true":0,"null":0,"/w==":0,"[\"a\"]":0}"#);
+        assert_eq!(
+            line(&encode(&map)).unwrap(),
+            r#"{"1":0,"true":0,"null":0,"/w==":0,"[\"a\"]":0}"#
+        );
     }
 
     #[test]
@@ -357,13 +411,19 @@ mod tests {
         let mut out = Vec::new();
         write(&value, Layout::Indented, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
-        assert_eq!(text, "{\n  \"a\": [\n    1,\n    {\n      \"b\": []\n    }\n  ],\n  \"c\": {}\n}");
+        assert_eq!(
+            text,
+            "{\n  \"a\": [\n    1,\n    {\n      \"b\": []\n    }\n  ],\n  \"c\": {}\n}"
+        );
     }
 
     #[test]
     fn what_is_not_one_item_is_refused() {
         assert_eq!(line(&[]).unwrap_err(), "it is cut short");
-        assert_eq!(line(&[0x9b, 0, 0, 1, 0, 0, 0, 0, 0]).unwrap_err(), "it is cut short");
+        assert_eq!(
+            line(&[0x9b, 0, 0, 1, 0, 0, 0, 0, 0]).unwrap_err(),
+            "it is cut short"
+        );
         assert_eq!(line(&[1, 2]).unwrap_err(), "1 bytes follow the value");
         assert_eq!(line(&[0x81; 100_000]).unwrap_err(), "it nests too deeply");
         assert!(line(&[0xff]).is_err() && line(&[0x1c]).is_err());

@@ -1,7 +1,8 @@
 //! Inputs from a file or standard input, one a line.
 //!
-//! A thread reads and the run takes, with a few batches between them, so that a file of any length takes the same memory. Lines are UTF-8,
-//! at most [`LINE_BYTES_MAX`] long; the byte order mark, a carriage return at the end, and empty lines are dropped.
+//! A thread reads and the run takes, with a few batches between them, so that a file of any length
+//! takes the same memory. Lines are UTF-8, at most [`LINE_BYTES_MAX`] long; the byte order mark, a
+//! carriage return at the end, and empty lines are dropped.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read};
@@ -47,11 +48,19 @@ impl Origin {
         if path == Path::new("-") {
             return Ok(Self::Stdin);
         }
-        let metadata = std::fs::metadata(path).map_err(|error| format!("--inputs: failed to read `{}`: {error}", path.display()))?;
+        let metadata = std::fs::metadata(path)
+            .map_err(|error| format!("--inputs: failed to read `{}`: {error}", path.display()))?;
         if metadata.is_dir() {
-            return Err(format!("--inputs: `{0}` is a folder; for the files in it, write `{0}/*` as an INPUT", path.display()));
+            return Err(format!(
+                "--inputs: `{0}` is a folder; for the files in it, write `{0}/*` as an INPUT",
+                path.display()
+            ));
         }
-        Ok(if metadata.is_file() { Self::File(path.into()) } else { Self::Pipe(path.into()) })
+        Ok(if metadata.is_file() {
+            Self::File(path.into())
+        } else {
+            Self::Pipe(path.into())
+        })
     }
 
     /// What to call it when a line of it is wrong.
@@ -92,10 +101,19 @@ impl Origin {
     pub(crate) fn lines(&self) -> Lines {
         let (sender, batches) = mpsc::channel(BATCHES_WAITING);
         let origin = self.clone();
-        // A thread of its own, which nobody joins: reading from a terminal or pipe cannot be interrupted, and must not hold up the end.
-        let started = std::thread::Builder::new().name("sortie-lines".into()).spawn(move || feed(&origin, &sender));
-        let failed = started.err().map(|error| format!("failed to read {}: {error}", self.name()));
-        Lines { batches, batch: Vec::new().into_iter(), failed }
+        // A thread of its own, which nobody joins: reading from a terminal or pipe cannot be
+        // interrupted, and must not hold up the end.
+        let started = std::thread::Builder::new()
+            .name("sortie-lines".into())
+            .spawn(move || feed(&origin, &sender));
+        let failed = started
+            .err()
+            .map(|error| format!("failed to read {}: {error}", self.name()));
+        Lines {
+            batches,
+            batch: Vec::new().into_iter(),
+            failed,
+        }
     }
 }
 
@@ -148,7 +166,10 @@ fn feed(origin: &Origin, sender: &mpsc::Sender<Result<Vec<Line>, String>>) {
             // Nothing more is there yet, perhaps for long: pass on what is.
             if batch.len() >= BATCH_LINES_MAX || bytes >= BATCH_BYTES_MAX || reader.is_drained() {
                 bytes = 0;
-                if sender.blocking_send(Ok(std::mem::take(&mut batch))).is_err() {
+                if sender
+                    .blocking_send(Ok(std::mem::take(&mut batch)))
+                    .is_err()
+                {
                     return Ok(());
                 }
             }
@@ -169,8 +190,14 @@ struct Reader {
 
 impl Reader {
     fn open(origin: &Origin) -> Result<Self, String> {
-        let input = origin.open().map_err(|error| format!("--inputs: failed to read {}: {error}", origin.name()))?;
-        Ok(Self { origin: origin.clone(), input: BufReader::with_capacity(BUFFER_BYTES, input), number: 0 })
+        let input = origin
+            .open()
+            .map_err(|error| format!("--inputs: failed to read {}: {error}", origin.name()))?;
+        Ok(Self {
+            origin: origin.clone(),
+            input: BufReader::with_capacity(BUFFER_BYTES, input),
+            number: 0,
+        })
     }
 
     fn is_drained(&self) -> bool {
@@ -182,21 +209,40 @@ impl Reader {
         loop {
             let mut bytes = Vec::new();
             let limit = LINE_BYTES_MAX as u64 + 1;
-            let read = self.input.by_ref().take(limit).read_until(b'\n', &mut bytes);
+            let read = self
+                .input
+                .by_ref()
+                .take(limit)
+                .read_until(b'\n', &mut bytes);
             self.number += 1;
             match read {
                 Ok(0) => return Ok(None),
                 Ok(_) if bytes.len() > LINE_BYTES_MAX => {
-                    return Err(self.origin.wrong(self.number, &format!("it is longer than {} MiB", LINE_BYTES_MAX >> 20)));
+                    return Err(self.origin.wrong(
+                        self.number,
+                        &format!("it is longer than {} MiB", LINE_BYTES_MAX >> 20),
+                    ));
                 }
                 Ok(_) => {}
-                Err(error) => return Err(self.origin.wrong(self.number, &format!("it cannot be read: {error}"))),
+                Err(error) => {
+                    return Err(self
+                        .origin
+                        .wrong(self.number, &format!("it cannot be read: {error}")));
+                }
             }
-            let text = String::from_utf8(bytes).map_err(|_| self.origin.wrong(self.number, "it is not UTF-8 text"))?;
-            let text = if self.number == 1 { text.trim_start_matches('\u{feff}') } else { &text };
+            let text = String::from_utf8(bytes)
+                .map_err(|_| self.origin.wrong(self.number, "it is not UTF-8 text"))?;
+            let text = if self.number == 1 {
+                text.trim_start_matches('\u{feff}')
+            } else {
+                &text
+            };
             let text = text.trim_end_matches(['\n', '\r']);
             if !text.trim().is_empty() {
-                return Ok(Some(Line { number: self.number, text: text.into() }));
+                return Ok(Some(Line {
+                    number: self.number,
+                    text: text.into(),
+                }));
             }
         }
     }
@@ -222,23 +268,44 @@ mod tests {
 
     #[test]
     fn lines_lose_their_ends_and_empty_ones_are_dropped() {
-        assert_eq!(survey("\u{feff}a\r\n\n  \n b\u{e9} \nlast".as_bytes()).unwrap(), ["a", " bé ", "last"]);
+        assert_eq!(
+            survey("\u{feff}a\r\n\n  \n b\u{e9} \nlast".as_bytes()).unwrap(),
+            ["a", " bé ", "last"]
+        );
         assert_eq!(survey(b"").unwrap(), [""; 0]);
     }
 
     #[test]
     fn a_line_that_is_not_text_is_named_by_its_number() {
-        assert!(survey(b"a\n\nb\xff\n").unwrap_err().starts_with("line 3 of"));
-        assert!(survey(&vec![b'x'; LINE_BYTES_MAX + 1]).unwrap_err().contains("longer than 16 MiB"));
+        assert!(
+            survey(b"a\n\nb\xff\n")
+                .unwrap_err()
+                .starts_with("line 3 of")
+        );
+        assert!(
+            survey(&vec![b'x'; LINE_BYTES_MAX + 1])
+                .unwrap_err()
+                .contains("longer than 16 MiB")
+        );
     }
 
     #[tokio::test]
     async fn lines_before_a_wrong_one_are_passed_on() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), [b"line\n".repeat(1000), b"\xff".to_vec()].concat()).unwrap();
+        std::fs::write(
+            file.path(),
+            [b"line\n".repeat(1000), b"\xff".to_vec()].concat(),
+        )
+        .unwrap();
         let mut lines = Origin::of(file.path()).unwrap().lines();
         for number in 1..=1000 {
-            assert_eq!(lines.next().await.unwrap(), Some(Line { number, text: "line".into() }));
+            assert_eq!(
+                lines.next().await.unwrap(),
+                Some(Line {
+                    number,
+                    text: "line".into()
+                })
+            );
         }
         assert!(lines.next().await.unwrap_err().starts_with("line 1001 of"));
         assert_eq!(lines.next().await, Ok(None));

@@ -1,7 +1,8 @@
 //! The `sortie` command: wiring only.
 //!
-//! Reads the command line and the environment, runs one command, and turns its end into an exit code (see [`ending`]). Nothing below this crate
-//! reads the environment. Data goes to stdout, everything else to stderr.
+//! Reads the command line and the environment, runs one command, and turns its end into an exit
+//! code (see [`ending`]). Nothing below this crate reads the environment. Data goes to stdout,
+//! everything else to stderr.
 
 mod arguments;
 mod aws;
@@ -56,14 +57,18 @@ fn main() -> ExitCode {
 }
 
 fn start(invocation: Invocation) -> Result<Ending, Error> {
-    let Some(cli) = invocation.command() else { return Ok(Ending::Completed) };
+    let Some(cli) = invocation.command() else {
+        return Ok(Ending::Completed);
+    };
     let environment = Environment::read();
     diagnostics::start(&environment, cli.verbose)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|error| Error::Platform(format!("failed to start: {error}")))?;
     let ended = runtime.block_on(async {
-        let interrupt =
-            Interrupt::watch(cli.command.manner()).map_err(|error| Error::Platform(format!("failed to watch for signals: {error}")))?;
+        let interrupt = Interrupt::watch(cli.command.manner())
+            .map_err(|error| Error::Platform(format!("failed to watch for signals: {error}")))?;
         match cli.command {
             Command::Map(arguments) => map::run(*arguments, &environment, &interrupt).await,
             Command::Call(arguments) => call::run(*arguments, &environment, &interrupt).await,

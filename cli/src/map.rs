@@ -1,7 +1,8 @@
 //! `sortie map`: one task for each input, results as JSON lines or as a table.
 //!
-//! Everything that can be checked is checked before the output is touched and the first task starts. From then on nothing is held but what is
-//! under way: inputs are taken as results are written.
+//! Everything that can be checked is checked before the output is touched and the first task
+//! starts. From then on nothing is held but what is under way: inputs are taken as results are
+//! written.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,11 +28,16 @@ use crate::shape::Shape;
 use crate::summary::Summary;
 use crate::terminal;
 
-/// How long the broker may take to say who works: long for an answer, short for whoever waits for the first task.
+/// How long the broker may take to say who works: long for an answer, short for whoever waits for
+/// the first task.
 const WORKERS_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Run the command.
-pub(crate) async fn run(arguments: Map, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+pub(crate) async fn run(
+    arguments: Map,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
     check_early(&arguments)?;
     let session = Session::open(&arguments.host, &arguments.broker, environment, interrupt).await?;
     let ended = start(&arguments, &session, interrupt).await;
@@ -41,12 +47,26 @@ pub(crate) async fn run(arguments: Map, environment: &Environment, interrupt: &I
 
 async fn start(arguments: &Map, session: &Session, interrupt: &Interrupt) -> Result<Ending, Error> {
     if arguments.detach && session.keeps != Keeps::Job {
-        return Err(Error::Usage("--detach leaves the job to a fleet, but no broker is named; add --broker URL".into()));
+        return Err(Error::Usage(
+            "--detach leaves the job to a fleet, but no broker is named; add --broker URL".into(),
+        ));
     }
-    let function = session.function(&arguments.component, &arguments.function, arguments.task.job(), interrupt).await?;
+    let function = session
+        .function(
+            &arguments.component,
+            &arguments.function,
+            arguments.task.job(),
+            interrupt,
+        )
+        .await?;
     let target = Target::parse(arguments.output.as_deref(), &session.places.folder)?;
-    let places = Places { output: target.as_output(&session.places.folder), ..session.places.clone() };
-    let shape = interrupt.or(Shape::new(function.signature(), &arguments.fixed, places)).await??;
+    let places = Places {
+        output: target.as_output(&session.places.folder),
+        ..session.places.clone()
+    };
+    let shape = interrupt
+        .or(Shape::new(function.signature(), &arguments.fixed, places))
+        .await??;
     let inputs = Inputs::open(arguments, shape, interrupt).await?;
     if arguments.detach {
         detach(&function, inputs, session, interrupt).await
@@ -66,12 +86,28 @@ async fn follow(
 ) -> Result<Ending, Error> {
     say_if_nobody_works(function, session, interrupt).await?;
     target.check(&session.places.troubles)?;
-    let output = Writer::open(target, &session.places.objects, &session.places.folder, interrupt).await?;
-    let order = if arguments.ordered { Order::Inputs } else { Order::Completion };
+    let output = Writer::open(
+        target,
+        &session.places.objects,
+        &session.places.folder,
+        interrupt,
+    )
+    .await?;
+    let order = if arguments.ordered {
+        Order::Inputs
+    } else {
+        Order::Completion
+    };
     let in_flight = Arc::new(InFlight::new(order));
-    let results = if output.is_terminal() { Results::OnTerminal } else { Results::Elsewhere };
+    let results = if output.is_terminal() {
+        Results::OnTerminal
+    } else {
+        Results::Elsewhere
+    };
     let (total, none) = (inputs.total(), inputs.none());
-    let mut job = session.client.map_stream(function, inputs.stream(in_flight.clone()));
+    let mut job = session
+        .client
+        .map_stream(function, inputs.stream(in_flight.clone()));
     if session.keeps == Keeps::Job && output.is_whole_or_nothing() {
         // A broker in this process would only hold them in memory, and ends with it.
         job.keep_outcomes();
@@ -89,7 +125,9 @@ async fn follow(
     match run.drive(&mut job, interrupt).await {
         Ok(stopped) => {
             let ended = conclude(&run, stopped, &job, &none, session.keeps);
-            if let Some(why) = session::why_not_kept(function.options()).filter(|_| stopped == Stopped::AtEnd && run.summary.ended() > 0) {
+            if let Some(why) = session::why_not_kept(function.options())
+                .filter(|_| stopped == Stopped::AtEnd && run.summary.ended() > 0)
+            {
                 terminal::say(&why);
             }
             ended
@@ -103,29 +141,48 @@ fn left(error: Error, job: Job<()>, keeps: Keeps) -> Error {
     match (error, keeps, job.id()) {
         (Error::Platform(text), Keeps::Job, Some(id)) => {
             job.leave();
-            Error::Platform(format!("{text}; the job stays at the broker: `sortie job gather {id}`"))
+            Error::Platform(format!(
+                "{text}; the job stays at the broker: `sortie job gather {id}`"
+            ))
         }
         (error, ..) => error,
     }
 }
 
 /// Submit the job and leave it to the fleet.
-async fn detach(function: &Function<()>, inputs: Inputs, session: &Session, interrupt: &Interrupt) -> Result<Ending, Error> {
+async fn detach(
+    function: &Function<()>,
+    inputs: Inputs,
+    session: &Session,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
     say_if_nobody_works(function, session, interrupt).await?;
     let in_flight = Arc::new(InFlight::new(Order::Nowhere));
     let none = inputs.none();
-    let submitting = session.client.submit_all_stream(function, inputs.stream(in_flight.clone()));
+    let submitting = session
+        .client
+        .submit_all_stream(function, inputs.stream(in_flight.clone()));
     let Detached { job, tasks } = interrupt.or(submitting).await?.map_err(refused)?;
     let wrong = in_flight.trouble().or_else(|| (tasks == 0).then_some(none));
     if let Some(wrong) = wrong {
         // Half a job is none.
-        session.client.forget(job).await.map_err(|error| Error::Platform(error.to_string()))?;
+        session
+            .client
+            .forget(job)
+            .await
+            .map_err(|error| Error::Platform(error.to_string()))?;
         return Err(Error::Usage(wrong));
     }
     let mut output = Output::open(None)?;
-    output.pending().extend_from_slice(format!("{job}\n").as_bytes());
+    output
+        .pending()
+        .extend_from_slice(format!("{job}\n").as_bytes());
     output.flush()?;
-    let what = if tasks == 1 { "1 task was".to_owned() } else { format!("{tasks} tasks were") };
+    let what = if tasks == 1 {
+        "1 task was".to_owned()
+    } else {
+        format!("{tasks} tasks were")
+    };
     terminal::say(&format!(
         "{what} submitted; `sortie job status {job}` tells how far they are, `sortie job gather {job}` writes their results"
     ));
@@ -136,24 +193,38 @@ pub(crate) fn refused(error: SubmitError) -> Error {
     let text = chain(&error);
     match error {
         SubmitError::Call(_) => Error::Usage(text),
-        SubmitError::Broker(_) | SubmitError::Store(_) | SubmitError::Lost { .. } | SubmitError::ShuttingDown | SubmitError::Random(_) => {
-            Error::Platform(text)
-        }
+        SubmitError::Broker(_)
+        | SubmitError::Store(_)
+        | SubmitError::Lost { .. }
+        | SubmitError::ShuttingDown
+        | SubmitError::Random(_) => Error::Platform(text),
     }
 }
 
 /// Tasks wait until a worker comes; whoever waits with them should know.
-pub(crate) async fn say_if_nobody_works(function: &Function<()>, session: &Session, interrupt: &Interrupt) -> Result<(), Error> {
+pub(crate) async fn say_if_nobody_works(
+    function: &Function<()>,
+    session: &Session,
+    interrupt: &Interrupt,
+) -> Result<(), Error> {
     if session.keeps != Keeps::Job {
         return Ok(());
     }
     // Only a courtesy: who may not ask, or gets no answer, is not held up.
     let asking = tokio::time::timeout(WORKERS_TIME_MAX, session.client.workers());
-    let Ok(Ok(workers)) = interrupt.or(asking).await? else { return Ok(()) };
+    let Ok(Ok(workers)) = interrupt.or(asking).await? else {
+        return Ok(());
+    };
     let labels = &function.options().labels;
     if !workers.iter().any(|worker| worker.labels.include(labels)) {
-        let which = if labels.is_empty() { String::new() } else { format!(" with the labels {labels}") };
-        terminal::say(&format!("no worker{which} is there yet; the tasks wait for one"));
+        let which = if labels.is_empty() {
+            String::new()
+        } else {
+            format!(" with the labels {labels}")
+        };
+        terminal::say(&format!(
+            "no worker{which} is there yet; the tasks wait for one"
+        ));
     }
     Ok(())
 }
@@ -166,14 +237,17 @@ fn check_early(arguments: &Map) -> Result<(), Error> {
             match (&origin, &arguments.output) {
                 (Origin::File(from), Some(to)) if same_file(from, to) => {
                     let shown = from.display();
-                    Err(Error::Usage(format!("`{shown}` is an input and the output; write the results to another file")))
+                    Err(Error::Usage(format!(
+                        "`{shown}` is an input and the output; write the results to another file"
+                    )))
                 }
                 _ => Ok(()),
             }
         }
-        None if arguments.inputs.is_empty() => {
-            Err(Error::Usage("name at least one INPUT, or a file of them with --inputs; see `sortie map --help`".into()))
-        }
+        None if arguments.inputs.is_empty() => Err(Error::Usage(
+            "name at least one INPUT, or a file of them with --inputs; see `sortie map --help`"
+                .into(),
+        )),
         None => Ok(()),
     }
 }
@@ -183,7 +257,13 @@ fn same_file(a: &Path, b: &Path) -> bool {
 }
 
 /// Say what became of everything.
-fn conclude(run: &Run, stopped: Stopped, job: &Job<()>, none: &str, keeps: Keeps) -> Result<Ending, Error> {
+fn conclude(
+    run: &Run,
+    stopped: Stopped,
+    job: &Job<()>,
+    none: &str,
+    keeps: Keeps,
+) -> Result<Ending, Error> {
     if stopped == Stopped::ByReader {
         run.progress.finish();
         return Ok(run.ending());
@@ -197,30 +277,55 @@ fn conclude(run: &Run, stopped: Stopped, job: &Job<()>, none: &str, keeps: Keeps
         return Err(Error::Usage(trouble));
     }
     if job.progress().cancelled {
-        return Err(Error::Platform("the job was cancelled by somebody else; run the same command again".into()));
+        return Err(Error::Platform(
+            "the job was cancelled by somebody else; run the same command again".into(),
+        ));
     }
     let (taken, ended) = (run.in_flight.taken(), run.summary.ended());
     if ended < taken || !job.progress().complete {
-        let why = job.trouble().map(|error| format!(": {}", chain(error))).unwrap_or_default();
-        let stays = stays(job).map(|stays| format!(". {stays}, or")).unwrap_or_else(|| ";".into());
-        return Err(Error::Platform(format!("the job broke off after {ended} of {taken} tasks{why}{stays} run the same command again")));
+        let why = job
+            .trouble()
+            .map(|error| format!(": {}", chain(error)))
+            .unwrap_or_default();
+        let stays = stays(job)
+            .map(|stays| format!(". {stays}, or"))
+            .unwrap_or_else(|| ";".into());
+        return Err(Error::Platform(format!(
+            "the job broke off after {ended} of {taken} tasks{why}{stays} run the same command again"
+        )));
     }
-    if taken == 0 { Err(Error::Usage(none.into())) } else { Ok(run.ending()) }
+    if taken == 0 {
+        Err(Error::Usage(none.into()))
+    } else {
+        Ok(run.ending())
+    }
 }
 
 /// Where the rest is of a job whose broker was away for too long.
 fn stays(job: &Job<()>) -> Option<String> {
-    let id = job.id().filter(|_| job.trouble().is_some_and(SubmitError::passes))?;
-    Some(format!("What was submitted stays at the broker: `sortie job gather {id}`"))
+    let id = job
+        .id()
+        .filter(|_| job.trouble().is_some_and(SubmitError::passes))?;
+    Some(format!(
+        "What was submitted stays at the broker: `sortie job gather {id}`"
+    ))
 }
 
 /// A job that has ended is interrupted where its results are still on their way into a store.
 fn how_to_go_on(keeps: Keeps, job: &Job<()>, has_ended: bool) -> String {
     let text = match (keeps, job.progress().cancelled, job.id()) {
-        (Keeps::Results, ..) => "to go on, run the same command again: finished results are kept in the cache",
-        (Keeps::Nothing, ..) => "to start over, run the same command again: without a cache no results are kept",
-        (Keeps::Job, ..) if has_ended => "all tasks had ended, but not all results were written. To start over, run the same command again",
-        (Keeps::Job, true, _) | (Keeps::Job, _, None) => "the job was cancelled at the broker. To start over, run the same command again",
+        (Keeps::Results, ..) => {
+            "to go on, run the same command again: finished results are kept in the cache"
+        }
+        (Keeps::Nothing, ..) => {
+            "to start over, run the same command again: without a cache no results are kept"
+        }
+        (Keeps::Job, ..) if has_ended => {
+            "all tasks had ended, but not all results were written. To start over, run the same command again"
+        }
+        (Keeps::Job, true, _) | (Keeps::Job, _, None) => {
+            "the job was cancelled at the broker. To start over, run the same command again"
+        }
         (Keeps::Job, false, Some(id)) => {
             return format!(
                 "interrupted; the broker has not confirmed in time that the job is cancelled, so it may go on: `sortie job cancel {id}` \

@@ -1,6 +1,7 @@
 //! `sortie new`: a crate with functions to start from.
 //!
-//! The files are those of `cli/template`, with the crate's name and the place of the guest SDK filled in. Nothing that is there is touched.
+//! The files are those of `cli/template`, with the crate's name and the place of the guest SDK
+//! filled in. Nothing that is there is touched.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,12 +11,16 @@ use crate::ending::{Ending, Error};
 use crate::environment::Environment;
 use crate::terminal;
 
-/// The files, and where they go. The manifest has another name here, so that cargo does not take the template for a package of its own.
+/// The files, and where they go. The manifest has another name here, so that cargo does not take
+/// the template for a package of its own.
 const FILES: [(&str, &str); 5] = [
     ("Cargo.toml", include_str!("../template/manifest.toml")),
     ("src/lib.rs", include_str!("../template/src/lib.rs")),
     ("README.md", include_str!("../template/readme.txt")),
-    ("inputs/tiger.txt", include_str!("../template/inputs/tiger.txt")),
+    (
+        "inputs/tiger.txt",
+        include_str!("../template/inputs/tiger.txt"),
+    ),
     (".gitignore", include_str!("../template/gitignore")),
 ];
 
@@ -90,22 +95,35 @@ pub(crate) fn run(arguments: &New, environment: &Environment) -> Result<Ending, 
     check_name(&arguments.name).map_err(Error::Usage)?;
     let sdk = sdk(arguments.sdk.as_deref(), &environment.folder).map_err(Error::Usage)?;
     let folder = environment.folder.join(&arguments.name);
-    let failed = |what: &Path, error: std::io::Error| Error::Usage(format!("failed to make `{}`: {error}", what.display()));
+    let failed = |what: &Path, error: std::io::Error| {
+        Error::Usage(format!("failed to make `{}`: {error}", what.display()))
+    };
     match fs::create_dir(&folder) {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            return Err(Error::Usage(format!("`{}` is there already; choose another name", arguments.name)));
+            return Err(Error::Usage(format!(
+                "`{}` is there already; choose another name",
+                arguments.name
+            )));
         }
         Err(error) => return Err(failed(&folder, error)),
     }
     for (name, text) in FILES {
         let path = folder.join(name);
-        let text =
-            text.replace("{{name}}", &arguments.name).replace("{{sdk}}", &sdk.dependency()).replace("{{build}}", &sdk.build(&folder));
+        let text = text
+            .replace("{{name}}", &arguments.name)
+            .replace("{{sdk}}", &sdk.dependency())
+            .replace("{{build}}", &sdk.build(&folder));
         let text = text.replace("{{component}}", &sdk.component(&arguments.name));
-        path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, text)).map_err(|error| failed(&path, error))?;
+        path.parent()
+            .map_or(Ok(()), fs::create_dir_all)
+            .and_then(|()| fs::write(&path, text))
+            .map_err(|error| failed(&path, error))?;
     }
-    terminal::say(&format!("made `{0}`; {0}/README.md says how to test, build and run it", arguments.name));
+    terminal::say(&format!(
+        "made `{0}`; {0}/README.md says how to test, build and run it",
+        arguments.name
+    ));
     Ok(Ending::Completed)
 }
 
@@ -114,7 +132,10 @@ fn check_name(name: &str) -> Result<(), String> {
     if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
         return Err(said("it starts with a letter"));
     }
-    if !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')) {
+    if !name
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+    {
         return Err(said("it has letters, digits, - and _ only"));
     }
     if name.len() > NAME_BYTES_MAX {
@@ -136,11 +157,21 @@ fn sdk(named: Option<&Path>, folder: &Path) -> Result<Sdk, String> {
     let is_sdk = |path: &Path| path.join("Cargo.toml").is_file();
     match named {
         Some(path) if is_sdk(&folder.join(path)) => {
-            let path = folder.join(path).canonicalize().map_err(|error| format!("--sdk: `{}`: {error}", path.display()))?;
+            let path = folder
+                .join(path)
+                .canonicalize()
+                .map_err(|error| format!("--sdk: `{}`: {error}", path.display()))?;
             Ok(Sdk::Folder(path))
         }
-        Some(path) => Err(format!("--sdk: there is no crate in `{}`; name the folder guest-sdk of a checkout of Sortie", path.display())),
-        None => Ok(Path::new(SDK).canonicalize().ok().filter(|path| is_sdk(path)).map_or(Sdk::Published, Sdk::Folder)),
+        Some(path) => Err(format!(
+            "--sdk: there is no crate in `{}`; name the folder guest-sdk of a checkout of Sortie",
+            path.display()
+        )),
+        None => Ok(Path::new(SDK)
+            .canonicalize()
+            .ok()
+            .filter(|path| is_sdk(path))
+            .map_or(Sdk::Published, Sdk::Folder)),
     }
 }
 
@@ -149,7 +180,10 @@ impl Sdk {
     fn dependency(&self) -> String {
         match self {
             // A TOML string is escaped as a JSON string is.
-            Self::Folder(path) => format!("{{ path = {} }}", serde_json::Value::from(path.display().to_string())),
+            Self::Folder(path) => format!(
+                "{{ path = {} }}",
+                serde_json::Value::from(path.display().to_string())
+            ),
             Self::Published => format!("\"{}\"", env!("CARGO_PKG_VERSION")),
         }
     }
@@ -157,7 +191,11 @@ impl Sdk {
     /// The commands that build the component.
     fn build(&self, folder: &Path) -> String {
         match self.checkout() {
-            Some(checkout) => format!("(cd '{}' && cargo xtask guests '{}')", checkout.display(), folder.display()),
+            Some(checkout) => format!(
+                "(cd '{}' && cargo xtask guests '{}')",
+                checkout.display(),
+                folder.display()
+            ),
             None => "cargo build --release --target wasm32-wasip2".into(),
         }
     }
@@ -165,15 +203,24 @@ impl Sdk {
     /// Where the component is then.
     fn component(&self, name: &str) -> String {
         match self.checkout() {
-            Some(checkout) => format!("{}/target/components/{}.wasm", checkout.display(), name.replace('_', "-")),
-            None => format!("target/wasm32-wasip2/release/{}.wasm", name.replace('-', "_")),
+            Some(checkout) => format!(
+                "{}/target/components/{}.wasm",
+                checkout.display(),
+                name.replace('_', "-")
+            ),
+            None => format!(
+                "target/wasm32-wasip2/release/{}.wasm",
+                name.replace('-', "_")
+            ),
         }
     }
 
     /// The checkout that the SDK lies in, if it has our task runner.
     fn checkout(&self) -> Option<&Path> {
         match self {
-            Self::Folder(path) => path.parent().filter(|parent| parent.join("xtask/Cargo.toml").is_file()),
+            Self::Folder(path) => path
+                .parent()
+                .filter(|parent| parent.join("xtask/Cargo.toml").is_file()),
             Self::Published => None,
         }
     }
@@ -188,7 +235,18 @@ mod tests {
         for name in ["my-function", "a", "Count_2"] {
             assert_eq!(check_name(name), Ok(()), "{name}");
         }
-        for name in ["", "2x", "-x", "a b", "a/b", "..", "größe", "fn", "test", &"x".repeat(65)] {
+        for name in [
+            "",
+            "2x",
+            "-x",
+            "a b",
+            "a/b",
+            "..",
+            "größe",
+            "fn",
+            "test",
+            &"x".repeat(65),
+        ] {
             assert!(check_name(name).is_err(), "{name}");
         }
     }
@@ -197,7 +255,10 @@ mod tests {
     fn the_template_has_no_blank_left_unfilled() {
         for (name, text) in FILES {
             let blanks = text.matches("{{").count();
-            let known: usize = ["{{name}}", "{{sdk}}", "{{build}}", "{{component}}"].iter().map(|blank| text.matches(blank).count()).sum();
+            let known: usize = ["{{name}}", "{{sdk}}", "{{build}}", "{{component}}"]
+                .iter()
+                .map(|blank| text.matches(blank).count())
+                .sum();
             assert_eq!(blanks, known, "{name}");
         }
     }

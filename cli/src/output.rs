@@ -1,7 +1,7 @@
 //! Where lines go: a file, or standard output.
 //!
-//! Only whole lines are written, some at a time, so that whatever ends this process leaves whole lines behind. Who appends them decides when it
-//! is time to write.
+//! Only whole lines are written, some at a time, so that whatever ends this process leaves whole
+//! lines behind. Who appends them decides when it is time to write.
 
 use std::fs::File;
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
@@ -42,11 +42,15 @@ impl Output {
         let sink = match path {
             None => Sink::Stdout,
             Some(path) => {
-                let file = File::create(path).map_err(|error| Error::Usage(refused(path, &error)))?;
+                let file =
+                    File::create(path).map_err(|error| Error::Usage(refused(path, &error)))?;
                 Sink::File(file, path.into())
             }
         };
-        Ok(Self { sink, pending: Vec::new() })
+        Ok(Self {
+            sink,
+            pending: Vec::new(),
+        })
     }
 
     /// The file's name, if it is one.
@@ -87,7 +91,9 @@ impl Output {
             Sink::File(file, _) => file.write_all(&self.pending),
             Sink::Stdout => {
                 let mut stdout = std::io::stdout().lock();
-                stdout.write_all(&self.pending).and_then(|()| stdout.flush())
+                stdout
+                    .write_all(&self.pending)
+                    .and_then(|()| stdout.flush())
             }
         };
         self.pending.clear();
@@ -96,7 +102,10 @@ impl Output {
         match written {
             Ok(()) => Ok(Flow::Open),
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Flow::Closed),
-            Err(error) => Err(Error::Platform(format!("failed to write the results to {}: {error}", self.name()))),
+            Err(error) => Err(Error::Platform(format!(
+                "failed to write the results to {}: {error}",
+                self.name()
+            ))),
         }
     }
 
@@ -121,14 +130,23 @@ pub(crate) fn check_place(path: &Path) -> Result<(), Error> {
 }
 
 fn refused(path: &Path, error: &std::io::Error) -> String {
-    no_place(path).unwrap_or_else(|| format!("--output: `{}` cannot be written: {error}", path.display()))
+    no_place(path)
+        .unwrap_or_else(|| format!("--output: `{}` cannot be written: {error}", path.display()))
 }
 
 fn no_place(path: &Path) -> Option<String> {
     let shown = path.display();
-    match path.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.exists()) {
-        Some(parent) => Some(format!("--output: there is no folder `{}` for `{shown}`; make it first", parent.display())),
-        None => path.is_dir().then(|| format!("--output: `{shown}` is a folder; name a file in it")),
+    match path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty() && !parent.exists())
+    {
+        Some(parent) => Some(format!(
+            "--output: there is no folder `{}` for `{shown}`; make it first",
+            parent.display()
+        )),
+        None => path
+            .is_dir()
+            .then(|| format!("--output: `{shown}` is a folder; name a file in it")),
     }
 }
 

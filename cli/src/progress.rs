@@ -44,10 +44,16 @@ impl Progress {
         let how = match (kind, results, terminal) {
             (ProgressKind::Off, _, _) | (ProgressKind::Auto, Results::OnTerminal, _) => How::Off,
             (ProgressKind::Auto | ProgressKind::Bar, _, true) => How::Bar(bar()),
-            (ProgressKind::Auto | ProgressKind::Bar, _, false) | (ProgressKind::Lines, _, _) => How::Lines,
+            (ProgressKind::Auto | ProgressKind::Bar, _, false) | (ProgressKind::Lines, _, _) => {
+                How::Lines
+            }
         };
         let now = clock::now();
-        Self { how, started: now, shown: now }
+        Self {
+            how,
+            started: now,
+            shown: now,
+        }
     }
 
     /// When the job started.
@@ -63,7 +69,8 @@ impl Progress {
         }
     }
 
-    /// Show how far the job is, if that is due. `total` is how many tasks there are, where it is known.
+    /// Show how far the job is, if that is due. `total` is how many tasks there are, where it is
+    /// known.
     pub(crate) fn show(&mut self, summary: &Summary, total: Option<u64>) {
         let now = clock::now();
         // A little early beats missing a turn.
@@ -119,7 +126,10 @@ fn line(summary: &Summary, total: Option<u64>, elapsed: Duration) -> String {
     if ended > 0 {
         text.push_str(&format!(", {rate:.1}/s"));
     }
-    for (count, what) in [(summary.failed(), "failed"), (summary.cached(), "known before")] {
+    for (count, what) in [
+        (summary.failed(), "failed"),
+        (summary.cached(), "known before"),
+    ] {
         if count > 0 {
             text.push_str(&format!(", {count} {what}"));
         }
@@ -152,6 +162,9 @@ mod tests {
     fn time_left_follows_from_the_rate() {
         assert_eq!(left(30, 2.0), Some(Duration::from_secs(15)));
         assert_eq!(left(30, 0.0), None);
-        assert_eq!(line(&Summary::default(), Some(3), Duration::from_secs(9)), "0/3 done");
+        assert_eq!(
+            line(&Summary::default(), Some(3), Duration::from_secs(9)),
+            "0/3 done"
+        );
     }
 }

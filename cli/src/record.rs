@@ -1,6 +1,7 @@
 //! One line of results, and what tables have of it.
 //!
-//! Everything that was written by strangers (values, codes, messages, logs) is inside JSON strings and escaped there.
+//! Everything that was written by strangers (values, codes, messages, logs) is inside JSON strings
+//! and escaped there.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -57,10 +58,15 @@ pub(crate) fn take_apart(outcome: &Outcome) -> (Status<'_>, Option<Parts>) {
             let mut cbor = Vec::new();
             match ciborium::into_writer(&ShownObject::from(object), &mut cbor) {
                 Ok(()) => completed(outcome, &cbor),
-                Err(error) => (Status::Failed(bad_result(outcome, &error.to_string())), None),
+                Err(error) => (
+                    Status::Failed(bad_result(outcome, &error.to_string())),
+                    None,
+                ),
             }
         }
-        Ending::Completed(Output::Stored(stored)) => (Status::Failed(still_stored(outcome, stored)), None),
+        Ending::Completed(Output::Stored(stored)) => {
+            (Status::Failed(still_stored(outcome, stored)), None)
+        }
         Ending::Failed(failure) => (Status::Failed(failed(outcome, failure)), None),
         Ending::Cancelled => (Status::Cancelled, None),
     }
@@ -127,20 +133,41 @@ fn ending<'a>(outcome: &'a Outcome, out: &mut Vec<u8>) -> Status<'a> {
 }
 
 fn failed<'a>(outcome: &Outcome, failure: &'a Failure) -> Reason<'a> {
-    Reason { code: failure.code().into(), message: failure.to_string(), blame: failure.blame(), attempts: outcome.attempts }
+    Reason {
+        code: failure.code().into(),
+        message: failure.to_string(),
+        blame: failure.blame(),
+        attempts: outcome.attempts,
+    }
 }
 
 /// Why a task whose result is not what it should be has failed.
 pub(crate) fn bad_result(outcome: &Outcome, what: &str) -> Reason<'static> {
     let message = format!("the function's result is not a CBOR item: {what}");
-    Reason { code: BAD_RESULT.into(), message, blame: Blame::Guest, attempts: outcome.attempts }
+    Reason {
+        code: BAD_RESULT.into(),
+        message,
+        blame: Blame::Guest,
+        attempts: outcome.attempts,
+    }
 }
 
 /// Whoever writes results fetches them before, unless the run ends first.
 fn still_stored(outcome: &Outcome, stored: &StoredRef) -> Reason<'static> {
     let fault = PlatformFault::StoreUnavailable;
-    let failure = Failure::Platform { fault, message: format!("the run ended before the result came; it is at `{}`", stored.url) };
-    Reason { code: failure.code().to_owned().into(), message: failure.to_string(), blame: failure.blame(), attempts: outcome.attempts }
+    let failure = Failure::Platform {
+        fault,
+        message: format!(
+            "the run ended before the result came; it is at `{}`",
+            stored.url
+        ),
+    };
+    Reason {
+        code: failure.code().to_owned().into(),
+        message: failure.to_string(),
+        blame: failure.blame(),
+        attempts: outcome.attempts,
+    }
 }
 
 fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
@@ -158,7 +185,11 @@ pub(crate) struct ShownObject<'a> {
 
 impl<'a> From<&'a OutputObject> for ShownObject<'a> {
     fn from(object: &'a OutputObject) -> Self {
-        Self { url: &object.stored.url, size: object.stored.size, content_type: object.content_type.as_deref() }
+        Self {
+            url: &object.stored.url,
+            size: object.stored.size,
+            content_type: object.content_type.as_deref(),
+        }
     }
 }
 
@@ -207,7 +238,10 @@ struct ShownLog<'a> {
 
 impl<'a> From<&'a Log> for ShownLog<'a> {
     fn from(log: &'a Log) -> Self {
-        Self { text: &log.text, dropped_bytes: log.dropped }
+        Self {
+            text: &log.text,
+            dropped_bytes: log.dropped,
+        }
     }
 }
 
@@ -225,13 +259,23 @@ mod tests {
             bytes_out: ByteSize(1),
             ..Bill::default()
         };
-        Outcome { index: 3, attempts: 2, ending, bill, log: None }
+        Outcome {
+            index: 3,
+            attempts: 2,
+            ending,
+            bill,
+            log: None,
+        }
     }
 
     fn line(outcome: &Outcome) -> String {
         let mut out = b"before\n".to_vec();
         write(outcome, &"a\n.pdf".into(), &mut out);
-        String::from_utf8(out).unwrap().strip_prefix("before\n").unwrap().to_owned()
+        String::from_utf8(out)
+            .unwrap()
+            .strip_prefix("before\n")
+            .unwrap()
+            .to_owned()
     }
 
     const BILL: &str = r#""bill":{"queue_ms":1.234,"fetch_ms":0.0,"run_ms":20.0,"cpu_ms":0.0,"memory_peak_bytes":65536,"bytes_in":0,"bytes_out":1,"cached":false,"store_ms":0.0}"#;
@@ -240,25 +284,56 @@ mod tests {
     fn a_line_has_exactly_what_is_documented() {
         let mut completed = outcome(Ending::Completed(vec![0xf5].into()));
         let head = r#"{"index":3,"input":"a\n.pdf","status":"#;
-        assert_eq!(line(&completed), format!("{head}\"completed\",\"value\":true,{BILL}}}\n"));
-        let stored = sortie::protocol::StoredRef { digest: sortie::protocol::Digest::of(b""), size: 7, url: "s3://b/k".into() };
-        let object = outcome(Ending::Completed(Output::Object(OutputObject { stored, content_type: Some("image/png".into()) })));
+        assert_eq!(
+            line(&completed),
+            format!("{head}\"completed\",\"value\":true,{BILL}}}\n")
+        );
+        let stored = sortie::protocol::StoredRef {
+            digest: sortie::protocol::Digest::of(b""),
+            size: 7,
+            url: "s3://b/k".into(),
+        };
+        let object = outcome(Ending::Completed(Output::Object(OutputObject {
+            stored,
+            content_type: Some("image/png".into()),
+        })));
         let shown = r#""object":{"url":"s3://b/k","size":7,"content_type":"image/png"}"#;
-        assert_eq!(line(&object), format!("{head}\"completed\",{shown},{BILL}}}\n"));
-        completed.log = Some(Box::new(Log { text: "\u{1b}[2J".into(), dropped: 7 }));
+        assert_eq!(
+            line(&object),
+            format!("{head}\"completed\",{shown},{BILL}}}\n")
+        );
+        completed.log = Some(Box::new(Log {
+            text: "\u{1b}[2J".into(),
+            dropped: 7,
+        }));
         let log = r#""log":{"text":"\u001b[2J","dropped_bytes":7}"#;
-        assert_eq!(line(&completed), format!("{head}\"completed\",\"value\":true,{BILL},{log}}}\n"));
-        let failed = outcome(Ending::Failed(Failure::Trapped { message: "un\nreachable".into() }));
-        let error = r#""error":{"code":"trapped","message":"un\nreachable","blame":"guest","attempts":2}"#;
-        assert_eq!(line(&failed), format!("{head}\"failed\",{error},{BILL}}}\n"));
-        assert_eq!(line(&outcome(Ending::Cancelled)), format!("{head}\"cancelled\",{BILL}}}\n"));
+        assert_eq!(
+            line(&completed),
+            format!("{head}\"completed\",\"value\":true,{BILL},{log}}}\n")
+        );
+        let failed = outcome(Ending::Failed(Failure::Trapped {
+            message: "un\nreachable".into(),
+        }));
+        let error =
+            r#""error":{"code":"trapped","message":"un\nreachable","blame":"guest","attempts":2}"#;
+        assert_eq!(
+            line(&failed),
+            format!("{head}\"failed\",{error},{BILL}}}\n")
+        );
+        assert_eq!(
+            line(&outcome(Ending::Cancelled)),
+            format!("{head}\"cancelled\",{BILL}}}\n")
+        );
     }
 
     #[test]
     fn a_result_that_is_not_cbor_is_the_functions_failure() {
         let outcome = outcome(Ending::Completed(vec![0x82, 1].into()));
         let parsed: Value = serde_json::from_str(&line(&outcome)).unwrap();
-        assert_eq!((&parsed["status"], &parsed["error"]["code"]), (&"failed".into(), &"bad-result".into()));
+        assert_eq!(
+            (&parsed["status"], &parsed["error"]["code"]),
+            (&"failed".into(), &"bad-result".into())
+        );
         assert!(parsed.get("value").is_none());
     }
 }

@@ -55,7 +55,13 @@ mod tests {
     use super::*;
 
     fn outcome(index: u64) -> Outcome {
-        Outcome { index, attempts: 1, ending: Ending::Completed(vec![0xf6; 10].into()), bill: sortie::Bill::default(), log: None }
+        Outcome {
+            index,
+            attempts: 1,
+            ending: Ending::Completed(vec![0xf6; 10].into()),
+            bill: sortie::Bill::default(),
+            log: None,
+        }
     }
 
     #[test]
@@ -70,6 +76,12 @@ mod tests {
         reorder.push(outcome(7));
         reorder.push(outcome(6));
         assert_eq!(reorder.bytes(), 20);
-        assert_eq!(reorder.drain().map(|outcome| outcome.index).collect::<Vec<_>>(), [6, 7]);
+        assert_eq!(
+            reorder
+                .drain()
+                .map(|outcome| outcome.index)
+                .collect::<Vec<_>>(),
+            [6, 7]
+        );
     }
 }

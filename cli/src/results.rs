@@ -1,11 +1,15 @@
-//! Where the results of a job go: standard output, a file, or an object in a store; as JSON lines or as a table.
+//! Where the results of a job go: standard output, a file, or an object in a store; as JSON lines
+//! or as a table.
 //!
-//! What is known early is found early: a place that cannot be written to is refused when it is opened, before any task runs. Standard output and
-//! files get whole lines or rows as they come, and keep them whatever happens. An object in a store appears when all results are in it, or not
-//! at all. A Parquet file is nothing without its end, so it appears under its name when it has one, which an interrupted run gives it, too.
+//! What is known early is found early: a place that cannot be written to is refused when it is
+//! opened, before any task runs. Standard output and files get whole lines or rows as they come,
+//! and keep them whatever happens. An object in a store appears when all results are in it, or not
+//! at all. A Parquet file is nothing without its end, so it appears under its name when it has one,
+//! which an interrupted run gives it, too.
 //!
-//! Bounds: [`PENDING_BYTES_MAX`] and one result wait to be written, beside what a table holds ([`table`], [`parquet`]) and an upload
-//! ([`sortie::objects::Upload`]). Whoever writes waits for the store, so that a slow one slows the job instead of filling memory.
+//! Bounds: [`PENDING_BYTES_MAX`] and one result wait to be written, beside what a table holds
+//! ([`table`], [`parquet`]) and an upload ([`sortie::objects::Upload`]). Whoever writes waits for
+//! the store, so that a slow one slows the job instead of filling memory.
 
 mod cells;
 mod columns;
@@ -33,7 +37,8 @@ use self::target::{Format, Place};
 
 /// After this much results are passed on, even if more follow at once.
 const PENDING_BYTES_MAX: usize = 64 << 10;
-/// How long a store may take to hear that an object is given up. After a signal a command has no more; parts that stay are for the bucket's rules.
+/// How long a store may take to hear that an object is given up. After a signal a command has no
+/// more; parts that stay are for the bucket's rules.
 const GIVE_UP_TIME_MAX: Duration = Duration::from_millis(300);
 
 /// Writes the results of a job.
@@ -78,11 +83,17 @@ pub(crate) enum Written {
 }
 
 impl Writer {
-    /// Open the place. A file of lines or rows that is there is emptied; an object or Parquet file that is there stays until it is replaced.
+    /// Open the place. A file of lines or rows that is there is emptied; an object or Parquet file
+    /// that is there stays until it is replaced.
     ///
     /// # Errors
     /// When it cannot be written to, as far as that can be found out now.
-    pub(crate) async fn open(target: &Target, objects: &Objects, folder: &Path, interrupt: &Interrupt) -> Result<Self, Error> {
+    pub(crate) async fn open(
+        target: &Target,
+        objects: &Objects,
+        folder: &Path,
+        interrupt: &Interrupt,
+    ) -> Result<Self, Error> {
         let table = match target.format {
             Format::Lines => None,
             Format::Csv => Some(Table::new(Kind::Csv)),
@@ -90,15 +101,29 @@ impl Writer {
         };
         let sink = match (&target.place, target.format) {
             (Place::Stdout, _) => Sink::Stream(Output::open(None)?),
-            (Place::File(path), Format::Lines | Format::Csv) => Sink::Stream(Output::open(Some(path))?),
+            (Place::File(path), Format::Lines | Format::Csv) => {
+                Sink::Stream(Output::open(Some(path))?)
+            }
             (Place::File(path), Format::Parquet) => {
                 output::check_place(path)?;
                 let location = Location::File(folder.join(path));
-                Sink::Object(Object::open(path.display().to_string(), &location, target.format, objects, interrupt).await?.into())
+                Sink::Object(
+                    Object::open(
+                        path.display().to_string(),
+                        &location,
+                        target.format,
+                        objects,
+                        interrupt,
+                    )
+                    .await?
+                    .into(),
+                )
             }
-            (Place::Object(location), format) => {
-                Sink::Object(Object::open(location.to_string(), location, format, objects, interrupt).await?.into())
-            }
+            (Place::Object(location), format) => Sink::Object(
+                Object::open(location.to_string(), location, format, objects, interrupt)
+                    .await?
+                    .into(),
+            ),
         };
         Ok(Self { table, sink })
     }
@@ -141,7 +166,11 @@ impl Writer {
     ///
     /// # Errors
     /// When the format has no place for it.
-    pub(crate) fn push<'a>(&mut self, outcome: &'a Outcome, shown: &Value) -> Result<Status<'a>, Error> {
+    pub(crate) fn push<'a>(
+        &mut self,
+        outcome: &'a Outcome,
+        shown: &Value,
+    ) -> Result<Status<'a>, Error> {
         let pending = match &mut self.sink {
             Sink::Stream(output) => output.pending(),
             Sink::Object(object) => &mut object.pending,
@@ -180,10 +209,16 @@ impl Writer {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(crate) async fn close(&mut self, written: Written, interrupt: &Interrupt) -> Result<Flow, Error> {
+    pub(crate) async fn close(
+        &mut self,
+        written: Written,
+        interrupt: &Interrupt,
+    ) -> Result<Flow, Error> {
         let pending = match &mut self.sink {
             Sink::Stream(output) => output.pending(),
-            Sink::Object(object) if written == Written::Some && object.incomplete == Incomplete::GivenUp => {
+            Sink::Object(object)
+                if written == Written::Some && object.incomplete == Incomplete::GivenUp =>
+            {
                 object.give_up().await;
                 return Ok(Flow::Open);
             }
@@ -200,16 +235,37 @@ impl Writer {
 }
 
 impl Object {
-    async fn open(shown: String, location: &Location, format: Format, objects: &Objects, interrupt: &Interrupt) -> Result<Self, Error> {
-        let mut upload = objects.upload(location, Some(format.content_type())).map_err(refused)?;
+    async fn open(
+        shown: String,
+        location: &Location,
+        format: Format,
+        objects: &Objects,
+        interrupt: &Interrupt,
+    ) -> Result<Self, Error> {
+        let mut upload = objects
+            .upload(location, Some(format.content_type()))
+            .map_err(refused)?;
         interrupt.or(upload.begin()).await?.map_err(refused)?;
-        let incomplete = if matches!(location, Location::File(_)) { Incomplete::Kept } else { Incomplete::GivenUp };
-        Ok(Self { shown, pending: Vec::new(), upload: Some(upload), incomplete, is_there: false, giving_up: JoinSet::new() })
+        let incomplete = if matches!(location, Location::File(_)) {
+            Incomplete::Kept
+        } else {
+            Incomplete::GivenUp
+        };
+        Ok(Self {
+            shown,
+            pending: Vec::new(),
+            upload: Some(upload),
+            incomplete,
+            is_there: false,
+            giving_up: JoinSet::new(),
+        })
     }
 
     async fn flush(&mut self, interrupt: &Interrupt) -> Result<(), Error> {
         let pending = std::mem::take(&mut self.pending);
-        let Some(upload) = &mut self.upload else { return Ok(()) };
+        let Some(upload) = &mut self.upload else {
+            return Ok(());
+        };
         if pending.is_empty() {
             return Ok(());
         }
@@ -242,7 +298,9 @@ impl Object {
             Incomplete::GivenUp => interrupt.or(upload.finish()).await,
         };
         // Stopped by a signal, it may be there or not, and is given up if it is not.
-        let Ok(finished) = finished else { return Ok(()) };
+        let Ok(finished) = finished else {
+            return Ok(());
+        };
         finished.map_err(|error| self.broken(&error))?;
         self.is_there = true;
         Ok(())
@@ -257,13 +315,22 @@ impl Object {
 
     async fn give_up(&mut self) {
         self.start_giving_up();
-        if tokio::time::timeout(GIVE_UP_TIME_MAX, self.giving_up.join_next()).await.is_err() {
-            tracing::debug!(object = self.shown, "the store did not hear in time that an upload is given up");
+        if tokio::time::timeout(GIVE_UP_TIME_MAX, self.giving_up.join_next())
+            .await
+            .is_err()
+        {
+            tracing::debug!(
+                object = self.shown,
+                "the store did not hear in time that an upload is given up"
+            );
         }
     }
 
     fn broken(&self, error: &WriteError) -> Error {
-        Error::Platform(format!("failed to write the results to `{}`, which is as it was before: {error}", self.shown))
+        Error::Platform(format!(
+            "failed to write the results to `{}`, which is as it was before: {error}",
+            self.shown
+        ))
     }
 }
 

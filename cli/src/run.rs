@@ -1,6 +1,7 @@
 //! A job while its results are written: outcomes come in, lines or rows go out.
 //!
-//! Shared by whoever follows a job: `map`, which submits it, and `job gather`, which finds it at a broker.
+//! Shared by whoever follows a job: `map`, which submits it, and `job gather`, which finds it at a
+//! broker.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +22,8 @@ use crate::results::{Writer, Written};
 use crate::summary::Summary;
 use crate::terminal;
 
-/// How long cancelled tasks may take to say so. Guests end within a tick; the rest of the second is for writing what there is.
+/// How long cancelled tasks may take to say so. Guests end within a tick; the rest of the second is
+/// for writing what there is.
 const CANCEL_TIME_MAX: Duration = Duration::from_millis(600);
 
 /// A job while its results are written.
@@ -34,7 +36,8 @@ pub(crate) struct Run {
     /// How many tasks there will be, as far as is known.
     pub(crate) total: Option<u64>,
     pub(crate) on_signal: OnSignal,
-    /// Whether a result is written without its value, because a signal came before the store had given it.
+    /// Whether a result is written without its value, because a signal came before the store had
+    /// given it.
     pub(crate) lacks_values: bool,
 }
 
@@ -59,7 +62,11 @@ pub(crate) enum Stopped {
 
 impl Run {
     /// Write results until there are no more.
-    pub(crate) async fn drive(&mut self, job: &mut Job<()>, interrupt: &Interrupt) -> Result<Stopped, Error> {
+    pub(crate) async fn drive(
+        &mut self,
+        job: &mut Job<()>,
+        interrupt: &Interrupt,
+    ) -> Result<Stopped, Error> {
         let mut ticks = interval(self.progress.period());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut cancelled: Option<Instant> = None;
@@ -101,12 +108,25 @@ impl Run {
             return Ok(Stopped::ByReader);
         }
         // A signal may come while the last results are on their way.
-        Ok(if self.output.given_up().is_some() && interrupt.is_raised() { Stopped::BySignal } else { stopped })
+        Ok(
+            if self.output.given_up().is_some() && interrupt.is_raised() {
+                Stopped::BySignal
+            } else {
+                stopped
+            },
+        )
     }
 
     /// An outcome came.
-    async fn take(&mut self, job: &Job<()>, outcome: Outcome, interrupt: &Interrupt) -> Result<(), Error> {
-        let Some(mut reorder) = self.reorder.take() else { return self.write(job, outcome, interrupt).await };
+    async fn take(
+        &mut self,
+        job: &Job<()>,
+        outcome: Outcome,
+        interrupt: &Interrupt,
+    ) -> Result<(), Error> {
+        let Some(mut reorder) = self.reorder.take() else {
+            return self.write(job, outcome, interrupt).await;
+        };
         reorder.push(outcome);
         while let Some(outcome) = reorder.pop() {
             self.write(job, outcome, interrupt).await?;
@@ -116,29 +136,45 @@ impl Run {
         Ok(())
     }
 
-    /// Write a result. A value that is in a store is fetched now, so that never more than one is held; after a signal it gets no longer than
-    /// tasks get to end.
-    async fn write(&mut self, job: &Job<()>, outcome: Outcome, interrupt: &Interrupt) -> Result<(), Error> {
+    /// Write a result. A value that is in a store is fetched now, so that never more than one is
+    /// held; after a signal it gets no longer than tasks get to end.
+    async fn write(
+        &mut self,
+        job: &Job<()>,
+        outcome: Outcome,
+        interrupt: &Interrupt,
+    ) -> Result<(), Error> {
         let outcome = match outcome.ending {
-            sortie::Ending::Completed(Output::Stored(_)) => match fetched(job, &outcome, interrupt).await {
-                Some(fetched) => fetched,
-                None => {
-                    self.lacks_values = true;
-                    outcome
+            sortie::Ending::Completed(Output::Stored(_)) => {
+                match fetched(job, &outcome, interrupt).await {
+                    Some(fetched) => fetched,
+                    None => {
+                        self.lacks_values = true;
+                        outcome
+                    }
                 }
-            },
+            }
             _ => outcome,
         };
         let shown = self.in_flight.end(outcome.index);
         let status = self.output.push(&outcome, &shown)?;
         // What the input was is not known of a job that somebody else submitted.
-        let shown = if shown.is_null() { format!("task {}", outcome.index).into() } else { shown };
+        let shown = if shown.is_null() {
+            format!("task {}", outcome.index).into()
+        } else {
+            shown
+        };
         self.summary.count(&status, &outcome.bill, &shown);
         Ok(())
     }
 
     /// Nothing more will come: write what still waits, gaps or not.
-    async fn finish(&mut self, stopped: Stopped, job: &Job<()>, interrupt: &Interrupt) -> Result<Flow, Error> {
+    async fn finish(
+        &mut self,
+        stopped: Stopped,
+        job: &Job<()>,
+        interrupt: &Interrupt,
+    ) -> Result<Flow, Error> {
         if let Some(mut reorder) = self.reorder.take() {
             for outcome in reorder.drain() {
                 self.write(job, outcome, interrupt).await?;
@@ -147,7 +183,11 @@ impl Run {
         if self.flush(interrupt).await? == Flow::Closed {
             return Ok(Flow::Closed);
         }
-        let written = if stopped == Stopped::AtEnd && self.has_all(job) { Written::All } else { Written::Some };
+        let written = if stopped == Stopped::AtEnd && self.has_all(job) {
+            Written::All
+        } else {
+            Written::Some
+        };
         self.output.close(written, interrupt).await
     }
 
@@ -162,14 +202,22 @@ impl Run {
         let is_sound = job.trouble().is_none() && self.in_flight.trouble().is_none();
         is_sound
             && match self.on_signal {
-                OnSignal::Cancel => progress.complete && !progress.cancelled && ended > 0 && ended == self.in_flight.taken(),
-                // How many there are to be is somebody else's matter, and these are those that there are.
+                OnSignal::Cancel => {
+                    progress.complete
+                        && !progress.cancelled
+                        && ended > 0
+                        && ended == self.in_flight.taken()
+                }
+                // How many there are to be is somebody else's matter, and these are those that
+                // there are.
                 OnSignal::Leave => true,
             }
     }
 
     async fn flush(&mut self, interrupt: &Interrupt) -> Result<Flow, Error> {
-        let Self { output, progress, .. } = self;
+        let Self {
+            output, progress, ..
+        } = self;
         if output.pending_bytes() == 0 {
             return Ok(Flow::Open);
         }
@@ -181,7 +229,11 @@ impl Run {
 
     fn show(&mut self, job: &Job<()>) {
         let taken = job.progress();
-        let total = if taken.complete { Some(taken.submitted) } else { self.total.map(|total| total.max(taken.submitted)) };
+        let total = if taken.complete {
+            Some(taken.submitted)
+        } else {
+            self.total.map(|total| total.max(taken.submitted))
+        };
         self.progress.show(&self.summary, total);
     }
 
@@ -196,18 +248,27 @@ impl Run {
             OnSignal::Cancel => Some(clock::now().duration_since(self.progress.started())),
             OnSignal::Leave => None,
         };
-        self.summary.lines(elapsed).iter().for_each(|line| terminal::say(line));
+        self.summary
+            .lines(elapsed)
+            .iter()
+            .for_each(|line| terminal::say(line));
         if let Some(place) = self.output.place() {
             terminal::say(&format!("results: {place}"));
         }
         if let Some(place) = self.output.given_up() {
-            terminal::say(&format!("no results: {place} is written when all results are there, and is as it was before"));
+            terminal::say(&format!(
+                "no results: {place} is written when all results are there, and is as it was before"
+            ));
         }
     }
 
     /// How the command ends if nothing else went wrong.
     pub(crate) fn ending(&self) -> Ending {
-        if self.summary.failed() == 0 { Ending::Completed } else { Ending::TasksFailed }
+        if self.summary.failed() == 0 {
+            Ending::Completed
+        } else {
+            Ending::TasksFailed
+        }
     }
 }
 
@@ -233,7 +294,12 @@ enum Next {
 }
 
 /// Wait for the next thing. Cancel safe.
-async fn wait(job: &mut Job<()>, interrupt: &Interrupt, cancelled: Option<Instant>, ticks: &mut Interval) -> Next {
+async fn wait(
+    job: &mut Job<()>,
+    interrupt: &Interrupt,
+    cancelled: Option<Instant>,
+    ticks: &mut Interval,
+) -> Next {
     let too_late = async {
         match cancelled {
             Some(since) => sleep_until((since + CANCEL_TIME_MAX).into()).await,

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use sortie::{ByteSize, Limits};
 
-/// The most tasks in work at once: each may take a slot of address space, of which a process has about this many.
+/// The most tasks in work at once: each may take a slot of address space, of which a process has
+/// about this many.
 const CONCURRENCY_MAX: usize = 1000;
 /// The longest time that can be set: a year. Longer is a slip of the finger.
 const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -30,22 +31,33 @@ pub(crate) fn cache(text: &str) -> Result<Cache, String> {
     }
 }
 
-/// The place of a store. What it is, is looked at when the folder is known that relative paths start from.
+/// The place of a store. What it is, is looked at when the folder is known that relative paths
+/// start from.
 pub(crate) fn store(text: &str) -> Result<String, String> {
-    if text.is_empty() { Err("name a folder, or a place such as s3://bucket/results".into()) } else { Ok(text.into()) }
+    if text.is_empty() {
+        Err("name a folder, or a place such as s3://bucket/results".into())
+    } else {
+        Ok(text.into())
+    }
 }
 
 pub(crate) fn memory(text: &str) -> Result<ByteSize, String> {
-    let size: ByteSize = text.parse().map_err(|error: sortie::protocol::size::ParseError| error.to_string())?;
+    let size: ByteSize = text
+        .parse()
+        .map_err(|error: sortie::protocol::size::ParseError| error.to_string())?;
     if size < Limits::MEMORY_MIN || size > Limits::MEMORY_MAX {
-        return Err(format!("a function has between {} and {}", Limits::MEMORY_MIN, Limits::MEMORY_MAX));
+        return Err(format!(
+            "a function has between {} and {}",
+            Limits::MEMORY_MIN,
+            Limits::MEMORY_MAX
+        ));
     }
     Ok(size)
 }
 
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let duration =
-        humantime::parse_duration(text.trim()).map_err(|_| "write a number and a unit, such as 500ms, 30s or 5min".to_owned())?;
+    let duration = humantime::parse_duration(text.trim())
+        .map_err(|_| "write a number and a unit, such as 500ms, 30s or 5min".to_owned())?;
     if duration.is_zero() || duration > DURATION_MAX {
         return Err("write more than nothing and at most a year".into());
     }
@@ -53,7 +65,10 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 pub(crate) fn concurrency(text: &str) -> Result<NonZeroUsize, String> {
-    let number = text.parse().ok().filter(|number: &NonZeroUsize| number.get() <= CONCURRENCY_MAX);
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number: &NonZeroUsize| number.get() <= CONCURRENCY_MAX);
     number.ok_or_else(|| format!("write a number from 1 to {CONCURRENCY_MAX}"))
 }
 
@@ -77,7 +92,9 @@ mod tests {
         assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
         assert!(duration("30").unwrap_err().contains("30s"));
         assert!(duration("0s").is_err() && duration("900years").is_err());
-        assert!(concurrency("0").is_err() && concurrency("1001").is_err() && concurrency("-1").is_err());
+        assert!(
+            concurrency("0").is_err() && concurrency("1001").is_err() && concurrency("-1").is_err()
+        );
         assert_eq!(named("a=b=c"), Ok(("a".into(), "b=c".into())));
         assert!(named("=x").is_err() && named("x").is_err());
     }

@@ -1,7 +1,8 @@
 //! How an input becomes the arguments of a task.
 //!
-//! A function's parameters are either fixed for the whole job (`--arg`) or open. With one open parameter an input is that parameter's argument:
-//! for an object whatever [`Places`] finds, for a value JSON, else a string. With several, or none, an input is a JSON array of all of them.
+//! A function's parameters are either fixed for the whole job (`--arg`) or open. With one open
+//! parameter an input is that parameter's argument: for an object whatever [`Places`] finds, for a
+//! value JSON, else a string. With several, or none, an input is a JSON array of all of them.
 
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
@@ -40,7 +41,10 @@ pub(crate) struct Given {
 impl From<Place> for Given {
     fn from(place: Place) -> Self {
         let open = vec![place.input()];
-        Self { shown: place.shown, open }
+        Self {
+            shown: place.shown,
+            open,
+        }
     }
 }
 
@@ -56,7 +60,9 @@ impl From<Named> for Read {
     fn from(named: Named) -> Self {
         match named {
             Named::Known(places) => Self::Known(places.into_iter().map(Given::from).collect()),
-            Named::Listing(places) => Self::Listing(places.map(|place| place.map(Given::from)).boxed()),
+            Named::Listing(places) => {
+                Self::Listing(places.map(|place| place.map(Given::from)).boxed())
+            }
         }
     }
 }
@@ -73,14 +79,26 @@ impl Shape {
     ///
     /// # Errors
     /// When one of them names no parameter, names one twice, or names an object that is not there.
-    pub(crate) async fn new(signature: &Signature, fixed: &Fixed, places: Places) -> Result<Self, Error> {
+    pub(crate) async fn new(
+        signature: &Signature,
+        fixed: &Fixed,
+        places: Places,
+    ) -> Result<Self, Error> {
         check_names(signature, fixed).map_err(Error::Usage)?;
-        let mut shape = Self { signature: signature.to_string(), slots: Vec::new(), open: Vec::new(), places };
+        let mut shape = Self {
+            signature: signature.to_string(),
+            slots: Vec::new(),
+            open: Vec::new(),
+            places,
+        };
         for parameter in &signature.parameters {
             let slot = match fixed.named.iter().find(|(name, _)| *name == parameter.name) {
-                Some((name, text)) => {
-                    Slot::Fixed(shape.fixed(parameter, text).await.map_err(|e| Error::Usage(format!("--arg {name}: {e}")))?)
-                }
+                Some((name, text)) => Slot::Fixed(
+                    shape
+                        .fixed(parameter, text)
+                        .await
+                        .map_err(|e| Error::Usage(format!("--arg {name}: {e}")))?,
+                ),
                 None => {
                     shape.open.push(parameter.clone());
                     Slot::Open
@@ -97,17 +115,35 @@ impl Shape {
     /// What is wrong with it, and what to write.
     pub(crate) async fn read(&self, text: &str, look: Look) -> Result<Read, String> {
         match &*self.open {
-            [Parameter { kind: Kind::Object, .. }] => match look {
+            [
+                Parameter {
+                    kind: Kind::Object, ..
+                },
+            ] => match look {
                 Look::Now => self.places.find(text).await.map(Read::from),
                 Look::Later => self.places.find_unseen(text).map(Read::from),
             },
-            [Parameter { kind: Kind::Prefix, .. }] => {
+            [
+                Parameter {
+                    kind: Kind::Prefix, ..
+                },
+            ] => {
                 let open = vec![self.prefix(text, look)?];
-                Ok(Read::Known(vec![Given { shown: Value::String(text.into()), open }]))
+                Ok(Read::Known(vec![Given {
+                    shown: Value::String(text.into()),
+                    open,
+                }]))
             }
-            [Parameter { kind: Kind::Value, .. }] => {
+            [
+                Parameter {
+                    kind: Kind::Value, ..
+                },
+            ] => {
                 let shown = value(text);
-                Ok(Read::Known(vec![Given { open: vec![sortie::value(&shown)], shown }]))
+                Ok(Read::Known(vec![Given {
+                    open: vec![sortie::value(&shown)],
+                    shown,
+                }]))
             }
             _ => self.array(text).map(|given| Read::Known(vec![given])),
         }
@@ -119,9 +155,21 @@ impl Shape {
     /// What is wrong with it, and what to write.
     pub(crate) fn check(&self, text: &str) -> Result<(), String> {
         match &*self.open {
-            [Parameter { kind: Kind::Object, .. }] => self.address(text).map(|_| ()),
-            [Parameter { kind: Kind::Prefix, .. }] => self.prefix(text, Look::Later).map(|_| ()),
-            [Parameter { kind: Kind::Value, .. }] => Ok(()),
+            [
+                Parameter {
+                    kind: Kind::Object, ..
+                },
+            ] => self.address(text).map(|_| ()),
+            [
+                Parameter {
+                    kind: Kind::Prefix, ..
+                },
+            ] => self.prefix(text, Look::Later).map(|_| ()),
+            [
+                Parameter {
+                    kind: Kind::Value, ..
+                },
+            ] => Ok(()),
             _ => self.array(text).map(|_| ()),
         }
     }
@@ -136,7 +184,10 @@ impl Shape {
         for (parameter, text) in self.open.iter().zip(texts) {
             open.push(self.fixed(parameter, text).await?);
         }
-        Ok(self.fill(Given { shown: Value::Null, open }))
+        Ok(self.fill(Given {
+            shown: Value::Null,
+            open,
+        }))
     }
 
     /// All arguments of a task, in order.
@@ -161,26 +212,47 @@ impl Shape {
         let items = match serde_json::from_str(text) {
             Ok(Value::Array(items)) => items,
             _ if self.open.is_empty() => {
-                return Err(format!("`{}` leaves nothing for inputs to say; write [] for each task, or use `sortie call`", self.signature));
+                return Err(format!(
+                    "`{}` leaves nothing for inputs to say; write [] for each task, or use `sortie call`",
+                    self.signature
+                ));
             }
-            _ => return Err(format!("`{}` is not a JSON array of {}", cut(text), self.wanted())),
+            _ => {
+                return Err(format!(
+                    "`{}` is not a JSON array of {}",
+                    cut(text),
+                    self.wanted()
+                ));
+            }
         };
         self.check_count(items.len())?;
-        let open = self.open.iter().zip(&items).map(|(parameter, item)| self.item(parameter, item)).collect::<Result<_, _>>()?;
-        Ok(Given { shown: Value::Array(items), open })
+        let open = self
+            .open
+            .iter()
+            .zip(&items)
+            .map(|(parameter, item)| self.item(parameter, item))
+            .collect::<Result<_, _>>()?;
+        Ok(Given {
+            shown: Value::Array(items),
+            open,
+        })
     }
 
     fn item(&self, parameter: &Parameter, item: &Value) -> Result<Input, String> {
         match (parameter.kind, item) {
             (Kind::Value, item) => Ok(sortie::value(item)),
-            (Kind::Object, Value::String(text)) => self.address(text).map(|address| sortie::object(address.to_url())),
+            (Kind::Object, Value::String(text)) => self
+                .address(text)
+                .map(|address| sortie::object(address.to_url())),
             (Kind::Prefix, Value::String(text)) => self.prefix(text, Look::Later),
-            (Kind::Prefix, other) => {
-                Err(format!("parameter `{}` takes a prefix, so write its path or URL as a string, not {other}", parameter.name))
-            }
-            (Kind::Object, other) => {
-                Err(format!("parameter `{}` takes an object, so write its path or URL as a string, not {other}", parameter.name))
-            }
+            (Kind::Prefix, other) => Err(format!(
+                "parameter `{}` takes a prefix, so write its path or URL as a string, not {other}",
+                parameter.name
+            )),
+            (Kind::Object, other) => Err(format!(
+                "parameter `{}` takes an object, so write its path or URL as a string, not {other}",
+                parameter.name
+            )),
         }
     }
 
@@ -188,13 +260,16 @@ impl Shape {
     fn prefix(&self, text: &str, look: Look) -> Result<Input, String> {
         let shown = text.split(['?', '#']).next().unwrap_or_default();
         if !text.ends_with('/') {
-            return Err(format!("`{shown}` is no prefix: one ends in a slash, as in `s3://bucket/array.zarr/` or `folder/`"));
+            return Err(format!(
+                "`{shown}` is no prefix: one ends in a slash, as in `s3://bucket/array.zarr/` or `folder/`"
+            ));
         }
         if text.contains("://") && !text.starts_with("file://") {
             self.places.check_prefix(text)?;
             return Ok(sortie::prefix(text));
         }
-        let location = Location::parse(text, &self.places.folder).map_err(|error| error.to_string())?;
+        let location =
+            Location::parse(text, &self.places.folder).map_err(|error| error.to_string())?;
         if let Location::File(folder) = &location
             && look == Look::Now
             && !folder.is_dir()
@@ -202,12 +277,16 @@ impl Shape {
             return Err(format!("there is no folder `{shown}`"));
         }
         self.places.files.note(&location);
-        Ok(sortie::prefix(format!("{}/", location.to_url().trim_end_matches('/'))))
+        Ok(sortie::prefix(format!(
+            "{}/",
+            location.to_url().trim_end_matches('/')
+        )))
     }
 
     fn address(&self, text: &str) -> Result<Address, String> {
         self.places.check_reach(text)?;
-        let address = Address::parse(text, &self.places.folder).map_err(|error| error.to_string())?;
+        let address =
+            Address::parse(text, &self.places.folder).map_err(|error| error.to_string())?;
         self.places.refuse_output(&address.location)?;
         self.places.files.note(&address.location);
         Ok(address)
@@ -217,13 +296,25 @@ impl Shape {
         if count == self.open.len() {
             return Ok(());
         }
-        Err(format!("`{}` takes {}, but got {count}", self.signature, self.wanted()))
+        Err(format!(
+            "`{}` takes {}, but got {count}",
+            self.signature,
+            self.wanted()
+        ))
     }
 
     /// The open parameters, for people.
     fn wanted(&self) -> String {
-        let names: Vec<_> = self.open.iter().map(|parameter| format!("`{}`", parameter.name)).collect();
-        let beside = if self.open.len() < self.slots.len() { " beside --arg" } else { "" };
+        let names: Vec<_> = self
+            .open
+            .iter()
+            .map(|parameter| format!("`{}`", parameter.name))
+            .collect();
+        let beside = if self.open.len() < self.slots.len() {
+            " beside --arg"
+        } else {
+            ""
+        };
         match &*names {
             [] => format!("no arguments{beside}"),
             [name] => format!("1 argument{beside}: {name}"),
@@ -243,10 +334,21 @@ fn cut(text: &str) -> String {
 
 fn check_names(signature: &Signature, fixed: &Fixed) -> Result<(), String> {
     for (i, (name, _)) in fixed.named.iter().enumerate() {
-        if !signature.parameters.iter().any(|parameter| parameter.name == *name) {
-            return Err(format!("--arg {name}: `{signature}` has no parameter of this name"));
+        if !signature
+            .parameters
+            .iter()
+            .any(|parameter| parameter.name == *name)
+        {
+            return Err(format!(
+                "--arg {name}: `{signature}` has no parameter of this name"
+            ));
         }
-        if fixed.named.iter().take(i).any(|(earlier, _)| earlier == name) {
+        if fixed
+            .named
+            .iter()
+            .take(i)
+            .any(|(earlier, _)| earlier == name)
+        {
             return Err(format!("--arg {name} is given twice"));
         }
     }

@@ -59,8 +59,15 @@ impl Summary {
         if let Some(group) = self.groups.get_mut(&*reason.code) {
             group.count += 1;
         } else if self.groups.len() < GROUPS_MAX {
-            let input = shown.as_str().map_or_else(|| shown.to_string(), ToOwned::to_owned);
-            let group = Group { count: 1, blame: reason.blame, input: cut(&input), message: cut(&reason.message) };
+            let input = shown
+                .as_str()
+                .map_or_else(|| shown.to_string(), ToOwned::to_owned);
+            let group = Group {
+                count: 1,
+                blame: reason.blame,
+                input: cut(&input),
+                message: cut(&reason.message),
+            };
             self.groups.insert(reason.code.clone().into_owned(), group);
         }
     }
@@ -86,12 +93,27 @@ impl Summary {
         let mut groups: Vec<_> = self.groups.iter().collect();
         groups.sort_by_key(|(_, group)| std::cmp::Reverse(group.count));
         for (code, group) in groups.iter().take(GROUPS_SHOWN) {
-            let Group { count, blame, input, message } = group;
-            lines.push(format!("  {count} x {code} (blame: {}), such as {input}: {message}", blame.as_str()));
+            let Group {
+                count,
+                blame,
+                input,
+                message,
+            } = group;
+            lines.push(format!(
+                "  {count} x {code} (blame: {}), such as {input}: {message}",
+                blame.as_str()
+            ));
         }
-        let shown: u64 = groups.iter().take(GROUPS_SHOWN).map(|(_, group)| group.count).sum();
+        let shown: u64 = groups
+            .iter()
+            .take(GROUPS_SHOWN)
+            .map(|(_, group)| group.count)
+            .sum();
         if shown < self.failed {
-            lines.push(format!("  {} more failures of other kinds", self.failed - shown));
+            lines.push(format!(
+                "  {} more failures of other kinds",
+                self.failed - shown
+            ));
         }
         lines
     }
@@ -99,12 +121,26 @@ impl Summary {
     fn totals(&self, elapsed: Option<Duration>) -> String {
         let ended = self.ended();
         if ended > 0 && self.cached == ended {
-            let known = if ended == 1 { "the 1 result was known".into() } else { format!("all {ended} results were known") };
-            let failed = if self.failed > 0 { format!(" ({} of them failures)", self.failed) } else { String::new() };
-            let elapsed = elapsed.map(|elapsed| format!("; {}", seconds(elapsed))).unwrap_or_default();
+            let known = if ended == 1 {
+                "the 1 result was known".into()
+            } else {
+                format!("all {ended} results were known")
+            };
+            let failed = if self.failed > 0 {
+                format!(" ({} of them failures)", self.failed)
+            } else {
+                String::new()
+            };
+            let elapsed = elapsed
+                .map(|elapsed| format!("; {}", seconds(elapsed)))
+                .unwrap_or_default();
             return format!("nothing ran: {known}{failed}{elapsed}");
         }
-        let mut text = format!("{ended} {}: {} completed", if ended == 1 { "task" } else { "tasks" }, self.completed);
+        let mut text = format!(
+            "{ended} {}: {} completed",
+            if ended == 1 { "task" } else { "tasks" },
+            self.completed
+        );
         for (count, what) in [(self.failed, "failed"), (self.cancelled, "cancelled")] {
             if count > 0 {
                 // Writing to a `String` cannot fail.
@@ -115,10 +151,19 @@ impl Summary {
             let _ = write!(text, " ({} known before)", self.cached);
         }
         if let Some(elapsed) = elapsed {
-            let _ = write!(text, "; {}, {:.1}/s", seconds(elapsed), per_second(ended, elapsed));
+            let _ = write!(
+                text,
+                "; {}, {:.1}/s",
+                seconds(elapsed),
+                per_second(ended, elapsed)
+            );
         }
         let (cpu, read) = (seconds(self.cpu), megabytes(ByteSize(self.bytes_in)));
-        let _ = write!(text, "{} {cpu} on cores, {read} read", if elapsed.is_some() { "," } else { ";" });
+        let _ = write!(
+            text,
+            "{} {cpu} on cores, {read} read",
+            if elapsed.is_some() { "," } else { ";" }
+        );
         text
     }
 }
@@ -129,7 +174,11 @@ fn cut(text: &str) -> String {
 
 /// Seconds with one digit, or milliseconds where that would be nothing.
 fn seconds(duration: Duration) -> String {
-    if duration < Duration::from_secs(1) { format!("{} ms", duration.as_millis()) } else { format!("{:.1} s", duration.as_secs_f64()) }
+    if duration < Duration::from_secs(1) {
+        format!("{} ms", duration.as_millis())
+    } else {
+        format!("{:.1} s", duration.as_secs_f64())
+    }
 }
 
 pub(crate) fn megabytes(size: ByteSize) -> String {
@@ -143,18 +192,32 @@ mod tests {
     use super::*;
 
     fn bill(cached: bool) -> Bill {
-        Bill { cached, cpu: Duration::from_millis(500), bytes_in: ByteSize(1_500_000), ..Bill::default() }
+        Bill {
+            cached,
+            cpu: Duration::from_millis(500),
+            bytes_in: ByteSize(1_500_000),
+            ..Bill::default()
+        }
     }
 
     fn reason(code: &'static str) -> Status<'static> {
-        Status::Failed(Reason { code: code.into(), message: "no pages".into(), blame: Blame::Guest, attempts: 1 })
+        Status::Failed(Reason {
+            code: code.into(),
+            message: "no pages".into(),
+            blame: Blame::Guest,
+            attempts: 1,
+        })
     }
 
     #[test]
     fn failures_are_grouped_by_code_with_the_first_as_example() {
         let mut summary = Summary::default();
         summary.count(&Status::Completed, &bill(false), &"ok.pdf".into());
-        for (code, input) in [("damaged", "a.pdf"), ("scanned", "b.pdf"), ("scanned", "c.pdf")] {
+        for (code, input) in [
+            ("damaged", "a.pdf"),
+            ("scanned", "b.pdf"),
+            ("scanned", "c.pdf"),
+        ] {
             summary.count(&reason(code), &bill(false), &input.into());
         }
         assert_eq!(
@@ -171,11 +234,19 @@ mod tests {
     fn codes_without_end_take_bounded_memory() {
         let mut summary = Summary::default();
         for n in 0..1000 {
-            let reason = Reason { code: format!("code-{n}").into(), message: String::new(), blame: Blame::Guest, attempts: 1 };
+            let reason = Reason {
+                code: format!("code-{n}").into(),
+                message: String::new(),
+                blame: Blame::Guest,
+                attempts: 1,
+            };
             summary.count(&Status::Failed(reason), &bill(false), &Value::from(n));
         }
         assert_eq!(summary.groups.len(), GROUPS_MAX);
-        assert_eq!(summary.lines(Some(Duration::ZERO)).last().unwrap(), "  995 more failures of other kinds");
+        assert_eq!(
+            summary.lines(Some(Duration::ZERO)).last().unwrap(),
+            "  995 more failures of other kinds"
+        );
     }
 
     #[test]
@@ -184,6 +255,9 @@ mod tests {
         for _ in 0..88 {
             summary.count(&Status::Completed, &bill(true), &Value::Null);
         }
-        assert_eq!(summary.lines(Some(Duration::from_secs(1))), ["nothing ran: all 88 results were known; 1.0 s"]);
+        assert_eq!(
+            summary.lines(Some(Duration::from_secs(1))),
+            ["nothing ran: all 88 results were known; 1.0 s"]
+        );
     }
 }

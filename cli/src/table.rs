@@ -10,9 +10,16 @@ use crate::output::Output;
 use crate::terminal;
 
 /// Write rows of cells as columns under their titles. Nothing in a cell moves the cursor.
-pub(crate) fn print<const N: usize>(titles: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Result<(), Error> {
-    let rows = rows.into_iter().map(|row| row.map(|cell| terminal::line(&cell)));
-    let rows: Vec<[String; N]> = std::iter::once(titles.map(str::to_owned)).chain(rows).collect();
+pub(crate) fn print<const N: usize>(
+    titles: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> Result<(), Error> {
+    let rows = rows
+        .into_iter()
+        .map(|row| row.map(|cell| terminal::line(&cell)));
+    let rows: Vec<[String; N]> = std::iter::once(titles.map(str::to_owned))
+        .chain(rows)
+        .collect();
     let mut widths = [0; N];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -21,8 +28,13 @@ pub(crate) fn print<const N: usize>(titles: [&str; N], rows: impl IntoIterator<I
     }
     let mut output = Output::open(None)?;
     for row in &rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        output.pending().extend_from_slice(cells.collect::<Vec<_>>().join("  ").trim_end().as_bytes());
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"));
+        output
+            .pending()
+            .extend_from_slice(cells.collect::<Vec<_>>().join("  ").trim_end().as_bytes());
         output.pending().push(b'\n');
     }
     // A reader that went away has seen what it wanted.
@@ -33,7 +45,8 @@ pub(crate) fn print<const N: usize>(titles: [&str; N], rows: impl IntoIterator<I
 pub(crate) fn print_json<T: Serialize>(objects: impl IntoIterator<Item = T>) -> Result<(), Error> {
     let mut output = Output::open(None)?;
     for object in objects {
-        let line = serde_json::to_vec(&object).map_err(|error| Error::Platform(format!("failed to write JSON: {error}")))?;
+        let line = serde_json::to_vec(&object)
+            .map_err(|error| Error::Platform(format!("failed to write JSON: {error}")))?;
         output.pending().extend_from_slice(&line);
         output.pending().push(b'\n');
     }

@@ -1,7 +1,9 @@
-//! `sortie worker`: a process that runs the fleet's tasks until it is told to end, and `sortie worker list`.
+//! `sortie worker`: a process that runs the fleet's tasks until it is told to end, and `sortie
+//! worker list`.
 //!
-//! It says one line when it is ready, and then only what an operator should know. The first signal asks it to end in peace, the second ends it
-//! at once; what was in work then is run again elsewhere when its leases are over.
+//! It says one line when it is ready, and then only what an operator should know. The first signal
+//! asks it to end in peace, the second ends it at once; what was in work then is run again
+//! elsewhere when its leases are over.
 
 mod health;
 mod list;
@@ -34,11 +36,12 @@ use crate::session;
 use crate::settings::{self, Cache};
 use crate::terminal;
 
-/// How long tasks in work may take when the process is asked to end. Orchestrators grant 30 s in all by default, and kill what is not gone by
-/// then: what follows the grace period takes 14 s at most.
+/// How long tasks in work may take when the process is asked to end. Orchestrators grant 30 s in
+/// all by default, and kill what is not gone by then: what follows the grace period takes 14 s at
+/// most.
 const GRACE: Duration = Duration::from_secs(15);
-/// What the store and the disk get at least, when all is reported, to take the results that they were given. What they have not taken then is
-/// computed again when it is needed.
+/// What the store and the disk get at least, when all is reported, to take the results that they
+/// were given. What they have not taken then is computed again when it is needed.
 const STORE_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long leaving the broker may take after that.
 const LEAVE_TIME_MAX: Duration = Duration::from_secs(2);
@@ -68,31 +71,42 @@ struct Serve {
     /// Tasks in work at once [default: twice the cores]
     #[arg(long, value_name = "COUNT", value_parser = settings::concurrency)]
     concurrency: Option<NonZeroUsize>,
-    /// What this worker has, such as gpu,region=eu: jobs that ask for no more than these labels come here
-    #[arg(long, value_name = "LABELS", default_value = "", hide_default_value = true)]
+    /// What this worker has, such as gpu,region=eu: jobs that ask for no more than these labels
+    /// come here
+    #[arg(
+        long,
+        value_name = "LABELS",
+        default_value = "",
+        hide_default_value = true
+    )]
     labels: Labels,
-    /// Keep compiled code and results here, or `off` to keep nothing [default: the user's cache folder]
+    /// Keep compiled code and results here, or `off` to keep nothing [default: the user's cache
+    /// folder]
     #[arg(long, value_name = "DIR|off", value_parser = settings::cache)]
     cache: Option<Cache>,
     #[command(flatten)]
     reading: Reading,
-    /// Keep large outputs here, and share results with all workers that name the same place: s3://BUCKET/PREFIX, or a folder that all of them
-    /// have [default: none; or the variable SORTIE_STORE]
+    /// Keep large outputs here, and share results with all workers that name the same place:
+    /// s3://BUCKET/PREFIX, or a folder that all of them have [default: none; or the variable
+    /// SORTIE_STORE]
     #[arg(long, value_name = "URL", value_parser = settings::store)]
     store: Option<String>,
-    /// Answer GET /healthz, /readyz and /metrics over HTTP at this address, such as 127.0.0.1:8080; port 0 takes a free one [default: off]
+    /// Answer GET /healthz, /readyz and /metrics over HTTP at this address, such as
+    /// 127.0.0.1:8080; port 0 takes a free one [default: off]
     #[arg(long, value_name = "ADDRESS")]
     health: Option<SocketAddr>,
     /// What tasks in work get to finish when the worker is asked to end [default: 15s]
     ///
-    /// Up to 14 seconds more are for reporting to the broker what was stopped, for storing results, and for giving back the rest: 29 in all, of
-    /// the 30 that Kubernetes grants by default.
+    /// Up to 14 seconds more are for reporting to the broker what was stopped, for storing
+    /// results, and for giving back the rest: 29 in all, of the 30 that Kubernetes grants by
+    /// default.
     #[arg(long, value_name = "DURATION", value_parser = settings::duration)]
     grace: Option<Duration>,
     /// Lost leases of a task, in a row, after which it ends as worker-lost [default: 5]
     ///
-    /// The second loss of a bundle parts its tasks. A lease is lost when a worker dies, is cut off, or stands still for as long as a lease holds:
-    /// where that happens often, healthy tasks need more than the default. From 3 to 100.
+    /// The second loss of a bundle parts its tasks. A lease is lost when a worker dies, is cut
+    /// off, or stands still for as long as a lease holds: where that happens often, healthy
+    /// tasks need more than the default. From 3 to 100.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(3..=100))]
     give_up_after: Option<u32>,
     /// Let tasks read local files in this folder and below; without it they read none. Repeatable
@@ -101,14 +115,22 @@ struct Serve {
 }
 
 /// Run the command.
-pub(crate) async fn run(arguments: &Arguments, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+pub(crate) async fn run(
+    arguments: &Arguments,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
     match &arguments.command {
         Some(Command::List(list)) => list::run(list, environment, interrupt).await,
         None => serve(&arguments.serve, environment, interrupt).await,
     }
 }
 
-async fn serve(options: &Serve, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+async fn serve(
+    options: &Serve,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
     let mut config = options.broker.required(environment, Role::Worker)?;
     if let Some(losses) = options.give_up_after {
         config.losses_max = losses;
@@ -133,27 +155,56 @@ async fn serve(options: &Serve, environment: &Environment, interrupt: &Interrupt
     let health = match listener {
         Some(listener) => {
             let address = listener.address();
-            let _serving = listener.serve(health::Probe { broker: broker.clone(), worker: worker.clone() });
+            let _serving = listener.serve(health::Probe {
+                broker: broker.clone(),
+                worker: worker.clone(),
+            });
             Some((address, _serving))
         }
         None => None,
     };
-    let shown = health.as_ref().map(|(address, _)| format!("health at http://{address}; ")).unwrap_or_default();
-    let labels = if options.labels.is_empty() { "none".into() } else { options.labels.to_string() };
-    terminal::say(&format!("sortie worker {id}: {} slots at {}, labels {labels}; {shown}ready", prepared.slots, broker.place()));
+    let shown = health
+        .as_ref()
+        .map(|(address, _)| format!("health at http://{address}; "))
+        .unwrap_or_default();
+    let labels = if options.labels.is_empty() {
+        "none".into()
+    } else {
+        options.labels.to_string()
+    };
+    terminal::say(&format!(
+        "sortie worker {id}: {} slots at {}, labels {labels}; {shown}ready",
+        prepared.slots,
+        broker.place()
+    ));
     interrupt.raised().await;
     leave(&worker, &broker, id, options.grace.unwrap_or(GRACE)).await
 }
 
 /// Finish what is in work, tell the broker, and go.
-async fn leave(worker: &Worker, broker: &NatsBroker, id: WorkerId, grace: Duration) -> Result<Ending, Error> {
+async fn leave(
+    worker: &Worker,
+    broker: &NatsBroker,
+    id: WorkerId,
+    grace: Duration,
+) -> Result<Ending, Error> {
     let shown = humantime::format_duration(grace);
-    terminal::say(&format!("sortie worker {id}: draining; {} bundles in work have {shown} to finish", worker.busy()));
-    let drained = match timeout(grace.saturating_add(REPORT_TIME_MAX + STORE_TIME_MAX), worker.drain(grace)).await {
+    terminal::say(&format!(
+        "sortie worker {id}: draining; {} bundles in work have {shown} to finish",
+        worker.busy()
+    ));
+    let drained = match timeout(
+        grace.saturating_add(REPORT_TIME_MAX + STORE_TIME_MAX),
+        worker.drain(grace),
+    )
+    .await
+    {
         Ok(drained) => drained,
         // Reporting is over, one way or the other, before that.
         Err(_) => {
-            tracing::warn!("the store or the disk has not taken all results in time; those are computed again when they are needed");
+            tracing::warn!(
+                "the store or the disk has not taken all results in time; those are computed again when they are needed"
+            );
             Drained::Reported
         }
     };
@@ -176,41 +227,69 @@ async fn leave(worker: &Worker, broker: &NatsBroker, id: WorkerId, grace: Durati
 fn prepare(options: &Serve, environment: &Environment) -> Result<Prepared, Error> {
     let clouds::Settings { config, troubles } = clouds::Settings::read(&environment.clouds);
     for (service, trouble) in troubles.all() {
-        tracing::warn!("tasks that read from {}:// may fail: {trouble}", service.scheme());
+        tracing::warn!(
+            "tasks that read from {}:// may fail: {trouble}",
+            service.scheme()
+        );
     }
-    let mut objects = Config { files: Files::under(options.files.clone()), ..config };
+    let mut objects = Config {
+        files: Files::under(options.files.clone()),
+        ..config
+    };
     let cache = session::cache(options.cache.as_ref(), environment);
     options.reading.apply(&mut objects, cache.as_deref())?;
     let setup = Setup {
         concurrency: options.concurrency,
         cache,
-        store: session::store(options.store.as_deref(), environment)?.map_or(StoreAt::Nowhere, StoreAt::Shared),
+        store: session::store(options.store.as_deref(), environment)?
+            .map_or(StoreAt::Nowhere, StoreAt::Shared),
         objects,
     };
     setup.prepare(Handle::current()).map_err(|error| {
         let text = chain(&error);
         match error {
-            setup::Error::Cache(_) => Error::Usage(format!("{text}; name another folder with --cache, or write --cache off")),
-            setup::Error::Engine(_) => Error::Platform(format!("{text}; a lower --concurrency needs less address space")),
+            setup::Error::Cache(_) => Error::Usage(format!(
+                "{text}; name another folder with --cache, or write --cache off"
+            )),
+            setup::Error::Engine(_) => Error::Platform(format!(
+                "{text}; a lower --concurrency needs less address space"
+            )),
         }
     })
 }
 
-fn start(prepared: &Prepared, id: WorkerId, labels: &Labels, broker: &Arc<NatsBroker>) -> Result<Arc<Worker>, Error> {
+fn start(
+    prepared: &Prepared,
+    id: WorkerId,
+    labels: &Labels,
+    broker: &Arc<NatsBroker>,
+) -> Result<Arc<Worker>, Error> {
     let introduction = Introduction {
-        machine: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        machine: rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned(),
         process: std::process::id(),
         version: env!("CARGO_PKG_VERSION").into(),
     };
-    let identity = Identity { id, serves: Serves::Labels(labels.clone()), introduction: Some(introduction) };
+    let identity = Identity {
+        id,
+        serves: Serves::Labels(labels.clone()),
+        introduction: Some(introduction),
+    };
     let started = prepared.start(identity, broker.clone(), Some(broker.lease()));
-    started.map(Arc::new).map_err(|error| Error::Platform(format!("failed to start the worker: {error}")))
+    started
+        .map(Arc::new)
+        .map_err(|error| Error::Platform(format!("failed to start the worker: {error}")))
 }
 
 /// A folder that is not there is most likely misspelt; said now rather than by every task.
 fn check_folders(folders: &[PathBuf]) -> Result<(), Error> {
     match folders.iter().find(|folder| !folder.is_dir()) {
-        Some(folder) => Err(Error::Usage(format!("there is no folder `{}` to read files from; name one with --files", folder.display()))),
+        Some(folder) => Err(Error::Usage(format!(
+            "there is no folder `{}` to read files from; name one with --files",
+            folder.display()
+        ))),
         None => Ok(()),
     }
 }
@@ -228,6 +307,8 @@ mod tests {
 
     #[test]
     fn a_worker_that_is_asked_to_end_is_gone_before_it_is_killed() {
-        assert!(GRACE + REPORT_TIME_MAX + STORE_TIME_MAX + LEAVE_TIME_MAX < Duration::from_secs(30));
+        assert!(
+            GRACE + REPORT_TIME_MAX + STORE_TIME_MAX + LEAVE_TIME_MAX < Duration::from_secs(30)
+        );
     }
 }

@@ -9,7 +9,8 @@ use sortie_protocol::{Argument, ObjectRef, Pin};
 
 /// One argument: made by [`value`], [`object`], [`prefix`] or [`cbor`].
 ///
-/// A value that cannot be encoded is kept as such and refused when it is submitted, so that arguments can be made inside iterators.
+/// A value that cannot be encoded is kept as such and refused when it is submitted, so that
+/// arguments can be made inside iterators.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Input(pub(crate) Result<Argument, String>);
 
@@ -22,7 +23,8 @@ pub fn value(value: impl Serialize) -> Input {
     })
 }
 
-/// An argument that is a CBOR item already. It is not checked here; the function refuses what does not decode.
+/// An argument that is a CBOR item already. It is not checked here; the function refuses what does
+/// not decode.
 #[must_use]
 pub fn cbor(item: impl Into<Bytes>) -> Input {
     Input(Ok(Argument::Value(item.into())))
@@ -36,30 +38,45 @@ pub fn object(location: impl AsRef<str>) -> Input {
         return Input(Ok(Argument::Object(text.into())));
     }
     Input(match std::path::absolute(Path::new(text)) {
-        Ok(path) => Ok(Argument::Object(format!("file://{}", path.display()).into())),
+        Ok(path) => Ok(Argument::Object(
+            format!("file://{}", path.display()).into(),
+        )),
         Err(error) => Err(format!("`{text}` cannot be made an absolute path: {error}")),
     })
 }
 
-/// An object at the version that a listing saw: the task fails with `input-changed` if it has another by then.
+/// An object at the version that a listing saw: the task fails with `input-changed` if it has
+/// another by then.
 #[must_use]
 pub fn object_at(url: impl Into<Arc<str>>, pin: Pin) -> Input {
-    Input(Ok(Argument::Object(ObjectRef { url: url.into(), pin: Some(pin) })))
+    Input(Ok(Argument::Object(ObjectRef {
+        url: url.into(),
+        pin: Some(pin),
+    })))
 }
 
-/// An argument that travels as a handle to all objects below one place: a URL or the path of a local folder, with a slash at its end, as in
-/// `s3://bucket/array.zarr/`. A path is made absolute here.
+/// An argument that travels as a handle to all objects below one place: a URL or the path of a
+/// local folder, with a slash at its end, as in `s3://bucket/array.zarr/`. A path is made absolute
+/// here.
 pub fn prefix(location: impl AsRef<str>) -> Input {
     let text = location.as_ref();
     if !text.ends_with('/') {
         let shown = text.split(['?', '#']).next().unwrap_or_default();
-        return Input(Err(format!("`{shown}` is no prefix: one ends in a slash, as in `s3://bucket/array.zarr/`")));
+        return Input(Err(format!(
+            "`{shown}` is no prefix: one ends in a slash, as in `s3://bucket/array.zarr/`"
+        )));
     }
     if text.contains("://") {
         return Input(Ok(Argument::Prefix(text.into())));
     }
     Input(match std::path::absolute(Path::new(text)) {
-        Ok(path) => Ok(Argument::Prefix(format!("file://{}/", path.display().to_string().trim_end_matches('/')).into())),
+        Ok(path) => Ok(Argument::Prefix(
+            format!(
+                "file://{}/",
+                path.display().to_string().trim_end_matches('/')
+            )
+            .into(),
+        )),
         Err(error) => Err(format!("`{text}` cannot be made an absolute path: {error}")),
     })
 }
@@ -75,7 +92,8 @@ impl Arguments {
     }
 }
 
-/// What can be given as the arguments of a task: one [`Input`], an array, vector or tuple of them, or nothing: `()`.
+/// What can be given as the arguments of a task: one [`Input`], an array, vector or tuple of them,
+/// or nothing: `()`.
 pub trait IntoArguments {
     /// The arguments, in order.
     fn into_arguments(self) -> Arguments;

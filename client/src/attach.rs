@@ -1,11 +1,13 @@
 //! Jobs that somebody else submitted, or this program when it ran before.
 //!
-//! Whoever attaches follows the outcomes from the first, and ends when all are there. How many that are is known once the submitter sealed the
-//! job; a submitter who died before never does. Then the job ends when nothing of it is unfinished at the broker and nothing has come for
+//! Whoever attaches follows the outcomes from the first, and ends when all are there. How many that
+//! are is known once the submitter sealed the job; a submitter who died before never does. Then the
+//! job ends when nothing of it is unfinished at the broker and nothing has come for
 //! [`QUIET_LOOKS`], and says that it is not complete.
 //!
-//! A broker drops outcomes that nobody fetched long before it drops the job's record. Where some are missing and nothing of the job is
-//! unfinished, the job ends and says how many: they will not come.
+//! A broker drops outcomes that nobody fetched long before it drops the job's record. Where some
+//! are missing and nothing of the job is unfinished, the job ends and says how many: they will not
+//! come.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,20 +25,25 @@ use crate::following::{Followed, Following};
 use crate::job::{Job, Line, Over, Wish};
 use crate::jobs::unfinished;
 
-/// How often a job is looked at that is not sealed, or so old that outcomes of it may have been dropped.
+/// How often a job is looked at that is not sealed, or so old that outcomes of it may have been
+/// dropped.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// After this many looks, five seconds, without an outcome and with nothing unfinished, the submitter has gone away: one that is there
-/// publishes whenever it has inputs. One that waits longer for its inputs is taken for gone.
+/// After this many looks, five seconds, without an outcome and with nothing unfinished, the
+/// submitter has gone away: one that is there publishes whenever it has inputs. One that waits
+/// longer for its inputs is taken for gone.
 const QUIET_LOOKS: u32 = 5;
 
-/// The same where the broker does not tell what is unfinished: longer than most bundles take. An old job, too, is given up only after so many.
+/// The same where the broker does not tell what is unfinished: longer than most bundles take. An
+/// old job, too, is given up only after so many.
 const QUIET_LOOKS_BLIND: u32 = 60;
 
 /// A job could not be attached to.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
     /// The broker does not know it.
-    #[error("there is no job `{0}`; it is another tenant's, or was forgotten when its outcomes were read")]
+    #[error(
+        "there is no job `{0}`; it is another tenant's, or was forgotten when its outcomes were read"
+    )]
     NoSuchJob(JobId),
     /// The broker did not answer as it should.
     #[error(transparent)]
@@ -53,11 +60,14 @@ impl From<Error> for AttachError {
 }
 
 impl Client {
-    /// Follow a job that was submitted before, from its first outcome on. Its results are decoded as `T`.
+    /// Follow a job that was submitted before, from its first outcome on. Its results are decoded
+    /// as `T`.
     ///
-    /// It ends when all outcomes are there. If the job was cancelled, or its submitter went away before all was submitted, it ends with those
-    /// there are; [`Job::progress`] tells. If outcomes were dropped, because nobody fetched them in time, it ends too; [`Job::trouble`] tells. Dropping it
-    /// cancels nothing, and the broker keeps the outcomes until [`Client::forget`].
+    /// It ends when all outcomes are there. If the job was cancelled, or its submitter went away
+    /// before all was submitted, it ends with those there are; [`Job::progress`] tells. If
+    /// outcomes were dropped, because nobody fetched them in time, it ends too; [`Job::trouble`]
+    /// tells. Dropping it cancels nothing, and the broker keeps the outcomes until
+    /// [`Client::forget`].
     ///
     /// # Errors
     /// When there is no such job, or the broker does not answer.
@@ -69,7 +79,9 @@ impl Client {
         let shared = self.shared.clone();
         self.shared.runtime.spawn(async move {
             // Over or not: the channel closes, which ends the job for its holder.
-            let _ = Attached::new(&*shared.broker, &record, line).follow(events).await;
+            let _ = Attached::new(&*shared.broker, &record, line)
+                .follow(events)
+                .await;
         });
         Ok(attached)
     }
@@ -110,7 +122,16 @@ enum Look {
 impl<'b> Attached<'b> {
     fn new(broker: &'b dyn Broker, record: &JobRecord, line: Line) -> Self {
         let is_old = now().since(record.created) > OUTCOME_AGE_MAX;
-        let mut attached = Self { broker, id: record.job.id, line, seen: Seen::default(), total: None, quiet: 0, settled: false, is_old };
+        let mut attached = Self {
+            broker,
+            id: record.job.id,
+            line,
+            seen: Seen::default(),
+            total: None,
+            quiet: 0,
+            settled: false,
+            is_old,
+        };
         attached.learn(record.state);
         attached
     }
@@ -131,19 +152,26 @@ impl<'b> Attached<'b> {
                 return Ok(());
             }
             match self.step(&mut events, &mut looks).await {
-                Step::Event(Some(Followed::Outcomes(position, outcomes))) => self.on_outcomes(position, outcomes).await?,
+                Step::Event(Some(Followed::Outcomes(position, outcomes))) => {
+                    self.on_outcomes(position, outcomes).await?
+                }
                 Step::Event(Some(Followed::Cancelled)) => {
                     self.line.set_cancelled();
-                    return pass_on_cancelled(&self.line, &self.seen, self.total.unwrap_or(0)).await;
+                    return pass_on_cancelled(&self.line, &self.seen, self.total.unwrap_or(0))
+                        .await;
                 }
-                // A submitter who has not said how many there are may be about to publish; that is looked at apart.
+                // A submitter who has not said how many there are may be about to publish; that is
+                // looked at apart.
                 Step::Event(Some(Followed::Idle)) if self.total.is_none() => {}
                 Step::Event(Some(Followed::Idle)) => {
                     self.lose();
                     return Ok(());
                 }
                 Step::Event(None) => {
-                    events.trouble().into_iter().for_each(|error| self.line.set_trouble(error.into()));
+                    events
+                        .trouble()
+                        .into_iter()
+                        .for_each(|error| self.line.set_trouble(error.into()));
                     return Ok(());
                 }
                 Step::Look => match self.look().await {
@@ -183,24 +211,33 @@ impl<'b> Attached<'b> {
         }
     }
 
-    async fn on_outcomes(&mut self, position: Position, outcomes: Arc<[Outcome]>) -> Result<(), Over> {
+    async fn on_outcomes(
+        &mut self,
+        position: Position,
+        outcomes: Arc<[Outcome]>,
+    ) -> Result<(), Over> {
         (self.quiet, self.settled) = (0, false);
         for outcome in outcomes.iter() {
             self.seen.insert(outcome.index);
         }
         if self.total.is_none() {
-            self.line.set_submitted(position + outcomes.len() as Position);
+            self.line
+                .set_submitted(position + outcomes.len() as Position);
         }
         self.line.pass_on(outcomes).await
     }
 
     /// The outcomes that are missing will not come.
     fn lose(&self) {
-        let missing = self.total.unwrap_or_default().saturating_sub(self.seen.len());
+        let missing = self
+            .total
+            .unwrap_or_default()
+            .saturating_sub(self.seen.len());
         self.line.set_trouble(SubmitError::Lost { missing });
     }
 
-    /// Whether the submitter has sealed the job, or gone away. A broker that does not answer is noticed by the outcomes.
+    /// Whether the submitter has sealed the job, or gone away. A broker that does not answer is
+    /// noticed by the outcomes.
     async fn look(&mut self) -> Look {
         if self.total.is_some() {
             return self.look_at_old().await;
@@ -226,14 +263,23 @@ impl<'b> Attached<'b> {
             self.settled = true;
             return Look::ReadAgain;
         }
-        if self.quiet > quiet_max { Look::End } else { Look::Wait }
+        if self.quiet > quiet_max {
+            Look::End
+        } else {
+            Look::Wait
+        }
     }
-    /// Whether the outcomes that an old job misses were dropped. What waits or is in work still gets one.
+    /// Whether the outcomes that an old job misses were dropped. What waits or is in work still
+    /// gets one.
     async fn look_at_old(&mut self) -> Look {
         match unfinished(self.broker, self.id).await {
             Ok(Some(0) | None) => self.quiet += 1,
             Ok(Some(_)) | Err(_) => self.quiet = 0,
         }
-        if self.quiet > QUIET_LOOKS_BLIND { Look::Lost } else { Look::Wait }
+        if self.quiet > QUIET_LOOKS_BLIND {
+            Look::Lost
+        } else {
+            Look::Wait
+        }
     }
 }

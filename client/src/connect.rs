@@ -18,8 +18,9 @@ pub enum ConnectError {
 }
 
 impl Client {
-    /// A client of the fleet whose broker is at `servers`: `nats://host:4222` or `tls://host:4222`, more servers of a cluster with commas
-    /// between them. What a URL cannot say is set with [`Client::fleet`].
+    /// A client of the fleet whose broker is at `servers`: `nats://host:4222` or `tls://host:4222`,
+    /// more servers of a cluster with commas between them. What a URL cannot say is set with
+    /// [`Client::fleet`].
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -42,7 +43,8 @@ impl Client {
         Self::fleet(nats::Config::new(servers, nats::Role::Client)).await
     }
 
-    /// A client of the fleet whose broker is reached as `config` says. With the feature `embedded`, `Client::builder()` sets more.
+    /// A client of the fleet whose broker is reached as `config` says. With the feature `embedded`,
+    /// `Client::builder()` sets more.
     ///
     /// # Errors
     /// As [`Client::connect`].
@@ -51,7 +53,8 @@ impl Client {
         Self::builder().connect(config).await
     }
 
-    /// A client of the fleet whose broker is reached as `config` says. Without the feature `embedded` it cannot load components: make functions
+    /// A client of the fleet whose broker is reached as `config` says. Without the feature
+    /// `embedded` it cannot load components: make functions
     /// with [`Function::new`](crate::Function::new).
     ///
     /// # Errors
@@ -59,7 +62,11 @@ impl Client {
     #[cfg(not(feature = "embedded"))]
     pub async fn fleet(config: nats::Config) -> Result<Self, ConnectError> {
         tokio::runtime::Handle::try_current().map_err(|_| ConnectError::NoRuntime)?;
-        let broker = NatsBroker::connect(nats::Config { role: nats::Role::Client, ..config }).await?;
+        let broker = NatsBroker::connect(nats::Config {
+            role: nats::Role::Client,
+            ..config
+        })
+        .await?;
         Ok(Self::over(std::sync::Arc::new(broker)))
     }
 }

@@ -1,6 +1,8 @@
-//! What a client still owes its broker: jobs to be cancelled and forgotten after whoever had them let go.
+//! What a client still owes its broker: jobs to be cancelled and forgotten after whoever had them
+//! let go.
 //!
-//! Such work runs in the background, because `drop` cannot wait. A process that is about to end waits for it here.
+//! Such work runs in the background, because `drop` cannot wait. A process that is about to end
+//! waits for it here.
 
 use std::sync::Arc;
 
@@ -36,6 +38,8 @@ impl Courtesies {
 
 impl Drop for Courtesy {
     fn drop(&mut self) {
-        self.0.0.send_modify(|count| *count = count.saturating_sub(1));
+        self.0
+            .0
+            .send_modify(|count| *count = count.saturating_sub(1));
     }
 }

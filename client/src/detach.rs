@@ -14,8 +14,8 @@ use crate::driver::{unsent, untaken};
 use crate::function::Function;
 use crate::publisher::{Answer, Publisher, Said};
 
-/// A bundle holds at most this part of the tasks before it: how long they take is not known here, and a bundle runs on one slot, so none may
-/// be large against the job.
+/// A bundle holds at most this part of the tasks before it: how long they take is not known here,
+/// and a bundle runs on one slot, so none may be large against the job.
 const BUNDLE_SHARE: u64 = 1024;
 /// The most tasks in a bundle, as nobody can tell how long they take.
 const BUNDLE_TASKS_MAX: u64 = 64;
@@ -45,15 +45,21 @@ impl Drop for Guard<'_> {
 }
 
 impl Client {
-    /// Submit one task for each of `inputs` and leave the job to the broker: it runs whether or not this program does, and
-    /// [`Client::attach`] follows it. Inputs are taken as fast as the broker takes tasks, which waits while it is full.
+    /// Submit one task for each of `inputs` and leave the job to the broker: it runs whether or not
+    /// this program does, and [`Client::attach`] follows it. Inputs are taken as fast as the
+    /// broker takes tasks, which waits while it is full.
     ///
-    /// An input that does not fit the function fails that one task, with blame `input`. Dropping the future before it resolves cancels the
-    /// job; so does an error. With an embedded client the job ends with the client.
+    /// An input that does not fit the function fails that one task, with blame `input`. Dropping
+    /// the future before it resolves cancels the job; so does an error. With an embedded client
+    /// the job ends with the client.
     ///
     /// # Errors
     /// When the broker does not take the job, or goes away.
-    pub async fn submit_all<T, I>(&self, function: &Function<T>, inputs: I) -> Result<Detached, SubmitError>
+    pub async fn submit_all<T, I>(
+        &self,
+        function: &Function<T>,
+        inputs: I,
+    ) -> Result<Detached, SubmitError>
     where
         I: IntoIterator,
         I::Item: IntoArguments,
@@ -65,20 +71,36 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::submit_all`].
-    pub async fn submit_all_stream<T, S>(&self, function: &Function<T>, inputs: S) -> Result<Detached, SubmitError>
+    pub async fn submit_all_stream<T, S>(
+        &self,
+        function: &Function<T>,
+        inputs: S,
+    ) -> Result<Detached, SubmitError>
     where
         S: Stream,
         S::Item: IntoArguments,
     {
         let record = self.new_job(function)?;
         let job = record.id;
-        let mut guard = Guard { client: self, job, courtesy: Some(self.shared.courtesies.begin()) };
+        let mut guard = Guard {
+            client: self,
+            job,
+            courtesy: Some(self.shared.courtesies.begin()),
+        };
         self.shared.broker.put_job(record, now()).await?;
-        let arguments = inputs.then(|input| as_sent(function, &self.shared.values, input.into_arguments()));
-        let mut submission = Submission { publisher: Publisher::new(&*self.shared.broker, job), collector: Collector::default(), tasks: 0 };
+        let arguments =
+            inputs.then(|input| as_sent(function, &self.shared.values, input.into_arguments()));
+        let mut submission = Submission {
+            publisher: Publisher::new(&*self.shared.broker, job),
+            collector: Collector::default(),
+            tasks: 0,
+        };
         submission.run(std::pin::pin!(arguments)).await?;
         guard.courtesy = None;
-        Ok(Detached { job, tasks: submission.tasks })
+        Ok(Detached {
+            job,
+            tasks: submission.tasks,
+        })
     }
 }
 
@@ -97,7 +119,10 @@ enum Step {
 }
 
 impl Submission<'_> {
-    async fn run(&mut self, mut inputs: impl Stream<Item = Result<Vec<Argument>, Failure>> + Unpin) -> Result<(), Error> {
+    async fn run(
+        &mut self,
+        mut inputs: impl Stream<Item = Result<Vec<Argument>, Failure>> + Unpin,
+    ) -> Result<(), Error> {
         loop {
             let step = tokio::select! {
                 biased;
@@ -132,7 +157,8 @@ impl Submission<'_> {
                 if let Some(full) = self.collector.push(Task { index, arguments }) {
                     self.publish(full).await?;
                 }
-                if self.collector.len() as u64 >= (index / BUNDLE_SHARE).clamp(1, BUNDLE_TASKS_MAX) {
+                if self.collector.len() as u64 >= (index / BUNDLE_SHARE).clamp(1, BUNDLE_TASKS_MAX)
+                {
                     self.flush().await?;
                 }
                 Ok(())
@@ -169,9 +195,10 @@ impl Submission<'_> {
     async fn on_answer(&mut self, answer: Answer) -> Result<(), Error> {
         match answer {
             // One task that is too large does not fail the others.
-            Answer { said: Said::Bundle(first, count), result: Err(error @ Error::TooLarge { .. }) } => {
-                self.store(untaken(first, count, &error)).await
-            }
+            Answer {
+                said: Said::Bundle(first, count),
+                result: Err(error @ Error::TooLarge { .. }),
+            } => self.store(untaken(first, count, &error)).await,
             Answer { result, .. } => result,
         }
     }

@@ -1,12 +1,15 @@
 //! The driver of a job that is submitted here: many tasks, fed and followed.
 //!
-//! It takes inputs, packs them into bundles, publishes them, and passes outcomes on in the order in which they arrive. Everything it holds is
-//! bounded by [`Window`]: inputs are taken only while few bundles are out, and outcomes are fetched only while the caller reads them, so that
-//! a caller who stops reading stops the job, and a job of any length takes the same memory.
+//! It takes inputs, packs them into bundles, publishes them, and passes outcomes on in the order in
+//! which they arrive. Everything it holds is bounded by [`Window`]: inputs are taken only while few
+//! bundles are out, and outcomes are fetched only while the caller reads them, so that a caller who
+//! stops reading stops the job, and a job of any length takes the same memory.
 //!
-//! The broker has an outcome for every task, also for those that no worker can run, so that whoever attaches to the job sees the same. It is
-//! told how many tasks there are when all of them are there, and it forgets the job only when the caller has read its end and let go: outcomes
-//! that were on their way to a caller who died are still at the broker. So are those of a job whose broker was away for longer than its patience.
+//! The broker has an outcome for every task, also for those that no worker can run, so that whoever
+//! attaches to the job sees the same. It is told how many tasks there are when all of them are
+//! there, and it forgets the job only when the caller has read its end and let go: outcomes
+//! that were on their way to a caller who died are still at the broker. So are those of a job whose
+//! broker was away for longer than its patience.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +20,9 @@ use sortie_broker::{Broker, Error, Position};
 use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::packing::{Collector, Packer};
 use sortie_protocol::seen::{First, Seen};
-use sortie_protocol::{Argument, Ending, Failure, Job as JobRecord, JobId, Outcome, Task, TaskIndex};
+use sortie_protocol::{
+    Argument, Ending, Failure, Job as JobRecord, JobId, Outcome, Task, TaskIndex,
+};
 use tokio::runtime::Handle;
 
 use crate::client::{SubmitError, now};
@@ -33,7 +38,13 @@ pub(crate) const ENDED_AT_ONCE: usize = 1024;
 pub(crate) type Tasks = BoxStream<'static, Result<Vec<Argument>, Failure>>;
 
 /// Submit a job and follow it until its caller is done with it.
-pub(crate) async fn run(broker: Arc<dyn Broker>, window: Window, record: Result<JobRecord, SubmitError>, tasks: Tasks, mut line: Line) {
+pub(crate) async fn run(
+    broker: Arc<dyn Broker>,
+    window: Window,
+    record: Result<JobRecord, SubmitError>,
+    tasks: Tasks,
+    mut line: Line,
+) {
     let id = match record {
         Ok(record) => {
             let id = record.id;
@@ -46,7 +57,8 @@ pub(crate) async fn run(broker: Arc<dyn Broker>, window: Window, record: Result<
                         () = window.keep(&*broker) => Err(Over),
                     };
                     if line.is_cut_off() {
-                        // Workers may go on, and whoever comes when the broker is back finds what they did: nothing is cancelled or forgotten.
+                        // Workers may go on, and whoever comes when the broker is back finds what
+                        // they did: nothing is cancelled or forgotten.
                         return;
                     }
                     if drove.is_err() && *line.wish.borrow() != Wish::Leave {
@@ -60,7 +72,11 @@ pub(crate) async fn run(broker: Arc<dyn Broker>, window: Window, record: Result<
         }
         Err(error) => return line.set_trouble(error),
     };
-    let Line { sender, mut wish, state } = line;
+    let Line {
+        sender,
+        mut wish,
+        state,
+    } = line;
     // The caller reads what is left, and then the end.
     drop((sender, state));
     while *wish.borrow_and_update() != Wish::Leave {
@@ -84,11 +100,18 @@ pub(crate) fn unsent(index: TaskIndex, failure: Failure) -> Outcome {
 
 /// What becomes of tasks that the broker did not take.
 pub(crate) fn untaken(first: TaskIndex, count: usize, error: &Error) -> Arc<[Outcome]> {
-    let failure = Failure::Platform { fault: PlatformFault::Host, message: format!("the broker did not take the task: {error}") };
-    (first..).take(count).map(|index| unrun(index, Ending::Failed(failure.clone()))).collect()
+    let failure = Failure::Platform {
+        fault: PlatformFault::Host,
+        message: format!("the broker did not take the task: {error}"),
+    };
+    (first..)
+        .take(count)
+        .map(|index| unrun(index, Ending::Failed(failure.clone())))
+        .collect()
 }
 
-/// Bundles that were published and have tasks without an outcome: how many tasks each still misses, by its first index.
+/// Bundles that were published and have tasks without an outcome: how many tasks each still misses,
+/// by its first index.
 #[derive(Debug, Default)]
 struct Outstanding {
     bundles: BTreeMap<TaskIndex, usize>,
@@ -153,7 +176,13 @@ enum Step {
 }
 
 impl<'b> Driver<'b> {
-    fn new(broker: &'b dyn Broker, window: &'b Window, id: JobId, line: &'b mut Line, events: Following) -> Self {
+    fn new(
+        broker: &'b dyn Broker,
+        window: &'b Window,
+        id: JobId,
+        line: &'b mut Line,
+        events: Following,
+    ) -> Self {
         Self {
             broker,
             publisher: Publisher::new(broker, id),
@@ -182,7 +211,9 @@ impl<'b> Driver<'b> {
                         self.seal().await?;
                         continue;
                     }
-                    Seal::Said | Seal::Withheld if self.seen.len() == self.submitted => return Ok(()),
+                    Seal::Said | Seal::Withheld if self.seen.len() == self.submitted => {
+                        return Ok(());
+                    }
                     Seal::Said | Seal::Withheld => {}
                 }
             }
@@ -195,11 +226,16 @@ impl<'b> Driver<'b> {
                 }
                 Step::Idle => self.flush().await?,
                 Step::Answer(answer) => self.on_answer(answer).await?,
-                Step::Event(Some(Followed::Outcomes(position, outcomes))) => self.on_outcomes(position, outcomes).await?,
+                Step::Event(Some(Followed::Outcomes(position, outcomes))) => {
+                    self.on_outcomes(position, outcomes).await?
+                }
                 Step::Event(Some(Followed::Cancelled)) => return self.on_cancelled().await,
                 Step::Event(Some(Followed::Idle)) => self.on_idle().await?,
                 Step::Event(None) => {
-                    self.events.trouble().into_iter().for_each(|error| self.line.set_trouble(error.into()));
+                    self.events
+                        .trouble()
+                        .into_iter()
+                        .for_each(|error| self.line.set_trouble(error.into()));
                     return Err(Over);
                 }
                 Step::Gone => return Err(Over),
@@ -215,7 +251,9 @@ impl<'b> Driver<'b> {
 
     /// Wait for the next thing to do. Cancel safe: whatever is polled here is kept by the caller.
     async fn step(&mut self, tasks: &mut futures::stream::Fuse<Tasks>) -> Step {
-        let room = !self.ended && self.bundles_out.len() < self.window.bundles() && self.publisher.has_room();
+        let room = !self.ended
+            && self.bundles_out.len() < self.window.bundles()
+            && self.publisher.has_room();
         let Line { sender, wish, .. } = &mut *self.line;
         tokio::select! {
             biased;
@@ -231,7 +269,11 @@ impl<'b> Driver<'b> {
         }
     }
 
-    async fn on_input(&mut self, input: Result<Vec<Argument>, Failure>, total: Option<u64>) -> Result<(), Over> {
+    async fn on_input(
+        &mut self,
+        input: Result<Vec<Argument>, Failure>,
+        total: Option<u64>,
+    ) -> Result<(), Over> {
         let index = self.submitted;
         self.submitted += 1;
         self.line.set_submitted(self.submitted);
@@ -290,17 +332,24 @@ impl<'b> Driver<'b> {
     }
 
     async fn on_answer(&mut self, answer: Answer) -> Result<(), Over> {
-        // While an answer is awaited no task is ended for want of an outcome; from now on a look counts that was begun after this.
+        // While an answer is awaited no task is ended for want of an outcome; from now on a look
+        // counts that was begun after this.
         self.events.stir();
         match answer {
-            Answer { result: Err(error), said: Said::Bundle(first, count) } => match error {
+            Answer {
+                result: Err(error),
+                said: Said::Bundle(first, count),
+            } => match error {
                 // The follower is about to tell of it.
                 Error::JobCancelled(_) => Ok(()),
                 // What was asked may have happened, or nothing can be told to the broker either.
-                Error::Unreachable { .. } | Error::NoSuchJob(_) => self.give_up(&untaken(first, count, &error)).await,
-                Error::TooLarge { .. } | Error::Empty | Error::Denied { .. } | Error::Unsuitable { .. } => {
-                    self.store(untaken(first, count, &error)).await
+                Error::Unreachable { .. } | Error::NoSuchJob(_) => {
+                    self.give_up(&untaken(first, count, &error)).await
                 }
+                Error::TooLarge { .. }
+                | Error::Empty
+                | Error::Denied { .. }
+                | Error::Unsuitable { .. } => self.store(untaken(first, count, &error)).await,
             },
             other => self.on_stored(other).await,
         }
@@ -309,27 +358,51 @@ impl<'b> Driver<'b> {
     /// The answer to anything but a bundle that was refused.
     async fn on_stored(&mut self, answer: Answer) -> Result<(), Over> {
         match answer {
-            Answer { result: Err(_), said: Said::Outcomes(outcomes) } => self.give_up(&outcomes).await,
-            Answer { result: Err(error), said: Said::Seal } => {
+            Answer {
+                result: Err(_),
+                said: Said::Outcomes(outcomes),
+            } => self.give_up(&outcomes).await,
+            Answer {
+                result: Err(error),
+                said: Said::Seal,
+            } => {
                 tracing::debug!(%error, job = %self.id, "failed to seal a job");
                 Ok(())
             }
-            Answer { result: Ok(()), .. } | Answer { said: Said::Bundle(..), .. } => Ok(()),
+            Answer { result: Ok(()), .. }
+            | Answer {
+                said: Said::Bundle(..),
+                ..
+            } => Ok(()),
         }
     }
 
     /// Pass outcomes on that the broker will not have.
     async fn give_up(&mut self, outcomes: &[Outcome]) -> Result<(), Over> {
         self.seal = Seal::Withheld;
-        let fresh = outcomes.iter().filter(|outcome| self.seen.insert(outcome.index) == First::Yes).cloned().collect::<Arc<[_]>>();
-        fresh.iter().for_each(|outcome| self.bundles_out.end(outcome.index));
+        let fresh = outcomes
+            .iter()
+            .filter(|outcome| self.seen.insert(outcome.index) == First::Yes)
+            .cloned()
+            .collect::<Arc<[_]>>();
+        fresh
+            .iter()
+            .for_each(|outcome| self.bundles_out.end(outcome.index));
         self.line.pass_on(fresh).await
     }
 
-    async fn on_outcomes(&mut self, position: Position, outcomes: Arc<[Outcome]>) -> Result<(), Over> {
+    async fn on_outcomes(
+        &mut self,
+        position: Position,
+        outcomes: Arc<[Outcome]>,
+    ) -> Result<(), Over> {
         // Tasks that nobody ran say nothing of how long the others take.
         let ran = outcomes.iter().filter(|outcome| outcome.attempts > 0);
-        self.packer.observe(ran.clone().count(), ran.map(|outcome| outcome.bill.run + outcome.bill.fetch).sum());
+        self.packer.observe(
+            ran.clone().count(),
+            ran.map(|outcome| outcome.bill.run + outcome.bill.fetch)
+                .sum(),
+        );
         let mut known = Vec::new();
         for outcome in outcomes.iter() {
             match self.seen.insert(outcome.index) {
@@ -339,26 +412,46 @@ impl<'b> Driver<'b> {
             }
         }
         if !self.line.keeps_outcomes() {
-            // Trimming is a hint: should it fail, the broker keeps the outcomes until the job is forgotten.
-            let _ = self.broker.trim(self.id, position + outcomes.len() as Position).await;
+            // Trimming is a hint: should it fail, the broker keeps the outcomes until the job is
+            // forgotten.
+            let _ = self
+                .broker
+                .trim(self.id, position + outcomes.len() as Position)
+                .await;
         }
         if known.is_empty() {
             return self.line.pass_on(outcomes).await;
         }
-        self.line.pass_on(outcomes.iter().filter(|outcome| !known.contains(&outcome.index)).cloned().collect()).await
+        self.line
+            .pass_on(
+                outcomes
+                    .iter()
+                    .filter(|outcome| !known.contains(&outcome.index))
+                    .cloned()
+                    .collect(),
+            )
+            .await
     }
 
-    /// What was published and has no outcome gets none: those tasks end here, so that no further input waits for them.
+    /// What was published and has no outcome gets none: those tasks end here, so that no further
+    /// input waits for them.
     async fn on_idle(&mut self) -> Result<(), Over> {
-        if !self.publisher.is_idle() || !self.collector.is_empty() || self.seen.len() >= self.submitted {
+        if !self.publisher.is_idle()
+            || !self.collector.is_empty()
+            || self.seen.len() >= self.submitted
+        {
             return Ok(());
         }
         tracing::warn!(job = %self.id, missing = self.submitted - self.seen.len(), "tasks have no outcome that can be read, and get none");
         let mut next = 0;
         loop {
-            let missing = (next..self.submitted).filter(|index| !self.seen.contains(*index)).take(ENDED_AT_ONCE);
+            let missing = (next..self.submitted)
+                .filter(|index| !self.seen.contains(*index))
+                .take(ENDED_AT_ONCE);
             let outcomes: Vec<Outcome> = missing.map(|index| unrun(index, lost())).collect();
-            let Some(last) = outcomes.last() else { return Ok(()) };
+            let Some(last) = outcomes.last() else {
+                return Ok(());
+            };
             next = last.index + 1;
             self.give_up(&outcomes).await?;
         }
@@ -373,10 +466,18 @@ impl<'b> Driver<'b> {
 }
 
 /// Pass on that all tasks without an outcome were cancelled.
-pub(crate) async fn pass_on_cancelled(line: &Line, seen: &Seen, tasks: TaskIndex) -> Result<(), Over> {
-    let mut unseen = (0..tasks).filter(|index| !seen.contains(*index)).map(|index| unrun(index, Ending::Cancelled)).peekable();
+pub(crate) async fn pass_on_cancelled(
+    line: &Line,
+    seen: &Seen,
+    tasks: TaskIndex,
+) -> Result<(), Over> {
+    let mut unseen = (0..tasks)
+        .filter(|index| !seen.contains(*index))
+        .map(|index| unrun(index, Ending::Cancelled))
+        .peekable();
     while unseen.peek().is_some() {
-        line.pass_on(unseen.by_ref().take(ENDED_AT_ONCE).collect()).await?;
+        line.pass_on(unseen.by_ref().take(ENDED_AT_ONCE).collect())
+            .await?;
     }
     Ok(())
 }

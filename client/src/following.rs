@@ -1,12 +1,15 @@
 //! A job's outcomes as one stream, whatever happens to the connection.
 //!
-//! A broker's own stream may end before the job does. Here it is then opened again from the position that was reached, so that nothing comes
-//! twice and nothing is missed. The stream ends when the job is cancelled or forgotten, when the broker refuses for good, or when it stayed away
+//! A broker's own stream may end before the job does. Here it is then opened again from the
+//! position that was reached, so that nothing comes twice and nothing is missed. The stream ends
+//! when the job is cancelled or forgotten, when the broker refuses for good, or when it stayed away
 //! for longer than one of its own calls waits.
 //!
-//! It also says when waiting is in vain. A bundle leaves the broker only after the outcomes of its tasks were stored, so where nothing of a job
-//! waits or is in work, everything that will ever come is there to be read. What is still missing when it was read then was dropped because of its
-//! age, or was written by a program that this one does not understand. A tenant who is not told what is unfinished is not told this, either.
+//! It also says when waiting is in vain. A bundle leaves the broker only after the outcomes of its
+//! tasks were stored, so where nothing of a job waits or is in work, everything that will ever come
+//! is there to be read. What is still missing when it was read then was dropped because of its age,
+//! or was written by a program that this one does not understand. A tenant who is not told what is
+//! unfinished is not told this, either.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,18 +26,21 @@ use tokio::task::JoinHandle;
 
 use crate::jobs::unfinished;
 
-/// Wait before a stream is opened again that ended without a word since it was opened: a broker in trouble is not asked in a tight loop.
+/// Wait before a stream is opened again that ended without a word since it was opened: a broker in
+/// trouble is not asked in a tight loop.
 const REOPEN_PAUSE: Duration = Duration::from_millis(500);
 /// How often a job is looked at of which nothing comes: one question to the broker each time.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
-/// While something of it is unfinished each wait is twice the one before, up to this: thousands of futures may wait for tasks that take hours,
-/// and a minute more is little to whoever waits in vain after that.
+/// While something of it is unfinished each wait is twice the one before, up to this: thousands of
+/// futures may wait for tasks that take hours, and a minute more is little to whoever waits in vain
+/// after that.
 const LOOK_INTERVAL_MAX: Duration = Duration::from_secs(60);
-/// After this many looks in a row, half a minute, without an outcome and with nothing unfinished, nothing more will come. A stream that missed
-/// something looks for it every ten seconds.
+/// After this many looks in a row, half a minute, without an outcome and with nothing unfinished,
+/// nothing more will come. A stream that missed something looks for it every ten seconds.
 const IDLE_LOOKS: u32 = 6;
-/// The looks say that outcomes are stored; that they were read is known when the stream has caught up so often between them. What it found the
-/// first time may be from before the first look. A stream that cannot be read is waited for until the broker gives it up.
+/// The looks say that outcomes are stored; that they were read is known when the stream has caught
+/// up so often between them. What it found the first time may be from before the first look. A
+/// stream that cannot be read is waited for until the broker gives it up.
 const CAUGHT_UP_MIN: u32 = 2;
 
 /// What a follower is told.
@@ -44,7 +50,8 @@ pub(crate) enum Followed {
     Outcomes(Position, Arc<[Outcome]>),
     /// The job was cancelled. The last that comes.
     Cancelled,
-    /// Nothing of the job waits or is in work, and nothing came for a while: what was published and has no outcome yet gets none. May come again.
+    /// Nothing of the job waits or is in work, and nothing came for a while: what was published and
+    /// has no outcome yet gets none. May come again.
     Idle,
 }
 
@@ -72,13 +79,15 @@ struct Vigil {
     caught_up: u32,
     /// What the broker counted at the last of them.
     count: Option<u64>,
-    /// Whether something happened since the last look was begun: an outcome came, or a bundle went out.
+    /// Whether something happened since the last look was begun: an outcome came, or a bundle went
+    /// out.
     stirred: bool,
 }
 
 /// What a look found.
 enum Found {
-    /// Nothing is unfinished. With how often the stream has caught up by then, where that has to be asked for.
+    /// Nothing is unfinished. With how often the stream has caught up by then, where that has to be
+    /// asked for.
     Idle(Option<u64>),
     /// Something is, or the broker does not tell.
     Busy,
@@ -95,7 +104,15 @@ impl Drop for Look {
 
 impl Vigil {
     fn new(runtime: Handle) -> Self {
-        Self { runtime, look: None, pause: LOOK_INTERVAL, idle: 0, caught_up: 0, count: None, stirred: false }
+        Self {
+            runtime,
+            look: None,
+            pause: LOOK_INTERVAL,
+            idle: 0,
+            caught_up: 0,
+            count: None,
+            stirred: false,
+        }
     }
 
     /// Ready when nothing more will come.
@@ -112,7 +129,9 @@ impl Vigil {
                 }))
             });
             // A runtime that shuts down looks no more.
-            let Ok(found) = ready!(look.0.poll_unpin(cx)) else { return Poll::Pending };
+            let Ok(found) = ready!(look.0.poll_unpin(cx)) else {
+                return Poll::Pending;
+            };
             self.look = None;
             if self.is_over(&found) {
                 self.idle = 0;
@@ -153,11 +172,23 @@ enum State {
 }
 
 impl Following {
-    /// Follow a job that is there. What is looked at now and then is asked on `runtime`, so the stream may be polled anywhere.
-    pub(crate) async fn open(broker: &Arc<dyn Broker>, runtime: &Handle, job: JobId) -> Result<Self, Error> {
+    /// Follow a job that is there. What is looked at now and then is asked on `runtime`, so the
+    /// stream may be polled anywhere.
+    pub(crate) async fn open(
+        broker: &Arc<dyn Broker>,
+        runtime: &Handle,
+        job: JobId,
+    ) -> Result<Self, Error> {
         let stream = broker.outcomes(job, 0).await?;
         let vigil = Vigil::new(runtime.clone());
-        Ok(Self { broker: broker.clone(), job, position: 0, opened_at: None, state: State::Open(stream), vigil })
+        Ok(Self {
+            broker: broker.clone(),
+            job,
+            position: 0,
+            opened_at: None,
+            state: State::Open(stream),
+            vigil,
+        })
     }
 
     /// Why there is nothing more, if the job was not cancelled.
@@ -168,12 +199,14 @@ impl Following {
         }
     }
 
-    /// Something happened that makes outcomes come: what a look that is under way finds may be from before that, and does not count.
+    /// Something happened that makes outcomes come: what a look that is under way finds may be from
+    /// before that, and does not count.
     pub(crate) fn stir(&mut self) {
         self.vigil.stirred = true;
     }
 
-    /// Open the stream again, which reads what is stored: whatever a broker has to say once and was not heard.
+    /// Open the stream again, which reads what is stored: whatever a broker has to say once and was
+    /// not heard.
     pub(crate) fn look_again(&mut self) {
         if matches!(self.state, State::Open(_)) {
             self.state = self.opening();
@@ -203,7 +236,9 @@ impl Stream for Following {
             let next = match &mut self.state {
                 State::Open(stream) => match stream.poll_next_unpin(cx) {
                     Poll::Pending => {
-                        let Self { vigil, broker, job, .. } = &mut *self;
+                        let Self {
+                            vigil, broker, job, ..
+                        } = &mut *self;
                         ready!(vigil.poll(broker, *job, cx));
                         return Poll::Ready(Some(Followed::Idle));
                     }

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use sortie_protocol::job::Memo;
 use sortie_protocol::signature::Mismatch;
-use sortie_protocol::{Argument, ByteSize, Digest, FunctionRef, Grants, JobOptions, Labels, Priority, RetryPolicy, Signature};
+use sortie_protocol::{
+    Argument, ByteSize, Digest, FunctionRef, Grants, JobOptions, Labels, Priority, RetryPolicy,
+    Signature,
+};
 
 use crate::arguments::Arguments;
 
@@ -42,7 +45,11 @@ pub enum CallError {
 fn list(names: &[String]) -> String {
     match names {
         [] => "none".into(),
-        names => names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+        names => names
+            .iter()
+            .map(|name| format!("`{name}`"))
+            .collect::<Vec<_>>()
+            .join(", "),
     }
 }
 
@@ -76,11 +83,28 @@ impl Component {
     /// # Errors
     /// When there is none; the error lists those there are.
     pub fn function<T>(&self, name: &str) -> Result<Function<T>, CallError> {
-        let Some(signature) = self.signatures.iter().find(|signature| signature.name == name) else {
-            let known = self.signatures.iter().map(|signature| signature.name.clone()).collect();
-            return Err(CallError::NoSuchFunction { name: name.into(), known });
+        let Some(signature) = self
+            .signatures
+            .iter()
+            .find(|signature| signature.name == name)
+        else {
+            let known = self
+                .signatures
+                .iter()
+                .map(|signature| signature.name.clone())
+                .collect();
+            return Err(CallError::NoSuchFunction {
+                name: name.into(),
+                known,
+            });
         };
-        Ok(Function::new(FunctionRef { component: self.digest, name: name.into() }, signature.clone()))
+        Ok(Function::new(
+            FunctionRef {
+                component: self.digest,
+                name: name.into(),
+            },
+            signature.clone(),
+        ))
     }
 }
 
@@ -95,7 +119,12 @@ pub struct Function<T> {
 impl<T> Clone for Function<T> {
     fn clone(&self) -> Self {
         let (reference, signature) = (self.reference.clone(), self.signature.clone());
-        Self { reference, signature, options: self.options.clone(), result: PhantomData }
+        Self {
+            reference,
+            signature,
+            options: self.options.clone(),
+            result: PhantomData,
+        }
     }
 }
 
@@ -109,13 +138,23 @@ impl<T> Function<T> {
     /// A function by reference, with the signature it is known to have.
     #[must_use]
     pub fn new(reference: FunctionRef, signature: Signature) -> Self {
-        Self { reference, signature: Arc::new(signature), options: JobOptions::default(), result: PhantomData }
+        Self {
+            reference,
+            signature: Arc::new(signature),
+            options: JobOptions::default(),
+            result: PhantomData,
+        }
     }
 
     /// The same function, for whoever does not look at results.
     pub(crate) fn untyped(&self) -> Function<()> {
         let (reference, signature) = (self.reference.clone(), self.signature.clone());
-        Function { reference, signature, options: self.options.clone(), result: PhantomData }
+        Function {
+            reference,
+            signature,
+            options: self.options.clone(),
+            result: PhantomData,
+        }
     }
 
     /// What it takes and returns.
@@ -172,8 +211,8 @@ impl<T> Function<T> {
         self
     }
 
-    /// The same function, run only by workers that have all of these labels. Default none: any worker will do. An embedded client's own
-    /// worker takes every job, whatever it asks for.
+    /// The same function, run only by workers that have all of these labels. Default none: any
+    /// worker will do. An embedded client's own worker takes every job, whatever it asks for.
     #[must_use]
     pub fn labels(mut self, labels: Labels) -> Self {
         self.options.labels = labels;

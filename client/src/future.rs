@@ -32,14 +32,25 @@ pub struct TaskFuture<T> {
 
 impl<T> fmt::Debug for TaskFuture<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TaskFuture").field("job", &self.job).field("ended", &self.ended).finish_non_exhaustive()
+        f.debug_struct("TaskFuture")
+            .field("job", &self.job)
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
     }
 }
 
 impl<T> TaskFuture<T> {
     pub(crate) fn new(client: Client, job: JobId, outcomes: Following) -> Self {
         let courtesy = Some(client.shared.courtesies.begin());
-        Self { client, job, outcomes, fetching: None, ended: false, courtesy, result: PhantomData }
+        Self {
+            client,
+            job,
+            outcomes,
+            fetching: None,
+            ended: false,
+            courtesy,
+            result: PhantomData,
+        }
     }
 
     /// The job of this one task, as the broker knows it.
@@ -48,7 +59,8 @@ impl<T> TaskFuture<T> {
         self.job
     }
 
-    /// Cancel the task. The future then resolves to [`TaskError::Cancelled`], unless the task ended first.
+    /// Cancel the task. The future then resolves to [`TaskError::Cancelled`], unless the task ended
+    /// first.
     ///
     /// # Errors
     /// When the broker cannot be reached.
@@ -56,23 +68,32 @@ impl<T> TaskFuture<T> {
         self.client.shared.broker.cancel(self.job).await
     }
 
-    /// Wait for the outcome as it is, with its bill. A large value may be in a store; [`Client::fetched`] brings it.
+    /// Wait for the outcome as it is, with its bill. A large value may be in a store;
+    /// [`Client::fetched`] brings it.
     ///
     /// # Errors
-    /// When the broker does not tell, because it went away for longer than its patience or refuses. [`TaskError::BrokerGone`] says whether the
-    /// task stays at the broker, where its [job](Self::job) can be attached to.
+    /// When the broker does not tell, because it went away for longer than its patience or refuses.
+    /// [`TaskError::BrokerGone`] says whether the task stays at the broker, where its
+    /// [job](Self::job) can be attached to.
     pub async fn outcome(mut self) -> Result<Outcome, TaskError> {
         std::future::poll_fn(|cx| self.poll_outcome(cx)).await
     }
 
-    /// The broker says no more. Was it away, then the task may go on, and whoever attaches to its job when it is back finds the outcome.
+    /// The broker says no more. Was it away, then the task may go on, and whoever attaches to its
+    /// job when it is back finds the outcome.
     fn gone(&mut self) -> TaskError {
         let trouble = self.outcomes.trouble();
         let stays = trouble.as_ref().is_some_and(sortie_broker::Error::passes);
         if stays {
             self.courtesy = None;
         }
-        TaskError::BrokerGone { reason: trouble.map_or_else(|| "its connection was closed".into(), |error| error.to_string()), stays }
+        TaskError::BrokerGone {
+            reason: trouble.map_or_else(
+                || "its connection was closed".into(),
+                |error| error.to_string(),
+            ),
+            stays,
+        }
     }
 
     fn poll_outcome(&mut self, cx: &mut Context<'_>) -> Poll<Result<Outcome, TaskError>> {
@@ -116,7 +137,11 @@ impl<T: Decode> Future for TaskFuture<T> {
 
 impl<T> Drop for TaskFuture<T> {
     fn drop(&mut self) {
-        let how = if self.ended { Abandoned::Ended } else { Abandoned::UnderWay };
+        let how = if self.ended {
+            Abandoned::Ended
+        } else {
+            Abandoned::UnderWay
+        };
         if let Some(courtesy) = self.courtesy.take() {
             self.client.abandon(self.job, how, courtesy);
         }
@@ -124,11 +149,19 @@ impl<T> Drop for TaskFuture<T> {
 }
 
 /// Wait for all of `futures`; results in their order.
-pub async fn gather<T: Decode>(futures: impl IntoIterator<Item = TaskFuture<T>>) -> Vec<Result<T, TaskError>> {
+pub async fn gather<T: Decode>(
+    futures: impl IntoIterator<Item = TaskFuture<T>>,
+) -> Vec<Result<T, TaskError>> {
     futures::future::join_all(futures).await
 }
 
 /// The results of `futures` as they complete, each with its position among them.
-pub fn as_completed<T: Decode>(futures: impl IntoIterator<Item = TaskFuture<T>>) -> impl Stream<Item = (usize, Result<T, TaskError>)> {
-    futures.into_iter().enumerate().map(|(i, future)| async move { (i, future.await) }).collect::<FuturesUnordered<_>>()
+pub fn as_completed<T: Decode>(
+    futures: impl IntoIterator<Item = TaskFuture<T>>,
+) -> impl Stream<Item = (usize, Result<T, TaskError>)> {
+    futures
+        .into_iter()
+        .enumerate()
+        .map(|(i, future)| async move { (i, future.await) })
+        .collect::<FuturesUnordered<_>>()
 }

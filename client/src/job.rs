@@ -1,7 +1,8 @@
 //! Jobs as a caller holds them: a stream of outcomes, and what can be asked of it.
 //!
-//! A driver on the client's runtime does the work: [`driver`](crate::driver) for a job that is submitted here, [`attach`](crate::attach) for
-//! one that was submitted elsewhere. Both pass outcomes on only as fast as the caller reads them.
+//! A driver on the client's runtime does the work: [`driver`](crate::driver) for a job that is
+//! submitted here, [`attach`](crate::attach) for one that was submitted elsewhere. Both pass
+//! outcomes on only as fast as the caller reads them.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -27,8 +28,9 @@ const BATCHES_WAITING: usize = 16;
 
 /// A job under way: a stream of its outcomes, in the order of completion.
 ///
-/// One that was submitted by [`Client::map`](crate::Client::map) belongs to whoever holds this: dropping it cancels what is left and has the
-/// broker forget the job. One that was attached to by [`Client::attach`](crate::Client::attach) belongs to nobody: dropping it changes nothing.
+/// One that was submitted by [`Client::map`](crate::Client::map) belongs to whoever holds this:
+/// dropping it cancels what is left and has the broker forget the job. One that was attached to by
+/// [`Client::attach`](crate::Client::attach) belongs to nobody: dropping it changes nothing.
 pub struct Job<T> {
     id: Option<JobId>,
     batches: mpsc::Receiver<Arc<[Outcome]>>,
@@ -105,7 +107,8 @@ impl Line {
         let _ = self.state.trouble.set(error);
     }
 
-    /// Whether the job ended for its caller because its broker was away for too long, and perhaps for nobody else.
+    /// Whether the job ended for its caller because its broker was away for too long, and perhaps
+    /// for nobody else.
     pub(crate) fn is_cut_off(&self) -> bool {
         self.state.trouble.get().is_some_and(SubmitError::passes)
     }
@@ -113,22 +116,34 @@ impl Line {
 
 /// The outcome of a task that no worker ran to its end.
 pub(crate) fn unrun(index: TaskIndex, ending: Ending) -> Outcome {
-    Outcome { index, attempts: 0, ending, bill: Bill::default(), log: None }
+    Outcome {
+        index,
+        attempts: 0,
+        ending,
+        bill: Bill::default(),
+        log: None,
+    }
 }
 
-/// How a task ends that has no outcome and gets none. Most likely one was stored that this program cannot read.
+/// How a task ends that has no outcome and gets none. Most likely one was stored that this program
+/// cannot read.
 pub(crate) fn lost() -> Ending {
     let message = "its outcome is not at the broker, or cannot be read by this program, and nothing of its job is unfinished; \
                    see `sortie dlq list`, and whether a newer version of Sortie runs in the fleet";
-    Ending::Failed(Failure::Platform { fault: PlatformFault::Host, message: message.into() })
+    Ending::Failed(Failure::Platform {
+        fault: PlatformFault::Host,
+        message: message.into(),
+    })
 }
 
 /// How far a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Inputs that were taken. Of a job that was attached to and whose number of tasks is not known yet: outcomes that came.
+    /// Inputs that were taken. Of a job that was attached to and whose number of tasks is not
+    /// known yet: outcomes that came.
     pub submitted: u64,
-    /// Whether these are all: the inputs have ended, or are not taken any more because the job was cancelled.
+    /// Whether these are all: the inputs have ended, or are not taken any more because the job was
+    /// cancelled.
     pub complete: bool,
     /// Whether the job was cancelled.
     pub cancelled: bool,
@@ -155,7 +170,11 @@ pub struct GatherError<T> {
 }
 
 fn count(outcomes: u64) -> String {
-    if outcomes == 1 { "1 outcome".into() } else { format!("{outcomes} outcomes") }
+    if outcomes == 1 {
+        "1 outcome".into()
+    } else {
+        format!("{outcomes} outcomes")
+    }
 }
 
 fn shown(missing: Option<u64>) -> String {
@@ -169,12 +188,18 @@ fn shown(missing: Option<u64>) -> String {
 /// An error with its causes.
 fn in_one_line(error: &SubmitError) -> String {
     let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    std::iter::once(error.to_string()).chain(causes.map(ToString::to_string)).collect::<Vec<_>>().join(": ")
+    std::iter::once(error.to_string())
+        .chain(causes.map(ToString::to_string))
+        .collect::<Vec<_>>()
+        .join(": ")
 }
 
 impl<T> fmt::Debug for Job<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Job").field("id", &self.id).field("progress", &self.progress()).finish_non_exhaustive()
+        f.debug_struct("Job")
+            .field("id", &self.id)
+            .field("progress", &self.progress())
+            .finish_non_exhaustive()
     }
 }
 
@@ -184,11 +209,29 @@ impl<T> Job<T> {
         let (sender, batches) = mpsc::channel(BATCHES_WAITING);
         let (wish, wished) = watch::channel(Wish::Run);
         let state = Arc::new(State::default());
-        let line = Line { sender, wish: wished, state: state.clone() };
-        (Self { id, batches, batch: None, taken: 0, values, fetching: None, state, wish, result: PhantomData }, line)
+        let line = Line {
+            sender,
+            wish: wished,
+            state: state.clone(),
+        };
+        (
+            Self {
+                id,
+                batches,
+                batch: None,
+                taken: 0,
+                values,
+                fetching: None,
+                state,
+                wish,
+                result: PhantomData,
+            },
+            line,
+        )
     }
 
-    /// Its name at the broker. None if the system had no randomness to make one of; then the job ends at once.
+    /// Its name at the broker. None if the system had no randomness to make one of; then the job
+    /// ends at once.
     #[must_use]
     pub fn id(&self) -> Option<JobId> {
         self.id
@@ -199,7 +242,11 @@ impl<T> Job<T> {
     pub fn progress(&self) -> Progress {
         let complete = self.state.complete.load(Ordering::Acquire);
         let cancelled = self.state.cancelled.load(Ordering::Acquire);
-        Progress { submitted: self.state.submitted.load(Ordering::Acquire), complete, cancelled }
+        Progress {
+            submitted: self.state.submitted.load(Ordering::Acquire),
+            complete,
+            cancelled,
+        }
     }
 
     /// Why the job ended before all outcomes were there, if the broker was the reason.
@@ -208,29 +255,34 @@ impl<T> Job<T> {
         self.state.trouble.get()
     }
 
-    /// Cancel what is left. Tasks that were submitted and have no outcome end as cancelled; further inputs are not taken.
+    /// Cancel what is left. Tasks that were submitted and have no outcome end as cancelled; further
+    /// inputs are not taken.
     pub fn cancel(&self) {
         self.wish.send_replace(Wish::Cancel);
     }
 
-    /// Have the broker keep outcomes that are passed on from now on, until it forgets the job: for a caller who has nothing to show for them before
-    /// the end, and may [`leave`](Self::leave) the job instead. Without it, what was passed on is dropped there.
+    /// Have the broker keep outcomes that are passed on from now on, until it forgets the job: for
+    /// a caller who has nothing to show for them before the end, and may [`leave`](Self::leave)
+    /// the job instead. Without it, what was passed on is dropped there.
     pub fn keep_outcomes(&self) {
         self.state.keeps_outcomes.store(true, Ordering::Release);
     }
 
-    /// Leave the job at its broker, as a client does that is killed: no further inputs are taken, what was published runs to its end, and
-    /// [`Client::attach`](crate::Client::attach) finds the outcomes.
+    /// Leave the job at its broker, as a client does that is killed: no further inputs are taken,
+    /// what was published runs to its end, and [`Client::attach`](crate::Client::attach) finds
+    /// the outcomes.
     pub fn leave(self) {
         self.wish.send_replace(Wish::Leave);
     }
 
-    /// The next outcome as it is, undecoded. A large value may be in a store; [`Job::fetched`] brings it. Cancel safe.
+    /// The next outcome as it is, undecoded. A large value may be in a store; [`Job::fetched`]
+    /// brings it. Cancel safe.
     pub async fn next_outcome(&mut self) -> Option<Outcome> {
         std::future::poll_fn(|cx| self.poll_outcome(cx)).await
     }
 
-    /// The outcome with its value at hand, wherever that was. If it cannot be fetched, the outcome says so instead. Cancel safe.
+    /// The outcome with its value at hand, wherever that was. If it cannot be fetched, the outcome
+    /// says so instead. Cancel safe.
     pub async fn fetched(&self, outcome: Outcome) -> Outcome {
         self.values.fetched(outcome).await
     }
@@ -273,14 +325,17 @@ impl<T> Job<T> {
 impl<T: Decode> Job<T> {
     /// The next outcome. Cancel safe.
     pub async fn next(&mut self) -> Option<TaskOutcome<T>> {
-        std::future::poll_fn(|cx| self.poll_fetched(cx)).await.map(TaskOutcome::new)
+        std::future::poll_fn(|cx| self.poll_fetched(cx))
+            .await
+            .map(TaskOutcome::new)
     }
 
     /// Wait for all outcomes that were not taken yet; in the order of the inputs. Holds them all.
     ///
     /// # Errors
-    /// When not every task of the job has one: the broker went away, outcomes were lost, or the job was attached to and its submitter never said
-    /// how many tasks there are. Those that came are in the error. A task that failed or was cancelled has an outcome like any other.
+    /// When not every task of the job has one: the broker went away, outcomes were lost, or the job
+    /// was attached to and its submitter never said how many tasks there are. Those that came
+    /// are in the error. A task that failed or was cancelled has an outcome like any other.
     pub async fn gather(mut self) -> Result<Vec<TaskOutcome<T>>, GatherError<T>> {
         let mut outcomes = Vec::new();
         while let Some(outcome) = self.next().await {
@@ -288,7 +343,10 @@ impl<T: Decode> Job<T> {
         }
         outcomes.sort_by_key(|outcome| outcome.index);
         let Progress { cancelled, .. } = self.progress();
-        let missing = self.progress().total().map(|total| total.saturating_sub(self.taken));
+        let missing = self
+            .progress()
+            .total()
+            .map(|total| total.saturating_sub(self.taken));
         if missing == Some(0) {
             return Ok(outcomes);
         }
@@ -297,7 +355,11 @@ impl<T: Decode> Job<T> {
             (None, true) => "the job was cancelled before its submitter had said how many tasks there are".into(),
             (None, false) => "its submitter has not said how many tasks there are: it went away, or waits for its inputs".into(),
         };
-        Err(GatherError { outcomes, missing, why })
+        Err(GatherError {
+            outcomes,
+            missing,
+            why,
+        })
     }
 }
 

@@ -11,10 +11,12 @@ use crate::attach::AttachError;
 use crate::client::Client;
 use crate::following::{Followed, Following};
 
-/// How long counting outcomes waits for a further one: those that are stored come one right after the other, once the first has come.
+/// How long counting outcomes waits for a further one: those that are stored come one right after
+/// the other, once the first has come.
 const COUNT_QUIET: Duration = Duration::from_millis(500);
-/// How long the outcomes of a job that goes on are counted: while tasks end as fast as they are counted there is no pause to stop at. What was
-/// stored by then and not counted is missing, and the status says so. So it does where nothing could be read in that time.
+/// How long the outcomes of a job that goes on are counted: while tasks end as fast as they are
+/// counted there is no pause to stop at. What was stored by then and not counted is missing, and
+/// the status says so. So it does where nothing could be read in that time.
 const COUNT_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How a job stands.
@@ -28,7 +30,8 @@ pub struct JobStatus {
     pub failed: u64,
     /// Whether these are all that ended.
     pub counted: Counted,
-    /// Bundles that wait or are in work, where the broker tells: it does not tell a tenant that shares it with others.
+    /// Bundles that wait or are in work, where the broker tells: it does not tell a tenant that
+    /// shares it with others.
     pub unfinished: Option<u64>,
 }
 
@@ -37,7 +40,8 @@ pub struct JobStatus {
 pub enum Counted {
     /// All that were there.
     All,
-    /// At least these: further ones came faster than they could be counted, or could not be read in time.
+    /// At least these: further ones came faster than they could be counted, or could not be read in
+    /// time.
     Some,
 }
 
@@ -92,8 +96,8 @@ impl Client {
         self.shared.broker.job(job).await
     }
 
-    /// How a job stands. Reads its outcomes, to count them; of a job that goes on it counts those that come without a pause, for five seconds at
-    /// most.
+    /// How a job stands. Reads its outcomes, to count them; of a job that goes on it counts those
+    /// that come without a pause, for five seconds at most.
     ///
     /// # Errors
     /// When there is no such job, or the broker does not answer.
@@ -102,12 +106,19 @@ impl Client {
         let unfinished = unfinished(&**broker, job).await?;
         // Read last: what it says of the tasks is then true of what is counted.
         let record = broker.job(job).await?.ok_or(AttachError::NoSuchJob(job))?;
-        let mut status = JobStatus { record, completed: 0, failed: 0, counted: Counted::All, unfinished };
+        let mut status = JobStatus {
+            record,
+            completed: 0,
+            failed: 0,
+            counted: Counted::All,
+            unfinished,
+        };
         let caught_up = broker.caught_up(job);
         let mut events = Following::open(broker, &self.shared.runtime, job).await?;
         let until = Instant::now() + COUNT_TIME_MAX;
         while status.tasks().is_none_or(|tasks| status.ended() < tasks) {
-            // What does not go on is counted to its end. Nothing may be unfinished for a moment while whoever submits the job goes on.
+            // What does not go on is counted to its end. Nothing may be unfinished for a moment
+            // while whoever submits the job goes on.
             let goes_on = status.unfinished != Some(0) || status.record.state == JobState::Open;
             if goes_on && Instant::now() >= until {
                 status.counted = Counted::Some;
@@ -120,7 +131,13 @@ impl Client {
                     None => break,
                 },
                 Ok(Some(Followed::Cancelled | Followed::Idle)) => break,
-                Err(_) if broker.caught_up(job).is_none_or(|count| Some(count) != caught_up) => break,
+                Err(_)
+                    if broker
+                        .caught_up(job)
+                        .is_none_or(|count| Some(count) != caught_up) =>
+                {
+                    break;
+                }
                 // The broker has not read yet what is stored.
                 Err(_) if Instant::now() >= until => {
                     status.counted = Counted::Some;
@@ -132,8 +149,8 @@ impl Client {
         Ok(status)
     }
 
-    /// Cancel a job: what waits is dropped, what runs is stopped. Outcomes that were stored before stay readable. Cancelling again, or a job
-    /// that is not there, changes nothing.
+    /// Cancel a job: what waits is dropped, what runs is stopped. Outcomes that were stored before
+    /// stay readable. Cancelling again, or a job that is not there, changes nothing.
     ///
     /// # Errors
     /// When the broker does not answer.
@@ -141,7 +158,8 @@ impl Client {
         self.shared.broker.cancel(job).await
     }
 
-    /// Have the broker drop all there is of a job, its outcomes too, except its dead letters. What still waits or runs of it is stopped first.
+    /// Have the broker drop all there is of a job, its outcomes too, except its dead letters. What
+    /// still waits or runs of it is stopped first.
     ///
     /// # Errors
     /// When the broker does not answer.
@@ -160,11 +178,16 @@ impl Client {
         self.shared.broker.workers().await
     }
 
-    /// The newest dead letters, of a job or of all, newest first: tasks that failed for good, with what it takes to run them again.
+    /// The newest dead letters, of a job or of all, newest first: tasks that failed for good, with
+    /// what it takes to run them again.
     ///
     /// # Errors
     /// When the broker does not answer.
-    pub async fn dead_letters(&self, job: Option<JobId>, count_max: usize) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
+    pub async fn dead_letters(
+        &self,
+        job: Option<JobId>,
+        count_max: usize,
+    ) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
         self.shared.broker.dead_letters(job, count_max).await
     }
 

@@ -1,8 +1,9 @@
 //! Run WebAssembly-sandboxed functions over many inputs.
 //!
-//! A function is an export of a component, written with the `sortie-guest` crate or anything else that implements `wit/sortie-task`. A
-//! [`Client`] loads components and submits tasks: one with [`Client::submit`], or as many as an iterator or stream yields with
-//! [`Client::map`]. Each task runs in an instance of its own, with limits, and ends in one [`TaskOutcome`] with its bill.
+//! A function is an export of a component, written with the `sortie-guest` crate or anything else
+//! that implements `wit/sortie-task`. A [`Client`] loads components and submits tasks: one with
+//! [`Client::submit`], or as many as an iterator or stream yields with [`Client::map`]. Each task
+//! runs in an instance of its own, with limits, and ends in one [`TaskOutcome`] with its bill.
 //!
 //! ```no_run
 //! use serde::Deserialize;
@@ -35,9 +36,10 @@
 //! # }
 //! ```
 //!
-//! [`Client::embedded`] runs everything in this process: a broker in memory and a host with a slot per core. [`Client::connect`] is the same
-//! API over a fleet: [`Client::submit_all`] leaves a job to it, and [`Client::attach`] follows one from anywhere. This crate never reads the
-//! environment; what it needs of it is set with [`Builder`] and [`nats::Config`].
+//! [`Client::embedded`] runs everything in this process: a broker in memory and a host with a slot
+//! per core. [`Client::connect`] is the same API over a fleet: [`Client::submit_all`] leaves a job
+//! to it, and [`Client::attach`] follows one from anywhere. This crate never reads the environment;
+//! what it needs of it is set with [`Builder`] and [`nats::Config`].
 
 mod arguments;
 mod attach;
@@ -65,7 +67,9 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-pub use self::arguments::{Arguments, Input, IntoArguments, cbor, object, object_at, prefix, value};
+pub use self::arguments::{
+    Arguments, Input, IntoArguments, cbor, object, object_at, prefix, value,
+};
 pub use self::attach::AttachError;
 pub use self::client::{Client, SubmitError};
 pub use self::connect::ConnectError;
@@ -86,6 +90,6 @@ pub use sortie_broker::{Error as BrokerError, LetterId, nats};
 pub use sortie_host::objects;
 pub use sortie_protocol as protocol;
 pub use sortie_protocol::{
-    Bill, Blame, ByteSize, DeadLetter, Ending, Failure, Grants, JobId, JobOptions, JobRecord, JobState, Kind, Labels, Limits, Log, Outcome,
-    Presence, Priority, RetryPolicy, Signature,
+    Bill, Blame, ByteSize, DeadLetter, Ending, Failure, Grants, JobId, JobOptions, JobRecord,
+    JobState, Kind, Labels, Limits, Log, Outcome, Presence, Priority, RetryPolicy, Signature,
 };

@@ -1,4 +1,5 @@
-//! What a client has in its own process beside its broker: it looks into components and lists objects, and an embedded one has a worker.
+//! What a client has in its own process beside its broker: it looks into components and lists
+//! objects, and an embedded one has a worker.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,8 @@ pub(crate) struct Local {
     pub(crate) worker: Option<Worker>,
 }
 
-/// Where components are compiled and described. Made when it is needed first: most of a connected client's commands never need it.
+/// Where components are compiled and described. Made when it is needed first: most of a connected
+/// client's commands never need it.
 #[derive(Debug)]
 pub(crate) struct Workshop {
     cache: Option<PathBuf>,
@@ -45,18 +47,27 @@ struct Tools {
 impl Workshop {
     /// One that has its tools.
     pub(crate) fn equipped(engine: Arc<Engine>, artifacts: Option<Artifacts>) -> Self {
-        Self { cache: None, tools: OnceCell::new_with(Some(Tools { engine, artifacts })) }
+        Self {
+            cache: None,
+            tools: OnceCell::new_with(Some(Tools { engine, artifacts })),
+        }
     }
 
     /// One whose tools are made later. Compiled components are kept in `cache`.
     pub(crate) fn empty(cache: Option<PathBuf>) -> Self {
-        Self { cache, tools: OnceCell::new() }
+        Self {
+            cache,
+            tools: OnceCell::new(),
+        }
     }
 
     async fn tools(&self, io: &Handle) -> Result<Tools, LoadError> {
         let tools = self.tools.get_or_try_init(|| async {
             let (cache, io) = (self.cache.clone(), io.clone());
-            tokio::task::spawn_blocking(move || make(cache, io)).await.map_err(|_| LoadError::ShuttingDown)?.map_err(LoadError::Start)
+            tokio::task::spawn_blocking(move || make(cache, io))
+                .await
+                .map_err(|_| LoadError::ShuttingDown)?
+                .map_err(LoadError::Start)
         });
         tools.await.cloned()
     }
@@ -64,9 +75,16 @@ impl Workshop {
 
 /// A host that runs nothing: one instance is enough to ask a component for its functions.
 fn make(cache: Option<PathBuf>, io: Handle) -> Result<Tools, StartError> {
-    let setup = Setup { concurrency: Some(NonZeroUsize::MIN), cache, ..Setup::default() };
+    let setup = Setup {
+        concurrency: Some(NonZeroUsize::MIN),
+        cache,
+        ..Setup::default()
+    };
     let prepared = setup.prepare(io)?;
-    Ok(Tools { engine: prepared.host.engine, artifacts: prepared.artifacts })
+    Ok(Tools {
+        engine: prepared.host.engine,
+        artifacts: prepared.artifacts,
+    })
 }
 
 /// A component could not be loaded from a file.
@@ -103,14 +121,20 @@ pub enum LoadError {
 }
 
 impl Client {
-    /// Load a component from a file: read, check, compile and describe it. A component that was compiled before is taken from the cache.
-    /// Loading puts it to the broker, where workers find it.
+    /// Load a component from a file: read, check, compile and describe it. A component that was
+    /// compiled before is taken from the cache. Loading puts it to the broker, where workers
+    /// find it.
     ///
     /// # Errors
     /// When the file cannot be read, or is not a component that can run here.
     pub async fn load(&self, path: impl AsRef<Path>) -> Result<Component, LoadError> {
         let path = path.as_ref().to_owned();
-        let bytes = tokio::fs::read(&path).await.map_err(|source| LoadError::Read { path: path.clone(), source })?;
+        let bytes = tokio::fs::read(&path)
+            .await
+            .map_err(|source| LoadError::Read {
+                path: path.clone(),
+                source,
+            })?;
         self.load_bytes(bytes).await.map_err(|error| match error {
             LoadError::Refused { source, .. } => LoadError::Refused { path, source },
             other => other,
@@ -122,19 +146,31 @@ impl Client {
     /// # Errors
     /// When the bytes are not a component that can run here.
     pub async fn load_bytes(&self, bytes: Vec<u8>) -> Result<Component, LoadError> {
-        let Some(local) = &self.shared.local else { return Err(LoadError::NoHost) };
+        let Some(local) = &self.shared.local else {
+            return Err(LoadError::NoHost);
+        };
         let Tools { engine, artifacts } = local.workshop.tools(&self.shared.runtime).await?;
         let runtime = self.shared.runtime.clone();
         // Compiling computes for seconds: not on a thread that others' I/O needs.
         let loading = self.shared.runtime.spawn_blocking(move || {
-            let loaded = runtime.block_on(sortie_host::Component::load(&engine, &bytes, artifacts.as_ref()));
+            let loaded = runtime.block_on(sortie_host::Component::load(
+                &engine,
+                &bytes,
+                artifacts.as_ref(),
+            ));
             loaded.map(|component| (component, bytes))
         });
         let (component, bytes) = loading
             .await
             .map_err(|_| LoadError::ShuttingDown)?
-            .map_err(|source| LoadError::Refused { path: PathBuf::from("component"), source })?;
-        self.shared.broker.put_component(component.digest(), bytes.into()).await?;
+            .map_err(|source| LoadError::Refused {
+                path: PathBuf::from("component"),
+                source,
+            })?;
+        self.shared
+            .broker
+            .put_component(component.digest(), bytes.into())
+            .await?;
         if let Some(worker) = &local.worker {
             worker.add_component(component.clone());
         }
@@ -152,18 +188,34 @@ impl Client {
     /// When it is not there any more, or this process cannot reach it.
     pub async fn open(&self, output: &Output) -> Result<objects::Object, objects::Error> {
         let error = |fault, message| objects::Error { fault, message };
-        let Some(local) = &self.shared.local else { return Err(error(InputFault::Unavailable, NO_HOST.into())) };
-        let location = Location::parse(output.url(), Path::new("/")).map_err(|what| error(InputFault::Malformed, what.to_string()))?;
-        local.objects.open(&Address { location, bytes: None }, None).await
+        let Some(local) = &self.shared.local else {
+            return Err(error(InputFault::Unavailable, NO_HOST.into()));
+        };
+        let location = Location::parse(output.url(), Path::new("/"))
+            .map_err(|what| error(InputFault::Malformed, what.to_string()))?;
+        local
+            .objects
+            .open(
+                &Address {
+                    location,
+                    bytes: None,
+                },
+                None,
+            )
+            .await
     }
 
     /// The bytes of an object that a function made, compared with its digest.
     ///
     /// # Errors
-    /// When it has more than `bytes_max`, is not there any more or was damaged, or this process cannot reach it.
+    /// When it has more than `bytes_max`, is not there any more or was damaged, or this process
+    /// cannot reach it.
     pub async fn read(&self, output: &Output, bytes_max: u64) -> Result<Bytes, objects::Error> {
         let Some(local) = &self.shared.local else {
-            return Err(objects::Error { fault: InputFault::Unavailable, message: NO_HOST.into() });
+            return Err(objects::Error {
+                fault: InputFault::Unavailable,
+                message: NO_HOST.into(),
+            });
         };
         sortie_host::outputs::fetch(&local.objects, None, &output.object.stored, bytes_max).await
     }

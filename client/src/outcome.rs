@@ -41,8 +41,8 @@ pub enum TaskError {
     BrokerGone {
         /// Why it does not.
         reason: String,
-        /// Whether the task stays at the broker, which was away: whoever attaches to its job when the broker is back finds the outcome. Else the
-        /// job is cancelled and forgotten.
+        /// Whether the task stays at the broker, which was away: whoever attaches to its job when
+        /// the broker is back finds the outcome. Else the job is cancelled and forgotten.
         stays: bool,
     },
 }
@@ -50,8 +50,20 @@ pub enum TaskError {
 impl<T: Decode> TaskOutcome<T> {
     /// Of an outcome whose value is at hand.
     pub(crate) fn new(outcome: Outcome) -> Self {
-        let Outcome { index, attempts, ending, bill, log } = outcome;
-        Self { index, result: decode(ending), attempts, bill, log }
+        let Outcome {
+            index,
+            attempts,
+            ending,
+            bill,
+            log,
+        } = outcome;
+        Self {
+            index,
+            result: decode(ending),
+            attempts,
+            bill,
+            log,
+        }
     }
 }
 
@@ -59,9 +71,10 @@ pub(crate) fn decode<T: Decode>(ending: Ending) -> Result<T, TaskError> {
     match ending {
         Ending::Completed(Output::Value(value)) => T::from_value(&value),
         Ending::Completed(Output::Object(object)) => T::from_object(object),
-        Ending::Completed(Output::Stored(stored)) => {
-            Err(TaskError::Decode { expected: std::any::type_name::<T>(), reason: format!("it is still at `{}`", stored.url) })
-        }
+        Ending::Completed(Output::Stored(stored)) => Err(TaskError::Decode {
+            expected: std::any::type_name::<T>(),
+            reason: format!("it is still at `{}`", stored.url),
+        }),
         Ending::Failed(failure) => Err(TaskError::Failed(failure)),
         Ending::Cancelled => Err(TaskError::Cancelled),
     }

@@ -50,9 +50,11 @@ impl Output {
     }
 }
 
-/// What a result can be decoded as: [`Output`] where the function returns an object, else anything serde can deserialize.
+/// What a result can be decoded as: [`Output`] where the function returns an object, else anything
+/// serde can deserialize.
 ///
-/// A value never becomes an [`Output`], whatever is in it: a function cannot make up the URL of one.
+/// A value never becomes an [`Output`], whatever is in it: a function cannot make up the URL of
+/// one.
 pub trait Decode: Sized {
     /// From a CBOR item.
     ///
@@ -73,7 +75,10 @@ impl<T: DeserializeOwned> Decode for T {
     }
 
     fn from_object(object: OutputObject) -> Result<Self, TaskError> {
-        Err(not_a::<T>(format!("the function returned an object, `{}`; decode it as `sortie::Output`", object.stored.url)))
+        Err(not_a::<T>(format!(
+            "the function returned an object, `{}`; decode it as `sortie::Output`",
+            object.stored.url
+        )))
     }
 }
 
@@ -88,5 +93,8 @@ impl Decode for Output {
 }
 
 fn not_a<T>(reason: String) -> TaskError {
-    TaskError::Decode { expected: std::any::type_name::<T>(), reason }
+    TaskError::Decode {
+        expected: std::any::type_name::<T>(),
+        reason,
+    }
 }

@@ -1,9 +1,11 @@
 //! Another try for dead letters.
 //!
-//! A letter is removed as soon as its task was published anew, so what is interrupted has neither lost a letter nor, but for the few tasks that
-//! were on their way, run one twice. Stopping is not dropping: whoever lets go of a replay stops it, and what was published by then is finished in
-//! the background: its letters are removed, and the new job is told how many tasks it has. Only a process that dies at once leaves more:
-//! letters of up to [`AT_ONCE_MAX`] tasks that are submitted already, and a job whose number of tasks nobody was told.
+//! A letter is removed as soon as its task was published anew, so what is interrupted has neither
+//! lost a letter nor, but for the few tasks that were on their way, run one twice. Stopping is not
+//! dropping: whoever lets go of a replay stops it, and what was published by then is finished in
+//! the background: its letters are removed, and the new job is told how many tasks it has. Only a
+//! process that dies at once leaves more: letters of up to [`AT_ONCE_MAX`] tasks that are submitted
+//! already, and a job whose number of tasks nobody was told.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,11 +26,13 @@ const AT_ONCE_MAX: usize = 64;
 /// What came of replaying dead letters.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Replayed {
-    /// The new jobs, one for each job that a letter was of, each with how many tasks were submitted.
+    /// The new jobs, one for each job that a letter was of, each with how many tasks were
+    /// submitted.
     pub jobs: Vec<Detached>,
     /// Letters that hold no task, and stay.
     pub unreadable: Vec<LetterId>,
-    /// Letters whose tasks were not submitted because the replay ended before. They are still there.
+    /// Letters whose tasks were not submitted because the replay ended before. They are still
+    /// there.
     pub left: usize,
 }
 
@@ -36,7 +40,8 @@ pub struct Replayed {
 #[derive(Debug, thiserror::Error)]
 #[error("not all dead letters could be replayed")]
 pub struct ReplayError {
-    /// What was done by then. Of the last job those tasks are counted that the broker confirmed; it was not told how many there are.
+    /// What was done by then. Of the last job those tasks are counted that the broker confirmed;
+    /// it was not told how many there are.
     pub replayed: Replayed,
     /// Why it broke off.
     #[source]
@@ -46,15 +51,20 @@ pub struct ReplayError {
 type Letters = Vec<(LetterId, Task)>;
 
 impl Client {
-    /// Submit the tasks of dead letters again: for each job that they were of a new one with the same function and options, its tasks counted
-    /// from 0 in the order of the letters. A letter is removed once its task was published; a letter whose task fails again comes back.
+    /// Submit the tasks of dead letters again: for each job that they were of a new one with the
+    /// same function and options, its tasks counted from 0 in the order of the letters. A
+    /// letter is removed once its task was published; a letter whose task fails again comes back.
     ///
-    /// Dropping the future stops: what was published by then is finished in the background, which [`Client::settled`] waits for.
+    /// Dropping the future stops: what was published by then is finished in the background, which
+    /// [`Client::settled`] waits for.
     ///
     /// # Errors
-    /// When the broker does not answer; the error names the jobs that were submitted by then. Letters whose tasks were not published are still
-    /// there.
-    pub async fn replay(&self, letters: impl IntoIterator<Item = (LetterId, DeadLetter)>) -> Result<Replayed, ReplayError> {
+    /// When the broker does not answer; the error names the jobs that were submitted by then.
+    /// Letters whose tasks were not published are still there.
+    pub async fn replay(
+        &self,
+        letters: impl IntoIterator<Item = (LetterId, DeadLetter)>,
+    ) -> Result<Replayed, ReplayError> {
         self.replay_until(letters, std::future::pending()).await
     }
 
@@ -71,7 +81,11 @@ impl Client {
         let mut jobs: BTreeMap<JobId, (JobDefinition, Letters)> = BTreeMap::new();
         for (letter, dead) in letters {
             match dead {
-                DeadLetter::Task { job, task, .. } => jobs.entry(job.id).or_insert_with(|| (job, Vec::new())).1.push((letter, task)),
+                DeadLetter::Task { job, task, .. } => jobs
+                    .entry(job.id)
+                    .or_insert_with(|| (job, Vec::new()))
+                    .1
+                    .push((letter, task)),
                 DeadLetter::Unreadable { .. } => replayed.unreadable.push(letter),
             }
         }
@@ -85,7 +99,9 @@ impl Client {
                 if failed.is_some() {
                     replayed.left += letters.len();
                 } else {
-                    failed = replay_job(&broker, job, letters, &stopped, &mut replayed).await.err();
+                    failed = replay_job(&broker, job, letters, &stopped, &mut replayed)
+                        .await
+                        .err();
                 }
             }
             match failed {
@@ -93,7 +109,10 @@ impl Client {
                 None => Ok(replayed),
             }
         });
-        let cut_off = |_| ReplayError { replayed: Replayed::default(), why: SubmitError::ShuttingDown };
+        let cut_off = |_| ReplayError {
+            replayed: Replayed::default(),
+            why: SubmitError::ShuttingDown,
+        };
         tokio::select! {
             biased;
             ended = &mut replaying => return ended.map_err(cut_off)?,
@@ -129,7 +148,12 @@ async fn replay_job(
             && !is_stopped()
             && let Some((index, (letter, task))) = letters.next()
         {
-            under_way.push(replay_task(broker, id, (letter, Task { index, ..task }), &published));
+            under_way.push(replay_task(
+                broker,
+                id,
+                (letter, Task { index, ..task }),
+                &published,
+            ));
         }
         match under_way.next().await {
             Some(Ok(())) => {}
@@ -144,15 +168,29 @@ async fn replay_job(
     }
     replayed.left += letters.count();
     match failed {
-        // How many tasks there are is not known for sure now. Whoever attaches gets those there are.
+        // How many tasks there are is not known for sure now. Whoever attaches gets those there
+        // are.
         Some(error) => Err(error.into()),
         None => Ok(broker.seal(id, tasks).await?),
     }
 }
 
 /// Publish a task and remove its letter. It counts as published from when the broker has it.
-async fn replay_task(broker: &Arc<dyn Broker>, job: JobId, (letter, task): (LetterId, Task), published: &AtomicU64) -> Result<(), Error> {
-    broker.publish(Bundle { job, attempts_before: 0, lost_before: 0, published: now(), tasks: vec![task] }).await?;
+async fn replay_task(
+    broker: &Arc<dyn Broker>,
+    job: JobId,
+    (letter, task): (LetterId, Task),
+    published: &AtomicU64,
+) -> Result<(), Error> {
+    broker
+        .publish(Bundle {
+            job,
+            attempts_before: 0,
+            lost_before: 0,
+            published: now(),
+            tasks: vec![task],
+        })
+        .await?;
     published.fetch_add(1, Ordering::Relaxed);
     broker.remove_dead_letter(letter).await
 }

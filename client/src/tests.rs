@@ -1,4 +1,5 @@
-//! What a caller sees when outcomes do not come, and of a replay that is stopped. Time is paused: it passes when everybody waits.
+//! What a caller sees when outcomes do not come, and of a replay that is stopped. Time is paused:
+//! it passes when everybody waits.
 
 mod troubled;
 
@@ -7,7 +8,10 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use sortie_broker::{Broker as _, LetterId};
-use sortie_protocol::{Bill, DeadLetter, Digest, Ending, Failure, FunctionRef, JobId, JobState, LeaseId, Outcome, Signature, TaskIndex};
+use sortie_protocol::{
+    Bill, DeadLetter, Digest, Ending, Failure, FunctionRef, JobId, JobState, LeaseId, Outcome,
+    Signature, TaskIndex,
+};
 use tokio::time::timeout;
 
 use self::troubled::Troubled;
@@ -21,21 +25,45 @@ fn client(broker: &Troubled) -> Client {
 }
 
 fn function() -> Function<u64> {
-    let signature = Signature { name: "count".into(), doc: String::new(), parameters: Vec::new(), returns: "u64".into() };
-    Function::new(FunctionRef { component: Digest::of(b"component"), name: "count".into() }, signature)
+    let signature = Signature {
+        name: "count".into(),
+        doc: String::new(),
+        parameters: Vec::new(),
+        returns: "u64".into(),
+    };
+    Function::new(
+        FunctionRef {
+            component: Digest::of(b"component"),
+            name: "count".into(),
+        },
+        signature,
+    )
 }
 
 fn completed(index: TaskIndex) -> Outcome {
     // The number 7 in CBOR.
-    Outcome { index, attempts: 1, ending: Ending::Completed(vec![7].into()), bill: Bill::default(), log: None }
+    Outcome {
+        index,
+        attempts: 1,
+        ending: Ending::Completed(vec![7].into()),
+        bill: Bill::default(),
+        log: None,
+    }
 }
 
 fn failed(index: TaskIndex) -> Outcome {
-    Outcome { ending: Ending::Failed(Failure::Trapped { message: "it trapped".into() }), ..completed(index) }
+    Outcome {
+        ending: Ending::Failed(Failure::Trapped {
+            message: "it trapped".into(),
+        }),
+        ..completed(index)
+    }
 }
 
 async fn soon<T>(future: impl Future<Output = T>) -> T {
-    timeout(DEADLINE, future).await.expect("it did not end within the deadline")
+    timeout(DEADLINE, future)
+        .await
+        .expect("it did not end within the deadline")
 }
 
 /// Works for as long as it is held.
@@ -60,7 +88,10 @@ impl Drop for Working {
 
 /// A job that was submitted as a whole, and of which every task completed.
 async fn done(client: &Client, broker: &Troubled, tasks: usize) -> JobId {
-    let detached = client.submit_all(&function(), (0..tasks).map(|_| ())).await.unwrap();
+    let detached = client
+        .submit_all(&function(), (0..tasks).map(|_| ()))
+        .await
+        .unwrap();
     while broker.inner.unfinished(detached.job).await.unwrap() > 0 {
         broker.work(completed).await;
     }
@@ -73,14 +104,27 @@ async fn tasks_whose_outcomes_nobody_can_read_end_when_nothing_is_unfinished() {
     let client = client(&broker);
     let _working = Working::at(&broker);
     broker.hide(1);
-    let outcomes = soon(client.map(&function(), (0..3).map(|_| ())).gather()).await.unwrap();
-    let results: Vec<_> = outcomes.iter().map(|outcome| outcome.result.clone()).collect();
+    let outcomes = soon(client.map(&function(), (0..3).map(|_| ())).gather())
+        .await
+        .unwrap();
+    let results: Vec<_> = outcomes
+        .iter()
+        .map(|outcome| outcome.result.clone())
+        .collect();
     assert_eq!((&results[0], &results[2]), (&Ok(7), &Ok(7)));
-    assert!(matches!(&results[1], Err(TaskError::Failed(failure)) if failure.code() == "host-error"), "{results:?}");
+    assert!(
+        matches!(&results[1], Err(TaskError::Failed(failure)) if failure.code() == "host-error"),
+        "{results:?}"
+    );
 
     broker.hide(0);
-    let error = soon(soon(client.submit(&function(), ())).await.unwrap()).await.unwrap_err();
-    assert!(matches!(&error, TaskError::Failed(failure) if failure.to_string().contains("sortie dlq list")), "{error}");
+    let error = soon(soon(client.submit(&function(), ())).await.unwrap())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, TaskError::Failed(failure) if failure.to_string().contains("sortie dlq list")),
+        "{error}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -100,7 +144,8 @@ async fn a_task_that_takes_long_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_is_published_while_the_broker_answers_that_nothing_is_unfinished_is_waited_for() {
+async fn a_task_that_is_published_while_the_broker_answers_that_nothing_is_unfinished_is_waited_for()
+ {
     let broker = Troubled::new();
     let client = client(&broker);
     broker.answer_late(Duration::from_secs(3));
@@ -144,7 +189,10 @@ async fn whoever_waits_for_a_long_task_asks_the_broker_once_a_minute() {
     // Nothing can be read of what it came to; that is noticed as soon as before.
     broker.hide(0);
     broker.work(completed).await;
-    let error = timeout(Duration::from_secs(60 + 40), task).await.expect("it was noticed in time").unwrap_err();
+    let error = timeout(Duration::from_secs(60 + 40), task)
+        .await
+        .expect("it was noticed in time")
+        .unwrap_err();
     assert!(matches!(error, TaskError::Failed(_)), "{error}");
 }
 
@@ -153,12 +201,23 @@ async fn whoever_attaches_is_told_how_many_outcomes_were_dropped() {
     let broker = Troubled::new();
     let client = client(&broker);
     let job = done(&client, &broker, 5).await;
-    assert_eq!(soon(client.attach::<u64>(job).await.unwrap().gather()).await.unwrap().len(), 5);
+    assert_eq!(
+        soon(client.attach::<u64>(job).await.unwrap().gather())
+            .await
+            .unwrap()
+            .len(),
+        5
+    );
     broker.trim(job, 3).await.unwrap();
-    let error = soon(client.attach::<u64>(job).await.unwrap().gather()).await.unwrap_err();
+    let error = soon(client.attach::<u64>(job).await.unwrap().gather())
+        .await
+        .unwrap_err();
     assert_eq!((error.outcomes.len(), error.missing), (2, Some(3)));
     let text = error.to_string();
-    assert!(text.starts_with("2 outcomes came, and 3 are missing: ") && text.contains("7 days"), "{text}");
+    assert!(
+        text.starts_with("2 outcomes came, and 3 are missing: ") && text.contains("7 days"),
+        "{text}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -175,7 +234,10 @@ async fn tasks_of_an_old_job_that_take_long_are_waited_for() {
         }
     });
     let outcomes = soon(attached.gather()).await.unwrap();
-    assert!(outcomes.len() == 2 && outcomes.iter().all(|outcome| outcome.result == Ok(7)), "{outcomes:?}");
+    assert!(
+        outcomes.len() == 2 && outcomes.iter().all(|outcome| outcome.result == Ok(7)),
+        "{outcomes:?}"
+    );
     working.await.unwrap();
 }
 
@@ -184,7 +246,8 @@ async fn a_job_whose_number_of_tasks_nobody_knows_is_not_gathered_as_if_it_were_
     let broker = Troubled::new();
     let client = client(&broker);
     let _working = Working::at(&broker);
-    let inputs = futures::StreamExt::chain(futures::stream::iter([(), ()]), futures::stream::pending());
+    let inputs =
+        futures::StreamExt::chain(futures::stream::iter([(), ()]), futures::stream::pending());
     let mut job = client.map_stream(&function(), inputs);
     job.keep_outcomes();
     for _ in 0..2 {
@@ -192,9 +255,16 @@ async fn a_job_whose_number_of_tasks_nobody_knows_is_not_gathered_as_if_it_were_
     }
     let id = job.id().unwrap();
     job.leave();
-    let error = soon(client.attach::<u64>(id).await.unwrap().gather()).await.unwrap_err();
+    let error = soon(client.attach::<u64>(id).await.unwrap().gather())
+        .await
+        .unwrap_err();
     assert_eq!((error.outcomes.len(), error.missing), (2, None));
-    assert!(error.to_string().contains("how many are missing is not known"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("how many are missing is not known"),
+        "{error}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -211,11 +281,22 @@ async fn a_job_whose_broker_stays_away_is_neither_whole_nor_cancelled_nor_forgot
     assert_eq!((error.outcomes.len(), error.missing), (0, Some(3)));
     assert!(error.why.contains("it is away"), "{error}");
     let error = soon(task).await.unwrap_err();
-    assert!(matches!(&error, TaskError::BrokerGone { reason, stays: true } if reason.contains("it is away")), "{error}");
+    assert!(
+        matches!(&error, TaskError::BrokerGone { reason, stays: true } if reason.contains("it is away")),
+        "{error}"
+    );
     soon(client.settled()).await;
     for job in [id, single] {
-        let record = broker.inner.job(job).await.unwrap().expect("the record of a job that was not forgotten");
-        assert!(matches!(record.state, JobState::Sealed { .. }), "{record:?}");
+        let record = broker
+            .inner
+            .job(job)
+            .await
+            .unwrap()
+            .expect("the record of a job that was not forgotten");
+        assert!(
+            matches!(record.state, JobState::Sealed { .. }),
+            "{record:?}"
+        );
     }
 }
 
@@ -224,7 +305,10 @@ async fn the_status_of_a_job_that_ends_tasks_without_a_pause_is_told_all_the_sam
     let broker = Troubled::new();
     let client = client(&broker);
     // One bundle that nobody works on; the outcomes of others come without end.
-    let job = client.map_stream(&function(), futures::StreamExt::chain(futures::stream::iter([()]), futures::stream::pending()));
+    let job = client.map_stream(
+        &function(),
+        futures::StreamExt::chain(futures::stream::iter([()]), futures::stream::pending()),
+    );
     broker.published(1).await;
     let id = job.id().unwrap();
     job.leave();
@@ -232,14 +316,24 @@ async fn the_status_of_a_job_that_ends_tasks_without_a_pause_is_told_all_the_sam
         let broker = broker.clone();
         async move {
             for index in 1.. {
-                let report = sortie_broker::Report { outcomes: vec![completed(index)], retrials: Vec::new() };
-                broker.inner.complete(LeaseId(u64::MAX), id, report).await.unwrap();
+                let report = sortie_broker::Report {
+                    outcomes: vec![completed(index)],
+                    retrials: Vec::new(),
+                };
+                broker
+                    .inner
+                    .complete(LeaseId(u64::MAX), id, report)
+                    .await
+                    .unwrap();
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     });
     let status = soon(client.job_status(id)).await.unwrap();
-    assert!(status.completed > 10 && status.counted == Counted::Some, "{status:?}");
+    assert!(
+        status.completed > 10 && status.counted == Counted::Some,
+        "{status:?}"
+    );
     reporting.abort();
 
     let done = done(&client, &broker, 20).await;
@@ -266,8 +360,14 @@ async fn the_status_is_told_of_a_job_that_is_fed_as_fast_as_its_tasks_end() {
     let id = job.id().unwrap();
     let reading = tokio::spawn(async move { while job.next().await.is_some() {} });
     let status = soon(client.job_status(id)).await.unwrap();
-    assert_eq!((status.unfinished, status.record.state), (Some(0), JobState::Open));
-    assert!(status.completed > 10 && status.counted == Counted::Some, "{status:?}");
+    assert_eq!(
+        (status.unfinished, status.record.state),
+        (Some(0), JobState::Open)
+    );
+    assert!(
+        status.completed > 10 && status.counted == Counted::Some,
+        "{status:?}"
+    );
     reading.abort();
 }
 
@@ -287,13 +387,19 @@ async fn outcomes_that_are_read_late_are_counted_and_those_that_are_not_read_are
     let status = status.unwrap();
     assert_eq!((status.completed, status.counted), (20, Counted::All));
     broker.set_read(false);
-    let status = timeout(Duration::from_secs(6), client.job_status(done)).await.unwrap().unwrap();
+    let status = timeout(Duration::from_secs(6), client.job_status(done))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((status.completed, status.counted), (0, Counted::Some));
 }
 
 /// As many dead letters of one job.
 async fn bury(client: &Client, broker: &Troubled, count: usize) -> Vec<(LetterId, DeadLetter)> {
-    let detached = client.submit_all(&function(), (0..count).map(|_| ())).await.unwrap();
+    let detached = client
+        .submit_all(&function(), (0..count).map(|_| ()))
+        .await
+        .unwrap();
     while broker.inner.unfinished(detached.job).await.unwrap() > 0 {
         broker.work(failed).await;
     }
@@ -302,11 +408,20 @@ async fn bury(client: &Client, broker: &Troubled, count: usize) -> Vec<(LetterId
     letters
 }
 
-/// Whether each of so many letters is either still there, or published anew, in a job that knows how many.
+/// Whether each of so many letters is either still there, or published anew, in a job that knows
+/// how many.
 async fn check_none_lost_or_doubled(broker: &Troubled, old: JobId, count: usize) {
-    let left = broker.inner.dead_letters(Some(old), 2 * count).await.unwrap().len();
+    let left = broker
+        .inner
+        .dead_letters(Some(old), 2 * count)
+        .await
+        .unwrap()
+        .len();
     let jobs = broker.inner.jobs(10).await.unwrap();
-    let new = jobs.iter().find(|record| record.job.id != old).expect("a new job");
+    let new = jobs
+        .iter()
+        .find(|record| record.job.id != old)
+        .expect("a new job");
     let published = broker.inner.unfinished(new.job.id).await.unwrap();
     assert_eq!(new.state, JobState::Sealed { tasks: published });
     assert_eq!(left + usize::try_from(published).unwrap(), count);
@@ -320,8 +435,13 @@ async fn a_replay_that_is_stopped_has_lost_and_doubled_nothing() {
     let letters = bury(&client, &broker, 500).await;
     let old = letters[0].1.job().unwrap();
     let before = broker.published_so_far();
-    let replayed = soon(client.replay_until(letters, broker.published(before + 100))).await.unwrap();
-    assert!(replayed.jobs.len() == 1 && replayed.left > 0, "{replayed:?}");
+    let replayed = soon(client.replay_until(letters, broker.published(before + 100)))
+        .await
+        .unwrap();
+    assert!(
+        replayed.jobs.len() == 1 && replayed.left > 0,
+        "{replayed:?}"
+    );
     check_none_lost_or_doubled(&broker, old, 500).await;
 }
 
@@ -355,8 +475,13 @@ async fn a_replay_that_fails_names_the_jobs_that_it_submitted() {
     })
     .await;
     let error = replayed.unwrap_err();
-    assert!(matches!(&error.why, crate::SubmitError::Broker(why) if why.passes()), "{error:?}");
-    let [job] = &*error.replayed.jobs else { panic!("one job was submitted: {error:?}") };
+    assert!(
+        matches!(&error.why, crate::SubmitError::Broker(why) if why.passes()),
+        "{error:?}"
+    );
+    let [job] = &*error.replayed.jobs else {
+        panic!("one job was submitted: {error:?}")
+    };
     assert_eq!(job.tasks, broker.inner.unfinished(job.job).await.unwrap());
     assert!(job.tasks >= 100 && error.replayed.left > 0, "{error:?}");
 }

@@ -1,7 +1,9 @@
-//! Large values on their way: arguments that go to the store before their task is published, and results that are fetched when they are taken.
+//! Large values on their way: arguments that go to the store before their task is published, and
+//! results that are fetched when they are taken.
 //!
-//! A client holds no stored value that nobody asked for: outcomes wait with the names of their values only. Without a store of its own a client
-//! sends large arguments as they are, as far as the broker takes them; it fetches results by their URLs in any case.
+//! A client holds no stored value that nobody asked for: outcomes wait with the names of their
+//! values only. Without a store of its own a client sends large arguments as they are, as far as
+//! the broker takes them; it fetches results by their URLs in any case.
 
 use bytes::Bytes;
 use sortie_protocol::outcome::PlatformFault;
@@ -26,25 +28,40 @@ impl Values {
     /// The largest value that is fetched: a function has no more memory to make one in.
     const BYTES_MAX: u64 = sortie_protocol::Limits::MEMORY_MAX.as_u64();
 
-    pub(crate) fn new(objects: sortie_host::objects::Objects, store: Option<sortie_host::Store>) -> Self {
-        Self { host: Some(Host { objects, store }) }
+    pub(crate) fn new(
+        objects: sortie_host::objects::Objects,
+        store: Option<sortie_host::Store>,
+    ) -> Self {
+        Self {
+            host: Some(Host { objects, store }),
+        }
     }
 
     pub(crate) async fn fetch(&self, stored: &StoredRef) -> Result<Bytes, Failure> {
-        let Some(Host { objects, store }) = &self.host else { return Err(no_host()) };
-        let fetched = sortie_host::outputs::fetch(objects, store.as_ref(), stored, Self::BYTES_MAX).await;
+        let Some(Host { objects, store }) = &self.host else {
+            return Err(no_host());
+        };
+        let fetched =
+            sortie_host::outputs::fetch(objects, store.as_ref(), stored, Self::BYTES_MAX).await;
         fetched.map_err(|error| sortie_host::outputs::unfetched("the result", &error))
     }
 
     async fn keep(&self, value: Bytes) -> Result<Argument, Failure> {
-        let Some(store) = self.host.as_ref().and_then(|host| host.store.as_ref()) else { return Ok(Argument::Value(value)) };
+        let Some(store) = self.host.as_ref().and_then(|host| host.store.as_ref()) else {
+            return Ok(Argument::Value(value));
+        };
         match sortie_host::outputs::keep(Some(store), value).await {
             Ok(Output::Stored(stored)) => Ok(Argument::Stored(stored)),
             Ok(Output::Value(value)) => Ok(Argument::Value(value)),
             Ok(Output::Object(object)) => Ok(Argument::Stored(object.stored)),
             Err(error) => {
-                let message = format!("an argument is too large for a message, and cannot be stored: {error}");
-                Err(Failure::Platform { fault: PlatformFault::StoreUnavailable, message })
+                let message = format!(
+                    "an argument is too large for a message, and cannot be stored: {error}"
+                );
+                Err(Failure::Platform {
+                    fault: PlatformFault::StoreUnavailable,
+                    message,
+                })
             }
         }
     }
@@ -65,24 +82,36 @@ impl Values {
 
 fn no_host() -> Failure {
     let message = "the result is in a store, which this client cannot reach: it has no host".into();
-    Failure::Platform { fault: PlatformFault::StoreUnusable, message }
+    Failure::Platform {
+        fault: PlatformFault::StoreUnusable,
+        message,
+    }
 }
 
 impl Values {
     /// Arguments as they travel, large ones through the store. Cancel safe.
-    pub(crate) async fn send(&self, mut arguments: Vec<Argument>) -> Result<Vec<Argument>, Failure> {
+    pub(crate) async fn send(
+        &self,
+        mut arguments: Vec<Argument>,
+    ) -> Result<Vec<Argument>, Failure> {
         for argument in &mut arguments {
             match argument {
-                Argument::Value(value) if value.len() > sortie_protocol::output::INLINE_BYTES_MAX => {
+                Argument::Value(value)
+                    if value.len() > sortie_protocol::output::INLINE_BYTES_MAX =>
+                {
                     *argument = self.keep(std::mem::take(value)).await?;
                 }
-                Argument::Value(_) | Argument::Object(_) | Argument::Stored(_) | Argument::Prefix(_) => {}
+                Argument::Value(_)
+                | Argument::Object(_)
+                | Argument::Stored(_)
+                | Argument::Prefix(_) => {}
             }
         }
         Ok(arguments)
     }
 
-    /// The outcome with its value at hand. If that cannot be fetched, the outcome says so instead. Cancel safe.
+    /// The outcome with its value at hand. If that cannot be fetched, the outcome says so instead.
+    /// Cancel safe.
     pub(crate) async fn fetched(&self, mut outcome: Outcome) -> Outcome {
         if let Ending::Completed(Output::Stored(stored)) = &outcome.ending {
             outcome.ending = match self.fetch(stored).await {

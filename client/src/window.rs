@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use sortie_broker::Broker;
 
-/// Slots that a fleet is taken to have before it said so, and at least: a few machines, so that the first workers find enough to do.
+/// Slots that a fleet is taken to have before it said so, and at least: a few machines, so that the
+/// first workers find enough to do.
 const FLEET_SLOTS_MIN: usize = 64;
-/// How often the fleet is asked how large it is, while a job runs: as often as its workers say that they are there, nearly.
+/// How often the fleet is asked how large it is, while a job runs: as often as its workers say that
+/// they are there, nearly.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How many slots work on a client's jobs, as far as is known. Clones are the same window.
@@ -35,19 +37,27 @@ impl Window {
         }
     }
 
-    /// Bundles that may be published and not ended: enough that each slot finds the next one waiting when it ends the present one, and that
-    /// workers have all those that they lease ahead where inputs take long to come, eight for each slot.
+    /// Bundles that may be published and not ended: enough that each slot finds the next one
+    /// waiting when it ends the present one, and that workers have all those that they lease
+    /// ahead where inputs take long to come, eight for each slot.
     pub(crate) fn bundles(&self) -> usize {
         self.slots().saturating_mul(11).saturating_add(1)
     }
 
     /// Keep the size of a fleet up to date. Never returns. Cancel safe.
     pub(crate) async fn keep(&self, broker: &dyn Broker) {
-        let Self::Fleet(slots) = self else { return std::future::pending().await };
+        let Self::Fleet(slots) = self else {
+            return std::future::pending().await;
+        };
         loop {
-            // A broker that does not answer is noticed by those who need it; the fleet is as large as it was.
+            // A broker that does not answer is noticed by those who need it; the fleet is as large
+            // as it was.
             if let Ok(workers) = broker.workers().await {
-                let there = workers.iter().filter(|worker| !worker.draining).map(|worker| worker.slots as usize).sum::<usize>();
+                let there = workers
+                    .iter()
+                    .filter(|worker| !worker.draining)
+                    .map(|worker| worker.slots as usize)
+                    .sum::<usize>();
                 slots.store(there.max(FLEET_SLOTS_MIN), Ordering::Relaxed);
             }
             tokio::time::sleep(LOOK_INTERVAL).await;

@@ -2,7 +2,10 @@
 //!
 //! Everything unsafe in this crate is generated in here.
 
-#![expect(unsafe_code, reason = "generated code crosses the component's boundary")]
+#![expect(
+    unsafe_code,
+    reason = "generated code crosses the component's boundary"
+)]
 
 wit_bindgen::generate!({
     path: "../wit/sortie-task",

@@ -1,7 +1,7 @@
 //! The component's exports: the contract's types on one side, the registry on the other.
 //!
-//! Only translation happens here. A description that would be ambiguous ends the instance with a message: a component like that is a
-//! mistake of its author, and must not be usable in part.
+//! Only translation happens here. A description that would be ambiguous ends the instance with a
+//! message: a component like that is a mistake of its author, and must not be usable in part.
 
 use std::time::Duration;
 
@@ -16,18 +16,29 @@ use crate::signature::{Kind, Parameter, Signature};
 pub(crate) struct Exports;
 
 impl handler::Guest for Exports {
-    #[expect(clippy::panic, reason = "the host reads the message from the trap's output and refuses the component")]
+    #[expect(
+        clippy::panic,
+        reason = "the host reads the message from the trap's output and refuses the component"
+    )]
     fn describe() -> Vec<handler::Signature> {
         match registry::describe() {
-            Ok(signatures) => signatures.into_iter().map(handler::Signature::from).collect(),
+            Ok(signatures) => signatures
+                .into_iter()
+                .map(handler::Signature::from)
+                .collect(),
             Err(error) => panic!("{error}"),
         }
     }
 
-    fn call(function: String, arguments: Vec<handler::Argument>) -> Result<handler::ResultValue, handler::Failure> {
+    fn call(
+        function: String,
+        arguments: Vec<handler::Argument>,
+    ) -> Result<handler::ResultValue, handler::Failure> {
         crate::logger::install();
         let arguments = arguments.into_iter().map(Argument::from).collect();
-        registry::call(&function, arguments).map(handler::ResultValue::from).map_err(handler::Failure::from)
+        registry::call(&function, arguments)
+            .map(handler::ResultValue::from)
+            .map_err(handler::Failure::from)
     }
 }
 
@@ -36,7 +47,11 @@ impl From<&Signature> for handler::Signature {
         Self {
             name: signature.name.to_owned(),
             doc: signature.doc.to_owned(),
-            parameters: signature.parameters.iter().map(handler::Parameter::from).collect(),
+            parameters: signature
+                .parameters
+                .iter()
+                .map(handler::Parameter::from)
+                .collect(),
             returns: signature.returns.to_owned(),
         }
     }
@@ -49,7 +64,11 @@ impl From<&Parameter> for handler::Parameter {
             Kind::Object => handler::Kind::Object,
             Kind::Prefix => handler::Kind::Prefix,
         };
-        Self { name: parameter.name.to_owned(), kind, type_name: parameter.type_name.to_owned() }
+        Self {
+            name: parameter.name.to_owned(),
+            kind,
+            type_name: parameter.type_name.to_owned(),
+        }
     }
 }
 
@@ -79,7 +98,11 @@ impl From<Failure> for handler::Failure {
             Retry::After(delay) => handler::Retry::After(milliseconds(delay)),
         };
         let (code, message) = failure.into_text();
-        Self { code, message, retry }
+        Self {
+            code,
+            message,
+            retry,
+        }
     }
 }
 

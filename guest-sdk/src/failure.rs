@@ -1,7 +1,8 @@
 //! A function's own answer that it cannot do what was asked.
 //!
-//! A failure is a value and ends the task, not the sandbox: it says in a word what went wrong, in a sentence what exactly, and whether
-//! trying again can help. It is never made from a panic, and nothing converts into one silently except I/O errors, whose codes are fixed.
+//! A failure is a value and ends the task, not the sandbox: it says in a word what went wrong, in a
+//! sentence what exactly, and whether trying again can help. It is never made from a panic, and
+//! nothing converts into one silently except I/O errors, whose codes are fixed.
 
 use std::error::Error;
 use std::fmt;
@@ -34,7 +35,8 @@ const UNWRITABLE_OUTPUT: &str = "unwritable-output";
 /// The code of a read that did not work, or of any other I/O error.
 const UNREADABLE_INPUT: &str = "unreadable-input";
 
-/// How long to leave an object alone that cannot be read or written now. The host has retried by itself before it said so.
+/// How long to leave an object alone that cannot be read or written now. The host has retried by
+/// itself before it said so.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
 
 /// Whether trying again can help.
@@ -68,16 +70,26 @@ pub struct Failure {
 impl Failure {
     /// A failure that will happen again if the task is run again.
     ///
-    /// `code` is a word for programs. It is brought into kebab-case (`Not found` becomes `not-found`) and cut to 64 bytes; without any ASCII
-    /// letter or digit it becomes `failed`. `message` is a sentence for people; an error will do: `.map_err(|e| Failure::new("damaged", e))`.
+    /// `code` is a word for programs. It is brought into kebab-case (`Not found` becomes
+    /// `not-found`) and cut to 64 bytes; without any ASCII letter or digit it becomes `failed`.
+    /// `message` is a sentence for people; an error will do: `.map_err(|e| Failure::new("damaged",
+    /// e))`.
     pub fn new(code: impl AsRef<str>, message: impl fmt::Display) -> Self {
-        Self { code: kebab(code.as_ref()), message: message.to_string(), retry: Retry::Never }
+        Self {
+            code: kebab(code.as_ref()),
+            message: message.to_string(),
+            retry: Retry::Never,
+        }
     }
 
-    /// The same failure, after which the task may be run again, not sooner than `delay` from now. Milliseconds count; less does not.
+    /// The same failure, after which the task may be run again, not sooner than `delay` from now.
+    /// Milliseconds count; less does not.
     #[must_use]
     pub fn retry_after(self, delay: Duration) -> Self {
-        Self { retry: Retry::After(delay), ..self }
+        Self {
+            retry: Retry::After(delay),
+            ..self
+        }
     }
 
     /// The word for programs.
@@ -110,23 +122,31 @@ impl fmt::Display for Failure {
 
 impl Error for Failure {}
 
-/// A read of an object that is no longer the version this task was handed is `object-changed`, final; one that is not below a prefix is
-/// `object-missing`, a name that cannot be `invalid-name`. An output is `no-store` or `unwritable-output`. Everything else is
-/// `unreadable-input`. What is not available now has a retry after a second, all else is final.
+/// A read of an object that is no longer the version this task was handed is `object-changed`,
+/// final; one that is not below a prefix is `object-missing`, a name that cannot be `invalid-name`.
+/// An output is `no-store` or `unwritable-output`. Everything else is `unreadable-input`. What is
+/// not available now has a retry after a second, all else is final.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        if let Some(unwritten) = error.get_ref().and_then(|inner| inner.downcast_ref::<output::Error>()) {
+        if let Some(unwritten) = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<output::Error>())
+        {
             return match unwritten {
                 output::Error::NoStore { .. } => Self::new(NO_STORE, error),
                 output::Error::Invalid { .. } => Self::new(UNWRITABLE_OUTPUT, error),
-                output::Error::Unavailable { .. } => Self::new(UNWRITABLE_OUTPUT, error).retry_after(UNAVAILABLE_RETRY),
+                output::Error::Unavailable { .. } => {
+                    Self::new(UNWRITABLE_OUTPUT, error).retry_after(UNAVAILABLE_RETRY)
+                }
             };
         }
         match object::Error::within(&error) {
             Some(object::Error::Missing { .. }) => Self::new(OBJECT_MISSING, error),
             Some(object::Error::Invalid { .. }) => Self::new(INVALID_NAME, error),
             Some(object::Error::Changed { .. }) => Self::new(OBJECT_CHANGED, error),
-            Some(object::Error::Unavailable { .. }) => Self::new(UNREADABLE_INPUT, error).retry_after(UNAVAILABLE_RETRY),
+            Some(object::Error::Unavailable { .. }) => {
+                Self::new(UNREADABLE_INPUT, error).retry_after(UNAVAILABLE_RETRY)
+            }
             None => Self::new(UNREADABLE_INPUT, error),
         }
     }
@@ -146,7 +166,11 @@ fn kebab(code: &str) -> String {
         }
     }
     kebab.truncate(kebab.trim_end_matches('-').len());
-    if kebab.is_empty() { CODE_DEFAULT.to_owned() } else { kebab }
+    if kebab.is_empty() {
+        CODE_DEFAULT.to_owned()
+    } else {
+        kebab
+    }
 }
 
 #[cfg(test)]
@@ -177,11 +201,23 @@ mod tests {
     #[test]
     fn a_changed_object_is_final_and_an_unavailable_one_is_not() {
         let changed = Failure::from(io::Error::from(object::Error::Changed { name: "a".into() }));
-        assert_eq!((changed.code(), changed.retry()), ("object-changed", Retry::Never));
-        let unavailable = Failure::from(io::Error::from(object::Error::Unavailable { name: "a".into(), reason: "503".into() }));
-        assert_eq!((unavailable.code(), unavailable.retry()), ("unreadable-input", Retry::After(Duration::from_secs(1))));
+        assert_eq!(
+            (changed.code(), changed.retry()),
+            ("object-changed", Retry::Never)
+        );
+        let unavailable = Failure::from(io::Error::from(object::Error::Unavailable {
+            name: "a".into(),
+            reason: "503".into(),
+        }));
+        assert_eq!(
+            (unavailable.code(), unavailable.retry()),
+            ("unreadable-input", Retry::After(Duration::from_secs(1)))
+        );
         let other = Failure::from(io::Error::new(io::ErrorKind::InvalidData, "no gzip"));
-        assert_eq!((other.code(), other.retry()), ("unreadable-input", Retry::Never));
+        assert_eq!(
+            (other.code(), other.retry()),
+            ("unreadable-input", Retry::Never)
+        );
     }
 
     #[test]

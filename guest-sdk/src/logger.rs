@@ -1,11 +1,13 @@
 //! `log` records on their way to the task's log.
 //!
-//! The logger is installed by the component before a call, not at start-up, and holds nothing. What is above [`LOG_LEVEL_MAX`] is not even
-//! formatted. Structured key-values are not carried. Natively nothing is installed: tests choose their own logger.
+//! The logger is installed by the component before a call, not at start-up, and holds nothing. What
+//! is above [`LOG_LEVEL_MAX`] is not even formatted. Structured key-values are not carried.
+//! Natively nothing is installed: tests choose their own logger.
 
 /// The most detailed level that is kept, unless the function calls `log::set_max_level` itself.
 ///
-/// Debug, because a record costs its formatting and a call into the host, and libraries trace inside their loops.
+/// Debug, because a record costs its formatting and a call into the host, and libraries trace
+/// inside their loops.
 pub const LOG_LEVEL_MAX: log::LevelFilter = log::LevelFilter::Debug;
 
 #[cfg(target_arch = "wasm32")]
@@ -39,7 +41,8 @@ mod wasm {
         fn flush(&self) {}
     }
 
-    /// Send records to the task's log from here on. A logger that the function has installed before stays.
+    /// Send records to the task's log from here on. A logger that the function has installed before
+    /// stays.
     pub(crate) fn install() {
         if log::set_logger(&Logger).is_ok() {
             log::set_max_level(super::LOG_LEVEL_MAX);

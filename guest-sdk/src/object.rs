@@ -1,12 +1,14 @@
 //! Objects: immutable bytes that a task was handed, read by range or as a stream.
 //!
-//! [`Object`] reads anywhere and implements `Read`, `BufRead` and `Seek`; [`Reader`] only moves forward and lets the host read ahead. Both
-//! hold one buffer, which is the memory block the host answered with: bytes are copied once, into the caller's hands, or not at all through
-//! `BufRead`. Memory is bounded by `FILL_BYTES_MAX` for an object and `NEXT_BYTES` for a reader, whatever the object's size; only
-//! [`Object::read_all`] holds a whole object.
+//! [`Object`] reads anywhere and implements `Read`, `BufRead` and `Seek`; [`Reader`] only moves
+//! forward and lets the host read ahead. Both hold one buffer, which is the memory block the host
+//! answered with: bytes are copied once, into the caller's hands, or not at all through `BufRead`.
+//! Memory is bounded by `FILL_BYTES_MAX` for an object and `NEXT_BYTES` for a reader, whatever the
+//! object's size; only [`Object::read_all`] holds a whole object.
 //!
-//! A task reads one version of an object. When the stored object changes, reads fail with [`Error::Changed`], as an [`io::Error`] that `?`
-//! turns into a failure. No object can be opened by name inside a sandbox; [`Object::open`] exists for native tests only.
+//! A task reads one version of an object. When the stored object changes, reads fail with
+//! [`Error::Changed`], as an [`io::Error`] that `?` turns into a failure. No object can be opened
+//! by name inside a sandbox; [`Object::open`] exists for native tests only.
 
 mod source;
 
@@ -18,29 +20,34 @@ use std::io::{self, BufRead, Read, Seek, SeekFrom};
 pub(crate) use source::translate;
 use source::{Source, Stream};
 
-/// How much an object asks for first, and after every seek out of its buffer: a page of a table or the trailer of a file, not yet a scan.
+/// How much an object asks for first, and after every seek out of its buffer: a page of a table or
+/// the trailer of a file, not yet a scan.
 const FILL_BYTES_MIN: u32 = 64 << 10;
 
-/// How much an object asks for at most while it is read in sequence (the request doubles with every fill up to here). The contract lets the
-/// host shorten anything longer.
+/// How much an object asks for at most while it is read in sequence (the request doubles with every
+/// fill up to here). The contract lets the host shorten anything longer.
 const FILL_BYTES_MAX: u32 = 1 << 20;
 
-/// How much a reader asks for at a time: enough to make the crossing cheap, little enough to stay in the processor's cache.
+/// How much a reader asks for at a time: enough to make the crossing cheap, little enough to stay
+/// in the processor's cache.
 const NEXT_BYTES: u32 = 256 << 10;
 
-/// How much [`Object::read_all`] asks for at a time, so that a host that hands out a lot at once does not double the memory needed.
+/// How much [`Object::read_all`] asks for at a time, so that a host that hands out a lot at once
+/// does not double the memory needed.
 const READ_ALL_BYTES: u32 = 16 << 20;
 
 /// Why an object cannot be read; the inner error of the [`io::Error`]s that reads return.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
-    /// The stored object is no longer the version that this task was handed. The kind is [`io::ErrorKind::StaleNetworkFileHandle`].
+    /// The stored object is no longer the version that this task was handed. The kind is
+    /// [`io::ErrorKind::StaleNetworkFileHandle`].
     Changed {
         /// The object's name.
         name: String,
     },
-    /// The object cannot be read now, although the host has tried again. The kind is [`io::ErrorKind::Other`].
+    /// The object cannot be read now, although the host has tried again. The kind is
+    /// [`io::ErrorKind::Other`].
     Unavailable {
         /// The object's name.
         name: String,
@@ -52,7 +59,8 @@ pub enum Error {
         /// The name that was asked for.
         name: String,
     },
-    /// The name cannot be that of an object below a prefix. The kind is [`io::ErrorKind::InvalidInput`].
+    /// The name cannot be that of an object below a prefix. The kind is
+    /// [`io::ErrorKind::InvalidInput`].
     Invalid {
         /// The name that was asked for.
         name: String,
@@ -62,16 +70,20 @@ pub enum Error {
 }
 
 impl Error {
-    /// The object error that `error` is or wraps; parsers like to wrap the errors of their reader in their own. `None` means that the
-    /// bytes were read and are not what the parser expects.
+    /// The object error that `error` is or wraps; parsers like to wrap the errors of their reader
+    /// in their own. `None` means that the bytes were read and are not what the parser expects.
     pub fn within(error: &io::Error) -> Option<&Self> {
-        let mut next: Option<&(dyn std::error::Error + 'static)> = error.get_ref().map(|inner| inner as _);
+        let mut next: Option<&(dyn std::error::Error + 'static)> =
+            error.get_ref().map(|inner| inner as _);
         while let Some(error) = next {
             if let Some(found) = error.downcast_ref() {
                 return Some(found);
             }
             // An I/O error within: its `source` skips the error it holds.
-            next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            next = match error
+                .downcast_ref::<io::Error>()
+                .and_then(io::Error::get_ref)
+            {
                 Some(inner) => Some(inner as _),
                 None => error.source(),
             };
@@ -83,12 +95,19 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Changed { name } => write!(f, "object `{name}` has changed since the task was submitted"),
-            Self::Unavailable { name, reason } => write!(f, "object `{name}` cannot be read: {reason}"),
+            Self::Changed { name } => write!(
+                f,
+                "object `{name}` has changed since the task was submitted"
+            ),
+            Self::Unavailable { name, reason } => {
+                write!(f, "object `{name}` cannot be read: {reason}")
+            }
             Self::Missing { name } => write!(f, "there is no object `{name}`"),
             // It is the prefix itself that something is wrong with.
             Self::Invalid { name, reason } if name.is_empty() => f.write_str(reason),
-            Self::Invalid { name, reason } => write!(f, "`{name}` is no name below a prefix: {reason}"),
+            Self::Invalid { name, reason } => {
+                write!(f, "`{name}` is no name below a prefix: {reason}")
+            }
         }
     }
 }
@@ -145,7 +164,12 @@ impl Object {
     /// An object that holds `bytes`, for tests and for handing bytes to code that takes an object.
     pub fn from_bytes(name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
         let bytes = bytes.into();
-        let info = Info { name: name.into(), size: bytes.len() as u64, etag: None, content_type: None };
+        let info = Info {
+            name: name.into(),
+            size: bytes.len() as u64,
+            etag: None,
+            content_type: None,
+        };
         Self::new(Source::from_bytes(bytes), OnceCell::from(info))
     }
 
@@ -154,8 +178,17 @@ impl Object {
     pub fn open(path: impl AsRef<std::path::Path>) -> io::Result<Self> {
         let path = path.as_ref();
         let file = std::fs::File::open(path)?;
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        let info = Info { name, size: file.metadata()?.len(), etag: None, content_type: None };
+        let name = path
+            .file_name()
+            .unwrap_or(path.as_os_str())
+            .to_string_lossy()
+            .into_owned();
+        let info = Info {
+            name,
+            size: file.metadata()?.len(),
+            etag: None,
+            content_type: None,
+        };
         Ok(Self::new(Source::from_file(file), OnceCell::from(info)))
     }
 
@@ -165,7 +198,13 @@ impl Object {
     }
 
     fn new(source: Source, info: OnceCell<Info>) -> Self {
-        Self { source, info, buffer: Buffer::default(), buffer_start: 0, fill_bytes: FILL_BYTES_MIN }
+        Self {
+            source,
+            info,
+            buffer: Buffer::default(),
+            buffer_start: 0,
+            fill_bytes: FILL_BYTES_MIN,
+        }
     }
 
     /// The last segment of the object's path: `report.pdf`.
@@ -188,8 +227,8 @@ impl Object {
         self.info().content_type.as_deref()
     }
 
-    /// The bytes from `offset`, `len` of them or up to the object's end. Independent of the position that `Read` and `Seek` use, and not
-    /// buffered.
+    /// The bytes from `offset`, `len` of them or up to the object's end. Independent of the
+    /// position that `Read` and `Seek` use, and not buffered.
     pub fn read_at(&self, offset: u64, len: u32) -> io::Result<Vec<u8>> {
         let mut bytes = self.piece(offset, len)?;
         // A host may hand out less than was asked for; only an empty answer means the end.
@@ -207,7 +246,8 @@ impl Object {
     ///
     /// Fails with [`io::ErrorKind::OutOfMemory`] when the object is larger than memory can be.
     pub fn read_all(&self) -> io::Result<Vec<u8>> {
-        let size = usize::try_from(self.size()).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        let size = usize::try_from(self.size())
+            .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
         let first = self.piece(0, at_most(READ_ALL_BYTES, size))?;
         if first.len() >= size {
             return Ok(first);
@@ -219,20 +259,27 @@ impl Object {
             bytes.extend_from_slice(&piece);
             // Given back before the next piece is asked for.
             drop(piece);
-            piece = self.piece(bytes.len() as u64, at_most(READ_ALL_BYTES, size.saturating_sub(bytes.len())))?;
+            piece = self.piece(
+                bytes.len() as u64,
+                at_most(READ_ALL_BYTES, size.saturating_sub(bytes.len())),
+            )?;
         }
         Ok(bytes)
     }
 
-    /// A stream over the object from its first byte. Prefer it to reading the object itself where the whole object is read in order: the
-    /// host reads ahead.
+    /// A stream over the object from its first byte. Prefer it to reading the object itself where
+    /// the whole object is read in order: the host reads ahead.
     pub fn reader(&self) -> Reader {
         self.reader_at(0)
     }
 
     /// A stream over the object from `offset`.
     pub fn reader_at(&self, offset: u64) -> Reader {
-        Reader { stream: self.source.stream(offset), name: self.name().to_owned(), buffer: Buffer::default() }
+        Reader {
+            stream: self.source.stream(offset),
+            name: self.name().to_owned(),
+            buffer: Buffer::default(),
+        }
     }
 
     fn info(&self) -> &Info {
@@ -265,7 +312,10 @@ impl Object {
 
 impl fmt::Debug for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Object").field("name", &self.name()).field("size", &self.size()).finish_non_exhaustive()
+        f.debug_struct("Object")
+            .field("name", &self.name())
+            .field("size", &self.size())
+            .finish_non_exhaustive()
     }
 }
 
@@ -280,7 +330,9 @@ impl Read for Object {
     /// The rest of the object; the memory for it is reserved once.
     fn read_to_end(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
         let left = self.size().saturating_sub(self.position());
-        into.try_reserve_exact(usize::try_from(left).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?)?;
+        into.try_reserve_exact(
+            usize::try_from(left).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?,
+        )?;
         let before = into.len();
         loop {
             let piece = self.fill_buf()?;
@@ -314,8 +366,15 @@ impl Seek for Object {
             SeekFrom::End(distance) => self.size().checked_add_signed(distance),
             SeekFrom::Current(distance) => self.position().checked_add_signed(distance),
         };
-        let target = target.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "seek to before the object's first byte"))?;
-        let within = target.checked_sub(self.buffer_start).and_then(|offset| usize::try_from(offset).ok());
+        let target = target.ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "seek to before the object's first byte",
+            )
+        })?;
+        let within = target
+            .checked_sub(self.buffer_start)
+            .and_then(|offset| usize::try_from(offset).ok());
         match within.filter(|&offset| offset <= self.buffer.bytes.len()) {
             Some(offset) => self.buffer.used = offset,
             None => {
@@ -332,7 +391,8 @@ impl Seek for Object {
     }
 }
 
-/// A position in an object, moving forward. The host reads ahead of it; memory does not grow with the object.
+/// A position in an object, moving forward. The host reads ahead of it; memory does not grow with
+/// the object.
 pub struct Reader {
     stream: Stream,
     /// The object's, for errors.
@@ -351,7 +411,9 @@ impl Reader {
 
 impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reader").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Reader")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,7 +1,8 @@
 //! Objects that a function makes: large results, written as they come.
 //!
-//! What is written goes to the store of whoever runs the host, under a name that follows from its bytes. It appears when it is finished, and
-//! never if the task ends before. Memory is bounded by `BUFFER_BYTES` here, and does not grow with the object.
+//! What is written goes to the store of whoever runs the host, under a name that follows from its
+//! bytes. It appears when it is finished, and never if the task ends before. Memory is bounded by
+//! `BUFFER_BYTES` here, and does not grow with the object.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -38,7 +39,8 @@ pub enum Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::NoStore { reason } | Self::Invalid { reason } | Self::Unavailable { reason }) = self;
+        let (Self::NoStore { reason } | Self::Invalid { reason } | Self::Unavailable { reason }) =
+            self;
         write!(f, "an output cannot be written: {reason}")
     }
 }
@@ -100,16 +102,30 @@ impl Output {
         let sink = objects::create(content_type).map_err(translate)?;
         #[cfg(not(target_arch = "wasm32"))]
         let sink = Vec::new();
-        Ok(Self { sink, buffer: Vec::new(), size: 0, content_type: content_type.map(str::to_owned) })
+        Ok(Self {
+            sink,
+            buffer: Vec::new(),
+            size: 0,
+            content_type: content_type.map(str::to_owned),
+        })
     }
 
     /// Complete the object. It can then be returned from the function.
     pub fn finish(mut self) -> io::Result<OutputObject> {
         self.send()?;
-        let Self { sink, size, content_type, .. } = self;
+        let Self {
+            sink,
+            size,
+            content_type,
+            ..
+        } = self;
         #[cfg(target_arch = "wasm32")]
         let sink = objects::Writer::finish(sink).map_err(translate)?;
-        Ok(OutputObject { made: sink, size, content_type })
+        Ok(OutputObject {
+            made: sink,
+            size,
+            content_type,
+        })
     }
 
     /// Hand over what was collected.
@@ -134,7 +150,10 @@ impl Output {
 
 impl fmt::Debug for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Output").field("size", &self.size).field("content_type", &self.content_type).finish_non_exhaustive()
+        f.debug_struct("Output")
+            .field("size", &self.size)
+            .field("content_type", &self.content_type)
+            .finish_non_exhaustive()
     }
 }
 
@@ -195,7 +214,10 @@ impl OutputObject {
 
 impl fmt::Debug for OutputObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OutputObject").field("size", &self.size).field("content_type", &self.content_type).finish_non_exhaustive()
+        f.debug_struct("OutputObject")
+            .field("size", &self.size)
+            .field("content_type", &self.content_type)
+            .finish_non_exhaustive()
     }
 }
 
@@ -216,8 +238,18 @@ mod tests {
     fn what_is_written_in_pieces_of_any_size_comes_out_whole() {
         let mut output = Output::create(None).unwrap();
         let mut expected = Vec::new();
-        for size in [0, 1, BUFFER_BYTES - 1, BUFFER_BYTES, 3, WRITE_BYTES * 2 + 5, 7] {
-            let bytes: Vec<u8> = (0..size).map(|n| u8::try_from((n + size) % 251).unwrap()).collect();
+        for size in [
+            0,
+            1,
+            BUFFER_BYTES - 1,
+            BUFFER_BYTES,
+            3,
+            WRITE_BYTES * 2 + 5,
+            7,
+        ] {
+            let bytes: Vec<u8> = (0..size)
+                .map(|n| u8::try_from((n + size) % 251).unwrap())
+                .collect();
             output.write_all(&bytes).unwrap();
             expected.extend_from_slice(&bytes);
         }

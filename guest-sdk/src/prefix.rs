@@ -1,7 +1,8 @@
 //! Prefixes: places that many objects lie below, such as a Zarr array or a folder of Parquet files.
 //!
-//! A function that is handed a prefix lists and opens what lies below it, and nothing else: a name that would reach out of it is refused, by the
-//! host and by the stand-ins for tests alike. A listing is fetched as it is used and never held as a whole.
+//! A function that is handed a prefix lists and opens what lies below it, and nothing else: a name
+//! that would reach out of it is refused, by the host and by the stand-ins for tests alike. A
+//! listing is fetched as it is used and never held as a whole.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -61,9 +62,18 @@ pub struct Entry {
 
 impl Prefix {
     /// A prefix with these objects below it, each a name and its bytes, for tests.
-    pub fn from_objects<N: Into<String>, B: Into<Vec<u8>>>(name: impl Into<String>, objects: impl IntoIterator<Item = (N, B)>) -> Self {
-        let objects = objects.into_iter().map(|(name, bytes)| (name.into(), bytes.into())).collect();
-        Self { name: name.into(), source: Source::Memory(objects) }
+    pub fn from_objects<N: Into<String>, B: Into<Vec<u8>>>(
+        name: impl Into<String>,
+        objects: impl IntoIterator<Item = (N, B)>,
+    ) -> Self {
+        let objects = objects
+            .into_iter()
+            .map(|(name, bytes)| (name.into(), bytes.into()))
+            .collect();
+        Self {
+            name: name.into(),
+            source: Source::Memory(objects),
+        }
     }
 
     /// A local folder as a prefix, for native tests.
@@ -71,13 +81,23 @@ impl Prefix {
     pub fn folder(path: impl AsRef<std::path::Path>) -> io::Result<Self> {
         // Links are resolved, so that what is listed can be compared with where it should lie.
         let path = path.as_ref().canonicalize()?;
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        Ok(Self { name, source: Source::Folder(path) })
+        let name = path
+            .file_name()
+            .unwrap_or(path.as_os_str())
+            .to_string_lossy()
+            .into_owned();
+        Ok(Self {
+            name,
+            source: Source::Folder(path),
+        })
     }
 
     #[cfg(target_arch = "wasm32")]
     pub(crate) fn from_handle(handle: objects::Prefix) -> Self {
-        Self { name: handle.name(), source: Source::Handle(handle) }
+        Self {
+            name: handle.name(),
+            source: Source::Handle(handle),
+        }
     }
 
     /// The last segment of the prefix's path: `array.zarr`.
@@ -85,50 +105,86 @@ impl Prefix {
         &self.name
     }
 
-    /// The objects below the prefix in no particular order: all of them, or, where `below` is not empty, those in the folder of that name and in
-    /// folders within it. Names are relative to the prefix in any case.
+    /// The objects below the prefix in no particular order: all of them, or, where `below` is not
+    /// empty, those in the folder of that name and in folders within it. Names are relative to
+    /// the prefix in any case.
     pub fn list(&self, below: &str) -> io::Result<Entries> {
         let folder = below.trim_end_matches('/');
         let more = match &self.source {
             #[cfg(target_arch = "wasm32")]
-            Source::Handle(handle) => More::Listing(handle.list(folder).map_err(|error| translate(error, folder))?, self.name.clone()),
+            Source::Handle(handle) => More::Listing(
+                handle
+                    .list(folder)
+                    .map_err(|error| translate(error, folder))?,
+                self.name.clone(),
+            ),
             Source::Memory(objects) => {
                 check_folder(folder)?;
-                let start = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+                let start = if folder.is_empty() {
+                    String::new()
+                } else {
+                    format!("{folder}/")
+                };
                 let below = objects.iter().filter(|(name, _)| name.starts_with(&start));
-                More::Known(below.map(|(name, bytes)| Entry { name: name.clone(), size: bytes.len() as u64 }).collect())
+                More::Known(
+                    below
+                        .map(|(name, bytes)| Entry {
+                            name: name.clone(),
+                            size: bytes.len() as u64,
+                        })
+                        .collect(),
+                )
             }
             #[cfg(not(target_arch = "wasm32"))]
             Source::Folder(path) => {
                 check_folder(folder)?;
-                More::Folders { root: path.clone(), left: VecDeque::from([path.join(folder)]) }
+                More::Folders {
+                    root: path.clone(),
+                    left: VecDeque::from([path.join(folder)]),
+                }
             }
         };
-        Ok(Entries { page: Vec::new().into_iter(), more })
+        Ok(Entries {
+            page: Vec::new().into_iter(),
+            more,
+        })
     }
 
     /// Open the object of that name.
     ///
-    /// Fails with [`io::ErrorKind::NotFound`] when there is none, and with [`io::ErrorKind::InvalidInput`] when the name cannot be that of an object
-    /// below the prefix: an absolute one, or one with a segment that is empty, `.` or `..`. Names are never decoded.
+    /// Fails with [`io::ErrorKind::NotFound`] when there is none, and with
+    /// [`io::ErrorKind::InvalidInput`] when the name cannot be that of an object
+    /// below the prefix: an absolute one, or one with a segment that is empty, `.` or `..`. Names
+    /// are never decoded.
     pub fn open(&self, name: &str) -> io::Result<Object> {
         match &self.source {
             #[cfg(target_arch = "wasm32")]
-            Source::Handle(handle) => handle.open(name).map(Object::from_handle).map_err(|error| translate(error, name)),
+            Source::Handle(handle) => handle
+                .open(name)
+                .map(Object::from_handle)
+                .map_err(|error| translate(error, name)),
             Source::Memory(objects) => {
                 check(name)?;
                 match objects.iter().find(|(known, _)| known == name) {
                     Some((_, bytes)) => Ok(Object::from_bytes(last_segment(name), bytes.clone())),
-                    None => Err(Error::Missing { name: name.to_owned() }.into()),
+                    None => Err(Error::Missing {
+                        name: name.to_owned(),
+                    }
+                    .into()),
                 }
             }
             #[cfg(not(target_arch = "wasm32"))]
             Source::Folder(path) => {
                 check(name)?;
                 match path.join(name).canonicalize() {
-                    Ok(found) if !found.starts_with(path) => Err(invalid(name, "it is a link that leads out of the folder")),
+                    Ok(found) if !found.starts_with(path) => {
+                        Err(invalid(name, "it is a link that leads out of the folder"))
+                    }
                     Ok(found) => Object::open(found),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::Missing { name: name.to_owned() }.into()),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::Missing {
+                        name: name.to_owned(),
+                    }
+                    .into()),
                     Err(error) => Err(error),
                 }
             }
@@ -138,7 +194,9 @@ impl Prefix {
 
 impl fmt::Debug for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Prefix").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Prefix")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -171,13 +229,18 @@ impl Entries {
         match &mut self.more {
             #[cfg(target_arch = "wasm32")]
             More::Listing(listing, name) => match listing.next() {
-                Ok(entries) => Ok(entries.into_iter().map(|objects::Entry { name, size }| Entry { name, size }).collect()),
+                Ok(entries) => Ok(entries
+                    .into_iter()
+                    .map(|objects::Entry { name, size }| Entry { name, size })
+                    .collect()),
                 Err(error) => Err(translate(error, name)),
             },
             More::Known(entries) => Ok(std::mem::take(entries).into()),
             #[cfg(not(target_arch = "wasm32"))]
             More::Folders { root, left } => loop {
-                let Some(folder) = left.pop_front() else { return Ok(Vec::new()) };
+                let Some(folder) = left.pop_front() else {
+                    return Ok(Vec::new());
+                };
                 let page = files_in(root, &folder, left)?;
                 if !page.is_empty() {
                     return Ok(page);
@@ -207,7 +270,11 @@ impl Iterator for Entries {
 
 /// The files in a folder; its folders go to `folders`. Links are not followed.
 #[cfg(not(target_arch = "wasm32"))]
-fn files_in(root: &std::path::Path, folder: &std::path::Path, folders: &mut VecDeque<std::path::PathBuf>) -> io::Result<Vec<Entry>> {
+fn files_in(
+    root: &std::path::Path,
+    folder: &std::path::Path,
+    folders: &mut VecDeque<std::path::PathBuf>,
+) -> io::Result<Vec<Entry>> {
     let mut files = Vec::new();
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -223,7 +290,10 @@ fn files_in(root: &std::path::Path, folder: &std::path::Path, folders: &mut VecD
         } else if kind.is_file()
             && let Ok(relative) = entry.path().strip_prefix(root)
         {
-            files.push(Entry { name: relative.to_string_lossy().into_owned(), size: entry.metadata()?.len() });
+            files.push(Entry {
+                name: relative.to_string_lossy().into_owned(),
+                size: entry.metadata()?.len(),
+            });
         }
     }
     Ok(files)
@@ -242,7 +312,10 @@ fn check(name: &str) -> io::Result<()> {
     if name.chars().any(char::is_control) {
         return Err(invalid(name, "it has control characters"));
     }
-    match name.split('/').find(|segment| matches!(*segment, "" | "." | "..")) {
+    match name
+        .split('/')
+        .find(|segment| matches!(*segment, "" | "." | ".."))
+    {
         Some("") => Err(invalid(name, "a segment is empty")),
         Some(_) => Err(invalid(name, "it has a segment `.` or `..`")),
         None => Ok(()),
@@ -250,7 +323,11 @@ fn check(name: &str) -> io::Result<()> {
 }
 
 fn invalid(name: &str, reason: &str) -> io::Error {
-    Error::Invalid { name: name.to_owned(), reason: reason.to_owned() }.into()
+    Error::Invalid {
+        name: name.to_owned(),
+        reason: reason.to_owned(),
+    }
+    .into()
 }
 
 fn last_segment(name: &str) -> &str {
@@ -267,7 +344,11 @@ mod tests {
     use super::*;
 
     fn names(prefix: &Prefix, below: &str) -> Vec<String> {
-        let mut names: Vec<String> = prefix.list(below).unwrap().map(|entry| entry.unwrap().name).collect();
+        let mut names: Vec<String> = prefix
+            .list(below)
+            .unwrap()
+            .map(|entry| entry.unwrap().name)
+            .collect();
         names.sort();
         names
     }
@@ -285,7 +366,10 @@ mod tests {
             std::fs::write(folder.join("array.zarr").join(name), content).unwrap();
         }
         std::fs::write(folder.join("secret"), "s").unwrap();
-        for prefix in [Prefix::folder(folder.join("array.zarr")).unwrap(), Prefix::from_objects("array.zarr", files)] {
+        for prefix in [
+            Prefix::folder(folder.join("array.zarr")).unwrap(),
+            Prefix::from_objects("array.zarr", files),
+        ] {
             assert_eq!(prefix.name(), "array.zarr");
             assert_eq!(names(&prefix, ""), ["c/0/0", "c/0/1", "zarr.json"]);
             assert_eq!(names(&prefix, "c/0/"), ["c/0/0", "c/0/1"]);
@@ -293,10 +377,21 @@ mod tests {
             let object = prefix.open("c/0/0").unwrap();
             assert_eq!((object.name(), object.size()), ("0", 3));
             assert_eq!(kind(&prefix, "c/1"), io::ErrorKind::NotFound);
-            for name in ["../secret", "/etc/passwd", "c//0", "", "./zarr.json", "c/../zarr.json", "a\0"] {
+            for name in [
+                "../secret",
+                "/etc/passwd",
+                "c//0",
+                "",
+                "./zarr.json",
+                "c/../zarr.json",
+                "a\0",
+            ] {
                 assert_eq!(kind(&prefix, name), io::ErrorKind::InvalidInput, "{name}");
             }
-            assert_eq!(prefix.list("..").unwrap_err().kind(), io::ErrorKind::InvalidInput);
+            assert_eq!(
+                prefix.list("..").unwrap_err().kind(),
+                io::ErrorKind::InvalidInput
+            );
         }
         std::fs::remove_dir_all(folder).unwrap();
     }

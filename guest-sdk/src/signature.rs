@@ -1,6 +1,8 @@
-//! What is told about a function: the text that `sortie inspect` prints and that calls are checked against.
+//! What is told about a function: the text that `sortie inspect` prints and that calls are checked
+//! against.
 //!
-//! All of it is written by the attribute at compile time and lies in read-only memory; making a description allocates nothing.
+//! All of it is written by the attribute at compile time and lies in read-only memory; making a
+//! description allocates nothing.
 
 /// How an argument travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

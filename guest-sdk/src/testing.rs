@@ -1,7 +1,8 @@
 //! Stand in for the host in a function's tests, natively.
 //!
-//! Most tests need none of this: they call the function. Use [`describe`] to see what a component will say about itself, and [`call`] to take
-//! a call through the encoding of its arguments and its result.
+//! Most tests need none of this: they call the function. Use [`describe`] to see what a component
+//! will say about itself, and [`call`] to take a call through the encoding of its arguments and its
+//! result.
 //!
 //! ```
 //! use sortie_guest::testing::{Argument, call};
@@ -36,7 +37,10 @@ impl Argument {
     ///
     /// # Panics
     /// When the value cannot be encoded.
-    #[expect(clippy::panic, reason = "only tests call this, and a panic is how a test fails")]
+    #[expect(
+        clippy::panic,
+        reason = "only tests call this, and a panic is how a test fails"
+    )]
     pub fn value<T: Serialize + ?Sized>(value: &T) -> Self {
         match value::answer(value) {
             Ok(Returned::Value(encoded)) => Self::Value(encoded),
@@ -55,20 +59,35 @@ pub fn describe() -> Result<Vec<&'static Signature>, DuplicateName> {
 
 /// Call a function by its name.
 ///
-/// Failures are the function's own, or `bad-argument`, `unknown-function`, `bad-result`; the last also when the result is no `T`.
-pub fn call<T: DeserializeOwned>(function: &str, arguments: impl IntoIterator<Item = Argument>) -> Result<T, Failure> {
+/// Failures are the function's own, or `bad-argument`, `unknown-function`, `bad-result`; the last
+/// also when the result is no `T`.
+pub fn call<T: DeserializeOwned>(
+    function: &str,
+    arguments: impl IntoIterator<Item = Argument>,
+) -> Result<T, Failure> {
     match registry::call(function, arguments.into_iter().collect())? {
-        Returned::Value(encoded) => value::decode(&encoded).map_err(|error| Failure::new(BAD_RESULT, error)),
-        Returned::Object(_) => Err(Failure::new(BAD_RESULT, "the function returned an object; use `call_object`")),
+        Returned::Value(encoded) => {
+            value::decode(&encoded).map_err(|error| Failure::new(BAD_RESULT, error))
+        }
+        Returned::Object(_) => Err(Failure::new(
+            BAD_RESULT,
+            "the function returned an object; use `call_object`",
+        )),
     }
 }
 
 /// Call a function that returns an object by its name.
 ///
 /// Failures are those of [`call`].
-pub fn call_object(function: &str, arguments: impl IntoIterator<Item = Argument>) -> Result<OutputObject, Failure> {
+pub fn call_object(
+    function: &str,
+    arguments: impl IntoIterator<Item = Argument>,
+) -> Result<OutputObject, Failure> {
     match registry::call(function, arguments.into_iter().collect())? {
         Returned::Object(object) => Ok(object),
-        Returned::Value(_) => Err(Failure::new(BAD_RESULT, "the function returned a value; use `call`")),
+        Returned::Value(_) => Err(Failure::new(
+            BAD_RESULT,
+            "the function returned a value; use `call`",
+        )),
     }
 }

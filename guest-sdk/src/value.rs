@@ -1,7 +1,8 @@
 //! Values on the wire: one CBOR item (RFC 8949) each, read and written with serde.
 //!
-//! Decoding is bounded by the bytes that arrived (a length that lies does not reserve memory) and by `ciborium`'s limit of 256 levels of
-//! nesting. An item followed by anything else is refused: an argument is one item, complete.
+//! Decoding is bounded by the bytes that arrived (a length that lies does not reserve memory) and
+//! by `ciborium`'s limit of 256 levels of nesting. An item followed by anything else is refused: an
+//! argument is one item, complete.
 
 use std::fmt;
 use std::io;
@@ -70,7 +71,10 @@ pub fn answer<T: Serialize + ?Sized>(value: &T) -> Answer {
     let mut encoded = Vec::new();
     match ciborium::into_writer(value, &mut encoded) {
         Ok(()) => Ok(Returned::Value(encoded)),
-        Err(error) => Err(Failure::new(BAD_RESULT, format_args!("the result cannot be encoded: {error}"))),
+        Err(error) => Err(Failure::new(
+            BAD_RESULT,
+            format_args!("the result cannot be encoded: {error}"),
+        )),
     }
 }
 
@@ -103,14 +107,23 @@ mod tests {
     #[test]
     fn an_item_of_another_type_is_refused_with_both_types() {
         let error = decode::<String>(&[5]).expect_err("5 is no string");
-        assert_eq!(error.to_string(), "invalid type: integer `5`, expected string");
+        assert_eq!(
+            error.to_string(),
+            "invalid type: integer `5`, expected string"
+        );
     }
 
     #[test]
     fn a_length_that_lies_reserves_no_memory() {
         // An array of 2^40 items, of which none follows.
-        assert_eq!(decode::<Vec<u64>>(&[0x9b, 0, 0, 1, 0, 0, 0, 0, 0]), Err(Error::Truncated));
-        assert_eq!(decode::<String>(&[0x7b, 0, 0, 1, 0, 0, 0, 0, 0]), Err(Error::Truncated));
+        assert_eq!(
+            decode::<Vec<u64>>(&[0x9b, 0, 0, 1, 0, 0, 0, 0, 0]),
+            Err(Error::Truncated)
+        );
+        assert_eq!(
+            decode::<String>(&[0x7b, 0, 0, 1, 0, 0, 0, 0, 0]),
+            Err(Error::Truncated)
+        );
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! Compiled components, kept on disk so that the next start need not compile.
 //!
-//! Loading an artifact runs its bytes as native code, and wasmtime validates it only lightly, so an artifact is loaded only if this user's
-//! host made it for this engine:
-//! - Its file name holds the component's digest and a hash of everything that shapes code: wasmtime's full version, the target, all settings.
-//! - Its first 32 bytes are a keyed BLAKE3 hash over both and the code; the key is in the same folder, readable by the owner only. The bytes
-//!   that are checked are the bytes that are loaded: they are read once, and nothing is mapped from the file.
-//! - The folder belongs to this user, and nobody else may write to it; otherwise the cache is not used.
+//! Loading an artifact runs its bytes as native code, and wasmtime validates it only lightly, so an
+//! artifact is loaded only if this user's host made it for this engine:
+//! - Its file name holds the component's digest and a hash of everything that shapes code:
+//!   wasmtime's full version, the target, all settings.
+//! - Its first 32 bytes are a keyed BLAKE3 hash over both and the code; the key is in the same
+//!   folder, readable by the owner only. The bytes that are checked are the bytes that are loaded:
+//!   they are read once, and nothing is mapped from the file.
+//! - The folder belongs to this user, and nobody else may write to it; otherwise the cache is not
+//!   used.
 //!
-//! A damaged, foreign or outdated file is a miss, never an error. At most [`FILES_MAX`] artifacts are kept, the most recently used.
+//! A damaged, foreign or outdated file is a miss, never an error. At most [`FILES_MAX`] artifacts
+//! are kept, the most recently used.
 
 use std::fs::{self, Permissions};
 use std::hash::{Hash as _, Hasher};
@@ -45,7 +49,9 @@ pub enum Error {
         source: io::Error,
     },
     /// Somebody else could put files there.
-    #[error("the cache folder `{0}` belongs to another user or others may write to it; make it yours alone (chmod 700), or choose another")]
+    #[error(
+        "the cache folder `{0}` belongs to another user or others may write to it; make it yours alone (chmod 700), or choose another"
+    )]
     NotPrivate(PathBuf),
 }
 
@@ -57,7 +63,10 @@ impl Artifacts {
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self, Error> {
         let folder = folder.into();
         private(&folder)?;
-        let key = key(&folder).map_err(|source| Error::Io { folder: folder.clone(), source })?;
+        let key = key(&folder).map_err(|source| Error::Io {
+            folder: folder.clone(),
+            source,
+        })?;
         Ok(Self { folder, key })
     }
 
@@ -84,7 +93,8 @@ impl Artifacts {
         let write = || -> io::Result<()> {
             let code = component.serialize().map_err(io::Error::other)?;
             let mut file = Temporary::create(&self.folder)?;
-            file.file.write_all(self.mac(digest, &shape, &code).as_bytes())?;
+            file.file
+                .write_all(self.mac(digest, &shape, &code).as_bytes())?;
             file.file.write_all(&code)?;
             file.rename(&self.path(digest, &shape))
         };
@@ -95,21 +105,35 @@ impl Artifacts {
     }
 
     fn path(&self, digest: Digest, shape: &Shape) -> PathBuf {
-        self.folder.join(format!("{}-{}.{EXTENSION}", digest.to_hex(), &shape.0.to_hex()[..16]))
+        self.folder.join(format!(
+            "{}-{}.{EXTENSION}",
+            digest.to_hex(),
+            &shape.0.to_hex()[..16]
+        ))
     }
 
     fn mac(&self, digest: Digest, shape: &Shape, code: &[u8]) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(digest.as_bytes()).update(shape.0.as_bytes()).update(code);
+        hasher
+            .update(digest.as_bytes())
+            .update(shape.0.as_bytes())
+            .update(code);
         hasher.finalize()
     }
 
     /// Remove the least recently used files beyond the bound.
     fn evict(&self) {
-        let Ok(entries) = fs::read_dir(&self.folder) else { return };
+        let Ok(entries) = fs::read_dir(&self.folder) else {
+            return;
+        };
         let mut files: Vec<(SystemTime, PathBuf)> = entries
             .filter_map(Result::ok)
-            .filter(|entry| entry.path().extension().is_some_and(|extension| extension == EXTENSION))
+            .filter(|entry| {
+                entry
+                    .path()
+                    .extension()
+                    .is_some_and(|extension| extension == EXTENSION)
+            })
             .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
             .collect();
         files.sort();
@@ -126,14 +150,22 @@ impl Artifacts {
 /// # Errors
 /// When it cannot be used, belongs to somebody else, or others may write to it.
 pub(crate) fn private(folder: &Path) -> Result<(), Error> {
-    let io = |source| Error::Io { folder: folder.to_owned(), source };
+    let io = |source| Error::Io {
+        folder: folder.to_owned(),
+        source,
+    };
     if !folder.exists() {
         fs::create_dir_all(folder).map_err(io)?;
         fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(io)?;
     }
     let metadata = fs::metadata(folder).map_err(io)?;
-    let is_own = metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o022 == 0;
-    if is_own { Ok(()) } else { Err(Error::NotPrivate(folder.to_owned())) }
+    let is_own =
+        metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o022 == 0;
+    if is_own {
+        Ok(())
+    } else {
+        Err(Error::NotPrivate(folder.to_owned()))
+    }
 }
 
 /// A hash of everything that shapes compiled code.
@@ -151,7 +183,8 @@ impl Shape {
             }
         }
         let mut feed = Feed(blake3::Hasher::new());
-        // wasmtime's own check of an artifact looks at the major version only; this hash covers the full one.
+        // wasmtime's own check of an artifact looks at the major version only; this hash covers the
+        // full one.
         engine.precompile_compatibility_hash().hash(&mut feed);
         Self(feed.0.finalize())
     }
@@ -159,9 +192,13 @@ impl Shape {
 
 /// Load code that this module has authenticated.
 fn deserialize(engine: &wasmtime::Engine, code: &[u8]) -> Option<Component> {
-    #[expect(unsafe_code, reason = "the one place that loads compiled code; its only caller checks a MAC over these very bytes first")]
-    // SAFETY: `deserialize` asks for bytes that `Component::serialize` made. `load` has just checked a keyed hash over exactly `code`, under a
-    // key that only this user's hosts hold, and `store` writes such a hash only over what `serialize` returned.
+    #[expect(
+        unsafe_code,
+        reason = "the one place that loads compiled code; its only caller checks a MAC over these very bytes first"
+    )]
+    // SAFETY: `deserialize` asks for bytes that `Component::serialize` made. `load` has just
+    // checked a keyed hash over exactly `code`, under a key that only this user's hosts hold,
+    // and `store` writes such a hash only over what `serialize` returned.
     let component = unsafe { Component::deserialize(engine, code) };
     component.ok()
 }
@@ -172,7 +209,8 @@ fn key(folder: &Path) -> io::Result<[u8; KEY_BYTES]> {
     match fs::read(&path) {
         Ok(bytes) => match <[u8; KEY_BYTES]>::try_from(bytes) {
             Ok(key) => return Ok(key),
-            // Cut short by a crash: without it all artifacts are misses, which is what they should be.
+            // Cut short by a crash: without it all artifacts are misses, which is what they should
+            // be.
             Err(_) => fs::remove_file(&path)?,
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -187,7 +225,8 @@ fn key(folder: &Path) -> io::Result<[u8; KEY_BYTES]> {
         Ok(()) => Ok(key),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let winner = fs::read(&path)?;
-            <[u8; KEY_BYTES]>::try_from(winner).map_err(|_| io::Error::other("the key file is damaged"))
+            <[u8; KEY_BYTES]>::try_from(winner)
+                .map_err(|_| io::Error::other("the key file is damaged"))
         }
         Err(error) => Err(error),
     }
@@ -201,7 +240,11 @@ mod tests {
     use crate::engine::{Engine, Paging, Settings};
 
     fn engine() -> Engine {
-        Engine::new(Settings { instances: NonZeroU32::MIN, paging: Paging::Discard }).unwrap()
+        Engine::new(Settings {
+            instances: NonZeroU32::MIN,
+            paging: Paging::Discard,
+        })
+        .unwrap()
     }
 
     /// A folder with one artifact, and the artifact's path.
@@ -210,7 +253,11 @@ mod tests {
         let artifacts = Artifacts::open(folder.path().join("cache")).unwrap();
         let wasm = wat::parse_str("(component)").unwrap();
         let digest = Digest::of(&wasm);
-        artifacts.store(&engine.inner, digest, &Component::new(&engine.inner, &wasm).unwrap());
+        artifacts.store(
+            &engine.inner,
+            digest,
+            &Component::new(&engine.inner, &wasm).unwrap(),
+        );
         let path = artifacts.path(digest, &Shape::of(&engine.inner));
         (folder, artifacts, digest, path)
     }
@@ -220,7 +267,11 @@ mod tests {
         let (folder, _, digest, _) = stored(&engine());
         let again = Artifacts::open(folder.path().join("cache")).unwrap();
         assert!(again.load(&engine().inner, digest).is_some());
-        assert!(again.load(&engine().inner, Digest::of(b"another")).is_none());
+        assert!(
+            again
+                .load(&engine().inner, Digest::of(b"another"))
+                .is_none()
+        );
     }
 
     #[test]
@@ -232,7 +283,10 @@ mod tests {
             let mut bytes = sound.clone();
             bytes[position] ^= 1;
             fs::write(&path, bytes).unwrap();
-            assert!(artifacts.load(&engine.inner, digest).is_none(), "byte {position}");
+            assert!(
+                artifacts.load(&engine.inner, digest).is_none(),
+                "byte {position}"
+            );
         }
         fs::write(&path, &sound[..20]).unwrap();
         assert!(artifacts.load(&engine.inner, digest).is_none());
@@ -256,14 +310,23 @@ mod tests {
     fn a_folder_that_others_may_write_to_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), Permissions::from_mode(0o770)).unwrap();
-        assert!(matches!(Artifacts::open(folder.path()), Err(Error::NotPrivate(_))));
+        assert!(matches!(
+            Artifacts::open(folder.path()),
+            Err(Error::NotPrivate(_))
+        ));
     }
 
     #[test]
     fn the_folder_and_its_key_are_private() {
         let folder = tempfile::tempdir().unwrap();
         Artifacts::open(folder.path().join("cache")).unwrap();
-        let mode = |path: &str| fs::metadata(folder.path().join(path)).unwrap().permissions().mode() & 0o777;
+        let mode = |path: &str| {
+            fs::metadata(folder.path().join(path))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777
+        };
         assert_eq!((mode("cache"), mode("cache/key")), (0o700, 0o600));
     }
 

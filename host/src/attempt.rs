@@ -1,8 +1,9 @@
 //! One attempt: from a task to how it ended.
 //!
-//! Open the inputs and pin their versions, look the task up in the memo, fetch what it reads first; then, on a core, run it in a sandbox; then
-//! keep what the function said. The three parts are apart so that inputs come, and large results go, while other tasks compute. Nothing here
-//! retries and nothing here decides over retries: a failure goes up as it is.
+//! Open the inputs and pin their versions, look the task up in the memo, fetch what it reads first;
+//! then, on a core, run it in a sandbox; then keep what the function said. The three parts are
+//! apart so that inputs come, and large results go, while other tasks compute. Nothing here retries
+//! and nothing here decides over retries: a failure goes up as it is.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +13,9 @@ use sortie_protocol::job::Memo as MemoOption;
 use sortie_protocol::memo::{Key, KeyBuilder};
 use sortie_protocol::outcome::InputFault;
 use sortie_protocol::output::INLINE_BYTES_MAX;
-use sortie_protocol::{Argument, Bill, ByteSize, Ending, Failure, Job, Log, ObjectRef, Output, Task};
+use sortie_protocol::{
+    Argument, Bill, ByteSize, Ending, Failure, Job, Log, ObjectRef, Output, Task,
+};
 
 use crate::clock;
 use crate::component::Component;
@@ -47,12 +50,19 @@ pub struct JobContext {
 }
 
 impl JobContext {
-    /// The context of `job`, whose component is `component`. Without a tenant it is that of the default one.
+    /// The context of `job`, whose component is `component`. Without a tenant it is that of the
+    /// default one.
     #[must_use]
     pub fn new(job: Arc<Job>, component: Component, tenant: Option<Arc<str>>) -> Self {
         let key = KeyBuilder::new(&job.function, &job.options.limits);
         let tenant = tenant.unwrap_or_else(|| memo::TENANT_DEFAULT.into());
-        Self { job, component, key, tenant, habit: memo::Habit::default() }
+        Self {
+            job,
+            component,
+            key,
+            tenant,
+            habit: memo::Habit::default(),
+        }
     }
 
     /// The job.
@@ -78,7 +88,8 @@ pub struct Attempted {
 pub enum Prepared {
     /// Its inputs are open, and the first of what they were asked for ahead is here.
     Ready(Ready),
-    /// It ended while it was prepared: its result is known, an input cannot be opened, or it was cancelled.
+    /// It ended while it was prepared: its result is known, an input cannot be opened, or it was
+    /// cancelled.
     Ended(Box<Attempted>),
 }
 
@@ -110,10 +121,13 @@ impl Ready {
     }
 
     fn objects(&self) -> impl Iterator<Item = &objects::Object> {
-        self.inputs.arguments.iter().filter_map(|argument| match argument {
-            sandbox::Argument::Object(object) => Some(object),
-            sandbox::Argument::Value(_) | sandbox::Argument::Prefix(_) => None,
-        })
+        self.inputs
+            .arguments
+            .iter()
+            .filter_map(|argument| match argument {
+                sandbox::Argument::Object(object) => Some(object),
+                sandbox::Argument::Value(_) | sandbox::Argument::Prefix(_) => None,
+            })
     }
 }
 
@@ -142,25 +156,48 @@ struct Inputs {
 }
 
 impl Host {
-    /// Run `task` once, unless `cancel` ends it. Cancel safe: a dropped attempt leaves nothing behind.
-    pub async fn attempt(&self, context: &JobContext, cancel: &Arc<Cancel>, task: &Task) -> Attempted {
+    /// Run `task` once, unless `cancel` ends it. Cancel safe: a dropped attempt leaves nothing
+    /// behind.
+    pub async fn attempt(
+        &self,
+        context: &JobContext,
+        cancel: &Arc<Cancel>,
+        task: &Task,
+    ) -> Attempted {
         match self.prepare(context, cancel, task).await {
-            Prepared::Ready(ready) => self.keep(context, self.compute(context, cancel, ready).await).await,
+            Prepared::Ready(ready) => {
+                self.keep(context, self.compute(context, cancel, ready).await)
+                    .await
+            }
             Prepared::Ended(attempted) => *attempted,
         }
     }
 
-    /// Do what a task needs before it computes: open its inputs, look it up in the memo, ask for what it will read first, and wait for the first of
-    /// that. Cancel safe.
-    pub async fn prepare(&self, context: &JobContext, cancel: &Arc<Cancel>, task: &Task) -> Prepared {
+    /// Do what a task needs before it computes: open its inputs, look it up in the memo, ask for
+    /// what it will read first, and wait for the first of that. Cancel safe.
+    pub async fn prepare(
+        &self,
+        context: &JobContext,
+        cancel: &Arc<Cancel>,
+        task: &Task,
+    ) -> Prepared {
         let limits = &context.job.options.limits;
         let watch = Watch::new(cancel.clone(), limits);
         let began = clock::instant();
-        let since = |waits: bool| if waits { clock::instant() - began } else { Duration::ZERO };
+        let since = |waits: bool| {
+            if waits {
+                clock::instant() - began
+            } else {
+                Duration::ZERO
+            }
+        };
         let fetch = || since(self.waits_for(task));
         match watch.bound_if_slow(self.gather(context, task)).await {
             // A look into the memo that was in vain is nobody's cost but the memo's.
-            Ok(Ok(Gathered::Inputs(inputs))) => Prepared::Ready(Ready { inputs, fetch: since(has_objects(task)) }),
+            Ok(Ok(Gathered::Inputs(inputs))) => Prepared::Ready(Ready {
+                inputs,
+                fetch: since(has_objects(task)),
+            }),
             Ok(Ok(Gathered::Known(entry))) => Prepared::Ended(Box::new(entry.attempted(fetch()))),
             Ok(Err(failure)) => unprepared(Why::Failed(failure), fetch()),
             Err(stop) => unprepared(Why::from_stop(stop, limits), fetch()),
@@ -174,11 +211,17 @@ impl Host {
     }
 
     /// Wait until all that was asked for ahead is here. Cancel safe.
-    pub async fn ripen(&self, context: &JobContext, cancel: &Arc<Cancel>, ready: Ready) -> Prepared {
+    pub async fn ripen(
+        &self,
+        context: &JobContext,
+        cancel: &Arc<Cancel>,
+        ready: Ready,
+    ) -> Prepared {
         let limits = &context.job.options.limits;
         let watch = Watch::after(ready.fetch, cancel.clone(), limits);
         let began = clock::instant();
-        let waiting = futures::future::try_join_all(ready.objects().map(objects::Object::prefetched));
+        let waiting =
+            futures::future::try_join_all(ready.objects().map(objects::Object::prefetched));
         let waited = watch.bound_if_slow(waiting).await;
         let fetch = ready.fetch + (clock::instant() - began);
         match waited {
@@ -188,9 +231,25 @@ impl Host {
         }
     }
 
-    /// Run a task that is prepared, without keeping its result. Cancel safe: a dropped run leaves nothing behind.
-    pub async fn compute(&self, context: &JobContext, cancel: &Arc<Cancel>, ready: Ready) -> Computed {
-        let Ready { inputs: Inputs { arguments, key, keyed, bytes, has_objects }, fetch } = ready;
+    /// Run a task that is prepared, without keeping its result. Cancel safe: a dropped run leaves
+    /// nothing behind.
+    pub async fn compute(
+        &self,
+        context: &JobContext,
+        cancel: &Arc<Cancel>,
+        ready: Ready,
+    ) -> Computed {
+        let Ready {
+            inputs:
+                Inputs {
+                    arguments,
+                    key,
+                    keyed,
+                    bytes,
+                    has_objects,
+                },
+            fetch,
+        } = ready;
         let options = &context.job.options;
         // Waiting for inputs is part of a task's time; waiting for a core after that is not.
         let watch = Arc::new(Watch::after(fetch, cancel.clone(), &options.limits));
@@ -207,16 +266,31 @@ impl Host {
         let mut ended = sandbox::run(&self.engine, context.component.prepared(), call).await;
         let (input_error, output_error) = (ended.input_error.take(), ended.output_error.take());
         let sound = input_error.is_none() && output_error.is_none();
-        let trouble = input_error.map(input).or_else(|| output_error.map(outputs::unkept));
+        let trouble = input_error
+            .map(input)
+            .or_else(|| output_error.map(outputs::unkept));
         let bill = bill(&ended, began, fetch, bytes);
-        // Time on a core: what passes while others have it, or while the store is waited for, is no work that keeping the result would save.
-        let cost = memo::Cost { run: bill.cpu, read: bill.fetch, has_objects };
+        // Time on a core: what passes while others have it, or while the store is waited for, is no
+        // work that keeping the result would save.
+        let cost = memo::Cost {
+            run: bill.cpu,
+            read: bill.fetch,
+            has_objects,
+        };
         context.habit.ran(cost);
         let (ending, log) = (settle(ended.result, trouble), ended.log);
-        Computed { ending, bill, log, watch, cost, key: (keyed && sound).then_some(key) }
+        Computed {
+            ending,
+            bill,
+            log,
+            watch,
+            cost,
+            key: (keyed && sound).then_some(key),
+        }
     }
 
-    /// How many bytes of a result the store is going to be given, before [`Self::keep`] has done it.
+    /// How many bytes of a result the store is going to be given, before [`Self::keep`] has done
+    /// it.
     #[must_use]
     pub fn stored_bytes(&self, computed: &Computed) -> usize {
         match (&computed.ending, &self.store) {
@@ -225,33 +299,66 @@ impl Host {
         }
     }
 
-    /// Keep what a task said: a large result in the store, and in the memo what may be there. If the store does not take it, there is no result.
-    /// Waits for the store only, within the task's time. Cancel safe: a dropped call leaves at most an object that nothing names.
+    /// Keep what a task said: a large result in the store, and in the memo what may be there. If
+    /// the store does not take it, there is no result. Waits for the store only, within the
+    /// task's time. Cancel safe: a dropped call leaves at most an object that nothing names.
     pub async fn keep(&self, context: &JobContext, computed: Computed) -> Attempted {
-        let Computed { ending: returned, mut bill, log, watch, cost, key } = computed;
+        let Computed {
+            ending: returned,
+            mut bill,
+            log,
+            watch,
+            cost,
+            key,
+        } = computed;
         let began = clock::instant();
         let ending = match returned {
             Ok(Returned::Object(object)) => Ending::Completed(Output::Object(object)),
-            Ok(Returned::Value(value)) => match watch.bound_if_slow(outputs::keep(self.store.as_ref(), value.into())).await {
+            Ok(Returned::Value(value)) => match watch
+                .bound_if_slow(outputs::keep(self.store.as_ref(), value.into()))
+                .await
+            {
                 Ok(Ok(output)) => Ending::Completed(output),
                 Ok(Err(error)) => Ending::Failed(outputs::unkept(error)),
                 Err(stop) => ending(Why::from_stop(stop, &context.job.options.limits)),
             },
             Err(why) => ending(why),
         };
-        if matches!(&ending, Ending::Completed(Output::Stored(_)) | Ending::Failed(Failure::Platform { .. })) {
+        if matches!(
+            &ending,
+            Ending::Completed(Output::Stored(_)) | Ending::Failed(Failure::Platform { .. })
+        ) {
             bill.store += clock::instant() - began;
         }
-        if let (Some(memo), Some(key)) = (self.memo.as_ref().filter(|_| memo::is_word(&ending)), &key) {
-            let name = memo::Name { tenant: &context.tenant, key };
-            memo.put(name, &memo::Entry { ending: ending.clone(), log: log.clone() }, cost);
+        if let (Some(memo), Some(key)) =
+            (self.memo.as_ref().filter(|_| memo::is_word(&ending)), &key)
+        {
+            let name = memo::Name {
+                tenant: &context.tenant,
+                key,
+            };
+            memo.put(
+                name,
+                &memo::Entry {
+                    ending: ending.clone(),
+                    log: log.clone(),
+                },
+                cost,
+            );
         }
         Attempted { ending, bill, log }
     }
 
     /// What the memo has, unless the object that it speaks of has gone from the store.
-    async fn known(&self, memo: &Memo, name: memo::Name<'_>, context: &JobContext) -> Option<memo::Entry> {
-        let entry = memo.get(name, &context.job.options.limits, &context.habit).await?;
+    async fn known(
+        &self,
+        memo: &Memo,
+        name: memo::Name<'_>,
+        context: &JobContext,
+    ) -> Option<memo::Entry> {
+        let entry = memo
+            .get(name, &context.job.options.limits, &context.habit)
+            .await?;
         let stored = match &entry.ending {
             Ending::Completed(output) => output.stored(),
             Ending::Failed(_) | Ending::Cancelled => None,
@@ -263,10 +370,13 @@ impl Host {
         }
     }
 
-    /// Open the inputs, derive the key, look it up; where nothing is known, ask for what is read first. Waits only for objects and the memo.
+    /// Open the inputs, derive the key, look it up; where nothing is known, ask for what is read
+    /// first. Waits only for objects and the memo.
     async fn gather(&self, context: &JobContext, task: &Task) -> Result<Gathered, Failure> {
         let options = &context.job.options;
-        let mut keyed = self.memo.is_some() && options.memo == MemoOption::Use && options.grants.deterministic();
+        let mut keyed = self.memo.is_some()
+            && options.memo == MemoOption::Use
+            && options.grants.deterministic();
         let (mut key, mut bytes) = (context.key.clone(), 0);
         let mut opened = Vec::with_capacity(task.arguments.len());
         for argument in &task.arguments {
@@ -280,12 +390,23 @@ impl Host {
                     let object = self.open_object(named).await.map_err(input)?;
                     let info = object.info();
                     keyed &= info.etag.is_some();
-                    key.object(&named.url, info.etag.as_deref().unwrap_or_default(), info.size);
+                    key.object(
+                        &named.url,
+                        info.etag.as_deref().unwrap_or_default(),
+                        info.size,
+                    );
                     Opened::Object(object)
                 }
                 Argument::Stored(stored) => {
-                    let fetched = outputs::fetch(&self.objects, self.store.as_ref(), stored, options.limits.memory.as_u64()).await;
-                    let value = fetched.map_err(|error| outputs::unfetched("an argument", &error))?;
+                    let fetched = outputs::fetch(
+                        &self.objects,
+                        self.store.as_ref(),
+                        stored,
+                        options.limits.memory.as_u64(),
+                    )
+                    .await;
+                    let value =
+                        fetched.map_err(|error| outputs::unfetched("an argument", &error))?;
                     key.value(&value);
                     bytes += value.len() as u64;
                     Opened::Value(value)
@@ -299,7 +420,10 @@ impl Host {
         }
         let key = key.finish();
         if let Some(memo) = self.memo.as_ref().filter(|_| keyed) {
-            let name = memo::Name { tenant: &context.tenant, key: &key };
+            let name = memo::Name {
+                tenant: &context.tenant,
+                key: &key,
+            };
             if let Some(entry) = self.known(memo, name, context).await {
                 return Ok(Gathered::Known(entry));
             }
@@ -315,11 +439,23 @@ impl Host {
                 Opened::Prefix(prefix) => sandbox::Argument::Prefix(prefix),
             });
         }
-        Ok(Gathered::Inputs(Inputs { arguments, key, keyed, bytes, has_objects: has_objects(task) }))
+        Ok(Gathered::Inputs(Inputs {
+            arguments,
+            key,
+            keyed,
+            bytes,
+            has_objects: has_objects(task),
+        }))
     }
 
-    async fn open_object(&self, ObjectRef { url, pin }: &ObjectRef) -> Result<objects::Object, objects::Error> {
-        let malformed = |error: objects::Malformed| objects::Error { fault: InputFault::Malformed, message: error.to_string() };
+    async fn open_object(
+        &self,
+        ObjectRef { url, pin }: &ObjectRef,
+    ) -> Result<objects::Object, objects::Error> {
+        let malformed = |error: objects::Malformed| objects::Error {
+            fault: InputFault::Malformed,
+            message: error.to_string(),
+        };
         let address = Address::parse(url, std::path::Path::new("/")).map_err(malformed)?;
         self.objects.open(&address, pin.as_ref()).await
     }
@@ -328,8 +464,17 @@ impl Host {
 impl memo::Entry {
     /// The task's ending, which was known.
     fn attempted(self, fetch: Duration) -> Attempted {
-        let bill = Bill { fetch, bytes_out: size_of_ending(&self.ending), cached: true, ..Bill::default() };
-        Attempted { ending: self.ending, bill, log: self.log }
+        let bill = Bill {
+            fetch,
+            bytes_out: size_of_ending(&self.ending),
+            cached: true,
+            ..Bill::default()
+        };
+        Attempted {
+            ending: self.ending,
+            bill,
+            log: self.log,
+        }
     }
 }
 
@@ -348,11 +493,20 @@ enum Opened {
 
 /// A task that ended before it could run.
 fn unprepared(why: Why, fetch: Duration) -> Prepared {
-    Prepared::Ended(Box::new(Attempted { ending: ending(why), bill: Bill { fetch, ..Bill::default() }, log: None }))
+    Prepared::Ended(Box::new(Attempted {
+        ending: ending(why),
+        bill: Bill {
+            fetch,
+            ..Bill::default()
+        },
+        log: None,
+    }))
 }
 
 fn has_objects(task: &Task) -> bool {
-    task.arguments.iter().any(|argument| matches!(argument, Argument::Object(_) | Argument::Stored(_)))
+    task.arguments
+        .iter()
+        .any(|argument| matches!(argument, Argument::Object(_) | Argument::Stored(_)))
 }
 
 fn bill(ended: &Ended, began: Instant, opening: Duration, bytes: u64) -> Bill {
@@ -369,11 +523,13 @@ fn bill(ended: &Ended, began: Instant, opening: Duration, bytes: u64) -> Bill {
     }
 }
 
-/// The ending, as whoever reads it should understand it: a function that could not read its input, or write its output, is not to blame for
-/// what it made of that.
+/// The ending, as whoever reads it should understand it: a function that could not read its input,
+/// or write its output, is not to blame for what it made of that.
 fn settle(result: Result<Returned, Why>, trouble: Option<Failure>) -> Result<Returned, Why> {
     match (result, trouble) {
-        (Err(Why::Failed(Failure::Answer { .. } | Failure::Trapped { .. })), Some(trouble)) => Err(Why::Failed(trouble)),
+        (Err(Why::Failed(Failure::Answer { .. } | Failure::Trapped { .. })), Some(trouble)) => {
+            Err(Why::Failed(trouble))
+        }
         (result, _) => result,
     }
 }
@@ -386,7 +542,10 @@ fn ending(why: Why) -> Ending {
 }
 
 fn input(error: objects::Error) -> Failure {
-    Failure::Input { fault: error.fault, message: error.message }
+    Failure::Input {
+        fault: error.fault,
+        message: error.message,
+    }
 }
 
 fn size_of_ending(ending: &Ending) -> ByteSize {

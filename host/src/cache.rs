@@ -1,11 +1,12 @@
 //! The cache folder from outside: what is in it, and how it is made smaller.
 //!
-//! For commands, not for hosts: those keep their own bounds ([`crate::artifacts`], [`crate::memo`]). Hosts may run on the folder meanwhile. Files
-//! are removed one by one; whoever has one open reads on, and whoever misses one makes it again. The key that artifacts are checked with stays,
-//! and so do files that have no meaning here.
+//! For commands, not for hosts: those keep their own bounds ([`crate::artifacts`],
+//! [`crate::memo`]). Hosts may run on the folder meanwhile. Files are removed one by one; whoever
+//! has one open reads on, and whoever misses one makes it again. The key that artifacts are checked
+//! with stays, and so do files that have no meaning here.
 //!
-//! The store's folder holds what results refer to. Making it smaller makes such results useless, which is why only [`clear`] and a [`Policy`] that
-//! says so do it.
+//! The store's folder holds what results refer to. Making it smaller makes such results useless,
+//! which is why only [`clear`] and a [`Policy`] that says so do it.
 //!
 //! Bounds: all of a folder's file names and times are held in memory, at most [`FILES_MAX`].
 
@@ -129,9 +130,10 @@ impl Usage {
     #[must_use]
     pub fn total(&self) -> Amount {
         let parts = [self.artifacts, self.memo, self.inputs, self.store];
-        parts
-            .iter()
-            .fold(Amount::default(), |sum, part| Amount { files: sum.files + part.files, bytes: sum.bytes.saturating_add(part.bytes) })
+        parts.iter().fold(Amount::default(), |sum, part| Amount {
+            files: sum.files + part.files,
+            bytes: sum.bytes.saturating_add(part.bytes),
+        })
     }
 }
 
@@ -167,8 +169,12 @@ pub fn gc(folder: &Path, policy: Policy) -> Result<Usage, Error> {
 
 /// How many of these, ordered by time of use, are to go.
 fn surplus(found: &[Found], policy: Policy, now: Timestamp) -> usize {
-    let old = policy.age_max.map_or(0, |age| found.partition_point(|found| now.since(found.used) > age));
-    let Some(bytes_max) = policy.bytes_max else { return old };
+    let old = policy.age_max.map_or(0, |age| {
+        found.partition_point(|found| now.since(found.used) > age)
+    });
+    let Some(bytes_max) = policy.bytes_max else {
+        return old;
+    };
     let mut kept: u64 = 0;
     let newest = found.iter().rev().take_while(|found| {
         kept = kept.saturating_add(found.bytes);
@@ -184,7 +190,12 @@ fn remove(found: &[Found]) -> Result<Usage, Error> {
             Ok(()) => removed.add(found),
             // Somebody else was faster.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(Error::Io { path: found.path.clone(), source }),
+            Err(source) => {
+                return Err(Error::Io {
+                    path: found.path.clone(),
+                    source,
+                });
+            }
         }
     }
     Ok(removed)
@@ -194,7 +205,9 @@ fn remove(found: &[Found]) -> Result<Usage, Error> {
 fn find(folder: &Path) -> Result<Vec<Found>, Error> {
     let mut found = Vec::new();
     visit(folder, 0, &mut |path, metadata| {
-        let Some(kind) = kind(folder, path) else { return Ok(()) };
+        let Some(kind) = kind(folder, path) else {
+            return Ok(());
+        };
         if is_unfinished(folder, path) {
             // Whoever writes it now is not disturbed.
             if age(metadata) > TEMPORARY_AGE_MAX {
@@ -205,14 +218,26 @@ fn find(folder: &Path) -> Result<Vec<Found>, Error> {
         if found.len() >= FILES_MAX {
             return Err(Error::TooMany(folder.to_owned()));
         }
-        found.push(Found { used: modified(metadata), kind, bytes: taken(metadata), path: path.to_owned() });
+        found.push(Found {
+            used: modified(metadata),
+            kind,
+            bytes: taken(metadata),
+            path: path.to_owned(),
+        });
         Ok(())
     })?;
     Ok(found)
 }
 
-fn visit(folder: &Path, depth: usize, each: &mut impl FnMut(&Path, &fs::Metadata) -> Result<(), Error>) -> Result<(), Error> {
-    let failed = |source| Error::Io { path: folder.to_owned(), source };
+fn visit(
+    folder: &Path,
+    depth: usize,
+    each: &mut impl FnMut(&Path, &fs::Metadata) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let failed = |source| Error::Io {
+        path: folder.to_owned(),
+        source,
+    };
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -221,7 +246,9 @@ fn visit(folder: &Path, depth: usize, each: &mut impl FnMut(&Path, &fs::Metadata
     for entry in entries {
         let entry = entry.map_err(failed)?;
         // Links are not followed. What is gone by now is nobody's loss.
-        let Ok(metadata) = entry.metadata() else { continue };
+        let Ok(metadata) = entry.metadata() else {
+            continue;
+        };
         if metadata.is_file() {
             each(&entry.path(), &metadata)?;
         } else if metadata.is_dir() && depth < DEPTH_MAX {
@@ -235,7 +262,9 @@ fn visit(folder: &Path, depth: usize, each: &mut impl FnMut(&Path, &fs::Metadata
 fn kind(folder: &Path, path: &Path) -> Option<Kind> {
     let within = path.strip_prefix(folder).ok()?;
     let (first, depth) = (within.iter().next()?, within.iter().count());
-    let is_artifact = path.extension().is_some_and(|extension| extension == artifacts::EXTENSION);
+    let is_artifact = path
+        .extension()
+        .is_some_and(|extension| extension == artifacts::EXTENSION);
     let kind = match first.to_str()? {
         _ if depth == 1 => return (is_artifact || is_temporary(path)).then_some(Kind::Artifact),
         STORE => return Some(Kind::Store),
@@ -247,9 +276,12 @@ fn kind(folder: &Path, path: &Path) -> Option<Kind> {
     (depth > 2 || is_temporary(path)).then_some(kind)
 }
 
-/// Whether a file is not complete: it has a temporary name of ours or of the object store's, or waits for its name.
+/// Whether a file is not complete: it has a temporary name of ours or of the object store's, or
+/// waits for its name.
 fn is_unfinished(folder: &Path, path: &Path) -> bool {
-    let is_staged = path.file_name().is_some_and(|name| name.to_string_lossy().contains('#'));
+    let is_staged = path
+        .file_name()
+        .is_some_and(|name| name.to_string_lossy().contains('#'));
     is_temporary(path) || is_staged || path.starts_with(folder.join(STORE).join(store::INCOMING))
 }
 
@@ -266,8 +298,8 @@ pub async fn shared_info(store: &Store) -> Result<Amount, SharedError> {
     Ok(amount)
 }
 
-/// Remove from the shared memo in `store`, of all tenants, what was written longer ago than `age_min`. Returns what was removed. Not cancel
-/// safe in that what was removed stays removed.
+/// Remove from the shared memo in `store`, of all tenants, what was written longer ago than
+/// `age_min`. Returns what was removed. Not cancel safe in that what was removed stays removed.
 ///
 /// # Errors
 /// When it cannot be listed, or an entry may not be removed.
@@ -300,7 +332,12 @@ mod tests {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, vec![0; size]).unwrap();
         let used = std::time::UNIX_EPOCH + clock::now().since(Timestamp::default()) - DAY * days;
-        fs::File::options().append(true).open(&path).unwrap().set_modified(used).unwrap();
+        fs::File::options()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(used)
+            .unwrap();
     }
 
     /// One of everything, and files that are none of ours.
@@ -340,7 +377,12 @@ mod tests {
     }
 
     fn counts(usage: Usage) -> [u64; 4] {
-        [usage.artifacts.files, usage.memo.files, usage.inputs.files, usage.store.files]
+        [
+            usage.artifacts.files,
+            usage.memo.files,
+            usage.inputs.files,
+            usage.store.files,
+        ]
     }
 
     #[test]
@@ -349,29 +391,57 @@ mod tests {
         let usage = info(folder.path()).unwrap();
         assert_eq!(counts(usage), [1, 2, 1, 1]);
         assert!(usage.total().bytes >= 104_000, "{usage:?}");
-        assert_eq!(info(&folder.path().join("missing")).unwrap(), Usage::default());
+        assert_eq!(
+            info(&folder.path().join("missing")).unwrap(),
+            Usage::default()
+        );
     }
 
     #[test]
     fn clearing_leaves_what_others_need_to_go_on() {
         let folder = cache();
         assert_eq!(counts(clear(folder.path()).unwrap()), [1, 2, 1, 1]);
-        assert_eq!(files(folder.path()), [".tmp-0123", "inputs/sizes", "key", "memo/sizes", "notes.txt", "store/objects/cc/ccdd#1"]);
+        assert_eq!(
+            files(folder.path()),
+            [
+                ".tmp-0123",
+                "inputs/sizes",
+                "key",
+                "memo/sizes",
+                "notes.txt",
+                "store/objects/cc/ccdd#1"
+            ]
+        );
         assert_eq!(counts(clear(folder.path()).unwrap()), [0, 0, 0, 0]);
     }
 
     #[test]
     fn what_was_not_used_for_longest_goes_first_whatever_it_is() {
         let folder = cache();
-        assert_eq!(counts(gc(folder.path(), Policy::default()).unwrap()), [0, 0, 0, 0]);
-        let policy = Policy { age_max: Some(DAY * 25), bytes_max: None };
+        assert_eq!(
+            counts(gc(folder.path(), Policy::default()).unwrap()),
+            [0, 0, 0, 0]
+        );
+        let policy = Policy {
+            age_max: Some(DAY * 25),
+            bytes_max: None,
+        };
         assert_eq!(counts(gc(folder.path(), policy).unwrap()), [0, 0, 0, 1]);
-        let policy = Policy { age_max: None, bytes_max: Some(95_000) };
+        let policy = Policy {
+            age_max: None,
+            bytes_max: Some(95_000),
+        };
         assert_eq!(counts(gc(folder.path(), policy).unwrap()), [0, 0, 0, 0]);
-        let policy = Policy { age_max: None, bytes_max: Some(83_000) };
+        let policy = Policy {
+            age_max: None,
+            bytes_max: Some(83_000),
+        };
         assert_eq!(counts(gc(folder.path(), policy).unwrap()), [0, 1, 0, 0]);
         assert!(folder.path().join("memo/ff/bb").exists());
-        let policy = Policy { age_max: Some(DAY * 5), bytes_max: Some(0) };
+        let policy = Policy {
+            age_max: Some(DAY * 5),
+            bytes_max: Some(0),
+        };
         assert_eq!(counts(gc(folder.path(), policy).unwrap()), [1, 1, 1, 0]);
     }
 }

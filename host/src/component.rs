@@ -1,9 +1,11 @@
 //! Components: from bytes to functions that can be called.
 //!
-//! Loading is the gate: what is not a Sortie component, or asks for more than we provide, is refused here with one line that says what it is
-//! and what to do, and never becomes a trap in the middle of a job. Precompiled code is refused: it cannot be checked.
+//! Loading is the gate: what is not a Sortie component, or asks for more than we provide, is
+//! refused here with one line that says what it is and what to do, and never becomes a trap in the
+//! middle of a job. Precompiled code is refused: it cannot be checked.
 //!
-//! Compiling hostile bytes can take long (bounded by [`BYTES_MAX`]); that is outside of what wasmtime defends against.
+//! Compiling hostile bytes can take long (bounded by [`BYTES_MAX`]); that is outside of what
+//! wasmtime defends against.
 
 use std::sync::Arc;
 
@@ -43,11 +45,14 @@ pub enum Compiled {
     Before,
 }
 
-/// Why bytes are not a component that can run here. Each text continues the name of the file, and says what to do.
+/// Why bytes are not a component that can run here. Each text continues the name of the file, and
+/// says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The bytes are something else.
-    #[error("is not a WebAssembly component ({0}); name the .wasm file that the guest toolchain built")]
+    #[error(
+        "is not a WebAssembly component ({0}); name the .wasm file that the guest toolchain built"
+    )]
     NotWasm(&'static str),
     /// A core module.
     #[error(
@@ -55,7 +60,9 @@ pub enum LoadError {
     )]
     CoreModule,
     /// Machine code.
-    #[error("is already compiled to machine code, which cannot be checked; give the .wasm component it was made from")]
+    #[error(
+        "is already compiled to machine code, which cannot be checked; give the .wasm component it was made from"
+    )]
     Precompiled,
     /// Too many bytes.
     #[error(
@@ -85,22 +92,39 @@ pub enum LoadError {
 impl Component {
     /// Check, compile and describe a component. `artifacts` keeps the compiled form, if given.
     ///
-    /// Compiling takes seconds for a large component and uses every core; call it where that does not hurt.
+    /// Compiling takes seconds for a large component and uses every core; call it where that does
+    /// not hurt.
     ///
     /// # Errors
     /// What the bytes are instead, and what to do about it.
-    pub async fn load(engine: &Engine, bytes: &[u8], artifacts: Option<&Artifacts>) -> Result<Self, LoadError> {
+    pub async fn load(
+        engine: &Engine,
+        bytes: &[u8],
+        artifacts: Option<&Artifacts>,
+    ) -> Result<Self, LoadError> {
         recognise(bytes)?;
         let digest = Digest::of(bytes);
-        let (component, compiled) = match artifacts.and_then(|artifacts| artifacts.load(&engine.inner, digest)) {
-            Some(component) => (component, Compiled::Before),
-            None => (compile(engine, bytes, digest, artifacts)?, Compiled::Now),
-        };
+        let (component, compiled) =
+            match artifacts.and_then(|artifacts| artifacts.load(&engine.inner, digest)) {
+                Some(component) => (component, Compiled::Before),
+                None => (compile(engine, bytes, digest, artifacts)?, Compiled::Now),
+            };
         let imports = imports(engine, &component);
         let prepared = sandbox::prepare(engine, &component)?;
-        let signatures = sandbox::describe(engine, &prepared).await.map_err(LoadError::Describe)?;
-        let shared = Shared { digest, size: bytes.len(), imports, signatures, prepared, compiled };
-        Ok(Self { shared: Arc::new(shared) })
+        let signatures = sandbox::describe(engine, &prepared)
+            .await
+            .map_err(LoadError::Describe)?;
+        let shared = Shared {
+            digest,
+            size: bytes.len(),
+            imports,
+            signatures,
+            prepared,
+            compiled,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     /// The component's name: the SHA-256 of its bytes.
@@ -150,10 +174,16 @@ fn recognise(bytes: &[u8]) -> Result<(), LoadError> {
         [] => Err(LoadError::NotWasm("the file is empty")),
         [b'\0', b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(()),
         [b'\0', b'a', b's', b'm', 1, 0, 0, 0, ..] => Err(LoadError::CoreModule),
-        [b'\0', b'a', b's', b'm', ..] => Err(LoadError::NotWasm("an unknown version of the binary format")),
+        [b'\0', b'a', b's', b'm', ..] => Err(LoadError::NotWasm(
+            "an unknown version of the binary format",
+        )),
         [0x7f, b'E', b'L', b'F', ..] => Err(LoadError::NotWasm("a native executable or library")),
-        _ if std::str::from_utf8(bytes.get(..64).unwrap_or(bytes)).is_ok() => Err(LoadError::NotWasm("the file is text")),
-        _ => Err(LoadError::NotWasm("the first bytes are not those of WebAssembly")),
+        _ if std::str::from_utf8(bytes.get(..64).unwrap_or(bytes)).is_ok() => {
+            Err(LoadError::NotWasm("the file is text"))
+        }
+        _ => Err(LoadError::NotWasm(
+            "the first bytes are not those of WebAssembly",
+        )),
     }
 }
 
@@ -163,8 +193,8 @@ fn compile(
     digest: Digest,
     artifacts: Option<&Artifacts>,
 ) -> Result<wasmtime::component::Component, LoadError> {
-    let component =
-        wasmtime::component::Component::from_binary(&engine.inner, bytes).map_err(|error| LoadError::Invalid(sandbox::one_line(&error)))?;
+    let component = wasmtime::component::Component::from_binary(&engine.inner, bytes)
+        .map_err(|error| LoadError::Invalid(sandbox::one_line(&error)))?;
     if let Some(artifacts) = artifacts {
         artifacts.store(&engine.inner, digest, &component);
     }
@@ -172,16 +202,26 @@ fn compile(
 }
 
 fn imports(engine: &Engine, component: &wasmtime::component::Component) -> Vec<String> {
-    component.component_type().imports(&engine.inner).map(|(name, _)| name.to_owned()).collect()
+    component
+        .component_type()
+        .imports(&engine.inner)
+        .map(|(name, _)| name.to_owned())
+        .collect()
 }
 
 /// A description that a guest gave, checked.
 pub(crate) fn check_description(signatures: &[Signature]) -> Result<(), String> {
     if signatures.len() > FUNCTIONS_MAX {
-        return Err(format!("it has {} functions; at most {FUNCTIONS_MAX} are taken", signatures.len()));
+        return Err(format!(
+            "it has {} functions; at most {FUNCTIONS_MAX} are taken",
+            signatures.len()
+        ));
     }
     let mut names = std::collections::BTreeSet::new();
-    match signatures.iter().find(|signature| !names.insert(&signature.name)) {
+    match signatures
+        .iter()
+        .find(|signature| !names.insert(&signature.name))
+    {
         Some(twice) => Err(format!("it has two functions named `{}`", twice.name)),
         None => Ok(()),
     }
@@ -205,14 +245,23 @@ mod tests {
     use crate::engine::{Paging, Settings};
 
     async fn refusal(bytes: &[u8]) -> String {
-        let engine = Engine::new(Settings { instances: NonZeroU32::MIN, paging: Paging::Discard }).unwrap();
-        Component::load(&engine, bytes, None).await.unwrap_err().to_string()
+        let engine = Engine::new(Settings {
+            instances: NonZeroU32::MIN,
+            paging: Paging::Discard,
+        })
+        .unwrap();
+        Component::load(&engine, bytes, None)
+            .await
+            .unwrap_err()
+            .to_string()
     }
 
     #[tokio::test]
     async fn what_is_not_a_component_is_named() {
         let engine = wasmtime::Engine::default();
-        let compiled = engine.precompile_component(&wat::parse_str("(component)").unwrap()).unwrap();
+        let compiled = engine
+            .precompile_component(&wat::parse_str("(component)").unwrap())
+            .unwrap();
         let core = wat::parse_str("(module)").unwrap();
         for (bytes, part) in [
             (&b"# Read me\n"[..], "the file is text"),
@@ -233,7 +282,11 @@ mod tests {
         for length in 9..wasm.len() {
             // Some lengths end between two sections: then it is a component, if an empty one.
             let text = refusal(&wasm[..length]).await;
-            assert!(!text.contains('\n') && (text.contains("cut short") || text.contains("no Sortie functions")), "{length}: {text}");
+            assert!(
+                !text.contains('\n')
+                    && (text.contains("cut short") || text.contains("no Sortie functions")),
+                "{length}: {text}"
+            );
         }
     }
 
@@ -242,7 +295,10 @@ mod tests {
         let wasm = wat::parse_str("(component (import \"wasi:http/types@0.2.0\" (instance)) (import \"acme:db/query@1.0.0\" (instance)))")
             .unwrap();
         let text = refusal(&wasm).await;
-        assert!(text.contains("`wasi:http/types@0.2.0`, `acme:db/query@1.0.0`"), "{text}");
+        assert!(
+            text.contains("`wasi:http/types@0.2.0`, `acme:db/query@1.0.0`"),
+            "{text}"
+        );
     }
 
     #[tokio::test]

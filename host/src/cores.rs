@@ -1,8 +1,10 @@
 //! The threads on which functions compute.
 //!
-//! A guest occupies its thread for up to a tick at a time, which would starve timers and sockets on an ordinary async runtime. So functions
-//! have threads of their own, one per core, that do nothing else, and all I/O runs on the caller's runtime. Tasks that wait for I/O give up
-//! their thread; one that became ready goes to whichever thread is free, because the queue is shared and nothing is pinned to a thread.
+//! A guest occupies its thread for up to a tick at a time, which would starve timers and sockets on
+//! an ordinary async runtime. So functions have threads of their own, one per core, that do nothing
+//! else, and all I/O runs on the caller's runtime. Tasks that wait for I/O give up their thread;
+//! one that became ready goes to whichever thread is free, because the queue is shared and nothing
+//! is pinned to a thread.
 //!
 //! A task that panics ends, and whoever waits for it panics; its thread goes on.
 
@@ -31,15 +33,25 @@ impl Cores {
     pub fn start(count: NonZeroUsize, io: &Handle) -> io::Result<Self> {
         let executor = Arc::new(Executor::new());
         let (stop, stopped) = watch::channel(());
-        let mut cores = Self { executor: executor.clone(), stop, threads: Vec::with_capacity(count.get()) };
+        let mut cores = Self {
+            executor: executor.clone(),
+            stop,
+            threads: Vec::with_capacity(count.get()),
+        };
         for number in 0..count.get() {
             let (executor, io, mut stopped) = (executor.clone(), io.clone(), stopped.clone());
             let body = move || {
                 let _io = io.enter();
                 // Ends when the sender is dropped.
-                futures_lite::future::block_on(executor.run(async { while stopped.changed().await.is_ok() {} }));
+                futures_lite::future::block_on(
+                    executor.run(async { while stopped.changed().await.is_ok() {} }),
+                );
             };
-            cores.threads.push(std::thread::Builder::new().name(format!("sortie-core-{number}")).spawn(body)?);
+            cores.threads.push(
+                std::thread::Builder::new()
+                    .name(format!("sortie-core-{number}"))
+                    .spawn(body)?,
+            );
         }
         Ok(cores)
     }
@@ -51,7 +63,10 @@ impl Cores {
     }
 
     /// Run `future` on the pool. Dropping the task aborts it.
-    pub fn spawn<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Task<T> {
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Task<T> {
         self.executor.spawn(future)
     }
 }

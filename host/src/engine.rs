@@ -1,16 +1,22 @@
 //! The one wasmtime engine of a process.
 //!
-//! `config` is the only constructor of a `wasmtime::Config`; compiling and running use the same. What it decides:
-//! - Instances come from a pool, with copy-on-write memory images, so that a fresh instance for every task costs tens of microseconds.
-//! - Epochs interrupt guests: compiled code compares a counter at loops and calls, and a thread of its own raises the counter every [`TICK`].
-//!   Unlike fuel this costs a few percent, and a guest that never calls the host is still stopped within two ticks.
-//! - NaNs are canonical and relaxed SIMD is deterministic, so equal tasks have equal results on every machine.
-//! - Proposals that functions do not need (threads, garbage collection, exceptions, 64-bit memories, component-model async) are off: most of
-//!   wasmtime's security advisories of 2026 are in them. Their crate features stay compiled in, because builds without them have had bugs of
+//! `config` is the only constructor of a `wasmtime::Config`; compiling and running use the same.
+//! What it decides:
+//! - Instances come from a pool, with copy-on-write memory images, so that a fresh instance for
+//!   every task costs tens of microseconds.
+//! - Epochs interrupt guests: compiled code compares a counter at loops and calls, and a thread of
+//!   its own raises the counter every [`TICK`]. Unlike fuel this costs a few percent, and a guest
+//!   that never calls the host is still stopped within two ticks.
+//! - NaNs are canonical and relaxed SIMD is deterministic, so equal tasks have equal results on
+//!   every machine.
+//! - Proposals that functions do not need (threads, garbage collection, exceptions, 64-bit
+//!   memories, component-model async) are off: most of wasmtime's security advisories of 2026 are
+//!   in them. Their crate features stay compiled in, because builds without them have had bugs of
 //!   their own.
 //!
-//! Resetting a pooled memory by the kernel's page map (`PAGEMAP_SCAN`) makes a task several times cheaper, but in this version of wasmtime it
-//! misses pages that were swapped out, and the next task would see them. It is used only where swap is impossible: see [`Paging`].
+//! Resetting a pooled memory by the kernel's page map (`PAGEMAP_SCAN`) makes a task several times
+//! cheaper, but in this version of wasmtime it misses pages that were swapped out, and the next
+//! task would see them. It is used only where swap is impossible: see [`Paging`].
 //!
 //! One engine per process: artifacts and types of two engines must not meet.
 
@@ -27,7 +33,8 @@ use crate::sandbox::Linker;
 
 /// How often guests are looked at: a timeout or a cancellation stops one within two ticks.
 pub const TICK: Duration = Duration::from_millis(10);
-/// The guest's call stack. Deep enough for recursive parsers (about 10 000 small frames), shallow enough to keep many stacks in memory.
+/// The guest's call stack. Deep enough for recursive parsers (about 10 000 small frames), shallow
+/// enough to keep many stacks in memory.
 pub const STACK_BYTES: usize = 1 << 20;
 /// What a fiber's stack holds beyond the guest's: host functions run there.
 const HOST_STACK_BYTES: usize = 512 << 10;
@@ -48,26 +55,35 @@ pub struct Settings {
 /// How pooled memories are reset between tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Paging {
-    /// By the kernel's list of touched pages, where the kernel has it (Linux 6.7): fast, sound only where no page can be swapped out.
+    /// By the kernel's list of touched pages, where the kernel has it (Linux 6.7): fast, sound only
+    /// where no page can be swapped out.
     Scan,
     /// By giving all pages back: slower, always sound.
     Discard,
 }
 
 impl Paging {
-    /// The fastest way that is sound here: [`Paging::Scan`] where the kernel has it and neither the system nor this process's control group
-    /// can swap. What cannot be found out counts as swap. Adding swap to a system while a host runs on it is not noticed: restart the host.
+    /// The fastest way that is sound here: [`Paging::Scan`] where the kernel has it and neither the
+    /// system nor this process's control group can swap. What cannot be found out counts as
+    /// swap. Adding swap to a system while a host runs on it is not noticed: restart the host.
     #[must_use]
     pub fn detect() -> Self {
-        let swaps = std::fs::read_to_string("/proc/swaps").map(|text| text.lines().count() > 1).unwrap_or(true);
+        let swaps = std::fs::read_to_string("/proc/swaps")
+            .map(|text| text.lines().count() > 1)
+            .unwrap_or(true);
         let group_swaps = || {
             let group = std::fs::read_to_string("/proc/self/cgroup").ok()?;
             let path = group.lines().find_map(|line| line.strip_prefix("0::"))?;
-            let max = std::fs::read_to_string(format!("/sys/fs/cgroup{path}/memory.swap.max")).ok()?;
+            let max =
+                std::fs::read_to_string(format!("/sys/fs/cgroup{path}/memory.swap.max")).ok()?;
             Some(max.trim() != "0")
         };
         let swap_possible = swaps && group_swaps().unwrap_or(true);
-        if swap_possible { Self::Discard } else { Self::Scan }
+        if swap_possible {
+            Self::Discard
+        } else {
+            Self::Scan
+        }
     }
 }
 
@@ -109,14 +125,25 @@ impl Engine {
                 engine.increment_epoch();
             }
         };
-        let clock = std::thread::Builder::new().name("sortie-clock".into()).spawn(tick).map_err(Error::Clock)?;
-        Ok(Self { inner, linker, paging: settings.paging, stop: Some(stop), clock: Some(clock) })
+        let clock = std::thread::Builder::new()
+            .name("sortie-clock".into())
+            .spawn(tick)
+            .map_err(Error::Clock)?;
+        Ok(Self {
+            inner,
+            linker,
+            paging: settings.paging,
+            stop: Some(stop),
+            clock: Some(clock),
+        })
     }
 
     /// Whether its clock runs. Without it no guest is interrupted.
     #[must_use]
     pub fn ticks(&self) -> bool {
-        self.clock.as_ref().is_some_and(|clock| !clock.is_finished())
+        self.clock
+            .as_ref()
+            .is_some_and(|clock| !clock.is_finished())
     }
 
     /// How pooled memories are reset.
@@ -138,7 +165,9 @@ impl Drop for Engine {
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").field("paging", &self.paging).finish_non_exhaustive()
+        f.debug_struct("Engine")
+            .field("paging", &self.paging)
+            .finish_non_exhaustive()
     }
 }
 
@@ -172,7 +201,8 @@ fn pool(settings: Settings) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_stacks(instances)
-        // A Rust component is four core instances, one memory and two tables; a Python component up to 200, 1 and 64.
+        // A Rust component is four core instances, one memory and two tables; a Python component up
+        // to 200, 1 and 64.
         .total_core_instances(instances.saturating_mul(32).saturating_add(200))
         .total_memories(instances.saturating_mul(2).saturating_add(32))
         .total_tables(instances.saturating_mul(8).saturating_add(64))

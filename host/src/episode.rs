@@ -1,4 +1,5 @@
-//! What goes wrong for a while is said once when it begins and once when it is over, however often it is tried in between.
+//! What goes wrong for a while is said once when it begins and once when it is over, however often
+//! it is tried in between.
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +14,10 @@ pub(crate) struct Episode {
 impl Episode {
     /// `what` completes "… fails".
     pub(crate) const fn new(what: &'static str) -> Self {
-        Self { what, failing: AtomicBool::new(false) }
+        Self {
+            what,
+            failing: AtomicBool::new(false),
+        }
     }
 
     /// It failed.
@@ -27,7 +31,8 @@ impl Episode {
 
     /// It succeeded.
     pub(crate) fn works(&self) {
-        // Read first: this is on the way of every bundle, and almost always there is nothing to change.
+        // Read first: this is on the way of every bundle, and almost always there is nothing to
+        // change.
         if self.failing.load(Ordering::Relaxed) && self.failing.swap(false, Ordering::Relaxed) {
             tracing::info!("{} works again", self.what);
         }

@@ -1,7 +1,8 @@
 //! Files in folders of our own, which several processes may use at once.
 //!
-//! A file gets its name when it is complete: who reads finds all of it or nothing, whatever is killed when. Nothing here is synced: after a power
-//! failure a file may be short or empty, so whoever reads one checks what is in it.
+//! A file gets its name when it is complete: who reads finds all of it or nothing, whatever is
+//! killed when. Nothing here is synced: after a power failure a file may be short or empty, so
+//! whoever reads one checks what is in it.
 
 pub(crate) mod bounded;
 
@@ -32,7 +33,11 @@ impl Temporary {
         let mut random = [0; 8];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
         let path = folder.join(format!(".tmp-{:016x}", u64::from_le_bytes(random)));
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
         Ok(Self { file, path })
     }
 
@@ -58,7 +63,10 @@ impl Drop for Temporary {
 pub(crate) fn touch(path: &Path) {
     if let Ok(file) = OpenOptions::new().append(true).open(path) {
         // Only the order of eviction depends on it.
-        let _ = file.set_times(fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH + clock::now().since(Default::default())));
+        let _ = file.set_times(
+            fs::FileTimes::new()
+                .set_modified(std::time::UNIX_EPOCH + clock::now().since(Default::default())),
+        );
     }
 }
 
@@ -70,7 +78,9 @@ pub(crate) fn taken(metadata: &fs::Metadata) -> u64 {
 /// When a file was written, or noted as used.
 pub(crate) fn modified(metadata: &fs::Metadata) -> Timestamp {
     let seconds = Duration::from_secs(u64::try_from(metadata.mtime()).unwrap_or(0));
-    Timestamp::default() + seconds + Duration::from_nanos(u64::try_from(metadata.mtime_nsec()).unwrap_or(0))
+    Timestamp::default()
+        + seconds
+        + Duration::from_nanos(u64::try_from(metadata.mtime_nsec()).unwrap_or(0))
 }
 
 /// How long ago that was.
@@ -79,5 +89,6 @@ pub(crate) fn age(metadata: &fs::Metadata) -> Duration {
 }
 
 pub(crate) fn is_temporary(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".tmp-"))
+    path.file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with(".tmp-"))
 }

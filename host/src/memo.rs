@@ -1,17 +1,20 @@
 //! Results of earlier runs: in a local folder, and in a store that several hosts share.
 //!
-//! A deterministic task's result follows from its key (see `sortie_protocol::memo`), so it may be taken from here instead of being computed.
-//! Kept is what the function itself said: a result, or a failure that it calls final. What the platform did (traps, limits, unreadable
-//! inputs) is not kept. The local folder is asked first, then the store; what the store has is kept in the folder, too.
+//! A deterministic task's result follows from its key (see `sortie_protocol::memo`), so it may be
+//! taken from here instead of being computed. Kept is what the function itself said: a result, or a
+//! failure that it calls final. What the platform did (traps, limits, unreadable inputs) is not
+//! kept. The local folder is asked first, then the store; what the store has is kept in the folder,
+//! too.
 //!
 //! Tenants of a fleet share nothing here: each has names of its own in both places.
 //!
-//! An entry starts with the version of its form and a hash over its name and content. What a crash cut short, what is of another version and
-//! what lies under another's name is a miss. That is no defence: whoever can write to a place can forge results. The folder is as private as
+//! An entry starts with the version of its form and a hash over its name and content. What a crash
+//! cut short, what is of another version and what lies under another's name is a miss. That is no
+//! defence: whoever can write to a place can forge results. The folder is as private as
 //! that of [`crate::artifacts`], which it lies in; the store is as private as its owner makes it.
 //!
-//! Bounds: what is not worth an entry is not kept ([`WORTH_KEEPING`], [`SHARED_WORTH_KEEPING`]); [`local`] bounds the folder, [`shared`] what
-//! asking the store may cost.
+//! Bounds: what is not worth an entry is not kept ([`WORTH_KEEPING`], [`SHARED_WORTH_KEEPING`]);
+//! [`local`] bounds the folder, [`shared`] what asking the store may cost.
 
 pub mod local;
 pub mod shared;
@@ -26,12 +29,15 @@ use sortie_protocol::{Ending, Failure, Limits, Log, Output};
 pub use self::local::Local;
 pub use self::shared::Shared;
 
-/// The least work that is worth a file: writing one takes about 50 µs. Tasks that read objects are kept in any case: those have to be opened.
+/// The least work that is worth a file: writing one takes about 50 µs. Tasks that read objects are
+/// kept in any case: those have to be opened.
 pub const WORTH_KEEPING: Duration = Duration::from_micros(200);
-/// The least work, with reading, that is worth an entry in the shared memo: about what asking for it takes, and what paying for it is worth.
+/// The least work, with reading, that is worth an entry in the shared memo: about what asking for
+/// it takes, and what paying for it is worth.
 pub const SHARED_WORTH_KEEPING: Duration = Duration::from_millis(20);
-/// Runs in a row that were not worth an entry in the shared memo, after which it is no longer asked for tasks of that job: in vain, asking
-/// would cost more than running. A run that is worth one starts the count anew.
+/// Runs in a row that were not worth an entry in the shared memo, after which it is no longer asked
+/// for tasks of that job: in vain, asking would cost more than running. A run that is worth one
+/// starts the count anew.
 pub const CHEAP_RUNS_MAX: u32 = 32;
 /// Whose results those are that no tenant was named for. Brokers call their only tenant the same.
 pub const TENANT_DEFAULT: &str = "default";
@@ -116,7 +122,12 @@ impl Memo {
     }
 
     /// What is kept under `name`. Waits for the shared memo only, and not for long. Cancel safe.
-    pub(crate) async fn get(&self, name: Name<'_>, limits: &Limits, habit: &Habit) -> Option<Entry> {
+    pub(crate) async fn get(
+        &self,
+        name: Name<'_>,
+        limits: &Limits,
+        habit: &Habit,
+    ) -> Option<Entry> {
         if let Some(entry) = self.local.as_ref().and_then(|local| local.get(name)) {
             return entry.fits(limits).then_some(entry);
         }
@@ -128,7 +139,8 @@ impl Memo {
         Some(entry)
     }
 
-    /// Keep what the function said under `name`, wherever that is worth it. Failing to is not an error: the task runs again next time.
+    /// Keep what the function said under `name`, wherever that is worth it. Failing to is not an
+    /// error: the task runs again next time.
     pub(crate) fn put(&self, name: Name<'_>, entry: &Entry, cost: Cost) {
         if let Some(local) = self.local.as_ref().filter(|_| cost.is_worth_keeping()) {
             local.put(name, entry);
@@ -138,7 +150,8 @@ impl Memo {
         }
     }
 
-    /// Wait until the shared memo has what it was given, or [`shared::SETTLE_TIME_MAX`] have passed. Cancel safe.
+    /// Wait until the shared memo has what it was given, or [`shared::SETTLE_TIME_MAX`] have
+    /// passed. Cancel safe.
     pub async fn settled(&self) {
         if let Some(shared) = &self.shared {
             shared.settled().await;
@@ -150,7 +163,11 @@ impl Entry {
     /// Whether a function with these limits could have said it.
     fn fits(&self, limits: &Limits) -> bool {
         let result = match &self.ending {
-            Ending::Completed(Output::Object(object)) if object.stored.size > limits.written.as_u64() => return false,
+            Ending::Completed(Output::Object(object))
+                if object.stored.size > limits.written.as_u64() =>
+            {
+                return false;
+            }
             Ending::Completed(Output::Object(_)) | Ending::Failed(_) | Ending::Cancelled => 0,
             Ending::Completed(output) => output.size(),
         };
@@ -188,7 +205,9 @@ impl Name<'_> {
 
 fn hash(name: Name<'_>, content: &[u8]) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new_derive_key("sortie memo entry 2");
-    hasher.update(&(name.tenant.len() as u64).to_le_bytes()).update(name.tenant.as_bytes());
+    hasher
+        .update(&(name.tenant.len() as u64).to_le_bytes())
+        .update(name.tenant.as_bytes());
     hasher.update(name.key.as_bytes()).update(content);
     hasher.finalize()
 }
@@ -198,7 +217,12 @@ pub(crate) fn is_word(ending: &Ending) -> bool {
     match ending {
         Ending::Completed(_) => true,
         Ending::Failed(Failure::Answer { retry, .. }) => retry.is_none(),
-        Ending::Failed(Failure::Trapped { .. } | Failure::Stopped { .. } | Failure::Input { .. } | Failure::Platform { .. })
+        Ending::Failed(
+            Failure::Trapped { .. }
+            | Failure::Stopped { .. }
+            | Failure::Input { .. }
+            | Failure::Platform { .. },
+        )
         | Ending::Cancelled => false,
     }
 }
@@ -211,41 +235,84 @@ mod tests {
     use super::*;
 
     pub(super) fn key(function: &str) -> Key {
-        KeyBuilder::new(&FunctionRef { component: Digest::of(b""), name: function.into() }, &Limits::default()).finish()
+        KeyBuilder::new(
+            &FunctionRef {
+                component: Digest::of(b""),
+                name: function.into(),
+            },
+            &Limits::default(),
+        )
+        .finish()
     }
 
     pub(super) fn entry(size: usize) -> Entry {
-        Entry { ending: Ending::Completed(vec![7; size].into()), log: None }
+        Entry {
+            ending: Ending::Completed(vec![7; size].into()),
+            log: None,
+        }
     }
 
     #[test]
     fn an_entry_opens_under_its_own_name_only_and_only_undamaged() {
         let (f, g) = (key("f"), key("g"));
-        let name = Name { tenant: "a", key: &f };
+        let name = Name {
+            tenant: "a",
+            key: &f,
+        };
         let sealed = entry(3).seal(name).unwrap();
         assert_eq!(Entry::open(name, &sealed), Some(entry(3)));
-        assert_eq!(Entry::open(Name { tenant: "b", ..name }, &sealed), None);
+        assert_eq!(
+            Entry::open(
+                Name {
+                    tenant: "b",
+                    ..name
+                },
+                &sealed
+            ),
+            None
+        );
         assert_eq!(Entry::open(Name { key: &g, ..name }, &sealed), None);
         for position in 0..sealed.len() {
             let mut damaged = sealed.clone();
             damaged[position] ^= 1;
             assert_eq!(Entry::open(name, &damaged), None, "byte {position}");
-            assert_eq!(Entry::open(name, &sealed[..position]), None, "cut at {position}");
+            assert_eq!(
+                Entry::open(name, &sealed[..position]),
+                None,
+                "cut at {position}"
+            );
         }
     }
 
     #[test]
     fn what_the_limits_forbid_is_not_taken_from_a_memo() {
-        let limits = Limits { result: ByteSize(10), log: ByteSize(2), ..Limits::default() };
+        let limits = Limits {
+            result: ByteSize(10),
+            log: ByteSize(2),
+            ..Limits::default()
+        };
         assert!(entry(10).fits(&limits) && !entry(11).fits(&limits));
-        let log = Some(Box::new(Log { text: "abc".into(), dropped: 0 }));
+        let log = Some(Box::new(Log {
+            text: "abc".into(),
+            dropped: 0,
+        }));
         assert!(!Entry { log, ..entry(1) }.fits(&limits));
-        assert!(!Entry { ending: Ending::Cancelled, log: None }.fits(&limits));
+        assert!(
+            !Entry {
+                ending: Ending::Cancelled,
+                log: None
+            }
+            .fits(&limits)
+        );
     }
 
     #[test]
     fn a_job_of_cheap_tasks_is_known_as_one_until_a_task_is_dear() {
-        let cost = |milliseconds| Cost { run: Duration::from_millis(milliseconds), read: Duration::from_millis(10), has_objects: true };
+        let cost = |milliseconds| Cost {
+            run: Duration::from_millis(milliseconds),
+            read: Duration::from_millis(10),
+            has_objects: true,
+        };
         let habit = Habit::default();
         for _ in 0..CHEAP_RUNS_MAX {
             assert!(!habit.is_cheap());

@@ -1,6 +1,8 @@
-//! From a few choices to a host and its workers: the engine, the caches, the objects and how much of each.
+//! From a few choices to a host and its workers: the engine, the caches, the objects and how much
+//! of each.
 //!
-//! Everything that runs functions is set up here, an embedded client as well as a process that only works, so that both have the same limits.
+//! Everything that runs functions is set up here, an embedded client as well as a process that only
+//! works, so that both have the same limits.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
@@ -28,7 +30,8 @@ pub(crate) const MEMO: &str = "memo";
 /// What a host is set up from.
 #[derive(Debug, Clone, Default)]
 pub struct Setup {
-    /// Tasks in work at once. Default twice the cores: while some wait for their inputs, others compute.
+    /// Tasks in work at once. Default twice the cores: while some wait for their inputs, others
+    /// compute.
     pub concurrency: Option<NonZeroUsize>,
     /// Where compiled components and results of deterministic tasks are kept. Default: nowhere.
     pub cache: Option<PathBuf>,
@@ -92,10 +95,15 @@ impl Setup {
     /// When the cache folder cannot be used, or the system denies address space.
     pub fn prepare(self, io: Handle) -> Result<Prepared, Error> {
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        let slots = self.concurrency.unwrap_or_else(|| cores.saturating_mul(NonZeroUsize::MIN.saturating_add(1)));
+        let slots = self
+            .concurrency
+            .unwrap_or_else(|| cores.saturating_mul(NonZeroUsize::MIN.saturating_add(1)));
         // One more for describing components while all slots are in work.
         let instances = NonZeroU32::try_from(slots.saturating_add(1)).unwrap_or(NonZeroU32::MAX);
-        let engine = Arc::new(Engine::new(Settings { instances, paging: Paging::detect() })?);
+        let engine = Arc::new(Engine::new(Settings {
+            instances,
+            paging: Paging::detect(),
+        })?);
         let artifacts = self.cache.as_ref().map(Artifacts::open).transpose()?;
         if let Some(disk) = &self.objects.disk {
             artifacts::private(&disk.folder)?;
@@ -104,16 +112,35 @@ impl Setup {
         let is_shared = matches!(self.store, StoreAt::Shared(_));
         let store = match self.store {
             StoreAt::Nowhere => None,
-            StoreAt::Cache => self.cache.as_ref().map(|folder| Location::File(absolute(folder).join(STORE))),
+            StoreAt::Cache => self
+                .cache
+                .as_ref()
+                .map(|folder| Location::File(absolute(folder).join(STORE))),
             StoreAt::Shared(place) => Some(place),
         };
         let store = store.map(|place| Store::new(objects.clone(), place));
         let memo = Memo::new(
-            self.cache.as_ref().map(|folder| memo::Local::new(folder.join(MEMO), memo::local::BYTES_MAX, io.clone())),
-            store.as_ref().filter(|_| is_shared).map(|store| memo::Shared::new(store.clone(), io.clone())),
+            self.cache.as_ref().map(|folder| {
+                memo::Local::new(folder.join(MEMO), memo::local::BYTES_MAX, io.clone())
+            }),
+            store
+                .as_ref()
+                .filter(|_| is_shared)
+                .map(|store| memo::Shared::new(store.clone(), io.clone())),
         );
-        let host = Host { engine, objects, memo, store };
-        Ok(Prepared { host, artifacts, slots, threads: cores.min(slots), io })
+        let host = Host {
+            engine,
+            objects,
+            memo,
+            store,
+        };
+        Ok(Prepared {
+            host,
+            artifacts,
+            slots,
+            threads: cores.min(slots),
+            io,
+        })
     }
 }
 
@@ -123,12 +150,22 @@ fn absolute(folder: &Path) -> PathBuf {
 }
 
 impl Prepared {
-    /// Start a worker with all the slots. `lease` is how long the broker's leases hold, if that is known.
+    /// Start a worker with all the slots. `lease` is how long the broker's leases hold, if that is
+    /// known.
     ///
     /// # Errors
     /// When the system denies a thread.
-    pub fn start(&self, identity: Identity, broker: Arc<dyn Broker>, lease: Option<std::time::Duration>) -> std::io::Result<Worker> {
-        let Identity { id, serves, introduction } = identity;
+    pub fn start(
+        &self,
+        identity: Identity,
+        broker: Arc<dyn Broker>,
+        lease: Option<std::time::Duration>,
+    ) -> std::io::Result<Worker> {
+        let Identity {
+            id,
+            serves,
+            introduction,
+        } = identity;
         Worker::start(worker::Config {
             id,
             serves,

@@ -1,11 +1,13 @@
-//! The store: objects named by their content, in a folder or a bucket that whoever runs the host has configured.
+//! The store: objects named by their content, in a folder or a bucket that whoever runs the host
+//! has configured.
 //!
-//! An object is at `objects/<first two digits>/<digest>` below the store's place, its digest being the SHA-256 of its bytes. So whoever writes
-//! the same bytes twice writes them once, nobody can change an object under its name unnoticed, and a reader checks what it gets. What is too
+//! An object is at `objects/<first two digits>/<digest>` below the store's place, its digest being
+//! the SHA-256 of its bytes. So whoever writes the same bytes twice writes them once, nobody can
+//! change an object under its name unnoticed, and a reader checks what it gets. What is too
 //! large for memory is written under `incoming/` first and gets its name when it is complete.
 //!
-//! Nothing is removed here. What a killed process leaves under `incoming/`, and objects that nothing names any more, `sortie cache gc` or the
-//! bucket's own rules remove.
+//! Nothing is removed here. What a killed process leaves under `incoming/`, and objects that
+//! nothing names any more, `sortie cache gc` or the bucket's own rules remove.
 //!
 //! Bounds: those of [`crate::objects::Upload`]; what is streamed is at most [`STREAM_BYTES_MAX`].
 
@@ -16,7 +18,9 @@ use bytes::{Bytes, BytesMut};
 use sortie_protocol::outcome::InputFault;
 use sortie_protocol::{Digest, StoredRef, id};
 
-use crate::objects::{self, Location, Malformed, Objects, PART_BYTES, Upload, WriteError, WriteFault};
+use crate::objects::{
+    self, Location, Malformed, Objects, PART_BYTES, Upload, WriteError, WriteFault,
+};
 
 /// Where objects are below a store's place.
 pub const OBJECTS: &str = "objects";
@@ -39,9 +43,10 @@ pub struct Store {
 pub fn parse(text: &str, folder: &Path) -> Result<Location, Malformed> {
     let location = Location::parse_place(text, folder)?;
     match location {
-        Location::Http(_) => {
-            Err(Malformed::Syntax { shown: location.to_string(), reason: "a store is a folder or in an object store, not on a web server" })
-        }
+        Location::Http(_) => Err(Malformed::Syntax {
+            shown: location.to_string(),
+            reason: "a store is a folder or in an object store, not on a web server",
+        }),
         location => Ok(location),
     }
 }
@@ -50,7 +55,10 @@ impl Store {
     /// The store at `place`, which need not be there yet.
     #[must_use]
     pub fn new(objects: Objects, place: Location) -> Self {
-        Self { objects, place: Arc::new(place) }
+        Self {
+            objects,
+            place: Arc::new(place),
+        }
     }
 
     /// Where it is.
@@ -87,13 +95,21 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be written to.
-    pub async fn put(&self, data: Bytes, content_type: Option<&str>) -> Result<StoredRef, WriteError> {
+    pub async fn put(
+        &self,
+        data: Bytes,
+        content_type: Option<&str>,
+    ) -> Result<StoredRef, WriteError> {
         let (digest, size) = (Digest::of(&data), data.len() as u64);
         let location = self.location_of(digest).map_err(no_place)?;
         if !self.has(&location, size).await {
             self.objects.put(&location, data, content_type).await?;
         }
-        Ok(StoredRef { digest, size, url: location.to_url().into() })
+        Ok(StoredRef {
+            digest,
+            size,
+            url: location.to_url().into(),
+        })
     }
 
     /// Write an object whose content is not known yet.
@@ -112,32 +128,49 @@ impl Store {
     /// The bytes with this digest.
     ///
     /// # Errors
-    /// When they are not there, are more than `bytes_max`, were damaged, or the store does not answer.
+    /// When they are not there, are more than `bytes_max`, were damaged, or the store does not
+    /// answer.
     pub async fn get(&self, digest: Digest, bytes_max: u64) -> Result<Bytes, objects::Error> {
-        let malformed = |error: Malformed| objects::Error { fault: InputFault::Malformed, message: error.to_string() };
+        let malformed = |error: Malformed| objects::Error {
+            fault: InputFault::Malformed,
+            message: error.to_string(),
+        };
         let location = self.location_of(digest).map_err(malformed)?;
         let Some(data) = self.objects.get_small(&location, bytes_max).await? else {
-            let message =
-                format!("there is nothing at `{location}`; it was removed from the store, and a run with `--fresh` makes it again");
-            return Err(objects::Error { fault: InputFault::Missing, message });
+            let message = format!(
+                "there is nothing at `{location}`; it was removed from the store, and a run with `--fresh` makes it again"
+            );
+            return Err(objects::Error {
+                fault: InputFault::Missing,
+                message,
+            });
         };
         if Digest::of(&data) == digest {
             Ok(data)
         } else {
-            let message = format!("`{location}` is damaged: its bytes do not match its name; remove it, and run again with `--fresh`");
-            Err(objects::Error { fault: InputFault::Changed, message })
+            let message = format!(
+                "`{location}` is damaged: its bytes do not match its name; remove it, and run again with `--fresh`"
+            );
+            Err(objects::Error {
+                fault: InputFault::Changed,
+                message,
+            })
         }
     }
 
-    /// Whether this store would name the object so, and has it as a whole. If the store does not say, it has not. Cancel safe.
+    /// Whether this store would name the object so, and has it as a whole. If the store does not
+    /// say, it has not. Cancel safe.
     pub async fn holds(&self, stored: &StoredRef) -> bool {
         match self.location_of(stored.digest) {
-            Ok(location) => location.to_url() == *stored.url && self.has(&location, stored.size).await,
+            Ok(location) => {
+                location.to_url() == *stored.url && self.has(&location, stored.size).await
+            }
             Err(_) => false,
         }
     }
 
-    /// Whether the object is there as a whole. If the store does not say, it is written again, which harms nothing.
+    /// Whether the object is there as a whole. If the store does not say, it is written again,
+    /// which harms nothing.
     async fn has(&self, location: &Location, size: u64) -> bool {
         matches!(self.objects.size(location).await, Ok(Some(there)) if there == size)
     }
@@ -172,13 +205,26 @@ impl Writer {
         self.size += data.len() as u64;
         if self.size > STREAM_BYTES_MAX {
             let limit = STREAM_BYTES_MAX >> 30;
-            let message = format!("an object in the store `{}` has at most {limit} GiB; write several", self.store.place);
-            return Err(WriteError { fault: WriteFault::TooLarge, message });
+            let message = format!(
+                "an object in the store `{}` has at most {limit} GiB; write several",
+                self.store.place
+            );
+            return Err(WriteError {
+                fault: WriteFault::TooLarge,
+                message,
+            });
         }
         self.digest.update(data);
         if self.large.is_none() && self.small.len() + data.len() > PART_BYTES {
-            let location = self.store.place.below(&format!("{INCOMING}/{}", random_name()?)).map_err(no_place)?;
-            let mut upload = self.store.objects.upload(&location, self.content_type.as_deref())?;
+            let location = self
+                .store
+                .place
+                .below(&format!("{INCOMING}/{}", random_name()?))
+                .map_err(no_place)?;
+            let mut upload = self
+                .store
+                .objects
+                .upload(&location, self.content_type.as_deref())?;
             upload.write(&self.small.split()).await?;
             self.large = Some((location, upload));
         }
@@ -197,7 +243,10 @@ impl Writer {
     /// When the store cannot be written to.
     pub async fn finish(self) -> Result<StoredRef, WriteError> {
         let Some((incoming, upload)) = self.large else {
-            return self.store.put(self.small.freeze(), self.content_type.as_deref()).await;
+            return self
+                .store
+                .put(self.small.freeze(), self.content_type.as_deref())
+                .await;
         };
         let digest = self.digest.finish();
         let location = self.store.location_of(digest).map_err(no_place)?;
@@ -207,18 +256,29 @@ impl Writer {
             upload.finish().await?;
             self.store.objects.rename(&incoming, &location).await?;
         }
-        Ok(StoredRef { digest, size: self.size, url: location.to_url().into() })
+        Ok(StoredRef {
+            digest,
+            size: self.size,
+            url: location.to_url().into(),
+        })
     }
 }
 
 fn no_place(error: Malformed) -> WriteError {
-    WriteError { fault: WriteFault::NoPlace, message: error.to_string() }
+    WriteError {
+        fault: WriteFault::NoPlace,
+        message: error.to_string(),
+    }
 }
 
 fn random_name() -> Result<String, WriteError> {
     let mut bytes = [0; 16];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-        .map_err(|error| WriteError { fault: WriteFault::Unavailable, message: format!("the system gives no random bytes: {error}") })?;
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(
+        |error| WriteError {
+            fault: WriteFault::Unavailable,
+            message: format!("the system gives no random bytes: {error}"),
+        },
+    )?;
     Ok(format!("{:032x}", u128::from_le_bytes(bytes)))
 }
 
@@ -229,7 +289,10 @@ mod tests {
     use super::*;
 
     fn store(folder: &Path) -> Store {
-        Store::new(Objects::new(objects::Config::default(), Handle::current()), parse("the store", folder).unwrap())
+        Store::new(
+            Objects::new(objects::Config::default(), Handle::current()),
+            parse("the store", folder).unwrap(),
+        )
     }
 
     fn files(folder: &Path) -> Vec<String> {
@@ -247,24 +310,45 @@ mod tests {
     async fn the_same_bytes_are_kept_once_under_the_name_of_their_content() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(folder.path());
-        let first = store.put(Bytes::from_static(b"abc"), Some("text/plain")).await.unwrap();
+        let first = store
+            .put(Bytes::from_static(b"abc"), Some("text/plain"))
+            .await
+            .unwrap();
         let name = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!((first.digest.to_hex().as_str(), first.size), (name, 3));
-        assert_eq!(files(folder.path()), [format!("the store/objects/ba/{name}")]);
+        assert_eq!(
+            files(folder.path()),
+            [format!("the store/objects/ba/{name}")]
+        );
         let path = folder.path().join(format!("the store/objects/ba/{name}"));
         let written = std::fs::metadata(&path).unwrap().modified().unwrap();
-        assert_eq!(store.put(Bytes::from_static(b"abc"), None).await.unwrap(), first);
-        assert_eq!(std::fs::metadata(&path).unwrap().modified().unwrap(), written);
+        assert_eq!(
+            store.put(Bytes::from_static(b"abc"), None).await.unwrap(),
+            first
+        );
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().modified().unwrap(),
+            written
+        );
         assert_eq!(store.get(first.digest, 3).await.unwrap(), "abc");
-        assert_eq!(store.get(first.digest, 2).await.unwrap_err().fault, InputFault::Unavailable);
+        assert_eq!(
+            store.get(first.digest, 2).await.unwrap_err().fault,
+            InputFault::Unavailable
+        );
         std::fs::write(&path, "abd").unwrap();
-        assert_eq!(store.get(first.digest, 3).await.unwrap_err().fault, InputFault::Changed);
+        assert_eq!(
+            store.get(first.digest, 3).await.unwrap_err().fault,
+            InputFault::Changed
+        );
         // Cut short by something else than this program: written anew.
         std::fs::write(&path, "a").unwrap();
         store.put(Bytes::from_static(b"abc"), None).await.unwrap();
         assert_eq!(store.get(first.digest, 3).await.unwrap(), "abc");
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(store.get(first.digest, 3).await.unwrap_err().fault, InputFault::Missing);
+        assert_eq!(
+            store.get(first.digest, 3).await.unwrap_err().fault,
+            InputFault::Missing
+        );
     }
 
     #[tokio::test]
@@ -278,16 +362,26 @@ mod tests {
                 writer.write(chunk).await.unwrap();
             }
             let streamed = writer.finish().await.unwrap();
-            assert_eq!((streamed.digest, streamed.size), (Digest::of(&data), size as u64));
+            assert_eq!(
+                (streamed.digest, streamed.size),
+                (Digest::of(&data), size as u64)
+            );
             assert_eq!(store.get(streamed.digest, 1 << 30).await.unwrap(), data);
             assert_eq!(store.put(data.into(), None).await.unwrap(), streamed);
         }
-        assert!(files(folder.path()).iter().all(|path| path.contains("/objects/")), "{:?}", files(folder.path()));
+        assert!(
+            files(folder.path())
+                .iter()
+                .all(|path| path.contains("/objects/")),
+            "{:?}",
+            files(folder.path())
+        );
     }
 
     #[test]
     fn a_place_is_a_folder_or_in_an_object_store() {
-        let shown = |text: &str| parse(text, Path::new("/here")).map(|location| location.to_string());
+        let shown =
+            |text: &str| parse(text, Path::new("/here")).map(|location| location.to_string());
         assert_eq!(shown("s3://bucket").unwrap(), "s3://bucket/");
         assert_eq!(shown("s3://bucket/").unwrap(), "s3://bucket/");
         assert_eq!(shown("gs://bucket/").unwrap(), "gs://bucket/");
@@ -295,9 +389,20 @@ mod tests {
         assert!(shown("az://b").unwrap_err().to_string().contains("3 to 63"));
         assert_eq!(shown("s3://bucket/a/b/").unwrap(), "s3://bucket/a/b/");
         assert_eq!(shown("results").unwrap(), "file:///here/results");
-        assert!(shown("https://example.org/store").unwrap_err().to_string().contains("web server"));
+        assert!(
+            shown("https://example.org/store")
+                .unwrap_err()
+                .to_string()
+                .contains("web server")
+        );
         assert!(shown("s3://").is_err() && shown("").is_err());
-        let below = |text: &str| parse(text, Path::new("/here")).unwrap().below("objects/x").unwrap().to_string();
+        let below = |text: &str| {
+            parse(text, Path::new("/here"))
+                .unwrap()
+                .below("objects/x")
+                .unwrap()
+                .to_string()
+        };
         assert_eq!(below("s3://bucket"), "s3://bucket/objects/x");
         assert_eq!(below("s3://bucket/a/"), "s3://bucket/a/objects/x");
         assert_eq!(below("r s#1?"), "file:///here/r s#1?/objects/x");

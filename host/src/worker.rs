@@ -1,23 +1,30 @@
 //! The worker: pulls leases and runs their tasks.
 //!
-//! A worker has a number of slots, each a loop of its own on the computing threads: pull one bundle, run its tasks in order, report, again.
-//! There are more slots than threads, so that while some tasks wait for what they read others compute. A slot pulls only when it is free:
-//! nothing is leased that nobody works on.
+//! A worker has a number of slots, each a loop of its own on the computing threads: pull one
+//! bundle, run its tasks in order, report, again. There are more slots than threads, so that while
+//! some tasks wait for what they read others compute. A slot pulls only when it is free: nothing is
+//! leased that nobody works on.
 //!
-//! A bundle's tasks are prepared before they run: their inputs are opened and fetched, several at a time, without a place to compute. Only a
-//! task that is prepared takes one of [`Config::slots`] places, and its bundle keeps that until it has to wait again, for inputs or for the
-//! store (`bundle`). Where that takes long, further slots lease bundles ahead so that the places stay taken (`pace`).
+//! A bundle's tasks are prepared before they run: their inputs are opened and fetched, several at a
+//! time, without a place to compute. Only a task that is prepared takes one of [`Config::slots`]
+//! places, and its bundle keeps that until it has to wait again, for inputs or for the
+//! store (`bundle`). Where that takes long, further slots lease bundles ahead so that the places
+//! stay taken (`pace`).
 //!
-//! Beside the slots run, on the I/O runtime, what extends leases, what listens for cancelled jobs, and what says that the worker is there
-//! (`beside`). When a lease is lost (its job was cancelled, or the process was paused and others have the work now), its tasks are stopped
-//! here. Whatever is reported after that is looked at by the broker, which knows what still counts.
+//! Beside the slots run, on the I/O runtime, what extends leases, what listens for cancelled jobs,
+//! and what says that the worker is there (`beside`). When a lease is lost (its job was cancelled,
+//! or the process was paused and others have the work now), its tasks are stopped here. Whatever is
+//! reported after that is looked at by the broker, which knows what still counts.
 //!
-//! A broker that is away makes no task fail: whoever needs it asks again, for as long as the lease holds, and says so once.
+//! A broker that is away makes no task fail: whoever needs it asks again, for as long as the lease
+//! holds, and says so once.
 //!
-//! A panic of the host ends the task, or where it is in nobody's task the bundle, that it happens in, and the slot goes on. One in a slot itself,
-//! or in what runs beside the slots, makes that begin anew, and [`Worker::trouble`] says from then on that the worker should be replaced.
+//! A panic of the host ends the task, or where it is in nobody's task the bundle, that it happens
+//! in, and the slot goes on. One in a slot itself, or in what runs beside the slots, makes that
+//! begin anew, and [`Worker::trouble`] says from then on that the worker should be replaced.
 //!
-//! Bounds: [`JOBS_MAX`] job contexts and [`COMPONENTS_MAX`] components are held, the most recently needed.
+//! Bounds: [`JOBS_MAX`] job contexts and [`COMPONENTS_MAX`] components are held, the most recently
+//! needed.
 
 mod beside;
 mod bundle;
@@ -53,16 +60,19 @@ use crate::sandbox::Cancel;
 
 /// Job contexts that are held.
 pub const JOBS_MAX: usize = 256;
-/// How often leases are extended, at most: several times within the lease that a broker grants by default (30 s).
+/// How often leases are extended, at most: several times within the lease that a broker grants by
+/// default (30 s).
 pub const HEARTBEAT_MAX: Duration = Duration::from_secs(3);
-/// How long reporting may take at the end of [`Worker::drain`], after the grace period: what is not reported then comes back when its lease
-/// is over.
+/// How long reporting may take at the end of [`Worker::drain`], after the grace period: what is not
+/// reported then comes back when its lease is over.
 pub const REPORT_TIME_MAX: Duration = Duration::from_secs(10);
-/// How long a slot waits for the broker to say whether a lease still holds, before it starts; the heartbeat asks again.
+/// How long a slot waits for the broker to say whether a lease still holds, before it starts; the
+/// heartbeat asks again.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(1);
 /// Wait before asking a broker again that answered with an error.
 const BROKER_PAUSE: Duration = Duration::from_millis(500);
-/// Wait before a part of the worker that panicked begins anew: what panics every time then costs two attempts a second.
+/// Wait before a part of the worker that panicked begins anew: what panics every time then costs
+/// two attempts a second.
 const PANIC_PAUSE: Duration = Duration::from_millis(500);
 
 /// What a worker is made of.
@@ -115,7 +125,8 @@ pub struct Worker {
 pub enum Drained {
     /// All that was in work is reported, or given back.
     Reported,
-    /// The broker did not take this many reports in time; their bundles come back when their leases are over.
+    /// The broker did not take this many reports in time; their bundles come back when their leases
+    /// are over.
     Unreported(usize),
 }
 
@@ -145,7 +156,8 @@ struct Shared {
     /// Places to compute.
     places: Semaphore,
     pace: Mutex<Pace>,
-    /// Room for results that are being stored while their bundles do something else, in units of [`bundle::ROOM_UNIT_BYTES`].
+    /// Room for results that are being stored while their bundles do something else, in units of
+    /// [`bundle::ROOM_UNIT_BYTES`].
     storing: Semaphore,
     /// How many slots may pull; what the pace says.
     pulls: watch::Sender<usize>,
@@ -201,7 +213,18 @@ impl Worker {
     /// # Errors
     /// When the system denies a thread.
     pub fn start(config: Config) -> std::io::Result<Self> {
-        let Config { id, serves, introduction, broker, host, artifacts, slots, threads, heartbeat, io } = config;
+        let Config {
+            id,
+            serves,
+            introduction,
+            broker,
+            host,
+            artifacts,
+            slots,
+            threads,
+            heartbeat,
+            io,
+        } = config;
         let cores = Cores::start(threads, &io)?;
         let shared = Arc::new(Shared {
             puller: Puller { worker: id, serves },
@@ -229,10 +252,19 @@ impl Worker {
         };
         let slot = |number| {
             let shared = shared.clone();
-            async move { shared.keeps_going("a slot", || Box::pin(shared.slot(number))).await }
+            async move {
+                shared
+                    .keeps_going("a slot", || Box::pin(shared.slot(number)))
+                    .await
+            }
         };
         let slots = (0..count).map(|number| cores.spawn(slot(number))).collect();
-        Ok(Self { shared, _beside: beside, slots: Mutex::new(slots), cores })
+        Ok(Self {
+            shared,
+            _beside: beside,
+            slots: Mutex::new(slots),
+            cores,
+        })
     }
 
     /// Make a loaded component known, so that its tasks need not fetch it from the broker.
@@ -252,13 +284,22 @@ impl Worker {
         self.shared.host.objects.metrics()
     }
 
-    /// Why the worker should be replaced, if it should: a part of it panicked and was begun anew, or is gone. What it still does is right, but it
-    /// may be less than it was.
+    /// Why the worker should be replaced, if it should: a part of it panicked and was begun anew,
+    /// or is gone. What it still does is right, but it may be less than it was.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        let panicked = self.shared.panicked.lock().iter().copied().collect::<Vec<_>>().join(", ");
+        let panicked = self
+            .shared
+            .panicked
+            .lock()
+            .iter()
+            .copied()
+            .collect::<Vec<_>>()
+            .join(", ");
         if !panicked.is_empty() {
-            Some(format!("this worker panicked in: {panicked}; its log says more; replace it"))
+            Some(format!(
+                "this worker panicked in: {panicked}; its log says more; replace it"
+            ))
         } else if !self.cores.are_whole() {
             Some("a computing thread of this worker is gone; replace it".into())
         } else if !self.shared.host.engine.ticks() {
@@ -274,8 +315,8 @@ impl Worker {
         self.shared.phase() > Phase::Working
     }
 
-    /// Wait until the shared memo, if there is one, has what it was given, and the disk what was fetched, but no longer than
-    /// [`memo::shared::SETTLE_TIME_MAX`]. Cancel safe.
+    /// Wait until the shared memo, if there is one, has what it was given, and the disk what was
+    /// fetched, but no longer than [`memo::shared::SETTLE_TIME_MAX`]. Cancel safe.
     ///
     /// [`memo::shared::SETTLE_TIME_MAX`]: crate::memo::shared::SETTLE_TIME_MAX
     pub async fn settled(&self) {
@@ -288,17 +329,22 @@ impl Worker {
         futures::join!(remembered, objects.settled());
     }
 
-    /// End in peace: take no more work, give what is in work `grace` to finish, then stop it, report what came of it and give back the rest
-    /// for others to take at once. Ends when all is reported, [`REPORT_TIME_MAX`] after the grace period at the latest, and the shared memo has
-    /// what it was given ([`Self::settled`]).
+    /// End in peace: take no more work, give what is in work `grace` to finish, then stop it,
+    /// report what came of it and give back the rest for others to take at once. Ends when all
+    /// is reported, [`REPORT_TIME_MAX`] after the grace period at the latest, and the shared memo
+    /// has what it was given ([`Self::settled`]).
     ///
     /// Not cancel safe: a call that was dropped stops the worker at once.
     pub async fn drain(&self, grace: Duration) -> Drained {
         self.shared.enter(Phase::Draining);
         let slots = std::mem::take(&mut *self.slots.lock());
-        let mut ending = futures::future::join_all(slots.into_iter().map(async_executor::Task::fallible));
+        let mut ending =
+            futures::future::join_all(slots.into_iter().map(async_executor::Task::fallible));
         if timeout(grace, &mut ending).await.is_err() {
-            tracing::info!(bundles = self.busy(), "the grace period is over; stopping what is in work");
+            tracing::info!(
+                bundles = self.busy(),
+                "the grace period is over; stopping what is in work"
+            );
             self.shared.stop();
             if timeout(REPORT_TIME_MAX, &mut ending).await.is_err() {
                 return Drained::Unreported(self.busy());
@@ -341,7 +387,10 @@ impl Shared {
     async fn drains(&self) {
         let mut phase = self.phase.subscribe();
         // The sender lives as long as this.
-        let _ = phase.wait_for(|phase| *phase > Phase::Working).await.map(drop);
+        let _ = phase
+            .wait_for(|phase| *phase > Phase::Working)
+            .await
+            .map(drop);
     }
 
     /// Wait until so many slots may pull that the one with this number is among them. Cancel safe.
@@ -351,7 +400,8 @@ impl Shared {
         let _ = pulls.wait_for(|pulls| number < *pulls).await.map(drop);
     }
 
-    /// Do what `begin` begins, to its end. Where it panics, that is said and it begins anew, because much depends on it.
+    /// Do what `begin` begins, to its end. Where it panics, that is said and it begins anew,
+    /// because much depends on it.
     async fn keeps_going<F: Future<Output = ()>>(&self, part: &'static str, begin: impl Fn() -> F) {
         while let Err(panicked) = caught(begin()).await {
             if self.panicked.lock().insert(part) {
@@ -410,7 +460,8 @@ impl Shared {
         });
         held.reports();
         let is_empty = report.is_empty();
-        // Work that others are to take at once. A lease that is over, or whose job is, ends with its empty report.
+        // Work that others are to take at once. A lease that is over, or whose job is, ends with
+        // its empty report.
         let told = if is_empty && self.phase() == Phase::Stopped {
             self.broker.release(lease.id).await
         } else {
@@ -425,12 +476,23 @@ impl Shared {
 
     fn hold(&self, lease: &Lease) -> Held<'_> {
         let cancel = Arc::<Cancel>::default();
-        self.leases.lock().insert(lease.id, InWork { job: lease.job.id, cancel: cancel.clone(), reporting: false });
+        self.leases.lock().insert(
+            lease.id,
+            InWork {
+                job: lease.job.id,
+                cancel: cancel.clone(),
+                reporting: false,
+            },
+        );
         // Either this sees that the worker has stopped, or whoever stops it sees the lease.
         if self.phase() == Phase::Stopped {
             cancel.cancel();
         }
-        Held { shared: self, lease: lease.id, cancel }
+        Held {
+            shared: self,
+            lease: lease.id,
+            cancel,
+        }
     }
 
     /// What the tasks of a job share here, made when its first lease arrives.
@@ -444,8 +506,13 @@ impl Shared {
             () = cancel.cancelled() => return Err(Unready::Stopped),
             component = self.component(lease.job.function.component) => component.map_err(Unready::Failed)?,
         };
-        let context = self.keep_context(Arc::new(JobContext::new(lease.job.clone(), component, lease.tenant.clone())));
-        // A cancellation that came before the lease was among those in work found nothing to cancel.
+        let context = self.keep_context(Arc::new(JobContext::new(
+            lease.job.clone(),
+            component,
+            lease.tenant.clone(),
+        )));
+        // A cancellation that came before the lease was among those in work found nothing to
+        // cancel.
         if let Ok(Ok(Extended::Lost)) = timeout(LOOK_TIME_MAX, self.broker.extend(lease.id)).await {
             return Err(Unready::Stopped);
         }
@@ -455,7 +522,12 @@ impl Shared {
     /// End the tasks of a job here.
     fn stop_job(&self, job: JobId) {
         self.jobs.lock().remove(&job);
-        for in_work in self.leases.lock().values().filter(|in_work| in_work.job == job) {
+        for in_work in self
+            .leases
+            .lock()
+            .values()
+            .filter(|in_work| in_work.job == job)
+        {
             in_work.cancel.cancel();
         }
     }

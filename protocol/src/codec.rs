@@ -1,16 +1,20 @@
 //! How values look in CBOR, where a derive alone does not say it.
 //!
-//! The form, the same for every type here: a struct is a map with small integers for keys, ascending; an enum with fields is an array of a
-//! number and such a map (an argument, of which there are many, has its one field in the map's place); an enum without fields is a number; an
-//! id is its bytes; a time or a length of time is nanoseconds. A zero or an empty set that says nothing is left out. A reader skips keys that
-//! it does not know, so a field may be added at any time if readers can do without it; a number once given is never given again.
+//! The form, the same for every type here: a struct is a map with small integers for keys,
+//! ascending; an enum with fields is an array of a number and such a map (an argument, of which
+//! there are many, has its one field in the map's place); an enum without fields is a number; an id
+//! is its bytes; a time or a length of time is nanoseconds. A zero or an empty set that says
+//! nothing is left out. A reader skips keys that it does not know, so a field may be added at any
+//! time if readers can do without it; a number once given is never given again.
 //!
-//! Two traps. A new variant is not a new field: older readers refuse the message, so it needs a new version. And no field that may be
-//! absent holds an enum without fields: the derive reads an unknown variant there as an absent field, and steps over one item too many.
+//! Two traps. A new variant is not a new field: older readers refuse the message, so it needs a new
+//! version. And no field that may be absent holds an enum without fields: the derive reads an
+//! unknown variant there as an absent field, and steps over one item too many.
 //!
-//! [`check`] looks at the bytes before anything is built from them. It bounds the nesting, and refuses what no writer here writes: keys
-//! twice or out of order, tags, items of unknown length, bytes after the end. What is decoded after it takes less than a hundred times
-//! the memory of its bytes, as no length is believed before its items were seen.
+//! [`check`] looks at the bytes before anything is built from them. It bounds the nesting, and
+//! refuses what no writer here writes: keys twice or out of order, tags, items of unknown length,
+//! bytes after the end. What is decoded after it takes less than a hundred times the memory of its
+//! bytes, as no length is believed before its items were seen.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +28,8 @@ use minicbor::{Decoder, Encoder};
 type Decoded<T> = Result<T, Error>;
 type Encoded<W> = Result<(), minicbor::encode::Error<<W as Write>::Error>>;
 
-/// How deep arrays and maps may nest. Version 1 nests ten deep; the rest is room for fields to come.
+/// How deep arrays and maps may nest. Version 1 nests ten deep; the rest is room for fields to
+/// come.
 pub(crate) const NESTING_MAX: usize = 16;
 
 /// Whether a field says nothing and is left out.
@@ -38,14 +43,20 @@ pub(crate) fn check(bytes: &[u8]) -> Result<(), Error> {
     check_item(&mut decoder, NESTING_MAX)?;
     match bytes.len() - decoder.position() {
         0 => Ok(()),
-        more => Err(Error::message(format!("{more} bytes more than the message")).at(decoder.position())),
+        more => Err(
+            Error::message(format!("{more} bytes more than the message")).at(decoder.position()),
+        ),
     }
 }
 
 fn check_item(decoder: &mut Decoder<'_>, nesting_left: usize) -> Result<(), Error> {
     let position = decoder.position();
     let refused = |what: &str| Error::message(what).at(position);
-    let nesting_left = || nesting_left.checked_sub(1).ok_or_else(|| refused("nested too deep"));
+    let nesting_left = || {
+        nesting_left
+            .checked_sub(1)
+            .ok_or_else(|| refused("nested too deep"))
+    };
     match decoder.datatype()? {
         Type::Array => {
             let nesting_left = nesting_left()?;
@@ -67,7 +78,9 @@ fn check_item(decoder: &mut Decoder<'_>, nesting_left: usize) -> Result<(), Erro
             }
             Ok(())
         }
-        Type::ArrayIndef | Type::MapIndef | Type::BytesIndef | Type::StringIndef => Err(refused("an item of unknown length")),
+        Type::ArrayIndef | Type::MapIndef | Type::BytesIndef | Type::StringIndef => {
+            Err(refused("an item of unknown length"))
+        }
         Type::Tag => Err(refused("a tag")),
         Type::Break | Type::Unknown(_) => Err(refused("not an item")),
         Type::Bool
@@ -95,7 +108,11 @@ fn check_item(decoder: &mut Decoder<'_>, nesting_left: usize) -> Result<(), Erro
 pub(crate) mod bytes {
     use super::{Bytes, Decoded, Decoder, Encoded, Encoder, Write};
 
-    pub(crate) fn encode<C, W: Write>(value: &Bytes, encoder: &mut Encoder<W>, _: &mut C) -> Encoded<W> {
+    pub(crate) fn encode<C, W: Write>(
+        value: &Bytes,
+        encoder: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Encoded<W> {
         encoder.bytes(value)?.ok()
     }
 
@@ -108,7 +125,11 @@ pub(crate) mod bytes {
 pub(crate) mod text {
     use super::{Arc, Decoded, Decoder, Encoded, Encoder, Write};
 
-    pub(crate) fn encode<C, W: Write>(value: &Arc<str>, encoder: &mut Encoder<W>, _: &mut C) -> Encoded<W> {
+    pub(crate) fn encode<C, W: Write>(
+        value: &Arc<str>,
+        encoder: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Encoded<W> {
         encoder.str(value)?.ok()
     }
 
@@ -123,7 +144,11 @@ pub(crate) mod written {
     use crate::job::Limits;
     use crate::size::ByteSize;
 
-    pub(crate) fn encode<C, W: Write>(value: &ByteSize, encoder: &mut Encoder<W>, _: &mut C) -> Encoded<W> {
+    pub(crate) fn encode<C, W: Write>(
+        value: &ByteSize,
+        encoder: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Encoded<W> {
         encoder.u64(value.as_u64())?.ok()
     }
 
@@ -144,8 +169,14 @@ pub(crate) mod written {
 pub(crate) mod nanos {
     use super::{Decoded, Decoder, Duration, Encoded, Encoder, Write};
 
-    pub(crate) fn encode<C, W: Write>(value: &Duration, encoder: &mut Encoder<W>, _: &mut C) -> Encoded<W> {
-        encoder.u64(u64::try_from(value.as_nanos()).unwrap_or(u64::MAX))?.ok()
+    pub(crate) fn encode<C, W: Write>(
+        value: &Duration,
+        encoder: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Encoded<W> {
+        encoder
+            .u64(u64::try_from(value.as_nanos()).unwrap_or(u64::MAX))?
+            .ok()
     }
 
     pub(crate) fn decode<C>(decoder: &mut Decoder<'_>, _: &mut C) -> Decoded<Duration> {
@@ -157,7 +188,11 @@ pub(crate) mod nanos {
 pub(crate) mod nanos_if_any {
     use super::{Decoded, Decoder, Duration, Encoded, Encoder, Write, nanos};
 
-    pub(crate) fn encode<C, W: Write>(value: &Option<Duration>, encoder: &mut Encoder<W>, ctx: &mut C) -> Encoded<W> {
+    pub(crate) fn encode<C, W: Write>(
+        value: &Option<Duration>,
+        encoder: &mut Encoder<W>,
+        ctx: &mut C,
+    ) -> Encoded<W> {
         match value {
             Some(duration) => nanos::encode(duration, encoder, ctx),
             None => encoder.null()?.ok(),

@@ -17,7 +17,10 @@ pub const UNREADABLE_BYTES_MAX: usize = 64 << 10;
 /// What was buried, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 #[cbor(map)]
-#[expect(clippy::large_enum_variant, reason = "read and written one at a time, never kept in numbers")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "read and written one at a time, never kept in numbers"
+)]
 pub enum DeadLetter {
     /// A task that failed for good.
     #[n(0)]

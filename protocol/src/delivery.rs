@@ -1,10 +1,11 @@
 //! What to do with a bundle that is delivered again.
 //!
-//! A lease that ran out says that a worker died, or that the bundle killed it. One bad task must not take its neighbours down, so after the
-//! second loss the tasks travel alone; and it must not take the fleet down, so after [`LOSSES_MAX`] it is given up.
+//! A lease that ran out says that a worker died, or that the bundle killed it. One bad task must
+//! not take its neighbours down, so after the second loss the tasks travel alone; and it must not
+//! take the fleet down, so after [`LOSSES_MAX`] it is given up.
 
-/// How many leases of a task may be lost in a row before it is given up: enough to outlive an unlucky day, few enough that a task that kills
-/// its workers kills no more than these.
+/// How many leases of a task may be lost in a row before it is given up: enough to outlive an
+/// unlucky day, few enough that a task that kills its workers kills no more than these.
 pub const LOSSES_MAX: u32 = 5;
 /// After this many losses the tasks of a bundle travel alone.
 const LOSSES_TOGETHER_MAX: u32 = 2;
@@ -38,13 +39,37 @@ mod tests {
 
     #[test]
     fn neighbours_are_parted_before_anything_is_given_up() {
-        let decisions: Vec<_> = (0..=5).map(|losses| decide(2, losses, LOSSES_MAX)).collect();
-        assert_eq!(decisions, [Delivery::Run, Delivery::Run, Delivery::Split, Delivery::Split, Delivery::Split, Delivery::GiveUp]);
+        let decisions: Vec<_> = (0..=5)
+            .map(|losses| decide(2, losses, LOSSES_MAX))
+            .collect();
+        assert_eq!(
+            decisions,
+            [
+                Delivery::Run,
+                Delivery::Run,
+                Delivery::Split,
+                Delivery::Split,
+                Delivery::Split,
+                Delivery::GiveUp
+            ]
+        );
     }
 
     #[test]
     fn a_task_alone_is_run_until_it_is_given_up() {
-        let decisions: Vec<_> = (0..=5).map(|losses| decide(1, losses, LOSSES_MAX)).collect();
-        assert_eq!(decisions, [Delivery::Run, Delivery::Run, Delivery::Run, Delivery::Run, Delivery::Run, Delivery::GiveUp]);
+        let decisions: Vec<_> = (0..=5)
+            .map(|losses| decide(1, losses, LOSSES_MAX))
+            .collect();
+        assert_eq!(
+            decisions,
+            [
+                Delivery::Run,
+                Delivery::Run,
+                Delivery::Run,
+                Delivery::Run,
+                Delivery::Run,
+                Delivery::GiveUp
+            ]
+        );
     }
 }

@@ -1,13 +1,15 @@
 //! Envelopes: the messages that clients, brokers and workers exchange, as bytes.
 //!
-//! A message is a CBOR array of a version, a kind and a body. The version counts what older programs cannot read; they refuse it by name.
-//! Everything else that is new travels as fields that older programs skip, in the body and after it. The files in `tests/golden` are the
-//! messages of each version: a change that alters one of them is a new version, not a new file.
+//! A message is a CBOR array of a version, a kind and a body. The version counts what older
+//! programs cannot read; they refuse it by name. Everything else that is new travels as fields that
+//! older programs skip, in the body and after it. The files in `tests/golden` are the messages of
+//! each version: a change that alters one of them is a new version, not a new file.
 //!
-//! Whoever reads a message gets it from a broker that others write to, so the bytes may be anything. Reading never panics, and allocates
-//! less than a hundred times the message's length; the length itself is for the broker to bound. A message is walked twice, once to check
-//! and once to build. That takes about half of the time to decode, a tenth of a millisecond for a full bundle, and keeps every bound in one
-//! place.
+//! Whoever reads a message gets it from a broker that others write to, so the bytes may be
+//! anything. Reading never panics, and allocates less than a hundred times the message's length;
+//! the length itself is for the broker to bound. A message is walked twice, once to check
+//! and once to build. That takes about half of the time to decode, a tenth of a millisecond for a
+//! full bundle, and keeps every bound in one place.
 //!
 //! ```
 //! use sortie_protocol::envelope::{self, Message};
@@ -31,7 +33,8 @@ use crate::task::{Bundle, Task};
 /// The version of the messages that this program writes, and the highest that it reads.
 pub const VERSION: u16 = 1;
 
-/// About how many bytes an outcome takes beside its result and its log; a guess that is too low costs a reallocation.
+/// About how many bytes an outcome takes beside its result and its log; a guess that is too low
+/// costs a reallocation.
 const OUTCOME_BYTES: usize = 64;
 /// About how many bytes a message takes that carries no tasks and no outcomes.
 const SMALL_BYTES: usize = 256;
@@ -119,7 +122,11 @@ pub fn bundle(bundle: &Bundle) -> Bytes {
 /// A message of how tasks ended.
 #[must_use]
 pub fn outcomes(outcomes: &[Outcome]) -> Bytes {
-    message(Kind::Outcomes, outcomes, outcomes.iter().map(outcome_bytes).sum())
+    message(
+        Kind::Outcomes,
+        outcomes,
+        outcomes.iter().map(outcome_bytes).sum(),
+    )
 }
 
 /// A message that no outcome after it counts.
@@ -159,10 +166,12 @@ pub fn manifest(manifest: &Manifest) -> Bytes {
 /// Read a message.
 ///
 /// # Errors
-/// When the bytes are none, or one of a later program. Each error's text is for whoever runs this program.
+/// When the bytes are none, or one of a later program. Each error's text is for whoever runs this
+/// program.
 pub fn decode(bytes: &[u8]) -> Result<Message, Error> {
     let mut decoder = Decoder::new(bytes);
-    // The version first: whatever else a later one changes, it stays an array that begins with its version.
+    // The version first: whatever else a later one changes, it stays an array that begins with its
+    // version.
     let parts = decoder.array()?;
     let version = decoder.u64()?;
     if version > u64::from(VERSION) {
@@ -205,8 +214,8 @@ impl Kind {
 fn message<T: Encode<()> + ?Sized>(kind: Kind, body: &T, body_bytes: usize) -> Bytes {
     let mut encoder = Encoder::new(Vec::with_capacity(SMALL_BYTES + body_bytes));
     let written = write(&mut encoder, kind, body);
-    // A `Vec` takes every write, and no type here refuses to be written. If one ever did, the message would end early, which no reader takes
-    // for a message.
+    // A `Vec` takes every write, and no type here refuses to be written. If one ever did, the
+    // message would end early, which no reader takes for a message.
     debug_assert!(written.is_ok(), "{written:?}");
     encoder.into_writer().into()
 }
@@ -232,7 +241,11 @@ fn checked_bundle(bundle: Bundle) -> Result<Bundle, Error> {
         return Err(Error::Malformed("a bundle without tasks".into()));
     }
     if !bundle.tasks.is_sorted_by(|a, b| a.index < b.index) {
-        let mut indices: Vec<_> = bundle.tasks.iter().map(|Task { index, .. }| *index).collect();
+        let mut indices: Vec<_> = bundle
+            .tasks
+            .iter()
+            .map(|Task { index, .. }| *index)
+            .collect();
         indices.sort_unstable();
         if !indices.is_sorted_by(|a, b| a < b) {
             return Err(Error::Malformed("a bundle with a task twice".into()));
@@ -242,5 +255,9 @@ fn checked_bundle(bundle: Bundle) -> Result<Bundle, Error> {
 }
 
 fn checked_manifest(manifest: Manifest) -> Result<Manifest, Error> {
-    if manifest.chunk == 0 { Err(Error::Malformed("a component in chunks of no bytes".into())) } else { Ok(manifest) }
+    if manifest.chunk == 0 {
+        Err(Error::Malformed("a component in chunks of no bytes".into()))
+    } else {
+        Ok(manifest)
+    }
 }

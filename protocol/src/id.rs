@@ -1,7 +1,8 @@
 //! Ids and digests.
 //!
-//! Each is a newtype, so that a job is never taken for a lease. They print in the form that logs, results and broker subjects use, and parse
-//! from it where somebody may type it. Random ids are made by the caller: this crate has no source of randomness.
+//! Each is a newtype, so that a job is never taken for a lease. They print in the form that logs,
+//! results and broker subjects use, and parse from it where somebody may type it. Random ids are
+//! made by the caller: this crate has no source of randomness.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,7 +15,9 @@ use sha2::Digest as _;
 pub type TaskIndex = u64;
 
 /// The SHA-256 of a component's bytes; it *is* the environment a task runs in.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Encode, Decode)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Encode, Decode,
+)]
 #[cbor(transparent)]
 pub struct Digest(#[cbor(with = "minicbor::bytes")] [u8; 32]);
 
@@ -79,8 +82,12 @@ impl FromStr for Digest {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let digits = text.strip_prefix("sha256:").ok_or(ParseError { expected: "`sha256:` and 64 hexadecimal digits" })?;
-        unhex(digits).map(Self).ok_or(ParseError { expected: "`sha256:` and 64 hexadecimal digits" })
+        let digits = text.strip_prefix("sha256:").ok_or(ParseError {
+            expected: "`sha256:` and 64 hexadecimal digits",
+        })?;
+        unhex(digits).map(Self).ok_or(ParseError {
+            expected: "`sha256:` and 64 hexadecimal digits",
+        })
     }
 }
 
@@ -146,17 +153,20 @@ random_id!(
     "worker-"
 );
 
-/// Names a lease within its broker. A lease that expired is never granted again under the same id, which is what fences late workers.
+/// Names a lease within its broker. A lease that expired is never granted again under the same id,
+/// which is what fences late workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LeaseId(pub u64);
 
 fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a `String` cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a `String` cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 fn unhex<const N: usize>(digits: &str) -> Option<[u8; N]> {
@@ -177,7 +187,10 @@ mod tests {
     #[test]
     fn digest_is_sha256_and_round_trips_through_text() {
         let digest = Digest::of(b"abc");
-        assert_eq!(digest.to_string(), "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            digest.to_string(),
+            "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
         assert_eq!(digest.to_string().parse(), Ok(digest));
         assert_eq!(digest.short(), "ba7816bf8f01");
     }

@@ -88,7 +88,9 @@ pub struct JobOptions {
 }
 
 /// Whether results are looked up in, and kept for, later runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, Encode, Decode)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, Encode, Decode,
+)]
 #[cbor(index_only)]
 pub enum Memo {
     /// Wherever it is sound and a memo is configured.
@@ -104,7 +106,8 @@ pub enum Memo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
 #[cbor(map)]
 pub struct Limits {
-    /// All linear memories together. The default, 256 MiB, is four times what the text of a large PDF takes; at most 4 GiB.
+    /// All linear memories together. The default, 256 MiB, is four times what the text of a large
+    /// PDF takes; at most 4 GiB.
     #[n(0)]
     pub memory: ByteSize,
     /// From the start of the attempt to its end, waiting for inputs included. Default 5 minutes.
@@ -116,7 +119,8 @@ pub struct Limits {
     /// The encoded result. Default 64 MiB: larger results belong in objects.
     #[n(3)]
     pub result: ByteSize,
-    /// What is kept of the log, standard output and standard error together. Default 64 KiB; more is counted and dropped.
+    /// What is kept of the log, standard output and standard error together. Default 64 KiB; more
+    /// is counted and dropped.
     #[n(4)]
     pub log: ByteSize,
     /// The bytes of all objects that the task makes. Default 4 GiB.
@@ -129,7 +133,8 @@ impl Limits {
     pub const MEMORY_MAX: ByteSize = ByteSize::mib(4096);
     /// The least memory a limit may allow: below it no component starts.
     pub const MEMORY_MIN: ByteSize = ByteSize::kib(64);
-    /// What a task may write where its job does not say: what it writes by mistake should not fill a store.
+    /// What a task may write where its job does not say: what it writes by mistake should not fill
+    /// a store.
     pub const WRITTEN_DEFAULT: ByteSize = ByteSize::mib(4096);
 }
 
@@ -146,14 +151,18 @@ impl Default for Limits {
     }
 }
 
-/// Powers given to a task that it does not have by itself. Each one makes results depend on more than the arguments, so none is memoised.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, Encode, Decode)]
+/// Powers given to a task that it does not have by itself. Each one makes results depend on more
+/// than the arguments, so none is memoised.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, Encode, Decode,
+)]
 #[cbor(map)]
 pub struct Grants {
     /// The real time, instead of one that starts at a fixed date and moves only when looked at.
     #[cbor(n(0), skip_if = "codec::is_default")]
     pub clock: bool,
-    /// Randomness from the operating system, instead of a stream that follows from the task's content.
+    /// Randomness from the operating system, instead of a stream that follows from the task's
+    /// content.
     #[cbor(n(1), skip_if = "codec::is_default")]
     pub random: bool,
 }
@@ -196,7 +205,10 @@ impl RetryPolicy {
     /// A policy of `retries` repetitions after the first attempt, with the default waits.
     #[must_use]
     pub fn retries(retries: u32) -> Self {
-        Self { attempts_max: NonZeroU32::MIN.saturating_add(retries), ..Self::default() }
+        Self {
+            attempts_max: NonZeroU32::MIN.saturating_add(retries),
+            ..Self::default()
+        }
     }
 }
 
@@ -211,7 +223,21 @@ impl Default for RetryPolicy {
 }
 
 /// Which tasks go first: every waiting task of a higher priority before any of a lower one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize, Encode, Decode)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Default,
+    Serialize,
+    Deserialize,
+    Encode,
+    Decode,
+)]
 #[cbor(index_only)]
 pub enum Priority {
     /// After everything else.

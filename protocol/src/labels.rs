@@ -1,7 +1,8 @@
 //! Labels: what a worker has and a job may ask for.
 //!
-//! A label is a word, or a word with a value (`gpu`, `region=eu-west-1`); it means what an installation agrees on. A job runs only on workers
-//! that have all of its labels. The set a job asks for names the pool its bundles wait in, so an installation has few different sets.
+//! A label is a word, or a word with a value (`gpu`, `region=eu-west-1`); it means what an
+//! installation agrees on. A job runs only on workers that have all of its labels. The set a job
+//! asks for names the pool its bundles wait in, so an installation has few different sets.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -45,11 +46,22 @@ impl Labels {
         for label in labels {
             let label = label.as_ref();
             if !is_label(label) {
-                return Err(Invalid::Label(label.chars().take(LABEL_BYTES_MAX).collect::<String>().escape_debug().to_string()));
+                return Err(Invalid::Label(
+                    label
+                        .chars()
+                        .take(LABEL_BYTES_MAX)
+                        .collect::<String>()
+                        .escape_debug()
+                        .to_string(),
+                ));
             }
             set.insert(Arc::from(label));
         }
-        if set.len() > LABELS_MAX { Err(Invalid::TooMany(set.len())) } else { Ok(Self(set.into_iter().collect())) }
+        if set.len() > LABELS_MAX {
+            Err(Invalid::TooMany(set.len()))
+        } else {
+            Ok(Self(set.into_iter().collect()))
+        }
     }
 
     /// Whether there are none.
@@ -66,10 +78,14 @@ impl Labels {
     /// Whether whoever has these labels has all of `asked`.
     #[must_use]
     pub fn include(&self, asked: &Self) -> bool {
-        asked.0.iter().all(|label| self.0.binary_search(label).is_ok())
+        asked
+            .0
+            .iter()
+            .all(|label| self.0.binary_search(label).is_ok())
     }
 
-    /// The name of the pool of jobs that ask for this set: `any` for none, else 16 hexadecimal digits that follow from the labels.
+    /// The name of the pool of jobs that ask for this set: `any` for none, else 16 hexadecimal
+    /// digits that follow from the labels.
     #[must_use]
     pub fn pool(&self) -> String {
         if self.is_empty() {
@@ -82,13 +98,20 @@ impl Labels {
 }
 
 fn is_label(text: &str) -> bool {
-    let fits = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'.' | b'_' | b'-' | b'=');
-    !text.is_empty() && text.len() <= LABEL_BYTES_MAX && !text.starts_with('=') && text.bytes().all(fits)
+    let fits = |c: u8| {
+        c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'.' | b'_' | b'-' | b'=')
+    };
+    !text.is_empty()
+        && text.len() <= LABEL_BYTES_MAX
+        && !text.starts_with('=')
+        && text.bytes().all(fits)
 }
 
 impl fmt::Display for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.iter().enumerate().try_for_each(|(i, label)| write!(f, "{}{label}", if i == 0 { "" } else { "," }))
+        self.iter()
+            .enumerate()
+            .try_for_each(|(i, label)| write!(f, "{}{label}", if i == 0 { "" } else { "," }))
     }
 }
 
@@ -116,7 +139,11 @@ impl From<Labels> for Vec<String> {
 }
 
 impl<C> Encode<C> for Labels {
-    fn encode<W: Write>(&self, encoder: &mut Encoder<W>, _: &mut C) -> Result<(), minicbor::encode::Error<W::Error>> {
+    fn encode<W: Write>(
+        &self,
+        encoder: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
         encoder.array(self.0.len() as u64)?;
         self.iter().try_for_each(|label| encoder.str(label)?.ok())
     }
@@ -125,9 +152,17 @@ impl<C> Encode<C> for Labels {
 impl<'b, C> Decode<'b, C> for Labels {
     fn decode(decoder: &mut Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
         let position = decoder.position();
-        let labels: Vec<&str> = decoder.array_iter()?.take(LABELS_MAX + 1).collect::<Result<_, _>>()?;
-        let set = Self::new(&labels).map_err(|invalid| minicbor::decode::Error::message(invalid).at(position))?;
-        if set.0.len() < labels.len() { Err(minicbor::decode::Error::message("a label twice").at(position)) } else { Ok(set) }
+        let labels: Vec<&str> = decoder
+            .array_iter()?
+            .take(LABELS_MAX + 1)
+            .collect::<Result<_, _>>()?;
+        let set = Self::new(&labels)
+            .map_err(|invalid| minicbor::decode::Error::message(invalid).at(position))?;
+        if set.0.len() < labels.len() {
+            Err(minicbor::decode::Error::message("a label twice").at(position))
+        } else {
+            Ok(set)
+        }
     }
 }
 
@@ -143,14 +178,21 @@ mod tests {
     fn a_set_does_not_depend_on_order_or_repetition() {
         assert_eq!(labels("gpu,region=eu,gpu"), labels("region=eu,gpu"));
         assert_eq!(labels("region=eu,gpu").to_string(), "gpu,region=eu");
-        assert_eq!(labels("region=eu,gpu").pool(), labels("gpu,region=eu").pool());
+        assert_eq!(
+            labels("region=eu,gpu").pool(),
+            labels("gpu,region=eu").pool()
+        );
         assert_eq!(labels("").pool(), "any");
     }
 
     #[test]
     fn a_worker_needs_every_label_a_job_asks_for() {
         let worker = labels("gpu,region=eu");
-        assert!(worker.include(&labels("")) && worker.include(&labels("gpu")) && worker.include(&worker));
+        assert!(
+            worker.include(&labels(""))
+                && worker.include(&labels("gpu"))
+                && worker.include(&worker)
+        );
         assert!(!worker.include(&labels("gpu,ssd")) && !labels("").include(&labels("gpu")));
     }
 

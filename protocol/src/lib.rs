@@ -1,12 +1,16 @@
 //! The words of Sortie as plain values.
 //!
-//! Everything that a client, a broker and a worker tell each other is declared here and nowhere else: ids, tasks, jobs, limits, outcomes.
-//! Beside the values stand the decisions that need nothing but values: whether to try again ([`retry`]), how many tasks travel together
-//! ([`packing`]), which outcomes of a job were seen ([`seen`]), which result may be reused ([`memo`]).
+//! Everything that a client, a broker and a worker tell each other is declared here and nowhere
+//! else: ids, tasks, jobs, limits, outcomes. Beside the values stand the decisions that need
+//! nothing but values: whether to try again ([`retry`]), how many tasks travel together
+//! ([`packing`]), which outcomes of a job were seen ([`seen`]), which result may be reused
+//! ([`memo`]).
 //!
-//! This crate never reads a clock, never does I/O and never starts a thread. Time comes in as [`Timestamp`].
+//! This crate never reads a clock, never does I/O and never starts a thread. Time comes in as
+//! [`Timestamp`].
 //!
-//! Reading order: [`id`], [`task`], [`job`], [`outcome`], [`output`], [`signature`], [`envelope`], then the decisions.
+//! Reading order: [`id`], [`task`], [`job`], [`outcome`], [`output`], [`signature`], [`envelope`],
+//! then the decisions.
 
 pub mod id;
 pub mod size;

@@ -1,9 +1,10 @@
 //! Memo keys: when two tasks are the same task.
 //!
-//! A key covers everything a deterministic task can see: the contract, the component, the function, each argument, the version of each object,
-//! and the limits that a guest can notice. A task with a grant sees more than that and has no key; neither has one whose objects' store
-//! gives no validator, or one with a prefix, whose content may change at any time. Limits on time and on what is
-//! written are left out: they decide whether there is a result, never which.
+//! A key covers everything a deterministic task can see: the contract, the component, the function,
+//! each argument, the version of each object, and the limits that a guest can notice. A task with a
+//! grant sees more than that and has no key; neither has one whose objects' store
+//! gives no validator, or one with a prefix, whose content may change at any time. Limits on time
+//! and on what is written are left out: they decide whether there is a result, never which.
 
 use std::fmt;
 
@@ -48,11 +49,20 @@ impl KeyBuilder {
     /// Start with what all tasks of a job share. Build it once and clone it for each task.
     #[must_use]
     pub fn new(function: &FunctionRef, limits: &Limits) -> Self {
-        let mut builder = Self { hasher: blake3::Hasher::new_derive_key("sortie memo key 1") };
+        let mut builder = Self {
+            hasher: blake3::Hasher::new_derive_key("sortie memo key 1"),
+        };
         builder.bytes(CONTRACT_VERSION.as_bytes());
         builder.bytes(function.component.as_bytes());
         builder.bytes(function.name.as_bytes());
-        let Limits { memory, wall_time: _, cpu_time: _, result, log, written: _ } = limits;
+        let Limits {
+            memory,
+            wall_time: _,
+            cpu_time: _,
+            result,
+            log,
+            written: _,
+        } = limits;
         for ByteSize(size) in [memory, result, log] {
             builder.bytes(&size.to_le_bytes());
         }
@@ -94,7 +104,13 @@ mod tests {
     use crate::id::Digest;
 
     fn builder(limits: Limits) -> KeyBuilder {
-        KeyBuilder::new(&FunctionRef { component: Digest::of(b"c"), name: "f".into() }, &limits)
+        KeyBuilder::new(
+            &FunctionRef {
+                component: Digest::of(b"c"),
+                name: "f".into(),
+            },
+            &limits,
+        )
     }
 
     fn key(change: impl FnOnce(&mut KeyBuilder)) -> Key {
@@ -116,7 +132,11 @@ mod tests {
             key(|b| b.object("u", "1", 2)),
             key(|b| b.object("u", "2", 2)),
             key(|b| b.object("w", "1", 2)),
-            builder(Limits { memory: ByteSize(1 << 20), ..Limits::default() }).finish(),
+            builder(Limits {
+                memory: ByteSize(1 << 20),
+                ..Limits::default()
+            })
+            .finish(),
         ];
         for (i, a) in keys.iter().enumerate() {
             for b in keys.iter().skip(i + 1) {
@@ -127,8 +147,17 @@ mod tests {
 
     #[test]
     fn limits_on_time_and_on_what_is_written_do_not_change_a_result() {
-        let (wall_time, cpu_time, written) = (Duration::from_secs(9), Duration::from_secs(8), ByteSize(7));
-        let longer = Limits { wall_time, cpu_time, written, ..Limits::default() };
-        assert_eq!(builder(longer).finish(), builder(Limits::default()).finish());
+        let (wall_time, cpu_time, written) =
+            (Duration::from_secs(9), Duration::from_secs(8), ByteSize(7));
+        let longer = Limits {
+            wall_time,
+            cpu_time,
+            written,
+            ..Limits::default()
+        };
+        assert_eq!(
+            builder(longer).finish(),
+            builder(Limits::default()).finish()
+        );
     }
 }

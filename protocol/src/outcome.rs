@@ -1,7 +1,8 @@
 //! Outcomes: how a task ended, whose doing it was, and what it cost.
 //!
-//! A failure says who has to act ([`Blame`]) and whether another attempt can help ([`Retry`]); both follow from the variant by exhaustive
-//! match, so that a new kind of failure does not compile until somebody has decided. What the function answered, what stopped it and what the
+//! A failure says who has to act ([`Blame`]) and whether another attempt can help ([`Retry`]); both
+//! follow from the variant by exhaustive match, so that a new kind of failure does not compile
+//! until somebody has decided. What the function answered, what stopped it and what the
 //! platform failed to do are different variants and never mix.
 
 #![warn(clippy::wildcard_enum_match_arm)]
@@ -17,7 +18,8 @@ use crate::id::TaskIndex;
 use crate::output::Output;
 use crate::size::ByteSize;
 
-/// The longest message that an outcome carries, in bytes. Text beyond it is cut: messages are for people.
+/// The longest message that an outcome carries, in bytes. Text beyond it is cut: messages are for
+/// people.
 pub const MESSAGE_BYTES_MAX: usize = 4096;
 /// The longest code that a function may answer, in bytes.
 pub const CODE_BYTES_MAX: usize = 64;
@@ -62,7 +64,8 @@ pub enum Ending {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 #[cbor(map)]
 pub enum Failure {
-    /// The function's own answer. The text is the guest's: cut, and to be escaped where it is shown.
+    /// The function's own answer. The text is the guest's: cut, and to be escaped where it is
+    /// shown.
     #[n(0)]
     Answer {
         /// The function's word for it.
@@ -227,8 +230,9 @@ impl Failure {
 
     /// Whether another attempt can help a task that ran with `deterministic` surroundings.
     ///
-    /// A trap, and a limit that counts what the guest did, repeat themselves when nothing differs between two attempts. Wall time depends on
-    /// the machine, but a task that used up minutes is not worth as many again.
+    /// A trap, and a limit that counts what the guest did, repeat themselves when nothing differs
+    /// between two attempts. Wall time depends on the machine, but a task that used up minutes
+    /// is not worth as many again.
     #[must_use]
     pub fn retry(&self, deterministic: bool) -> Retry {
         match self {
@@ -249,17 +253,23 @@ impl Failure {
                 | LimitKind::Written => Retry::Never,
             },
             Self::Input { fault, .. } => match fault {
-                InputFault::Malformed | InputFault::Missing | InputFault::Denied | InputFault::Changed => Retry::Never,
+                InputFault::Malformed
+                | InputFault::Missing
+                | InputFault::Denied
+                | InputFault::Changed => Retry::Never,
                 InputFault::Unavailable => Retry::Backoff,
             },
             Self::Platform { fault, .. } => match fault {
                 PlatformFault::Component | PlatformFault::StoreUnusable => Retry::Never,
-                PlatformFault::WorkerLost | PlatformFault::Host | PlatformFault::StoreUnavailable => Retry::Backoff,
+                PlatformFault::WorkerLost
+                | PlatformFault::Host
+                | PlatformFault::StoreUnavailable => Retry::Backoff,
             },
         }
     }
 
-    /// The word for programs. Words that start with a host fault are fixed; a function's own are its own.
+    /// The word for programs. Words that start with a host fault are fixed; a function's own are
+    /// its own.
     #[must_use]
     pub fn code(&self) -> &str {
         match self {
@@ -294,16 +304,31 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Answer { message, .. } | Self::Trapped { message } | Self::Input { message, .. } | Self::Platform { message, .. } => {
-                f.write_str(message)
-            }
+            Self::Answer { message, .. }
+            | Self::Trapped { message }
+            | Self::Input { message, .. }
+            | Self::Platform { message, .. } => f.write_str(message),
             Self::Stopped { limit, allowed } => match limit {
-                LimitKind::Memory => write!(f, "the function asked for more memory than the limit of {allowed} (see `memory`)"),
-                LimitKind::WallTime => write!(f, "the task took longer than {allowed} (see `timeout`)"),
-                LimitKind::CpuTime => write!(f, "the function computed for longer than {allowed} (see `cpu-time`)"),
-                LimitKind::Stack => write!(f, "the function's calls nested deeper than the stack of {allowed}"),
+                LimitKind::Memory => write!(
+                    f,
+                    "the function asked for more memory than the limit of {allowed} (see `memory`)"
+                ),
+                LimitKind::WallTime => {
+                    write!(f, "the task took longer than {allowed} (see `timeout`)")
+                }
+                LimitKind::CpuTime => write!(
+                    f,
+                    "the function computed for longer than {allowed} (see `cpu-time`)"
+                ),
+                LimitKind::Stack => write!(
+                    f,
+                    "the function's calls nested deeper than the stack of {allowed}"
+                ),
                 LimitKind::Result => write!(f, "the result is larger than {allowed}"),
-                LimitKind::Written => write!(f, "the objects that the function made are larger than {allowed} together (see `written`)"),
+                LimitKind::Written => write!(
+                    f,
+                    "the objects that the function made are larger than {allowed} together (see `written`)"
+                ),
             },
         }
     }
@@ -381,15 +406,24 @@ mod tests {
 
     #[test]
     fn a_trap_is_final_only_where_nothing_can_differ() {
-        let trap = Failure::Trapped { message: "unreachable".into() };
+        let trap = Failure::Trapped {
+            message: "unreachable".into(),
+        };
         assert_eq!(trap.retry(true), Retry::Never);
         assert_eq!(trap.retry(false), Retry::Backoff);
     }
 
     #[test]
     fn a_functions_failure_follows_its_own_word() {
-        let answer = |retry| Failure::Answer { code: "busy".into(), message: String::new(), retry };
+        let answer = |retry| Failure::Answer {
+            code: "busy".into(),
+            message: String::new(),
+            retry,
+        };
         assert_eq!(answer(None).retry(false), Retry::Never);
-        assert_eq!(answer(Some(Duration::from_secs(2))).retry(true), Retry::After(Duration::from_secs(2)));
+        assert_eq!(
+            answer(Some(Duration::from_secs(2))).retry(true),
+            Retry::After(Duration::from_secs(2))
+        );
     }
 }

@@ -1,8 +1,11 @@
-//! What a function answered: a value or an object, and where a value is that is too large for a message.
+//! What a function answered: a value or an object, and where a value is that is too large for a
+//! message.
 //!
-//! A message takes a megabyte at most, and whoever follows a job holds many. So a value over [`INLINE_BYTES_MAX`] is kept in the store that the
-//! host is configured with, under the digest of its bytes, and only its name travels. Where no store is configured it travels as it is, as
-//! far as the broker takes it. Whoever fetches a stored value compares its bytes with the digest; that is what makes the URL harmless.
+//! A message takes a megabyte at most, and whoever follows a job holds many. So a value over
+//! [`INLINE_BYTES_MAX`] is kept in the store that the host is configured with, under the digest of
+//! its bytes, and only its name travels. Where no store is configured it travels as it is, as
+//! far as the broker takes it. Whoever fetches a stored value compares its bytes with the digest;
+//! that is what makes the URL harmless.
 
 use std::sync::Arc;
 
@@ -15,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use crate::codec;
 use crate::id::Digest;
 
-/// The largest value that travels in messages where a store is configured: a quarter of what NATS takes, so that a few fit one message.
+/// The largest value that travels in messages where a store is configured: a quarter of what NATS
+/// takes, so that a few fit one message.
 pub const INLINE_BYTES_MAX: usize = 256 << 10;
 
 /// Bytes in a store, named by what they are.
@@ -56,7 +60,8 @@ pub enum Output {
     Object(OutputObject),
 }
 
-/// What of an [`Output`] is in a store, as it travels. A value that is not travels as its bytes and nothing else.
+/// What of an [`Output`] is in a store, as it travels. A value that is not travels as its bytes and
+/// nothing else.
 #[derive(Encode, Decode)]
 #[cbor(map)]
 enum Kept {
@@ -67,7 +72,11 @@ enum Kept {
 }
 
 impl<C> Encode<C> for Output {
-    fn encode<W: Write>(&self, encoder: &mut Encoder<W>, ctx: &mut C) -> Result<(), minicbor::encode::Error<W::Error>> {
+    fn encode<W: Write>(
+        &self,
+        encoder: &mut Encoder<W>,
+        ctx: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
         match self {
             Self::Value(bytes) => codec::bytes::encode(bytes, encoder, ctx),
             Self::Stored(stored) => Kept::Value(stored.clone()).encode(encoder, ctx),
@@ -121,7 +130,9 @@ impl Output {
         match self {
             Self::Value(bytes) => bytes.len(),
             Self::Stored(stored) => stored.weight(),
-            Self::Object(object) => object.stored.weight() + object.content_type.as_ref().map_or(0, String::len),
+            Self::Object(object) => {
+                object.stored.weight() + object.content_type.as_ref().map_or(0, String::len)
+            }
         }
     }
 }
@@ -140,9 +151,22 @@ mod tests {
 
     #[test]
     fn what_is_stored_weighs_as_much_as_its_name() {
-        let stored = StoredRef { digest: Digest::of(b"x"), size: 1 << 40, url: "s3://bucket/x".into() };
+        let stored = StoredRef {
+            digest: Digest::of(b"x"),
+            size: 1 << 40,
+            url: "s3://bucket/x".into(),
+        };
         let output = Output::Stored(stored.clone());
-        assert_eq!((output.size(), output.weight(), output.stored()), (1 << 40, 61, Some(&stored)));
-        assert_eq!((Output::from(vec![0; 7]).size(), Output::from(vec![0; 7]).weight()), (7, 7));
+        assert_eq!(
+            (output.size(), output.weight(), output.stored()),
+            (1 << 40, 61, Some(&stored))
+        );
+        assert_eq!(
+            (
+                Output::from(vec![0; 7]).size(),
+                Output::from(vec![0; 7]).weight()
+            ),
+            (7, 7)
+        );
     }
 }

@@ -1,8 +1,9 @@
 //! Which outcomes of a job have been seen.
 //!
-//! The first outcome of a task wins; this set tells first from further. It is kept as ranges that touch nowhere, so its size is bounded by
-//! the gaps between them: one for each task that is missing below the highest that was seen, which is no more than there are tasks in flight. A
-//! task that takes an hour while a million others end beside it costs one range, not a million indices.
+//! The first outcome of a task wins; this set tells first from further. It is kept as ranges that
+//! touch nowhere, so its size is bounded by the gaps between them: one for each task that is
+//! missing below the highest that was seen, which is no more than there are tasks in flight. A task
+//! that takes an hour while a million others end beside it costs one range, not a million indices.
 
 use std::collections::BTreeMap;
 
@@ -17,9 +18,12 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Add `index`; says whether it was new. The highest number there is, which no job has a task of, is taken for one that was there already.
+    /// Add `index`; says whether it was new. The highest number there is, which no job has a task
+    /// of, is taken for one that was there already.
     pub fn insert(&mut self, index: TaskIndex) -> First {
-        let Some(mut end) = index.checked_add(1) else { return First::No };
+        let Some(mut end) = index.checked_add(1) else {
+            return First::No;
+        };
         let before = self.range_up_to(index);
         if before.is_some_and(|(_, end)| index < end) {
             return First::No;
@@ -27,7 +31,9 @@ impl Seen {
         if let Some(further) = self.ranges.remove(&end) {
             end = further;
         }
-        let start = before.filter(|(_, end)| *end == index).map_or(index, |(start, _)| start);
+        let start = before
+            .filter(|(_, end)| *end == index)
+            .map_or(index, |(start, _)| start);
         self.ranges.insert(start, end);
         self.len += 1;
         First::Yes
@@ -53,7 +59,10 @@ impl Seen {
 
     /// The last range that starts at `index` or before.
     fn range_up_to(&self, index: TaskIndex) -> Option<(TaskIndex, TaskIndex)> {
-        self.ranges.range(..=index).next_back().map(|(start, end)| (*start, *end))
+        self.ranges
+            .range(..=index)
+            .next_back()
+            .map(|(start, end)| (*start, *end))
     }
 }
 
@@ -97,13 +106,22 @@ mod tests {
         assert_eq!((seen.ranges.len(), seen.len()), (2, 99_998));
         seen.insert(1000);
         seen.insert(0);
-        assert_eq!(seen, Seen { ranges: BTreeMap::from([(0, 100_000)]), len: 100_000 });
+        assert_eq!(
+            seen,
+            Seen {
+                ranges: BTreeMap::from([(0, 100_000)]),
+                len: 100_000
+            }
+        );
     }
 
     #[test]
     fn the_highest_number_is_no_task() {
         let mut seen = Seen::default();
-        assert_eq!((seen.insert(TaskIndex::MAX), seen.insert(TaskIndex::MAX - 1)), (First::No, First::Yes));
+        assert_eq!(
+            (seen.insert(TaskIndex::MAX), seen.insert(TaskIndex::MAX - 1)),
+            (First::No, First::Yes)
+        );
         assert!(seen.contains(TaskIndex::MAX - 1) && !seen.contains(TaskIndex::MAX));
     }
 }

@@ -115,7 +115,11 @@ impl Signature {
     /// The first thing that does not fit.
     pub fn check(&self, arguments: &[Argument]) -> Result<(), Mismatch> {
         if arguments.len() != self.parameters.len() {
-            return Err(Mismatch::Arity { signature: self.to_string(), expected: self.parameters.len(), got: arguments.len() });
+            return Err(Mismatch::Arity {
+                signature: self.to_string(),
+                expected: self.parameters.len(),
+                got: arguments.len(),
+            });
         }
         for (parameter, argument) in self.parameters.iter().zip(arguments) {
             let got = match argument {
@@ -125,7 +129,12 @@ impl Signature {
             };
             if got != parameter.kind {
                 let signature = self.to_string();
-                return Err(Mismatch::Kind { signature, parameter: parameter.name.clone(), expected: parameter.kind, got });
+                return Err(Mismatch::Kind {
+                    signature,
+                    parameter: parameter.name.clone(),
+                    expected: parameter.kind,
+                    got,
+                });
             }
         }
         Ok(())
@@ -148,25 +157,41 @@ mod tests {
     use super::*;
 
     fn scan() -> Signature {
-        let parameter = |name: &str, kind, type_name: &str| Parameter { name: name.into(), kind, type_name: type_name.into() };
+        let parameter = |name: &str, kind, type_name: &str| Parameter {
+            name: name.into(),
+            kind,
+            type_name: type_name.into(),
+        };
         Signature {
             name: "scan".into(),
             doc: String::new(),
-            parameters: vec![parameter("tar", Kind::Object, "Object"), parameter("word", Kind::Value, "String")],
+            parameters: vec![
+                parameter("tar", Kind::Object, "Object"),
+                parameter("word", Kind::Value, "String"),
+            ],
             returns: "Vec<Finding>".into(),
         }
     }
 
     #[test]
     fn a_wrong_call_is_told_what_the_function_takes() {
-        let (object, value) = (Argument::Object("a.tar".into()), Argument::Value(vec![0xf6].into()));
+        let (object, value) = (
+            Argument::Object("a.tar".into()),
+            Argument::Value(vec![0xf6].into()),
+        );
         assert_eq!(scan().check(&[object.clone(), value.clone()]), Ok(()));
         assert_eq!(
-            scan().check(std::slice::from_ref(&object)).unwrap_err().to_string(),
+            scan()
+                .check(std::slice::from_ref(&object))
+                .unwrap_err()
+                .to_string(),
             "`scan(tar: Object, word: String) -> Vec<Finding>` takes 2 arguments, but got 1"
         );
         assert_eq!(
-            scan().check(&[object.clone(), object]).unwrap_err().to_string(),
+            scan()
+                .check(&[object.clone(), object])
+                .unwrap_err()
+                .to_string(),
             "parameter `word` of `scan(tar: Object, word: String) -> Vec<Finding>` takes an ordinary value, but got an object"
         );
     }

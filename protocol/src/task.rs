@@ -13,7 +13,9 @@ use crate::output::StoredRef;
 use crate::time::Timestamp;
 
 /// A function: an export of one exact component.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Encode, Decode)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Encode, Decode,
+)]
 #[cbor(map)]
 pub struct FunctionRef {
     /// The component.
@@ -40,10 +42,12 @@ pub enum Argument {
     /// An object; the worker opens it and hands the function a handle.
     #[n(1)]
     Object(#[n(0)] ObjectRef),
-    /// One complete CBOR item that is too large for a message; the worker fetches it, and compares it with its digest.
+    /// One complete CBOR item that is too large for a message; the worker fetches it, and compares
+    /// it with its digest.
     #[n(2)]
     Stored(#[n(0)] StoredRef),
-    /// The URL of a place that objects lie below, with a slash at its end; the worker hands the function a handle to it.
+    /// The URL of a place that objects lie below, with a slash at its end; the worker hands the
+    /// function a handle to it.
     #[n(3)]
     Prefix(#[cbor(n(0), with = "codec::text")] Arc<str>),
 }
@@ -55,7 +59,8 @@ pub struct ObjectRef {
     /// Its URL, or a local path.
     #[cbor(n(0), with = "codec::text")]
     pub url: Arc<str>,
-    /// The version that whoever submitted the task saw; any, if absent: the task then gets the one that it first sees.
+    /// The version that whoever submitted the task saw; any, if absent: the task then gets the one
+    /// that it first sees.
     #[n(1)]
     pub pin: Option<Pin>,
 }
@@ -82,7 +87,10 @@ impl ObjectRef {
 
 impl<T: Into<Arc<str>>> From<T> for ObjectRef {
     fn from(url: T) -> Self {
-        Self { url: url.into(), pin: None }
+        Self {
+            url: url.into(),
+            pin: None,
+        }
     }
 }
 

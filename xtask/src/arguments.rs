@@ -10,7 +10,11 @@ use crate::steps::Selection;
 use crate::toolchain::Route;
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Set up, build, show and check Sortie", disable_help_subcommand = true)]
+#[command(
+    name = "cargo xtask",
+    about = "Set up, build, show and check Sortie",
+    disable_help_subcommand = true
+)]
 pub(crate) struct Arguments {
     /// Print every command before it runs
     #[arg(short, long, global = true)]
@@ -40,7 +44,8 @@ pub(crate) enum Task {
     Ci(Selection),
     /// Measure one thing; without a name, list what can be measured
     Bench(bench::Arguments),
-    /// Run tasks over a fleet while its processes are killed, paused and cut off, and check that nothing is lost
+    /// Run tasks over a fleet while its processes are killed, paused and cut off, and check that
+    /// nothing is lost
     Chaos(chaos::Arguments),
     /// Check the rules about dependencies, sources and links
     Tidy,

@@ -1,7 +1,7 @@
 //! `bench`: builds and runs one measurement.
 //!
-//! A measurement is a program of the root workspace, built in the release profile; this module only knows its name. What is measured and
-//! how is said by the program.
+//! A measurement is a program of the root workspace, built in the release profile; this module only
+//! knows its name. What is measured and how is said by the program.
 
 use anyhow::{Result, bail};
 
@@ -53,7 +53,12 @@ const BENCHES: [Bench; 4] = [
         binary: "objects",
         servers: Servers::None,
     },
-    Bench { name: "pdf", about: "text of a folder of PDFs, against other ways to do the same", binary: "pdf", servers: Servers::None },
+    Bench {
+        name: "pdf",
+        about: "text of a folder of PDFs, against other ways to do the same",
+        binary: "pdf",
+        servers: Servers::None,
+    },
 ];
 
 /// Runs the named measurement, or lists them.
@@ -66,13 +71,22 @@ pub(crate) fn run(project: &Project, arguments: &Arguments) -> Result<()> {
     };
     let Some(bench) = BENCHES.iter().find(|bench| bench.name == name) else {
         let names: Vec<_> = BENCHES.iter().map(|bench| bench.name).collect();
-        bail!("there is no measurement `{name}`: choose one of {}", names.join(", "));
+        bail!(
+            "there is no measurement `{name}`: choose one of {}",
+            names.join(", ")
+        );
     };
     guests::run(project, None)?;
     if bench.servers == Servers::Nats {
         setup::nats::run(project)?;
     }
-    project.cargo().args(["build", "--release", "--workspace", "--bins"]).run()?;
+    project
+        .cargo()
+        .args(["build", "--release", "--workspace", "--bins"])
+        .run()?;
     let program = project.binary("release", bench.binary)?;
-    project.cmd(&program.to_string_lossy()).args(&arguments.rest).run()
+    project
+        .cmd(&program.to_string_lossy())
+        .args(&arguments.rest)
+        .run()
 }

@@ -1,7 +1,8 @@
 //! `chaos`: a fleet under faults, for as long as a hundred thousand tasks take.
 //!
-//! The program of `tests/chaos` does it; this module builds it, with the servers, the functions and the `sortie` command that it starts. Where
-//! there is a release build already it is brought up to date and used, else the everyday one: nobody waits for a second build of everything.
+//! The program of `tests/chaos` does it; this module builds it, with the servers, the functions and
+//! the `sortie` command that it starts. Where there is a release build already it is brought up to
+//! date and used, else the everyday one: nobody waits for a second build of everything.
 //! A short form of the same is among the tests.
 
 use anyhow::Result;
@@ -44,9 +45,20 @@ pub(crate) fn run(project: &Project, arguments: &Arguments) -> Result<()> {
     setup::nats::run(project)?;
     guests::run(project, None)?;
     let is_released = project.binary("release", "sortie")?.is_file();
-    let (profile, options) = if is_released { ("release", ["--release"].as_slice()) } else { ("debug", [].as_slice()) };
-    project.cargo().args(["build", "--workspace", "--bins"]).args(options).run()?;
-    project.cmd(&project.binary(profile, "chaos")?.to_string_lossy()).args(arguments.passed_on()).run()
+    let (profile, options) = if is_released {
+        ("release", ["--release"].as_slice())
+    } else {
+        ("debug", [].as_slice())
+    };
+    project
+        .cargo()
+        .args(["build", "--workspace", "--bins"])
+        .args(options)
+        .run()?;
+    project
+        .cmd(&project.binary(profile, "chaos")?.to_string_lossy())
+        .args(arguments.passed_on())
+        .run()
 }
 
 impl Arguments {
@@ -63,6 +75,10 @@ impl Arguments {
             ("--interval-ms", number(self.interval_ms)),
             ("--bundle", number(self.bundle)),
         ];
-        options.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).flatten().collect()
+        options
+            .into_iter()
+            .filter_map(|(name, value)| Some([name.to_owned(), value?]))
+            .flatten()
+            .collect()
     }
 }

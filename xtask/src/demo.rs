@@ -1,7 +1,8 @@
 //! `demo`: from a fresh clone to the text of real PDFs, in one command.
 //!
-//! It builds what is missing, shows the command that a person would type, runs it, and reads the result file back. Some samples cannot
-//! give text, on purpose. The demo succeeds when exactly those failed, each with the code that says why.
+//! It builds what is missing, shows the command that a person would type, runs it, and reads the
+//! result file back. Some samples cannot give text, on purpose. The demo succeeds when exactly
+//! those failed, each with the code that says why.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +19,11 @@ const SAMPLES: &str = "examples/pdf-text/samples";
 const RESULTS: &str = "target/demo/results.jsonl";
 
 /// Samples that must fail, and the code they must fail with.
-const FAILURES: [(&str, &str); 3] = [("damaged.pdf", "damaged"), ("encrypted.pdf", "encrypted"), ("scanned.pdf", "scanned")];
+const FAILURES: [(&str, &str); 3] = [
+    ("damaged.pdf", "damaged"),
+    ("encrypted.pdf", "encrypted"),
+    ("scanned.pdf", "scanned"),
+];
 
 /// Characters of text to show for a file: what fits beside its name on a wide line.
 const TEXT_CHARS_SHOWN: usize = 100;
@@ -47,7 +52,11 @@ pub(crate) fn run(project: &Project) -> Result<()> {
         println!("{}", ending.shown());
     }
     judge(&endings, &samples(project)?)?;
-    println!("\n{} files gave text; {} could not, as expected. All results: {RESULTS}", endings.len() - FAILURES.len(), FAILURES.len());
+    println!(
+        "\n{} files gave text; {} could not, as expected. All results: {RESULTS}",
+        endings.len() - FAILURES.len(),
+        FAILURES.len()
+    );
     println!("\nNext, try:");
     println!("  {sortie} inspect {COMPONENT}");
     println!("  {sortie} map {COMPONENT} extract 'YOUR-FOLDER/*.pdf' -o results.jsonl");
@@ -57,9 +66,19 @@ pub(crate) fn run(project: &Project) -> Result<()> {
 
 fn map(project: &Project, sortie: &str) -> Result<()> {
     let results = project.root().join(RESULTS);
-    results.parent().map_or(Ok(()), fs::create_dir_all).context("failed to make the folder of the demo's results")?;
+    results
+        .parent()
+        .map_or(Ok(()), fs::create_dir_all)
+        .context("failed to make the folder of the demo's results")?;
     let cmd = project.cmd(&project.root().join(sortie).to_string_lossy());
-    let cmd = cmd.args(["map", COMPONENT, "extract", &format!("{SAMPLES}/*.pdf"), "-o", RESULTS]);
+    let cmd = cmd.args([
+        "map",
+        COMPONENT,
+        "extract",
+        &format!("{SAMPLES}/*.pdf"),
+        "-o",
+        RESULTS,
+    ]);
     println!("\n$ {}", cmd.shown());
     let status = cmd.status()?;
     println!();
@@ -71,15 +90,24 @@ fn map(project: &Project, sortie: &str) -> Result<()> {
 }
 
 fn samples(project: &Project) -> Result<Vec<String>> {
-    let entries = fs::read_dir(project.root().join(SAMPLES)).with_context(|| format!("failed to list `{SAMPLES}`"))?;
+    let entries = fs::read_dir(project.root().join(SAMPLES))
+        .with_context(|| format!("failed to list `{SAMPLES}`"))?;
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    Ok(names.filter(|name| Path::new(name).extension().is_some_and(|extension| extension == "pdf")).collect())
+    Ok(names
+        .filter(|name| {
+            Path::new(name)
+                .extension()
+                .is_some_and(|extension| extension == "pdf")
+        })
+        .collect())
 }
 
 fn read(results: &Path) -> Result<Vec<Ending>> {
-    let lines = fs::read_to_string(results).with_context(|| format!("failed to read `{}`", results.display()))?;
+    let lines = fs::read_to_string(results)
+        .with_context(|| format!("failed to read `{}`", results.display()))?;
     let endings: Option<Vec<_>> = lines.lines().map(ending).collect();
-    let mut endings = endings.with_context(|| format!("`{}` has a line that is no outcome", results.display()))?;
+    let mut endings = endings
+        .with_context(|| format!("`{}` has a line that is no outcome", results.display()))?;
     endings.sort_by(|one, other| one.file.cmp(&other.file));
     Ok(endings)
 }
@@ -96,37 +124,62 @@ fn ending(line: &str) -> Option<Ending> {
 
 fn completed(value: &Value) -> Option<Outcome> {
     let text = shortened(value.get("text")?.as_str()?);
-    Some(Outcome::Completed { pages: value.get("pages")?.as_u64()?, text })
+    Some(Outcome::Completed {
+        pages: value.get("pages")?.as_u64()?,
+        text,
+    })
 }
 
 fn failed(error: &Value) -> Option<Outcome> {
     let text = |name: &str| Some(shortened(error.get(name)?.as_str()?));
-    Some(Outcome::Failed { code: text("code")?, message: text("message")? })
+    Some(Outcome::Failed {
+        code: text("code")?,
+        message: text("message")?,
+    })
 }
 
 /// The start of a text on one line, without what would steer a terminal: it comes from a guest.
 fn shortened(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.chars().filter(|c| !c.is_control()).take(TEXT_CHARS_SHOWN).collect()
+    line.chars()
+        .filter(|c| !c.is_control())
+        .take(TEXT_CHARS_SHOWN)
+        .collect()
 }
 
 impl Ending {
     fn shown(&self) -> String {
         match &self.outcome {
-            Outcome::Completed { pages, text } => format!("{:<24} {pages:>3} p.  {text}", self.file),
-            Outcome::Failed { code, message } => format!("{:<24} failed  {code}: {message}", self.file),
+            Outcome::Completed { pages, text } => {
+                format!("{:<24} {pages:>3} p.  {text}", self.file)
+            }
+            Outcome::Failed { code, message } => {
+                format!("{:<24} failed  {code}: {message}", self.file)
+            }
         }
     }
 
     /// What is wrong with this ending, if anything is.
     fn surprise(&self) -> Option<String> {
-        let expected = FAILURES.iter().find(|(file, _)| *file == self.file).map(|(_, code)| *code);
+        let expected = FAILURES
+            .iter()
+            .find(|(file, _)| *file == self.file)
+            .map(|(_, code)| *code);
         match (&self.outcome, expected) {
             (Outcome::Completed { .. }, None) => None,
-            (Outcome::Completed { .. }, Some(code)) => Some(format!("`{}` gave text, but should have failed with `{code}`", self.file)),
+            (Outcome::Completed { .. }, Some(code)) => Some(format!(
+                "`{}` gave text, but should have failed with `{code}`",
+                self.file
+            )),
             (Outcome::Failed { code, .. }, Some(expected)) if code == expected => None,
-            (Outcome::Failed { code, .. }, Some(expected)) => Some(format!("`{}` failed with `{code}`, not with `{expected}`", self.file)),
-            (Outcome::Failed { code, .. }, None) => Some(format!("`{}` failed with `{code}`, but should have given text", self.file)),
+            (Outcome::Failed { code, .. }, Some(expected)) => Some(format!(
+                "`{}` failed with `{code}`, not with `{expected}`",
+                self.file
+            )),
+            (Outcome::Failed { code, .. }, None) => Some(format!(
+                "`{}` failed with `{code}`, but should have given text",
+                self.file
+            )),
         }
     }
 }
@@ -136,9 +189,16 @@ fn judge(endings: &[Ending], samples: &[String]) -> Result<()> {
         .iter()
         .filter(|sample| !endings.iter().any(|ending| ending.file == **sample))
         .map(|sample| format!("`{sample}` has no outcome"));
-    let surprises: Vec<_> = endings.iter().filter_map(Ending::surprise).chain(absent).collect();
+    let surprises: Vec<_> = endings
+        .iter()
+        .filter_map(Ending::surprise)
+        .chain(absent)
+        .collect();
     if !surprises.is_empty() {
-        bail!("the demo did not end as it should: {}", surprises.join("; "));
+        bail!(
+            "the demo did not end as it should: {}",
+            surprises.join("; ")
+        );
     }
     Ok(())
 }
@@ -153,9 +213,16 @@ mod tests {
     #[test]
     fn a_demo_passes_when_exactly_the_expected_files_fail() {
         let endings: Vec<_> = [TEXT, DAMAGED].into_iter().filter_map(ending).collect();
-        judge(&endings, &["letter.pdf".to_owned(), "damaged.pdf".to_owned()]).unwrap();
+        judge(
+            &endings,
+            &["letter.pdf".to_owned(), "damaged.pdf".to_owned()],
+        )
+        .unwrap();
         let error = judge(&endings, &["other.pdf".to_owned()]).unwrap_err();
-        assert_eq!(error.to_string(), "the demo did not end as it should: `other.pdf` has no outcome");
+        assert_eq!(
+            error.to_string(),
+            "the demo did not end as it should: `other.pdf` has no outcome"
+        );
     }
 
     #[test]

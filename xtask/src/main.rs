@@ -1,12 +1,17 @@
 //! `cargo xtask`: the project's only task runner.
 //!
-//! Everything a person or a machine does to this repository goes through here: get the guest toolchain, build the guests, show the demo,
-//! run every check. There are no other scripts, and the continuous integration runs the same steps as a person does.
+//! Everything a person or a machine does to this repository goes through here: get the guest
+//! toolchain, build the guests, show the demo, run every check. There are no other scripts, and the
+//! continuous integration runs the same steps as a person does.
 //!
-//! It is the first thing a newcomer compiles, so it has few dependencies and takes none of the project's own crates. It must not leave
-//! anything outside the build folder, except what `setup` says it installs.
+//! It is the first thing a newcomer compiles, so it has few dependencies and takes none of the
+//! project's own crates. It must not leave anything outside the build folder, except what `setup`
+//! says it installs.
 
-#![expect(clippy::print_stdout, reason = "a task runner talks to the person who started it")]
+#![expect(
+    clippy::print_stdout,
+    reason = "a task runner talks to the person who started it"
+)]
 
 mod arguments;
 mod bench;

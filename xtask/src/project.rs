@@ -1,7 +1,8 @@
 //! Where things are in the repository and in the build folder, and how its own cargo is called.
 //!
-//! Paths are fixed on purpose: `target/components`, `target/guests` and `target/toolchain` lie in the repository even if
-//! `CARGO_TARGET_DIR` moves the host's build elsewhere, because tests and documentation name them.
+//! Paths are fixed on purpose: `target/components`, `target/guests` and `target/toolchain` lie in
+//! the repository even if `CARGO_TARGET_DIR` moves the host's build elsewhere, because tests and
+//! documentation name them.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,10 @@ impl Project {
     /// The repository that this program was built from.
     pub(crate) fn find(verbose: bool) -> Self {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-        Self { root: manifest.parent().unwrap_or(manifest).to_owned(), verbose }
+        Self {
+            root: manifest.parent().unwrap_or(manifest).to_owned(),
+            verbose,
+        }
     }
 
     /// The root folder.
@@ -54,14 +58,23 @@ impl Project {
 
     /// The folders of those workspaces that exist, each with the name to show.
     pub(crate) fn workspaces(&self) -> impl Iterator<Item = (&'static str, PathBuf)> {
-        WORKSPACES.into_iter().map(|name| (name, self.root.join(name))).filter(|(_, folder)| folder.join("Cargo.toml").is_file())
+        WORKSPACES
+            .into_iter()
+            .map(|name| (name, self.root.join(name)))
+            .filter(|(_, folder)| folder.join("Cargo.toml").is_file())
     }
 
-    /// A binary of the root workspace, beside this program: that holds wherever the build folder is.
+    /// A binary of the root workspace, beside this program: that holds wherever the build folder
+    /// is.
     pub(crate) fn binary(&self, profile: &str, name: &str) -> Result<PathBuf> {
         let own = env::current_exe().context("failed to find this program's own file")?;
-        let target = own.parent().and_then(Path::parent).context("failed to find the build folder of this program")?;
-        Ok(target.join(profile).join(format!("{name}{}", env::consts::EXE_SUFFIX)))
+        let target = own
+            .parent()
+            .and_then(Path::parent)
+            .context("failed to find the build folder of this program")?;
+        Ok(target
+            .join(profile)
+            .join(format!("{name}{}", env::consts::EXE_SUFFIX)))
     }
 
     /// A program to run from the root folder.
@@ -69,8 +82,8 @@ impl Project {
         Cmd::new(program, self.verbose).dir(&self.root)
     }
 
-    /// The cargo that runs this program, without the variables it sets for this program alone: build scripts that watch them
-    /// would run again at each change between the shell and here.
+    /// The cargo that runs this program, without the variables it sets for this program alone:
+    /// build scripts that watch them would run again at each change between the shell and here.
     pub(crate) fn cargo(&self) -> Cmd {
         let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
         own_variables().fold(self.cmd(&cargo).label("cargo"), Cmd::env_remove)
@@ -84,11 +97,16 @@ impl Project {
 
 /// Names of the variables by which cargo describes this package to this program.
 fn own_variables() -> impl Iterator<Item = String> {
-    env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(|name| {
-        name.starts_with("CARGO_PKG_")
-            || name.starts_with("CARGO_MANIFEST_")
-            || matches!(name.as_str(), "CARGO_BIN_NAME" | "CARGO_CRATE_NAME" | "CARGO_PRIMARY_PACKAGE" | "OUT_DIR")
-    })
+    env::vars_os()
+        .filter_map(|(name, _)| name.into_string().ok())
+        .filter(|name| {
+            name.starts_with("CARGO_PKG_")
+                || name.starts_with("CARGO_MANIFEST_")
+                || matches!(
+                    name.as_str(),
+                    "CARGO_BIN_NAME" | "CARGO_CRATE_NAME" | "CARGO_PRIMARY_PACKAGE" | "OUT_DIR"
+                )
+        })
 }
 
 /// A stopwatch: the only reader of the clock in this program.
@@ -97,7 +115,10 @@ pub(crate) struct Stopwatch(Instant);
 impl Stopwatch {
     /// Starts now.
     pub(crate) fn start() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "a task runner measures real time; nothing here is replayed")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a task runner measures real time; nothing here is replayed"
+        )]
         Self(Instant::now())
     }
 

@@ -1,8 +1,10 @@
-//! `setup`: gets the guest toolchain by the first route that works, and says which. The servers for tests are parts of their own, [`nats`] and [`moto`].
+//! `setup`: gets the guest toolchain by the first route that works, and says which. The servers for
+//! tests are parts of their own, [`nats`] and [`moto`].
 //!
-//! Rustup's target is tried first, because it changes nothing but rustup's own folder. Debian's packages are for machines that reach
-//! a Debian mirror and not rustup's server; they are installed only as root, and only after saying so. What is there already is never
-//! fetched again, so a second call only looks.
+//! Rustup's target is tried first, because it changes nothing but rustup's own folder. Debian's
+//! packages are for machines that reach a Debian mirror and not rustup's server; they are installed
+//! only as root, and only after saying so. What is there already is never fetched again, so a
+//! second call only looks.
 //!
 //! It never builds a tool from source, and never touches apt's own sources.
 
@@ -17,7 +19,8 @@ use anyhow::{Result, anyhow};
 use crate::project::Project;
 use crate::toolchain::{Route, Toolchain};
 
-/// Returns a complete toolchain: the one that is there, else one it gets. A `wanted` route is the only one tried.
+/// Returns a complete toolchain: the one that is there, else one it gets. A `wanted` route is the
+/// only one tried.
 pub(crate) fn run(project: &Project, wanted: Option<Route>) -> Result<Toolchain> {
     let toolchain = match (wanted, ready(project, wanted)) {
         (_, Some(toolchain)) => toolchain,
@@ -28,7 +31,11 @@ pub(crate) fn run(project: &Project, wanted: Option<Route>) -> Result<Toolchain>
         toolchain.choose(project)?;
     }
     println!("guests: {}", toolchain.described());
-    let runner = if project.has_cargo("nextest") { "cargo nextest" } else { "cargo test (cargo-nextest is not installed, and not needed)" };
+    let runner = if project.has_cargo("nextest") {
+        "cargo nextest"
+    } else {
+        "cargo test (cargo-nextest is not installed, and not needed)"
+    };
     println!("tests:  {runner}");
     Ok(toolchain)
 }
@@ -52,7 +59,8 @@ fn get_any(project: &Project) -> Result<Toolchain> {
         Err(failed) => failed,
     };
     println!("{failed:#}; trying Debian's packages");
-    get(project, Route::Debian).map_err(|error| anyhow!("no guest toolchain by either route: {failed:#}; {error:#}"))
+    get(project, Route::Debian)
+        .map_err(|error| anyhow!("no guest toolchain by either route: {failed:#}; {error:#}"))
 }
 
 fn get(project: &Project, route: Route) -> Result<Toolchain> {

@@ -1,8 +1,9 @@
 //! `test` and `ci`: one list of steps, each a check that can be repeated on its own.
 //!
-//! A step that fails does not stop the ones that can still tell something: only steps that need it are left out. At the end a table says
-//! how each went and how long it took. `ci` differs in settings only (no progress bars, colours or early ends; lock files checked), so
-//! what passes for a person passes there.
+//! A step that fails does not stop the ones that can still tell something: only steps that need it
+//! are left out. At the end a table says how each went and how long it took. `ci` differs in
+//! settings only (no progress bars, colours or early ends; lock files checked), so what passes for
+//! a person passes there.
 
 mod checks;
 
@@ -74,19 +75,84 @@ enum Check {
 
 /// What is cheap and fails often comes first.
 const STEPS: [Step; 13] = [
-    Step { name: "format", kind: Kind::Style, needs: &[], run: checks::format },
-    Step { name: "tidy", kind: Kind::Style, needs: &[], run: checks::tidy },
-    Step { name: "locks", kind: Kind::Machine, needs: &[], run: checks::locks },
-    Step { name: "setup", kind: Kind::Work, needs: &[], run: checks::setup },
-    Step { name: "servers", kind: Kind::Work, needs: &[], run: checks::servers },
-    Step { name: "guests", kind: Kind::Work, needs: &["setup"], run: checks::guests },
-    Step { name: "build", kind: Kind::Work, needs: &[], run: checks::build },
-    Step { name: "functions", kind: Kind::Work, needs: &[], run: checks::functions },
-    Step { name: "tests", kind: Kind::Work, needs: &["servers", "guests", "build"], run: checks::tests },
-    Step { name: "doctests", kind: Kind::Work, needs: &["guests", "build"], run: checks::doctests },
-    Step { name: "lints", kind: Kind::Style, needs: &[], run: checks::lints },
-    Step { name: "docs", kind: Kind::Style, needs: &[], run: checks::docs },
-    Step { name: "licences", kind: Kind::Style, needs: &[], run: checks::licences },
+    Step {
+        name: "format",
+        kind: Kind::Style,
+        needs: &[],
+        run: checks::format,
+    },
+    Step {
+        name: "tidy",
+        kind: Kind::Style,
+        needs: &[],
+        run: checks::tidy,
+    },
+    Step {
+        name: "locks",
+        kind: Kind::Machine,
+        needs: &[],
+        run: checks::locks,
+    },
+    Step {
+        name: "setup",
+        kind: Kind::Work,
+        needs: &[],
+        run: checks::setup,
+    },
+    Step {
+        name: "servers",
+        kind: Kind::Work,
+        needs: &[],
+        run: checks::servers,
+    },
+    Step {
+        name: "guests",
+        kind: Kind::Work,
+        needs: &["setup"],
+        run: checks::guests,
+    },
+    Step {
+        name: "build",
+        kind: Kind::Work,
+        needs: &[],
+        run: checks::build,
+    },
+    Step {
+        name: "functions",
+        kind: Kind::Work,
+        needs: &[],
+        run: checks::functions,
+    },
+    Step {
+        name: "tests",
+        kind: Kind::Work,
+        needs: &["servers", "guests", "build"],
+        run: checks::tests,
+    },
+    Step {
+        name: "doctests",
+        kind: Kind::Work,
+        needs: &["guests", "build"],
+        run: checks::doctests,
+    },
+    Step {
+        name: "lints",
+        kind: Kind::Style,
+        needs: &[],
+        run: checks::lints,
+    },
+    Step {
+        name: "docs",
+        kind: Kind::Style,
+        needs: &[],
+        run: checks::docs,
+    },
+    Step {
+        name: "licences",
+        kind: Kind::Style,
+        needs: &[],
+        run: checks::licences,
+    },
 ];
 
 /// One step while it runs.
@@ -96,16 +162,18 @@ struct Run<'a> {
     tally: Option<Tally>,
 }
 
-/// Runs the selected steps. What failed has been said when this returns; the code says whether anything did.
+/// Runs the selected steps. What failed has been said when this returns; the code says whether
+/// anything did.
 pub(crate) fn run(project: &Project, mode: Mode, selection: &Selection) -> ExitCode {
     let mut results: Vec<(&Step, Ending, Duration)> = Vec::new();
     for step in STEPS.iter().filter(|step| selection.includes(step, mode)) {
         println!("\n== {} ==", step.name);
         let watch = Stopwatch::start();
-        let failed = step
-            .needs
-            .iter()
-            .find(|needed| results.iter().any(|(step, ending, _)| step.name == **needed && !matches!(ending, Ending::Passed(_))));
+        let failed = step.needs.iter().find(|needed| {
+            results.iter().any(|(step, ending, _)| {
+                step.name == **needed && !matches!(ending, Ending::Passed(_))
+            })
+        });
         let ending = match failed {
             Some(needed) => Ending::Skipped(format!("needs {needed}")),
             None => execute(step, project, mode),
@@ -116,7 +184,14 @@ pub(crate) fn run(project: &Project, mode: Mode, selection: &Selection) -> ExitC
         results.push((step, ending, watch.elapsed()));
     }
     conclude(&results, mode);
-    if results.iter().any(|(_, ending, _)| matches!(ending, Ending::Failed(_))) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if results
+        .iter()
+        .any(|(_, ending, _)| matches!(ending, Ending::Failed(_)))
+    {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 impl Selection {
@@ -133,12 +208,20 @@ impl Selection {
 }
 
 fn execute(step: &Step, project: &Project, mode: Mode) -> Ending {
-    let mut run = Run { project, mode, tally: None };
+    let mut run = Run {
+        project,
+        mode,
+        tally: None,
+    };
     match (step.run)(&mut run) {
         Ok(Check::Done) => Ending::Passed(run.tally),
         Ok(Check::Skipped(reason)) => Ending::Skipped(reason.to_owned()),
         Err(error) => {
-            eprintln!("error: {error:#}\nto repeat this step: cargo xtask {} {}", mode.name(), step.name);
+            eprintln!(
+                "error: {error:#}\nto repeat this step: cargo xtask {} {}",
+                mode.name(),
+                step.name
+            );
             Ending::Failed(run.tally)
         }
     }
@@ -147,26 +230,45 @@ fn execute(step: &Step, project: &Project, mode: Mode) -> Ending {
 fn conclude(results: &[(&Step, Ending, Duration)], mode: Mode) {
     println!("\n{:<10} {:>8}  result", "step", "seconds");
     for (step, ending, time) in results {
-        println!("{:<10} {:>8.1}  {}", step.name, time.as_secs_f64(), ending.shown());
+        println!(
+            "{:<10} {:>8.1}  {}",
+            step.name,
+            time.as_secs_f64(),
+            ending.shown()
+        );
     }
-    let failed: Vec<_> =
-        results.iter().filter(|(_, ending, _)| matches!(ending, Ending::Failed(_))).map(|(step, _, _)| step.name).collect();
+    let failed: Vec<_> = results
+        .iter()
+        .filter(|(_, ending, _)| matches!(ending, Ending::Failed(_)))
+        .map(|(step, _, _)| step.name)
+        .collect();
     if !failed.is_empty() {
-        println!("\nto repeat what failed: cargo xtask {} {}", mode.name(), failed.join(" "));
+        println!(
+            "\nto repeat what failed: cargo xtask {} {}",
+            mode.name(),
+            failed.join(" ")
+        );
     }
     let total = total(results.iter().map(|(_, ending, _)| ending));
     println!("{} passed, {} failed", total.passed, total.failed);
 }
 
-/// Every test counts as one, and so does every step that has no tests of its own or failed before they could be counted.
+/// Every test counts as one, and so does every step that has no tests of its own or failed before
+/// they could be counted.
 fn total<'a>(endings: impl Iterator<Item = &'a Ending>) -> Tally {
     let mut total = Tally::default();
     for ending in endings {
         total += match ending {
             Ending::Passed(Some(tally)) => *tally,
-            Ending::Passed(None) => Tally { passed: 1, failed: 0 },
+            Ending::Passed(None) => Tally {
+                passed: 1,
+                failed: 0,
+            },
             Ending::Failed(Some(tally)) if tally.failed > 0 => *tally,
-            Ending::Failed(tally) => Tally { passed: tally.map_or(0, |tally| tally.passed), failed: 1 },
+            Ending::Failed(tally) => Tally {
+                passed: tally.map_or(0, |tally| tally.passed),
+                failed: 1,
+            },
             Ending::Skipped(_) => Tally::default(),
         };
     }
@@ -175,8 +277,11 @@ fn total<'a>(endings: impl Iterator<Item = &'a Ending>) -> Tally {
 
 impl Ending {
     fn shown(&self) -> String {
-        let counts =
-            |tally: &Option<Tally>| tally.map_or(String::new(), |tally| format!(", {} passed, {} failed", tally.passed, tally.failed));
+        let counts = |tally: &Option<Tally>| {
+            tally.map_or(String::new(), |tally| {
+                format!(", {} passed, {} failed", tally.passed, tally.failed)
+            })
+        };
         match self {
             Self::Passed(tally) => format!("ok{}", counts(tally)),
             Self::Failed(tally) => format!("FAILED{}", counts(tally)),
@@ -200,7 +305,9 @@ impl Run<'_> {
         let cargo = self.project.cargo();
         match self.mode {
             Mode::Person => cargo,
-            Mode::Machine => cargo.look("CARGO_TERM_PROGRESS_WHEN", "never").look("CARGO_TERM_COLOR", "never"),
+            Mode::Machine => cargo
+                .look("CARGO_TERM_PROGRESS_WHEN", "never")
+                .look("CARGO_TERM_COLOR", "never"),
         }
     }
 
@@ -214,8 +321,14 @@ impl Run<'_> {
     fn count(&mut self, cmd: Cmd, stream: Stream) -> Result<()> {
         println!("$ {}", cmd.shown());
         let tally = self.tally.get_or_insert_default();
-        let colours = self.mode == Mode::Person && std::io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none();
-        let cmd = if colours { cmd.look("CARGO_TERM_COLOR", "always") } else { cmd };
+        let colours = self.mode == Mode::Person
+            && std::io::stderr().is_terminal()
+            && env::var_os("NO_COLOR").is_none();
+        let cmd = if colours {
+            cmd.look("CARGO_TERM_COLOR", "always")
+        } else {
+            cmd
+        };
         cmd.watch(stream, |line| tally.read(line))
     }
 }
@@ -228,7 +341,14 @@ mod tests {
     fn a_step_needs_only_steps_before_it() {
         for (place, step) in STEPS.iter().enumerate() {
             for needed in step.needs {
-                assert!(STEPS.iter().take(place).any(|earlier| earlier.name == *needed), "`{}` needs `{needed}`", step.name);
+                assert!(
+                    STEPS
+                        .iter()
+                        .take(place)
+                        .any(|earlier| earlier.name == *needed),
+                    "`{}` needs `{needed}`",
+                    step.name
+                );
             }
         }
     }
@@ -236,18 +356,48 @@ mod tests {
     #[test]
     fn a_failed_step_shows_in_the_total_even_if_all_its_tests_passed() {
         let endings = [
-            Ending::Passed(Some(Tally { passed: 5, failed: 0 })),
+            Ending::Passed(Some(Tally {
+                passed: 5,
+                failed: 0,
+            })),
             Ending::Passed(None),
-            Ending::Failed(Some(Tally { passed: 2, failed: 0 })),
+            Ending::Failed(Some(Tally {
+                passed: 2,
+                failed: 0,
+            })),
             Ending::Failed(None),
         ];
-        assert_eq!(total(endings.iter()), Tally { passed: 8, failed: 2 });
+        assert_eq!(
+            total(endings.iter()),
+            Tally {
+                passed: 8,
+                failed: 2
+            }
+        );
     }
 
     #[test]
     fn the_fast_selection_leaves_out_style_only() {
-        let selection = Selection { fast: true, steps: Vec::new() };
-        let names: Vec<_> = STEPS.iter().filter(|step| selection.includes(step, Mode::Person)).map(|step| step.name).collect();
-        assert_eq!(names, ["setup", "servers", "guests", "build", "functions", "tests", "doctests"]);
+        let selection = Selection {
+            fast: true,
+            steps: Vec::new(),
+        };
+        let names: Vec<_> = STEPS
+            .iter()
+            .filter(|step| selection.includes(step, Mode::Person))
+            .map(|step| step.name)
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "setup",
+                "servers",
+                "guests",
+                "build",
+                "functions",
+                "tests",
+                "doctests"
+            ]
+        );
     }
 }

@@ -1,7 +1,9 @@
-//! `tidy`: rules about this repository that a machine can check, as a command and as an ordinary test.
+//! `tidy`: rules about this repository that a machine can check, as a command and as an ordinary
+//! test.
 //!
-//! Three kinds: which package may depend on which ([`edges`]), what source text must and must not hold ([`sources`]), and whether links
-//! in Markdown lead somewhere ([`links`]). Each rule is a row of a table. It reads, and never changes a file.
+//! Three kinds: which package may depend on which ([`edges`]), what source text must and must not
+//! hold ([`sources`]), and whether links in Markdown lead somewhere ([`links`]). Each rule is a row
+//! of a table. It reads, and never changes a file.
 
 mod code;
 mod edges;
@@ -26,13 +28,22 @@ pub(crate) struct Finding {
 
 impl Finding {
     fn new(file: &str, line: usize, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { file: file.to_owned(), line, what: what.into(), remedy: remedy.into() }
+        Self {
+            file: file.to_owned(),
+            line,
+            what: what.into(),
+            remedy: remedy.into(),
+        }
     }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}; {}", self.file, self.line, self.what, self.remedy)
+        write!(
+            f,
+            "{}:{}: {}; {}",
+            self.file, self.line, self.what, self.remedy
+        )
     }
 }
 
@@ -54,7 +65,11 @@ fn check(project: &Project) -> Result<(usize, Vec<Finding>)> {
     let files = files::all(project)?;
     let mut findings = edges::check(project)?;
     findings.extend(files.iter().flat_map(sources::check));
-    findings.extend(files.iter().flat_map(|file| links::check(project.root(), file)));
+    findings.extend(
+        files
+            .iter()
+            .flat_map(|file| links::check(project.root(), file)),
+    );
     findings.sort_by(|one, other| (&one.file, one.line).cmp(&(&other.file, other.line)));
     Ok((files.len(), findings))
 }

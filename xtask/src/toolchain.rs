@@ -1,9 +1,11 @@
 //! The guest toolchain: which of the two routes is there, and how cargo is called through it.
 //!
-//! A guest is built for `wasm32-wasip2`. With the target of rustup that is plain cargo; with Debian's packages it is Debian's compiler,
-//! which builds the standard library along. Both give the same components. This module only looks and never installs: that is `setup`.
+//! A guest is built for `wasm32-wasip2`. With the target of rustup that is plain cargo; with
+//! Debian's packages it is Debian's compiler, which builds the standard library along. Both give
+//! the same components. This module only looks and never installs: that is `setup`.
 //!
-//! Debian's route needs `RUSTC_BOOTSTRAP` and another compiler. Both are set for one command at a time and reach no host build.
+//! Debian's route needs `RUSTC_BOOTSTRAP` and another compiler. Both are set for one command at a
+//! time and reach no host build.
 
 use std::env;
 use std::ffi::OsString;
@@ -54,7 +56,9 @@ impl Toolchain {
         let chosen = fs::read_to_string(choice(project)).unwrap_or_default();
         let mut routes = [Route::Rustup, Route::Debian];
         routes.sort_by_key(|route| route.name() != chosen.trim());
-        routes.into_iter().find_map(|route| Self::by(route, project))
+        routes
+            .into_iter()
+            .find_map(|route| Self::by(route, project))
     }
 
     /// The toolchain of this route, if it is complete.
@@ -82,14 +86,20 @@ impl Toolchain {
         }
     }
 
-    /// A cargo command that compiles for [`TARGET`] into the guests' build folder. `flags` go to the compiler for every crate of the
-    /// guest; other flags mean another build of everything, so they should be the same for all guests.
+    /// A cargo command that compiles for [`TARGET`] into the guests' build folder. `flags` go to
+    /// the compiler for every crate of the guest; other flags mean another build of everything,
+    /// so they should be the same for all guests.
     pub(crate) fn cargo(self, project: &Project, subcommand: &str, flags: &[&str]) -> Result<Cmd> {
         let cmd = match self.route {
-            Route::Rustup => project.cargo().arg(subcommand).env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")),
+            Route::Rustup => project
+                .cargo()
+                .arg(subcommand)
+                .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")),
             Route::Debian => debian_cargo(project, subcommand, flags)?,
         };
-        Ok(cmd.args(["--release", "--target", TARGET, "--target-dir"]).arg(project.guests_target()))
+        Ok(cmd
+            .args(["--release", "--target", TARGET, "--target-dir"])
+            .arg(project.guests_target()))
     }
 }
 
@@ -111,7 +121,8 @@ pub(crate) fn libc_package(project: &Project) -> PathBuf {
     project.toolchain().join("wasi-libc")
 }
 
-/// The link by which the compiler finds the linker, which Debian installs under a name with a version.
+/// The link by which the compiler finds the linker, which Debian installs under a name with a
+/// version.
 pub(crate) fn wasm_ld(project: &Project) -> PathBuf {
     project.toolchain().join("bin/wasm-ld")
 }
@@ -125,22 +136,40 @@ fn libc(project: &Project) -> PathBuf {
 }
 
 fn debian_linkers() -> PathBuf {
-    Path::new("/usr/lib/rustlib").join(format!("{}-unknown-linux-gnu", env::consts::ARCH)).join("bin")
+    Path::new("/usr/lib/rustlib")
+        .join(format!("{}-unknown-linux-gnu", env::consts::ARCH))
+        .join("bin")
 }
 
 fn rustup_target_is_there(project: &Project) -> bool {
-    let folder = project.cmd("rustc").args(["--print", "target-libdir", "--target", TARGET]).read();
+    let folder = project
+        .cmd("rustc")
+        .args(["--print", "target-libdir", "--target", TARGET])
+        .read();
     folder.is_ok_and(|folder| Path::new(folder.trim()).is_dir())
 }
 
 fn debian_cargo(project: &Project, subcommand: &str, flags: &[&str]) -> Result<Cmd> {
     let libc = libc(project);
-    let Some(search) = libc.to_str() else { bail!("failed to use `{}`: the path is not UTF-8; move the repository", libc.display()) };
+    let Some(search) = libc.to_str() else {
+        bail!(
+            "failed to use `{}`: the path is not UTF-8; move the repository",
+            libc.display()
+        )
+    };
     let search = format!("native={search}");
     let flags = [flags, &["-C", "link-self-contained=no", "-L", &search]].concat();
     let cmd = project.cmd(DEBIAN_CARGO);
     // Variables by which rustup and `cargo run` point at their own compiler and its libraries.
-    let cmd = ["CARGO", "RUSTUP_TOOLCHAIN", "RUSTDOC", "RUSTC_WRAPPER", "LD_LIBRARY_PATH"].into_iter().fold(cmd, Cmd::env_remove);
+    let cmd = [
+        "CARGO",
+        "RUSTUP_TOOLCHAIN",
+        "RUSTDOC",
+        "RUSTC_WRAPPER",
+        "LD_LIBRARY_PATH",
+    ]
+    .into_iter()
+    .fold(cmd, Cmd::env_remove);
     Ok(cmd
         .env("PATH", debian_path(project)?)
         .env("RUSTC", DEBIAN_RUSTC)
@@ -152,5 +181,6 @@ fn debian_cargo(project: &Project, subcommand: &str, flags: &[&str]) -> Result<C
 fn debian_path(project: &Project) -> Result<OsString> {
     let linkers = [project.toolchain().join("bin"), debian_linkers()];
     let path = env::var_os("PATH").unwrap_or_default();
-    env::join_paths(linkers.into_iter().chain(env::split_paths(&path))).context("failed to put the linkers on PATH")
+    env::join_paths(linkers.into_iter().chain(env::split_paths(&path)))
+        .context("failed to put the linkers on PATH")
 }

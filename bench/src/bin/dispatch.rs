@@ -1,5 +1,5 @@
-//! What one isolated task costs: wasmtime alone beside the same guest through `Client::map`, in one run; the round trip of a single
-//! `Client::submit`; and the memory of a long map.
+//! What one isolated task costs: wasmtime alone beside the same guest through `Client::map`, in one
+//! run; the round trip of a single `Client::submit`; and the memory of a long map.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -34,13 +34,20 @@ struct Options {
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     runtime.block_on(measure(options))
 }
 
 async fn measure(options: Options) -> Result<()> {
-    let bytes = std::fs::read(&options.component)
-        .with_context(|| format!("failed to read `{}`; build it with `cargo xtask guests`", options.component.display()))?;
+    let bytes = std::fs::read(&options.component).with_context(|| {
+        format!(
+            "failed to read `{}`; build it with `cargo xtask guests`",
+            options.component.display()
+        )
+    })?;
     let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let mut builder = Client::builder();
     if let Some(concurrency) = options.concurrency {
@@ -50,10 +57,15 @@ async fn measure(options: Options) -> Result<()> {
     let empty: Function<()> = client.load_bytes(bytes.clone()).await?.function("empty")?;
     map(&client, &empty, 20_000).await?;
 
-    println!("{threads} threads; guest `empty` of {}", options.component.display());
+    println!(
+        "{threads} threads; guest `empty` of {}",
+        options.component.display()
+    );
     let mut rounds = Vec::new();
     for _ in 0..options.rounds {
-        let (calls, took) = tokio::task::block_in_place(|| sortie_bench::bare::run(&bytes, "empty", threads, Duration::from_secs(3)))?;
+        let (calls, took) = tokio::task::block_in_place(|| {
+            sortie_bench::bare::run(&bytes, "empty", threads, Duration::from_secs(3))
+        })?;
         let bare = calls as f64 / took.as_secs_f64();
         let took = map(&client, &empty, options.tasks).await?;
         let sortie = options.tasks as f64 / took.as_secs_f64();
@@ -67,7 +79,9 @@ async fn measure(options: Options) -> Result<()> {
     }
     rounds.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (ratio, bare, sortie) = rounds[rounds.len() / 2];
-    println!("median: bare loop {bare:.0} tasks/s, client.map {sortie:.0} tasks/s, ratio {ratio:.2}");
+    println!(
+        "median: bare loop {bare:.0} tasks/s, client.map {sortie:.0} tasks/s, ratio {ratio:.2}"
+    );
 
     let mut trips = Vec::with_capacity(options.submits);
     for _ in 0..options.submits {
@@ -75,8 +89,14 @@ async fn measure(options: Options) -> Result<()> {
         client.submit(&empty, ()).await?.await?;
         trips.push(began.elapsed());
     }
-    let (p50, p99) = (sortie_bench::percentile(&mut trips, 50), sortie_bench::percentile(&mut trips, 99));
-    println!("submit to result, one at a time, {} tasks: p50 {p50:?}, p99 {p99:?}", options.submits);
+    let (p50, p99) = (
+        sortie_bench::percentile(&mut trips, 50),
+        sortie_bench::percentile(&mut trips, 99),
+    );
+    println!(
+        "submit to result, one at a time, {} tasks: p50 {p50:?}, p99 {p99:?}",
+        options.submits
+    );
 
     let before = sortie_bench::peak_memory();
     let took = map(&client, &empty, options.long).await?;

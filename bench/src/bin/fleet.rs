@@ -1,8 +1,11 @@
-//! What a task costs through a broker: tasks a second through one nats-server and worker processes, with and without bundles, beside what the
-//! server can do by itself; the round trip of a single `Client::submit`; and a map of a million tasks.
+//! What a task costs through a broker: tasks a second through one nats-server and worker processes,
+//! with and without bundles, beside what the server can do by itself; the round trip of a single
+//! `Client::submit`; and a map of a million tasks.
 //!
-//! Client, server and workers share this machine's cores. Tasks without bundles are driven through the broker, as a client does it whose bundles
-//! hold one task; those with bundles through `Client::map`. The long map has a server and workers of its own, whose memory and disk are looked at.
+//! Client, server and workers share this machine's cores. Tasks without bundles are driven through
+//! the broker, as a client does it whose bundles hold one task; those with bundles through
+//! `Client::map`. The long map has a server and workers of its own, whose memory and disk are
+//! looked at.
 
 use std::io::{BufRead as _, BufReader};
 use std::num::NonZeroUsize;
@@ -47,7 +50,8 @@ struct Options {
     /// Tasks in the long map.
     #[arg(long, default_value_t = 1_000_000)]
     long: u64,
-    /// Do the long map against this broker and leave: what a process of its own does, so that its memory can be told.
+    /// Do the long map against this broker and leave: what a process of its own does, so that its
+    /// memory can be told.
     #[arg(long, hide = true)]
     long_against: Option<String>,
 }
@@ -59,7 +63,10 @@ const PUBLISHES_AT_ONCE: usize = 64;
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         match options.long_against.clone() {
             Some(server) => long(&options, &server).await,
@@ -75,7 +82,9 @@ async fn measure(options: &Options) -> Result<()> {
 
 async fn start(options: &Options) -> Result<(NatsServer, Vec<Worker>)> {
     let server = NatsServer::start().await;
-    let workers = (0..options.workers).map(|_| Worker::start(&server.url(), options.concurrency)).collect::<Result<Vec<_>>>()?;
+    let workers = (0..options.workers)
+        .map(|_| Worker::start(&server.url(), options.concurrency))
+        .collect::<Result<Vec<_>>>()?;
     Ok((server, workers))
 }
 
@@ -94,11 +103,19 @@ async fn race(options: &Options) -> Result<()> {
 
     let mut rounds = Vec::new();
     for _ in 0..options.rounds {
-        let raw = rate(options.single, sortie_bench::raw::run(&server.url(), options.single, options.workers).await?);
-        let single = rate(options.single, singles(&broker, &reference, options.single).await?);
+        let raw = rate(
+            options.single,
+            sortie_bench::raw::run(&server.url(), options.single, options.workers).await?,
+        );
+        let single = rate(
+            options.single,
+            singles(&broker, &reference, options.single).await?,
+        );
         let (took, _) = map(&client, &empty, options.tasks).await?;
         let bundled = rate(options.tasks, took);
-        println!("  bare server {raw:>8.0} messages/s   without bundles {single:>8.0} tasks/s   with bundles {bundled:>8.0} tasks/s");
+        println!(
+            "  bare server {raw:>8.0} messages/s   without bundles {single:>8.0} tasks/s   with bundles {bundled:>8.0} tasks/s"
+        );
         rounds.push((bundled, single, raw));
     }
     rounds.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -114,8 +131,14 @@ async fn race(options: &Options) -> Result<()> {
         client.submit(&empty, ()).await?.await?;
         trips.push(began.elapsed());
     }
-    let (p50, p99) = (sortie_bench::percentile(&mut trips, 50), sortie_bench::percentile(&mut trips, 99));
-    println!("submit to result, one at a time, {} tasks: p50 {p50:?}, p99 {p99:?}", options.submits);
+    let (p50, p99) = (
+        sortie_bench::percentile(&mut trips, 50),
+        sortie_bench::percentile(&mut trips, 99),
+    );
+    println!(
+        "submit to result, one at a time, {} tasks: p50 {p50:?}, p99 {p99:?}",
+        options.submits
+    );
     Ok(())
 }
 
@@ -123,7 +146,13 @@ async fn race(options: &Options) -> Result<()> {
 async fn long_beside(options: &Options) -> Result<()> {
     let (server, _workers) = start(options).await?;
     let mut mapping = Command::new(std::env::current_exe()?)
-        .args(["--long-against", &server.url(), "--long", &options.long.to_string(), "--component"])
+        .args([
+            "--long-against",
+            &server.url(),
+            "--long",
+            &options.long.to_string(),
+            "--component",
+        ])
         .arg(&options.component)
         .spawn()?;
     let mut disk = 0;
@@ -137,16 +166,27 @@ async fn long_beside(options: &Options) -> Result<()> {
     ensure!(status.success(), "the long map failed");
     let pid = server.pid().context("the server is gone")?;
     let memory = sortie_bench::peak_memory_of(&pid.to_string());
-    println!("the server at most: {:.0} MB of memory, {:.0} MB on disk", megabytes(memory), megabytes(disk));
+    println!(
+        "the server at most: {:.0} MB of memory, {:.0} MB on disk",
+        megabytes(memory),
+        megabytes(disk)
+    );
     Ok(())
 }
 
 async fn connect(server: &str, component: &Path) -> Result<(Client, Function<()>, FunctionRef)> {
-    let bytes = std::fs::read(component)
-        .with_context(|| format!("failed to read `{}`; build it with `cargo xtask guests`", component.display()))?;
+    let bytes = std::fs::read(component).with_context(|| {
+        format!(
+            "failed to read `{}`; build it with `cargo xtask guests`",
+            component.display()
+        )
+    })?;
     let client = Client::connect(server).await?;
     let component = client.load_bytes(bytes).await?;
-    let reference = FunctionRef { component: component.digest(), name: "empty".into() };
+    let reference = FunctionRef {
+        component: component.digest(),
+        name: "empty".into(),
+    };
     let empty: Function<()> = component.function("empty")?;
     Ok((client, empty.memo(Memo::Off), reference))
 }
@@ -187,10 +227,24 @@ async fn map(client: &Client, function: &Function<()>, tasks: u64) -> Result<(Du
 /// How long tasks take of which each travels alone.
 async fn singles(broker: &NatsBroker, function: &FunctionRef, tasks: u64) -> Result<Duration> {
     let mut name = [0; 16];
-    name[..8].copy_from_slice(&u64::try_from(std::time::UNIX_EPOCH.elapsed()?.as_nanos())?.to_be_bytes());
+    name[..8].copy_from_slice(
+        &u64::try_from(std::time::UNIX_EPOCH.elapsed()?.as_nanos())?.to_be_bytes(),
+    );
     let id = JobId::from_bytes(name);
-    let options = JobOptions { memo: Memo::Off, ..JobOptions::default() };
-    broker.put_job(Job { id, function: function.clone(), options }, Timestamp::default()).await?;
+    let options = JobOptions {
+        memo: Memo::Off,
+        ..JobOptions::default()
+    };
+    broker
+        .put_job(
+            Job {
+                id,
+                function: function.clone(),
+                options,
+            },
+            Timestamp::default(),
+        )
+        .await?;
     let mut events = broker.outcomes(id, 0).await?;
     let began = Instant::now();
     let publishing = async {
@@ -199,10 +253,17 @@ async fn singles(broker: &NatsBroker, function: &FunctionRef, tasks: u64) -> Res
             attempts_before: 0,
             lost_before: 0,
             published: Timestamp::default(),
-            tasks: vec![Task { index, arguments: Vec::<Argument>::new() }],
+            tasks: vec![Task {
+                index,
+                arguments: Vec::<Argument>::new(),
+            }],
         };
         let publishing = stream::iter(0..tasks).map(|index| broker.publish(bundle(index)));
-        publishing.buffer_unordered(PUBLISHES_AT_ONCE).try_collect::<()>().await.map_err(anyhow::Error::from)
+        publishing
+            .buffer_unordered(PUBLISHES_AT_ONCE)
+            .try_collect::<()>()
+            .await
+            .map_err(anyhow::Error::from)
     };
     let following = async {
         let mut ended = 0;
@@ -227,17 +288,32 @@ impl Worker {
     fn start(server: &str, concurrency: NonZeroUsize) -> Result<Self> {
         let program = std::env::current_exe()?.with_file_name("sortie");
         let mut child = Command::new(&program)
-            .args(["worker", "--broker", server, "--cache", "off", "--concurrency", &concurrency.to_string()])
+            .args([
+                "worker",
+                "--broker",
+                server,
+                "--cache",
+                "off",
+                "--concurrency",
+                &concurrency.to_string(),
+            ])
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("failed to start `{}`", program.display()))?;
-        let said = child.stderr.take().context("a worker without a standard error")?;
+        let said = child
+            .stderr
+            .take()
+            .context("a worker without a standard error")?;
         let worker = Self(child);
         let mut lines = BufReader::new(said).lines();
         for line in lines.by_ref() {
             if line?.ends_with("ready") {
                 // What it says from now on is shown.
-                std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("{line}")));
+                std::thread::spawn(move || {
+                    lines
+                        .map_while(Result::ok)
+                        .for_each(|line| eprintln!("{line}"))
+                });
                 return Ok(worker);
             }
         }

@@ -1,9 +1,11 @@
-//! Functions over objects that are far away: an S3 server behind 30 ms and 40 MB/s for each connection, one `sortie map` on two cores with
-//! inputs fetched ahead, without, and from disk, where an earlier run left them; and Dask with two worker processes that read whole objects. All
+//! Functions over objects that are far away: an S3 server behind 30 ms and 40 MB/s for each
+//! connection, one `sortie map` on two cores with inputs fetched ahead, without, and from disk,
+//! where an earlier run left them; and Dask with two worker processes that read whole objects. All
 //! in one run.
 //!
-//! Two jobs: the text of PDFs, a few hundred short objects; and a word in the PDFs of tars, a few long ones. The server, the line and the
-//! contenders share this machine's cores, so what the server takes is part of the limit: `max(CPU of all / cores, bytes / bandwidth)`.
+//! Two jobs: the text of PDFs, a few hundred short objects; and a word in the PDFs of tars, a few
+//! long ones. The server, the line and the contenders share this machine's cores, so what the
+//! server takes is part of the limit: `max(CPU of all / cores, bytes / bandwidth)`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -106,22 +108,49 @@ fn main() -> Result<()> {
         bytes_per_second: NonZeroU64::new(options.megabytes_per_second * 1_000_000),
     };
     let proxy = StoreProxy::start(server.address(), link);
-    println!("S3 behind {} ms and {} MB/s for each connection", options.latency_ms, options.megabytes_per_second);
-    let stage = Stage { options, scratch, proxy, _server: server };
-    let python = if stage.options.without_dask { None } else { Some(python(&stage.scratch, &["dask[distributed]", "pymupdf", "boto3"])?) };
+    println!(
+        "S3 behind {} ms and {} MB/s for each connection",
+        options.latency_ms, options.megabytes_per_second
+    );
+    let stage = Stage {
+        options,
+        scratch,
+        proxy,
+        _server: server,
+    };
+    let python = if stage.options.without_dask {
+        None
+    } else {
+        Some(python(
+            &stage.scratch,
+            &["dask[distributed]", "pymupdf", "boto3"],
+        )?)
+    };
     for job in &jobs {
         stage.race(job, python.as_deref())?;
     }
-    fs::write(folder.path().join(BUCKET).join("large.bin"), vec![1; LARGE_BYTES])?;
+    fs::write(
+        folder.path().join(BUCKET).join("large.bin"),
+        vec![1; LARGE_BYTES],
+    )?;
     stage.share()
 }
 
 /// Lay out the objects.
 fn jobs(options: &Options, bucket: &Path) -> Result<Vec<Job>> {
-    let corpus = std::env::var_os("SORTIE_CORPUS").map(|folder| PathBuf::from(folder).join("pdf")).filter(|folder| folder.is_dir());
-    let folder = options.folder.clone().or(corpus).unwrap_or_else(|| "examples/pdf-text/samples".into());
-    let entries = fs::read_dir(&folder).with_context(|| format!("failed to list `{}`", folder.display()))?;
-    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let corpus = std::env::var_os("SORTIE_CORPUS")
+        .map(|folder| PathBuf::from(folder).join("pdf"))
+        .filter(|folder| folder.is_dir());
+    let folder = options
+        .folder
+        .clone()
+        .or(corpus)
+        .unwrap_or_else(|| "examples/pdf-text/samples".into());
+    let entries =
+        fs::read_dir(&folder).with_context(|| format!("failed to list `{}`", folder.display()))?;
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "pdf"));
     files.sort();
     ensure!(!files.is_empty(), "`{}` holds no PDFs", folder.display());
@@ -130,12 +159,21 @@ fn jobs(options: &Options, bucket: &Path) -> Result<Vec<Job>> {
     fs::create_dir_all(&tars)?;
     for copy in 0..options.copies {
         for file in &files {
-            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = file
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             fs::copy(file, pdfs.join(format!("{copy}-{name}")))?;
         }
     }
     let first = tars.join("0.tar");
-    run(Command::new("tar").arg("-cf").arg(&first).arg("-C").arg(&folder).args(files.iter().filter_map(|file| file.file_name())))?;
+    run(Command::new("tar")
+        .arg("-cf")
+        .arg(&first)
+        .arg("-C")
+        .arg(&folder)
+        .args(files.iter().filter_map(|file| file.file_name())))?;
     for number in 1..options.tars {
         fs::copy(&first, tars.join(format!("{number}.tar")))?;
     }
@@ -148,33 +186,77 @@ fn jobs(options: &Options, bucket: &Path) -> Result<Vec<Job>> {
             bytes += entry.metadata()?.len();
         }
         keys.sort();
-        Ok(Job { name, component, function, pattern, arguments, keys, bytes })
+        Ok(Job {
+            name,
+            component,
+            function,
+            pattern,
+            arguments,
+            keys,
+            bytes,
+        })
     };
     Ok(vec![
-        job("text of PDFs", "pdf-text", "extract", "s3://papers/pdf/*.pdf", &[], "pdf")?,
-        job("a word in tars", "arxiv-scan", "scan", "s3://papers/tar/*.tar", &["--arg", "word=graph"], "tar")?,
+        job(
+            "text of PDFs",
+            "pdf-text",
+            "extract",
+            "s3://papers/pdf/*.pdf",
+            &[],
+            "pdf",
+        )?,
+        job(
+            "a word in tars",
+            "arxiv-scan",
+            "scan",
+            "s3://papers/tar/*.tar",
+            &["--arg", "word=graph"],
+            "tar",
+        )?,
     ])
 }
 
 impl Stage {
     fn race(&self, job: &Job, python: Option<&Path>) -> Result<()> {
-        println!("\n{}: {} objects, {:.1} MB", job.name, job.keys.len(), megabytes(job.bytes));
+        println!(
+            "\n{}: {} objects, {:.1} MB",
+            job.name,
+            job.keys.len(),
+            megabytes(job.bytes)
+        );
         // Compiles the component.
         self.map(job, &AHEAD)?;
         let first = self.map(job, &ON_DISK)?;
         let mut all: BTreeMap<&str, Vec<Measured>> = BTreeMap::new();
         for _ in 0..self.options.rounds {
-            all.entry("sortie map, prefetch on").or_default().push(self.map(job, &AHEAD)?);
-            all.entry("sortie map, prefetch off").or_default().push(self.map(job, &ASKED)?);
+            all.entry("sortie map, prefetch on")
+                .or_default()
+                .push(self.map(job, &AHEAD)?);
+            all.entry("sortie map, prefetch off")
+                .or_default()
+                .push(self.map(job, &ASKED)?);
             let again = self.map(job, &ON_DISK)?;
-            ensure!(again.fetched == 0, "{} bytes were not on disk", again.fetched);
-            all.entry("sortie map, again from disk").or_default().push(again);
+            ensure!(
+                again.fetched == 0,
+                "{} bytes were not on disk",
+                again.fetched
+            );
+            all.entry("sortie map, again from disk")
+                .or_default()
+                .push(again);
             if let Some(python) = python {
-                all.entry("Dask, two processes").or_default().push(self.dask(job, python)?);
+                all.entry("Dask, two processes")
+                    .or_default()
+                    .push(self.dask(job, python)?);
             }
         }
         let ours = median(&all["sortie map, prefetch on"]);
-        self.tell(job, "sortie map, first to disk", &first, ours.took.as_secs_f64());
+        self.tell(
+            job,
+            "sortie map, first to disk",
+            &first,
+            ours.took.as_secs_f64(),
+        );
         for (name, measured) in &all {
             let median = median(measured);
             self.tell(job, name, &median, ours.took.as_secs_f64());
@@ -208,7 +290,10 @@ impl Stage {
     /// Many tasks of one worker that each read the whole of one object.
     fn share(&self) -> Result<()> {
         let readers = self.options.readers;
-        println!("\none object of {:.0} MB, read by {readers} tasks of one worker", LARGE_BYTES as f64 / 1e6);
+        println!(
+            "\none object of {:.0} MB, read by {readers} tasks of one worker",
+            LARGE_BYTES as f64 / 1e6
+        );
         let list = self.scratch.join("readers.txt");
         fs::write(&list, format!("s3://{BUCKET}/large.bin\n").repeat(readers))?;
         let mut command = self.command("behaviours", "sum_of");
@@ -216,7 +301,10 @@ impl Stage {
         let measured = self.measure(command)?;
         let text = fs::read_to_string(self.output())?;
         let sum = format!("[{LARGE_BYTES},{LARGE_BYTES}]");
-        ensure!(text.lines().filter(|line| line.contains(&sum)).count() == readers, "a task read something else");
+        ensure!(
+            text.lines().filter(|line| line.contains(&sum)).count() == readers,
+            "a task read something else"
+        );
         let fetched = measured.fetched as f64 / LARGE_BYTES as f64;
         println!(
             "{:.1} s, {:.1} GB read by tasks, {:.1} MB fetched: {fetched:.3} times the object; peak memory {:.0} MB",
@@ -235,9 +323,20 @@ impl Stage {
     fn command(&self, component: &str, function: &str) -> Command {
         let (id, secret) = S3Server::KEYS;
         let mut command = Command::new(self.options.programs.join("sortie"));
-        command.arg("map").arg(format!("target/components/{component}.wasm")).arg(function);
-        command.args(["--fresh", "--progress", "off"]).arg("--cache").arg(self.scratch.join("cache")).arg("-o").arg(self.output());
-        command.env("AWS_ENDPOINT_URL", self.proxy.endpoint()).env("AWS_ACCESS_KEY_ID", id).env("AWS_SECRET_ACCESS_KEY", secret);
+        command
+            .arg("map")
+            .arg(format!("target/components/{component}.wasm"))
+            .arg(function);
+        command
+            .args(["--fresh", "--progress", "off"])
+            .arg("--cache")
+            .arg(self.scratch.join("cache"))
+            .arg("-o")
+            .arg(self.output());
+        command
+            .env("AWS_ENDPOINT_URL", self.proxy.endpoint())
+            .env("AWS_ACCESS_KEY_ID", id)
+            .env("AWS_SECRET_ACCESS_KEY", secret);
         command
     }
 
@@ -253,10 +352,16 @@ impl Stage {
         self.proxy.forget();
         let server = usage::own();
         let began = Instant::now();
-        let child = command.stderr(Stdio::null()).spawn().context("failed to start `sortie`; build it with --release")?;
+        let child = command
+            .stderr(Stdio::null())
+            .spawn()
+            .context("failed to start `sortie`; build it with --release")?;
         let (status, Usage { cpu, memory_peak }) = usage::wait(child)?;
         let took = began.elapsed();
-        ensure!(matches!(status.code(), Some(0 | 1)), "`sortie map` ended with {status}");
+        ensure!(
+            matches!(status.code(), Some(0 | 1)),
+            "`sortie map` ended with {status}"
+        );
         let counts = self.proxy.counts();
         Ok(Measured {
             took,
@@ -264,17 +369,29 @@ impl Stage {
             server_cpu: usage::own() - server,
             memory_peak,
             connections: counts.connections_max,
-            fetched: counts.objects.values().map(|object| object.body_bytes).sum(),
+            fetched: counts
+                .objects
+                .values()
+                .map(|object| object.body_bytes)
+                .sum(),
         })
     }
 
     /// All results are there, and no object was unreadable.
     fn check(&self, job: &Job, output: &Path) -> Result<()> {
         let text = fs::read_to_string(output)?;
-        ensure!(text.lines().count() == job.keys.len(), "{} results for {} objects", text.lines().count(), job.keys.len());
+        ensure!(
+            text.lines().count() == job.keys.len(),
+            "{} results for {} objects",
+            text.lines().count(),
+            job.keys.len()
+        );
         for line in text.lines() {
             let line: Value = serde_json::from_str(line)?;
-            ensure!(line["error"]["blame"] != "input" && line["error"]["blame"] != "platform", "an object was not read: {line}");
+            ensure!(
+                line["error"]["blame"] != "input" && line["error"]["blame"] != "platform",
+                "an object was not read: {line}"
+            );
         }
         Ok(())
     }
@@ -282,10 +399,20 @@ impl Stage {
     fn dask(&self, job: &Job, python: &Path) -> Result<Measured> {
         self.proxy.forget();
         let (id, secret) = S3Server::KEYS;
-        let kind = if job.function == "scan" { "scan" } else { "text" };
+        let kind = if job.function == "scan" {
+            "scan"
+        } else {
+            "text"
+        };
         let server = usage::own();
         let output = Command::new(python)
-            .args(["bench/dask_objects.py", &self.proxy.endpoint(), BUCKET, kind, WORD])
+            .args([
+                "bench/dask_objects.py",
+                &self.proxy.endpoint(),
+                BUCKET,
+                kind,
+                WORD,
+            ])
             .args(&job.keys)
             // Workers import the script by its name.
             .env("PYTHONPATH", std::env::current_dir()?.join("bench"))
@@ -294,7 +421,9 @@ impl Stage {
             .output()?;
         let text = String::from_utf8_lossy(&output.stdout);
         let fields: Vec<&str> = text.split_whitespace().collect();
-        let [_, seconds, _, _] = *fields else { bail!("Dask said: {}", String::from_utf8_lossy(&output.stderr)) };
+        let [_, seconds, _, _] = *fields else {
+            bail!("Dask said: {}", String::from_utf8_lossy(&output.stderr))
+        };
         let counts = self.proxy.counts();
         Ok(Measured {
             took: Duration::from_secs_f64(seconds.parse()?),
@@ -302,7 +431,11 @@ impl Stage {
             server_cpu: usage::own() - server,
             memory_peak: 0,
             connections: counts.connections_max,
-            fetched: counts.objects.values().map(|object| object.body_bytes).sum(),
+            fetched: counts
+                .objects
+                .values()
+                .map(|object| object.body_bytes)
+                .sum(),
         })
     }
 }

@@ -31,7 +31,9 @@ pub async fn pull_waits_for_a_publish(harness: &dyn Harness) -> Verdict {
     let job = scene.job().await?;
     let puller = puller(1);
     let mut pull = scene.broker.pull(&puller, NonZeroUsize::MIN);
-    ensure(timeout(scene.lease / 4, &mut pull).await.is_err(), || "a pull from an empty broker did not wait".into())?;
+    ensure(timeout(scene.lease / 4, &mut pull).await.is_err(), || {
+        "a pull from an empty broker did not wait".into()
+    })?;
     scene.publish(job, 0..1).await?;
     let leases = scene.soon("a waiting pull", pull).await??;
     same("the leases of the pull that waited", &leases.len(), &1)
@@ -52,7 +54,8 @@ pub async fn a_dropped_pull_takes_no_lease_with_it(harness: &dyn Harness) -> Ver
     Ok(())
 }
 
-/// A pull that is dropped between the publish and its own answer leaves the bundle to another pull, which waits already.
+/// A pull that is dropped between the publish and its own answer leaves the bundle to another pull,
+/// which waits already.
 pub async fn a_dropped_pull_leaves_the_bundle_to_the_next(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = scene.job().await?;
@@ -60,13 +63,25 @@ pub async fn a_dropped_pull_leaves_the_bundle_to_the_next(harness: &dyn Harness)
     for index in 0..4 {
         let mut dropped = scene.broker.pull(&one, NonZeroUsize::MIN);
         let mut waiting = scene.broker.pull(&other, NonZeroUsize::MIN);
-        ensure(timeout(scene.lease / 8, &mut dropped).await.is_err(), || "a pull from an empty broker did not wait".into())?;
-        ensure(timeout(scene.lease / 8, &mut waiting).await.is_err(), || "a pull from an empty broker did not wait".into())?;
+        ensure(
+            timeout(scene.lease / 8, &mut dropped).await.is_err(),
+            || "a pull from an empty broker did not wait".into(),
+        )?;
+        ensure(
+            timeout(scene.lease / 8, &mut waiting).await.is_err(),
+            || "a pull from an empty broker did not wait".into(),
+        )?;
         scene.publish(job, [index]).await?;
         drop(dropped);
         let granted = timeout(scene.lease / 2, waiting).await;
-        let leases = granted.map_err(|_| Broken::new("the dropped pull kept the bundle, or the wake-up for it"))??;
-        same("the attempts", &leases.iter().map(|lease| lease.attempt).collect::<Vec<_>>(), &vec![1])?;
+        let leases = granted.map_err(|_| {
+            Broken::new("the dropped pull kept the bundle, or the wake-up for it")
+        })??;
+        same(
+            "the attempts",
+            &leases.iter().map(|lease| lease.attempt).collect::<Vec<_>>(),
+            &vec![1],
+        )?;
         for lease in &leases {
             scene.report(lease, vec![completed(index)]).await?;
         }
@@ -84,8 +99,12 @@ pub async fn credits_bound_the_leases_of_one_pull(harness: &dyn Harness) -> Verd
     }
     let mut granted = BTreeSet::new();
     while granted.len() < 5 {
-        let leases = scene.soon("a pull", scene.broker.pull(&puller(1), CREDITS)).await??;
-        ensure((1..=CREDITS.get()).contains(&leases.len()), || format!("a pull with {CREDITS} credits gave {} leases", leases.len()))?;
+        let leases = scene
+            .soon("a pull", scene.broker.pull(&puller(1), CREDITS))
+            .await??;
+        ensure((1..=CREDITS.get()).contains(&leases.len()), || {
+            format!("a pull with {CREDITS} credits gave {} leases", leases.len())
+        })?;
         for lease in &leases {
             same("the attempt", &lease.attempt, &1)?;
             granted.extend(indices(lease));
@@ -100,24 +119,38 @@ pub async fn every_bundle_goes_to_one_of_many_pulls(harness: &dyn Harness) -> Ve
     let scene = Scene::new(harness).await;
     let job = scene.job().await?;
     let pullers: Vec<_> = (0..WORKERS).map(puller).collect();
-    let pulls = join_all(pullers.iter().map(|puller| scene.broker.pull(puller, NonZeroUsize::MIN)));
+    let pulls = join_all(
+        pullers
+            .iter()
+            .map(|puller| scene.broker.pull(puller, NonZeroUsize::MIN)),
+    );
     let publishing = async {
         for index in 0..u64::from(WORKERS) {
             scene.publish(job, [index]).await?;
         }
         Ok::<_, Broken>(())
     };
-    let (pulled, published) = scene.soon("a bundle for each pull", futures::future::join(pulls, publishing)).await?;
+    let (pulled, published) = scene
+        .soon(
+            "a bundle for each pull",
+            futures::future::join(pulls, publishing),
+        )
+        .await?;
     published?;
     let mut granted = Vec::new();
     for leases in pulled {
         granted.extend(leases?.iter().flat_map(indices));
     }
     granted.sort_unstable();
-    same("the tasks granted", &granted, &(0..u64::from(WORKERS)).collect())
+    same(
+        "the tasks granted",
+        &granted,
+        &(0..u64::from(WORKERS)).collect(),
+    )
 }
 
-/// While bundles wait, those of jobs with a higher priority are granted first, whatever was published first.
+/// While bundles wait, those of jobs with a higher priority are granted first, whatever was
+/// published first.
 pub async fn a_higher_priority_goes_first(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let mut expected = Vec::new();
@@ -137,27 +170,42 @@ pub async fn a_higher_priority_goes_first(harness: &dyn Harness) -> Verdict {
 pub async fn an_empty_bundle_is_refused(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = scene.job().await?;
-    match scene.soon("a refusal", scene.broker.publish(bundle(job, []))).await? {
+    match scene
+        .soon("a refusal", scene.broker.publish(bundle(job, [])))
+        .await?
+    {
         Err(Error::Empty) => scene.nothing_to_pull(scene.lease / 8).await,
-        other => Err(Broken::new(format!("publishing an empty bundle gave {other:?}"))),
+        other => Err(Broken::new(format!(
+            "publishing an empty bundle gave {other:?}"
+        ))),
     }
 }
 
-/// A bundle above the limit is refused at once, not kept waiting for room that can never be; one below it is taken.
+/// A bundle above the limit is refused at once, not kept waiting for room that can never be; one
+/// below it is taken.
 pub async fn a_bundle_that_is_too_heavy_is_refused(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = scene.job().await?;
     let mut heavy = bundle(job, []);
     let mut argument = task(0);
-    argument.arguments = vec![Argument::Value(Bytes::from(vec![0_u8; harness.weight_max()]))];
+    argument.arguments = vec![Argument::Value(Bytes::from(vec![
+        0_u8;
+        harness.weight_max()
+    ]))];
     heavy.tasks.push(argument);
     let weight_heavy = heavy.weight();
     match scene.soon("a refusal", scene.broker.publish(heavy)).await? {
         Err(Error::TooLarge { weight, limit }) => {
             same("the weight in the error", &weight, &weight_heavy)?;
-            ensure(limit < weight, || format!("the limit in the error is {limit}, not below {weight}"))?;
+            ensure(limit < weight, || {
+                format!("the limit in the error is {limit}, not below {weight}")
+            })?;
         }
-        other => return Err(Broken::new(format!("publishing {weight_heavy} bytes gave {other:?}"))),
+        other => {
+            return Err(Broken::new(format!(
+                "publishing {weight_heavy} bytes gave {other:?}"
+            )));
+        }
     }
     scene.nothing_to_pull(Duration::ZERO).await?;
     scene.publish(job, [0]).await?;

@@ -15,7 +15,11 @@ pub async fn a_component_comes_back_as_it_was_put(harness: &dyn Harness) -> Verd
         let digest = Digest::of(&bytes);
         scene.broker.put_component(digest, bytes.clone()).await?;
         let found = scene.broker.component(digest).await?;
-        same("whether the component came back as it was put", &(found.as_ref() == Some(&bytes)), &true)?;
+        same(
+            "whether the component came back as it was put",
+            &(found.as_ref() == Some(&bytes)),
+            &true,
+        )?;
     }
     Ok(())
 }
@@ -23,8 +27,15 @@ pub async fn a_component_comes_back_as_it_was_put(harness: &dyn Harness) -> Verd
 /// A digest under which nothing was put has no component.
 pub async fn a_component_that_was_never_put_is_not_there(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
-    scene.broker.put_component(Digest::of(b"one"), Bytes::from_static(b"one")).await?;
-    same("the component", &scene.broker.component(Digest::of(b"other")).await?, &None)
+    scene
+        .broker
+        .put_component(Digest::of(b"one"), Bytes::from_static(b"one"))
+        .await?;
+    same(
+        "the component",
+        &scene.broker.component(Digest::of(b"other")).await?,
+        &None,
+    )
 }
 
 /// Putting a component that is there is no error.
@@ -33,5 +44,9 @@ pub async fn putting_a_component_again_changes_nothing(harness: &dyn Harness) ->
     let (digest, bytes) = (Digest::of(b"component"), Bytes::from_static(b"component"));
     scene.broker.put_component(digest, bytes.clone()).await?;
     scene.broker.put_component(digest, bytes.clone()).await?;
-    same("the component", &scene.broker.component(digest).await?, &Some(bytes))
+    same(
+        "the component",
+        &scene.broker.component(digest).await?,
+        &Some(bytes),
+    )
 }

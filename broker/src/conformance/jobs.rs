@@ -5,7 +5,9 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use sortie_protocol::{Job, JobId, JobRecord, JobState, Timestamp};
 
-use super::scene::{CREATED, Scene, bundle, completed, ensure, indices, job, labels, puller_with, retrial, same};
+use super::scene::{
+    CREATED, Scene, bundle, completed, ensure, indices, job, labels, puller_with, retrial, same,
+};
 use super::{Broken, Harness, Verdict};
 use crate::broker::{Error, Extended, Report};
 
@@ -17,19 +19,29 @@ fn unknown<T>(what: &str, job: JobId, answer: Result<T, Error>) -> Verdict {
     }
 }
 
-/// Publishing to a job that was never put, and following it, are errors; ending what is not there is none.
+/// Publishing to a job that was never put, and following it, are errors; ending what is not there
+/// is none.
 pub async fn a_job_that_was_never_put_is_unknown(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = job().id;
-    unknown("publishing to an unknown job", job, scene.broker.publish(bundle(job, [0])).await)?;
-    unknown("following an unknown job", job, scene.broker.outcomes(job, 0).await)?;
+    unknown(
+        "publishing to an unknown job",
+        job,
+        scene.broker.publish(bundle(job, [0])).await,
+    )?;
+    unknown(
+        "following an unknown job",
+        job,
+        scene.broker.outcomes(job, 0).await,
+    )?;
     scene.broker.trim(job, 1).await?;
     scene.broker.cancel(job).await?;
     scene.broker.forget(job).await?;
     scene.nothing_to_pull(scene.lease / 8).await
 }
 
-/// A client that puts its job again, because it cannot know whether the first time arrived, changes nothing.
+/// A client that puts its job again, because it cannot know whether the first time arrived, changes
+/// nothing.
 pub async fn putting_a_job_again_keeps_its_state(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = job();
@@ -45,45 +57,90 @@ pub async fn putting_a_job_again_keeps_its_state(harness: &dyn Harness) -> Verdi
     refused(&scene, job.id).await
 }
 
-/// A job's record says what was put, and, once it is sealed, how many tasks there are. The first seal stands; putting the job again does not
-/// break it, and sealing does not bring a cancelled job back.
+/// A job's record says what was put, and, once it is sealed, how many tasks there are. The first
+/// seal stands; putting the job again does not break it, and sealing does not bring a cancelled job
+/// back.
 pub async fn a_sealed_job_says_how_many_tasks_it_has(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = job();
-    same("the record of a job that was never put", &scene.broker.job(job.id).await?, &None)?;
+    same(
+        "the record of a job that was never put",
+        &scene.broker.job(job.id).await?,
+        &None,
+    )?;
     scene.broker.seal(job.id, 1).await?;
-    same("the record after sealing a job that is not there", &scene.broker.job(job.id).await?, &None)?;
+    same(
+        "the record after sealing a job that is not there",
+        &scene.broker.job(job.id).await?,
+        &None,
+    )?;
     scene.broker.put_job(job.clone(), CREATED).await?;
-    let record = |state| JobRecord { job: job.clone(), created: CREATED, state };
-    let is = async |what: &str, state| scene.until(what, &Some(record(state)), || scene.broker.job(job.id)).await;
+    let record = |state| JobRecord {
+        job: job.clone(),
+        created: CREATED,
+        state,
+    };
+    let is = async |what: &str, state| {
+        scene
+            .until(what, &Some(record(state)), || scene.broker.job(job.id))
+            .await
+    };
     is("the record of a new job", JobState::Open).await?;
     scene.broker.seal(job.id, 3).await?;
     is("the record of a sealed job", JobState::Sealed { tasks: 3 }).await?;
     scene.broker.seal(job.id, 4).await?;
-    scene.broker.put_job(job.clone(), CREATED + Duration::from_secs(1)).await?;
-    same("the record after sealing and putting it again", &scene.record(job.id).await?, &record(JobState::Sealed { tasks: 3 }))?;
+    scene
+        .broker
+        .put_job(job.clone(), CREATED + Duration::from_secs(1))
+        .await?;
+    same(
+        "the record after sealing and putting it again",
+        &scene.record(job.id).await?,
+        &record(JobState::Sealed { tasks: 3 }),
+    )?;
     scene.broker.cancel(job.id).await?;
     is("the record of a cancelled job", JobState::Cancelled).await?;
     scene.broker.seal(job.id, 3).await?;
-    same("the record after sealing a cancelled job", &scene.record(job.id).await?, &record(JobState::Cancelled))?;
+    same(
+        "the record after sealing a cancelled job",
+        &scene.record(job.id).await?,
+        &record(JobState::Cancelled),
+    )?;
     scene.broker.forget(job.id).await?;
-    scene.until("the record of a forgotten job", &None, || scene.broker.job(job.id)).await
+    scene
+        .until("the record of a forgotten job", &None, || {
+            scene.broker.job(job.id)
+        })
+        .await
 }
 
-/// Jobs are listed by when they were submitted, those of one moment by when they were put; the newest first, and as many as were asked for. A
-/// job that is sealed stays where it is, and a forgotten one is gone.
+/// Jobs are listed by when they were submitted, those of one moment by when they were put; the
+/// newest first, and as many as were asked for. A job that is sealed stays where it is, and a
+/// forgotten one is gone.
 pub async fn jobs_are_listed_newest_first(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let put = async |seconds| {
         let job = job();
-        scene.broker.put_job(job.clone(), CREATED + Duration::from_secs(seconds)).await?;
+        scene
+            .broker
+            .put_job(job.clone(), CREATED + Duration::from_secs(seconds))
+            .await?;
         Ok::<Job, Broken>(job)
     };
-    let (second, first, third, fourth) = (put(2).await?, put(1).await?, put(3).await?, put(3).await?);
+    let (second, first, third, fourth) =
+        (put(2).await?, put(1).await?, put(3).await?, put(3).await?);
     scene.broker.seal(first.id, 0).await?;
     let listed = async |what: &str, count_max, should: &[&Job]| {
         let should: Vec<_> = should.iter().map(|job| job.id).collect();
-        let ids = async || Ok(scene.broker.jobs(count_max).await?.iter().map(|record| record.job.id).collect());
+        let ids = async || {
+            Ok(scene
+                .broker
+                .jobs(count_max)
+                .await?
+                .iter()
+                .map(|record| record.job.id)
+                .collect())
+        };
         scene.until(what, &should, ids).await
     };
     listed("all jobs", 100, &[&fourth, &third, &second, &first]).await?;
@@ -92,18 +149,29 @@ pub async fn jobs_are_listed_newest_first(harness: &dyn Harness) -> Verdict {
     let records = scene.broker.jobs(100).await?;
     let seen = records.iter().find(|record| record.job.id == second.id);
     let created: Timestamp = CREATED + Duration::from_secs(2);
-    same("a listed record", &seen, &Some(&JobRecord { job: second.clone(), created, state: JobState::Open }))?;
+    same(
+        "a listed record",
+        &seen,
+        &Some(&JobRecord {
+            job: second.clone(),
+            created,
+            state: JobState::Open,
+        }),
+    )?;
     scene.broker.forget(third.id).await?;
     listed("the jobs that are left", 100, &[&fourth, &second, &first]).await
 }
 
-/// Bundles count as unfinished from being published until nothing of them is left to do, wherever they are.
+/// Bundles count as unfinished from being published until nothing of them is left to do, wherever
+/// they are.
 pub async fn what_is_unfinished_is_counted(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     // No plain pull takes the other's bundle.
     let gpu = labels("gpu")?;
     let (job, other) = (scene.job().await?, scene.job_asking(&gpu).await?);
-    scene.unfinished("of a job that was never put", self::job().id, 0).await?;
+    scene
+        .unfinished("of a job that was never put", self::job().id, 0)
+        .await?;
     scene.unfinished("of a new job", job, 0).await?;
     scene.publish(other, [0]).await?;
     scene.publish(job, 0..3).await?;
@@ -111,12 +179,33 @@ pub async fn what_is_unfinished_is_counted(harness: &dyn Harness) -> Verdict {
     scene.unfinished("that were published", job, 2).await?;
     let (one, two) = (scene.pull().await?, scene.pull().await?);
     scene.unfinished("that are leased", job, 2).await?;
-    scene.report(&one, indices(&one).into_iter().map(completed).collect()).await?;
-    scene.unfinished("when one of two was completed", job, 1).await?;
+    scene
+        .report(&one, indices(&one).into_iter().map(completed).collect())
+        .await?;
+    scene
+        .unfinished("when one of two was completed", job, 1)
+        .await?;
     // Long enough to be counted while it waits.
-    let retrials = indices(&two).into_iter().map(|index| retrial(index, scene.lease * 2)).collect();
-    scene.report_on(&two, Report { outcomes: Vec::new(), retrials }).await?;
-    scene.unfinished("that wait to be tried again", job, indices(&two).len() as u64).await?;
+    let retrials = indices(&two)
+        .into_iter()
+        .map(|index| retrial(index, scene.lease * 2))
+        .collect();
+    scene
+        .report_on(
+            &two,
+            Report {
+                outcomes: Vec::new(),
+                retrials,
+            },
+        )
+        .await?;
+    scene
+        .unfinished(
+            "that wait to be tried again",
+            job,
+            indices(&two).len() as u64,
+        )
+        .await?;
     scene.broker.cancel(job).await?;
     scene.unfinished("of a cancelled job", job, 0).await?;
     scene.unfinished("of the other job", other, 1).await?;
@@ -135,9 +224,25 @@ pub async fn jobs_do_not_mix(harness: &dyn Harness) -> Verdict {
     scene.work().await?;
     let first = scene.follow(one, 0).await?.outcomes(2).await?;
     let second = scene.follow(other, 0).await?.outcomes(3).await?;
-    same("the first positions", &(first.first().map(|(at, _)| *at), second.first().map(|(at, _)| *at)), &(Some(0), Some(0)))?;
-    let tasks = |outcomes: &[(u64, sortie_protocol::Outcome)]| outcomes.iter().map(|(_, outcome)| outcome.index).collect::<Vec<_>>();
-    same("the tasks of each job", &(tasks(&first), tasks(&second)), &(vec![0, 1], vec![0, 1, 2]))
+    same(
+        "the first positions",
+        &(
+            first.first().map(|(at, _)| *at),
+            second.first().map(|(at, _)| *at),
+        ),
+        &(Some(0), Some(0)),
+    )?;
+    let tasks = |outcomes: &[(u64, sortie_protocol::Outcome)]| {
+        outcomes
+            .iter()
+            .map(|(_, outcome)| outcome.index)
+            .collect::<Vec<_>>()
+    };
+    same(
+        "the tasks of each job",
+        &(tasks(&first), tasks(&second)),
+        &(vec![0, 1], vec![0, 1, 2]),
+    )
 }
 
 /// Nothing of a cancelled job is granted any more.
@@ -162,8 +267,13 @@ pub async fn cancel_drops_retrials(harness: &dyn Harness) -> Verdict {
     scene.publish(job, 0..2).await?;
     scene.publish(job, 2..4).await?;
     let (one, other) = (scene.pull().await?, scene.pull().await?);
-    let again =
-        |index| Report { outcomes: Vec::new(), retrials: vec![retrial(index, scene.lease / 4), retrial(index + 1, scene.lease / 4)] };
+    let again = |index| Report {
+        outcomes: Vec::new(),
+        retrials: vec![
+            retrial(index, scene.lease / 4),
+            retrial(index + 1, scene.lease / 4),
+        ],
+    };
     scene.report_on(&one, again(0)).await?;
     scene.broker.cancel(job).await?;
     scene.report_on(&other, again(2)).await?;
@@ -176,11 +286,16 @@ pub async fn cancel_takes_leases_away(harness: &dyn Harness) -> Verdict {
     let job = scene.job().await?;
     scene.publish(job, [0]).await?;
     let lease = scene.pull().await?;
-    ensure(matches!(scene.broker.extend(lease.id).await?, Extended::Until(_)), || {
-        "the lease was lost before the job was cancelled".into()
-    })?;
+    ensure(
+        matches!(scene.broker.extend(lease.id).await?, Extended::Until(_)),
+        || "the lease was lost before the job was cancelled".into(),
+    )?;
     scene.broker.cancel(job).await?;
-    same("extending a lease of a cancelled job", &scene.broker.extend(lease.id).await?, &Extended::Lost)
+    same(
+        "extending a lease of a cancelled job",
+        &scene.broker.extend(lease.id).await?,
+        &Extended::Lost,
+    )
 }
 
 /// Every follower, early or late, gets what was stored before, then the news, then the end.
@@ -221,15 +336,32 @@ pub async fn cancel_is_told_to_workers(harness: &dyn Harness) -> Verdict {
     scene.broker.cancel(one).await?;
     let mut late = scene.broker.cancellations().await?;
     scene.broker.cancel(other).await?;
-    same("the first cancellation", &scene.soon("a cancellation", early.next()).await?, &Some(one))?;
-    same("the second cancellation", &scene.soon("a cancellation", early.next()).await?, &Some(other))?;
-    same("the one told to whoever came later", &scene.soon("a cancellation", late.next()).await?, &Some(other))
+    same(
+        "the first cancellation",
+        &scene.soon("a cancellation", early.next()).await?,
+        &Some(one),
+    )?;
+    same(
+        "the second cancellation",
+        &scene.soon("a cancellation", early.next()).await?,
+        &Some(other),
+    )?;
+    same(
+        "the one told to whoever came later",
+        &scene.soon("a cancellation", late.next()).await?,
+        &Some(other),
+    )
 }
 
 async fn refused(scene: &Scene, job: JobId) -> Verdict {
-    match scene.soon("a refusal", scene.broker.publish(bundle(job, [9]))).await? {
+    match scene
+        .soon("a refusal", scene.broker.publish(bundle(job, [9])))
+        .await?
+    {
         Err(Error::JobCancelled(named)) => same("the job in the error", &named, &job),
-        other => Err(Broken::new(format!("publishing to a cancelled job gave {other:?}"))),
+        other => Err(Broken::new(format!(
+            "publishing to a cancelled job gave {other:?}"
+        ))),
     }
 }
 
@@ -242,7 +374,8 @@ pub async fn cancel_refuses_further_bundles(harness: &dyn Harness) -> Verdict {
     scene.nothing_to_pull(scene.lease / 8).await
 }
 
-/// What workers still report on a cancelled job is not stored: who follows it was told that nothing more comes.
+/// What workers still report on a cancelled job is not stored: who follows it was told that nothing
+/// more comes.
 pub async fn cancel_makes_late_outcomes_invisible(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = scene.job().await?;
@@ -251,7 +384,9 @@ pub async fn cancel_makes_late_outcomes_invisible(harness: &dyn Harness) -> Verd
     scene.work().await?;
     let lease = scene.pull().await?;
     scene.broker.cancel(job).await?;
-    scene.report(&lease, indices(&lease).into_iter().map(completed).collect()).await?;
+    scene
+        .report(&lease, indices(&lease).into_iter().map(completed).collect())
+        .await?;
     let mut follower = scene.follow(job, 0).await?;
     follower.outcomes(1).await?;
     follower.expect_cancelled().await
@@ -267,13 +402,17 @@ pub async fn cancel_leaves_other_jobs_alone(harness: &dyn Harness) -> Verdict {
     scene.publish(kept, [1]).await?;
     let mut follower = scene.follow(kept, 0).await?;
     scene.broker.cancel(cancelled).await?;
-    ensure(matches!(scene.broker.extend(held.id).await?, Extended::Until(_)), || "another job's lease was lost".into())?;
+    ensure(
+        matches!(scene.broker.extend(held.id).await?, Extended::Until(_)),
+        || "another job's lease was lost".into(),
+    )?;
     scene.report(&held, vec![completed(0)]).await?;
     same("the job still granted", &scene.work().await?.job.id, &kept)?;
     follower.expect(&[0, 1]).await
 }
 
-/// A forgotten job is unknown, and who followed it sees the end; not as a cancellation, which it is not.
+/// A forgotten job is unknown, and who followed it sees the end; not as a cancellation, which it is
+/// not.
 pub async fn forget_ends_followers(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = scene.job().await?;
@@ -282,12 +421,21 @@ pub async fn forget_ends_followers(harness: &dyn Harness) -> Verdict {
     let (mut read, mut waiting) = (scene.follow(job, 0).await?, scene.follow(job, 0).await?);
     read.expect(&[0]).await?;
     waiting.expect(&[0]).await?;
-    let (ended, forgotten) = futures::future::join(waiting.expect_end(), scene.broker.forget(job)).await;
+    let (ended, forgotten) =
+        futures::future::join(waiting.expect_end(), scene.broker.forget(job)).await;
     forgotten?;
     ended?;
     read.expect_end().await?;
-    unknown("following a forgotten job", job, scene.broker.outcomes(job, 0).await)?;
-    unknown("publishing to a forgotten job", job, scene.broker.publish(bundle(job, [1])).await)?;
+    unknown(
+        "following a forgotten job",
+        job,
+        scene.broker.outcomes(job, 0).await,
+    )?;
+    unknown(
+        "publishing to a forgotten job",
+        job,
+        scene.broker.publish(bundle(job, [1])).await,
+    )?;
     Ok(scene.broker.forget(job).await?)
 }
 
@@ -299,10 +447,22 @@ pub async fn forget_takes_bundles_and_leases_away(harness: &dyn Harness) -> Verd
         scene.publish(job, [index]).await?;
     }
     let (one, two) = (scene.pull().await?, scene.pull().await?);
-    scene.report_on(&one, Report { outcomes: Vec::new(), retrials: vec![retrial(0, scene.lease / 4)] }).await?;
+    scene
+        .report_on(
+            &one,
+            Report {
+                outcomes: Vec::new(),
+                retrials: vec![retrial(0, scene.lease / 4)],
+            },
+        )
+        .await?;
     scene.publish(other, [0]).await?;
     scene.broker.forget(job).await?;
-    same("extending a lease of a forgotten job", &scene.broker.extend(two.id).await?, &Extended::Lost)?;
+    same(
+        "extending a lease of a forgotten job",
+        &scene.broker.extend(two.id).await?,
+        &Extended::Lost,
+    )?;
     scene.report(&two, vec![completed(1)]).await?;
     same("the job still granted", &scene.work().await?.job.id, &other)?;
     scene.nothing_to_pull(scene.lease * 3 / 2).await

@@ -1,19 +1,24 @@
 //! What every broker promises, as a list of checks.
 //!
-//! Each check is an async function over the [`Broker`] trait, named by the promise it holds the broker to. [`SUITE`] lists them all, and
-//! [`check`] runs them against what a [`Harness`] provides. Whoever writes a broker runs the suite; whoever adds a promise adds a check here
+//! Each check is an async function over the [`Broker`] trait, named by the promise it holds the
+//! broker to. [`SUITE`] lists them all, and [`check`] runs them against what a [`Harness`]
+//! provides. Whoever writes a broker runs the suite; whoever adds a promise adds a check here
 //! first.
 //!
-//! A check never looks behind the trait. It lets time pass only by waiting, through tokio: for something that has to happen with a deadline
-//! ([`Harness::patience`]), for something that must not happen for a part of a lease. So the same list runs in milliseconds on paused time and
+//! A check never looks behind the trait. It lets time pass only by waiting, through tokio: for
+//! something that has to happen with a deadline ([`Harness::patience`]), for something that must
+//! not happen for a part of a lease. So the same list runs in milliseconds on paused time and
 //! in real time against a server.
 //!
-//! Bounds: no check publishes more than a few dozen tasks; none waits longer than [`CASE_LEASES_MAX`] leases and as many times its patience.
+//! Bounds: no check publishes more than a few dozen tasks; none waits longer than
+//! [`CASE_LEASES_MAX`] leases and as many times its patience.
 //!
-//! A broker may act on what ran out only while somebody pulls, so no check waits for that without a pull beside it. What a broker is told it
-//! may need a moment to see: checks of counts and lists ask until the answer is right.
+//! A broker may act on what ran out only while somebody pulls, so no check waits for that without a
+//! pull beside it. What a broker is told it may need a moment to see: checks of counts and lists
+//! ask until the answer is right.
 //!
-//! Reading order: [`bundles`], [`leases`], [`outcomes`], [`retrials`], [`jobs`], [`workers`], [`dead_letters`], [`components`].
+//! Reading order: [`bundles`], [`leases`], [`outcomes`], [`retrials`], [`jobs`], [`workers`],
+//! [`dead_letters`], [`components`].
 
 pub mod bundles;
 pub mod leases;
@@ -36,8 +41,9 @@ use futures::future::BoxFuture;
 
 use crate::broker::{Broker, Error};
 
-/// How many leases, and how often its patience, one check may take before it counts as hung. The longest check sits out every delivery of a
-/// bundle, so a harness has to allow fewer deliveries than this.
+/// How many leases, and how often its patience, one check may take before it counts as hung. The
+/// longest check sits out every delivery of a bundle, so a harness has to allow fewer deliveries
+/// than this.
 pub const CASE_LEASES_MAX: u32 = 20;
 
 /// What the suite needs to know of the broker under test.
@@ -46,12 +52,12 @@ pub trait Harness: Send + Sync {
     /// A broker with nothing in it. Every check asks for one of its own.
     async fn broker(&self) -> Arc<dyn Broker>;
 
-    /// How long a lease of these brokers holds. The shorter, the faster the suite; below a few hundred milliseconds of real time a busy machine
-    /// makes checks fail.
+    /// How long a lease of these brokers holds. The shorter, the faster the suite; below a few
+    /// hundred milliseconds of real time a busy machine makes checks fail.
     fn lease(&self) -> Duration;
 
-    /// Deliveries in a row that may come to nothing before these brokers give a task up. At least 3, so that a bundle is split before, and well
-    /// below [`CASE_LEASES_MAX`].
+    /// Deliveries in a row that may come to nothing before these brokers give a task up. At least
+    /// 3, so that a bundle is split before, and well below [`CASE_LEASES_MAX`].
     fn deliveries_max(&self) -> u32;
 
     /// The most that one bundle may weigh.
@@ -77,14 +83,18 @@ impl Case {
         let limit = CASE_LEASES_MAX * (harness.lease() + harness.patience());
         match tokio::time::timeout(limit, (self.run)(harness)).await {
             Ok(verdict) => verdict,
-            Err(_) => Err(Broken::new(format!("the check did not end within {limit:?}"))),
+            Err(_) => Err(Broken::new(format!(
+                "the check did not end within {limit:?}"
+            ))),
         }
     }
 }
 
 impl fmt::Debug for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Case").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Case")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -115,14 +125,20 @@ pub struct Failed(pub Vec<(&'static str, Broken)>);
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {} checks failed", self.0.len(), SUITE.len())?;
-        self.0.iter().try_for_each(|(name, broken)| write!(f, "\n  {name}: {broken}"))
+        self.0
+            .iter()
+            .try_for_each(|(name, broken)| write!(f, "\n  {name}: {broken}"))
     }
 }
 
 impl std::error::Error for Failed {}
 
-/// Run the whole [`SUITE`], one check after the other. Each is announced first, so that a hung one has a name.
-pub async fn check(harness: &dyn Harness, mut announce: impl FnMut(&'static str)) -> Result<(), Failed> {
+/// Run the whole [`SUITE`], one check after the other. Each is announced first, so that a hung one
+/// has a name.
+pub async fn check(
+    harness: &dyn Harness,
+    mut announce: impl FnMut(&'static str),
+) -> Result<(), Failed> {
     let mut failed = Vec::new();
     for case in SUITE {
         announce(case.name);
@@ -130,7 +146,11 @@ pub async fn check(harness: &dyn Harness, mut announce: impl FnMut(&'static str)
             failed.push((case.name, broken));
         }
     }
-    if failed.is_empty() { Ok(()) } else { Err(Failed(failed)) }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(Failed(failed))
+    }
 }
 
 macro_rules! suite {

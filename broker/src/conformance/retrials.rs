@@ -8,15 +8,18 @@ use super::scene::{Scene, completed, ensure, indices, retrial, same, task};
 use super::{Harness, Verdict};
 use crate::broker::Report;
 
-/// A task to be tried again comes back without its neighbours, with every attempt so far counted, and the neighbours' outcomes are visible
-/// before it does.
+/// A task to be tried again comes back without its neighbours, with every attempt so far counted,
+/// and the neighbours' outcomes are visible before it does.
 pub async fn a_retrial_comes_back_alone_as_the_next_attempt(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = scene.job().await?;
     let mut follower = scene.follow(job, 0).await?;
     scene.publish(job, 0..3).await?;
     let first = scene.pull().await?;
-    let report = Report { outcomes: vec![completed(0), completed(2)], retrials: vec![retrial(1, scene.lease / 4)] };
+    let report = Report {
+        outcomes: vec![completed(0), completed(2)],
+        retrials: vec![retrial(1, scene.lease / 4)],
+    };
     scene.report_on(&first, report).await?;
     follower.expect(&[0, 2]).await?;
     let second = scene.pull().await?;
@@ -25,14 +28,23 @@ pub async fn a_retrial_comes_back_alone_as_the_next_attempt(harness: &dyn Harnes
     // A second retrial, after a delivery that ran out.
     let third = scene.take_over(&second).await?;
     same("the attempt", &third.attempt, &3)?;
-    scene.report_on(&third, Report { outcomes: Vec::new(), retrials: vec![retrial(1, Duration::ZERO)] }).await?;
+    scene
+        .report_on(
+            &third,
+            Report {
+                outcomes: Vec::new(),
+                retrials: vec![retrial(1, Duration::ZERO)],
+            },
+        )
+        .await?;
     let fourth = scene.pull_at_once().await?;
     same("the attempt", &fourth.attempt, &4)?;
     scene.report(&fourth, vec![completed(1)]).await?;
     follower.expect(&[1]).await
 }
 
-/// A task to be tried again comes back after its delay, not before it, and not only when something else happens.
+/// A task to be tried again comes back after its delay, not before it, and not only when something
+/// else happens.
 pub async fn a_retrial_waits_for_its_delay(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = scene.job().await?;
@@ -40,13 +52,24 @@ pub async fn a_retrial_waits_for_its_delay(harness: &dyn Harness) -> Verdict {
     let lease = scene.pull().await?;
     let (after, reported) = (scene.lease / 2, Instant::now());
     // The worker waits already when the retrial is asked for.
-    let report = scene.report_on(&lease, Report { outcomes: Vec::new(), retrials: vec![retrial(0, after)] });
+    let report = scene.report_on(
+        &lease,
+        Report {
+            outcomes: Vec::new(),
+            retrials: vec![retrial(0, after)],
+        },
+    );
     let (again, ()) = futures::future::try_join(scene.pull(), report).await?;
     let waited = reported.elapsed();
     same("the attempt", &again.attempt, &2)?;
-    // A tenth for clocks that differ. Up to a lease late is slow; later than that, it was an expiry that found it.
-    ensure(waited >= after * 9 / 10, || format!("a retrial asked for after {after:?} came after {waited:?}"))?;
-    ensure(waited < after + scene.lease, || format!("a retrial asked for after {after:?} came only after {waited:?}"))
+    // A tenth for clocks that differ. Up to a lease late is slow; later than that, it was an expiry
+    // that found it.
+    ensure(waited >= after * 9 / 10, || {
+        format!("a retrial asked for after {after:?} came after {waited:?}")
+    })?;
+    ensure(waited < after + scene.lease, || {
+        format!("a retrial asked for after {after:?} came only after {waited:?}")
+    })
 }
 
 /// While a task waits to be tried again, other bundles are granted.
@@ -55,11 +78,27 @@ pub async fn a_retrial_holds_up_nobody(harness: &dyn Harness) -> Verdict {
     let job = scene.job().await?;
     scene.publish(job, [0]).await?;
     let lease = scene.pull().await?;
-    scene.report_on(&lease, Report { outcomes: Vec::new(), retrials: vec![retrial(0, scene.lease)] }).await?;
+    scene
+        .report_on(
+            &lease,
+            Report {
+                outcomes: Vec::new(),
+                retrials: vec![retrial(0, scene.lease)],
+            },
+        )
+        .await?;
     scene.publish(job, [1]).await?;
-    same("the bundle granted meanwhile", &indices(&scene.pull_at_once().await?), &vec![1])?;
+    same(
+        "the bundle granted meanwhile",
+        &indices(&scene.pull_at_once().await?),
+        &vec![1],
+    )?;
     scene.publish(job, [2]).await?;
-    same("the bundle granted meanwhile", &indices(&scene.pull_at_once().await?), &vec![2])
+    same(
+        "the bundle granted meanwhile",
+        &indices(&scene.pull_at_once().await?),
+        &vec![2],
+    )
 }
 
 /// Several tasks of one bundle to be tried again come back one by one.
@@ -68,8 +107,18 @@ pub async fn retrials_of_one_report_come_back_one_by_one(harness: &dyn Harness) 
     let job = scene.job().await?;
     scene.publish(job, 0..3).await?;
     let lease = scene.pull().await?;
-    let retrials = (0..3).map(|index| retrial(index, scene.lease / 8)).collect();
-    scene.report_on(&lease, Report { outcomes: Vec::new(), retrials }).await?;
+    let retrials = (0..3)
+        .map(|index| retrial(index, scene.lease / 8))
+        .collect();
+    scene
+        .report_on(
+            &lease,
+            Report {
+                outcomes: Vec::new(),
+                retrials,
+            },
+        )
+        .await?;
     let mut seen = Vec::new();
     for _ in 0..3 {
         let lease = scene.work().await?;
@@ -81,14 +130,23 @@ pub async fn retrials_of_one_report_come_back_one_by_one(harness: &dyn Harness) 
     scene.nothing_to_pull(scene.lease * 3 / 2).await
 }
 
-/// A worker that lost its lease has no say in what is tried again: the bundle is with somebody else.
+/// A worker that lost its lease has no say in what is tried again: the bundle is with somebody
+/// else.
 pub async fn a_retrial_in_a_late_report_is_ignored(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = scene.job().await?;
     scene.publish(job, [0]).await?;
     let late = scene.pull().await?;
     let holder = scene.take_over(&late).await?;
-    scene.report_on(&late, Report { outcomes: Vec::new(), retrials: vec![retrial(0, Duration::ZERO)] }).await?;
+    scene
+        .report_on(
+            &late,
+            Report {
+                outcomes: Vec::new(),
+                retrials: vec![retrial(0, Duration::ZERO)],
+            },
+        )
+        .await?;
     scene.nothing_to_pull(scene.lease / 4).await?;
     scene.report(&holder, vec![completed(0)]).await?;
     scene.nothing_to_pull(scene.lease * 3 / 2).await
@@ -101,6 +159,14 @@ pub async fn a_retrial_of_a_task_that_ended_is_ignored(harness: &dyn Harness) ->
     scene.publish(job, [0]).await?;
     let lease = scene.pull().await?;
     let retrials = vec![retrial(0, Duration::ZERO), retrial(7, Duration::ZERO)];
-    scene.report_on(&lease, Report { outcomes: vec![completed(0)], retrials }).await?;
+    scene
+        .report_on(
+            &lease,
+            Report {
+                outcomes: vec![completed(0)],
+                retrials,
+            },
+        )
+        .await?;
     scene.nothing_to_pull(scene.lease * 3 / 2).await
 }

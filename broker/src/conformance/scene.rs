@@ -1,4 +1,5 @@
-//! What the checks have in common: a broker with somebody publishing, somebody working and somebody following, each wait with its limit.
+//! What the checks have in common: a broker with somebody publishing, somebody working and somebody
+//! following, each wait with its limit.
 
 use std::fmt::Debug;
 use std::num::NonZeroUsize;
@@ -11,13 +12,15 @@ use futures::StreamExt as _;
 use futures::future::{Either, select};
 use futures::stream::BoxStream;
 use sortie_protocol::{
-    Argument, Bill, Bundle, DeadLetter, Digest, Ending, Failure, FunctionRef, Job, JobId, JobOptions, JobRecord, Labels, Outcome, Priority,
-    Task, TaskIndex, Timestamp, WorkerId,
+    Argument, Bill, Bundle, DeadLetter, Digest, Ending, Failure, FunctionRef, Job, JobId,
+    JobOptions, JobRecord, Labels, Outcome, Priority, Task, TaskIndex, Timestamp, WorkerId,
 };
 use tokio::time::{Instant, timeout};
 
 use super::{Broken, Harness, Verdict};
-use crate::broker::{Broker, Error, Event, Lease, LetterId, Position, Puller, Report, Retrial, Serves};
+use crate::broker::{
+    Broker, Error, Event, Lease, LetterId, Position, Puller, Report, Retrial, Serves,
+};
 
 /// When jobs are submitted, unless a check says something else.
 pub(super) const CREATED: Timestamp = Timestamp::from_nanos(1_700_000_000_000_000_000);
@@ -31,12 +34,22 @@ pub(super) struct Scene {
 
 impl Scene {
     pub(super) async fn new(harness: &dyn Harness) -> Self {
-        Self { broker: harness.broker().await, lease: harness.lease(), patience: harness.patience() }
+        Self {
+            broker: harness.broker().await,
+            lease: harness.lease(),
+            patience: harness.patience(),
+        }
     }
 
     /// Wait for what has to happen.
-    pub(super) async fn soon<T>(&self, what: &str, happens: impl Future<Output = T>) -> Result<T, Broken> {
-        timeout(self.patience, happens).await.map_err(|_| Broken::new(format!("{what} did not happen within {:?}", self.patience)))
+    pub(super) async fn soon<T>(
+        &self,
+        what: &str,
+        happens: impl Future<Output = T>,
+    ) -> Result<T, Broken> {
+        timeout(self.patience, happens)
+            .await
+            .map_err(|_| Broken::new(format!("{what} did not happen within {:?}", self.patience)))
     }
 
     /// Put a job with default options.
@@ -45,12 +58,20 @@ impl Scene {
     }
 
     pub(super) async fn job_with(&self, priority: Priority) -> Result<JobId, Broken> {
-        self.job_of(JobOptions { priority, ..JobOptions::default() }).await
+        self.job_of(JobOptions {
+            priority,
+            ..JobOptions::default()
+        })
+        .await
     }
 
     /// Put a job that asks for labels.
     pub(super) async fn job_asking(&self, labels: &Labels) -> Result<JobId, Broken> {
-        self.job_of(JobOptions { labels: labels.clone(), ..JobOptions::default() }).await
+        self.job_of(JobOptions {
+            labels: labels.clone(),
+            ..JobOptions::default()
+        })
+        .await
     }
 
     async fn job_of(&self, options: JobOptions) -> Result<JobId, Broken> {
@@ -61,8 +82,14 @@ impl Scene {
     }
 
     /// Publish one bundle.
-    pub(super) async fn publish(&self, job: JobId, indices: impl IntoIterator<Item = TaskIndex>) -> Verdict {
-        Ok(self.soon("a publish", self.broker.publish(bundle(job, indices))).await??)
+    pub(super) async fn publish(
+        &self,
+        job: JobId,
+        indices: impl IntoIterator<Item = TaskIndex>,
+    ) -> Verdict {
+        Ok(self
+            .soon("a publish", self.broker.publish(bundle(job, indices)))
+            .await??)
     }
 
     /// Pull one lease, as a worker without labels.
@@ -72,18 +99,27 @@ impl Scene {
 
     /// Pull one lease as this worker.
     pub(super) async fn pull_as(&self, puller: &Puller) -> Result<Lease, Broken> {
-        let leases = self.soon("a pull", self.broker.pull(puller, NonZeroUsize::MIN)).await??;
+        let leases = self
+            .soon("a pull", self.broker.pull(puller, NonZeroUsize::MIN))
+            .await??;
         let count = leases.len();
         match <[Lease; 1]>::try_from(leases) {
             Ok([lease]) => Ok(lease),
-            Err(_) => Err(Broken::new(format!("a pull with one credit gave {count} leases"))),
+            Err(_) => Err(Broken::new(format!(
+                "a pull with one credit gave {count} leases"
+            ))),
         }
     }
 
-    /// Pull one lease, but do not wait long: it is there, or it is a mistake that it is not. Only for what does not depend on an expiry.
+    /// Pull one lease, but do not wait long: it is there, or it is a mistake that it is not. Only
+    /// for what does not depend on an expiry.
     pub(super) async fn pull_at_once(&self) -> Result<Lease, Broken> {
         let pulled = timeout(self.lease / 2, self.pull()).await;
-        pulled.unwrap_or_else(|_| Err(Broken::new("a bundle that should be ready was not granted within half a lease")))
+        pulled.unwrap_or_else(|_| {
+            Err(Broken::new(
+                "a bundle that should be ready was not granted within half a lease",
+            ))
+        })
     }
 
     /// See that there is nothing to pull for that long.
@@ -99,18 +135,31 @@ impl Scene {
         }
     }
 
-    /// Wait for what has to happen without anything being granted. A pull waits meanwhile: on what ran out, a broker may act only while
-    /// somebody pulls.
-    pub(super) async fn beside_a_pull<T>(&self, happens: impl Future<Output = Result<T, Broken>>) -> Result<T, Broken> {
+    /// Wait for what has to happen without anything being granted. A pull waits meanwhile: on what
+    /// ran out, a broker may act only while somebody pulls.
+    pub(super) async fn beside_a_pull<T>(
+        &self,
+        happens: impl Future<Output = Result<T, Broken>>,
+    ) -> Result<T, Broken> {
         let puller = puller(2);
-        match select(std::pin::pin!(happens), self.broker.pull(&puller, NonZeroUsize::MIN)).await {
+        match select(
+            std::pin::pin!(happens),
+            self.broker.pull(&puller, NonZeroUsize::MIN),
+        )
+        .await
+        {
             Either::Left((happened, _)) => happened,
             Either::Right((leases, _)) => Err(unwanted(&leases?)),
         }
     }
 
     /// Ask until the answer is the right one: a broker may need a moment to see what it was told.
-    pub(super) async fn until<T, A>(&self, what: &str, should: &T, mut ask: impl FnMut() -> A) -> Verdict
+    pub(super) async fn until<T, A>(
+        &self,
+        what: &str,
+        should: &T,
+        mut ask: impl FnMut() -> A,
+    ) -> Verdict
     where
         T: PartialEq + Debug,
         A: Future<Output = Result<T, Error>>,
@@ -127,12 +176,18 @@ impl Scene {
 
     /// See that a job has so many bundles that wait or are leased.
     pub(super) async fn unfinished(&self, when: &str, job: JobId, count: u64) -> Verdict {
-        self.until(&format!("the unfinished bundles {when}"), &count, || self.broker.unfinished(job)).await
+        self.until(&format!("the unfinished bundles {when}"), &count, || {
+            self.broker.unfinished(job)
+        })
+        .await
     }
 
     /// A job's record, which has to be there.
     pub(super) async fn record(&self, job: JobId) -> Result<JobRecord, Broken> {
-        self.broker.job(job).await?.ok_or_else(|| Broken::new(format!("`{job}` was put, but has no record")))
+        self.broker
+            .job(job)
+            .await?
+            .ok_or_else(|| Broken::new(format!("`{job}` was put, but has no record")))
     }
 
     /// Let a lease run out: take the bundle over, as the next attempt.
@@ -144,28 +199,48 @@ impl Scene {
 
     /// End a lease with outcomes only.
     pub(super) async fn report(&self, lease: &Lease, outcomes: Vec<Outcome>) -> Verdict {
-        self.report_on(lease, Report { outcomes, retrials: Vec::new() }).await
+        self.report_on(
+            lease,
+            Report {
+                outcomes,
+                retrials: Vec::new(),
+            },
+        )
+        .await
     }
 
     /// End a lease.
     pub(super) async fn report_on(&self, lease: &Lease, report: Report) -> Verdict {
-        Ok(self.soon("a report", self.broker.complete(lease.id, lease.job.id, report)).await??)
+        Ok(self
+            .soon(
+                "a report",
+                self.broker.complete(lease.id, lease.job.id, report),
+            )
+            .await??)
     }
 
     /// Pull one bundle and complete all of its tasks.
     pub(super) async fn work(&self) -> Result<Lease, Broken> {
         let lease = self.pull().await?;
-        self.report(&lease, indices(&lease).into_iter().map(completed).collect()).await?;
+        self.report(&lease, indices(&lease).into_iter().map(completed).collect())
+            .await?;
         Ok(lease)
     }
 
     /// Follow a job.
     pub(super) async fn follow(&self, job: JobId, from: Position) -> Result<Follower, Broken> {
-        Ok(Follower { events: self.broker.outcomes(job, from).await?, patience: self.patience })
+        Ok(Follower {
+            events: self.broker.outcomes(job, from).await?,
+            patience: self.patience,
+        })
     }
 
     /// Dead letters, once there are at least `count`.
-    pub(super) async fn dead_letters(&self, job: Option<JobId>, count: usize) -> Result<Vec<(LetterId, DeadLetter)>, Broken> {
+    pub(super) async fn dead_letters(
+        &self,
+        job: Option<JobId>,
+        count: usize,
+    ) -> Result<Vec<(LetterId, DeadLetter)>, Broken> {
         let found = async {
             loop {
                 let letters = self.broker.dead_letters(job, 100).await?;
@@ -188,33 +263,52 @@ pub(super) struct Follower {
 impl Follower {
     async fn next(&mut self, wanted: &str) -> Result<Option<Event>, Broken> {
         let waited = timeout(self.patience, self.events.next()).await;
-        waited.map_err(|_| Broken::new(format!("a follower waited for {wanted}, and nothing came within {:?}", self.patience)))
+        waited.map_err(|_| {
+            Broken::new(format!(
+                "a follower waited for {wanted}, and nothing came within {:?}",
+                self.patience
+            ))
+        })
     }
 
     async fn some(&mut self) -> Result<(Position, Arc<[Outcome]>), Broken> {
         match self.next("outcomes").await? {
             Some(Event::Outcomes(first, outcomes)) => Ok((first, outcomes)),
-            other => Err(Broken::new(format!("a follower waited for outcomes, and got {other:?}"))),
+            other => Err(Broken::new(format!(
+                "a follower waited for outcomes, and got {other:?}"
+            ))),
         }
     }
 
-    /// The next `count` outcomes, each with its position. They may come in any number of events, but not with others behind them.
-    pub(super) async fn outcomes(&mut self, count: usize) -> Result<Vec<(Position, Outcome)>, Broken> {
+    /// The next `count` outcomes, each with its position. They may come in any number of events,
+    /// but not with others behind them.
+    pub(super) async fn outcomes(
+        &mut self,
+        count: usize,
+    ) -> Result<Vec<(Position, Outcome)>, Broken> {
         let mut all: Vec<(Position, Outcome)> = Vec::new();
         while all.len() < count {
             let (first, outcomes) = self.some().await?;
             all.extend((first..).zip(outcomes.iter().cloned()));
         }
         same("the number of outcomes a follower got", &all.len(), &count)?;
-        ensure(all.is_sorted_by(|(a, _), (b, _)| a < b), || format!("positions do not grow: {all:?}"))?;
+        ensure(all.is_sorted_by(|(a, _), (b, _)| a < b), || {
+            format!("positions do not grow: {all:?}")
+        })?;
         Ok(all)
     }
 
     /// The outcome of one task, past those of any others.
-    pub(super) async fn outcome_of(&mut self, task: TaskIndex) -> Result<(Position, Outcome), Broken> {
+    pub(super) async fn outcome_of(
+        &mut self,
+        task: TaskIndex,
+    ) -> Result<(Position, Outcome), Broken> {
         loop {
             let (first, outcomes) = self.some().await?;
-            if let Some(found) = (first..).zip(outcomes.iter()).find(|(_, outcome)| outcome.index == task) {
+            if let Some(found) = (first..)
+                .zip(outcomes.iter())
+                .find(|(_, outcome)| outcome.index == task)
+            {
                 return Ok((found.0, found.1.clone()));
             }
         }
@@ -222,15 +316,26 @@ impl Follower {
 
     /// See that the next outcomes are of these tasks, in this order.
     pub(super) async fn expect(&mut self, tasks: &[TaskIndex]) -> Verdict {
-        let seen: Vec<_> = self.outcomes(tasks.len()).await?.into_iter().map(|(_, outcome)| outcome.index).collect();
-        same("the tasks whose outcomes a follower got", &seen.as_slice(), &tasks)
+        let seen: Vec<_> = self
+            .outcomes(tasks.len())
+            .await?
+            .into_iter()
+            .map(|(_, outcome)| outcome.index)
+            .collect();
+        same(
+            "the tasks whose outcomes a follower got",
+            &seen.as_slice(),
+            &tasks,
+        )
     }
 
     /// See that the job was cancelled, and that the stream ends there.
     pub(super) async fn expect_cancelled(&mut self) -> Verdict {
         match self.next("`Cancelled`").await? {
             Some(Event::Cancelled) => self.expect_end().await,
-            other => Err(Broken::new(format!("a follower waited for `Cancelled`, and got {other:?}"))),
+            other => Err(Broken::new(format!(
+                "a follower waited for `Cancelled`, and got {other:?}"
+            ))),
         }
     }
 
@@ -238,38 +343,68 @@ impl Follower {
     pub(super) async fn expect_end(&mut self) -> Verdict {
         match self.next("the end").await? {
             None => Ok(()),
-            other => Err(Broken::new(format!("a follower waited for the end, and got {other:?}"))),
+            other => Err(Broken::new(format!(
+                "a follower waited for the end, and got {other:?}"
+            ))),
         }
     }
 }
 
 pub(super) fn ensure(kept: bool, broken: impl FnOnce() -> String) -> Verdict {
-    if kept { Ok(()) } else { Err(Broken::new(broken())) }
+    if kept {
+        Ok(())
+    } else {
+        Err(Broken::new(broken()))
+    }
 }
 
 pub(super) fn same<T: PartialEq + Debug>(what: &str, is: &T, should: &T) -> Verdict {
-    ensure(is == should, || format!("{what}: {is:?}, but it should be {should:?}"))
+    ensure(is == should, || {
+        format!("{what}: {is:?}, but it should be {should:?}")
+    })
 }
 
 fn unwanted(leases: &[Lease]) -> Broken {
-    let granted: Vec<_> = leases.iter().map(|lease| (lease.job.id, lease.attempt, indices(lease))).collect();
-    Broken::new(format!("nothing should have been ready, but a pull gave (job, attempt, tasks) {granted:?}"))
+    let granted: Vec<_> = leases
+        .iter()
+        .map(|lease| (lease.job.id, lease.attempt, indices(lease)))
+        .collect();
+    Broken::new(format!(
+        "nothing should have been ready, but a pull gave (job, attempt, tasks) {granted:?}"
+    ))
 }
 
-/// A job with a name that no other job has: several processes may run the suite against one server. Names of one process follow each other.
+/// A job with a name that no other job has: several processes may run the suite against one server.
+/// Names of one process follow each other.
 pub(super) fn job() -> Job {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let name = (u128::from(*PROCESS) << 64) | u128::from(NEXT.fetch_add(1, Ordering::Relaxed));
-    let function = FunctionRef { component: Digest::of(b"component"), name: "extract".into() };
-    Job { id: JobId::from_bytes(name.to_be_bytes()), function, options: JobOptions::default() }
+    let function = FunctionRef {
+        component: Digest::of(b"component"),
+        name: "extract".into(),
+    };
+    Job {
+        id: JobId::from_bytes(name.to_be_bytes()),
+        function,
+        options: JobOptions::default(),
+    }
 }
 
 /// Follows from this process's number and from when it first asked for a job.
 static PROCESS: LazyLock<u64> = LazyLock::new(|| {
-    #[expect(clippy::disallowed_methods, reason = "only to tell this process from an earlier one with its number")]
-    let start = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "only to tell this process from an earlier one with its number"
+    )]
+    let start = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     let digest = Digest::of(format!("{} {}", std::process::id(), start.as_nanos()).as_bytes());
-    digest.as_bytes().iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte))
+    digest
+        .as_bytes()
+        .iter()
+        .take(8)
+        .fold(0, |number, byte| (number << 8) | u64::from(*byte))
 });
 
 pub(super) fn worker(number: u8) -> WorkerId {
@@ -282,22 +417,38 @@ pub(super) fn puller(number: u8) -> Puller {
 }
 
 pub(super) fn puller_with(number: u8, labels: &Labels) -> Puller {
-    Puller { worker: worker(number), serves: Serves::Labels(labels.clone()) }
+    Puller {
+        worker: worker(number),
+        serves: Serves::Labels(labels.clone()),
+    }
 }
 
 /// The set of these labels, written with commas.
 pub(super) fn labels(text: &str) -> Result<Labels, Broken> {
-    text.parse().map_err(|invalid| Broken::new(format!("the check itself is wrong: {invalid}")))
+    text.parse()
+        .map_err(|invalid| Broken::new(format!("the check itself is wrong: {invalid}")))
 }
 
 /// A task whose arguments are its own.
 pub(super) fn task(index: TaskIndex) -> Task {
     let (value, object) = (format!("value {index}"), format!("file:///{index}.pdf"));
-    Task { index, arguments: vec![Argument::Value(Bytes::from(value)), Argument::Object(object.into())] }
+    Task {
+        index,
+        arguments: vec![
+            Argument::Value(Bytes::from(value)),
+            Argument::Object(object.into()),
+        ],
+    }
 }
 
 pub(super) fn bundle(job: JobId, indices: impl IntoIterator<Item = TaskIndex>) -> Bundle {
-    Bundle { job, attempts_before: 0, lost_before: 0, published: Timestamp::default(), tasks: indices.into_iter().map(task).collect() }
+    Bundle {
+        job,
+        attempts_before: 0,
+        lost_before: 0,
+        published: Timestamp::default(),
+        tasks: indices.into_iter().map(task).collect(),
+    }
 }
 
 pub(super) fn indices(lease: &Lease) -> Vec<TaskIndex> {
@@ -319,8 +470,16 @@ pub(super) fn completed_with(index: TaskIndex, result: &'static str) -> Outcome 
 }
 
 pub(super) fn failed(index: TaskIndex) -> Outcome {
-    let failure = Failure::Trapped { message: format!("task {index} trapped") };
-    Outcome { index, attempts: 1, ending: Ending::Failed(failure), bill: Bill::default(), log: None }
+    let failure = Failure::Trapped {
+        message: format!("task {index} trapped"),
+    };
+    Outcome {
+        index,
+        attempts: 1,
+        ending: Ending::Failed(failure),
+        bill: Bill::default(),
+        log: None,
+    }
 }
 
 pub(super) fn retrial(index: TaskIndex, after: Duration) -> Retrial {

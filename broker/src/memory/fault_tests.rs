@@ -1,7 +1,9 @@
-//! One job through a broker that loses, doubles, delays and reorders, with workers that die, come late, give up and go away.
+//! One job through a broker that loses, doubles, delays and reorders, with workers that die, come
+//! late, give up and go away.
 //!
-//! The race in every run: several leases of one task at once, and reports on them in any order. Wanted is that each task has exactly one
-//! visible outcome, and that nobody waits for ever. On paused time, so a seed repeats; a failure prints it.
+//! The race in every run: several leases of one task at once, and reports on them in any order.
+//! Wanted is that each task has exactly one visible outcome, and that nobody waits for ever. On
+//! paused time, so a seed repeats; a failure prints it.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -32,16 +34,33 @@ enum Manners {
 /// One job from its first publish to its last outcome; says how long it took.
 async fn run(faults: Faults, manners: Manners) -> Duration {
     let weight_max = 10 * bundle(JobId::from_bytes([1; 16]), 0..3).weight();
-    let config = Config { lease: LEASE, deliveries_max: 1000, weight_max, faults: Some(faults), ..Config::default() };
+    let config = Config {
+        lease: LEASE,
+        deliveries_max: 1000,
+        weight_max,
+        faults: Some(faults),
+        ..Config::default()
+    };
     let broker = MemoryBroker::new(config);
     let job = job(1);
-    broker.put_job(job.clone(), Timestamp::default()).await.unwrap();
+    broker
+        .put_job(job.clone(), Timestamp::default())
+        .await
+        .unwrap();
     let start = Instant::now();
     let mut all = JoinSet::new();
     for number in 0..4_u8 {
-        let dice =
-            Dice::new(Faults { drop: 8, duplicate: 8, reorder: 8, delay: 8, seed: faults.seed.wrapping_mul(31) + u64::from(number) });
-        let puller = Puller { worker: WorkerId::from_bytes([number; 16]), ..WORKER };
+        let dice = Dice::new(Faults {
+            drop: 8,
+            duplicate: 8,
+            reorder: 8,
+            delay: 8,
+            seed: faults.seed.wrapping_mul(31) + u64::from(number),
+        });
+        let puller = Puller {
+            worker: WorkerId::from_bytes([number; 16]),
+            ..WORKER
+        };
         all.spawn(work(broker.clone(), puller, dice, manners));
     }
     for part in 0..2 {
@@ -56,11 +75,18 @@ async fn run(faults: Faults, manners: Manners) -> Duration {
     let outcomes = timeout(LEASE * 10_000, follow(&broker, job.id)).await;
     let outcomes = outcomes.unwrap_or_else(|_| panic!("the job did not end; {faults:?}"));
     let took = start.elapsed();
-    assert_eq!(outcomes, (0..TASKS).map(|index| (index, 1)).collect(), "outcomes of each task; {faults:?}");
+    assert_eq!(
+        outcomes,
+        (0..TASKS).map(|index| (index, 1)).collect(),
+        "outcomes of each task; {faults:?}"
+    );
     // Whatever is still on its way makes no second outcome.
     tokio::time::sleep(LEASE * 20).await;
     let mut events = broker.outcomes(job.id, TASKS).await.unwrap();
-    assert!(timeout(LEASE, events.next()).await.is_err(), "an outcome too many; {faults:?}");
+    assert!(
+        timeout(LEASE, events.next()).await.is_err(),
+        "an outcome too many; {faults:?}"
+    );
     took
 }
 
@@ -69,7 +95,9 @@ async fn follow(broker: &MemoryBroker, job: JobId) -> BTreeMap<TaskIndex, usize>
     let mut events = broker.outcomes(job, 0).await.unwrap();
     let mut seen: BTreeMap<TaskIndex, usize> = BTreeMap::new();
     while seen.len() < usize::try_from(TASKS).unwrap() {
-        let Some(Event::Outcomes(_, outcomes)) = events.next().await else { panic!("the stream ended") };
+        let Some(Event::Outcomes(_, outcomes)) = events.next().await else {
+            panic!("the stream ended")
+        };
         for outcome in outcomes.iter() {
             *seen.entry(outcome.index).or_default() += 1;
         }
@@ -80,7 +108,14 @@ async fn follow(broker: &MemoryBroker, job: JobId) -> BTreeMap<TaskIndex, usize>
 async fn work(broker: MemoryBroker, puller: Puller, mut dice: Dice, manners: Manners) {
     loop {
         // A worker that is impatient drops its pull and comes again.
-        let Ok(leases) = timeout(LEASE / 7, broker.pull(&puller, NonZeroUsize::MIN.saturating_add(1))).await else { continue };
+        let Ok(leases) = timeout(
+            LEASE / 7,
+            broker.pull(&puller, NonZeroUsize::MIN.saturating_add(1)),
+        )
+        .await
+        else {
+            continue;
+        };
         for lease in leases.unwrap() {
             let strikes = match manners {
                 Manners::Good => Fault::None,
@@ -115,8 +150,17 @@ async fn treat(broker: &MemoryBroker, lease: &Lease, strikes: Fault) {
         }
         // It asks for another attempt of some, says nothing of another, and says it twice.
         Fault::Duplicate => {
-            let retrial = |index| Retrial { index, after: Duration::from_secs(index % 40) };
-            let retrials = report.outcomes.split_off(1).iter().map(|outcome| retrial(outcome.index)).take(1).collect();
+            let retrial = |index| Retrial {
+                index,
+                after: Duration::from_secs(index % 40),
+            };
+            let retrials = report
+                .outcomes
+                .split_off(1)
+                .iter()
+                .map(|outcome| retrial(outcome.index))
+                .take(1)
+                .collect();
             report.retrials = retrials;
             complete(broker, lease, report.clone()).await;
         }
@@ -125,7 +169,10 @@ async fn treat(broker: &MemoryBroker, lease: &Lease, strikes: Fault) {
 }
 
 async fn complete(broker: &MemoryBroker, lease: &Lease, report: Report) {
-    broker.complete(lease.id, lease.job.id, report).await.unwrap();
+    broker
+        .complete(lease.id, lease.job.id, report)
+        .await
+        .unwrap();
 }
 
 /// Many seeds, with good and with bad workers.
@@ -143,27 +190,50 @@ async fn every_task_ends_once_when_only_workers_fail() {
 
 #[tokio::test(start_paused = true)]
 async fn every_task_ends_once_when_grants_are_lost() {
-    every_task_ends_once_under(|seed| Faults { drop: 30, ..Faults::seeded(seed) }).await;
+    every_task_ends_once_under(|seed| Faults {
+        drop: 30,
+        ..Faults::seeded(seed)
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_task_ends_once_when_grants_are_doubled() {
-    every_task_ends_once_under(|seed| Faults { duplicate: 30, ..Faults::seeded(seed) }).await;
+    every_task_ends_once_under(|seed| Faults {
+        duplicate: 30,
+        ..Faults::seeded(seed)
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_task_ends_once_when_bundles_are_reordered() {
-    every_task_ends_once_under(|seed| Faults { reorder: 60, ..Faults::seeded(seed) }).await;
+    every_task_ends_once_under(|seed| Faults {
+        reorder: 60,
+        ..Faults::seeded(seed)
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_task_ends_once_when_bundles_are_delayed() {
-    every_task_ends_once_under(|seed| Faults { delay: 30, ..Faults::seeded(seed) }).await;
+    every_task_ends_once_under(|seed| Faults {
+        delay: 30,
+        ..Faults::seeded(seed)
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_task_ends_once_under_all_faults_together() {
-    every_task_ends_once_under(|seed| Faults { drop: 15, duplicate: 15, reorder: 15, delay: 15, seed }).await;
+    every_task_ends_once_under(|seed| Faults {
+        drop: 15,
+        duplicate: 15,
+        reorder: 15,
+        delay: 15,
+        seed,
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]

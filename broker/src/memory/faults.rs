@@ -1,7 +1,8 @@
 //! Faults that a test asks for: what a network and dying workers do to a queue, from a seed.
 
-/// Chances, in percent, that a fault strikes a bundle when it is to be granted; decided by a generator that starts from `seed`, so that a run
-/// repeats. At most one strikes, so together they should stay below 100; a bundle that is always dropped or delayed is never delivered.
+/// Chances, in percent, that a fault strikes a bundle when it is to be granted; decided by a
+/// generator that starts from `seed`, so that a run repeats. At most one strikes, so together they
+/// should stay below 100; a bundle that is always dropped or delayed is never delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Faults {
     /// Where the generator starts. Print it when a test fails.
@@ -20,7 +21,13 @@ impl Faults {
     /// No faults; set those that are wanted.
     #[must_use]
     pub const fn seeded(seed: u64) -> Self {
-        Self { seed, drop: 0, duplicate: 0, reorder: 0, delay: 0 }
+        Self {
+            seed,
+            drop: 0,
+            duplicate: 0,
+            reorder: 0,
+            delay: 0,
+        }
     }
 }
 
@@ -43,14 +50,28 @@ pub(super) enum Fault {
 
 impl Dice {
     pub(super) fn new(faults: Faults) -> Self {
-        Self { faults, state: faults.seed }
+        Self {
+            faults,
+            state: faults.seed,
+        }
     }
 
     pub(super) fn roll(&mut self) -> Fault {
         let roll = u8::try_from(self.next() % 100).unwrap_or(0);
         let mut bound = 0_u8;
-        let Faults { seed: _, drop, duplicate, reorder, delay } = self.faults;
-        for (chance, fault) in [(drop, Fault::Drop), (duplicate, Fault::Duplicate), (reorder, Fault::Reorder), (delay, Fault::Delay)] {
+        let Faults {
+            seed: _,
+            drop,
+            duplicate,
+            reorder,
+            delay,
+        } = self.faults;
+        for (chance, fault) in [
+            (drop, Fault::Drop),
+            (duplicate, Fault::Duplicate),
+            (reorder, Fault::Reorder),
+            (delay, Fault::Delay),
+        ] {
             bound = bound.saturating_add(chance);
             if roll < bound {
                 return fault;
@@ -59,7 +80,8 @@ impl Dice {
         Fault::None
     }
 
-    /// `SplitMix64` (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014).
+    /// `SplitMix64` (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA
+    /// 2014).
     fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;

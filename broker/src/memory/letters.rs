@@ -17,7 +17,11 @@ pub(super) struct Letters {
 
 impl Letters {
     pub(super) fn new(count_max: usize) -> Self {
-        Self { letters: VecDeque::new(), count_max, next: 0 }
+        Self {
+            letters: VecDeque::new(),
+            count_max,
+            next: 0,
+        }
     }
 
     pub(super) fn bury(&mut self, letter: DeadLetter) {
@@ -28,9 +32,20 @@ impl Letters {
     }
 
     /// The newest, of a job or of all, newest first.
-    pub(super) fn newest(&self, job: Option<JobId>, count_max: usize) -> Vec<(LetterId, DeadLetter)> {
-        let wanted = |letter: &&(LetterId, DeadLetter)| job.is_none_or(|job| letter.1.job() == Some(job));
-        self.letters.iter().rev().filter(wanted).take(count_max).cloned().collect()
+    pub(super) fn newest(
+        &self,
+        job: Option<JobId>,
+        count_max: usize,
+    ) -> Vec<(LetterId, DeadLetter)> {
+        let wanted =
+            |letter: &&(LetterId, DeadLetter)| job.is_none_or(|job| letter.1.job() == Some(job));
+        self.letters
+            .iter()
+            .rev()
+            .filter(wanted)
+            .take(count_max)
+            .cloned()
+            .collect()
     }
 
     pub(super) fn remove(&mut self, letter: LetterId) {

@@ -68,7 +68,11 @@ impl Log {
 
     /// Drop the batches that lie wholly before `before`.
     pub(super) fn trim(&mut self, before: Position) {
-        while self.batches.front().is_some_and(|batch| end(batch) <= before) {
+        while self
+            .batches
+            .front()
+            .is_some_and(|batch| end(batch) <= before)
+        {
             self.batches.pop_front();
         }
     }

@@ -1,14 +1,17 @@
 //! The broker of one process.
 //!
-//! All decisions are in `queue`, a state machine without a clock; this file is its shell. It has no task or thread of its own: whoever waits
-//! here (a worker for leases, a client for outcomes) also wakes for the next deadline and lets the queue act on it. While nobody waits, nobody
+//! All decisions are in `queue`, a state machine without a clock; this file is its shell. It has no
+//! task or thread of its own: whoever waits here (a worker for leases, a client for outcomes) also
+//! wakes for the next deadline and lets the queue act on it. While nobody waits, nobody
 //! needs to know that a deadline has passed.
 //!
-//! Bounds: bundles that wait weigh at most [`Config::weight_max`] together, then `publish` waits. Outcomes are kept until the follower trims
-//! them, so a client bounds them by the number of tasks it has in flight. Dead letters are a ring of [`Config::dead_letters_max`]; workers that
+//! Bounds: bundles that wait weigh at most [`Config::weight_max`] together, then `publish` waits.
+//! Outcomes are kept until the follower trims them, so a client bounds them by the number of tasks
+//! it has in flight. Dead letters are a ring of [`Config::dead_letters_max`]; workers that
 //! announced themselves are kept up to a number.
 //!
-//! The trade accepted: everything is lost with the process. That is the embedded case, where client and workers are lost with it.
+//! The trade accepted: everything is lost with the process. That is the embedded case, where client
+//! and workers are lost with it.
 
 pub mod faults;
 mod letters;
@@ -29,7 +32,9 @@ use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use parking_lot::Mutex;
 use sortie_protocol::delivery::LOSSES_MAX;
-use sortie_protocol::{Bundle, DeadLetter, Digest, Job, JobId, JobRecord, LeaseId, Presence, TaskIndex, Timestamp};
+use sortie_protocol::{
+    Bundle, DeadLetter, Digest, Job, JobId, JobRecord, LeaseId, Presence, TaskIndex, Timestamp,
+};
 use tokio::sync::{Notify, broadcast};
 
 pub use self::faults::Faults;
@@ -38,7 +43,8 @@ use self::queue::{Admitted, Command, Input, Queue};
 use self::roster::Roster;
 use crate::broker::{Broker, Error, Event, Extended, Lease, LetterId, Position, Puller, Report};
 
-/// How many cancellations a worker may be behind before it misses some; it then treats its next failed extension as the news.
+/// How many cancellations a worker may be behind before it misses some; it then treats its next
+/// failed extension as the news.
 const CANCELLATIONS_KEPT: usize = 1024;
 
 /// The bounds of a [`MemoryBroker`].
@@ -46,7 +52,8 @@ const CANCELLATIONS_KEPT: usize = 1024;
 pub struct Config {
     /// How long a lease holds unless extended. Default 30 s; at least a millisecond.
     pub lease: Duration,
-    /// Deliveries in a row that may come to nothing before a task is given up as `worker-lost`. Default [`LOSSES_MAX`].
+    /// Deliveries in a row that may come to nothing before a task is given up as `worker-lost`.
+    /// Default [`LOSSES_MAX`].
     pub deliveries_max: u32,
     /// What waiting bundles may weigh together. Default 256 MiB; `publish` waits at the limit.
     pub weight_max: usize,
@@ -58,7 +65,13 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { lease: Duration::from_secs(30), deliveries_max: LOSSES_MAX, weight_max: 256 << 20, dead_letters_max: 10_000, faults: None }
+        Self {
+            lease: Duration::from_secs(30),
+            deliveries_max: LOSSES_MAX,
+            weight_max: 256 << 20,
+            dead_letters_max: 10_000,
+            faults: None,
+        }
     }
 }
 
@@ -95,10 +108,18 @@ struct Clock {
 }
 
 impl Clock {
-    #[expect(clippy::disallowed_methods, reason = "the one place where this broker looks at the real time")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where this broker looks at the real time"
+    )]
     fn new() -> Self {
-        let start = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Self { start: Timestamp::default() + start, origin: tokio::time::Instant::now() }
+        let start = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
+        Self {
+            start: Timestamp::default() + start,
+            origin: tokio::time::Instant::now(),
+        }
     }
 
     fn now(&self) -> Timestamp {
@@ -115,9 +136,22 @@ impl MemoryBroker {
     #[must_use]
     pub fn new(config: Config) -> Self {
         let (cancellations, _) = broadcast::channel(CANCELLATIONS_KEPT);
-        let state = State { queue: Queue::new(config), components: HashMap::new(), logs: HashMap::new(), roster: Roster::default() };
+        let state = State {
+            queue: Queue::new(config),
+            components: HashMap::new(),
+            logs: HashMap::new(),
+            roster: Roster::default(),
+        };
         let (ready, room, clock) = (Notify::new(), Notify::new(), Clock::new());
-        Self { shared: Arc::new(Shared { state: Mutex::new(state), ready, room, cancellations, clock }) }
+        Self {
+            shared: Arc::new(Shared {
+                state: Mutex::new(state),
+                ready,
+                room,
+                cancellations,
+                clock,
+            }),
+        }
     }
 
     /// The time as this broker sees it.
@@ -167,7 +201,8 @@ impl Shared {
         leases
     }
 
-    /// Publish `bundle` if there is room now. Asking and publishing are one step: two publishers never share the last room.
+    /// Publish `bundle` if there is room now. Asking and publishing are one step: two publishers
+    /// never share the last room.
     fn try_publish(&self, bundle: Bundle) -> Result<Published, Error> {
         let mut state = self.state.lock();
         Ok(match state.queue.admits(&bundle)? {
@@ -179,9 +214,12 @@ impl Shared {
         })
     }
 
-    /// Wait for `woken`, but no longer than to the queue's next deadline, and let the queue act on it. Cancel safe.
+    /// Wait for `woken`, but no longer than to the queue's next deadline, and let the queue act on
+    /// it. Cancel safe.
     async fn wait(&self, woken: impl Future<Output = ()>) {
-        let until = self.clock.instant(self.state.lock().queue.look_again(self.clock.now()));
+        let until = self
+            .clock
+            .instant(self.state.lock().queue.look_again(self.clock.now()));
         if tokio::time::timeout_at(until, woken).await.is_err() {
             self.step(Input::Tick);
         }
@@ -195,7 +233,8 @@ enum Published {
     Full(Bundle),
 }
 
-/// A worker that sleeps. One that goes away in its sleep wakes another, who then sleeps until whatever it was that this one slept for.
+/// A worker that sleeps. One that goes away in its sleep wakes another, who then sleeps until
+/// whatever it was that this one slept for.
 struct Sleeper<'b>(&'b Notify);
 
 impl Drop for Sleeper<'_> {
@@ -213,7 +252,12 @@ impl Sleeper<'_> {
 #[async_trait]
 impl Broker for MemoryBroker {
     async fn put_component(&self, digest: Digest, bytes: Bytes) -> Result<(), Error> {
-        self.shared.state.lock().components.entry(digest).or_insert(bytes);
+        self.shared
+            .state
+            .lock()
+            .components
+            .entry(digest)
+            .or_insert(bytes);
         Ok(())
     }
 
@@ -263,9 +307,13 @@ impl Broker for MemoryBroker {
         loop {
             let ready = self.shared.ready.notified();
             tokio::pin!(ready);
-            // Registered before looking: two that look at once could otherwise share one wake-up, and one of them oversleep.
+            // Registered before looking: two that look at once could otherwise share one wake-up,
+            // and one of them oversleep.
             ready.as_mut().enable();
-            let leases = self.shared.step(Input::Pull { serves: puller.serves.clone(), credits });
+            let leases = self.shared.step(Input::Pull {
+                serves: puller.serves.clone(),
+                credits,
+            });
             if !leases.is_empty() {
                 return Ok(leases);
             }
@@ -290,12 +338,25 @@ impl Broker for MemoryBroker {
         Ok(())
     }
 
-    async fn outcomes(&self, job: JobId, from: Position) -> Result<BoxStream<'static, Event>, Error> {
+    async fn outcomes(
+        &self,
+        job: JobId,
+        from: Position,
+    ) -> Result<BoxStream<'static, Event>, Error> {
         let state = self.shared.state.lock();
         let changed = state.logs.get(&job).ok_or(Error::NoSuchJob(job))?.changed();
         drop(state);
-        let follower = Follower { shared: self.shared.clone(), changed, job, next: from, done: false };
-        Ok(stream::unfold(follower, |mut follower| async { follower.next().await.map(|event| (event, follower)) }).boxed())
+        let follower = Follower {
+            shared: self.shared.clone(),
+            changed,
+            job,
+            next: from,
+            done: false,
+        };
+        Ok(stream::unfold(follower, |mut follower| async {
+            follower.next().await.map(|event| (event, follower))
+        })
+        .boxed())
     }
 
     async fn trim(&self, job: JobId, before: Position) -> Result<(), Error> {
@@ -334,7 +395,11 @@ impl Broker for MemoryBroker {
         Ok(())
     }
 
-    async fn dead_letters(&self, job: Option<JobId>, count_max: usize) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
+    async fn dead_letters(
+        &self,
+        job: Option<JobId>,
+        count_max: usize,
+    ) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
         Ok(self.shared.state.lock().queue.dead().newest(job, count_max))
     }
 
@@ -373,7 +438,14 @@ impl Follower {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            match self.shared.state.lock().logs.get(&self.job).map(|log| log.read(self.next)) {
+            match self
+                .shared
+                .state
+                .lock()
+                .logs
+                .get(&self.job)
+                .map(|log| log.read(self.next))
+            {
                 None => return None,
                 Some(log::Read::Outcomes(position, outcomes)) => {
                     self.next = position + outcomes.len() as Position;

@@ -1,4 +1,5 @@
-//! A bundle on its way, as the queue moves it: with its job, its weight, and how often it was delivered.
+//! A bundle on its way, as the queue moves it: with its job, its weight, and how often it was
+//! delivered.
 //!
 //! A parcel knows nothing of the others, nor of where it is.
 
@@ -28,7 +29,13 @@ pub(super) enum Left {
 
 impl Parcel {
     pub(super) fn new(job: Arc<Job>, bundle: Bundle) -> Self {
-        Self { job, weight: bundle.weight(), known: bundle.attempts_before > 0, bundle: Arc::new(bundle), deliveries: 0 }
+        Self {
+            job,
+            weight: bundle.weight(),
+            known: bundle.attempts_before > 0,
+            bundle: Arc::new(bundle),
+            deliveries: 0,
+        }
     }
 
     /// Attempts that its tasks have behind them, the last delivery included.
@@ -46,7 +53,8 @@ impl Parcel {
         delivery::decide(self.bundle.tasks.len(), self.losses(), losses_max)
     }
 
-    /// Whether these are the outcomes of all tasks, in order; which is how a worker reports when nothing goes wrong.
+    /// Whether these are the outcomes of all tasks, in order; which is how a worker reports when
+    /// nothing goes wrong.
     pub(super) fn ends_with(&self, outcomes: &[Outcome]) -> bool {
         let tasks = self.bundle.tasks.iter().map(|task| task.index);
         tasks.eq(outcomes.iter().map(|outcome| outcome.index))
@@ -54,29 +62,59 @@ impl Parcel {
 
     /// Take out what ended already, so that it is not run again.
     pub(super) fn strip(&mut self, ended: &Seen) -> Left {
-        if self.bundle.tasks.iter().any(|task| ended.contains(task.index)) {
-            // Its worker may hold the bundle still; then this copies it, the tasks that ended included.
-            Arc::make_mut(&mut self.bundle).tasks.retain(|task| !ended.contains(task.index));
+        if self
+            .bundle
+            .tasks
+            .iter()
+            .any(|task| ended.contains(task.index))
+        {
+            // Its worker may hold the bundle still; then this copies it, the tasks that ended
+            // included.
+            Arc::make_mut(&mut self.bundle)
+                .tasks
+                .retain(|task| !ended.contains(task.index));
             self.weight = self.bundle.weight();
         }
-        if self.bundle.tasks.is_empty() { Left::Nothing } else { Left::Tasks }
+        if self.bundle.tasks.is_empty() {
+            Left::Nothing
+        } else {
+            Left::Tasks
+        }
     }
 
     /// Each task in a parcel of its own, with the losses so far behind it.
     pub(super) fn split(self) -> impl Iterator<Item = Self> {
         let (attempts_before, lost_before) = (self.attempts(), self.losses());
         let Self { job, bundle, .. } = self;
-        let Bundle { job: id, published, tasks, .. } = Arc::unwrap_or_clone(bundle);
+        let Bundle {
+            job: id,
+            published,
+            tasks,
+            ..
+        } = Arc::unwrap_or_clone(bundle);
         tasks.into_iter().map(move |task| {
-            let alone = Bundle { job: id, attempts_before, lost_before, published, tasks: vec![task] };
+            let alone = Bundle {
+                job: id,
+                attempts_before,
+                lost_before,
+                published,
+                tasks: vec![task],
+            };
             Self::new(job.clone(), alone)
         })
     }
 
-    /// One of its tasks, in a parcel of its own, as the next attempt. The attempt that asked for it ended as it should: no loss counts further.
+    /// One of its tasks, in a parcel of its own, as the next attempt. The attempt that asked for it
+    /// ended as it should: no loss counts further.
     pub(super) fn retrial(&self, task: Task, at: Timestamp) -> Self {
         let attempts_before = self.attempts();
-        let alone = Bundle { job: self.bundle.job, attempts_before, lost_before: 0, published: at, tasks: vec![task] };
+        let alone = Bundle {
+            job: self.bundle.job,
+            attempts_before,
+            lost_before: 0,
+            published: at,
+            tasks: vec![task],
+        };
         Self::new(self.job.clone(), alone)
     }
 }

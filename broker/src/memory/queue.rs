@@ -1,17 +1,21 @@
 //! The decisions of the memory broker: a state machine over bundles, without clock, lock or I/O.
 //!
-//! A bundle is in exactly one place: ready, delayed, or leased. [`Queue::on`] moves it and says what is to be done. Time comes in with each
-//! input; deadlines are acted on when any input arrives, so a late tick delays a redelivery but never loses it.
+//! A bundle is in exactly one place: ready, delayed, or leased. [`Queue::on`] moves it and says
+//! what is to be done. Time comes in with each input; deadlines are acted on when any input
+//! arrives, so a late tick delays a redelivery but never loses it.
 //!
-//! Whoever waits for this queue ticks it, so somebody has to look in time. [`Queue::look_again`] says when, and never puts it off for longer
-//! than a lease: a lease granted to somebody else meanwhile ends no sooner, so nobody need be woken for it. A delay may be shorter, so it wakes
-//! one worker, who then sleeps for less. Workers are woken in the order in which they fell asleep, so those who do not know of the delay go
-//! first; only one that goes away in its sleep has to wake another. Every bundle that becomes ready wakes one worker, and that is enough as
-//! long as a worker registers for wake-ups before it looks. A bundle whose job asks for labels wakes all: the one could be a worker that may
-//! not take it.
+//! Whoever waits for this queue ticks it, so somebody has to look in time. [`Queue::look_again`]
+//! says when, and never puts it off for longer than a lease: a lease granted to somebody else
+//! meanwhile ends no sooner, so nobody need be woken for it. A delay may be shorter, so it wakes
+//! one worker, who then sleeps for less. Workers are woken in the order in which they fell asleep,
+//! so those who do not know of the delay go first; only one that goes away in its sleep has to wake
+//! another. Every bundle that becomes ready wakes one worker, and that is enough as
+//! long as a worker registers for wake-ups before it looks. A bundle whose job asks for labels
+//! wakes all: the one could be a worker that may not take it.
 //!
-//! Work per input grows with the tasks in it, not with what is queued; but cancelling or forgetting a job that has bundles left, and a failure
-//! reported too late, look through all there is, and a list of jobs through all jobs.
+//! Work per input grows with the tasks in it, not with what is queued; but cancelling or forgetting
+//! a job that has bundles left, and a failure reported too late, look through all there is, and a
+//! list of jobs through all jobs.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -23,7 +27,8 @@ use sortie_protocol::delivery::Delivery;
 use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::seen::{First, Seen};
 use sortie_protocol::{
-    Bill, Bundle, DeadLetter, Ending, Failure, Job, JobId, JobRecord, JobState, LeaseId, Outcome, Task, TaskIndex, Timestamp,
+    Bill, Bundle, DeadLetter, Ending, Failure, Job, JobId, JobRecord, JobState, LeaseId, Outcome,
+    Task, TaskIndex, Timestamp,
 };
 
 use super::Config;
@@ -33,15 +38,23 @@ use super::parcel::{Left, Parcel};
 use super::ready::Ready;
 use crate::broker::{Error, Extended, Lease, Report, Retrial, Serves};
 
-/// The shortest lease, whatever the configuration says: timers are no finer, and a lease that is over when it is granted would never end.
+/// The shortest lease, whatever the configuration says: timers are no finer, and a lease that is
+/// over when it is granted would never end.
 const LEASE_MIN: Duration = Duration::from_millis(1);
 
 /// What can happen.
 #[derive(Debug, Clone)]
 pub(super) enum Input {
     Publish(Bundle),
-    Pull { serves: Serves, credits: NonZeroUsize },
-    Complete { lease: LeaseId, job: JobId, report: Report },
+    Pull {
+        serves: Serves,
+        credits: NonZeroUsize,
+    },
+    Complete {
+        lease: LeaseId,
+        job: JobId,
+        report: Report,
+    },
     Release(LeaseId),
     Cancel(JobId),
     Forget(JobId),
@@ -76,7 +89,8 @@ struct Entry {
     /// Its place in the order in which jobs were put.
     number: u64,
     seen: Seen,
-    /// How many parcels of this job there are, wherever they are: without any, nothing need be searched for them.
+    /// How many parcels of this job there are, wherever they are: without any, nothing need be
+    /// searched for them.
     parcels: usize,
 }
 
@@ -86,7 +100,11 @@ impl Entry {
     }
 
     fn record(&self) -> JobRecord {
-        JobRecord { job: Job::clone(&self.job), created: self.created, state: self.state }
+        JobRecord {
+            job: Job::clone(&self.job),
+            created: self.created,
+            state: self.state,
+        }
     }
 }
 
@@ -134,7 +152,14 @@ impl Queue {
     pub(super) fn put_job(&mut self, job: Job, created: Timestamp) {
         self.next += 1;
         let (id, number) = (job.id, self.next);
-        let entry = || Entry { job: Arc::new(job), created, state: JobState::Open, number, seen: Seen::default(), parcels: 0 };
+        let entry = || Entry {
+            job: Arc::new(job),
+            created,
+            state: JobState::Open,
+            number,
+            seen: Seen::default(),
+            parcels: 0,
+        };
         self.jobs.entry(id).or_insert_with(entry);
     }
 
@@ -150,11 +175,16 @@ impl Queue {
         self.jobs.get(&job).map(Entry::record)
     }
 
-    /// The newest jobs by their submitters' clocks, and those of one moment by the order in which they were put; newest first.
+    /// The newest jobs by their submitters' clocks, and those of one moment by the order in which
+    /// they were put; newest first.
     pub(super) fn jobs(&self, count_max: usize) -> Vec<JobRecord> {
         let mut entries: Vec<_> = self.jobs.values().collect();
         entries.sort_unstable_by_key(|entry| Reverse((entry.created, entry.number)));
-        entries.into_iter().take(count_max).map(Entry::record).collect()
+        entries
+            .into_iter()
+            .take(count_max)
+            .map(Entry::record)
+            .collect()
     }
 
     /// How many bundles of a job there are, wherever they are.
@@ -162,9 +192,13 @@ impl Queue {
         self.jobs.get(&job).map_or(0, |entry| entry.parcels as u64)
     }
 
-    /// Whether `bundle` may be published now. A queue that is empty takes any bundle that fits at all.
+    /// Whether `bundle` may be published now. A queue that is empty takes any bundle that fits at
+    /// all.
     pub(super) fn admits(&self, bundle: &Bundle) -> Result<Admitted, Error> {
-        let job = self.jobs.get(&bundle.job).ok_or(Error::NoSuchJob(bundle.job))?;
+        let job = self
+            .jobs
+            .get(&bundle.job)
+            .ok_or(Error::NoSuchJob(bundle.job))?;
         if job.is_cancelled() {
             return Err(Error::JobCancelled(bundle.job));
         }
@@ -175,7 +209,11 @@ impl Queue {
         if weight > limit {
             return Err(Error::TooLarge { weight, limit });
         }
-        Ok(if self.weight + weight <= limit { Admitted::Now } else { Admitted::Later })
+        Ok(if self.weight + weight <= limit {
+            Admitted::Now
+        } else {
+            Admitted::Later
+        })
     }
 
     /// The next moment at which something happens by itself.
@@ -188,7 +226,8 @@ impl Queue {
     /// When whoever waits from `now` on has to look again, if nobody wakes him.
     pub(super) fn look_again(&self, now: Timestamp) -> Timestamp {
         let lease = now + self.config.lease;
-        self.deadline().map_or(lease, |deadline| deadline.min(lease))
+        self.deadline()
+            .map_or(lease, |deadline| deadline.min(lease))
     }
 
     pub(super) fn extend(&mut self, lease: LeaseId, now: Timestamp) -> Extended {
@@ -219,7 +258,9 @@ impl Queue {
         match input {
             Input::Publish(bundle) => self.on_publish(bundle, &mut commands),
             Input::Pull { serves, credits } => self.on_pull(&serves, credits, now, &mut commands),
-            Input::Complete { lease, job, report } => self.on_complete(lease, job, report, now, &mut commands),
+            Input::Complete { lease, job, report } => {
+                self.on_complete(lease, job, report, now, &mut commands)
+            }
             Input::Release(lease) => self.on_release(lease, &mut commands),
             Input::Cancel(job) => self.on_cancel(job, &mut commands),
             Input::Forget(job) => self.on_forget(job, &mut commands),
@@ -252,9 +293,12 @@ impl Queue {
         }
     }
 
-    /// A delivery came to nothing. As far as its tasks did not end in another way, they are ready again, together or each alone, or given up.
+    /// A delivery came to nothing. As far as its tasks did not end in another way, they are ready
+    /// again, together or each alone, or given up.
     fn requeue(&mut self, mut parcel: Parcel, now: Timestamp, commands: &mut Vec<Command>) {
-        let Some(entry) = self.jobs.get_mut(&parcel.bundle.job) else { return };
+        let Some(entry) = self.jobs.get_mut(&parcel.bundle.job) else {
+            return;
+        };
         if parcel.strip(&entry.seen) == Left::Nothing {
             entry.parcels = entry.parcels.saturating_sub(1);
             return;
@@ -263,7 +307,9 @@ impl Queue {
             Delivery::Run => self.enqueue(parcel, commands),
             Delivery::Split => {
                 entry.parcels += parcel.bundle.tasks.len().saturating_sub(1);
-                parcel.split().for_each(|alone| self.enqueue(alone, commands));
+                parcel
+                    .split()
+                    .for_each(|alone| self.enqueue(alone, commands));
             }
             Delivery::GiveUp => {
                 entry.parcels = entry.parcels.saturating_sub(1);
@@ -272,14 +318,21 @@ impl Queue {
         }
     }
 
-    /// The bundle was delivered as often as allowed and nobody ever reported: most likely it kills its workers.
+    /// The bundle was delivered as often as allowed and nobody ever reported: most likely it kills
+    /// its workers.
     fn give_up(&mut self, parcel: &Parcel, now: Timestamp, commands: &mut Vec<Command>) {
         let (bundle, attempts) = (&parcel.bundle, parcel.attempts());
-        let message = format!("no worker finished this task in {} deliveries", parcel.losses());
+        let message = format!(
+            "no worker finished this task in {} deliveries",
+            parcel.losses()
+        );
         let outcome = |task: &Task| Outcome {
             index: task.index,
             attempts,
-            ending: Ending::Failed(Failure::Platform { fault: PlatformFault::WorkerLost, message: message.clone() }),
+            ending: Ending::Failed(Failure::Platform {
+                fault: PlatformFault::WorkerLost,
+                message: message.clone(),
+            }),
             bill: Bill::default(),
             log: None,
         };
@@ -289,7 +342,13 @@ impl Queue {
 
     fn on_publish(&mut self, bundle: Bundle, commands: &mut Vec<Command>) {
         // Whether it may be published was asked already; see `admits`.
-        let Some(entry) = self.jobs.get_mut(&bundle.job).filter(|entry| !entry.is_cancelled()) else { return };
+        let Some(entry) = self
+            .jobs
+            .get_mut(&bundle.job)
+            .filter(|entry| !entry.is_cancelled())
+        else {
+            return;
+        };
         entry.parcels += 1;
         let parcel = Parcel::new(entry.job.clone(), bundle);
         self.enqueue(parcel, commands);
@@ -297,14 +356,26 @@ impl Queue {
 
     fn enqueue(&mut self, parcel: Parcel, commands: &mut Vec<Command>) {
         self.weight += parcel.weight;
-        commands.push(if parcel.job.options.labels.is_empty() { Command::WakeWorker } else { Command::WakeWorkers });
+        commands.push(if parcel.job.options.labels.is_empty() {
+            Command::WakeWorker
+        } else {
+            Command::WakeWorkers
+        });
         self.ready.push(parcel);
     }
 
-    fn on_pull(&mut self, serves: &Serves, credits: NonZeroUsize, now: Timestamp, commands: &mut Vec<Command>) {
+    fn on_pull(
+        &mut self,
+        serves: &Serves,
+        credits: NonZeroUsize,
+        now: Timestamp,
+        commands: &mut Vec<Command>,
+    ) {
         let mut granted = 0;
         while granted < credits.get() {
-            let Some(mut parcel) = self.pop_ready(serves) else { break };
+            let Some(mut parcel) = self.pop_ready(serves) else {
+                break;
+            };
             match self.dice.as_mut().map_or(Fault::None, Dice::roll) {
                 Fault::None => {}
                 Fault::Drop => {
@@ -313,9 +384,12 @@ impl Queue {
                 }
                 Fault::Duplicate => self.duplicate(&parcel, commands),
                 Fault::Reorder => {
-                    // Behind the others of its priority that this worker may take; if there are none, it is the next again.
+                    // Behind the others of its priority that this worker may take; if there are
+                    // none, it is the next again.
                     self.enqueue(parcel, commands);
-                    let Some(next) = self.pop_ready(serves) else { break };
+                    let Some(next) = self.pop_ready(serves) else {
+                        break;
+                    };
                     parcel = next;
                 }
                 Fault::Delay => {
@@ -329,9 +403,18 @@ impl Queue {
     }
 
     fn duplicate(&mut self, parcel: &Parcel, commands: &mut Vec<Command>) {
-        let Some(entry) = self.jobs.get_mut(&parcel.bundle.job) else { return };
+        let Some(entry) = self.jobs.get_mut(&parcel.bundle.job) else {
+            return;
+        };
         entry.parcels += 1;
-        self.enqueue(Parcel { deliveries: parcel.deliveries + 1, known: true, ..parcel.clone() }, commands);
+        self.enqueue(
+            Parcel {
+                deliveries: parcel.deliveries + 1,
+                known: true,
+                ..parcel.clone()
+            },
+            commands,
+        );
     }
 
     /// The next bundle to grant to whoever serves these, with the tasks that did not end.
@@ -342,7 +425,9 @@ impl Queue {
             if !parcel.known {
                 return Some(parcel);
             }
-            let Some(entry) = self.jobs.get_mut(&parcel.bundle.job) else { continue };
+            let Some(entry) = self.jobs.get_mut(&parcel.bundle.job) else {
+                continue;
+            };
             match parcel.strip(&entry.seen) {
                 Left::Tasks => return Some(parcel),
                 Left::Nothing => entry.parcels = entry.parcels.saturating_sub(1),
@@ -361,8 +446,14 @@ impl Queue {
         parcel.known = true;
         self.next += 1;
         let (id, deadline) = (LeaseId(self.next), now + self.config.lease);
-        let lease =
-            Lease { id, job: parcel.job.clone(), bundle: parcel.bundle.clone(), attempt: parcel.attempts(), deadline, tenant: None };
+        let lease = Lease {
+            id,
+            job: parcel.job.clone(),
+            bundle: parcel.bundle.clone(),
+            attempt: parcel.attempts(),
+            deadline,
+            tenant: None,
+        };
         self.deadlines.insert((deadline, id), ());
         self.leases.insert(id, Leased { parcel, deadline });
         lease
@@ -374,13 +465,37 @@ impl Queue {
         Some(leased.parcel)
     }
 
-    fn on_complete(&mut self, lease: LeaseId, job: JobId, report: Report, now: Timestamp, commands: &mut Vec<Command>) {
+    fn on_complete(
+        &mut self,
+        lease: LeaseId,
+        job: JobId,
+        report: Report,
+        now: Timestamp,
+        commands: &mut Vec<Command>,
+    ) {
         // A report on one job never ends a lease of another.
-        let of_this_job = self.leases.get(&lease).is_some_and(|leased| leased.parcel.bundle.job == job);
-        let parcel = if of_this_job { self.end_lease(lease) } else { None };
-        let ended = parcel.as_ref().is_some_and(|parcel| parcel.ends_with(&report.outcomes));
-        self.store(job, report.outcomes, parcel.as_ref().map(|parcel| parcel.bundle.tasks.as_slice()), now, commands);
-        let (Some(mut parcel), Some(entry)) = (parcel, self.jobs.get_mut(&job)) else { return };
+        let of_this_job = self
+            .leases
+            .get(&lease)
+            .is_some_and(|leased| leased.parcel.bundle.job == job);
+        let parcel = if of_this_job {
+            self.end_lease(lease)
+        } else {
+            None
+        };
+        let ended = parcel
+            .as_ref()
+            .is_some_and(|parcel| parcel.ends_with(&report.outcomes));
+        self.store(
+            job,
+            report.outcomes,
+            parcel.as_ref().map(|parcel| parcel.bundle.tasks.as_slice()),
+            now,
+            commands,
+        );
+        let (Some(mut parcel), Some(entry)) = (parcel, self.jobs.get_mut(&job)) else {
+            return;
+        };
         if ended || parcel.strip(&entry.seen) == Left::Nothing {
             entry.parcels = entry.parcels.saturating_sub(1);
             return;
@@ -392,10 +507,21 @@ impl Queue {
     }
 
     /// Take the tasks that are to be tried again out of a parcel, each into one of its own.
-    fn retry(&mut self, parcel: &mut Parcel, retrials: Vec<Retrial>, now: Timestamp, commands: &mut Vec<Command>) {
-        let Some(entry) = self.jobs.get_mut(&parcel.bundle.job) else { return };
+    fn retry(
+        &mut self,
+        parcel: &mut Parcel,
+        retrials: Vec<Retrial>,
+        now: Timestamp,
+        commands: &mut Vec<Command>,
+    ) {
+        let Some(entry) = self.jobs.get_mut(&parcel.bundle.job) else {
+            return;
+        };
         let bundle = Arc::make_mut(&mut parcel.bundle);
-        let mut after: HashMap<TaskIndex, Duration> = retrials.into_iter().map(|retrial| (retrial.index, retrial.after)).collect();
+        let mut after: HashMap<TaskIndex, Duration> = retrials
+            .into_iter()
+            .map(|retrial| (retrial.index, retrial.after))
+            .collect();
         let mut alone = Vec::new();
         for task in std::mem::take(&mut bundle.tasks) {
             match after.remove(&task.index) {
@@ -417,9 +543,23 @@ impl Queue {
         commands.push(Command::WakeWorker);
     }
 
-    /// Store the outcomes that are the first of their tasks, and bury those that failed. `tasks` are those of the lease, if it holds.
-    fn store(&mut self, job: JobId, mut outcomes: Vec<Outcome>, tasks: Option<&[Task]>, now: Timestamp, commands: &mut Vec<Command>) {
-        let Some(entry) = self.jobs.get_mut(&job).filter(|entry| !entry.is_cancelled()) else { return };
+    /// Store the outcomes that are the first of their tasks, and bury those that failed. `tasks`
+    /// are those of the lease, if it holds.
+    fn store(
+        &mut self,
+        job: JobId,
+        mut outcomes: Vec<Outcome>,
+        tasks: Option<&[Task]>,
+        now: Timestamp,
+        commands: &mut Vec<Command>,
+    ) {
+        let Some(entry) = self
+            .jobs
+            .get_mut(&job)
+            .filter(|entry| !entry.is_cancelled())
+        else {
+            return;
+        };
         outcomes.retain(|outcome| entry.seen.insert(outcome.index) == First::Yes);
         if outcomes.iter().any(|outcome| has_failed(&outcome)) {
             self.bury(job, &outcomes, tasks, now);
@@ -429,23 +569,39 @@ impl Queue {
         }
     }
 
-    /// Keep the tasks that failed. A late report comes without tasks: then they are wherever the bundle is by now.
+    /// Keep the tasks that failed. A late report comes without tasks: then they are wherever the
+    /// bundle is by now.
     fn bury(&mut self, job: JobId, outcomes: &[Outcome], tasks: Option<&[Task]>, now: Timestamp) {
-        let mut failed: HashMap<TaskIndex, Option<Task>> =
-            outcomes.iter().filter(has_failed).map(|outcome| (outcome.index, None)).collect();
+        let mut failed: HashMap<TaskIndex, Option<Task>> = outcomes
+            .iter()
+            .filter(has_failed)
+            .map(|outcome| (outcome.index, None))
+            .collect();
         let mut find = |tasks: &[Task]| {
             for task in tasks {
-                failed.entry(task.index).and_modify(|found| *found = Some(task.clone()));
+                failed
+                    .entry(task.index)
+                    .and_modify(|found| *found = Some(task.clone()));
             }
         };
         match tasks {
             Some(tasks) => find(tasks),
-            None => self.parcels().filter(|parcel| parcel.bundle.job == job).for_each(|parcel| find(&parcel.bundle.tasks)),
+            None => self
+                .parcels()
+                .filter(|parcel| parcel.bundle.job == job)
+                .for_each(|parcel| find(&parcel.bundle.tasks)),
         }
-        let Some(entry) = self.jobs.get(&job) else { return };
+        let Some(entry) = self.jobs.get(&job) else {
+            return;
+        };
         for outcome in outcomes.iter().filter(has_failed) {
             if let Some(task) = failed.remove(&outcome.index).flatten() {
-                self.dead.bury(DeadLetter::Task { job: Job::clone(&entry.job), task, outcome: outcome.clone(), buried: now });
+                self.dead.bury(DeadLetter::Task {
+                    job: Job::clone(&entry.job),
+                    task,
+                    outcome: outcome.clone(),
+                    buried: now,
+                });
             }
         }
     }
@@ -464,7 +620,9 @@ impl Queue {
     }
 
     fn on_cancel(&mut self, job: JobId, commands: &mut Vec<Command>) {
-        let Some(entry) = self.jobs.get_mut(&job) else { return };
+        let Some(entry) = self.jobs.get_mut(&job) else {
+            return;
+        };
         if std::mem::replace(&mut entry.state, JobState::Cancelled) != JobState::Cancelled {
             self.drop_parcels(job);
             commands.push(Command::Cancelled(job));
@@ -480,7 +638,10 @@ impl Queue {
     }
 
     fn drop_parcels(&mut self, job: JobId) {
-        let parcels = self.jobs.get_mut(&job).map_or(0, |entry| std::mem::take(&mut entry.parcels));
+        let parcels = self
+            .jobs
+            .get_mut(&job)
+            .map_or(0, |entry| std::mem::take(&mut entry.parcels));
         if parcels == 0 {
             return;
         }
@@ -494,9 +655,11 @@ impl Queue {
         };
         self.ready.retain(&mut keep);
         self.delayed.retain(|_, parcel| keep(parcel));
-        self.leases.retain(|_, leased| leased.parcel.bundle.job != job);
+        self.leases
+            .retain(|_, leased| leased.parcel.bundle.job != job);
         let leases = &self.leases;
-        self.deadlines.retain(|(_, lease), ()| leases.contains_key(lease));
+        self.deadlines
+            .retain(|(_, lease), ()| leases.contains_key(lease));
     }
 }
 

@@ -1,4 +1,5 @@
-//! The queue under random inputs, with its invariants checked after each; and the few exact examples worth reading.
+//! The queue under random inputs, with its invariants checked after each; and the few exact
+//! examples worth reading.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -21,9 +22,24 @@ fn job_id(number: u8) -> JobId {
 
 fn job(number: u8) -> Job {
     let priority = [Priority::Normal, Priority::High, Priority::Low][usize::from(number) % 3];
-    let labels = if number == JOBS - 1 { label() } else { Labels::default() };
-    let function = FunctionRef { component: Digest::of(b""), name: "f".into() };
-    Job { id: job_id(number), function, options: JobOptions { priority, labels, ..JobOptions::default() } }
+    let labels = if number == JOBS - 1 {
+        label()
+    } else {
+        Labels::default()
+    };
+    let function = FunctionRef {
+        component: Digest::of(b""),
+        name: "f".into(),
+    };
+    Job {
+        id: job_id(number),
+        function,
+        options: JobOptions {
+            priority,
+            labels,
+            ..JobOptions::default()
+        },
+    }
 }
 
 fn label() -> Labels {
@@ -35,16 +51,33 @@ fn plain() -> Serves {
 }
 
 fn bundle(job: JobId, indices: impl IntoIterator<Item = TaskIndex>) -> Bundle {
-    let task = |index: TaskIndex| Task { index, arguments: vec![Argument::Value(Bytes::from(index.to_string()))] };
-    Bundle { job, attempts_before: 0, lost_before: 0, published: Timestamp::default(), tasks: indices.into_iter().map(task).collect() }
+    let task = |index: TaskIndex| Task {
+        index,
+        arguments: vec![Argument::Value(Bytes::from(index.to_string()))],
+    };
+    Bundle {
+        job,
+        attempts_before: 0,
+        lost_before: 0,
+        published: Timestamp::default(),
+        tasks: indices.into_iter().map(task).collect(),
+    }
 }
 
 fn outcome(index: TaskIndex, failed: Failed) -> Outcome {
     let ending = match failed {
         Failed::No => Ending::Completed(Bytes::new().into()),
-        Failed::Yes => Ending::Failed(Failure::Trapped { message: String::new() }),
+        Failed::Yes => Ending::Failed(Failure::Trapped {
+            message: String::new(),
+        }),
     };
-    Outcome { index, attempts: 1, ending, bill: Bill::default(), log: None }
+    Outcome {
+        index,
+        attempts: 1,
+        ending,
+        bill: Bill::default(),
+        log: None,
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +94,8 @@ enum Said {
     Nothing,
 }
 
-/// One random input. Leases are chosen among all that were ever granted, so that many are over; `said` is used in a circle.
+/// One random input. Leases are chosen among all that were ever granted, so that many are over;
+/// `said` is used in a circle.
 #[derive(Debug, Clone)]
 enum Step {
     Advance { millis: u64 },
@@ -87,7 +121,11 @@ fn said() -> impl Strategy<Value = Said> {
 }
 
 fn serves() -> impl Strategy<Value = Serves> {
-    prop_oneof![Just(plain()), Just(Serves::Labels(label())), Just(Serves::Everything)]
+    prop_oneof![
+        Just(plain()),
+        Just(Serves::Labels(label())),
+        Just(Serves::Everything)
+    ]
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -108,7 +146,15 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn faults() -> impl Strategy<Value = Option<Faults>> {
     let some = (any::<u64>(), 0_u8..25, 0_u8..25, 0_u8..25, 0_u8..25);
-    prop::option::of(some.prop_map(|(seed, drop, duplicate, reorder, delay)| Faults { seed, drop, duplicate, reorder, delay }))
+    prop::option::of(
+        some.prop_map(|(seed, drop, duplicate, reorder, delay)| Faults {
+            seed,
+            drop,
+            duplicate,
+            reorder,
+            delay,
+        }),
+    )
 }
 
 /// The queue, and what an onlooker knows of it.
@@ -121,18 +167,33 @@ struct World {
     /// Published, without an outcome, of a job that is neither cancelled nor forgotten.
     open: BTreeSet<(JobId, TaskIndex)>,
     ended: HashSet<(JobId, TaskIndex)>,
-    /// The last attempt of each task, and how often it may be repeated because its bundle was given back.
+    /// The last attempt of each task, and how often it may be repeated because its bundle was
+    /// given back.
     attempts: BTreeMap<(JobId, TaskIndex), u32>,
 }
 
 impl World {
     fn new(faults: Option<Faults>) -> Self {
-        let config = Config { lease: LEASE, deliveries_max: DELIVERIES_MAX, weight_max: WEIGHT_MAX, dead_letters_max: 5, faults };
+        let config = Config {
+            lease: LEASE,
+            deliveries_max: DELIVERIES_MAX,
+            weight_max: WEIGHT_MAX,
+            dead_letters_max: 5,
+            faults,
+        };
         let mut queue = Queue::new(config);
         (0..JOBS).for_each(|number| queue.put_job(job(number), Timestamp::default()));
         let (now, granted, next_index) = (Timestamp::from_nanos(1), Vec::new(), BTreeMap::new());
         let (open, ended, attempts) = (BTreeSet::new(), HashSet::new(), BTreeMap::new());
-        Self { queue, now, granted, next_index, open, ended, attempts }
+        Self {
+            queue,
+            now,
+            granted,
+            next_index,
+            open,
+            ended,
+            attempts,
+        }
     }
 
     fn run(&mut self, step: Step) {
@@ -147,14 +208,25 @@ impl World {
             Step::Publish { job, tasks } => self.publish(job_id(job), tasks),
             Step::Pull { serves, credits } => {
                 let before = self.granted.len();
-                self.on(Input::Pull { serves: serves.clone(), credits: NonZeroUsize::new(credits).unwrap() });
+                self.on(Input::Pull {
+                    serves: serves.clone(),
+                    credits: NonZeroUsize::new(credits).unwrap(),
+                });
                 assert!(self.granted.len() - before <= credits);
-                assert!(self.granted[before..].iter().all(|lease| serves.takes(&lease.job.options.labels)));
+                assert!(
+                    self.granted[before..]
+                        .iter()
+                        .all(|lease| serves.takes(&lease.job.options.labels))
+                );
             }
             Step::Complete { lease, said } => {
                 if let Some(lease) = self.any_lease(lease) {
                     let report = report(&lease, &said);
-                    self.on(Input::Complete { lease: lease.id, job: lease.job.id, report });
+                    self.on(Input::Complete {
+                        lease: lease.id,
+                        job: lease.job.id,
+                        report,
+                    });
                 }
             }
             Step::Release { lease } => {
@@ -176,12 +248,23 @@ impl World {
         let before = self.queue.job(job).map(|record| record.state);
         self.queue.seal(job, tasks);
         let after = self.queue.job(job).map(|record| record.state);
-        assert_eq!(after, if before == Some(JobState::Open) { Some(JobState::Sealed { tasks }) } else { before });
+        assert_eq!(
+            after,
+            if before == Some(JobState::Open) {
+                Some(JobState::Sealed { tasks })
+            } else {
+                before
+            }
+        );
     }
 
     fn any_lease(&self, number: usize) -> Option<Lease> {
         // The newer ones more often: of the older ones nearly all are over.
-        self.granted.iter().rev().nth(number % (self.granted.len() + 1)).cloned()
+        self.granted
+            .iter()
+            .rev()
+            .nth(number % (self.granted.len() + 1))
+            .cloned()
     }
 
     fn publish(&mut self, job: JobId, tasks: u64) {
@@ -191,17 +274,22 @@ impl World {
             Ok(Admitted::Now) => {
                 assert!(self.queue.weight + bundle.weight() <= WEIGHT_MAX);
                 self.next_index.insert(job, first + tasks);
-                self.open.extend((first..first + tasks).map(|index| (job, index)));
+                self.open
+                    .extend((first..first + tasks).map(|index| (job, index)));
                 self.on(Input::Publish(bundle));
             }
-            Ok(Admitted::Later) => assert!(self.queue.weight > 0, "an empty queue refused a bundle"),
+            Ok(Admitted::Later) => {
+                assert!(self.queue.weight > 0, "an empty queue refused a bundle")
+            }
             Err(Error::Empty) => assert_eq!(tasks, 0),
             Err(_) => {}
         }
     }
 
     fn extend(&mut self, number: usize) {
-        let Some(lease) = self.any_lease(number) else { return };
+        let Some(lease) = self.any_lease(number) else {
+            return;
+        };
         let holds = self.queue.leases.contains_key(&lease.id);
         match self.queue.extend(lease.id, self.now) {
             Extended::Until(until) => assert!(holds && until == self.now + LEASE),
@@ -225,7 +313,9 @@ impl World {
         {
             // This delivery does not count.
             for task in &leased.parcel.bundle.tasks {
-                self.attempts.entry((leased.parcel.bundle.job, task.index)).and_modify(|attempt| *attempt = attempt.saturating_sub(1));
+                self.attempts
+                    .entry((leased.parcel.bundle.job, task.index))
+                    .and_modify(|attempt| *attempt = attempt.saturating_sub(1));
             }
         }
         for command in self.queue.on(input, self.now) {
@@ -234,20 +324,34 @@ impl World {
                     assert!(lease.deadline > self.now);
                     for task in &lease.bundle.tasks {
                         let id = (lease.job.id, task.index);
-                        assert!(!self.ended.contains(&id), "{id:?} ended and was granted again");
+                        assert!(
+                            !self.ended.contains(&id),
+                            "{id:?} ended and was granted again"
+                        );
                         let before = self.attempts.insert(id, lease.attempt).unwrap_or(0);
-                        assert!(faulty || lease.attempt == before + 1, "{id:?}: attempt {} after {before}", lease.attempt);
+                        assert!(
+                            faulty || lease.attempt == before + 1,
+                            "{id:?}: attempt {} after {before}",
+                            lease.attempt
+                        );
                     }
                     self.granted.push(lease);
                 }
                 Command::Store(job, outcomes) => {
                     assert!(!outcomes.is_empty());
                     for outcome in outcomes {
-                        assert!(self.ended.insert((job, outcome.index)), "two outcomes of {job}/{}", outcome.index);
+                        assert!(
+                            self.ended.insert((job, outcome.index)),
+                            "two outcomes of {job}/{}",
+                            outcome.index
+                        );
                         self.open.remove(&(job, outcome.index));
                     }
                 }
-                Command::WakeWorker | Command::WakeWorkers | Command::WakePublishers | Command::Cancelled(_) => {}
+                Command::WakeWorker
+                | Command::WakeWorkers
+                | Command::WakePublishers
+                | Command::Cancelled(_) => {}
             }
         }
     }
@@ -256,15 +360,33 @@ impl World {
     fn check(&self) {
         let queue = &self.queue;
         let waiting = || queue.ready.iter().chain(queue.delayed.values());
-        assert_eq!(queue.weight, waiting().map(|parcel| parcel.weight).sum::<usize>());
-        assert_eq!(queue.weight, waiting().map(|parcel| parcel.bundle.weight()).sum::<usize>());
+        assert_eq!(
+            queue.weight,
+            waiting().map(|parcel| parcel.weight).sum::<usize>()
+        );
+        assert_eq!(
+            queue.weight,
+            waiting()
+                .map(|parcel| parcel.bundle.weight())
+                .sum::<usize>()
+        );
 
         // What is doubled is not asked whether it should come alone.
         let together = |parcel: &Parcel| parcel.decide(DELIVERIES_MAX) == Delivery::Run;
-        assert!(queue.dice.is_some() || waiting().all(together), "a bundle waits that should have been split or given up");
+        assert!(
+            queue.dice.is_some() || waiting().all(together),
+            "a bundle waits that should have been split or given up"
+        );
 
-        let leases: BTreeSet<_> = queue.leases.iter().map(|(id, leased)| (leased.deadline, *id)).collect();
-        assert_eq!(queue.deadlines.keys().copied().collect::<BTreeSet<_>>(), leases);
+        let leases: BTreeSet<_> = queue
+            .leases
+            .iter()
+            .map(|(id, leased)| (leased.deadline, *id))
+            .collect();
+        assert_eq!(
+            queue.deadlines.keys().copied().collect::<BTreeSet<_>>(),
+            leases
+        );
         assert!(queue.deadline().is_none_or(|deadline| deadline > self.now));
         assert!((self.now..=self.now + LEASE).contains(&queue.look_again(self.now)));
         assert!(queue.dead.len() <= queue.config.dead_letters_max);
@@ -274,17 +396,27 @@ impl World {
         for parcel in queue.parcels() {
             assert!(!parcel.bundle.tasks.is_empty());
             *parcels.entry(parcel.bundle.job).or_default() += 1;
-            parcel.bundle.tasks.iter().for_each(|task| *places.entry((parcel.bundle.job, task.index)).or_default() += 1);
+            parcel
+                .bundle
+                .tasks
+                .iter()
+                .for_each(|task| *places.entry((parcel.bundle.job, task.index)).or_default() += 1);
         }
         for (id, state) in &queue.jobs {
             assert_eq!(state.parcels, parcels.remove(id).unwrap_or(0));
             assert!(!state.is_cancelled() || state.parcels == 0);
             assert_eq!(queue.unfinished(*id), state.parcels as u64);
         }
-        assert!(parcels.is_empty(), "parcels of jobs that are not there: {parcels:?}");
+        assert!(
+            parcels.is_empty(),
+            "parcels of jobs that are not there: {parcels:?}"
+        );
         for id in &self.open {
             let count = places.get(id).copied().unwrap_or(0);
-            assert!(count == 1 || (count > 1 && queue.dice.is_some()), "{id:?} is in {count} places");
+            assert!(
+                count == 1 || (count > 1 && queue.dice.is_some()),
+                "{id:?} is in {count} places"
+            );
         }
     }
 
@@ -295,10 +427,25 @@ impl World {
                 return;
             }
             let before = self.granted.len();
-            self.run(Step::Pull { serves: Serves::Everything, credits: 4 });
+            self.run(Step::Pull {
+                serves: Serves::Everything,
+                credits: 4,
+            });
             for lease in self.granted.split_off(before) {
-                let outcomes = lease.bundle.tasks.iter().map(|task| outcome(task.index, Failed::No)).collect();
-                self.on(Input::Complete { lease: lease.id, job: lease.job.id, report: Report { outcomes, retrials: Vec::new() } });
+                let outcomes = lease
+                    .bundle
+                    .tasks
+                    .iter()
+                    .map(|task| outcome(task.index, Failed::No))
+                    .collect();
+                self.on(Input::Complete {
+                    lease: lease.id,
+                    job: lease.job.id,
+                    report: Report {
+                        outcomes,
+                        retrials: Vec::new(),
+                    },
+                });
                 self.check();
             }
             if let Some(deadline) = self.queue.deadline() {
@@ -315,7 +462,10 @@ fn report(lease: &Lease, said: &[Said]) -> Report {
     for (task, said) in lease.bundle.tasks.iter().zip(said.iter().cycle()) {
         match *said {
             Said::Ended(failed) => report.outcomes.push(outcome(task.index, failed)),
-            Said::Retrial { after } => report.retrials.push(Retrial { index: task.index, after: Duration::from_millis(after) }),
+            Said::Retrial { after } => report.retrials.push(Retrial {
+                index: task.index,
+                after: Duration::from_millis(after),
+            }),
             Said::Nothing => {}
         }
     }
@@ -337,12 +487,27 @@ fn pull(queue: &mut Queue, now: Timestamp) -> Lease {
 }
 
 fn pull_as(queue: &mut Queue, serves: &Serves, now: Timestamp) -> Option<Lease> {
-    let commands = queue.on(Input::Pull { serves: serves.clone(), credits: NonZeroUsize::MIN }, now);
-    commands.into_iter().find_map(|command| if let Command::Grant(lease) = command { Some(lease) } else { None })
+    let commands = queue.on(
+        Input::Pull {
+            serves: serves.clone(),
+            credits: NonZeroUsize::MIN,
+        },
+        now,
+    );
+    commands.into_iter().find_map(|command| {
+        if let Command::Grant(lease) = command {
+            Some(lease)
+        } else {
+            None
+        }
+    })
 }
 
 fn wakes(commands: &[Command]) -> usize {
-    commands.iter().filter(|command| matches!(command, Command::WakeWorker)).count()
+    commands
+        .iter()
+        .filter(|command| matches!(command, Command::WakeWorker))
+        .count()
 }
 
 #[test]
@@ -351,7 +516,10 @@ fn a_lease_ends_at_its_deadline_and_not_before() {
     queue.on(Input::Publish(bundle(job_id(0), [0])), now);
     let lease = pull(&mut queue, now);
     assert_eq!(lease.deadline, now + LEASE);
-    assert_eq!(wakes(&queue.on(Input::Tick, now + (LEASE - Duration::from_nanos(1)))), 0);
+    assert_eq!(
+        wakes(&queue.on(Input::Tick, now + (LEASE - Duration::from_nanos(1)))),
+        0
+    );
     assert_eq!(wakes(&queue.on(Input::Tick, now + LEASE)), 1);
     assert_eq!(pull(&mut queue, now + LEASE).attempt, 2);
 }
@@ -372,9 +540,22 @@ fn a_bundle_that_shrinks_gives_its_weight_back() {
     let lease = pull(&mut queue, now);
     let later = now + LEASE;
     queue.on(Input::Tick, later);
-    let report = Report { outcomes: (0..3).map(|index| outcome(index, Failed::No)).collect(), retrials: Vec::new() };
-    queue.on(Input::Complete { lease: lease.id, job: job_id(0), report }, later);
-    assert_eq!(pull(&mut queue, later).bundle.tasks, bundle(job_id(0), [3]).tasks);
+    let report = Report {
+        outcomes: (0..3).map(|index| outcome(index, Failed::No)).collect(),
+        retrials: Vec::new(),
+    };
+    queue.on(
+        Input::Complete {
+            lease: lease.id,
+            job: job_id(0),
+            report,
+        },
+        later,
+    );
+    assert_eq!(
+        pull(&mut queue, later).bundle.tasks,
+        bundle(job_id(0), [3]).tasks
+    );
     queue.on(Input::Tick, later + LEASE);
     assert_eq!(queue.weight, bundle(job_id(0), [3]).weight());
 }
@@ -384,36 +565,76 @@ fn a_report_never_ends_a_lease_of_another_job() {
     let World { mut queue, now, .. } = World::new(None);
     queue.on(Input::Publish(bundle(job_id(0), [0])), now);
     let lease = pull(&mut queue, now);
-    queue.on(Input::Complete { lease: lease.id, job: job_id(1), report: Report::default() }, now);
+    queue.on(
+        Input::Complete {
+            lease: lease.id,
+            job: job_id(1),
+            report: Report::default(),
+        },
+        now,
+    );
     assert_eq!(queue.extend(lease.id, now), Extended::Until(now + LEASE));
 }
 
 #[test]
 fn a_queue_that_reorders_grants_its_only_bundle() {
-    let World { mut queue, now, .. } = World::new(Some(Faults { reorder: 100, ..Faults::seeded(1) }));
+    let World { mut queue, now, .. } = World::new(Some(Faults {
+        reorder: 100,
+        ..Faults::seeded(1)
+    }));
     queue.on(Input::Publish(bundle(job_id(0), [0])), now);
-    assert_eq!(pull(&mut queue, now).bundle.tasks, bundle(job_id(0), [0]).tasks);
+    assert_eq!(
+        pull(&mut queue, now).bundle.tasks,
+        bundle(job_id(0), [0]).tasks
+    );
 }
 
 #[test]
 fn reordering_keeps_to_the_priority() {
-    let World { mut queue, now, .. } = World::new(Some(Faults { reorder: 100, ..Faults::seeded(1) }));
+    let World { mut queue, now, .. } = World::new(Some(Faults {
+        reorder: 100,
+        ..Faults::seeded(1)
+    }));
     for (number, index) in [(0, 0), (1, 0), (1, 1), (2, 0)] {
         queue.on(Input::Publish(bundle(job_id(number), [index])), now);
     }
-    let granted: Vec<_> = (0..4).map(|_| pull(&mut queue, now)).map(|lease| (lease.job.id, lease.bundle.tasks[0].index)).collect();
-    assert_eq!(granted, [(job_id(1), 1), (job_id(1), 0), (job_id(0), 0), (job_id(2), 0)]);
+    let granted: Vec<_> = (0..4)
+        .map(|_| pull(&mut queue, now))
+        .map(|lease| (lease.job.id, lease.bundle.tasks[0].index))
+        .collect();
+    assert_eq!(
+        granted,
+        [
+            (job_id(1), 1),
+            (job_id(1), 0),
+            (job_id(0), 0),
+            (job_id(2), 0)
+        ]
+    );
 }
 
 #[test]
 fn a_queue_that_keeps_no_dead_letters_keeps_none() {
-    let mut queue = Queue::new(Config { dead_letters_max: 0, ..Config::default() });
+    let mut queue = Queue::new(Config {
+        dead_letters_max: 0,
+        ..Config::default()
+    });
     let now = Timestamp::from_nanos(1);
     queue.put_job(job(0), now);
     queue.on(Input::Publish(bundle(job_id(0), [0])), now);
     let lease = pull(&mut queue, now);
-    let report = Report { outcomes: vec![outcome(0, Failed::Yes)], retrials: Vec::new() };
-    queue.on(Input::Complete { lease: lease.id, job: job_id(0), report }, now);
+    let report = Report {
+        outcomes: vec![outcome(0, Failed::Yes)],
+        retrials: Vec::new(),
+    };
+    queue.on(
+        Input::Complete {
+            lease: lease.id,
+            job: job_id(0),
+            report,
+        },
+        now,
+    );
     assert_eq!(queue.dead().newest(None, 10), []);
 }
 
@@ -424,7 +645,9 @@ fn the_oldest_bundle_that_a_worker_may_take_goes_first_within_a_priority() {
     for (number, index) in [(3, 0), (0, 0), (3, 1), (0, 1), (1, 0)] {
         queue.on(Input::Publish(bundle(job_id(number), [index])), now);
     }
-    let mut next = |serves: &Serves| pull_as(&mut queue, serves, now).map(|lease| (lease.job.id, lease.bundle.tasks[0].index));
+    let mut next = |serves: &Serves| {
+        pull_as(&mut queue, serves, now).map(|lease| (lease.job.id, lease.bundle.tasks[0].index))
+    };
     let labelled = Serves::Labels(label());
     assert_eq!(next(&labelled), Some((job_id(1), 0)));
     assert_eq!(next(&labelled), Some((job_id(3), 0)));
@@ -436,21 +659,42 @@ fn the_oldest_bundle_that_a_worker_may_take_goes_first_within_a_priority() {
 
 #[test]
 fn a_retrial_forgets_the_losses_before_it() {
-    let World { mut queue, mut now, .. } = World::new(None);
+    let World {
+        mut queue, mut now, ..
+    } = World::new(None);
     queue.on(Input::Publish(bundle(job_id(0), [0])), now);
     for _ in 1..DELIVERIES_MAX {
         pull(&mut queue, now);
         now = now + LEASE;
     }
     let lease = pull(&mut queue, now);
-    let retrials = vec![Retrial { index: 0, after: Duration::ZERO }];
-    queue.on(Input::Complete { lease: lease.id, job: job_id(0), report: Report { outcomes: Vec::new(), retrials } }, now);
+    let retrials = vec![Retrial {
+        index: 0,
+        after: Duration::ZERO,
+    }];
+    queue.on(
+        Input::Complete {
+            lease: lease.id,
+            job: job_id(0),
+            report: Report {
+                outcomes: Vec::new(),
+                retrials,
+            },
+        },
+        now,
+    );
     for attempt in 1..=DELIVERIES_MAX {
         assert_eq!(pull(&mut queue, now).attempt, DELIVERIES_MAX + attempt);
         now = now + LEASE;
     }
     let commands = queue.on(Input::Tick, now);
-    let stored = commands.into_iter().find_map(|command| if let Command::Store(_, outcomes) = command { Some(outcomes) } else { None });
+    let stored = commands.into_iter().find_map(|command| {
+        if let Command::Store(_, outcomes) = command {
+            Some(outcomes)
+        } else {
+            None
+        }
+    });
     assert_eq!(stored.unwrap()[0].attempts, 2 * DELIVERIES_MAX);
 }
 
@@ -462,6 +706,14 @@ fn a_task_that_comes_alone_has_the_losses_of_its_bundle_behind_it() {
     pull(&mut queue, now + LEASE);
     let alone = pull(&mut queue, now + LEASE + LEASE);
     let tasks = bundle(job_id(0), [0]).tasks;
-    assert_eq!(*alone.bundle, Bundle { attempts_before: 2, lost_before: 2, tasks, ..bundle(job_id(0), []) });
+    assert_eq!(
+        *alone.bundle,
+        Bundle {
+            attempts_before: 2,
+            lost_before: 2,
+            tasks,
+            ..bundle(job_id(0), [])
+        }
+    );
     assert_eq!(queue.unfinished(job_id(0)), 2);
 }

@@ -1,8 +1,9 @@
 //! The bundles that are ready, by the priority of their jobs and by the labels these ask for.
 //!
-//! Whoever pulls gets the oldest bundle of the highest priority among those it may take: a set of labels never keeps another waiting, and
-//! neither is kept waiting by it. Work per pull grows with the number of label sets that have bundles ready, which is one where nobody asks
-//! for labels. A set without bundles is dropped, so what is kept here never grows beyond the bundles.
+//! Whoever pulls gets the oldest bundle of the highest priority among those it may take: a set of
+//! labels never keeps another waiting, and neither is kept waiting by it. Work per pull grows with
+//! the number of label sets that have bundles ready, which is one where nobody asks for labels. A
+//! set without bundles is dropped, so what is kept here never grows beyond the bundles.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
@@ -12,7 +13,8 @@ use sortie_protocol::{Labels, Priority};
 use super::parcel::Parcel;
 use crate::broker::Serves;
 
-/// Bundles of one label set, each with its place in the order in which they became ready. Never empty.
+/// Bundles of one label set, each with its place in the order in which they became ready. Never
+/// empty.
 type Pool = VecDeque<(u64, Parcel)>;
 
 /// All ready bundles.
@@ -26,7 +28,12 @@ impl Ready {
     pub(super) fn push(&mut self, parcel: Parcel) {
         self.next += 1;
         let options = &parcel.job.options;
-        let pool = self.pools.entry(Reverse(options.priority)).or_default().entry(options.labels.clone()).or_default();
+        let pool = self
+            .pools
+            .entry(Reverse(options.priority))
+            .or_default()
+            .entry(options.labels.clone())
+            .or_default();
         pool.push_back((self.next, parcel));
     }
 
@@ -34,7 +41,8 @@ impl Ready {
     pub(super) fn pop(&mut self, serves: &Serves) -> Option<Parcel> {
         self.pools.values_mut().find_map(|pools| {
             let mine = pools.iter_mut().filter(|(labels, _)| serves.takes(labels));
-            let (labels, pool) = mine.min_by_key(|(_, pool)| pool.front().map(|(place, _)| *place))?;
+            let (labels, pool) =
+                mine.min_by_key(|(_, pool)| pool.front().map(|(place, _)| *place))?;
             let (_, parcel) = pool.pop_front()?;
             if pool.is_empty() {
                 let labels = labels.clone();
@@ -54,6 +62,10 @@ impl Ready {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Parcel> {
-        self.pools.values().flat_map(BTreeMap::values).flatten().map(|(_, parcel)| parcel)
+        self.pools
+            .values()
+            .flat_map(BTreeMap::values)
+            .flatten()
+            .map(|(_, parcel)| parcel)
     }
 }

@@ -1,4 +1,5 @@
-//! The workers that are there: each as it last said itself, for [`PRESENCE`] from when it was heard.
+//! The workers that are there: each as it last said itself, for [`PRESENCE`] from when it was
+//! heard.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +7,8 @@ use sortie_protocol::{Presence, Timestamp, WorkerId};
 
 use crate::broker::PRESENCE;
 
-/// How many workers are kept: more than one process ever holds. When there are more, the one that was silent for longest goes.
+/// How many workers are kept: more than one process ever holds. When there are more, the one that
+/// was silent for longest goes.
 const WORKERS_MAX: usize = 1024;
 
 /// The workers that were heard.
@@ -22,14 +24,25 @@ impl Roster {
             self.heard.retain(|_, (at, _)| is_there(*at, now));
         }
         while self.heard.len() > WORKERS_MAX {
-            let Some((_, silent)) = self.heard.iter().map(|(worker, (at, _))| (*at, *worker)).min() else { break };
+            let Some((_, silent)) = self
+                .heard
+                .iter()
+                .map(|(worker, (at, _))| (*at, *worker))
+                .min()
+            else {
+                break;
+            };
             self.heard.remove(&silent);
         }
     }
 
     /// Those that are there, in the order of their names.
     pub(super) fn present(&self, now: Timestamp) -> Vec<Presence> {
-        self.heard.values().filter(|(at, _)| is_there(*at, now)).map(|(_, presence)| presence.clone()).collect()
+        self.heard
+            .values()
+            .filter(|(at, _)| is_there(*at, now))
+            .map(|(_, presence)| presence.clone())
+            .collect()
     }
 }
 
@@ -67,7 +80,10 @@ mod tests {
         let mut roster = Roster::default();
         let now = Timestamp::from_nanos(1);
         roster.hear(presence(1), now);
-        assert_eq!(roster.present(now + (PRESENCE - Duration::from_nanos(1))), [presence(1)]);
+        assert_eq!(
+            roster.present(now + (PRESENCE - Duration::from_nanos(1))),
+            [presence(1)]
+        );
         assert_eq!(roster.present(now + PRESENCE), []);
         roster.hear(presence(1), now + PRESENCE);
         assert_eq!(roster.present(now + PRESENCE), [presence(1)]);

@@ -1,8 +1,9 @@
-//! Workers that wait on the queue, as the shell lets them wait: the race is between wake-ups, for one worker or for all, and workers that come,
-//! look and go. Wanted is that nobody oversleeps.
+//! Workers that wait on the queue, as the shell lets them wait: the race is between wake-ups, for
+//! one worker or for all, and workers that come, look and go. Wanted is that nobody oversleeps.
 //!
-//! The worker here is `MemoryBroker::pull` step by step, and what wakes it is tokio's `Notify`: it wakes the longest registered first, keeps
-//! one wake-up if nobody is registered, and passes on what a dropped waiter was given. A wake-up for all reaches those who are registered; it
+//! The worker here is `MemoryBroker::pull` step by step, and what wakes it is tokio's `Notify`: it
+//! wakes the longest registered first, keeps one wake-up if nobody is registered, and passes on
+//! what a dropped waiter was given. A wake-up for all reaches those who are registered; it
 //! is neither kept nor passed on.
 
 use std::collections::VecDeque;
@@ -89,14 +90,45 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let mut queue = Queue::new(Config { lease: LEASE, deliveries_max: 1000, ..Config::default() });
-        let function = FunctionRef { component: Digest::of(b""), name: "f".into() };
+        let mut queue = Queue::new(Config {
+            lease: LEASE,
+            deliveries_max: 1000,
+            ..Config::default()
+        });
+        let function = FunctionRef {
+            component: Digest::of(b""),
+            name: "f".into(),
+        };
         for (id, labels) in [(JOB, Labels::default()), (ASKING, label())] {
-            let options = JobOptions { labels, ..JobOptions::default() };
-            queue.put_job(Job { id, function: function.clone(), options }, Timestamp::default());
+            let options = JobOptions {
+                labels,
+                ..JobOptions::default()
+            };
+            queue.put_job(
+                Job {
+                    id,
+                    function: function.clone(),
+                    options,
+                },
+                Timestamp::default(),
+            );
         }
-        let (leases, workers, kinds, waiters) = (Vec::new(), BTreeMap::new(), BTreeMap::new(), VecDeque::new());
-        Self { queue, now: Timestamp::from_nanos(1), next: 0, leases, workers, kinds, waiters, permit: None }
+        let (leases, workers, kinds, waiters) = (
+            Vec::new(),
+            BTreeMap::new(),
+            BTreeMap::new(),
+            VecDeque::new(),
+        );
+        Self {
+            queue,
+            now: Timestamp::from_nanos(1),
+            next: 0,
+            leases,
+            workers,
+            kinds,
+            waiters,
+            permit: None,
+        }
     }
 
     fn notify_one(&mut self) {
@@ -106,7 +138,9 @@ impl World {
         };
         let worker = self.workers.get_mut(&id).unwrap();
         *worker = match *worker {
-            Worker::Looking { .. } => Worker::Looking { notified: Notified::Yes },
+            Worker::Looking { .. } => Worker::Looking {
+                notified: Notified::Yes,
+            },
             Worker::Asleep { .. } | Worker::Woken => Worker::Woken,
         };
     }
@@ -115,7 +149,9 @@ impl World {
         for id in std::mem::take(&mut self.waiters) {
             let worker = self.workers.get_mut(&id).unwrap();
             *worker = match *worker {
-                Worker::Looking { .. } => Worker::Looking { notified: Notified::ForItself },
+                Worker::Looking { .. } => Worker::Looking {
+                    notified: Notified::ForItself,
+                },
                 Worker::Asleep { .. } | Worker::Woken => Worker::Woken,
             };
         }
@@ -135,7 +171,11 @@ impl World {
     }
 
     fn register(&mut self, id: u64) {
-        let notified = if self.permit.take().is_some() { Notified::ForItself } else { Notified::No };
+        let notified = if self.permit.take().is_some() {
+            Notified::ForItself
+        } else {
+            Notified::No
+        };
         if notified == Notified::No {
             self.waiters.push_back(id);
         }
@@ -150,9 +190,14 @@ impl World {
     }
 
     fn look(&mut self, id: u64) {
-        let leases = self.on(Input::Pull { serves: self.serves(id), credits: NonZeroUsize::MIN });
+        let leases = self.on(Input::Pull {
+            serves: self.serves(id),
+            credits: NonZeroUsize::MIN,
+        });
         // Its own look may have notified it.
-        let Some(Worker::Looking { notified }) = self.workers.get(&id).copied() else { unreachable!() };
+        let Some(Worker::Looking { notified }) = self.workers.get(&id).copied() else {
+            unreachable!()
+        };
         if !leases.is_empty() {
             self.leases.extend(leases);
             self.workers.remove(&id);
@@ -163,7 +208,14 @@ impl World {
             return;
         }
         let until = self.queue.look_again(self.now);
-        self.workers.insert(id, if notified == Notified::No { Worker::Asleep { until } } else { Worker::Woken });
+        self.workers.insert(
+            id,
+            if notified == Notified::No {
+                Worker::Asleep { until }
+            } else {
+                Worker::Woken
+            },
+        );
     }
 
     fn run_worker(&mut self, id: u64) {
@@ -174,9 +226,12 @@ impl World {
         }
     }
 
-    /// A pull is dropped, awake or asleep, but never while it looks. What woke it goes to another, and so does what it slept for.
+    /// A pull is dropped, awake or asleep, but never while it looks. What woke it goes to another,
+    /// and so does what it slept for.
     fn leave(&mut self, number: usize) {
-        let Some(id) = choose(number, self.workers.keys().copied()) else { return };
+        let Some(id) = choose(number, self.workers.keys().copied()) else {
+            return;
+        };
         match self.workers.get(&id) {
             Some(Worker::Looking { .. }) | None => return,
             Some(Worker::Woken) => self.notify_one(),
@@ -190,7 +245,11 @@ impl World {
         if !self.leases.is_empty() {
             let lease = self.leases.remove(number % self.leases.len());
             let report = report(lease.bundle.tasks[0].index);
-            self.on(Input::Complete { lease: lease.id, job: lease.job.id, report });
+            self.on(Input::Complete {
+                lease: lease.id,
+                job: lease.job.id,
+                report,
+            });
         }
     }
 
@@ -198,8 +257,17 @@ impl World {
         match step {
             Step::Publish(job) => {
                 self.next += 1;
-                let tasks = vec![Task { index: self.next, arguments: Vec::new() }];
-                self.on(Input::Publish(Bundle { job, attempts_before: 0, lost_before: 0, published: self.now, tasks }));
+                let tasks = vec![Task {
+                    index: self.next,
+                    arguments: Vec::new(),
+                }];
+                self.on(Input::Publish(Bundle {
+                    job,
+                    attempts_before: 0,
+                    lost_before: 0,
+                    published: self.now,
+                    tasks,
+                }));
             }
             Step::Arrive(kind) => {
                 self.next += 1;
@@ -207,19 +275,34 @@ impl World {
                 self.register(self.next);
             }
             Step::Run(number) => {
-                let awake = self.workers.iter().filter(|(_, worker)| !matches!(worker, Worker::Asleep { .. }));
+                let awake = self
+                    .workers
+                    .iter()
+                    .filter(|(_, worker)| !matches!(worker, Worker::Asleep { .. }));
                 if let Some(id) = choose(number, awake.map(|(id, _)| *id)) {
                     self.run_worker(id);
                 }
             }
             Step::Leave(number) => self.leave(number),
             Step::Complete(number) => self.complete(number, |index| {
-                let outcome = Outcome { index, attempts: 1, ending: Ending::Cancelled, bill: Bill::default(), log: None };
-                Report { outcomes: vec![outcome], retrials: Vec::new() }
+                let outcome = Outcome {
+                    index,
+                    attempts: 1,
+                    ending: Ending::Cancelled,
+                    bill: Bill::default(),
+                    log: None,
+                };
+                Report {
+                    outcomes: vec![outcome],
+                    retrials: Vec::new(),
+                }
             }),
             Step::Retry(number, after) => self.complete(number, |index| {
                 let after = Duration::from_millis(after);
-                Report { outcomes: Vec::new(), retrials: vec![Retrial { index, after }] }
+                Report {
+                    outcomes: Vec::new(),
+                    retrials: vec![Retrial { index, after }],
+                }
             }),
             Step::Advance(millis) => self.advance(Duration::from_millis(millis)),
         }
@@ -248,16 +331,33 @@ impl World {
 
     /// Everybody does what he has to; then nobody sleeps who should not.
     fn settle(&mut self) {
-        while let Some(id) = self.workers.iter().find(|(_, worker)| !matches!(worker, Worker::Asleep { .. })).map(|(id, _)| *id) {
+        while let Some(id) = self
+            .workers
+            .iter()
+            .find(|(_, worker)| !matches!(worker, Worker::Asleep { .. }))
+            .map(|(id, _)| *id)
+        {
             self.run_worker(id);
         }
         if let Some((first, _)) = self.sleepers().min() {
             for (_, sleeper) in self.sleepers() {
                 let serves = self.serves(sleeper);
-                let mine = self.queue.ready.iter().any(|parcel| serves.takes(&parcel.job.options.labels));
-                assert!(!mine, "a bundle is ready, and a worker that may take it sleeps");
+                let mine = self
+                    .queue
+                    .ready
+                    .iter()
+                    .any(|parcel| serves.takes(&parcel.job.options.labels));
+                assert!(
+                    !mine,
+                    "a bundle is ready, and a worker that may take it sleeps"
+                );
             }
-            assert!(self.queue.deadline().is_none_or(|deadline| first <= deadline), "all sleep past the next deadline");
+            assert!(
+                self.queue
+                    .deadline()
+                    .is_none_or(|deadline| first <= deadline),
+                "all sleep past the next deadline"
+            );
         }
     }
 }
@@ -268,7 +368,9 @@ fn label() -> Labels {
 
 fn choose(number: usize, ids: impl Iterator<Item = u64>) -> Option<u64> {
     let ids: Vec<_> = ids.collect();
-    number.checked_rem(ids.len()).and_then(|number| ids.get(number).copied())
+    number
+        .checked_rem(ids.len())
+        .and_then(|number| ids.get(number).copied())
 }
 
 proptest! {

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use sortie_protocol::{
-    Argument, Bill, Bundle, Digest, Ending, FunctionRef, Job, JobId, JobOptions, Labels, Outcome, Presence, Task, TaskIndex, Timestamp,
-    WorkerId,
+    Argument, Bill, Bundle, Digest, Ending, FunctionRef, Job, JobId, JobOptions, Labels, Outcome,
+    Presence, Task, TaskIndex, Timestamp, WorkerId,
 };
 use tokio::time::{Instant, timeout};
 
@@ -20,7 +20,10 @@ use crate::broker::{Broker, Error, Event, Lease, PRESENCE, Puller, Report, Retri
 use crate::conformance::{self, Harness};
 
 const LEASE: Duration = Duration::from_secs(30);
-pub(super) const WORKER: Puller = Puller { worker: WorkerId::from_bytes([0; 16]), serves: Serves::Everything };
+pub(super) const WORKER: Puller = Puller {
+    worker: WorkerId::from_bytes([0; 16]),
+    serves: Serves::Everything,
+};
 
 struct Memory(Config);
 
@@ -44,13 +47,29 @@ impl Harness for Memory {
 }
 
 pub(super) fn job(number: u8) -> Job {
-    let function = FunctionRef { component: Digest::of(b""), name: "f".into() };
-    Job { id: JobId::from_bytes([number; 16]), function, options: JobOptions::default() }
+    let function = FunctionRef {
+        component: Digest::of(b""),
+        name: "f".into(),
+    };
+    Job {
+        id: JobId::from_bytes([number; 16]),
+        function,
+        options: JobOptions::default(),
+    }
 }
 
 pub(super) fn bundle(job: JobId, indices: impl IntoIterator<Item = TaskIndex>) -> Bundle {
-    let task = |index| Task { index, arguments: vec![Argument::Value(Bytes::from_static(b"argument"))] };
-    Bundle { job, attempts_before: 0, lost_before: 0, published: Timestamp::default(), tasks: indices.into_iter().map(task).collect() }
+    let task = |index| Task {
+        index,
+        arguments: vec![Argument::Value(Bytes::from_static(b"argument"))],
+    };
+    Bundle {
+        job,
+        attempts_before: 0,
+        lost_before: 0,
+        published: Timestamp::default(),
+        tasks: indices.into_iter().map(task).collect(),
+    }
 }
 
 pub(super) fn completed(lease: &Lease) -> Report {
@@ -61,20 +80,32 @@ pub(super) fn completed(lease: &Lease) -> Report {
         bill: Bill::default(),
         log: None,
     };
-    Report { outcomes: lease.bundle.tasks.iter().map(outcome).collect(), retrials: Vec::new() }
+    Report {
+        outcomes: lease.bundle.tasks.iter().map(outcome).collect(),
+        retrials: Vec::new(),
+    }
 }
 
 /// A broker with one job, and room for `bundles` bundles of one task.
 async fn broker(bundles: usize) -> (MemoryBroker, JobId) {
     let job = job(1);
     let weight_max = bundles * bundle(job.id, [0]).weight();
-    let broker = MemoryBroker::new(Config { lease: LEASE, weight_max, ..Config::default() });
-    broker.put_job(job.clone(), Timestamp::default()).await.unwrap();
+    let broker = MemoryBroker::new(Config {
+        lease: LEASE,
+        weight_max,
+        ..Config::default()
+    });
+    broker
+        .put_job(job.clone(), Timestamp::default())
+        .await
+        .unwrap();
     (broker, job.id)
 }
 
 async fn pull(broker: &MemoryBroker) -> Lease {
-    let leases = timeout(LEASE / 2, broker.pull(&WORKER, NonZeroUsize::MIN)).await.expect("nothing was granted within half a lease");
+    let leases = timeout(LEASE / 2, broker.pull(&WORKER, NonZeroUsize::MIN))
+        .await
+        .expect("nothing was granted within half a lease");
     leases.unwrap().remove(0)
 }
 
@@ -85,16 +116,30 @@ async fn waits<T>(future: impl Future<Output = T>) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn memory_broker_keeps_every_promise() {
-    let memory = Memory(Config { lease: LEASE, weight_max: 1 << 20, ..Config::default() });
-    conformance::check(&memory, |name| println!("{name}")).await.unwrap_or_else(|failed| panic!("{failed}"));
+    let memory = Memory(Config {
+        lease: LEASE,
+        weight_max: 1 << 20,
+        ..Config::default()
+    });
+    conformance::check(&memory, |name| println!("{name}"))
+        .await
+        .unwrap_or_else(|failed| panic!("{failed}"));
 }
 
 #[tokio::test]
 async fn memory_broker_keeps_a_lease_in_real_time() {
     // One of the cases on the real clock, where timers fire late and by whole milliseconds.
-    let memory = Memory(Config { lease: Duration::from_millis(50), ..Config::default() });
-    let case = conformance::SUITE.iter().find(|case| case.name == "a_sleeping_worker_takes_over_from_one_that_died");
-    case.expect("the suite has this case").check(&memory).await.unwrap_or_else(|broken| panic!("{broken}"));
+    let memory = Memory(Config {
+        lease: Duration::from_millis(50),
+        ..Config::default()
+    });
+    let case = conformance::SUITE
+        .iter()
+        .find(|case| case.name == "a_sleeping_worker_takes_over_from_one_that_died");
+    case.expect("the suite has this case")
+        .check(&memory)
+        .await
+        .unwrap_or_else(|broken| panic!("{broken}"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,7 +166,14 @@ async fn of_many_publishers_as_many_go_on_as_there_is_room_for() {
         .collect();
     for (taken, published) in [(0, 2), (1, 3), (2, 4)] {
         tokio::time::sleep(Duration::from_millis(1)).await;
-        assert_eq!(publishers.iter().filter(|publisher| publisher.is_finished()).count(), published, "after {taken} were taken");
+        assert_eq!(
+            publishers
+                .iter()
+                .filter(|publisher| publisher.is_finished())
+                .count(),
+            published,
+            "after {taken} were taken"
+        );
         pull(&broker).await;
     }
 }
@@ -132,7 +184,10 @@ async fn a_dropped_publish_published_nothing() {
     broker.publish(bundle(job, [0])).await.unwrap();
     assert!(waits(broker.publish(bundle(job, [1]))).await);
     let lease = pull(&broker).await;
-    broker.complete(lease.id, job, completed(&lease)).await.unwrap();
+    broker
+        .complete(lease.id, job, completed(&lease))
+        .await
+        .unwrap();
     assert!(waits(broker.pull(&WORKER, NonZeroUsize::MIN)).await);
 }
 
@@ -140,13 +195,18 @@ async fn a_dropped_publish_published_nothing() {
 async fn a_publish_that_waits_learns_that_its_job_is_cancelled() {
     let (broker, job) = broker(1).await;
     let other = self::job(2);
-    broker.put_job(other.clone(), Timestamp::default()).await.unwrap();
+    broker
+        .put_job(other.clone(), Timestamp::default())
+        .await
+        .unwrap();
     broker.publish(bundle(job, [0])).await.unwrap();
     // This job has nothing in the queue, so its cancellation makes no room.
     let mut publish = broker.publish(bundle(other.id, [0]));
     assert!(waits(&mut publish).await);
     broker.cancel(other.id).await.unwrap();
-    assert!(matches!(timeout(Duration::from_millis(1), publish).await, Ok(Err(Error::JobCancelled(job))) if job == other.id));
+    assert!(
+        matches!(timeout(Duration::from_millis(1), publish).await, Ok(Err(Error::JobCancelled(job))) if job == other.id)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,23 +216,37 @@ async fn followers_are_woken_at_once() {
     broker.publish(bundle(job, [0])).await.unwrap();
     let lease = pull(&broker).await;
     // The follower is polled first, so it waits when the news comes.
-    let (event, reported) = tokio::join!(timeout(LEASE / 2, follower.next()), broker.complete(lease.id, job, completed(&lease)));
+    let (event, reported) = tokio::join!(
+        timeout(LEASE / 2, follower.next()),
+        broker.complete(lease.id, job, completed(&lease))
+    );
     reported.unwrap();
-    assert!(matches!(event, Ok(Some(Event::Outcomes(0, _)))), "{event:?}");
+    assert!(
+        matches!(event, Ok(Some(Event::Outcomes(0, _)))),
+        "{event:?}"
+    );
     let (event, cancelled) = tokio::join!(timeout(LEASE / 2, follower.next()), broker.cancel(job));
     cancelled.unwrap();
     assert!(matches!(event, Ok(Some(Event::Cancelled))), "{event:?}");
 
     let other = self::job(2).id;
-    broker.put_job(self::job(2), Timestamp::default()).await.unwrap();
+    broker
+        .put_job(self::job(2), Timestamp::default())
+        .await
+        .unwrap();
     let mut follower = broker.outcomes(other, 0).await.unwrap();
-    let (event, forgotten) = tokio::join!(timeout(LEASE / 2, follower.next()), broker.forget(other));
+    let (event, forgotten) =
+        tokio::join!(timeout(LEASE / 2, follower.next()), broker.forget(other));
     forgotten.unwrap();
     assert!(matches!(event, Ok(None)), "{event:?}");
 }
 
-/// Two workers sleep, and a retrial is asked for, so one of them watches over it. Returns the two pulls and when the retrial is due.
-async fn two_sleep_and_one_watches(broker: &MemoryBroker, job: JobId) -> (Pulling, Pulling, Instant) {
+/// Two workers sleep, and a retrial is asked for, so one of them watches over it. Returns the two
+/// pulls and when the retrial is due.
+async fn two_sleep_and_one_watches(
+    broker: &MemoryBroker,
+    job: JobId,
+) -> (Pulling, Pulling, Instant) {
     broker.publish(bundle(job, [0])).await.unwrap();
     let lease = pull(broker).await;
     let spawn = || {
@@ -182,7 +256,10 @@ async fn two_sleep_and_one_watches(broker: &MemoryBroker, job: JobId) -> (Pullin
     let (one, other) = (spawn(), spawn());
     tokio::time::sleep(Duration::from_millis(1)).await;
     let after = Duration::from_secs(1);
-    let report = Report { outcomes: Vec::new(), retrials: vec![Retrial { index: 0, after }] };
+    let report = Report {
+        outcomes: Vec::new(),
+        retrials: vec![Retrial { index: 0, after }],
+    };
     broker.complete(lease.id, job, report).await.unwrap();
     let due = Instant::now() + after;
     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -207,7 +284,11 @@ async fn a_retrial_is_in_time_when_the_worker_that_watched_over_it_is_gone() {
     for watcher in 0..2 {
         let (broker, job) = broker(10).await;
         let (one, other, due) = two_sleep_and_one_watches(&broker, job).await;
-        let (gone, stays) = if watcher == 0 { (one, other) } else { (other, one) };
+        let (gone, stays) = if watcher == 0 {
+            (one, other)
+        } else {
+            (other, one)
+        };
         gone.abort();
         stays.await.unwrap();
         let late = Instant::now() - due;
@@ -219,21 +300,49 @@ async fn a_retrial_is_in_time_when_the_worker_that_watched_over_it_is_gone() {
 async fn a_bundle_with_labels_is_in_time_for_the_one_of_many_sleepers_that_may_take_it() {
     let (broker, _) = broker(10).await;
     let gpu: Labels = "gpu".parse().unwrap();
-    let asking = Job { options: JobOptions { labels: gpu.clone(), ..JobOptions::default() }, ..job(2) };
-    broker.put_job(asking.clone(), Timestamp::default()).await.unwrap();
+    let asking = Job {
+        options: JobOptions {
+            labels: gpu.clone(),
+            ..JobOptions::default()
+        },
+        ..job(2)
+    };
+    broker
+        .put_job(asking.clone(), Timestamp::default())
+        .await
+        .unwrap();
     for able in 0..3_u8 {
         let sleepers: Vec<_> = (0..3_u8)
             .map(|number| {
-                let labels = if number == able { gpu.clone() } else { Labels::default() };
-                let (broker, puller) = (broker.clone(), Puller { serves: Serves::Labels(labels), ..WORKER });
+                let labels = if number == able {
+                    gpu.clone()
+                } else {
+                    Labels::default()
+                };
+                let (broker, puller) = (
+                    broker.clone(),
+                    Puller {
+                        serves: Serves::Labels(labels),
+                        ..WORKER
+                    },
+                );
                 tokio::spawn(async move { broker.pull(&puller, NonZeroUsize::MIN).await.unwrap() })
             })
             .collect();
         tokio::time::sleep(Duration::from_millis(1)).await;
-        broker.publish(bundle(asking.id, [u64::from(able)])).await.unwrap();
+        broker
+            .publish(bundle(asking.id, [u64::from(able)]))
+            .await
+            .unwrap();
         tokio::time::sleep(Duration::from_millis(1)).await;
-        let served: Vec<_> = sleepers.iter().map(tokio::task::JoinHandle::is_finished).collect();
-        assert_eq!(served, (0..3).map(|number| number == able).collect::<Vec<_>>());
+        let served: Vec<_> = sleepers
+            .iter()
+            .map(tokio::task::JoinHandle::is_finished)
+            .collect();
+        assert_eq!(
+            served,
+            (0..3).map(|number| number == able).collect::<Vec<_>>()
+        );
         for sleeper in sleepers {
             sleeper.abort();
         }

@@ -1,17 +1,27 @@
-//! The clock of this broker's client: leases are counted here, with margins, and never compared with another machine's clock.
+//! The clock of this broker's client: leases are counted here, with margins, and never compared
+//! with another machine's clock.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use sortie_protocol::Timestamp;
 
 /// The time of day: only ever shown to people.
-#[expect(clippy::disallowed_methods, reason = "the one place where this module looks at the time of day")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where this module looks at the time of day"
+)]
 pub(super) fn now() -> Timestamp {
-    Timestamp::default() + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    Timestamp::default()
+        + SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
 }
 
 /// A time that only moves forward, and also while the process is stopped.
-#[expect(clippy::disallowed_methods, reason = "the one place where this module reads a clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where this module reads a clock"
+)]
 pub(super) fn instant() -> Instant {
     Instant::now()
 }

@@ -1,6 +1,7 @@
 //! Components at the server: chunks under the digest, and a manifest that is written last.
 //!
-//! The digest is looked at when a component is fetched, so a wrong chunk, whoever wrote it, is an error and never runs.
+//! The digest is looked at when a component is fetched, so a wrong chunk, whoever wrote it, is an
+//! error and never runs.
 
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -13,7 +14,8 @@ use crate::broker::Error;
 
 /// Bytes in one chunk: half of what a server takes by default.
 const CHUNK_BYTES: u32 = 512 << 10;
-/// The largest component that is fetched. A manifest may say anything; this is what memory it can cost.
+/// The largest component that is fetched. A manifest may say anything; this is what memory it can
+/// cost.
 const COMPONENT_BYTES_MAX: u64 = 512 << 20;
 /// Chunks on their way at once.
 const CHUNKS_AT_ONCE: usize = 4;
@@ -23,14 +25,25 @@ impl Core {
         if self.manifest(digest).await?.is_some() {
             return Ok(());
         }
-        let size = u32::try_from(self.link.payload_max()).unwrap_or(u32::MAX).clamp(1, CHUNK_BYTES);
+        let size = u32::try_from(self.link.payload_max())
+            .unwrap_or(u32::MAX)
+            .clamp(1, CHUNK_BYTES);
         let length = usize::try_from(size).unwrap_or(usize::MAX);
-        let chunks = (0..bytes.len().div_ceil(length)).map(|i| bytes.slice(i * length..bytes.len().min((i + 1) * length)));
+        let chunks = (0..bytes.len().div_ceil(length))
+            .map(|i| bytes.slice(i * length..bytes.len().min((i + 1) * length)));
         let numbered: Vec<_> = (0..).zip(chunks).collect();
-        let storing = stream::iter(numbered).map(|(number, chunk)| self.put_part(self.names.chunk(digest, number), chunk));
-        storing.buffer_unordered(CHUNKS_AT_ONCE).try_collect::<()>().await?;
-        let manifest = Manifest { size: bytes.len() as u64, chunk: size };
-        self.put_part(self.names.manifest(digest), envelope::manifest(&manifest)).await
+        let storing = stream::iter(numbered)
+            .map(|(number, chunk)| self.put_part(self.names.chunk(digest, number), chunk));
+        storing
+            .buffer_unordered(CHUNKS_AT_ONCE)
+            .try_collect::<()>()
+            .await?;
+        let manifest = Manifest {
+            size: bytes.len() as u64,
+            chunk: size,
+        };
+        self.put_part(self.names.manifest(digest), envelope::manifest(&manifest))
+            .await
     }
 
     async fn put_part(&self, subject: String, payload: Bytes) -> Result<(), Error> {
@@ -43,10 +56,18 @@ impl Core {
     }
 
     pub(super) async fn fetch_component(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
-        let Some(Manifest { size, chunk }) = self.manifest(digest).await? else { return Ok(None) };
-        let damaged = |what: String| self.link.unsuitable(format!("the component {digest} {what}; an operator has to remove its messages"));
+        let Some(Manifest { size, chunk }) = self.manifest(digest).await? else {
+            return Ok(None);
+        };
+        let damaged = |what: String| {
+            self.link.unsuitable(format!(
+                "the component {digest} {what}; an operator has to remove its messages"
+            ))
+        };
         if size > COMPONENT_BYTES_MAX || chunk == 0 {
-            return Err(damaged(format!("has a manifest of {size} bytes in chunks of {chunk}")));
+            return Err(damaged(format!(
+                "has a manifest of {size} bytes in chunks of {chunk}"
+            )));
         }
         let count = size.div_ceil(u64::from(chunk));
         let fetching = stream::iter(0..count).map(|number| async move {
@@ -56,29 +77,48 @@ impl Core {
         let parts: Vec<Option<Bytes>> = fetching.buffered(CHUNKS_AT_ONCE).try_collect().await?;
         let mut bytes = BytesMut::new();
         for part in parts {
-            let Some(part) = part else { return Err(damaged("lacks a chunk".into())) };
+            let Some(part) = part else {
+                return Err(damaged("lacks a chunk".into()));
+            };
             bytes.extend_from_slice(&part);
         }
         let bytes = bytes.freeze();
-        if Digest::of(&bytes) == digest { Ok(Some(bytes)) } else { Err(damaged("does not have its digest".into())) }
+        if Digest::of(&bytes) == digest {
+            Ok(Some(bytes))
+        } else {
+            Err(damaged("does not have its digest".into()))
+        }
     }
 
     async fn manifest(&self, digest: Digest) -> Result<Option<Manifest>, Error> {
-        let Some(payload) = self.part(&self.names.manifest(digest)).await? else { return Ok(None) };
+        let Some(payload) = self.part(&self.names.manifest(digest)).await? else {
+            return Ok(None);
+        };
         match envelope::decode(&payload) {
             Ok(Message::Manifest(manifest)) => Ok(Some(manifest)),
-            Ok(_) => Err(self.link.unsuitable(format!("the manifest of {digest} is none"))),
-            Err(error) => Err(self.link.unsuitable(format!("the manifest of {digest} cannot be read: {error}"))),
+            Ok(_) => Err(self
+                .link
+                .unsuitable(format!("the manifest of {digest} is none"))),
+            Err(error) => Err(self
+                .link
+                .unsuitable(format!("the manifest of {digest} cannot be read: {error}"))),
         }
     }
 
     /// What one subject holds. A copy may answer; only the leader knows that there is nothing.
     async fn part(&self, subject: &str) -> Result<Option<Bytes>, Error> {
         let stream = self.names.components_stream();
-        let found = self.link.patiently(|| self.link.last_anywhere(&stream, subject)).await?;
+        let found = self
+            .link
+            .patiently(|| self.link.last_anywhere(&stream, subject))
+            .await?;
         if found.is_some() {
             return Ok(found);
         }
-        Ok(self.link.patiently(|| self.link.last(&stream, subject)).await?.map(|kept| kept.payload))
+        Ok(self
+            .link
+            .patiently(|| self.link.last(&stream, subject))
+            .await?
+            .map(|kept| kept.payload))
     }
 }

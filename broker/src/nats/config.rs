@@ -34,7 +34,11 @@ impl FromStr for Name {
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         let is_name = (1..=NAME_CHARS_MAX).contains(&text.len()) && text.chars().all(fits);
-        if is_name { Ok(Self(text.into())) } else { Err(InvalidName) }
+        if is_name {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidName)
+        }
     }
 }
 
@@ -47,25 +51,31 @@ impl fmt::Display for Name {
 /// How to reach a NATS server, and as whom.
 #[derive(Clone)]
 pub struct Config {
-    /// Servers, as in `nats://host:4222` or `tls://host:4222`; more of a cluster with commas between them. A user and password may stand in
-    /// the URL.
+    /// Servers, as in `nats://host:4222` or `tls://host:4222`; more of a cluster with commas
+    /// between them. A user and password may stand in the URL.
     pub servers: String,
-    /// Whose jobs these are. Default `default`. A worker serves all tenants; its own name is not looked at.
+    /// Whose jobs these are. Default `default`. A worker serves all tenants; its own name is not
+    /// looked at.
     pub tenant: Name,
-    /// Names the streams and subjects, so that several installations can share one account. Default `sortie`.
+    /// Names the streams and subjects, so that several installations can share one account.
+    /// Default `sortie`.
     pub space: Name,
     /// A credentials file, as `nsc` writes it: a user's JWT and nkey seed.
     pub credentials: Option<PathBuf>,
     /// How TLS is spoken, where the URL or the server asks for it.
     pub tls: Tls,
-    /// What this end of the connection is: decides under which subject replies come, see `deploy/nats`.
+    /// What this end of the connection is: decides under which subject replies come, see
+    /// `deploy/nats`.
     pub role: Role,
-    /// How long connecting may take, over all servers; each gets its share of that, two seconds at least, also whenever the connection is made
-    /// again. A name with several addresses counts as one server, and each of its addresses may take that whole share. Default 5 s.
+    /// How long connecting may take, over all servers; each gets its share of that, two seconds at
+    /// least, also whenever the connection is made again. A name with several addresses counts
+    /// as one server, and each of its addresses may take that whole share. Default 5 s.
     pub connect_time_max: Duration,
-    /// How long one question may stay unanswered before it is asked again. Default 3 s: most elections take less.
+    /// How long one question may stay unanswered before it is asked again. Default 3 s: most
+    /// elections take less.
     pub answer_time_max: Duration,
-    /// How long an outage may last before what waits for the broker gives up. Default 10 minutes: longer than any restart or election.
+    /// How long an outage may last before what waits for the broker gives up. Default 10 minutes:
+    /// longer than any restart or election.
     pub outage_time_max: Duration,
     /// Lost leases of a task, in a row, before it is given up as `worker-lost`. Default 5.
     pub losses_max: u32,
@@ -105,13 +115,15 @@ pub enum Provision {
 /// How an installation is laid out. Chosen once, when its streams are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
-    /// Streams that share the bundles. Default 1; more spread the load of very many bundles over the servers of a cluster.
+    /// Streams that share the bundles. Default 1; more spread the load of very many bundles over
+    /// the servers of a cluster.
     pub shards: NonZeroU16,
     /// Servers that keep a copy. Default 1; 3 outlives the loss of one.
     pub replicas: NonZeroUsize,
     /// How long a lease holds unless it is extended. Default 30 s, at least 1 s.
     pub lease: Duration,
-    /// What the bundles that wait may take in each shard; publishing waits at the limit. Default 1 GiB.
+    /// What the bundles that wait may take in each shard; publishing waits at the limit. Default 1
+    /// GiB.
     pub tasks_bytes_max: NonZeroU32,
 }
 
@@ -193,7 +205,9 @@ fn unescaped(text: &str) -> String {
     let mut parts = text.split('%');
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
     for part in parts {
-        let escape = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let escape = part
+            .get(..2)
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
         match (escape, part.get(2..)) {
             (Some(byte), Some(rest)) => {
                 bytes.push(byte);
@@ -214,16 +228,29 @@ mod tests {
 
     #[test]
     fn a_place_has_no_secrets() {
-        assert_eq!(place("nats://me:secret@one:4222, tls://two:4222/x?token=y"), "nats://one:4222,tls://two:4222");
+        assert_eq!(
+            place("nats://me:secret@one:4222, tls://two:4222/x?token=y"),
+            "nats://one:4222,tls://two:4222"
+        );
         assert_eq!(place("localhost"), "nats://localhost");
-        assert!(!format!("{:?}", Config::new("nats://me:secret@one", Role::Client)).contains("secret"));
+        assert!(
+            !format!("{:?}", Config::new("nats://me:secret@one", Role::Client)).contains("secret")
+        );
     }
 
     #[test]
     fn a_password_is_taken_from_the_url() {
-        let some = |user: &str, password: Option<&str>| Some((user.to_owned(), password.map(str::to_owned)));
-        assert_eq!(user_and_password("nats://one:4222, tls://me:a%40b%2f%zz%:c@two/x@y"), some("me", Some("a@b/%zz%:c")));
-        assert_eq!(user_and_password("me:secret@one"), some("me", Some("secret")));
+        let some = |user: &str, password: Option<&str>| {
+            Some((user.to_owned(), password.map(str::to_owned)))
+        };
+        assert_eq!(
+            user_and_password("nats://one:4222, tls://me:a%40b%2f%zz%:c@two/x@y"),
+            some("me", Some("a@b/%zz%:c"))
+        );
+        assert_eq!(
+            user_and_password("me:secret@one"),
+            some("me", Some("secret"))
+        );
         assert_eq!(user_and_password("nats://token@one"), some("token", None));
         assert_eq!(user_and_password("nats://one:4222/x@y"), None);
     }

@@ -21,7 +21,11 @@ const PLACE_CHARS_MAX: usize = 256;
 
 impl Core {
     /// Bury the tasks that failed.
-    pub(super) async fn bury(&self, key: &JobKey, letters: Vec<(DeadLetter, String)>) -> Result<(), Error> {
+    pub(super) async fn bury(
+        &self,
+        key: &JobKey,
+        letters: Vec<(DeadLetter, String)>,
+    ) -> Result<(), Error> {
         for (letter, id) in letters {
             self.put_letter(&key.tenant, &letter, &id).await?;
         }
@@ -29,11 +33,28 @@ impl Core {
     }
 
     /// Bury what stood in the place of a bundle.
-    pub(super) async fn bury_unreadable(&self, tenant: &Name, subject: &str, bytes: &Bytes, reason: String, id: &str) -> Result<(), Error> {
+    pub(super) async fn bury_unreadable(
+        &self,
+        tenant: &Name,
+        subject: &str,
+        bytes: &Bytes,
+        reason: String,
+        id: &str,
+    ) -> Result<(), Error> {
         // The letter has to fit into a message itself.
-        let bytes = bytes.slice(..bytes.len().min(UNREADABLE_BYTES_MAX).min(self.link.payload_max() / 2));
+        let bytes = bytes.slice(
+            ..bytes
+                .len()
+                .min(UNREADABLE_BYTES_MAX)
+                .min(self.link.payload_max() / 2),
+        );
         let place = subject.chars().take(PLACE_CHARS_MAX).collect();
-        let letter = DeadLetter::Unreadable { place, reason, bytes, buried: clock::now() };
+        let letter = DeadLetter::Unreadable {
+            place,
+            reason,
+            bytes,
+            buried: clock::now(),
+        };
         self.put_letter(tenant, &letter, id).await
     }
 
@@ -42,10 +63,16 @@ impl Core {
         headers.insert(MESSAGE_ID, id);
         let Some(payload) = self.fitting(letter) else {
             // A letter that cannot be kept must not keep its task's outcome back.
-            tracing::warn!(id, "a dead letter is larger than a message may be; it is not kept");
+            tracing::warn!(
+                id,
+                "a dead letter is larger than a message may be; it is not kept"
+            );
             return Ok(());
         };
-        let stored = self.link.store(&self.names.dead(tenant, letter.job()), &headers, &payload).await?;
+        let stored = self
+            .link
+            .store(&self.names.dead(tenant, letter.job()), &headers, &payload)
+            .await?;
         match stored {
             Ok(_) => Ok(()),
             Err(refusal) => {
@@ -55,7 +82,8 @@ impl Core {
         }
     }
 
-    /// A letter as a message, without its log if that takes too much; none if it is too large all the same.
+    /// A letter as a message, without its log if that takes too much; none if it is too large all
+    /// the same.
     fn fitting(&self, letter: &DeadLetter) -> Option<Bytes> {
         let fits = |payload: &Bytes| payload.len() <= self.link.payload_max();
         let whole = Some(envelope::dead_letter(letter)).filter(fits);
@@ -68,10 +96,20 @@ impl Core {
         })
     }
 
-    pub(super) async fn letters(&self, job: Option<JobId>, count_max: usize) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
+    pub(super) async fn letters(
+        &self,
+        job: Option<JobId>,
+        count_max: usize,
+    ) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
         let stream = self.names.dead_stream(&self.tenant);
-        let filter = job.map_or_else(|| self.names.all_dead(&self.tenant), |job| self.names.dead(&self.tenant, Some(job)));
-        let read = self.link.patiently(|| self.link.read_all(&stream, &filter)).await?;
+        let filter = job.map_or_else(
+            || self.names.all_dead(&self.tenant),
+            |job| self.names.dead(&self.tenant, Some(job)),
+        );
+        let read = self
+            .link
+            .patiently(|| self.link.read_all(&stream, &filter))
+            .await?;
         let mut letters = Vec::new();
         for message in read.iter().rev() {
             if letters.len() >= count_max {
@@ -79,8 +117,13 @@ impl Core {
             }
             match envelope::decode(&message.payload) {
                 Ok(Message::DeadLetter(letter)) => letters.push((message.sequence, *letter)),
-                Ok(_) => tracing::warn!(sequence = message.sequence, "among the dead letters is a message of another kind; it is skipped"),
-                Err(error) => tracing::warn!(sequence = message.sequence, %error, "a dead letter cannot be read; it is skipped"),
+                Ok(_) => tracing::warn!(
+                    sequence = message.sequence,
+                    "among the dead letters is a message of another kind; it is skipped"
+                ),
+                Err(error) => {
+                    tracing::warn!(sequence = message.sequence, %error, "a dead letter cannot be read; it is skipped")
+                }
             }
         }
         Ok(letters)
@@ -89,11 +132,24 @@ impl Core {
     pub(super) async fn remove_letter(&self, letter: LetterId) -> Result<(), Error> {
         #[derive(Deserialize)]
         struct Deleted {}
-        let (subject, question) =
-            (format!("STREAM.MSG.DELETE.{}", self.names.dead_stream(&self.tenant)), serde_json::json!({ "seq": letter }));
-        match self.link.patiently(|| self.link.api::<Deleted>(&subject, &question)).await? {
+        let (subject, question) = (
+            format!("STREAM.MSG.DELETE.{}", self.names.dead_stream(&self.tenant)),
+            serde_json::json!({ "seq": letter }),
+        );
+        match self
+            .link
+            .patiently(|| self.link.api::<Deleted>(&subject, &question))
+            .await?
+        {
             Ok(Deleted {}) => Ok(()),
-            Err(refusal) if matches!(refusal.code, code::NO_MESSAGE | code::MESSAGE_DELETE_FAILED | code::SEQUENCE_NOT_FOUND) => Ok(()),
+            Err(refusal)
+                if matches!(
+                    refusal.code,
+                    code::NO_MESSAGE | code::MESSAGE_DELETE_FAILED | code::SEQUENCE_NOT_FOUND
+                ) =>
+            {
+                Ok(())
+            }
             Err(refusal) => Err(self.link.refused(&refusal)),
         }
     }

@@ -1,11 +1,13 @@
 //! The desk: where a process's slots ask for bundles, and the one that asks the server for them.
 //!
-//! Slots come with credits and wait. A task of this module asks the sources on behalf of all of them, as [`Sources`] decides, so that a process
-//! has one question at a server where it has many slots, and never more bundles than its slots can work on. A slot that goes away while
-//! something is on its way to it leaves a *spare*: the next slot gets it, and if none comes within [`SPARE_TIME_MAX`] it goes back to the
-//! server, without counting as an attempt.
+//! Slots come with credits and wait. A task of this module asks the sources on behalf of all of
+//! them, as [`Sources`] decides, so that a process has one question at a server where it has many
+//! slots, and never more bundles than its slots can work on. A slot that goes away while
+//! something is on its way to it leaves a *spare*: the next slot gets it, and if none comes within
+//! [`SPARE_TIME_MAX`] it goes back to the server, without counting as an attempt.
 //!
-//! After a reconnection everything asked before is void: a new subject for replies makes sure that no old question is answered as well.
+//! After a reconnection everything asked before is void: a new subject for replies makes sure that
+//! no old question is answered as well.
 
 use std::collections::{HashSet, VecDeque};
 use std::num::NonZeroUsize;
@@ -84,7 +86,9 @@ impl Queue {
     fn serve(&mut self) {
         while let (Some(slot), false) = (self.slots.front().cloned(), self.spares.is_empty()) {
             let count = slot.credits.min(self.spares.len());
-            slot.granted.lock().extend(self.spares.drain(..count).map(|(_, held)| held));
+            slot.granted
+                .lock()
+                .extend(self.spares.drain(..count).map(|(_, held)| held));
             slot.ready.notify_one();
             self.slots.pop_front();
         }
@@ -105,7 +109,8 @@ impl Shared {
     }
 }
 
-/// A slot's place in the queue. Going away takes nothing along: what was granted meanwhile is spare.
+/// A slot's place in the queue. Going away takes nothing along: what was granted meanwhile is
+/// spare.
 struct Place<'d> {
     shared: &'d Shared,
     slot: Arc<Slot>,
@@ -127,17 +132,36 @@ impl Drop for Place<'_> {
 
 impl Desk {
     pub(super) fn open(core: Arc<Core>, serves: Serves) -> Self {
-        let shared = Arc::new(Shared { core: core.clone(), queue: Mutex::default(), changed: Notify::new() });
+        let shared = Arc::new(Shared {
+            core: core.clone(),
+            queue: Mutex::default(),
+            changed: Notify::new(),
+        });
         let mut task = JoinSet::new();
-        let clerk = Clerk { shared: shared.clone(), serves, home: core.home() };
+        let clerk = Clerk {
+            shared: shared.clone(),
+            serves,
+            home: core.home(),
+        };
         task.spawn(clerk.run());
-        Self { shared, _task: Arc::new(task) }
+        Self {
+            shared,
+            _task: Arc::new(task),
+        }
     }
 
-    /// Wait for bundles. Cancel safe: what comes to a call that was dropped goes to the next, or back.
+    /// Wait for bundles. Cancel safe: what comes to a call that was dropped goes to the next, or
+    /// back.
     pub(super) async fn pull(&self, credits: NonZeroUsize) -> Result<Vec<Lease>, Error> {
-        let slot = Arc::new(Slot { credits: credits.get(), granted: Mutex::default(), ready: Notify::new() });
-        let place = Place { shared: &self.shared, slot: slot.clone() };
+        let slot = Arc::new(Slot {
+            credits: credits.get(),
+            granted: Mutex::default(),
+            ready: Notify::new(),
+        });
+        let place = Place {
+            shared: &self.shared,
+            slot: slot.clone(),
+        };
         self.shared.line_up(&slot);
         loop {
             slot.ready.notified().await;
@@ -182,8 +206,9 @@ struct Clerk {
 
 /// Since when a delivery may have been on its way: a lease runs from there.
 ///
-/// A process that was stopped finds, when it goes on, deliveries whose leases ran meanwhile, and cannot see how long. So each counts as made
-/// when nothing was there the last time; and for a moment after a stop, before it.
+/// A process that was stopped finds, when it goes on, deliveries whose leases ran meanwhile, and
+/// cannot see how long. So each counts as made when nothing was there the last time; and for a
+/// moment after a stop, before it.
 #[derive(Debug)]
 struct Quiet {
     since: Instant,
@@ -193,7 +218,11 @@ struct Quiet {
 
 impl Quiet {
     fn new(now: Instant) -> Self {
-        Self { since: now, looked: now, doubtful_until: now }
+        Self {
+            since: now,
+            looked: now,
+            doubtful_until: now,
+        }
     }
 
     fn since(&self) -> Instant {
@@ -253,7 +282,12 @@ impl Clerk {
     /// Ask until the connection has to be set up anew.
     ///
     /// What is being taken in stays in `intake`: those bundles are leased already.
-    async fn serve(&self, sources: &mut Sources, pools: &mut HashSet<String>, intake: &mut Intake) -> Result<(), Error> {
+    async fn serve(
+        &self,
+        sources: &mut Sources,
+        pools: &mut HashSet<String>,
+        intake: &mut Intake,
+    ) -> Result<(), Error> {
         let core = &self.shared.core;
         let (mut gaps, mut violations) = (core.link.gaps(), core.link.violations());
         gaps.mark_unchanged();
@@ -266,8 +300,15 @@ impl Clerk {
         let mut commands = sources.on(Event::Reconnected, clock::now());
         let mut quiet = Quiet::new(clock::instant());
         loop {
-            self.act(&ears, std::mem::take(&mut commands), sources).await?;
-            let spare_until = self.shared.queue.lock().spares.front().map(|(since, _)| *since + SPARE_TIME_MAX);
+            self.act(&ears, std::mem::take(&mut commands), sources)
+                .await?;
+            let spare_until = self
+                .shared
+                .queue
+                .lock()
+                .spares
+                .front()
+                .map(|(since, _)| *since + SPARE_TIME_MAX);
             let event = tokio::select! {
                 biased;
                 message = ears.replies.next() => match message {
@@ -315,7 +356,12 @@ impl Clerk {
             if let Some(event) = event {
                 commands.extend(sources.on(event, clock::now()));
             }
-            let wanted = self.shared.queue.lock().wanted().saturating_sub(intake.len());
+            let wanted = self
+                .shared
+                .queue
+                .lock()
+                .wanted()
+                .saturating_sub(intake.len());
             commands.extend(sources.on(Event::Wanted(wanted), clock::now()));
             if clock::instant() >= pools_at {
                 pools_at = clock::instant() + POOLS_INTERVAL;
@@ -336,49 +382,100 @@ impl Clerk {
         let inbox = core.link.client.new_inbox();
         let replies = core.link.listen(format!("{inbox}.*")).await?;
         let bells = core.link.listen(core.names.all_bells()).await?;
-        Ok(Ears { inbox, replies, bells })
+        Ok(Ears {
+            inbox,
+            replies,
+            bells,
+        })
     }
 
     /// Learn which pools there are, and take those as sources that are served here.
-    async fn look_for_pools(&self, sources: &mut Sources, pools: &mut HashSet<String>) -> Result<(), Error> {
+    async fn look_for_pools(
+        &self,
+        sources: &mut Sources,
+        pools: &mut HashSet<String>,
+    ) -> Result<(), Error> {
         let core = &self.shared.core;
         let labels = core.provisioner().pools().await?;
-        let served = labels.iter().filter(|labels| self.serves.takes(labels)).map(Labels::pool);
-        let served: Vec<String> = std::iter::once(Labels::default().pool()).chain(served).collect();
+        let served = labels
+            .iter()
+            .filter(|labels| self.serves.takes(labels))
+            .map(Labels::pool);
+        let served: Vec<String> = std::iter::once(Labels::default().pool())
+            .chain(served)
+            .collect();
         sources.add(core.sources(&served), self.home);
         pools.extend(labels.iter().map(Labels::pool));
         pools.insert(Labels::default().pool());
         Ok(())
     }
 
-    async fn act(&self, ears: &Ears, commands: Vec<Command>, sources: &mut Sources) -> Result<(), Error> {
+    async fn act(
+        &self,
+        ears: &Ears,
+        commands: Vec<Command>,
+        sources: &mut Sources,
+    ) -> Result<(), Error> {
         for command in commands {
             match command {
-                Command::Ask { question, source, batch, wait } => self.ask(ears, question, &source, batch, wait).await?,
+                Command::Ask {
+                    question,
+                    source,
+                    batch,
+                    wait,
+                } => self.ask(ears, question, &source, batch, wait).await?,
                 Command::Suspect(source) => {
                     if self.waits_in_vain(&source).await? {
-                        tracing::warn!(shard = source.shard, pool = source.pool, "bundles were waiting and nobody got them; asking anew");
+                        tracing::warn!(
+                            shard = source.shard,
+                            pool = source.pool,
+                            "bundles were waiting and nobody got them; asking anew"
+                        );
                         let further = sources.on(Event::Stuck, clock::now());
                         Box::pin(self.act(ears, further, sources)).await?;
                     }
                 }
                 Command::Lost { source } => {
-                    tracing::info!(shard = source.shard, pool = source.pool, "a question to the broker was lost; asking again");
+                    tracing::info!(
+                        shard = source.shard,
+                        pool = source.pool,
+                        "a question to the broker was lost; asking again"
+                    );
                 }
             }
         }
         Ok(())
     }
 
-    async fn ask(&self, ears: &Ears, question: u64, source: &Source, batch: usize, wait: Wait) -> Result<(), Error> {
+    async fn ask(
+        &self,
+        ears: &Ears,
+        question: u64,
+        source: &Source,
+        batch: usize,
+        wait: Wait,
+    ) -> Result<(), Error> {
         let core = &self.shared.core;
-        let subject = format!("{ASK}.{}.{}", core.names.tasks_stream(source.shard), core.names.consumer(source));
+        let subject = format!(
+            "{ASK}.{}.{}",
+            core.names.tasks_stream(source.shard),
+            core.names.consumer(source)
+        );
         let content = match wait {
             Wait::No => serde_json::json!({ "batch": batch, "no_wait": true }),
-            Wait::AtHome => serde_json::json!({ "batch": batch, "expires": WAIT_MAX.as_nanos(), "idle_heartbeat": HEARTBEAT.as_nanos() }),
+            Wait::AtHome => {
+                serde_json::json!({ "batch": batch, "expires": WAIT_MAX.as_nanos(), "idle_heartbeat": HEARTBEAT.as_nanos() })
+            }
         };
-        let asked =
-            core.link.client.publish_with_reply(subject, format!("{}.{question}", ears.inbox), Bytes::from(content.to_string())).await;
+        let asked = core
+            .link
+            .client
+            .publish_with_reply(
+                subject,
+                format!("{}.{question}", ears.inbox),
+                Bytes::from(content.to_string()),
+            )
+            .await;
         asked.map_err(|error| core.link.unreachable(error.to_string()))
     }
 
@@ -389,8 +486,16 @@ impl Clerk {
             num_pending: u64,
         }
         let core = &self.shared.core;
-        let subject = format!("CONSUMER.INFO.{}.{}", core.names.tasks_stream(source.shard), core.names.consumer(source));
-        match core.link.api::<Info>(&subject, &serde_json::Value::Null).await {
+        let subject = format!(
+            "CONSUMER.INFO.{}.{}",
+            core.names.tasks_stream(source.shard),
+            core.names.consumer(source)
+        );
+        match core
+            .link
+            .api::<Info>(&subject, &serde_json::Value::Null)
+            .await
+        {
             Ok(Ok(Info { num_pending })) => Ok(num_pending > 0),
             Ok(Err(refusal)) => Err(core.link.refused(&refusal)),
             // A server that does not answer is not stuck, it is away.
@@ -399,15 +504,29 @@ impl Clerk {
         }
     }
 
-    fn on_reply(&self, inbox: &str, message: Message, leased: Instant, intake: &mut Intake) -> Option<Event> {
+    fn on_reply(
+        &self,
+        inbox: &str,
+        message: Message,
+        leased: Instant,
+        intake: &mut Intake,
+    ) -> Option<Event> {
         let Some(status) = message.status else {
             let origin = self.shared.core.origin(&message, leased)?;
-            let delivered = Event::Delivered { source: origin.source.clone(), pending: origin.pending };
+            let delivered = Event::Delivered {
+                source: origin.source.clone(),
+                pending: origin.pending,
+            };
             let core = self.shared.core.clone();
             intake.push(Box::pin(async move { core.take_in(message, origin).await }));
             return Some(delivered);
         };
-        let question = message.subject.strip_prefix(inbox)?.strip_prefix('.')?.parse().ok()?;
+        let question = message
+            .subject
+            .strip_prefix(inbox)?
+            .strip_prefix('.')?
+            .parse()
+            .ok()?;
         match status.as_u16() {
             100 => Some(Event::Waiting { question }),
             404 | 408 => Some(Event::Ended { question }),
@@ -430,8 +549,15 @@ impl Clerk {
         loop {
             let old = {
                 let mut queue = self.shared.queue.lock();
-                let is_old = queue.spares.front().is_some_and(|(since, _)| since.elapsed() >= SPARE_TIME_MAX);
-                if is_old { queue.spares.pop_front() } else { None }
+                let is_old = queue
+                    .spares
+                    .front()
+                    .is_some_and(|(since, _)| since.elapsed() >= SPARE_TIME_MAX);
+                if is_old {
+                    queue.spares.pop_front()
+                } else {
+                    None
+                }
             };
             let Some((_, held)) = old else { return Ok(()) };
             self.shared.core.release_lease(&held).await?;

@@ -1,8 +1,9 @@
 //! Many messages of a stream in one go, without a consumer: batched direct reads.
 //!
-//! Follows ADR-31 of nats-architecture-and-design, "Batched requests". There is no flow control: the server sends the whole batch at once, so
-//! a batch is bounded in messages and bytes to what a subscription here can hold. Any copy of the stream may answer, so what was stored a
-//! moment ago may be missing; whoever needs all of it compares with what [`Link::last`] says.
+//! Follows ADR-31 of nats-architecture-and-design, "Batched requests". There is no flow control:
+//! the server sends the whole batch at once, so a batch is bounded in messages and bytes to what a
+//! subscription here can hold. Any copy of the stream may answer, so what was stored a moment ago
+//! may be missing; whoever needs all of it compares with what [`Link::last`] says.
 
 use async_nats::{HeaderMap, Subscriber};
 use bytes::Bytes;
@@ -41,13 +42,25 @@ pub(super) enum End {
 
 impl Link {
     /// The messages on subjects like `filter` from `sequence` on.
-    pub(super) async fn read(&self, stream: &str, filter: &str, sequence: u64) -> Result<Batch, Error> {
+    pub(super) async fn read(
+        &self,
+        stream: &str,
+        filter: &str,
+        sequence: u64,
+    ) -> Result<Batch, Error> {
         let question = json!({ "seq": sequence.max(1), "next_by_subj": filter, "batch": BATCH_MESSAGES, "max_bytes": BATCH_BYTES });
         let inbox = self.client.new_inbox();
-        let subscriber = self.client.subscribe(inbox.clone()).await.map_err(|error| self.unreachable(error.to_string()))?;
+        let subscriber = self
+            .client
+            .subscribe(inbox.clone())
+            .await
+            .map_err(|error| self.unreachable(error.to_string()))?;
         let subject = format!("$JS.API.DIRECT.GET.{stream}");
         let reading = async {
-            let asked = self.client.publish_with_reply(subject.clone(), inbox, question.to_string().into()).await;
+            let asked = self
+                .client
+                .publish_with_reply(subject.clone(), inbox, question.to_string().into())
+                .await;
             asked.map_err(|error| self.unreachable(error.to_string()))?;
             self.collect(&subject, subscriber).await
         };
@@ -72,26 +85,60 @@ impl Link {
         let mut messages = Vec::new();
         loop {
             let Ok(next) = timeout(self.answer_time_max(), subscriber.next()).await else {
-                return Err(self.unreachable(format!("a read on `{subject}` stayed without its end")));
+                return Err(
+                    self.unreachable(format!("a read on `{subject}` stayed without its end"))
+                );
             };
-            let Some(message) = next else { return Err(self.unreachable("the connection was closed")) };
+            let Some(message) = next else {
+                return Err(self.unreachable("the connection was closed"));
+            };
             match message.status.map(|status| status.as_u16()) {
-                Some(404) => return Ok(Batch { messages, end: End::Reached }),
+                Some(404) => {
+                    return Ok(Batch {
+                        messages,
+                        end: End::Reached,
+                    });
+                }
                 Some(204) => {
-                    let pending = message.headers.as_ref().and_then(|headers| number(headers, "Nats-Num-Pending"));
-                    return Ok(Batch { messages, end: if pending == Some(0) { End::Reached } else { End::Further } });
+                    let pending = message
+                        .headers
+                        .as_ref()
+                        .and_then(|headers| number(headers, "Nats-Num-Pending"));
+                    return Ok(Batch {
+                        messages,
+                        end: if pending == Some(0) {
+                            End::Reached
+                        } else {
+                            End::Further
+                        },
+                    });
                 }
                 Some(503) => {
-                    return Err(self.unreachable(format!("nothing listens on `{subject}`: a stream is not there, or has no leader")));
+                    return Err(self.unreachable(format!(
+                        "nothing listens on `{subject}`: a stream is not there, or has no leader"
+                    )));
                 }
                 Some(status) => {
                     let said = message.description.unwrap_or_default();
-                    return Err(self.unreachable(format!("a read on `{subject}` was refused: {status} {}", said.escape_debug())));
+                    return Err(self.unreachable(format!(
+                        "a read on `{subject}` was refused: {status} {}",
+                        said.escape_debug()
+                    )));
                 }
                 None => {
-                    let sequence = message.headers.as_ref().and_then(|headers| number(headers, "Nats-Sequence"));
-                    let Some(sequence) = sequence else { return Err(self.unreachable("a read brought a message without its sequence")) };
-                    messages.push(Read { sequence, payload: message.payload });
+                    let sequence = message
+                        .headers
+                        .as_ref()
+                        .and_then(|headers| number(headers, "Nats-Sequence"));
+                    let Some(sequence) = sequence else {
+                        return Err(
+                            self.unreachable("a read brought a message without its sequence")
+                        );
+                    };
+                    messages.push(Read {
+                        sequence,
+                        payload: message.payload,
+                    });
                 }
             }
         }

@@ -1,10 +1,13 @@
 //! Following a job's outcomes: what is stored already, then what is stored from now on.
 //!
-//! The server says again, on a subject of its own, what it stores; that is the live part, and like everything said once it can be missed. Each
-//! message names the one before it on the same subject, so a gap is seen at once and read from the stream. Where no message follows that could
-//! show a gap, the connection's own trouble does ([`Link::gaps`](super::link::Link::gaps)), and a look every [`LOOK_INTERVAL`].
+//! The server says again, on a subject of its own, what it stores; that is the live part, and like
+//! everything said once it can be missed. Each message names the one before it on the same subject,
+//! so a gap is seen at once and read from the stream. Where no message follows that could
+//! show a gap, the connection's own trouble does ([`Link::gaps`](super::link::Link::gaps)), and a
+//! look every [`LOOK_INTERVAL`].
 //!
-//! A follower that is slow slows nobody: what it does not take in time is dropped here and read again.
+//! A follower that is slow slows nobody: what it does not take in time is dropped here and read
+//! again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -45,7 +48,8 @@ struct Feed {
     _followed: Followed,
 }
 
-/// How often the feeds of each job that is followed here have caught up. With several feeds of one job it is not told which of them did.
+/// How often the feeds of each job that is followed here have caught up. With several feeds of one
+/// job it is not told which of them did.
 #[derive(Debug, Default)]
 pub(super) struct CatchUps(Mutex<HashMap<JobId, CatchUp>>);
 
@@ -114,24 +118,44 @@ impl From<Error> for Ended {
 }
 
 /// Follow a job that is there.
-pub(super) async fn follow(core: Arc<Core>, key: JobKey, from: Position) -> Result<BoxStream<'static, Event>, Error> {
-    // Listening before reading: what is stored in between comes twice and not never. Who may read but not listen lives on what is looked up.
+pub(super) async fn follow(
+    core: Arc<Core>,
+    key: JobKey,
+    from: Position,
+) -> Result<BoxStream<'static, Event>, Error> {
+    // Listening before reading: what is stored in between comes twice and not never. Who may read
+    // but not listen lives on what is looked up.
     let live = core.link.hear(core.names.live(&key)).await?;
     let (events, receiver) = mpsc::channel(EVENTS_WAITING);
     let _followed = Followed::begin(core.clone(), key.job);
-    let feed = Feed { core, key, from, ledger: Ledger::default(), events, _followed };
+    let feed = Feed {
+        core,
+        key,
+        from,
+        ledger: Ledger::default(),
+        events,
+        _followed,
+    };
     let mut tasks = JoinSet::new();
     tasks.spawn(feed.run(live));
     // The task ends with the stream.
-    Ok(stream::unfold((receiver, tasks), |(mut receiver, tasks)| async { receiver.recv().await.map(|event| (event, (receiver, tasks))) })
-        .boxed())
+    Ok(
+        stream::unfold((receiver, tasks), |(mut receiver, tasks)| async {
+            receiver
+                .recv()
+                .await
+                .map(|event| (event, (receiver, tasks)))
+        })
+        .boxed(),
+    )
 }
 
 impl Feed {
     async fn run(mut self, live: async_nats::Subscriber) {
         if let Err(Ended::Broken(error)) = self.feed(live).await {
             tracing::debug!(job = %self.key.job, %error, "lost a job's outcomes");
-            // Whoever opened the feed again would hear the same, or wait once more for as long as an outage may last. Who has gone hears nothing.
+            // Whoever opened the feed again would hear the same, or wait once more for as long as
+            // an outage may last. Who has gone hears nothing.
             let _ = self.send(Event::Refused(error)).await;
         }
     }
@@ -157,11 +181,20 @@ impl Feed {
     }
 
     async fn on_live(&mut self, message: &Message) -> Result<(), Ended> {
-        let Some(headers) = &message.headers else { return Ok(()) };
+        let Some(headers) = &message.headers else {
+            return Ok(());
+        };
         if headers.get(FORGOTTEN).is_some() {
-            return if self.core.record(&self.key).await?.is_none() { Err(Ended::Over) } else { Ok(()) };
+            return if self.core.record(&self.key).await?.is_none() {
+                Err(Ended::Over)
+            } else {
+                Ok(())
+            };
         }
-        let (Some(sequence), Some(before)) = (number(headers, "Nats-Sequence"), number(headers, "Nats-Last-Sequence")) else {
+        let (Some(sequence), Some(before)) = (
+            number(headers, "Nats-Sequence"),
+            number(headers, "Nats-Last-Sequence"),
+        ) else {
             return Ok(());
         };
         if before > self.ledger.last() {
@@ -179,7 +212,10 @@ impl Feed {
             self.look_for_record().await?;
         }
         while self.ledger.last() < newest {
-            let (reports, end) = self.core.reports_after(&self.key, self.ledger.last()).await?;
+            let (reports, end) = self
+                .core
+                .reports_after(&self.key, self.ledger.last())
+                .await?;
             for report in &reports {
                 let taken = self.ledger.take(report.sequence, &report.payload);
                 self.pass_on(taken).await?;
@@ -195,19 +231,30 @@ impl Feed {
         Ok(())
     }
 
-    /// End if the job is forgotten: if its record is not there, and still is not after a while. A leader that was elected a moment ago may not
-    /// know of it yet.
+    /// End if the job is forgotten: if its record is not there, and still is not after a while. A
+    /// leader that was elected a moment ago may not know of it yet.
     async fn look_for_record(&self) -> Result<(), Ended> {
         if self.core.record(&self.key).await?.is_some() {
             return Ok(());
         }
         sleep(DOUBT_PAUSE).await;
-        if self.core.record(&self.key).await?.is_some() { Ok(()) } else { Err(Ended::Over) }
+        if self.core.record(&self.key).await?.is_some() {
+            Ok(())
+        } else {
+            Err(Ended::Over)
+        }
     }
 
-    /// Whoever cancelled the job may have died between the record and the marker; then the marker is written here.
+    /// Whoever cancelled the job may have died between the record and the marker; then the marker
+    /// is written here.
     async fn complete_cancellation(&self) -> Result<(), Ended> {
-        if !self.ledger.is_over() && self.core.known_by_now(&self.key).await?.is_some_and(|known| known.cancelled) {
+        if !self.ledger.is_over()
+            && self
+                .core
+                .known_by_now(&self.key)
+                .await?
+                .is_some_and(|known| known.cancelled)
+        {
             self.core.mark_cancelled(&self.key).await?;
         }
         Ok(())
@@ -216,12 +263,15 @@ impl Feed {
     async fn pass_on(&self, taken: Taken) -> Result<(), Over> {
         match taken {
             Taken::Outcomes(first, mut outcomes) => {
-                let skip = usize::try_from(self.from.saturating_sub(first)).unwrap_or(usize::MAX).min(outcomes.len());
+                let skip = usize::try_from(self.from.saturating_sub(first))
+                    .unwrap_or(usize::MAX)
+                    .min(outcomes.len());
                 outcomes.drain(..skip);
                 if outcomes.is_empty() {
                     return Ok(());
                 }
-                self.send(Event::Outcomes(first + skip as Position, outcomes.into())).await
+                self.send(Event::Outcomes(first + skip as Position, outcomes.into()))
+                    .await
             }
             Taken::Cancelled => {
                 self.core.jobs.cancelled(self.key.job);

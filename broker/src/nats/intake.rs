@@ -1,8 +1,9 @@
 //! From a delivered message to a lease: what has to be true before a worker sees a bundle.
 //!
-//! Most bundles pass at once. One that some worker had before is freed of the tasks that ended; one of a job that is over, or that is no
-//! bundle, is taken out of the queue; one that is to wait is handed back with its delay; and one whose leases were lost too often is taken
-//! apart or given up, by the rule of [`sortie_protocol::delivery`].
+//! Most bundles pass at once. One that some worker had before is freed of the tasks that ended; one
+//! of a job that is over, or that is no bundle, is taken out of the queue; one that is to wait is
+//! handed back with its delay; and one whose leases were lost too often is taken apart or given up,
+//! by the rule of [`sortie_protocol::delivery`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -79,8 +80,19 @@ impl Core {
         let (source, key) = self.names.parse_task(&message.subject)?;
         // Only the reply subject is looked at.
         let (subject, reply) = (message.subject.clone(), message.reply.clone());
-        let bare = Message { subject, reply, payload: Bytes::new(), headers: None, status: None, description: None, length: 0 };
-        let wrapped = Delivered { message: bare, context: self.link.context.clone() };
+        let bare = Message {
+            subject,
+            reply,
+            payload: Bytes::new(),
+            headers: None,
+            status: None,
+            description: None,
+            length: 0,
+        };
+        let wrapped = Delivered {
+            message: bare,
+            context: self.link.context.clone(),
+        };
         let info = wrapped.info().ok()?;
         Some(Origin {
             source,
@@ -88,12 +100,16 @@ impl Core {
             pending: info.pending,
             delivered: u32::try_from(info.delivered).unwrap_or(u32::MAX).max(1),
             message: format!("{}-{}", info.stream, info.stream_sequence),
-            name: format!("{}-{}-{}", info.stream, info.stream_sequence, info.delivered),
+            name: format!(
+                "{}-{}-{}",
+                info.stream, info.stream_sequence, info.delivered
+            ),
             leased,
         })
     }
 
-    /// Make a lease of a delivered message, or deal with it otherwise. On an error nothing is acknowledged, and it is delivered again.
+    /// Make a lease of a delivered message, or deal with it otherwise. On an error nothing is
+    /// acknowledged, and it is delivered again.
     pub(super) async fn take_in(&self, message: Message, origin: Origin) -> Option<Held> {
         match self.try_take_in(&message, origin).await {
             Ok(Some(held)) if !held.holds() => {
@@ -109,9 +125,14 @@ impl Core {
     }
 
     async fn try_take_in(&self, message: &Message, origin: Origin) -> Result<Option<Held>, Error> {
-        let Some(ack) = message.reply.as_ref().map(ToString::to_string) else { return Ok(None) };
+        let Some(ack) = message.reply.as_ref().map(ToString::to_string) else {
+            return Ok(None);
+        };
         let headers = message.headers.as_ref();
-        let delay = headers.and_then(|headers| number(headers, DELAY)).filter(|delay| *delay > 0).map(|delay| delay.min(DELAY_MAX));
+        let delay = headers
+            .and_then(|headers| number(headers, DELAY))
+            .filter(|delay| *delay > 0)
+            .map(|delay| delay.min(DELAY_MAX));
         // The first delivery is spent on the delay, so that nobody has to compare clocks.
         if let (Some(delay), 1) = (delay, origin.delivered) {
             let later = AckKind::Nak(Some(Duration::from_millis(delay)));
@@ -122,8 +143,16 @@ impl Core {
             Ok(bundle) => bundle,
             Err(reason) => {
                 tracing::warn!(subject = %message.subject, reason, "a message that is no bundle; it goes to the dead letters");
-                self.end_unread(&origin, manifest::read(headers), &reason).await?;
-                self.bury_unreadable(&origin.key.tenant, &message.subject, &message.payload, reason, &origin.message).await?;
+                self.end_unread(&origin, manifest::read(headers), &reason)
+                    .await?;
+                self.bury_unreadable(
+                    &origin.key.tenant,
+                    &message.subject,
+                    &message.payload,
+                    reason,
+                    &origin.message,
+                )
+                .await?;
                 self.acknowledge(&ack).await?;
                 return Ok(None);
             }
@@ -135,34 +164,67 @@ impl Core {
             self.acknowledge(&ack).await?;
             return self.clear(&origin).await.map(|()| None);
         }
-        let lost = origin.delivered.saturating_sub(if delay.is_some() { 2 } else { 1 });
+        let lost = origin
+            .delivered
+            .saturating_sub(if delay.is_some() { 2 } else { 1 });
         let again = lost > 0 || headers.is_some_and(|headers| headers.get(AGAIN).is_some());
-        let held = Held { is_again: again, ..self.held(origin, known.job, bundle, ack, lost) };
-        if again { self.judge(held).await } else { Ok(Some(held)) }
+        let held = Held {
+            is_again: again,
+            ..self.held(origin, known.job, bundle, ack, lost)
+        };
+        if again {
+            self.judge(held).await
+        } else {
+            Ok(Some(held))
+        }
     }
 
-    /// Nobody will run these tasks, because their bundle cannot be read. Those who wait for them hear it, if their job is there. Should this come
-    /// twice, the first outcome counts.
-    async fn end_unread(&self, origin: &Origin, tasks: Vec<TaskIndex>, reason: &str) -> Result<(), Error> {
-        if tasks.is_empty() || self.known(&origin.key).await?.is_none_or(|known| known.cancelled) {
+    /// Nobody will run these tasks, because their bundle cannot be read. Those who wait for them
+    /// hear it, if their job is there. Should this come twice, the first outcome counts.
+    async fn end_unread(
+        &self,
+        origin: &Origin,
+        tasks: Vec<TaskIndex>,
+        reason: &str,
+    ) -> Result<(), Error> {
+        if tasks.is_empty()
+            || self
+                .known(&origin.key)
+                .await?
+                .is_none_or(|known| known.cancelled)
+        {
             return Ok(());
         }
-        let message = format!("a worker cannot read the bundle that this task is in: {reason}; `sortie dlq list` shows it");
+        let message = format!(
+            "a worker cannot read the bundle that this task is in: {reason}; `sortie dlq list` shows it"
+        );
         let outcome = |index| Outcome {
             index,
             attempts: 0,
-            ending: Ending::Failed(Failure::Platform { fault: PlatformFault::Host, message: message.clone() }),
+            ending: Ending::Failed(Failure::Platform {
+                fault: PlatformFault::Host,
+                message: message.clone(),
+            }),
             bill: Bill::default(),
             log: None,
         };
-        self.store_outcomes(&origin.key, tasks.into_iter().map(outcome).collect()).await
+        self.store_outcomes(&origin.key, tasks.into_iter().map(outcome).collect())
+            .await
     }
 
-    /// There is no record of the bundle's job. A leader that was elected a moment ago may not know of it yet, so this is believed only after a
-    /// while: then the job was forgotten, and nobody waits for it.
+    /// There is no record of the bundle's job. A leader that was elected a moment ago may not know
+    /// of it yet, so this is believed only after a while: then the job was forgotten, and
+    /// nobody waits for it.
     async fn without_job(&self, origin: &Origin, ack: String) -> Result<(), Error> {
         if origin.delivered < STRAY_DELIVERIES {
-            return self.link.tell(ack, HeaderMap::new(), AckKind::Nak(Some(STRAY_PAUSE)).into()).await;
+            return self
+                .link
+                .tell(
+                    ack,
+                    HeaderMap::new(),
+                    AckKind::Nak(Some(STRAY_PAUSE)).into(),
+                )
+                .await;
         }
         self.acknowledge(&ack).await?;
         self.clear(origin).await
@@ -173,7 +235,10 @@ impl Core {
             id: self.leases.next_id(),
             key: origin.key,
             job,
-            attempt: bundle.attempts_before.saturating_add(lost).saturating_add(1),
+            attempt: bundle
+                .attempts_before
+                .saturating_add(lost)
+                .saturating_add(1),
             losses: bundle.lost_before.saturating_add(lost),
             is_again: false,
             bundle: Arc::new(bundle),
@@ -203,7 +268,9 @@ impl Core {
             return Ok(None);
         }
         if held.bundle.tasks.iter().any(ended) {
-            Arc::make_mut(&mut held.bundle).tasks.retain(|task| !ended(task));
+            Arc::make_mut(&mut held.bundle)
+                .tasks
+                .retain(|task| !ended(task));
         }
         drop(ledger);
         match delivery::decide(held.bundle.tasks.len(), held.losses, self.losses_max) {
@@ -213,13 +280,20 @@ impl Core {
         }
     }
 
-    /// The tasks were delivered as often as allowed and nobody ever reported: most likely they kill their workers.
+    /// The tasks were delivered as often as allowed and nobody ever reported: most likely they kill
+    /// their workers.
     async fn give_up(&self, held: &Held) -> Result<(), Error> {
-        let message = format!("no worker finished this task: {} leases were lost in a row", held.losses);
+        let message = format!(
+            "no worker finished this task: {} leases were lost in a row",
+            held.losses
+        );
         let outcome = |task: &Task| Outcome {
             index: task.index,
             attempts: held.attempt.saturating_sub(1),
-            ending: Ending::Failed(Failure::Platform { fault: PlatformFault::WorkerLost, message: message.clone() }),
+            ending: Ending::Failed(Failure::Platform {
+                fault: PlatformFault::WorkerLost,
+                message: message.clone(),
+            }),
             bill: Bill::default(),
             log: None,
         };
@@ -231,7 +305,10 @@ impl Core {
 
     /// The job is over: nothing of it need come any more.
     async fn clear(&self, origin: &Origin) -> Result<(), Error> {
-        let (stream, subject) = (self.names.tasks_stream(origin.source.shard), self.names.tasks_of(origin.source.shard, &origin.key));
+        let (stream, subject) = (
+            self.names.tasks_stream(origin.source.shard),
+            self.names.tasks_of(origin.source.shard, &origin.key),
+        );
         match self.link.purge(&stream, &subject).await {
             // Without this permission they are taken out one by one.
             Ok(()) | Err(Error::Denied { .. }) => Ok(()),
@@ -240,12 +317,18 @@ impl Core {
     }
 }
 
-/// The bundle in a message, which has to be of the job that the subject names: that is what the server checked permissions for.
+/// The bundle in a message, which has to be of the job that the subject names: that is what the
+/// server checked permissions for.
 fn read(key: &JobKey, payload: &[u8]) -> Result<Bundle, String> {
     match envelope::decode(payload) {
-        Ok(envelope::Message::Bundle(bundle)) if bundle.tasks.is_empty() => Err("a bundle without tasks".into()),
+        Ok(envelope::Message::Bundle(bundle)) if bundle.tasks.is_empty() => {
+            Err("a bundle without tasks".into())
+        }
         Ok(envelope::Message::Bundle(bundle)) if bundle.job == key.job => Ok(bundle),
-        Ok(envelope::Message::Bundle(bundle)) => Err(format!("a bundle of `{}` under another job's subject", bundle.job)),
+        Ok(envelope::Message::Bundle(bundle)) => Err(format!(
+            "a bundle of `{}` under another job's subject",
+            bundle.job
+        )),
         Ok(_) => Err("a message of another kind than a bundle".into()),
         Err(error) => Err(error.to_string()),
     }

@@ -1,7 +1,8 @@
 //! Jobs: their records at the server, and what is known of them here.
 //!
-//! A record has one message, replaced on the condition that nobody else did so first. What is known here may be old: a cancellation is told to
-//! everybody at once, but may be missed, so what matters is looked up again after [`FRESH`].
+//! A record has one message, replaced on the condition that nobody else did so first. What is known
+//! here may be old: a cancellation is told to everybody at once, but may be missed, so what matters
+//! is looked up again after [`FRESH`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,9 +19,11 @@ use super::names::JobKey;
 use super::provision::expecting;
 use crate::broker::Error;
 
-/// How long a worker may run tasks of a job that was cancelled unheard: as long as between two extensions of a lease.
+/// How long a worker may run tasks of a job that was cancelled unheard: as long as between two
+/// extensions of a lease.
 const FRESH: Duration = Duration::from_secs(3);
-/// Jobs that are known here; the ones looked up longest ago are forgotten first, and looked up again.
+/// Jobs that are known here; the ones looked up longest ago are forgotten first, and looked up
+/// again.
 const KNOWN_MAX: usize = 4096;
 
 /// What is known of a job.
@@ -87,7 +90,12 @@ impl Core {
             return Ok(None);
         };
         let cancelled = record.state == JobState::Cancelled;
-        let known = Known { key: key.clone(), job: Arc::new(record.job), cancelled, looked_up: clock::instant() };
+        let known = Known {
+            key: key.clone(),
+            job: Arc::new(record.job),
+            cancelled,
+            looked_up: clock::instant(),
+        };
         self.jobs.keep(known.clone());
         Ok(Some(known))
     }
@@ -95,25 +103,43 @@ impl Core {
     /// A job's record with its place in the stream.
     pub(super) async fn record(&self, key: &JobKey) -> Result<Option<(u64, JobRecord)>, Error> {
         let (stream, subject) = (self.names.jobs_stream(&key.tenant), self.names.job(key));
-        let found = self.link.patiently(|| self.link.last(&stream, &subject)).await?;
-        found.map(|Kept { sequence, payload }| Ok((sequence, self.parse_record(key, &payload)?))).transpose()
+        let found = self
+            .link
+            .patiently(|| self.link.last(&stream, &subject))
+            .await?;
+        found
+            .map(|Kept { sequence, payload }| Ok((sequence, self.parse_record(key, &payload)?)))
+            .transpose()
     }
 
     fn parse_record(&self, key: &JobKey, payload: &[u8]) -> Result<JobRecord, Error> {
         match envelope::decode(payload) {
             Ok(Message::Job(record)) if record.job.id == key.job => Ok(*record),
-            Ok(_) => Err(self.link.unsuitable(format!("the record of `{}` is not one", key.job))),
-            Err(error) => Err(self.link.unsuitable(format!("the record of `{}` cannot be read: {error}", key.job))),
+            Ok(_) => Err(self
+                .link
+                .unsuitable(format!("the record of `{}` is not one", key.job))),
+            Err(error) => Err(self.link.unsuitable(format!(
+                "the record of `{}` cannot be read: {error}",
+                key.job
+            ))),
         }
     }
 
     /// Write a record where none is. What is there stays.
     pub(super) async fn put_record(&self, key: &JobKey, record: JobRecord) -> Result<(), Error> {
         self.provision_pool(&record.job.options.labels).await?;
-        let stored = self.link.store(&self.names.job(key), &expecting(0), &envelope::job(&record)).await?;
+        let stored = self
+            .link
+            .store(&self.names.job(key), &expecting(0), &envelope::job(&record))
+            .await?;
         match stored {
             Ok(_) => {
-                let known = Known { key: key.clone(), job: Arc::new(record.job), cancelled: false, looked_up: clock::instant() };
+                let known = Known {
+                    key: key.clone(),
+                    job: Arc::new(record.job),
+                    cancelled: false,
+                    looked_up: clock::instant(),
+                };
                 self.jobs.keep(known);
                 Ok(())
             }
@@ -123,16 +149,32 @@ impl Core {
     }
 
     /// Change a record's state, if `change` wants another one than it has.
-    pub(super) async fn change(&self, key: &JobKey, change: impl Fn(JobState) -> Option<JobState>) -> Result<Changed, Error> {
+    pub(super) async fn change(
+        &self,
+        key: &JobKey,
+        change: impl Fn(JobState) -> Option<JobState>,
+    ) -> Result<Changed, Error> {
         let mut unchanged = Changed::No;
         loop {
-            let Some((sequence, mut record)) = self.record(key).await? else { return Ok(Changed::NotThere) };
-            let Some(state) = change(record.state) else { return Ok(unchanged) };
+            let Some((sequence, mut record)) = self.record(key).await? else {
+                return Ok(Changed::NotThere);
+            };
+            let Some(state) = change(record.state) else {
+                return Ok(unchanged);
+            };
             record.state = state;
-            match self.link.store(&self.names.job(key), &expecting(sequence), &envelope::job(&record)).await? {
+            match self
+                .link
+                .store(
+                    &self.names.job(key),
+                    &expecting(sequence),
+                    &envelope::job(&record),
+                )
+                .await?
+            {
                 Ok(_) => return Ok(Changed::Yes),
-                // Somebody else changed it, or this was asked twice and came through the first time; look again. Each round somebody gets
-                // through.
+                // Somebody else changed it, or this was asked twice and came through the first
+                // time; look again. Each round somebody gets through.
                 Err(refusal) if refusal.is_conflict() => unchanged = Changed::Yes,
                 Err(refusal) => return Err(self.link.refused(&refusal)),
             }
@@ -141,8 +183,14 @@ impl Core {
 
     /// The newest records of this tenant.
     pub(super) async fn records(&self, count_max: usize) -> Result<Vec<JobRecord>, Error> {
-        let (stream, filter) = (self.names.jobs_stream(&self.tenant), self.names.all_jobs(&self.tenant));
-        let read = self.link.patiently(|| self.link.read_all(&stream, &filter)).await?;
+        let (stream, filter) = (
+            self.names.jobs_stream(&self.tenant),
+            self.names.all_jobs(&self.tenant),
+        );
+        let read = self
+            .link
+            .patiently(|| self.link.read_all(&stream, &filter))
+            .await?;
         let mut records: Vec<(u64, JobRecord)> = Vec::new();
         for message in read {
             if let Ok(Message::Job(record)) = envelope::decode(&message.payload) {
@@ -150,7 +198,11 @@ impl Core {
             }
         }
         records.sort_by_key(|(sequence, record)| std::cmp::Reverse((record.created, *sequence)));
-        Ok(records.into_iter().map(|(_, record)| record).take(count_max).collect())
+        Ok(records
+            .into_iter()
+            .map(|(_, record)| record)
+            .take(count_max)
+            .collect())
     }
 }
 

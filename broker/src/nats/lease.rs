@@ -1,11 +1,13 @@
 //! Leases that this process holds, and how they end.
 //!
-//! A server knows a lease as a delivered message without its acknowledgement, and takes acknowledgements from whoever had the message at any
-//! time. So it is this side that keeps the promise: a lease counts as lost a margin before the server can think so, by a clock that nobody
+//! A server knows a lease as a delivered message without its acknowledgement, and takes
+//! acknowledgements from whoever had the message at any time. So it is this side that keeps the
+//! promise: a lease counts as lost a margin before the server can think so, by a clock that nobody
 //! else's touches, and who has lost it asks for nothing but that his outcomes be looked at.
 //!
-//! What is asked of the server comes in an order in which a crash in between repeats work and loses none: first the outcomes are stored, then
-//! what is to be tried again is published, last the bundle is acknowledged.
+//! What is asked of the server comes in an order in which a crash in between repeats work and loses
+//! none: first the outcomes are stored, then what is to be tried again is published, last the
+//! bundle is acknowledged.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -61,11 +63,19 @@ impl Held {
     pub(super) fn lease(&self) -> Lease {
         let deadline = clock::now() + self.until.saturating_duration_since(clock::instant());
         let tenant = Some(self.key.tenant.as_str().into());
-        Lease { id: self.id, job: self.job.clone(), bundle: self.bundle.clone(), attempt: self.attempt, deadline, tenant }
+        Lease {
+            id: self.id,
+            job: self.job.clone(),
+            bundle: self.bundle.clone(),
+            attempt: self.attempt,
+            deadline,
+            tenant,
+        }
     }
 }
 
-/// The leases that are held here. One ends with its report, so there are no more than the worker has slots, and a few spare ones.
+/// The leases that are held here. One ends with its report, so there are no more than the worker
+/// has slots, and a few spare ones.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     held: Mutex<HashMap<LeaseId, Held>>,
@@ -103,36 +113,62 @@ impl Core {
     }
 
     pub(super) async fn extend_lease(&self, lease: LeaseId) -> Result<Extended, Error> {
-        let Some(held) = self.leases.get(lease).filter(Held::holds) else { return Ok(Extended::Lost) };
-        if self.known_by_now(&held.key).await?.is_none_or(|known| known.cancelled) {
+        let Some(held) = self.leases.get(lease).filter(Held::holds) else {
+            return Ok(Extended::Lost);
+        };
+        if self
+            .known_by_now(&held.key)
+            .await?
+            .is_none_or(|known| known.cancelled)
+        {
             return Ok(Extended::Lost);
         }
         let asked = clock::instant();
         // With an answer, so that nobody works on under a lease that was not extended.
-        self.link.ask(&held.ack, HeaderMap::new(), AckKind::Progress.into()).await?;
+        self.link
+            .ask(&held.ack, HeaderMap::new(), AckKind::Progress.into())
+            .await?;
         if !held.holds() {
             return Ok(Extended::Lost);
         }
         let until = self.lease_until(asked);
         self.leases.prolong(lease, until);
-        Ok(Extended::Until(clock::now() + until.saturating_duration_since(clock::instant())))
+        Ok(Extended::Until(
+            clock::now() + until.saturating_duration_since(clock::instant()),
+        ))
     }
 
-    /// Put a bundle back for anyone to take. The server would count handing it back as a delivery, so it is published anew.
+    /// Put a bundle back for anyone to take. The server would count handing it back as a delivery,
+    /// so it is published anew.
     pub(super) async fn release_lease(&self, held: &Held) -> Result<(), Error> {
-        if !held.holds() || self.jobs.get(held.key.job).is_some_and(|known| known.cancelled) {
+        if !held.holds()
+            || self
+                .jobs
+                .get(held.key.job)
+                .is_some_and(|known| known.cancelled)
+        {
             return Ok(());
         }
-        let bundle = Bundle { attempts_before: held.attempt.saturating_sub(1), lost_before: held.losses, ..Bundle::clone(&held.bundle) };
-        self.publish_again(held, &bundle, Duration::ZERO, "back").await?;
+        let bundle = Bundle {
+            attempts_before: held.attempt.saturating_sub(1),
+            lost_before: held.losses,
+            ..Bundle::clone(&held.bundle)
+        };
+        self.publish_again(held, &bundle, Duration::ZERO, "back")
+            .await?;
         self.acknowledge(&held.ack).await
     }
 
-    /// Those that hold, of jobs that are not cancelled; the others are dealt with, or will come again.
+    /// Those that hold, of jobs that are not cancelled; the others are dealt with, or will come
+    /// again.
     pub(super) async fn without_ended(&self, leases: Vec<Held>) -> Result<Vec<Held>, Error> {
         let mut left = Vec::with_capacity(leases.len());
         for held in leases {
-            if self.jobs.get(held.key.job).is_some_and(|known| known.cancelled) {
+            if self
+                .jobs
+                .get(held.key.job)
+                .is_some_and(|known| known.cancelled)
+            {
                 self.acknowledge(&held.ack).await?;
             } else if held.holds() {
                 left.push(held);
@@ -142,15 +178,27 @@ impl Core {
     }
 
     /// Store a report on a job whose lease is `held`, if it is known here.
-    pub(super) async fn report(&self, key: &JobKey, held: Option<&Held>, report: Report) -> Result<(), Error> {
+    pub(super) async fn report(
+        &self,
+        key: &JobKey,
+        held: Option<&Held>,
+        report: Report,
+    ) -> Result<(), Error> {
         match (self.known(key).await?, held) {
-            // Forgotten, or it seems so; if it is, the bundle is taken out when it is delivered again.
+            // Forgotten, or it seems so; if it is, the bundle is taken out when it is delivered
+            // again.
             (None, _) => return Ok(()),
-            (Some(known), Some(held)) if known.cancelled => return self.acknowledge(&held.ack).await,
+            (Some(known), Some(held)) if known.cancelled => {
+                return self.acknowledge(&held.ack).await;
+            }
             (Some(known), None) if known.cancelled => return Ok(()),
             (Some(_), _) => {}
         }
-        let ended: HashSet<TaskIndex> = report.outcomes.iter().map(|outcome| outcome.index).collect();
+        let ended: HashSet<TaskIndex> = report
+            .outcomes
+            .iter()
+            .map(|outcome| outcome.index)
+            .collect();
         if let Some(held) = held {
             let mut letters = letters(held, &report.outcomes);
             if !letters.is_empty() && (held.is_again || !held.holds()) {
@@ -163,7 +211,12 @@ impl Core {
         self.store_outcomes(key, report.outcomes).await?;
         let retrials = report.retrials;
         let Some(held) = held else { return Ok(()) };
-        let left: Vec<&Task> = held.bundle.tasks.iter().filter(|task| !ended.contains(&task.index)).collect();
+        let left: Vec<&Task> = held
+            .bundle
+            .tasks
+            .iter()
+            .filter(|task| !ended.contains(&task.index))
+            .collect();
         if left.is_empty() {
             return self.acknowledge(&held.ack).await;
         }
@@ -175,9 +228,18 @@ impl Core {
         Ok(())
     }
 
-    /// Publish what did not end: each task that is to be tried again alone, the rest as if the lease had been lost.
-    async fn put_back(&self, held: &Held, left: &[&Task], retrials: &[Retrial]) -> Result<(), Error> {
-        let again: HashMap<TaskIndex, Duration> = retrials.iter().map(|retrial| (retrial.index, retrial.after)).collect();
+    /// Publish what did not end: each task that is to be tried again alone, the rest as if the
+    /// lease had been lost.
+    async fn put_back(
+        &self,
+        held: &Held,
+        left: &[&Task],
+        retrials: &[Retrial],
+    ) -> Result<(), Error> {
+        let again: HashMap<TaskIndex, Duration> = retrials
+            .iter()
+            .map(|retrial| (retrial.index, retrial.after))
+            .collect();
         let mut rest = Vec::new();
         for &task in left {
             match again.get(&task.index) {
@@ -189,7 +251,8 @@ impl Core {
                         published: clock::now() + *after,
                         tasks: vec![task.clone()],
                     };
-                    self.publish_again(held, &bundle, *after, &format!("again-{}", task.index)).await?;
+                    self.publish_again(held, &bundle, *after, &format!("again-{}", task.index))
+                        .await?;
                 }
                 None => rest.push(task.clone()),
             }
@@ -198,8 +261,14 @@ impl Core {
             return Ok(());
         }
         let lost_before = held.losses.saturating_add(1);
-        let bundle = Bundle { attempts_before: held.attempt, lost_before, tasks: rest, ..bundle_of(held) };
-        self.publish_again(held, &bundle, Duration::ZERO, "rest").await
+        let bundle = Bundle {
+            attempts_before: held.attempt,
+            lost_before,
+            tasks: rest,
+            ..bundle_of(held)
+        };
+        self.publish_again(held, &bundle, Duration::ZERO, "rest")
+            .await
     }
 
     /// Give each task of a bundle one of its own: together they were lost too often.
@@ -207,14 +276,31 @@ impl Core {
         for task in &held.bundle.tasks {
             // This delivery is not an attempt: nobody runs it.
             let attempts_before = held.attempt.saturating_sub(1);
-            let bundle = Bundle { attempts_before, lost_before: held.losses, tasks: vec![task.clone()], ..bundle_of(held) };
-            self.publish_again(held, &bundle, Duration::ZERO, &format!("alone-{}", task.index)).await?;
+            let bundle = Bundle {
+                attempts_before,
+                lost_before: held.losses,
+                tasks: vec![task.clone()],
+                ..bundle_of(held)
+            };
+            self.publish_again(
+                held,
+                &bundle,
+                Duration::ZERO,
+                &format!("alone-{}", task.index),
+            )
+            .await?;
         }
         self.acknowledge(&held.ack).await
     }
 
     /// Publish a bundle because of a delivery; twice for the same reason counts once.
-    async fn publish_again(&self, held: &Held, bundle: &Bundle, after: Duration, why: &str) -> Result<(), Error> {
+    async fn publish_again(
+        &self,
+        held: &Held,
+        bundle: &Bundle,
+        after: Duration,
+        why: &str,
+    ) -> Result<(), Error> {
         let mut headers = HeaderMap::new();
         headers.insert(AGAIN, "1");
         headers.insert(MESSAGE_ID, format!("{}-{why}", held.delivery).as_str());
@@ -222,16 +308,24 @@ impl Core {
         if !after.is_zero() {
             headers.insert(DELAY, after.as_millis().max(1).to_string().as_str());
         }
-        self.put_bundle(&held.source, &held.key, &headers, &envelope::bundle(bundle)).await
+        self.put_bundle(&held.source, &held.key, &headers, &envelope::bundle(bundle))
+            .await
     }
 
-    /// Tell the server that a delivery is dealt with. Should that get lost, it is delivered again, and found to have ended.
+    /// Tell the server that a delivery is dealt with. Should that get lost, it is delivered again,
+    /// and found to have ended.
     pub(super) async fn acknowledge(&self, ack: &str) -> Result<(), Error> {
-        self.link.tell(ack.to_owned(), HeaderMap::new(), AckKind::Ack.into()).await
+        self.link
+            .tell(ack.to_owned(), HeaderMap::new(), AckKind::Ack.into())
+            .await
     }
 
     /// Store outcomes, in as many messages as they need.
-    pub(super) async fn store_outcomes(&self, key: &JobKey, outcomes: Vec<Outcome>) -> Result<(), Error> {
+    pub(super) async fn store_outcomes(
+        &self,
+        key: &JobKey,
+        outcomes: Vec<Outcome>,
+    ) -> Result<(), Error> {
         if outcomes.is_empty() {
             return Ok(());
         }
@@ -244,7 +338,11 @@ impl Core {
                     parts.push(second);
                     parts.push(part);
                 } else {
-                    parts.push(part.into_iter().map(|outcome| self.too_large(outcome)).collect());
+                    parts.push(
+                        part.into_iter()
+                            .map(|outcome| self.too_large(outcome))
+                            .collect(),
+                    );
                 }
                 continue;
             }
@@ -254,7 +352,11 @@ impl Core {
     }
 
     async fn store_report(&self, key: &JobKey, payload: Bytes) -> Result<(), Error> {
-        match self.link.store(&self.names.outcomes(key), &HeaderMap::new(), &payload).await? {
+        match self
+            .link
+            .store(&self.names.outcomes(key), &HeaderMap::new(), &payload)
+            .await?
+        {
             Ok(_) => Ok(()),
             Err(refusal) => Err(self.link.refused(&refusal)),
         }
@@ -266,23 +368,45 @@ impl Core {
         use sortie_protocol::{ByteSize, Ending, Failure};
         outcome.log = None;
         if envelope::outcomes(std::slice::from_ref(&outcome)).len() > self.link.payload_max() {
-            let allowed = format!("{} that this broker carries", ByteSize::kib(self.link.payload_max() as u64 >> 10));
-            outcome.ending = Ending::Failed(Failure::Stopped { limit: LimitKind::Result, allowed });
+            let allowed = format!(
+                "{} that this broker carries",
+                ByteSize::kib(self.link.payload_max() as u64 >> 10)
+            );
+            outcome.ending = Ending::Failed(Failure::Stopped {
+                limit: LimitKind::Result,
+                allowed,
+            });
         }
         outcome
     }
 }
 
 fn bundle_of(held: &Held) -> Bundle {
-    Bundle { job: held.key.job, attempts_before: 0, lost_before: 0, published: held.bundle.published, tasks: Vec::new() }
+    Bundle {
+        job: held.key.job,
+        attempts_before: 0,
+        lost_before: 0,
+        published: held.bundle.published,
+        tasks: Vec::new(),
+    }
 }
 
 /// The letters for the tasks that failed, each with an id that is the same whoever reports it.
 pub(super) fn letters(held: &Held, outcomes: &[Outcome]) -> Vec<(DeadLetter, String)> {
     let failed = outcomes.iter().filter(has_failed);
     let letter = |outcome: &Outcome| {
-        let task = held.bundle.tasks.iter().find(|task| task.index == outcome.index)?.clone();
-        let letter = DeadLetter::Task { job: Job::clone(&held.job), task, outcome: outcome.clone(), buried: clock::now() };
+        let task = held
+            .bundle
+            .tasks
+            .iter()
+            .find(|task| task.index == outcome.index)?
+            .clone();
+        let letter = DeadLetter::Task {
+            job: Job::clone(&held.job),
+            task,
+            outcome: outcome.clone(),
+            buried: clock::now(),
+        };
         Some((letter, format!("{}-{}", held.key.job, outcome.index)))
     };
     failed.filter_map(letter).collect()

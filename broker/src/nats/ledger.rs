@@ -1,8 +1,9 @@
 //! What a job's stream of reports says, read in order.
 //!
-//! Workers may report on a task more than once; the stream keeps every report, and whoever reads it from the start takes the first outcome of
-//! each task and nothing after the marker of a cancelled job. So all readers agree, at any time, and no server has to look into a report.
-//! Positions count the outcomes that are taken.
+//! Workers may report on a task more than once; the stream keeps every report, and whoever reads it
+//! from the start takes the first outcome of each task and nothing after the marker of a cancelled
+//! job. So all readers agree, at any time, and no server has to look into a report. Positions count
+//! the outcomes that are taken.
 
 use sortie_protocol::Outcome;
 use sortie_protocol::envelope::{self, Message};
@@ -62,7 +63,10 @@ impl Ledger {
                 Taken::Cancelled
             }
             Ok(_) => {
-                tracing::warn!(sequence, "among a job's outcomes is a message of another kind; it is skipped");
+                tracing::warn!(
+                    sequence,
+                    "among a job's outcomes is a message of another kind; it is skipped"
+                );
                 Taken::Nothing
             }
             Err(error) => {
@@ -86,15 +90,31 @@ impl Ledger {
 impl Core {
     /// The sequence of a job's newest report, as the leader knows it. 0 if there is none.
     pub(super) async fn newest_report(&self, key: &JobKey) -> Result<u64, Error> {
-        let (stream, subject) = (self.names.outcomes_stream(&key.tenant), self.names.outcomes(key));
-        let last = self.link.patiently(|| self.link.last(&stream, &subject)).await?;
+        let (stream, subject) = (
+            self.names.outcomes_stream(&key.tenant),
+            self.names.outcomes(key),
+        );
+        let last = self
+            .link
+            .patiently(|| self.link.last(&stream, &subject))
+            .await?;
         Ok(last.map_or(0, |kept| kept.sequence))
     }
 
     /// The next reports after what was read, as far as they are there.
-    pub(super) async fn reports_after(&self, key: &JobKey, last: u64) -> Result<(Vec<Read>, End), Error> {
-        let (stream, subject) = (self.names.outcomes_stream(&key.tenant), self.names.outcomes(key));
-        let batch = self.link.patiently(|| self.link.read(&stream, &subject, last + 1)).await?;
+    pub(super) async fn reports_after(
+        &self,
+        key: &JobKey,
+        last: u64,
+    ) -> Result<(Vec<Read>, End), Error> {
+        let (stream, subject) = (
+            self.names.outcomes_stream(&key.tenant),
+            self.names.outcomes(key),
+        );
+        let batch = self
+            .link
+            .patiently(|| self.link.read(&stream, &subject, last + 1))
+            .await?;
         Ok((batch.messages, batch.end))
     }
 
@@ -139,7 +159,10 @@ mod tests {
 
     fn taken(taken: Taken) -> Option<(Position, Vec<u64>)> {
         match taken {
-            Taken::Outcomes(first, outcomes) => Some((first, outcomes.iter().map(|outcome| outcome.index).collect())),
+            Taken::Outcomes(first, outcomes) => Some((
+                first,
+                outcomes.iter().map(|outcome| outcome.index).collect(),
+            )),
             Taken::Cancelled | Taken::Nothing => None,
         }
     }
@@ -147,18 +170,34 @@ mod tests {
     #[test]
     fn the_first_outcome_of_a_task_is_taken_and_positions_are_dense() {
         let mut ledger = Ledger::default();
-        assert_eq!(taken(ledger.take(10, &report(&[0, 1], b"a"))), Some((0, vec![0, 1])));
-        assert_eq!(taken(ledger.take(12, &report(&[1, 2], b"b"))), Some((2, vec![2])));
-        assert_eq!(taken(ledger.take(12, &report(&[3], b"b"))), None, "a message that was read before");
+        assert_eq!(
+            taken(ledger.take(10, &report(&[0, 1], b"a"))),
+            Some((0, vec![0, 1]))
+        );
+        assert_eq!(
+            taken(ledger.take(12, &report(&[1, 2], b"b"))),
+            Some((2, vec![2]))
+        );
+        assert_eq!(
+            taken(ledger.take(12, &report(&[3], b"b"))),
+            None,
+            "a message that was read before"
+        );
         assert_eq!(taken(ledger.take(20, &report(&[0, 1], b"c"))), None);
-        assert_eq!(taken(ledger.take(21, &report(&[5], b"c"))), Some((3, vec![5])));
+        assert_eq!(
+            taken(ledger.take(21, &report(&[5], b"c"))),
+            Some((3, vec![5]))
+        );
     }
 
     #[test]
     fn nothing_counts_after_the_marker() {
         let mut ledger = Ledger::default();
         ledger.take(1, &report(&[0], b"a"));
-        assert!(matches!(ledger.take(2, &envelope::cancelled()), Taken::Cancelled));
+        assert!(matches!(
+            ledger.take(2, &envelope::cancelled()),
+            Taken::Cancelled
+        ));
         assert_eq!(taken(ledger.take(3, &report(&[1], b"a"))), None);
     }
 
@@ -166,6 +205,9 @@ mod tests {
     fn what_cannot_be_read_is_skipped() {
         let mut ledger = Ledger::default();
         assert_eq!(taken(ledger.take(1, b"\xff garbage")), None);
-        assert_eq!(taken(ledger.take(2, &report(&[0], b"a"))), Some((0, vec![0])));
+        assert_eq!(
+            taken(ledger.take(2, &report(&[0], b"a"))),
+            Some((0, vec![0]))
+        );
     }
 }

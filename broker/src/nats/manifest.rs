@@ -1,7 +1,8 @@
 //! Which tasks a bundle holds, in a header beside it: for whoever cannot read the bundle.
 //!
-//! A bundle of a later version, or a damaged one, goes to the dead letters, and those who wait for its tasks should hear of it. The header
-//! bounds itself: what does not fit is left out, and nobody is told of those tasks before they are missed.
+//! A bundle of a later version, or a damaged one, goes to the dead letters, and those who wait for
+//! its tasks should hear of it. The header bounds itself: what does not fit is left out, and nobody
+//! is told of those tasks before they are missed.
 
 use std::fmt::Write as _;
 
@@ -11,7 +12,8 @@ use sortie_protocol::{Task, TaskIndex};
 
 /// The header: indices and ranges of them, ends included, as in `0-41,43`.
 const TASKS: &str = "Sortie-Tasks";
-/// How long it may get: a small part of what is reserved for headers. One range of any bundle fits many times.
+/// How long it may get: a small part of what is reserved for headers. One range of any bundle fits
+/// many times.
 const CHARS_MAX: usize = 512;
 
 /// Say which tasks a bundle holds.
@@ -19,9 +21,13 @@ pub(super) fn insert(headers: &mut HeaderMap, tasks: &[Task]) {
     headers.insert(TASKS, written(tasks.iter().map(|task| task.index)).as_str());
 }
 
-/// The tasks that a header names, no more than a bundle holds. It may say anything, or not be there.
+/// The tasks that a header names, no more than a bundle holds. It may say anything, or not be
+/// there.
 pub(super) fn read(headers: Option<&HeaderMap>) -> Vec<TaskIndex> {
-    headers.and_then(|headers| headers.get(TASKS)).map(|text| parse(text.as_str())).unwrap_or_default()
+    headers
+        .and_then(|headers| headers.get(TASKS))
+        .map(|text| parse(text.as_str()))
+        .unwrap_or_default()
 }
 
 fn written(indices: impl Iterator<Item = TaskIndex>) -> String {
@@ -37,7 +43,11 @@ fn written(indices: impl Iterator<Item = TaskIndex>) -> String {
         let before = text.len();
         let comma = if before == 0 { "" } else { "," };
         // Writing to a `String` cannot fail.
-        let _ = if first == last { write!(text, "{comma}{first}") } else { write!(text, "{comma}{first}-{last}") };
+        let _ = if first == last {
+            write!(text, "{comma}{first}")
+        } else {
+            write!(text, "{comma}{first}-{last}")
+        };
         if text.len() > CHARS_MAX {
             text.truncate(before);
             break;
@@ -54,11 +64,18 @@ fn parse(text: &str) -> Vec<TaskIndex> {
     // What is cut off may be a part of a number, and the rest of that number another task.
     let text = match text.get(..CHARS_MAX) {
         Some(whole) if whole.len() == text.len() => whole,
-        Some(cut) => cut.rsplit_once(',').map(|(whole, _)| whole).unwrap_or_default(),
+        Some(cut) => cut
+            .rsplit_once(',')
+            .map(|(whole, _)| whole)
+            .unwrap_or_default(),
         None if text.len() < CHARS_MAX => text,
         None => "",
     };
-    text.split(',').map_while(range).flatten().take(TASKS_MAX).collect()
+    text.split(',')
+        .map_while(range)
+        .flatten()
+        .take(TASKS_MAX)
+        .collect()
 }
 
 #[cfg(test)]
@@ -67,7 +84,12 @@ mod tests {
 
     #[test]
     fn tasks_come_out_as_they_went_in() {
-        for indices in [vec![], vec![7], vec![0, 1, 2], vec![0, 2, 3, 4, 9, TaskIndex::MAX]] {
+        for indices in [
+            vec![],
+            vec![7],
+            vec![0, 1, 2],
+            vec![0, 2, 3, 4, 9, TaskIndex::MAX],
+        ] {
             assert_eq!(parse(&written(indices.iter().copied())), indices);
         }
         assert_eq!(written([0, 1, 2, 7].into_iter()), "0-2,7");
@@ -77,9 +99,19 @@ mod tests {
     fn a_header_that_is_too_long_is_not_cut_in_the_middle_of_a_number() {
         let sevens = "7,".repeat(CHARS_MAX / 2 - 1);
         let count = CHARS_MAX / 2 - 1;
-        for (tail, whole) in [("12345", &[][..]), ("1-234", &[]), ("12", &[12]), ("1", &[1]), ("1,234", &[1])] {
+        for (tail, whole) in [
+            ("12345", &[][..]),
+            ("1-234", &[]),
+            ("12", &[12]),
+            ("1", &[1]),
+            ("1,234", &[1]),
+        ] {
             let parsed = parse(&format!("{sevens}{tail}"));
-            assert_eq!((parsed.get(..count), parsed.get(count..)), (Some(&*vec![7; count]), Some(whole)), "{tail}");
+            assert_eq!(
+                (parsed.get(..count), parsed.get(count..)),
+                (Some(&*vec![7; count]), Some(whole)),
+                "{tail}"
+            );
         }
         assert!(parse(&"1".repeat(CHARS_MAX + 1)).is_empty());
     }
@@ -92,6 +124,9 @@ mod tests {
         assert!(parse(&"é".repeat(CHARS_MAX)).is_empty());
         let apart: Vec<TaskIndex> = (0..1000).map(|n| n * 1_000_000).collect();
         let text = written(apart.iter().copied());
-        assert!(text.len() <= CHARS_MAX && apart.starts_with(&parse(&text)) && !parse(&text).is_empty(), "{text}");
+        assert!(
+            text.len() <= CHARS_MAX && apart.starts_with(&parse(&text)) && !parse(&text).is_empty(),
+            "{text}"
+        );
     }
 }

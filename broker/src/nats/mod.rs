@@ -1,18 +1,23 @@
 //! The broker of a fleet: NATS JetStream, server 2.12 or later.
 //!
-//! Bundles wait in work-queue streams, sharded, with the job in the subject; a worker asks for as many as it has free slots. Reports are kept
-//! in a stream of each tenant and said again when they are stored, which is what followers live on; whoever comes later reads the stream.
-//! Records, components, dead letters and who is there are kept in streams of their own. See `names` for all of them, and the book for what is
-//! promised when a server or a disk fails.
+//! Bundles wait in work-queue streams, sharded, with the job in the subject; a worker asks for as
+//! many as it has free slots. Reports are kept in a stream of each tenant and said again when they
+//! are stored, which is what followers live on; whoever comes later reads the stream.
+//! Records, components, dead letters and who is there are kept in streams of their own. See `names`
+//! for all of them, and the book for what is promised when a server or a disk fails.
 //!
-//! Who decides what: the server stores, orders and redelivers, and knows nothing of tasks. That the first outcome of a task counts and nothing
-//! after a cancellation is decided by everybody who reads a job's stream from its start, in the same way (`ledger`). That a lost lease
-//! is lost is decided by the worker, a margin before the server thinks so. So there is no process whose death loses a decision.
+//! Who decides what: the server stores, orders and redelivers, and knows nothing of tasks. That the
+//! first outcome of a task counts and nothing after a cancellation is decided by everybody who
+//! reads a job's stream from its start, in the same way (`ledger`). That a lost lease is lost is
+//! decided by the worker, a margin before the server thinks so. So there is no process whose death
+//! loses a decision.
 //!
-//! Bounds: a server's own for bundles that wait ([`Layout::tasks_bytes_max`]), [`OUTCOME_AGE_MAX`] for outcomes nobody fetched; here, what is
-//! known of jobs, leases as many as slots, and for each follower a few thousand messages.
+//! Bounds: a server's own for bundles that wait ([`Layout::tasks_bytes_max`]), [`OUTCOME_AGE_MAX`]
+//! for outcomes nobody fetched; here, what is known of jobs, leases as many as slots, and for each
+//! follower a few thousand messages.
 //!
-//! The trade accepted: a task may be run more than once, by design. A report that is stored twice costs its bytes until the job is forgotten.
+//! The trade accepted: a task may be run more than once, by design. A report that is stored twice
+//! costs its bytes until the job is forgotten.
 
 mod clock;
 mod components;
@@ -43,10 +48,13 @@ use futures::stream::BoxStream;
 use parking_lot::Mutex;
 use sortie_protocol::envelope::{self, Message};
 use sortie_protocol::{
-    Bundle, DeadLetter, Digest, Job, JobId, JobRecord, JobState, Labels, LeaseId, Presence, Priority, TaskIndex, Timestamp,
+    Bundle, DeadLetter, Digest, Job, JobId, JobRecord, JobState, Labels, LeaseId, Presence,
+    Priority, TaskIndex, Timestamp,
 };
 
-pub use self::config::{Config, InvalidName, LEASE_MIN, Layout, Name, Provision, Role, SHARDS_MAX, Tls};
+pub use self::config::{
+    Config, InvalidName, LEASE_MIN, Layout, Name, Provision, Role, SHARDS_MAX, Tls,
+};
 use self::dead::MESSAGE_ID;
 use self::desk::Desk;
 use self::feed::{CatchUps, FORGOTTEN};
@@ -57,7 +65,9 @@ use self::link::Link;
 use self::names::{JobKey, Names, PRIORITIES, Source};
 pub use self::provision::OUTCOME_AGE_MAX;
 use self::provision::{Laid, Provisioner};
-use crate::broker::{Broker, Error, Event, Extended, Lease, LetterId, Position, Puller, Report, Serves};
+use crate::broker::{
+    Broker, Error, Event, Extended, Lease, LetterId, Position, Puller, Report, Serves,
+};
 
 /// A broker over NATS JetStream. Cheap to clone; clones are the same connection.
 #[derive(Debug, Clone)]
@@ -101,7 +111,8 @@ impl NatsBroker {
     /// Connect, and make what is missing if that is wanted and permitted.
     ///
     /// # Errors
-    /// When there is no server, it refuses, it is too old or has no JetStream, or what is needed is missing and may not be made.
+    /// When there is no server, it refuses, it is too old or has no JetStream, or what is needed is
+    /// missing and may not be made.
     pub async fn connect(config: Config) -> Result<Self, Error> {
         // Boxed: what the library needs to connect would make every caller's future a large one.
         Box::pin(Self::open(config)).await
@@ -110,13 +121,20 @@ impl NatsBroker {
     async fn open(config: Config) -> Result<Self, Error> {
         let link = Link::connect(&config).await?;
         let names = Names::new(config.space);
-        let provisioner = Provisioner { link: &link, names: &names };
+        let provisioner = Provisioner {
+            link: &link,
+            names: &names,
+        };
         let laid = provisioner.ensure(&config.provision).await?;
         if config.role == Role::Client {
-            provisioner.ensure_tenant(&config.tenant, &laid, &config.provision).await?;
+            provisioner
+                .ensure_tenant(&config.tenant, &laid, &config.provision)
+                .await?;
         }
         // Where a process starts among the shards: spread, and different for each.
-        let start = u16::try_from(link.client.server_info().client_id % u64::from(laid.shards.max(1))).unwrap_or(0);
+        let start =
+            u16::try_from(link.client.server_info().client_id % u64::from(laid.shards.max(1)))
+                .unwrap_or(0);
         let core = Core {
             link,
             names,
@@ -130,10 +148,14 @@ impl NatsBroker {
             catch_ups: CatchUps::default(),
             next_shard: AtomicU16::new(start),
         };
-        Ok(Self { core: Arc::new(core), desks: Arc::default() })
+        Ok(Self {
+            core: Arc::new(core),
+            desks: Arc::default(),
+        })
     }
 
-    /// Make all that an installation needs: its streams, a tenant's, and pools for these sets of labels. What is there is kept.
+    /// Make all that an installation needs: its streams, a tenant's, and pools for these sets of
+    /// labels. What is there is kept.
     ///
     /// # Errors
     /// As [`Self::connect`], and when there is an installation with another layout.
@@ -146,7 +168,11 @@ impl NatsBroker {
             Provision::Missing(layout) => Some(layout.clone()),
             Provision::Never => None,
         };
-        let broker = Self::connect(Config { role: Role::Client, ..config }).await?;
+        let broker = Self::connect(Config {
+            role: Role::Client,
+            ..config
+        })
+        .await?;
         let core = &broker.core;
         if let Some(layout) = asked {
             core.check_layout(&layout)?;
@@ -156,14 +182,30 @@ impl NatsBroker {
         for labels in pools {
             core.provisioner().ensure_pool(labels, &core.laid).await?;
         }
-        let Laid { shards, replicas, lease } = core.laid;
-        let server = core.link.client.server_info().version.escape_debug().to_string();
+        let Laid {
+            shards,
+            replicas,
+            lease,
+        } = core.laid;
+        let server = core
+            .link
+            .client
+            .server_info()
+            .version
+            .escape_debug()
+            .to_string();
         let pools = match core.provisioner().pools().await {
             Ok(pools) => Some(pools),
             Err(Error::Denied { .. }) => None,
             Err(error) => return Err(error),
         };
-        Ok(Installed { server, shards, replicas, lease, pools })
+        Ok(Installed {
+            server,
+            shards,
+            replicas,
+            lease,
+            pools,
+        })
     }
 
     /// Where the broker is, without secrets.
@@ -184,10 +226,12 @@ impl NatsBroker {
         self.core.link.client.connection_state() == async_nats::connection::State::Connected
     }
 
-    /// Give back what was fetched and not granted, and see that all that was said arrived: the last thing a worker does.
+    /// Give back what was fetched and not granted, and see that all that was said arrived: the last
+    /// thing a worker does.
     ///
     /// # Errors
-    /// When the broker cannot be reached; what was not given back comes again when its lease is over.
+    /// When the broker cannot be reached; what was not given back comes again when its lease is
+    /// over.
     pub async fn close(&self) -> Result<(), Error> {
         let desks = std::mem::take(&mut *self.desks.lock());
         for (_, desk) in desks {
@@ -208,13 +252,22 @@ impl NatsBroker {
 
     fn key(&self, job: JobId) -> JobKey {
         // A worker's jobs are of any tenant, and known since their bundle came.
-        self.core.jobs.get(job).map_or_else(|| JobKey { tenant: self.core.tenant.clone(), job }, |known| known.key)
+        self.core.jobs.get(job).map_or_else(
+            || JobKey {
+                tenant: self.core.tenant.clone(),
+                job,
+            },
+            |known| known.key,
+        )
     }
 }
 
 impl Core {
     fn provisioner(&self) -> Provisioner<'_> {
-        Provisioner { link: &self.link, names: &self.names }
+        Provisioner {
+            link: &self.link,
+            names: &self.names,
+        }
     }
 
     fn check_layout(&self, asked: &Layout) -> Result<(), Error> {
@@ -243,39 +296,71 @@ impl Core {
     }
 
     fn sources(&self, pools: &[String]) -> Vec<Source> {
-        let all = (0..self.laid.shards)
-            .flat_map(|shard| pools.iter().flat_map(move |pool| PRIORITIES.map(|priority| Source { shard, pool: pool.clone(), priority })));
+        let all = (0..self.laid.shards).flat_map(|shard| {
+            pools.iter().flat_map(move |pool| {
+                PRIORITIES.map(|priority| Source {
+                    shard,
+                    pool: pool.clone(),
+                    priority,
+                })
+            })
+        });
         all.collect()
     }
 
     /// Put a bundle into the queue, and ring if nobody may be waiting at its source.
-    async fn put_bundle(&self, source: &Source, key: &JobKey, headers: &HeaderMap, payload: &Bytes) -> Result<(), Error> {
-        match self.link.store(&self.names.task(source, key), headers, payload).await? {
+    async fn put_bundle(
+        &self,
+        source: &Source,
+        key: &JobKey,
+        headers: &HeaderMap,
+        payload: &Bytes,
+    ) -> Result<(), Error> {
+        match self
+            .link
+            .store(&self.names.task(source, key), headers, payload)
+            .await?
+        {
             Ok(_) => {}
             Err(refusal) => return Err(self.link.refused(&refusal)),
         }
         if self.laid.shards > 1 || source.pool != "any" || source.priority != Priority::Normal {
             // A bell that is not heard costs a second.
-            let _ = self.link.tell(self.names.bell(source), HeaderMap::new(), Bytes::new()).await;
+            let _ = self
+                .link
+                .tell(self.names.bell(source), HeaderMap::new(), Bytes::new())
+                .await;
         }
         Ok(())
     }
 
     async fn publish(&self, key: &JobKey, bundle: &Bundle) -> Result<(), Error> {
-        let Some(first) = bundle.tasks.first().map(|task| task.index) else { return Err(Error::Empty) };
+        let Some(first) = bundle.tasks.first().map(|task| task.index) else {
+            return Err(Error::Empty);
+        };
         // Whoever cancelled it may not have been heard here.
-        let known = self.known_by_now(key).await?.ok_or(Error::NoSuchJob(key.job))?;
+        let known = self
+            .known_by_now(key)
+            .await?
+            .ok_or(Error::NoSuchJob(key.job))?;
         if known.cancelled {
             return Err(Error::JobCancelled(key.job));
         }
         let payload = envelope::bundle(bundle);
         let limit = self.link.payload_max();
         if payload.len() > limit {
-            return Err(Error::TooLarge { weight: bundle.weight().max(payload.len()), limit });
+            return Err(Error::TooLarge {
+                weight: bundle.weight().max(payload.len()),
+                limit,
+            });
         }
         let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.laid.shards.max(1);
         let options = &known.job.options;
-        let source = Source { shard, pool: options.labels.pool(), priority: options.priority };
+        let source = Source {
+            shard,
+            pool: options.labels.pool(),
+            priority: options.priority,
+        };
         let mut headers = HeaderMap::new();
         headers.insert(MESSAGE_ID, format!("{}-{first}", key.job).as_str());
         manifest::insert(&mut headers, &bundle.tasks);
@@ -284,7 +369,15 @@ impl Core {
 
     /// Write the marker after which no outcome counts.
     async fn mark_cancelled(&self, key: &JobKey) -> Result<(), Error> {
-        match self.link.store(&self.names.outcomes(key), &HeaderMap::new(), &envelope::cancelled()).await? {
+        match self
+            .link
+            .store(
+                &self.names.outcomes(key),
+                &HeaderMap::new(),
+                &envelope::cancelled(),
+            )
+            .await?
+        {
             Ok(_) => Ok(()),
             Err(refusal) => Err(self.link.refused(&refusal)),
         }
@@ -302,21 +395,36 @@ impl Core {
         }
         if changed == Changed::Yes {
             // Workers hear of it first: that ends what costs.
-            self.link.tell(self.names.cancel(key), HeaderMap::new(), Bytes::new()).await?;
+            self.link
+                .tell(self.names.cancel(key), HeaderMap::new(), Bytes::new())
+                .await?;
         }
         // Also when it was cancelled before: whoever did may have died before he came to this.
         self.mark_cancelled(key).await
     }
 
     async fn forget(&self, key: &JobKey) -> Result<(), Error> {
-        self.link.patiently(|| async { self.link.purge(&self.names.jobs_stream(&key.tenant), &self.names.job(key)).await }).await?;
+        self.link
+            .patiently(|| async {
+                self.link
+                    .purge(&self.names.jobs_stream(&key.tenant), &self.names.job(key))
+                    .await
+            })
+            .await?;
         self.jobs.forget(key.job);
         self.ledgers.forget(key.job);
-        let (stream, subject) = (self.names.outcomes_stream(&key.tenant), self.names.outcomes(key));
-        self.link.patiently(|| self.link.purge(&stream, &subject)).await?;
+        let (stream, subject) = (
+            self.names.outcomes_stream(&key.tenant),
+            self.names.outcomes(key),
+        );
+        self.link
+            .patiently(|| self.link.purge(&stream, &subject))
+            .await?;
         let mut headers = HeaderMap::new();
         headers.insert(FORGOTTEN, "1");
-        self.link.tell(self.names.live(key), headers, Bytes::new()).await
+        self.link
+            .tell(self.names.live(key), headers, Bytes::new())
+            .await
     }
 
     /// Bundles of a job that wait or are leased.
@@ -333,9 +441,16 @@ impl Core {
         let mut count = 0;
         for shard in 0..self.laid.shards {
             let subject = format!("STREAM.INFO.{}", self.names.tasks_stream(shard));
-            let question = serde_json::json!({ "subjects_filter": self.names.tasks_of(shard, key) });
-            match self.link.patiently(|| self.link.api::<Info>(&subject, &question)).await? {
-                Ok(Info { state }) => count += state.subjects.map_or(0, |subjects| subjects.values().sum()),
+            let question =
+                serde_json::json!({ "subjects_filter": self.names.tasks_of(shard, key) });
+            match self
+                .link
+                .patiently(|| self.link.api::<Info>(&subject, &question))
+                .await?
+            {
+                Ok(Info { state }) => {
+                    count += state.subjects.map_or(0, |subjects| subjects.values().sum())
+                }
                 Err(refusal) => return Err(self.link.refused(&refusal)),
             }
         }
@@ -354,8 +469,20 @@ impl Broker for NatsBroker {
     }
 
     async fn put_job(&self, job: Job, created: Timestamp) -> Result<(), Error> {
-        let key = JobKey { tenant: self.core.tenant.clone(), job: job.id };
-        self.core.put_record(&key, JobRecord { job, created, state: JobState::Open }).await
+        let key = JobKey {
+            tenant: self.core.tenant.clone(),
+            job: job.id,
+        };
+        self.core
+            .put_record(
+                &key,
+                JobRecord {
+                    job,
+                    created,
+                    state: JobState::Open,
+                },
+            )
+            .await
     }
 
     async fn seal(&self, job: JobId, tasks: TaskIndex) -> Result<(), Error> {
@@ -367,7 +494,11 @@ impl Broker for NatsBroker {
     }
 
     async fn job(&self, job: JobId) -> Result<Option<JobRecord>, Error> {
-        Ok(self.core.record(&self.key(job)).await?.map(|(_, record)| record))
+        Ok(self
+            .core
+            .record(&self.key(job))
+            .await?
+            .map(|(_, record)| record))
     }
 
     async fn jobs(&self, count_max: usize) -> Result<Vec<JobRecord>, Error> {
@@ -405,7 +536,9 @@ impl Broker for NatsBroker {
             }
             other => other,
         };
-        let key = held.as_ref().map_or_else(|| self.key(job), |held| held.key.clone());
+        let key = held
+            .as_ref()
+            .map_or_else(|| self.key(job), |held| held.key.clone());
         self.core.report(&key, held.as_ref(), report).await
     }
 
@@ -416,9 +549,16 @@ impl Broker for NatsBroker {
         }
     }
 
-    async fn outcomes(&self, job: JobId, from: Position) -> Result<BoxStream<'static, Event>, Error> {
+    async fn outcomes(
+        &self,
+        job: JobId,
+        from: Position,
+    ) -> Result<BoxStream<'static, Event>, Error> {
         let key = self.key(job);
-        self.core.known_by_now(&key).await?.ok_or(Error::NoSuchJob(job))?;
+        self.core
+            .known_by_now(&key)
+            .await?
+            .ok_or(Error::NoSuchJob(job))?;
         feed::follow(self.core.clone(), key, from).await
     }
 
@@ -426,7 +566,8 @@ impl Broker for NatsBroker {
         Some(self.core.catch_ups.count(job))
     }
 
-    /// Keeps everything: positions stay what they are for whoever attaches later. What a job left is dropped when it is forgotten.
+    /// Keeps everything: positions stay what they are for whoever attaches later. What a job left
+    /// is dropped when it is forgotten.
     async fn trim(&self, _job: JobId, _before: Position) -> Result<(), Error> {
         Ok(())
     }
@@ -452,7 +593,11 @@ impl Broker for NatsBroker {
         self.core.forget(&self.key(job)).await
     }
 
-    async fn dead_letters(&self, job: Option<JobId>, count_max: usize) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
+    async fn dead_letters(
+        &self,
+        job: Option<JobId>,
+        count_max: usize,
+    ) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
         self.core.letters(job, count_max).await
     }
 
@@ -462,20 +607,35 @@ impl Broker for NatsBroker {
 
     async fn announce(&self, presence: Presence) -> Result<(), Error> {
         let subject = self.core.names.worker(presence.worker);
-        match self.core.link.store_once(&subject, HeaderMap::new(), envelope::presence(&presence)).await? {
+        match self
+            .core
+            .link
+            .store_once(&subject, HeaderMap::new(), envelope::presence(&presence))
+            .await?
+        {
             Ok(_) => Ok(()),
             Err(refusal) => Err(self.core.link.refused(&refusal)),
         }
     }
 
     async fn workers(&self) -> Result<Vec<Presence>, Error> {
-        let (stream, filter) = (self.core.names.workers_stream(), self.core.names.all_workers());
-        let read = self.core.link.patiently(|| self.core.link.read_all(&stream, &filter)).await?;
+        let (stream, filter) = (
+            self.core.names.workers_stream(),
+            self.core.names.all_workers(),
+        );
+        let read = self
+            .core
+            .link
+            .patiently(|| self.core.link.read_all(&stream, &filter))
+            .await?;
         let presence = |payload: &Bytes| match envelope::decode(payload) {
             Ok(Message::Presence(presence)) => Some(presence),
             Ok(_) | Err(_) => None,
         };
-        let mut workers: Vec<_> = read.iter().filter_map(|read| presence(&read.payload)).collect();
+        let mut workers: Vec<_> = read
+            .iter()
+            .filter_map(|read| presence(&read.payload))
+            .collect();
         workers.sort_by_key(|presence| presence.worker);
         Ok(workers)
     }

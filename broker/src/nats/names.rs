@@ -1,6 +1,7 @@
 //! Streams, consumers and subjects: how they are named, and nothing else.
 //!
-//! All start with the space's name. The job is in the subjects and the task never: a server keeps some 180 bytes for each live subject.
+//! All start with the space's name. The job is in the subjects and the task never: a server keeps
+//! some 180 bytes for each live subject.
 //!
 //! | subject | kept in | what |
 //! |---|---|---|
@@ -66,26 +67,57 @@ impl Names {
     }
 
     pub(super) fn source_subjects(&self, source: &Source) -> String {
-        format!("{}.tasks.{}.{}.{}.*.*", self.space, source.shard, source.pool, word(source.priority))
+        format!(
+            "{}.tasks.{}.{}.{}.*.*",
+            self.space,
+            source.shard,
+            source.pool,
+            word(source.priority)
+        )
     }
 
     pub(super) fn task(&self, source: &Source, key: &JobKey) -> String {
-        format!("{}.tasks.{}.{}.{}.{}.{}", self.space, source.shard, source.pool, word(source.priority), key.tenant, key.job)
+        format!(
+            "{}.tasks.{}.{}.{}.{}.{}",
+            self.space,
+            source.shard,
+            source.pool,
+            word(source.priority),
+            key.tenant,
+            key.job
+        )
     }
 
     /// All bundles of a job in one shard.
     pub(super) fn tasks_of(&self, shard: u16, key: &JobKey) -> String {
-        format!("{}.tasks.{shard}.*.*.{}.{}", self.space, key.tenant, key.job)
+        format!(
+            "{}.tasks.{shard}.*.*.{}.{}",
+            self.space, key.tenant, key.job
+        )
     }
 
     /// Where a task's subject says it is from.
     pub(super) fn parse_task(&self, subject: &str) -> Option<(Source, JobKey)> {
-        let mut words = subject.strip_prefix(self.space.as_str())?.strip_prefix(".tasks.")?.split('.');
+        let mut words = subject
+            .strip_prefix(self.space.as_str())?
+            .strip_prefix(".tasks.")?
+            .split('.');
         let shard = words.next()?.parse().ok()?;
         let pool = words.next()?.to_owned();
-        let priority = words.next().and_then(|found| PRIORITIES.into_iter().find(|priority| word(*priority) == found))?;
+        let priority = words.next().and_then(|found| {
+            PRIORITIES
+                .into_iter()
+                .find(|priority| word(*priority) == found)
+        })?;
         let (tenant, job) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-        words.next().is_none().then_some((Source { shard, pool, priority }, JobKey { tenant, job }))
+        words.next().is_none().then_some((
+            Source {
+                shard,
+                pool,
+                priority,
+            },
+            JobKey { tenant, job },
+        ))
     }
 
     pub(super) fn consumer(&self, source: &Source) -> String {
@@ -93,7 +125,13 @@ impl Names {
     }
 
     pub(super) fn bell(&self, source: &Source) -> String {
-        format!("{}.bell.{}.{}.{}", self.space, source.shard, source.pool, word(source.priority))
+        format!(
+            "{}.bell.{}.{}.{}",
+            self.space,
+            source.shard,
+            source.pool,
+            word(source.priority)
+        )
     }
 
     pub(super) fn all_bells(&self) -> String {
@@ -101,11 +139,22 @@ impl Names {
     }
 
     pub(super) fn parse_bell(&self, subject: &str) -> Option<Source> {
-        let mut words = subject.strip_prefix(self.space.as_str())?.strip_prefix(".bell.")?.split('.');
+        let mut words = subject
+            .strip_prefix(self.space.as_str())?
+            .strip_prefix(".bell.")?
+            .split('.');
         let shard = words.next()?.parse().ok()?;
         let pool = words.next()?.to_owned();
-        let priority = words.next().and_then(|found| PRIORITIES.into_iter().find(|priority| word(*priority) == found))?;
-        Some(Source { shard, pool, priority })
+        let priority = words.next().and_then(|found| {
+            PRIORITIES
+                .into_iter()
+                .find(|priority| word(*priority) == found)
+        })?;
+        Some(Source {
+            shard,
+            pool,
+            priority,
+        })
     }
 
     pub(super) fn jobs_stream(&self, tenant: &Name) -> String {
@@ -138,7 +187,10 @@ impl Names {
 
     /// Every stored report of a tenant, and where it goes again.
     pub(super) fn republished(&self, tenant: &Name) -> (String, String) {
-        (format!("{}.outcomes.{tenant}.>", self.space), format!("{}.live.{tenant}.>", self.space))
+        (
+            format!("{}.outcomes.{tenant}.>", self.space),
+            format!("{}.live.{tenant}.>", self.space),
+        )
     }
 
     pub(super) fn dead_stream(&self, tenant: &Name) -> String {
@@ -214,8 +266,14 @@ impl Names {
 
     /// The job that a cancellation names.
     pub(super) fn parse_cancel(&self, subject: &str) -> Option<JobKey> {
-        let (tenant, job) = subject.strip_prefix(self.space.as_str())?.strip_prefix(".cancel.")?.split_once('.')?;
-        Some(JobKey { tenant: tenant.parse().ok()?, job: job.parse().ok()? })
+        let (tenant, job) = subject
+            .strip_prefix(self.space.as_str())?
+            .strip_prefix(".cancel.")?
+            .split_once('.')?;
+        Some(JobKey {
+            tenant: tenant.parse().ok()?,
+            job: job.parse().ok()?,
+        })
     }
 }
 
@@ -226,14 +284,29 @@ mod tests {
     #[test]
     fn a_task_subject_says_where_it_is_from() {
         let names = Names::new("space".parse().unwrap());
-        let source = Source { shard: 3, pool: "any".into(), priority: Priority::High };
-        let key = JobKey { tenant: "acme".parse().unwrap(), job: JobId::from_bytes([7; 16]) };
+        let source = Source {
+            shard: 3,
+            pool: "any".into(),
+            priority: Priority::High,
+        };
+        let key = JobKey {
+            tenant: "acme".parse().unwrap(),
+            job: JobId::from_bytes([7; 16]),
+        };
         let subject = names.task(&source, &key);
-        assert_eq!(names.parse_task(&subject), Some((source.clone(), key.clone())));
+        assert_eq!(
+            names.parse_task(&subject),
+            Some((source.clone(), key.clone()))
+        );
         assert_eq!(names.parse_cancel(&names.cancel(&key)), Some(key));
         assert_eq!(names.parse_bell(&names.bell(&source)), Some(source));
-        for other in ["", "space.tasks", "other.tasks.3.any.high.acme.x", &format!("{subject}.more"), "space.tasks.3.any.urgent.acme.job-0"]
-        {
+        for other in [
+            "",
+            "space.tasks",
+            "other.tasks.3.any.high.acme.x",
+            &format!("{subject}.more"),
+            "space.tasks.3.any.urgent.acme.job-0",
+        ] {
             assert_eq!(names.parse_task(other), None, "{other}");
         }
     }

@@ -1,14 +1,18 @@
 //! What an installation consists of at the server, made once and idempotently.
 //!
-//! The record `meta.layout` is written last, so whoever finds it finds the streams. Making what is there already changes nothing; who asks
-//! for another layout than there is, is told. Clients of a tenant need three streams of their own, workers need the consumers of the pools
-//! they serve; both are made on first use by whoever has the permission.
+//! The record `meta.layout` is written last, so whoever finds it finds the streams. Making what is
+//! there already changes nothing; who asks for another layout than there is, is told. Clients of a
+//! tenant need three streams of their own, workers need the consumers of the pools they serve; both
+//! are made on first use by whoever has the permission.
 //!
 //! Why the settings are as they are:
-//! - Bundles wait in work-queue streams that refuse what does not fit, instead of dropping the oldest.
-//! - A consumer's bounds hold for the whole fleet: [`ACKS_PENDING_MAX`] leases and [`PULLS_WAITING_MAX`] idle workers for each shard and pool.
-//! - Nothing is delivered for ever: the broker's client counts deliveries and gives up; the server has no limit of its own, because what it
-//!   gives up on stays in the stream without anybody hearing of it.
+//! - Bundles wait in work-queue streams that refuse what does not fit, instead of dropping the
+//!   oldest.
+//! - A consumer's bounds hold for the whole fleet: [`ACKS_PENDING_MAX`] leases and
+//!   [`PULLS_WAITING_MAX`] idle workers for each shard and pool.
+//! - Nothing is delivered for ever: the broker's client counts deliveries and gives up; the server
+//!   has no limit of its own, because what it gives up on stays in the stream without anybody
+//!   hearing of it.
 
 use std::time::Duration;
 
@@ -35,8 +39,9 @@ pub const OUTCOME_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 const DEAD_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Dead letters that are kept of a tenant; the oldest go first.
 const DEAD_MESSAGES_MAX: i64 = 10_000;
-/// Within this time a bundle that is published twice is stored once: what a client asks again after a lost answer. Longer costs memory, about
-/// 170 bytes for each bundle; beyond it a bundle runs twice, and only its first outcomes count.
+/// Within this time a bundle that is published twice is stored once: what a client asks again after
+/// a lost answer. Longer costs memory, about 170 bytes for each bundle; beyond it a bundle runs
+/// twice, and only its first outcomes count.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(30);
 /// Leases of one pool, priority and shard. A server's own default is 1000 for the whole fleet.
 const ACKS_PENDING_MAX: i64 = 100_000;
@@ -74,16 +79,22 @@ pub(super) struct Provisioner<'l> {
 impl Provisioner<'_> {
     /// The layout there is, or the one that is made now.
     pub(super) async fn ensure(&self, provision: &Provision) -> Result<Laid, Error> {
-        let unanswered = match self.link.last_anywhere(&self.names.meta_stream(), &self.names.layout()).await {
+        let unanswered = match self
+            .link
+            .last_anywhere(&self.names.meta_stream(), &self.names.layout())
+            .await
+        {
             Ok(Some(payload)) => return self.parse(&payload),
             Ok(None) => None,
-            // There is no such stream, or no JetStream, or no answer at the moment; making it will tell.
+            // There is no such stream, or no JetStream, or no answer at the moment; making it will
+            // tell.
             Err(error @ Error::Unreachable { .. }) => Some(error),
             Err(error) => return Err(error),
         };
         match provision {
             Provision::Missing(layout) => match (self.make(layout).await, unanswered) {
-                // What cannot be made because it is there had no leader a moment ago: that is no reason to refuse it for good.
+                // What cannot be made because it is there had no leader a moment ago: that is no
+                // reason to refuse it for good.
                 (Err(refusal @ Error::Unsuitable { .. }), Some(unanswered)) => {
                     let reason = self.missing(Some(unanswered)).await;
                     Err(if reason.passes() { reason } else { refusal })
@@ -94,14 +105,24 @@ impl Provisioner<'_> {
         }
     }
 
-    /// Why there is no layout: a server that does not answer must not be taken for one that is empty.
+    /// Why there is no layout: a server that does not answer must not be taken for one that is
+    /// empty.
     async fn missing(&self, unanswered: Option<Error>) -> Error {
         #[derive(Deserialize)]
         struct Info {}
-        let empty = || self.link.unsuitable("it is not laid out for Sortie yet; an operator does that with `sortie broker init`");
+        let empty = || {
+            self.link.unsuitable("it is not laid out for Sortie yet; an operator does that with `sortie broker init`")
+        };
         let subject = format!("$JS.API.STREAM.INFO.{}", self.names.meta_stream());
         let request = Request::new().timeout(Some(self.link.answer_time_max()));
-        match self.link.guarded(&subject, self.link.client.send_request(subject.clone(), request)).await {
+        match self
+            .link
+            .guarded(
+                &subject,
+                self.link.client.send_request(subject.clone(), request),
+            )
+            .await
+        {
             Ok(Ok(answer)) => match self.link.parse::<Info>(&answer) {
                 Ok(Ok(Info {})) => unanswered.unwrap_or_else(empty),
                 Ok(Err(refusal)) if refusal.code == code::STREAM_NOT_FOUND => empty(),
@@ -109,7 +130,9 @@ impl Provisioner<'_> {
                 Err(error) => error,
             },
             // A server with JetStream listens there, whether it has a leader or not.
-            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => self.link.no_jetstream(),
+            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
+                self.link.no_jetstream()
+            }
             Ok(Err(error)) => self.link.unanswered(&subject, &error),
             Err(Error::Denied { .. }) => unanswered.unwrap_or_else(empty),
             Err(error) => error,
@@ -117,17 +140,32 @@ impl Provisioner<'_> {
     }
 
     fn parse(&self, payload: &[u8]) -> Result<Laid, Error> {
-        let strange = |reason: String| self.link.unsuitable(format!("its record `{}` {reason}", self.names.layout()));
-        let record: Record = serde_json::from_slice(payload).map_err(|error| strange(format!("cannot be read: {error}")))?;
+        let strange = |reason: String| {
+            self.link
+                .unsuitable(format!("its record `{}` {reason}", self.names.layout()))
+        };
+        let record: Record = serde_json::from_slice(payload)
+            .map_err(|error| strange(format!("cannot be read: {error}")))?;
         if record.version != LAYOUT_VERSION {
-            return Err(strange(format!("is of version {}; this program knows version {LAYOUT_VERSION}", record.version)));
+            return Err(strange(format!(
+                "is of version {}; this program knows version {LAYOUT_VERSION}",
+                record.version
+            )));
         }
-        Ok(Laid { shards: record.shards.max(1), replicas: record.replicas, lease: Duration::from_millis(record.lease_ms) })
+        Ok(Laid {
+            shards: record.shards.max(1),
+            replicas: record.replicas,
+            lease: Duration::from_millis(record.lease_ms),
+        })
     }
 
     /// Make all streams, then say so.
     pub(super) async fn make(&self, layout: &Layout) -> Result<Laid, Error> {
-        let laid = Laid { shards: layout.shards.get(), replicas: layout.replicas.get(), lease: layout.lease };
+        let laid = Laid {
+            shards: layout.shards.get(),
+            replicas: layout.replicas.get(),
+            lease: layout.lease,
+        };
         self.stream(self.meta(&laid)).await?;
         self.stream(self.components(&laid)).await?;
         self.stream(self.workers()).await?;
@@ -136,24 +174,38 @@ impl Provisioner<'_> {
         }
         self.consumers("any", &Labels::default(), &laid).await?;
         let lease_ms = u64::try_from(laid.lease.as_millis()).unwrap_or(u64::MAX);
-        let record =
-            serde_json::json!({ "version": LAYOUT_VERSION, "shards": laid.shards, "replicas": laid.replicas, "lease_ms": lease_ms });
-        self.put_once(&self.names.layout(), record.to_string().into()).await?;
+        let record = serde_json::json!({ "version": LAYOUT_VERSION, "shards": laid.shards, "replicas": laid.replicas, "lease_ms": lease_ms });
+        self.put_once(&self.names.layout(), record.to_string().into())
+            .await?;
         // Somebody else may have been faster, with another one.
-        let kept = self.link.last(&self.names.meta_stream(), &self.names.layout()).await?;
+        let kept = self
+            .link
+            .last(&self.names.meta_stream(), &self.names.layout())
+            .await?;
         kept.map_or(Ok(laid), |kept| self.parse(&kept.payload))
     }
 
     /// The streams of one tenant.
-    pub(super) async fn ensure_tenant(&self, tenant: &Name, laid: &Laid, provision: &Provision) -> Result<(), Error> {
-        for config in [self.jobs(tenant, laid), self.outcomes(tenant, laid), self.dead(tenant, laid)] {
+    pub(super) async fn ensure_tenant(
+        &self,
+        tenant: &Name,
+        laid: &Laid,
+        provision: &Provision,
+    ) -> Result<(), Error> {
+        for config in [
+            self.jobs(tenant, laid),
+            self.outcomes(tenant, laid),
+            self.dead(tenant, laid),
+        ] {
             if self.is_there(tenant, &config.name).await? {
                 continue;
             }
             match provision {
                 Provision::Missing(_) => self.stream(config).await?,
                 Provision::Never => {
-                    let reason = format!("it has no tenant `{tenant}`; an operator adds one with `sortie broker init --tenant {tenant}`");
+                    let reason = format!(
+                        "it has no tenant `{tenant}`; an operator adds one with `sortie broker init --tenant {tenant}`"
+                    );
                     return Err(self.link.unsuitable(reason));
                 }
             }
@@ -164,18 +216,32 @@ impl Provisioner<'_> {
     /// The pool of workers with these labels.
     pub(super) async fn ensure_pool(&self, labels: &Labels, laid: &Laid) -> Result<(), Error> {
         let pool = labels.pool();
-        if labels.is_empty() || self.link.last_anywhere(&self.names.meta_stream(), &self.names.pool(&pool)).await?.is_some() {
+        if labels.is_empty()
+            || self
+                .link
+                .last_anywhere(&self.names.meta_stream(), &self.names.pool(&pool))
+                .await?
+                .is_some()
+        {
             return Ok(());
         }
         self.consumers(&pool, labels, laid).await?;
-        self.put_once(&self.names.pool(&pool), labels.to_string().into()).await
+        self.put_once(&self.names.pool(&pool), labels.to_string().into())
+            .await
     }
 
     /// The labels of every pool there is, beside the one for all.
     pub(super) async fn pools(&self) -> Result<Vec<Labels>, Error> {
-        let read = self.link.read_all(&self.names.meta_stream(), &self.names.all_pools()).await?;
-        let labels = read.iter().filter_map(|read| std::str::from_utf8(&read.payload).ok()?.parse().ok());
-        Ok(labels.filter(|labels: &Labels| !labels.is_empty()).collect())
+        let read = self
+            .link
+            .read_all(&self.names.meta_stream(), &self.names.all_pools())
+            .await?;
+        let labels = read
+            .iter()
+            .filter_map(|read| std::str::from_utf8(&read.payload).ok()?.parse().ok());
+        Ok(labels
+            .filter(|labels: &Labels| !labels.is_empty())
+            .collect())
     }
 
     async fn put_once(&self, subject: &str, payload: Bytes) -> Result<(), Error> {
@@ -195,11 +261,21 @@ impl Provisioner<'_> {
         let subject = format!("$JS.API.STREAM.INFO.{stream}");
         let ask = || async {
             let request = Request::new().timeout(Some(self.link.answer_time_max()));
-            match self.link.guarded(&subject, self.link.client.send_request(subject.clone(), request)).await? {
+            match self
+                .link
+                .guarded(
+                    &subject,
+                    self.link.client.send_request(subject.clone(), request),
+                )
+                .await?
+            {
                 Ok(answer) => self.link.parse::<Info>(&answer),
-                // The layout could be read, so JetStream is there; this question has no way to it out of this account.
+                // The layout could be read, so JetStream is there; this question has no way to it
+                // out of this account.
                 Err(error) if error.kind() == RequestErrorKind::NoResponders => {
-                    let reason = format!("this user cannot ask for the streams of the tenant `{tenant}`; name its own tenant");
+                    let reason = format!(
+                        "this user cannot ask for the streams of the tenant `{tenant}`; name its own tenant"
+                    );
                     Err(self.link.unsuitable(reason))
                 }
                 Err(error) => Err(self.link.unanswered(&subject, &error)),
@@ -214,22 +290,36 @@ impl Provisioner<'_> {
 
     async fn stream(&self, config: stream::Config) -> Result<(), Error> {
         let name = config.name.clone();
-        let made = self.link.guarded(&format!("$JS.API.STREAM.CREATE.{name}"), self.link.context.create_stream(config)).await?;
+        let made = self
+            .link
+            .guarded(
+                &format!("$JS.API.STREAM.CREATE.{name}"),
+                self.link.context.create_stream(config),
+            )
+            .await?;
         made.map(drop).map_err(|error| self.not_made(&name, &error))
     }
 
     fn not_made(&self, name: &str, error: &CreateStreamError) -> Error {
         match error.kind() {
-            CreateStreamErrorKind::JetStream(refusal) => self.link.unsuitable(format!("the stream `{name}` cannot be made: {refusal}")),
+            CreateStreamErrorKind::JetStream(refusal) => self
+                .link
+                .unsuitable(format!("the stream `{name}` cannot be made: {refusal}")),
             CreateStreamErrorKind::JetStreamUnavailable => self.link.no_jetstream(),
-            _ => self.link.unreachable(format!("the stream `{name}` could not be made: {error}")),
+            _ => self
+                .link
+                .unreachable(format!("the stream `{name}` could not be made: {error}")),
         }
     }
 
     async fn consumers(&self, pool: &str, labels: &Labels, laid: &Laid) -> Result<(), Error> {
         for shard in 0..laid.shards {
             for priority in PRIORITIES {
-                let source = Source { shard, pool: pool.to_owned(), priority };
+                let source = Source {
+                    shard,
+                    pool: pool.to_owned(),
+                    priority,
+                };
                 self.consumer(&source, labels, laid).await?;
             }
         }
@@ -237,12 +327,19 @@ impl Provisioner<'_> {
     }
 
     async fn consumer(&self, source: &Source, labels: &Labels, laid: &Laid) -> Result<(), Error> {
-        let (name, stream) = (self.names.consumer(source), self.names.tasks_stream(source.shard));
+        let (name, stream) = (
+            self.names.consumer(source),
+            self.names.tasks_stream(source.shard),
+        );
         let filter = self.names.source_subjects(source);
         let config = pull::Config {
             durable_name: Some(name.clone()),
             name: Some(name.clone()),
-            description: Some(if labels.is_empty() { "any worker".into() } else { format!("workers with {labels}") }),
+            description: Some(if labels.is_empty() {
+                "any worker".into()
+            } else {
+                format!("workers with {labels}")
+            }),
             ack_policy: AckPolicy::Explicit,
             ack_wait: laid.lease,
             max_deliver: -1,
@@ -253,8 +350,20 @@ impl Provisioner<'_> {
             ..pull::Config::default()
         };
         let subject = format!("$JS.API.CONSUMER.CREATE.{stream}.{name}.{filter}");
-        let made = self.link.guarded(&subject, self.link.context.create_consumer_on_stream(config, stream.as_str())).await?;
-        made.map(drop).map_err(|error| self.link.unsuitable(format!("the consumer `{name}` of `{stream}` cannot be made: {error}")))
+        let made = self
+            .link
+            .guarded(
+                &subject,
+                self.link
+                    .context
+                    .create_consumer_on_stream(config, stream.as_str()),
+            )
+            .await?;
+        made.map(drop).map_err(|error| {
+            self.link.unsuitable(format!(
+                "the consumer `{name}` of `{stream}` cannot be made: {error}"
+            ))
+        })
     }
 
     fn tasks(&self, shard: u16, laid: &Laid, layout: &Layout) -> stream::Config {
@@ -285,7 +394,11 @@ impl Provisioner<'_> {
             name: self.names.outcomes_stream(tenant),
             subjects: vec![self.names.all_outcomes(tenant)],
             max_age: OUTCOME_AGE_MAX,
-            republish: Some(Republish { source, destination, headers_only: false }),
+            republish: Some(Republish {
+                source,
+                destination,
+                headers_only: false,
+            }),
             ..kept(laid)
         }
     }
@@ -304,7 +417,8 @@ impl Provisioner<'_> {
         stream::Config {
             name: self.names.components_stream(),
             subjects: vec![self.names.all_components()],
-            // Whoever is first with a chunk stays: all tenants write here, and none can take another's component away.
+            // Whoever is first with a chunk stays: all tenants write here, and none can take
+            // another's component away.
             max_messages_per_subject: 1,
             discard: DiscardPolicy::New,
             discard_new_per_subject: true,
@@ -313,11 +427,16 @@ impl Provisioner<'_> {
     }
 
     fn meta(&self, laid: &Laid) -> stream::Config {
-        stream::Config { name: self.names.meta_stream(), subjects: vec![self.names.all_meta()], max_messages_per_subject: 1, ..kept(laid) }
+        stream::Config {
+            name: self.names.meta_stream(),
+            subjects: vec![self.names.all_meta()],
+            max_messages_per_subject: 1,
+            ..kept(laid)
+        }
     }
 
-    /// Who is there is forgotten by itself, and known again within seconds: not worth a copy. In a file, since a stream in memory is gone
-    /// with its server.
+    /// Who is there is forgotten by itself, and known again within seconds: not worth a copy. In a
+    /// file, since a stream in memory is gone with its server.
     fn workers(&self) -> stream::Config {
         stream::Config {
             name: self.names.workers_stream(),
@@ -334,7 +453,12 @@ impl Provisioner<'_> {
 
 /// What streams that must not lose anything have in common.
 fn kept(laid: &Laid) -> stream::Config {
-    stream::Config { storage: StorageType::File, num_replicas: laid.replicas, allow_direct: true, ..stream::Config::default() }
+    stream::Config {
+        storage: StorageType::File,
+        num_replicas: laid.replicas,
+        allow_direct: true,
+        ..stream::Config::default()
+    }
 }
 
 /// The header that makes a publish conditional on a record's state.

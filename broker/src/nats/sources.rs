@@ -1,12 +1,15 @@
 //! Which source a worker asks next, and for how much: decisions only, no clock and no I/O.
 //!
-//! A worker has several sources, one for each shard, pool and priority it serves, and credits: bundles it wants right now. A source is *clean*
-//! when the last question found nothing there, and *dirty* when there may be something: at first, when its bell rang, and every
-//! [`SWEEP_INTERVAL`] because bells can get lost. Dirty sources are asked one after the other, the highest priority first, without waiting.
-//! When all are clean, one source, the *home*, is asked to wait: that of ordinary bundles, in a shard that differs between workers.
+//! A worker has several sources, one for each shard, pool and priority it serves, and credits:
+//! bundles it wants right now. A source is *clean* when the last question found nothing there, and
+//! *dirty* when there may be something: at first, when its bell rang, and every [`SWEEP_INTERVAL`]
+//! because bells can get lost. Dirty sources are asked one after the other, the highest priority
+//! first, without waiting. When all are clean, one source, the *home*, is asked to wait: that of
+//! ordinary bundles, in a shard that differs between workers.
 //!
-//! So a worker never has more bundles on their way than it has credits, with one exception: while a question waits at home, a bell may ring
-//! elsewhere, and both may be answered at once. Then the worker holds a spare for a moment; see `desk`.
+//! So a worker never has more bundles on their way than it has credits, with one exception: while a
+//! question waits at home, a bell may ring elsewhere, and both may be answered at once. Then the
+//! worker holds a spare for a moment; see `desk`.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -53,7 +56,12 @@ pub(super) enum Event {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Command {
     /// Ask a source.
-    Ask { question: u64, source: Source, batch: usize, wait: Wait },
+    Ask {
+        question: u64,
+        source: Source,
+        batch: usize,
+        wait: Wait,
+    },
     /// Look whether the home source has work that nobody gets.
     Suspect(Source),
     /// A question was lost on its way.
@@ -96,19 +104,36 @@ pub(super) struct Sources {
 impl Sources {
     /// Of these, in a worker whose home is the shard `home`.
     pub(super) fn new(sources: impl IntoIterator<Item = Source>, home: u16) -> Self {
-        let mut new = Self { states: Vec::new(), wanted: 0, next: 0, swept: Timestamp::default(), suspected: Timestamp::default() };
+        let mut new = Self {
+            states: Vec::new(),
+            wanted: 0,
+            next: 0,
+            swept: Timestamp::default(),
+            suspected: Timestamp::default(),
+        };
         new.add(sources, home);
         new
     }
 
-    /// Add those that are new. The order they are asked in: by priority, then the home shard, then as they come.
+    /// Add those that are new. The order they are asked in: by priority, then the home shard, then
+    /// as they come.
     pub(super) fn add(&mut self, sources: impl IntoIterator<Item = Source>, home: u16) {
         for source in sources {
             if self.states.iter().all(|state| state.source != source) {
-                self.states.push(State { source, dirty: true, questions: VecDeque::new() });
+                self.states.push(State {
+                    source,
+                    dirty: true,
+                    questions: VecDeque::new(),
+                });
             }
         }
-        self.states.sort_by_key(|state| (std::cmp::Reverse(state.source.priority), state.source.shard != home, state.source.clone()));
+        self.states.sort_by_key(|state| {
+            (
+                std::cmp::Reverse(state.source.priority),
+                state.source.shard != home,
+                state.source.clone(),
+            )
+        });
     }
 
     /// Take in what happened; say what is to be done.
@@ -142,13 +167,18 @@ impl Sources {
     }
 
     fn questions(&mut self) -> impl Iterator<Item = &mut Question> {
-        self.states.iter_mut().flat_map(|state| state.questions.iter_mut())
+        self.states
+            .iter_mut()
+            .flat_map(|state| state.questions.iter_mut())
     }
 
     fn on_delivered(&mut self, source: &Source, pending: u64) {
-        // It was one of those that are wanted; whether it is, in the end, is told with the next count.
+        // It was one of those that are wanted; whether it is, in the end, is told with the next
+        // count.
         self.wanted = self.wanted.saturating_sub(1);
-        let Some(state) = self.states.iter_mut().find(|state| state.source == *source) else { return };
+        let Some(state) = self.states.iter_mut().find(|state| state.source == *source) else {
+            return;
+        };
         state.dirty = pending > 0;
         // A server answers questions in the order in which they came.
         if let Some(question) = state.questions.front_mut() {
@@ -161,7 +191,11 @@ impl Sources {
 
     fn on_ended(&mut self, question: u64) {
         for state in &mut self.states {
-            if let Some(at) = state.questions.iter().position(|asked| asked.number == question) {
+            if let Some(at) = state
+                .questions
+                .iter()
+                .position(|asked| asked.number == question)
+            {
                 let ended = state.questions.remove(at);
                 // A question that did not wait and was not answered in full found the end.
                 if ended.is_some_and(|ended| ended.wait == Wait::No) {
@@ -171,10 +205,15 @@ impl Sources {
         }
     }
 
-    /// What waits there is asked for without waiting, which also works where the server forgot about those who wait.
+    /// What waits there is asked for without waiting, which also works where the server forgot
+    /// about those who wait.
     fn on_stuck(&mut self) {
         for state in &mut self.states {
-            if state.questions.iter().any(|question| question.wait == Wait::AtHome) {
+            if state
+                .questions
+                .iter()
+                .any(|question| question.wait == Wait::AtHome)
+            {
                 state.questions.clear();
                 state.dirty = true;
             }
@@ -186,11 +225,16 @@ impl Sources {
             let before = state.questions.len();
             state.questions.retain(|question| match question.wait {
                 Wait::No => now.since(question.asked) < ANSWER_MAX,
-                Wait::AtHome => now.since(question.heard) < SILENCE_MAX && now.since(question.asked) < WAIT_MAX + ANSWER_MAX,
+                Wait::AtHome => {
+                    now.since(question.heard) < SILENCE_MAX
+                        && now.since(question.asked) < WAIT_MAX + ANSWER_MAX
+                }
             });
             if state.questions.len() < before {
                 state.dirty = true;
-                commands.push(Command::Lost { source: state.source.clone() });
+                commands.push(Command::Lost {
+                    source: state.source.clone(),
+                });
             }
         }
         if now.since(self.swept) >= SWEEP_INTERVAL {
@@ -201,7 +245,9 @@ impl Sources {
         }
         let since = self.suspected;
         let suspect = self.states.iter().find(|state| {
-            let waits = |question: &Question| question.wait == Wait::AtHome && now.since(question.asked.max(since)) >= SUSPICION;
+            let waits = |question: &Question| {
+                question.wait == Wait::AtHome && now.since(question.asked.max(since)) >= SUSPICION
+            };
             state.questions.iter().any(waits)
         });
         if let Some(state) = suspect {
@@ -214,18 +260,29 @@ impl Sources {
     fn ask(&mut self, now: Timestamp, commands: &mut Vec<Command>) {
         let asked = |wait: Wait| {
             let questions = self.states.iter().flat_map(|state| &state.questions);
-            questions.filter(|question| question.wait == wait).map(|question| question.left).sum::<usize>()
+            questions
+                .filter(|question| question.wait == wait)
+                .map(|question| question.left)
+                .sum::<usize>()
         };
         let (sweeping, waiting) = (asked(Wait::No), asked(Wait::AtHome));
         if sweeping > 0 || self.wanted == 0 {
             // One at a time: the answer decides who is asked next.
             return;
         }
-        if let Some(at) = self.states.iter().position(|state| state.dirty && state.questions.is_empty()) {
+        if let Some(at) = self
+            .states
+            .iter()
+            .position(|state| state.dirty && state.questions.is_empty())
+        {
             commands.extend(self.put(at, self.wanted, Wait::No, now));
         } else if self.wanted > waiting {
             // What waits already is not asked for again.
-            let home = self.states.iter().position(|state| state.source.priority == Priority::Normal).unwrap_or(0);
+            let home = self
+                .states
+                .iter()
+                .position(|state| state.source.priority == Priority::Normal)
+                .unwrap_or(0);
             commands.extend(self.put(home, self.wanted - waiting, Wait::AtHome, now));
         }
     }
@@ -234,8 +291,19 @@ impl Sources {
         let state = self.states.get_mut(at)?;
         self.next += 1;
         let question = self.next;
-        state.questions.push_back(Question { number: question, left: batch, wait, asked: now, heard: now });
-        Some(Command::Ask { question, source: state.source.clone(), batch, wait })
+        state.questions.push_back(Question {
+            number: question,
+            left: batch,
+            wait,
+            asked: now,
+            heard: now,
+        });
+        Some(Command::Ask {
+            question,
+            source: state.source.clone(),
+            batch,
+            wait,
+        })
     }
 }
 
@@ -244,11 +312,18 @@ mod tests {
     use super::*;
 
     fn source(priority: Priority) -> Source {
-        Source { shard: 0, pool: "any".into(), priority }
+        Source {
+            shard: 0,
+            pool: "any".into(),
+            priority,
+        }
     }
 
     fn sources() -> Sources {
-        Sources::new([Priority::Low, Priority::Normal, Priority::High].map(source), 0)
+        Sources::new(
+            [Priority::Low, Priority::Normal, Priority::High].map(source),
+            0,
+        )
     }
 
     fn at(millis: u64) -> Timestamp {
@@ -258,7 +333,12 @@ mod tests {
     /// What is asked, as (priority, batch, waits).
     fn asked(commands: &[Command]) -> Vec<(Priority, usize, bool)> {
         let ask = |command: &Command| match command {
-            Command::Ask { source, batch, wait, .. } => Some((source.priority, *batch, *wait == Wait::AtHome)),
+            Command::Ask {
+                source,
+                batch,
+                wait,
+                ..
+            } => Some((source.priority, *batch, *wait == Wait::AtHome)),
             Command::Suspect(_) | Command::Lost { .. } => None,
         };
         commands.iter().filter_map(ask).collect()
@@ -277,10 +357,22 @@ mod tests {
     #[test]
     fn the_highest_priority_is_asked_first_and_home_waits_when_all_are_empty() {
         let mut sources = sources();
-        assert_eq!(asked(&sources.on(Event::Wanted(2), at(0))), [(Priority::High, 2, false)]);
-        assert_eq!(asked(&sources.on(Event::Ended { question: 1 }, at(1))), [(Priority::Normal, 2, false)]);
-        assert_eq!(asked(&sources.on(Event::Ended { question: 2 }, at(2))), [(Priority::Low, 2, false)]);
-        assert_eq!(asked(&sources.on(Event::Ended { question: 3 }, at(3))), [(Priority::Normal, 2, true)]);
+        assert_eq!(
+            asked(&sources.on(Event::Wanted(2), at(0))),
+            [(Priority::High, 2, false)]
+        );
+        assert_eq!(
+            asked(&sources.on(Event::Ended { question: 1 }, at(1))),
+            [(Priority::Normal, 2, false)]
+        );
+        assert_eq!(
+            asked(&sources.on(Event::Ended { question: 2 }, at(2))),
+            [(Priority::Low, 2, false)]
+        );
+        assert_eq!(
+            asked(&sources.on(Event::Ended { question: 3 }, at(3))),
+            [(Priority::Normal, 2, true)]
+        );
     }
 
     #[test]
@@ -293,8 +385,14 @@ mod tests {
         let mut sources = sources();
         idle(&mut sources, 2);
         assert_eq!(sources.on(Event::Wanted(2), at(2)), []);
-        assert_eq!(asked(&sources.on(Event::Wanted(3), at(3))), [(Priority::Normal, 1, true)]);
-        let delivered = Event::Delivered { source: source(Priority::Normal), pending: 0 };
+        assert_eq!(
+            asked(&sources.on(Event::Wanted(3), at(3))),
+            [(Priority::Normal, 1, true)]
+        );
+        let delivered = Event::Delivered {
+            source: source(Priority::Normal),
+            pending: 0,
+        };
         assert_eq!(sources.on(delivered, at(4)), []);
         assert_eq!(sources.on(Event::Wanted(2), at(4)), []);
     }
@@ -304,16 +402,31 @@ mod tests {
         let mut sources = sources();
         sources.on(Event::Wanted(1), at(0));
         sources.on(Event::Ended { question: 1 }, at(1));
-        assert_eq!(sources.on(Event::Delivered { source: source(Priority::Normal), pending: 5 }, at(2)), []);
+        assert_eq!(
+            sources.on(
+                Event::Delivered {
+                    source: source(Priority::Normal),
+                    pending: 5
+                },
+                at(2)
+            ),
+            []
+        );
         assert_eq!(sources.on(Event::Wanted(0), at(2)), []);
-        assert_eq!(asked(&sources.on(Event::Wanted(1), at(3))), [(Priority::Normal, 1, false)]);
+        assert_eq!(
+            asked(&sources.on(Event::Wanted(1), at(3))),
+            [(Priority::Normal, 1, false)]
+        );
     }
 
     #[test]
     fn a_bell_is_answered_while_a_question_waits_at_home() {
         let mut sources = sources();
         idle(&mut sources, 2);
-        assert_eq!(asked(&sources.on(Event::Rang(source(Priority::High)), at(5))), [(Priority::High, 2, false)]);
+        assert_eq!(
+            asked(&sources.on(Event::Rang(source(Priority::High)), at(5))),
+            [(Priority::High, 2, false)]
+        );
         assert_eq!(sources.on(Event::Ended { question: 5 }, at(6)), []);
     }
 
@@ -321,7 +434,10 @@ mod tests {
     fn a_lost_bell_is_made_up_for() {
         let mut sources = sources();
         idle(&mut sources, 1);
-        assert_eq!(asked(&sources.on(Event::Tick, at(2_100))), [(Priority::High, 1, false)]);
+        assert_eq!(
+            asked(&sources.on(Event::Tick, at(2_100))),
+            [(Priority::High, 1, false)]
+        );
     }
 
     #[test]
@@ -331,10 +447,19 @@ mod tests {
         idle(&mut sources, 1);
         sources.on(Event::Waiting { question: 4 }, at(5_000));
         let commands = sources.on(Event::Tick, at(15_000));
-        assert!(!commands.iter().any(|command| matches!(command, Command::Lost { .. })));
+        assert!(
+            !commands
+                .iter()
+                .any(|command| matches!(command, Command::Lost { .. }))
+        );
         // The sweeps of the other sources come in between.
         let commands = sources.on(Event::Tick, at(16_100));
-        assert!(commands.contains(&Command::Lost { source: source(Priority::Normal) }), "{commands:?}");
+        assert!(
+            commands.contains(&Command::Lost {
+                source: source(Priority::Normal)
+            }),
+            "{commands:?}"
+        );
         let commands = sources.on(Event::Reconnected, at(16_200));
         assert_eq!(asked(&commands), [(Priority::High, 1, false)]);
     }
@@ -348,7 +473,10 @@ mod tests {
             sources.on(Event::Waiting { question: 4 }, at(seconds * 1_000));
         }
         let commands = sources.on(Event::Tick, at(20_100));
-        assert!(commands.contains(&Command::Suspect(source(Priority::Normal))), "{commands:?}");
+        assert!(
+            commands.contains(&Command::Suspect(source(Priority::Normal))),
+            "{commands:?}"
+        );
         // High is being swept; when that ends, home is asked without waiting.
         sources.on(Event::Stuck, at(20_200));
         let commands = sources.on(Event::Ended { question: 5 }, at(20_300));

@@ -1,4 +1,5 @@
-//! A server of a cluster dies while tasks flow: each of three in turn may lead the stream of bundles or that of outcomes.
+//! A server of a cluster dies while tasks flow: each of three in turn may lead the stream of
+//! bundles or that of outcomes.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -9,7 +10,8 @@ use sortie_harness::NatsCluster;
 
 use crate::support::{Follower, all_done, config, publish, pull, put_job, soon, until};
 
-/// Long enough that an election does not cost a lease: what is tested is that nothing is lost, not that work is done twice.
+/// Long enough that an election does not cost a lease: what is tested is that nothing is lost, not
+/// that work is done twice.
 const LEASE: Duration = Duration::from_secs(10);
 const TASKS: u64 = 300;
 
@@ -18,8 +20,13 @@ async fn a_cluster_that_loses_its_leaders_loses_no_task() {
     let cluster = NatsCluster::start(3).await;
     let urls = cluster.urls().join(",");
     let base = config(&urls, LEASE);
-    let Provision::Missing(layout) = base.provision.clone() else { unreachable!() };
-    let provision = Provision::Missing(sortie_broker::nats::Layout { replicas: NonZeroUsize::new(3).unwrap(), ..layout });
+    let Provision::Missing(layout) = base.provision.clone() else {
+        unreachable!()
+    };
+    let provision = Provision::Missing(sortie_broker::nats::Layout {
+        replicas: NonZeroUsize::new(3).unwrap(),
+        ..layout
+    });
     let config = Config { provision, ..base };
     let client = NatsBroker::connect(config.clone()).await.unwrap();
     let worker = NatsBroker::connect(config).await.unwrap();
@@ -39,7 +46,10 @@ async fn a_cluster_that_loses_its_leaders_loses_no_task() {
         async move {
             loop {
                 let lease = pull(&worker).await;
-                worker.complete(lease.id, job, all_done(&lease)).await.unwrap();
+                worker
+                    .complete(lease.id, job, all_done(&lease))
+                    .await
+                    .unwrap();
             }
         }
     });
@@ -53,7 +63,10 @@ async fn a_cluster_that_loses_its_leaders_loses_no_task() {
     }
     soon("all publishes", publishing).await.unwrap();
     follower.sees_all(TASKS).await;
-    until("unfinished", &0, async || client.unfinished(job).await.unwrap()).await;
+    until("unfinished", &0, async || {
+        client.unfinished(job).await.unwrap()
+    })
+    .await;
     working.abort();
     // Whoever comes later sees the same.
     Follower::of(&client, job).await.sees_all(TASKS).await;

@@ -1,7 +1,8 @@
-//! Two workers with the same tasks, and workers that die at the worst moment: no task is lost, none is visible twice.
+//! Two workers with the same tasks, and workers that die at the worst moment: no task is lost, none
+//! is visible twice.
 //!
-//! The races: a worker that was stopped past its lease, and one that dies between two of the steps with which a report is made: outcomes
-//! stored, retrials published, bundle acknowledged.
+//! The races: a worker that was stopped past its lease, and one that dies between two of the steps
+//! with which a report is made: outcomes stored, retrials published, bundle acknowledged.
 
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use sortie_harness::{NatsServer, TcpProxy};
 use sortie_protocol::{Ending, JobId};
 
 use crate::support::{
-    Follower, SHORT, again, all_done, complete, completed, completed_with, connect, failed, indices, nothing_to_pull, publish, pull,
-    put_job, report, soon, until, work,
+    Follower, SHORT, again, all_done, complete, completed, completed_with, connect, failed,
+    indices, nothing_to_pull, publish, pull, put_job, report, soon, until, work,
 };
 
 struct Scene {
@@ -28,10 +29,19 @@ impl Scene {
     async fn new(tasks: u64) -> Self {
         let server = NatsServer::start().await;
         let proxy = TcpProxy::for_nats(server.address());
-        let (far, near) = (connect(&proxy.url(), SHORT).await, connect(&server.url(), SHORT).await);
+        let (far, near) = (
+            connect(&proxy.url(), SHORT).await,
+            connect(&server.url(), SHORT).await,
+        );
         let job = put_job(&near).await;
         publish(&near, job, 0..tasks).await;
-        Self { server, proxy, far, near, job }
+        Self {
+            server,
+            proxy,
+            far,
+            near,
+            job,
+        }
     }
 
     /// The server has nothing left, and everybody who reads sees `count` outcomes.
@@ -41,7 +51,10 @@ impl Scene {
         // Bundles that end without being granted need somebody who asks for work.
         let near = self.near.clone();
         let idle = tokio::spawn(async move { pull(&near).await });
-        until("unfinished", &0, async || self.near.unfinished(self.job).await.unwrap()).await;
+        until("unfinished", &0, async || {
+            self.near.unfinished(self.job).await.unwrap()
+        })
+        .await;
         assert!(!idle.is_finished(), "something was granted that had ended");
         idle.abort();
     }
@@ -57,15 +70,27 @@ async fn a_worker_that_was_stopped_past_its_lease_changes_nothing() {
     complete(&scene.near, &taken, all_done(&taken)).await;
     scene.proxy.mend();
     assert_eq!(scene.far.extend(lost.id).await.unwrap(), Extended::Lost);
-    let late = Report { outcomes: vec![completed_with(0, "late")], retrials: vec![Retrial { index: 1, after: Duration::ZERO }] };
+    let late = Report {
+        outcomes: vec![completed_with(0, "late")],
+        retrials: vec![Retrial {
+            index: 1,
+            after: Duration::ZERO,
+        }],
+    };
     complete(&scene.far, &lost, late).await;
     let mut follower = Follower::of(&scene.near, scene.job).await;
     let outcomes = follower.outcomes(2).await;
-    assert!(outcomes.iter().all(|outcome| outcome.ending == Ending::Completed("result".into())), "{outcomes:?}");
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| outcome.ending == Ending::Completed("result".into())),
+        "{outcomes:?}"
+    );
     scene.is_done(2).await;
 }
 
-/// The task that a late worker wants tried again is with another worker by then, and goes to no third.
+/// The task that a late worker wants tried again is with another worker by then, and goes to no
+/// third.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_late_retrial_is_not_granted_beside_the_lease_that_took_over() {
     let scene = Scene::new(1).await;
@@ -73,7 +98,10 @@ async fn a_late_retrial_is_not_granted_beside_the_lease_that_took_over() {
     scene.proxy.stall();
     let taken = pull(&scene.near).await;
     scene.proxy.mend();
-    assert!(matches!(scene.near.extend(taken.id).await, Ok(Extended::Until(_))));
+    assert!(matches!(
+        scene.near.extend(taken.id).await,
+        Ok(Extended::Until(_))
+    ));
     complete(&scene.far, &lost, again(0, Duration::ZERO)).await;
     nothing_to_pull(&scene.near, SHORT / 3).await;
     complete(&scene.near, &taken, all_done(&taken)).await;
@@ -104,14 +132,21 @@ async fn a_lost_acknowledgement_is_made_up_for_without_granting_again() {
     scene.is_done(2).await;
 }
 
-/// Die at the step that publishes to subjects that start like this. What the near worker gets afterwards completes.
+/// Die at the step that publishes to subjects that start like this. What the near worker gets
+/// afterwards completes.
 async fn die_at(subject: &str) -> (Scene, Vec<Vec<u64>>) {
     let scene = Scene::new(3).await;
     let lease = pull(&scene.far).await;
     scene.proxy.swallow(subject);
     let far = scene.far.clone();
     let reporting = tokio::spawn(async move {
-        let report = Report { outcomes: vec![completed(0)], retrials: vec![Retrial { index: 1, after: Duration::from_millis(1) }] };
+        let report = Report {
+            outcomes: vec![completed(0)],
+            retrials: vec![Retrial {
+                index: 1,
+                after: Duration::from_millis(1),
+            }],
+        };
         far.complete(lease.id, lease.job.id, report).await
     });
     scene.proxy.wait_until_swallowed(1).await;
@@ -148,7 +183,10 @@ async fn a_worker_that_dies_before_it_put_back_leaves_what_did_not_end() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_dies_before_it_acknowledged_leaves_nothing_lost_and_nothing_double() {
     let (scene, granted) = die_at("$JS.ACK").await;
-    assert!(granted.iter().flatten().all(|index| *index != 0), "{granted:?}");
+    assert!(
+        granted.iter().flatten().all(|index| *index != 0),
+        "{granted:?}"
+    );
     scene.is_done(3).await;
     assert!(scene.server.pid().is_some());
 }

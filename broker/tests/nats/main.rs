@@ -1,9 +1,15 @@
-//! The NATS broker against real servers: what every broker promises, on one server and on a cluster of three.
+//! The NATS broker against real servers: what every broker promises, on one server and on a cluster
+//! of three.
 //!
-//! Each check gets a space of its own, so that many run at once on one server. The other modules are about what the suite cannot do: servers
-//! that are away, slow, wrong or attacked.
+//! Each check gets a space of its own, so that many run at once on one server. The other modules
+//! are about what the suite cannot do: servers that are away, slow, wrong or attacked.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod cluster;
 mod fencing;
@@ -40,26 +46,54 @@ impl Fleet {
         let replicas = NonZeroUsize::new(replicas).unwrap();
         // The server reserves this much disk for each space.
         let tasks_bytes_max = NonZeroU32::new(64 << 20).unwrap();
-        Self { servers, layout: Layout { lease, replicas, tasks_bytes_max, ..Layout::default() }, next: AtomicU32::new(0) }
+        Self {
+            servers,
+            layout: Layout {
+                lease,
+                replicas,
+                tasks_bytes_max,
+                ..Layout::default()
+            },
+            next: AtomicU32::new(0),
+        }
     }
 
     /// Run the suite, several checks at once, and name what failed.
     async fn check(&self, at_once: usize) {
         let only = std::env::var("SORTIE_CASE").ok();
-        let cases = SUITE.iter().filter(|case| only.as_deref().is_none_or(|only| case.name.contains(only)));
+        let cases = SUITE
+            .iter()
+            .filter(|case| only.as_deref().is_none_or(|only| case.name.contains(only)));
         let checks = cases.map(|case| async move { (case.name, case.check(self).await) });
-        let ended: Vec<_> = futures::stream::iter(checks).buffer_unordered(at_once).collect().await;
+        let ended: Vec<_> = futures::stream::iter(checks)
+            .buffer_unordered(at_once)
+            .collect()
+            .await;
         assert!(!ended.is_empty());
-        let failed: Vec<_> = ended.into_iter().filter_map(|(name, verdict)| Some(format!("{name}: {}", verdict.err()?))).collect();
-        assert!(failed.is_empty(), "{} checks failed:\n{}", failed.len(), failed.join("\n"));
+        let failed: Vec<_> = ended
+            .into_iter()
+            .filter_map(|(name, verdict)| Some(format!("{name}: {}", verdict.err()?)))
+            .collect();
+        assert!(
+            failed.is_empty(),
+            "{} checks failed:\n{}",
+            failed.len(),
+            failed.join("\n")
+        );
     }
 }
 
 #[async_trait]
 impl Harness for Fleet {
     async fn broker(&self) -> Arc<dyn Broker> {
-        let space = format!("case-{}", self.next.fetch_add(1, Ordering::Relaxed)).parse().unwrap();
-        let config = Config { space, provision: Provision::Missing(self.layout.clone()), ..Config::new(&*self.servers, Role::Client) };
+        let space = format!("case-{}", self.next.fetch_add(1, Ordering::Relaxed))
+            .parse()
+            .unwrap();
+        let config = Config {
+            space,
+            provision: Provision::Missing(self.layout.clone()),
+            ..Config::new(&*self.servers, Role::Client)
+        };
         Arc::new(NatsBroker::connect(config).await.unwrap())
     }
 
@@ -79,7 +113,9 @@ impl Harness for Fleet {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_server_keeps_every_promise() {
     let server = NatsServer::start().await;
-    Fleet::new(server.url(), Duration::from_millis(1500), 1).check(16).await;
+    Fleet::new(server.url(), Duration::from_millis(1500), 1)
+        .check(16)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -93,5 +129,7 @@ async fn several_shards_keep_every_promise() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_of_three_keeps_every_promise() {
     let cluster = NatsCluster::start(3).await;
-    Fleet::new(cluster.urls().join(","), Duration::from_secs(3), 3).check(8).await;
+    Fleet::new(cluster.urls().join(","), Duration::from_secs(3), 3)
+        .check(8)
+        .await;
 }

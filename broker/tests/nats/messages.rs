@@ -1,4 +1,5 @@
-//! What is too large, damaged, of another version, or not ours at all: each has one clear end, and takes nothing else along.
+//! What is too large, damaged, of another version, or not ours at all: each has one clear end, and
+//! takes nothing else along.
 
 use std::time::Duration;
 
@@ -9,15 +10,19 @@ use sortie_protocol::outcome::LimitKind;
 use sortie_protocol::{Argument, DeadLetter, Digest, Ending, Failure, Timestamp, envelope};
 
 use crate::support::{
-    Follower, LONG, SHORT, again, assert_error, bundle, complete, completed, completed_with, connect, failed, indices, nothing_to_pull,
-    publish, pull, put_job, raw, report, soon, store, until, work,
+    Follower, LONG, SHORT, again, assert_error, bundle, complete, completed, completed_with,
+    connect, failed, indices, nothing_to_pull, publish, pull, put_job, raw, report, soon, store,
+    until, work,
 };
 
 /// The server's limit in these tests.
 const PAYLOAD_MAX: usize = 64 << 10;
 
 async fn narrow_server() -> NatsServer {
-    NatsServer::builder().max_payload(u32::try_from(PAYLOAD_MAX).unwrap()).start().await
+    NatsServer::builder()
+        .max_payload(u32::try_from(PAYLOAD_MAX).unwrap())
+        .start()
+        .await
 }
 
 #[tokio::test]
@@ -45,11 +50,34 @@ async fn a_result_over_the_servers_limit_ends_its_task_and_no_other() {
     let job = put_job(&broker).await;
     publish(&broker, job, 0..3).await;
     let lease = pull(&broker).await;
-    complete(&broker, &lease, report(vec![completed(0), completed_with(1, vec![7; PAYLOAD_MAX]), completed(2)])).await;
+    complete(
+        &broker,
+        &lease,
+        report(vec![
+            completed(0),
+            completed_with(1, vec![7; PAYLOAD_MAX]),
+            completed(2),
+        ]),
+    )
+    .await;
     let mut outcomes = Follower::of(&broker, job).await.outcomes(3).await;
     outcomes.sort_by_key(|outcome| outcome.index);
-    assert!(matches!(outcomes[1].ending, Ending::Failed(Failure::Stopped { limit: LimitKind::Result, .. })), "{:?}", outcomes[1]);
-    assert!([0, 2].into_iter().all(|at: usize| matches!(outcomes[at].ending, Ending::Completed(_))));
+    assert!(
+        matches!(
+            outcomes[1].ending,
+            Ending::Failed(Failure::Stopped {
+                limit: LimitKind::Result,
+                ..
+            })
+        ),
+        "{:?}",
+        outcomes[1]
+    );
+    assert!(
+        [0, 2]
+            .into_iter()
+            .all(|at: usize| matches!(outcomes[at].ending, Ending::Completed(_)))
+    );
 }
 
 #[tokio::test]
@@ -60,11 +88,27 @@ async fn outcomes_that_are_too_large_together_are_stored_apart() {
     publish(&broker, job, 0..10).await;
     let lease = pull(&broker).await;
     let mut follower = Follower::of(&broker, job).await;
-    complete(&broker, &lease, report((0..10).map(|index| completed_with(index, vec![7; PAYLOAD_MAX / 3])).collect())).await;
-    assert!(follower.outcomes(10).await.iter().all(|outcome| matches!(outcome.ending, Ending::Completed(_))));
+    complete(
+        &broker,
+        &lease,
+        report(
+            (0..10)
+                .map(|index| completed_with(index, vec![7; PAYLOAD_MAX / 3]))
+                .collect(),
+        ),
+    )
+    .await;
+    assert!(
+        follower
+            .outcomes(10)
+            .await
+            .iter()
+            .all(|outcome| matches!(outcome.ending, Ending::Completed(_)))
+    );
 }
 
-/// A dead letter holds arguments and outcome together, which each fitted alone. The outcome counts all the same.
+/// A dead letter holds arguments and outcome together, which each fitted alone. The outcome counts
+/// all the same.
 #[tokio::test]
 async fn a_dead_letter_over_the_servers_limit_does_not_hold_its_outcome_back() {
     let server = narrow_server().await;
@@ -75,7 +119,9 @@ async fn a_dead_letter_over_the_servers_limit_does_not_hold_its_outcome_back() {
     broker.publish(large).await.unwrap();
     let lease = pull(&broker).await;
     let mut outcome = failed(0);
-    outcome.ending = Ending::Failed(Failure::Trapped { message: "x".repeat(PAYLOAD_MAX / 2) });
+    outcome.ending = Ending::Failed(Failure::Trapped {
+        message: "x".repeat(PAYLOAD_MAX / 2),
+    });
     complete(&broker, &lease, report(vec![outcome])).await;
     Follower::of(&broker, job).await.sees_all(1).await;
 }
@@ -97,29 +143,53 @@ async fn what_is_no_bundle_goes_to_the_dead_letters_and_the_worker_gets_the_next
         ("not a message", Bytes::from(vec![0xff; PAYLOAD_MAX])),
     ];
     for (_, payload) in &wrong {
-        store(&client, format!("sortie.tasks.0.any.normal.default.{job}"), payload.clone()).await;
+        store(
+            &client,
+            format!("sortie.tasks.0.any.normal.default.{job}"),
+            payload.clone(),
+        )
+        .await;
     }
     publish(&broker, job, [7]).await;
     assert_eq!(indices(&work(&broker).await), [7]);
     let reasons = async || {
         let letters = broker.dead_letters(None, 100).await.unwrap();
         let reason = |letter: DeadLetter| match letter {
-            DeadLetter::Unreadable { place, reason, bytes, .. } => (place, reason, bytes),
+            DeadLetter::Unreadable {
+                place,
+                reason,
+                bytes,
+                ..
+            } => (place, reason, bytes),
             DeadLetter::Task { .. } => panic!("a task was buried"),
         };
-        letters.into_iter().map(|(_, letter)| reason(letter)).collect::<Vec<_>>()
+        letters
+            .into_iter()
+            .map(|(_, letter)| reason(letter))
+            .collect::<Vec<_>>()
     };
-    until("the number of letters", &wrong.len(), async || reasons().await.len()).await;
+    until("the number of letters", &wrong.len(), async || {
+        reasons().await.len()
+    })
+    .await;
     let found = reasons().await;
     for (word, payload) in &wrong {
-        let mut same = found.iter().filter(|(_, reason, bytes)| reason.contains(word) && payload.starts_with(bytes));
-        let (place, _, bytes) = same.next().unwrap_or_else(|| panic!("no letter says `{word}`: {found:?}"));
+        let mut same = found
+            .iter()
+            .filter(|(_, reason, bytes)| reason.contains(word) && payload.starts_with(bytes));
+        let (place, _, bytes) = same
+            .next()
+            .unwrap_or_else(|| panic!("no letter says `{word}`: {found:?}"));
         assert!(place.contains(&job.to_string()) && !bytes.is_empty());
     }
-    until("unfinished", &0, async || broker.unfinished(job).await.unwrap()).await;
+    until("unfinished", &0, async || {
+        broker.unfinished(job).await.unwrap()
+    })
+    .await;
 }
 
-/// A worker that was not updated gets a bundle of a client that was. What names its tasks stands beside it, for as long as there are versions.
+/// A worker that was not updated gets a bundle of a client that was. What names its tasks stands
+/// beside it, for as long as there are versions.
 #[tokio::test]
 async fn tasks_whose_bundle_cannot_be_read_end_with_the_reason() {
     let server = NatsServer::start().await;
@@ -129,25 +199,57 @@ async fn tasks_whose_bundle_cannot_be_read_end_with_the_reason() {
     let mut follower = Follower::of(&broker, job).await;
     publish(&broker, job, [3, 4, 5, 8]).await;
     let context = async_nats::jetstream::new(client.clone());
-    let written = context.get_stream("sortie-tasks-0").await.unwrap().get_raw_message(1).await.unwrap();
+    let written = context
+        .get_stream("sortie-tasks-0")
+        .await
+        .unwrap()
+        .get_raw_message(1)
+        .await
+        .unwrap();
     work(&broker).await;
     follower.outcomes(4).await;
     let later = [&[0x83, 0x02][..], &written.payload[2..]].concat();
     let mut headers = async_nats::HeaderMap::new();
-    headers.insert("Sortie-Tasks", written.headers.get("Sortie-Tasks").unwrap().as_str().replace("8", "9").as_str());
+    headers.insert(
+        "Sortie-Tasks",
+        written
+            .headers
+            .get("Sortie-Tasks")
+            .unwrap()
+            .as_str()
+            .replace("8", "9")
+            .as_str(),
+    );
     let subject = format!("sortie.tasks.0.any.normal.default.{job}");
-    context.publish_with_headers(subject, headers, later.into()).await.unwrap().await.unwrap();
+    context
+        .publish_with_headers(subject, headers, later.into())
+        .await
+        .unwrap()
+        .await
+        .unwrap();
     let waiting = tokio::spawn({
         let broker = broker.clone();
         async move { pull(&broker).await }
     });
     // The others have their outcomes already, and those count.
     let outcomes = follower.outcomes(1).await;
-    let Ending::Failed(failure) = &outcomes[0].ending else { panic!("{outcomes:?}") };
+    let Ending::Failed(failure) = &outcomes[0].ending else {
+        panic!("{outcomes:?}")
+    };
     assert_eq!((outcomes[0].index, failure.code()), (9, "host-error"));
-    assert!(failure.to_string().contains("version 2") && failure.to_string().contains("sortie dlq list"), "{failure}");
-    until("the number of letters", &1, async || broker.dead_letters(None, 100).await.unwrap().len()).await;
-    until("unfinished", &0, async || broker.unfinished(job).await.unwrap()).await;
+    assert!(
+        failure.to_string().contains("version 2")
+            && failure.to_string().contains("sortie dlq list"),
+        "{failure}"
+    );
+    until("the number of letters", &1, async || {
+        broker.dead_letters(None, 100).await.unwrap().len()
+    })
+    .await;
+    until("unfinished", &0, async || {
+        broker.unfinished(job).await.unwrap()
+    })
+    .await;
     waiting.abort();
 }
 
@@ -159,13 +261,21 @@ async fn an_unreadable_message_that_comes_again_is_buried_once() {
     let broker = connect(&proxy.url(), SHORT).await;
     let job = put_job(&broker).await;
     proxy.swallow_next("$JS.ACK");
-    store(&raw(&server.url()).await, format!("sortie.tasks.0.any.normal.default.{job}"), "garbage").await;
+    store(
+        &raw(&server.url()).await,
+        format!("sortie.tasks.0.any.normal.default.{job}"),
+        "garbage",
+    )
+    .await;
     let waiting = tokio::spawn({
         let broker = broker.clone();
         async move { pull(&broker).await }
     });
     proxy.wait_until_swallowed(1).await;
-    until("unfinished", &0, async || broker.unfinished(job).await.unwrap()).await;
+    until("unfinished", &0, async || {
+        broker.unfinished(job).await.unwrap()
+    })
+    .await;
     assert_eq!(broker.dead_letters(None, 100).await.unwrap().len(), 1);
     waiting.abort();
 }
@@ -178,8 +288,13 @@ async fn what_is_no_outcome_is_skipped_by_followers() {
     let job = put_job(&broker).await;
     let mut live = Follower::of(&broker, job).await;
     let subject = format!("sortie.outcomes.default.{job}");
-    for (index, garbage) in
-        [Bytes::from_static(b"\xff\x00random"), envelope::bundle(&bundle(job, [0])), Bytes::new()].into_iter().enumerate()
+    for (index, garbage) in [
+        Bytes::from_static(b"\xff\x00random"),
+        envelope::bundle(&bundle(job, [0])),
+        Bytes::new(),
+    ]
+    .into_iter()
+    .enumerate()
     {
         store(&client, subject.clone(), garbage).await;
         publish(&broker, job, [index as u64]).await;
@@ -189,8 +304,17 @@ async fn what_is_no_outcome_is_skipped_by_followers() {
     store(&client, subject, "last").await;
     Follower::of(&broker, job).await.sees_all(3).await;
     // What is on the live subject and was never stored is not looked at.
-    client.publish(format!("sortie.live.default.{job}"), envelope::outcomes(&[completed(9)])).await.unwrap();
-    client.publish(format!("sortie.live.default.{job}"), envelope::cancelled()).await.unwrap();
+    client
+        .publish(
+            format!("sortie.live.default.{job}"),
+            envelope::outcomes(&[completed(9)]),
+        )
+        .await
+        .unwrap();
+    client
+        .publish(format!("sortie.live.default.{job}"), envelope::cancelled())
+        .await
+        .unwrap();
     client.flush().await.unwrap();
     publish(&broker, job, [3]).await;
     work(&broker).await;
@@ -202,47 +326,103 @@ async fn a_component_that_is_gone_or_damaged_is_told() {
     let server = narrow_server().await;
     let broker = connect(&server.url(), LONG).await;
     let client = raw(&server.url()).await;
-    let bytes = Bytes::from((0..200_000_u32).flat_map(u32::to_le_bytes).collect::<Vec<u8>>());
+    let bytes = Bytes::from(
+        (0..200_000_u32)
+            .flat_map(u32::to_le_bytes)
+            .collect::<Vec<u8>>(),
+    );
     let digest = Digest::of(&bytes);
     assert_eq!(broker.component(digest).await.unwrap(), None);
     broker.put_component(digest, bytes.clone()).await.unwrap();
     assert_eq!(broker.component(digest).await.unwrap(), Some(bytes.clone()));
     let part = |part: &str| format!("sortie.components.{}.{part}", digest.to_hex());
     let purge = async |part: String| {
-        store(&client, "$JS.API.STREAM.PURGE.sortie-components".into(), format!("{{\"filter\":\"{part}\"}}")).await;
+        store(
+            &client,
+            "$JS.API.STREAM.PURGE.sortie-components".into(),
+            format!("{{\"filter\":\"{part}\"}}"),
+        )
+        .await;
     };
     // A chunk and a manifest that are there stay, whoever writes, and however.
     for part in [part("1"), part("manifest")] {
         let answer = client.request(part, "something else".into()).await.unwrap();
-        assert!(String::from_utf8_lossy(&answer.payload).contains("maximum messages per subject exceeded"), "{answer:?}");
+        assert!(
+            String::from_utf8_lossy(&answer.payload)
+                .contains("maximum messages per subject exceeded"),
+            "{answer:?}"
+        );
     }
-    soon("putting it again", broker.put_component(digest, bytes.clone())).await.unwrap();
+    soon(
+        "putting it again",
+        broker.put_component(digest, bytes.clone()),
+    )
+    .await
+    .unwrap();
     assert_eq!(broker.component(digest).await.unwrap(), Some(bytes));
     purge(part("1")).await;
-    assert_error!(broker.component(digest).await, Unsuitable, says & digest.to_string(), "lacks a chunk");
+    assert_error!(
+        broker.component(digest).await,
+        Unsuitable,
+        says & digest.to_string(),
+        "lacks a chunk"
+    );
     purge(part("manifest")).await;
-    store(&client, part("manifest"), envelope::manifest(&envelope::Manifest { size: u64::MAX, chunk: 1 })).await;
-    assert_error!(broker.component(digest).await, Unsuitable, says & digest.to_string(), "manifest");
+    store(
+        &client,
+        part("manifest"),
+        envelope::manifest(&envelope::Manifest {
+            size: u64::MAX,
+            chunk: 1,
+        }),
+    )
+    .await;
+    assert_error!(
+        broker.component(digest).await,
+        Unsuitable,
+        says & digest.to_string(),
+        "manifest"
+    );
     purge(part("manifest")).await;
     store(&client, part("manifest"), "garbage").await;
-    assert_error!(broker.component(digest).await, Unsuitable, says & digest.to_string(), "cannot be read");
+    assert_error!(
+        broker.component(digest).await,
+        Unsuitable,
+        says & digest.to_string(),
+        "cannot be read"
+    );
     purge(part("manifest")).await;
     assert_eq!(broker.component(digest).await.unwrap(), None);
 }
 
-/// Whoever knows a component's digest can be first with a wrong chunk. Putting the right one then neither waits nor helps.
+/// Whoever knows a component's digest can be first with a wrong chunk. Putting the right one then
+/// neither waits nor helps.
 #[tokio::test]
 async fn a_wrong_chunk_that_was_there_first_is_told_to_whoever_fetches() {
     let server = narrow_server().await;
     let broker = connect(&server.url(), LONG).await;
     let bytes = Bytes::from(vec![7; 3 * PAYLOAD_MAX]);
     let digest = Digest::of(&bytes);
-    store(&raw(&server.url()).await, format!("sortie.components.{}.1", digest.to_hex()), "something else").await;
-    soon("putting it", broker.put_component(digest, bytes)).await.unwrap();
-    assert_error!(broker.component(digest).await, Unsuitable, says & digest.to_string(), "does not have its digest", "operator");
+    store(
+        &raw(&server.url()).await,
+        format!("sortie.components.{}.1", digest.to_hex()),
+        "something else",
+    )
+    .await;
+    soon("putting it", broker.put_component(digest, bytes))
+        .await
+        .unwrap();
+    assert_error!(
+        broker.component(digest).await,
+        Unsuitable,
+        says & digest.to_string(),
+        "does not have its digest",
+        "operator"
+    );
 }
 
-/// Nobody's clock is compared with another's: a bundle from an hour ahead or behind goes like any other.
+/// Nobody's clock is compared with another's: a bundle from an hour ahead or behind goes like any
+/// other.
 #[tokio::test]
 async fn clocks_that_are_wrong_change_nothing() {
     let server = NatsServer::start().await;
@@ -250,17 +430,35 @@ async fn clocks_that_are_wrong_change_nothing() {
     let job = put_job(&broker).await;
     let hour = Duration::from_secs(3600);
     #[expect(clippy::disallowed_methods, reason = "an hour from now")]
-    let now = Timestamp::default() + std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let past = Timestamp::from_nanos(now.since(Timestamp::default() + hour).as_nanos().try_into().unwrap());
+    let now = Timestamp::default()
+        + std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
+    let past = Timestamp::from_nanos(
+        now.since(Timestamp::default() + hour)
+            .as_nanos()
+            .try_into()
+            .unwrap(),
+    );
     let mut follower = Follower::of(&broker, job).await;
     for (index, published) in [(0, now + hour), (1, past)] {
-        broker.publish(sortie_protocol::Bundle { published, ..bundle(job, [index]) }).await.unwrap();
+        broker
+            .publish(sortie_protocol::Bundle {
+                published,
+                ..bundle(job, [index])
+            })
+            .await
+            .unwrap();
         let lease = soon("a pull", pull(&broker)).await;
         let delay = Duration::from_millis(700);
         let watch = crate::support::Stopwatch::start();
         complete(&broker, &lease, again(index, delay)).await;
         assert_eq!(work(&broker).await.attempt, 2);
-        assert!(watch.elapsed() >= delay, "a retrial came after {:?}", watch.elapsed());
+        assert!(
+            watch.elapsed() >= delay,
+            "a retrial came after {:?}",
+            watch.elapsed()
+        );
         follower.sees_all(index + 1).await;
     }
     nothing_to_pull(&broker, SHORT / 3).await;

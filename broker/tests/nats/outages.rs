@@ -1,7 +1,8 @@
-//! The broker goes away for a while: nothing that was accepted is lost, and what waits goes on by itself.
+//! The broker goes away for a while: nothing that was accepted is lost, and what waits goes on by
+//! itself.
 //!
-//! The races: a question, an answer or a live message on its way when the connection breaks; a server that restarts with its store; one that
-//! hangs without closing anything.
+//! The races: a question, an answer or a live message on its way when the connection breaks; a
+//! server that restarts with its store; one that hangs without closing anything.
 
 use std::time::Duration;
 
@@ -10,14 +11,17 @@ use sortie_broker::{Broker, Extended};
 use sortie_harness::{NatsServer, TcpProxy};
 
 use crate::support::{
-    Follower, LONG, SHORT, all_done, bundle, complete, completed, connect, nothing_to_pull, presence, publish, pull, put_job, raw, report,
-    soon, store, until, work,
+    Follower, LONG, SHORT, all_done, bundle, complete, completed, connect, nothing_to_pull,
+    presence, publish, pull, put_job, raw, report, soon, store, until, work,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_of_the_server_loses_nothing_and_nobody_has_to_ask_again() {
     let server = NatsServer::start().await;
-    let (client, worker) = (connect(&server.url(), LONG).await, connect(&server.url(), LONG).await);
+    let (client, worker) = (
+        connect(&server.url(), LONG).await,
+        connect(&server.url(), LONG).await,
+    );
     let job = put_job(&client).await;
     let mut follower = Follower::of(&client, job).await;
     publish(&client, job, [0]).await;
@@ -38,27 +42,43 @@ async fn a_restart_of_the_server_loses_nothing_and_nobody_has_to_ask_again() {
         async move { publish(&client, job, [2]).await }
     });
     let extended = worker.extend(second.id).await;
-    assert!(extended.as_ref().is_err_and(sortie_broker::Error::passes), "{extended:?}");
+    assert!(
+        extended.as_ref().is_err_and(sortie_broker::Error::passes),
+        "{extended:?}"
+    );
     let completing = tokio::spawn({
         let (worker, second) = (worker.clone(), second.clone());
         async move { complete(&worker, &second, all_done(&second)).await }
     });
     server.restart().await;
 
-    soon("a publish that was begun during the outage", publishing).await.unwrap();
-    soon("a report that was begun during the outage", completing).await.unwrap();
-    let third = soon("a pull that was begun before the outage", waiting).await.unwrap();
-    assert!(matches!(soon("an extension", worker.extend(third.id)).await, Ok(Extended::Until(_))));
+    soon("a publish that was begun during the outage", publishing)
+        .await
+        .unwrap();
+    soon("a report that was begun during the outage", completing)
+        .await
+        .unwrap();
+    let third = soon("a pull that was begun before the outage", waiting)
+        .await
+        .unwrap();
+    assert!(matches!(
+        soon("an extension", worker.extend(third.id)).await,
+        Ok(Extended::Until(_))
+    ));
     complete(&worker, &third, all_done(&third)).await;
     publish(&client, job, [3]).await;
-    // A server that is killed forgets the last deliveries and acknowledgements, so bundles may come once more.
+    // A server that is killed forgets the last deliveries and acknowledgements, so bundles may come
+    // once more.
     let working = tokio::spawn(async move {
         loop {
             work(&worker).await;
         }
     });
     follower.sees_all(4).await;
-    until("unfinished", &0, async || client.unfinished(job).await.unwrap()).await;
+    until("unfinished", &0, async || {
+        client.unfinished(job).await.unwrap()
+    })
+    .await;
     working.abort();
 }
 
@@ -69,23 +89,39 @@ async fn outcomes_count_as_read_when_they_could_be_read_and_not_before() {
     let job = put_job(&client).await;
     assert_eq!(client.caught_up(job), Some(0));
     let follower = Follower::of(&client, job).await;
-    until("how often it has caught up", &Some(1), async || client.caught_up(job)).await;
+    until("how often it has caught up", &Some(1), async || {
+        client.caught_up(job)
+    })
+    .await;
     server.kill();
     until("the connection", &false, async || client.is_connected()).await;
     let before = client.caught_up(job);
     // For longer than a look takes that nobody asked for.
-    let early = tokio::time::timeout(Duration::from_secs(11), until("it", &true, async || client.caught_up(job) != before)).await;
+    let early = tokio::time::timeout(
+        Duration::from_secs(11),
+        until("it", &true, async || client.caught_up(job) != before),
+    )
+    .await;
     assert!(early.is_err(), "nothing could be read");
     server.restart().await;
-    until("whether it has caught up anew", &true, async || client.caught_up(job) != before).await;
+    until("whether it has caught up anew", &true, async || {
+        client.caught_up(job) != before
+    })
+    .await;
     drop(follower);
-    until("how often it has caught up", &Some(0), async || client.caught_up(job)).await;
+    until("how often it has caught up", &Some(0), async || {
+        client.caught_up(job)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_hangs_and_goes_on_loses_nothing() {
     let server = NatsServer::start().await;
-    let (client, worker) = (connect(&server.url(), LONG).await, connect(&server.url(), LONG).await);
+    let (client, worker) = (
+        connect(&server.url(), LONG).await,
+        connect(&server.url(), LONG).await,
+    );
     let job = put_job(&client).await;
     let mut follower = Follower::of(&client, job).await;
     let waiting = tokio::spawn({
@@ -97,9 +133,14 @@ async fn a_server_that_hangs_and_goes_on_loses_nothing() {
         let client = client.clone();
         async move { publish(&client, job, [0]).await }
     });
-    // Longer than an answer may take, so that the question is asked again: the bundle must not be there twice.
+    // Longer than an answer may take, so that the question is asked again: the bundle must not be
+    // there twice.
     let asked = client.unfinished(job);
-    assert!(tokio::time::timeout(Duration::from_millis(2500), asked).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_millis(2500), asked)
+            .await
+            .is_err()
+    );
     server.resume();
     soon("a publish", publishing).await.unwrap();
     soon("a pull", waiting).await.unwrap();
@@ -114,7 +155,10 @@ async fn a_server_that_hangs_and_goes_on_loses_nothing() {
 async fn a_cut_connection_is_made_again_and_a_follower_misses_nothing() {
     let server = NatsServer::start().await;
     let proxy = TcpProxy::for_nats(server.address());
-    let (near, far) = (connect(&server.url(), LONG).await, connect(&proxy.url(), LONG).await);
+    let (near, far) = (
+        connect(&server.url(), LONG).await,
+        connect(&proxy.url(), LONG).await,
+    );
     let job = put_job(&near).await;
     let mut follower = Follower::of(&far, job).await;
     for round in 0..3 {
@@ -145,7 +189,10 @@ async fn a_cut_connection_is_made_again_and_a_follower_misses_nothing() {
 async fn a_question_for_work_that_is_lost_is_asked_again() {
     let server = NatsServer::start().await;
     let proxy = TcpProxy::for_nats(server.address());
-    let (client, worker) = (connect(&server.url(), LONG).await, connect(&proxy.url(), LONG).await);
+    let (client, worker) = (
+        connect(&server.url(), LONG).await,
+        connect(&proxy.url(), LONG).await,
+    );
     let job = put_job(&client).await;
     // One of those that do not wait, while everything is empty: the other questions come after it.
     proxy.swallow_next("$JS.API.CONSUMER.MSG.NEXT");
@@ -168,7 +215,8 @@ async fn a_question_for_work_that_is_lost_is_asked_again() {
     soon("a pull", waiting).await.unwrap();
 }
 
-/// The recurring fault of servers: bundles wait, workers wait, and nobody gets anything. A paused consumer looks just like that.
+/// The recurring fault of servers: bundles wait, workers wait, and nobody gets anything. A paused
+/// consumer looks just like that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bundles_that_nobody_got_are_found_without_a_further_publish() {
     let server = NatsServer::start().await;
@@ -177,7 +225,12 @@ async fn bundles_that_nobody_got_are_found_without_a_further_publish() {
     let job = put_job(&broker).await;
     let pause = async |until: &str| {
         let question = format!("{{\"pause_until\":\"{until}\"}}");
-        store(&client, "$JS.API.CONSUMER.PAUSE.sortie-tasks-0.any-normal".into(), question).await;
+        store(
+            &client,
+            "$JS.API.CONSUMER.PAUSE.sortie-tasks-0.any-normal".into(),
+            question,
+        )
+        .await;
     };
     pause("2100-01-01T00:00:00Z").await;
     let waiting = tokio::spawn({
@@ -196,28 +249,42 @@ async fn bundles_that_nobody_got_are_found_without_a_further_publish() {
     complete(&broker, &lease, all_done(&lease)).await;
 }
 
-/// What does not fit into its memory is dropped by the client library and has to be read from the stream.
+/// What does not fit into its memory is dropped by the client library and has to be read from the
+/// stream.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_that_does_not_read_for_long_misses_nothing() {
     const REPORTS: u64 = 5_000;
     const EACH: u64 = 4;
     let server = NatsServer::start().await;
-    let (client, worker) = (connect(&server.url(), LONG).await, connect(&server.url(), LONG).await);
+    let (client, worker) = (
+        connect(&server.url(), LONG).await,
+        connect(&server.url(), LONG).await,
+    );
     let job = put_job(&client).await;
     let mut follower = Follower::of(&client, job).await;
     // A report on a lease that is not known still counts.
     let lease = sortie_protocol::LeaseId(0);
     let reporting = futures::stream::iter(0..REPORTS).map(|number| {
-        let outcomes = (EACH * number..EACH * (number + 1)).map(completed).collect();
+        let outcomes = (EACH * number..EACH * (number + 1))
+            .map(completed)
+            .collect();
         let worker = &worker;
         async move { worker.complete(lease, job, report(outcomes)).await.unwrap() }
     });
-    soon("all reports", reporting.buffer_unordered(64).collect::<Vec<()>>()).await;
+    soon(
+        "all reports",
+        reporting.buffer_unordered(64).collect::<Vec<()>>(),
+    )
+    .await;
     follower.sees_all(REPORTS * EACH).await;
-    Follower::of(&client, job).await.sees_all(REPORTS * EACH).await;
+    Follower::of(&client, job)
+        .await
+        .sees_all(REPORTS * EACH)
+        .await;
 }
 
-/// A report that was stored and not said again is seen by the next one, which names the one before it.
+/// A report that was stored and not said again is seen by the next one, which names the one before
+/// it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_live_message_that_is_missed_is_read_when_the_next_one_comes() {
     let server = NatsServer::start().await;
@@ -230,7 +297,13 @@ async fn a_live_message_that_is_missed_is_read_when_the_next_one_comes() {
     let context = async_nats::jetstream::new(raw(&server.url()).await);
     let stream = context.get_stream("sortie-outcomes-default").await.unwrap();
     let config = stream.cached_info().config.clone();
-    context.update_stream(async_nats::jetstream::stream::Config { republish: None, ..config.clone() }).await.unwrap();
+    context
+        .update_stream(async_nats::jetstream::stream::Config {
+            republish: None,
+            ..config.clone()
+        })
+        .await
+        .unwrap();
     publish(&broker, job, [1]).await;
     work(&broker).await;
     context.update_stream(config).await.unwrap();
@@ -242,7 +315,10 @@ async fn a_live_message_that_is_missed_is_read_when_the_next_one_comes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_that_somebody_else_forgets_ends_for_its_followers() {
     let server = NatsServer::start().await;
-    let (one, other) = (connect(&server.url(), SHORT).await, connect(&server.url(), SHORT).await);
+    let (one, other) = (
+        connect(&server.url(), SHORT).await,
+        connect(&server.url(), SHORT).await,
+    );
     let job = put_job(&one).await;
     publish(&one, job, [0]).await;
     let mut follower = Follower::of(&one, job).await;
@@ -255,18 +331,33 @@ async fn a_job_that_somebody_else_forgets_ends_for_its_followers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_that_somebody_else_cancels_ends_for_everybody() {
     let server = NatsServer::start().await;
-    let (one, other) = (connect(&server.url(), LONG).await, connect(&server.url(), LONG).await);
+    let (one, other) = (
+        connect(&server.url(), LONG).await,
+        connect(&server.url(), LONG).await,
+    );
     let job = put_job(&one).await;
     publish(&one, job, [0]).await;
     let mut follower = Follower::of(&one, job).await;
     let mut cancelled = other.cancellations().await.unwrap();
     let lease = pull(&other).await;
-    connect(&server.url(), LONG).await.cancel(job).await.unwrap();
-    assert_eq!(soon("word of the cancellation", cancelled.next()).await, Some(job));
+    connect(&server.url(), LONG)
+        .await
+        .cancel(job)
+        .await
+        .unwrap();
+    assert_eq!(
+        soon("word of the cancellation", cancelled.next()).await,
+        Some(job)
+    );
     assert_eq!(other.extend(lease.id).await.unwrap(), Extended::Lost);
     follower.is_cancelled().await;
     // Nobody told this connection's publishers.
-    let refused = async || matches!(one.publish(bundle(job, [1])).await, Err(sortie_broker::Error::JobCancelled(_)));
+    let refused = async || {
+        matches!(
+            one.publish(bundle(job, [1])).await,
+            Err(sortie_broker::Error::JobCancelled(_))
+        )
+    };
     until("that publishing is refused", &true, refused).await;
 }
 
@@ -280,7 +371,12 @@ async fn publishing_to_a_job_that_was_cancelled_unheard_is_refused_soon() {
     let other = connect(&proxy.url(), LONG).await;
     proxy.swallow("sortie.cancel");
     other.cancel(job).await.unwrap();
-    let refused = async || matches!(one.publish(bundle(job, [1])).await, Err(sortie_broker::Error::JobCancelled(_)));
+    let refused = async || {
+        matches!(
+            one.publish(bundle(job, [1])).await,
+            Err(sortie_broker::Error::JobCancelled(_))
+        )
+    };
     until("that publishing is refused", &true, refused).await;
 }
 
@@ -304,12 +400,24 @@ async fn a_cancellation_that_was_left_half_done_is_completed_by_followers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_there_is_known_again_after_a_restart_of_the_server() {
     let server = NatsServer::start().await;
-    let (client, worker) = (connect(&server.url(), LONG).await, connect(&server.url(), LONG).await);
+    let (client, worker) = (
+        connect(&server.url(), LONG).await,
+        connect(&server.url(), LONG).await,
+    );
     worker.announce(presence()).await.unwrap();
     assert_eq!(client.workers().await.unwrap(), [presence()]);
     server.restart().await;
-    let busy = sortie_protocol::Presence { busy: 1, ..presence() };
+    let busy = sortie_protocol::Presence {
+        busy: 1,
+        ..presence()
+    };
     // Nobody repeats an announcement: the next one comes soon by itself.
-    until("that it is announced", &true, async || worker.announce(busy.clone()).await.is_ok()).await;
-    until("the list of workers", &vec![busy], async || client.workers().await.unwrap_or_default()).await;
+    until("that it is announced", &true, async || {
+        worker.announce(busy.clone()).await.is_ok()
+    })
+    .await;
+    until("the list of workers", &vec![busy], async || {
+        client.workers().await.unwrap_or_default()
+    })
+    .await;
 }

@@ -1,6 +1,8 @@
-//! The configuration in `deploy/nats`, started exactly as it is: what each user needs it permits, and everything else it refuses.
+//! The configuration in `deploy/nats`, started exactly as it is: what each user needs it permits,
+//! and everything else it refuses.
 //!
-//! The second half asks raw questions, as a program would that somebody wrote to get around the broker.
+//! The second half asks raw questions, as a program would that somebody wrote to get around the
+//! broker.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -16,8 +18,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::support::{
-    Follower, LONG, Stopwatch, again, all_done, assert_error, bundle, complete, completed, config, failed, job, presence, publish, pull,
-    puller, put_job, report, soon, try_pull, until, work,
+    Follower, LONG, Stopwatch, again, all_done, assert_error, bundle, complete, completed, config,
+    failed, job, presence, publish, pull, puller, put_job, report, soon, try_pull, until, work,
 };
 
 const USERS: [&str; 4] = ["operator", "acme", "globex", "worker"];
@@ -25,22 +27,40 @@ const USERS: [&str; 4] = ["operator", "acme", "globex", "worker"];
 /// The deployed configuration. Each user's password is its name with `-pw`.
 pub(crate) fn deployed(file: &str) -> NatsBuilder {
     let builder = NatsServer::builder().deployed(&repository().join("deploy/nats"), file);
-    USERS.iter().fold(builder, |builder, user| builder.variable(&format!("SORTIE_{}_PASSWORD", user.to_uppercase()), &format!("{user}-pw")))
+    USERS.iter().fold(builder, |builder, user| {
+        builder.variable(
+            &format!("SORTIE_{}_PASSWORD", user.to_uppercase()),
+            &format!("{user}-pw"),
+        )
+    })
 }
 
 fn of(server: &str, user: &str, role: Role) -> Config {
     let tenant = if role == Role::Client { user } else { "nobody" };
     let url = server.replace("nats://", &format!("nats://{user}:{user}-pw@"));
-    Config { tenant: tenant.parse().unwrap(), role, provision: Provision::Never, ..config(&url, LONG) }
+    Config {
+        tenant: tenant.parse().unwrap(),
+        role,
+        provision: Provision::Never,
+        ..config(&url, LONG)
+    }
 }
 
 async fn lay_out(server: &str, replicas: usize, pools: &[Labels]) {
     let replicas = NonZeroUsize::new(replicas).unwrap();
     for tenant in ["acme", "globex"] {
-        let Provision::Missing(layout) = config("", LONG).provision else { unreachable!() };
+        let Provision::Missing(layout) = config("", LONG).provision else {
+            unreachable!()
+        };
         let provision = Provision::Missing(Layout { replicas, ..layout });
-        let operator = Config { provision, ..of(server, "operator", Role::Client) };
-        let operator = Config { tenant: tenant.parse().unwrap(), ..operator };
+        let operator = Config {
+            provision,
+            ..of(server, "operator", Role::Client)
+        };
+        let operator = Config {
+            tenant: tenant.parse().unwrap(),
+            ..operator
+        };
         NatsBroker::init(operator, pools).await.unwrap();
     }
 }
@@ -57,10 +77,22 @@ impl Fleet {
     async fn start() -> Self {
         let server = deployed("server.conf").start().await;
         lay_out(&server.url(), 1, &["gpu".parse().unwrap()]).await;
-        let connect = async |user, role| NatsBroker::connect(of(&server.url(), user, role)).await.unwrap();
-        let (acme, globex) = (connect("acme", Role::Client).await, connect("globex", Role::Client).await);
+        let connect = async |user, role| {
+            NatsBroker::connect(of(&server.url(), user, role))
+                .await
+                .unwrap()
+        };
+        let (acme, globex) = (
+            connect("acme", Role::Client).await,
+            connect("globex", Role::Client).await,
+        );
         let worker = connect("worker", Role::Worker).await;
-        Self { acme, globex, worker, server }
+        Self {
+            acme,
+            globex,
+            worker,
+            server,
+        }
     }
 
     async fn raw(&self, user: &str) -> Raw {
@@ -73,18 +105,39 @@ async fn a_tenant_and_a_worker_can_do_all_they_need() {
     let fleet = Fleet::start().await;
     let (acme, worker) = (&fleet.acme, &fleet.worker);
     let component = Bytes::from_static(b"a component");
-    acme.put_component(Digest::of(&component), component.clone()).await.unwrap();
-    assert_eq!(worker.component(Digest::of(&component)).await.unwrap(), Some(component));
-    assert_eq!(worker.component(Digest::of(b"another")).await.unwrap(), None);
+    acme.put_component(Digest::of(&component), component.clone())
+        .await
+        .unwrap();
+    assert_eq!(
+        worker.component(Digest::of(&component)).await.unwrap(),
+        Some(component)
+    );
+    assert_eq!(
+        worker.component(Digest::of(b"another")).await.unwrap(),
+        None
+    );
 
     let mut cancelled = worker.cancellations().await.unwrap();
     let id = put_job(acme).await;
     let mut follower = Follower::of(acme, id).await;
     publish(acme, id, 0..3).await;
     let lease = pull(worker).await;
-    assert!(matches!(worker.extend(lease.id).await, Ok(Extended::Until(_))));
-    complete(worker, &lease, Report { outcomes: vec![failed(0)], retrials: vec![Retrial { index: 1, after: Duration::from_millis(5) }] })
-        .await;
+    assert!(matches!(
+        worker.extend(lease.id).await,
+        Ok(Extended::Until(_))
+    ));
+    complete(
+        worker,
+        &lease,
+        Report {
+            outcomes: vec![failed(0)],
+            retrials: vec![Retrial {
+                index: 1,
+                after: Duration::from_millis(5),
+            }],
+        },
+    )
+    .await;
     for _ in 0..2 {
         work(worker).await;
     }
@@ -105,16 +158,29 @@ async fn a_tenant_and_a_worker_can_do_all_they_need() {
     publish(acme, id, [1]).await;
     let lease = pull(worker).await;
     acme.cancel(id).await.unwrap();
-    assert_eq!(soon("word of the cancellation", cancelled.next()).await, Some(id));
+    assert_eq!(
+        soon("word of the cancellation", cancelled.next()).await,
+        Some(id)
+    );
     assert_eq!(worker.extend(lease.id).await.unwrap(), Extended::Lost);
     complete(worker, &lease, all_done(&lease)).await;
     follower.is_cancelled().await;
 
-    let labelled =
-        sortie_protocol::Job { options: sortie_protocol::JobOptions { labels: "gpu".parse().unwrap(), ..Default::default() }, ..job() };
+    let labelled = sortie_protocol::Job {
+        options: sortie_protocol::JobOptions {
+            labels: "gpu".parse().unwrap(),
+            ..Default::default()
+        },
+        ..job()
+    };
     acme.put_job(labelled, Timestamp::default()).await.unwrap();
-    let unlabelled =
-        sortie_protocol::Job { options: sortie_protocol::JobOptions { labels: "arm".parse().unwrap(), ..Default::default() }, ..job() };
+    let unlabelled = sortie_protocol::Job {
+        options: sortie_protocol::JobOptions {
+            labels: "arm".parse().unwrap(),
+            ..Default::default()
+        },
+        ..job()
+    };
     assert_error!(acme.put_job(unlabelled, Timestamp::default()).await, Unsuitable, says "sortie broker init --pool arm");
 
     let presence = presence();
@@ -130,13 +196,18 @@ async fn a_worker_serves_every_tenant_and_buries_what_is_no_bundle() {
     for (user, tenant) in [("acme", &fleet.acme), ("globex", &fleet.globex)] {
         let id = put_job(tenant).await;
         let raw = fleet.raw(user).await;
-        raw.request(&format!("sortie.tasks.0.any.normal.{user}.{id}"), "garbage").await.unwrap();
+        raw.request(&format!("sortie.tasks.0.any.normal.{user}.{id}"), "garbage")
+            .await
+            .unwrap();
         publish(tenant, id, [0]).await;
         let lease = pull(&fleet.worker).await;
         complete(&fleet.worker, &lease, again(0, Duration::ZERO)).await;
         work(&fleet.worker).await;
         Follower::of(tenant, id).await.sees_all(1).await;
-        until("the letters", &1, async || tenant.dead_letters(None, 10).await.unwrap().len()).await;
+        until("the letters", &1, async || {
+            tenant.dead_letters(None, 10).await.unwrap().len()
+        })
+        .await;
         // Of a job that is over, everything that waits is taken out at once.
         let over = put_job(tenant).await;
         for index in 0..3 {
@@ -147,9 +218,15 @@ async fn a_worker_serves_every_tenant_and_buries_what_is_no_bundle() {
             let worker = fleet.worker.clone();
             async move { pull(&worker).await }
         });
-        let operator = NatsBroker::connect(Config { tenant: user.parse().unwrap(), ..of(&fleet.server.url(), "operator", Role::Client) });
+        let operator = NatsBroker::connect(Config {
+            tenant: user.parse().unwrap(),
+            ..of(&fleet.server.url(), "operator", Role::Client)
+        });
         let operator = operator.await.unwrap();
-        until("unfinished", &0, async || operator.unfinished(over).await.unwrap()).await;
+        until("unfinished", &0, async || {
+            operator.unfinished(over).await.unwrap()
+        })
+        .await;
         idle.abort();
     }
 }
@@ -162,11 +239,20 @@ async fn a_missing_permission_is_named_at_once() {
                          "$JS.API.DIRECT.GET.sortie-dead-default", "sortie.outcomes.>", "$JS.API.STREAM.PURGE.>"
                          "sortie.components.>", "sortie.workers.*", "$JS.API.DIRECT.GET.sortie-workers"] }
         subscribe { deny: ["sortie.cancel.>"] }"#;
-    let users = format!("users: [{{ user: all, password: pw }}, {{ user: few, password: pw, permissions: {{ {DENIED} }} }}]");
-    let server = NatsServer::builder().config(&format!("authorization {{ {users} }}")).start().await;
+    let users = format!(
+        "users: [{{ user: all, password: pw }}, {{ user: few, password: pw, permissions: {{ {DENIED} }} }}]"
+    );
+    let server = NatsServer::builder()
+        .config(&format!("authorization {{ {users} }}"))
+        .start()
+        .await;
     let url = |user: &str| format!("nats://{user}:pw@{}", server.address());
-    let all = NatsBroker::connect(config(&url("all"), LONG)).await.unwrap();
-    let few = NatsBroker::connect(config(&url("few"), LONG)).await.unwrap();
+    let all = NatsBroker::connect(config(&url("all"), LONG))
+        .await
+        .unwrap();
+    let few = NatsBroker::connect(config(&url("few"), LONG))
+        .await
+        .unwrap();
     let id = put_job(&all).await;
     publish(&all, id, [0]).await;
     let lease = pull(&all).await;
@@ -181,10 +267,16 @@ async fn a_missing_permission_is_named_at_once() {
     assert_error!(few.forget(id).await, Denied, says "STREAM.PURGE");
     assert_error!(few.put_component(Digest::of(b"x"), "x".into()).await, Denied, says "sortie.components");
     assert_error!(few.cancellations().await.map(drop), Denied, says "sortie.cancel");
-    assert!(watch.elapsed() < Duration::from_secs(8), "it took {:?}", watch.elapsed());
+    assert!(
+        watch.elapsed() < Duration::from_secs(8),
+        "it took {:?}",
+        watch.elapsed()
+    );
     // A follower whose reading is refused is told so, once, instead of waiting for ever.
     let mut follower = Follower::of(&few, id).await;
-    follower.is_refused("DIRECT.GET.sortie-outcomes-default").await;
+    follower
+        .is_refused("DIRECT.GET.sortie-outcomes-default")
+        .await;
 }
 
 /// A connection past the broker that hears what the server objects to.
@@ -206,15 +298,23 @@ enum Asked {
 impl Raw {
     async fn connect(server: &str, user: &str) -> Self {
         let (told, violations) = mpsc::unbounded_channel();
-        let inbox = if user == "worker" { "_INBOX.worker".to_owned() } else { format!("_INBOX.client.{user}") };
-        let options = ConnectOptions::with_user_and_password(user.into(), format!("{user}-pw")).custom_inbox_prefix(inbox);
+        let inbox = if user == "worker" {
+            "_INBOX.worker".to_owned()
+        } else {
+            format!("_INBOX.client.{user}")
+        };
+        let options = ConnectOptions::with_user_and_password(user.into(), format!("{user}-pw"))
+            .custom_inbox_prefix(inbox);
         let options = options.event_callback(move |event| {
             if let async_nats::Event::ServerError(error) = event {
                 let _ = told.send(error.to_string());
             }
             std::future::ready(())
         });
-        Self { client: options.connect(server).await.unwrap(), violations }
+        Self {
+            client: options.connect(server).await.unwrap(),
+            violations,
+        }
     }
 
     /// Whether the server objected to what was done before.
@@ -223,7 +323,10 @@ impl Raw {
         // The objection comes before the answer to the flush, and is told on another task.
         let wait = async {
             while let Some(violation) = self.violations.recv().await {
-                if violation.to_lowercase().contains(&format!("{}\"", subject.to_lowercase())) {
+                if violation
+                    .to_lowercase()
+                    .contains(&format!("{}\"", subject.to_lowercase()))
+                {
                     return;
                 }
             }
@@ -232,18 +335,29 @@ impl Raw {
     }
 
     async fn request(&self, subject: &str, payload: impl Into<Bytes>) -> Option<String> {
-        let asked = timeout(Duration::from_secs(2), self.client.request(subject.to_owned(), payload.into())).await;
+        let asked = timeout(
+            Duration::from_secs(2),
+            self.client.request(subject.to_owned(), payload.into()),
+        )
+        .await;
         Some(String::from_utf8_lossy(&asked.ok()?.ok()?.payload).into_owned())
     }
 
     async fn ask(&mut self, subject: &str, payload: impl Into<Bytes>) -> Asked {
         let inbox = self.client.new_inbox();
         let mut answers = self.client.subscribe(inbox.clone()).await.unwrap();
-        self.client.publish_with_reply(subject.to_owned(), inbox, payload.into()).await.unwrap();
+        self.client
+            .publish_with_reply(subject.to_owned(), inbox, payload.into())
+            .await
+            .unwrap();
         let answer = timeout(Duration::from_millis(500), answers.next()).await;
         match answer.ok().flatten() {
             Some(answer) if answer.status == Some(StatusCode::NO_RESPONDERS) => Asked::Unheard,
-            Some(answer) => Asked::Answered(format!("{:?} {}", answer.status, String::from_utf8_lossy(&answer.payload))),
+            Some(answer) => Asked::Answered(format!(
+                "{:?} {}",
+                answer.status,
+                String::from_utf8_lossy(&answer.payload)
+            )),
             None if self.objected(subject).await => Asked::Refused,
             None => Asked::Answered("nothing".into()),
         }
@@ -251,7 +365,11 @@ impl Raw {
 
     async fn hears(&mut self, subject: &str) -> Asked {
         let _subscriber = self.client.subscribe(subject.to_owned()).await.unwrap();
-        if self.objected(subject).await { Asked::Refused } else { Asked::Answered("subscribed".into()) }
+        if self.objected(subject).await {
+            Asked::Refused
+        } else {
+            Asked::Answered("subscribed".into())
+        }
     }
 }
 
@@ -271,25 +389,66 @@ async fn a_tenant_gets_at_nothing_of_another() {
     let id = with_outcome(&fleet.globex, &fleet.worker).await;
     let mut acme = fleet.raw("acme").await;
     // It can ask at all.
-    assert!(matches!(acme.ask("$JS.API.STREAM.INFO.sortie-jobs-acme", "").await, Asked::Answered(_)));
+    assert!(matches!(
+        acme.ask("$JS.API.STREAM.INFO.sortie-jobs-acme", "").await,
+        Asked::Answered(_)
+    ));
     for stream in ["jobs", "outcomes", "dead"] {
         let by_subject = format!("{{\"last_by_subj\":\"sortie.{stream}.globex.{id}\"}}");
         for (subject, payload) in [
-            (format!("$JS.API.STREAM.INFO.sortie-{stream}-globex"), String::new()),
-            (format!("$JS.API.STREAM.MSG.GET.sortie-{stream}-globex"), by_subject.clone()),
-            (format!("$JS.API.DIRECT.GET.sortie-{stream}-globex"), by_subject.clone()),
-            (format!("$JS.API.DIRECT.GET.sortie-{stream}-globex.sortie.{stream}.globex.{id}"), String::new()),
-            (format!("$JS.API.STREAM.PURGE.sortie-{stream}-globex"), String::new()),
-            (format!("$JS.API.STREAM.MSG.DELETE.sortie-{stream}-globex"), "{\"seq\":1}".into()),
-            (format!("$JS.API.STREAM.DELETE.sortie-{stream}-globex"), String::new()),
-            (format!("$JS.API.CONSUMER.CREATE.sortie-{stream}-globex"), "{\"config\":{}}".into()),
-            (format!("$JS.API.CONSUMER.CREATE.sortie-{stream}-globex.mine"), "{\"config\":{}}".into()),
-            (format!("$JS.API.CONSUMER.CREATE.sortie-{stream}-globex.mine.sortie.{stream}.globex.>"), "{\"config\":{}}".into()),
-            (format!("$JS.API.CONSUMER.DURABLE.CREATE.sortie-{stream}-globex.mine"), "{\"config\":{}}".into()),
+            (
+                format!("$JS.API.STREAM.INFO.sortie-{stream}-globex"),
+                String::new(),
+            ),
+            (
+                format!("$JS.API.STREAM.MSG.GET.sortie-{stream}-globex"),
+                by_subject.clone(),
+            ),
+            (
+                format!("$JS.API.DIRECT.GET.sortie-{stream}-globex"),
+                by_subject.clone(),
+            ),
+            (
+                format!("$JS.API.DIRECT.GET.sortie-{stream}-globex.sortie.{stream}.globex.{id}"),
+                String::new(),
+            ),
+            (
+                format!("$JS.API.STREAM.PURGE.sortie-{stream}-globex"),
+                String::new(),
+            ),
+            (
+                format!("$JS.API.STREAM.MSG.DELETE.sortie-{stream}-globex"),
+                "{\"seq\":1}".into(),
+            ),
+            (
+                format!("$JS.API.STREAM.DELETE.sortie-{stream}-globex"),
+                String::new(),
+            ),
+            (
+                format!("$JS.API.CONSUMER.CREATE.sortie-{stream}-globex"),
+                "{\"config\":{}}".into(),
+            ),
+            (
+                format!("$JS.API.CONSUMER.CREATE.sortie-{stream}-globex.mine"),
+                "{\"config\":{}}".into(),
+            ),
+            (
+                format!(
+                    "$JS.API.CONSUMER.CREATE.sortie-{stream}-globex.mine.sortie.{stream}.globex.>"
+                ),
+                "{\"config\":{}}".into(),
+            ),
+            (
+                format!("$JS.API.CONSUMER.DURABLE.CREATE.sortie-{stream}-globex.mine"),
+                "{\"config\":{}}".into(),
+            ),
             (format!("sortie.{stream}.globex.{id}"), "mine".into()),
         ] {
             let asked = acme.ask(&subject, payload).await;
-            assert!(matches!(asked, Asked::Unheard | Asked::Refused), "{subject}: {asked:?}");
+            assert!(
+                matches!(asked, Asked::Unheard | Asked::Refused),
+                "{subject}: {asked:?}"
+            );
         }
     }
     for subject in [
@@ -321,12 +480,21 @@ async fn a_tenant_gets_at_nothing_of_another() {
         "_INBOX.client.globex.x".into(),
     ] {
         let asked = acme.ask(&subject, "{}").await;
-        assert!(matches!(asked, Asked::Unheard | Asked::Refused), "{subject}: {asked:?}");
+        assert!(
+            matches!(asked, Asked::Unheard | Asked::Refused),
+            "{subject}: {asked:?}"
+        );
     }
     // By the broker's own ways: another tenant's name with one's own password.
-    let posing = Config { tenant: "globex".parse().unwrap(), ..of(&fleet.server.url(), "acme", Role::Client) };
+    let posing = Config {
+        tenant: "globex".parse().unwrap(),
+        ..of(&fleet.server.url(), "acme", Role::Client)
+    };
     assert_error!(NatsBroker::connect(posing).await, Unsuitable, says "`globex`", "name its own tenant");
-    assert!(matches!(fleet.acme.outcomes(id, 0).await.map(drop), Err(sortie_broker::Error::NoSuchJob(_))));
+    assert!(matches!(
+        fleet.acme.outcomes(id, 0).await.map(drop),
+        Err(sortie_broker::Error::NoSuchJob(_))
+    ));
     assert_error!(fleet.acme.pull(&puller(), NonZeroUsize::MIN).await, Denied, says "Permissions Violation");
     // Nothing happened to any of it.
     Follower::of(&fleet.globex, id).await.sees_all(1).await;
@@ -340,7 +508,14 @@ async fn a_tenant_hears_nothing_of_another() {
     let fleet = Fleet::start().await;
     let acme = fleet.raw("acme").await;
     let mut everything = acme.client.subscribe(">").await.unwrap();
-    for subject in ["sortie.live.globex.*", "sortie.live.*.*", "sortie.tasks.>", "_INBOX.>", "_R_.>", "$JS.>"] {
+    for subject in [
+        "sortie.live.globex.*",
+        "sortie.live.*.*",
+        "sortie.tasks.>",
+        "_INBOX.>",
+        "_R_.>",
+        "$JS.>",
+    ] {
         drop(acme.client.subscribe(subject).await.unwrap());
     }
     acme.client.flush().await.unwrap();
@@ -351,9 +526,13 @@ async fn a_tenant_hears_nothing_of_another() {
     // Its own comes after all of that.
     let mine = with_outcome(&fleet.acme, &fleet.worker).await;
     loop {
-        let heard = soon("an outcome of its own", everything.next()).await.unwrap();
+        let heard = soon("an outcome of its own", everything.next())
+            .await
+            .unwrap();
         let subject = heard.subject.to_string();
-        let strange = ["globex", "_INBOX.worker"].into_iter().find(|word| subject.contains(word));
+        let strange = ["globex", "_INBOX.worker"]
+            .into_iter()
+            .find(|word| subject.contains(word));
         assert_eq!(strange, None, "{subject}");
         if subject == format!("sortie.live.acme.{mine}") {
             break;
@@ -361,8 +540,9 @@ async fn a_tenant_hears_nothing_of_another() {
     }
 }
 
-/// JetStream sends an answer wherever the question says, without asking whether the asker may publish there. From an account of its own, that
-/// is only ever a subject of that account: an answer can do what the tenant may do anyway, and nothing else.
+/// JetStream sends an answer wherever the question says, without asking whether the asker may
+/// publish there. From an account of its own, that is only ever a subject of that account: an
+/// answer can do what the tenant may do anyway, and nothing else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_is_sent_elsewhere_stays_with_its_tenant() {
     let fleet = Fleet::start().await;
@@ -373,11 +553,32 @@ async fn an_answer_that_is_sent_elsewhere_stays_with_its_tenant() {
     let operator = fleet.raw("operator").await;
     let state = async || {
         let mut all = Vec::new();
-        for stream in ["tasks-0", "jobs-globex", "outcomes-globex", "dead-globex", "components", "meta", "workers", "jobs-acme"] {
-            let info = operator.request(&format!("$JS.API.STREAM.INFO.sortie-{stream}"), "").await.unwrap();
+        for stream in [
+            "tasks-0",
+            "jobs-globex",
+            "outcomes-globex",
+            "dead-globex",
+            "components",
+            "meta",
+            "workers",
+            "jobs-acme",
+        ] {
+            let info = operator
+                .request(&format!("$JS.API.STREAM.INFO.sortie-{stream}"), "")
+                .await
+                .unwrap();
             let info: serde_json::Value = serde_json::from_str(&info).unwrap();
             let state = &info["state"];
-            all.push((stream, format!("{} {} {} {}", state["messages"], state["first_seq"], state["last_seq"], state["consumer_count"])));
+            all.push((
+                stream,
+                format!(
+                    "{} {} {} {}",
+                    state["messages"],
+                    state["first_seq"],
+                    state["last_seq"],
+                    state["consumer_count"]
+                ),
+            ));
         }
         all
     };
@@ -389,9 +590,18 @@ async fn an_answer_that_is_sent_elsewhere_stays_with_its_tenant() {
         ("$JS.API.STREAM.PURGE.sortie-outcomes-globex".into(), ""),
         ("platform.$JS.API.STREAM.PURGE.sortie-tasks-0".into(), ""),
         ("$JS.API.STREAM.DELETE.sortie-jobs-globex".into(), ""),
-        ("$JS.API.CONSUMER.CREATE.sortie-outcomes-globex.mine".into(), consumer),
-        ("platform.$JS.API.CONSUMER.CREATE.sortie-outcomes-globex.mine".into(), consumer),
-        ("$JS.API.CONSUMER.DELETE.sortie-tasks-0.any-normal".into(), ""),
+        (
+            "$JS.API.CONSUMER.CREATE.sortie-outcomes-globex.mine".into(),
+            consumer,
+        ),
+        (
+            "platform.$JS.API.CONSUMER.CREATE.sortie-outcomes-globex.mine".into(),
+            consumer,
+        ),
+        (
+            "$JS.API.CONSUMER.DELETE.sortie-tasks-0.any-normal".into(),
+            "",
+        ),
         (format!("sortie.outcomes.globex.{id}"), "forged"),
         (format!("sortie.jobs.globex.{id}"), "forged"),
         (format!("sortie.dead.globex.{id}"), "forged"),
@@ -401,28 +611,65 @@ async fn an_answer_that_is_sent_elsewhere_stays_with_its_tenant() {
         ("sortie.workers.me".into(), "forged"),
         ("sortie.components.x.y.z".into(), "forged"),
     ] {
-        let stored = acme.request(&format!("sortie.outcomes.acme.{mine}"), body.to_owned()).await.unwrap();
+        let stored = acme
+            .request(&format!("sortie.outcomes.acme.{mine}"), body.to_owned())
+            .await
+            .unwrap();
         assert!(stored.contains("seq"), "{stored}");
         // Answers of each kind: as it was stored, as JSON, and a stream of them.
-        for asked in ["$JS.API.DIRECT.GET.sortie-outcomes-acme", "$JS.API.STREAM.MSG.GET.sortie-outcomes-acme"] {
-            acme.client.publish_with_reply(asked, subject.clone(), question.clone().into()).await.unwrap();
+        for asked in [
+            "$JS.API.DIRECT.GET.sortie-outcomes-acme",
+            "$JS.API.STREAM.MSG.GET.sortie-outcomes-acme",
+        ] {
+            acme.client
+                .publish_with_reply(asked, subject.clone(), question.clone().into())
+                .await
+                .unwrap();
         }
-        let batch = format!("{{\"seq\":1,\"next_by_subj\":\"sortie.outcomes.acme.{mine}\",\"batch\":9}}");
-        acme.client.publish_with_reply("$JS.API.DIRECT.GET.sortie-outcomes-acme", subject.clone(), batch.into()).await.unwrap();
-        acme.client.publish_with_reply("$JS.API.STREAM.INFO.sortie-meta", subject, Bytes::new()).await.unwrap();
+        let batch =
+            format!("{{\"seq\":1,\"next_by_subj\":\"sortie.outcomes.acme.{mine}\",\"batch\":9}}");
+        acme.client
+            .publish_with_reply(
+                "$JS.API.DIRECT.GET.sortie-outcomes-acme",
+                subject.clone(),
+                batch.into(),
+            )
+            .await
+            .unwrap();
+        acme.client
+            .publish_with_reply("$JS.API.STREAM.INFO.sortie-meta", subject, Bytes::new())
+            .await
+            .unwrap();
     }
     // They were all sent, and came to the tenant itself.
     let last = format!("sortie.jobs.globex.{id}");
     let mut heard = acme.client.subscribe(last.clone()).await.unwrap();
-    acme.client.publish_with_reply("$JS.API.DIRECT.GET.sortie-outcomes-acme", last, question.clone().into()).await.unwrap();
+    acme.client
+        .publish_with_reply(
+            "$JS.API.DIRECT.GET.sortie-outcomes-acme",
+            last,
+            question.clone().into(),
+        )
+        .await
+        .unwrap();
     soon("the answer", heard.next()).await.unwrap();
     // Nor is an answer taken for a question of the tenant's, where it may ask.
     let chained = format!("sortie.outcomes.acme.{}", put_job(&fleet.acme).await);
     let mut heard = acme.client.subscribe(chained.clone()).await.unwrap();
-    acme.client.publish_with_reply("$JS.API.DIRECT.GET.sortie-outcomes-acme", chained.clone(), question.into()).await.unwrap();
+    acme.client
+        .publish_with_reply(
+            "$JS.API.DIRECT.GET.sortie-outcomes-acme",
+            chained.clone(),
+            question.into(),
+        )
+        .await
+        .unwrap();
     soon("the answer", heard.next()).await.unwrap();
     let by_subject = format!("{{\"last_by_subj\":\"{chained}\"}}");
-    let found = acme.request("$JS.API.STREAM.MSG.GET.sortie-outcomes-acme", by_subject).await.unwrap();
+    let found = acme
+        .request("$JS.API.STREAM.MSG.GET.sortie-outcomes-acme", by_subject)
+        .await
+        .unwrap();
     assert!(found.contains("no message found"), "{found}");
     let mut after = state().await;
     assert_eq!(after.pop().unwrap().0, "jobs-acme");
@@ -456,9 +703,19 @@ async fn a_worker_can_destroy_nothing_and_reads_no_lists() {
         "sortie.meta.layout".into(),
         "sortie.components.x.manifest".into(),
     ] {
-        assert_eq!(worker.ask(&subject, "{}").await, Asked::Refused, "{subject}");
+        assert_eq!(
+            worker.ask(&subject, "{}").await,
+            Asked::Refused,
+            "{subject}"
+        );
     }
-    for subject in ["sortie.live.globex.*", "sortie.>", "_INBOX.client.globex.>", "_INBOX.>", ">"] {
+    for subject in [
+        "sortie.live.globex.*",
+        "sortie.>",
+        "_INBOX.client.globex.>",
+        "_INBOX.>",
+        ">",
+    ] {
         assert_eq!(worker.hears(subject).await, Asked::Refused, "{subject}");
     }
 }
@@ -470,10 +727,26 @@ async fn one_account_is_enough_for_one_tenant() {
     let (_, block) = readme.split_once("```text\naccounts {").unwrap();
     let accounts = format!("accounts {{{}", block.split("```").next().unwrap());
     let server = NatsServer::builder().config(&accounts);
-    let server = server.variable("SORTIE_CLIENT_PASSWORD", "client-pw").variable("SORTIE_WORKER_PASSWORD", "worker-pw").start().await;
-    let with = |user, role| Config { role, ..config(&server.url().replace("nats://", &format!("nats://{user}:{user}-pw@")), LONG) };
-    let worker = NatsBroker::connect(with("worker", Role::Worker)).await.unwrap();
-    let client = NatsBroker::connect(with("client", Role::Client)).await.unwrap();
+    let server = server
+        .variable("SORTIE_CLIENT_PASSWORD", "client-pw")
+        .variable("SORTIE_WORKER_PASSWORD", "worker-pw")
+        .start()
+        .await;
+    let with = |user, role| Config {
+        role,
+        ..config(
+            &server
+                .url()
+                .replace("nats://", &format!("nats://{user}:{user}-pw@")),
+            LONG,
+        )
+    };
+    let worker = NatsBroker::connect(with("worker", Role::Worker))
+        .await
+        .unwrap();
+    let client = NatsBroker::connect(with("client", Role::Client))
+        .await
+        .unwrap();
     let id = put_job(&client).await;
     publish(&client, id, [0]).await;
     work(&worker).await;
@@ -498,8 +771,12 @@ async fn the_deployed_cluster_runs_a_task() {
     let cluster = NatsCluster::start_with(3, server).await;
     let url = cluster.server(0).url();
     lay_out(&url, 3, &[]).await;
-    let acme = NatsBroker::connect(of(&url, "acme", Role::Client)).await.unwrap();
-    let worker = NatsBroker::connect(of(&cluster.server(1).url(), "worker", Role::Worker)).await.unwrap();
+    let acme = NatsBroker::connect(of(&url, "acme", Role::Client))
+        .await
+        .unwrap();
+    let worker = NatsBroker::connect(of(&cluster.server(1).url(), "worker", Role::Worker))
+        .await
+        .unwrap();
     let id = put_job(&acme).await;
     publish(&acme, id, [0]).await;
     work(&worker).await;

@@ -1,4 +1,5 @@
-//! What a person hears when a broker cannot be used: what, where and what to do, soon, and without secrets.
+//! What a person hears when a broker cannot be used: what, where and what to do, soon, and without
+//! secrets.
 
 use std::time::Duration;
 
@@ -13,7 +14,11 @@ const SOON: Duration = Duration::from_secs(8);
 async fn refused(config: Config) -> sortie_broker::Error {
     let watch = Stopwatch::start();
     let error = NatsBroker::connect(config).await.expect_err("an error");
-    assert!(watch.elapsed() < SOON, "it took {:?}: {error}", watch.elapsed());
+    assert!(
+        watch.elapsed() < SOON,
+        "it took {:?}: {error}",
+        watch.elapsed()
+    );
     error
 }
 
@@ -32,8 +37,17 @@ async fn a_server_that_says_nothing_is_given_up_within_the_connect_time() {
     let proxy = TcpProxy::start(server.address());
     proxy.stall();
     let connect_time_max = Duration::from_secs(1);
-    let error = refused(Config { connect_time_max, ..config(&format!("nats://me:secret@{}", proxy.address()), SHORT) }).await;
-    assert_error!(Err::<(), _>(error), Unreachable, says & proxy.address().to_string(), "1s");
+    let error = refused(Config {
+        connect_time_max,
+        ..config(&format!("nats://me:secret@{}", proxy.address()), SHORT)
+    })
+    .await;
+    assert_error!(
+        Err::<(), _>(error),
+        Unreachable,
+        says & proxy.address().to_string(),
+        "1s"
+    );
 }
 
 /// In which order servers are tried is up to chance, so it is tried a few times.
@@ -44,15 +58,32 @@ async fn a_server_that_says_nothing_does_not_hide_the_others() {
     proxy.stall();
     for _ in 0..6 {
         let servers = format!("{},{}", proxy.url(), server.url());
-        NatsBroker::connect(Config { connect_time_max: Duration::from_secs(5), ..config(&servers, SHORT) }).await.unwrap();
+        NatsBroker::connect(Config {
+            connect_time_max: Duration::from_secs(5),
+            ..config(&servers, SHORT)
+        })
+        .await
+        .unwrap();
     }
 }
 
 #[tokio::test]
 async fn a_wrong_password_is_denied() {
-    let server = NatsServer::builder().config("authorization { user: me, password: right }").start().await;
-    let error = refused(config(&format!("nats://me:secret@{}", server.address()), SHORT)).await;
-    assert_error!(Err::<(), _>(error), Denied, says & server.address().to_string(), "password");
+    let server = NatsServer::builder()
+        .config("authorization { user: me, password: right }")
+        .start()
+        .await;
+    let error = refused(config(
+        &format!("nats://me:secret@{}", server.address()),
+        SHORT,
+    ))
+    .await;
+    assert_error!(
+        Err::<(), _>(error),
+        Denied,
+        says & server.address().to_string(),
+        "password"
+    );
     let right = format!("nats://me:right@{}", server.address());
     NatsBroker::connect(config(&right, SHORT)).await.unwrap();
     let error = refused(config(&server.url(), SHORT)).await;
@@ -63,17 +94,28 @@ async fn a_wrong_password_is_denied() {
 async fn credentials_that_cannot_be_used_are_named() {
     let server = NatsServer::start().await;
     let missing = server.folder().join("missing.creds");
-    let error = refused(Config { credentials: Some(missing), ..config(&server.url(), SHORT) }).await;
+    let error = refused(Config {
+        credentials: Some(missing),
+        ..config(&server.url(), SHORT)
+    })
+    .await;
     assert_error!(Err::<(), _>(error), Denied, says "missing.creds");
     let garbage = server.folder().join("garbage.creds");
     std::fs::write(&garbage, b"-----BEGIN NATS USER JWT-----\nsecret").unwrap();
-    let error = refused(Config { credentials: Some(garbage), ..config(&server.url(), SHORT) }).await;
+    let error = refused(Config {
+        credentials: Some(garbage),
+        ..config(&server.url(), SHORT)
+    })
+    .await;
     assert_error!(Err::<(), _>(error), Denied, says "garbage.creds");
 }
 
 #[tokio::test]
 async fn a_server_that_is_too_old_is_told_with_both_versions() {
-    let server = NatsServer::builder().program(nats_server_too_old()).start().await;
+    let server = NatsServer::builder()
+        .program(nats_server_too_old())
+        .start()
+        .await;
     let error = refused(config(&server.url(), SHORT)).await;
     assert_error!(Err::<(), _>(error), Unsuitable, says "2.11.11", "2.12");
 }
@@ -83,7 +125,11 @@ async fn a_server_without_jetstream_is_told_what_to_start_it_with() {
     let server = NatsServer::builder().without_jetstream().start().await;
     let error = refused(config(&server.url(), SHORT)).await;
     assert_error!(Err::<(), _>(error), Unsuitable, says "JetStream", "-js");
-    let error = refused(Config { provision: Provision::Never, ..config(&server.url(), SHORT) }).await;
+    let error = refused(Config {
+        provision: Provision::Never,
+        ..config(&server.url(), SHORT)
+    })
+    .await;
     assert_error!(Err::<(), _>(error), Unsuitable, says "JetStream", "-js");
 }
 
@@ -93,7 +139,11 @@ async fn an_account_without_jetstream_is_told_so() {
     let server = NatsServer::builder().accounts(accounts).start().await;
     let url = format!("nats://me:right@{}", server.address());
     for provision in [config("", SHORT).provision, Provision::Never] {
-        let error = refused(Config { provision, ..config(&url, SHORT) }).await;
+        let error = refused(Config {
+            provision,
+            ..config(&url, SHORT)
+        })
+        .await;
         assert_error!(Err::<(), _>(error), Unsuitable, says "JetStream", "account");
     }
 }
@@ -102,11 +152,20 @@ async fn an_account_without_jetstream_is_told_so() {
 async fn an_empty_server_names_the_command_that_lays_it_out() {
     let server = NatsServer::start().await;
     for role in [Role::Client, Role::Worker] {
-        let error = refused(Config { role, provision: Provision::Never, ..config(&server.url(), SHORT) }).await;
+        let error = refused(Config {
+            role,
+            provision: Provision::Never,
+            ..config(&server.url(), SHORT)
+        })
+        .await;
         assert_error!(Err::<(), _>(error), Unsuitable, says "sortie broker init");
     }
     connect(&server.url(), SHORT).await;
-    let other = Config { tenant: "other".parse().unwrap(), provision: Provision::Never, ..config(&server.url(), SHORT) };
+    let other = Config {
+        tenant: "other".parse().unwrap(),
+        provision: Provision::Never,
+        ..config(&server.url(), SHORT)
+    };
     assert_error!(Err::<(), _>(refused(other).await), Unsuitable, says "sortie broker init --tenant other");
 }
 
@@ -118,20 +177,36 @@ async fn a_server_that_does_not_answer_is_not_taken_for_an_empty_one() {
     let proxy = TcpProxy::for_nats(server.address());
     proxy.swallow("$JS.API");
     let answer_time_max = Duration::from_secs(1);
-    let error = refused(Config { answer_time_max, provision: Provision::Never, ..config(&proxy.url(), SHORT) }).await;
-    assert_error!(Err::<(), _>(error), Unreachable, says & proxy.address().to_string());
+    let error = refused(Config {
+        answer_time_max,
+        provision: Provision::Never,
+        ..config(&proxy.url(), SHORT)
+    })
+    .await;
+    assert_error!(
+        Err::<(), _>(error),
+        Unreachable,
+        says & proxy.address().to_string()
+    );
 }
 
 #[tokio::test]
 async fn brokers_that_lay_out_an_empty_server_at_once_agree() {
     let server = NatsServer::start().await;
     let url = server.url();
-    let (one, two, three) = tokio::join!(connect(&url, SHORT), connect(&url, SHORT), connect(&url, SHORT));
+    let (one, two, three) = tokio::join!(
+        connect(&url, SHORT),
+        connect(&url, SHORT),
+        connect(&url, SHORT)
+    );
     assert_eq!([one.lease(), two.lease(), three.lease()], [SHORT; 3]);
     // Whoever wants something else is told, or gets what there is; there are never two truths.
     let server = NatsServer::start().await;
     let url = server.url();
-    let (one, two) = tokio::join!(NatsBroker::connect(config(&url, SHORT)), NatsBroker::connect(config(&url, LONG)));
+    let (one, two) = tokio::join!(
+        NatsBroker::connect(config(&url, SHORT)),
+        NatsBroker::connect(config(&url, LONG))
+    );
     let lease = connect(&url, SHORT).await.lease();
     let mut made = 0;
     for tried in [one, two] {

@@ -1,4 +1,5 @@
-//! What the tests of faults share: brokers that give up soon, somebody who follows, and raw connections past the broker.
+//! What the tests of faults share: brokers that give up soon, somebody who follows, and raw
+//! connections past the broker.
 //!
 //! Every wait has [`PATIENCE`] as its limit and ends on a condition.
 
@@ -14,8 +15,8 @@ use futures::stream::BoxStream;
 use sortie_broker::nats::{Config, Layout, NatsBroker, Provision, Role};
 use sortie_broker::{Broker, Error, Event, Lease, Puller, Report, Retrial, Serves};
 use sortie_protocol::{
-    Argument, Bill, Bundle, Digest, Ending, Failure, FunctionRef, Job, JobId, JobOptions, Labels, Outcome, Output, Presence, Task,
-    TaskIndex, Timestamp, WorkerId,
+    Argument, Bill, Bundle, Digest, Ending, Failure, FunctionRef, Job, JobId, JobOptions, Labels,
+    Outcome, Output, Presence, Task, TaskIndex, Timestamp, WorkerId,
 };
 use tokio::time::timeout;
 
@@ -29,7 +30,11 @@ pub(crate) const LONG: Duration = Duration::from_secs(30);
 /// A broker's configuration that makes what is missing, with leases of this length.
 pub(crate) fn config(url: &str, lease: Duration) -> Config {
     let tasks_bytes_max = NonZeroU32::new(64 << 20).unwrap();
-    let layout = Layout { lease, tasks_bytes_max, ..Layout::default() };
+    let layout = Layout {
+        lease,
+        tasks_bytes_max,
+        ..Layout::default()
+    };
     Config {
         provision: Provision::Missing(layout),
         answer_time_max: Duration::from_secs(2),
@@ -50,16 +55,25 @@ pub(crate) async fn raw(url: &str) -> async_nats::Client {
 /// Publish into a stream past the broker, and see that it is stored.
 pub(crate) async fn store(client: &async_nats::Client, subject: String, payload: impl Into<Bytes>) {
     let stored = client.request(subject, payload.into()).await.unwrap();
-    assert!(!String::from_utf8_lossy(&stored.payload).contains("error"), "{stored:?}");
+    assert!(
+        !String::from_utf8_lossy(&stored.payload).contains("error"),
+        "{stored:?}"
+    );
 }
 
 /// Wait for what has to happen.
 pub(crate) async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, happens).await.unwrap_or_else(|_| panic!("{what} did not happen within {PATIENCE:?}"))
+    timeout(PATIENCE, happens)
+        .await
+        .unwrap_or_else(|_| panic!("{what} did not happen within {PATIENCE:?}"))
 }
 
 /// Ask until the answer is the right one.
-pub(crate) async fn until<T: PartialEq + Debug>(what: &str, should: &T, mut ask: impl AsyncFnMut() -> T) {
+pub(crate) async fn until<T: PartialEq + Debug>(
+    what: &str,
+    should: &T,
+    mut ask: impl AsyncFnMut() -> T,
+) {
     let asking = async {
         let mut pause = tokio::time::interval(Duration::from_millis(20));
         loop {
@@ -91,9 +105,17 @@ pub(crate) fn presence() -> Presence {
 
 pub(crate) fn job() -> Job {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    let name = (u128::from(std::process::id()) << 64) | u128::from(NEXT.fetch_add(1, Ordering::Relaxed));
-    let function = FunctionRef { component: Digest::of(b"component"), name: "extract".into() };
-    Job { id: JobId::from_bytes(name.to_be_bytes()), function, options: JobOptions::default() }
+    let name =
+        (u128::from(std::process::id()) << 64) | u128::from(NEXT.fetch_add(1, Ordering::Relaxed));
+    let function = FunctionRef {
+        component: Digest::of(b"component"),
+        name: "extract".into(),
+    };
+    Job {
+        id: JobId::from_bytes(name.to_be_bytes()),
+        function,
+        options: JobOptions::default(),
+    }
 }
 
 pub(crate) async fn put_job(broker: &NatsBroker) -> JobId {
@@ -104,20 +126,40 @@ pub(crate) async fn put_job(broker: &NatsBroker) -> JobId {
 }
 
 pub(crate) fn bundle(job: JobId, indices: impl IntoIterator<Item = TaskIndex>) -> Bundle {
-    let task = |index| Task { index, arguments: vec![Argument::Value(Bytes::from(format!("value {index}")))] };
-    Bundle { job, attempts_before: 0, lost_before: 0, published: Timestamp::default(), tasks: indices.into_iter().map(task).collect() }
+    let task = |index| Task {
+        index,
+        arguments: vec![Argument::Value(Bytes::from(format!("value {index}")))],
+    };
+    Bundle {
+        job,
+        attempts_before: 0,
+        lost_before: 0,
+        published: Timestamp::default(),
+        tasks: indices.into_iter().map(task).collect(),
+    }
 }
 
-pub(crate) async fn publish(broker: &NatsBroker, job: JobId, indices: impl IntoIterator<Item = TaskIndex>) {
-    soon("a publish", broker.publish(bundle(job, indices))).await.unwrap();
+pub(crate) async fn publish(
+    broker: &NatsBroker,
+    job: JobId,
+    indices: impl IntoIterator<Item = TaskIndex>,
+) {
+    soon("a publish", broker.publish(bundle(job, indices)))
+        .await
+        .unwrap();
 }
 
 pub(crate) fn puller() -> Puller {
-    Puller { worker: WorkerId::from_bytes([1; 16]), serves: Serves::Labels(Labels::default()) }
+    Puller {
+        worker: WorkerId::from_bytes([1; 16]),
+        serves: Serves::Labels(Labels::default()),
+    }
 }
 
 pub(crate) async fn try_pull(broker: &NatsBroker) -> Result<Lease, Error> {
-    Ok(soon("a pull", broker.pull(&puller(), NonZeroUsize::MIN)).await?.remove(0))
+    Ok(soon("a pull", broker.pull(&puller(), NonZeroUsize::MIN))
+        .await?
+        .remove(0))
 }
 
 pub(crate) async fn pull(broker: &NatsBroker) -> Lease {
@@ -140,19 +182,36 @@ pub(crate) fn completed(index: TaskIndex) -> Outcome {
 }
 
 pub(crate) fn completed_with(index: TaskIndex, result: impl Into<Output>) -> Outcome {
-    Outcome { index, attempts: 1, ending: Ending::Completed(result.into()), bill: Bill::default(), log: None }
+    Outcome {
+        index,
+        attempts: 1,
+        ending: Ending::Completed(result.into()),
+        bill: Bill::default(),
+        log: None,
+    }
 }
 
 pub(crate) fn failed(index: TaskIndex) -> Outcome {
-    Outcome { ending: Ending::Failed(Failure::Trapped { message: "it trapped".into() }), ..completed(index) }
+    Outcome {
+        ending: Ending::Failed(Failure::Trapped {
+            message: "it trapped".into(),
+        }),
+        ..completed(index)
+    }
 }
 
 pub(crate) fn report(outcomes: Vec<Outcome>) -> Report {
-    Report { outcomes, retrials: Vec::new() }
+    Report {
+        outcomes,
+        retrials: Vec::new(),
+    }
 }
 
 pub(crate) fn again(index: TaskIndex, after: Duration) -> Report {
-    Report { outcomes: Vec::new(), retrials: vec![Retrial { index, after }] }
+    Report {
+        outcomes: Vec::new(),
+        retrials: vec![Retrial { index, after }],
+    }
 }
 
 /// A report that completes all of a lease's tasks.
@@ -161,7 +220,9 @@ pub(crate) fn all_done(lease: &Lease) -> Report {
 }
 
 pub(crate) async fn complete(broker: &NatsBroker, lease: &Lease, report: Report) {
-    soon("a report", broker.complete(lease.id, lease.job.id, report)).await.unwrap();
+    soon("a report", broker.complete(lease.id, lease.job.id, report))
+        .await
+        .unwrap();
 }
 
 /// Pull one bundle and complete it.
@@ -171,7 +232,8 @@ pub(crate) async fn work(broker: &NatsBroker) -> Lease {
     lease
 }
 
-/// Somebody who follows a job from its start, and sees that positions are dense and no task comes twice.
+/// Somebody who follows a job from its start, and sees that positions are dense and no task comes
+/// twice.
 pub(crate) struct Follower {
     events: BoxStream<'static, Event>,
     next: u64,
@@ -181,13 +243,20 @@ pub(crate) struct Follower {
 impl Follower {
     pub(crate) async fn of(broker: &NatsBroker, job: JobId) -> Self {
         let events = soon("following", broker.outcomes(job, 0)).await.unwrap();
-        Self { events, next: 0, seen: BTreeSet::new() }
+        Self {
+            events,
+            next: 0,
+            seen: BTreeSet::new(),
+        }
     }
 
     async fn event(&mut self, waited_for: &dyn Debug) -> Option<Event> {
         match timeout(PATIENCE, self.events.next()).await {
             Ok(event) => event,
-            Err(_) => panic!("a follower waited for {waited_for:?} in vain; it saw {} outcomes", self.seen.len()),
+            Err(_) => panic!(
+                "a follower waited for {waited_for:?} in vain; it saw {} outcomes",
+                self.seen.len()
+            ),
         }
     }
 
@@ -200,7 +269,11 @@ impl Follower {
                     assert_eq!(first, self.next, "positions are dense");
                     self.next += outcomes.len() as u64;
                     for outcome in outcomes.iter() {
-                        assert!(self.seen.insert(outcome.index), "task {} came twice", outcome.index);
+                        assert!(
+                            self.seen.insert(outcome.index),
+                            "task {} came twice",
+                            outcome.index
+                        );
                     }
                     all.extend(outcomes.iter().cloned());
                 }
@@ -219,12 +292,17 @@ impl Follower {
 
     pub(crate) async fn ends(&mut self) {
         let event = self.event(&"the end").await;
-        assert!(event.is_none(), "a follower waited for the end, and got {event:?}");
+        assert!(
+            event.is_none(),
+            "a follower waited for the end, and got {event:?}"
+        );
     }
 
     pub(crate) async fn is_refused(&mut self, subject: &str) {
         let event = self.event(&"the refusal").await;
-        let Some(Event::Refused(error)) = event else { panic!("a follower waited for the refusal, and got {event:?}") };
+        let Some(Event::Refused(error)) = event else {
+            panic!("a follower waited for the refusal, and got {event:?}")
+        };
         assert!(error.to_string().contains(subject), "{error}");
         self.ends().await;
     }

@@ -1,6 +1,7 @@
 //! `sortie job gather`: the results of a job that was submitted before.
 //!
-//! The broker forgets the job only when every line was written: whatever ends this process before, the results can be gathered again.
+//! The broker forgets the job only when every line was written: whatever ends this process before,
+//! the results can be gathered again.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,10 +32,12 @@ use crate::terminal;
 pub(super) struct Gather {
     /// The job, or the beginning of its name, as in job-ab12
     job: String,
-    /// Write results here instead of to standard output, as `sortie map` does: to a file or an object in a store, as JSON lines, CSV or Parquet
+    /// Write results here instead of to standard output, as `sortie map` does: to a file or an
+    /// object in a store, as JSON lines, CSV or Parquet
     #[arg(short, long, value_name = "FILE|URL")]
     output: Option<PathBuf>,
-    /// Write results in the order of the inputs instead of as they came; results that wait for an earlier one are held in memory
+    /// Write results in the order of the inputs instead of as they came; results that wait for an
+    /// earlier one are held in memory
     #[arg(long)]
     ordered: bool,
     /// Leave the job at the broker, to be gathered again
@@ -48,11 +51,22 @@ pub(super) struct Gather {
 }
 
 /// Run the command.
-pub(super) async fn run(arguments: &Gather, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+pub(super) async fn run(
+    arguments: &Gather,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
     let (client, id) = find(&arguments.job, &arguments.broker, environment, interrupt).await?;
-    let mut job = interrupt.or(client.attach::<()>(id)).await?.map_err(|error| refused_job(&arguments.job, error))?;
+    let mut job = interrupt
+        .or(client.attach::<()>(id))
+        .await?
+        .map_err(|error| refused_job(&arguments.job, error))?;
     let output = open(arguments.output.as_deref(), environment, interrupt).await?;
-    let results = if output.is_terminal() { Results::OnTerminal } else { Results::Elsewhere };
+    let results = if output.is_terminal() {
+        Results::OnTerminal
+    } else {
+        Results::Elsewhere
+    };
     let mut run = Run {
         output,
         // Which inputs these are the results of is not known here.
@@ -82,7 +96,11 @@ pub(super) async fn run(arguments: &Gather, environment: &Environment, interrupt
 }
 
 /// The output. This client runs nothing, so what reaches a store is made here.
-async fn open(output: Option<&Path>, environment: &Environment, interrupt: &Interrupt) -> Result<Writer, Error> {
+async fn open(
+    output: Option<&Path>,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Writer, Error> {
     let target = Target::parse(output, &environment.folder)?;
     let clouds::Settings { config, troubles } = clouds::Settings::read(&environment.clouds);
     target.check(&troubles)?;
@@ -90,14 +108,27 @@ async fn open(output: Option<&Path>, environment: &Environment, interrupt: &Inte
     Writer::open(&target, &objects, &environment.folder, interrupt).await
 }
 
-async fn conclude(run: &Run, job: &Job<()>, id: JobId, client: &Client, keep: bool, interrupt: &Interrupt) -> Result<Ending, Error> {
+async fn conclude(
+    run: &Run,
+    job: &Job<()>,
+    id: JobId,
+    client: &Client,
+    keep: bool,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
     let (progress, ended) = (job.progress(), run.summary.ended());
     match job.trouble() {
         Some(lost @ SubmitError::Lost { .. }) => {
-            return Err(Error::Platform(format!("{}. The others were written; `sortie job forget {id}` drops the job", chain(lost))));
+            return Err(Error::Platform(format!(
+                "{}. The others were written; `sortie job forget {id}` drops the job",
+                chain(lost)
+            )));
         }
         Some(trouble) => {
-            return Err(Error::Platform(format!("the results broke off after {ended} tasks: {}; gather them again", chain(trouble))));
+            return Err(Error::Platform(format!(
+                "the results broke off after {ended} tasks: {}; gather them again",
+                chain(trouble)
+            )));
         }
         None => {}
     }
@@ -113,5 +144,9 @@ async fn conclude(run: &Run, job: &Job<()>, id: JobId, client: &Client, keep: bo
     if !keep {
         interrupt.or(client.forget(id)).await?.map_err(refused)?;
     }
-    Ok(if progress.cancelled { Ending::TasksFailed } else { run.ending() })
+    Ok(if progress.cancelled {
+        Ending::TasksFailed
+    } else {
+        run.ending()
+    })
 }

@@ -16,22 +16,32 @@ use crate::terminal;
 pub(super) struct Logs {
     /// The job, or the beginning of its name, as in job-ab12
     job: String,
-    /// Only the task with this index; without it the logs of all, as their results come, until the job ends
+    /// Only the task with this index; without it the logs of all, as their results come, until the
+    /// job ends
     index: Option<u64>,
     #[command(flatten)]
     broker: BrokerOptions,
 }
 
 /// Run the command.
-pub(super) async fn run(arguments: &Logs, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+pub(super) async fn run(
+    arguments: &Logs,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
     let (client, id) = find(&arguments.job, &arguments.broker, environment, interrupt).await?;
-    let mut job = interrupt.or(client.attach::<()>(id)).await?.map_err(|error| refused_job(&arguments.job, error))?;
+    let mut job = interrupt
+        .or(client.attach::<()>(id))
+        .await?
+        .map_err(|error| refused_job(&arguments.job, error))?;
     let mut output = Output::open(None)?;
     while let Some(outcome) = interrupt.or(job.next_outcome()).await? {
         match arguments.index {
             None => {
                 if outcome.log.is_some() {
-                    output.pending().extend_from_slice(format!("==> task {} <==\n", outcome.index).as_bytes());
+                    output
+                        .pending()
+                        .extend_from_slice(format!("==> task {} <==\n", outcome.index).as_bytes());
                 }
             }
             Some(index) if index == outcome.index => {}
@@ -49,13 +59,20 @@ pub(super) async fn run(arguments: &Logs, environment: &Environment, interrupt: 
 fn conclude(job: &Job<()>, id: JobId, index: Option<u64>) -> Result<Ending, Error> {
     let progress = job.progress();
     match (job.trouble(), index) {
-        (Some(trouble), _) => Err(Error::Platform(format!("the logs broke off: {}", chain(trouble)))),
-        (None, Some(index)) => Err(Error::Usage(format!("{id} has no result of a task {index}"))),
+        (Some(trouble), _) => Err(Error::Platform(format!(
+            "the logs broke off: {}",
+            chain(trouble)
+        ))),
+        (None, Some(index)) => Err(Error::Usage(format!(
+            "{id} has no result of a task {index}"
+        ))),
         (None, None) => {
             if progress.cancelled {
                 terminal::say("the job was cancelled; these are the logs there are");
             } else if !progress.complete {
-                terminal::say("its submitter has not said that these are all tasks: it went away, or waits for its inputs");
+                terminal::say(
+                    "its submitter has not said that these are all tasks: it went away, or waits for its inputs",
+                );
             }
             Ok(Ending::Completed)
         }
@@ -71,6 +88,8 @@ fn append(outcome: &Outcome, out: &mut Vec<u8>) {
         out.push(b'\n');
     }
     if log.dropped > 0 {
-        out.extend_from_slice(format!("[{} more bytes of the log were dropped]\n", log.dropped).as_bytes());
+        out.extend_from_slice(
+            format!("[{} more bytes of the log were dropped]\n", log.dropped).as_bytes(),
+        );
     }
 }

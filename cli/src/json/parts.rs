@@ -1,18 +1,22 @@
-//! A value taken apart into its fields, as tables have them: CBOR goes in, the text of each field comes out.
+//! A value taken apart into its fields, as tables have them: CBOR goes in, the text of each field
+//! comes out.
 //!
-//! As little is built as in [`super`]: one text, and where the fields are in it, of which at most [`FIELDS_MAX`] are told apart. Only the value
-//! itself is taken apart, not what its fields hold.
+//! As little is built as in [`super`]: one text, and where the fields are in it, of which at most
+//! [`FIELDS_MAX`] are told apart. Only the value itself is taken apart, not what its fields hold.
 
 use std::fmt;
 use std::ops::Range;
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess as _, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess as _,
+    Visitor,
+};
 
 use super::{Key, Numbers, Tagged, Text, reason};
 
-/// Fields of a map that are told apart; further ones stay one text. A table with more columns is nothing that a person reads, and each takes
-/// memory beyond its text.
+/// Fields of a map that are told apart; further ones stay one text. A table with more columns is
+/// nothing that a person reads, and each takes memory beyond its text.
 pub(crate) const FIELDS_MAX: usize = 500;
 
 /// A value whose fields are looked at one by one: the parts of its text.
@@ -40,35 +44,55 @@ pub(crate) enum Whole<'a> {
 }
 
 impl Parts {
-    /// Take the value that `cbor` holds apart. The text of parts is that of [`write`], except that it is exact: integers of any size are
-    /// digits, and what is no number is `NaN`, `Infinity` or `-Infinity`, which [`valid`] makes JSON of.
+    /// Take the value that `cbor` holds apart. The text of parts is that of [`write`], except that
+    /// it is exact: integers of any size are digits, and what is no number is `NaN`, `Infinity`
+    /// or `-Infinity`, which [`valid`] makes JSON of.
     ///
     /// # Errors
     /// Why `cbor` is not one CBOR item.
     pub(crate) fn of(cbor: &[u8]) -> Result<Self, String> {
         let mut left = cbor;
         let parts: Self = ciborium::from_reader(&mut left).map_err(|error| reason(&error))?;
-        if left.is_empty() { Ok(parts) } else { Err(format!("{} bytes follow the value", left.len())) }
+        if left.is_empty() {
+            Ok(parts)
+        } else {
+            Err(format!("{} bytes follow the value", left.len()))
+        }
     }
 
     pub(crate) fn whole(&self) -> Whole<'_> {
-        if self.fields.is_some() { Whole::Fields } else { Whole::One(&self.text) }
+        if self.fields.is_some() {
+            Whole::Fields
+        } else {
+            Whole::One(&self.text)
+        }
     }
 
-    /// The fields of a map, at most [`FIELDS_MAX`]: each key as a JSON string, and the text of its value.
+    /// The fields of a map, at most [`FIELDS_MAX`]: each key as a JSON string, and the text of its
+    /// value.
     pub(crate) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let part = |range: &Range<usize>| self.text.get(range.clone()).unwrap_or_default();
-        self.fields.iter().flatten().map(move |field| (part(&field.key), part(&field.value)))
+        self.fields
+            .iter()
+            .flatten()
+            .map(move |field| (part(&field.key), part(&field.value)))
     }
 
     /// The text from `start` on is a field's, whose key ends at `middle`.
     fn add(&mut self, start: usize, middle: usize) {
         let fields = self.fields.get_or_insert_default();
         if fields.len() < FIELDS_MAX {
-            fields.push(Field { key: start..middle, value: middle..self.text.len() });
+            fields.push(Field {
+                key: start..middle,
+                value: middle..self.text.len(),
+            });
             return;
         }
-        let (key, value) = self.text.get(start..).and_then(|field| field.split_at_checked(middle - start)).unwrap_or_default();
+        let (key, value) = self
+            .text
+            .get(start..)
+            .and_then(|field| field.split_at_checked(middle - start))
+            .unwrap_or_default();
         append_member(key, value, &mut self.more);
         self.text.truncate(start);
     }
@@ -103,7 +127,11 @@ struct Apart<'a>(&'a mut Parts);
 
 impl Apart<'_> {
     fn text(&mut self) -> Text<'_> {
-        Text { out: &mut self.0.text, depth: None, numbers: Numbers::Exact }
+        Text {
+            out: &mut self.0.text,
+            depth: None,
+            numbers: Numbers::Exact,
+        }
     }
 }
 
@@ -211,7 +239,10 @@ mod tests {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         match parts.whole() {
             Whole::One(whole) => vec![text(whole)],
-            Whole::Fields => parts.fields().map(|(key, value)| format!("{}:{}", text(key), text(value))).collect(),
+            Whole::Fields => parts
+                .fields()
+                .map(|(key, value)| format!("{}:{}", text(key), text(value)))
+                .collect(),
         }
     }
 
@@ -220,20 +251,40 @@ mod tests {
         let value = cbor!({ "a\"" => u64::MAX, "b" => f64::NAN, "c" => [u64::MAX, f64::INFINITY], 1 => {"d" => 1.0} }).unwrap();
         assert_eq!(
             taken_apart(&value),
-            [r#""a\"":18446744073709551615"#, r#""b":NaN"#, r#""c":["18446744073709551615",null]"#, r#""1":{"d":1.0}"#]
+            [
+                r#""a\"":18446744073709551615"#,
+                r#""b":NaN"#,
+                r#""c":["18446744073709551615",null]"#,
+                r#""1":{"d":1.0}"#
+            ]
         );
-        assert_eq!(taken_apart(&Value::Tag(7, Box::new(cbor!({"a" => i64::MIN}).unwrap()))), [r#""a":-9223372036854775808"#]);
+        assert_eq!(
+            taken_apart(&Value::Tag(7, Box::new(cbor!({"a" => i64::MIN}).unwrap()))),
+            [r#""a":-9223372036854775808"#]
+        );
         assert_eq!(taken_apart(&Value::Float(f64::NEG_INFINITY)), ["-Infinity"]);
-        assert_eq!(taken_apart(&cbor!([1, { "a" => 2 }]).unwrap()), [r#"[1,{"a":2}]"#]);
+        assert_eq!(
+            taken_apart(&cbor!([1, { "a" => 2 }]).unwrap()),
+            [r#"[1,{"a":2}]"#]
+        );
         assert_eq!(taken_apart(&cbor!({}).unwrap()), Vec::<String>::new());
     }
 
     #[test]
     fn fields_that_are_too_many_stay_together() {
-        let fields = |count: usize| Value::Map((0..count).map(|n| (Value::from(n as u64), Value::Float(f64::NAN))).collect());
+        let fields = |count: usize| {
+            Value::Map(
+                (0..count)
+                    .map(|n| (Value::from(n as u64), Value::Float(f64::NAN)))
+                    .collect(),
+            )
+        };
         let parts = Parts::of(&encode(&fields(FIELDS_MAX + 2))).unwrap();
         assert_eq!(parts.fields().count(), FIELDS_MAX);
-        assert_eq!(parts.more, format!("\"{FIELDS_MAX}\":null,\"{}\":null,", FIELDS_MAX + 1).into_bytes());
+        assert_eq!(
+            parts.more,
+            format!("\"{FIELDS_MAX}\":null,\"{}\":null,", FIELDS_MAX + 1).into_bytes()
+        );
         assert_eq!(Parts::of(&encode(&fields(FIELDS_MAX))).unwrap().more, b"");
     }
 

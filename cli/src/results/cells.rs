@@ -1,4 +1,5 @@
-//! What stands in a column: from the text of a field, of which it is not known beforehand what it is.
+//! What stands in a column: from the text of a field, of which it is not known beforehand what it
+//! is.
 
 use std::borrow::Cow;
 
@@ -63,7 +64,9 @@ impl Seen {
         match (self, other) {
             (one, other) if one == other => one,
             (Self::Nothing, one) | (one, Self::Nothing) => one,
-            (Self::Integer, Self::LargeInteger) | (Self::LargeInteger, Self::Integer) => Self::LargeInteger,
+            (Self::Integer, Self::LargeInteger) | (Self::LargeInteger, Self::Integer) => {
+                Self::LargeInteger
+            }
             (Self::Integer, Self::Number) | (Self::Number, Self::Integer) => Self::Number,
             _ => Self::Anything,
         }
@@ -94,16 +97,21 @@ fn number(part: &[u8]) -> Seen {
 }
 
 impl Type {
-    /// The cell of a column of this type for the text of a part; none if the column cannot hold it as it is.
+    /// The cell of a column of this type for the text of a part; none if the column cannot hold it
+    /// as it is.
     pub(crate) fn cell(self, part: &[u8]) -> Option<Cell<'_>> {
         let seen = Seen::of(part);
         match (self, seen) {
             (_, Seen::Nothing) => Some(Cell::Null),
             (Self::Json, _) => Some(json(part)),
             (Self::Bool, Seen::Bool) => Some(Cell::Bool(part.first() == Some(&b't'))),
-            (Self::Integer, Seen::Integer | Seen::LargeInteger) => text(part).parse().ok().map(Cell::Integer),
+            (Self::Integer, Seen::Integer | Seen::LargeInteger) => {
+                text(part).parse().ok().map(Cell::Integer)
+            }
             (Self::Number, Seen::Integer | Seen::Number) => float(part).map(Cell::Number),
-            (Self::Text, Seen::Text) => serde_json::from_slice(part).ok().map(|text| Cell::Text(Cow::Owned(text))),
+            (Self::Text, Seen::Text) => serde_json::from_slice(part)
+                .ok()
+                .map(|text| Cell::Text(Cow::Owned(text))),
             _ => None,
         }
     }
@@ -136,7 +144,10 @@ mod tests {
 
     /// The type of a column that has all of these, and its cells.
     fn column(parts: &[&str]) -> (Type, Vec<Option<Cell<'static>>>) {
-        let seen = parts.iter().map(|part| Seen::of(part.as_bytes())).fold(Seen::Nothing, Seen::and);
+        let seen = parts
+            .iter()
+            .map(|part| Seen::of(part.as_bytes()))
+            .fold(Seen::Nothing, Seen::and);
         let owned = |cell: Cell<'_>| match cell {
             Cell::Text(text) => Cell::Text(text.into_owned().into()),
             Cell::Null => Cell::Null,
@@ -144,22 +155,57 @@ mod tests {
             Cell::Integer(value) => Cell::Integer(value),
             Cell::Number(value) => Cell::Number(value),
         };
-        (seen.column(), parts.iter().map(|part| seen.column().cell(part.as_bytes()).map(owned)).collect())
+        (
+            seen.column(),
+            parts
+                .iter()
+                .map(|part| seen.column().cell(part.as_bytes()).map(owned))
+                .collect(),
+        )
     }
 
     fn json(texts: &[&'static str]) -> (Type, Vec<Option<Cell<'static>>>) {
-        (Type::Json, texts.iter().map(|text| Some(Cell::Text((*text).into()))).collect())
+        (
+            Type::Json,
+            texts
+                .iter()
+                .map(|text| Some(Cell::Text((*text).into())))
+                .collect(),
+        )
     }
 
     #[test]
     fn what_is_alike_has_a_column_of_its_type() {
         use Cell::{Bool, Integer, Null, Number};
-        assert_eq!(column(&["true", "null", "false"]), (Type::Bool, vec![Some(Bool(true)), Some(Null), Some(Bool(false))]));
+        assert_eq!(
+            column(&["true", "null", "false"]),
+            (
+                Type::Bool,
+                vec![Some(Bool(true)), Some(Null), Some(Bool(false))]
+            )
+        );
         let large = i64::MAX.to_string();
-        assert_eq!(column(&["-1", &large]), (Type::Integer, vec![Some(Integer(-1)), Some(Integer(i64::MAX))]));
-        let wide = [Some(Number(1.0)), Some(Number(2.5)), Some(Number(f64::INFINITY)), Some(Number(1e300))];
-        assert_eq!(column(&["1", "2.5", "Infinity", "1e300"]), (Type::Number, wide.to_vec()));
-        assert_eq!(column(&[r#""a\n\"""#]), (Type::Text, vec![Some(Cell::Text("a\n\"".into()))]));
+        assert_eq!(
+            column(&["-1", &large]),
+            (
+                Type::Integer,
+                vec![Some(Integer(-1)), Some(Integer(i64::MAX))]
+            )
+        );
+        let wide = [
+            Some(Number(1.0)),
+            Some(Number(2.5)),
+            Some(Number(f64::INFINITY)),
+            Some(Number(1e300)),
+        ];
+        assert_eq!(
+            column(&["1", "2.5", "Infinity", "1e300"]),
+            (Type::Number, wide.to_vec())
+        );
+        assert_eq!(
+            column(&[r#""a\n\"""#]),
+            (Type::Text, vec![Some(Cell::Text("a\n\"".into()))])
+        );
     }
 
     #[test]
@@ -177,8 +223,21 @@ mod tests {
     fn what_comes_later_fits_or_it_does_not() {
         assert_eq!(Type::Integer.cell(b"0.5"), None);
         assert_eq!(Type::Number.cell(b"9007199254740993"), None);
-        assert_eq!(Type::Number.cell(b"9007199254740992"), Some(Cell::Number(9_007_199_254_740_992.0)));
-        assert_eq!((Type::Text.cell(b"1"), Type::Bool.cell(b"1"), Type::Integer.cell(b"18446744073709551615")), (None, None, None));
-        assert_eq!(Seen::Nothing.column().cell(b"[1]"), Some(Cell::Text("[1]".into())));
+        assert_eq!(
+            Type::Number.cell(b"9007199254740992"),
+            Some(Cell::Number(9_007_199_254_740_992.0))
+        );
+        assert_eq!(
+            (
+                Type::Text.cell(b"1"),
+                Type::Bool.cell(b"1"),
+                Type::Integer.cell(b"18446744073709551615")
+            ),
+            (None, None, None)
+        );
+        assert_eq!(
+            Seen::Nothing.column().cell(b"[1]"),
+            Some(Cell::Text("[1]".into()))
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! Rows as CSV, as RFC 4180 has it, with a line feed at the end of a row.
 //!
-//! A cell without a value is empty; an empty text is `""`. Texts are written as they are: what is a formula to a spreadsheet stays one.
+//! A cell without a value is empty; an empty text is `""`. Texts are written as they are: what is a
+//! formula to a spreadsheet stays one.
 
 use super::cells::Cell;
 
@@ -37,7 +38,9 @@ fn append_text(text: &str, out: &mut Vec<u8>) {
     let is_plain = !text.is_empty()
         && !text.starts_with(' ')
         && !text.ends_with(' ')
-        && !text.bytes().any(|byte| matches!(byte, b'"' | b',' | b'\n' | b'\r'));
+        && !text
+            .bytes()
+            .any(|byte| matches!(byte, b'"' | b',' | b'\n' | b'\r'));
     if is_plain {
         out.extend_from_slice(text.as_bytes());
         return;
@@ -64,14 +67,30 @@ mod tests {
 
     #[test]
     fn a_row_has_quotes_only_where_they_are_needed() {
-        let texts = ["plain é", "", "a,b", "say \"no\"", "two\nlines", "\r", " spaced ", "'"].map(|text| Cell::Text(text.into()));
-        assert_eq!(row(&texts), "plain é,\"\",\"a,b\",\"say \"\"no\"\"\",\"two\nlines\",\"\r\",\" spaced \",'\n");
+        let texts = [
+            "plain é",
+            "",
+            "a,b",
+            "say \"no\"",
+            "two\nlines",
+            "\r",
+            " spaced ",
+            "'",
+        ]
+        .map(|text| Cell::Text(text.into()));
+        assert_eq!(
+            row(&texts),
+            "plain é,\"\",\"a,b\",\"say \"\"no\"\"\",\"two\nlines\",\"\r\",\" spaced \",'\n"
+        );
     }
 
     #[test]
     fn numbers_keep_what_they_are() {
         let cells = [1.0, 0.1, 1e300, 1e-7, f64::NAN, f64::NEG_INFINITY, -0.0].map(Cell::Number);
         assert_eq!(row(&cells), "1.0,0.1,1e300,1e-7,NaN,-inf,-0.0\n");
-        assert_eq!(row(&[Cell::Integer(i64::MIN), Cell::Bool(true), Cell::Null]), "-9223372036854775808,true,\n");
+        assert_eq!(
+            row(&[Cell::Integer(i64::MIN), Cell::Bool(true), Cell::Null]),
+            "-9223372036854775808,true,\n"
+        );
     }
 }

@@ -1,8 +1,9 @@
 //! Rows as Parquet.
 //!
-//! Rows are gathered column by column until they take [`GROUP_BYTES_MAX`], and then written as a row group; so memory does not grow with the
-//! results. What grows is the file's footer, by some kilobytes for each row group. Every column may have nulls. Text is compressed with Snappy,
-//! which every reader knows.
+//! Rows are gathered column by column until they take [`GROUP_BYTES_MAX`], and then written as a
+//! row group; so memory does not grow with the results. What grows is the file's footer, by some
+//! kilobytes for each row group. Every column may have nulls. Text is compressed with Snappy, which
+//! every reader knows.
 
 use std::sync::Arc;
 
@@ -17,9 +18,11 @@ use parquet::schema::types::{ColumnPath, Type as Schema};
 use super::cells::{Cell, Type};
 use super::columns::Columns;
 
-/// What the rows of a row group take here at most, and one row. Readers take a row group at once, and prefer some megabytes to many small ones.
+/// What the rows of a row group take here at most, and one row. Readers take a row group at once,
+/// and prefer some megabytes to many small ones.
 const GROUP_BYTES_MAX: usize = 16 << 20;
-/// The longest text. The format counts a page's bytes in 31 bits, and a text is never divided between pages.
+/// The longest text. The format counts a page's bytes in 31 bits, and a text is never divided
+/// between pages.
 const TEXT_BYTES_MAX: usize = 1 << 30;
 /// What a cell takes beside its text.
 const CELL_BYTES: usize = size_of::<i64>() + size_of::<i16>();
@@ -51,28 +54,53 @@ enum Values {
 impl Writer {
     /// A file with these columns.
     pub(crate) fn new(columns: &Columns) -> Result<Self, ParquetError> {
-        let fields = columns.iter().map(|(name, kind)| field(name, kind).map(Arc::new)).collect::<Result<_, _>>()?;
-        let schema = Schema::group_type_builder("results").with_fields(fields).build()?;
+        let fields = columns
+            .iter()
+            .map(|(name, kind)| field(name, kind).map(Arc::new))
+            .collect::<Result<_, _>>()?;
+        let schema = Schema::group_type_builder("results")
+            .with_fields(fields)
+            .build()?;
         let mut properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
             .set_created_by(concat!("sortie version ", env!("CARGO_PKG_VERSION")).into())
             // Indexes of pages are held until the end, which may be far.
             .set_statistics_enabled(EnabledStatistics::Chunk)
             .set_offset_index_disabled(true);
-        for (name, _) in columns.iter().filter(|(_, kind)| matches!(kind, Type::Text | Type::Json)) {
-            // The least and the greatest text would be held until the end, and with each all texts of its row group.
-            properties = properties.set_column_statistics_enabled(ColumnPath::from(vec![name.to_owned()]), EnabledStatistics::None);
+        for (name, _) in columns
+            .iter()
+            .filter(|(_, kind)| matches!(kind, Type::Text | Type::Json))
+        {
+            // The least and the greatest text would be held until the end, and with each all texts
+            // of its row group.
+            properties = properties.set_column_statistics_enabled(
+                ColumnPath::from(vec![name.to_owned()]),
+                EnabledStatistics::None,
+            );
         }
-        let file = SerializedFileWriter::new(Vec::new(), Arc::new(schema), Arc::new(properties.build()))?;
-        Ok(Self { file, columns: columns.iter().map(|(_, kind)| Column::new(kind)).collect(), bytes: 0 })
+        let file =
+            SerializedFileWriter::new(Vec::new(), Arc::new(schema), Arc::new(properties.build()))?;
+        Ok(Self {
+            file,
+            columns: columns.iter().map(|(_, kind)| Column::new(kind)).collect(),
+            bytes: 0,
+        })
     }
 
     /// Add a row; append what is to be written of the file by now to `out`.
-    pub(crate) fn append(&mut self, cells: &[Cell<'_>], out: &mut Vec<u8>) -> Result<(), ParquetError> {
+    pub(crate) fn append(
+        &mut self,
+        cells: &[Cell<'_>],
+        out: &mut Vec<u8>,
+    ) -> Result<(), ParquetError> {
         for (column, cell) in self.columns.iter_mut().zip(cells) {
             self.bytes += column.push(cell)?;
         }
-        if self.bytes >= GROUP_BYTES_MAX { self.write_group(out) } else { Ok(()) }
+        if self.bytes >= GROUP_BYTES_MAX {
+            self.write_group(out)
+        } else {
+            Ok(())
+        }
     }
 
     /// Append what is left of the file to `out`.
@@ -102,7 +130,9 @@ impl Writer {
 
 impl std::fmt::Debug for Writer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Writer").field("bytes", &self.bytes).finish_non_exhaustive()
+        f.debug_struct("Writer")
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -114,7 +144,10 @@ fn field(name: &str, kind: Type) -> Result<Schema, ParquetError> {
         // JSON has a type of its own, which not all readers show as text.
         Type::Text | Type::Json => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
     };
-    Schema::primitive_type_builder(name, physical).with_repetition(Repetition::OPTIONAL).with_logical_type(logical).build()
+    Schema::primitive_type_builder(name, physical)
+        .with_repetition(Repetition::OPTIONAL)
+        .with_logical_type(logical)
+        .build()
 }
 
 impl Column {
@@ -125,7 +158,10 @@ impl Column {
             Type::Number => Values::Number(Vec::new()),
             Type::Text | Type::Json => Values::Text(Vec::new(), Vec::new()),
         };
-        Self { levels: Vec::new(), values }
+        Self {
+            levels: Vec::new(),
+            values,
+        }
     }
 
     /// Add a cell; says how many bytes it takes.
@@ -141,13 +177,20 @@ impl Column {
             (Values::Number(values), Cell::Number(value)) => values.push(*value),
             (Values::Text(texts, ends), Cell::Text(text)) => {
                 if text.len() > TEXT_BYTES_MAX {
-                    return Err(ParquetError::General(format!("a text has {} bytes, and the format takes {TEXT_BYTES_MAX}", text.len())));
+                    return Err(ParquetError::General(format!(
+                        "a text has {} bytes, and the format takes {TEXT_BYTES_MAX}",
+                        text.len()
+                    )));
                 }
                 texts.extend_from_slice(text.as_bytes());
                 ends.push(texts.len());
                 bytes += text.len();
             }
-            (values, cell) => return Err(ParquetError::General(format!("{cell:?} is nothing for {values:?}"))),
+            (values, cell) => {
+                return Err(ParquetError::General(format!(
+                    "{cell:?} is nothing for {values:?}"
+                )));
+            }
         }
         self.levels.push(1);
         Ok(bytes)
@@ -157,17 +200,33 @@ impl Column {
     fn write(&mut self, writer: &mut SerializedColumnWriter<'_>) -> Result<(), ParquetError> {
         let levels = std::mem::take(&mut self.levels);
         match &mut self.values {
-            Values::Bool(values) => writer.typed::<BoolType>().write_batch(&std::mem::take(values), Some(&levels), None)?,
-            Values::Integer(values) => writer.typed::<Int64Type>().write_batch(&std::mem::take(values), Some(&levels), None)?,
-            Values::Number(values) => writer.typed::<DoubleType>().write_batch(&std::mem::take(values), Some(&levels), None)?,
+            Values::Bool(values) => writer.typed::<BoolType>().write_batch(
+                &std::mem::take(values),
+                Some(&levels),
+                None,
+            )?,
+            Values::Integer(values) => writer.typed::<Int64Type>().write_batch(
+                &std::mem::take(values),
+                Some(&levels),
+                None,
+            )?,
+            Values::Number(values) => writer.typed::<DoubleType>().write_batch(
+                &std::mem::take(values),
+                Some(&levels),
+                None,
+            )?,
             Values::Text(texts, ends) => {
                 let texts = Bytes::from(std::mem::take(texts));
                 let mut start = 0;
                 let values: Vec<_> = std::mem::take(ends)
                     .into_iter()
-                    .map(|end| ByteArray::from(texts.slice(std::mem::replace(&mut start, end)..end)))
+                    .map(|end| {
+                        ByteArray::from(texts.slice(std::mem::replace(&mut start, end)..end))
+                    })
                     .collect();
-                writer.typed::<ByteArrayType>().write_batch(&values, Some(&levels), None)?
+                writer
+                    .typed::<ByteArrayType>()
+                    .write_batch(&values, Some(&levels), None)?
             }
         };
         Ok(())

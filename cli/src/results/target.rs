@@ -19,7 +19,9 @@ pub(crate) enum Format {
 
 impl Format {
     fn of(name: &str) -> Self {
-        let extension = Path::new(name).extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
+        let extension = Path::new(name)
+            .extension()
+            .map(|extension| extension.to_string_lossy().to_ascii_lowercase());
         match extension.as_deref() {
             Some("csv") => Self::Csv,
             Some("parquet") => Self::Parquet,
@@ -59,16 +61,34 @@ impl Target {
     /// # Errors
     /// When it is a URL, and no place for results.
     pub(crate) fn parse(output: Option<&Path>, folder: &Path) -> Result<Self, Error> {
-        let Some(path) = output else { return Ok(Self { place: Place::Stdout, format: Format::Lines }) };
+        let Some(path) = output else {
+            return Ok(Self {
+                place: Place::Stdout,
+                format: Format::Lines,
+            });
+        };
         let format = Format::of(&path.to_string_lossy());
         let url = path.to_str().filter(|text| text.contains("://"));
-        let Some(url) = url else { return Ok(Self { place: Place::File(path.into()), format }) };
-        match Location::parse(url, folder).map_err(|error| Error::Usage(format!("--output: {error}")))? {
-            Location::File(path) => Ok(Self { place: Place::File(path), format }),
-            location if location.to_string().ends_with('/') => {
-                Err(Error::Usage(format!("--output: `{location}` names no object; add its name, as in `{location}results.parquet`")))
-            }
-            location => Ok(Self { place: Place::Object(location), format }),
+        let Some(url) = url else {
+            return Ok(Self {
+                place: Place::File(path.into()),
+                format,
+            });
+        };
+        match Location::parse(url, folder)
+            .map_err(|error| Error::Usage(format!("--output: {error}")))?
+        {
+            Location::File(path) => Ok(Self {
+                place: Place::File(path),
+                format,
+            }),
+            location if location.to_string().ends_with('/') => Err(Error::Usage(format!(
+                "--output: `{location}` names no object; add its name, as in `{location}results.parquet`"
+            ))),
+            location => Ok(Self {
+                place: Place::Object(location),
+                format,
+            }),
         }
     }
 
@@ -77,21 +97,24 @@ impl Target {
     /// # Errors
     /// When it is in a service that cannot be used.
     pub(crate) fn check(&self, troubles: &Troubles) -> Result<(), Error> {
-        let Place::Object(location) = &self.place else { return Ok(()) };
+        let Place::Object(location) = &self.place else {
+            return Ok(());
+        };
         match troubles.with(&location.to_url()) {
             Some(trouble) => Err(Error::Usage(format!("--output: `{location}`: {trouble}"))),
             None => Ok(()),
         }
     }
 
-    /// What no input may be: opening a file empties it, and an object is replaced at the end. Paths are relative to `folder`.
+    /// What no input may be: opening a file empties it, and an object is replaced at the end. Paths
+    /// are relative to `folder`.
     pub(crate) fn as_output(&self, folder: &Path) -> Option<Output> {
         match &self.place {
             Place::Stdout => None,
             // What is no location is no input, either.
-            Place::File(path) => {
-                Location::parse(&path.to_string_lossy(), folder).ok().map(|location| Output::new(location, path.display().to_string()))
-            }
+            Place::File(path) => Location::parse(&path.to_string_lossy(), folder)
+                .ok()
+                .map(|location| Output::new(location, path.display().to_string())),
             Place::Object(location) => Some(Output::new(location.clone(), location.to_string())),
         }
     }
@@ -117,19 +140,51 @@ mod tests {
             ("deep/a.CSV", Format::Csv),
             ("a.csv.parquet", Format::Parquet),
         ] {
-            assert_eq!(parse(text), Ok(Target { place: Place::File(text.into()), format }));
+            assert_eq!(
+                parse(text),
+                Ok(Target {
+                    place: Place::File(text.into()),
+                    format
+                })
+            );
         }
-        assert_eq!(parse("file:///a/b.csv"), Ok(Target { place: Place::File("/a/b.csv".into()), format: Format::Csv }));
-        let location = Location::Bucket { service: Service::S3, bucket: "b".into(), key: "k/a.parquet".into() };
-        assert_eq!(parse("s3://b/k/a.parquet"), Ok(Target { place: Place::Object(location), format: Format::Parquet }));
-        assert_eq!(Target::parse(None, Path::new("/")).unwrap().place, Place::Stdout);
+        assert_eq!(
+            parse("file:///a/b.csv"),
+            Ok(Target {
+                place: Place::File("/a/b.csv".into()),
+                format: Format::Csv
+            })
+        );
+        let location = Location::Bucket {
+            service: Service::S3,
+            bucket: "b".into(),
+            key: "k/a.parquet".into(),
+        };
+        assert_eq!(
+            parse("s3://b/k/a.parquet"),
+            Ok(Target {
+                place: Place::Object(location),
+                format: Format::Parquet
+            })
+        );
+        assert_eq!(
+            Target::parse(None, Path::new("/")).unwrap().place,
+            Place::Stdout
+        );
     }
 
     #[test]
     fn urls_that_are_no_place_for_results_are_refused() {
-        for (text, part) in [("s3://b", "s3://bucket/key"), ("s3://b/k/", "names no object"), ("what://b/k.csv", "what://")] {
+        for (text, part) in [
+            ("s3://b", "s3://bucket/key"),
+            ("s3://b/k/", "names no object"),
+            ("what://b/k.csv", "what://"),
+        ] {
             let error = parse(text).unwrap_err();
-            assert!(error.starts_with("--output: ") && error.contains(part), "{error}");
+            assert!(
+                error.starts_with("--output: ") && error.contains(part),
+                "{error}"
+            );
         }
     }
 }

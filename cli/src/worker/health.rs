@@ -1,11 +1,13 @@
 //! Two questions over HTTP, for orchestrators: does the process work, and should it get work.
 //!
-//! `GET /healthz` is 200 unless the worker should be replaced, because a part of it panicked or is gone; then it is 503 and the reason.
-//! `GET /readyz` is 200 while the broker is connected and the worker takes work, else 503 and the reason. `GET /metrics` is what Prometheus
-//! reads. Anything else is 404.
+//! `GET /healthz` is 200 unless the worker should be replaced, because a part of it panicked or is
+//! gone; then it is 503 and the reason. `GET /readyz` is 200 while the broker is connected and the
+//! worker takes work, else 503 and the reason. `GET /metrics` is what Prometheus reads. Anything
+//! else is 404.
 //!
-//! Whoever reaches the port may be anyone, so every request is bounded: [`HEAD_BYTES_MAX`], [`REQUEST_TIME_MAX`], one a connection,
-//! [`CONNECTIONS_MAX`] at a time; more wait in the system's queue.
+//! Whoever reaches the port may be anyone, so every request is bounded: [`HEAD_BYTES_MAX`],
+//! [`REQUEST_TIME_MAX`], one a connection, [`CONNECTIONS_MAX`] at a time; more wait in the system's
+//! queue.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -30,9 +32,11 @@ use tokio::time::{sleep, timeout};
 use super::metrics;
 use crate::ending::Error;
 
-/// The most bytes of a request's head: the least that the HTTP library can be told, and ample for a probe.
+/// The most bytes of a request's head: the least that the HTTP library can be told, and ample for a
+/// probe.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
-/// How long a request may take to arrive, and its answer to be taken: probes run on the same machine or near.
+/// How long a request may take to arrive, and its answer to be taken: probes run on the same
+/// machine or near.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(5);
 /// Connections at a time. Probes come one by one; this is for those that hang.
 const CONNECTIONS_MAX: usize = 16;
@@ -58,7 +62,11 @@ pub(super) struct Listener {
 /// # Errors
 /// When it cannot be had.
 pub(super) async fn listen(address: SocketAddr) -> Result<Listener, Error> {
-    let refused = |error: std::io::Error| Error::Usage(format!("cannot listen at {address}: {error}; name another address with --health"));
+    let refused = |error: std::io::Error| {
+        Error::Usage(format!(
+            "cannot listen at {address}: {error}; name another address with --health"
+        ))
+    };
     let socket = TcpListener::bind(address).await.map_err(refused)?;
     let address = socket.local_addr().map_err(refused)?;
     Ok(Listener { socket, address })
@@ -83,7 +91,9 @@ async fn accept(socket: TcpListener, probe: Probe) {
     let mut connections = JoinSet::new();
     loop {
         // The place first: who finds none waits in the system's queue.
-        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return;
+        };
         while connections.try_join_next().is_some() {}
         match socket.accept().await {
             Ok((stream, _)) => {
@@ -107,7 +117,11 @@ async fn connection(stream: TcpStream, probe: Probe) {
         async move { Ok::<_, Infallible>(answer) }
     });
     let mut server = http1::Builder::new();
-    server.keep_alive(false).max_buf_size(HEAD_BYTES_MAX).timer(TokioTimer::new()).header_read_timeout(REQUEST_TIME_MAX);
+    server
+        .keep_alive(false)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .timer(TokioTimer::new())
+        .header_read_timeout(REQUEST_TIME_MAX);
     // Who goes away in the middle, or sends what is no request, gets no answer.
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }
@@ -119,12 +133,20 @@ fn answer(request: &Request<Incoming>, probe: &Probe) -> Response<Full<Bytes>> {
             None => (StatusCode::OK, "ready\n".to_owned()),
             Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, trouble.to_owned()),
         },
-        (&Method::GET | &Method::HEAD, "/metrics") => (StatusCode::OK, metrics::text(&probe.worker)),
-        _ => (StatusCode::NOT_FOUND, "there is /healthz, /readyz and /metrics\n".to_owned()),
+        (&Method::GET | &Method::HEAD, "/metrics") => {
+            (StatusCode::OK, metrics::text(&probe.worker))
+        }
+        _ => (
+            StatusCode::NOT_FOUND,
+            "there is /healthz, /readyz and /metrics\n".to_owned(),
+        ),
     };
     let mut response = Response::new(Full::from(text));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     response
 }
 
@@ -156,6 +178,9 @@ mod tests {
     #[test]
     fn a_worker_that_should_be_replaced_is_not_healthy() {
         assert_eq!(health(None), (StatusCode::OK, "ok\n".into()));
-        assert_eq!(health(Some("it panicked".into())), (StatusCode::SERVICE_UNAVAILABLE, "it panicked\n".into()));
+        assert_eq!(
+            health(Some("it panicked".into())),
+            (StatusCode::SERVICE_UNAVAILABLE, "it panicked\n".into())
+        );
     }
 }

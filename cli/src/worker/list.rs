@@ -13,7 +13,9 @@ use crate::interrupt::Interrupt;
 use crate::{table, terminal};
 
 /// What stands above the columns.
-const TITLES: [&str; 8] = ["WORKER", "MACHINE", "PROCESS", "LABELS", "SLOTS", "BUSY", "SINCE", "STATE"];
+const TITLES: [&str; 8] = [
+    "WORKER", "MACHINE", "PROCESS", "LABELS", "SLOTS", "BUSY", "SINCE", "STATE",
+];
 
 /// `sortie worker list`.
 #[derive(Debug, Args)]
@@ -40,10 +42,17 @@ struct Shown<'a> {
 }
 
 /// Run the command.
-pub(super) async fn run(list: &List, environment: &Environment, interrupt: &Interrupt) -> Result<Ending, Error> {
+pub(super) async fn run(
+    list: &List,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
     let config = list.broker.required(environment, Role::Client)?;
     let broker = connection::connect(config, interrupt).await?;
-    let workers = interrupt.or(broker.workers()).await?.map_err(|error| Error::Platform(error.to_string()))?;
+    let workers = interrupt
+        .or(broker.workers())
+        .await?
+        .map_err(|error| Error::Platform(error.to_string()))?;
     if workers.is_empty() {
         terminal::say(&format!("no workers are at {}", broker.place()));
     } else if list.json {
@@ -73,10 +82,19 @@ fn row(presence: &Presence) -> [String; 8] {
         presence.worker.to_string(),
         presence.machine.clone(),
         presence.process.to_string(),
-        if presence.labels.is_empty() { "none".into() } else { presence.labels.to_string() },
+        if presence.labels.is_empty() {
+            "none".into()
+        } else {
+            presence.labels.to_string()
+        },
         presence.slots.to_string(),
         presence.busy.to_string(),
         table::time(presence.started),
-        if presence.draining { "draining" } else { "working" }.into(),
+        if presence.draining {
+            "draining"
+        } else {
+            "working"
+        }
+        .into(),
     ]
 }

@@ -1,4 +1,5 @@
-//! Functions for Sortie: one that reads an object and one that takes a value. Replace them with your own.
+//! Functions for Sortie: one that reads an object and one that takes a value. Replace them with
+//! your own.
 
 use std::io::BufRead as _;
 
@@ -25,7 +26,10 @@ pub fn count(text: Object) -> Result<Counts, Failure> {
         counts.words += line?.split_whitespace().count() as u64;
     }
     if counts.words == 0 {
-        return Err(Failure::new("empty", format!("`{}` has no words", text.name())));
+        return Err(Failure::new(
+            "empty",
+            format!("`{}` has no words", text.name()),
+        ));
     }
     Ok(counts)
 }
@@ -47,7 +51,10 @@ mod tests {
 
     #[test]
     fn lines_and_words_are_counted() {
-        assert_eq!(count(text("Tyger Tyger,\nburning bright")), Ok(Counts { lines: 2, words: 4 }));
+        assert_eq!(
+            count(text("Tyger Tyger,\nburning bright")),
+            Ok(Counts { lines: 2, words: 4 })
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! A broker of one process in whose way things are put: it is away, what is in it cannot be read, or it takes its time.
+//! A broker of one process in whose way things are put: it is away, what is in it cannot be read,
+//! or it takes its time.
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
@@ -12,7 +13,10 @@ use futures::stream::BoxStream;
 use futures::{StreamExt as _, stream};
 use sortie_broker::memory::MemoryBroker;
 use sortie_broker::{Broker, Error, Event, Extended, Lease, LetterId, Position, Puller, Report};
-use sortie_protocol::{Bundle, DeadLetter, Digest, Job, JobId, JobRecord, LeaseId, Outcome, Presence, TaskIndex, Timestamp, WorkerId};
+use sortie_protocol::{
+    Bundle, DeadLetter, Digest, Job, JobId, JobRecord, LeaseId, Outcome, Presence, TaskIndex,
+    Timestamp, WorkerId,
+};
 use tokio::sync::watch;
 
 /// Clones are the same broker.
@@ -65,7 +69,11 @@ impl Troubled {
 
     /// Wait until it was asked so often what is unfinished.
     pub(super) async fn asked(&self, count: usize) {
-        self.asked.subscribe().wait_for(|asked| *asked >= count).await.unwrap();
+        self.asked
+            .subscribe()
+            .wait_for(|asked| *asked >= count)
+            .await
+            .unwrap();
     }
 
     pub(super) fn asked_so_far(&self) -> usize {
@@ -88,15 +96,25 @@ impl Troubled {
 
     /// Wait until so many bundles were published.
     pub(super) async fn published(&self, count: usize) {
-        self.published.subscribe().wait_for(|published| *published >= count).await.unwrap();
+        self.published
+            .subscribe()
+            .wait_for(|published| *published >= count)
+            .await
+            .unwrap();
     }
 
     /// Take a bundle and report on each of its tasks alone.
     pub(super) async fn work(&self, outcome: impl Fn(TaskIndex) -> Outcome) {
-        let puller = Puller { worker: WorkerId::from_bytes([1; 16]), serves: sortie_broker::Serves::Everything };
+        let puller = Puller {
+            worker: WorkerId::from_bytes([1; 16]),
+            serves: sortie_broker::Serves::Everything,
+        };
         for lease in self.inner.pull(&puller, NonZeroUsize::MIN).await.unwrap() {
             for task in &lease.bundle.tasks {
-                let report = Report { outcomes: vec![outcome(task.index)], retrials: Vec::new() };
+                let report = Report {
+                    outcomes: vec![outcome(task.index)],
+                    retrials: Vec::new(),
+                };
                 // All but the last are reported late, so that the lease holds until then.
                 let is_last = Some(task) == lease.bundle.tasks.last();
                 let id = if is_last { lease.id } else { LeaseId(u64::MAX) };
@@ -106,12 +124,19 @@ impl Troubled {
     }
 
     fn there(&self) -> Result<(), Error> {
-        if *self.away.borrow() { Err(unreachable()) } else { Ok(()) }
+        if *self.away.borrow() {
+            Err(unreachable())
+        } else {
+            Ok(())
+        }
     }
 }
 
 fn unreachable() -> Error {
-    Error::Unreachable { place: "the test".into(), reason: "it is away".into() }
+    Error::Unreachable {
+        place: "the test".into(),
+        reason: "it is away".into(),
+    }
 }
 
 #[async_trait]
@@ -140,7 +165,10 @@ impl Broker for Troubled {
         self.there()?;
         let record = self.inner.job(job).await?;
         let aged = u64::try_from(self.aged.lock().unwrap().as_nanos()).unwrap();
-        Ok(record.map(|record| JobRecord { created: Timestamp::from_nanos(record.created.as_nanos().saturating_sub(aged)), ..record }))
+        Ok(record.map(|record| JobRecord {
+            created: Timestamp::from_nanos(record.created.as_nanos().saturating_sub(aged)),
+            ..record
+        }))
     }
 
     async fn jobs(&self, count_max: usize) -> Result<Vec<JobRecord>, Error> {
@@ -186,10 +214,18 @@ impl Broker for Troubled {
         self.inner.release(lease).await
     }
 
-    async fn outcomes(&self, job: JobId, from: Position) -> Result<BoxStream<'static, Event>, Error> {
+    async fn outcomes(
+        &self,
+        job: JobId,
+        from: Position,
+    ) -> Result<BoxStream<'static, Event>, Error> {
         self.there()?;
         let events = self.inner.outcomes(job, from).await?;
-        let (away, unreadable, is_read) = (self.away.subscribe(), self.unreadable.clone(), self.is_read.clone());
+        let (away, unreadable, is_read) = (
+            self.away.subscribe(),
+            self.unreadable.clone(),
+            self.is_read.clone(),
+        );
         Ok(stream::unfold(Some((events, away)), move |state| {
             let (unreadable, mut is_read) = (unreadable.clone(), is_read.subscribe());
             async move {
@@ -237,7 +273,11 @@ impl Broker for Troubled {
         self.inner.forget(job).await
     }
 
-    async fn dead_letters(&self, job: Option<JobId>, count_max: usize) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
+    async fn dead_letters(
+        &self,
+        job: Option<JobId>,
+        count_max: usize,
+    ) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
         self.there()?;
         self.inner.dead_letters(job, count_max).await
     }

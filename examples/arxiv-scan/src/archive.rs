@@ -1,7 +1,8 @@
 //! The PDFs of an archive, one after the other: a zip goes to [`crate::zip`], a tar is read here.
 //!
-//! One member is in memory at a time, and what is no PDF is skipped without being kept. Reads are sequential, as the object's stream wants
-//! them. An archive that ends too early or is no tar is `damaged`; an object that cannot be read keeps its own code.
+//! One member is in memory at a time, and what is no PDF is skipped without being kept. Reads are
+//! sequential, as the object's stream wants them. An archive that ends too early or is no tar is
+//! `damaged`; an object that cannot be read keeps its own code.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -11,10 +12,12 @@ use tar::Entry;
 
 use crate::zip;
 
-/// How large a PDF may be to be read. Extraction holds it whole, next to what it decodes; arXiv takes no files over 50 MB.
+/// How large a PDF may be to be read. Extraction holds it whole, next to what it decodes; arXiv
+/// takes no files over 50 MB.
 pub(crate) const MEMBER_BYTES_MAX: u64 = 64 << 20;
 
-/// How many members an archive may have, PDFs or not. arXiv's have a few thousand; each costs a finding in the result.
+/// How many members an archive may have, PDFs or not. arXiv's have a few thousand; each costs a
+/// finding in the result.
 pub(crate) const MEMBERS_MAX: usize = 100_000;
 
 /// How a gzip stream begins.
@@ -28,21 +31,36 @@ pub(crate) enum Content {
     Unread(&'static str),
 }
 
-/// Calls `visit` with every PDF's path and content, in the archive's order. What kind of archive it is its first bytes say.
-pub(crate) fn for_each_pdf(object: Object, visit: impl FnMut(String, Content)) -> Result<(), Failure> {
+/// Calls `visit` with every PDF's path and content, in the archive's order. What kind of archive it
+/// is its first bytes say.
+pub(crate) fn for_each_pdf(
+    object: Object,
+    visit: impl FnMut(String, Content),
+) -> Result<(), Failure> {
     let mut reader = object.reader();
     let start = reader.fill_buf()?;
     if zip::is_zip(start) {
         drop(reader);
         return zip::for_each_pdf(object, visit);
     }
-    if start.starts_with(&GZIP) { in_tar(BufReader::new(MultiGzDecoder::new(reader)), visit) } else { in_tar(reader, visit) }
+    if start.starts_with(&GZIP) {
+        in_tar(BufReader::new(MultiGzDecoder::new(reader)), visit)
+    } else {
+        in_tar(reader, visit)
+    }
 }
 
 fn in_tar(stream: impl Read, mut visit: impl FnMut(String, Content)) -> Result<(), Failure> {
-    for (index, member) in tar::Archive::new(stream).entries().map_err(damaged)?.enumerate() {
+    for (index, member) in tar::Archive::new(stream)
+        .entries()
+        .map_err(damaged)?
+        .enumerate()
+    {
         if index >= MEMBERS_MAX {
-            return Err(Failure::new("too-many-members", format!("the archive has more than {MEMBERS_MAX} members")));
+            return Err(Failure::new(
+                "too-many-members",
+                format!("the archive has more than {MEMBERS_MAX} members"),
+            ));
         }
         let mut member = member.map_err(damaged)?;
         if let Some(file) = pdf_path(&member) {
@@ -60,7 +78,8 @@ fn pdf_path(member: &Entry<'_, impl Read>) -> Option<String> {
 
 /// Whether a path is a PDF's.
 pub(crate) fn is_pdf(path: &str) -> bool {
-    path.rsplit_once('.').is_some_and(|(_, extension)| extension.eq_ignore_ascii_case("pdf"))
+    path.rsplit_once('.')
+        .is_some_and(|(_, extension)| extension.eq_ignore_ascii_case("pdf"))
 }
 
 fn content(member: &mut Entry<'_, impl Read>) -> io::Result<Content> {

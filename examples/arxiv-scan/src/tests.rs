@@ -30,7 +30,12 @@ fn pdf(text: &str) -> Vec<u8> {
     for offset in &offsets {
         writeln!(file, "{offset:010} 00000 n ").expect("writes");
     }
-    write!(file, "trailer << /Size {} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n", offsets.len() + 1).expect("writes");
+    write!(
+        file,
+        "trailer << /Size {} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n",
+        offsets.len() + 1
+    )
+    .expect("writes");
     file
 }
 
@@ -40,7 +45,9 @@ fn archive(members: &[(&str, &[u8])]) -> Vec<u8> {
         let mut header = tar::Header::new_gnu();
         header.set_size(bytes.len() as u64);
         header.set_mode(0o644);
-        builder.append_data(&mut header, path, *bytes).expect("appends");
+        builder
+            .append_data(&mut header, path, *bytes)
+            .expect("appends");
     }
     builder.into_inner().expect("finishes")
 }
@@ -56,11 +63,19 @@ fn scan_bytes(bytes: Vec<u8>, word: &str) -> Result<Vec<Finding>, Failure> {
 }
 
 fn read(file: &str, count: u64) -> Finding {
-    Finding::Read { file: file.to_owned(), pages: 1, contains: count > 0, count }
+    Finding::Read {
+        file: file.to_owned(),
+        pages: 1,
+        contains: count > 0,
+        count,
+    }
 }
 
 fn skipped(file: &str, error: &str) -> Finding {
-    Finding::Skipped { file: file.to_owned(), error: error.to_owned() }
+    Finding::Skipped {
+        file: file.to_owned(),
+        error: error.to_owned(),
+    }
 }
 
 #[test]
@@ -71,15 +86,27 @@ fn every_pdf_is_read_in_order_and_nothing_else() {
         ("2301/B.PDF", &pdf("Nothing of the kind")),
         ("2301/c.pdf", &pdf("Graph (graph), graph-based")),
     ]);
-    let expected = vec![read("2301/a.pdf", 1), read("2301/B.PDF", 0), read("2301/c.pdf", 3)];
+    let expected = vec![
+        read("2301/a.pdf", 1),
+        read("2301/B.PDF", 0),
+        read("2301/c.pdf", 3),
+    ];
     assert_eq!(scan_bytes(papers.clone(), "graph"), Ok(expected.clone()));
     assert_eq!(scan_bytes(gzip(&papers), "graph"), Ok(expected));
 }
 
 #[test]
 fn a_damaged_pdf_is_a_finding_and_the_scan_goes_on() {
-    let papers = archive(&[("a.pdf", b"no PDF at all"), ("empty.pdf", b""), ("b.pdf", &pdf("a graph"))]);
-    let expected = vec![skipped("a.pdf", "damaged"), skipped("empty.pdf", "damaged"), read("b.pdf", 1)];
+    let papers = archive(&[
+        ("a.pdf", b"no PDF at all"),
+        ("empty.pdf", b""),
+        ("b.pdf", &pdf("a graph")),
+    ]);
+    let expected = vec![
+        skipped("a.pdf", "damaged"),
+        skipped("empty.pdf", "damaged"),
+        read("b.pdf", 1),
+    ];
     assert_eq!(scan_bytes(papers, "graph"), Ok(expected));
 }
 
@@ -87,23 +114,35 @@ fn a_damaged_pdf_is_a_finding_and_the_scan_goes_on() {
 fn an_encrypted_pdf_is_a_finding_and_real_ones_are_read() {
     let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pdf-text/samples");
     let sample = |name| fs::read(samples.join(name)).expect("the sample is there");
-    let papers = archive(&[("locked.pdf", &sample("encrypted.pdf")), ("latex.pdf", &sample("latex-article.pdf"))]);
+    let papers = archive(&[
+        ("locked.pdf", &sample("encrypted.pdf")),
+        ("latex.pdf", &sample("latex-article.pdf")),
+    ]);
     let findings = scan_bytes(papers, "the").expect("scans");
     assert_eq!(findings.first(), Some(&skipped("locked.pdf", "encrypted")));
-    assert!(matches!(findings.last(), Some(Finding::Read { contains: true, .. })), "{findings:?}");
+    assert!(
+        matches!(findings.last(), Some(Finding::Read { contains: true, .. })),
+        "{findings:?}"
+    );
 }
 
 #[test]
 fn a_pdf_over_the_limit_is_skipped() {
     let large = vec![0; usize::try_from(archive::MEMBER_BYTES_MAX).expect("fits") + 1];
     let papers = archive(&[("large.pdf", &large), ("b.pdf", &pdf("a graph"))]);
-    assert_eq!(scan_bytes(papers, "graph"), Ok(vec![skipped("large.pdf", "too-large"), read("b.pdf", 1)]));
+    assert_eq!(
+        scan_bytes(papers, "graph"),
+        Ok(vec![skipped("large.pdf", "too-large"), read("b.pdf", 1)])
+    );
 }
 
 #[test]
 fn long_paths_are_whole() {
     let path = format!("{}/a.pdf", "x".repeat(200));
-    assert_eq!(scan_bytes(archive(&[(&path, &pdf("a graph"))]), "graph"), Ok(vec![read(&path, 1)]));
+    assert_eq!(
+        scan_bytes(archive(&[(&path, &pdf("a graph"))]), "graph"),
+        Ok(vec![read(&path, 1)])
+    );
 }
 
 #[test]
@@ -114,7 +153,12 @@ fn an_empty_archive_has_no_findings() {
 #[test]
 fn an_archive_that_cannot_be_read_fails_the_task() {
     let papers = archive(&[("a.pdf", &pdf("a graph")), ("b.pdf", &pdf("a graph"))]);
-    let check = |bytes: Vec<u8>| assert_eq!(scan_bytes(bytes, "graph").expect_err("is damaged").code(), "damaged");
+    let check = |bytes: Vec<u8>| {
+        assert_eq!(
+            scan_bytes(bytes, "graph").expect_err("is damaged").code(),
+            "damaged"
+        )
+    };
     check(b"this is no tar".repeat(100));
     check(papers[..700].to_vec());
     check(gzip(&papers)[..200].to_vec());
@@ -134,7 +178,13 @@ struct Member {
 }
 
 fn member(path: &'static str, bytes: &[u8], method: u16) -> Member {
-    Member { path, bytes: bytes.to_vec(), method, flags: 0, said: None }
+    Member {
+        path,
+        bytes: bytes.to_vec(),
+        method,
+        flags: 0,
+        said: None,
+    }
 }
 
 /// How a zip says its numbers.
@@ -150,7 +200,8 @@ fn zip(members: &[Member], numbers: Numbers) -> Vec<u8> {
         let offset = file.len() as u64;
         let packed = match member.method {
             8 => {
-                let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), Compression::best());
+                let mut encoder =
+                    flate2::write::DeflateEncoder::new(Vec::new(), Compression::best());
                 encoder.write_all(&member.bytes).expect("compresses");
                 encoder.finish().expect("compresses")
             }
@@ -160,25 +211,42 @@ fn zip(members: &[Member], numbers: Numbers) -> Vec<u8> {
         crc.update(&member.bytes);
         let size = member.said.unwrap_or(member.bytes.len() as u64);
         let (small, extra) = match numbers {
-            Numbers::Small => ([packed.len() as u64, size, offset].map(|n| u32::try_from(n).expect("small")), Vec::new()),
+            Numbers::Small => (
+                [packed.len() as u64, size, offset].map(|n| u32::try_from(n).expect("small")),
+                Vec::new(),
+            ),
             Numbers::Large => {
                 let mut extra = vec![0x34, 0x12, 2, 0, 7, 7, 1, 0, 24, 0];
-                [size, packed.len() as u64, offset].iter().for_each(|n| extra.extend(n.to_le_bytes()));
+                [size, packed.len() as u64, offset]
+                    .iter()
+                    .for_each(|n| extra.extend(n.to_le_bytes()));
                 ([u32::MAX; 3], extra)
             }
         };
         let path = u16::try_from(member.path.len()).expect("short");
         file.extend(b"PK\x03\x04");
-        [20, member.flags, member.method, 0, 0].iter().for_each(|n: &u16| file.extend(n.to_le_bytes()));
-        [crc.sum(), small[0], small[1]].iter().for_each(|n| file.extend(n.to_le_bytes()));
-        [path, 3].iter().for_each(|n: &u16| file.extend(n.to_le_bytes()));
+        [20, member.flags, member.method, 0, 0]
+            .iter()
+            .for_each(|n: &u16| file.extend(n.to_le_bytes()));
+        [crc.sum(), small[0], small[1]]
+            .iter()
+            .for_each(|n| file.extend(n.to_le_bytes()));
+        [path, 3]
+            .iter()
+            .for_each(|n: &u16| file.extend(n.to_le_bytes()));
         file.extend(member.path.bytes().chain(*b"any"));
         file.extend(packed);
         directory.extend(b"PK\x01\x02");
-        [20, 20, member.flags, member.method, 0, 0].iter().for_each(|n: &u16| directory.extend(n.to_le_bytes()));
-        [crc.sum(), small[0], small[1]].iter().for_each(|n| directory.extend(n.to_le_bytes()));
+        [20, 20, member.flags, member.method, 0, 0]
+            .iter()
+            .for_each(|n: &u16| directory.extend(n.to_le_bytes()));
+        [crc.sum(), small[0], small[1]]
+            .iter()
+            .for_each(|n| directory.extend(n.to_le_bytes()));
         let extra_len = u16::try_from(extra.len()).expect("short");
-        [path, extra_len, 4, 0, 0, 0, 0].iter().for_each(|n: &u16| directory.extend(n.to_le_bytes()));
+        [path, extra_len, 4, 0, 0, 0, 0]
+            .iter()
+            .for_each(|n: &u16| directory.extend(n.to_le_bytes()));
         directory.extend(small[2].to_le_bytes());
         directory.extend(member.path.bytes().chain(extra).chain(*b"note"));
     }
@@ -189,16 +257,28 @@ fn zip(members: &[Member], numbers: Numbers) -> Vec<u8> {
         file.extend(b"PK\x06\x06");
         file.extend(44u64.to_le_bytes());
         file.extend([45, 0, 45, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-        [count, count, directory.len() as u64, start].iter().for_each(|n| file.extend(n.to_le_bytes()));
+        [count, count, directory.len() as u64, start]
+            .iter()
+            .for_each(|n| file.extend(n.to_le_bytes()));
         file.extend(b"PK\x06\x07\0\0\0\0");
         file.extend(at.to_le_bytes());
         file.extend(1u32.to_le_bytes());
     }
     let large = numbers == Numbers::Large;
-    let entries = if large { u16::MAX } else { u16::try_from(count).expect("few") };
+    let entries = if large {
+        u16::MAX
+    } else {
+        u16::try_from(count).expect("few")
+    };
     file.extend(b"PK\x05\x06\0\0\0\0");
-    [entries, entries].iter().for_each(|n| file.extend(n.to_le_bytes()));
-    let place = if large { [u32::MAX; 2] } else { [directory.len() as u64, start].map(|n| u32::try_from(n).expect("small")) };
+    [entries, entries]
+        .iter()
+        .for_each(|n| file.extend(n.to_le_bytes()));
+    let place = if large {
+        [u32::MAX; 2]
+    } else {
+        [directory.len() as u64, start].map(|n| u32::try_from(n).expect("small"))
+    };
     place.iter().for_each(|n| file.extend(n.to_le_bytes()));
     file.extend(7u16.to_le_bytes());
     file.extend(b"comment");
@@ -215,8 +295,15 @@ fn the_pdfs_of_a_zip_are_read_however_it_is_made() {
     ];
     let expected = vec![read("2301/a.pdf", 1), read("2301/B.PDF", 0)];
     for numbers in [Numbers::Small, Numbers::Large] {
-        assert_eq!(scan_bytes(zip(&papers, numbers), "graph"), Ok(expected.clone()));
-        assert_eq!(scan_bytes(zip(&[], numbers), "graph").is_ok(), numbers == Numbers::Small, "begins with another record");
+        assert_eq!(
+            scan_bytes(zip(&papers, numbers), "graph"),
+            Ok(expected.clone())
+        );
+        assert_eq!(
+            scan_bytes(zip(&[], numbers), "graph").is_ok(),
+            numbers == Numbers::Small,
+            "begins with another record"
+        );
     }
 }
 
@@ -224,12 +311,27 @@ fn the_pdfs_of_a_zip_are_read_however_it_is_made() {
 fn members_of_a_zip_that_cannot_be_read_are_findings() {
     let bomb = vec![0; 1 << 20];
     let papers = [
-        Member { flags: 1, ..member("locked.pdf", b"secret", 0) },
+        Member {
+            flags: 1,
+            ..member("locked.pdf", b"secret", 0)
+        },
         member("lzma.pdf", b"packed", 14),
-        Member { said: Some(archive::MEMBER_BYTES_MAX + 1), ..member("large.pdf", &bomb, 8) },
-        Member { said: Some(10), ..member("bomb.pdf", &bomb, 8) },
-        Member { said: Some(10), ..member("stored-bomb.pdf", b"more than that", 0) },
-        Member { said: Some(1 << 20), ..member("short.pdf", b"short", 0) },
+        Member {
+            said: Some(archive::MEMBER_BYTES_MAX + 1),
+            ..member("large.pdf", &bomb, 8)
+        },
+        Member {
+            said: Some(10),
+            ..member("bomb.pdf", &bomb, 8)
+        },
+        Member {
+            said: Some(10),
+            ..member("stored-bomb.pdf", b"more than that", 0)
+        },
+        Member {
+            said: Some(1 << 20),
+            ..member("short.pdf", b"short", 0)
+        },
         member("b.pdf", &pdf("a graph"), 8),
     ];
     let expected = vec![
@@ -241,16 +343,39 @@ fn members_of_a_zip_that_cannot_be_read_are_findings() {
         skipped("short.pdf", "damaged"),
         read("b.pdf", 1),
     ];
-    assert_eq!(scan_bytes(zip(&papers, Numbers::Small), "graph"), Ok(expected));
-    let mut flipped = zip(&[member("a.pdf", &pdf("a graph"), 0), member("b.pdf", &pdf("a graph"), 0)], Numbers::Small);
+    assert_eq!(
+        scan_bytes(zip(&papers, Numbers::Small), "graph"),
+        Ok(expected)
+    );
+    let mut flipped = zip(
+        &[
+            member("a.pdf", &pdf("a graph"), 0),
+            member("b.pdf", &pdf("a graph"), 0),
+        ],
+        Numbers::Small,
+    );
     flipped[60] ^= 1;
-    assert_eq!(scan_bytes(flipped, "graph"), Ok(vec![skipped("a.pdf", "damaged"), read("b.pdf", 1)]));
+    assert_eq!(
+        scan_bytes(flipped, "graph"),
+        Ok(vec![skipped("a.pdf", "damaged"), read("b.pdf", 1)])
+    );
 }
 
 #[test]
 fn a_zip_that_cannot_be_read_fails_the_task() {
-    let whole = zip(&[member("a.pdf", &pdf("a graph"), 8), member("b.pdf", &pdf("a graph"), 8)], Numbers::Small);
-    let code = |bytes: Vec<u8>| scan_bytes(bytes, "graph").expect_err("is damaged").code().to_owned();
+    let whole = zip(
+        &[
+            member("a.pdf", &pdf("a graph"), 8),
+            member("b.pdf", &pdf("a graph"), 8),
+        ],
+        Numbers::Small,
+    );
+    let code = |bytes: Vec<u8>| {
+        scan_bytes(bytes, "graph")
+            .expect_err("is damaged")
+            .code()
+            .to_owned()
+    };
     for length in [4, 100, whole.len() - 8, whole.len() - 1] {
         assert_eq!(code(whole[..length].to_vec()), "damaged", "{length}");
     }
@@ -278,7 +403,10 @@ fn a_zip_whose_members_overlap_is_refused_before_they_are_read_over_and_over() {
     file.extend(&tail);
     let end = file.len() - 29;
     file[end + 10] = 4;
-    assert_eq!(scan_bytes(file, "graph").expect_err("overlaps").code(), "damaged");
+    assert_eq!(
+        scan_bytes(file, "graph").expect_err("overlaps").code(),
+        "damaged"
+    );
 }
 
 #[test]
@@ -294,16 +422,28 @@ fn a_zip_has_only_so_many_members() {
     tail[32..40].copy_from_slice(&(archive::MEMBERS_MAX as u64 + 1).to_le_bytes());
     tail[56 + 8..56 + 16].copy_from_slice(&at.to_le_bytes());
     file.extend(tail);
-    assert_eq!(scan_bytes(file, "graph").expect_err("has too many").code(), "too-many-members");
+    assert_eq!(
+        scan_bytes(file, "graph").expect_err("has too many").code(),
+        "too-many-members"
+    );
 }
 
 #[test]
 fn a_word_without_letters_fails_the_task_before_anything_is_read() {
-    assert_eq!(scan_bytes(b"no tar".to_vec(), " - ").expect_err("is no word").code(), "bad-word");
+    assert_eq!(
+        scan_bytes(b"no tar".to_vec(), " - ")
+            .expect_err("is no word")
+            .code(),
+        "bad-word"
+    );
 }
 
 #[test]
 fn only_this_crates_function_is_offered() {
-    let names: Vec<_> = sortie_guest::testing::describe().expect("names are unique").into_iter().map(|signature| signature.name).collect();
+    let names: Vec<_> = sortie_guest::testing::describe()
+        .expect("names are unique")
+        .into_iter()
+        .map(|signature| signature.name)
+        .collect();
     assert_eq!(names, ["scan"]);
 }

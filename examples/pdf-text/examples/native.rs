@@ -1,7 +1,8 @@
-//! Runs `extract`, the very function of the component, natively over files: the baseline that the sandboxed run is measured against.
+//! Runs `extract`, the very function of the component, natively over files: the baseline that the
+//! sandboxed run is measured against.
 //!
-//! `cargo run --release --example native -- [--threads N] FILE...` writes a line of JSON for each file to stdout, in completion order,
-//! and a summary to stderr.
+//! `cargo run --release --example native -- [--threads N] FILE...` writes a line of JSON for each
+//! file to stdout, in completion order, and a summary to stderr.
 
 use std::env;
 use std::io::Write;
@@ -14,7 +15,10 @@ use std::time::Instant;
 
 use sortie_guest::{Failure, Object};
 
-#[expect(clippy::disallowed_methods, reason = "measuring time is what this program is for")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "measuring time is what this program is for"
+)]
 fn main() -> ExitCode {
     let Some((threads, files)) = arguments() else {
         eprintln!("usage: native [--threads N] FILE...");
@@ -41,15 +45,30 @@ fn main() -> ExitCode {
     });
     let seconds = started.elapsed().as_secs_f64();
     let count = files.len();
-    eprintln!("{count} files in {seconds:.3} s, {:.1} files/s on {threads} threads", files.len() as f64 / seconds);
-    if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    eprintln!(
+        "{count} files in {seconds:.3} s, {:.1} files/s on {threads} threads",
+        files.len() as f64 / seconds
+    );
+    if written.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn arguments() -> Option<(usize, Vec<PathBuf>)> {
     let mut arguments = env::args_os().skip(1).peekable();
     let mut threads = 1;
-    if arguments.next_if(|argument| argument == "--threads").is_some() {
-        threads = arguments.next()?.to_str()?.parse().ok().filter(|&threads| threads > 0)?;
+    if arguments
+        .next_if(|argument| argument == "--threads")
+        .is_some()
+    {
+        threads = arguments
+            .next()?
+            .to_str()?
+            .parse()
+            .ok()
+            .filter(|&threads| threads > 0)?;
     }
     let files: Vec<PathBuf> = arguments.map(PathBuf::from).collect();
     (!files.is_empty()).then_some((threads, files))

@@ -1,14 +1,17 @@
 //! The content interpreter: runs the operators that place text and collects glyphs.
 //!
-//! It follows the text state, transformations, forms, annotations' appearances, optional content and `ActualText`. It must never build a
-//! path, convert a colour or decode an image: of everything that is not text it only counts that images are there, so that a scanned page
-//! can be told from an empty one.
+//! It follows the text state, transformations, forms, annotations' appearances, optional content
+//! and `ActualText`. It must never build a path, convert a colour or decode an image: of everything
+//! that is not text it only counts that images are there, so that a scanned page can be told from
+//! an empty one.
 //!
-//! Errors in content are skipped, as every reader does. Bounded by [`crate::limits`]: the bytes of content and the glyphs are counted,
-//! forms nest to a fixed depth, and nothing else recurses.
+//! Errors in content are skipped, as every reader does. Bounded by [`crate::limits`]: the bytes of
+//! content and the glyphs are counted, forms nest to a fixed depth, and nothing else recurses.
 
 use hayro_syntax::content::{Instruction, UntypedIter};
-use hayro_syntax::object::{Array, Dict, MaybeRef, Name, Null, Object, ObjectIdentifier, Rect, Stream, String as PdfString};
+use hayro_syntax::object::{
+    Array, Dict, MaybeRef, Name, Null, Object, ObjectIdentifier, Rect, Stream, String as PdfString,
+};
 use hayro_syntax::page::{Page, Resources};
 use rustc_hash::FxHashSet;
 
@@ -16,7 +19,10 @@ use crate::document::Error;
 use crate::fonts::Fonts;
 use crate::glyph::{Glyph, Text, Texts};
 use crate::layers::Layers;
-use crate::limits::{CONTENT_BYTES_MAX, FORM_BYTES, FORM_DEPTH_MAX, GLYPHS_PER_PAGE_MAX, MARKED_DEPTH_MAX, SAVED_STATES_MAX};
+use crate::limits::{
+    CONTENT_BYTES_MAX, FORM_BYTES, FORM_DEPTH_MAX, GLYPHS_PER_PAGE_MAX, MARKED_DEPTH_MAX,
+    SAVED_STATES_MAX,
+};
 use crate::matrix::Matrix;
 use crate::pen::{Pen, is_inside};
 use crate::unicode;
@@ -28,7 +34,8 @@ pub(crate) struct Shared<'a> {
     pub(crate) layers: Layers,
     /// Decoded content that was run so far, with what forms count for.
     pub(crate) content_bytes: u64,
-    /// Forms that show nothing of interest, such as the markers of a plot, of which there can be very many.
+    /// Forms that show nothing of interest, such as the markers of a plot, of which there can be
+    /// very many.
     pub(crate) plain_forms: FxHashSet<ObjectIdentifier>,
 }
 
@@ -86,9 +93,21 @@ pub(crate) struct Interpreter<'s, 'a> {
 
 impl<'s, 'a> Interpreter<'s, 'a> {
     /// Run the page's content and its annotations.
-    pub(crate) fn run_page(page: &Page<'a>, shared: &'s mut Shared<'a>) -> Result<PageContent, Error> {
+    pub(crate) fn run_page(
+        page: &Page<'a>,
+        shared: &'s mut Shared<'a>,
+    ) -> Result<PageContent, Error> {
         let (ctm, width, height) = page_matrix(page);
-        let state = State { ctm, font: None, font_size: 1.0, char_space: 0.0, word_space: 0.0, stretch: 1.0, leading: 0.0, rise: 0.0 };
+        let state = State {
+            ctm,
+            font: None,
+            font_size: 1.0,
+            char_space: 0.0,
+            word_space: 0.0,
+            stretch: 1.0,
+            leading: 0.0,
+            rise: 0.0,
+        };
         let mut interpreter = Self {
             shared,
             page: PageContent::default(),
@@ -111,12 +130,14 @@ impl<'s, 'a> Interpreter<'s, 'a> {
         Ok(interpreter.page)
     }
 
-    /// The page's content streams, joined. They are decoded here and not by the page, which would keep every one of them until the
-    /// document is dropped.
+    /// The page's content streams, joined. They are decoded here and not by the page, which would
+    /// keep every one of them until the document is dropped.
     fn page_content(&mut self, page: &Page<'a>) -> Vec<u8> {
         let dict = page.raw();
         let mut content = Vec::new();
-        let mut add = |stream: Option<Stream<'_>>| match stream.and_then(|stream| stream.decoded_data().ok()) {
+        let mut add = |stream: Option<Stream<'_>>| match stream
+            .and_then(|stream| stream.decoded_data().ok())
+        {
             Some(data) => {
                 content.extend_from_slice(&data);
                 content.push(b' ');
@@ -125,7 +146,9 @@ impl<'s, 'a> Interpreter<'s, 'a> {
         };
         if let Some(streams) = dict.get::<Array<'_>>("Contents") {
             for item in streams.raw_iter() {
-                add(item.as_obj_ref().and_then(|id| page.xref().get::<Stream<'_>>(id.into())));
+                add(item
+                    .as_obj_ref()
+                    .and_then(|id| page.xref().get::<Stream<'_>>(id.into())));
             }
         } else if dict.contains_key("Contents") && dict.get::<Null>("Contents").is_none() {
             add(dict.get::<Stream<'_>>("Contents"));
@@ -136,11 +159,19 @@ impl<'s, 'a> Interpreter<'s, 'a> {
     fn run(&mut self, content: &[u8], resources: &Resources<'a>) -> Result<(), Error> {
         self.shared.content_bytes += content.len() as u64;
         if self.shared.content_bytes > CONTENT_BYTES_MAX {
-            return Err(Error::TooLarge { what: "bytes of content", max: CONTENT_BYTES_MAX });
+            return Err(Error::TooLarge {
+                what: "bytes of content",
+                max: CONTENT_BYTES_MAX,
+            });
         }
         let mut operators = UntypedIter::new(content);
         // What is open belongs to the content around this, which it must not close.
-        let outer = (self.state, std::mem::take(&mut self.saved), std::mem::take(&mut self.unsaved), self.marked_floor);
+        let outer = (
+            self.state,
+            std::mem::take(&mut self.saved),
+            std::mem::take(&mut self.unsaved),
+            self.marked_floor,
+        );
         self.marked_floor = self.marked.len();
         while let Some(instruction) = operators.next() {
             self.on(&instruction, resources)?;
@@ -152,7 +183,11 @@ impl<'s, 'a> Interpreter<'s, 'a> {
         Ok(())
     }
 
-    fn on(&mut self, instruction: &Instruction<'_, '_>, resources: &Resources<'a>) -> Result<(), Error> {
+    fn on(
+        &mut self,
+        instruction: &Instruction<'_, '_>,
+        resources: &Resources<'a>,
+    ) -> Result<(), Error> {
         match &**instruction.operator {
             b"Tj" | b"TJ" | b"'" | b"\"" => return self.on_show(instruction),
             b"Do" => return self.on_object(instruction, resources),
@@ -171,7 +206,10 @@ impl<'s, 'a> Interpreter<'s, 'a> {
             }
             b"gs" => self.on_graphics_state(instruction, resources),
             b"BDC" => self.begin_marked(instruction, resources),
-            b"BMC" => self.push_marked(Marked { is_hidden: false, actual: None }),
+            b"BMC" => self.push_marked(Marked {
+                is_hidden: false,
+                actual: None,
+            }),
             b"EMC" if self.unmarked > 0 => self.unmarked -= 1,
             b"EMC" if self.marked.len() > self.marked_floor => self.end_marked(),
             operator => self.on_text_state(operator, instruction, resources),
@@ -179,7 +217,12 @@ impl<'s, 'a> Interpreter<'s, 'a> {
         Ok(())
     }
 
-    fn on_text_state(&mut self, operator: &[u8], instruction: &Instruction<'_, '_>, resources: &Resources<'a>) {
+    fn on_text_state(
+        &mut self,
+        operator: &[u8],
+        instruction: &Instruction<'_, '_>,
+        resources: &Resources<'a>,
+    ) {
         let number = || numbers::<1>(instruction).map(|[number]| number);
         let set = |place: &mut f64| *place = number().unwrap_or(*place);
         match operator {
@@ -190,7 +233,9 @@ impl<'s, 'a> Interpreter<'s, 'a> {
                 }
             }
             b"Td" | b"TD" => {
-                let Some([x, y]) = numbers(instruction) else { return };
+                let Some([x, y]) = numbers(instruction) else {
+                    return;
+                };
                 if operator == b"TD" {
                     self.state.leading = -y;
                 }
@@ -202,7 +247,9 @@ impl<'s, 'a> Interpreter<'s, 'a> {
             b"Tw" => set(&mut self.state.word_space),
             b"TL" => set(&mut self.state.leading),
             b"Ts" => set(&mut self.state.rise),
-            b"Tz" => self.state.stretch = number().map_or(self.state.stretch, |percent| percent / 100.0),
+            b"Tz" => {
+                self.state.stretch = number().map_or(self.state.stretch, |percent| percent / 100.0)
+            }
             _ => {}
         }
     }
@@ -218,17 +265,28 @@ impl<'s, 'a> Interpreter<'s, 'a> {
 
     fn on_font(&mut self, instruction: &Instruction<'_, '_>, resources: &Resources<'a>) {
         let mut operands = instruction.operands();
-        if let (Some(Object::Name(name)), Some(Object::Number(size))) = (operands.next(), operands.next()) {
+        if let (Some(Object::Name(name)), Some(Object::Number(size))) =
+            (operands.next(), operands.next())
+        {
             self.state.font = self.shared.fonts.find(name, &resources.fonts);
             self.state.font_size = size.as_f64();
         }
     }
 
     fn on_graphics_state(&mut self, instruction: &Instruction<'_, '_>, resources: &Resources<'a>) {
-        let Some(Object::Name(name)) = instruction.operands().next() else { return };
-        let Some(font) = resources.get_ext_g_state(name).and_then(|state| state.get::<Array<'a>>("Font")) else { return };
+        let Some(Object::Name(name)) = instruction.operands().next() else {
+            return;
+        };
+        let Some(font) = resources
+            .get_ext_g_state(name)
+            .and_then(|state| state.get::<Array<'a>>("Font"))
+        else {
+            return;
+        };
         let mut entries = font.iter::<Object<'a>>();
-        if let (Some(Object::Dict(dict)), Some(Object::Number(size))) = (entries.next(), entries.next()) {
+        if let (Some(Object::Dict(dict)), Some(Object::Number(size))) =
+            (entries.next(), entries.next())
+        {
             self.state.font = self.shared.fonts.of_dict(&dict);
             self.state.font_size = size.as_f64();
         }
@@ -238,7 +296,9 @@ impl<'s, 'a> Interpreter<'s, 'a> {
         self.shows += 1;
         if &**instruction.operator == b"\"" {
             let mut spaces = instruction.operands();
-            if let (Some(Object::Number(word)), Some(Object::Number(char))) = (spaces.next(), spaces.next()) {
+            if let (Some(Object::Number(word)), Some(Object::Number(char))) =
+                (spaces.next(), spaces.next())
+            {
                 (self.state.word_space, self.state.char_space) = (word.as_f64(), char.as_f64());
             }
         }
@@ -247,21 +307,26 @@ impl<'s, 'a> Interpreter<'s, 'a> {
         }
         match instruction.operands().last() {
             Some(Object::String(string)) => self.show(string.as_bytes()),
-            Some(Object::Array(items)) => items.iter::<Object<'_>>().try_for_each(|item| match item {
-                Object::String(string) => self.show(string.as_bytes()),
-                Object::Number(adjustment) => {
-                    self.adjust(adjustment.as_f64());
-                    Ok(())
-                }
-                _ => Ok(()),
-            }),
+            Some(Object::Array(items)) => {
+                items.iter::<Object<'_>>().try_for_each(|item| match item {
+                    Object::String(string) => self.show(string.as_bytes()),
+                    Object::Number(adjustment) => {
+                        self.adjust(adjustment.as_f64());
+                        Ok(())
+                    }
+                    _ => Ok(()),
+                })
+            }
             _ => Ok(()),
         }
     }
 
     fn adjust(&mut self, thousandths: f64) {
         let distance = -thousandths / 1000.0 * self.state.font_size;
-        let is_vertical = self.state.font.is_some_and(|font| self.shared.fonts.is_vertical(font));
+        let is_vertical = self
+            .state
+            .font
+            .is_some_and(|font| self.shared.fonts.is_vertical(font));
         self.text_matrix = match is_vertical {
             true => self.text_matrix.moved(0.0, distance),
             false => self.text_matrix.moved(distance * self.state.stretch, 0.0),
@@ -269,12 +334,21 @@ impl<'s, 'a> Interpreter<'s, 'a> {
     }
 
     fn show(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let Some(index) = self.state.font.or_else(|| self.shared.fonts.stand_in()) else { return Ok(()) };
+        let Some(index) = self.state.font.or_else(|| self.shared.fonts.stand_in()) else {
+            return Ok(());
+        };
         let Shared { fonts, texts, .. } = &mut *self.shared;
-        let Some(face) = fonts.get_mut(index) else { return Ok(()) };
+        let Some(face) = fonts.get_mut(index) else {
+            return Ok(());
+        };
         let state = &self.state;
         let start = state.ctm.after(self.text_matrix);
-        let pen = Pen::new(start, state.font_size * f64::from(face.em), state.stretch, face.is_vertical);
+        let pen = Pen::new(
+            start,
+            state.font_size * f64::from(face.em),
+            state.stretch,
+            face.is_vertical,
+        );
         // How far the pen has moved: the matrix follows once, at the end of the string.
         let (mut right, mut down) = (0.0, 0.0);
         let is_hidden = self.marked.last().is_some_and(|marked| marked.is_hidden);
@@ -282,7 +356,11 @@ impl<'s, 'a> Interpreter<'s, 'a> {
         while let Some((code, len)) = face.read(bytes, at) {
             at += len;
             let known = face.code(code, texts);
-            let word_space = if code == 32 && len == 1 { state.word_space } else { 0.0 };
+            let word_space = if code == 32 && len == 1 {
+                state.word_space
+            } else {
+                0.0
+            };
             let advance = f64::from(known.advance) * state.font_size;
             if known.text != Text::NONE && !is_hidden {
                 let origin = start.apply((right, down + state.rise));
@@ -290,7 +368,10 @@ impl<'s, 'a> Interpreter<'s, 'a> {
                     && is_inside(&glyph, self.width, self.height)
                 {
                     if self.page.glyphs.len() >= GLYPHS_PER_PAGE_MAX {
-                        return Err(Error::TooLarge { what: "glyphs on one page", max: GLYPHS_PER_PAGE_MAX as u64 });
+                        return Err(Error::TooLarge {
+                            what: "glyphs on one page",
+                            max: GLYPHS_PER_PAGE_MAX as u64,
+                        });
                     }
                     self.page.glyphs.push(glyph);
                 }
@@ -305,22 +386,37 @@ impl<'s, 'a> Interpreter<'s, 'a> {
         Ok(())
     }
 
-    fn on_object(&mut self, instruction: &Instruction<'_, '_>, resources: &Resources<'a>) -> Result<(), Error> {
+    fn on_object(
+        &mut self,
+        instruction: &Instruction<'_, '_>,
+        resources: &Resources<'a>,
+    ) -> Result<(), Error> {
         self.shows += 1;
-        let Some(Object::Name(name)) = instruction.operands().next() else { return Ok(()) };
-        let Some(stream) = resources.get_x_object(name) else { return Ok(()) };
+        let Some(Object::Name(name)) = instruction.operands().next() else {
+            return Ok(());
+        };
+        let Some(stream) = resources.get_x_object(name) else {
+            return Ok(());
+        };
         match stream.dict().get::<Name<'_>>("Subtype").as_deref() {
             Some(b"Image") => {
                 self.page.has_images = true;
                 Ok(())
             }
-            Some(b"Form") if !self.shared.layers.hides(stream.dict()) => self.run_form(&stream, resources, Matrix::IDENTITY),
+            Some(b"Form") if !self.shared.layers.hides(stream.dict()) => {
+                self.run_form(&stream, resources, Matrix::IDENTITY)
+            }
             _ => Ok(()),
         }
     }
 
     /// Draw a form, in coordinates moved by `placed` and then by its own matrix.
-    fn run_form(&mut self, form: &Stream<'a>, outer: &Resources<'a>, placed: Matrix) -> Result<(), Error> {
+    fn run_form(
+        &mut self,
+        form: &Stream<'a>,
+        outer: &Resources<'a>,
+        placed: Matrix,
+    ) -> Result<(), Error> {
         if self.depth >= FORM_DEPTH_MAX || self.shared.plain_forms.contains(&form.obj_id()) {
             return Ok(());
         }
@@ -329,9 +425,13 @@ impl<'s, 'a> Interpreter<'s, 'a> {
             self.page.is_damaged = true;
             return Ok(());
         };
-        let matrix = form.dict().get::<[f64; 6]>("Matrix").map_or(Matrix::IDENTITY, Matrix);
+        let matrix = form
+            .dict()
+            .get::<[f64; 6]>("Matrix")
+            .map_or(Matrix::IDENTITY, Matrix);
         let resources = form.dict().get::<Dict<'a>>("Resources").map(Resources::new);
-        let (outer_state, text_matrix, line_matrix) = (self.state, self.text_matrix, self.line_matrix);
+        let (outer_state, text_matrix, line_matrix) =
+            (self.state, self.text_matrix, self.line_matrix);
         self.state.ctm = self.state.ctm.after(placed).after(matrix);
         let shows = self.shows;
         self.depth += 1;
@@ -347,20 +447,30 @@ impl<'s, 'a> Interpreter<'s, 'a> {
     /// Form fields and other annotations show text by an appearance stream.
     fn run_annotations(&mut self, page: &Page<'a>, ctm: Matrix) -> Result<(), Error> {
         const HIDDEN_OR_NO_VIEW: u32 = 1 << 1 | 1 << 5;
-        let Some(annotations) = page.raw().get::<Array<'a>>("Annots") else { return Ok(()) };
+        let Some(annotations) = page.raw().get::<Array<'a>>("Annots") else {
+            return Ok(());
+        };
         for item in annotations.raw_iter() {
             let annotation = match item {
                 MaybeRef::Ref(id) => page.xref().get::<Dict<'a>>(id.into()),
                 MaybeRef::NotRef(object) => object.into_dict(),
             };
-            let Some(annotation) = annotation else { continue };
-            if annotation.get::<u32>("F").unwrap_or(0) & HIDDEN_OR_NO_VIEW != 0 || self.shared.layers.hides(&annotation) {
+            let Some(annotation) = annotation else {
+                continue;
+            };
+            if annotation.get::<u32>("F").unwrap_or(0) & HIDDEN_OR_NO_VIEW != 0
+                || self.shared.layers.hides(&annotation)
+            {
                 continue;
             }
             if let Some(appearance) = appearance(&annotation)
                 && let Some(placed) = placed(&annotation, &appearance)
             {
-                self.state = State { ctm, font: None, ..self.state };
+                self.state = State {
+                    ctm,
+                    font: None,
+                    ..self.state
+                };
                 self.run_form(&appearance, page.resources(), placed)?;
             }
         }
@@ -377,19 +487,36 @@ impl<'s, 'a> Interpreter<'s, 'a> {
                 if matches!(tag, Some(Object::Name(tag)) if &**tag == b"OC") {
                     is_hidden |= self.shared.layers.hides_entry(&resources.properties, name);
                 }
-                actual = resources.properties.get::<Dict<'_>>(name).and_then(|properties| properties.get::<PdfString<'_>>("ActualText"));
-                let text = actual.as_ref().map(|actual| self.actual_text(actual.as_bytes()));
-                return self.push_marked(Marked { is_hidden, actual: text });
+                actual = resources
+                    .properties
+                    .get::<Dict<'_>>(name)
+                    .and_then(|properties| properties.get::<PdfString<'_>>("ActualText"));
+                let text = actual
+                    .as_ref()
+                    .map(|actual| self.actual_text(actual.as_bytes()));
+                return self.push_marked(Marked {
+                    is_hidden,
+                    actual: text,
+                });
             }
-            Some(Object::Dict(properties)) => actual = properties.get::<PdfString<'_>>("ActualText"),
+            Some(Object::Dict(properties)) => {
+                actual = properties.get::<PdfString<'_>>("ActualText")
+            }
             _ => {}
         }
-        let actual = actual.as_ref().map(|actual| self.actual_text(actual.as_bytes()));
+        let actual = actual
+            .as_ref()
+            .map(|actual| self.actual_text(actual.as_bytes()));
         self.push_marked(Marked { is_hidden, actual });
     }
 
     fn actual_text(&mut self, bytes: &[u8]) -> (Text, usize) {
-        (self.shared.texts.intern(&unicode::plain(&unicode::text_string(bytes))), self.page.glyphs.len())
+        (
+            self.shared
+                .texts
+                .intern(&unicode::plain(&unicode::text_string(bytes))),
+            self.page.glyphs.len(),
+        )
     }
 
     fn push_marked(&mut self, mut marked: Marked) {
@@ -401,17 +528,37 @@ impl<'s, 'a> Interpreter<'s, 'a> {
         self.marked.push(marked);
     }
 
-    /// Close a sequence. Its replacement text goes to its first glyph, which is stretched over the others of its line.
+    /// Close a sequence. Its replacement text goes to its first glyph, which is stretched over the
+    /// others of its line.
     fn end_marked(&mut self) {
-        let Some(Marked { actual: Some((text, from)), .. }) = self.marked.pop() else { return };
-        let Some(glyphs) = self.page.glyphs.get_mut(from..) else { return };
-        let Some(last) = glyphs.last().copied() else { return };
-        let Some(first) = glyphs.first_mut() else { return };
+        let Some(Marked {
+            actual: Some((text, from)),
+            ..
+        }) = self.marked.pop()
+        else {
+            return;
+        };
+        let Some(glyphs) = self.page.glyphs.get_mut(from..) else {
+            return;
+        };
+        let Some(last) = glyphs.last().copied() else {
+            return;
+        };
+        let Some(first) = glyphs.first_mut() else {
+            return;
+        };
         if last.is_parallel(first) && (last.across() - first.across()).abs() < first.size {
-            first.advance = first.advance.max(last.along() + last.advance - first.along());
+            first.advance = first
+                .advance
+                .max(last.along() + last.advance - first.along());
         }
         first.text = text;
-        first.kind = self.shared.texts.first(text).map(unicode::kind_of).unwrap_or_default();
+        first.kind = self
+            .shared
+            .texts
+            .first(text)
+            .map(unicode::kind_of)
+            .unwrap_or_default();
         let keep = if text == Text::NONE { from } else { from + 1 };
         self.page.glyphs.truncate(keep);
     }
@@ -422,7 +569,9 @@ fn numbers<const N: usize>(instruction: &Instruction<'_, '_>) -> Option<[f64; N]
     let mut numbers = [0.0; N];
     let mut count = 0;
     for operand in instruction.operands() {
-        let Object::Number(number) = operand else { return None };
+        let Object::Number(number) = operand else {
+            return None;
+        };
         numbers.rotate_left(1);
         *numbers.last_mut()? = number.as_f64();
         count += 1;
@@ -430,7 +579,8 @@ fn numbers<const N: usize>(instruction: &Instruction<'_, '_>) -> Option<[f64; N]
     (count >= N).then_some(numbers)
 }
 
-/// From the page's coordinates to those of its visible box as a reader sees it, with the size of that box.
+/// From the page's coordinates to those of its visible box as a reader sees it, with the size of
+/// that box.
 fn page_matrix(page: &Page<'_>) -> (Matrix, f32, f32) {
     use hayro_syntax::page::Rotation;
     let Rect { x0, y0, .. } = page.intersected_crop_box();
@@ -457,12 +607,32 @@ fn appearance<'a>(annotation: &Dict<'a>) -> Option<Stream<'a>> {
 fn placed(annotation: &Dict<'_>, appearance: &Stream<'_>) -> Option<Matrix> {
     let rect = annotation.get::<Rect>("Rect")?;
     let bbox = appearance.dict().get::<Rect>("BBox")?;
-    let matrix = appearance.dict().get::<[f64; 6]>("Matrix").map_or(Matrix::IDENTITY, Matrix);
-    let corners = [(bbox.x0, bbox.y0), (bbox.x1, bbox.y0), (bbox.x0, bbox.y1), (bbox.x1, bbox.y1)].map(|(x, y)| matrix.apply((x, y)));
+    let matrix = appearance
+        .dict()
+        .get::<[f64; 6]>("Matrix")
+        .map_or(Matrix::IDENTITY, Matrix);
+    let corners = [
+        (bbox.x0, bbox.y0),
+        (bbox.x1, bbox.y0),
+        (bbox.x0, bbox.y1),
+        (bbox.x1, bbox.y1),
+    ]
+    .map(|(x, y)| matrix.apply((x, y)));
     let least = |of: fn(&(f64, f64)) -> f64| corners.iter().map(of).fold(f64::INFINITY, f64::min);
-    let most = |of: fn(&(f64, f64)) -> f64| corners.iter().map(of).fold(f64::NEG_INFINITY, f64::max);
+    let most =
+        |of: fn(&(f64, f64)) -> f64| corners.iter().map(of).fold(f64::NEG_INFINITY, f64::max);
     let (x0, x1, y0, y1) = (least(|c| c.0), most(|c| c.0), least(|c| c.1), most(|c| c.1));
     let scale = |to: f64, from: f64| if from > 0.0 { to / from } else { 1.0 };
-    let (sx, sy) = (scale(rect.x1 - rect.x0, x1 - x0), scale(rect.y1 - rect.y0, y1 - y0));
-    Some(Matrix([sx, 0.0, 0.0, sy, rect.x0 - sx * x0, rect.y0 - sy * y0]))
+    let (sx, sy) = (
+        scale(rect.x1 - rect.x0, x1 - x0),
+        scale(rect.y1 - rect.y0, y1 - y0),
+    );
+    Some(Matrix([
+        sx,
+        0.0,
+        0.0,
+        sy,
+        rect.x0 - sx * x0,
+        rect.y0 - sy * y0,
+    ]))
 }

@@ -1,8 +1,10 @@
-//! From the bytes of a file to a [`Document`]: opens it, walks its pages, and decides what a failure is called.
+//! From the bytes of a file to a [`Document`]: opens it, walks its pages, and decides what a
+//! failure is called.
 //!
-//! A document is whole or it fails: text of the readable half of a damaged file would look like all of it. What other readers mend without
-//! loss (a wrong cross-reference table, an odd trailer) is no damage. Pages are interpreted and laid out one at a time, so that only the
-//! text outlives a page.
+//! A document is whole or it fails: text of the readable half of a damaged file would look like all
+//! of it. What other readers mend without loss (a wrong cross-reference table, an odd trailer) is
+//! no damage. Pages are interpreted and laid out one at a time, so that only the text outlives a
+//! page.
 
 use hayro_syntax::object::Dict;
 use hayro_syntax::page::Page;
@@ -44,7 +46,9 @@ pub enum Error {
     #[error("the document is damaged: {0}")]
     Damaged(String),
     /// Pages are pictures, without a single glyph.
-    #[error("the document has no text: its pages ({pages}) are images, which have to be recognised optically first")]
+    #[error(
+        "the document has no text: its pages ({pages}) are images, which have to be recognised optically first"
+    )]
     Scanned {
         /// Number of pages.
         pages: usize,
@@ -94,28 +98,43 @@ pub fn read(bytes: Vec<u8>) -> Result<Document, Error> {
 
 fn open(bytes: Vec<u8>) -> Result<Pdf, Error> {
     Pdf::new(bytes).map_err(|error| match error {
-        LoadPdfError::Decryption(DecryptionError::PasswordProtected) => Error::Encrypted("a password is needed"),
-        LoadPdfError::Decryption(DecryptionError::UnsupportedAlgorithm) => Error::Encrypted("the algorithm is not supported"),
-        LoadPdfError::Decryption(DecryptionError::MissingIDEntry | DecryptionError::InvalidEncryption) => {
-            Error::Damaged("its encryption dictionary is incomplete".into())
+        LoadPdfError::Decryption(DecryptionError::PasswordProtected) => {
+            Error::Encrypted("a password is needed")
         }
+        LoadPdfError::Decryption(DecryptionError::UnsupportedAlgorithm) => {
+            Error::Encrypted("the algorithm is not supported")
+        }
+        LoadPdfError::Decryption(
+            DecryptionError::MissingIDEntry | DecryptionError::InvalidEncryption,
+        ) => Error::Damaged("its encryption dictionary is incomplete".into()),
         LoadPdfError::Invalid => Error::Damaged("no pages can be found in it".into()),
     })
 }
 
-/// The page tree says how many pages there should be; a file that was cut off has fewer, or no tree at all.
+/// The page tree says how many pages there should be; a file that was cut off has fewer, or no tree
+/// at all.
 fn check_page_tree(pdf: &Pdf, found: usize) -> Result<(), Error> {
     if found > PAGES_MAX {
-        return Err(Error::TooLarge { what: "pages", max: PAGES_MAX as u64 });
+        return Err(Error::TooLarge {
+            what: "pages",
+            max: PAGES_MAX as u64,
+        });
     }
     let xref = pdf.xref();
     let catalog = xref.get::<Dict<'_>>(xref.root_id());
     let Some(tree) = catalog.and_then(|catalog| catalog.get::<Dict<'_>>("Pages")) else {
-        return Err(Error::Damaged(format!("its page tree is missing; {found} loose pages were found")));
+        return Err(Error::Damaged(format!(
+            "its page tree is missing; {found} loose pages were found"
+        )));
     };
-    let promised = tree.get::<u32>("Count").and_then(|count| usize::try_from(count).ok()).unwrap_or(found);
+    let promised = tree
+        .get::<u32>("Count")
+        .and_then(|count| usize::try_from(count).ok())
+        .unwrap_or(found);
     if found < promised {
-        return Err(Error::Damaged(format!("{found} of its {promised} pages can be read")));
+        return Err(Error::Damaged(format!(
+            "{found} of its {promised} pages can be read"
+        )));
     }
     if found == 0 {
         return Err(Error::Damaged("it has no pages".into()));
@@ -124,7 +143,10 @@ fn check_page_tree(pdf: &Pdf, found: usize) -> Result<(), Error> {
 }
 
 fn text_of(pdf: &Pdf, pages: &[Page<'_>]) -> Result<String, Error> {
-    let catalog = pdf.xref().get::<Dict<'_>>(pdf.xref().root_id()).unwrap_or_default();
+    let catalog = pdf
+        .xref()
+        .get::<Dict<'_>>(pdf.xref().root_id())
+        .unwrap_or_default();
     let mut shared = Shared {
         fonts: Fonts::new(),
         texts: Texts::default(),
@@ -141,13 +163,19 @@ fn text_of(pdf: &Pdf, pages: &[Page<'_>]) -> Result<String, Error> {
         }
         let content = Interpreter::run_page(page, &mut shared)?;
         if content.is_damaged {
-            return Err(Error::Damaged(format!("the content of page {} cannot be decoded", index + 1)));
+            return Err(Error::Damaged(format!(
+                "the content of page {} cannot be decoded",
+                index + 1
+            )));
         }
         has_glyphs |= !content.glyphs.is_empty();
         has_images |= content.has_images;
         layout.write_page(content.glyphs, &shared.texts, &mut text);
         if text.len() > TEXT_BYTES_MAX {
-            return Err(Error::TooLarge { what: "bytes of text", max: TEXT_BYTES_MAX as u64 });
+            return Err(Error::TooLarge {
+                what: "bytes of text",
+                max: TEXT_BYTES_MAX as u64,
+            });
         }
     }
     if has_images && !has_glyphs {

@@ -1,13 +1,18 @@
-//! Fonts as text extraction needs them: from the bytes of a string to advances and plain text, one table lookup for each code.
+//! Fonts as text extraction needs them: from the bytes of a string to advances and plain text, one
+//! table lookup for each code.
 //!
-//! hayro-font reads the font; this module asks it once for each code and remembers the answer, because every question walks character
-//! maps and glyph names. Where the font does not say what a code means, the rules of last resort are here (TeX fonts without names) and
-//! in [`crate::cid`] (CJK fonts without `ToUnicode`).
+//! hayro-font reads the font; this module asks it once for each code and remembers the answer,
+//! because every question walks character maps and glyph names. Where the font does not say what a
+//! code means, the rules of last resort are here (TeX fonts without names) and in [`crate::cid`]
+//! (CJK fonts without `ToUnicode`).
 //!
-//! Outlines are never asked for. A font is loaded once for each document; tables are bounded by the codes that occur.
+//! Outlines are never asked for. A font is loaded once for each document; tables are bounded by the
+//! codes that occur.
 
 use hayro_font::hayro_cmap::BfString;
-use hayro_font::{CMapResolverFn, Font, FontCache, FontGlyph, FontQuery, FontResolverFn, GlyphId, StandardFont};
+use hayro_font::{
+    CMapResolverFn, Font, FontCache, FontGlyph, FontQuery, FontResolverFn, GlyphId, StandardFont,
+};
 use hayro_syntax::object::{Dict, Name};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -19,7 +24,8 @@ use crate::unicode;
 /// What one code of a font does.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Code {
-    /// How far the pen moves along the writing direction, for font size 1. Negative in vertical fonts, which write downwards.
+    /// How far the pen moves along the writing direction, for font size 1. Negative in vertical
+    /// fonts, which write downwards.
     pub(crate) advance: f32,
     pub(crate) text: Text,
     pub(crate) kind: Kind,
@@ -31,7 +37,8 @@ pub(crate) struct Face<'a> {
     codes: Codes,
     unmapped: Unmapped,
     pub(crate) is_vertical: bool,
-    /// The size of the letters against the font size: 1 except in Type 3 fonts, whose matrix may say anything.
+    /// The size of the letters against the font size: 1 except in Type 3 fonts, whose matrix may
+    /// say anything.
     pub(crate) em: f32,
 }
 
@@ -39,7 +46,10 @@ enum Codes {
     /// One byte each.
     Simple(Box<[Option<Code>; 256]>),
     /// Codes of one to four bytes; `is_two_bytes` when all of them have two.
-    Composite { is_two_bytes: bool, known: FxHashMap<u32, Code> },
+    Composite {
+        is_two_bytes: bool,
+        known: FxHashMap<u32, Code>,
+    },
 }
 
 /// What to do with a code the font does not explain.
@@ -83,8 +93,16 @@ impl<'a> Loader<'a> {
 
     /// What other readers use where a page names no font, or one that does not exist.
     pub(crate) fn stand_in(&self) -> Option<Face<'a>> {
-        let font = self.cache.standard_font(StandardFont::Helvetica, &self.fonts)?;
-        Some(Face { font, codes: Codes::simple(), unmapped: Unmapped::Ascii, is_vertical: false, em: 1.0 })
+        let font = self
+            .cache
+            .standard_font(StandardFont::Helvetica, &self.fonts)?;
+        Some(Face {
+            font,
+            codes: Codes::simple(),
+            unmapped: Unmapped::Ascii,
+            is_vertical: false,
+            em: 1.0,
+        })
     }
 }
 
@@ -102,16 +120,38 @@ impl<'a> Face<'a> {
             let encoding = dict.get::<Name<'_>>("Encoding");
             let is_two_bytes = matches!(encoding.as_deref(), Some(b"Identity-H" | b"Identity-V"));
             let unmapped = Unmapped::Cid(Box::new(cid::Resolver::new(dict, Arc::clone(cmaps))));
-            return Self { font, codes: Codes::Composite { is_two_bytes, known: FxHashMap::default() }, unmapped, is_vertical, em: 1.0 };
+            return Self {
+                font,
+                codes: Codes::Composite {
+                    is_two_bytes,
+                    known: FxHashMap::default(),
+                },
+                unmapped,
+                is_vertical,
+                em: 1.0,
+            };
         }
-        let em = if subtype.as_deref() == Some(b"Type3") { type3_em(&font) } else { 1.0 };
+        let em = if subtype.as_deref() == Some(b"Type3") {
+            type3_em(&font)
+        } else {
+            1.0
+        };
         // TeX knows no TrueType; the subsets of other producers number their glyphs as they come.
         let unmapped = match subtype.as_deref() {
             Some(b"TrueType") => Unmapped::Plain,
-            // Codes 11 to 15 are the ligatures of OT1; T1 has rare signs there and its ligatures at 27 to 31.
-            _ => Unmapped::Tex { is_ot1: (0x0b..=0x0f).any(|code| font.code_advance(code).x > 0.0) },
+            // Codes 11 to 15 are the ligatures of OT1; T1 has rare signs there and its ligatures at
+            // 27 to 31.
+            _ => Unmapped::Tex {
+                is_ot1: (0x0b..=0x0f).any(|code| font.code_advance(code).x > 0.0),
+            },
         };
-        Self { font, codes: Codes::simple(), unmapped, is_vertical, em }
+        Self {
+            font,
+            codes: Codes::simple(),
+            unmapped,
+            is_vertical,
+            em,
+        }
     }
 
     /// The code at `at`, and how many bytes it takes.
@@ -119,7 +159,9 @@ impl<'a> Face<'a> {
         let first = *bytes.get(at)?;
         match &self.codes {
             Codes::Simple(_) => Some((u32::from(first), 1)),
-            Codes::Composite { is_two_bytes: true, .. } => match bytes.get(at + 1) {
+            Codes::Composite {
+                is_two_bytes: true, ..
+            } => match bytes.get(at + 1) {
                 Some(&second) => Some((u32::from(first) << 8 | u32::from(second), 2)),
                 None => Some((0, 1)),
             },
@@ -134,7 +176,9 @@ impl<'a> Face<'a> {
     pub(crate) fn code(&mut self, code: u32, texts: &mut Texts) -> Code {
         match &self.codes {
             Codes::Simple(table) => {
-                if let Some(Some(known)) = usize::try_from(code).ok().and_then(|code| table.get(code)) {
+                if let Some(Some(known)) =
+                    usize::try_from(code).ok().and_then(|code| table.get(code))
+                {
                     return *known;
                 }
             }
@@ -147,7 +191,10 @@ impl<'a> Face<'a> {
         let learnt = self.learn(code, texts);
         match &mut self.codes {
             Codes::Simple(table) => {
-                if let Some(entry) = usize::try_from(code).ok().and_then(|code| table.get_mut(code)) {
+                if let Some(entry) = usize::try_from(code)
+                    .ok()
+                    .and_then(|code| table.get_mut(code))
+                {
                     *entry = Some(learnt);
                 }
             }
@@ -160,13 +207,21 @@ impl<'a> Face<'a> {
 
     fn learn(&mut self, code: u32, texts: &mut Texts) -> Code {
         let advance = self.font.code_advance(code);
-        let advance = narrow(if self.is_vertical { advance.y } else { advance.x }) / 1000.0;
+        let advance = narrow(if self.is_vertical {
+            advance.y
+        } else {
+            advance.x
+        }) / 1000.0;
         let text = texts.intern(&self.text_of(code));
         let mut kind = texts.first(text).map(unicode::kind_of).unwrap_or_default();
         if self.is_vertical {
             kind = kind | Kind::VERTICAL;
         }
-        Code { advance, text, kind }
+        Code {
+            advance,
+            text,
+            kind,
+        }
     }
 
     fn text_of(&mut self, code: u32) -> String {
@@ -180,7 +235,11 @@ impl<'a> Face<'a> {
             None => String::new(),
         };
         let is_nonsense = said.chars().all(|c| c.is_control() && !c.is_whitespace());
-        if is_nonsense { self.unmapped.text_of(code, &self.font) } else { unicode::plain(&said) }
+        if is_nonsense {
+            self.unmapped.text_of(code, &self.font)
+        } else {
+            unicode::plain(&said)
+        }
     }
 }
 
@@ -191,25 +250,35 @@ impl Unmapped {
             Self::Plain if code < 0x20 => char::REPLACEMENT_CHARACTER.to_string(),
             Self::Plain => tex(code, false).unwrap_or_default(),
             Self::Cid(resolver) => unicode::plain(&resolver.text_of(code, font)),
-            Self::Ascii => char::from_u32(code).filter(char::is_ascii).filter(|c| !c.is_control()).map(String::from).unwrap_or_default(),
+            Self::Ascii => char::from_u32(code)
+                .filter(char::is_ascii)
+                .filter(|c| !c.is_control())
+                .map(String::from)
+                .unwrap_or_default(),
         }
     }
 }
 
-/// What codes mean in fonts that carry no names (dvips bitmaps): ASCII and Latin-1, but for the ligatures and accents of TeX's text fonts.
+/// What codes mean in fonts that carry no names (dvips bitmaps): ASCII and Latin-1, but for the
+/// ligatures and accents of TeX's text fonts.
 fn tex(code: u32, is_ot1: bool) -> Option<String> {
     /// From code 11 on.
     const OT1: [&str; 21] = [
-        "ff", "fi", "fl", "ffi", "ffl", "\u{131}", "\u{237}", "`", "\u{b4}", "\u{2c7}", "\u{2d8}", "\u{af}", "\u{2da}", "\u{b8}", "ß", "æ",
-        "œ", "ø", "Æ", "Œ", "Ø",
+        "ff", "fi", "fl", "ffi", "ffl", "\u{131}", "\u{237}", "`", "\u{b4}", "\u{2c7}", "\u{2d8}",
+        "\u{af}", "\u{2da}", "\u{b8}", "ß", "æ", "œ", "ø", "Æ", "Œ", "Ø",
     ];
     /// From code 0 on.
     const T1: [&str; 32] = [
-        "`", "\u{b4}", "\u{2c6}", "\u{2dc}", "\u{a8}", "\u{2dd}", "\u{2da}", "\u{2c7}", "\u{2d8}", "\u{af}", "\u{2d9}", "\u{b8}",
-        "\u{2db}", "\u{201a}", "\u{2039}", "\u{203a}", "\u{201c}", "\u{201d}", "\u{201e}", "\u{ab}", "\u{bb}", "\u{2013}", "\u{2014}", "",
-        "", "\u{131}", "\u{237}", "ff", "fi", "fl", "ffi", "ffl",
+        "`", "\u{b4}", "\u{2c6}", "\u{2dc}", "\u{a8}", "\u{2dd}", "\u{2da}", "\u{2c7}", "\u{2d8}",
+        "\u{af}", "\u{2d9}", "\u{b8}", "\u{2db}", "\u{201a}", "\u{2039}", "\u{203a}", "\u{201c}",
+        "\u{201d}", "\u{201e}", "\u{ab}", "\u{bb}", "\u{2013}", "\u{2014}", "", "", "\u{131}",
+        "\u{237}", "ff", "fi", "fl", "ffi", "ffl",
     ];
-    let entry = |table: &[&str], from: u32| table.get(usize::try_from(code.checked_sub(from)?).ok()?).map(|&text| text.to_owned());
+    let entry = |table: &[&str], from: u32| {
+        table
+            .get(usize::try_from(code.checked_sub(from)?).ok()?)
+            .map(|&text| text.to_owned())
+    };
     match code {
         0x0b..=0x1f if is_ot1 => entry(&OT1, 0x0b),
         0x7f if is_ot1 => Some("\u{a8}".into()),
@@ -222,9 +291,13 @@ fn tex(code: u32, is_ot1: bool) -> Option<String> {
     }
 }
 
-/// The em of a Type 3 font, judged by the widths of its glyphs: letters of text are about half an em wide.
+/// The em of a Type 3 font, judged by the widths of its glyphs: letters of text are about half an
+/// em wide.
 fn type3_em(font: &Font<'_>) -> f32 {
-    let mut widths: Vec<f32> = (0..256).map(|code| narrow(font.code_advance(code).x.abs())).filter(|&width| width > 0.0).collect();
+    let mut widths: Vec<f32> = (0..256)
+        .map(|code| narrow(font.code_advance(code).x.abs()))
+        .filter(|&width| width > 0.0)
+        .collect();
     widths.sort_by(f32::total_cmp);
     let middle = widths.get(widths.len() / 2).copied().unwrap_or(500.0);
     let em = middle / 500.0;
@@ -232,7 +305,10 @@ fn type3_em(font: &Font<'_>) -> f32 {
 }
 
 /// Coordinates lose nothing that matters in single precision.
-#[expect(clippy::cast_possible_truncation, reason = "rounding is what is wanted; out of range becomes infinite, which callers drop")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "rounding is what is wanted; out of range becomes infinite, which callers drop"
+)]
 pub(crate) fn narrow(value: f64) -> f32 {
     value as f32
 }
@@ -243,10 +319,24 @@ mod tests {
 
     #[test]
     fn fonts_without_names_follow_one_of_the_two_tex_encodings() {
-        let texts = |codes: &[u32], is_ot1| codes.iter().filter_map(|&code| tex(code, is_ot1)).collect::<Vec<_>>();
-        assert_eq!(texts(&[0x0b, 0x0c, 0x0d, 0x0e, 0x0f], true), ["ff", "fi", "fl", "ffi", "ffl"]);
-        assert_eq!(texts(&[0x1b, 0x1c, 0x1d, 0x1e, 0x1f], false), ["ff", "fi", "fl", "ffi", "ffl"]);
+        let texts = |codes: &[u32], is_ot1| {
+            codes
+                .iter()
+                .filter_map(|&code| tex(code, is_ot1))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            texts(&[0x0b, 0x0c, 0x0d, 0x0e, 0x0f], true),
+            ["ff", "fi", "fl", "ffi", "ffl"]
+        );
+        assert_eq!(
+            texts(&[0x1b, 0x1c, 0x1d, 0x1e, 0x1f], false),
+            ["ff", "fi", "fl", "ffi", "ffl"]
+        );
         assert_eq!(texts(&[0x13, 0x1c, 0x41], true), ["\u{b4}", "ø", "A"]);
-        assert_eq!(texts(&[0x20, 0x7e, 0xe9, 0xff, 0xd7, 0x90, 0x100], false), [" ", "~", "é", "ß", "Œ"]);
+        assert_eq!(
+            texts(&[0x20, 0x7e, 0xe9, 0xff, 0xd7, 0x90, 0x100], false),
+            [" ", "~", "é", "ß", "Œ"]
+        );
     }
 }

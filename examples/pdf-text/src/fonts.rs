@@ -1,7 +1,8 @@
 //! The fonts of a document: from the names that content uses to loaded faces.
 //!
-//! A font dictionary is an indirect object in nearly every file, so its object number is the key; one written in place is known by its
-//! bytes. Every dictionary is loaded once, in the order in which text first uses it.
+//! A font dictionary is an indirect object in nearly every file, so its object number is the key;
+//! one written in place is known by its bytes. Every dictionary is loaded once, in the order in
+//! which text first uses it.
 
 use hayro_syntax::object::{Dict, Name, ObjectIdentifier};
 use rustc_hash::FxHashMap;
@@ -19,7 +20,13 @@ pub(crate) struct Fonts<'a> {
 
 impl<'a> Fonts<'a> {
     pub(crate) fn new() -> Self {
-        Self { loader: Loader::new(), faces: Vec::new(), by_id: FxHashMap::default(), by_bytes: FxHashMap::default(), stand_in: None }
+        Self {
+            loader: Loader::new(),
+            faces: Vec::new(),
+            by_id: FxHashMap::default(),
+            by_bytes: FxHashMap::default(),
+            stand_in: None,
+        }
     }
 
     /// The font that `name` has in a resource dictionary, or the stand-in.
@@ -28,7 +35,10 @@ impl<'a> Fonts<'a> {
             if let Some(known) = self.by_id.get(&id) {
                 return *known;
             }
-            let loaded = fonts.get::<Dict<'a>>(name).and_then(|dict| self.load(&dict)).or_else(|| self.stand_in());
+            let loaded = fonts
+                .get::<Dict<'a>>(name)
+                .and_then(|dict| self.load(&dict))
+                .or_else(|| self.stand_in());
             self.by_id.insert(id, loaded);
             return loaded;
         }

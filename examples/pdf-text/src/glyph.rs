@@ -1,11 +1,13 @@
 //! Positioned glyphs: what the content interpreter hands to the layout.
 //!
-//! A glyph is a point on its baseline, the way its pen moves, and what it says. Coordinates are those of the page as a reader holds it:
-//! origin at the top left of the visible box, y down, the page's own rotation applied. Sizes are in the same unit (1/72 inch).
+//! A glyph is a point on its baseline, the way its pen moves, and what it says. Coordinates are
+//! those of the page as a reader holds it: origin at the top left of the visible box, y down, the
+//! page's own rotation applied. Sizes are in the same unit (1/72 inch).
 //!
-//! A glyph must not know its font: everything layout needs is copied here, so that layout can be tested with glyphs made by hand and so
-//! that the inner loops touch one flat array. What a glyph says is a [`Text`], one code point or an entry of [`Texts`], because most
-//! glyphs say one character and a string for each would double the memory.
+//! A glyph must not know its font: everything layout needs is copied here, so that layout can be
+//! tested with glyphs made by hand and so that the inner loops touch one flat array. What a glyph
+//! says is a [`Text`], one code point or an entry of [`Texts`], because most glyphs say one
+//! character and a string for each would double the memory.
 //!
 //! Bounded by the limits in [`crate::limits`]: the interpreter stops at `GLYPHS_PER_PAGE_MAX`.
 
@@ -57,13 +59,20 @@ impl Texts {
 
     /// The string behind a handle that is not a code point; empty for one of another document.
     pub(crate) fn get(&self, text: Text) -> &str {
-        let index = text.0.checked_sub(STRINGS_FROM).and_then(|index| usize::try_from(index).ok());
-        index.and_then(|index| self.strings.get(index)).map_or("", |string| string)
+        let index = text
+            .0
+            .checked_sub(STRINGS_FROM)
+            .and_then(|index| usize::try_from(index).ok());
+        index
+            .and_then(|index| self.strings.get(index))
+            .map_or("", |string| string)
     }
 
     /// The first character, which decides how the glyph is treated.
     pub(crate) fn first(&self, text: Text) -> Option<char> {
-        text.as_char().or_else(|| self.get(text).chars().next()).filter(|&c| c != '\0')
+        text.as_char()
+            .or_else(|| self.get(text).chars().next())
+            .filter(|&c| c != '\0')
     }
 
     /// Append what the glyph says.
@@ -109,7 +118,8 @@ impl BitOr for Kind {
     }
 }
 
-/// The smaller of two numbers that are not NaN. `f32::min` is a call of the C library on WebAssembly, and layout asks for every glyph.
+/// The smaller of two numbers that are not NaN. `f32::min` is a call of the C library on
+/// WebAssembly, and layout asks for every glyph.
 pub(crate) fn lesser(a: f32, b: f32) -> f32 {
     if b < a { b } else { a }
 }
@@ -128,7 +138,8 @@ pub(crate) struct Glyph {
     /// The direction of writing, a unit vector.
     pub(crate) ux: f32,
     pub(crate) uy: f32,
-    /// The width of the glyph along it. Character spacing is not part of it: some producers (groff) make the spaces between words with it.
+    /// The width of the glyph along it. Character spacing is not part of it: some producers
+    /// (groff) make the spaces between words with it.
     pub(crate) advance: f32,
     /// The font size along the direction of writing: the measure of gaps.
     pub(crate) em: f32,

@@ -1,7 +1,8 @@
 //! Optional content: which layers of a document are switched off when it is opened.
 //!
-//! Only the default configuration counts; usage events (print, zoom) and visibility expressions are not looked at, and content whose
-//! state is in doubt is taken as visible, because losing text is the worse mistake.
+//! Only the default configuration counts; usage events (print, zoom) and visibility expressions are
+//! not looked at, and content whose state is in doubt is taken as visible, because losing text is
+//! the worse mistake.
 
 use hayro_syntax::object::{Array, Dict, Name, ObjectIdentifier};
 use rustc_hash::FxHashSet;
@@ -15,8 +16,12 @@ pub(crate) struct Layers {
 impl Layers {
     pub(crate) fn read(catalog: &Dict<'_>) -> Self {
         let mut layers = Self::default();
-        let Some(properties) = catalog.get::<Dict<'_>>("OCProperties") else { return layers };
-        let Some(config) = properties.get::<Dict<'_>>("D") else { return layers };
+        let Some(properties) = catalog.get::<Dict<'_>>("OCProperties") else {
+            return layers;
+        };
+        let Some(config) = properties.get::<Dict<'_>>("D") else {
+            return layers;
+        };
         if config.get::<Name<'_>>("BaseState").as_deref() == Some(b"OFF") {
             layers.off.extend(ids(&properties, "OCGs"));
         }
@@ -38,10 +43,15 @@ impl Layers {
             return false;
         }
         let key = key.as_ref();
-        if dict.get_ref(key).is_some_and(|id| self.off.contains(&id.into())) {
+        if dict
+            .get_ref(key)
+            .is_some_and(|id| self.off.contains(&id.into()))
+        {
             return true;
         }
-        dict.get::<Dict<'_>>(key).is_some_and(|layer| layer.get::<Name<'_>>("Type").as_deref() == Some(b"OCMD") && self.hides_group(&layer))
+        dict.get::<Dict<'_>>(key).is_some_and(|layer| {
+            layer.get::<Name<'_>>("Type").as_deref() == Some(b"OCMD") && self.hides_group(&layer)
+        })
     }
 
     fn hides_group(&self, group: &Dict<'_>) -> bool {
@@ -64,6 +74,11 @@ impl Layers {
 
 fn ids(dict: &Dict<'_>, key: &str) -> impl Iterator<Item = ObjectIdentifier> {
     let array = dict.get::<Array<'_>>(key);
-    let refs: Vec<_> = array.iter().flat_map(Array::raw_iter).filter_map(|item| item.as_obj_ref()).map(Into::into).collect();
+    let refs: Vec<_> = array
+        .iter()
+        .flat_map(Array::raw_iter)
+        .filter_map(|item| item.as_obj_ref())
+        .map(Into::into)
+        .collect();
     refs.into_iter()
 }

@@ -11,7 +11,14 @@ impl Matrix {
     pub(crate) fn after(self, first: Self) -> Self {
         let [a, b, c, d, e, f] = self.0;
         let [fa, fb, fc, fd, fe, ff] = first.0;
-        Self([a * fa + c * fb, b * fa + d * fb, a * fc + c * fd, b * fc + d * fd, a * fe + c * ff + e, b * fe + d * ff + f])
+        Self([
+            a * fa + c * fb,
+            b * fa + d * fb,
+            a * fc + c * fd,
+            b * fc + d * fd,
+            a * fe + c * ff + e,
+            b * fe + d * ff + f,
+        ])
     }
 
     /// First a move by (x, y), then this one.
@@ -34,7 +41,10 @@ mod tests {
     fn products_apply_the_right_hand_side_first() {
         let turn = Matrix([0.0, 1.0, -1.0, 0.0, 0.0, 0.0]);
         let shift = Matrix::IDENTITY.moved(10.0, 0.0);
-        assert_eq!(turn.after(shift).apply((1.0, 2.0)), turn.apply(shift.apply((1.0, 2.0))));
+        assert_eq!(
+            turn.after(shift).apply((1.0, 2.0)),
+            turn.apply(shift.apply((1.0, 2.0)))
+        );
         assert_eq!(turn.moved(10.0, 0.0), turn.after(shift));
     }
 }

@@ -1,7 +1,8 @@
 //! What characters are, as far as text extraction cares, and how code points become plain text.
 //!
-//! No geometry and no PDF here. Ligatures and the presentation forms of Hebrew and Arabic are taken apart because they say how a letter
-//! was drawn, not which letter it is; other compatibility characters stay as the file has them.
+//! No geometry and no PDF here. Ligatures and the presentation forms of Hebrew and Arabic are taken
+//! apart because they say how a letter was drawn, not which letter it is; other compatibility
+//! characters stay as the file has them.
 
 use unicode_normalization::UnicodeNormalization;
 
@@ -12,15 +13,23 @@ fn is_presentation_form(c: char) -> bool {
     matches!(c, '\u{fb00}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}')
 }
 
-/// Plain text for what a font says about one code. Control characters vanish, kinds of blank become a space.
+/// Plain text for what a font says about one code. Control characters vanish, kinds of blank become
+/// a space.
 pub(crate) fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            '\t' | '\n' | '\r' | '\u{a0}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{3000}' => out.push(' '),
-            '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' => {}
+            '\t' | '\n' | '\r' | '\u{a0}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{3000}' => {
+                out.push(' ')
+            }
+            '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{2069}'
+            | '\u{feff}' => {}
             c if c.is_control() => {}
-            c if is_presentation_form(c) => out.extend(std::iter::once(c).nfkc().filter(|&c| c != ' ')),
+            c if is_presentation_form(c) => {
+                out.extend(std::iter::once(c).nfkc().filter(|&c| c != ' '))
+            }
             c => out.push(c),
         }
     }
@@ -51,7 +60,11 @@ pub(crate) fn kind_of(c: char) -> Kind {
         return Kind::ACCENT;
     }
     if is_wide(c) {
-        return if c.is_alphanumeric() { Kind::WIDE | Kind::LETTER } else { Kind::WIDE };
+        return if c.is_alphanumeric() {
+            Kind::WIDE | Kind::LETTER
+        } else {
+            Kind::WIDE
+        };
     }
     if c.is_numeric() {
         return Kind::DIGIT;
@@ -62,7 +75,11 @@ pub(crate) fn kind_of(c: char) -> Kind {
     if is_rtl(c) {
         return Kind::RTL | Kind::LETTER;
     }
-    if c.is_alphabetic() { Kind::LETTER } else { Kind::default() }
+    if c.is_alphabetic() {
+        Kind::LETTER
+    } else {
+        Kind::default()
+    }
 }
 
 /// Letters and signs of scripts written from right to left.
@@ -72,7 +89,8 @@ fn is_rtl(c: char) -> bool {
         | '\u{10800}'..='\u{10fff}' | '\u{1e800}'..='\u{1efff}')
 }
 
-/// Characters that fill a square: CJK, kana, hangul and their punctuation; also what could not be decoded, which is mostly that.
+/// Characters that fill a square: CJK, kana, hangul and their punctuation; also what could not be
+/// decoded, which is mostly that.
 fn is_wide(c: char) -> bool {
     matches!(c,
         char::REPLACEMENT_CHARACTER
@@ -100,10 +118,13 @@ pub(crate) fn combining_accent(c: char) -> Option<char> {
     })
 }
 
-/// Append a letter and its combining marks, as one character where there is one. A dotless i or j gets its dot from the accent it carries.
+/// Append a letter and its combining marks, as one character where there is one. A dotless i or j
+/// gets its dot from the accent it carries.
 pub(crate) fn push_accented(marked: &str, out: &mut String) {
     let is_below = |c: char| matches!(c, '\u{323}'..='\u{333}');
-    let has_accent = marked.chars().any(|c| unicode_normalization::char::is_combining_mark(c) && !is_below(c));
+    let has_accent = marked
+        .chars()
+        .any(|c| unicode_normalization::char::is_combining_mark(c) && !is_below(c));
     let dotted = marked.chars().map(|c| match c {
         '\u{131}' if has_accent => 'i',
         '\u{237}' if has_accent => 'j',
@@ -165,13 +186,21 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> String {
 
 /// The rows of PDFDocEncoding that differ from Latin-1.
 fn pdf_doc(byte: u8) -> char {
-    const ACCENTS: [char; 8] = ['\u{2d8}', '\u{2c7}', '\u{2c6}', '\u{2d9}', '\u{2dd}', '\u{2db}', '\u{2da}', '\u{2dc}'];
-    const SIGNS: [char; 31] = [
-        '\u{2022}', '\u{2020}', '\u{2021}', '\u{2026}', '\u{2014}', '\u{2013}', '\u{192}', '\u{2044}', '\u{2039}', '\u{203a}', '\u{2212}',
-        '\u{2030}', '\u{201e}', '\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}', '\u{201a}', '\u{2122}', '\u{fb01}', '\u{fb02}', '\u{141}',
-        '\u{152}', '\u{160}', '\u{178}', '\u{17d}', '\u{131}', '\u{142}', '\u{153}', '\u{161}', '\u{17e}',
+    const ACCENTS: [char; 8] = [
+        '\u{2d8}', '\u{2c7}', '\u{2c6}', '\u{2d9}', '\u{2dd}', '\u{2db}', '\u{2da}', '\u{2dc}',
     ];
-    let row = |from: u8, row: &[char]| row.get(usize::from(byte - from)).copied().unwrap_or(char::REPLACEMENT_CHARACTER);
+    const SIGNS: [char; 31] = [
+        '\u{2022}', '\u{2020}', '\u{2021}', '\u{2026}', '\u{2014}', '\u{2013}', '\u{192}',
+        '\u{2044}', '\u{2039}', '\u{203a}', '\u{2212}', '\u{2030}', '\u{201e}', '\u{201c}',
+        '\u{201d}', '\u{2018}', '\u{2019}', '\u{201a}', '\u{2122}', '\u{fb01}', '\u{fb02}',
+        '\u{141}', '\u{152}', '\u{160}', '\u{178}', '\u{17d}', '\u{131}', '\u{142}', '\u{153}',
+        '\u{161}', '\u{17e}',
+    ];
+    let row = |from: u8, row: &[char]| {
+        row.get(usize::from(byte - from))
+            .copied()
+            .unwrap_or(char::REPLACEMENT_CHARACTER)
+    };
     match byte {
         0x18..=0x1f => row(0x18, &ACCENTS),
         0x80..=0x9e => row(0x80, &SIGNS),

@@ -1,7 +1,8 @@
 //! Scores over a corpus of real documents, against poppler's `pdftotext`.
 //!
-//! Runs when the variable `SORTIE_CORPUS` names a folder that holds a folder `pdf` and `pdftotext` can be started; otherwise it
-//! says so and passes. Poppler is a reference, not the truth: it drops some ligatures and splits spaced words.
+//! Runs when the variable `SORTIE_CORPUS` names a folder that holds a folder `pdf` and `pdftotext`
+//! can be started; otherwise it says so and passes. Poppler is a reference, not the truth: it drops
+//! some ligatures and splits spaced words.
 
 mod support;
 
@@ -27,11 +28,22 @@ fn pdfs(corpus: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 fn reference(file: &Path) -> Option<String> {
-    let output = Command::new("pdftotext").args(["-enc", "UTF-8"]).arg(file).arg("-").output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    let output = Command::new("pdftotext")
+        .args(["-enc", "UTF-8"])
+        .arg(file)
+        .arg("-")
+        .output()
+        .ok()?;
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a corpus has fewer than 2^52 files")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a corpus has fewer than 2^52 files"
+)]
 fn mean(scores: &[Score], of: fn(&Score) -> f64) -> f64 {
     scores.iter().map(of).sum::<f64>() / scores.len().max(1) as f64
 }
@@ -53,24 +65,41 @@ fn scores_over_the_corpus_are_met() -> Result<(), Box<dyn Error>> {
     let mut scores = Vec::new();
     println!("recall precision  pairs  words  file");
     for file in pdfs(&corpus)? {
-        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = file
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         match extract(Object::open(&file)?) {
             Ok(document) => {
                 let score = Score::of(&document.text, &reference(&file).ok_or("pdftotext failed")?);
-                println!("{:.4}    {:.4} {:.4} {:6}  {name}", score.recall, score.precision, score.pairs, score.words);
+                println!(
+                    "{:.4}    {:.4} {:.4} {:6}  {name}",
+                    score.recall, score.precision, score.pairs, score.words
+                );
                 scores.push(score);
             }
             Err(failure) => {
                 println!("{failure}  {name}");
                 let words = reference(&file).map_or(0, |text| Score::of("", &text).words);
-                assert!(words < WORDS_MIN, "{name} failed with {failure}, and pdftotext finds {words} words");
+                assert!(
+                    words < WORDS_MIN,
+                    "{name} failed with {failure}, and pdftotext finds {words} words"
+                );
             }
         }
     }
     scores.retain(|score| score.words >= WORDS_MIN);
-    let (recall, precision, pairs) = (mean(&scores, |s| s.recall), mean(&scores, |s| s.precision), mean(&scores, |s| s.pairs));
+    let (recall, precision, pairs) = (
+        mean(&scores, |s| s.recall),
+        mean(&scores, |s| s.precision),
+        mean(&scores, |s| s.pairs),
+    );
     let middle = median(&scores, |s| s.recall);
-    println!("{} files: recall mean {recall:.4}, median {middle:.4}; precision mean {precision:.4}; pairs mean {pairs:.4}", scores.len());
+    println!(
+        "{} files: recall mean {recall:.4}, median {middle:.4}; precision mean {precision:.4}; pairs mean {pairs:.4}",
+        scores.len()
+    );
     assert!(middle >= 0.995 && recall >= 0.98 && precision >= 0.985 && pairs >= 0.975);
     Ok(())
 }

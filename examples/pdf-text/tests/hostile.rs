@@ -1,5 +1,5 @@
-//! Damaged samples: cut off, overwritten, with blocks missing or repeated. Whatever comes out, it must come out: a panic or an endless loop
-//! fails this test.
+//! Damaged samples: cut off, overwritten, with blocks missing or repeated. Whatever comes out, it
+//! must come out: a panic or an endless loop fails this test.
 
 use std::error::Error;
 use std::path::Path;
@@ -61,7 +61,9 @@ fn mutants_end_with_a_text_or_an_error() -> Result<(), Box<dyn Error>> {
     samples.sort();
     let mut random = Random(SEED);
     for _ in 0..MUTANTS {
-        let path = samples.get(random.below(samples.len())).ok_or("no samples")?;
+        let path = samples
+            .get(random.below(samples.len()))
+            .ok_or("no samples")?;
         let mut bytes = std::fs::read(path)?;
         mutate(&mut bytes, &mut random);
         let _ = read(bytes);

@@ -1,7 +1,8 @@
-//! Tokens as people write them: `Result<Vec<u8>, Failure>`, where `TokenStream::to_string` says `Result < Vec < u8 > , Failure >`.
+//! Tokens as people write them: `Result<Vec<u8>, Failure>`, where `TokenStream::to_string` says
+//! `Result < Vec < u8 > , Failure >`.
 //!
-//! Only what can stand in a type has to come out well; anything else comes out correct, if perhaps oddly spaced. The text is for people and
-//! is never parsed.
+//! Only what can stand in a type has to come out well; anything else comes out correct, if perhaps
+//! oddly spaced. The text is for people and is never parsed.
 
 use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 
@@ -15,7 +16,10 @@ pub(crate) fn spell(tokens: TokenStream) -> String {
 fn write(tokens: TokenStream, text: &mut String) {
     let mut previous: Option<TokenTree> = None;
     for token in tokens {
-        if previous.as_ref().is_some_and(|previous| is_word(previous) && is_word(&token)) {
+        if previous
+            .as_ref()
+            .is_some_and(|previous| is_word(previous) && is_word(&token))
+        {
             text.push(' ');
         }
         match &token {
@@ -34,7 +38,9 @@ fn write(tokens: TokenStream, text: &mut String) {
                 separator @ (',' | ';') => text.extend([separator, ' ']),
                 operator @ ('+' | '=') => text.extend([' ', operator, ' ']),
                 '-' if punct.spacing() == Spacing::Joint => text.push_str(" -"),
-                '>' if matches!(&previous, Some(TokenTree::Punct(dash)) if dash.as_char() == '-') => text.push_str("> "),
+                '>' if matches!(&previous, Some(TokenTree::Punct(dash)) if dash.as_char() == '-') => {
+                    text.push_str("> ")
+                }
                 other => text.push(other),
             },
             TokenTree::Ident(_) | TokenTree::Literal(_) => text.push_str(&token.to_string()),

@@ -1,7 +1,8 @@
-//! Where an object's bytes come from: the host's handle, bytes in memory, or a local file in native tests.
+//! Where an object's bytes come from: the host's handle, bytes in memory, or a local file in native
+//! tests.
 //!
-//! The one place that knows the contract's object calls. The sources that are not the host's keep the same promises: short only at the end,
-//! empty only past it.
+//! The one place that knows the contract's object calls. The sources that are not the host's keep
+//! the same promises: short only at the end, empty only past it.
 
 #[cfg(not(target_arch = "wasm32"))]
 use std::fs::File;
@@ -54,19 +55,39 @@ impl Source {
     pub(super) fn info(&self) -> Info {
         match self {
             Self::Handle(handle) => {
-                let objects::Info { name, size, etag, content_type } = handle.info();
-                Info { name, size, etag, content_type }
+                let objects::Info {
+                    name,
+                    size,
+                    etag,
+                    content_type,
+                } = handle.info();
+                Info {
+                    name,
+                    size,
+                    etag,
+                    content_type,
+                }
             }
             Self::Local(_) => Info::default(),
         }
     }
 
     /// One read; `name` is asked for the object's name if it fails.
-    #[cfg_attr(not(target_arch = "wasm32"), expect(unused_variables, reason = "only the host's errors lack a name"))]
-    pub(super) fn read_at(&self, offset: u64, len: u32, name: impl FnOnce() -> String) -> io::Result<Vec<u8>> {
+    #[cfg_attr(
+        not(target_arch = "wasm32"),
+        expect(unused_variables, reason = "only the host's errors lack a name")
+    )]
+    pub(super) fn read_at(
+        &self,
+        offset: u64,
+        len: u32,
+        name: impl FnOnce() -> String,
+    ) -> io::Result<Vec<u8>> {
         match self {
             #[cfg(target_arch = "wasm32")]
-            Self::Handle(handle) => handle.read_at(offset, len).map_err(|error| translate(error, name())),
+            Self::Handle(handle) => handle
+                .read_at(offset, len)
+                .map_err(|error| translate(error, name())),
             Self::Local(local) => local.read_at(offset, len),
         }
     }
@@ -75,14 +96,20 @@ impl Source {
         match self {
             #[cfg(target_arch = "wasm32")]
             Self::Handle(handle) => Stream::Handle(handle.read(offset)),
-            Self::Local(local) => Stream::Local { local: local.clone(), offset },
+            Self::Local(local) => Stream::Local {
+                local: local.clone(),
+                offset,
+            },
         }
     }
 }
 
 impl Stream {
     /// The next bytes; `name` is asked for the object's name if that fails.
-    #[cfg_attr(not(target_arch = "wasm32"), expect(unused_variables, reason = "only the host's errors lack a name"))]
+    #[cfg_attr(
+        not(target_arch = "wasm32"),
+        expect(unused_variables, reason = "only the host's errors lack a name")
+    )]
     pub(super) fn next(&mut self, len: u32, name: impl FnOnce() -> String) -> io::Result<Vec<u8>> {
         match self {
             #[cfg(target_arch = "wasm32")]
@@ -100,7 +127,10 @@ impl Local {
     fn read_at(&self, offset: u64, len: u32) -> io::Result<Vec<u8>> {
         match self {
             Self::Memory(bytes) => {
-                let rest = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..)).unwrap_or_default();
+                let rest = usize::try_from(offset)
+                    .ok()
+                    .and_then(|offset| bytes.get(offset..))
+                    .unwrap_or_default();
                 Ok(rest.iter().copied().take(len as usize).collect())
             }
             #[cfg(not(target_arch = "wasm32"))]
@@ -112,8 +142,13 @@ impl Local {
 /// Read until `len` bytes are there or the file ends.
 #[cfg(not(target_arch = "wasm32"))]
 fn read_file_at(file: &File, offset: u64, len: u32) -> io::Result<Vec<u8>> {
-    let left = file.metadata()?.len().saturating_sub(offset).min(u64::from(len));
-    let mut bytes = vec![0; usize::try_from(left).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?];
+    let left = file
+        .metadata()?
+        .len()
+        .saturating_sub(offset)
+        .min(u64::from(len));
+    let mut bytes =
+        vec![0; usize::try_from(left).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?];
     let mut done = 0;
     while let Some(missing) = bytes.get_mut(done..).filter(|missing| !missing.is_empty()) {
         match read_once_at(file, offset.saturating_add(done as u64), missing) {

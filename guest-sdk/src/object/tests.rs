@@ -1,4 +1,5 @@
-//! Objects as functions use them, over bytes and files: reads, seeks, buffering, and errors that become failures.
+//! Objects as functions use them, over bytes and files: reads, seeks, buffering, and errors that
+//! become failures.
 
 use std::fs;
 use std::path::Path;
@@ -7,13 +8,16 @@ use super::*;
 
 /// Bytes that differ from one another nearby and do not repeat with a power of two.
 fn sample(len: usize) -> Vec<u8> {
-    (0..len).map(|index| u8::try_from(index % 251).expect("less than 251")).collect()
+    (0..len)
+        .map(|index| u8::try_from(index % 251).expect("less than 251"))
+        .collect()
 }
 
 /// One object from memory and one from a file, both holding `bytes`.
 fn both(bytes: &[u8], check: impl Fn(Object)) {
     check(Object::from_bytes("sample", bytes));
-    let path = std::env::temp_dir().join(format!("sortie-guest-{}-{:p}", std::process::id(), bytes));
+    let path =
+        std::env::temp_dir().join(format!("sortie-guest-{}-{:p}", std::process::id(), bytes));
     fs::write(&path, bytes).expect("writes");
     check(Object::open(&path).expect("opens"));
     fs::remove_file(&path).expect("removes");
@@ -55,13 +59,21 @@ fn a_range_is_short_at_the_end_and_empty_past_it() {
 fn seeks_within_and_out_of_the_buffer_read_the_right_bytes() {
     let bytes = sample(500_000);
     both(&bytes, |mut object| {
-        for target in [0, 70_000, 70_001, 69_999, 499_999, 500_000, 3, 65_536, 65_535, 131_073] {
+        for target in [
+            0, 70_000, 70_001, 69_999, 499_999, 500_000, 3, 65_536, 65_535, 131_073,
+        ] {
             assert_eq!(object.seek(SeekFrom::Start(target)).expect("seeks"), target);
             let mut piece = Vec::new();
-            (&mut object).take(5).read_to_end(&mut piece).expect("reads");
+            (&mut object)
+                .take(5)
+                .read_to_end(&mut piece)
+                .expect("reads");
             let start = usize::try_from(target).expect("fits");
             assert_eq!(piece, bytes[start..(start + 5).min(bytes.len())]);
-            assert_eq!(object.stream_position().expect("position"), target + piece.len() as u64);
+            assert_eq!(
+                object.stream_position().expect("position"),
+                target + piece.len() as u64
+            );
         }
     });
 }
@@ -81,7 +93,13 @@ fn seeks_are_relative_to_the_end_and_to_the_position() {
 fn seeking_to_before_the_first_byte_is_an_error_and_moves_nothing() {
     let mut object = Object::from_bytes("sample", sample(100));
     object.seek(SeekFrom::Start(7)).expect("seeks");
-    assert_eq!(object.seek(SeekFrom::Current(-8)).expect_err("before the start").kind(), io::ErrorKind::InvalidInput);
+    assert_eq!(
+        object
+            .seek(SeekFrom::Current(-8))
+            .expect_err("before the start")
+            .kind(),
+        io::ErrorKind::InvalidInput
+    );
     assert_eq!(object.stream_position().expect("position"), 7);
 }
 
@@ -89,7 +107,14 @@ fn seeking_to_before_the_first_byte_is_an_error_and_moves_nothing() {
 fn lines_are_read_across_buffers() {
     let text = "a line of some length\n".repeat(20_000);
     let object = Object::from_bytes("text", text.as_bytes());
-    assert_eq!(object.reader().lines().map(|line| line.expect("a line").len()).sum::<usize>(), 21 * 20_000);
+    assert_eq!(
+        object
+            .reader()
+            .lines()
+            .map(|line| line.expect("a line").len())
+            .sum::<usize>(),
+        21 * 20_000
+    );
     assert_eq!(object.lines().count(), 20_000);
 }
 

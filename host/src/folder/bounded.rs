@@ -1,13 +1,17 @@
 //! A folder of many files whose size is bounded, whoever writes to it.
 //!
-//! Files have names that are hashes and are spread over 256 folders by them, so that each has its fair share of all bytes. A file is written
-//! under another name and renamed: processes may share the folder, and who reads finds a file whole or not at all.
+//! Files have names that are hashes and are spread over 256 folders by them, so that each has its
+//! fair share of all bytes. A file is written under another name and renamed: processes may share
+//! the folder, and who reads finds a file whole or not at all.
 //!
-//! The folder's size is bounded without ever looking at all of it. Once for each process that writes, and then often enough that all have had
-//! their turn when a quarter of the bound was written, one of the 256 is looked at; what was seen is remembered in the file `sizes`, where the next
-//! who looks goes on, whichever process that is. When all together are too large, the one that is looked at gives up what was not used for longest,
-//! down to its share. So the bound holds on the whole and over time, and may be exceeded by what is written during one turn. Files count with the
-//! blocks that they take. One process looks at a time, as long as the file system knows locks.
+//! The folder's size is bounded without ever looking at all of it. Once for each process that
+//! writes, and then often enough that all have had their turn when a quarter of the bound was
+//! written, one of the 256 is looked at; what was seen is remembered in the file `sizes`, where the
+//! next who looks goes on, whichever process that is. When all together are too large, the one that
+//! is looked at gives up what was not used for longest, down to its share. So the bound holds on
+//! the whole and over time, and may be exceeded by what is written during one turn. Files count
+//! with the blocks that they take. One process looks at a time, as long as the file system knows
+//! locks.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -22,7 +26,8 @@ use tokio::runtime::Handle;
 
 use super::{TEMPORARY_AGE_MAX, Temporary, age, is_temporary, modified, taken, touch};
 
-/// Turns of looks while as much is written as the folder may hold: with 2 GiB a look for each 2 MiB, at 8 MiB in the mean.
+/// Turns of looks while as much is written as the folder may hold: with 2 GiB a look for each 2
+/// MiB, at 8 MiB in the mean.
 pub(crate) const TURNS: u64 = 4;
 /// How many folders there are.
 const SPREAD: usize = 256;
@@ -36,7 +41,8 @@ const LOCK: &str = "lock";
 pub(crate) struct Bounds {
     /// What all files together may take.
     pub(crate) bytes: u64,
-    /// A file that was used counts as used now if it was last longer ago than this. Noting it costs as much as reading a small file.
+    /// A file that was used counts as used now if it was last longer ago than this. Noting it
+    /// costs as much as reading a small file.
     pub(crate) touch_after: Duration,
 }
 
@@ -83,17 +89,33 @@ struct Looks {
 impl Looks {
     /// Nothing is known, and the first write is followed by a look.
     fn new(bytes_max: u64) -> Self {
-        Self { sizes: vec![0; SPREAD], written: vec![0; SPREAD], next: 0, bytes: between(bytes_max), bytes_max }
+        Self {
+            sizes: vec![0; SPREAD],
+            written: vec![0; SPREAD],
+            next: 0,
+            bytes: between(bytes_max),
+            bytes_max,
+        }
     }
 
     fn from_bytes(bytes: &[u8], bytes_max: u64) -> Option<Self> {
         let (next, sizes) = bytes.split_first()?;
-        let sizes: Vec<u64> = sizes.chunks_exact(8).filter_map(|size| size.try_into().ok()).map(u64::from_le_bytes).collect();
-        (sizes.len() == SPREAD).then(|| Self { sizes, next: *next, ..Self::new(bytes_max) })
+        let sizes: Vec<u64> = sizes
+            .chunks_exact(8)
+            .filter_map(|size| size.try_into().ok())
+            .map(u64::from_le_bytes)
+            .collect();
+        (sizes.len() == SPREAD).then(|| Self {
+            sizes,
+            next: *next,
+            ..Self::new(bytes_max)
+        })
     }
 
     fn to_bytes(&self) -> Vec<u8> {
-        std::iter::once(self.next).chain(self.sizes.iter().flat_map(|size| size.to_le_bytes())).collect()
+        std::iter::once(self.next)
+            .chain(self.sizes.iter().flat_map(|size| size.to_le_bytes()))
+            .collect()
     }
 
     /// A file was written.
@@ -109,7 +131,12 @@ impl Looks {
     /// Others have looked meanwhile: this is what they know, and where they are.
     fn adopt(&mut self, known: &Self) {
         self.next = known.next;
-        self.sizes = known.sizes.iter().zip(&self.written).map(|(known, written)| known.saturating_add(*written)).collect();
+        self.sizes = known
+            .sizes
+            .iter()
+            .zip(&self.written)
+            .map(|(known, written)| known.saturating_add(*written))
+            .collect();
     }
 
     /// Others know now what is known here.
@@ -126,7 +153,10 @@ impl Looks {
     fn due(&mut self) -> Option<u8> {
         let each = between(self.bytes_max);
         // More than a turn in one go would show nothing new.
-        self.bytes = self.bytes.min(each.saturating_mul(SPREAD as u64)).checked_sub(each)?;
+        self.bytes = self
+            .bytes
+            .min(each.saturating_mul(SPREAD as u64))
+            .checked_sub(each)?;
         let due = self.next;
         self.next = self.next.wrapping_add(1);
         Some(due)
@@ -139,12 +169,15 @@ impl Looks {
         if total <= self.bytes_max {
             return size;
         }
-        u64::try_from(u128::from(size) * u128::from(self.bytes_max) / u128::from(total)).unwrap_or(size)
+        u64::try_from(u128::from(size) * u128::from(self.bytes_max) / u128::from(total))
+            .unwrap_or(size)
     }
 
     /// What all are known to take.
     fn total(&self) -> u64 {
-        self.sizes.iter().fold(0, |sum: u64, size| sum.saturating_add(*size))
+        self.sizes
+            .iter()
+            .fold(0, |sum: u64, size| sum.saturating_add(*size))
     }
 
     fn set(&mut self, folder: u8, size: u64) {
@@ -163,13 +196,24 @@ const fn between(bytes_max: u64) -> u64 {
 }
 
 impl Bounded {
-    /// Use the folder at `path`, which is made when the first file is written. What tidies up runs on `io`.
+    /// Use the folder at `path`, which is made when the first file is written. What tidies up runs
+    /// on `io`.
     pub(crate) fn new(path: impl Into<PathBuf>, bounds: Bounds, io: Handle) -> Self {
         let path = path.into();
         let looks = known(&path, bounds.bytes).unwrap_or_else(|| Looks::new(bounds.bytes));
         let (looks, looking) = (Mutex::new(looks), AtomicBool::new(false));
-        let inner = Inner { path, bounds, io, looks, looking, removed_files: AtomicU64::new(0), removed_bytes: AtomicU64::new(0) };
-        Self { inner: Arc::new(inner) }
+        let inner = Inner {
+            path,
+            bounds,
+            io,
+            looks,
+            looking,
+            removed_files: AtomicU64::new(0),
+            removed_bytes: AtomicU64::new(0),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// Where it is.
@@ -177,7 +221,8 @@ impl Bounded {
         &self.inner.path
     }
 
-    /// The file `name`, which is a hash in hexadecimal digits, and used now. Nothing if there is none, or one of more than `bytes_max`.
+    /// The file `name`, which is a hash in hexadecimal digits, and used now. Nothing if there is
+    /// none, or one of more than `bytes_max`.
     pub(crate) fn read(&self, name: &str, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
         let (_, path) = self.inner.file(name);
         let file = match fs::File::open(&path) {
@@ -252,10 +297,14 @@ impl Inner {
     /// Which of the folders a file is in, and its path.
     fn file(&self, name: &str) -> (u8, PathBuf) {
         let (folder, rest) = name.split_at_checked(2).unwrap_or(("", name));
-        (u8::from_str_radix(folder, 16).unwrap_or(0), self.path.join(folder).join(rest))
+        (
+            u8::from_str_radix(folder, 16).unwrap_or(0),
+            self.path.join(folder).join(rest),
+        )
     }
 
-    /// Look at the folders that are due, and go on where others stopped. If another process looks, what is due stays so.
+    /// Look at the folders that are due, and go on where others stopped. If another process looks,
+    /// what is due stays so.
     fn look(&self) {
         let lock = fs::File::create(self.path.join(LOCK));
         if let Ok(lock) = &lock
@@ -320,11 +369,18 @@ fn known(path: &Path, bytes_max: u64) -> Option<Looks> {
     Looks::from_bytes(&fs::read(path.join(SIZES)).ok()?, bytes_max)
 }
 
-/// When each file of a folder was used, what it takes and where it is. Removes what killed processes left.
+/// When each file of a folder was used, what it takes and where it is. Removes what killed
+/// processes left.
 fn files(path: &Path) -> Vec<(Timestamp, u64, PathBuf)> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(path).into_iter().flatten().filter_map(Result::ok) {
-        let Ok(metadata) = entry.metadata() else { continue };
+    for entry in fs::read_dir(path)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+    {
+        let Ok(metadata) = entry.metadata() else {
+            continue;
+        };
         if !is_temporary(&entry.path()) {
             files.push((modified(&metadata), taken(&metadata), entry.path()));
         } else if age(&metadata) > TEMPORARY_AGE_MAX {
@@ -347,7 +403,14 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     fn open(path: &Path, bytes: u64) -> Bounded {
-        Bounded::new(path, Bounds { bytes, touch_after: HOUR }, Handle::current())
+        Bounded::new(
+            path,
+            Bounds {
+                bytes,
+                touch_after: HOUR,
+            },
+            Handle::current(),
+        )
     }
 
     fn name(n: usize) -> String {
@@ -355,11 +418,17 @@ mod tests {
     }
 
     fn all(folder: &Path) -> Vec<PathBuf> {
-        glob::glob(&format!("{}/??/*", folder.display())).unwrap().map(Result::unwrap).collect()
+        glob::glob(&format!("{}/??/*", folder.display()))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect()
     }
 
     fn size(folder: &Path) -> u64 {
-        all(folder).iter().map(|path| taken(&fs::metadata(path).unwrap())).sum()
+        all(folder)
+            .iter()
+            .map(|path| taken(&fs::metadata(path).unwrap()))
+            .sum()
     }
 
     /// Wait until no look is under way.
@@ -383,7 +452,11 @@ mod tests {
             // As if looking took no time.
             quiet(local);
             if n % 100 == 99 {
-                assert!(size(folder.path()) <= MAX / TURNS * (TURNS + 1) + (1 << 18), "{} after {n}", size(folder.path()));
+                assert!(
+                    size(folder.path()) <= MAX / TURNS * (TURNS + 1) + (1 << 18),
+                    "{} after {n}",
+                    size(folder.path())
+                );
             }
         }
         let kept = all(folder.path()).len();
@@ -409,23 +482,34 @@ mod tests {
         const FILES: usize = 2000;
         for n in 0..FILES {
             local.write(&name(n), &[&[7; 4000]]).unwrap();
-            let file = fs::File::options().append(true).open(local.inner.file(&name(n)).1).unwrap();
+            let file = fs::File::options()
+                .append(true)
+                .open(local.inner.file(&name(n)).1)
+                .unwrap();
             let day = Duration::from_secs(24 * 3600);
-            file.set_modified(std::time::UNIX_EPOCH + day * 1000 + Duration::from_secs(n as u64)).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH + day * 1000 + Duration::from_secs(n as u64))
+                .unwrap();
         }
         quiet(&local);
         // The oldest of all is used.
         assert_eq!(local.read(&name(0), 4000).unwrap(), Some(vec![7; 4000]));
         assert_eq!(local.read(&name(0), 3999).unwrap(), None);
         let half = open(folder.path(), size(folder.path()) / 2);
-        // Once all were seen it is known that they are too many, and each gives up its share; until enough of them have.
+        // Once all were seen it is known that they are too many, and each gives up its share; until
+        // enough of them have.
         for _ in 0..8 {
             (0..=255).for_each(|folder| half.inner.tidy(folder));
         }
-        let kept: Vec<usize> = (0..FILES).filter(|n| local.inner.file(&name(*n)).1.exists()).collect();
+        let kept: Vec<usize> = (0..FILES)
+            .filter(|n| local.inner.file(&name(*n)).1.exists())
+            .collect();
         assert!(kept.first() == Some(&0), "{:?}", kept.first());
         let newer = kept.iter().filter(|n| **n >= FILES / 2).count();
-        assert!(kept.len() > FILES / 4 && newer * 4 > kept.len() * 3, "{newer} of {}", kept.len());
+        assert!(
+            kept.len() > FILES / 4 && newer * 4 > kept.len() * 3,
+            "{newer} of {}",
+            kept.len()
+        );
     }
 
     #[test]
@@ -437,9 +521,13 @@ mod tests {
         assert_eq!(looks.due(), None);
         looks.on_written(4, 1);
         assert_eq!((looks.due(), looks.due()), (Some(1), None));
-        // What was written at once is followed by as many looks as if it had been written bit by bit, but by no more than a turn.
+        // What was written at once is followed by as many looks as if it had been written bit by
+        // bit, but by no more than a turn.
         looks.on_written(4, 6 << 20);
-        assert_eq!([(); 4].map(|()| looks.due()), [Some(2), Some(3), Some(4), None]);
+        assert_eq!(
+            [(); 4].map(|()| looks.due()),
+            [Some(2), Some(3), Some(4), None]
+        );
         looks.on_written(4, 1 << 40);
         assert_eq!(std::iter::from_fn(|| looks.due()).count(), 256);
         let mut again = Looks::from_bytes(&looks.to_bytes(), 200).unwrap();

@@ -10,12 +10,14 @@ use tokio::runtime::Handle;
 use super::{Entry, Name};
 use crate::folder::{Bounded, Bounds};
 
-/// The most that the folder takes by default: a million small results, or some thousand large ones. What was not used for longest goes. It may
-/// be exceeded by a quarter while it is written to.
+/// The most that the folder takes by default: a million small results, or some thousand large ones.
+/// What was not used for longest goes. It may be exceeded by a quarter while it is written to.
 pub const BYTES_MAX: u64 = 2 << 30;
-/// The largest entry that is read: a result of the default limit (64 MiB), its log and what is around them.
+/// The largest entry that is read: a result of the default limit (64 MiB), its log and what is
+/// around them.
 pub const ENTRY_BYTES_MAX: u64 = 65 << 20;
-/// An entry's time of use is set anew when it is older than this: setting it costs as much as reading the entry.
+/// An entry's time of use is set anew when it is older than this: setting it costs as much as
+/// reading the entry.
 pub const TOUCH_AFTER: Duration = Duration::from_secs(3600);
 
 /// A folder of results. Cheap to clone.
@@ -25,10 +27,20 @@ pub struct Local {
 }
 
 impl Local {
-    /// Use `folder`, which is made when the first result is kept, for up to `bytes_max`. What tidies up runs on `io`.
+    /// Use `folder`, which is made when the first result is kept, for up to `bytes_max`. What
+    /// tidies up runs on `io`.
     #[must_use]
     pub fn new(folder: impl Into<PathBuf>, bytes_max: u64, io: Handle) -> Self {
-        Self { folder: Bounded::new(folder, Bounds { bytes: bytes_max, touch_after: TOUCH_AFTER }, io) }
+        Self {
+            folder: Bounded::new(
+                folder,
+                Bounds {
+                    bytes: bytes_max,
+                    touch_after: TOUCH_AFTER,
+                },
+                io,
+            ),
+        }
     }
 
     /// What is kept under `name`.
@@ -39,7 +51,10 @@ impl Local {
 
     /// Keep what the function said under `name`.
     pub(super) fn put(&self, name: Name<'_>, entry: &Entry) {
-        let written = entry.seal(name).map_err(std::io::Error::other).and_then(|sealed| self.folder.write(&name.to_hex(), &[&sealed]));
+        let written = entry
+            .seal(name)
+            .map_err(std::io::Error::other)
+            .and_then(|sealed| self.folder.write(&name.to_hex(), &[&sealed]));
         if let Err(error) = written {
             tracing::warn!(folder = %self.folder.path().display(), %error, "failed to keep a result; it will be computed again");
         }
@@ -56,12 +71,26 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let local = Local::new(folder.path().join("memo"), BYTES_MAX, Handle::current());
         let key = key("f");
-        let name = Name { tenant: "a", key: &key };
+        let name = Name {
+            tenant: "a",
+            key: &key,
+        };
         assert!(local.get(name).is_none());
         local.put(name, &entry(3));
         assert_eq!(local.get(name), Some(entry(3)));
-        assert!(local.get(Name { tenant: "b", ..name }).is_none());
-        let file = glob::glob(&format!("{}/memo/??/*", folder.path().display())).unwrap().next().unwrap().unwrap();
+        assert!(
+            local
+                .get(Name {
+                    tenant: "b",
+                    ..name
+                })
+                .is_none()
+        );
+        let file = glob::glob(&format!("{}/memo/??/*", folder.path().display()))
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap();
         let mut bytes = std::fs::read(&file).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         std::fs::write(&file, bytes).unwrap();

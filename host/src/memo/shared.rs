@@ -1,12 +1,14 @@
 //! The memo in a store that several hosts share.
 //!
-//! An entry is at `memo/<tenant>/<first two digits>/<rest>` below the store's place. Nothing here is worth waiting for: a lookup has
-//! [`LOOK_TIME_MAX`], entries are written beside the tasks, and a store that fails is left alone for [`PAUSE`] and spoken of once.
+//! An entry is at `memo/<tenant>/<first two digits>/<rest>` below the store's place. Nothing here
+//! is worth waiting for: a lookup has [`LOOK_TIME_MAX`], entries are written beside the tasks, and
+//! a store that fails is left alone for [`PAUSE`] and spoken of once.
 //!
-//! The store does not say that an entry is missing but that it is denied, unless the credentials may list the bucket: give them that.
+//! The store does not say that an entry is missing but that it is denied, unless the credentials
+//! may list the bucket: give them that.
 //!
-//! Bounds: entries of at most [`ENTRY_BYTES_MAX`], of which [`PENDING_BYTES_MAX`] wait to be written, [`WRITES_MAX`] at a time. Beyond that they
-//! are not kept.
+//! Bounds: entries of at most [`ENTRY_BYTES_MAX`], of which [`PENDING_BYTES_MAX`] wait to be
+//! written, [`WRITES_MAX`] at a time. Beyond that they are not kept.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,15 +27,18 @@ use crate::store::Store;
 
 /// Where entries are below a store's place.
 pub const FOLDER: &str = "memo";
-/// The longest that a task waits for the answer whether its result is known: an object store answers within a tenth of it.
+/// The longest that a task waits for the answer whether its result is known: an object store
+/// answers within a tenth of it.
 pub const LOOK_TIME_MAX: Duration = Duration::from_secs(1);
-/// How long a store is left alone that did not answer, so that it costs a task of one slot a second twice a minute at most.
+/// How long a store is left alone that did not answer, so that it costs a task of one slot a second
+/// twice a minute at most.
 pub const PAUSE: Duration = Duration::from_secs(30);
 /// The longest that writing an entry may take. Nobody waits for it but the end of the process.
 pub const WRITE_TIME_MAX: Duration = Duration::from_secs(20);
 /// The longest that the end of a process waits for entries to be written.
 pub const SETTLE_TIME_MAX: Duration = Duration::from_secs(5);
-/// The largest entry: it is read within [`LOOK_TIME_MAX`]. Larger results are kept in the local folder only.
+/// The largest entry: it is read within [`LOOK_TIME_MAX`]. Larger results are kept in the local
+/// folder only.
 pub const ENTRY_BYTES_MAX: u64 = 4 << 20;
 /// The most that waits to be written.
 pub const PENDING_BYTES_MAX: u64 = 64 << 20;
@@ -70,7 +75,11 @@ struct Side {
 
 impl Side {
     fn new(what: &'static str) -> Self {
-        Self { episode: Episode::new(what), began: clock::instant(), paused_until: AtomicU64::new(0) }
+        Self {
+            episode: Episode::new(what),
+            began: clock::instant(),
+            paused_until: AtomicU64::new(0),
+        }
     }
 
     fn is_paused(&self) -> bool {
@@ -82,7 +91,10 @@ impl Side {
     }
 
     fn fails(&self, error: &dyn std::fmt::Display) {
-        self.paused_until.store(nanos(clock::instant() + PAUSE - self.began), Ordering::Relaxed);
+        self.paused_until.store(
+            nanos(clock::instant() + PAUSE - self.began),
+            Ordering::Relaxed,
+        );
         self.episode.fails(error);
     }
 }
@@ -108,7 +120,9 @@ impl Shared {
             pending: Arc::new(Semaphore::new(pending_max() as usize)),
             writes: Semaphore::new(WRITES_MAX),
         };
-        Self { inner: Arc::new(inner) }
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// What is kept under `name`, if the store says so in time. Cancel safe.
@@ -118,14 +132,22 @@ impl Shared {
             return None;
         }
         let location = self.location(name)?;
-        let sealed = match timeout(LOOK_TIME_MAX, store.objects().get_small(&location, ENTRY_BYTES_MAX)).await {
+        let sealed = match timeout(
+            LOOK_TIME_MAX,
+            store.objects().get_small(&location, ENTRY_BYTES_MAX),
+        )
+        .await
+        {
             Ok(Ok(sealed)) => sealed,
             Ok(Err(error)) => {
                 looking.fails(&error);
                 return None;
             }
             Err(_) => {
-                looking.fails(&format!("no answer from `{}` within {LOOK_TIME_MAX:?}", store.place()));
+                looking.fails(&format!(
+                    "no answer from `{}` within {LOOK_TIME_MAX:?}",
+                    store.place()
+                ));
                 return None;
             }
         };
@@ -139,46 +161,86 @@ impl Shared {
 
     /// Keep what the function said under `name`, beside whatever else happens.
     pub(super) fn put(&self, name: Name<'_>, entry: &Entry) {
-        // A store that gives no answers takes nothing, either, and the end of the process would wait for it.
+        // A store that gives no answers takes nothing, either, and the end of the process would
+        // wait for it.
         if self.inner.keeping.is_paused() || self.inner.looking.is_paused() {
             return;
         }
-        let Some(location) = self.location(name) else { return };
-        let Some(sealed) = entry.seal(name).ok().filter(|sealed| sealed.len() as u64 <= ENTRY_BYTES_MAX) else { return };
+        let Some(location) = self.location(name) else {
+            return;
+        };
+        let Some(sealed) = entry
+            .seal(name)
+            .ok()
+            .filter(|sealed| sealed.len() as u64 <= ENTRY_BYTES_MAX)
+        else {
+            return;
+        };
         let units = u32::try_from((sealed.len() as u64).div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
         let Ok(room) = self.inner.pending.clone().try_acquire_many_owned(units) else {
-            tracing::debug!("results come faster than the shared memo takes them; one is not kept there");
+            tracing::debug!(
+                "results come faster than the shared memo takes them; one is not kept there"
+            );
             return;
         };
         // Bounded by the room that it holds, and waited for by `settled`.
-        self.inner.io.spawn(self.inner.clone().write(location, sealed.into(), room));
+        self.inner
+            .io
+            .spawn(self.inner.clone().write(location, sealed.into(), room));
     }
 
     /// Wait until what was given is written.
     pub(super) async fn settled(&self) {
-        if timeout(SETTLE_TIME_MAX, self.inner.pending.acquire_many(pending_max())).await.is_err() {
-            tracing::warn!("the shared memo did not take all results in time; some will be computed again elsewhere");
+        if timeout(
+            SETTLE_TIME_MAX,
+            self.inner.pending.acquire_many(pending_max()),
+        )
+        .await
+        .is_err()
+        {
+            tracing::warn!(
+                "the shared memo did not take all results in time; some will be computed again elsewhere"
+            );
         }
     }
 
     fn location(&self, name: Name<'_>) -> Option<Location> {
         let hex = name.key.to_hex();
         let (first, rest) = hex.split_at_checked(2)?;
-        self.inner.store.place().below(&format!("{FOLDER}/{}/{first}/{rest}", name.tenant)).ok()
+        self.inner
+            .store
+            .place()
+            .below(&format!("{FOLDER}/{}/{first}/{rest}", name.tenant))
+            .ok()
     }
 }
 
 impl Inner {
-    async fn write(self: Arc<Self>, location: Location, sealed: Bytes, _room: OwnedSemaphorePermit) {
-        let Ok(_permit) = self.writes.acquire().await else { return };
+    async fn write(
+        self: Arc<Self>,
+        location: Location,
+        sealed: Bytes,
+        _room: OwnedSemaphorePermit,
+    ) {
+        let Ok(_permit) = self.writes.acquire().await else {
+            return;
+        };
         // Others that waited for their turn have found out.
         if self.keeping.is_paused() {
             return;
         }
-        match timeout(WRITE_TIME_MAX, self.store.objects().put(&location, sealed, None)).await {
+        match timeout(
+            WRITE_TIME_MAX,
+            self.store.objects().put(&location, sealed, None),
+        )
+        .await
+        {
             Ok(Ok(())) => self.keeping.works(),
             Ok(Err(error)) => self.keeping.fails(&error),
-            Err(_) => self.keeping.fails(&format!("no answer from `{}` within {WRITE_TIME_MAX:?}", self.store.place())),
+            Err(_) => self.keeping.fails(&format!(
+                "no answer from `{}` within {WRITE_TIME_MAX:?}",
+                self.store.place()
+            )),
         }
     }
 }

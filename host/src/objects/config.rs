@@ -1,4 +1,5 @@
-//! How objects are reached, as plain data: nothing here looks at the environment, and nothing prints what is secret.
+//! How objects are reached, as plain data: nothing here looks at the environment, and nothing
+//! prints what is secret.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,8 +8,8 @@ use sortie_protocol::ByteSize;
 
 use super::Files;
 
-/// What a process holds of objects, unless it is told otherwise: eight streams that are read ahead as far as they may, or as many short documents
-/// as two hundred requests bring.
+/// What a process holds of objects, unless it is told otherwise: eight streams that are read ahead
+/// as far as they may, or as many short documents as two hundred requests bring.
 pub const MEMORY_DEFAULT: ByteSize = ByteSize(512 << 20);
 
 /// How objects are reached.
@@ -30,8 +31,8 @@ pub struct Config {
     pub disk: Option<Disk>,
 }
 
-/// A folder for parts of remote objects. Whoever may read it reads them, without asking the stores that they came from; whoever may write to it
-/// can forge them. Several processes may use it.
+/// A folder for parts of remote objects. Whoever may read it reads them, without asking the stores
+/// that they came from; whoever may write to it can forge them. Several processes may use it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disk {
     /// The folder, made when it is first needed.
@@ -129,12 +130,14 @@ pub enum S3Credentials {
     },
     /// What the container's agent gives.
     Container {
-        /// Where the agent is. Asked over plain HTTP only on this machine and at the addresses that Amazon's containers have for it.
+        /// Where the agent is. Asked over plain HTTP only on this machine and at the addresses
+        /// that Amazon's containers have for it.
         url: String,
         /// What the agent wants to see, if anything.
         token: Option<Token>,
     },
-    /// The machine's role, if its metadata service answers and names one; otherwise requests are not signed.
+    /// The machine's role, if its metadata service answers and names one; otherwise requests are
+    /// not signed.
     Machine {
         /// The metadata service, if not at Amazon's usual address.
         endpoint: Option<String>,
@@ -177,7 +180,8 @@ pub struct Gs {
     pub endpoint: Option<String>,
     /// Who asks.
     pub credentials: GsCredentials,
-    /// The project that pays for requests, where that is not the bucket's owner. Named to the store only, and only in somebody's name.
+    /// The project that pays for requests, where that is not the bucket's owner. Named to the
+    /// store only, and only in somebody's name.
     pub project: Option<String>,
 }
 
@@ -191,7 +195,8 @@ pub enum GsCredentials {
     Account(Secret),
     /// A person, by the file that `gcloud auth application-default login` writes.
     Person(PathBuf),
-    /// The machine's service account, if its metadata service answers; otherwise requests are not signed.
+    /// The machine's service account, if its metadata service answers; otherwise requests are not
+    /// signed.
     Machine {
         /// Host of the metadata service, and port if it has one.
         host: String,
@@ -227,15 +232,37 @@ mod tests {
 
     #[test]
     fn secrets_are_not_printed() {
-        let keys = S3Credentials::Keys { id: "hidden".into(), secret: "hidden".into(), token: Some("hidden".into()) };
-        let container = S3Credentials::Container { url: "http://127.0.0.1/".into(), token: Some(Token::Text("hidden".into())) };
+        let keys = S3Credentials::Keys {
+            id: "hidden".into(),
+            secret: "hidden".into(),
+            token: Some("hidden".into()),
+        };
+        let container = S3Credentials::Container {
+            url: "http://127.0.0.1/".into(),
+            token: Some(Token::Text("hidden".into())),
+        };
         let config = Config {
-            s3: S3 { credentials: keys, ..S3::default() },
-            gs: Gs { credentials: GsCredentials::Account("hidden".into()), ..Gs::default() },
-            az: Az { credentials: AzCredentials::Signature("hidden".into()), ..Az::default() },
+            s3: S3 {
+                credentials: keys,
+                ..S3::default()
+            },
+            gs: Gs {
+                credentials: GsCredentials::Account("hidden".into()),
+                ..Gs::default()
+            },
+            az: Az {
+                credentials: AzCredentials::Signature("hidden".into()),
+                ..Az::default()
+            },
             ..Config::default()
         };
-        let text = format!("{config:?} {container:?} {:?}", AzCredentials::Key("hidden".into()));
-        assert!(!text.contains("hidden") && text.contains("127.0.0.1"), "{text}");
+        let text = format!(
+            "{config:?} {container:?} {:?}",
+            AzCredentials::Key("hidden".into())
+        );
+        assert!(
+            !text.contains("hidden") && text.contains("127.0.0.1"),
+            "{text}"
+        );
     }
 }

@@ -1,15 +1,19 @@
 //! How stores that want credentials are talked to over HTTP.
 //!
-//! Two things that an ordinary client does must not happen here. It follows redirects, and takes along headers that it does not know to be
-//! secret, such as the token of temporary keys: here none is followed. And an answer that refuses something repeats what was sent, key ids and
-//! signatures included, in a body that ends up in error texts: here only its code is passed on, so there is nothing to redact later. What is added
-//! to it is how the request was sent, which decides what whoever is refused should do.
+//! Two things that an ordinary client does must not happen here. It follows redirects, and takes
+//! along headers that it does not know to be secret, such as the token of temporary keys: here none
+//! is followed. And an answer that refuses something repeats what was sent, key ids and signatures
+//! included, in a body that ends up in error texts: here only its code is passed on, so there is
+//! nothing to redact later. What is added to it is how the request was sent, which decides what
+//! whoever is refused should do.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
-use object_store::client::{HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpResponseBody, HttpService};
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
+};
 use object_store::{ClientOptions, Error, Result};
 use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
@@ -19,7 +23,8 @@ use super::surroundings::NOBODY;
 
 /// How long a connection may take to stand.
 pub(super) const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
-/// How long nothing may come of an answer before it is asked for again. A store's slowest first bytes take seconds.
+/// How long nothing may come of an answer before it is asked for again. A store's slowest first
+/// bytes take seconds.
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(15);
 /// What is read of an answer that refuses something; its code stands at the front.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
@@ -44,7 +49,8 @@ pub(super) struct Connector {
 /// The project that pays for requests to one store of Google.
 #[derive(Debug, Clone)]
 struct Payer {
-    /// Host and port of the store: the services that hand out its tokens are asked through the same client, and are not told.
+    /// Host and port of the store: the services that hand out its tokens are asked through the
+    /// same client, and are not told.
     store: String,
     project: HeaderValue,
 }
@@ -52,8 +58,14 @@ struct Payer {
 impl Connector {
     /// Clients that name this project to the store at `endpoint`, in signed requests.
     pub(super) fn paying(project: &str, endpoint: &Url) -> std::result::Result<Self, String> {
-        let project = HeaderValue::from_str(project).map_err(|_| "the project that pays has a name that no header can hold")?;
-        Ok(Self { payer: Some(Payer { store: endpoint.authority().to_owned(), project }) })
+        let project = HeaderValue::from_str(project)
+            .map_err(|_| "the project that pays has a name that no header can hold")?;
+        Ok(Self {
+            payer: Some(Payer {
+                store: endpoint.authority().to_owned(),
+                project,
+            }),
+        })
     }
 }
 
@@ -65,14 +77,23 @@ impl HttpConnector for Connector {
             .connect_timeout(CONNECT_TIME_MAX)
             .read_timeout(SILENCE_MAX)
             .build()
-            .map_err(|error| Error::Generic { store: "HTTP", source: Box::new(error) })?;
-        Ok(HttpClient::new(Client { inner: client, payer: self.payer.clone() }))
+            .map_err(|error| Error::Generic {
+                store: "HTTP",
+                source: Box::new(error),
+            })?;
+        Ok(HttpClient::new(Client {
+            inner: client,
+            payer: self.payer.clone(),
+        }))
     }
 }
 
 /// The options of clients without credentials, which follow redirects.
 pub(super) fn open_options() -> ClientOptions {
-    ClientOptions::new().with_timeout_disabled().with_connect_timeout(CONNECT_TIME_MAX).with_read_timeout(SILENCE_MAX)
+    ClientOptions::new()
+        .with_timeout_disabled()
+        .with_connect_timeout(CONNECT_TIME_MAX)
+        .with_read_timeout(SILENCE_MAX)
 }
 
 #[derive(Debug)]
@@ -94,32 +115,62 @@ impl HttpService for Client {
         let (parts, body) = answer.into_parts();
         let body = front(body).await;
         // Azure has it in a header, too, where there is no body.
-        let header = parts.headers.get("x-ms-error-code").and_then(|code| code.to_str().ok()).filter(|code| is_code(code));
-        let code = code_of(&body).or_else(|| header.map(ToOwned::to_owned)).map(|code| format!("{CODE}{code}"));
-        let said: Vec<String> = code.into_iter().chain(marks.map(ToOwned::to_owned)).collect();
-        Ok(HttpResponse::from_parts(parts, HttpResponseBody::from(said.join(" "))))
+        let header = parts
+            .headers
+            .get("x-ms-error-code")
+            .and_then(|code| code.to_str().ok())
+            .filter(|code| is_code(code));
+        let code = code_of(&body)
+            .or_else(|| header.map(ToOwned::to_owned))
+            .map(|code| format!("{CODE}{code}"));
+        let said: Vec<String> = code
+            .into_iter()
+            .chain(marks.map(ToOwned::to_owned))
+            .collect();
+        Ok(HttpResponse::from_parts(
+            parts,
+            HttpResponseBody::from(said.join(" ")),
+        ))
     }
 }
 
-/// How a request is sent, as error texts have it. One that nobody signed loses its signature here; one that somebody did says who pays.
-fn marks(request: &mut HttpRequest, payer: Option<&Payer>) -> impl Iterator<Item = &'static str> + use<> {
-    let authorization = request.headers().get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let is_nobodys =
-        authorization.starts_with(&format!("AWS4-HMAC-SHA256 Credential={NOBODY}/")) || authorization == format!("Bearer {NOBODY}");
+/// How a request is sent, as error texts have it. One that nobody signed loses its signature here;
+/// one that somebody did says who pays.
+fn marks(
+    request: &mut HttpRequest,
+    payer: Option<&Payer>,
+) -> impl Iterator<Item = &'static str> + use<> {
+    let authorization = request
+        .headers()
+        .get("authorization")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let is_nobodys = authorization.starts_with(&format!("AWS4-HMAC-SHA256 Credential={NOBODY}/"))
+        || authorization == format!("Bearer {NOBODY}");
     // A shared access signature is in the query.
-    let has_signature = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("sig=")));
+    let has_signature = request
+        .uri()
+        .query()
+        .is_some_and(|query| query.split('&').any(|pair| pair.starts_with("sig=")));
     let is_signed = (!authorization.is_empty() && !is_nobodys) || has_signature;
     if is_nobodys {
         request.headers_mut().remove("authorization");
     }
     if let Some(Payer { store, project }) = payer
         && is_signed
-        && request.uri().authority().is_some_and(|authority| authority.as_str() == store)
+        && request
+            .uri()
+            .authority()
+            .is_some_and(|authority| authority.as_str() == store)
     {
         request.headers_mut().insert(PROJECT, project.clone());
     }
-    let pays = ["x-amz-request-payer", PROJECT].iter().any(|name| request.headers().contains_key(*name));
-    [(!is_signed).then_some(UNSIGNED), pays.then_some(PAID)].into_iter().flatten()
+    let pays = ["x-amz-request-payer", PROJECT]
+        .iter()
+        .any(|name| request.headers().contains_key(*name));
+    [(!is_signed).then_some(UNSIGNED), pays.then_some(PAID)]
+        .into_iter()
+        .flatten()
 }
 
 /// The first bytes of a body. A refusal whose body breaks off is a refusal all the same.
@@ -137,13 +188,17 @@ async fn front(body: HttpResponseBody) -> Vec<u8> {
 /// The code in `<Error><Code>NoSuchBucket</Code>…`, or in JSON as Google's stores answer it.
 fn code_of(body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(body);
-    let between = |before: &str, after: &str| Some(text.split_once(before)?.1.split_once(after)?.0.to_owned());
+    let between = |before: &str, after: &str| {
+        Some(text.split_once(before)?.1.split_once(after)?.0.to_owned())
+    };
     let code = between("<Code>", "</Code>").or_else(|| between("\"reason\": \"", "\""))?;
     is_code(&code).then_some(code)
 }
 
 fn is_code(text: &str) -> bool {
-    text.len() <= CODE_BYTES_MAX && !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    text.len() <= CODE_BYTES_MAX
+        && !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 #[cfg(test)]
@@ -152,10 +207,14 @@ mod tests {
 
     #[test]
     fn only_a_code_is_taken_from_a_refusal() {
-        let body = b"<?xml version=\"1.0\"?><Error><Code>ExpiredToken</Code><Token>secret</Token></Error>";
+        let body =
+            b"<?xml version=\"1.0\"?><Error><Code>ExpiredToken</Code><Token>secret</Token></Error>";
         assert_eq!(code_of(body).as_deref(), Some("ExpiredToken"));
         assert_eq!(code_of(b"<Error><Code>se cret/key=</Code></Error>"), None);
-        assert_eq!(code_of(b"{\"error\": {\"errors\": [{\"reason\": \"forbidden\"}]}}").as_deref(), Some("forbidden"));
+        assert_eq!(
+            code_of(b"{\"error\": {\"errors\": [{\"reason\": \"forbidden\"}]}}").as_deref(),
+            Some("forbidden")
+        );
         assert_eq!(code_of(b"nothing of the kind"), None);
     }
 }

@@ -1,8 +1,9 @@
 //! Reading an object here and there, and ahead of whoever reads it in order.
 //!
-//! A cursor sees how it is used. Reads that follow each other make it fetch ahead, twice as far whenever it had to wait all the same, up to
-//! [`AHEAD_BYTES_MAX`]; a jump starts over. So a scan over a long object soon has several requests side by side, and a look into a footer
-//! fetches one block.
+//! A cursor sees how it is used. Reads that follow each other make it fetch ahead, twice as far
+//! whenever it had to wait all the same, up to [`AHEAD_BYTES_MAX`]; a jump starts over. So a scan
+//! over a long object soon has several requests side by side, and a look into a footer fetches one
+//! block.
 //!
 //! What a cursor holds is accounted for in the process's budget; it keeps nothing that is not.
 
@@ -18,9 +19,13 @@ use super::{Error, Object};
 pub const AHEAD_BYTES_MAX: u64 = 32 << 20;
 /// How far it begins to.
 const AHEAD_BYTES_MIN: u64 = 2 << 20;
-/// Blocks that a cursor keeps while reads jump: parsers go back and forth between a table and what it tells of.
+/// Blocks that a cursor keeps while reads jump: parsers go back and forth between a table and what
+/// it tells of.
 const RANDOM_BLOCKS_MAX: usize = 4;
-const _: () = assert!(AHEAD_BYTES_MAX >= 4 * REQUEST_BYTES_MAX, "a stream reads as far ahead as four requests go");
+const _: () = assert!(
+    AHEAD_BYTES_MAX >= 4 * REQUEST_BYTES_MAX,
+    "a stream reads as far ahead as four requests go"
+);
 const AHEAD_BLOCKS_MAX: u64 = AHEAD_BYTES_MAX / BLOCK_BYTES;
 const AHEAD_BLOCKS_MIN: u64 = AHEAD_BYTES_MIN / BLOCK_BYTES;
 
@@ -55,7 +60,13 @@ impl Cursor {
             Access::Random => 0,
             Access::Sequential => AHEAD_BLOCKS_MIN,
         };
-        Self { object, held: BTreeMap::new(), ahead, asked: 0, end: None }
+        Self {
+            object,
+            held: BTreeMap::new(),
+            ahead,
+            asked: 0,
+            end: None,
+        }
     }
 
     /// The object.
@@ -64,14 +75,17 @@ impl Cursor {
         &self.object
     }
 
-    /// Up to `len` bytes at `offset`: fewer only at the end of the object, and where `len` is more than a block.
+    /// Up to `len` bytes at `offset`: fewer only at the end of the object, and where `len` is more
+    /// than a block.
     ///
     /// Cancel safe: a read that was dropped read nothing.
     ///
     /// # Errors
     /// When the object has changed since it was opened, or cannot be read.
     pub async fn read(&mut self, offset: u64, len: u64) -> Result<Bytes, Error> {
-        let len = len.min(BLOCK_BYTES).min(self.object.info().size.saturating_sub(offset));
+        let len = len
+            .min(BLOCK_BYTES)
+            .min(self.object.info().size.saturating_sub(offset));
         if len == 0 {
             return Ok(Bytes::new());
         }
@@ -104,7 +118,10 @@ impl Cursor {
 
     /// The blocks that are read now, two at most because a read is no longer than a block.
     fn demand(&mut self, indices: &Range<u64>) -> Vec<Block> {
-        let mut wanted: Vec<Block> = indices.clone().map_while(|index| self.held.get(&index).cloned()).collect();
+        let mut wanted: Vec<Block> = indices
+            .clone()
+            .map_while(|index| self.held.get(&index).cloned())
+            .collect();
         let missing = indices.start + wanted.len() as u64;
         if missing < indices.end {
             let blocks = self.object.blocks(missing..indices.end, Purpose::Demand);
@@ -125,7 +142,8 @@ impl Cursor {
         }
     }
 
-    /// Of what was read, keep the block that is read on, and where reads jump some of those they came from.
+    /// Of what was read, keep the block that is read on, and where reads jump some of those they
+    /// came from.
     fn let_go(&mut self, in_order: bool, current: u64) {
         if in_order {
             self.held = self.held.split_off(&current);
@@ -139,12 +157,21 @@ impl Cursor {
 
     /// Hold what is accounted for. The rest comes from the cache when it is read again.
     fn keep(&mut self, first: u64, blocks: &[Block]) {
-        self.held.extend((first..).zip(blocks).filter(|(_, block)| block.is_paid()).map(|(index, block)| (index, block.clone())));
+        self.held.extend(
+            (first..)
+                .zip(blocks)
+                .filter(|(_, block)| block.is_paid())
+                .map(|(index, block)| (index, block.clone())),
+        );
     }
 }
 
 /// The wanted bytes in one piece.
-pub(super) async fn gather(blocks: &[Block], first: u64, bytes: &Range<u64>) -> Result<Bytes, Error> {
+pub(super) async fn gather(
+    blocks: &[Block],
+    first: u64,
+    bytes: &Range<u64>,
+) -> Result<Bytes, Error> {
     if let [block] = blocks {
         return Ok(part(&block.bytes().await?, first, bytes));
     }
@@ -158,6 +185,10 @@ pub(super) async fn gather(blocks: &[Block], first: u64, bytes: &Range<u64>) -> 
 /// What `bytes` of the object lie in a block.
 fn part(block: &Bytes, index: u64, bytes: &Range<u64>) -> Bytes {
     let start = index * BLOCK_BYTES;
-    let within = |position: u64| usize::try_from(position.saturating_sub(start)).unwrap_or(usize::MAX).min(block.len());
+    let within = |position: u64| {
+        usize::try_from(position.saturating_sub(start))
+            .unwrap_or(usize::MAX)
+            .min(block.len())
+    };
     block.slice(within(bytes.start)..within(bytes.end))
 }

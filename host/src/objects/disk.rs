@@ -1,15 +1,18 @@
 //! The disk tier: blocks of remote objects that outlive the memory cache and the process.
 //!
-//! A request looks here before it asks the store, and leaves here what it brought. Blocks are named by their version, so nothing here is ever
-//! out of date, and a hash over name and content is kept with each: what a crash cut short, or what is of another name, is a miss.
+//! A request looks here before it asks the store, and leaves here what it brought. Blocks are named
+//! by their version, so nothing here is ever out of date, and a hash over name and content is kept
+//! with each: what a crash cut short, or what is of another name, is a miss.
 //!
-//! The tier may not fail a read, nor hold one up for long. What cannot be read from it comes from the store, also when the disk does not answer
-//! within [`READ_TIME_MAX`]; it is then left alone for [`PAUSE`]. What cannot be written (a full disk, a folder that is gone) is said once, and
-//! writing pauses for as long. What waits to be written has its share of the memory budget; while the disk is slower than the network and that is
-//! used up, further blocks are not kept.
+//! The tier may not fail a read, nor hold one up for long. What cannot be read from it comes from
+//! the store, also when the disk does not answer within [`READ_TIME_MAX`]; it is then left alone
+//! for [`PAUSE`]. What cannot be written (a full disk, a folder that is gone) is said once, and
+//! writing pauses for as long. What waits to be written has its share of the memory budget; while
+//! the disk is slower than the network and that is used up, further blocks are not kept.
 //!
-//! Bounds: the folder stays within [`super::Disk::bytes_max`] (see [`crate::folder::bounded`]), by letting go of what was not used for longest;
-//! [`WRITERS_MAX`] threads write, and [`READERS_MAX`] read, whatever becomes of the disk.
+//! Bounds: the folder stays within [`super::Disk::bytes_max`] (see [`crate::folder::bounded`]), by
+//! letting go of what was not used for longest; [`WRITERS_MAX`] threads write, and [`READERS_MAX`]
+//! read, whatever becomes of the disk.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -31,24 +34,29 @@ use crate::clock;
 use crate::episode::Episode;
 use crate::folder::{Bounded, Bounds, bounded};
 
-/// Threads that write at once: enough to keep a disk busy while one makes a folder or a file's name.
+/// Threads that write at once: enough to keep a disk busy while one makes a folder or a file's
+/// name.
 const WRITERS_MAX: usize = 4;
-/// Threads that read at once: more than a disk has work for. One that does not answer keeps them, and no more.
+/// Threads that read at once: more than a disk has work for. One that does not answer keeps them,
+/// and no more.
 const READERS_MAX: usize = 16;
-/// How long the disk may take to say what it has of eight blocks: longer than a busy disk does, shorter than a person's patience.
+/// How long the disk may take to say what it has of eight blocks: longer than a busy disk does,
+/// shorter than a person's patience.
 pub const READ_TIME_MAX: Duration = Duration::from_secs(5);
-/// For how long nothing is written after a write failed, and nothing read after the disk did not answer: trying costs time, and what is wrong with
-/// a disk is wrong for a while.
+/// For how long nothing is written after a write failed, and nothing read after the disk did not
+/// answer: trying costs time, and what is wrong with a disk is wrong for a while.
 pub const PAUSE: Duration = Duration::from_secs(10);
 /// How long the end of a process waits for what is being written.
 const SETTLE_TIME_MAX: Duration = Duration::from_secs(5);
-/// A block's time of use is set anew when it is older than this: beside a block of a megabyte that costs nothing, and a job lasts minutes.
+/// A block's time of use is set anew when it is older than this: beside a block of a megabyte that
+/// costs nothing, and a job lasts minutes.
 const TOUCH_AFTER: Duration = Duration::from_secs(60);
 const HASH_BYTES: usize = 32;
 /// What one permit of the room for writes stands for: the least that a file takes.
 const PERMIT_BYTES: u64 = 4096;
 
-/// The folder may be exceeded by what is written in one turn of looks, which must not make it larger than was allowed.
+/// The folder may be exceeded by what is written in one turn of looks, which must not make it
+/// larger than was allowed.
 const fn within(bytes_max: u64) -> u64 {
     bytes_max / (bounded::TURNS + 1) * bounded::TURNS
 }
@@ -111,11 +119,16 @@ impl Tier {
     /// Blocks on `disk`, of which no more than `waiting_max` bytes wait to be written.
     pub(super) fn new(disk: &Disk, waiting_max: u64, io: Handle) -> Arc<Self> {
         let permits = u32::try_from(waiting_max / PERMIT_BYTES).unwrap_or(u32::MAX);
-        let bounds = Bounds { bytes: within(disk.bytes_max.as_u64()), touch_after: TOUCH_AFTER };
+        let bounds = Bounds {
+            bytes: within(disk.bytes_max.as_u64()),
+            touch_after: TOUCH_AFTER,
+        };
         Arc::new(Self {
             folder: Bounded::new(&disk.folder, bounds, io.clone()),
             io,
-            room: Arc::new(Semaphore::new(usize::try_from(permits).unwrap_or(Semaphore::MAX_PERMITS))),
+            room: Arc::new(Semaphore::new(
+                usize::try_from(permits).unwrap_or(Semaphore::MAX_PERMITS),
+            )),
             permits,
             writes: Mutex::default(),
             readers: Arc::new(Semaphore::new(READERS_MAX)),
@@ -127,8 +140,13 @@ impl Tier {
         })
     }
 
-    /// What is here of these blocks, in their order. Not cancel safe in that the disk is read all the same.
-    pub(super) async fn get(self: &Arc<Self>, version: &Arc<Version>, indices: Range<u64>) -> Vec<Option<Bytes>> {
+    /// What is here of these blocks, in their order. Not cancel safe in that the disk is read all
+    /// the same.
+    pub(super) async fn get(
+        self: &Arc<Self>,
+        version: &Arc<Version>,
+        indices: Range<u64>,
+    ) -> Vec<Option<Bytes>> {
         if self.no_reads.is_on() {
             return Vec::new();
         }
@@ -145,7 +163,11 @@ impl Tier {
         let Ok(found) = timeout(READ_TIME_MAX, looking).await else {
             self.no_reads.begin();
             add(&self.counters.failures, 1);
-            self.reading.fails(&format_args!("`{}` did not answer within {} s", self.folder.path().display(), READ_TIME_MAX.as_secs()));
+            self.reading.fails(&format_args!(
+                "`{}` did not answer within {} s",
+                self.folder.path().display(),
+                READ_TIME_MAX.as_secs()
+            ));
             return Vec::new();
         };
         found.unwrap_or_default()
@@ -153,7 +175,10 @@ impl Tier {
 
     fn read(&self, version: &Version, index: u64) -> Option<Bytes> {
         let (key, length) = (version.key(index), version.block_bytes(index));
-        let read = match self.folder.read(&name(&key), BLOCK_BYTES + HASH_BYTES as u64) {
+        let read = match self
+            .folder
+            .read(&name(&key), BLOCK_BYTES + HASH_BYTES as u64)
+        {
             Ok(read) => {
                 self.reading.works();
                 read
@@ -164,7 +189,9 @@ impl Tier {
                 None
             }
         };
-        let content = read.and_then(|bytes| open(&key, bytes)).filter(|content| content.len() as u64 == length);
+        let content = read
+            .and_then(|bytes| open(&key, bytes))
+            .filter(|content| content.len() as u64 == length);
         match &content {
             Some(content) => {
                 add(&self.counters.hits, 1);
@@ -177,11 +204,23 @@ impl Tier {
 
     /// Keep a block that came, if the disk keeps up.
     pub(super) fn put(self: &Arc<Self>, key: Key, content: Bytes) {
-        let permits = u32::try_from((content.len() as u64).div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
-        let room = self.room.clone().try_acquire_many_owned(permits).ok().filter(|_| !self.no_writes.is_on());
-        let Some(room) = room else { return add(&self.counters.skipped, 1) };
+        let permits =
+            u32::try_from((content.len() as u64).div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
+        let room = self
+            .room
+            .clone()
+            .try_acquire_many_owned(permits)
+            .ok()
+            .filter(|_| !self.no_writes.is_on());
+        let Some(room) = room else {
+            return add(&self.counters.skipped, 1);
+        };
         let mut writes = self.writes.lock();
-        writes.waiting.push_back(Write { key, content, _room: room });
+        writes.waiting.push_back(Write {
+            key,
+            content,
+            _room: room,
+        });
         if writes.writers < WRITERS_MAX {
             writes.writers += 1;
             let tier = self.clone();
@@ -208,7 +247,10 @@ impl Tier {
         if self.no_writes.is_on() {
             return add(&self.counters.skipped, 1);
         }
-        match self.folder.write(&name(key), &[seal(key, content).as_bytes(), content]) {
+        match self
+            .folder
+            .write(&name(key), &[seal(key, content).as_bytes(), content])
+        {
             Ok(()) => {
                 self.writing.works();
                 add(&self.counters.written_bytes, content.len() as u64);
@@ -216,19 +258,26 @@ impl Tier {
             Err(error) => {
                 add(&self.counters.failures, 1);
                 self.no_writes.begin();
-                self.writing.fails(&format_args!("`{}`: {error}", self.folder.path().display()));
+                self.writing
+                    .fails(&format_args!("`{}`: {error}", self.folder.path().display()));
             }
         }
     }
 
     /// Wait until what is being written is, or [`SETTLE_TIME_MAX`] have passed. Cancel safe.
     pub(super) async fn settled(&self) {
-        let _ = timeout(SETTLE_TIME_MAX, self.room.acquire_many(self.permits)).await.map(drop);
+        let _ = timeout(SETTLE_TIME_MAX, self.room.acquire_many(self.permits))
+            .await
+            .map(drop);
     }
 
     pub(super) fn metrics(&self) -> DiskMetrics {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let bounded::Usage { held_bytes, removed_files, removed_bytes } = self.folder.usage();
+        let bounded::Usage {
+            held_bytes,
+            removed_files,
+            removed_bytes,
+        } = self.folder.usage();
         DiskMetrics {
             hits_total: get(&self.counters.hits),
             read_bytes_total: get(&self.counters.read_bytes),
@@ -254,7 +303,10 @@ fn name(key: &Key) -> String {
 /// What shows that a file holds this block.
 fn seal(key: &Key, content: &[u8]) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new_derive_key("sortie object block 1");
-    hasher.update(&key.version).update(&key.index.to_le_bytes()).update(content);
+    hasher
+        .update(&key.version)
+        .update(&key.index.to_le_bytes())
+        .update(content);
     hasher.finalize()
 }
 
@@ -272,14 +324,23 @@ fn open(key: &Key, bytes: Vec<u8>) -> Option<Bytes> {
 mod tests {
     use super::*;
 
-    const KEY: Key = Key { version: [1; 16], index: 7 };
+    const KEY: Key = Key {
+        version: [1; 16],
+        index: 7,
+    };
 
     #[test]
     fn a_block_is_taken_under_its_own_name_only_and_only_undamaged() {
         let content = b"0123456789";
         let file = [seal(&KEY, content).as_bytes(), &content[..]].concat();
         assert_eq!(open(&KEY, file.clone()).unwrap(), &content[..]);
-        for other in [Key { index: 8, ..KEY }, Key { version: [2; 16], ..KEY }] {
+        for other in [
+            Key { index: 8, ..KEY },
+            Key {
+                version: [2; 16],
+                ..KEY
+            },
+        ] {
             assert_eq!(open(&other, file.clone()), None);
             assert_ne!(name(&other), name(&KEY));
         }
@@ -287,13 +348,19 @@ mod tests {
             let mut damaged = file.clone();
             damaged[position] ^= 1;
             assert_eq!(open(&KEY, damaged), None, "byte {position}");
-            assert_eq!(open(&KEY, file[..position].to_vec()), None, "cut at {position}");
+            assert_eq!(
+                open(&KEY, file[..position].to_vec()),
+                None,
+                "cut at {position}"
+            );
         }
     }
 
     #[test]
     fn what_is_allowed_covers_what_is_written_in_a_turn() {
         let bytes = 1 << 30;
-        assert!(within(bytes) + within(bytes) / bounded::TURNS <= bytes && within(bytes) > bytes / 2);
+        assert!(
+            within(bytes) + within(bytes) / bounded::TURNS <= bytes && within(bytes) > bytes / 2
+        );
     }
 }

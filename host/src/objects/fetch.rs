@@ -1,7 +1,9 @@
-//! One request: a stretch of an object, cut into blocks as it comes. What of it is on disk is not asked for.
+//! One request: a stretch of an object, cut into blocks as it comes. What of it is on disk is not
+//! asked for.
 //!
-//! `object_store` repeats a request that was refused or broke off, within the two bounds of its configuration, and sees to it that what comes
-//! after a break is of the same version. Here is what it does not do: give up on a body that stops coming, and on one that nobody waits for.
+//! `object_store` repeats a request that was refused or broke off, within the two bounds of its
+//! configuration, and sees to it that what comes after a break is of the same version. Here is what
+//! it does not do: give up on a body that stops coming, and on one that nobody waits for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +18,9 @@ use super::Error;
 use super::blocks::{Blocks, Pending, Run, Stretch};
 use super::version::Version;
 
-/// How long the next part of a body may take, its repetitions included: longer than any pause of a store that works, shorter than a person's
-/// patience. What is cut off here is tried again by the task's retry policy.
+/// How long the next part of a body may take, its repetitions included: longer than any pause of a
+/// store that works, shorter than a person's patience. What is cut off here is tried again by the
+/// task's retry policy.
 pub const STALL_TIME_MAX: Duration = Duration::from_secs(90);
 
 /// Fetch a run of blocks and settle each as it is complete.
@@ -59,8 +62,16 @@ async fn request(version: &Version, pending: &mut Pending, count: usize) -> Resu
 }
 
 /// A local file comes at once, by one read.
-async fn file(version: &Version, answer: GetResult, pending: &mut Pending, count: usize) -> Result<Wanted, Error> {
-    let mut bytes = answer.bytes().await.map_err(|error| Error::from_store(version.shown(), &error))?;
+async fn file(
+    version: &Version,
+    answer: GetResult,
+    pending: &mut Pending,
+    count: usize,
+) -> Result<Wanted, Error> {
+    let mut bytes = answer
+        .bytes()
+        .await
+        .map_err(|error| Error::from_store(version.shown(), &error))?;
     for _ in 0..count {
         let length = pending.next_bytes();
         if bytes.len() < length {
@@ -71,7 +82,12 @@ async fn file(version: &Version, answer: GetResult, pending: &mut Pending, count
     Ok(Wanted::Yes)
 }
 
-async fn stream(version: &Version, answer: GetResult, pending: &mut Pending, count: usize) -> Result<Wanted, Error> {
+async fn stream(
+    version: &Version,
+    answer: GetResult,
+    pending: &mut Pending,
+    count: usize,
+) -> Result<Wanted, Error> {
     let mut body = answer.into_stream();
     let mut rest = Bytes::new();
     for _ in 0..count {
@@ -91,18 +107,31 @@ async fn stream(version: &Version, answer: GetResult, pending: &mut Pending, cou
     Ok(Wanted::Yes)
 }
 
-async fn next(version: &Version, body: &mut (impl futures::Stream<Item = object_store::Result<Bytes>> + Unpin)) -> Result<Bytes, Error> {
+async fn next(
+    version: &Version,
+    body: &mut (impl futures::Stream<Item = object_store::Result<Bytes>> + Unpin),
+) -> Result<Bytes, Error> {
     match timeout(STALL_TIME_MAX, body.next()).await {
         Ok(Some(Ok(part))) => Ok(part),
         Ok(Some(Err(error))) => Err(Error::from_store(version.shown(), &error)),
         Ok(None) => Err(cut_short(version)),
         Err(_) => {
-            let message = format!("failed to read `{}`: nothing came for {} s", version.shown(), STALL_TIME_MAX.as_secs());
+            let message = format!(
+                "failed to read `{}`: nothing came for {} s",
+                version.shown(),
+                STALL_TIME_MAX.as_secs()
+            );
             Err(Error::new(InputFault::Unavailable, message))
         }
     }
 }
 
 fn cut_short(version: &Version) -> Error {
-    Error::new(InputFault::Unavailable, format!("failed to read `{}`: the answer ended too early", version.shown()))
+    Error::new(
+        InputFault::Unavailable,
+        format!(
+            "failed to read `{}`: the answer ended too early",
+            version.shown()
+        ),
+    )
 }

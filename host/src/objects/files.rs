@@ -1,10 +1,12 @@
 //! Which local files may be read.
 //!
-//! In a process of its own, a submitter reads what the process may read. In a fleet the submitter is somebody else than whoever runs the
-//! worker, and the worker's disk is none of the submitter's business unless the operator names folders.
+//! In a process of its own, a submitter reads what the process may read. In a fleet the submitter
+//! is somebody else than whoever runs the worker, and the worker's disk is none of the submitter's
+//! business unless the operator names folders.
 //!
-//! Links and `..` are resolved before anything is compared, and what was resolved is what is opened. Whoever can change links inside of a
-//! named folder while a task opens a file decides what is read: the operator names folders that strangers do not write to.
+//! Links and `..` are resolved before anything is compared, and what was resolved is what is
+//! opened. Whoever can change links inside of a named folder while a task opens a file decides what
+//! is read: the operator names folders that strangers do not write to.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,7 +31,11 @@ impl Files {
     /// Those in these folders and below; none if there are no folders.
     #[must_use]
     pub fn under(folders: Vec<PathBuf>) -> Self {
-        if folders.is_empty() { Self::Nowhere } else { Self::Under(folders) }
+        if folders.is_empty() {
+            Self::Nowhere
+        } else {
+            Self::Under(folders)
+        }
     }
 
     /// Where to open the file at an absolute path, if it may be read. Looks at the disk.
@@ -37,17 +43,32 @@ impl Files {
         let folders = match self {
             Self::Everywhere => return Ok(path.to_owned()),
             Self::Nowhere => {
-                return Err(denied(path, "this worker reads no local files; its operator can name folders with `--files DIR`"));
+                return Err(denied(
+                    path,
+                    "this worker reads no local files; its operator can name folders with `--files DIR`",
+                ));
             }
             Self::Under(folders) => folders,
         };
-        let is_within = |real: &Path| folders.iter().filter_map(|folder| folder.canonicalize().ok()).any(|folder| real.starts_with(folder));
-        let outside = || denied(path, "it is outside of the folders this worker reads; its operator can add one with `--files DIR`");
+        let is_within = |real: &Path| {
+            folders
+                .iter()
+                .filter_map(|folder| folder.canonicalize().ok())
+                .any(|folder| real.starts_with(folder))
+        };
+        let outside = || {
+            denied(
+                path,
+                "it is outside of the folders this worker reads; its operator can add one with `--files DIR`",
+            )
+        };
         match path.canonicalize() {
             Ok(real) if is_within(&real) => Ok(real),
             Ok(_) => Err(outside()),
             // What is outside is not even said to be missing.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && is_within(&nearest(path)) => Ok(path.to_owned()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && is_within(&nearest(path)) => {
+                Ok(path.to_owned())
+            }
             Err(_) => Err(outside()),
         }
     }
@@ -55,11 +76,17 @@ impl Files {
 
 /// The closest folder above a path that is there.
 fn nearest(path: &Path) -> PathBuf {
-    path.ancestors().skip(1).find_map(|folder| folder.canonicalize().ok()).unwrap_or_default()
+    path.ancestors()
+        .skip(1)
+        .find_map(|folder| folder.canonicalize().ok())
+        .unwrap_or_default()
 }
 
 fn denied(path: &Path, why: &str) -> Error {
-    Error::new(InputFault::Denied, format!("`file://{}` may not be read: {why}", path.display()))
+    Error::new(
+        InputFault::Denied,
+        format!("`file://{}` may not be read: {why}", path.display()),
+    )
 }
 
 #[cfg(test)]
@@ -83,12 +110,25 @@ mod tests {
         symlink(open.join("a"), open.join("inner")).unwrap();
         symlink(&open, folder.path().join("alias")).unwrap();
         let files = Files::under(vec![folder.path().join("alias")]);
-        for path in ["open/a", "open/sub/b", "open/inner", "alias/a", "open/missing", "open/no/such"] {
+        for path in [
+            "open/a",
+            "open/sub/b",
+            "open/inner",
+            "alias/a",
+            "open/missing",
+            "open/no/such",
+        ] {
             assert!(files.admit(&folder.path().join(path)).is_ok(), "{path}");
         }
-        for path in
-            ["closed/secret", "open/link", "open/folder/secret", "open/../closed/secret", "closed/missing", "open/folder/none", "openly"]
-        {
+        for path in [
+            "closed/secret",
+            "open/link",
+            "open/folder/secret",
+            "open/../closed/secret",
+            "closed/missing",
+            "open/folder/none",
+            "openly",
+        ] {
             let error = files.admit(&folder.path().join(path)).unwrap_err();
             assert_eq!(error.fault, InputFault::Denied, "{path}");
             assert!(error.message.contains("--files"), "{error}");
@@ -99,7 +139,13 @@ mod tests {
     fn without_folders_nothing_is_read_and_nothing_is_told() {
         let files = Files::under(Vec::new());
         for path in ["/etc/passwd", "/nonexistent"] {
-            assert!(files.admit(Path::new(path)).unwrap_err().message.contains("reads no local files"));
+            assert!(
+                files
+                    .admit(Path::new(path))
+                    .unwrap_err()
+                    .message
+                    .contains("reads no local files")
+            );
         }
     }
 }

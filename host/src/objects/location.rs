@@ -61,21 +61,32 @@ impl Service {
     #[must_use]
     pub fn of(text: &str) -> Option<Self> {
         let (scheme, _) = text.split_once("://")?;
-        Self::ALL.into_iter().find(|service| scheme.eq_ignore_ascii_case(service.scheme()))
+        Self::ALL
+            .into_iter()
+            .find(|service| scheme.eq_ignore_ascii_case(service.scheme()))
     }
 
-    /// Parse what is behind the scheme, as [`Location::parse`] does; without a key it is the bucket as a whole.
+    /// Parse what is behind the scheme, as [`Location::parse`] does; without a key it is the bucket
+    /// as a whole.
     pub(crate) fn bucket(self, text: &str, rest: &str) -> Result<(String, String), Malformed> {
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
         let reason = match self {
             _ if bucket.is_empty() => self.pattern(),
             Self::S3 => return Ok((bucket.into(), key.into())),
-            Self::Gs if bucket.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte)) => {
+            Self::Gs
+                if bucket.bytes().all(|byte| {
+                    byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte)
+                }) =>
+            {
                 return Ok((bucket.into(), key.into()));
             }
-            Self::Gs => "a bucket's name has lower case letters, digits, and any of -_. between them",
+            Self::Gs => {
+                "a bucket's name has lower case letters, digits, and any of -_. between them"
+            }
             // As `abfss://` has it.
-            Self::Az if bucket.contains('@') => "write az://container/path, and name the account in AZURE_STORAGE_ACCOUNT",
+            Self::Az if bucket.contains('@') => {
+                "write az://container/path, and name the account in AZURE_STORAGE_ACCOUNT"
+            }
             Self::Az if is_container(bucket) => return Ok((bucket.into(), key.into())),
             Self::Az => "a container's name has 3 to 63 lower case letters, digits and hyphens",
         };
@@ -85,7 +96,10 @@ impl Service {
 
 /// Azure's rule; what begins with `$` has a meaning of its own there.
 fn is_container(name: &str) -> bool {
-    let plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    let plain = |name: &str| {
+        name.bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
     (3..=63).contains(&name.len()) && plain(name.strip_prefix('$').unwrap_or(name))
 }
 
@@ -93,7 +107,9 @@ fn is_container(name: &str) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// It has a scheme that is not served.
-    #[error("`{0}` starts with a scheme that is not served; use a path, file://, s3://, gs://, az://, https:// or http://")]
+    #[error(
+        "`{0}` starts with a scheme that is not served; use a path, file://, s3://, gs://, az://, https:// or http://"
+    )]
     Scheme(String),
     /// It does not parse.
     #[error("`{shown}` is not a location: {reason}")]
@@ -116,10 +132,21 @@ impl Location {
         };
         if let Some(service) = Service::of(text) {
             let (bucket, key) = service.bucket(text, rest)?;
-            return if key.is_empty() { Err(syntax(text, service.pattern())) } else { Ok(Self::Bucket { service, bucket, key }) };
+            return if key.is_empty() {
+                Err(syntax(text, service.pattern()))
+            } else {
+                Ok(Self::Bucket {
+                    service,
+                    bucket,
+                    key,
+                })
+            };
         }
         match scheme.to_ascii_lowercase().as_str() {
-            "file" => match rest.strip_prefix('/').or_else(|| rest.strip_prefix("localhost/")) {
+            "file" => match rest
+                .strip_prefix('/')
+                .or_else(|| rest.strip_prefix("localhost/"))
+            {
                 Some(path) => Self::file(text, &Path::new("/").join(path)),
                 None => Err(syntax(text, "write file:/// and an absolute path")),
             },
@@ -136,11 +163,19 @@ impl Location {
     /// # Errors
     /// As [`Self::parse`].
     pub fn parse_place(text: &str, folder: &Path) -> Result<Self, Malformed> {
-        let whole = Service::of(text).zip(text.trim_end_matches('/').split_once("://").map(|(_, bucket)| bucket));
+        let whole = Service::of(text).zip(
+            text.trim_end_matches('/')
+                .split_once("://")
+                .map(|(_, bucket)| bucket),
+        );
         match whole.filter(|(_, bucket)| !bucket.contains('/')) {
             Some((service, bucket)) => {
                 let (bucket, key) = service.bucket(text, bucket)?;
-                Ok(Self::Bucket { service, bucket, key })
+                Ok(Self::Bucket {
+                    service,
+                    bucket,
+                    key,
+                })
             }
             None => Self::parse(text, folder),
         }
@@ -168,9 +203,16 @@ impl Location {
     #[must_use]
     pub fn name(&self) -> String {
         match self {
-            Self::File(path) => path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+            Self::File(path) => path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default(),
             Self::Bucket { key, .. } => key.rsplit('/').next().unwrap_or_default().to_owned(),
-            Self::Http(url) => url.path_segments().and_then(|mut segments| segments.next_back()).unwrap_or_default().to_owned(),
+            Self::Http(url) => url
+                .path_segments()
+                .and_then(|mut segments| segments.next_back())
+                .unwrap_or_default()
+                .to_owned(),
         }
     }
 
@@ -188,14 +230,21 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "file://{}", path.display()),
-            Self::Bucket { service, bucket, key } => write!(f, "{}://{bucket}/{key}", service.scheme()),
+            Self::Bucket {
+                service,
+                bucket,
+                key,
+            } => write!(f, "{}://{bucket}/{key}", service.scheme()),
             Self::Http(url) => f.write_str(&redact(url.as_str())),
         }
     }
 }
 
 fn syntax(text: &str, reason: &'static str) -> Malformed {
-    Malformed::Syntax { shown: redact(text), reason }
+    Malformed::Syntax {
+        shown: redact(text),
+        reason,
+    }
 }
 
 /// The text without user, password and query, and not too long.
@@ -203,7 +252,11 @@ fn redact(text: &str) -> String {
     let before_query = text.split(['?', '#']).next().unwrap_or_default();
     let shown = match before_query.split_once("://") {
         Some((scheme, rest)) => {
-            let (host, path) = rest.split_once('/').map_or((rest, String::new()), |(host, path)| (host, format!("/{path}")));
+            let (host, path) = rest
+                .split_once('/')
+                .map_or((rest, String::new()), |(host, path)| {
+                    (host, format!("/{path}"))
+                });
             let host = host.rsplit('@').next().unwrap_or_default();
             format!("{scheme}://{host}{path}")
         }
@@ -222,7 +275,12 @@ mod tests {
 
     #[test]
     fn paths_are_relative_to_the_folder() {
-        for (text, path) in [("a.pdf", "/data/a.pdf"), ("../b.pdf", "/b.pdf"), ("/c/./d", "/c/d"), ("file:///e f", "/e f")] {
+        for (text, path) in [
+            ("a.pdf", "/data/a.pdf"),
+            ("../b.pdf", "/b.pdf"),
+            ("/c/./d", "/c/d"),
+            ("file:///e f", "/e f"),
+        ] {
             assert_eq!(parse(text), Ok(Location::File(path.into())), "{text}");
         }
     }
@@ -236,24 +294,44 @@ mod tests {
             ("gs://bucket", "gs://bucket/key"),
             ("gs://Bucket/key", "lower case"),
             ("az://box", "az://container/path"),
-            ("az://box@account.blob.core.windows.net/key", "AZURE_STORAGE_ACCOUNT"),
+            (
+                "az://box@account.blob.core.windows.net/key",
+                "AZURE_STORAGE_ACCOUNT",
+            ),
             ("az://my_box/key", "3 to 63"),
             ("az://b/key", "3 to 63"),
             ("https://host", "https://host/path"),
             ("file://relative", "absolute path"),
             ("ftp://host/x", "not served"),
         ] {
-            assert!(parse(text).unwrap_err().to_string().contains(part), "{text}");
+            assert!(
+                parse(text).unwrap_err().to_string().contains(part),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn buckets_are_told_apart_by_their_service() {
-        for (text, service) in [("s3://box/a/b", Service::S3), ("GS://box/a/b", Service::Gs), ("az://$web/a/b", Service::Az)] {
+        for (text, service) in [
+            ("s3://box/a/b", Service::S3),
+            ("GS://box/a/b", Service::Gs),
+            ("az://$web/a/b", Service::Az),
+        ] {
             let location = parse(text).unwrap();
             let bucket = text.get(5..8).unwrap().replace("$we", "$web");
-            assert_eq!(location, Location::Bucket { service, bucket, key: "a/b".into() });
-            assert_eq!((location.name().as_str(), location.to_url()), ("b", text.replace("GS", "gs")));
+            assert_eq!(
+                location,
+                Location::Bucket {
+                    service,
+                    bucket,
+                    key: "a/b".into()
+                }
+            );
+            assert_eq!(
+                (location.name().as_str(), location.to_url()),
+                ("b", text.replace("GS", "gs"))
+            );
         }
     }
 
@@ -262,6 +340,11 @@ mod tests {
         let location = parse("https://me:secret@host/a/b.pdf?X-Amz-Signature=secret#x").unwrap();
         assert_eq!(location.to_string(), "https://host/a/b.pdf");
         assert_eq!(location.name(), "b.pdf");
-        assert!(!parse("gopher://me:secret@host/?secret").unwrap_err().to_string().contains("secret"));
+        assert!(
+            !parse("gopher://me:secret@host/?secret")
+                .unwrap_err()
+                .to_string()
+                .contains("secret")
+        );
     }
 }

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::blocks::Purpose;
 
-/// Counts since the start of the process. Read one by one, so they may be apart by what happens in between.
+/// Counts since the start of the process. Read one by one, so they may be apart by what happens in
+/// between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Metrics {
     /// Blocks that were read and already here, or on their way.

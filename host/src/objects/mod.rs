@@ -1,11 +1,14 @@
 //! Objects: the inputs of tasks, wherever they are.
 //!
-//! The only module that touches `object_store`. It turns a URL or path into an [`Object`] that is pinned to one version, reads it through
-//! blocks that all tasks of the process share (`blocks`) and that may be kept on disk (`disk`), ahead of whoever reads in order (`cursor`), and lists patterns. It runs all I/O on
-//! a runtime of its own, so that functions which compute never keep a read waiting.
+//! The only module that touches `object_store`. It turns a URL or path into an [`Object`] that is
+//! pinned to one version, reads it through blocks that all tasks of the process share (`blocks`)
+//! and that may be kept on disk (`disk`), ahead of whoever reads in order (`cursor`), and lists
+//! patterns. It runs all I/O on a runtime of its own, so that functions which compute never keep a
+//! read waiting.
 //!
-//! Bounds: a request is tried [`RETRIES_MAX`] times within [`RETRY_TIME_MAX`]; what is held of objects stays within [`Config::memory`], but for
-//! two blocks of each task that waits. Errors name the object without credentials or query, and say what kind of trouble it is.
+//! Bounds: a request is tried [`RETRIES_MAX`] times within [`RETRY_TIME_MAX`]; what is held of
+//! objects stays within [`Config::memory`], but for two blocks of each task that waits. Errors name
+//! the object without credentials or query, and say what kind of trouble it is.
 
 mod address;
 mod blocks;
@@ -42,7 +45,8 @@ pub use self::address::{Address, ByteRange};
 pub use self::blocks::{BLOCK_BYTES, REQUEST_BYTES_MAX};
 use self::blocks::{Block, Blocks, Purpose};
 pub use self::config::{
-    Addressing, Az, AzCredentials, Config, Disk, Gs, GsCredentials, MEMORY_DEFAULT, Payer, Prefetch, S3, S3Credentials, Secret, Token,
+    Addressing, Az, AzCredentials, Config, Disk, Gs, GsCredentials, MEMORY_DEFAULT, Payer,
+    Prefetch, S3, S3Credentials, Secret, Token,
 };
 pub use self::cursor::{AHEAD_BYTES_MAX, Access, Cursor};
 pub use self::disk::{PAUSE as DISK_PAUSE, READ_TIME_MAX as DISK_READ_TIME_MAX};
@@ -57,14 +61,16 @@ pub use self::stores::REQUESTS_MAX;
 use self::stores::{Store, Stores};
 pub use self::surroundings::{AGENT_TIME_MAX, METADATA_TIME_MAX};
 use self::version::{Locality, Version};
-pub use self::write::{Entry, PART_BYTES, PARTS_IN_FLIGHT_MAX, PARTS_MAX, Upload, WriteError, WriteFault};
+pub use self::write::{
+    Entry, PART_BYTES, PARTS_IN_FLIGHT_MAX, PARTS_MAX, Upload, WriteError, WriteFault,
+};
 
 /// How often a request is repeated after an answer that repetition can mend.
 pub const RETRIES_MAX: usize = 5;
 /// How long repetition may take in all.
 pub const RETRY_TIME_MAX: Duration = Duration::from_secs(60);
-/// How much of an object is fetched before its task starts: all of most documents, and enough of a long one that reading on overlaps with
-/// what comes next.
+/// How much of an object is fetched before its task starts: all of most documents, and enough of a
+/// long one that reading on overlaps with what comes next.
 pub const PREFETCH_BYTES_MAX: u64 = 8 << 20;
 
 /// Opens objects. Cheap to clone; clones share connections.
@@ -115,7 +121,13 @@ impl Objects {
     #[must_use]
     pub fn new(config: Config, io: Handle) -> Self {
         let blocks = Arc::new(Blocks::new(&config, io.clone()));
-        Self { shared: Arc::new(Shared { stores: Stores::new(config), blocks, io }) }
+        Self {
+            shared: Arc::new(Shared {
+                stores: Stores::new(config),
+                blocks,
+                io,
+            }),
+        }
     }
 
     /// Whether objects are read ahead of who needs them.
@@ -130,23 +142,28 @@ impl Objects {
         self.shared.blocks.metrics()
     }
 
-    /// Wait until what is being written to disk is, for some seconds at most: whoever comes next need not fetch it. Cancel safe.
+    /// Wait until what is being written to disk is, for some seconds at most: whoever comes next
+    /// need not fetch it. Cancel safe.
     pub async fn settled(&self) {
         self.shared.blocks.settled().await;
     }
 
-    /// Find what is at `address` and pin its version: the one that `pin` says, else the present one. Reads nothing of it; a pinned object behind
-    /// a network is not even asked for, because every read is held against the pin.
+    /// Find what is at `address` and pin its version: the one that `pin` says, else the present
+    /// one. Reads nothing of it; a pinned object behind a network is not even asked for,
+    /// because every read is held against the pin.
     ///
     /// # Errors
-    /// When it is not there, may not be read ([`Config::files`]), has not the version of `pin`, is shorter than the range that is asked for, or
-    /// the store does not answer.
+    /// When it is not there, may not be read ([`Config::files`]), has not the version of `pin`, is
+    /// shorter than the range that is asked for, or the store does not answer.
     pub async fn open(&self, address: &Address, pin: Option<&Pin>) -> Result<Object, Error> {
         let location = &address.location;
         let shown = location.to_string();
         let (store, path, locality) = match location {
             Location::File(path) => {
-                let (store, path) = self.shared.stores.of(&Location::File(self.admit(path).await?))?;
+                let (store, path) = self
+                    .shared
+                    .stores
+                    .of(&Location::File(self.admit(path).await?))?;
                 (store, path, Locality::Here)
             }
             Location::Bucket { .. } | Location::Http(_) => {
@@ -156,25 +173,50 @@ impl Objects {
         };
         let (meta, content_type) = match (pin, locality) {
             (Some(pin), Locality::Remote) => (pinned(path, pin), None),
-            (_, Locality::Here) | (None, Locality::Remote) => self.look(&shown, &store, path).await?,
+            (_, Locality::Here) | (None, Locality::Remote) => {
+                self.look(&shown, &store, path).await?
+            }
         };
         if pin.is_some_and(|pin| meta.e_tag.as_deref() != Some(&*pin.etag)) {
-            return Err(Error::new(InputFault::Changed, format!("`{shown}` was replaced after it was listed")));
+            return Err(Error::new(
+                InputFault::Changed,
+                format!("`{shown}` was replaced after it was listed"),
+            ));
         }
         let bytes = match address.bytes {
             None => 0..meta.size,
             Some(range) => range.within(meta.size).ok_or_else(|| {
-                Error::new(InputFault::Malformed, format!("`{address}` names bytes past the end: the object has {}", meta.size))
+                Error::new(
+                    InputFault::Malformed,
+                    format!(
+                        "`{address}` names bytes past the end: the object has {}",
+                        meta.size
+                    ),
+                )
             })?,
         };
-        let info = Info { name: location.name(), size: bytes.end - bytes.start, etag: meta.e_tag.clone(), content_type };
+        let info = Info {
+            name: location.name(),
+            size: bytes.end - bytes.start,
+            etag: meta.e_tag.clone(),
+            content_type,
+        };
         let name = self.shared.stores.name(location);
         let version = Arc::new(Version::new(&name, shown, store, meta, locality));
-        let opened = Opened { info, start: bytes.start, version, blocks: self.shared.blocks.clone() };
-        Ok(Object { shared: Arc::new(opened), prefetched: Arc::default() })
+        let opened = Opened {
+            info,
+            start: bytes.start,
+            version,
+            blocks: self.shared.blocks.clone(),
+        };
+        Ok(Object {
+            shared: Arc::new(opened),
+            prefetched: Arc::default(),
+        })
     }
 
-    /// Whether requests to the bucket of `location` can be made at all, as far as is known without making one. What is in none always can.
+    /// Whether requests to the bucket of `location` can be made at all, as far as is known without
+    /// making one. What is in none always can.
     ///
     /// # Errors
     /// When what is configured for its service cannot be used.
@@ -186,36 +228,69 @@ impl Objects {
     }
 
     /// What a store says of an object, and its media type.
-    async fn look(&self, shown: &str, store: &Store, path: StorePath) -> Result<(ObjectMeta, Option<String>), Error> {
+    async fn look(
+        &self,
+        shown: &str,
+        store: &Store,
+        path: StorePath,
+    ) -> Result<(ObjectMeta, Option<String>), Error> {
         let looking = {
             let (store, path) = (store.clone(), path.clone());
             async move {
-                match store.get_opts(&path, GetOptions { head: true, ..GetOptions::default() }).await {
+                match store
+                    .get_opts(
+                        &path,
+                        GetOptions {
+                            head: true,
+                            ..GetOptions::default()
+                        },
+                    )
+                    .await
+                {
                     // An answer to this question has no body, which would say why.
                     Err(error) if Error::is_vague(&error) => {
-                        let first = GetOptions { range: Some(GetRange::Bounded(0..1)), ..GetOptions::default() };
+                        let first = GetOptions {
+                            range: Some(GetRange::Bounded(0..1)),
+                            ..GetOptions::default()
+                        };
                         Err(store.get_opts(&path, first).await.err().unwrap_or(error))
                     }
                     answer => answer,
                 }
             }
         };
-        let found = on(&self.shared.io, looking).await?.map_err(|error| Error::from_store(shown, &error))?;
-        let content_type = found.attributes.get(&Attribute::ContentType).map(|value| value.as_ref().to_owned());
-        Ok((ObjectMeta { location: path, ..found.meta }, content_type))
+        let found = on(&self.shared.io, looking)
+            .await?
+            .map_err(|error| Error::from_store(shown, &error))?;
+        let content_type = found
+            .attributes
+            .get(&Attribute::ContentType)
+            .map(|value| value.as_ref().to_owned());
+        Ok((
+            ObjectMeta {
+                location: path,
+                ..found.meta
+            },
+            content_type,
+        ))
     }
 
-    /// What a location or pattern names, as a stream in the store's order; paths are relative to `folder`. A URL without wildcards names itself,
-    /// unseen; a local file is looked at. The stream ends after an error, and has one if nothing matches.
+    /// What a location or pattern names, as a stream in the store's order; paths are relative to
+    /// `folder`. A URL without wildcards names itself, unseen; a local file is looked at. The
+    /// stream ends after an error, and has one if nothing matches.
     pub fn list(&self, pattern: &str, folder: &Path) -> BoxStream<'static, Result<Found, Error>> {
         list::list(self.clone(), pattern.to_owned(), folder.to_owned())
     }
 
-    /// Run `future` where objects are read, so that it goes on whoever looks at it. Dropping what comes back ends it.
+    /// Run `future` where objects are read, so that it goes on whoever looks at it. Dropping what
+    /// comes back ends it.
     ///
     /// # Errors
     /// When the host is shutting down.
-    pub(crate) async fn beside<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Result<T, Error> {
+    pub(crate) async fn beside<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Error> {
         on(&self.shared.io, future).await
     }
 
@@ -225,8 +300,13 @@ impl Objects {
             return Ok(path.to_owned());
         }
         let (shared, path) = (self.shared.clone(), path.to_owned());
-        let looking = self.shared.io.spawn_blocking(move || shared.stores.files().admit(&path));
-        looking.await.map_err(|_| Error::new(InputFault::Unavailable, "the host is shutting down"))?
+        let looking = self
+            .shared
+            .io
+            .spawn_blocking(move || shared.stores.files().admit(&path));
+        looking
+            .await
+            .map_err(|_| Error::new(InputFault::Unavailable, "the host is shutting down"))?
     }
 }
 
@@ -237,12 +317,15 @@ impl Object {
         &self.shared.info
     }
 
-    /// Ask for its first [`PREFETCH_BYTES_MAX`], as far as the memory budget goes, and wait for the first block of them. Cancel safe.
+    /// Ask for its first [`PREFETCH_BYTES_MAX`], as far as the memory budget goes, and wait for the
+    /// first block of them. Cancel safe.
     ///
     /// # Errors
     /// When that cannot be read: whoever would read it need not start.
     pub async fn prefetch(&mut self) -> Result<(), Error> {
-        let end = self.blocks_end().min(self.blocks_start() + PREFETCH_BYTES_MAX / BLOCK_BYTES);
+        let end = self
+            .blocks_end()
+            .min(self.blocks_start() + PREFETCH_BYTES_MAX / BLOCK_BYTES);
         let blocks = self.blocks(self.blocks_start()..end, Purpose::Ahead);
         if let Some(first) = blocks.first() {
             first.bytes().await?;
@@ -251,14 +334,15 @@ impl Object {
         Ok(())
     }
 
-    /// Whether all that [`Self::prefetch`] asked for is here, or the reason why a part of it is not.
+    /// Whether all that [`Self::prefetch`] asked for is here, or the reason why a part of it is
+    /// not.
     #[must_use]
     pub fn is_prefetched(&self) -> bool {
         self.prefetched.iter().all(Block::is_settled)
     }
 
-    /// Wait until all that [`Self::prefetch`] asked for is here: before somebody starts to read who would occupy more than a wait does. Cancel
-    /// safe.
+    /// Wait until all that [`Self::prefetch`] asked for is here: before somebody starts to read who
+    /// would occupy more than a wait does. Cancel safe.
     ///
     /// # Errors
     /// When a part of it cannot be read.
@@ -301,9 +385,14 @@ impl Object {
     /// Blocks of what is stored.
     fn blocks(&self, indices: Range<u64>, purpose: Purpose) -> Vec<Block> {
         let start = self.blocks_start();
-        let prefetched = |index: u64| self.prefetched.get(usize::try_from(index.checked_sub(start)?).ok()?);
-        let mut blocks: Vec<Block> =
-            indices.clone().map_while(|index| prefetched(index).filter(|block| block.has_come()).cloned()).collect();
+        let prefetched = |index: u64| {
+            self.prefetched
+                .get(usize::try_from(index.checked_sub(start)?).ok()?)
+        };
+        let mut blocks: Vec<Block> = indices
+            .clone()
+            .map_while(|index| prefetched(index).filter(|block| block.has_come()).cloned())
+            .collect();
         let rest = indices.start + blocks.len() as u64..indices.end;
         if !rest.is_empty() {
             blocks.extend(self.shared.blocks.get(&self.shared.version, rest, purpose));
@@ -314,7 +403,13 @@ impl Object {
 
 /// What is known of an object whose version is known.
 fn pinned(location: StorePath, pin: &Pin) -> ObjectMeta {
-    ObjectMeta { location, last_modified: Default::default(), size: pin.size, e_tag: Some(pin.etag.to_string()), version: None }
+    ObjectMeta {
+        location,
+        last_modified: Default::default(),
+        size: pin.size,
+        e_tag: Some(pin.etag.to_string()),
+        version: None,
+    }
 }
 
 /// A task that ends with its handle.
@@ -327,14 +422,23 @@ impl<T> Drop for AbortOnDrop<T> {
 }
 
 /// Run I/O on the I/O runtime. Dropping the future aborts it.
-async fn on<T: Send + 'static>(io: &Handle, future: impl Future<Output = T> + Send + 'static) -> Result<T, Error> {
+async fn on<T: Send + 'static>(
+    io: &Handle,
+    future: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Error> {
     let mut task = AbortOnDrop(io.spawn(future));
-    (&mut task.0).await.map_err(|error| Error::new(InputFault::Unavailable, ended(&error)))
+    (&mut task.0)
+        .await
+        .map_err(|error| Error::new(InputFault::Unavailable, ended(&error)))
 }
 
 /// What became of I/O that did not end by itself.
 fn ended(error: &tokio::task::JoinError) -> &'static str {
-    if error.is_panic() { "access to an object failed inside the host" } else { "the host is shutting down" }
+    if error.is_panic() {
+        "access to an object failed inside the host"
+    } else {
+        "the host is shutting down"
+    }
 }
 
 #[cfg(test)]

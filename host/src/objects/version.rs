@@ -30,8 +30,15 @@ pub(super) enum Locality {
 }
 
 impl Version {
-    /// The version that `meta` tells of. `name` is the object's among all stores, `shown` in front of people.
-    pub(super) fn new(name: &str, shown: String, store: Store, meta: ObjectMeta, locality: Locality) -> Self {
+    /// The version that `meta` tells of. `name` is the object's among all stores, `shown` in front
+    /// of people.
+    pub(super) fn new(
+        name: &str,
+        shown: String,
+        store: Store,
+        meta: ObjectMeta,
+        locality: Locality,
+    ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let mut hasher = blake3::Hasher::new_derive_key("sortie object version 1");
         match &meta.e_tag {
@@ -41,7 +48,13 @@ impl Version {
         };
         let mut hash = [0; 16];
         hasher.finalize_xof().fill(&mut hash);
-        Self { name: hash, shown, store, meta, locality }
+        Self {
+            name: hash,
+            shown,
+            store,
+            meta,
+            locality,
+        }
     }
 
     pub(super) fn shown(&self) -> &str {
@@ -54,12 +67,18 @@ impl Version {
     }
 
     pub(super) fn key(&self, index: u64) -> Key {
-        Key { version: self.name, index }
+        Key {
+            version: self.name,
+            index,
+        }
     }
 
     /// How long a block is: the last one is shorter.
     pub(super) fn block_bytes(&self, index: u64) -> u64 {
-        self.meta.size.saturating_sub(index.saturating_mul(BLOCK_BYTES)).min(BLOCK_BYTES)
+        self.meta
+            .size
+            .saturating_sub(index.saturating_mul(BLOCK_BYTES))
+            .min(BLOCK_BYTES)
     }
 
     /// Whether its blocks are of use to others, and not there anyway.
@@ -69,18 +88,29 @@ impl Version {
 
     /// Ask for a range, and see that the answer is of this version.
     pub(super) async fn get(&self, range: std::ops::Range<u64>) -> Result<GetResult, Error> {
-        let mut options = GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
+        let mut options = GetOptions {
+            range: Some(GetRange::Bounded(range.clone())),
+            ..GetOptions::default()
+        };
         match &self.meta.e_tag {
             Some(etag) => options.if_match = Some(etag.clone()),
             // The best there is without a validator, to the resolution of the store's clock.
             None => options.if_unmodified_since = Some(self.meta.last_modified),
         }
-        let answer = self.store.get_opts(self.path(), options).await.map_err(|error| Error::from_store(&self.shown, &error))?;
+        let answer = self
+            .store
+            .get_opts(self.path(), options)
+            .await
+            .map_err(|error| Error::from_store(&self.shown, &error))?;
         // Stores that do not know the condition answer all the same.
         if answer.meta.e_tag != self.meta.e_tag || answer.meta.size != self.meta.size {
             return Err(self.changed());
         }
-        if answer.range == range { Ok(answer) } else { Err(self.wrong_length(&answer.range, &range)) }
+        if answer.range == range {
+            Ok(answer)
+        } else {
+            Err(self.wrong_length(&answer.range, &range))
+        }
     }
 
     fn path(&self) -> &Path {
@@ -88,11 +118,17 @@ impl Version {
     }
 
     fn changed(&self) -> Error {
-        Error::new(InputFault::Changed, format!("`{}` was replaced while the task read it", self.shown))
+        Error::new(
+            InputFault::Changed,
+            format!("`{}` was replaced while the task read it", self.shown),
+        )
     }
 
     fn wrong_length(&self, is: &std::ops::Range<u64>, asked: &std::ops::Range<u64>) -> Error {
-        let message = format!("`{}` answered bytes {is:?} where {asked:?} were asked for", self.shown);
+        let message = format!(
+            "`{}` answered bytes {is:?} where {asked:?} were asked for",
+            self.shown
+        );
         Error::new(InputFault::Unavailable, message)
     }
 }

@@ -1,12 +1,15 @@
 //! Writing objects: whole, or as a stream of parts.
 //!
-//! Where to write is said by whoever runs the process (an output, a store), never by a submitter or a function, so [`super::Files`] has no say
-//! here. An object appears whole or not at all, and replaces what was there in one step. Folders of local files are made as they are needed.
+//! Where to write is said by whoever runs the process (an output, a store), never by a submitter or
+//! a function, so [`super::Files`] has no say here. An object appears whole or not at all, and
+//! replaces what was there in one step. Folders of local files are made as they are needed.
 //! Web servers are not written to.
 //!
-//! Bounds: an upload holds at most [`PARTS_IN_FLIGHT_MAX`] parts under way and one that is being filled, [`PART_BYTES`] each, and has at most
-//! [`PARTS_MAX`] parts. Requests are repeated as those that read are. Dropping an [`Upload`] gives up what was uploaded; a process that is
-//! killed in the middle leaves parts behind, which the store's own rules for unfinished uploads remove.
+//! Bounds: an upload holds at most [`PARTS_IN_FLIGHT_MAX`] parts under way and one that is being
+//! filled, [`PART_BYTES`] each, and has at most [`PARTS_MAX`] parts. Requests are repeated as those
+//! that read are. Dropping an [`Upload`] gives up what was uploaded; a process that is
+//! killed in the middle leaves parts behind, which the store's own rules for unfinished uploads
+//! remove.
 
 use std::io;
 use std::path::Path as FilePath;
@@ -15,7 +18,8 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::{
-    Attribute, AttributeValue, Attributes, GetOptions, MultipartUpload, ObjectStoreExt as _, PutMultipartOptions, PutOptions, PutPayload,
+    Attribute, AttributeValue, Attributes, GetOptions, MultipartUpload, ObjectStoreExt as _,
+    PutMultipartOptions, PutOptions, PutPayload,
 };
 use sortie_protocol::Timestamp;
 use sortie_protocol::outcome::InputFault;
@@ -28,11 +32,14 @@ use super::stores::Store;
 use super::surroundings::Trouble;
 use super::{AbortOnDrop, Error, Location, Malformed, Objects, ended, on};
 
-/// The size of an upload's parts. S3 takes no smaller ones than 5 MiB, and some stores want all to be of one size.
+/// The size of an upload's parts. S3 takes no smaller ones than 5 MiB, and some stores want all to
+/// be of one size.
 pub const PART_BYTES: usize = 8 << 20;
-/// Parts of one upload that are under way at once. With the one being filled, an upload holds 40 MiB.
+/// Parts of one upload that are under way at once. With the one being filled, an upload holds 40
+/// MiB.
 pub const PARTS_IN_FLIGHT_MAX: usize = 4;
-/// The most parts of an upload, which is what S3 takes: with [`PART_BYTES`], objects of up to 78 GiB. Writing more is an error.
+/// The most parts of an upload, which is what S3 takes: with [`PART_BYTES`], objects of up to 78
+/// GiB. Writing more is an error.
 pub const PARTS_MAX: usize = 10_000;
 /// Entries of a listing that wait to be taken; then the listing waits.
 const ENTRIES_AHEAD_MAX: usize = 1000;
@@ -82,28 +89,49 @@ impl Location {
         match self {
             // A path that is no text has no URL.
             Self::File(folder) => Ok(Self::File(folder.join(path))),
-            other => Self::parse(&format!("{}/{path}", other.to_url().trim_end_matches('/')), FilePath::new("/")),
+            other => Self::parse(
+                &format!("{}/{path}", other.to_url().trim_end_matches('/')),
+                FilePath::new("/"),
+            ),
         }
     }
 }
 
 impl Objects {
-    /// Write `data` as the object at `location`, in place of what is there. Cancel safe: the object is replaced or it is not.
+    /// Write `data` as the object at `location`, in place of what is there. Cancel safe: the object
+    /// is replaced or it is not.
     ///
     /// # Errors
     /// When the place cannot be written to.
-    pub async fn put(&self, location: &Location, data: Bytes, content_type: Option<&str>) -> Result<(), WriteError> {
+    pub async fn put(
+        &self,
+        location: &Location,
+        data: Bytes,
+        content_type: Option<&str>,
+    ) -> Result<(), WriteError> {
         let (store, path) = self.writable(location)?;
-        let options = PutOptions { attributes: attributes(location, content_type), ..PutOptions::default() };
-        let putting = async move { store.put_opts(&path, PutPayload::from_bytes(data), options).await };
+        let options = PutOptions {
+            attributes: attributes(location, content_type),
+            ..PutOptions::default()
+        };
+        let putting = async move {
+            store
+                .put_opts(&path, PutPayload::from_bytes(data), options)
+                .await
+        };
         finished(on(&self.shared.io, putting).await, &location.to_string()).map(drop)
     }
 
-    /// Start writing the object at `location`, of whatever size. Nothing is sent before there is a part, or [`Upload::begin`] asks for it.
+    /// Start writing the object at `location`, of whatever size. Nothing is sent before there is a
+    /// part, or [`Upload::begin`] asks for it.
     ///
     /// # Errors
     /// When `location` is no place to write to.
-    pub fn upload(&self, location: &Location, content_type: Option<&str>) -> Result<Upload, WriteError> {
+    pub fn upload(
+        &self,
+        location: &Location,
+        content_type: Option<&str>,
+    ) -> Result<Upload, WriteError> {
         let (store, path) = self.writable(location)?;
         Ok(Upload {
             shown: location.to_string(),
@@ -123,10 +151,17 @@ impl Objects {
     ///
     /// # Errors
     /// When it cannot be read, or has more than `bytes_max`.
-    pub async fn get_small(&self, location: &Location, bytes_max: u64) -> Result<Option<Bytes>, Error> {
+    pub async fn get_small(
+        &self,
+        location: &Location,
+        bytes_max: u64,
+    ) -> Result<Option<Bytes>, Error> {
         let shown = location.to_string();
         let (store, path) = self.shared.stores.of(location)?;
-        let too_large = Error::new(InputFault::Unavailable, format!("`{shown}` has more than the {bytes_max} bytes that are expected"));
+        let too_large = Error::new(
+            InputFault::Unavailable,
+            format!("`{shown}` has more than the {bytes_max} bytes that are expected"),
+        );
         let reading = async move {
             let found = store.get_opts(&path, GetOptions::default()).await?;
             if found.meta.size > bytes_max {
@@ -151,7 +186,8 @@ impl Objects {
         }
     }
 
-    /// The size of the object at `location`, if there is one. As [`Self::get_small`], but reads nothing of it.
+    /// The size of the object at `location`, if there is one. As [`Self::get_small`], but reads
+    /// nothing of it.
     ///
     /// # Errors
     /// When the store does not say.
@@ -184,15 +220,26 @@ impl Objects {
     /// When the place cannot be written to.
     pub async fn rename(&self, from: &Location, to: &Location) -> Result<(), WriteError> {
         let ((store, from), (_, path)) = (self.writable(from)?, self.writable(to)?);
-        finished(on(&self.shared.io, async move { store.rename(&from, &path).await }).await, &to.to_string())
+        finished(
+            on(
+                &self.shared.io,
+                async move { store.rename(&from, &path).await },
+            )
+            .await,
+            &to.to_string(),
+        )
     }
 
-    /// All objects below `location`, in no order, as the store names them. At most a thousand are held; dropping the stream ends the
-    /// listing. A folder that is not there has none.
+    /// All objects below `location`, in no order, as the store names them. At most a thousand are
+    /// held; dropping the stream ends the listing. A folder that is not there has none.
     ///
     /// # Errors
-    /// When `location` cannot be listed; in the stream, when the listing breaks off, after which nothing comes.
-    pub fn list_below(&self, location: &Location) -> Result<BoxStream<'static, Result<Entry, Error>>, Error> {
+    /// When `location` cannot be listed; in the stream, when the listing breaks off, after which
+    /// nothing comes.
+    pub fn list_below(
+        &self,
+        location: &Location,
+    ) -> Result<BoxStream<'static, Result<Entry, Error>>, Error> {
         let (store, prefix) = self.shared.stores.of(location)?;
         let shown = location.to_string();
         let (sender, receiver) = mpsc::channel(ENTRIES_AHEAD_MAX);
@@ -203,7 +250,12 @@ impl Objects {
                     path: below(&prefix, &meta.location),
                     size: meta.size,
                     // What was written before 1970 is old.
-                    modified: Timestamp::from_nanos(meta.last_modified.timestamp_nanos_opt().and_then(|n| n.try_into().ok()).unwrap_or(0)),
+                    modified: Timestamp::from_nanos(
+                        meta.last_modified
+                            .timestamp_nanos_opt()
+                            .and_then(|n| n.try_into().ok())
+                            .unwrap_or(0),
+                    ),
                 });
                 let (entry, ends) = match entry {
                     Ok(entry) => (Ok(entry), false),
@@ -219,22 +271,39 @@ impl Objects {
             match receiver.recv().await {
                 Some(entry) => Some((entry, Some((receiver, listing)))),
                 // One that did not come to its end is not taken for one that did.
-                None => (&mut listing.0).await.err().map(|error| (Err(Error::new(InputFault::Unavailable, ended(&error))), None)),
+                None => (&mut listing.0).await.err().map(|error| {
+                    (
+                        Err(Error::new(InputFault::Unavailable, ended(&error))),
+                        None,
+                    )
+                }),
             }
         });
         Ok(entries.boxed())
     }
 
-    fn writable(&self, location: &Location) -> Result<(Store, object_store::path::Path), WriteError> {
+    fn writable(
+        &self,
+        location: &Location,
+    ) -> Result<(Store, object_store::path::Path), WriteError> {
         if matches!(location, Location::Http(_)) {
-            let message = format!("`{location}` cannot be written to: it is on a web server; write to a file or to an object store");
-            return Err(WriteError { fault: WriteFault::NoPlace, message });
+            let message = format!(
+                "`{location}` cannot be written to: it is on a web server; write to a file or to an object store"
+            );
+            return Err(WriteError {
+                fault: WriteFault::NoPlace,
+                message,
+            });
         }
-        self.shared.stores.of(location).map_err(|error| WriteError { fault: WriteFault::NoPlace, message: error.message })
+        self.shared.stores.of(location).map_err(|error| WriteError {
+            fault: WriteFault::NoPlace,
+            message: error.message,
+        })
     }
 }
 
-/// An object that is being written. It appears when [`Upload::finish`] returns; dropping it before gives it up.
+/// An object that is being written. It appears when [`Upload::finish`] returns; dropping it before
+/// gives it up.
 #[derive(Debug)]
 pub struct Upload {
     shown: String,
@@ -260,14 +329,16 @@ struct Begun {
 impl Drop for Begun {
     fn drop(&mut self) {
         if let Some(mut upload) = self.upload.take() {
-            // Parts that stay behind cost money until the store's own rules remove them; nothing else depends on this.
+            // Parts that stay behind cost money until the store's own rules remove them; nothing
+            // else depends on this.
             self.io.spawn(async move { upload.abort().await });
         }
     }
 }
 
 impl Upload {
-    /// Ask the store now, so that a place that cannot be written to is found before there is anything to write.
+    /// Ask the store now, so that a place that cannot be written to is found before there is
+    /// anything to write.
     ///
     /// # Errors
     /// When the place cannot be written to.
@@ -277,13 +348,23 @@ impl Upload {
             return Ok(());
         }
         let (store, path, io) = (self.store.clone(), self.path.clone(), self.io.clone());
-        let options = PutMultipartOptions { attributes: self.attributes.clone(), ..PutMultipartOptions::default() };
-        // Guarded on the other side: what the store has begun when this future is dropped is aborted.
+        let options = PutMultipartOptions {
+            attributes: self.attributes.clone(),
+            ..PutMultipartOptions::default()
+        };
+        // Guarded on the other side: what the store has begun when this future is dropped is
+        // aborted.
         let beginning = async move {
             let upload = store.put_multipart_opts(&path, options).await?;
-            Ok(Begun { upload: Some(upload), io })
+            Ok(Begun {
+                upload: Some(upload),
+                io,
+            })
         };
-        self.begun = Some(finished(on(&self.io, beginning).await, &self.shown).map_err(|error| self.fail(error))?);
+        self.begun = Some(
+            finished(on(&self.io, beginning).await, &self.shown)
+                .map_err(|error| self.fail(error))?,
+        );
         Ok(())
     }
 
@@ -292,7 +373,8 @@ impl Upload {
     /// Not cancel safe: how much was taken is then not known; drop the upload.
     ///
     /// # Errors
-    /// When the place cannot be written to, or the object gets too large. Every later call has the same error.
+    /// When the place cannot be written to, or the object gets too large. Every later call has the
+    /// same error.
     pub async fn write(&mut self, mut data: &[u8]) -> Result<(), WriteError> {
         self.check()?;
         while !data.is_empty() {
@@ -313,14 +395,25 @@ impl Upload {
     /// Complete the object. Small ones are written in one request.
     ///
     /// # Errors
-    /// When the place cannot be written to; the object is then not there, and what was there before still is.
+    /// When the place cannot be written to; the object is then not there, and what was there before
+    /// still is.
     pub async fn finish(mut self) -> Result<(), WriteError> {
         self.check()?;
         if self.begun.is_none() {
             let (store, path) = (self.store.clone(), self.path.clone());
-            let (data, attributes) = (self.filling.split().freeze(), std::mem::take(&mut self.attributes));
-            let options = PutOptions { attributes, ..PutOptions::default() };
-            let putting = async move { store.put_opts(&path, PutPayload::from_bytes(data), options).await };
+            let (data, attributes) = (
+                self.filling.split().freeze(),
+                std::mem::take(&mut self.attributes),
+            );
+            let options = PutOptions {
+                attributes,
+                ..PutOptions::default()
+            };
+            let putting = async move {
+                store
+                    .put_opts(&path, PutPayload::from_bytes(data), options)
+                    .await
+            };
             return finished(on(&self.io, putting).await, &self.shown).map(drop);
         }
         // A store may refuse an upload without parts.
@@ -330,7 +423,9 @@ impl Upload {
         while self.parts_under_way() > 0 {
             self.await_part().await?;
         }
-        let Some(mut begun) = self.begun.take() else { return Ok(()) };
+        let Some(mut begun) = self.begun.take() else {
+            return Ok(());
+        };
         let completing = async move {
             if let Some(upload) = begun.upload.as_mut() {
                 upload.complete().await?;
@@ -341,7 +436,8 @@ impl Upload {
         finished(on(&self.io, completing).await, &self.shown)
     }
 
-    /// Give the object up, and wait until the store knows. Dropping the upload does the same without waiting.
+    /// Give the object up, and wait until the store knows. Dropping the upload does the same
+    /// without waiting.
     pub async fn abort(mut self) {
         self.parts.abort_all();
         let upload = self.begun.as_mut().and_then(|begun| begun.upload.take());
@@ -363,7 +459,10 @@ impl Upload {
                 self.shown,
                 (PARTS_MAX * PART_BYTES) >> 30
             );
-            return Err(self.fail(WriteError { fault: WriteFault::TooLarge, message }));
+            return Err(self.fail(WriteError {
+                fault: WriteFault::TooLarge,
+                message,
+            }));
         }
         let part = PutPayload::from_bytes(self.filling.split().freeze());
         if let Some(upload) = self.begun.as_mut().and_then(|begun| begun.upload.as_mut()) {
@@ -403,21 +502,36 @@ impl Upload {
 /// What a file system cannot keep beside a file is left out.
 fn attributes(location: &Location, content_type: Option<&str>) -> Attributes {
     let kept = content_type.filter(|_| !matches!(location, Location::File(_)));
-    kept.map(|kind| (Attribute::ContentType, AttributeValue::from(kind.to_owned()))).into_iter().collect()
+    kept.map(|kind| {
+        (
+            Attribute::ContentType,
+            AttributeValue::from(kind.to_owned()),
+        )
+    })
+    .into_iter()
+    .collect()
 }
 
 /// The part of `path` below `prefix`.
 fn below(prefix: &object_store::path::Path, path: &object_store::path::Path) -> String {
-    path.as_ref().strip_prefix(prefix.as_ref()).unwrap_or(path.as_ref()).trim_start_matches('/').to_owned()
+    path.as_ref()
+        .strip_prefix(prefix.as_ref())
+        .unwrap_or(path.as_ref())
+        .trim_start_matches('/')
+        .to_owned()
 }
 
-fn finished<T>(ended: Result<object_store::Result<T>, Error>, shown: &str) -> Result<T, WriteError> {
+fn finished<T>(
+    ended: Result<object_store::Result<T>, Error>,
+    shown: &str,
+) -> Result<T, WriteError> {
     match ended {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(WriteError::from_store(shown, &error)),
-        Err(Error { message, .. }) => {
-            Err(WriteError { fault: WriteFault::Unavailable, message: format!("failed to write `{shown}`: {message}") })
-        }
+        Err(Error { message, .. }) => Err(WriteError {
+            fault: WriteFault::Unavailable,
+            message: format!("failed to write `{shown}`: {message}"),
+        }),
     }
 }
 
@@ -429,20 +543,38 @@ impl WriteError {
                 Trouble::Refused(_) => WriteFault::Denied,
                 Trouble::Silent(_) => WriteFault::Unavailable,
             };
-            return Self { fault, message: format!("`{shown}` may not be written to: {trouble}") };
+            return Self {
+                fault,
+                message: format!("`{shown}` may not be written to: {trouble}"),
+            };
         }
         let (fault, message) = match error {
-            E::NotFound { .. } => (WriteFault::NoPlace, format!("`{shown}` cannot be written to: there is no such bucket; make it first")),
-            E::PermissionDenied { .. } | E::Unauthenticated { .. } => {
-                (WriteFault::Denied, format!("`{shown}` may not be written to; check the credentials and what they may do"))
-            }
-            E::InvalidPath { .. } => (WriteFault::NoPlace, format!("`{shown}` is not a name that the store accepts; choose another")),
-            E::NotSupported { .. } | E::NotImplemented { .. } => {
-                (WriteFault::NoPlace, format!("`{shown}` cannot be written to: the store does not offer it; choose another place"))
-            }
+            E::NotFound { .. } => (
+                WriteFault::NoPlace,
+                format!("`{shown}` cannot be written to: there is no such bucket; make it first"),
+            ),
+            E::PermissionDenied { .. } | E::Unauthenticated { .. } => (
+                WriteFault::Denied,
+                format!(
+                    "`{shown}` may not be written to; check the credentials and what they may do"
+                ),
+            ),
+            E::InvalidPath { .. } => (
+                WriteFault::NoPlace,
+                format!("`{shown}` is not a name that the store accepts; choose another"),
+            ),
+            E::NotSupported { .. } | E::NotImplemented { .. } => (
+                WriteFault::NoPlace,
+                format!(
+                    "`{shown}` cannot be written to: the store does not offer it; choose another place"
+                ),
+            ),
             other => match system_error(other) {
                 Some(error) => from_system(shown, error),
-                None => (WriteFault::Unavailable, format!("failed to write `{shown}`: {}", root_cause(other))),
+                None => (
+                    WriteFault::Unavailable,
+                    format!("failed to write `{shown}`: {}", root_cause(other)),
+                ),
             },
         };
         Self { fault, message }
@@ -450,25 +582,50 @@ impl WriteError {
 }
 
 fn system_error(error: &object_store::Error) -> Option<&io::Error> {
-    // A request that failed in the network has one, too; only what a file system says is for the reader to mend.
-    sources(error).find_map(|source| source.downcast_ref::<io::Error>()).filter(|error| error.raw_os_error().is_some())
+    // A request that failed in the network has one, too; only what a file system says is for the
+    // reader to mend.
+    sources(error)
+        .find_map(|source| source.downcast_ref::<io::Error>())
+        .filter(|error| error.raw_os_error().is_some())
 }
 
 fn from_system(shown: &str, error: &io::Error) -> (WriteFault, String) {
     use io::ErrorKind as K;
     match error.kind() {
-        K::PermissionDenied => (WriteFault::Denied, format!("`{shown}` may not be written to; check the permissions of its folder")),
-        K::ReadOnlyFilesystem => (WriteFault::Denied, format!("`{shown}` is on a read-only file system; choose another place")),
-        K::StorageFull | K::QuotaExceeded => {
-            (WriteFault::Full, format!("there is no room left for `{shown}`; free some, or choose another place"))
-        }
-        K::FileTooLarge => (WriteFault::TooLarge, format!("`{shown}` is larger than its file system allows; choose another place")),
-        K::IsADirectory => (WriteFault::NoPlace, format!("`{shown}` is a folder; name a file in it")),
-        K::NotADirectory | K::AlreadyExists => {
-            (WriteFault::NoPlace, format!("`{shown}` cannot be written to: a part of its path is a file; choose another place"))
-        }
-        K::InvalidFilename => (WriteFault::NoPlace, format!("`{shown}` is not a name that the file system accepts; choose another")),
-        _ => (WriteFault::Unavailable, format!("failed to write `{shown}`: {error}")),
+        K::PermissionDenied => (
+            WriteFault::Denied,
+            format!("`{shown}` may not be written to; check the permissions of its folder"),
+        ),
+        K::ReadOnlyFilesystem => (
+            WriteFault::Denied,
+            format!("`{shown}` is on a read-only file system; choose another place"),
+        ),
+        K::StorageFull | K::QuotaExceeded => (
+            WriteFault::Full,
+            format!("there is no room left for `{shown}`; free some, or choose another place"),
+        ),
+        K::FileTooLarge => (
+            WriteFault::TooLarge,
+            format!("`{shown}` is larger than its file system allows; choose another place"),
+        ),
+        K::IsADirectory => (
+            WriteFault::NoPlace,
+            format!("`{shown}` is a folder; name a file in it"),
+        ),
+        K::NotADirectory | K::AlreadyExists => (
+            WriteFault::NoPlace,
+            format!(
+                "`{shown}` cannot be written to: a part of its path is a file; choose another place"
+            ),
+        ),
+        K::InvalidFilename => (
+            WriteFault::NoPlace,
+            format!("`{shown}` is not a name that the file system accepts; choose another"),
+        ),
+        _ => (
+            WriteFault::Unavailable,
+            format!("failed to write `{shown}`: {error}"),
+        ),
     }
 }
 
@@ -477,36 +634,75 @@ mod tests {
     use super::*;
 
     fn said(error: impl std::error::Error + Send + Sync + 'static) -> (WriteFault, String) {
-        let error = WriteError::from_store("s3://bucket/key", &object_store::Error::Generic { store: "test", source: Box::new(error) });
+        let error = WriteError::from_store(
+            "s3://bucket/key",
+            &object_store::Error::Generic {
+                store: "test",
+                source: Box::new(error),
+            },
+        );
         (error.fault, error.message)
     }
 
     #[test]
     fn what_is_wrong_with_a_place_is_named_with_what_to_do() {
-        let system = |code: rustix::io::Errno| said(io::Error::from_raw_os_error(code.raw_os_error()));
+        let system =
+            |code: rustix::io::Errno| said(io::Error::from_raw_os_error(code.raw_os_error()));
         for (code, fault, text) in [
             (rustix::io::Errno::NOSPC, WriteFault::Full, "no room left"),
             (rustix::io::Errno::DQUOT, WriteFault::Full, "no room left"),
-            (rustix::io::Errno::ACCESS, WriteFault::Denied, "check the permissions"),
+            (
+                rustix::io::Errno::ACCESS,
+                WriteFault::Denied,
+                "check the permissions",
+            ),
             (rustix::io::Errno::ROFS, WriteFault::Denied, "read-only"),
-            (rustix::io::Errno::NOTDIR, WriteFault::NoPlace, "a part of its path is a file"),
+            (
+                rustix::io::Errno::NOTDIR,
+                WriteFault::NoPlace,
+                "a part of its path is a file",
+            ),
             (rustix::io::Errno::ISDIR, WriteFault::NoPlace, "is a folder"),
-            (rustix::io::Errno::NAMETOOLONG, WriteFault::NoPlace, "not a name"),
-            (rustix::io::Errno::FBIG, WriteFault::TooLarge, "larger than its file system allows"),
-            (rustix::io::Errno::IO, WriteFault::Unavailable, "failed to write"),
+            (
+                rustix::io::Errno::NAMETOOLONG,
+                WriteFault::NoPlace,
+                "not a name",
+            ),
+            (
+                rustix::io::Errno::FBIG,
+                WriteFault::TooLarge,
+                "larger than its file system allows",
+            ),
+            (
+                rustix::io::Errno::IO,
+                WriteFault::Unavailable,
+                "failed to write",
+            ),
         ] {
             let (found, message) = system(code);
             assert_eq!(found, fault, "{message}");
-            assert!(message.contains(text) && message.contains("`s3://bucket/key`"), "{message}");
+            assert!(
+                message.contains(text) && message.contains("`s3://bucket/key`"),
+                "{message}"
+            );
         }
-        let not_found = object_store::Error::NotFound { path: "key".into(), source: "NoSuchBucket".into() };
+        let not_found = object_store::Error::NotFound {
+            path: "key".into(),
+            source: "NoSuchBucket".into(),
+        };
         let error = WriteError::from_store("s3://bucket/key", &not_found);
-        assert_eq!((error.fault, error.message.contains("no such bucket")), (WriteFault::NoPlace, true), "{error}");
+        assert_eq!(
+            (error.fault, error.message.contains("no such bucket")),
+            (WriteFault::NoPlace, true),
+            "{error}"
+        );
     }
 
     #[test]
     fn queries_are_not_repeated() {
-        let (_, message) = said(io::Error::other("error for https://host/key?X-Amz-Signature=secret"));
+        let (_, message) = said(io::Error::other(
+            "error for https://host/key?X-Amz-Signature=secret",
+        ));
         assert!(!message.contains("secret"), "{message}");
     }
 

@@ -1,7 +1,9 @@
-//! The host's side of `wit/sortie-task`: objects, and the log. What tasks make is in [`outputs`], places with many objects in [`prefixes`].
+//! The host's side of `wit/sortie-task`: objects, and the log. What tasks make is in [`outputs`],
+//! places with many objects in [`prefixes`].
 //!
-//! Each handle has a cursor of its own, which sees how it is read and holds what is worth holding within the process's budget; here is only
-//! what one call may bring. [`HANDLES_MAX`] bounds how many cursors there are.
+//! Each handle has a cursor of its own, which sees how it is read and holds what is worth holding
+//! within the process's budget; here is only what one call may bring. [`HANDLES_MAX`] bounds how
+//! many cursors there are.
 
 mod outputs;
 mod prefixes;
@@ -68,7 +70,10 @@ pub struct Handle {
 
 impl Handle {
     pub(super) fn new(object: Object) -> Self {
-        Self { object, cursor: None }
+        Self {
+            object,
+            cursor: None,
+        }
     }
 }
 
@@ -84,10 +89,19 @@ pub struct Reader {
 
 impl State {
     /// Up to `len` bytes at `offset`.
-    async fn read(&mut self, cursor: &mut Cursor, offset: u64, len: u32) -> wasmtime::Result<Result<Vec<u8>, wit_objects::Error>> {
+    async fn read(
+        &mut self,
+        cursor: &mut Cursor,
+        offset: u64,
+        len: u32,
+    ) -> wasmtime::Result<Result<Vec<u8>, wit_objects::Error>> {
         let began = clock::instant();
         let reading = cursor.read(offset, len.min(READ_BYTES_MAX).into());
-        let read = self.watch.bound_if_slow(reading).await.map_err(wasmtime::Error::new)?;
+        let read = self
+            .watch
+            .bound_if_slow(reading)
+            .await
+            .map_err(wasmtime::Error::new)?;
         self.fetch += clock::instant() - began;
         match read {
             Ok(bytes) => {
@@ -95,7 +109,8 @@ impl State {
                 Ok(Ok(bytes.into()))
             }
             Err(error) => {
-                // What the guest makes of it depends on the weather, so it must not be kept as the task's result.
+                // What the guest makes of it depends on the weather, so it must not be kept as the
+                // task's result.
                 let answer = object_error(&error);
                 self.input_error.get_or_insert(error);
                 Ok(Err(answer))
@@ -108,28 +123,56 @@ fn object_error(error: &objects::Error) -> wit_objects::Error {
     use sortie_protocol::outcome::InputFault as F;
     match error.fault {
         F::Changed => wit_objects::Error::Changed,
-        F::Malformed | F::Missing | F::Denied | F::Unavailable => wit_objects::Error::Unavailable(error.to_string()),
+        F::Malformed | F::Missing | F::Denied | F::Unavailable => {
+            wit_objects::Error::Unavailable(error.to_string())
+        }
     }
 }
 
 impl wit_objects::HostObject for State {
     fn info(&mut self, handle: Resource<Handle>) -> wasmtime::Result<wit_objects::Info> {
-        let objects::Info { name, size, etag, content_type } = self.table.get(&handle)?.object.info().clone();
-        Ok(wit_objects::Info { name, size, etag, content_type })
+        let objects::Info {
+            name,
+            size,
+            etag,
+            content_type,
+        } = self.table.get(&handle)?.object.info().clone();
+        Ok(wit_objects::Info {
+            name,
+            size,
+            etag,
+            content_type,
+        })
     }
 
-    async fn read_at(&mut self, handle: Resource<Handle>, offset: u64, len: u32) -> wasmtime::Result<Result<Vec<u8>, wit_objects::Error>> {
+    async fn read_at(
+        &mut self,
+        handle: Resource<Handle>,
+        offset: u64,
+        len: u32,
+    ) -> wasmtime::Result<Result<Vec<u8>, wit_objects::Error>> {
         let entry = self.table.get_mut(&handle)?;
-        let mut cursor = entry.cursor.take().unwrap_or_else(|| Cursor::new(entry.object.clone(), Access::Random));
+        let mut cursor = entry
+            .cursor
+            .take()
+            .unwrap_or_else(|| Cursor::new(entry.object.clone(), Access::Random));
         let answer = self.read(&mut cursor, offset, len).await;
         self.table.get_mut(&handle)?.cursor = Some(cursor);
         answer
     }
 
-    fn read(&mut self, handle: Resource<Handle>, offset: u64) -> wasmtime::Result<Resource<Reader>> {
+    fn read(
+        &mut self,
+        handle: Resource<Handle>,
+        offset: u64,
+    ) -> wasmtime::Result<Resource<Reader>> {
         let object = self.table.get(&handle)?.object.clone();
         self.admit_handle()?;
-        Ok(self.table.push(Reader { object, cursor: None, offset })?)
+        Ok(self.table.push(Reader {
+            object,
+            cursor: None,
+            offset,
+        })?)
     }
 
     fn drop(&mut self, handle: Resource<Handle>) -> wasmtime::Result<()> {
@@ -140,10 +183,17 @@ impl wit_objects::HostObject for State {
 }
 
 impl wit_objects::HostReader for State {
-    async fn next(&mut self, reader: Resource<Reader>, len: u32) -> wasmtime::Result<Result<Vec<u8>, wit_objects::Error>> {
+    async fn next(
+        &mut self,
+        reader: Resource<Reader>,
+        len: u32,
+    ) -> wasmtime::Result<Result<Vec<u8>, wit_objects::Error>> {
         let entry = self.table.get_mut(&reader)?;
         let offset = entry.offset;
-        let mut cursor = entry.cursor.take().unwrap_or_else(|| Cursor::new(entry.object.clone(), Access::Sequential));
+        let mut cursor = entry
+            .cursor
+            .take()
+            .unwrap_or_else(|| Cursor::new(entry.object.clone(), Access::Sequential));
         let answer = self.read(&mut cursor, offset, len).await;
         let entry = self.table.get_mut(&reader)?;
         entry.cursor = Some(cursor);
@@ -161,7 +211,12 @@ impl wit_objects::HostReader for State {
 }
 
 impl wit_log::Host for State {
-    fn emit(&mut self, level: wit_log::Level, target: String, message: String) -> wasmtime::Result<()> {
+    fn emit(
+        &mut self,
+        level: wit_log::Level,
+        target: String,
+        message: String,
+    ) -> wasmtime::Result<()> {
         let level = match level {
             wit_log::Level::Trace => "TRACE",
             wit_log::Level::Debug => "DEBUG",
@@ -170,7 +225,8 @@ impl wit_log::Host for State {
             wit_log::Level::Error => "ERROR",
         };
         let target = sortie_protocol::outcome::cut(target, TARGET_BYTES_MAX);
-        self.log.append(format!("{level} {target}: {message}\n").as_bytes());
+        self.log
+            .append(format!("{level} {target}: {message}\n").as_bytes());
         Ok(())
     }
 }

@@ -1,7 +1,8 @@
 //! What bounds an attempt: memory, time, and the wish of others that it end.
 //!
-//! Memory is bounded by refusing to grow, as a machine would; most guests then abort, and the trap is reported as the limit it came from. Time
-//! and cancellation are looked at on every tick of the engine's clock while the guest computes, and by every host function that waits.
+//! Memory is bounded by refusing to grow, as a machine would; most guests then abort, and the trap
+//! is reported as the limit it came from. Time and cancellation are looked at on every tick of the
+//! engine's clock while the guest computes, and by every host function that waits.
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,7 +33,12 @@ pub(crate) struct MemoryLimiter {
 
 impl MemoryLimiter {
     pub(crate) fn new(limit: ByteSize) -> Self {
-        Self { limit: limit.as_usize(), used: 0, elements: 0, refused: false }
+        Self {
+            limit: limit.as_usize(),
+            used: 0,
+            elements: 0,
+            refused: false,
+        }
     }
 
     /// The bytes of all memories together. Memories only grow, so this is the peak.
@@ -42,7 +48,12 @@ impl MemoryLimiter {
 }
 
 impl ResourceLimiter for MemoryLimiter {
-    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let total = self.used.saturating_add(desired.saturating_sub(current));
         // A memory's own maximum is the guest's choice, not our refusal.
         if maximum.is_some_and(|maximum| desired > maximum) {
@@ -56,8 +67,15 @@ impl ResourceLimiter for MemoryLimiter {
         Ok(true)
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let total = self.elements.saturating_add(desired.saturating_sub(current));
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let total = self
+            .elements
+            .saturating_add(desired.saturating_sub(current));
         let fits = total <= TABLE_ELEMENTS_MAX;
         if fits {
             self.elements = total;
@@ -136,13 +154,27 @@ impl Watch {
     /// Watch over an attempt that starts now.
     pub(crate) fn new(cancel: Arc<Cancel>, limits: &Limits) -> Self {
         let started = clock::instant();
-        let deadline = started.checked_add(limits.wall_time).unwrap_or(started + FOREVER);
-        Self { cancel, deadline, cpu_max: limits.cpu_time, cpu_used: AtomicU64::new(0), poll_began: AtomicU64::new(0) }
+        let deadline = started
+            .checked_add(limits.wall_time)
+            .unwrap_or(started + FOREVER);
+        Self {
+            cancel,
+            deadline,
+            cpu_max: limits.cpu_time,
+            cpu_used: AtomicU64::new(0),
+            poll_began: AtomicU64::new(0),
+        }
     }
 
     /// Watch over an attempt that starts now, of whose time so much is spent.
     pub(crate) fn after(spent: Duration, cancel: Arc<Cancel>, limits: &Limits) -> Self {
-        Self::new(cancel, &Limits { wall_time: limits.wall_time.saturating_sub(spent), ..*limits })
+        Self::new(
+            cancel,
+            &Limits {
+                wall_time: limits.wall_time.saturating_sub(spent),
+                ..*limits
+            },
+        )
     }
 
     /// Whether the attempt must end, seen from the thread that computes it.
@@ -153,9 +185,18 @@ impl Watch {
         if clock::instant() >= self.deadline {
             return Err(Stop::WallTime);
         }
-        let running = nanos(clock::thread_cpu()).saturating_sub(self.poll_began.load(Ordering::Relaxed));
-        let used = Duration::from_nanos(self.cpu_used.load(Ordering::Relaxed).saturating_add(running));
-        if used >= self.cpu_max { Err(Stop::CpuTime) } else { Ok(()) }
+        let running =
+            nanos(clock::thread_cpu()).saturating_sub(self.poll_began.load(Ordering::Relaxed));
+        let used = Duration::from_nanos(
+            self.cpu_used
+                .load(Ordering::Relaxed)
+                .saturating_add(running),
+        );
+        if used >= self.cpu_max {
+            Err(Stop::CpuTime)
+        } else {
+            Ok(())
+        }
     }
 
     /// Time on a core so far, not counting a poll in progress.
@@ -181,7 +222,10 @@ impl Watch {
     }
 
     /// As [`Watch::bound`], but free of charge where `future` is ready at once, as most are.
-    pub(crate) async fn bound_if_slow<T>(&self, future: impl Future<Output = T>) -> Result<T, Stop> {
+    pub(crate) async fn bound_if_slow<T>(
+        &self,
+        future: impl Future<Output = T>,
+    ) -> Result<T, Stop> {
         let mut future = std::pin::pin!(future);
         match futures::poll!(future.as_mut()) {
             std::task::Poll::Ready(value) => Ok(value),
@@ -196,7 +240,10 @@ impl Watch {
             let began = nanos(clock::thread_cpu());
             self.poll_began.store(began, Ordering::Relaxed);
             let poll = future.as_mut().poll(cx);
-            self.cpu_used.fetch_add(nanos(clock::thread_cpu()).saturating_sub(began), Ordering::Relaxed);
+            self.cpu_used.fetch_add(
+                nanos(clock::thread_cpu()).saturating_sub(began),
+                Ordering::Relaxed,
+            );
             poll
         })
         .await

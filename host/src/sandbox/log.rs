@@ -1,7 +1,8 @@
-//! What a task prints and logs: one buffer for standard output, standard error and the contract's log, in the order of writing.
+//! What a task prints and logs: one buffer for standard output, standard error and the contract's
+//! log, in the order of writing.
 //!
-//! The buffer takes what fits under the log limit and counts the rest. Writing never fails and never waits, so that a function that prints
-//! much is not broken by it, only cut.
+//! The buffer takes what fits under the log limit and counts the rest. Writing never fails and
+//! never waits, so that a function that prints much is not broken by it, only cut.
 
 use std::sync::Arc;
 
@@ -16,7 +17,8 @@ const WRITE_BYTES_MAX: usize = 64 << 10;
 /// How Rust's standard library starts to report a panic, after the thread's name.
 const PANIC: &str = "panicked at ";
 
-/// A task's log as it grows. Clones are the same log; the streams that the guest holds have one each.
+/// A task's log as it grows. Clones are the same log; the streams that the guest holds have one
+/// each.
 #[derive(Debug, Clone)]
 pub(crate) struct LogBuffer {
     shared: Arc<Mutex<Shared>>,
@@ -31,7 +33,13 @@ struct Shared {
 
 impl LogBuffer {
     pub(crate) fn new(limit: ByteSize) -> Self {
-        Self { shared: Arc::new(Mutex::new(Shared { bytes: Vec::new(), limit: limit.as_usize(), dropped: 0 })) }
+        Self {
+            shared: Arc::new(Mutex::new(Shared {
+                bytes: Vec::new(),
+                limit: limit.as_usize(),
+                dropped: 0,
+            })),
+        }
     }
 
     pub(crate) fn append(&self, bytes: &[u8]) {
@@ -47,18 +55,29 @@ impl LogBuffer {
         let shared = self.shared.lock();
         let text = String::from_utf8_lossy(&shared.bytes);
         let report = text.get(text.rfind(PANIC)?..)?;
-        let lines = report.lines().take_while(|line| !line.starts_with("note: "));
-        Some(lines.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" "))
+        let lines = report
+            .lines()
+            .take_while(|line| !line.starts_with("note: "));
+        Some(
+            lines
+                .flat_map(str::split_whitespace)
+                .collect::<Vec<_>>()
+                .join(" "),
+        )
     }
 
     /// The log, if anything was written. Bytes that are not UTF-8 are replaced.
     pub(crate) fn take(&self) -> Option<Box<Log>> {
         let mut shared = self.shared.lock();
-        let (bytes, dropped) = (std::mem::take(&mut shared.bytes), std::mem::take(&mut shared.dropped));
+        let (bytes, dropped) = (
+            std::mem::take(&mut shared.bytes),
+            std::mem::take(&mut shared.dropped),
+        );
         if bytes.is_empty() && dropped == 0 {
             return None;
         }
-        let text = String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+        let text = String::from_utf8(bytes)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
         Some(Box::new(Log { text, dropped }))
     }
 }
@@ -97,7 +116,13 @@ mod tests {
         let log = LogBuffer::new(ByteSize(4));
         log.append(b"ab");
         log.append(b"cdef");
-        assert_eq!(*log.take().unwrap(), Log { text: "abcd".into(), dropped: 2 });
+        assert_eq!(
+            *log.take().unwrap(),
+            Log {
+                text: "abcd".into(),
+                dropped: 2
+            }
+        );
         assert_eq!(log.take(), None);
     }
 
@@ -106,6 +131,9 @@ mod tests {
         let log = LogBuffer::new(ByteSize::kib(64));
         assert_eq!(log.last_panic(), None);
         log.append(b"hello\n\nthread '<unnamed>' (1) panicked at src/lib.rs:3:5:\noh no\nnote: run with `RUST_BACKTRACE=1`\n");
-        assert_eq!(log.last_panic().unwrap(), "panicked at src/lib.rs:3:5: oh no");
+        assert_eq!(
+            log.last_panic().unwrap(),
+            "panicked at src/lib.rs:3:5: oh no"
+        );
     }
 }

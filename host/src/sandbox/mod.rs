@@ -1,10 +1,13 @@
 //! The wall round every task.
 //!
-//! A task gets a fresh `State` and a fresh instance, runs one call, and both are dropped: nothing that one task wrote is there for the next.
-//! What an instance can see is what `contract` and `wasi` link and nothing else; what it can use is bounded by `limits`, by the pool it
-//! comes from, and by the constants here. After a trap, a timeout or a cancellation the store is never entered again.
+//! A task gets a fresh `State` and a fresh instance, runs one call, and both are dropped: nothing
+//! that one task wrote is there for the next. What an instance can see is what `contract` and
+//! `wasi` link and nothing else; what it can use is bounded by `limits`, by the pool it comes from,
+//! and by the constants here. After a trap, a timeout or a cancellation the store is never entered
+//! again.
 //!
-//! What the guest did wrong comes back as an `Ended` value. A host error is possible only where the pool is exhausted.
+//! What the guest did wrong comes back as an `Ended` value. A host error is possible only where the
+//! pool is exhausted.
 
 mod contract;
 mod limits;
@@ -43,7 +46,8 @@ const TABLE_ENTRIES_MAX: usize = 4096;
 /// What arguments of one host call may weigh: a log line, the most.
 const HOSTCALL_BYTES_MAX: usize = 8 << 20;
 
-/// How wasmtime's error starts when one call brings more than the host takes. Its type is private there; a test watches the text.
+/// How wasmtime's error starts when one call brings more than the host takes. Its type is private
+/// there; a test watches the text.
 const TOO_MUCH_COPIED: &str = "too much data is being copied";
 
 /// The linker of all components.
@@ -76,7 +80,10 @@ pub(crate) fn prepare(engine: &Engine, component: &Component) -> Result<Prepared
     if !missing.is_empty() {
         return Err(LoadError::Imports(missing));
     }
-    let linked = engine.linker.instantiate_pre(component).map_err(|error| LoadError::Imports(vec![one_line(&error)]))?;
+    let linked = engine
+        .linker
+        .instantiate_pre(component)
+        .map_err(|error| LoadError::Imports(vec![one_line(&error)]))?;
     let pre = contract::TaskPre::new(linked).map_err(|_| LoadError::NoHandler)?;
     Ok(Prepared { pre })
 }
@@ -225,7 +232,8 @@ pub(crate) async fn run(engine: &Engine, prepared: &Prepared, call: Call<'_>) ->
     let mut store = new_store(engine, &call);
     let outcome = watch.metered(enter(&mut store, prepared, call)).await;
     let mut result = outcome.unwrap_or_else(|error| Err(why(&error, store.data(), limits)));
-    if matches!(&result, Ok(Returned::Value(bytes)) if bytes.len() as u64 > limits.result.as_u64()) {
+    if matches!(&result, Ok(Returned::Value(bytes)) if bytes.len() as u64 > limits.result.as_u64())
+    {
         result = Err(stopped(LimitKind::Result, limits.result.to_string()));
     }
     let state = store.data_mut();
@@ -263,21 +271,28 @@ fn new_store(engine: &Engine, call: &Call<'_>) -> Store<State> {
     };
     let mut store = Store::new(&engine.inner, state);
     store.limiter(|state| &mut state.limiter);
-    store.set_hostcall_fuel(HOSTCALL_BYTES_MAX.max(call.limits.result.as_usize().saturating_add(1 << 16)));
+    store.set_hostcall_fuel(
+        HOSTCALL_BYTES_MAX.max(call.limits.result.as_usize().saturating_add(1 << 16)),
+    );
     store.set_max_component_handles(TABLE_ENTRIES_MAX);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(on_tick);
     store
 }
 
-/// On every tick: end the attempt if it must end, else let others have the core for a moment. Touches nothing but the state.
+/// On every tick: end the attempt if it must end, else let others have the core for a moment.
+/// Touches nothing but the state.
 fn on_tick(context: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
     context.data().watch.check().map_err(wasmtime::Error::new)?;
     Ok(UpdateDeadline::Yield(1))
 }
 
 /// The call itself: everything here runs on the guest's account.
-async fn enter(store: &mut Store<State>, prepared: &Prepared, call: Call<'_>) -> wasmtime::Result<Result<Returned, Why>> {
+async fn enter(
+    store: &mut Store<State>,
+    prepared: &Prepared,
+    call: Call<'_>,
+) -> wasmtime::Result<Result<Returned, Why>> {
     let task = prepared.pre.instantiate_async(&mut *store).await?;
     let mut arguments = Vec::with_capacity(call.arguments.len());
     for argument in call.arguments {
@@ -286,16 +301,23 @@ async fn enter(store: &mut Store<State>, prepared: &Prepared, call: Call<'_>) ->
             Argument::Object(object) => {
                 let state = store.data_mut();
                 state.admit_handle()?;
-                contract::handler::Argument::Object(state.table.push(contract::Handle::new(object))?)
+                contract::handler::Argument::Object(
+                    state.table.push(contract::Handle::new(object))?,
+                )
             }
             Argument::Prefix(prefix) => {
                 let state = store.data_mut();
                 state.admit_handle()?;
-                contract::handler::Argument::Prefix(state.table.push(contract::Prefix::new(prefix))?)
+                contract::handler::Argument::Prefix(
+                    state.table.push(contract::Prefix::new(prefix))?,
+                )
             }
         });
     }
-    let answer = task.sortie_task_handler().call_call(&mut *store, call.function, &arguments).await?;
+    let answer = task
+        .sortie_task_handler()
+        .call_call(&mut *store, call.function, &arguments)
+        .await?;
     match answer {
         Ok(returned) => Ok(Ok(store.data_mut().returned(returned)?)),
         Err(failure) => Ok(Err(Why::Failed(answered(failure)))),
@@ -308,7 +330,11 @@ fn answered(failure: contract::handler::Failure) -> Failure {
         Retry::Never => None,
         Retry::After(millis) => Some(Duration::from_millis(millis)),
     };
-    Failure::Answer { code: cut(failure.code, CODE_BYTES_MAX), message: cut(failure.message, MESSAGE_BYTES_MAX), retry }
+    Failure::Answer {
+        code: cut(failure.code, CODE_BYTES_MAX),
+        message: cut(failure.message, MESSAGE_BYTES_MAX),
+        retry,
+    }
 }
 
 fn stopped(limit: LimitKind, allowed: String) -> Why {
@@ -320,9 +346,15 @@ fn why(error: &wasmtime::Error, state: &State, limits: &Limits) -> Why {
     if let Some(stop) = error.downcast_ref::<Stop>() {
         return Why::from_stop(*stop, limits);
     }
-    if error.downcast_ref::<wasmtime::PoolConcurrencyLimitError>().is_some() {
+    if error
+        .downcast_ref::<wasmtime::PoolConcurrencyLimitError>()
+        .is_some()
+    {
         let message = "the worker has no instance free".into();
-        return Why::Failed(Failure::Platform { fault: PlatformFault::Host, message });
+        return Why::Failed(Failure::Platform {
+            fault: PlatformFault::Host,
+            message,
+        });
     }
     if let Some(Trap::StackOverflow) = error.downcast_ref::<Trap>() {
         return stopped(LimitKind::Stack, ByteSize(STACK_BYTES as u64).to_string());
@@ -335,7 +367,13 @@ fn why(error: &wasmtime::Error, state: &State, limits: &Limits) -> Why {
     }
     let message = match error.downcast_ref::<I32Exit>() {
         Some(I32Exit(code)) => format!("the function exited with code {code} instead of returning"),
-        None => cut(state.log.last_panic().unwrap_or_else(|| trap_message(error)), MESSAGE_BYTES_MAX),
+        None => cut(
+            state
+                .log
+                .last_panic()
+                .unwrap_or_else(|| trap_message(error)),
+            MESSAGE_BYTES_MAX,
+        ),
     };
     Why::Failed(Failure::Trapped { message })
 }
@@ -345,9 +383,18 @@ fn trap_message(error: &wasmtime::Error) -> String {
     use std::fmt::Write as _;
     let mut message = error.root_cause().to_string();
     if let Some(backtrace) = error.downcast_ref::<wasmtime::WasmBacktrace>() {
-        let names = backtrace.frames().iter().filter_map(|frame| frame.func_name()).take(3);
+        let names = backtrace
+            .frames()
+            .iter()
+            .filter_map(|frame| frame.func_name())
+            .take(3);
         for (i, name) in names.enumerate() {
-            let _ = write!(message, "{}`{:#}`", if i == 0 { " in " } else { " < " }, rustc_demangle::demangle(name));
+            let _ = write!(
+                message,
+                "{}`{:#}`",
+                if i == 0 { " in " } else { " < " },
+                rustc_demangle::demangle(name)
+            );
         }
     }
     message
@@ -363,12 +410,19 @@ fn humane(duration: Duration) -> String {
 
 /// An error and its causes in one line.
 pub(crate) fn one_line(error: &wasmtime::Error) -> String {
-    let text = error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    let text = error
+        .chain()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ");
     cut(text.split_whitespace().collect::<Vec<_>>().join(" "), 500)
 }
 
 /// Ask a component what functions it has.
-pub(crate) async fn describe(engine: &Engine, prepared: &Prepared) -> Result<Vec<Signature>, String> {
+pub(crate) async fn describe(
+    engine: &Engine,
+    prepared: &Prepared,
+) -> Result<Vec<Signature>, String> {
     let limits = crate::component::describe_limits();
     let watch = Arc::new(Watch::new(Arc::default(), &limits));
     let call = Call {
@@ -385,7 +439,10 @@ pub(crate) async fn describe(engine: &Engine, prepared: &Prepared) -> Result<Vec
         let task = prepared.pre.instantiate_async(&mut store).await?;
         task.sortie_task_handler().call_describe(&mut store).await
     };
-    let described = watch.metered(asking).await.map_err(|error| one_line(&error))?;
+    let described = watch
+        .metered(asking)
+        .await
+        .map_err(|error| one_line(&error))?;
     let signatures: Vec<Signature> = described.into_iter().map(signature).collect();
     crate::component::check_description(&signatures)?;
     Ok(signatures)

@@ -1,10 +1,13 @@
 //! Sockets: linked, because C libraries for WASI import them whether used or not, and refused.
 //!
-//! The context allows no use of the network, and wasmtime-wasi asks it before it makes a socket or resolves a name: a guest that tries gets
-//! `access-denied`, which its standard library reports as "permission denied".
+//! The context allows no use of the network, and wasmtime-wasi asks it before it makes a socket or
+//! resolves a name: a guest that tries gets `access-denied`, which its standard library reports as
+//! "permission denied".
 
 use wasmtime::component::Linker;
-use wasmtime_wasi::p2::bindings::sockets::{instance_network, ip_name_lookup, network, tcp, tcp_create_socket, udp, udp_create_socket};
+use wasmtime_wasi::p2::bindings::sockets::{
+    instance_network, ip_name_lookup, network, tcp, tcp_create_socket, udp, udp_create_socket,
+};
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsCtxView};
 
 use super::State;
@@ -21,5 +24,8 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
 
 /// The context that denies everything, made when a guest first asks: hardly any does.
 fn view(state: &mut State) -> WasiSocketsCtxView<'_> {
-    WasiSocketsCtxView { ctx: state.no_sockets.get_or_insert_default(), table: &mut state.table }
+    WasiSocketsCtxView {
+        ctx: state.no_sockets.get_or_insert_default(),
+        table: &mut state.table,
+    }
 }

@@ -1,13 +1,17 @@
-//! What the guest's standard library finds of an operating system: almost nothing, and the same at every run.
+//! What the guest's standard library finds of an operating system: almost nothing, and the same at
+//! every run.
 //!
-//! Rust's `std` (and other languages' runtimes) import the WASI 0.2 interfaces for environment, streams, clocks, randomness and files. They are
-//! provided so that such guests link, and answer so that nothing leaks in: no arguments, no environment, no directory to open a file in, an
-//! empty standard input. Sockets are refused, see `sockets`. HTTP is not provided at all; a component that imports it is refused when it is
-//! loaded.
+//! Rust's `std` (and other languages' runtimes) import the WASI 0.2 interfaces for environment,
+//! streams, clocks, randomness and files. They are provided so that such guests link, and answer so
+//! that nothing leaks in: no arguments, no environment, no directory to open a file in, an
+//! empty standard input. Sockets are refused, see `sockets`. HTTP is not provided at all; a
+//! component that imports it is refused when it is loaded.
 //!
 //! Clocks and randomness depend on the task's grants:
-//! - Without `clock`, time starts at [`VIRTUAL_EPOCH`] and moves by [`VIRTUAL_STEP`] whenever it is looked at; waiting moves it at once.
-//! - Without `random`, random bytes are a BLAKE3 stream keyed by the task's content: equal for equal tasks, different for others.
+//! - Without `clock`, time starts at [`VIRTUAL_EPOCH`] and moves by [`VIRTUAL_STEP`] whenever it is
+//!   looked at; waiting moves it at once.
+//! - Without `random`, random bytes are a BLAKE3 stream keyed by the task's content: equal for
+//!   equal tasks, different for others.
 
 use std::time::Duration;
 
@@ -17,12 +21,16 @@ use wasmtime::component::{HasData, HasSelf, Linker, Resource, ResourceTable};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemCtxView};
 use wasmtime_wasi::p2::bindings::cli::{
-    environment, exit, stderr, stdin, stdout, terminal_input, terminal_output, terminal_stderr, terminal_stdin, terminal_stdout,
+    environment, exit, stderr, stdin, stdout, terminal_input, terminal_output, terminal_stderr,
+    terminal_stdin, terminal_stdout,
 };
 use wasmtime_wasi::p2::bindings::clocks::{monotonic_clock, wall_clock};
 use wasmtime_wasi::p2::bindings::random::{insecure, insecure_seed, random};
 use wasmtime_wasi::p2::bindings::{filesystem, io};
-use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, InputStream, Pollable, StreamError, StreamResult, subscribe};
+use wasmtime_wasi::p2::{
+    DynInputStream, DynOutputStream, DynPollable, InputStream, Pollable, StreamError, StreamResult,
+    subscribe,
+};
 
 use super::State;
 use super::log::LogStream;
@@ -30,7 +38,8 @@ use crate::clock;
 
 /// Where virtual time starts: 2000-01-01T00:00:00Z, in seconds since the Unix epoch.
 pub const VIRTUAL_EPOCH: u64 = 946_684_800;
-/// How far virtual time moves when it is looked at: enough that loops which wait for time to pass end.
+/// How far virtual time moves when it is looked at: enough that loops which wait for time to pass
+/// end.
 pub const VIRTUAL_STEP: Duration = Duration::from_micros(1);
 /// The most random bytes in one call.
 const RANDOM_BYTES_MAX: u64 = 64 << 10;
@@ -66,7 +75,10 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
 }
 
 fn filesystem_view(state: &mut State) -> WasiFilesystemCtxView<'_> {
-    WasiFilesystemCtxView { ctx: &mut state.no_files, table: &mut state.table }
+    WasiFilesystemCtxView {
+        ctx: &mut state.no_files,
+        table: &mut state.table,
+    }
 }
 
 /// The task's view of time and chance.
@@ -82,7 +94,12 @@ pub(crate) struct Surroundings {
 
 impl Surroundings {
     pub(crate) fn new(grants: Grants, seed: [u8; 32]) -> Self {
-        Self { grants, elapsed: Duration::ZERO, seed, stream: None }
+        Self {
+            grants,
+            elapsed: Duration::ZERO,
+            seed,
+            stream: None,
+        }
     }
 
     fn virtual_now(&mut self) -> Duration {
@@ -92,10 +109,13 @@ impl Surroundings {
 
     fn fill(&mut self, bytes: &mut [u8]) -> wasmtime::Result<()> {
         if self.grants.random {
-            rustix::rand::getrandom(bytes, rustix::rand::GetRandomFlags::empty()).map_err(wasmtime::Error::new)?;
+            rustix::rand::getrandom(bytes, rustix::rand::GetRandomFlags::empty())
+                .map_err(wasmtime::Error::new)?;
         } else {
             let seed = &self.seed;
-            self.stream.get_or_insert_with(|| blake3::Hasher::new_keyed(seed).finalize_xof()).fill(bytes);
+            self.stream
+                .get_or_insert_with(|| blake3::Hasher::new_keyed(seed).finalize_xof())
+                .fill(bytes);
         }
         Ok(())
     }
@@ -107,7 +127,10 @@ impl Surroundings {
     }
 
     fn random_bytes(&mut self, len: u64) -> wasmtime::Result<Vec<u8>> {
-        wasmtime::ensure!(len <= RANDOM_BYTES_MAX, "asked for {len} random bytes at once; at most {RANDOM_BYTES_MAX} are given");
+        wasmtime::ensure!(
+            len <= RANDOM_BYTES_MAX,
+            "asked for {len} random bytes at once; at most {RANDOM_BYTES_MAX} are given"
+        );
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
         self.fill(&mut bytes)?;
         Ok(bytes)
@@ -121,17 +144,27 @@ impl wall_clock::Host for State {
         } else {
             Duration::from_secs(VIRTUAL_EPOCH) + self.surroundings.virtual_now()
         };
-        Ok(wall_clock::Datetime { seconds: since_epoch.as_secs(), nanoseconds: since_epoch.subsec_nanos() })
+        Ok(wall_clock::Datetime {
+            seconds: since_epoch.as_secs(),
+            nanoseconds: since_epoch.subsec_nanos(),
+        })
     }
 
     fn resolution(&mut self) -> wasmtime::Result<wall_clock::Datetime> {
-        Ok(wall_clock::Datetime { seconds: 0, nanoseconds: VIRTUAL_STEP.subsec_nanos() })
+        Ok(wall_clock::Datetime {
+            seconds: 0,
+            nanoseconds: VIRTUAL_STEP.subsec_nanos(),
+        })
     }
 }
 
 impl monotonic_clock::Host for State {
     fn now(&mut self) -> wasmtime::Result<u64> {
-        let elapsed = if self.surroundings.grants.clock { clock::instant() - self.started } else { self.surroundings.virtual_now() };
+        let elapsed = if self.surroundings.grants.clock {
+            clock::instant() - self.started
+        } else {
+            self.surroundings.virtual_now()
+        };
         Ok(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
     }
 
@@ -147,10 +180,16 @@ impl monotonic_clock::Host for State {
     fn subscribe_duration(&mut self, duration: u64) -> wasmtime::Result<Resource<DynPollable>> {
         let duration = Duration::from_nanos(duration);
         let timer = if self.surroundings.grants.clock {
-            Timer { until: clock::instant().checked_add(duration), watch: Some(self.watch.clone()) }
+            Timer {
+                until: clock::instant().checked_add(duration),
+                watch: Some(self.watch.clone()),
+            }
         } else {
             self.surroundings.elapsed = self.surroundings.elapsed.saturating_add(duration);
-            Timer { until: None, watch: None }
+            Timer {
+                until: None,
+                watch: None,
+            }
         };
         let timer = self.table.push(timer)?;
         subscribe(&mut self.table, timer)
@@ -201,7 +240,10 @@ impl insecure::Host for State {
 
 impl insecure_seed::Host for State {
     fn insecure_seed(&mut self) -> wasmtime::Result<(u64, u64)> {
-        Ok((self.surroundings.random_u64()?, self.surroundings.random_u64()?))
+        Ok((
+            self.surroundings.random_u64()?,
+            self.surroundings.random_u64()?,
+        ))
     }
 }
 
@@ -252,13 +294,17 @@ impl stdin::Host for State {
 
 impl stdout::Host for State {
     fn get_stdout(&mut self) -> wasmtime::Result<Resource<DynOutputStream>> {
-        Ok(self.table.push(Box::new(LogStream(self.log.clone())) as DynOutputStream)?)
+        Ok(self
+            .table
+            .push(Box::new(LogStream(self.log.clone())) as DynOutputStream)?)
     }
 }
 
 impl stderr::Host for State {
     fn get_stderr(&mut self) -> wasmtime::Result<Resource<DynOutputStream>> {
-        Ok(self.table.push(Box::new(LogStream(self.log.clone())) as DynOutputStream)?)
+        Ok(self
+            .table
+            .push(Box::new(LogStream(self.log.clone())) as DynOutputStream)?)
     }
 }
 
@@ -271,23 +317,32 @@ impl terminal_input::HostTerminalInput for State {
 }
 impl terminal_output::Host for State {}
 impl terminal_output::HostTerminalOutput for State {
-    fn drop(&mut self, terminal: Resource<terminal_output::TerminalOutput>) -> wasmtime::Result<()> {
+    fn drop(
+        &mut self,
+        terminal: Resource<terminal_output::TerminalOutput>,
+    ) -> wasmtime::Result<()> {
         self.table.delete(terminal)?;
         Ok(())
     }
 }
 impl terminal_stdin::Host for State {
-    fn get_terminal_stdin(&mut self) -> wasmtime::Result<Option<Resource<terminal_input::TerminalInput>>> {
+    fn get_terminal_stdin(
+        &mut self,
+    ) -> wasmtime::Result<Option<Resource<terminal_input::TerminalInput>>> {
         Ok(None)
     }
 }
 impl terminal_stdout::Host for State {
-    fn get_terminal_stdout(&mut self) -> wasmtime::Result<Option<Resource<terminal_output::TerminalOutput>>> {
+    fn get_terminal_stdout(
+        &mut self,
+    ) -> wasmtime::Result<Option<Resource<terminal_output::TerminalOutput>>> {
         Ok(None)
     }
 }
 impl terminal_stderr::Host for State {
-    fn get_terminal_stderr(&mut self) -> wasmtime::Result<Option<Resource<terminal_output::TerminalOutput>>> {
+    fn get_terminal_stderr(
+        &mut self,
+    ) -> wasmtime::Result<Option<Resource<terminal_output::TerminalOutput>>> {
         Ok(None)
     }
 }

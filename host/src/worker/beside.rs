@@ -1,7 +1,7 @@
 //! What runs beside the slots, on the I/O runtime, for as long as the worker does.
 //!
-//! None of it may hold up another: leases are extended each for itself, a broker that does not answer costs only what was asked of it. What
-//! panics begins anew.
+//! None of it may hold up another: leases are extended each for itself, a broker that does not
+//! answer costs only what was asked of it. What panics begins anew.
 //!
 //! Bounds: one question for each lease, [`EXTEND_TIME_MAX`] each; one for presence at a time.
 
@@ -23,7 +23,8 @@ use crate::episode::Episode;
 
 /// How often a worker says that it is there: a quarter of the time for which that holds.
 const PRESENCE_INTERVAL: Duration = Duration::from_secs(3);
-/// How long an answer about one lease is waited for before the question is asked again: well within the lease that a broker grants by default.
+/// How long an answer about one lease is waited for before the question is asked again: well within
+/// the lease that a broker grants by default.
 const EXTEND_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// A tokio task that ends with its handle.
@@ -37,21 +38,43 @@ impl Drop for Guard {
 }
 
 /// Start all of it. Each ends with its guard.
-pub(super) fn start(shared: &Arc<Shared>, heartbeat: Duration, introduction: Option<Introduction>, io: &Handle) -> Vec<Guard> {
+pub(super) fn start(
+    shared: &Arc<Shared>,
+    heartbeat: Duration,
+    introduction: Option<Introduction>,
+    io: &Handle,
+) -> Vec<Guard> {
     let (extending, listening) = (shared.clone(), shared.clone());
     let mut parts = vec![
-        Guard(io.spawn(async move { extending.keeps_going("extending leases", || extend_leases(&extending, heartbeat)).await })),
-        Guard(io.spawn(async move { listening.keeps_going("listening for cancellations", || listen_for_cancellations(&listening)).await })),
+        Guard(io.spawn(async move {
+            extending
+                .keeps_going("extending leases", || extend_leases(&extending, heartbeat))
+                .await
+        })),
+        Guard(io.spawn(async move {
+            listening
+                .keeps_going("listening for cancellations", || {
+                    listen_for_cancellations(&listening)
+                })
+                .await
+        })),
     ];
     if let Some(introduction) = introduction {
         let shared = shared.clone();
-        let announcing = async move { shared.keeps_going("announcing this worker", || announce(&shared, &introduction)).await };
+        let announcing = async move {
+            shared
+                .keeps_going("announcing this worker", || {
+                    announce(&shared, &introduction)
+                })
+                .await
+        };
         parts.push(Guard(io.spawn(announcing)));
     }
     parts
 }
 
-/// Extend the leases in work, each as soon as it is due and its last answer is there; end the tasks of those that are lost.
+/// Extend the leases in work, each as soon as it is due and its last answer is there; end the tasks
+/// of those that are lost.
 async fn extend_leases(shared: &Shared, every: Duration) {
     let episode = Episode::new("extending leases");
     let mut ticks = interval(every);
@@ -77,16 +100,31 @@ async fn extend_leases(shared: &Shared, every: Duration) {
 
 impl Shared {
     fn leases_running(&self) -> Vec<LeaseId> {
-        self.leases.lock().iter().filter(|(_, in_work)| !in_work.reporting).map(|(lease, _)| *lease).collect()
+        self.leases
+            .lock()
+            .iter()
+            .filter(|(_, in_work)| !in_work.reporting)
+            .map(|(lease, _)| *lease)
+            .collect()
     }
 }
 
-fn on_answer(shared: &Shared, lease: LeaseId, answer: Result<Result<Extended, Error>, Elapsed>, episode: &Episode) {
+fn on_answer(
+    shared: &Shared,
+    lease: LeaseId,
+    answer: Result<Result<Extended, Error>, Elapsed>,
+    episode: &Episode,
+) {
     match answer {
         Ok(Ok(Extended::Until(_))) => episode.works(),
         Ok(Ok(Extended::Lost)) => {
             // One that is being reported is no longer a lease, and not lost.
-            if let Some(in_work) = shared.leases.lock().get(&lease).filter(|in_work| !in_work.reporting) {
+            if let Some(in_work) = shared
+                .leases
+                .lock()
+                .get(&lease)
+                .filter(|in_work| !in_work.reporting)
+            {
                 tracing::info!(job = %in_work.job, lease = lease.0, "a lease was lost; stopping its tasks here");
                 in_work.cancel.cancel();
             }
@@ -96,7 +134,8 @@ fn on_answer(shared: &Shared, lease: LeaseId, answer: Result<Result<Extended, Er
     }
 }
 
-/// Stop what runs here of jobs that are cancelled. What is missed while nobody listens shows when the lease is extended.
+/// Stop what runs here of jobs that are cancelled. What is missed while nobody listens shows when
+/// the lease is extended.
 async fn listen_for_cancellations(shared: &Shared) {
     let episode = Episode::new("listening for cancellations");
     loop {
@@ -119,7 +158,14 @@ async fn announce(shared: &Shared, introduction: &Introduction) {
     let mut phase = shared.phase.subscribe();
     loop {
         let draining = *phase.borrow_and_update() > Phase::Working;
-        match timeout(EXTEND_TIME_MAX, shared.broker.announce(presence(shared, introduction, draining))).await {
+        match timeout(
+            EXTEND_TIME_MAX,
+            shared
+                .broker
+                .announce(presence(shared, introduction, draining)),
+        )
+        .await
+        {
             Ok(Ok(())) => episode.works(),
             Ok(Err(error)) => episode.fails(&error),
             Err(_) => episode.fails(&format!("no answer within {EXTEND_TIME_MAX:?}")),
@@ -130,7 +176,11 @@ async fn announce(shared: &Shared, introduction: &Introduction) {
 }
 
 fn presence(shared: &Shared, introduction: &Introduction, draining: bool) -> Presence {
-    let Introduction { machine, process, version } = introduction.clone();
+    let Introduction {
+        machine,
+        process,
+        version,
+    } = introduction.clone();
     let labels = match &shared.puller.serves {
         Serves::Everything => Labels::default(),
         Serves::Labels(labels) => labels.clone(),

@@ -1,11 +1,15 @@
 //! One leased bundle: its tasks are prepared, computed one after the other, and reported together.
 //!
-//! Tasks are prepared ahead, [`PREPARED_MAX`] at a time and without a place to compute. The bundle takes a place for the first that is ready and
-//! keeps it until it has to wait. A task that has only the beginning of its inputs waits for the rest, unless a place is free: then nobody computes
-//! who could, and the rest comes meanwhile. A result that goes to the store does so while the next tasks compute, [`STORING_MAX`] at a time; the place is
-//! given up where there is nothing to compute meanwhile. A bundle that only waits for the store lets another slot pull in its stead.
+//! Tasks are prepared ahead, [`PREPARED_MAX`] at a time and without a place to compute. The bundle
+//! takes a place for the first that is ready and keeps it until it has to wait. A task that has
+//! only the beginning of its inputs waits for the rest, unless a place is free: then nobody
+//! computes who could, and the rest comes meanwhile. A result that goes to the store does so while
+//! the next tasks compute, [`STORING_MAX`] at a time; the place is given up where there is nothing
+//! to compute meanwhile. A bundle that only waits for the store lets another slot pull in its
+//! stead.
 //!
-//! A panic while a task is prepared or run ends that task as a failure of the platform, which is tried again; the others go on.
+//! A panic while a task is prepared or run ends that task as a failure of the platform, which is
+//! tried again; the others go on.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -28,15 +32,16 @@ use crate::objects::Prefetch;
 use crate::panics::{Panicked, caught};
 use crate::sandbox::Cancel;
 
-/// Tasks of one bundle that are prepared at once: as many as cover a wait of 30 ms with the shortest tasks that travel in one bundle and read
-/// objects, about 2 ms each.
+/// Tasks of one bundle that are prepared at once: as many as cover a wait of 30 ms with the
+/// shortest tasks that travel in one bundle and read objects, about 2 ms each.
 const PREPARED_MAX: usize = 16;
-/// Results of one bundle that are being stored at once: enough to hide 50 ms for each behind tasks of about 6 ms. At the limit the bundle gives up
-/// its place until one is stored.
+/// Results of one bundle that are being stored at once: enough to hide 50 ms for each behind tasks
+/// of about 6 ms. At the limit the bundle gives up its place until one is stored.
 const STORING_MAX: usize = 8;
-/// The most of results that are being stored while their bundles do something else, on the whole worker: four of the largest that tasks may have
-/// by default, or a thousand of the smallest that are stored at all, which is more than a store takes at once. A result for which there is no
-/// room holds its bundle's place until it is stored, so that no more are made.
+/// The most of results that are being stored while their bundles do something else, on the whole
+/// worker: four of the largest that tasks may have by default, or a thousand of the smallest that
+/// are stored at all, which is more than a store takes at once. A result for which there is no room
+/// holds its bundle's place until it is stored, so that no more are made.
 const STORING_BYTES_MAX: usize = 256 << 20;
 /// What is counted of them.
 pub(super) const ROOM_UNIT_BYTES: usize = 1 << 10;
@@ -46,7 +51,8 @@ pub(super) fn room_max() -> usize {
     STORING_BYTES_MAX / ROOM_UNIT_BYTES
 }
 
-/// How the tasks of one bundle ended, by their place in it, and results that are on their way to the store.
+/// How the tasks of one bundle ended, by their place in it, and results that are on their way to
+/// the store.
 #[derive(Default)]
 struct Results<'a> {
     ended: Vec<Numbered>,
@@ -78,7 +84,8 @@ impl<'a> Results<'a> {
         }
     }
 
-    /// Wait until less than `count` are being stored, on the account of nobody's place. Cancel safe.
+    /// Wait until less than `count` are being stored, on the account of nobody's place. Cancel
+    /// safe.
     async fn fewer_than(&mut self, count: usize, shared: &Shared) {
         if self.storing.len() < count {
             return;
@@ -93,7 +100,10 @@ impl<'a> Results<'a> {
 
     /// What the broker is told, in the order of the tasks.
     fn report(mut self, lease: &Lease) -> Report {
-        let mut report = Report { outcomes: Vec::with_capacity(self.ended.len()), retrials: Vec::new() };
+        let mut report = Report {
+            outcomes: Vec::with_capacity(self.ended.len()),
+            retrials: Vec::new(),
+        };
         self.ended.sort_unstable_by_key(|(number, _)| *number);
         for (number, attempted) in self.ended {
             if let Some(task) = lease.bundle.tasks.get(number) {
@@ -122,14 +132,20 @@ impl Drop for Storing<'_> {
 
 impl Shared {
     /// Run the tasks of a bundle.
-    pub(super) async fn run(&self, lease: &Lease, context: &Arc<JobContext>, cancel: &Arc<Cancel>) -> Report {
+    pub(super) async fn run(
+        &self,
+        lease: &Lease,
+        context: &Arc<JobContext>,
+        cancel: &Arc<Cancel>,
+    ) -> Report {
         let tasks = &lease.bundle.tasks;
         let at_once = match self.host.objects.prefetch() {
             Prefetch::On => PREPARED_MAX,
             Prefetch::Off => 1,
         };
         let began = clock::instant();
-        let preparing = (0..tasks.len()).map(|number| self.prepare(&lease.bundle, number, context, cancel));
+        let preparing =
+            (0..tasks.len()).map(|number| self.prepare(&lease.bundle, number, context, cancel));
         let mut prepared = pin!(stream::iter(preparing).buffered(at_once));
         let mut results = Results::default();
         let mut place = None;
@@ -144,8 +160,12 @@ impl Shared {
                     results.beside(prepared.next()).await
                 }
             };
-            let Some(next) = next.filter(|_| !cancel.is_cancelled()) else { break };
-            let next = results.beside(self.ripe(&mut place, next, context, cancel)).await;
+            let Some(next) = next.filter(|_| !cancel.is_cancelled()) else {
+                break;
+            };
+            let next = results
+                .beside(self.ripe(&mut place, next, context, cancel))
+                .await;
             waited.get_or_insert_with(|| clock::instant() - began);
             let ready = match next {
                 Prepared::Ended(attempted) => {
@@ -161,16 +181,28 @@ impl Shared {
                 break;
             }
             let began = clock::instant();
-            let computed = results.beside(self.compute(task, context, cancel, ready)).await;
+            let computed = results
+                .beside(self.compute(task, context, cancel, ready))
+                .await;
             computing += clock::instant() - began;
-            let room = computed.as_ref().ok().and_then(|computed| self.room(self.host.stored_bytes(computed)));
-            let keeping = async move { (number, queued(queue, self.keep(task, context, computed).await)) };
+            let room = computed
+                .as_ref()
+                .ok()
+                .and_then(|computed| self.room(self.host.stored_bytes(computed)));
+            let keeping = async move {
+                (
+                    number,
+                    queued(queue, self.keep(task, context, computed).await),
+                )
+            };
             let Some(room) = room else {
                 let ended = results.beside(keeping).await;
                 results.ended.push(ended);
                 continue;
             };
-            results.store(keeping.inspect(move |_| drop(room)).boxed()).await;
+            results
+                .store(keeping.inspect(move |_| drop(room)).boxed())
+                .await;
             if results.storing.len() >= STORING_MAX {
                 place = None;
                 results.fewer_than(STORING_MAX, self).await;
@@ -185,17 +217,30 @@ impl Shared {
     }
 
     /// Compute a task; where this host panics, that is how it ended.
-    async fn compute(&self, task: &Task, context: &JobContext, cancel: &Arc<Cancel>, ready: Ready) -> Result<Computed, Box<Attempted>> {
+    async fn compute(
+        &self,
+        task: &Task,
+        context: &JobContext,
+        cancel: &Arc<Cancel>,
+        ready: Ready,
+    ) -> Result<Computed, Box<Attempted>> {
         let computing = async {
             #[cfg(test)]
             crate::panics::provoked::by(task, crate::panics::provoked::RUNNING);
             self.host.compute(context, cancel, ready).await
         };
-        caught(computing).await.map_err(|panicked| Box::new(panicked_in(context.job().id, task.index, &panicked)))
+        caught(computing)
+            .await
+            .map_err(|panicked| Box::new(panicked_in(context.job().id, task.index, &panicked)))
     }
 
     /// Keep what a task said, if it got as far.
-    async fn keep(&self, task: &Task, context: &JobContext, computed: Result<Computed, Box<Attempted>>) -> Attempted {
+    async fn keep(
+        &self,
+        task: &Task,
+        context: &JobContext,
+        computed: Result<Computed, Box<Attempted>>,
+    ) -> Attempted {
         match computed {
             Ok(computed) => {
                 let kept = caught(self.host.keep(context, computed)).await;
@@ -205,13 +250,17 @@ impl Shared {
         }
     }
 
-    /// Room for a result of so many bytes to be stored beside other work; none if there is nothing to store, or not as much room.
+    /// Room for a result of so many bytes to be stored beside other work; none if there is nothing
+    /// to store, or not as much room.
     fn room(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
-        let units = u32::try_from(bytes.div_ceil(ROOM_UNIT_BYTES)).ok().filter(|units| *units > 0)?;
+        let units = u32::try_from(bytes.div_ceil(ROOM_UNIT_BYTES))
+            .ok()
+            .filter(|units| *units > 0)?;
         self.storing.try_acquire_many(units).ok()
     }
 
-    /// A task that may compute as soon as there is a place: it has all that was asked for ahead, or found a place that nobody wants.
+    /// A task that may compute as soon as there is a place: it has all that was asked for ahead, or
+    /// found a place that nobody wants.
     async fn ripe<'s>(
         &'s self,
         place: &mut Option<SemaphorePermit<'s>>,
@@ -226,10 +275,15 @@ impl Shared {
         // Those that wait for it, if any, have it now.
         *place = None;
         *place = self.places.try_acquire().ok();
-        if place.is_some() { Prepared::Ready(ready) } else { self.host.ripen(context, cancel, ready).await }
+        if place.is_some() {
+            Prepared::Ready(ready)
+        } else {
+            self.host.ripen(context, cancel, ready).await
+        }
     }
 
-    /// A place to compute, waited for; none if the tasks are cancelled before there is one. Cancel safe.
+    /// A place to compute, waited for; none if the tasks are cancelled before there is one. Cancel
+    /// safe.
     async fn place(&self, cancel: &Cancel) -> Option<SemaphorePermit<'_>> {
         tokio::select! {
             biased;
@@ -238,25 +292,46 @@ impl Shared {
         }
     }
 
-    /// Prepare one task of a bundle. One that waits for objects is prepared whether or not anybody looks.
-    async fn prepare(&self, bundle: &Arc<Bundle>, number: usize, context: &Arc<JobContext>, cancel: &Arc<Cancel>) -> Prepared {
-        let Some(task) = bundle.tasks.get(number) else { return Prepared::cancelled() };
+    /// Prepare one task of a bundle. One that waits for objects is prepared whether or not anybody
+    /// looks.
+    async fn prepare(
+        &self,
+        bundle: &Arc<Bundle>,
+        number: usize,
+        context: &Arc<JobContext>,
+        cancel: &Arc<Cancel>,
+    ) -> Prepared {
+        let Some(task) = bundle.tasks.get(number) else {
+            return Prepared::cancelled();
+        };
         let (host, context, cancel) = (self.host.clone(), context.clone(), cancel.clone());
         let preparing = {
             let bundle = bundle.clone();
             async move {
-                let Some(task) = bundle.tasks.get(number) else { return Prepared::cancelled() };
+                let Some(task) = bundle.tasks.get(number) else {
+                    return Prepared::cancelled();
+                };
                 let preparing = async {
                     #[cfg(test)]
                     crate::panics::provoked::by(task, crate::panics::provoked::PREPARING);
                     host.prepare(&context, &cancel, task).await
                 };
-                let failed = |panicked| Prepared::Ended(Box::new(panicked_in(context.job().id, task.index, &panicked)));
+                let failed = |panicked| {
+                    Prepared::Ended(Box::new(panicked_in(
+                        context.job().id,
+                        task.index,
+                        &panicked,
+                    )))
+                };
                 caught(preparing).await.unwrap_or_else(failed)
             }
         };
         if self.host.waits_for(task) {
-            self.host.objects.beside(Box::pin(preparing)).await.unwrap_or_else(Prepared::failed)
+            self.host
+                .objects
+                .beside(Box::pin(preparing))
+                .await
+                .unwrap_or_else(Prepared::failed)
         } else {
             preparing.await
         }
@@ -268,7 +343,8 @@ impl Shared {
         let mut pace = self.pace.lock();
         learn(&mut pace);
         let leases = pace.leases();
-        self.pulls.send_if_modified(|pulls| std::mem::replace(pulls, leases) != leases);
+        self.pulls
+            .send_if_modified(|pulls| std::mem::replace(pulls, leases) != leases);
     }
 }
 
@@ -280,14 +356,22 @@ fn queued(queue: Duration, mut attempted: Attempted) -> Attempted {
 /// A task in the middle of which this host panicked.
 fn panicked_in(job: JobId, task: TaskIndex, panicked: &Panicked) -> Attempted {
     tracing::error!(%job, task, %panicked, "this host panicked in the middle of a task, which is a bug; the task is tried again");
-    Attempted { ending: Ending::Failed(Panicked::failure()), bill: Bill::default(), log: None }
+    Attempted {
+        ending: Ending::Failed(Panicked::failure()),
+        bill: Bill::default(),
+        log: None,
+    }
 }
 
 /// No task of the bundle can run here.
 pub(super) fn refuse(lease: &Lease, failure: &Failure) -> Report {
     let mut report = Report::default();
     for task in &lease.bundle.tasks {
-        let attempted = Attempted { ending: Ending::Failed(failure.clone()), bill: Bill::default(), log: None };
+        let attempted = Attempted {
+            ending: Ending::Failed(failure.clone()),
+            bill: Bill::default(),
+            log: None,
+        };
         settle(lease, task, attempted, &mut report);
     }
     report
@@ -301,12 +385,23 @@ fn settle(lease: &Lease, task: &Task, attempted: Attempted, report: &mut Report)
         // The broker has told the job's followers; a single task is not reported as cancelled.
         Ending::Cancelled => return,
         Ending::Failed(failure) => {
-            if let Decision::Again(after) = retry::decide(&options.retry, options.grants, lease.attempt, failure) {
-                report.retrials.push(Retrial { index: task.index, after });
+            if let Decision::Again(after) =
+                retry::decide(&options.retry, options.grants, lease.attempt, failure)
+            {
+                report.retrials.push(Retrial {
+                    index: task.index,
+                    after,
+                });
                 return;
             }
         }
         Ending::Completed(_) => {}
     }
-    report.outcomes.push(Outcome { index: task.index, attempts: lease.attempt, ending, bill, log });
+    report.outcomes.push(Outcome {
+        index: task.index,
+        attempts: lease.attempt,
+        ending,
+        bill,
+        log,
+    });
 }

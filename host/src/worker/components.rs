@@ -1,9 +1,10 @@
 //! The components that a worker holds, each loaded once however many slots need it.
 //!
-//! A slot that needs a component which is being loaded waits for that; others go on. Loading that was given up, because whoever did it lost
-//! its lease, is taken over by the next who waits.
+//! A slot that needs a component which is being loaded waits for that; others go on. Loading that
+//! was given up, because whoever did it lost its lease, is taken over by the next who waits.
 //!
-//! Bounds: [`COMPONENTS_MAX`], the most recently needed. One that is dropped while tasks run stays until they end.
+//! Bounds: [`COMPONENTS_MAX`], the most recently needed. One that is dropped while tasks run stays
+//! until they end.
 
 use std::sync::Arc;
 
@@ -45,7 +46,11 @@ enum Trouble {
 
 impl Components {
     pub(super) fn new(engine: Arc<Engine>, artifacts: Option<Artifacts>) -> Self {
-        Self { engine, artifacts, held: Mutex::default() }
+        Self {
+            engine,
+            artifacts,
+            held: Mutex::default(),
+        }
     }
 
     pub(super) fn add(&self, component: Component) {
@@ -57,7 +62,10 @@ impl Components {
         let mut held = self.held.lock();
         let place = match held.iter().position(|place| place.digest == digest) {
             Some(position) => held.remove(position),
-            None => Arc::new(Place { digest, component: OnceCell::new() }),
+            None => Arc::new(Place {
+                digest,
+                component: OnceCell::new(),
+            }),
         };
         if held.len() >= COMPONENTS_MAX {
             held.remove(0);
@@ -68,7 +76,8 @@ impl Components {
 }
 
 impl Shared {
-    /// A component by digest, fetched if need be: again and again while the broker is away. Cancel safe; whoever loses the lease drops this.
+    /// A component by digest, fetched if need be: again and again while the broker is away. Cancel
+    /// safe; whoever loses the lease drops this.
     pub(super) async fn component(&self, digest: Digest) -> Result<Component, Failure> {
         let place = self.components.place(digest);
         loop {
@@ -87,17 +96,32 @@ impl Shared {
     }
 
     async fn load(&self, digest: Digest) -> Result<Component, Trouble> {
-        let bytes = self.broker.component(digest).await.map_err(Trouble::Broker)?.ok_or(Trouble::NotThere)?;
-        let Components { engine, artifacts, .. } = &self.components;
-        Component::load(engine, &bytes, artifacts.as_ref()).await.map_err(Trouble::Refused)
+        let bytes = self
+            .broker
+            .component(digest)
+            .await
+            .map_err(Trouble::Broker)?
+            .ok_or(Trouble::NotThere)?;
+        let Components {
+            engine, artifacts, ..
+        } = &self.components;
+        Component::load(engine, &bytes, artifacts.as_ref())
+            .await
+            .map_err(Trouble::Refused)
     }
 }
 
 /// What a task's submitter is told.
 fn failure(digest: Digest, trouble: &Trouble) -> Failure {
     let (fault, message) = match trouble {
-        Trouble::NotThere => (PlatformFault::Component, format!("component {digest} is not known to the broker")),
-        Trouble::Refused(error) => (PlatformFault::Component, format!("component {digest} {error}")),
+        Trouble::NotThere => (
+            PlatformFault::Component,
+            format!("component {digest} is not known to the broker"),
+        ),
+        Trouble::Refused(error) => (
+            PlatformFault::Component,
+            format!("component {digest} {error}"),
+        ),
         Trouble::Broker(error) => (fault(error), error.to_string()),
     };
     Failure::Platform { fault, message }

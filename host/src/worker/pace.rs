@@ -1,16 +1,21 @@
 //! How many bundles a worker has leased at once.
 //!
-//! As many as may compute, and as many more as have to wait for their inputs if the cores are not to: by Little's law, that is the time
-//! that a bundle waits, over the time that it computes, for each core. The law speaks of means, and inputs that follow each other are often alike:
-//! a run of short ones uses up at once what was there for the mean, so it is twice as many. Tasks that read nothing, or whose inputs come at once,
-//! are not leased ahead at all, so that near a job's end other workers have them. A worker that has not measured anything yet leases nothing ahead.
+//! As many as may compute, and as many more as have to wait for their inputs if the cores are not
+//! to: by Little's law, that is the time that a bundle waits, over the time that it computes, for
+//! each core. The law speaks of means, and inputs that follow each other are often alike:
+//! a run of short ones uses up at once what was there for the mean, so it is twice as many. Tasks
+//! that read nothing, or whose inputs come at once, are not leased ahead at all, so that near a
+//! job's end other workers have them. A worker that has not measured anything yet leases nothing
+//! ahead.
 //!
-//! A bundle that has computed all it can, and waits for the store only, does not count: another is leased in its place.
+//! A bundle that has computed all it can, and waits for the store only, does not count: another is
+//! leased in its place.
 
 use std::time::Duration;
 
-/// Bundles leased ahead for each that may compute, at most: bounds what a lost worker holds up. Over a line of 30 ms, documents of 1 to 140 ms keep
-/// 87 % of two cores busy with 4, 92 % without the headroom below, 95 % with it, and 96 % with 12.
+/// Bundles leased ahead for each that may compute, at most: bounds what a lost worker holds up.
+/// Over a line of 30 ms, documents of 1 to 140 ms keep 87 % of two cores busy with 4, 92 % without
+/// the headroom below, 95 % with it, and 96 % with 12.
 pub(crate) const AHEAD_MAX: usize = 8;
 /// How many times as many as the means ask for.
 const HEADROOM: f64 = 2.0;
@@ -34,14 +39,22 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(slots: usize, threads: usize) -> Self {
-        Self { slots, threads, means: None, storing: 0 }
+        Self {
+            slots,
+            threads,
+            means: None,
+            storing: 0,
+        }
     }
 
-    /// Learn that a bundle waited so long before its first task could run, and then computed so long.
+    /// Learn that a bundle waited so long before its first task could run, and then computed so
+    /// long.
     pub(super) fn observe(&mut self, waited: Duration, computed: Duration) {
         let (waited, computed) = (waited.as_secs_f64(), computed.max(WORK_MIN).as_secs_f64());
         let smooth = |mean: f64, new: f64| mean + SMOOTHING * (new - mean);
-        self.means = Some(self.means.map_or((waited, computed), |(w, c)| (smooth(w, waited), smooth(c, computed))));
+        self.means = Some(self.means.map_or((waited, computed), |(w, c)| {
+            (smooth(w, waited), smooth(c, computed))
+        }));
     }
 
     /// Learn that one more bundle has nothing to do but wait for the store.
@@ -61,10 +74,16 @@ impl Pace {
 
     /// How many more than the slots it takes so that inputs come in time.
     fn ahead(&self) -> usize {
-        let Some((waited, computed)) = self.means else { return 0 };
+        let Some((waited, computed)) = self.means else {
+            return 0;
+        };
         #[expect(clippy::cast_precision_loss, reason = "threads are few")]
         let ahead = self.threads as f64 * HEADROOM * waited / computed;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "cut to what is there right after; below zero is zero")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "cut to what is there right after; below zero is zero"
+        )]
         let ahead = (ahead - NEGLIGIBLE).ceil() as usize;
         ahead.min(self.slots.saturating_mul(AHEAD_MAX))
     }
@@ -77,7 +96,10 @@ mod tests {
     fn leases(waited: u64, computed: u64) -> usize {
         let mut pace = Pace::new(4, 2);
         for _ in 0..50 {
-            pace.observe(Duration::from_millis(waited), Duration::from_millis(computed));
+            pace.observe(
+                Duration::from_millis(waited),
+                Duration::from_millis(computed),
+            );
         }
         pace.leases()
     }

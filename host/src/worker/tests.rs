@@ -1,5 +1,5 @@
-//! The worker over a real broker of one process, with functions of a real component: what is left of it when its own code panics,
-//! and who computes while a store is slow.
+//! The worker over a real broker of one process, with functions of a real component: what is left
+//! of it when its own code panics, and who computes while a store is slow.
 
 mod faulty;
 mod scene;
@@ -17,10 +17,16 @@ use crate::panics::provoked;
 fn codes(outcomes: &[sortie_protocol::Outcome]) -> Vec<(u64, u32, &str)> {
     let code = |ending: &Ending| match ending {
         Ending::Completed(_) => "completed",
-        Ending::Failed(Failure::Platform { fault: PlatformFault::Host, .. }) => "host-error",
+        Ending::Failed(Failure::Platform {
+            fault: PlatformFault::Host,
+            ..
+        }) => "host-error",
         _ => "another",
     };
-    outcomes.iter().map(|outcome| (outcome.index, outcome.attempts, code(&outcome.ending))).collect()
+    outcomes
+        .iter()
+        .map(|outcome| (outcome.index, outcome.attempts, code(&outcome.ending)))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -28,9 +34,18 @@ async fn a_panic_in_an_attempt_ends_that_attempt_and_nothing_else() {
     for provoked in [provoked::RUNNING, provoked::PREPARING] {
         let scene = Scene::start(1);
         let job = scene.job("echo", 1).await;
-        scene.publish(job, &["before".into(), provoked.into(), "after".into()]).await;
+        scene
+            .publish(job, &["before".into(), provoked.into(), "after".into()])
+            .await;
         // One thread and one place: whoever keeps either keeps all.
-        assert_eq!(codes(&scene.outcomes(job, 3).await), [(0, 1, "completed"), (1, 2, "host-error"), (2, 1, "completed")]);
+        assert_eq!(
+            codes(&scene.outcomes(job, 3).await),
+            [
+                (0, 1, "completed"),
+                (1, 2, "host-error"),
+                (2, 1, "completed")
+            ]
+        );
         let next = scene.job("echo", 1).await;
         scene.publish(next, &["next".into()]).await;
         assert_eq!(codes(&scene.outcomes(next, 1).await), [(0, 1, "completed")]);
@@ -44,8 +59,14 @@ async fn a_panic_before_the_first_task_of_a_bundle_has_it_tried_again() {
     scene.broker.panic_at(Ask::Component, 1);
     let job = scene.job("echo", 1).await;
     scene.publish(job, &["one".into(), "two".into()]).await;
-    assert_eq!(codes(&scene.outcomes(job, 2).await), [(0, 2, "completed"), (1, 2, "completed")]);
-    assert_eq!((scene.broker.left(Ask::Component), scene.worker.trouble()), (0, None));
+    assert_eq!(
+        codes(&scene.outcomes(job, 2).await),
+        [(0, 2, "completed"), (1, 2, "completed")]
+    );
+    assert_eq!(
+        (scene.broker.left(Ask::Component), scene.worker.trouble()),
+        (0, None)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -56,26 +77,54 @@ async fn a_slot_that_panics_begins_anew_and_the_worker_says_so() {
         scene.broker.panic_at(ask, 1);
         scene.publish(job, &["one".into()]).await;
         let outcomes = scene.outcomes(job, 1).await;
-        assert!(matches!(outcomes[0].ending, Ending::Completed(_)), "{ask:?}: {outcomes:?}");
+        assert!(
+            matches!(outcomes[0].ending, Ending::Completed(_)),
+            "{ask:?}: {outcomes:?}"
+        );
         assert_eq!(scene.broker.left(ask), 0, "{ask:?}");
-        scene.until("trouble", || scene.worker.trouble().is_some_and(|trouble| trouble.contains("panicked in: a slot;"))).await;
+        scene
+            .until("trouble", || {
+                scene
+                    .worker
+                    .trouble()
+                    .is_some_and(|trouble| trouble.contains("panicked in: a slot;"))
+            })
+            .await;
         // Awaiting a slot that ended by a panic would panic here.
-        assert_eq!(scene.worker.drain(Duration::from_secs(60)).await, Drained::Reported);
+        assert_eq!(
+            scene.worker.drain(Duration::from_secs(60)).await,
+            Drained::Reported
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_runs_beside_the_slots_is_not_lost_in_silence() {
-    for (ask, part) in [(Ask::Extend, "extending leases"), (Ask::Cancellations, "listening for cancellations")] {
+    for (ask, part) in [
+        (Ask::Extend, "extending leases"),
+        (Ask::Cancellations, "listening for cancellations"),
+    ] {
         let scene = Scene::with_panics(1, ask, 2);
         // A slot that is new to a job asks whether its lease holds, too: that costs an attempt.
         let job = scene.job("spins_forever", 3).await;
         scene.publish_bare(job, 1).await;
-        scene.until("trouble", || scene.worker.trouble().is_some_and(|trouble| trouble.contains(part))).await;
-        // It is there again: a cancellation, which is heard of or seen when the lease is extended, ends the task.
-        scene.until("all panics", || scene.broker.left(ask) == 0).await;
+        scene
+            .until("trouble", || {
+                scene
+                    .worker
+                    .trouble()
+                    .is_some_and(|trouble| trouble.contains(part))
+            })
+            .await;
+        // It is there again: a cancellation, which is heard of or seen when the lease is extended,
+        // ends the task.
+        scene
+            .until("all panics", || scene.broker.left(ask) == 0)
+            .await;
         scene.until("a lease", || scene.worker.busy() == 1).await;
         scene.broker.cancel(job).await.unwrap();
-        scene.until("the task's end", || scene.worker.busy() == 0).await;
+        scene
+            .until("the task's end", || scene.worker.busy() == 0)
+            .await;
     }
 }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use sortie_protocol::outcome::{InputFault, LimitKind, PlatformFault};
 use sortie_protocol::{
-    Argument, Bill, Bundle, ByteSize, Digest, Ending, Failure, JobId, Log, ObjectRef, Outcome, Output, OutputObject, Pin, StoredRef, Task,
-    Timestamp,
+    Argument, Bill, Bundle, ByteSize, Digest, Ending, Failure, JobId, Log, ObjectRef, Outcome,
+    Output, OutputObject, Pin, StoredRef, Task, Timestamp,
 };
 
 fn bytes() -> impl Strategy<Value = Bytes> {
@@ -16,7 +16,10 @@ fn bytes() -> impl Strategy<Value = Bytes> {
 
 /// Any length of time that nanoseconds in 64 bits can say, often zero.
 fn duration() -> impl Strategy<Value = Duration> {
-    prop_oneof![Just(Duration::ZERO), any::<u64>().prop_map(Duration::from_nanos)]
+    prop_oneof![
+        Just(Duration::ZERO),
+        any::<u64>().prop_map(Duration::from_nanos)
+    ]
 }
 
 fn size() -> impl Strategy<Value = ByteSize> {
@@ -24,14 +27,33 @@ fn size() -> impl Strategy<Value = ByteSize> {
 }
 
 fn argument() -> impl Strategy<Value = Argument> {
-    let pin = prop::option::of((any::<String>(), any::<u64>()).prop_map(|(etag, size)| Pin { etag: etag.into(), size }));
-    let object = (any::<String>(), pin).prop_map(|(url, pin)| Argument::Object(ObjectRef { url: url.into(), pin }));
+    let pin = prop::option::of(
+        (any::<String>(), any::<u64>()).prop_map(|(etag, size)| Pin {
+            etag: etag.into(),
+            size,
+        }),
+    );
+    let object = (any::<String>(), pin).prop_map(|(url, pin)| {
+        Argument::Object(ObjectRef {
+            url: url.into(),
+            pin,
+        })
+    });
     let prefix = any::<String>().prop_map(|url| Argument::Prefix(url.into()));
-    prop_oneof![bytes().prop_map(Argument::Value), object, stored().prop_map(Argument::Stored), prefix]
+    prop_oneof![
+        bytes().prop_map(Argument::Value),
+        object,
+        stored().prop_map(Argument::Stored),
+        prefix
+    ]
 }
 
 fn stored() -> impl Strategy<Value = StoredRef> {
-    (bytes(), any::<u64>(), any::<String>()).prop_map(|(bytes, size, url)| StoredRef { digest: Digest::of(&bytes), size, url: url.into() })
+    (bytes(), any::<u64>(), any::<String>()).prop_map(|(bytes, size, url)| StoredRef {
+        digest: Digest::of(&bytes),
+        size,
+        url: url.into(),
+    })
 }
 
 fn output() -> impl Strategy<Value = Output> {
@@ -39,28 +61,57 @@ fn output() -> impl Strategy<Value = Output> {
     prop_oneof![
         bytes().prop_map(Output::Value),
         stored().prop_map(Output::Stored),
-        object.prop_map(|(stored, content_type)| Output::Object(OutputObject { stored, content_type })),
+        object.prop_map(|(stored, content_type)| Output::Object(OutputObject {
+            stored,
+            content_type
+        })),
     ]
 }
 
 /// A bundle whose tasks are in any order.
 pub(crate) fn bundle() -> impl Strategy<Value = Bundle> {
-    let tasks = prop::collection::hash_map(any::<u64>(), prop::collection::vec(argument(), 0..5), 1..20)
-        .prop_map(|tasks| tasks.into_iter().map(|(index, arguments)| Task { index, arguments }).collect());
-    (any::<[u8; 16]>(), any::<u32>(), any::<u32>(), any::<u64>(), tasks).prop_map(
-        |(job, attempts_before, lost_before, published, tasks)| Bundle {
-            job: JobId::from_bytes(job),
-            attempts_before,
-            lost_before,
-            published: Timestamp::from_nanos(published),
-            tasks,
-        },
+    let tasks =
+        prop::collection::hash_map(any::<u64>(), prop::collection::vec(argument(), 0..5), 1..20)
+            .prop_map(|tasks| {
+                tasks
+                    .into_iter()
+                    .map(|(index, arguments)| Task { index, arguments })
+                    .collect()
+            });
+    (
+        any::<[u8; 16]>(),
+        any::<u32>(),
+        any::<u32>(),
+        any::<u64>(),
+        tasks,
     )
+        .prop_map(
+            |(job, attempts_before, lost_before, published, tasks)| Bundle {
+                job: JobId::from_bytes(job),
+                attempts_before,
+                lost_before,
+                published: Timestamp::from_nanos(published),
+                tasks,
+            },
+        )
 }
 
 fn failure() -> impl Strategy<Value = Failure> {
-    let limits = vec![LimitKind::Memory, LimitKind::WallTime, LimitKind::CpuTime, LimitKind::Stack, LimitKind::Result, LimitKind::Written];
-    let inputs = vec![InputFault::Malformed, InputFault::Missing, InputFault::Denied, InputFault::Changed, InputFault::Unavailable];
+    let limits = vec![
+        LimitKind::Memory,
+        LimitKind::WallTime,
+        LimitKind::CpuTime,
+        LimitKind::Stack,
+        LimitKind::Result,
+        LimitKind::Written,
+    ];
+    let inputs = vec![
+        InputFault::Malformed,
+        InputFault::Missing,
+        InputFault::Denied,
+        InputFault::Changed,
+        InputFault::Unavailable,
+    ];
     let platforms = vec![
         PlatformFault::Component,
         PlatformFault::WorkerLost,
@@ -69,43 +120,64 @@ fn failure() -> impl Strategy<Value = Failure> {
         PlatformFault::StoreUnavailable,
     ];
     prop_oneof![
-        (any::<String>(), any::<String>(), prop::option::of(duration())).prop_map(|(code, message, retry)| Failure::Answer {
-            code,
-            message,
-            retry
-        }),
+        (
+            any::<String>(),
+            any::<String>(),
+            prop::option::of(duration())
+        )
+            .prop_map(|(code, message, retry)| Failure::Answer {
+                code,
+                message,
+                retry
+            }),
         any::<String>().prop_map(|message| Failure::Trapped { message }),
-        (prop::sample::select(limits), any::<String>()).prop_map(|(limit, allowed)| Failure::Stopped { limit, allowed }),
-        (prop::sample::select(inputs), any::<String>()).prop_map(|(fault, message)| Failure::Input { fault, message }),
-        (prop::sample::select(platforms), any::<String>()).prop_map(|(fault, message)| Failure::Platform { fault, message }),
+        (prop::sample::select(limits), any::<String>())
+            .prop_map(|(limit, allowed)| Failure::Stopped { limit, allowed }),
+        (prop::sample::select(inputs), any::<String>())
+            .prop_map(|(fault, message)| Failure::Input { fault, message }),
+        (prop::sample::select(platforms), any::<String>())
+            .prop_map(|(fault, message)| Failure::Platform { fault, message }),
     ]
 }
 
 fn bill() -> impl Strategy<Value = Bill> {
-    ([duration(), duration(), duration(), duration(), duration()], [size(), size(), size()], any::<bool>()).prop_map(
-        |([queue, fetch, run, cpu, store], [memory_peak, bytes_in, bytes_out], cached)| Bill {
-            queue,
-            fetch,
-            run,
-            cpu,
-            memory_peak,
-            bytes_in,
-            bytes_out,
-            cached,
-            store,
-        },
+    (
+        [duration(), duration(), duration(), duration(), duration()],
+        [size(), size(), size()],
+        any::<bool>(),
     )
+        .prop_map(
+            |([queue, fetch, run, cpu, store], [memory_peak, bytes_in, bytes_out], cached)| Bill {
+                queue,
+                fetch,
+                run,
+                cpu,
+                memory_peak,
+                bytes_in,
+                bytes_out,
+                cached,
+                store,
+            },
+        )
 }
 
 /// Any outcome.
 pub(crate) fn outcome() -> impl Strategy<Value = Outcome> {
-    let ending = prop_oneof![output().prop_map(Ending::Completed), failure().prop_map(Ending::Failed), Just(Ending::Cancelled)];
-    let log = prop::option::of((any::<String>(), any::<u64>()).prop_map(|(text, dropped)| Box::new(Log { text, dropped })));
-    (any::<u64>(), any::<u32>(), ending, bill(), log).prop_map(|(index, attempts, ending, bill, log)| Outcome {
-        index,
-        attempts,
-        ending,
-        bill,
-        log,
-    })
+    let ending = prop_oneof![
+        output().prop_map(Ending::Completed),
+        failure().prop_map(Ending::Failed),
+        Just(Ending::Cancelled)
+    ];
+    let log = prop::option::of(
+        (any::<String>(), any::<u64>()).prop_map(|(text, dropped)| Box::new(Log { text, dropped })),
+    );
+    (any::<u64>(), any::<u32>(), ending, bill(), log).prop_map(
+        |(index, attempts, ending, bill, log)| Outcome {
+            index,
+            attempts,
+            ending,
+            bill,
+            log,
+        },
+    )
 }

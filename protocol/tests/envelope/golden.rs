@@ -1,8 +1,10 @@
 //! The format of version 1, held still by files.
 //!
-//! `tests/golden/v1` has a file for each sample. It says what this program writes, to the byte, and reads. `later` and `earlier` have messages
-//! that other programs of version 1 might send: with fields that this one does not know, and without those that may be absent. `refused` has
-//! what is not read. `SORTIE_BLESS=1` writes the files of `v1` and `later` anew; a file that changed so is a format that changed.
+//! `tests/golden/v1` has a file for each sample. It says what this program writes, to the byte, and
+//! reads. `later` and `earlier` have messages that other programs of version 1 might send: with
+//! fields that this one does not know, and without those that may be absent. `refused` has
+//! what is not read. `SORTIE_BLESS=1` writes the files of `v1` and `later` anew; a file that
+//! changed so is a format that changed.
 
 use std::path::{Path, PathBuf};
 
@@ -13,12 +15,18 @@ use sortie_protocol::envelope::{Error, Message, decode};
 use crate::{notation, samples};
 
 fn path(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name).with_extension("hex")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name)
+        .with_extension("hex")
 }
 
 fn load(name: &str) -> Vec<u8> {
     let path = path(name);
-    notation::read(&std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+    notation::read(
+        &std::fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display())),
+    )
 }
 
 fn check(name: &str, title: &str, bytes: &[u8]) {
@@ -27,13 +35,20 @@ fn check(name: &str, title: &str, bytes: &[u8]) {
         std::fs::create_dir_all(path(name).parent().unwrap()).unwrap();
         std::fs::write(path(name), &text).unwrap();
     }
-    assert_eq!(std::fs::read_to_string(path(name)).unwrap_or_default(), text, "{name} is not what this program writes");
+    assert_eq!(
+        std::fs::read_to_string(path(name)).unwrap_or_default(),
+        text,
+        "{name} is not what this program writes"
+    );
     assert_eq!(load(name), bytes, "{name}");
 }
 
 /// The golden files of version 1, as bytes.
 pub(crate) fn goldens() -> Vec<Vec<u8>> {
-    samples::all().iter().map(|(name, ..)| load(&format!("v1/{name}"))).collect()
+    samples::all()
+        .iter()
+        .map(|(name, ..)| load(&format!("v1/{name}")))
+        .collect()
 }
 
 #[test]
@@ -48,9 +63,21 @@ fn each_message_is_written_as_its_golden_file_says_and_read_back() {
 fn there_is_no_golden_file_without_a_sample() {
     let mut files: Vec<_> = std::fs::read_dir(path("v1/bundle").parent().unwrap())
         .unwrap()
-        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+        .map(|entry| {
+            entry
+                .unwrap()
+                .path()
+                .file_stem()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned()
+        })
         .collect();
-    let mut names: Vec<_> = samples::all().iter().map(|(name, ..)| (*name).to_owned()).collect();
+    let mut names: Vec<_> = samples::all()
+        .iter()
+        .map(|(name, ..)| (*name).to_owned())
+        .collect();
     files.sort();
     names.sort();
     assert_eq!(files, names);
@@ -75,11 +102,25 @@ fn with_more(decoder: &mut Decoder<'_>, encoder: &mut Encoder<Vec<u8>>, envelope
                 encoder.u64(decoder.u64().unwrap()).unwrap();
                 with_more(decoder, encoder, false);
             }
-            encoder.u8(40).unwrap().array(2).unwrap().str("new").unwrap().map(1).unwrap().u8(1).unwrap().bool(true).unwrap();
+            encoder
+                .u8(40)
+                .unwrap()
+                .array(2)
+                .unwrap()
+                .str("new")
+                .unwrap()
+                .map(1)
+                .unwrap()
+                .u8(1)
+                .unwrap()
+                .bool(true)
+                .unwrap();
         }
         _ => {
             decoder.skip().unwrap();
-            encoder.writer_mut().extend_from_slice(decoder.input().get(start..decoder.position()).unwrap());
+            encoder
+                .writer_mut()
+                .extend_from_slice(decoder.input().get(start..decoder.position()).unwrap());
         }
     }
 }
@@ -88,10 +129,18 @@ fn with_more(decoder: &mut Decoder<'_>, encoder: &mut Encoder<Vec<u8>>, envelope
 fn what_a_later_program_adds_is_skipped() {
     for (name, title, message) in samples::all() {
         let mut encoder = Encoder::new(Vec::new());
-        with_more(&mut Decoder::new(&load(&format!("v1/{name}"))), &mut encoder, true);
+        with_more(
+            &mut Decoder::new(&load(&format!("v1/{name}"))),
+            &mut encoder,
+            true,
+        );
         let more = encoder.into_writer();
         if ["bundle", "outcomes", "cancelled", "job_open"].contains(&name) {
-            check(&format!("later/{name}"), &format!("{title} From a later program of version 1."), &more);
+            check(
+                &format!("later/{name}"),
+                &format!("{title} From a later program of version 1."),
+                &more,
+            );
         }
         assert_eq!(decode(&more), Ok(message), "{name}");
     }
@@ -99,7 +148,10 @@ fn what_a_later_program_adds_is_skipped() {
 
 #[test]
 fn what_may_be_absent_is_the_default() {
-    assert_eq!(decode(&load("earlier/job_open")), Ok(Message::Job(Box::new(samples::default_job()))));
+    assert_eq!(
+        decode(&load("earlier/job_open")),
+        Ok(Message::Job(Box::new(samples::default_job())))
+    );
 }
 
 #[test]
@@ -107,12 +159,18 @@ fn version_2_is_refused_by_name_whatever_else_it_says() {
     let refused = decode(&load("refused/version_2"));
     assert_eq!(refused, Err(Error::Version { got: 2 }));
     let text = Error::Version { got: 7 }.to_string();
-    assert_eq!(text, "a message of version 7; this program reads up to version 1: update it");
+    assert_eq!(
+        text,
+        "a message of version 7; this program reads up to version 1: update it"
+    );
 }
 
 #[test]
 fn a_kind_or_variant_that_version_1_does_not_have_is_refused() {
-    assert_eq!(decode(&load("refused/kind_99")), Err(Error::Kind { got: 99 }));
+    assert_eq!(
+        decode(&load("refused/kind_99")),
+        Err(Error::Kind { got: 99 })
+    );
     let refused = decode(&load("refused/priority_9")).unwrap_err();
     assert!(matches!(refused, Error::Malformed(_)), "{refused}");
 }

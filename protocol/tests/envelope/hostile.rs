@@ -83,28 +83,71 @@ fn deep_nesting_is_refused_before_it_is_followed() {
 #[test]
 fn fields_twice_are_refused() {
     // A manifest with its size twice.
-    assert!(refusal(&[0x83, 0x01, 0x07, 0xa3, 0x00, 0x01, 0x00, 0x02, 0x01, 0x03]).contains("do not ascend"));
+    assert!(
+        refusal(&[0x83, 0x01, 0x07, 0xa3, 0x00, 0x01, 0x00, 0x02, 0x01, 0x03])
+            .contains("do not ascend")
+    );
 }
 
 #[test]
 fn senseless_values_are_refused() {
-    let Some((.., Message::Bundle(bundle))) = samples::all().into_iter().next() else { panic!("the first sample is a bundle") };
+    let Some((.., Message::Bundle(bundle))) = samples::all().into_iter().next() else {
+        panic!("the first sample is a bundle")
+    };
     let mut twice = bundle.clone();
     twice.tasks.extend(bundle.tasks.clone());
     assert!(refusal(&envelope::bundle(&twice)).contains("a task twice"));
     let mut none = bundle;
     none.tasks.clear();
     assert!(refusal(&envelope::bundle(&none)).contains("without tasks"));
-    assert!(refusal(&envelope::manifest(&envelope::Manifest { size: 1, chunk: 0 })).contains("no bytes"));
+    assert!(
+        refusal(&envelope::manifest(&envelope::Manifest {
+            size: 1,
+            chunk: 0
+        }))
+        .contains("no bytes")
+    );
 }
 
 /// A presence with these labels in place of its own.
 fn presence_with_labels(labels: &[&str]) -> Vec<u8> {
     let mut encoder = Encoder::new(vec![0x83, 0x01, 0x06]);
     encoder.map(8).unwrap();
-    encoder.u8(0).unwrap().bytes(&[9; 16]).unwrap().u8(1).unwrap().str("rack").unwrap().u8(2).unwrap().u8(1).unwrap();
-    encoder.u8(3).unwrap().str("0.1.0").unwrap().u8(4).unwrap().encode(labels).unwrap();
-    encoder.u8(5).unwrap().u8(1).unwrap().u8(8).unwrap().u8(0).unwrap().u8(9).unwrap().u8(0).unwrap();
+    encoder
+        .u8(0)
+        .unwrap()
+        .bytes(&[9; 16])
+        .unwrap()
+        .u8(1)
+        .unwrap()
+        .str("rack")
+        .unwrap()
+        .u8(2)
+        .unwrap()
+        .u8(1)
+        .unwrap();
+    encoder
+        .u8(3)
+        .unwrap()
+        .str("0.1.0")
+        .unwrap()
+        .u8(4)
+        .unwrap()
+        .encode(labels)
+        .unwrap();
+    encoder
+        .u8(5)
+        .unwrap()
+        .u8(1)
+        .unwrap()
+        .u8(8)
+        .unwrap()
+        .u8(0)
+        .unwrap()
+        .u8(9)
+        .unwrap()
+        .u8(0)
+        .unwrap();
     let message = encoder.into_writer();
     Decoder::new(&message).skip().unwrap();
     message
@@ -112,7 +155,10 @@ fn presence_with_labels(labels: &[&str]) -> Vec<u8> {
 
 #[test]
 fn labels_are_checked_when_they_are_read() {
-    assert!(matches!(decode(&presence_with_labels(&["a", "b"])), Ok(Message::Presence(_))));
+    assert!(matches!(
+        decode(&presence_with_labels(&["a", "b"])),
+        Ok(Message::Presence(_))
+    ));
     assert!(refusal(&presence_with_labels(&["NOT"])).contains("is not a label"));
     assert!(refusal(&presence_with_labels(&["a", "a"])).contains("a label twice"));
     let many: Vec<String> = (0..1000).map(|i| i.to_string()).collect();

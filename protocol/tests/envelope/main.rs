@@ -1,8 +1,13 @@
 //! Envelopes from the outside: their bytes as golden files, and what hostile bytes do.
 //!
-//! `golden` holds the format still, `hostile` throws bytes at the reader, `arbitrary` makes values for both directions.
+//! `golden` holds the format still, `hostile` throws bytes at the reader, `arbitrary` makes values
+//! for both directions.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod arbitrary;
 mod golden;

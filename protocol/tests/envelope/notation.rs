@@ -1,4 +1,5 @@
-//! Bytes as text that a person can review: one CBOR item a line, in hexadecimal, with what it says behind a `#`.
+//! Bytes as text that a person can review: one CBOR item a line, in hexadecimal, with what it says
+//! behind a `#`.
 
 use std::fmt::Write as _;
 
@@ -16,9 +17,18 @@ pub(crate) fn write(title: &str, message: &[u8]) -> String {
 
 /// The bytes of such a text.
 pub(crate) fn read(text: &str) -> Vec<u8> {
-    let digits: String = text.lines().filter_map(|line| line.split('#').next()).flat_map(str::split_whitespace).collect();
-    let pairs = digits.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
-    pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
+    let digits: String = text
+        .lines()
+        .filter_map(|line| line.split('#').next())
+        .flat_map(str::split_whitespace)
+        .collect();
+    let pairs = digits
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| std::str::from_utf8(pair).unwrap());
+    pairs
+        .map(|pair| u8::from_str_radix(pair, 16).unwrap())
+        .collect()
 }
 
 /// `key` is the hexadecimal key in front of the item, if it is in a map.
@@ -42,8 +52,13 @@ fn item(decoder: &mut Decoder<'_>, depth: usize, key: &str, text: &mut String) {
             for _ in 0..fields {
                 let start = decoder.position();
                 decoder.u64().unwrap();
-                let key: String =
-                    decoder.input().get(start..decoder.position()).unwrap().iter().map(|byte| format!("{byte:02x} ")).collect();
+                let key: String = decoder
+                    .input()
+                    .get(start..decoder.position())
+                    .unwrap()
+                    .iter()
+                    .map(|byte| format!("{byte:02x} "))
+                    .collect();
                 item(decoder, depth + 1, &key, text);
             }
         }

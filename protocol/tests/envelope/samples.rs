@@ -1,4 +1,5 @@
-//! The messages of the golden files. Between them they have every kind, every variant and every field, set and left out.
+//! The messages of the golden files. Between them they have every kind, every variant and every
+//! field, set and left out.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -8,33 +9,95 @@ use sortie_protocol::envelope::{self, Manifest, Message};
 use sortie_protocol::job::Memo;
 use sortie_protocol::outcome::{InputFault, LimitKind, PlatformFault};
 use sortie_protocol::{
-    Argument, Bill, Bundle, ByteSize, DeadLetter, Digest, Ending, Failure, FunctionRef, Grants, Job, JobId, JobOptions, JobRecord,
-    JobState, Labels, Limits, Log, ObjectRef, Outcome, Output, OutputObject, Pin, Presence, Priority, RetryPolicy, StoredRef, Task,
-    Timestamp, WorkerId,
+    Argument, Bill, Bundle, ByteSize, DeadLetter, Digest, Ending, Failure, FunctionRef, Grants,
+    Job, JobId, JobOptions, JobRecord, JobState, Labels, Limits, Log, ObjectRef, Outcome, Output,
+    OutputObject, Pin, Presence, Priority, RetryPolicy, StoredRef, Task, Timestamp, WorkerId,
 };
 
 /// Each golden file: its name, what it shows, and the message.
 pub(crate) fn all() -> Vec<(&'static str, &'static str, Message)> {
     vec![
-        ("bundle", "Tasks at their first attempt: values, objects, a stored value and a prefix, no arguments.", Message::Bundle(bundle())),
-        ("bundle_again", "A task that failed before and whose last lease was lost.", Message::Bundle(bundle_again())),
+        (
+            "bundle",
+            "Tasks at their first attempt: values, objects, a stored value and a prefix, no arguments.",
+            Message::Bundle(bundle()),
+        ),
+        (
+            "bundle_again",
+            "A task that failed before and whose last lease was lost.",
+            Message::Bundle(bundle_again()),
+        ),
         (
             "outcomes",
             "A result from the memo; one that was paid for, with a log; a cancelled task; a stored value; objects.",
             Message::Outcomes(endings()),
         ),
-        ("outcomes_none", "No outcomes.", Message::Outcomes(Vec::new())),
-        ("failures_of_the_guest", "What a function answers, traps, and each limit that stops it.", Message::Outcomes(guest_failures())),
-        ("failures_of_others", "Each fault of an input and of the platform.", Message::Outcomes(other_failures())),
-        ("cancelled", "No outcome after this one counts.", Message::Cancelled),
-        ("job_open", "A job with the default options.", Message::Job(Box::new(job(JobOptions::default(), JobState::Open)))),
-        ("job_sealed", "A job with every option set.", Message::Job(Box::new(job(options(), JobState::Sealed { tasks: 250_000 })))),
-        ("job_cancelled", "A cancelled job of low priority.", Message::Job(Box::new(job(low(), JobState::Cancelled)))),
-        ("dead_task", "A task that failed for good.", Message::DeadLetter(Box::new(dead_task()))),
-        ("dead_unreadable", "A message that nobody could read.", Message::DeadLetter(Box::new(dead_unreadable()))),
-        ("presence", "A worker at work.", Message::Presence(presence())),
-        ("presence_idle", "A worker without labels that does nothing.", Message::Presence(idle())),
-        ("manifest", "A component of three chunks.", Message::Manifest(Manifest { size: 300_000, chunk: 131_072 })),
+        (
+            "outcomes_none",
+            "No outcomes.",
+            Message::Outcomes(Vec::new()),
+        ),
+        (
+            "failures_of_the_guest",
+            "What a function answers, traps, and each limit that stops it.",
+            Message::Outcomes(guest_failures()),
+        ),
+        (
+            "failures_of_others",
+            "Each fault of an input and of the platform.",
+            Message::Outcomes(other_failures()),
+        ),
+        (
+            "cancelled",
+            "No outcome after this one counts.",
+            Message::Cancelled,
+        ),
+        (
+            "job_open",
+            "A job with the default options.",
+            Message::Job(Box::new(job(JobOptions::default(), JobState::Open))),
+        ),
+        (
+            "job_sealed",
+            "A job with every option set.",
+            Message::Job(Box::new(job(
+                options(),
+                JobState::Sealed { tasks: 250_000 },
+            ))),
+        ),
+        (
+            "job_cancelled",
+            "A cancelled job of low priority.",
+            Message::Job(Box::new(job(low(), JobState::Cancelled))),
+        ),
+        (
+            "dead_task",
+            "A task that failed for good.",
+            Message::DeadLetter(Box::new(dead_task())),
+        ),
+        (
+            "dead_unreadable",
+            "A message that nobody could read.",
+            Message::DeadLetter(Box::new(dead_unreadable())),
+        ),
+        (
+            "presence",
+            "A worker at work.",
+            Message::Presence(presence()),
+        ),
+        (
+            "presence_idle",
+            "A worker without labels that does nothing.",
+            Message::Presence(idle()),
+        ),
+        (
+            "manifest",
+            "A component of three chunks.",
+            Message::Manifest(Manifest {
+                size: 300_000,
+                chunk: 131_072,
+            }),
+        ),
     ]
 }
 
@@ -64,28 +127,74 @@ fn value(cbor: &'static [u8]) -> Argument {
 
 fn bundle() -> Bundle {
     let object = Argument::Object("https://objects.example/in.pdf".into());
-    let pin = Some(Pin { etag: "\"1b2c\"".into(), size: 4096 });
-    let pinned = Argument::Object(ObjectRef { url: "s3://papers/in.pdf".into(), pin });
+    let pin = Some(Pin {
+        etag: "\"1b2c\"".into(),
+        size: 4096,
+    });
+    let pinned = Argument::Object(ObjectRef {
+        url: "s3://papers/in.pdf".into(),
+        pin,
+    });
     let tasks = vec![
-        Task { index: 0, arguments: vec![value(&[0x18, 0x2a]), object, value(&[0x62, b'h', b'i'])] },
-        Task { index: 1000, arguments: vec![] },
-        Task { index: 1001, arguments: vec![pinned] },
-        Task { index: 1002, arguments: vec![Argument::Stored(stored()), Argument::Prefix("s3://papers/array.zarr/".into())] },
+        Task {
+            index: 0,
+            arguments: vec![value(&[0x18, 0x2a]), object, value(&[0x62, b'h', b'i'])],
+        },
+        Task {
+            index: 1000,
+            arguments: vec![],
+        },
+        Task {
+            index: 1001,
+            arguments: vec![pinned],
+        },
+        Task {
+            index: 1002,
+            arguments: vec![
+                Argument::Stored(stored()),
+                Argument::Prefix("s3://papers/array.zarr/".into()),
+            ],
+        },
     ];
-    Bundle { job: JobId::from_bytes([7; 16]), attempts_before: 0, lost_before: 0, published: NOW, tasks }
+    Bundle {
+        job: JobId::from_bytes([7; 16]),
+        attempts_before: 0,
+        lost_before: 0,
+        published: NOW,
+        tasks,
+    }
 }
 
 fn stored() -> StoredRef {
-    StoredRef { digest: Digest::of(b"large"), size: 300_000, url: "s3://results/objects/6a/6a".into() }
+    StoredRef {
+        digest: Digest::of(b"large"),
+        size: 300_000,
+        url: "s3://results/objects/6a/6a".into(),
+    }
 }
 
 fn bundle_again() -> Bundle {
-    let tasks = vec![Task { index: u64::MAX, arguments: vec![value(&[0xf6])] }];
-    Bundle { job: JobId::from_bytes([7; 16]), attempts_before: 3, lost_before: 1, published: NOW, tasks }
+    let tasks = vec![Task {
+        index: u64::MAX,
+        arguments: vec![value(&[0xf6])],
+    }];
+    Bundle {
+        job: JobId::from_bytes([7; 16]),
+        attempts_before: 3,
+        lost_before: 1,
+        published: NOW,
+        tasks,
+    }
 }
 
 fn outcome(index: u64, ending: Ending) -> Outcome {
-    Outcome { index, attempts: 1, ending, bill: Bill::default(), log: None }
+    Outcome {
+        index,
+        attempts: 1,
+        ending,
+        bill: Bill::default(),
+        log: None,
+    }
 }
 
 fn endings() -> Vec<Outcome> {
@@ -101,29 +210,72 @@ fn endings() -> Vec<Outcome> {
         cached: false,
         store: Duration::from_micros(300),
     };
-    let log = Log { text: "line one\nZeile zwei: ü\n".into(), dropped: 17 };
+    let log = Log {
+        text: "line one\nZeile zwei: ü\n".into(),
+        dropped: 17,
+    };
     vec![
-        Outcome { attempts: 0, bill: Bill { cached: true, ..Bill::default() }, ..outcome(0, completed.clone()) },
-        Outcome { attempts: 2, bill, log: Some(Box::new(log)), ..outcome(1, completed) },
-        Outcome { attempts: 0, log: Some(Box::default()), ..outcome(2, Ending::Cancelled) },
+        Outcome {
+            attempts: 0,
+            bill: Bill {
+                cached: true,
+                ..Bill::default()
+            },
+            ..outcome(0, completed.clone())
+        },
+        Outcome {
+            attempts: 2,
+            bill,
+            log: Some(Box::new(log)),
+            ..outcome(1, completed)
+        },
+        Outcome {
+            attempts: 0,
+            log: Some(Box::default()),
+            ..outcome(2, Ending::Cancelled)
+        },
         outcome(3, Ending::Completed(Output::Stored(stored()))),
-        outcome(4, Ending::Completed(Output::Object(OutputObject { stored: stored(), content_type: None }))),
-        outcome(5, Ending::Completed(Output::Object(OutputObject { stored: stored(), content_type: Some("image/png".into()) }))),
+        outcome(
+            4,
+            Ending::Completed(Output::Object(OutputObject {
+                stored: stored(),
+                content_type: None,
+            })),
+        ),
+        outcome(
+            5,
+            Ending::Completed(Output::Object(OutputObject {
+                stored: stored(),
+                content_type: Some("image/png".into()),
+            })),
+        ),
     ]
 }
 
 fn failed(failures: Vec<Failure>) -> Vec<Outcome> {
-    (0..).zip(failures).map(|(index, failure)| outcome(index, Ending::Failed(failure))).collect()
+    (0..)
+        .zip(failures)
+        .map(|(index, failure)| outcome(index, Ending::Failed(failure)))
+        .collect()
 }
 
 fn guest_failures() -> Vec<Outcome> {
-    let answer = |retry| Failure::Answer { code: "busy".into(), message: "come back later".into(), retry };
-    let stopped = |limit| Failure::Stopped { limit, allowed: "1 MiB".into() };
+    let answer = |retry| Failure::Answer {
+        code: "busy".into(),
+        message: "come back later".into(),
+        retry,
+    };
+    let stopped = |limit| Failure::Stopped {
+        limit,
+        allowed: "1 MiB".into(),
+    };
     failed(vec![
         answer(None),
         answer(Some(Duration::ZERO)),
         answer(Some(Duration::from_secs(2))),
-        Failure::Trapped { message: "unreachable in `f`".into() },
+        Failure::Trapped {
+            message: "unreachable in `f`".into(),
+        },
         stopped(LimitKind::Memory),
         stopped(LimitKind::WallTime),
         stopped(LimitKind::CpuTime),
@@ -134,8 +286,14 @@ fn guest_failures() -> Vec<Outcome> {
 }
 
 fn other_failures() -> Vec<Outcome> {
-    let input = |fault| Failure::Input { fault, message: "`in.pdf`".into() };
-    let platform = |fault| Failure::Platform { fault, message: "gone".into() };
+    let input = |fault| Failure::Input {
+        fault,
+        message: "`in.pdf`".into(),
+    };
+    let platform = |fault| Failure::Platform {
+        fault,
+        message: "gone".into(),
+    };
     failed(vec![
         input(InputFault::Malformed),
         input(InputFault::Missing),
@@ -151,8 +309,19 @@ fn other_failures() -> Vec<Outcome> {
 }
 
 fn job(options: JobOptions, state: JobState) -> JobRecord {
-    let function = FunctionRef { component: Digest::of(b"component"), name: "resize".into() };
-    JobRecord { job: Job { id: JobId::from_bytes([8; 16]), function, options }, created: NOW, state }
+    let function = FunctionRef {
+        component: Digest::of(b"component"),
+        name: "resize".into(),
+    };
+    JobRecord {
+        job: Job {
+            id: JobId::from_bytes([8; 16]),
+            function,
+            options,
+        },
+        created: NOW,
+        state,
+    }
 }
 
 fn options() -> JobOptions {
@@ -165,7 +334,10 @@ fn options() -> JobOptions {
             log: ByteSize(0),
             written: ByteSize::mib(5),
         },
-        grants: Grants { clock: true, random: true },
+        grants: Grants {
+            clock: true,
+            random: true,
+        },
         retry: RetryPolicy {
             attempts_max: NonZeroU32::MIN,
             backoff_min: Duration::from_nanos(1),
@@ -178,18 +350,35 @@ fn options() -> JobOptions {
 }
 
 fn low() -> JobOptions {
-    JobOptions { priority: Priority::Low, grants: Grants { clock: false, random: true }, ..JobOptions::default() }
+    JobOptions {
+        priority: Priority::Low,
+        grants: Grants {
+            clock: false,
+            random: true,
+        },
+        ..JobOptions::default()
+    }
 }
 
 fn dead_task() -> DeadLetter {
     let Bundle { mut tasks, .. } = bundle_again();
     let outcome = other_failures().pop().unwrap();
-    DeadLetter::Task { job: default_job().job, task: tasks.pop().unwrap(), outcome, buried: NOW }
+    DeadLetter::Task {
+        job: default_job().job,
+        task: tasks.pop().unwrap(),
+        outcome,
+        buried: NOW,
+    }
 }
 
 fn dead_unreadable() -> DeadLetter {
     let (place, reason) = ("tasks 17".into(), "not a message: a tag".into());
-    DeadLetter::Unreadable { place, reason, bytes: Bytes::from_static(&[0xc0, 0xff, 0xee]), buried: NOW }
+    DeadLetter::Unreadable {
+        place,
+        reason,
+        bytes: Bytes::from_static(&[0xc0, 0xff, 0xee]),
+        buried: NOW,
+    }
 }
 
 fn presence() -> Presence {
@@ -208,5 +397,10 @@ fn presence() -> Presence {
 }
 
 fn idle() -> Presence {
-    Presence { labels: Labels::default(), busy: 0, draining: false, ..presence() }
+    Presence {
+        labels: Labels::default(),
+        busy: 0,
+        draining: false,
+        ..presence()
+    }
 }

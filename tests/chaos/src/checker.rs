@@ -1,8 +1,10 @@
 //! Judges a history: a pure function from records to a verdict.
 //!
-//! A good history has, for each submitted task, exactly one outcome, the right one; every reader saw the job's outcomes at the same positions,
-//! without a gap, from where it began; each reader was killed or saw all, and one saw all from the start; the job's record has the right number
-//! of tasks; nothing is left in the queue. It does not matter in which order the files of a run are given.
+//! A good history has, for each submitted task, exactly one outcome, the right one; every reader
+//! saw the job's outcomes at the same positions, without a gap, from where it began; each reader
+//! was killed or saw all, and one saw all from the start; the job's record has the right number
+//! of tasks; nothing is left in the queue. It does not matter in which order the files of a run are
+//! given.
 //!
 //! Memory: an entry for each task, and one for each reader.
 
@@ -13,7 +15,8 @@ use std::fmt;
 use crate::history::{Ended, Record};
 use crate::work;
 
-/// The exit code of a worker that finds no broker when it starts: the only end by itself that is as it should be.
+/// The exit code of a worker that finds no broker when it starts: the only end by itself that is as
+/// it should be.
 const NO_BROKER: i32 = 3;
 /// What is shown of what is wrong in one line.
 const VIOLATIONS_SHOWN: usize = 5;
@@ -59,18 +62,37 @@ impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lost(index) => write!(f, "task {index} has no outcome"),
-            Self::Twice(index, [first, second]) => write!(f, "task {index} has outcomes at positions {first} and {second}"),
-            Self::Unsubmitted(index) => write!(f, "an outcome of task {index}, which nobody submitted"),
+            Self::Twice(index, [first, second]) => write!(
+                f,
+                "task {index} has outcomes at positions {first} and {second}"
+            ),
+            Self::Unsubmitted(index) => {
+                write!(f, "an outcome of task {index}, which nobody submitted")
+            }
             Self::Wrong(index, ended) => write!(f, "task {index} ended with {ended:?}"),
             Self::Unattempted(index) => write!(f, "task {index} ended without an attempt"),
-            Self::SubmittedTwice(index) => write!(f, "task {index} was recorded by submitters twice"),
-            Self::Unplanned(planned, submitted) => write!(f, "{planned:?} tasks were planned and {submitted} submitted"),
+            Self::SubmittedTwice(index) => {
+                write!(f, "task {index} was recorded by submitters twice")
+            }
+            Self::Unplanned(planned, submitted) => write!(
+                f,
+                "{planned:?} tasks were planned and {submitted} submitted"
+            ),
             Self::Disagreement(position) => write!(f, "readers disagree about position {position}"),
-            Self::Gap(reader, [next, found]) => write!(f, "reader {reader} saw position {found} where {next} was next"),
+            Self::Gap(reader, [next, found]) => write!(
+                f,
+                "reader {reader} saw position {found} where {next} was next"
+            ),
             Self::UnknownReader(reader) => write!(f, "reader {reader} never began"),
-            Self::Unresolved(reader) => write!(f, "reader {reader} did not end once, either killed or with all outcomes"),
+            Self::Unresolved(reader) => write!(
+                f,
+                "reader {reader} did not end once, either killed or with all outcomes"
+            ),
             Self::Early(reader, position) => {
-                write!(f, "the records of reader {reader} end at position {position}, which is not where it ended")
+                write!(
+                    f,
+                    "the records of reader {reader} end at position {position}, which is not where it ended"
+                )
             }
             Self::NobodyReadAll => write!(f, "no reader saw all outcomes from the start"),
             Self::Sealed(tasks) => write!(f, "a job's record with {tasks:?} tasks"),
@@ -105,19 +127,34 @@ impl Verdict {
 
     /// Tasks without an outcome.
     pub fn lost(&self) -> usize {
-        self.violations.iter().filter(|violation| matches!(violation, Violation::Lost(_))).count()
+        self.violations
+            .iter()
+            .filter(|violation| matches!(violation, Violation::Lost(_)))
+            .count()
     }
 
     /// Tasks with more than one.
     pub fn duplicates(&self) -> usize {
-        self.violations.iter().filter(|violation| matches!(violation, Violation::Twice(..))).count()
+        self.violations
+            .iter()
+            .filter(|violation| matches!(violation, Violation::Twice(..)))
+            .count()
     }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} tasks, lost {}, duplicates visible {}", self.tasks, self.lost(), self.duplicates())?;
-        self.violations.iter().take(VIOLATIONS_SHOWN).try_for_each(|violation| write!(f, "; {violation}"))
+        write!(
+            f,
+            "{} tasks, lost {}, duplicates visible {}",
+            self.tasks,
+            self.lost(),
+            self.duplicates()
+        )?;
+        self.violations
+            .iter()
+            .take(VIOLATIONS_SHOWN)
+            .try_for_each(|violation| write!(f, "; {violation}"))
     }
 }
 
@@ -166,7 +203,9 @@ impl Checker {
         match record {
             Record::Planned { tasks } => match self.planned.replace(*tasks) {
                 None => {}
-                Some(before) => self.violations.push(Violation::Unplanned(Some(before), *tasks)),
+                Some(before) => self
+                    .violations
+                    .push(Violation::Unplanned(Some(before), *tasks)),
             },
             Record::Submitted { index, argument } => {
                 if self.submitted.insert(*index, *argument).is_some() {
@@ -174,14 +213,38 @@ impl Checker {
                 }
             }
             Record::Reading { reader, from } => {
-                if self.readers.entry(*reader).or_default().from.replace(*from).is_some() {
+                if self
+                    .readers
+                    .entry(*reader)
+                    .or_default()
+                    .from
+                    .replace(*from)
+                    .is_some()
+                {
                     self.violations.push(Violation::UnknownReader(*reader));
                 }
             }
-            Record::Outcome { reader, position, index, attempts, ended } => {
+            Record::Outcome {
+                reader,
+                position,
+                index,
+                attempts,
+                ended,
+            } => {
                 self.outcomes += 1;
-                self.readers.entry(*reader).or_default().seen.push(*position);
-                self.place(*position, Place { index: *index, attempts: *attempts, ended: ended.clone() });
+                self.readers
+                    .entry(*reader)
+                    .or_default()
+                    .seen
+                    .push(*position);
+                self.place(
+                    *position,
+                    Place {
+                        index: *index,
+                        attempts: *attempts,
+                        ended: ended.clone(),
+                    },
+                );
             }
             Record::Sealed { reader, tasks } => self.sealed.push((*reader, *tasks)),
             Record::Read { reader } => {
@@ -200,7 +263,11 @@ impl Checker {
             },
             Record::Broken { what } => self.violations.push(Violation::Broken(what.clone())),
             // Without a broker at its start a worker says so, and ends.
-            Record::Fault { .. } | Record::Exited { code: Some(NO_BROKER), .. } => {}
+            Record::Fault { .. }
+            | Record::Exited {
+                code: Some(NO_BROKER),
+                ..
+            } => {}
             Record::Exited { what, .. } => self.violations.push(Violation::Broken(what.clone())),
         }
     }
@@ -219,14 +286,30 @@ impl Checker {
     pub fn conclude(mut self) -> Verdict {
         let tasks = self.submitted.len() as u64;
         if self.planned != Some(tasks) {
-            self.violations.push(Violation::Unplanned(self.planned, tasks));
+            self.violations
+                .push(Violation::Unplanned(self.planned, tasks));
         }
         self.judge_places();
         self.judge_readers(tasks);
         self.judge_end(tasks);
-        let failed = self.places.values().filter(|place| matches!(place.ended, Ended::Failed(_))).count() as u64;
-        let retried = self.places.values().filter(|place| place.attempts > 1).count() as u64;
-        Verdict { tasks, outcomes: self.outcomes, retried, failed, readers: self.readers.len() as u64, violations: self.violations }
+        let failed = self
+            .places
+            .values()
+            .filter(|place| matches!(place.ended, Ended::Failed(_)))
+            .count() as u64;
+        let retried = self
+            .places
+            .values()
+            .filter(|place| place.attempts > 1)
+            .count() as u64;
+        Verdict {
+            tasks,
+            outcomes: self.outcomes,
+            retried,
+            failed,
+            readers: self.readers.len() as u64,
+            violations: self.violations,
+        }
     }
 
     fn judge_places(&mut self) {
@@ -235,20 +318,30 @@ impl Checker {
         places.sort_by_key(|(position, _)| **position);
         for (&position, place) in places {
             if let Some(first) = positions.insert(place.index, position) {
-                self.violations.push(Violation::Twice(place.index, [first, position]));
+                self.violations
+                    .push(Violation::Twice(place.index, [first, position]));
             }
             match self.submitted.get(&place.index) {
                 None => self.violations.push(Violation::Unsubmitted(place.index)),
                 Some(argument) if work::expected(*argument) != place.ended => {
-                    self.violations.push(Violation::Wrong(place.index, place.ended.clone()));
+                    self.violations
+                        .push(Violation::Wrong(place.index, place.ended.clone()));
                 }
-                Some(_) if place.attempts == 0 => self.violations.push(Violation::Unattempted(place.index)),
+                Some(_) if place.attempts == 0 => {
+                    self.violations.push(Violation::Unattempted(place.index))
+                }
                 Some(_) => {}
             }
         }
-        let mut lost: Vec<_> = self.submitted.keys().filter(|index| !positions.contains_key(index)).copied().collect();
+        let mut lost: Vec<_> = self
+            .submitted
+            .keys()
+            .filter(|index| !positions.contains_key(index))
+            .copied()
+            .collect();
         lost.sort_unstable();
-        self.violations.extend(lost.into_iter().map(Violation::Lost));
+        self.violations
+            .extend(lost.into_iter().map(Violation::Lost));
     }
 
     fn judge_readers(&mut self, tasks: u64) {
@@ -268,7 +361,11 @@ impl Checker {
                 }
                 next = position.saturating_add(1);
             }
-            let end = if reader.read { Some(tasks) } else { reader.killed };
+            let end = if reader.read {
+                Some(tasks)
+            } else {
+                reader.killed
+            };
             if end.is_some_and(|end| end != next) {
                 self.violations.push(Violation::Early(name, next));
             }

@@ -1,7 +1,8 @@
 //! A process that tests kill and pause, and that ends with the one that started it.
 //!
-//! As with the harness's servers, a line of shell holds a pipe to us and kills the process when we are gone, however that came. It is stopped
-//! before its process is waited for, so that it never sees an id that means another process.
+//! As with the harness's servers, a line of shell holds a pipe to us and kills the process when we
+//! are gone, however that came. It is stopped before its process is waited for, so that it never
+//! sees an id that means another process.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -37,14 +38,35 @@ impl Program {
         let log = File::options().create(true).append(true).open(&self.log);
         let log = log.with_context(|| format!("failed to open `{}`", self.log.display()))?;
         let mut command = Command::new(&self.path);
-        command.args(&self.arguments).env_clear().env("HOME", &self.home).env("RUST_BACKTRACE", "1").current_dir(&self.home);
+        command
+            .args(&self.arguments)
+            .env_clear()
+            .env("HOME", &self.home)
+            .env("RUST_BACKTRACE", "1")
+            .current_dir(&self.home);
         // Out of reach of the terminal's interrupts: whoever started it ends it.
-        command.process_group(0).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let process = command.spawn().with_context(|| format!("failed to start `{}`", self.path.display()))?;
+        command
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        let process = command
+            .spawn()
+            .with_context(|| format!("failed to start `{}`", self.path.display()))?;
         let mut watchdog = Command::new("sh");
-        watchdog.arg("-c").arg(WATCHDOG).arg(process.id().to_string()).process_group(0);
-        watchdog.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        Ok(Child { process, watchdog: watchdog.spawn().context("failed to start a shell")? })
+        watchdog
+            .arg("-c")
+            .arg(WATCHDOG)
+            .arg(process.id().to_string())
+            .process_group(0);
+        watchdog
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        Ok(Child {
+            process,
+            watchdog: watchdog.spawn().context("failed to start a shell")?,
+        })
     }
 
     /// The end of what it said.
@@ -64,7 +86,9 @@ pub(crate) fn tail(path: &Path, lines: usize) -> String {
 impl Child {
     /// Send it a signal. It was not waited for yet, or has ended and the signal does nothing.
     pub(crate) fn signal(&self, signal: Signal) {
-        let id = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw);
+        let id = i32::try_from(self.process.id())
+            .ok()
+            .and_then(Pid::from_raw);
         if let Some(id) = id {
             let _ = kill_process(id, signal);
         }

@@ -1,7 +1,8 @@
 //! The processes of a run, and what can be done to them.
 //!
-//! Servers are the harness's. Every other process reaches them only through proxies of its own, one for each server, so that it alone can be
-//! cut off. A process that was to run and ended by itself is started again, as an operator's supervisor does.
+//! Servers are the harness's. Every other process reaches them only through proxies of its own, one
+//! for each server, so that it alone can be cut off. A process that was to run and ended by itself
+//! is started again, as an operator's supervisor does.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -31,13 +32,18 @@ pub(crate) enum Servers {
 impl Servers {
     pub(crate) async fn start(scenario: Scenario) -> Self {
         match scenario {
-            Scenario::Server => Self::One(Box::new(NatsServer::builder().monitoring().start().await)),
+            Scenario::Server => {
+                Self::One(Box::new(NatsServer::builder().monitoring().start().await))
+            }
             Scenario::Cluster => Self::Three(NatsCluster::start(3).await),
         }
     }
 
     pub(crate) fn urls(&self) -> String {
-        self.all().map(NatsServer::url).collect::<Vec<_>>().join(",")
+        self.all()
+            .map(NatsServer::url)
+            .collect::<Vec<_>>()
+            .join(",")
     }
 
     fn addresses(&self) -> Vec<SocketAddr> {
@@ -61,7 +67,9 @@ impl Servers {
 
     /// The server that a fault is on, by now; none if nobody leads what it is about.
     pub(crate) async fn place(&self, target: Target) -> Option<usize> {
-        let Self::Three(cluster) = self else { return Some(0) };
+        let Self::Three(cluster) = self else {
+            return Some(0);
+        };
         let leader = async {
             match target {
                 Target::TasksLeader => cluster.leader_of_stream(TASKS_STREAM).await,
@@ -85,7 +93,13 @@ pub(crate) struct Network(Vec<TcpProxy>);
 
 impl Network {
     pub(crate) fn start(servers: &Servers) -> Self {
-        Self(servers.addresses().into_iter().map(TcpProxy::start).collect())
+        Self(
+            servers
+                .addresses()
+                .into_iter()
+                .map(TcpProxy::start)
+                .collect(),
+        )
     }
 
     /// The way to one server.
@@ -94,7 +108,11 @@ impl Network {
     }
 
     pub(crate) fn urls(&self) -> String {
-        self.0.iter().map(TcpProxy::url).collect::<Vec<_>>().join(",")
+        self.0
+            .iter()
+            .map(TcpProxy::url)
+            .collect::<Vec<_>>()
+            .join(",")
     }
 }
 
@@ -108,15 +126,33 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    pub(crate) fn new(name: &str, program: &Path, folder: &Path, servers: &Servers) -> Result<Self> {
+    pub(crate) fn new(
+        name: &str,
+        program: &Path,
+        folder: &Path,
+        servers: &Servers,
+    ) -> Result<Self> {
         let home = folder.join(name.replace(' ', "-"));
         std::fs::create_dir_all(&home)?;
         let log = home.join("log");
-        let program = Program { path: program.to_owned(), arguments: Vec::new(), home, log };
-        Ok(Self { name: name.to_owned(), network: Network::start(servers), program, child: None })
+        let program = Program {
+            path: program.to_owned(),
+            arguments: Vec::new(),
+            home,
+            log,
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            network: Network::start(servers),
+            program,
+            child: None,
+        })
     }
 
-    pub(crate) fn start(&mut self, arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Result<()> {
+    pub(crate) fn start(
+        &mut self,
+        arguments: impl IntoIterator<Item = impl Into<OsString>>,
+    ) -> Result<()> {
         self.program.arguments = arguments.into_iter().map(Into::into).collect();
         self.restart()
     }
@@ -127,7 +163,8 @@ impl Member {
         Ok(())
     }
 
-    /// Begin what is done to the process. A kill is a kill only once: it is started again by whoever knows with what arguments.
+    /// Begin what is done to the process. A kill is a kill only once: it is started again by
+    /// whoever knows with what arguments.
     pub(crate) fn begin(&mut self, kind: Kind) {
         match kind {
             Kind::Kill => self.child = None,

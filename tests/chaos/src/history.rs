@@ -1,7 +1,8 @@
 //! What happened in a run, written down as it happens.
 //!
-//! Each process writes a file of its own, a JSON record a line, and passes every batch to the system before it goes on: what a killed process
-//! had seen is known, except for a last line that it was writing. The order of records of different files means nothing.
+//! Each process writes a file of its own, a JSON record a line, and passes every batch to the
+//! system before it goes on: what a killed process had seen is known, except for a last line that
+//! it was writing. The order of records of different files means nothing.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -19,7 +20,8 @@ pub enum Record {
         /// How many.
         tasks: u64,
     },
-    /// A submitter: this task is about to be published. It may be published more than once, and is recorded once.
+    /// A submitter: this task is about to be published. It may be published more than once, and is
+    /// recorded once.
     Submitted {
         /// The task.
         index: u64,
@@ -120,8 +122,12 @@ impl Log {
     /// # Errors
     /// When it is there already or cannot be made.
     pub fn create(path: &Path) -> Result<Self> {
-        let file = File::create_new(path).with_context(|| format!("failed to make `{}`", path.display()))?;
-        Ok(Self { file, path: path.to_owned() })
+        let file = File::create_new(path)
+            .with_context(|| format!("failed to make `{}`", path.display()))?;
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+        })
     }
 
     /// Write these down before anything else happens.
@@ -134,11 +140,14 @@ impl Log {
             serde_json::to_writer(&mut lines, &record)?;
             lines.push(b'\n');
         }
-        self.file.write_all(&lines).with_context(|| format!("failed to write `{}`", self.path.display()))
+        self.file
+            .write_all(&lines)
+            .with_context(|| format!("failed to write `{}`", self.path.display()))
     }
 }
 
-/// The records of a file, without a last line that was not written to its end. None if there is no file.
+/// The records of a file, without a last line that was not written to its end. None if there is no
+/// file.
 ///
 /// # Errors
 /// When a whole line is no record.
@@ -147,9 +156,19 @@ pub fn read(path: &Path) -> Result<Vec<Record>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         text => text.with_context(|| format!("failed to read `{}`", path.display()))?,
     };
-    let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-    let lines = text[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    lines.map(|line| serde_json::from_slice(line).with_context(|| format!("no record in `{}`", path.display()))).collect()
+    let whole = text
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |end| end + 1);
+    let lines = text[..whole]
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty());
+    lines
+        .map(|line| {
+            serde_json::from_slice(line)
+                .with_context(|| format!("no record in `{}`", path.display()))
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -160,8 +179,16 @@ mod tests {
     fn a_line_that_was_not_written_to_its_end_is_not_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        let records =
-            [Record::Planned { tasks: 7 }, Record::Outcome { reader: 1, position: 0, index: 3, attempts: 2, ended: Ended::Value(9) }];
+        let records = [
+            Record::Planned { tasks: 7 },
+            Record::Outcome {
+                reader: 1,
+                position: 0,
+                index: 3,
+                attempts: 2,
+                ended: Ended::Value(9),
+            },
+        ];
         let mut log = Log::create(&path).unwrap();
         log.write(records.clone()).unwrap();
         log.file.write_all(br#"{"is":"planned","ta"#).unwrap();

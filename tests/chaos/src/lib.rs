@@ -1,16 +1,21 @@
 //! Real fleets under faults, and a judge of what their readers saw.
 //!
-//! A run starts nats-servers, three `sortie worker` processes, a process that submits, one that reads and one that does both, each behind a network of its own,
-//! and then kills, pauses and cuts them off one after the other while tasks are worked on. Each process writes down what it did and saw, as it
-//! happens. At the end a reader that nobody disturbs reads everything once more, and the [`checker`] compares: every task has exactly one
-//! outcome, the right one, and all readers saw the same.
+//! A run starts nats-servers, three `sortie worker` processes, a process that submits, one that
+//! reads and one that does both, each behind a network of its own, and then kills, pauses and cuts
+//! them off one after the other while tasks are worked on. Each process writes down what it did and
+//! saw, as it happens. At the end a reader that nobody disturbs reads everything once more, and the
+//! [`checker`] compares: every task has exactly one outcome, the right one, and all readers saw the
+//! same.
 //!
-//! Which fault comes when follows from the seed alone; what it hits does not, because processes run as fast as the machine lets them. So a
-//! seed repeats a schedule, and the history tells what happened.
+//! Which fault comes when follows from the seed alone; what it hits does not, because processes run
+//! as fast as the machine lets them. So a seed repeats a schedule, and the history tells what
+//! happened.
 //!
-//! Bounds: a run ends when all is read, or when nothing was read for a minute. All processes end with the one that started them.
+//! Bounds: a run ends when all is read, or when nothing was read for a minute. All processes end
+//! with the one that started them.
 //!
-//! Reading order: [`work`], [`history`], [`checker`], [`schedule`], [`parts`], [`mapper`], [`fleet`], [`run`].
+//! Reading order: [`work`], [`history`], [`checker`], [`schedule`], [`parts`], [`mapper`],
+//! [`fleet`], [`run`].
 
 pub mod checker;
 mod child;

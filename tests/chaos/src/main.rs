@@ -1,6 +1,7 @@
 //! `chaos`: a fleet under faults, from the command line. `cargo xtask chaos` builds and starts it.
 //!
-//! Exit codes: 0 nothing was lost, 1 something was, 3 the run itself failed. What is left of a run that was not good stays in its folder.
+//! Exit codes: 0 nothing was lost, 1 something was, 3 the run itself failed. What is left of a run
+//! that was not good stays in its folder.
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -21,7 +22,10 @@ use sortie_protocol::JobId;
 const VIOLATIONS_SHOWN: usize = 20;
 
 #[derive(Parser)]
-#[command(name = "cargo xtask chaos", about = "Run tasks over a real fleet while its processes are killed, paused and cut off")]
+#[command(
+    name = "cargo xtask chaos",
+    about = "Run tasks over a real fleet while its processes are killed, paused and cut off"
+)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(flatten)]
@@ -138,7 +142,10 @@ impl From<PartArguments> for Part {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing_subscriber::filter::LevelFilter::INFO).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing_subscriber::filter::LevelFilter::INFO)
+        .init();
     let done = match arguments.part {
         Some(Command::Submit(submit)) => submitter(submit).await.map(|()| true),
         Some(Command::Read(read)) => reader(read).await.map(|()| true),
@@ -160,25 +167,57 @@ async fn main() -> ExitCode {
 }
 
 async fn submitter(submit: Submit) -> Result<()> {
-    let work = Work { tasks: submit.tasks, rounds: submit.rounds, poison: NonZeroU64::new(submit.poison) };
+    let work = Work {
+        tasks: submit.tasks,
+        rounds: submit.rounds,
+        poison: NonZeroU64::new(submit.poison),
+    };
     let pace = Duration::from_micros(submit.pace_micros);
-    parts::submit(&submit.part.into(), &Submission { work, bundle: submit.bundle.max(1), recorded: submit.recorded, pace }).await
+    parts::submit(
+        &submit.part.into(),
+        &Submission {
+            work,
+            bundle: submit.bundle.max(1),
+            recorded: submit.recorded,
+            pace,
+        },
+    )
+    .await
 }
 
 async fn reader(read: Read) -> Result<()> {
-    let reading = Reading { reader: read.reader, from: read.from, tasks: read.tasks, through: read.through };
+    let reading = Reading {
+        reader: read.reader,
+        from: read.from,
+        tasks: read.tasks,
+        through: read.through,
+    };
     parts::read(&read.part.into(), &reading).await
 }
 
 async fn mapper(map: Map) -> Result<()> {
-    let work = Work { tasks: map.tasks, rounds: map.rounds, poison: NonZeroU64::new(map.poison) };
+    let work = Work {
+        tasks: map.tasks,
+        rounds: map.rounds,
+        poison: NonZeroU64::new(map.poison),
+    };
     let pace = Duration::from_micros(map.pace_micros);
-    mapper::map(&Mapping { broker: map.broker, folder: map.folder, work, pace }).await
+    mapper::map(&Mapping {
+        broker: map.broker,
+        folder: map.folder,
+        work,
+        pace,
+    })
+    .await
 }
 
 /// Whether all was good.
 async fn all(run: &Run) -> Result<bool> {
-    let seed = run.seed.unwrap_or_else(|| std::time::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_secs()));
+    let seed = run.seed.unwrap_or_else(|| {
+        std::time::UNIX_EPOCH
+            .elapsed()
+            .map_or(1, |since| since.as_secs())
+    });
     let mut good = true;
     for scenario in [Scenario::Server, Scenario::Cluster] {
         if run.scenario.is_none_or(|only| only == scenario) {
@@ -193,7 +232,11 @@ async fn one(run: &Run, scenario: Scenario, seed: u64) -> Result<bool> {
     let program = std::env::current_exe().context("a program without a file")?;
     let plan = Plan {
         scenario,
-        work: Work { tasks: run.tasks, rounds: run.rounds, poison: NonZeroU64::new(run.poison) },
+        work: Work {
+            tasks: run.tasks,
+            rounds: run.rounds,
+            poison: NonZeroU64::new(run.poison),
+        },
         seed,
         interval: Duration::from_millis(run.interval_ms.max(10)),
         bundle: run.bundle.max(1),
@@ -216,19 +259,49 @@ async fn one(run: &Run, scenario: Scenario, seed: u64) -> Result<bool> {
 }
 
 fn shown(report: &Report) -> String {
-    let mut lines: Vec<String> = report.faults.iter().map(|(name, count)| format!("  {count:>4} {name}")).collect();
+    let mut lines: Vec<String> = report
+        .faults
+        .iter()
+        .map(|(name, count)| format!("  {count:>4} {name}"))
+        .collect();
     lines.extend(report.exits.iter().map(|exit| format!("  {exit}")));
     let faults: u64 = report.faults.values().sum();
-    lines.extend(report.missing.iter().map(|name| format!("  never came, so this run says little: {name}")));
-    lines.push(format!("{faults} faults in {:.1} s", report.elapsed.as_secs_f64()));
-    for (what, verdict) in [("submitted and read", &report.verdict), ("mapped", &report.mapped)] {
-        let Verdict { tasks, outcomes, retried, failed, readers, violations } = verdict;
+    lines.extend(
+        report
+            .missing
+            .iter()
+            .map(|name| format!("  never came, so this run says little: {name}")),
+    );
+    lines.push(format!(
+        "{faults} faults in {:.1} s",
+        report.elapsed.as_secs_f64()
+    ));
+    for (what, verdict) in [
+        ("submitted and read", &report.verdict),
+        ("mapped", &report.mapped),
+    ] {
+        let Verdict {
+            tasks,
+            outcomes,
+            retried,
+            failed,
+            readers,
+            violations,
+        } = verdict;
         let (lost, twice) = (verdict.lost(), verdict.duplicates());
         lines.push(format!(
             "{what}: {tasks} tasks, {retried} by a later attempt, {failed} failed; {readers} readers saw {outcomes} outcomes"
         ));
-        lines.push(format!("{what}: lost {lost}, duplicates visible {twice}, violations {}", violations.len()));
-        lines.extend(violations.iter().take(VIOLATIONS_SHOWN).map(|violation| format!("  {violation}")));
+        lines.push(format!(
+            "{what}: lost {lost}, duplicates visible {twice}, violations {}",
+            violations.len()
+        ));
+        lines.extend(
+            violations
+                .iter()
+                .take(VIOLATIONS_SHOWN)
+                .map(|violation| format!("  {violation}")),
+        );
     }
     lines.join("\n") + "\n"
 }

@@ -1,7 +1,8 @@
-//! The process of a run that lives through all of it: a program that maps a function over inputs and waits, as most users' programs do.
+//! The process of a run that lives through all of it: a program that maps a function over inputs
+//! and waits, as most users' programs do.
 //!
-//! It has a job and a history of its own, in a folder of its own, judged like the other. It is paused and cut off, but not killed: a job that
-//! is mapped ends with its program.
+//! It has a job and a history of its own, in a folder of its own, judged like the other. It is
+//! paused and cut off, but not killed: a job that is mapped ends with its program.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,20 +43,45 @@ pub async fn map(mapping: &Mapping) -> Result<()> {
 
 async fn try_map(mapping: &Mapping, log: &mut Log) -> Result<()> {
     let (reader, config) = (0, config(&mapping.broker));
-    let client = until(|| Client::fleet(config.clone()), |error| matches!(error, ConnectError::Broker(error) if error.passes())).await?;
-    let component = until(|| client.load(sortie_harness::component(work::COMPONENT)), |_| true).await?;
+    let client = until(
+        || Client::fleet(config.clone()),
+        |error| matches!(error, ConnectError::Broker(error) if error.passes()),
+    )
+    .await?;
+    let component = until(
+        || client.load(sortie_harness::component(work::COMPONENT)),
+        |_| true,
+    )
+    .await?;
     let function: Function<u64> = component.function(work::FUNCTION)?;
-    log.write([Record::Planned { tasks: mapping.work.tasks }, Record::Reading { reader, from: 0 }])?;
-    let inputs = Arc::new(Mutex::new(Log::create(&mapping.folder.join("inputs.jsonl"))?));
-    let mut job = client.map_stream(&function.with_options(work::options()), paced(mapping, inputs));
+    log.write([
+        Record::Planned {
+            tasks: mapping.work.tasks,
+        },
+        Record::Reading { reader, from: 0 },
+    ])?;
+    let inputs = Arc::new(Mutex::new(Log::create(
+        &mapping.folder.join("inputs.jsonl"),
+    )?));
+    let mut job = client.map_stream(
+        &function.with_options(work::options()),
+        paced(mapping, inputs),
+    );
     let next = take_all(reader, &mut job, log).await?;
     let id = job.id().context("a job without a name")?;
-    let tasks = job.progress().total().with_context(|| format!("the job ended at position {next} and is not complete"))?;
+    let tasks = job
+        .progress()
+        .total()
+        .with_context(|| format!("the job ended at position {next} and is not complete"))?;
     drop(job);
     client.settled().await;
     let broker = connect(&mapping.broker).await?;
     let left = until(|| broker.unfinished(id), sortie_broker::Error::passes).await?;
-    log.write([Record::Left { bundles: left }, Record::Sealed { reader, tasks }, Record::Read { reader }])?;
+    log.write([
+        Record::Left { bundles: left },
+        Record::Sealed { reader, tasks },
+        Record::Read { reader },
+    ])?;
     Ok(broker.close().await?)
 }
 
@@ -71,16 +97,26 @@ pub(crate) async fn take_all(reader: u32, job: &mut Job<u64>, log: &mut Log) -> 
     }
 }
 
-/// The inputs, one by one, each written down when it is taken. What cannot be written down ends them.
-fn paced(mapping: &Mapping, log: Arc<Mutex<Log>>) -> impl Stream<Item = Arguments> + Send + 'static {
-    let (work, ticks) = (mapping.work, interval(mapping.pace.max(Duration::from_micros(1))));
+/// The inputs, one by one, each written down when it is taken. What cannot be written down ends
+/// them.
+fn paced(
+    mapping: &Mapping,
+    log: Arc<Mutex<Log>>,
+) -> impl Stream<Item = Arguments> + Send + 'static {
+    let (work, ticks) = (
+        mapping.work,
+        interval(mapping.pace.max(Duration::from_micros(1))),
+    );
     stream::unfold((0, ticks, log), move |(index, mut ticks, log)| async move {
         if index == work.tasks {
             return None;
         }
         ticks.tick().await;
         let argument = work.argument(index);
-        log.lock().unwrap_or_else(PoisonError::into_inner).write([Record::Submitted { index, argument }]).ok()?;
+        log.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .write([Record::Submitted { index, argument }])
+            .ok()?;
         Some((value(argument).into_arguments(), (index + 1, ticks, log)))
     })
 }

@@ -1,7 +1,8 @@
 //! The processes of a run that are the program itself: one that submits, one that reads.
 //!
-//! Each writes down what it does before it matters to anybody else, and may be killed at any moment; a successor goes on from the records. A
-//! broker that is away is asked again for `PATIENCE`, which is longer than any fault.
+//! Each writes down what it does before it matters to anybody else, and may be killed at any
+//! moment; a successor goes on from the records. A broker that is away is asked again for
+//! `PATIENCE`, which is longer than any fault.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -43,7 +44,8 @@ pub struct Submission {
     pub work: Work,
     /// Tasks in a bundle.
     pub bundle: u64,
-    /// Tasks that were recorded before. The bundle of the last one is published again: nobody knows whether it was.
+    /// Tasks that were recorded before. The bundle of the last one is published again: nobody
+    /// knows whether it was.
     pub recorded: u64,
     /// Between two bundles.
     pub pace: Duration,
@@ -65,7 +67,8 @@ pub struct Reading {
 /// What a reader reads through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Through {
-    /// The client library, as a program does that attaches to a job. It always begins with the first outcome.
+    /// The client library, as a program does that attaches to a job. It always begins with the
+    /// first outcome.
     Client,
     /// The broker itself, which can begin anywhere.
     Broker,
@@ -84,7 +87,12 @@ pub async fn submit(part: &Part, submission: &Submission) -> Result<()> {
 }
 
 async fn try_submit(part: &Part, submission: &Submission, log: &mut Log) -> Result<()> {
-    let Submission { work, bundle, recorded, pace } = *submission;
+    let Submission {
+        work,
+        bundle,
+        recorded,
+        pace,
+    } = *submission;
     let broker = connect(&part.broker).await?;
     let mut ticks = interval(pace.max(Duration::from_micros(1)));
     let mut first = recorded.saturating_sub(1) / bundle * bundle;
@@ -92,13 +100,26 @@ async fn try_submit(part: &Part, submission: &Submission, log: &mut Log) -> Resu
         ticks.tick().await;
         let indices = first..work.tasks.min(first + bundle);
         let new = indices.clone().filter(|index| *index >= recorded);
-        log.write(new.map(|index| Record::Submitted { index, argument: work.argument(index) }))?;
+        log.write(new.map(|index| Record::Submitted {
+            index,
+            argument: work.argument(index),
+        }))?;
         first = indices.end;
         let tasks: Vec<_> = indices.map(|index| work.task(index)).collect();
-        let bundle = || Bundle { job: part.job, attempts_before: 0, lost_before: 0, published: now(), tasks: tasks.clone() };
-        patiently(|| broker.publish(bundle())).await.context("failed to publish a bundle")?;
+        let bundle = || Bundle {
+            job: part.job,
+            attempts_before: 0,
+            lost_before: 0,
+            published: now(),
+            tasks: tasks.clone(),
+        };
+        patiently(|| broker.publish(bundle()))
+            .await
+            .context("failed to publish a bundle")?;
     }
-    patiently(|| broker.seal(part.job, work.tasks)).await.context("failed to seal the job")?;
+    patiently(|| broker.seal(part.job, work.tasks))
+        .await
+        .context("failed to seal the job")?;
     Ok(broker.close().await?)
 }
 
@@ -118,11 +139,18 @@ pub async fn read(part: &Part, reading: &Reading) -> Result<()> {
 async fn attach(part: &Part, reading: &Reading, log: &mut Log) -> Result<()> {
     let reader = reading.reader;
     let config = config(&part.broker);
-    let client = until(|| Client::fleet(config.clone()), |error| matches!(error, ConnectError::Broker(error) if error.passes())).await?;
+    let client = until(
+        || Client::fleet(config.clone()),
+        |error| matches!(error, ConnectError::Broker(error) if error.passes()),
+    )
+    .await?;
     let again = |error: &AttachError| matches!(error, AttachError::Broker(error) if error.passes());
     let mut job: Job<u64> = until(|| client.attach(part.job), again).await?;
     mapper::take_all(reader, &mut job, log).await?;
-    let tasks = job.progress().total().context("the job ended and is not complete")?;
+    let tasks = job
+        .progress()
+        .total()
+        .context("the job ended and is not complete")?;
     log.write([Record::Sealed { reader, tasks }, Record::Read { reader }])
 }
 
@@ -135,17 +163,25 @@ async fn follow(part: &Part, reading: &Reading, log: &mut Log) -> Result<()> {
         let left = until_empty(&broker, part.job).await?;
         log.write([Record::Left { bundles: left }])?;
     }
-    let mut events = patiently(|| broker.outcomes(part.job, reading.from)).await.context("failed to follow the job")?;
+    let mut events = patiently(|| broker.outcomes(part.job, reading.from))
+        .await
+        .context("failed to follow the job")?;
     let mut next = reading.from;
     while next < reading.tasks {
         match events.next().await {
-            Some(Event::Outcomes(position, outcomes)) => next = record(reader, position, &outcomes, log)?,
+            Some(Event::Outcomes(position, outcomes)) => {
+                next = record(reader, position, &outcomes, log)?
+            }
             Some(Event::Cancelled) => bail!("the job was cancelled"),
             Some(Event::Refused(error)) => return Err(error.into()),
             None => bail!("the stream of outcomes ended at position {next}"),
         }
     }
-    let more = if is_last { timeout(LINGER, events.next()).await.ok().flatten() } else { None };
+    let more = if is_last {
+        timeout(LINGER, events.next()).await.ok().flatten()
+    } else {
+        None
+    };
     if let Some(Event::Outcomes(position, outcomes)) = more {
         record(reader, position, &outcomes, log)?;
     }
@@ -155,10 +191,21 @@ async fn follow(part: &Part, reading: &Reading, log: &mut Log) -> Result<()> {
 }
 
 /// Answers the position after the last.
-pub(crate) fn record(reader: u32, position: u64, outcomes: &[Outcome], log: &mut Log) -> Result<u64> {
+pub(crate) fn record(
+    reader: u32,
+    position: u64,
+    outcomes: &[Outcome],
+    log: &mut Log,
+) -> Result<u64> {
     let records = outcomes.iter().zip(position..).map(|(outcome, position)| {
         let ended = work::ended(&outcome.ending);
-        Record::Outcome { reader, position, index: outcome.index, attempts: outcome.attempts, ended }
+        Record::Outcome {
+            reader,
+            position,
+            index: outcome.index,
+            attempts: outcome.attempts,
+            ended,
+        }
     });
     log.write(records)?;
     Ok(position + outcomes.len() as u64)
@@ -179,7 +226,10 @@ async fn until_empty(broker: &NatsBroker, job: JobId) -> Result<u64> {
 async fn until_sealed(broker: &NatsBroker, job: JobId) -> Result<u64> {
     let started = Instant::now();
     loop {
-        match patiently(|| broker.job(job)).await?.map(|record| record.state) {
+        match patiently(|| broker.job(job))
+            .await?
+            .map(|record| record.state)
+        {
             Some(JobState::Sealed { tasks }) => return Ok(tasks),
             Some(JobState::Open) if started.elapsed() < PATIENCE => sleep(PAUSE).await,
             Some(state) => bail!("the job is {state:?} though all its outcomes are there"),
@@ -191,12 +241,17 @@ async fn until_sealed(broker: &NatsBroker, job: JobId) -> Result<u64> {
 /// A client of an installation that is there.
 pub(crate) async fn connect(servers: &str) -> Result<NatsBroker> {
     let config = config(servers);
-    patiently(|| NatsBroker::connect(config.clone())).await.context("failed to connect")
+    patiently(|| NatsBroker::connect(config.clone()))
+        .await
+        .context("failed to connect")
 }
 
 /// For an installation that is there.
 pub(crate) fn config(servers: &str) -> Config {
-    Config { provision: Provision::Never, ..Config::new(servers, Role::Client) }
+    Config {
+        provision: Provision::Never,
+        ..Config::new(servers, Role::Client)
+    }
 }
 
 /// Ask again while the broker is away.
@@ -205,7 +260,10 @@ async fn patiently<T>(ask: impl AsyncFnMut() -> Result<T, Error>) -> Result<T> {
 }
 
 /// Ask again while an error may pass.
-pub(crate) async fn until<T, E>(mut ask: impl AsyncFnMut() -> Result<T, E>, passes: impl Fn(&E) -> bool) -> Result<T>
+pub(crate) async fn until<T, E>(
+    mut ask: impl AsyncFnMut() -> Result<T, E>,
+    passes: impl Fn(&E) -> bool,
+) -> Result<T>
 where
     E: std::error::Error + Send + Sync + 'static,
 {
@@ -221,13 +279,21 @@ where
 /// An error is part of the history.
 pub(crate) fn told(done: Result<()>, who: &str, log: &mut Log) -> Result<()> {
     if let Err(error) = &done {
-        log.write([Record::Broken { what: format!("{who}: {error:#}") }])?;
+        log.write([Record::Broken {
+            what: format!("{who}: {error:#}"),
+        }])?;
     }
     done
 }
 
 /// The submitter's clock.
-#[expect(clippy::disallowed_methods, reason = "bundles say when they were published")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "bundles say when they were published"
+)]
 pub(crate) fn now() -> Timestamp {
-    Timestamp::default() + std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+    Timestamp::default()
+        + std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default()
 }

@@ -1,7 +1,8 @@
 //! One run, from a plan to a verdict.
 //!
-//! A run fails with an error when the fleet does not start, gets stuck or writes what is no record; what was lost is the verdict's matter. The
-//! folder with all records and logs is whoever called's to keep or remove.
+//! A run fails with an error when the fleet does not start, gets stuck or writes what is no record;
+//! what was lost is the verdict's matter. The folder with all records and logs is whoever called's
+//! to keep or remove.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -62,7 +63,10 @@ pub struct Report {
 impl Report {
     /// Whether nothing is wrong, and everything was tried that had to be.
     pub fn is_good(&self) -> bool {
-        self.verdict.is_good() && self.mapped.is_good() && self.missing.is_empty() && self.verdict.retried + self.mapped.retried > 0
+        self.verdict.is_good()
+            && self.mapped.is_good()
+            && self.missing.is_empty()
+            && self.verdict.retried + self.mapped.retried > 0
     }
 }
 
@@ -76,14 +80,29 @@ pub async fn run(plan: &Plan) -> Result<Report> {
     stage.keep_server_logs();
     if let Err(error) = done {
         // What was seen until then says more than that nothing came any more.
-        let said = |folder: &Path| judge(folder).map_or_else(|error| format!("{error:#}"), |verdict| verdict.to_string());
+        let said = |folder: &Path| {
+            judge(folder).map_or_else(|error| format!("{error:#}"), |verdict| verdict.to_string())
+        };
         let (submitted, mapped) = (said(&plan.folder), said(&plan.folder.join(MAPPED)));
-        return Err(error.context(format!("the run did not end; until then, submitted and read: {submitted}; mapped: {mapped}")));
+        return Err(error.context(format!(
+            "the run did not end; until then, submitted and read: {submitted}; mapped: {mapped}"
+        )));
     }
     let (faults, exits, elapsed) = stage.told();
-    let essential = schedule::essentials(plan.scenario).into_iter().map(|(target, kind)| schedule::name(target, kind));
-    let missing = essential.filter(|name| !faults.contains_key(name)).collect();
-    Ok(Report { verdict: judge(&plan.folder)?, mapped: judge(&plan.folder.join(MAPPED))?, faults, missing, exits, elapsed })
+    let essential = schedule::essentials(plan.scenario)
+        .into_iter()
+        .map(|(target, kind)| schedule::name(target, kind));
+    let missing = essential
+        .filter(|name| !faults.contains_key(name))
+        .collect();
+    Ok(Report {
+        verdict: judge(&plan.folder)?,
+        mapped: judge(&plan.folder.join(MAPPED))?,
+        faults,
+        missing,
+        exits,
+        elapsed,
+    })
 }
 
 /// Judge what a run left in its folder.
@@ -92,11 +111,17 @@ pub async fn run(plan: &Plan) -> Result<Report> {
 /// When there is what is no record.
 pub fn judge(folder: &Path) -> Result<Verdict> {
     let mut checker = Checker::default();
-    let entries = std::fs::read_dir(folder).with_context(|| format!("failed to list `{}`", folder.display()))?;
+    let entries = std::fs::read_dir(folder)
+        .with_context(|| format!("failed to list `{}`", folder.display()))?;
     for entry in entries {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "jsonl") {
-            history::read(&path)?.iter().for_each(|record| checker.take(record));
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "jsonl")
+        {
+            history::read(&path)?
+                .iter()
+                .for_each(|record| checker.take(record));
         }
     }
     Ok(checker.conclude())

@@ -1,7 +1,8 @@
 //! Which fault comes when: decided by a seed, in a time of its own.
 //!
-//! A schedule has no end and knows nothing of what becomes of its faults. At most one fault at a time is on one process, and at most one on the
-//! servers of a cluster, so that a majority of them is there; on single servers, workers and readers faults overlap as they like.
+//! A schedule has no end and knows nothing of what becomes of its faults. At most one fault at a
+//! time is on one process, and at most one on the servers of a cluster, so that a majority of them
+//! is there; on single servers, workers and readers faults overlap as they like.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -9,15 +10,18 @@ use std::time::Duration;
 
 use crate::fleet::WORKERS;
 
-/// After a fault on a server there is none on servers for this long, so that work gets on in between.
+/// After a fault on a server there is none on servers for this long, so that work gets on in
+/// between.
 const SERVERS_REST: Duration = Duration::from_secs(1);
-/// How long a cluster gets: long enough to elect leaders, too short to bring a server up to date if that is slow.
+/// How long a cluster gets: long enough to elect leaders, too short to bring a server up to date if
+/// that is slow.
 const CLUSTER_REST: Duration = Duration::from_secs(3);
 /// The longest fault that is counted among the short ones.
 const SHORT_MAX: Duration = Duration::from_millis(1200);
 /// Beyond a lease, for the faults that are to outlast one.
 const BEYOND_LEASE: Duration = Duration::from_secs(2);
-/// The longest pause of a server in a cluster: servers hold an election after 4 to 9 seconds of silence.
+/// The longest pause of a server in a cluster: servers hold an election after 4 to 9 seconds of
+/// silence.
 const ELECTION: Duration = Duration::from_secs(10);
 /// The wait for a process that is free, after one was drawn that is not.
 const DRAW_AGAIN: Duration = Duration::from_millis(20);
@@ -144,9 +148,17 @@ pub fn essentials(scenario: Scenario) -> Vec<(Target, Kind)> {
         (Target::Mapper, Kind::Cut),
     ];
     all.extend(match scenario {
-        Scenario::Server => vec![(Target::Server(0), Kind::Kill), (Target::Server(0), Kind::Pause), (Target::Server(0), Kind::Cut)],
+        Scenario::Server => vec![
+            (Target::Server(0), Kind::Kill),
+            (Target::Server(0), Kind::Pause),
+            (Target::Server(0), Kind::Cut),
+        ],
         Scenario::Cluster => {
-            vec![(Target::ClusterLeader, Kind::Kill), (Target::TasksLeader, Kind::Kill), (Target::OutcomesLeader, Kind::Cut)]
+            vec![
+                (Target::ClusterLeader, Kind::Kill),
+                (Target::TasksLeader, Kind::Kill),
+                (Target::OutcomesLeader, Kind::Cut),
+            ]
         }
     });
     all
@@ -189,7 +201,8 @@ impl Schedule {
         }
     }
 
-    /// Put the faults of another round into the deck, shuffled: in the first round the essential ones on top.
+    /// Put the faults of another round into the deck, shuffled: in the first round the essential
+    /// ones on top.
     fn shuffle_in(&mut self) {
         let (first, mut rest) = (essentials(self.scenario), others(self.scenario));
         let mut top = if self.rounds == 0 { first } else { Vec::new() };
@@ -209,7 +222,11 @@ impl Schedule {
     /// The first fault of the deck whose target has none at the moment.
     fn draw(&mut self) -> Option<(Target, Kind)> {
         let (now, free_at) = (self.now, &self.free_at);
-        let free = |(target, _): &(Target, Kind)| free_at.get(&target.lane()).is_none_or(|free_at| *free_at <= now);
+        let free = |(target, _): &(Target, Kind)| {
+            free_at
+                .get(&target.lane())
+                .is_none_or(|free_at| *free_at <= now)
+        };
         let place = self.deck.iter().position(free)?;
         self.deck.remove(place)
     }
@@ -217,9 +234,15 @@ impl Schedule {
     fn lasts(&mut self, lane: Lane, kind: Kind) -> Duration {
         let is_long = self.random.below(4) == 0;
         match (kind, lane, self.scenario) {
-            (Kind::Pause, Lane::Servers, Scenario::Cluster) if is_long => self.random.between(ELECTION / 2, ELECTION),
-            (Kind::Pause | Kind::Cut | Kind::Stall, _, _) if is_long => self.random.between(self.lease, self.lease + BEYOND_LEASE),
-            (Kind::Kill | Kind::Pause | Kind::Cut | Kind::Stall, _, _) => self.random.between(SHORT_MAX / 20, SHORT_MAX),
+            (Kind::Pause, Lane::Servers, Scenario::Cluster) if is_long => {
+                self.random.between(ELECTION / 2, ELECTION)
+            }
+            (Kind::Pause | Kind::Cut | Kind::Stall, _, _) if is_long => {
+                self.random.between(self.lease, self.lease + BEYOND_LEASE)
+            }
+            (Kind::Kill | Kind::Pause | Kind::Cut | Kind::Stall, _, _) => {
+                self.random.between(SHORT_MAX / 20, SHORT_MAX)
+            }
         }
     }
 
@@ -236,7 +259,9 @@ impl Iterator for Schedule {
     type Item = Fault;
 
     fn next(&mut self) -> Option<Fault> {
-        self.now += self.random.between(self.interval / 2, self.interval * 3 / 2);
+        self.now += self
+            .random
+            .between(self.interval / 2, self.interval * 3 / 2);
         loop {
             if self.deck.is_empty() {
                 self.shuffle_in();
@@ -247,8 +272,14 @@ impl Iterator for Schedule {
             };
             let lane = target.lane();
             let lasts = self.lasts(lane, kind);
-            self.free_at.insert(lane, self.now + lasts + self.rest(lane));
-            return Some(Fault { at: self.now, lasts, kind, target });
+            self.free_at
+                .insert(lane, self.now + lasts + self.rest(lane));
+            return Some(Fault {
+                at: self.now,
+                lasts,
+                kind,
+                target,
+            });
         }
     }
 }
@@ -260,7 +291,9 @@ impl Target {
             Self::Submitter => Lane::Submitter,
             Self::Reader => Lane::Reader,
             Self::Mapper => Lane::Mapper,
-            Self::Server(_) | Self::TasksLeader | Self::OutcomesLeader | Self::ClusterLeader => Lane::Servers,
+            Self::Server(_) | Self::TasksLeader | Self::OutcomesLeader | Self::ClusterLeader => {
+                Lane::Servers
+            }
         }
     }
 }
@@ -300,7 +333,14 @@ mod tests {
     use super::*;
 
     fn faults(seed: u64, scenario: Scenario) -> Vec<Fault> {
-        Schedule::new(seed, scenario, Duration::from_millis(700), Duration::from_secs(2)).take(1000).collect()
+        Schedule::new(
+            seed,
+            scenario,
+            Duration::from_millis(700),
+            Duration::from_secs(2),
+        )
+        .take(1000)
+        .collect()
     }
 
     #[test]
@@ -314,13 +354,19 @@ mod tests {
     #[test]
     fn each_kind_of_fault_comes_to_each_kind_of_process() {
         let kinds = |scenario| {
-            let faults = faults(1, scenario).into_iter().map(|fault| (fault.target.lane(), fault.kind));
+            let faults = faults(1, scenario)
+                .into_iter()
+                .map(|fault| (fault.target.lane(), fault.kind));
             faults.collect::<BTreeSet<_>>().len()
         };
-        // Three workers, a submitter, a reader and the servers with four kinds each, and a mapper that is not killed.
+        // Three workers, a submitter, a reader and the servers with four kinds each, and a mapper
+        // that is not killed.
         assert_eq!(kinds(Scenario::Server), 6 * 4 + 3);
         assert_eq!(kinds(Scenario::Cluster), 6 * 4 + 3);
-        let targets: BTreeSet<_> = faults(1, Scenario::Cluster).into_iter().map(|fault| fault.target).collect();
+        let targets: BTreeSet<_> = faults(1, Scenario::Cluster)
+            .into_iter()
+            .map(|fault| fault.target)
+            .collect();
         assert_eq!(targets.len(), 3 + 3 + 3 + 3);
     }
 
@@ -329,8 +375,12 @@ mod tests {
         for scenario in [Scenario::Server, Scenario::Cluster] {
             let essential: BTreeSet<_> = essentials(scenario).into_iter().collect();
             for seed in 0..100 {
-                // A fault may have to wait for the one before it on its target, and others go first then.
-                let first = faults(seed, scenario).into_iter().take(4 * essential.len()).map(|fault| (fault.target, fault.kind));
+                // A fault may have to wait for the one before it on its target, and others go first
+                // then.
+                let first = faults(seed, scenario)
+                    .into_iter()
+                    .take(4 * essential.len())
+                    .map(|fault| (fault.target, fault.kind));
                 assert!(essential.is_subset(&first.collect()), "seed {seed}");
             }
         }
@@ -341,7 +391,10 @@ mod tests {
         let mut until = BTreeMap::new();
         for fault in faults(3, Scenario::Cluster) {
             let before = until.insert(fault.target.lane(), fault.at + fault.lasts);
-            assert!(before.is_none_or(|before| before <= fault.at), "{fault:?} while another lasts until {before:?}");
+            assert!(
+                before.is_none_or(|before| before <= fault.at),
+                "{fault:?} while another lasts until {before:?}"
+            );
         }
     }
 }

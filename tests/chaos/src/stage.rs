@@ -1,8 +1,10 @@
-//! What happens in a run: start everything, do what the schedule says until all outcomes are read, read them once more.
+//! What happens in a run: start everything, do what the schedule says until all outcomes are read,
+//! read them once more.
 //!
-//! The schedule's faults begin and end in their order. Starting a server again is waited for, and all that follows in the schedule comes later
-//! by as much, so that no fault is shorter than it should be. Workers that end by themselves are started again; a submitter or reader that does so without having done its work ends
-//! the run, and so does [`STUCK`] without an outcome.
+//! The schedule's faults begin and end in their order. Starting a server again is waited for, and
+//! all that follows in the schedule comes later by as much, so that no fault is shorter than it
+//! should be. Workers that end by themselves are started again; a submitter or reader that does so
+//! without having done its work ends the run, and so does [`STUCK`] without an outcome.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -24,14 +26,16 @@ use crate::run::Plan;
 use crate::schedule::{self, Fault, Kind, Random, Schedule, Target};
 use crate::work::{self, Work};
 
-/// Nothing was read for so long: several times the longest fault, and the longest wait in the broker's code.
+/// Nothing was read for so long: several times the longest fault, and the longest wait in the
+/// broker's code.
 pub(crate) const STUCK: Duration = Duration::from_secs(90);
 /// How long the fleet may take to start, on a machine that does a lot else.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 /// How often processes are looked at.
 const LOOK: Duration = Duration::from_millis(50);
-/// Lost leases in a row that a task may have. Many more than by default: here leases are short and hardly one is left alone, and it is nobody's
-/// fault that a task was with five workers in a row when they were killed.
+/// Lost leases in a row that a task may have. Many more than by default: here leases are short and
+/// hardly one is left alone, and it is nobody's fault that a task was with five workers in a row
+/// when they were killed.
 const GIVE_UP_AFTER: &str = "20";
 /// What is shown of a log when a run is stuck.
 const LINES_SHOWN: usize = 15;
@@ -55,7 +59,8 @@ pub(crate) struct Stage<'a> {
     mapper: Member,
     log: Log,
     started: Instant,
-    /// When the schedule's time began: later than the start by all that the schedule had to wait for.
+    /// When the schedule's time began: later than the start by all that the schedule had to wait
+    /// for.
     origin: Instant,
     /// Faults that have begun: when they end, and on which server if on one.
     under_way: Vec<(Duration, Fault, usize)>,
@@ -86,13 +91,22 @@ impl<'a> Stage<'a> {
         let servers = Servers::start(plan.scenario).await;
         let job = JobId::from_bytes(u128::from(plan.seed).to_be_bytes());
         prepare(plan, &servers, job).await?;
-        let workers = (0..WORKERS).map(|number| Member::new(&format!("worker {number}"), &plan.worker, &plan.folder, &servers));
+        let workers = (0..WORKERS).map(|number| {
+            Member::new(
+                &format!("worker {number}"),
+                &plan.worker,
+                &plan.folder,
+                &servers,
+            )
+        });
         let workers = workers.collect::<Result<Vec<_>>>()?;
         let submitter = Member::new("submitter", &plan.program, &plan.folder, &servers)?;
         let reader = Member::new("reader", &plan.program, &plan.folder, &servers)?;
         let mapper = Member::new("mapper", &plan.program, &plan.folder, &servers)?;
         let mut log = Log::create(&plan.folder.join("driver.jsonl"))?;
-        log.write([Record::Planned { tasks: plan.work.tasks }])?;
+        log.write([Record::Planned {
+            tasks: plan.work.tasks,
+        }])?;
         let started = Instant::now();
         Ok(Self {
             plan,
@@ -118,7 +132,10 @@ impl<'a> Stage<'a> {
             faults: BTreeMap::new(),
             exits: Vec::new(),
             elapsed: Duration::ZERO,
-            growth: Growth { bytes: [0; 2], at: started },
+            growth: Growth {
+                bytes: [0; 2],
+                at: started,
+            },
         })
     }
 
@@ -132,7 +149,13 @@ impl<'a> Stage<'a> {
         self.start_submitter()?;
         self.start_reader(0)?;
         self.start_mapper()?;
-        let mut schedule = Schedule::new(self.plan.seed, self.plan.scenario, self.plan.interval, self.plan.lease).peekable();
+        let mut schedule = Schedule::new(
+            self.plan.seed,
+            self.plan.scenario,
+            self.plan.interval,
+            self.plan.lease,
+        )
+        .peekable();
         while !self.is_over() {
             let begins = schedule.peek().map(|fault| fault.at);
             let ends = self.under_way.iter().map(|(until, ..)| *until).min();
@@ -172,8 +195,19 @@ impl<'a> Stage<'a> {
             // One for all, so that a worker that starts again need not compile.
             let (urls, cache) = (worker.network.urls(), self.plan.folder.join("cache"));
             let concurrency = self.plan.concurrency.to_string();
-            let arguments = ["worker", "--broker", &urls, "--concurrency", &concurrency, "--health", "127.0.0.1:0"];
-            let arguments = arguments.into_iter().chain(["--give-up-after", GIVE_UP_AFTER, "--cache"]);
+            let arguments = [
+                "worker",
+                "--broker",
+                &urls,
+                "--concurrency",
+                &concurrency,
+                "--health",
+                "127.0.0.1:0",
+            ];
+            let arguments =
+                arguments
+                    .into_iter()
+                    .chain(["--give-up-after", GIVE_UP_AFTER, "--cache"]);
             worker.start(arguments.map(Into::into).chain([cache.into_os_string()]))?;
         }
         let deadline = Instant::now() + START_TIME_MAX;
@@ -181,29 +215,59 @@ impl<'a> Stage<'a> {
             let ready = async {
                 while !worker.program.tail(LINES_SHOWN).contains("ready") {
                     let ended = worker.child.as_mut().and_then(|child| child.ended());
-                    ensure!(ended.is_none(), "{} ended: {}", worker.name, worker.program.tail(LINES_SHOWN));
+                    ensure!(
+                        ended.is_none(),
+                        "{} ended: {}",
+                        worker.name,
+                        worker.program.tail(LINES_SHOWN)
+                    );
                     sleep(LOOK).await;
                 }
                 Ok(())
             };
             let said = timeout_at(deadline, ready).await;
-            said.with_context(|| format!("{} was not ready within {START_TIME_MAX:?}", worker.name))??;
+            said.with_context(|| {
+                format!("{} was not ready within {START_TIME_MAX:?}", worker.name)
+            })??;
         }
         Ok(())
     }
 
-    /// Have one task run, so that the component is compiled before anything goes wrong. With leases of two seconds that takes as long as a
-    /// lease or two.
+    /// Have one task run, so that the component is compiled before anything goes wrong. With leases
+    /// of two seconds that takes as long as a lease or two.
     async fn warm_up(&self) -> Result<()> {
         let broker = parts::connect(&self.servers.urls()).await?;
-        let record = broker.job(self.job).await?.context("the job is not known")?;
+        let record = broker
+            .job(self.job)
+            .await?
+            .context("the job is not known")?;
         let id = JobId::from_bytes((!u128::from(self.plan.seed)).to_be_bytes());
-        broker.put_job(Job { id, ..record.job }, parts::now()).await?;
+        broker
+            .put_job(Job { id, ..record.job }, parts::now())
+            .await?;
         let mut events = broker.outcomes(id, 0).await?;
-        let tasks = vec![Work { poison: None, ..self.plan.work }.task(0)];
-        broker.publish(Bundle { job: id, attempts_before: 0, lost_before: 0, published: parts::now(), tasks }).await?;
+        let tasks = vec![
+            Work {
+                poison: None,
+                ..self.plan.work
+            }
+            .task(0),
+        ];
+        broker
+            .publish(Bundle {
+                job: id,
+                attempts_before: 0,
+                lost_before: 0,
+                published: parts::now(),
+                tasks,
+            })
+            .await?;
         let ran = timeout(START_TIME_MAX, events.next()).await;
-        ensure!(matches!(ran, Ok(Some(Event::Outcomes(..)))), "no task ran within {START_TIME_MAX:?}; {}", self.state());
+        ensure!(
+            matches!(ran, Ok(Some(Event::Outcomes(..)))),
+            "no task ran within {START_TIME_MAX:?}; {}",
+            self.state()
+        );
         broker.forget(id).await?;
         Ok(broker.close().await?)
     }
@@ -212,7 +276,10 @@ impl<'a> Stage<'a> {
         let file = self.file("submitter", self.submitters);
         let mut arguments = self.part("submit", &self.submitter, &file);
         arguments.extend(of_work(self.plan.work, self.plan.pace));
-        arguments.extend(numbers([("--bundle", self.plan.bundle), ("--recorded", self.recorded)]));
+        arguments.extend(numbers([
+            ("--bundle", self.plan.bundle),
+            ("--recorded", self.recorded),
+        ]));
         self.submitter.start(arguments)
     }
 
@@ -220,20 +287,32 @@ impl<'a> Stage<'a> {
         let plan = self.plan;
         let folder = plan.folder.join(MAPPED);
         std::fs::create_dir_all(&folder)?;
-        let work = Work { tasks: plan.work.tasks.div_ceil(MAPPED_SHARE), ..plan.work };
+        let work = Work {
+            tasks: plan.work.tasks.div_ceil(MAPPED_SHARE),
+            ..plan.work
+        };
         // As long as the submitter takes.
         let pace = plan.pace * u32::try_from(MAPPED_SHARE)? / u32::try_from(plan.bundle)?;
-        let mut arguments = ["map", "--broker", &self.mapper.network.urls(), "--folder"].map(str::to_owned).to_vec();
+        let mut arguments = ["map", "--broker", &self.mapper.network.urls(), "--folder"]
+            .map(str::to_owned)
+            .to_vec();
         arguments.push(folder.display().to_string());
         arguments.extend(of_work(work, pace));
         self.mapper.start(arguments)
     }
 
     fn start_reader(&mut self, from: u64) -> Result<()> {
-        self.log.write([Record::Reading { reader: self.readers, from }])?;
+        self.log.write([Record::Reading {
+            reader: self.readers,
+            from,
+        }])?;
         self.reader_from = from;
         // Whoever begins anew does so as a user's program does.
-        let through = if from == 0 { Through::Client } else { Through::Broker };
+        let through = if from == 0 {
+            Through::Client
+        } else {
+            Through::Broker
+        };
         let arguments = self.reading(from, through);
         self.reader.start(arguments)
     }
@@ -241,13 +320,27 @@ impl<'a> Stage<'a> {
     fn reading(&self, from: u64, through: Through) -> Vec<String> {
         let mut arguments = self.part("read", &self.reader, &self.file("reader", self.readers));
         arguments.extend(["--through".to_owned(), name_of(through)]);
-        arguments.extend(numbers([("--reader", u64::from(self.readers)), ("--from", from), ("--tasks", self.plan.work.tasks)]));
+        arguments.extend(numbers([
+            ("--reader", u64::from(self.readers)),
+            ("--from", from),
+            ("--tasks", self.plan.work.tasks),
+        ]));
         arguments
     }
 
     fn part(&self, name: &str, member: &Member, file: &Path) -> Vec<String> {
         let file = file.display().to_string();
-        [name, "--broker", &member.network.urls(), "--job", &self.job.to_string(), "--file", &file].map(str::to_owned).to_vec()
+        [
+            name,
+            "--broker",
+            &member.network.urls(),
+            "--job",
+            &self.job.to_string(),
+            "--file",
+            &file,
+        ]
+        .map(str::to_owned)
+        .to_vec()
     }
 
     fn file(&self, name: &str, number: u32) -> PathBuf {
@@ -274,11 +367,21 @@ impl<'a> Stage<'a> {
     fn look_after(&mut self) -> Result<()> {
         for number in 0..self.workers.len() {
             let worker = &mut self.workers[number];
-            let Some(status) = worker.child.as_mut().and_then(|child| child.ended()) else { continue };
-            let what = format!("{} ended by itself, {status}: {}", worker.name, worker.program.tail(1));
+            let Some(status) = worker.child.as_mut().and_then(|child| child.ended()) else {
+                continue;
+            };
+            let what = format!(
+                "{} ended by itself, {status}: {}",
+                worker.name,
+                worker.program.tail(1)
+            );
             worker.restart()?;
             let at_ms = self.now_ms();
-            self.log.write([Record::Exited { at_ms, code: status.code(), what: what.clone() }])?;
+            self.log.write([Record::Exited {
+                at_ms,
+                code: status.code(),
+                what: what.clone(),
+            }])?;
             self.exits.push(what);
         }
         self.read_all |= has_done(&mut self.reader)?;
@@ -289,10 +392,16 @@ impl<'a> Stage<'a> {
 
     fn check_growth(&mut self) -> Result<()> {
         let length = |path: PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-        let bytes = [length(self.file("reader", self.readers)), length(self.plan.folder.join(MAPPED).join("outcomes.jsonl"))];
+        let bytes = [
+            length(self.file("reader", self.readers)),
+            length(self.plan.folder.join(MAPPED).join("outcomes.jsonl")),
+        ];
         let waits = [!self.read_all, !self.mapped_all];
         if (0..2).all(|place| bytes[place] != self.growth.bytes[place] || !waits[place]) {
-            self.growth = Growth { bytes, at: Instant::now() };
+            self.growth = Growth {
+                bytes,
+                at: Instant::now(),
+            };
         }
         if self.growth.at.elapsed() > STUCK {
             bail!("no outcome was seen for {STUCK:?}; {}", self.state());
@@ -303,7 +412,9 @@ impl<'a> Stage<'a> {
     async fn begin(&mut self, fault: Fault) -> Result<()> {
         let until = fault.at + fault.lasts;
         // Between two leaders there is nobody to hit.
-        let Some(place) = self.servers.place(fault.target).await else { return Ok(()) };
+        let Some(place) = self.servers.place(fault.target).await else {
+            return Ok(());
+        };
         let hit = match fault.target {
             Target::Worker(number) => {
                 self.workers[number].begin(fault.kind);
@@ -312,12 +423,19 @@ impl<'a> Stage<'a> {
             Target::Submitter => hit(&mut self.submitter, fault.kind, &mut self.submitted_all)?,
             Target::Reader => hit(&mut self.reader, fault.kind, &mut self.read_all)?,
             Target::Mapper => hit(&mut self.mapper, fault.kind, &mut self.mapped_all)?,
-            Target::Server(_) | Target::TasksLeader | Target::OutcomesLeader | Target::ClusterLeader => {
+            Target::Server(_)
+            | Target::TasksLeader
+            | Target::OutcomesLeader
+            | Target::ClusterLeader => {
                 match fault.kind {
                     Kind::Kill => self.servers.server(place).kill(),
                     Kind::Pause => self.servers.server(place).pause(),
-                    Kind::Cut => self.members().for_each(|member| member.network.to(place).cut()),
-                    Kind::Stall => self.members().for_each(|member| member.network.to(place).stall()),
+                    Kind::Cut => self
+                        .members()
+                        .for_each(|member| member.network.to(place).cut()),
+                    Kind::Stall => self
+                        .members()
+                        .for_each(|member| member.network.to(place).stall()),
                 }
                 true
             }
@@ -325,16 +443,33 @@ impl<'a> Stage<'a> {
         if !hit {
             return Ok(());
         }
-        let (kind, target, lasts_ms) = (fault.kind.to_string(), fault.target.to_string(), ms(fault.lasts));
-        *self.faults.entry(schedule::name(fault.target, fault.kind)).or_default() += 1;
-        self.log.write([Record::Fault { at_ms: self.now_ms(), kind, target, lasts_ms }])?;
+        let (kind, target, lasts_ms) = (
+            fault.kind.to_string(),
+            fault.target.to_string(),
+            ms(fault.lasts),
+        );
+        *self
+            .faults
+            .entry(schedule::name(fault.target, fault.kind))
+            .or_default() += 1;
+        self.log.write([Record::Fault {
+            at_ms: self.now_ms(),
+            kind,
+            target,
+            lasts_ms,
+        }])?;
         self.under_way.push((until, fault, place));
         Ok(())
     }
 
     /// End the fault whose turn it is.
     async fn end_next(&mut self) -> Result<()> {
-        let next = self.under_way.iter().enumerate().min_by_key(|(_, (until, ..))| *until).map(|(place, _)| place);
+        let next = self
+            .under_way
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, (until, ..))| *until)
+            .map(|(place, _)| place);
         let Some(next) = next else { return Ok(()) };
         let (_, fault, place) = self.under_way.swap_remove(next);
         match (fault.target, fault.kind) {
@@ -366,7 +501,8 @@ impl<'a> Stage<'a> {
                 Ok(())
             }
             (_, Kind::Cut | Kind::Stall) => {
-                self.members().for_each(|member| member.network.to(place).mend());
+                self.members()
+                    .for_each(|member| member.network.to(place).mend());
                 Ok(())
             }
         }
@@ -374,7 +510,9 @@ impl<'a> Stage<'a> {
 
     /// Everybody who talks to the servers.
     fn members(&self) -> impl Iterator<Item = &Member> {
-        self.workers.iter().chain([&self.submitter, &self.reader, &self.mapper])
+        self.workers
+            .iter()
+            .chain([&self.submitter, &self.reader, &self.mapper])
     }
 
     /// What follows in the schedule comes later by what was waited for since then.
@@ -384,7 +522,10 @@ impl<'a> Stage<'a> {
 
     fn succeed_submitter(&mut self) -> Result<()> {
         let records = history::read(&self.file("submitter", self.submitters))?;
-        self.recorded += records.iter().filter(|record| matches!(record, Record::Submitted { .. })).count() as u64;
+        self.recorded += records
+            .iter()
+            .filter(|record| matches!(record, Record::Submitted { .. }))
+            .count() as u64;
         self.submitters += 1;
         self.start_submitter()
     }
@@ -404,14 +545,21 @@ impl<'a> Stage<'a> {
         let next = next.unwrap_or(self.reader_from);
         self.log.write([Record::Killed { reader, at: next }])?;
         self.readers += 1;
-        let from = if self.random.below(ANEW) == 0 { 0 } else { next };
+        let from = if self.random.below(ANEW) == 0 {
+            0
+        } else {
+            next
+        };
         self.start_reader(from)
     }
 
     /// The reader that nobody disturbs.
     async fn read_once_more(&mut self) -> Result<()> {
         self.readers += 1;
-        self.log.write([Record::Reading { reader: self.readers, from: 0 }])?;
+        self.log.write([Record::Reading {
+            reader: self.readers,
+            from: 0,
+        }])?;
         let arguments = self.reading(0, Through::BrokerAtEnd);
         self.reader.start(arguments)?;
         self.read_all = false;
@@ -434,15 +582,32 @@ impl<'a> Stage<'a> {
 
     /// What a person wants to know when nothing moves.
     fn state(&self) -> String {
-        let mut text = format!("all is read {}, submitted {}, mapped {}", self.read_all, self.submitted_all, self.mapped_all);
-        for member in self.workers.iter().chain([&self.submitter, &self.reader, &self.mapper]) {
-            let _infallible = write!(text, "\n{}, the end of its log:\n{}", member.name, member.program.tail(LINES_SHOWN));
+        let mut text = format!(
+            "all is read {}, submitted {}, mapped {}",
+            self.read_all, self.submitted_all, self.mapped_all
+        );
+        for member in self
+            .workers
+            .iter()
+            .chain([&self.submitter, &self.reader, &self.mapper])
+        {
+            let _infallible = write!(
+                text,
+                "\n{}, the end of its log:\n{}",
+                member.name,
+                member.program.tail(LINES_SHOWN)
+            );
         }
         for server in self.servers.all() {
             let log = server.log();
             let skipped = log.lines().count().saturating_sub(LINES_SHOWN);
             let end: Vec<_> = log.lines().skip(skipped).collect();
-            let _infallible = write!(text, "\n{}, the end of its log:\n{}", server.url(), end.join("\n"));
+            let _infallible = write!(
+                text,
+                "\n{}, the end of its log:\n{}",
+                server.url(),
+                end.join("\n")
+            );
         }
         text
     }
@@ -451,7 +616,10 @@ impl<'a> Stage<'a> {
     pub(crate) fn keep_server_logs(&self) {
         for (number, server) in self.servers.all().enumerate() {
             // Only for a person who looks into the folder.
-            let _ = std::fs::write(self.plan.folder.join(format!("server-{number}.log")), server.log());
+            let _ = std::fs::write(
+                self.plan.folder.join(format!("server-{number}.log")),
+                server.log(),
+            );
         }
     }
 }
@@ -459,14 +627,30 @@ impl<'a> Stage<'a> {
 /// Lay out the installation, and put what workers need: the component and the job.
 async fn prepare(plan: &Plan, servers: &Servers, job: JobId) -> Result<()> {
     let replicas = servers.all().count().try_into()?;
-    let layout = Layout { replicas, lease: plan.lease, tasks_bytes_max: TASKS_BYTES_MAX.try_into()?, ..Layout::default() };
-    let config = Config { provision: Provision::Missing(layout), ..Config::new(servers.urls(), Role::Client) };
-    NatsBroker::init(config, &[]).await.context("failed to lay out the installation")?;
+    let layout = Layout {
+        replicas,
+        lease: plan.lease,
+        tasks_bytes_max: TASKS_BYTES_MAX.try_into()?,
+        ..Layout::default()
+    };
+    let config = Config {
+        provision: Provision::Missing(layout),
+        ..Config::new(servers.urls(), Role::Client)
+    };
+    NatsBroker::init(config, &[])
+        .await
+        .context("failed to lay out the installation")?;
     let broker = parts::connect(&servers.urls()).await?;
     let component = std::fs::read(sortie_harness::component(work::COMPONENT))?;
     let digest = Digest::of(&component);
-    broker.put_component(digest, component.into()).await.context("failed to put the component")?;
-    broker.put_job(work::job(job, digest), parts::now()).await.context("failed to put the job")?;
+    broker
+        .put_component(digest, component.into())
+        .await
+        .context("failed to put the component")?;
+    broker
+        .put_job(work::job(job, digest), parts::now())
+        .await
+        .context("failed to put the job")?;
     Ok(broker.close().await?)
 }
 
@@ -482,9 +666,16 @@ fn hit(member: &mut Member, kind: Kind, done: &mut bool) -> Result<bool> {
 
 /// Whether a process has done what it was started for.
 fn has_done(member: &mut Member) -> Result<bool> {
-    let Some(status) = member.child.as_mut().and_then(|child| child.ended()) else { return Ok(false) };
+    let Some(status) = member.child.as_mut().and_then(|child| child.ended()) else {
+        return Ok(false);
+    };
     member.child = None;
-    ensure!(status.success(), "{} ended with {status}: {}", member.name, member.program.tail(LINES_SHOWN));
+    ensure!(
+        status.success(),
+        "{} ended with {status}: {}",
+        member.name,
+        member.program.tail(LINES_SHOWN)
+    );
     Ok(true)
 }
 
@@ -492,16 +683,27 @@ fn has_done(member: &mut Member) -> Result<bool> {
 fn of_work(work: Work, pace: Duration) -> Vec<String> {
     let pace = u64::try_from(pace.as_micros()).unwrap_or(u64::MAX);
     let poison = work.poison.map_or(0, Into::into);
-    numbers([("--tasks", work.tasks), ("--rounds", work.rounds), ("--poison", poison), ("--pace-micros", pace)])
+    numbers([
+        ("--tasks", work.tasks),
+        ("--rounds", work.rounds),
+        ("--poison", poison),
+        ("--pace-micros", pace),
+    ])
 }
 
 fn numbers<const N: usize>(numbers: [(&str, u64); N]) -> Vec<String> {
-    numbers.into_iter().flat_map(|(name, number)| [name.to_owned(), number.to_string()]).collect()
+    numbers
+        .into_iter()
+        .flat_map(|(name, number)| [name.to_owned(), number.to_string()])
+        .collect()
 }
 
 /// As the command line takes it.
 fn name_of(through: Through) -> String {
-    through.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    through
+        .to_possible_value()
+        .map(|value| value.get_name().to_owned())
+        .unwrap_or_default()
 }
 
 fn ms(duration: Duration) -> u64 {

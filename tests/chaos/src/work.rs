@@ -1,7 +1,8 @@
 //! What the tasks compute, told without running them.
 //!
-//! The function is `spins_for` of the component `behaviours`: that many rounds of a linear congruential generator. Each task gets a number of
-//! rounds of its own and so a result of its own, so that a mix-up shows; and a result can be told in a few steps, because rounds compose.
+//! The function is `spins_for` of the component `behaviours`: that many rounds of a linear
+//! congruential generator. Each task gets a number of rounds of its own and so a result of its own,
+//! so that a mix-up shows; and a result can be told in a few steps, because rounds compose.
 //! Some tasks are poison: they would spin for years and are stopped by their job's limit.
 
 use std::num::NonZeroU64;
@@ -9,7 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sortie_protocol::job::Memo;
-use sortie_protocol::{Argument, Digest, Ending, FunctionRef, Job, JobId, JobOptions, Limits, Output, Task, TaskIndex};
+use sortie_protocol::{
+    Argument, Digest, Ending, FunctionRef, Job, JobId, JobOptions, Limits, Output, Task, TaskIndex,
+};
 
 use crate::history::Ended;
 
@@ -42,8 +45,14 @@ pub struct Work {
 impl Work {
     /// What the task with this index is called with.
     pub fn argument(&self, index: TaskIndex) -> u64 {
-        let is_poison = self.poison.is_some_and(|every| index % every == every.get() - 1);
-        if is_poison { POISON + index } else { self.rounds + index }
+        let is_poison = self
+            .poison
+            .is_some_and(|every| index % every == every.get() - 1);
+        if is_poison {
+            POISON + index
+        } else {
+            self.rounds + index
+        }
     }
 
     /// The task with this index.
@@ -53,31 +62,54 @@ impl Work {
     pub fn task(&self, index: TaskIndex) -> Task {
         let mut bytes = Vec::new();
         ciborium::into_writer(&self.argument(index), &mut bytes).expect("a number");
-        Task { index, arguments: vec![Argument::Value(bytes.into())] }
+        Task {
+            index,
+            arguments: vec![Argument::Value(bytes.into())],
+        }
     }
 }
 
 /// The job that all tasks of a run belong to.
 pub fn job(id: JobId, component: Digest) -> Job {
-    Job { id, function: FunctionRef { component, name: FUNCTION.into() }, options: options() }
+    Job {
+        id,
+        function: FunctionRef {
+            component,
+            name: FUNCTION.into(),
+        },
+        options: options(),
+    }
 }
 
 /// What holds for the tasks of every job.
 pub fn options() -> JobOptions {
-    let limits = Limits { cpu_time: CPU_TIME, ..Limits::default() };
-    JobOptions { limits, memo: Memo::Off, ..JobOptions::default() }
+    let limits = Limits {
+        cpu_time: CPU_TIME,
+        ..Limits::default()
+    };
+    JobOptions {
+        limits,
+        memo: Memo::Off,
+        ..JobOptions::default()
+    }
 }
 
 /// How a task with this argument has to end.
 pub fn expected(argument: u64) -> Ended {
-    if argument >= POISON { Ended::Failed("cpu-time-limit".into()) } else { Ended::Value(after(argument)) }
+    if argument >= POISON {
+        Ended::Failed("cpu-time-limit".into())
+    } else {
+        Ended::Value(after(argument))
+    }
 }
 
 /// How a task ended, in the words of a history.
 pub fn ended(ending: &Ending) -> Ended {
     match ending {
         Ending::Completed(Output::Value(bytes)) => value(bytes),
-        Ending::Completed(Output::Stored(_) | Output::Object(_)) => Ended::Failed("not-a-number".into()),
+        Ending::Completed(Output::Stored(_) | Output::Object(_)) => {
+            Ended::Failed("not-a-number".into())
+        }
         Ending::Failed(failure) => Ended::Failed(failure.code().to_owned()),
         Ending::Cancelled => Ended::Failed("cancelled".into()),
     }
@@ -122,9 +154,20 @@ mod tests {
 
     #[test]
     fn every_task_has_an_argument_of_its_own_and_some_are_poison() {
-        let work = Work { tasks: 100, rounds: 5, poison: NonZeroU64::new(10) };
-        let arguments: std::collections::BTreeSet<_> = (0..100).map(|index| work.argument(index)).collect();
+        let work = Work {
+            tasks: 100,
+            rounds: 5,
+            poison: NonZeroU64::new(10),
+        };
+        let arguments: std::collections::BTreeSet<_> =
+            (0..100).map(|index| work.argument(index)).collect();
         assert_eq!(arguments.len(), 100);
-        assert_eq!(arguments.iter().filter(|argument| matches!(expected(**argument), Ended::Failed(_))).count(), 10);
+        assert_eq!(
+            arguments
+                .iter()
+                .filter(|argument| matches!(expected(**argument), Ended::Failed(_)))
+                .count(),
+            10
+        );
     }
 }

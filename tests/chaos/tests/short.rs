@@ -1,7 +1,8 @@
 //! Chaos, short enough for every run of the tests: some thousand tasks on a fleet of three workers.
 //!
-//! The race looked for is any: between a lease that runs out and a report, a report and the crash of a server, a reader's start and what is
-//! stored meanwhile, an election and a publication. `cargo xtask chaos` looks longer, with other seeds.
+//! The race looked for is any: between a lease that runs out and a report, a report and the crash
+//! of a server, a reader's start and what is stored meanwhile, an election and a publication.
+//! `cargo xtask chaos` looks longer, with other seeds.
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -14,8 +15,8 @@ use sortie_chaos::work::Work;
 /// Any would do. It is shown when a test fails, and a long run takes it with `--seed`.
 const SEED: u64 = 20_261_122;
 
-/// A fault a second, or a little less: with many more, leases of two seconds are lost five times in a row now and then, and then the task is
-/// given up, as it has to be.
+/// A fault a second, or a little less: with many more, leases of two seconds are lost five times in
+/// a row now and then, and then the task is given up, as it has to be.
 fn plan(scenario: Scenario, folder: PathBuf) -> Plan {
     let (interval, pace) = match scenario {
         Scenario::Server => (Duration::from_millis(1000), Duration::from_millis(45)),
@@ -23,7 +24,11 @@ fn plan(scenario: Scenario, folder: PathBuf) -> Plan {
     };
     Plan {
         scenario,
-        work: Work { tasks: 3000, rounds: 3_000_000, poison: NonZeroU64::new(1000) },
+        work: Work {
+            tasks: 3000,
+            rounds: 3_000_000,
+            poison: NonZeroU64::new(1000),
+        },
         seed: SEED,
         interval,
         bundle: 8,
@@ -43,7 +48,12 @@ async fn check(scenario: Scenario) {
         return;
     }
     let kept = folder.keep();
-    let report = report.unwrap_or_else(|error| panic!("seed {SEED}: {error:#}\nrecords and logs: {}", kept.display()));
+    let report = report.unwrap_or_else(|error| {
+        panic!(
+            "seed {SEED}: {error:#}\nrecords and logs: {}",
+            kept.display()
+        )
+    });
     panic!(
         "seed {SEED}, {:?}, never came {:?}, {:?}\n{:?}\n{:?}\nrecords and logs: {}",
         report.faults,

@@ -1,4 +1,5 @@
-//! A fleet on this machine: a real NATS server, and workers in the test's process that can come and go.
+//! A fleet on this machine: a real NATS server, and workers in the test's process that can come and
+//! go.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -24,7 +25,10 @@ pub struct Fleet {
 impl Fleet {
     /// A server without workers.
     pub async fn start() -> Self {
-        Self { server: NatsServer::start().await, cache: tempfile::tempdir().expect("a temporary folder") }
+        Self {
+            server: NatsServer::start().await,
+            cache: tempfile::tempdir().expect("a temporary folder"),
+        }
     }
 
     /// Where the broker is.
@@ -47,13 +51,27 @@ impl Fleet {
     /// # Panics
     /// When it cannot be started.
     pub async fn worker(&self, slots: usize) -> Worker {
-        let broker = NatsBroker::connect(Config::new(self.url(), Role::Worker)).await.expect("a broker of ours");
-        let setup = Setup { concurrency: NonZeroUsize::new(slots), cache: Some(self.cache.path().into()), ..Setup::default() };
+        let broker = NatsBroker::connect(Config::new(self.url(), Role::Worker))
+            .await
+            .expect("a broker of ours");
+        let setup = Setup {
+            concurrency: NonZeroUsize::new(slots),
+            cache: Some(self.cache.path().into()),
+            ..Setup::default()
+        };
         let prepared = setup.prepare(Handle::current()).expect("a host");
-        let id = WorkerId::from_bytes(std::array::from_fn(|_| u8::try_from(slots).unwrap_or(u8::MAX)));
-        let identity = Identity { id, serves: Serves::Labels(Labels::default()), introduction: None };
+        let id = WorkerId::from_bytes(std::array::from_fn(|_| {
+            u8::try_from(slots).unwrap_or(u8::MAX)
+        }));
+        let identity = Identity {
+            id,
+            serves: Serves::Labels(Labels::default()),
+            introduction: None,
+        };
         let lease = broker.lease();
-        prepared.start(identity, Arc::new(broker), Some(lease)).expect("a worker")
+        prepared
+            .start(identity, Arc::new(broker), Some(lease))
+            .expect("a worker")
     }
 
     /// A client.
@@ -62,7 +80,11 @@ impl Fleet {
     /// When it cannot connect.
     pub async fn client(&self) -> Client {
         let config = Config::new(self.url(), Role::Client);
-        Client::builder().cache(self.cache.path()).connect(config).await.expect("a broker of ours")
+        Client::builder()
+            .cache(self.cache.path())
+            .connect(config)
+            .await
+            .expect("a broker of ours")
     }
 }
 
@@ -99,13 +121,22 @@ impl Place {
         match self {
             Self::Embedded => {
                 let builder = Client::builder();
-                let builder = slots.and_then(NonZeroUsize::new).into_iter().fold(builder, sortie::Builder::concurrency);
-                Served { client: builder.start().expect("a host"), _fleet: None }
+                let builder = slots
+                    .and_then(NonZeroUsize::new)
+                    .into_iter()
+                    .fold(builder, sortie::Builder::concurrency);
+                Served {
+                    client: builder.start().expect("a host"),
+                    _fleet: None,
+                }
             }
             Self::Fleet => {
                 let fleet = Fleet::start().await;
                 let worker = fleet.worker(slots.unwrap_or(4)).await;
-                Served { client: fleet.client().await, _fleet: Some((worker, fleet)) }
+                Served {
+                    client: fleet.client().await,
+                    _fleet: Some((worker, fleet)),
+                }
             }
         }
     }

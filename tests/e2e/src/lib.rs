@@ -1,5 +1,5 @@
-//! End-to-end tests: see `tests`. Here is what they share: a fleet, the two places where a client's tasks can run, and
-//! readers of result tables.
+//! End-to-end tests: see `tests`. Here is what they share: a fleet, the two places where a client's
+//! tasks can run, and readers of result tables.
 
 mod fleet;
 pub mod tables;

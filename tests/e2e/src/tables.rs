@@ -1,4 +1,5 @@
-//! Reads tables of results with readers that share nothing with what wrote them: a CSV parser, and a Parquet reader.
+//! Reads tables of results with readers that share nothing with what wrote them: a CSV parser, and
+//! a Parquet reader.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -24,12 +25,23 @@ impl Table {
     /// # Panics
     /// When it is none.
     pub fn csv(path: &Path) -> Self {
-        let content = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let content =
+            std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let mut records = records(&content).into_iter();
         let columns = records.next().expect("a header");
         let row = |record: Vec<String>| {
-            assert_eq!(record.len(), columns.len(), "a row has other columns: {record:?}");
-            let cells = record.into_iter().map(|cell| if cell.is_empty() { Value::Null } else { cell.into() });
+            assert_eq!(
+                record.len(),
+                columns.len(),
+                "a row has other columns: {record:?}"
+            );
+            let cells = record.into_iter().map(|cell| {
+                if cell.is_empty() {
+                    Value::Null
+                } else {
+                    cell.into()
+                }
+            });
             columns.iter().cloned().zip(cells).collect()
         };
         let rows = records.map(row).collect();
@@ -44,9 +56,21 @@ impl Table {
         let file = File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let reader = SerializedFileReader::new(file).expect("a Parquet file");
         let schema = reader.metadata().file_metadata().schema_descr_ptr();
-        let columns = schema.columns().iter().map(|column| column.name().to_owned()).collect();
-        let row = |row: parquet::record::Row| row.get_column_iter().map(|(name, field)| (name.clone(), value(field))).collect();
-        let rows = reader.get_row_iter(None).expect("rows").map(|read| row(read.expect("a row"))).collect();
+        let columns = schema
+            .columns()
+            .iter()
+            .map(|column| column.name().to_owned())
+            .collect();
+        let row = |row: parquet::record::Row| {
+            row.get_column_iter()
+                .map(|(name, field)| (name.clone(), value(field)))
+                .collect()
+        };
+        let rows = reader
+            .get_row_iter(None)
+            .expect("rows")
+            .map(|read| row(read.expect("a row")))
+            .collect();
         Self { columns, rows }
     }
 
@@ -55,7 +79,9 @@ impl Table {
     /// # Panics
     /// When there is not one such row.
     pub fn row(&self, index: u64) -> &BTreeMap<String, Value> {
-        let is_it = |row: &&BTreeMap<String, Value>| [Value::from(index), index.to_string().into()].contains(&row["index"]);
+        let is_it = |row: &&BTreeMap<String, Value>| {
+            [Value::from(index), index.to_string().into()].contains(&row["index"])
+        };
         let found: Vec<_> = self.rows.iter().filter(is_it).collect();
         assert_eq!(found.len(), 1, "rows with index {index}");
         found[0]
@@ -68,14 +94,22 @@ fn records(mut content: &[u8]) -> Vec<Vec<String>> {
     let mut records = Vec::new();
     let (mut written, mut ended) = (0, 0);
     loop {
-        let (result, read, bytes, count) = reader.read_record(content, &mut fields[written..], &mut ends[ended..]);
+        let (result, read, bytes, count) =
+            reader.read_record(content, &mut fields[written..], &mut ends[ended..]);
         content = &content[read..];
         (written, ended) = (written + bytes, ended + count);
         match result {
             ReadRecordResult::Record => {
                 let starts = std::iter::once(0).chain(ends.iter().copied());
-                let cell = |(start, end): (usize, usize)| String::from_utf8(fields[start..end].to_vec()).expect("text");
-                records.push(starts.zip(ends[..ended].iter().copied()).map(cell).collect());
+                let cell = |(start, end): (usize, usize)| {
+                    String::from_utf8(fields[start..end].to_vec()).expect("text")
+                };
+                records.push(
+                    starts
+                        .zip(ends[..ended].iter().copied())
+                        .map(cell)
+                        .collect(),
+                );
                 (written, ended) = (0, 0);
             }
             // The next turn ends the last record.

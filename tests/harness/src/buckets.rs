@@ -1,7 +1,9 @@
-//! A bucket that is listed, read and written in the dialects of S3, Google Cloud Storage and Azure Blob Storage.
+//! A bucket that is listed, read and written in the dialects of S3, Google Cloud Storage and Azure
+//! Blob Storage.
 //!
-//! It stands for what the folder behind [`S3Server`](crate::S3Server) cannot: the other services, buckets in a server's name, readers who have to
-//! pay, and refusals of the test's choice. It checks no signatures; how requests say who asks is kept for the test to see.
+//! It stands for what the folder behind [`S3Server`](crate::S3Server) cannot: the other services,
+//! buckets in a server's name, readers who have to pay, and refusals of the test's choice. It
+//! checks no signatures; how requests say who asks is kept for the test to see.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -75,10 +77,22 @@ impl BucketServer {
     /// # Panics
     /// When there is no port to listen on.
     pub fn start(dialect: Dialect, objects: &[(&str, &str)]) -> Self {
-        let objects = objects.iter().map(|(key, content)| ((*key).to_owned(), Bytes::from((*content).to_owned()))).collect();
-        let state = Arc::new(watch::Sender::new(State { dialect, objects, refusal: None, wants_payer: false, asked: Vec::new() }));
+        let objects = objects
+            .iter()
+            .map(|(key, content)| ((*key).to_owned(), Bytes::from((*content).to_owned())))
+            .collect();
+        let state = Arc::new(watch::Sender::new(State {
+            dialect,
+            objects,
+            refusal: None,
+            wants_payer: false,
+            asked: Vec::new(),
+        }));
         let shared = state.clone();
-        Self { server: Server::start(move |request| answer(&shared, request)), state }
+        Self {
+            server: Server::start(move |request| answer(&shared, request)),
+            state,
+        }
     }
 
     /// Where it is.
@@ -88,7 +102,8 @@ impl BucketServer {
 
     /// Answer everything so.
     pub fn refuse(&self, refusal: Refusal) {
-        self.state.send_modify(|state| state.refusal = Some(refusal));
+        self.state
+            .send_modify(|state| state.refusal = Some(refusal));
     }
 
     /// Deny everything to whoever does not say that they pay.
@@ -99,22 +114,39 @@ impl BucketServer {
     /// What was asked since this was called last.
     pub fn asked(&self) -> Vec<Asked> {
         let mut asked = Vec::new();
-        self.state.send_modify(|state| asked = std::mem::take(&mut state.asked));
+        self.state
+            .send_modify(|state| asked = std::mem::take(&mut state.asked));
         asked
     }
 }
 
 /// The query of a request, decoded.
 pub(crate) fn query(request: &Request<Bytes>) -> BTreeMap<String, String> {
-    let pairs = request.uri().query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
-    pairs.map(|(name, value)| (decoded(name), decoded(value))).collect()
+    let pairs = request
+        .uri()
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .filter_map(|pair| pair.split_once('='));
+    pairs
+        .map(|(name, value)| (decoded(name), decoded(value)))
+        .collect()
 }
 
 fn answer(shared: &watch::Sender<State>, request: &Request<Bytes>) -> Response<Full<Bytes>> {
     let owned = |name| header(request, name).map(ToOwned::to_owned);
     // A proxy is told the whole URL.
-    let host = request.uri().host().map(ToOwned::to_owned).or_else(|| owned("host")).unwrap_or_default();
-    let path = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+    let host = request
+        .uri()
+        .host()
+        .map(ToOwned::to_owned)
+        .or_else(|| owned("host"))
+        .unwrap_or_default();
+    let path = request
+        .uri()
+        .path_and_query()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let asked = Asked {
         what: format!("{} {path}", request.method()),
         host: host.clone(),
@@ -129,7 +161,14 @@ fn answer(shared: &watch::Sender<State>, request: &Request<Bytes>) -> Response<F
         return refused(request, refusal);
     }
     if state.wants_payer && !is_free {
-        return refused(request, &Refusal { status: 403, code: "AccessDenied", more: "" });
+        return refused(
+            request,
+            &Refusal {
+                status: 403,
+                code: "AccessDenied",
+                more: "",
+            },
+        );
     }
     let query = query(request);
     if query.contains_key("list-type") || query.get("comp").is_some_and(|what| what == "list") {
@@ -140,16 +179,35 @@ fn answer(shared: &watch::Sender<State>, request: &Request<Bytes>) -> Response<F
         Dialect::S3 => 2,
         Dialect::Azure => 3,
     };
-    let key = decoded(request.uri().path().splitn(segments + 1, '/').nth(segments).unwrap_or_default());
+    let key = decoded(
+        request
+            .uri()
+            .path()
+            .splitn(segments + 1, '/')
+            .nth(segments)
+            .unwrap_or_default(),
+    );
     match state.objects.get(&key) {
         _ if request.method() == Method::PUT => {
             drop(state);
             shared.send_modify(|state| drop(state.objects.insert(key, request.body().clone())));
-            let builder = Response::builder().status(StatusCode::CREATED).header(ETAG, format!("\"{}\"", etag(request.body())));
-            builder.header(LAST_MODIFIED, MODIFIED).body(Full::default()).expect("a sound response")
+            let builder = Response::builder()
+                .status(StatusCode::CREATED)
+                .header(ETAG, format!("\"{}\"", etag(request.body())));
+            builder
+                .header(LAST_MODIFIED, MODIFIED)
+                .body(Full::default())
+                .expect("a sound response")
         }
         Some(content) => read(request, content),
-        None => refused(request, &Refusal { status: 404, code: "NoSuchKey", more: "" }),
+        None => refused(
+            request,
+            &Refusal {
+                status: 404,
+                code: "NoSuchKey",
+                more: "",
+            },
+        ),
     }
 }
 
@@ -167,23 +225,51 @@ fn decoded(text: &str) -> String {
 
 fn refused(request: &Request<Bytes>, refusal: &Refusal) -> Response<Full<Bytes>> {
     let status = StatusCode::from_u16(refusal.status).expect("a status");
-    let body = format!(r#"<?xml version="1.0"?><Error><Code>{}</Code><Message>no</Message>{}</Error>"#, refusal.code, refusal.more);
-    plain(status, if request.method() == Method::HEAD { String::new() } else { body })
+    let body = format!(
+        r#"<?xml version="1.0"?><Error><Code>{}</Code><Message>no</Message>{}</Error>"#,
+        refusal.code, refusal.more
+    );
+    plain(
+        status,
+        if request.method() == Method::HEAD {
+            String::new()
+        } else {
+            body
+        },
+    )
 }
 
 fn etag(content: &[u8]) -> String {
-    format!("{:x}", content.iter().fold(7u64, |sum, byte| sum.wrapping_mul(31) + u64::from(*byte)))
+    format!(
+        "{:x}",
+        content
+            .iter()
+            .fold(7u64, |sum, byte| sum.wrapping_mul(31) + u64::from(*byte))
+    )
 }
 
 fn read(request: &Request<Bytes>, content: &Bytes) -> Response<Full<Bytes>> {
     let etag = format!("\"{}\"", etag(content));
     if header(request, "if-match").is_some_and(|wanted| wanted != etag) {
-        return refused(request, &Refusal { status: 412, code: "PreconditionFailed", more: "" });
+        return refused(
+            request,
+            &Refusal {
+                status: 412,
+                code: "PreconditionFailed",
+                more: "",
+            },
+        );
     }
-    let range = header(request, "range").or_else(|| header(request, "x-ms-range")).and_then(|range| {
-        let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
-        Some((first.parse::<usize>().ok()?, last.parse::<usize>().map_or(content.len(), |last| (last + 1).min(content.len()))))
-    });
+    let range = header(request, "range")
+        .or_else(|| header(request, "x-ms-range"))
+        .and_then(|range| {
+            let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+            Some((
+                first.parse::<usize>().ok()?,
+                last.parse::<usize>()
+                    .map_or(content.len(), |last| (last + 1).min(content.len())),
+            ))
+        });
     let builder = Response::builder()
         .header(ETAG, etag)
         .header(CONTENT_TYPE, "text/plain")
@@ -192,36 +278,79 @@ fn read(request: &Request<Bytes>, content: &Bytes) -> Response<Full<Bytes>> {
     let (builder, part) = match range {
         Some((first, end)) if first < end => {
             let shown = format!("bytes {first}-{}/{}", end - 1, content.len());
-            (builder.status(StatusCode::PARTIAL_CONTENT).header(CONTENT_RANGE, shown), content.slice(first..end))
+            (
+                builder
+                    .status(StatusCode::PARTIAL_CONTENT)
+                    .header(CONTENT_RANGE, shown),
+                content.slice(first..end),
+            )
         }
-        Some(_) => return refused(request, &Refusal { status: 416, code: "InvalidRange", more: "" }),
+        Some(_) => {
+            return refused(
+                request,
+                &Refusal {
+                    status: 416,
+                    code: "InvalidRange",
+                    more: "",
+                },
+            );
+        }
         None => (builder, content.clone()),
     };
     let builder = builder.header(CONTENT_LENGTH, part.len());
-    builder.body(if request.method() == Method::HEAD { Full::default() } else { Full::new(part) }).expect("a sound response")
+    builder
+        .body(if request.method() == Method::HEAD {
+            Full::default()
+        } else {
+            Full::new(part)
+        })
+        .expect("a sound response")
 }
 
 fn list(state: &State, query: &BTreeMap<String, String>) -> Response<Full<Bytes>> {
     let given = |name: &str| query.get(name).map(String::as_str).unwrap_or_default();
-    let start: usize = given("continuation-token").parse().or_else(|_| given("marker").parse()).unwrap_or_default();
-    let found: Vec<_> = state.objects.iter().filter(|(key, _)| key.starts_with(given("prefix"))).skip(start).collect();
+    let start: usize = given("continuation-token")
+        .parse()
+        .or_else(|_| given("marker").parse())
+        .unwrap_or_default();
+    let found: Vec<_> = state
+        .objects
+        .iter()
+        .filter(|(key, _)| key.starts_with(given("prefix")))
+        .skip(start)
+        .collect();
     let next = (found.len() > PAGE).then(|| (start + PAGE).to_string());
-    let listed: String = found.into_iter().take(PAGE).map(|(key, content)| entry(state.dialect, key, content)).collect();
+    let listed: String = found
+        .into_iter()
+        .take(PAGE)
+        .map(|(key, content)| entry(state.dialect, key, content))
+        .collect();
     let body = match state.dialect {
         Dialect::S3 => {
-            let token = next.map(|next| format!("<NextContinuationToken>{next}</NextContinuationToken>")).unwrap_or_default();
+            let token = next
+                .map(|next| format!("<NextContinuationToken>{next}</NextContinuationToken>"))
+                .unwrap_or_default();
             format!("<ListBucketResult>{listed}{token}</ListBucketResult>")
         }
         Dialect::Azure => {
             let marker = next.unwrap_or_default();
-            format!("<EnumerationResults><Blobs>{listed}</Blobs><NextMarker>{marker}</NextMarker></EnumerationResults>")
+            format!(
+                "<EnumerationResults><Blobs>{listed}</Blobs><NextMarker>{marker}</NextMarker></EnumerationResults>"
+            )
         }
     };
-    plain(StatusCode::OK, format!(r#"<?xml version="1.0" encoding="utf-8"?>{body}"#))
+    plain(
+        StatusCode::OK,
+        format!(r#"<?xml version="1.0" encoding="utf-8"?>{body}"#),
+    )
 }
 
 fn entry(dialect: Dialect, key: &str, content: &Bytes) -> String {
-    let (key, size, etag) = (key.replace('&', "&amp;").replace('<', "&lt;"), content.len(), etag(content));
+    let (key, size, etag) = (
+        key.replace('&', "&amp;").replace('<', "&lt;"),
+        content.len(),
+        etag(content),
+    );
     match dialect {
         Dialect::S3 => format!(
             "<Contents><Key>{key}</Key><LastModified>2000-01-01T00:00:00.000Z</LastModified><ETag>&quot;{etag}&quot;</ETag><Size>{size}</Size></Contents>"

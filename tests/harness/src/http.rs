@@ -21,7 +21,9 @@ pub(crate) struct Server {
 
 impl Server {
     /// Serve `answer` on a free port.
-    pub(crate) fn start(answer: impl Fn(&Request<Bytes>) -> Response<Full<Bytes>> + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(
+        answer: impl Fn(&Request<Bytes>) -> Response<Full<Bytes>> + Send + Sync + 'static,
+    ) -> Self {
         let (thread, listener, address) = Thread::listening();
         let answer = Arc::new(answer);
         thread.run(async move {
@@ -37,20 +39,31 @@ impl Server {
                 });
                 tokio::spawn(async move {
                     // A client that goes away in the middle is its own business.
-                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
                 });
             }
         });
-        Self { address, _thread: thread }
+        Self {
+            address,
+            _thread: thread,
+        }
     }
 }
 
 /// An answer without more than a body.
 pub(crate) fn plain(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    Response::builder().status(status).body(Full::new(body.into())).expect("a plain response")
+    Response::builder()
+        .status(status)
+        .body(Full::new(body.into()))
+        .expect("a plain response")
 }
 
 /// A header's text.
 pub(crate) fn header<'r>(request: &'r Request<Bytes>, name: &str) -> Option<&'r str> {
-    request.headers().get(name).and_then(|value| value.to_str().ok())
+    request
+        .headers()
+        .get(name)
+        .and_then(|value| value.to_str().ok())
 }

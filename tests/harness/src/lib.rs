@@ -1,7 +1,9 @@
-//! What the integration tests share: the `sortie` binary as a process, components, servers, a bad network, and places for files.
+//! What the integration tests share: the `sortie` binary as a process, components, servers, a bad
+//! network, and places for files.
 //!
-//! Every wait has a deadline and ends on a condition, never on the passing of time. A failure shows the command and what it said. Servers
-//! listen on a loopback port of the system's choice and end with their handle. Nothing here is built or downloaded: what is missing is named
+//! Every wait has a deadline and ends on a condition, never on the passing of time. A failure shows
+//! the command and what it said. Servers listen on a loopback port of the system's choice and end
+//! with their handle. Nothing here is built or downloaded: what is missing is named
 //! with the command that makes it.
 
 mod buckets;
@@ -29,13 +31,18 @@ pub use services::CredentialServer;
 pub use store_proxy::{Counts, Fault, Link, ObjectCounts, Operation, Rule, StoreProxy};
 pub use web::WebServer;
 
-/// The `sortie` binary: `SORTIE_BIN` if it is set, else the one of the build that this program belongs to.
+/// The `sortie` binary: `SORTIE_BIN` if it is set, else the one of the build that this program
+/// belongs to.
 ///
 /// # Panics
 /// When it is not there.
 pub fn binary() -> PathBuf {
     let path = env::var_os("SORTIE_BIN").map_or_else(|| build().join("sortie"), PathBuf::from);
-    assert!(path.is_file(), "there is no binary `{}`; run: cargo build --package sortie-cli", path.display());
+    assert!(
+        path.is_file(),
+        "there is no binary `{}`; run: cargo build --package sortie-cli",
+        path.display()
+    );
     path
 }
 
@@ -45,18 +52,28 @@ pub fn binary() -> PathBuf {
 /// When it is not there.
 pub fn task_runner() -> PathBuf {
     let path = build().join("xtask");
-    assert!(path.is_file(), "there is no binary `{}`; run: cargo build --package xtask", path.display());
+    assert!(
+        path.is_file(),
+        "there is no binary `{}`; run: cargo build --package xtask",
+        path.display()
+    );
     path
 }
 
-/// A component by name: in `SORTIE_COMPONENTS` if that is set, else in the repository's `target/components`.
+/// A component by name: in `SORTIE_COMPONENTS` if that is set, else in the repository's
+/// `target/components`.
 ///
 /// # Panics
 /// When it is not there.
 pub fn component(name: &str) -> PathBuf {
-    let folder = env::var_os("SORTIE_COMPONENTS").map_or_else(|| repository().join("target/components"), PathBuf::from);
+    let folder = env::var_os("SORTIE_COMPONENTS")
+        .map_or_else(|| repository().join("target/components"), PathBuf::from);
     let path = folder.join(format!("{name}.wasm"));
-    assert!(path.is_file(), "there is no component `{}`; run: cargo xtask guests", path.display());
+    assert!(
+        path.is_file(),
+        "there is no component `{}`; run: cargo xtask guests",
+        path.display()
+    );
     path
 }
 
@@ -69,5 +86,8 @@ pub fn repository() -> &'static Path {
 /// The folder of the build that this program belongs to: tests lie in its `deps`.
 fn build() -> PathBuf {
     let own = env::current_exe().expect("a running program has a file");
-    own.ancestors().nth(2).expect("a test lies in a folder of the build").to_owned()
+    own.ancestors()
+        .nth(2)
+        .expect("a test lies in a folder of the build")
+        .to_owned()
 }

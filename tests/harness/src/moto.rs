@@ -1,7 +1,8 @@
-//! A second server that speaks S3: moto, an implementation in Python that shares nothing with [`S3Server`](crate::S3Server).
+//! A second server that speaks S3: moto, an implementation in Python that shares nothing with
+//! [`S3Server`](crate::S3Server).
 //!
-//! It keeps objects in memory and takes any signature. Where `cargo xtask setup` could not get it, it says why, and a test that needs it says
-//! that it was skipped.
+//! It keeps objects in memory and takes any signature. Where `cargo xtask setup` could not get it,
+//! it says why, and a test that needs it says that it was skipped.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -14,7 +15,8 @@ use crate::nats::watchdog;
 use crate::process::Sortie;
 use crate::s3::S3Server;
 
-/// How long the server may take to start, on a machine that does a lot else: it reads thousands of files of Python.
+/// How long the server may take to start, on a machine that does a lot else: it reads thousands of
+/// files of Python.
 const DEADLINE: Duration = Duration::from_secs(100);
 /// What it says when it listens.
 const READY: &str = "Running on http://";
@@ -43,11 +45,25 @@ impl MotoServer {
             return Err(reason.trim().to_owned());
         }
         let packages = folder.join("packages");
-        assert!(packages.is_dir(), "there is no moto in `{}`; run: cargo xtask setup", packages.display());
+        assert!(
+            packages.is_dir(),
+            "there is no moto in `{}`; run: cargo xtask setup",
+            packages.display()
+        );
         let mut command = Command::new("python3");
-        command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]).env_clear().env("PYTHONPATH", &packages);
-        command.envs(["PATH", "HOME"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .args(["-m", "moto.server", "-H", "127.0.0.1", "-p", "0"])
+            .env_clear()
+            .env("PYTHONPATH", &packages);
+        command.envs(
+            ["PATH", "HOME"]
+                .into_iter()
+                .filter_map(|name| Some((name, std::env::var_os(name)?))),
+        );
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         let mut server = command.spawn().expect("python3");
         let watchdog = watchdog(server.id());
         let said = server.stderr.take().expect("a pipe");
@@ -56,7 +72,10 @@ impl MotoServer {
         std::thread::spawn(move || {
             let mut before = String::new();
             for line in BufReader::new(said).lines().map_while(Result::ok) {
-                match line.split_once(READY).and_then(|(_, address)| address.trim().parse().ok()) {
+                match line
+                    .split_once(READY)
+                    .and_then(|(_, address)| address.trim().parse().ok())
+                {
                     Some(address) => drop(ready.send(Ok::<SocketAddr, String>(address))),
                     None if before.len() < 4000 => before = before + &line + "\n",
                     None => {}
@@ -65,7 +84,11 @@ impl MotoServer {
             let _ = ready.send(Err(before));
         });
         match listening.recv_timeout(DEADLINE) {
-            Ok(Ok(address)) => Ok(Self { address, server, watchdog }),
+            Ok(Ok(address)) => Ok(Self {
+                address,
+                server,
+                watchdog,
+            }),
             Ok(Err(said)) => panic!("moto ended instead of starting:\n{said}"),
             Err(_) => panic!("moto did not listen within {DEADLINE:?}"),
         }
@@ -85,7 +108,10 @@ impl MotoServer {
     #[must_use]
     pub fn for_command(&self, command: Sortie) -> Sortie {
         let (id, secret) = S3Server::KEYS;
-        command.env("AWS_ENDPOINT_URL", self.endpoint()).env("AWS_ACCESS_KEY_ID", id).env("AWS_SECRET_ACCESS_KEY", secret)
+        command
+            .env("AWS_ENDPOINT_URL", self.endpoint())
+            .env("AWS_ACCESS_KEY_ID", id)
+            .env("AWS_SECRET_ACCESS_KEY", secret)
     }
 
     /// Make a bucket.
@@ -102,15 +128,22 @@ impl MotoServer {
     /// When it cannot be put.
     pub fn put(&self, bucket: &str, key: &str, content: &[u8]) {
         let escaped = key.bytes().map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => {
+                char::from(byte).to_string()
+            }
             _ => format!("%{byte:02X}"),
         });
-        self.send(&format!("/{bucket}/{}", escaped.collect::<String>()), content);
+        self.send(
+            &format!("/{bucket}/{}", escaped.collect::<String>()),
+            content,
+        );
     }
 
     fn send(&self, path: &str, content: &[u8]) {
         let mut stream = TcpStream::connect(self.address).expect("a server of ours");
-        stream.set_read_timeout(Some(DEADLINE)).expect("a socket of ours");
+        stream
+            .set_read_timeout(Some(DEADLINE))
+            .expect("a socket of ours");
         let head = format!(
             "PUT {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\nauthorization: {AUTHORIZATION}\r\n\
              content-type: application/octet-stream\r\ncontent-length: {}\r\n\r\n",
@@ -118,10 +151,15 @@ impl MotoServer {
             content.len()
         );
         let mut answer = Vec::new();
-        let asked =
-            stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(content)).and_then(|()| stream.read_to_end(&mut answer));
+        let asked = stream
+            .write_all(head.as_bytes())
+            .and_then(|()| stream.write_all(content))
+            .and_then(|()| stream.read_to_end(&mut answer));
         let answer = String::from_utf8_lossy(&answer);
-        assert!(asked.is_ok() && answer.starts_with("HTTP/1.1 200 "), "moto did not take `{path}`: {asked:?} {answer}");
+        assert!(
+            asked.is_ok() && answer.starts_with("HTTP/1.1 200 "),
+            "moto did not take `{path}`: {asked:?} {answer}"
+        );
     }
 }
 

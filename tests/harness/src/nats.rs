@@ -1,8 +1,11 @@
-//! Real nats-servers as processes, with JetStream in a folder of their own, that tests can kill, pause and start again.
+//! Real nats-servers as processes, with JetStream in a folder of their own, that tests can kill,
+//! pause and start again.
 //!
-//! A server listens on loopback, on a port below those that the system hands out: so nothing takes it while the server is down, and it has
-//! the same one after a restart. A port that was taken all the same only means another try. A server ends with its handle, and also when
-//! the test's process is killed: a watchdog of a line of shell holds a pipe to it. When a test fails, its servers' logs are shown.
+//! A server listens on loopback, on a port below those that the system hands out: so nothing takes
+//! it while the server is down, and it has the same one after a restart. A port that was taken all
+//! the same only means another try. A server ends with its handle, and also when the test's process
+//! is killed: a watchdog of a line of shell holds a pipe to it. When a test fails, its servers'
+//! logs are shown.
 
 mod cluster;
 mod monitor;
@@ -31,8 +34,9 @@ const DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(5);
 /// How often a server may find its port taken before something else must be wrong.
 const TRIES_MAX: u32 = 10;
-/// The disk that JetStream may hand out. Streams reserve their limits of it without using them, and the server's own default is three quarters
-/// of what happens to be free: tests with many streams would fail on a machine with a full disk for no reason of theirs.
+/// The disk that JetStream may hand out. Streams reserve their limits of it without using them, and
+/// the server's own default is three quarters of what happens to be free: tests with many streams
+/// would fail on a machine with a full disk for no reason of theirs.
 const STORE: &str = "max_file_store: 1TB";
 /// What a failed test shows of a log: its end, where the trouble is.
 const LOG_LINES_SHOWN: usize = 60;
@@ -44,7 +48,8 @@ const TOO_OLD: &str = "2.11.11";
 /// Where `xtask` links a server of the system, when it cannot get the release.
 const FOUND: &str = "found";
 
-/// The server's program: `SORTIE_NATS_SERVER` if it is set, else the one that `cargo xtask setup` got.
+/// The server's program: `SORTIE_NATS_SERVER` if it is set, else the one that `cargo xtask setup`
+/// got.
 ///
 /// # Panics
 /// When it is not there.
@@ -53,7 +58,11 @@ pub fn nats_server() -> PathBuf {
         return there(path);
     }
     let pinned = program_of(CURRENT);
-    there(if pinned.is_file() || !program_of(FOUND).is_file() { pinned } else { program_of(FOUND) })
+    there(if pinned.is_file() || !program_of(FOUND).is_file() {
+        pinned
+    } else {
+        program_of(FOUND)
+    })
 }
 
 /// The program of a server that is too old for Sortie.
@@ -65,11 +74,18 @@ pub fn nats_server_too_old() -> PathBuf {
 }
 
 fn program_of(version: &str) -> PathBuf {
-    crate::repository().join("target/toolchain/nats").join(version).join("nats-server")
+    crate::repository()
+        .join("target/toolchain/nats")
+        .join(version)
+        .join("nats-server")
 }
 
 fn there(path: PathBuf) -> PathBuf {
-    assert!(path.is_file(), "there is no nats-server `{}`; run: cargo xtask setup", path.display());
+    assert!(
+        path.is_file(),
+        "there is no nats-server `{}`; run: cargo xtask setup",
+        path.display()
+    );
     path
 }
 
@@ -128,7 +144,8 @@ impl NatsBuilder {
         self.config(&format!("max_payload: {bytes}"))
     }
 
-    /// Lines within the `jetstream` block of its configuration file, instead of those that say how much it may store.
+    /// Lines within the `jetstream` block of its configuration file, instead of those that say how
+    /// much it may store.
     #[must_use]
     pub fn jetstream(mut self, lines: &str) -> Self {
         self.jetstream = Some(lines.to_owned());
@@ -142,9 +159,11 @@ impl NatsBuilder {
         self
     }
 
-    /// Start with this file, exactly as it is deployed, instead of a configuration of ours; its folder's other files lie beside it. Where to
-    /// listen and where to store things it has to take from the variables `SORTIE_NATS_LISTEN`, `SORTIE_NATS_MONITOR` and
-    /// `SORTIE_NATS_STORE`; in a cluster also `SORTIE_NATS_CLUSTER_LISTEN` and `SORTIE_NATS_ROUTES`.
+    /// Start with this file, exactly as it is deployed, instead of a configuration of ours; its
+    /// folder's other files lie beside it. Where to listen and where to store things it has to
+    /// take from the variables `SORTIE_NATS_LISTEN`, `SORTIE_NATS_MONITOR` and
+    /// `SORTIE_NATS_STORE`; in a cluster also `SORTIE_NATS_CLUSTER_LISTEN` and
+    /// `SORTIE_NATS_ROUTES`.
     #[must_use]
     pub fn deployed(mut self, folder: &Path, file: &str) -> Self {
         self.deployed = Some((folder.to_owned(), file.to_owned()));
@@ -176,7 +195,11 @@ impl NatsBuilder {
     #[must_use]
     pub fn tls(mut self, certificate: &Path, key: &Path) -> Self {
         self.tls = true;
-        self.config(&format!("tls {{ cert_file: {:?}, key_file: {:?} }}", certificate.display(), key.display()))
+        self.config(&format!(
+            "tls {{ cert_file: {:?}, key_file: {:?} }}",
+            certificate.display(),
+            key.display()
+        ))
     }
 
     /// Start it, and wait until clients can connect.
@@ -198,18 +221,39 @@ impl NatsBuilder {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let address = ports::free();
         let monitor = self.monitoring.then(ports::free);
-        std::fs::write(folder.path().join(process::CONFIG), self.text(address, monitor, folder.path())).expect("a file of ours");
+        std::fs::write(
+            folder.path().join(process::CONFIG),
+            self.text(address, monitor, folder.path()),
+        )
+        .expect("a file of ours");
         let variables = self.environment(address, monitor, folder.path());
-        let server = NatsServer { program, folder, address, monitor, tls: self.tls, variables, process: Mutex::new(None) };
+        let server = NatsServer {
+            program,
+            folder,
+            address,
+            monitor,
+            tls: self.tls,
+            variables,
+            process: Mutex::new(None),
+        };
         server.run().await.then_some(server)
     }
 
-    fn environment(&self, address: SocketAddr, monitor: Option<SocketAddr>, folder: &Path) -> Vec<(String, String)> {
+    fn environment(
+        &self,
+        address: SocketAddr,
+        monitor: Option<SocketAddr>,
+        folder: &Path,
+    ) -> Vec<(String, String)> {
         let mut all = self.variables.clone();
         if self.deployed.is_some() {
-            let mut set = |name: &str, value: String| all.push((format!("SORTIE_NATS_{name}"), value));
+            let mut set =
+                |name: &str, value: String| all.push((format!("SORTIE_NATS_{name}"), value));
             set("LISTEN", format!("\"{address}\""));
-            set("MONITOR", format!("\"{}\"", monitor.unwrap_or_else(ports::free)));
+            set(
+                "MONITOR",
+                format!("\"{}\"", monitor.unwrap_or_else(ports::free)),
+            );
             set("STORE", format!("{:?}", folder.join("store").display()));
             if let Some((address, routes)) = &self.cluster {
                 set("CLUSTER_LISTEN", format!("\"{address}\""));
@@ -221,22 +265,34 @@ impl NatsBuilder {
 
     fn text(&self, address: SocketAddr, monitor: Option<SocketAddr>, folder: &Path) -> String {
         if let Some((from, file)) = &self.deployed {
-            let others = std::fs::read_dir(from).expect("a folder of the repository").map(|entry| entry.expect("a file").path());
+            let others = std::fs::read_dir(from)
+                .expect("a folder of the repository")
+                .map(|entry| entry.expect("a file").path());
             for other in others.filter(|path| path.is_file()) {
-                std::fs::copy(&other, folder.join(other.file_name().unwrap_or_default())).expect("a file of the repository");
+                std::fs::copy(&other, folder.join(other.file_name().unwrap_or_default()))
+                    .expect("a file of the repository");
             }
-            return std::fs::read_to_string(from.join(file)).expect("a file of the repository") + "\n" + &self.config;
+            return std::fs::read_to_string(from.join(file)).expect("a file of the repository")
+                + "\n"
+                + &self.config;
         }
         let mut text = format!("listen: \"{address}\"\n");
         if let Some(monitor) = monitor {
             let _infallible = writeln!(text, "http: \"{monitor}\"");
         }
         if let Some(lines) = &self.jetstream {
-            let _infallible = writeln!(text, "jetstream {{\nstore_dir: {:?}\n{lines}\n}}", folder.join("store").display());
+            let _infallible = writeln!(
+                text,
+                "jetstream {{\nstore_dir: {:?}\n{lines}\n}}",
+                folder.join("store").display()
+            );
         }
         if let Some((address, routes)) = &self.cluster {
             // Clients keep to the addresses that they were given, which may be those of proxies.
-            let _infallible = writeln!(text, "cluster {{\nname: sortie\nno_advertise: true\nlisten: \"{address}\"\nroutes: [{routes}]\n}}");
+            let _infallible = writeln!(
+                text,
+                "cluster {{\nname: sortie\nno_advertise: true\nlisten: \"{address}\"\nroutes: [{routes}]\n}}"
+            );
         }
         text + &self.config
     }
@@ -271,7 +327,11 @@ impl NatsServer {
 
     /// Where clients connect: `nats://127.0.0.1:PORT`, or `tls://` with TLS. It does not change.
     pub fn url(&self) -> String {
-        format!("{}://{}", if self.tls { "tls" } else { "nats" }, self.address)
+        format!(
+            "{}://{}",
+            if self.tls { "tls" } else { "nats" },
+            self.address
+        )
     }
 
     /// Where clients connect, for a [`TcpProxy`](crate::TcpProxy) in between.
@@ -297,15 +357,24 @@ impl NatsServer {
     pub async fn stop_with(&self, signal: Signal) -> ExitStatus {
         let mut process = self.process().take().expect("a server that is up");
         process.signal(signal);
-        process.ended().await.unwrap_or_else(|| panic!("nats-server did not end within {DEADLINE:?}\n{}", self.log()))
+        process.ended().await.unwrap_or_else(|| {
+            panic!(
+                "nats-server did not end within {DEADLINE:?}\n{}",
+                self.log()
+            )
+        })
     }
 
-    /// Stop its process from running, as a machine that hangs: its connections stay and nothing answers.
+    /// Stop its process from running, as a machine that hangs: its connections stay and nothing
+    /// answers.
     ///
     /// # Panics
     /// When it is down.
     pub fn pause(&self) {
-        self.process().as_mut().expect("a server that is up").pause();
+        self.process()
+            .as_mut()
+            .expect("a server that is up")
+            .pause();
     }
 
     /// Let it run on after [`pause`](Self::pause).
@@ -313,16 +382,24 @@ impl NatsServer {
     /// # Panics
     /// When it is down.
     pub fn resume(&self) {
-        self.process().as_mut().expect("a server that is up").resume();
+        self.process()
+            .as_mut()
+            .expect("a server that is up")
+            .resume();
     }
 
-    /// Start it again with the same ports, configuration and store, and wait until clients can connect. If it is up it is killed first.
+    /// Start it again with the same ports, configuration and store, and wait until clients can
+    /// connect. If it is up it is killed first.
     ///
     /// # Panics
     /// When it does not start in time.
     pub async fn restart(&self) {
         self.kill();
-        assert!(self.run().await, "the server's port was taken while it was down\n{}", self.log());
+        assert!(
+            self.run().await,
+            "the server's port was taken while it was down\n{}",
+            self.log()
+        );
     }
 
     /// All it has written, over all its starts.
@@ -341,12 +418,16 @@ impl NatsServer {
     /// When it was built without monitoring, or does not answer in time.
     pub async fn monitor(&self, path: &str) -> Value {
         let address = self.monitor.expect("a server built with `monitoring`");
-        monitor::get(address, path).await.unwrap_or_else(|error| panic!("no answer to {path}: {error}\n{}", self.log()))
+        monitor::get(address, path)
+            .await
+            .unwrap_or_else(|error| panic!("no answer to {path}: {error}\n{}", self.log()))
     }
 
     /// Whether it is up and not paused, so that it answers.
     fn is_running(&self) -> bool {
-        self.process().as_ref().is_some_and(|process| !process.is_paused())
+        self.process()
+            .as_ref()
+            .is_some_and(|process| !process.is_paused())
     }
 
     /// False if one of its ports is taken.

@@ -1,7 +1,7 @@
 //! The `sortie` binary as a process with captured streams and a deadline.
 //!
-//! Each gets a cache and a home of its own and none of the caller's environment beyond `PATH`, so that nothing on this machine changes what a
-//! test sees.
+//! Each gets a cache and a home of its own and none of the caller's environment beyond `PATH`, so
+//! that nothing on this machine changes what a test sees.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -57,7 +57,10 @@ impl Sortie {
     pub fn new(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         Self {
             program: crate::binary(),
-            arguments: arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect(),
+            arguments: arguments
+                .into_iter()
+                .map(|argument| argument.as_ref().to_owned())
+                .collect(),
             environment: Vec::new(),
             folder: None,
             input: Vec::new(),
@@ -69,25 +72,40 @@ impl Sortie {
 
     /// `sortie map` of a function of the component `behaviours`.
     pub fn map(function: &str, inputs: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
-        Self::new(["map".as_ref(), crate::component("behaviours").as_os_str(), function.as_ref()]).args(inputs)
+        Self::new([
+            "map".as_ref(),
+            crate::component("behaviours").as_os_str(),
+            function.as_ref(),
+        ])
+        .args(inputs)
     }
 
     /// `sortie call` of a function of the component `behaviours`.
     pub fn call(function: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
-        Self::new(["call".as_ref(), crate::component("behaviours").as_os_str(), function.as_ref()]).args(arguments)
+        Self::new([
+            "call".as_ref(),
+            crate::component("behaviours").as_os_str(),
+            function.as_ref(),
+        ])
+        .args(arguments)
     }
 
     /// Further arguments.
     #[must_use]
     pub fn args(mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
-        self.arguments.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
+        self.arguments.extend(
+            arguments
+                .into_iter()
+                .map(|argument| argument.as_ref().to_owned()),
+        );
         self
     }
 
     /// A variable of its environment.
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.environment.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self.environment
+            .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
         self
     }
 
@@ -118,14 +136,17 @@ impl Sortie {
         self
     }
 
-    /// Run as another user, with a copy of the program that this user can reach. Only the superuser can.
+    /// Run as another user, with a copy of the program that this user can reach. Only the superuser
+    /// can.
     #[must_use]
     pub fn user(mut self, user: u32) -> Self {
         use std::os::unix::fs::{PermissionsExt as _, chown};
         let program = self.home.path().join("sortie");
         std::fs::copy(&self.program, &program).expect("a copy of the program");
-        std::fs::set_permissions(self.home.path(), std::fs::Permissions::from_mode(0o755)).expect("a folder of ours");
-        chown(self.home.path(), Some(user), None).expect("the superuser's right to give files away");
+        std::fs::set_permissions(self.home.path(), std::fs::Permissions::from_mode(0o755))
+            .expect("a folder of ours");
+        chown(self.home.path(), Some(user), None)
+            .expect("the superuser's right to give files away");
         (self.program, self.user) = (program, Some(user));
         self
     }
@@ -134,7 +155,12 @@ impl Sortie {
     #[must_use]
     pub fn by_script(mut self, script: &str) -> Self {
         let program = std::mem::replace(&mut self.program, "/bin/sh".into());
-        let ahead = ["-c".into(), script.into(), "sh".into(), program.into_os_string()];
+        let ahead = [
+            "-c".into(),
+            script.into(),
+            "sh".into(),
+            program.into_os_string(),
+        ];
         self.arguments.splice(0..0, ahead);
         self
     }
@@ -152,30 +178,58 @@ impl Sortie {
     /// # Panics
     /// When it cannot be started.
     pub fn start(self) -> Running {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
         let shown = self.shown();
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).env_clear().env("HOME", self.home.path()).envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
-        // The machine that the tests run on may have a role; a test that wants one brings its own service.
+        command
+            .args(&self.arguments)
+            .env_clear()
+            .env("HOME", self.home.path())
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+        // The machine that the tests run on may have a role; a test that wants one brings its own
+        // service.
         command.env("AWS_EC2_METADATA_DISABLED", "true");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.current_dir(self.folder.as_deref().unwrap_or(self.home.path()));
         if let Some(user) = self.user {
             command.uid(user).gid(user);
         }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
         let mut child = {
             let _entered = runtime.enter();
-            command.spawn().unwrap_or_else(|error| panic!("failed to start {shown}: {error}"))
+            command
+                .spawn()
+                .unwrap_or_else(|error| panic!("failed to start {shown}: {error}"))
         };
         let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
         let errors = Gathered::start(&mut child, self.input, self.input_end);
-        Running { runtime, child, stdout, read: String::new(), errors, shown, home: self.home }
+        Running {
+            runtime,
+            child,
+            stdout,
+            read: String::new(),
+            errors,
+            shown,
+            home: self.home,
+        }
     }
 
     fn shown(&self) -> String {
-        let words: Vec<_> = std::iter::once(self.program.as_os_str()).chain(self.arguments.iter().map(OsString::as_os_str)).collect();
-        words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" ")
+        let words: Vec<_> = std::iter::once(self.program.as_os_str())
+            .chain(self.arguments.iter().map(OsString::as_os_str))
+            .collect();
+        words
+            .iter()
+            .map(|word| format!("{word:?}"))
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 }
 
@@ -200,7 +254,12 @@ impl Running {
         let mut line = String::new();
         let reading = async { timeout(DEADLINE, self.stdout.read_line(&mut line)).await };
         let read = self.runtime.block_on(reading);
-        assert!(matches!(read, Ok(Ok(1..))), "{} wrote no further line after:\n{}", self.shown, self.read);
+        assert!(
+            matches!(read, Ok(Ok(1..))),
+            "{} wrote no further line after:\n{}",
+            self.shown,
+            self.read
+        );
         self.read.push_str(&line);
         line
     }
@@ -210,8 +269,13 @@ impl Running {
     /// # Panics
     /// When it has ended already.
     pub fn signal(&self, signal: Signal) {
-        let id = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        kill_process(id.expect("a process that was not waited for"), signal).expect("a process of ours");
+        let id = self
+            .child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(Pid::from_raw);
+        kill_process(id.expect("a process that was not waited for"), signal)
+            .expect("a process of ours");
     }
 
     /// Read no more of what it writes.
@@ -255,7 +319,12 @@ impl Running {
         let stdout = self.read + &String::from_utf8(rest).expect("text on standard output");
         let stderr = self.errors.join();
         drop(self.home);
-        Ran { code: status.code(), stdout, stderr, shown }
+        Ran {
+            code: status.code(),
+            stdout,
+            stderr,
+            shown,
+        }
     }
 }
 
@@ -275,14 +344,25 @@ struct Gathered {
 
 impl Gathered {
     fn start(child: &mut Child, input: Vec<u8>, end: InputEnd) -> Self {
-        let (stdin, stderr) = (child.stdin.take().expect("a pipe"), child.stderr.take().expect("a pipe"));
-        let (stdin, stderr) = (stdin.into_owned_fd().expect("a pipe"), stderr.into_owned_fd().expect("a pipe"));
+        let (stdin, stderr) = (
+            child.stdin.take().expect("a pipe"),
+            child.stderr.take().expect("a pipe"),
+        );
+        let (stdin, stderr) = (
+            stdin.into_owned_fd().expect("a pipe"),
+            stderr.into_owned_fd().expect("a pipe"),
+        );
         let (sender, text) = mpsc::channel();
         let body = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
             runtime.block_on(async {
-                let mut stdin = tokio::net::unix::pipe::Sender::from_owned_fd(stdin).expect("a pipe");
-                let mut stderr = tokio::net::unix::pipe::Receiver::from_owned_fd(stderr).expect("a pipe");
+                let mut stdin =
+                    tokio::net::unix::pipe::Sender::from_owned_fd(stdin).expect("a pipe");
+                let mut stderr =
+                    tokio::net::unix::pipe::Receiver::from_owned_fd(stderr).expect("a pipe");
                 let feed = async {
                     // A command that has enough closes its end.
                     let _ = stdin.write_all(&input).await;
@@ -297,11 +377,17 @@ impl Gathered {
                 let _ = sender.send(String::from_utf8_lossy(&said).into_owned());
             });
         };
-        Self { text, thread: std::thread::spawn(body) }
+        Self {
+            text,
+            thread: std::thread::spawn(body),
+        }
     }
 
     fn join(self) -> String {
-        let text = self.text.recv_timeout(DEADLINE).expect("standard error that ends with its process");
+        let text = self
+            .text
+            .recv_timeout(DEADLINE)
+            .expect("standard error that ends with its process");
         self.thread.join().expect("a thread that does not panic");
         text
     }
@@ -319,14 +405,22 @@ impl Ran {
         self
     }
 
-    /// Check that it wrote exactly one line to standard error, `error: ` and something with all of `parts`, and nothing to standard output.
+    /// Check that it wrote exactly one line to standard error, `error: ` and something with all of
+    /// `parts`, and nothing to standard output.
     ///
     /// # Panics
     /// When it said anything else.
     #[track_caller]
     pub fn refused(self, parts: &[&str]) {
-        let said = self.stderr.strip_suffix('\n').unwrap_or(&self.stderr).to_owned();
-        assert!(said.starts_with("error: ") && !said.contains('\n'), "not one line that says what is wrong: {self}");
+        let said = self
+            .stderr
+            .strip_suffix('\n')
+            .unwrap_or(&self.stderr)
+            .to_owned();
+        assert!(
+            said.starts_with("error: ") && !said.contains('\n'),
+            "not one line that says what is wrong: {self}"
+        );
         for part in parts {
             assert!(said.contains(part), "`{part}` is not in: {self}");
         }
@@ -370,12 +464,21 @@ impl Ran {
 
 /// Lines of JSON, or the first line that is none.
 fn records(text: &str) -> Result<Vec<Value>, String> {
-    text.lines().map(|line| serde_json::from_str(line).map_err(|_| line.to_owned())).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).map_err(|_| line.to_owned()))
+        .collect()
 }
 
 impl std::fmt::Display for Ran {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let cut = |text: &str| text.chars().take(4000).collect::<String>();
-        write!(f, "{}\ncode: {:?}\nstdout:\n{}\nstderr:\n{}", self.shown, self.code, cut(&self.stdout), cut(&self.stderr))
+        write!(
+            f,
+            "{}\ncode: {:?}\nstdout:\n{}\nstderr:\n{}",
+            self.shown,
+            self.code,
+            cut(&self.stdout),
+            cut(&self.stderr)
+        )
     }
 }

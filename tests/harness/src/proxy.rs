@@ -1,11 +1,14 @@
-//! A bad network between a client and a server: a TCP proxy that can cut, stall, and lose chosen messages.
+//! A bad network between a client and a server: a TCP proxy that can cut, stall, and lose chosen
+//! messages.
 //!
-//! Each control holds when it returns: no byte that the proxy has not passed on yet passes later. What it has passed on before may still be
-//! on its way in the system's buffers. To make it hold, a byte is only ever written while the settings are held, and never waited for.
+//! Each control holds when it returns: no byte that the proxy has not passed on yet passes later.
+//! What it has passed on before may still be on its way in the system's buffers. To make it hold, a
+//! byte is only ever written while the settings are held, and never waited for.
 //!
-//! It runs on a thread of its own, so it also works for a test that blocks. Memory is bounded by the number of connections. Messages can be
-//! lost only between NATS clients and their server, without TLS, and only those that a client publishes: also its requests and its
-//! acknowledgements, which are published too.
+//! It runs on a thread of its own, so it also works for a test that blocks. Memory is bounded by
+//! the number of connections. Messages can be lost only between NATS clients and their server,
+//! without TLS, and only those that a client publishes: also its requests and its acknowledgements,
+//! which are published too.
 
 mod frames;
 
@@ -58,14 +61,19 @@ impl TcpProxy {
 
     fn start_as(target: SocketAddr, protocol: Protocol) -> Self {
         let runtime = crate::web::runtime();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port of the system's choice");
+        let listener =
+            std::net::TcpListener::bind("127.0.0.1:0").expect("a port of the system's choice");
         let address = listener.local_addr().expect("a bound socket");
         listener.set_nonblocking(true).expect("a socket of ours");
         let listener = {
             let _entered = runtime.enter();
             TcpListener::from_std(listener).expect("a socket of ours")
         };
-        let settings = Settings { target, flow: Flow::Open, rule: None };
+        let settings = Settings {
+            target,
+            flow: Flow::Open,
+            rule: None,
+        };
         let shared = Shared {
             settings: watch::Sender::new(settings),
             sockets: Mutex::default(),
@@ -75,7 +83,11 @@ impl TcpProxy {
         };
         let shared = Arc::new(shared);
         runtime.spawn(accept(listener, shared.clone()));
-        Self { address, shared, runtime: Some(runtime) }
+        Self {
+            address,
+            shared,
+            runtime: Some(runtime),
+        }
     }
 
     /// Where to connect. It does not change.
@@ -90,12 +102,16 @@ impl TcpProxy {
 
     /// Pass on new connections to another address. Those that are there stay.
     pub fn retarget(&self, target: SocketAddr) {
-        self.shared.settings.send_modify(|settings| settings.target = target);
+        self.shared
+            .settings
+            .send_modify(|settings| settings.target = target);
     }
 
     /// Close all connections, and each new one as soon as it is made, until [`mend`](Self::mend).
     pub fn cut(&self) {
-        self.shared.settings.send_modify(|settings| settings.flow = Flow::Cut);
+        self.shared
+            .settings
+            .send_modify(|settings| settings.flow = Flow::Cut);
         // Whoever adds a socket from here on sees the cut.
         for socket in self.shared.sockets().drain().map(|(_, socket)| socket) {
             // The other side may have closed it already.
@@ -103,12 +119,16 @@ impl TcpProxy {
         }
     }
 
-    /// Keep connections, also new ones, but pass nothing on, until [`mend`](Self::mend). Nothing is lost.
+    /// Keep connections, also new ones, but pass nothing on, until [`mend`](Self::mend). Nothing is
+    /// lost.
     pub fn stall(&self) {
-        self.shared.settings.send_modify(|settings| settings.flow = Flow::Stalled);
+        self.shared
+            .settings
+            .send_modify(|settings| settings.flow = Flow::Stalled);
     }
 
-    /// Lose each message that a client publishes from now on to a subject that starts with this, until [`mend`](Self::mend).
+    /// Lose each message that a client publishes from now on to a subject that starts with this,
+    /// until [`mend`](Self::mend).
     ///
     /// # Panics
     /// When the proxy was not started [`for_nats`](Self::for_nats).
@@ -125,9 +145,18 @@ impl TcpProxy {
     }
 
     fn lose(&self, prefix: &str, count: u64) {
-        assert_eq!(self.shared.protocol, Protocol::Nats, "messages can be lost only by a proxy for NATS");
-        let rule = Arc::new(Rule { prefix: prefix.as_bytes().to_owned(), left: AtomicU64::new(count) });
-        self.shared.settings.send_modify(|settings| settings.rule = Some(rule));
+        assert_eq!(
+            self.shared.protocol,
+            Protocol::Nats,
+            "messages can be lost only by a proxy for NATS"
+        );
+        let rule = Arc::new(Rule {
+            prefix: prefix.as_bytes().to_owned(),
+            left: AtomicU64::new(count),
+        });
+        self.shared
+            .settings
+            .send_modify(|settings| settings.rule = Some(rule));
     }
 
     /// How many messages were lost since the start.
@@ -141,13 +170,21 @@ impl TcpProxy {
     /// When they are not in time.
     pub async fn wait_until_swallowed(&self, count: u64) {
         let mut lost = self.shared.lost.subscribe();
-        let waiting = timeout(DEADLINE, lost.wait_for(|lost| *lost >= count)).await.is_ok();
-        assert!(waiting, "{} messages were lost within {DEADLINE:?}, not {count}", self.swallowed());
+        let waiting = timeout(DEADLINE, lost.wait_for(|lost| *lost >= count))
+            .await
+            .is_ok();
+        assert!(
+            waiting,
+            "{} messages were lost within {DEADLINE:?}, not {count}",
+            self.swallowed()
+        );
     }
 
     /// End what [`cut`](Self::cut), [`stall`](Self::stall) and [`swallow`](Self::swallow) began.
     pub fn mend(&self) {
-        self.shared.settings.send_modify(|settings| (settings.flow, settings.rule) = (Flow::Open, None));
+        self.shared
+            .settings
+            .send_modify(|settings| (settings.flow, settings.rule) = (Flow::Open, None));
     }
 }
 
@@ -193,7 +230,11 @@ impl Rule {
     /// Whether to lose the message that is published to this subject.
     fn takes(&self, subject: &[u8]) -> bool {
         let one_less = |left: u64| left.checked_sub(1);
-        subject.starts_with(&self.prefix) && self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok()
+        subject.starts_with(&self.prefix)
+            && self
+                .left
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less)
+                .is_ok()
     }
 }
 
@@ -233,7 +274,11 @@ impl Side {
         }
         sockets.insert(id, stream.try_clone()?);
         drop(sockets);
-        Ok(Some(Self { stream: TcpStream::from_std(stream)?, id, shared: shared.clone() }))
+        Ok(Some(Self {
+            stream: TcpStream::from_std(stream)?,
+            id,
+            shared: shared.clone(),
+        }))
     }
 
     /// Tell the other end that no more comes.
@@ -259,18 +304,31 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn connection(stream: TcpStream, shared: Arc<Shared>) -> std::io::Result<()> {
-    let Some(client) = Side::new(stream, &shared)? else { return Ok(()) };
+    let Some(client) = Side::new(stream, &shared)? else {
+        return Ok(());
+    };
     let target = shared.settings.borrow().target;
-    let Some(server) = Side::new(TcpStream::connect(target).await?, &shared)? else { return Ok(()) };
+    let Some(server) = Side::new(TcpStream::connect(target).await?, &shared)? else {
+        return Ok(());
+    };
     let frames = match shared.protocol {
         Protocol::Any => None,
         Protocol::Nats => Some(Frames::new()),
     };
-    tokio::try_join!(pump(&client, &server, &shared, frames), pump(&server, &client, &shared, None)).map(drop)
+    tokio::try_join!(
+        pump(&client, &server, &shared, frames),
+        pump(&server, &client, &shared, None)
+    )
+    .map(drop)
 }
 
 /// Passes on one direction until its end, which is passed on too.
-async fn pump(from: &Side, to: &Side, shared: &Shared, mut frames: Option<Frames>) -> std::io::Result<()> {
+async fn pump(
+    from: &Side,
+    to: &Side,
+    shared: &Shared,
+    mut frames: Option<Frames>,
+) -> std::io::Result<()> {
     let mut settings = shared.settings.subscribe();
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
@@ -309,7 +367,11 @@ async fn read(from: &TcpStream, chunk: &mut [u8]) -> std::io::Result<usize> {
 }
 
 /// Writes while the settings let it.
-async fn write(to: &TcpStream, mut bytes: &[u8], settings: &mut watch::Receiver<Settings>) -> std::io::Result<()> {
+async fn write(
+    to: &TcpStream,
+    mut bytes: &[u8],
+    settings: &mut watch::Receiver<Settings>,
+) -> std::io::Result<()> {
     while !bytes.is_empty() {
         to.writable().await?;
         let open = open(settings).await?;
@@ -325,8 +387,13 @@ async fn write(to: &TcpStream, mut bytes: &[u8], settings: &mut watch::Receiver<
 }
 
 /// Waits while the connection is stalled. Nothing changes the settings while the answer is held.
-async fn open(settings: &mut watch::Receiver<Settings>) -> std::io::Result<watch::Ref<'_, Settings>> {
-    match settings.wait_for(|settings| settings.flow != Flow::Stalled).await {
+async fn open(
+    settings: &mut watch::Receiver<Settings>,
+) -> std::io::Result<watch::Ref<'_, Settings>> {
+    match settings
+        .wait_for(|settings| settings.flow != Flow::Stalled)
+        .await
+    {
         Ok(settings) if settings.flow == Flow::Open => Ok(settings),
         _ => Err(ErrorKind::ConnectionAborted.into()),
     }

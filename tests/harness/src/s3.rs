@@ -1,4 +1,5 @@
-//! A server that speaks S3, over a folder: each folder in it is a bucket. Requests must be signed with [`S3Server::KEYS`].
+//! A server that speaks S3, over a folder: each folder in it is a bucket. Requests must be signed
+//! with [`S3Server::KEYS`].
 //!
 //! Objects may be put through it, or written into the folder as files, before and while it runs.
 
@@ -39,9 +40,18 @@ enum May {
 impl S3Access for May {
     async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
         let operation = context.s3_op().name();
-        let reads = ["Get", "Head", "List"].iter().any(|start| operation.starts_with(start));
+        let reads = ["Get", "Head", "List"]
+            .iter()
+            .any(|start| operation.starts_with(start));
         let may = context.credentials().is_some() && (reads || *self == Self::Everything);
-        if may { Ok(()) } else { Err(S3Error::with_message(S3ErrorCode::AccessDenied, "this user may not do that")) }
+        if may {
+            Ok(())
+        } else {
+            Err(S3Error::with_message(
+                S3ErrorCode::AccessDenied,
+                "this user may not do that",
+            ))
+        }
     }
 }
 
@@ -57,7 +67,8 @@ impl S3Server {
         Self::with(folder, May::Everything)
     }
 
-    /// Serve the folders in `folder` as buckets, and answer whoever wants to write that it is denied.
+    /// Serve the folders in `folder` as buckets, and answer whoever wants to write that it is
+    /// denied.
     ///
     /// # Panics
     /// When there is no port to listen on.
@@ -74,7 +85,10 @@ impl S3Server {
         };
         let (thread, listener, address) = Thread::listening();
         thread.run(serve(listener, service));
-        Self { address, _thread: thread }
+        Self {
+            address,
+            _thread: thread,
+        }
     }
 
     /// Where it listens.
@@ -90,7 +104,10 @@ impl S3Server {
     /// The command with this server and its keys in the environment.
     #[must_use]
     pub fn for_command(&self, command: Sortie) -> Sortie {
-        command.env("AWS_ENDPOINT_URL", self.endpoint()).env("AWS_ACCESS_KEY_ID", Self::KEYS.0).env("AWS_SECRET_ACCESS_KEY", Self::KEYS.1)
+        command
+            .env("AWS_ENDPOINT_URL", self.endpoint())
+            .env("AWS_ACCESS_KEY_ID", Self::KEYS.0)
+            .env("AWS_SECRET_ACCESS_KEY", Self::KEYS.1)
     }
 }
 
@@ -99,7 +116,9 @@ async fn serve(listener: TcpListener, service: S3Service) {
         let service = service.clone();
         tokio::spawn(async move {
             // A client that goes away in the middle is its own business.
-            let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+            let _ = Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
     }
 }

@@ -1,5 +1,6 @@
-//! Services that hand out credentials: a machine's metadata service as Amazon's and Google's machines have it, a container's agent, and the
-//! service that gives keys of a role for a web identity. Each wants to be asked the way the real one does.
+//! Services that hand out credentials: a machine's metadata service as Amazon's and Google's
+//! machines have it, a container's agent, and the service that gives keys of a role for a web
+//! identity. Each wants to be asked the way the real one does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,8 +41,13 @@ impl CredentialServer {
         let headers = Arc::<Mutex<BTreeSet<String>>>::default();
         let seen = headers.clone();
         let server = Server::start(move |request: &Request<Bytes>| {
-            let names = request.headers().keys().map(|name| name.as_str().to_owned());
-            seen.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
+            let names = request
+                .headers()
+                .keys()
+                .map(|name| name.as_str().to_owned());
+            seen.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend(names);
             answer(request, &keys)
         });
         Self { server, headers }
@@ -49,7 +55,10 @@ impl CredentialServer {
 
     /// The names of all headers that came, in lower case.
     pub fn headers(&self) -> BTreeSet<String> {
-        self.headers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.headers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Its host and port: `GCE_METADATA_HOST`.
@@ -62,7 +71,8 @@ impl CredentialServer {
         format!("http://{}", self.server.address)
     }
 
-    /// Where the container's agent is: `AWS_CONTAINER_CREDENTIALS_FULL_URI`. It wants [`CredentialServer::TOKEN`].
+    /// Where the container's agent is: `AWS_CONTAINER_CREDENTIALS_FULL_URI`. It wants
+    /// [`CredentialServer::TOKEN`].
     pub fn agent_url(&self) -> String {
         format!("{}/v1/credentials", self.endpoint())
     }
@@ -79,17 +89,30 @@ fn answer(request: &Request<Bytes>, (id, secret): &(String, String)) -> Response
         )
     };
     match (request.method(), request.uri().path()) {
-        (&Method::PUT, "/latest/api/token") if header(request, "x-aws-ec2-metadata-token-ttl-seconds").is_some() => {
+        (&Method::PUT, "/latest/api/token")
+            if header(request, "x-aws-ec2-metadata-token-ttl-seconds").is_some() =>
+        {
             plain(StatusCode::OK, SESSION)
         }
-        (&Method::GET, "/latest/meta-data/iam/security-credentials/") if has_session => plain(StatusCode::OK, ROLE),
-        (&Method::GET, "/latest/meta-data/iam/security-credentials/worker-role") if has_session => keys(),
-        (&Method::GET, "/v1/credentials") if header(request, "authorization") == Some(CredentialServer::TOKEN) => keys(),
+        (&Method::GET, "/latest/meta-data/iam/security-credentials/") if has_session => {
+            plain(StatusCode::OK, ROLE)
+        }
+        (&Method::GET, "/latest/meta-data/iam/security-credentials/worker-role") if has_session => {
+            keys()
+        }
+        (&Method::GET, "/v1/credentials")
+            if header(request, "authorization") == Some(CredentialServer::TOKEN) =>
+        {
+            keys()
+        }
         (&Method::GET, "/computeMetadata/v1/instance/service-accounts/default/token")
             if header(request, "metadata-flavor") == Some("Google") =>
         {
             let bearer = CredentialServer::BEARER;
-            plain(StatusCode::OK, format!(r#"{{"access_token":"{bearer}","expires_in":3599,"token_type":"Bearer"}}"#))
+            plain(
+                StatusCode::OK,
+                format!(r#"{{"access_token":"{bearer}","expires_in":3599,"token_type":"Bearer"}}"#),
+            )
         }
         (&Method::POST, "/") => role(&query(request), id, secret),
         _ => plain(StatusCode::UNAUTHORIZED, ""),
@@ -100,16 +123,32 @@ fn answer(request: &Request<Bytes>, (id, secret): &(String, String)) -> Response
 fn role(query: &BTreeMap<String, String>, id: &str, secret: &str) -> Response<Full<Bytes>> {
     let is = |name: &str, value: &str| query.get(name).is_some_and(|given| given == value);
     if !is("Action", "AssumeRoleWithWebIdentity") || !is("RoleArn", CredentialServer::ROLE_ARN) {
-        return plain(StatusCode::BAD_REQUEST, "<ErrorResponse><Error><Code>ValidationError</Code></Error></ErrorResponse>");
+        return plain(
+            StatusCode::BAD_REQUEST,
+            "<ErrorResponse><Error><Code>ValidationError</Code></Error></ErrorResponse>",
+        );
     }
     if !is("WebIdentityToken", CredentialServer::TOKEN) {
-        let given = query.get("WebIdentityToken").map(String::as_str).unwrap_or_default();
-        let error = format!("<Error><Code>InvalidIdentityToken</Code><Message>not a token: {given}</Message></Error>");
-        return plain(StatusCode::BAD_REQUEST, format!("<ErrorResponse>{error}</ErrorResponse>"));
+        let given = query
+            .get("WebIdentityToken")
+            .map(String::as_str)
+            .unwrap_or_default();
+        let error = format!(
+            "<Error><Code>InvalidIdentityToken</Code><Message>not a token: {given}</Message></Error>"
+        );
+        return plain(
+            StatusCode::BAD_REQUEST,
+            format!("<ErrorResponse>{error}</ErrorResponse>"),
+        );
     }
     let keys = format!(
         "<AccessKeyId>{id}</AccessKeyId><SecretAccessKey>{secret}</SecretAccessKey><SessionToken>session</SessionToken><Expiration>{EXPIRATION}</Expiration>"
     );
-    let result = format!("<AssumeRoleWithWebIdentityResult><Credentials>{keys}</Credentials></AssumeRoleWithWebIdentityResult>");
-    plain(StatusCode::OK, format!("<AssumeRoleWithWebIdentityResponse>{result}</AssumeRoleWithWebIdentityResponse>"))
+    let result = format!(
+        "<AssumeRoleWithWebIdentityResult><Credentials>{keys}</Credentials></AssumeRoleWithWebIdentityResult>"
+    );
+    plain(
+        StatusCode::OK,
+        format!("<AssumeRoleWithWebIdentityResponse>{result}</AssumeRoleWithWebIdentityResponse>"),
+    )
 }

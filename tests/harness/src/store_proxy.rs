@@ -1,11 +1,13 @@
 //! What lies between a client and an S3 server: distance, a narrow line, and things that go wrong.
 //!
-//! It speaks HTTP/1.1 on both sides and changes nothing that passes, the `Host` header included, so that signatures over the proxy's address
-//! still verify. Bodies stream through, frame by frame, without being copied or gathered. Each connection of a client has one connection to the
-//! server behind it. All of it runs on one thread of its own and ends with its handle, so it works for tests that block, and can stand in a
-//! benchmark.
+//! It speaks HTTP/1.1 on both sides and changes nothing that passes, the `Host` header included, so
+//! that signatures over the proxy's address still verify. Bodies stream through, frame by frame,
+//! without being copied or gathered. Each connection of a client has one connection to the
+//! server behind it. All of it runs on one thread of its own and ends with its handle, so it works
+//! for tests that block, and can stand in a benchmark.
 //!
-//! It keeps a count for each object that was asked for, so its memory grows with the objects of a test, not with their size or the requests.
+//! It keeps a count for each object that was asked for, so its memory grows with the objects of a
+//! test, not with their size or the requests.
 
 mod answers;
 mod body;
@@ -41,7 +43,8 @@ pub use rules::{Fault, Operation, Rule};
 /// The longest wait for a fault to befall a request.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// What the line to the server is like. By default it is as near and as wide as this machine lets it be.
+/// What the line to the server is like. By default it is as near and as wide as this machine lets
+/// it be.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Link {
     /// From a request to the first byte of its answer.
@@ -103,7 +106,11 @@ impl StoreProxy {
         let shared = Arc::new(shared);
         let (thread, listener, address) = Thread::listening();
         thread.run(accept(listener, shared.clone()));
-        Self { address, shared, _thread: thread }
+        Self {
+            address,
+            shared,
+            _thread: thread,
+        }
     }
 
     /// Where it listens.
@@ -116,11 +123,15 @@ impl StoreProxy {
         format!("http://{}", self.address)
     }
 
-    /// The command with this proxy as its store, and the keys of an [`S3Server`] behind it, in the environment.
+    /// The command with this proxy as its store, and the keys of an [`S3Server`] behind it, in the
+    /// environment.
     #[must_use]
     pub fn for_command(&self, command: Sortie) -> Sortie {
         let (id, secret) = S3Server::KEYS;
-        command.env("AWS_ENDPOINT_URL", self.endpoint()).env("AWS_ACCESS_KEY_ID", id).env("AWS_SECRET_ACCESS_KEY", secret)
+        command
+            .env("AWS_ENDPOINT_URL", self.endpoint())
+            .env("AWS_ACCESS_KEY_ID", id)
+            .env("AWS_SECRET_ACCESS_KEY", secret)
     }
 
     /// Let requests go wrong from now on.
@@ -147,7 +158,11 @@ impl StoreProxy {
     pub fn forget(&self) {
         let mut counts = self.shared.counts();
         let connections = counts.connections;
-        *counts = Counts { connections, connections_max: connections, ..Counts::default() };
+        *counts = Counts {
+            connections,
+            connections_max: connections,
+            ..Counts::default()
+        };
     }
 
     /// Wait until faults befell this many requests.
@@ -155,9 +170,18 @@ impl StoreProxy {
     /// # Panics
     /// When they are not in time.
     pub fn wait_until_struck(&self, count: u64) {
-        let waiting = self.shared.struck.wait_timeout_while(self.shared.counts(), DEADLINE, |counts| counts.struck < count);
+        let waiting =
+            self.shared
+                .struck
+                .wait_timeout_while(self.shared.counts(), DEADLINE, |counts| {
+                    counts.struck < count
+                });
         let (counts, waited) = waiting.unwrap_or_else(PoisonError::into_inner);
-        assert!(!waited.timed_out(), "faults befell {} requests within {DEADLINE:?}, not {count}", counts.struck);
+        assert!(
+            !waited.timed_out(),
+            "faults befell {} requests within {DEADLINE:?}, not {count}",
+            counts.struck
+        );
     }
 }
 
@@ -182,10 +206,14 @@ impl Shared {
 
     /// Count a request and say what befalls it.
     fn asked(&self, operation: Operation, key: &str) -> Option<Fault> {
-        let fault = self.rules().iter_mut().find_map(|rule| rule.strike(operation, key));
+        let fault = self
+            .rules()
+            .iter_mut()
+            .find_map(|rule| rule.strike(operation, key));
         let mut counts = self.counts();
         counts.requests += 1;
-        let object = matches!(operation, Operation::Get | Operation::Head).then(|| counts.objects.entry(key.to_owned()).or_default());
+        let object = matches!(operation, Operation::Get | Operation::Head)
+            .then(|| counts.objects.entry(key.to_owned()).or_default());
         match (operation, object) {
             (Operation::Get, Some(object)) => object.gets += 1,
             (Operation::Head, Some(object)) => object.heads += 1,
@@ -243,13 +271,20 @@ async fn connection(stream: TcpStream, shared: &Arc<Shared>) {
     let server = tokio::sync::Mutex::new(None);
     let service = service_fn(|request| answer(request, &server, shared, &state));
     // A connection that breaks is what this is for.
-    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(line), service).await;
+    let _ = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(line), service)
+        .await;
 }
 
 /// The connection to the server, once there is one.
 type Server = tokio::sync::Mutex<Option<SendRequest<Incoming>>>;
 
-async fn answer(request: Request<Incoming>, server: &Server, shared: &Arc<Shared>, line: &Arc<State>) -> io::Result<Response<Passing>> {
+async fn answer(
+    request: Request<Incoming>,
+    server: &Server,
+    shared: &Arc<Shared>,
+    line: &Arc<State>,
+) -> io::Result<Response<Passing>> {
     let answered = Instant::now() + shared.link.latency;
     let (operation, key) = Operation::of(request.method(), request.uri());
     let mut released = shared.released.subscribe();
@@ -261,28 +296,43 @@ async fn answer(request: Request<Incoming>, server: &Server, shared: &Arc<Shared
         _ => {}
     }
     let (parts, mut body) = request.into_parts();
-    if let Some(whole) = fault.as_ref().and_then(|fault| answers::whole(fault, &parts)) {
-        // As a store does: a connection that is closed with a body on its way breaks before its answer is read, and a client sends again.
+    if let Some(whole) = fault
+        .as_ref()
+        .and_then(|fault| answers::whole(fault, &parts))
+    {
+        // As a store does: a connection that is closed with a body on its way breaks before its
+        // answer is read, and a client sends again.
         while body.frame().await.is_some_and(|frame| frame.is_ok()) {}
         sleep_until(answered).await;
-        return Ok(whole.map(|body| Passing::new(Source::Own(Full::new(body)), key, shared.clone())));
+        return Ok(
+            whole.map(|body| Passing::new(Source::Own(Full::new(body)), key, shared.clone()))
+        );
     }
     let passed = pass(Request::from_parts(parts, body), server, shared.target).await;
     sleep_until(answered).await;
     let Ok(response) = passed else {
-        let mut response = Response::new(Passing::new(Source::Own(Full::new(Bytes::new())), key, shared.clone()));
+        let mut response = Response::new(Passing::new(
+            Source::Own(Full::new(Bytes::new())),
+            key,
+            shared.clone(),
+        ));
         *response.status_mut() = StatusCode::BAD_GATEWAY;
         return Ok(response);
     };
     let (mut head, body) = response.into_parts();
     answers::change(fault.as_ref(), &mut head);
     let length = body.size_hint().exact().unwrap_or_default();
-    let body = Passing::new(Source::Store(body), key, shared.clone()).cut(fault.as_ref(), length, line);
+    let body =
+        Passing::new(Source::Store(body), key, shared.clone()).cut(fault.as_ref(), length, line);
     Ok(Response::from_parts(head, body))
 }
 
 /// Ask the server, over the connection that is there or a new one.
-async fn pass(request: Request<Incoming>, server: &Server, target: SocketAddr) -> Result<Response<Incoming>, Lost> {
+async fn pass(
+    request: Request<Incoming>,
+    server: &Server,
+    target: SocketAddr,
+) -> Result<Response<Incoming>, Lost> {
     // Requests of one client come one after the other, so nobody waits for this.
     let mut server = server.lock().await;
     if let Some(sender) = server.as_mut()
@@ -292,7 +342,9 @@ async fn pass(request: Request<Incoming>, server: &Server, target: SocketAddr) -
     }
     let stream = TcpStream::connect(target).await.map_err(|_| Lost)?;
     let _ = stream.set_nodelay(true);
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|_| Lost)?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|_| Lost)?;
     // It ends with its sender and the body of its last answer.
     tokio::spawn(connection);
     let response = sender.send_request(request).await.map_err(|_| Lost);

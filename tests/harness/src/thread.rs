@@ -21,14 +21,22 @@ impl Thread {
     pub(crate) fn listening() -> (Self, TcpListener, SocketAddr) {
         let runtime = crate::web::runtime();
         let handle = runtime.handle().clone();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port of the system's choice");
+        let listener =
+            std::net::TcpListener::bind("127.0.0.1:0").expect("a port of the system's choice");
         let address = listener.local_addr().expect("a bound socket");
         listener.set_nonblocking(true).expect("a socket of ours");
         let listener = {
             let _entered = runtime.enter();
             TcpListener::from_std(listener).expect("a socket of ours")
         };
-        (Self { runtime: Some(runtime), handle }, listener, address)
+        (
+            Self {
+                runtime: Some(runtime),
+                handle,
+            },
+            listener,
+            address,
+        )
     }
 
     /// Run this until it ends or the handle is dropped.

@@ -1,4 +1,5 @@
-//! A web server over a folder: `GET` and `HEAD` with ranges and validators, as object stores and static servers answer them.
+//! A web server over a folder: `GET` and `HEAD` with ranges and validators, as object stores and
+//! static servers answer them.
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_MATCH, LAST_MODIFIED, RANGE};
+use hyper::header::{
+    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_MATCH, LAST_MODIFIED, RANGE,
+};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -38,7 +41,11 @@ impl WebServer {
         let (thread, listener, address) = Thread::listening();
         let (count, requests) = watch::channel(0);
         thread.run(serve(listener, Arc::new(folder.to_owned()), count));
-        Self { address, requests, thread }
+        Self {
+            address,
+            requests,
+            thread,
+        }
     }
 
     /// Where it listens.
@@ -57,14 +64,25 @@ impl WebServer {
     /// When they are not in time.
     pub fn wait_for(&self, count: u64) {
         let mut requests = self.requests.clone();
-        let waiting = async { tokio::time::timeout(DEADLINE, requests.wait_for(|made| *made >= count)).await.is_ok() };
-        assert!(self.thread.block_on(waiting), "there were not {count} requests");
+        let waiting = async {
+            tokio::time::timeout(DEADLINE, requests.wait_for(|made| *made >= count))
+                .await
+                .is_ok()
+        };
+        assert!(
+            self.thread.block_on(waiting),
+            "there were not {count} requests"
+        );
     }
 }
 
 /// A runtime with one thread of its own, for a server.
 pub(crate) fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime")
 }
 
 async fn serve(listener: TcpListener, folder: Arc<PathBuf>, count: watch::Sender<u64>) {
@@ -77,35 +95,66 @@ async fn serve(listener: TcpListener, folder: Arc<PathBuf>, count: watch::Sender
         });
         tokio::spawn(async move {
             // A client that goes away in the middle is its own business.
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
     }
 }
 
 fn answer(folder: &Path, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    let plain = |status: StatusCode| Response::builder().status(status).body(Full::default()).expect("a plain response");
+    let plain = |status: StatusCode| {
+        Response::builder()
+            .status(status)
+            .body(Full::default())
+            .expect("a plain response")
+    };
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return plain(StatusCode::METHOD_NOT_ALLOWED);
     }
     let path = folder.join(request.uri().path().trim_start_matches('/'));
-    let Ok(content) = std::fs::read(&path) else { return plain(StatusCode::NOT_FOUND) };
-    let header = |name| request.headers().get(name).and_then(|value: &hyper::header::HeaderValue| value.to_str().ok());
-    let etag = format!("\"{:x}-{:x}\"", content.len(), content.iter().fold(0u64, |sum, byte| sum.wrapping_mul(31) + u64::from(*byte)));
+    let Ok(content) = std::fs::read(&path) else {
+        return plain(StatusCode::NOT_FOUND);
+    };
+    let header = |name| {
+        request
+            .headers()
+            .get(name)
+            .and_then(|value: &hyper::header::HeaderValue| value.to_str().ok())
+    };
+    let etag = format!(
+        "\"{:x}-{:x}\"",
+        content.len(),
+        content
+            .iter()
+            .fold(0u64, |sum, byte| sum.wrapping_mul(31) + u64::from(*byte))
+    );
     if header(IF_MATCH).is_some_and(|wanted| wanted != etag) {
         return plain(StatusCode::PRECONDITION_FAILED);
     }
-    let builder =
-        Response::builder().header(ETAG, etag).header(ACCEPT_RANGES, "bytes").header(LAST_MODIFIED, "Sat, 01 Jan 2000 00:00:00 GMT");
+    let builder = Response::builder()
+        .header(ETAG, etag)
+        .header(ACCEPT_RANGES, "bytes")
+        .header(LAST_MODIFIED, "Sat, 01 Jan 2000 00:00:00 GMT");
     let total = content.len();
     let (builder, part) = match header(RANGE).and_then(|range| parse(range, total)) {
         Some((start, end)) => {
             let range = format!("bytes {start}-{}/{total}", end - 1);
-            (builder.status(StatusCode::PARTIAL_CONTENT).header(CONTENT_RANGE, range), content[start..end].to_vec())
+            (
+                builder
+                    .status(StatusCode::PARTIAL_CONTENT)
+                    .header(CONTENT_RANGE, range),
+                content[start..end].to_vec(),
+            )
         }
         None => (builder, content),
     };
     let builder = builder.header(CONTENT_LENGTH, part.len());
-    let body = if request.method() == Method::HEAD { Full::default() } else { Full::from(part) };
+    let body = if request.method() == Method::HEAD {
+        Full::default()
+    } else {
+        Full::from(part)
+    };
     builder.body(body).expect("a sound response")
 }
 
@@ -113,6 +162,8 @@ fn answer(folder: &Path, request: &Request<Incoming>) -> Response<Full<Bytes>> {
 fn parse(range: &str, total: usize) -> Option<(usize, usize)> {
     let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
     let first = first.parse().ok()?;
-    let end = last.parse::<usize>().map_or(total, |last| (last + 1).min(total));
+    let end = last
+        .parse::<usize>()
+        .map_or(total, |last| (last + 1).min(total));
     (first < end).then_some((first, end))
 }

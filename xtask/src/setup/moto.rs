@@ -1,10 +1,11 @@
 //! A second server of S3 for tests: moto, from the Python package index.
 //!
-//! Its packages are pinned by hash in `moto.txt` and unpacked into a folder of the build folder, for the `python3` that is there; nothing is
-//! installed elsewhere. What is there already is never fetched again, unless the list or the version of Python is another.
+//! Its packages are pinned by hash in `moto.txt` and unpacked into a folder of the build folder,
+//! for the `python3` that is there; nothing is installed elsewhere. What is there already is never
+//! fetched again, unless the list or the version of Python is another.
 //!
-//! Without Python or pip, tests can do without: the reason is kept beside the packages, and the tests that need moto say that they were
-//! skipped for it. A download that fails is an error.
+//! Without Python or pip, tests can do without: the reason is kept beside the packages, and the
+//! tests that need moto say that they were skipped for it. A download that fails is an error.
 
 use std::fs;
 use std::path::PathBuf;
@@ -30,14 +31,22 @@ pub(crate) fn run(project: &Project) -> Result<()> {
     };
     // Packages for one Python do not load in another.
     let stamp = format!("{python}\n{REQUIREMENTS}");
-    if fs::read_to_string(folder(project).join(STAMP)).ok().as_ref() != Some(&stamp) {
+    if fs::read_to_string(folder(project).join(STAMP))
+        .ok()
+        .as_ref()
+        != Some(&stamp)
+    {
         match Pip::find(project) {
             Ok(pip) => fetch(project, &pip, &stamp)?,
             Err(missing) => return skip(project, &missing),
         }
     }
     unskip(project)?;
-    println!("moto:   {} in {}", version(), project.shown(&folder(project).join(PACKAGES)).display());
+    println!(
+        "moto:   {} in {}",
+        version(),
+        project.shown(&folder(project).join(PACKAGES)).display()
+    );
     Ok(())
 }
 
@@ -59,7 +68,11 @@ fn python(project: &Project) -> Result<String> {
         bail!("python3 is not installed: on Debian, run `apt-get install python3-pip`");
     };
     let (major, minor) = PYTHON_MIN;
-    ensure!(is_supported(&text), "python3 is version {}, and moto needs {major}.{minor}", text.trim());
+    ensure!(
+        is_supported(&text),
+        "python3 is version {}, and moto needs {major}.{minor}",
+        text.trim()
+    );
     Ok(text.trim().to_owned())
 }
 
@@ -71,7 +84,8 @@ fn is_supported(python: &str) -> bool {
 fn skip(project: &Project, missing: &Error) -> Result<()> {
     let file = folder(project).join(SKIPPED);
     fs::create_dir_all(folder(project)).context("failed to make a folder for moto")?;
-    fs::write(&file, format!("there is no moto: {missing:#}\n")).with_context(|| format!("failed to write `{}`", file.display()))?;
+    fs::write(&file, format!("there is no moto: {missing:#}\n"))
+        .with_context(|| format!("failed to write `{}`", file.display()))?;
     println!("moto:   left out, and so are the tests that need it: {missing:#}");
     Ok(())
 }
@@ -79,32 +93,52 @@ fn skip(project: &Project, missing: &Error) -> Result<()> {
 /// A reason of an earlier time does not hold any more.
 fn unskip(project: &Project) -> Result<()> {
     match fs::remove_file(folder(project).join(SKIPPED)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("failed to remove why moto was left out"),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).context("failed to remove why moto was left out")
+        }
         _ => Ok(()),
     }
 }
 
 fn fetch(project: &Project, pip: &Pip<'_>, stamp: &str) -> Result<()> {
     let folder = folder(project);
-    println!("fetching moto {} from the Python package index into {}", version(), project.shown(&folder).display());
+    println!(
+        "fetching moto {} from the Python package index into {}",
+        version(),
+        project.shown(&folder).display()
+    );
     if folder.exists() {
-        fs::remove_dir_all(&folder).with_context(|| format!("failed to remove `{}`", folder.display()))?;
+        fs::remove_dir_all(&folder)
+            .with_context(|| format!("failed to remove `{}`", folder.display()))?;
     }
-    fs::create_dir_all(&folder).with_context(|| format!("failed to make `{}`", folder.display()))?;
+    fs::create_dir_all(&folder)
+        .with_context(|| format!("failed to make `{}`", folder.display()))?;
     let list = folder.join("requirements.txt");
-    fs::write(&list, REQUIREMENTS).with_context(|| format!("failed to write `{}`", list.display()))?;
+    fs::write(&list, REQUIREMENTS)
+        .with_context(|| format!("failed to write `{}`", list.display()))?;
     let unpacked = folder.join("unpacked");
-    let cmd = pip.command("install").arg("--requirement").arg(&list).arg("--target").arg(&unpacked);
-    cmd.look("PIP_ROOT_USER_ACTION", "ignore").run_within(DOWNLOAD_TIME_MAX).context("could not fetch moto")?;
+    let cmd = pip
+        .command("install")
+        .arg("--requirement")
+        .arg(&list)
+        .arg("--target")
+        .arg(&unpacked);
+    cmd.look("PIP_ROOT_USER_ACTION", "ignore")
+        .run_within(DOWNLOAD_TIME_MAX)
+        .context("could not fetch moto")?;
     // Moved only when it is complete, so that an interrupted download never looks like a server.
-    fs::rename(&unpacked, folder.join(PACKAGES)).context("failed to move moto's packages to their place")?;
+    fs::rename(&unpacked, folder.join(PACKAGES))
+        .context("failed to move moto's packages to their place")?;
     fs::write(folder.join(STAMP), stamp).context("failed to write what moto's packages are for")
 }
 
 /// As the list has it.
 fn version() -> &'static str {
-    let line = REQUIREMENTS.lines().find_map(|line| line.strip_prefix("moto=="));
-    line.and_then(|rest| rest.split_whitespace().next()).unwrap_or("?")
+    let line = REQUIREMENTS
+        .lines()
+        .find_map(|line| line.strip_prefix("moto=="));
+    line.and_then(|rest| rest.split_whitespace().next())
+        .unwrap_or("?")
 }
 
 #[cfg(test)]
@@ -114,15 +148,28 @@ mod tests {
     #[test]
     fn every_package_of_the_list_has_one_version_and_hashes() {
         let text = REQUIREMENTS.replace("\\\n", "");
-        let packages: Vec<_> = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+        let packages: Vec<_> = text
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+            .collect();
         assert!(packages.len() > 20, "{} packages", packages.len());
-        assert!(packages.iter().all(|line| line.contains("==") && line.contains("--hash=sha256:")));
+        assert!(
+            packages
+                .iter()
+                .all(|line| line.contains("==") && line.contains("--hash=sha256:"))
+        );
         assert_eq!(version(), "5.2.5");
     }
 
     #[test]
     fn an_old_python_is_told_from_one_that_is_new_enough() {
-        for (version, supported) in [("3.11 cpython", true), ("3.10 cpython", true), ("4.0 x", true), ("3.9 cpython", false), ("", false)] {
+        for (version, supported) in [
+            ("3.11 cpython", true),
+            ("3.10 cpython", true),
+            ("4.0 x", true),
+            ("3.9 cpython", false),
+            ("", false),
+        ] {
             assert_eq!(is_supported(version), supported, "{version}");
         }
     }

@@ -22,14 +22,31 @@ impl<'a> Pip<'a> {
         }
         let all = PIPS.iter().map(|words| Self { project, words });
         let mut working = all.filter(|pip| pip.start().arg("--version").succeeds());
-        working.next().context("pip is not installed: on Debian, run `apt-get install python3-pip`")
+        working
+            .next()
+            .context("pip is not installed: on Debian, run `apt-get install python3-pip`")
     }
 
     /// A command of it that takes wheels with the hashes that a list of requirements has.
     pub(super) fn command(&self, command: &str) -> Cmd {
-        let cmd = self.start().brief(format!("pip {command}")).args([command, "--no-deps", "--require-hashes", "--only-binary", ":all:"]);
-        let cmd = cmd.args(["--no-cache-dir", "--disable-pip-version-check", "--quiet", "--timeout", "20", "--retries", "2"]);
-        // A person who lets pip install into virtual environments only still may fetch into a folder of ours.
+        let cmd = self.start().brief(format!("pip {command}")).args([
+            command,
+            "--no-deps",
+            "--require-hashes",
+            "--only-binary",
+            ":all:",
+        ]);
+        let cmd = cmd.args([
+            "--no-cache-dir",
+            "--disable-pip-version-check",
+            "--quiet",
+            "--timeout",
+            "20",
+            "--retries",
+            "2",
+        ]);
+        // A person who lets pip install into virtual environments only still may fetch into a
+        // folder of ours.
         cmd.look("PIP_REQUIRE_VIRTUALENV", "0")
     }
 

@@ -7,7 +7,8 @@ use anyhow::{Result, bail};
 use crate::project::Project;
 use crate::toolchain::TARGET;
 
-/// About 25 MB on a slow line. Where nothing answers at all, this is what a person waits before the next route is tried.
+/// About 25 MB on a slow line. Where nothing answers at all, this is what a person waits before the
+/// next route is tried.
 const DOWNLOAD_TIME_MAX: Duration = Duration::from_secs(120);
 
 /// Adds the target to the toolchain that runs us.
@@ -16,5 +17,8 @@ pub(super) fn get(project: &Project) -> Result<()> {
         bail!("rustup is not installed");
     }
     println!("adding rustup's target {TARGET}");
-    project.cmd("rustup").args(["target", "add", TARGET]).run_within(DOWNLOAD_TIME_MAX)
+    project
+        .cmd("rustup")
+        .args(["target", "add", TARGET])
+        .run_within(DOWNLOAD_TIME_MAX)
 }

@@ -1,7 +1,7 @@
 //! What each step runs.
 //!
-//! The workspaces of `examples` and `tests/guests` are checked like the root one. Their native builds share a build folder apart from
-//! the root's, because their profiles differ.
+//! The workspaces of `examples` and `tests/guests` are checked like the root one. Their native
+//! builds share a build folder apart from the root's, because their profiles differ.
 
 use anyhow::{Context, Result};
 
@@ -18,7 +18,11 @@ const FUNCTIONS: &str = "examples";
 pub(super) fn format(run: &mut Run<'_>) -> Result<Check> {
     for (_, folder) in run.project.workspaces() {
         let manifest = folder.join("Cargo.toml");
-        run.command(run.cargo().args(["fmt", "--all", "--check", "--manifest-path"]).arg(manifest))?;
+        run.command(
+            run.cargo()
+                .args(["fmt", "--all", "--check", "--manifest-path"])
+                .arg(manifest),
+        )?;
     }
     Ok(Check::Done)
 }
@@ -28,13 +32,24 @@ pub(super) fn tidy(run: &mut Run<'_>) -> Result<Check> {
     rules::run(run.project).map(|()| Check::Done)
 }
 
-/// Lock files that are complete. It fetches what the builds will need, so that a network failure shows here.
+/// Lock files that are complete. It fetches what the builds will need, so that a network failure
+/// shows here.
 pub(super) fn locks(run: &mut Run<'_>) -> Result<Check> {
     let version = run.project.cmd("rustc").arg("-vV").read()?;
-    let host =
-        version.lines().find_map(|line| line.strip_prefix("host: ")).context("failed to find the host in the output of `rustc -vV`")?;
+    let host = version
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .context("failed to find the host in the output of `rustc -vV`")?;
     for (_, folder) in run.project.workspaces() {
-        let cmd = run.cargo().args(["fetch", "--locked", "--target", host, "--target", TARGET, "--manifest-path"]);
+        let cmd = run.cargo().args([
+            "fetch",
+            "--locked",
+            "--target",
+            host,
+            "--target",
+            TARGET,
+            "--manifest-path",
+        ]);
         run.command(cmd.arg(folder.join("Cargo.toml")))?;
     }
     Ok(Check::Done)
@@ -57,21 +72,28 @@ pub(super) fn guests(run: &mut Run<'_>) -> Result<Check> {
 
 /// The host side, with the binaries that tests start.
 pub(super) fn build(run: &mut Run<'_>) -> Result<Check> {
-    run.command(run.cargo().args(["build", "--workspace"])).map(|()| Check::Done)
+    run.command(run.cargo().args(["build", "--workspace"]))
+        .map(|()| Check::Done)
 }
 
 /// The functions' own unit tests, run natively.
 pub(super) fn functions(run: &mut Run<'_>) -> Result<Check> {
-    let cmd =
-        own_target(run.project, run.cargo()).args(["test", "--manifest-path"]).arg(run.project.root().join(FUNCTIONS).join("Cargo.toml"));
-    run.count(no_fail_fast(run, cmd), Stream::Stdout).map(|()| Check::Done)
+    let cmd = own_target(run.project, run.cargo())
+        .args(["test", "--manifest-path"])
+        .arg(run.project.root().join(FUNCTIONS).join("Cargo.toml"));
+    run.count(no_fail_fast(run, cmd), Stream::Stdout)
+        .map(|()| Check::Done)
 }
 
 /// All tests of the root workspace.
 pub(super) fn tests(run: &mut Run<'_>) -> Result<Check> {
     if !run.project.has_cargo("nextest") {
-        let cmd = run.cargo().args(["test", "--workspace", "--lib", "--bins", "--tests"]);
-        return run.count(no_fail_fast(run, cmd), Stream::Stdout).map(|()| Check::Done);
+        let cmd = run
+            .cargo()
+            .args(["test", "--workspace", "--lib", "--bins", "--tests"]);
+        return run
+            .count(no_fail_fast(run, cmd), Stream::Stdout)
+            .map(|()| Check::Done);
     }
     let cmd = run.cargo().args(["nextest", "run", "--workspace"]);
     let cmd = match run.mode {
@@ -84,14 +106,21 @@ pub(super) fn tests(run: &mut Run<'_>) -> Result<Check> {
 /// Examples in the documentation, which nextest does not run.
 pub(super) fn doctests(run: &mut Run<'_>) -> Result<Check> {
     let cmd = run.cargo().args(["test", "--workspace", "--doc"]);
-    run.count(no_fail_fast(run, cmd), Stream::Stdout).map(|()| Check::Done)
+    run.count(no_fail_fast(run, cmd), Stream::Stdout)
+        .map(|()| Check::Done)
 }
 
 /// Clippy on everything, without a warning.
 pub(super) fn lints(run: &mut Run<'_>) -> Result<Check> {
     for (name, folder) in run.project.workspaces() {
-        let cargo = if name.is_empty() { run.cargo() } else { own_target(run.project, run.cargo()) };
-        let cmd = cargo.args(["clippy", "--workspace", "--all-targets", "--manifest-path"]).arg(folder.join("Cargo.toml"));
+        let cargo = if name.is_empty() {
+            run.cargo()
+        } else {
+            own_target(run.project, run.cargo())
+        };
+        let cmd = cargo
+            .args(["clippy", "--workspace", "--all-targets", "--manifest-path"])
+            .arg(folder.join("Cargo.toml"));
         run.command(cmd.args(["--", "-D", "warnings"]))?;
     }
     Ok(Check::Done)
@@ -99,7 +128,12 @@ pub(super) fn lints(run: &mut Run<'_>) -> Result<Check> {
 
 /// Documentation of the libraries, without a warning.
 pub(super) fn docs(run: &mut Run<'_>) -> Result<Check> {
-    run.command(run.cargo().args(["doc", "--workspace", "--no-deps", "--lib"]).env("RUSTDOCFLAGS", "-D warnings")).map(|()| Check::Done)
+    run.command(
+        run.cargo()
+            .args(["doc", "--workspace", "--no-deps", "--lib"])
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )
+    .map(|()| Check::Done)
 }
 
 /// Licences and advisories of the dependencies.
@@ -107,7 +141,8 @@ pub(super) fn licences(run: &mut Run<'_>) -> Result<Check> {
     if !run.project.has_cargo("deny") {
         return Ok(Check::Skipped("cargo-deny is not installed"));
     }
-    run.command(run.cargo().args(["deny", "--workspace", "check"])).map(|()| Check::Done)
+    run.command(run.cargo().args(["deny", "--workspace", "check"]))
+        .map(|()| Check::Done)
 }
 
 fn own_target(project: &Project, cargo: Cmd) -> Cmd {

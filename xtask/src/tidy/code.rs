@@ -1,14 +1,20 @@
-//! Tells Rust code from what only looks like it: comments and the insides of literals are blanked, line by line.
+//! Tells Rust code from what only looks like it: comments and the insides of literals are blanked,
+//! line by line.
 //!
-//! It knows just enough of the language for that: nested comments, raw strings, and that a quote may start a lifetime. It never fails;
-//! text that is not Rust comes out blanked in odd places, and the compiler says so elsewhere.
+//! It knows just enough of the language for that: nested comments, raw strings, and that a quote
+//! may start a lifetime. It never fails; text that is not Rust comes out blanked in odd places, and
+//! the compiler says so elsewhere.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
 /// The text with comments and literals blanked; every line keeps its number.
 pub(super) fn only(source: &str) -> String {
-    let mut scanner = Scanner { rest: source.chars().peekable(), kept: String::with_capacity(source.len()), last: ' ' };
+    let mut scanner = Scanner {
+        rest: source.chars().peekable(),
+        kept: String::with_capacity(source.len()),
+        last: ' ',
+    };
     while let Some(c) = scanner.rest.next() {
         scanner.take(c);
     }
@@ -28,7 +34,9 @@ impl Scanner<'_> {
             ('/', Some('/')) => self.line_comment(),
             ('/', Some('*')) => self.block_comment(),
             ('"', _) => self.string(),
-            ('r', Some('"' | '#')) if !is_name(self.last) || matches!(self.last, 'b' | 'c') => self.raw_string(),
+            ('r', Some('"' | '#')) if !is_name(self.last) || matches!(self.last, 'b' | 'c') => {
+                self.raw_string()
+            }
             ('\'', _) => self.quote(),
             _ => self.kept.push(c),
         }
@@ -143,8 +151,14 @@ mod tests {
 
     #[test]
     fn literals_are_emptied() {
-        assert_eq!(only(r#"f("a \" // b", 'x', '\'', '"') + g"#), r#"f("", ', ', ') + g"#);
-        assert_eq!(only("x(r#\"a \" b\n\"#, br\"c\", r#type)"), "x(\n\"\", b\"\", type)");
+        assert_eq!(
+            only(r#"f("a \" // b", 'x', '\'', '"') + g"#),
+            r#"f("", ', ', ') + g"#
+        );
+        assert_eq!(
+            only("x(r#\"a \" b\n\"#, br\"c\", r#type)"),
+            "x(\n\"\", b\"\", type)"
+        );
     }
 
     #[test]

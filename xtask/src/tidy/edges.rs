@@ -1,4 +1,5 @@
-//! Which package may depend on which: the project's own, one way only, and the outside's crates, each behind one package.
+//! Which package may depend on which: the project's own, one way only, and the outside's crates,
+//! each behind one package.
 //!
 //! A row here is a decision. A new edge needs a record in `docs/adr` first, then a row.
 
@@ -20,45 +21,150 @@ struct Row {
 }
 
 const ROWS: [Row; 14] = [
-    Row { package: "sortie-protocol", always: &[], optional: &[], tests: &[] },
-    Row { package: "sortie-broker", always: &["sortie-protocol"], optional: &[], tests: &["sortie-harness"] },
-    Row { package: "sortie-host", always: &["sortie-protocol", "sortie-broker"], optional: &[], tests: &["sortie-harness"] },
-    Row { package: "sortie", always: &["sortie-protocol", "sortie-broker"], optional: &["sortie-host"], tests: &["sortie-harness"] },
-    Row { package: "sortie-cli", always: &["sortie", "sortie-broker", "sortie-host"], optional: &[], tests: &["sortie-harness"] },
-    Row { package: "sortie-guest", always: &["sortie-guest-macros"], optional: &[], tests: &[] },
-    Row { package: "sortie-guest-macros", always: &[], optional: &[], tests: &["sortie-guest"] },
-    Row { package: "sortie-harness", always: &["sortie-protocol", "sortie-broker", "sortie-host", "sortie"], optional: &[], tests: &[] },
-    Row { package: "sortie-chaos", always: &["sortie-harness", "sortie-protocol", "sortie-broker", "sortie"], optional: &[], tests: &[] },
+    Row {
+        package: "sortie-protocol",
+        always: &[],
+        optional: &[],
+        tests: &[],
+    },
+    Row {
+        package: "sortie-broker",
+        always: &["sortie-protocol"],
+        optional: &[],
+        tests: &["sortie-harness"],
+    },
+    Row {
+        package: "sortie-host",
+        always: &["sortie-protocol", "sortie-broker"],
+        optional: &[],
+        tests: &["sortie-harness"],
+    },
+    Row {
+        package: "sortie",
+        always: &["sortie-protocol", "sortie-broker"],
+        optional: &["sortie-host"],
+        tests: &["sortie-harness"],
+    },
+    Row {
+        package: "sortie-cli",
+        always: &["sortie", "sortie-broker", "sortie-host"],
+        optional: &[],
+        tests: &["sortie-harness"],
+    },
+    Row {
+        package: "sortie-guest",
+        always: &["sortie-guest-macros"],
+        optional: &[],
+        tests: &[],
+    },
+    Row {
+        package: "sortie-guest-macros",
+        always: &[],
+        optional: &[],
+        tests: &["sortie-guest"],
+    },
+    Row {
+        package: "sortie-harness",
+        always: &["sortie-protocol", "sortie-broker", "sortie-host", "sortie"],
+        optional: &[],
+        tests: &[],
+    },
+    Row {
+        package: "sortie-chaos",
+        always: &[
+            "sortie-harness",
+            "sortie-protocol",
+            "sortie-broker",
+            "sortie",
+        ],
+        optional: &[],
+        tests: &[],
+    },
     Row {
         package: "sortie-e2e",
-        always: &["sortie-harness", "sortie-protocol", "sortie-broker", "sortie-host", "sortie"],
+        always: &[
+            "sortie-harness",
+            "sortie-protocol",
+            "sortie-broker",
+            "sortie-host",
+            "sortie",
+        ],
         optional: &[],
         tests: &[],
     },
     Row {
         package: "sortie-bench",
-        always: &["sortie-harness", "sortie-protocol", "sortie-broker", "sortie-host", "sortie"],
+        always: &[
+            "sortie-harness",
+            "sortie-protocol",
+            "sortie-broker",
+            "sortie-host",
+            "sortie",
+        ],
         optional: &[],
         tests: &[],
     },
-    Row { package: "xtask", always: &[], optional: &[], tests: &[] },
-    Row { package: "arxiv-scan", always: &["sortie-guest", "pdf-text"], optional: &[], tests: &[] },
+    Row {
+        package: "xtask",
+        always: &[],
+        optional: &[],
+        tests: &[],
+    },
+    Row {
+        package: "arxiv-scan",
+        always: &["sortie-guest", "pdf-text"],
+        optional: &[],
+        tests: &[],
+    },
     FUNCTION,
 ];
 
 /// What every function crate may take: the kit for functions, and nothing of the host side.
-const FUNCTION: Row = Row { package: "a function", always: &["sortie-guest"], optional: &[], tests: &[] };
+const FUNCTION: Row = Row {
+    package: "a function",
+    always: &["sortie-guest"],
+    optional: &[],
+    tests: &[],
+};
 
 /// Crates of the outside, by the start of their name, and the packages that may take them.
 const OUTSIDE: [(&str, &[&str]); 8] = [
     ("wasmtime", &["sortie-host", "sortie-bench"]),
-    ("async-nats", &["sortie-broker", "sortie-harness", "sortie-bench"]),
+    (
+        "async-nats",
+        &["sortie-broker", "sortie-harness", "sortie-bench"],
+    ),
     ("object_store", &["sortie-host"]),
     ("moka", &["sortie-host"]),
-    ("clap", &["sortie-cli", "sortie-chaos", "sortie-bench", "xtask"]),
+    (
+        "clap",
+        &["sortie-cli", "sortie-chaos", "sortie-bench", "xtask"],
+    ),
     ("indicatif", &["sortie-cli"]),
-    ("tokio", &["sortie-broker", "sortie-host", "sortie", "sortie-cli", "sortie-harness", "sortie-chaos", "sortie-e2e", "sortie-bench"]),
-    ("anyhow", &["sortie-cli", "sortie-harness", "sortie-chaos", "sortie-e2e", "sortie-bench", "xtask"]),
+    (
+        "tokio",
+        &[
+            "sortie-broker",
+            "sortie-host",
+            "sortie",
+            "sortie-cli",
+            "sortie-harness",
+            "sortie-chaos",
+            "sortie-e2e",
+            "sortie-bench",
+        ],
+    ),
+    (
+        "anyhow",
+        &[
+            "sortie-cli",
+            "sortie-harness",
+            "sortie-chaos",
+            "sortie-e2e",
+            "sortie-bench",
+            "xtask",
+        ],
+    ),
 ];
 
 /// One dependency of one package.
@@ -75,9 +181,16 @@ struct Edge {
 pub(super) fn check(project: &Project) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for (_, folder) in project.workspaces() {
-        let cmd = project.cargo().args(["metadata", "--no-deps", "--offline", "--format-version", "1", "--manifest-path"]);
-        let metadata =
-            serde_json::from_str(&cmd.arg(folder.join("Cargo.toml")).read()?).context("failed to read the output of cargo metadata")?;
+        let cmd = project.cargo().args([
+            "metadata",
+            "--no-deps",
+            "--offline",
+            "--format-version",
+            "1",
+            "--manifest-path",
+        ]);
+        let metadata = serde_json::from_str(&cmd.arg(folder.join("Cargo.toml")).read()?)
+            .context("failed to read the output of cargo metadata")?;
         findings.extend(edges(project, &metadata).iter().filter_map(judge));
     }
     Ok(findings)
@@ -85,8 +198,14 @@ pub(super) fn check(project: &Project) -> Result<Vec<Finding>> {
 
 fn edges(project: &Project, metadata: &Value) -> Vec<Edge> {
     let root = format!("{}/", project.root().display());
-    let packages = metadata.get("packages").and_then(Value::as_array).into_iter().flatten();
-    packages.flat_map(|package| edges_of(&root, package).into_iter().flatten()).collect()
+    let packages = metadata
+        .get("packages")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    packages
+        .flat_map(|package| edges_of(&root, package).into_iter().flatten())
+        .collect()
 }
 
 fn edges_of(root: &str, package: &Value) -> Option<Vec<Edge>> {
@@ -102,24 +221,43 @@ fn edges_of(root: &str, package: &Value) -> Option<Vec<Edge>> {
             own: dependency.get("path").is_some(),
         })
     };
-    package.get("dependencies")?.as_array()?.iter().map(edge).collect()
+    package
+        .get("dependencies")?
+        .as_array()?
+        .iter()
+        .map(edge)
+        .collect()
 }
 
 fn judge(edge: &Edge) -> Option<Finding> {
-    let breach = if edge.own { own_breach(edge) } else { outside_breach(edge) };
+    let breach = if edge.own {
+        own_breach(edge)
+    } else {
+        outside_breach(edge)
+    };
     let (what, remedy) = breach?;
     Some(Finding::new(&edge.manifest, 1, what, remedy))
 }
 
 fn own_breach(edge: &Edge) -> Option<(String, String)> {
-    let row = ROWS.iter().find(|row| row.package == edge.package).unwrap_or(&FUNCTION);
+    let row = ROWS
+        .iter()
+        .find(|row| row.package == edge.package)
+        .unwrap_or(&FUNCTION);
     let name = edge.dependency.as_str();
-    if row.always.contains(&name) || (edge.for_tests && (row.tests.contains(&name) || row.optional.contains(&name))) {
+    if row.always.contains(&name)
+        || (edge.for_tests && (row.tests.contains(&name) || row.optional.contains(&name)))
+    {
         return None;
     }
     if row.optional.contains(&name) {
         let remedy = "make it optional, behind a feature".to_owned();
-        return (!edge.optional).then(|| (format!("`{}` must be able to do without `{name}`", edge.package), remedy));
+        return (!edge.optional).then(|| {
+            (
+                format!("`{}` must be able to do without `{name}`", edge.package),
+                remedy,
+            )
+        });
     }
     Some((
         format!("`{}` may not depend on `{name}`", edge.package),
@@ -128,9 +266,16 @@ fn own_breach(edge: &Edge) -> Option<(String, String)> {
 }
 
 fn outside_breach(edge: &Edge) -> Option<(String, String)> {
-    let (_, packages) = OUTSIDE.iter().find(|(name, _)| edge.dependency.starts_with(name))?;
+    let (_, packages) = OUTSIDE
+        .iter()
+        .find(|(name, _)| edge.dependency.starts_with(name))?;
     let what = format!("`{}` may not depend on `{}`", edge.package, edge.dependency);
-    (!packages.contains(&edge.package.as_str())).then(|| (what, format!("use what {} offers of it", packages.join(", "))))
+    (!packages.contains(&edge.package.as_str())).then(|| {
+        (
+            what,
+            format!("use what {} offers of it", packages.join(", ")),
+        )
+    })
 }
 
 #[cfg(test)]
@@ -155,7 +300,10 @@ mod tests {
     fn edges_point_one_way() {
         assert!(allows("sortie-broker", "sortie-protocol", |_| {}));
         assert!(!allows("sortie-protocol", "sortie-broker", |_| {}));
-        assert!(allows("sortie-cli", "sortie-host", |_| {}) && !allows("sortie-host", "sortie-cli", |_| {}));
+        assert!(
+            allows("sortie-cli", "sortie-host", |_| {})
+                && !allows("sortie-host", "sortie-cli", |_| {})
+        );
         assert!(!allows("xtask", "sortie-protocol", |_| {}));
     }
 

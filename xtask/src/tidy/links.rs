@@ -13,9 +13,18 @@ pub(super) fn check(root: &Path, file: &File) -> Vec<Finding> {
         return Vec::new();
     }
     let folder = file.name.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let broken = targets(&file.text).into_iter().filter(|(_, target)| !resolves(root, folder, target));
+    let broken = targets(&file.text)
+        .into_iter()
+        .filter(|(_, target)| !resolves(root, folder, target));
     broken
-        .map(|(line, target)| Finding::new(&file.name, line, format!("the link `{target}` leads nowhere"), "correct or remove it"))
+        .map(|(line, target)| {
+            Finding::new(
+                &file.name,
+                line,
+                format!("the link `{target}` leads nowhere"),
+                "correct or remove it",
+            )
+        })
         .collect()
 }
 
@@ -35,7 +44,12 @@ fn targets(text: &str) -> Vec<(usize, String)> {
         if line.trim_start().starts_with("```") {
             fenced = !fenced;
         } else if !fenced {
-            targets.extend(inline(line).chain(reference(line)).filter(|target| is_path(target)).map(|target| (number, target.to_owned())));
+            targets.extend(
+                inline(line)
+                    .chain(reference(line))
+                    .filter(|target| is_path(target))
+                    .map(|target| (number, target.to_owned())),
+            );
         }
     }
     targets
@@ -44,8 +58,12 @@ fn targets(text: &str) -> Vec<(usize, String)> {
 /// `[text](target)`, outside of code.
 fn inline(line: &str) -> impl Iterator<Item = &str> {
     // Every second part between backticks is code.
-    let prose = line.split('`').step_by(2).flat_map(|part| part.split("](").skip(1));
-    // A link whose text is code starts with `](`, which `skip` above keeps because the part before it is empty.
+    let prose = line
+        .split('`')
+        .step_by(2)
+        .flat_map(|part| part.split("](").skip(1));
+    // A link whose text is code starts with `](`, which `skip` above keeps because the part before
+    // it is empty.
     prose.filter_map(|rest| rest.split([')', ' ']).next())
 }
 
@@ -56,7 +74,10 @@ fn reference(line: &str) -> Option<&str> {
 }
 
 fn is_path(target: &str) -> bool {
-    !target.is_empty() && !target.starts_with('#') && !target.contains("://") && !target.starts_with("mailto:")
+    !target.is_empty()
+        && !target.starts_with('#')
+        && !target.contains("://")
+        && !target.starts_with("mailto:")
 }
 
 #[cfg(test)]
@@ -66,12 +87,16 @@ mod tests {
     #[test]
     fn links_to_paths_are_found_with_their_lines() {
         let text = "# A\n[a](b.md) and [`c`](d/e.md#f \"title\")\n```\n[no](no.md)\n```\n`[no](no.md)`\n[x]: ../y.md\n";
-        let expected = [(2, "b.md"), (2, "d/e.md#f"), (7, "../y.md")].map(|(line, target)| (line, target.to_owned()));
+        let expected = [(2, "b.md"), (2, "d/e.md#f"), (7, "../y.md")]
+            .map(|(line, target)| (line, target.to_owned()));
         assert_eq!(targets(text), expected);
     }
 
     #[test]
     fn links_to_the_web_and_within_the_page_are_left_alone() {
-        assert_eq!(targets("[a](https://example.org/x) [b](#part) [c](mailto:a@example.org)"), []);
+        assert_eq!(
+            targets("[a](https://example.org/x) [b](#part) [c](mailto:a@example.org)"),
+            []
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Rules about source text: what must not be in it, and where the outside's crates may be named.
 //!
-//! The rules read text, not syntax, so they can be fooled; they are for honest people. Words that would breach a rule by standing in
-//! its own table are written in two halves.
+//! The rules read text, not syntax, so they can be fooled; they are for honest people. Words that
+//! would breach a rule by standing in its own table are written in two halves.
 
 use super::Finding;
 use super::code;
@@ -22,17 +22,33 @@ const BANNED_CODE: [(&str, &str); 6] = [
     ("thread::sleep(", "wait on a condition with a deadline"),
 ];
 
-/// Where such code is allowed after all: this program waits for other programs, and a guest shows what sleeping does to its host.
-const CODE_ALLOWED: [(&str, &str); 2] = [("xtask/", "thread::sleep("), ("tests/guests/", "thread::sleep(")];
+/// Where such code is allowed after all: this program waits for other programs, and a guest shows
+/// what sleeping does to its host.
+const CODE_ALLOWED: [(&str, &str); 2] = [
+    ("xtask/", "thread::sleep("),
+    ("tests/guests/", "thread::sleep("),
+];
 
 /// Words that mean something only to whoever wrote them, in any file.
 const BANNED_WORDS: [(&str, &str); 6] = [
-    (concat!("/wo", "rk/"), "name a path of the repository, or a variable"),
-    (concat!("/ro", "ot/"), "name a path of the repository, or a variable"),
-    (concat!("iss", "ue #"), "say what it was about; the history has the number"),
+    (
+        concat!("/wo", "rk/"),
+        "name a path of the repository, or a variable",
+    ),
+    (
+        concat!("/ro", "ot/"),
+        "name a path of the repository, or a variable",
+    ),
+    (
+        concat!("iss", "ue #"),
+        "say what it was about; the history has the number",
+    ),
     (concat!("TO", "DO"), "do it, or leave it out"),
     (concat!("FIX", "ME"), "do it, or leave it out"),
-    (concat!("../sha", "red"), "name a path of the repository, or a variable"),
+    (
+        concat!("../sha", "red"),
+        "name a path of the repository, or a variable",
+    ),
 ];
 
 /// Where a word is allowed after all, because the file is about it.
@@ -40,14 +56,44 @@ const WORDS_ALLOWED: [(&str, &str); 1] = [(".ci/run", concat!("../sha", "red"))]
 
 /// A way to the outside, and the only places whose code may name it.
 const PLACES: [(&str, &[&str]); 8] = [
-    ("wasmtime", &["host/src/engine", "host/src/artifacts", "host/src/component", "host/src/sandbox", "bench/"]),
-    ("wasmtime_wasi", &["host/src/engine", "host/src/sandbox", "bench/"]),
-    ("async_nats", &["broker/src/nats", "broker/tests/nats", "tests/harness/tests/", "bench/src/raw"]),
+    (
+        "wasmtime",
+        &[
+            "host/src/engine",
+            "host/src/artifacts",
+            "host/src/component",
+            "host/src/sandbox",
+            "bench/",
+        ],
+    ),
+    (
+        "wasmtime_wasi",
+        &["host/src/engine", "host/src/sandbox", "bench/"],
+    ),
+    (
+        "async_nats",
+        &[
+            "broker/src/nats",
+            "broker/tests/nats",
+            "tests/harness/tests/",
+            "bench/src/raw",
+        ],
+    ),
     ("object_store", &["host/src/objects"]),
     ("moka", &["host/src/objects"]),
     ("clap", &["cli/", "bench/", "tests/chaos/", "xtask/"]),
     ("anyhow", &["cli/src/main.rs", "bench/", "xtask/", "tests/"]),
-    ("env", &["cli/", "bench/", "xtask/", "tests/", "host/src/objects", "examples/pdf-text/examples/"]),
+    (
+        "env",
+        &[
+            "cli/",
+            "bench/",
+            "xtask/",
+            "tests/",
+            "host/src/objects",
+            "examples/pdf-text/examples/",
+        ],
+    ),
 ];
 
 /// Every breach in one file.
@@ -60,7 +106,10 @@ pub(super) fn check(file: &File) -> Vec<Finding> {
             findings.extend(line_of_code(file, line, number));
         }
     }
-    if file.name.ends_with("Cargo.toml") && !file.name.starts_with("examples/") && !file.name.starts_with("tests/guests/") {
+    if file.name.ends_with("Cargo.toml")
+        && !file.name.starts_with("examples/")
+        && !file.name.starts_with("tests/guests/")
+    {
         findings.extend(versions(file));
     }
     findings
@@ -68,10 +117,24 @@ pub(super) fn check(file: &File) -> Vec<Finding> {
 
 fn words(file: &File) -> Vec<Finding> {
     let lines = file.text.lines().zip(1..);
-    let found = lines
-        .flat_map(|(line, number)| BANNED_WORDS.iter().filter(move |(word, _)| stands_alone(line, word)).map(move |row| (row, number)));
-    let found = found.filter(|((word, _), _)| !WORDS_ALLOWED.contains(&(file.name.as_str(), *word)));
-    found.map(|((word, remedy), number)| Finding::new(&file.name, number, format!("`{word}` does not belong here"), *remedy)).collect()
+    let found = lines.flat_map(|(line, number)| {
+        BANNED_WORDS
+            .iter()
+            .filter(move |(word, _)| stands_alone(line, word))
+            .map(move |row| (row, number))
+    });
+    let found =
+        found.filter(|((word, _), _)| !WORDS_ALLOWED.contains(&(file.name.as_str(), *word)));
+    found
+        .map(|((word, remedy), number)| {
+            Finding::new(
+                &file.name,
+                number,
+                format!("`{word}` does not belong here"),
+                *remedy,
+            )
+        })
+        .collect()
 }
 
 fn length(file: &File) -> Option<Finding> {
@@ -81,29 +144,68 @@ fn length(file: &File) -> Option<Finding> {
         _ if file.is("rs") => LINES_MAX,
         _ => return None,
     };
-    (lines > limit).then(|| Finding::new(&file.name, limit, format!("{lines} lines are more than {limit}"), "split it by noun"))
+    (lines > limit).then(|| {
+        Finding::new(
+            &file.name,
+            limit,
+            format!("{lines} lines are more than {limit}"),
+            "split it by noun",
+        )
+    })
 }
 
 fn header(file: &File) -> Option<Finding> {
-    let (first, number) = file.text.lines().zip(1..).find(|(line, _)| !line.trim().is_empty())?;
+    let (first, number) = file
+        .text
+        .lines()
+        .zip(1..)
+        .find(|(line, _)| !line.trim().is_empty())?;
     let remedy = "say in a few lines what it is for, what it must not do and what bounds it";
-    (!first.starts_with("//!")).then(|| Finding::new(&file.name, number, "the file does not open with `//!`", remedy))
+    (!first.starts_with("//!")).then(|| {
+        Finding::new(
+            &file.name,
+            number,
+            "the file does not open with `//!`",
+            remedy,
+        )
+    })
 }
 
 fn line_of_code(file: &File, line: &str, number: usize) -> Vec<Finding> {
     let banned = BANNED_CODE.iter().filter(|(text, _)| {
-        stands_alone(line, text) && !CODE_ALLOWED.iter().any(|(place, code)| code == text && file.name.starts_with(place))
+        stands_alone(line, text)
+            && !CODE_ALLOWED
+                .iter()
+                .any(|(place, code)| code == text && file.name.starts_with(place))
     });
-    let mut findings: Vec<_> =
-        banned.map(|(text, remedy)| Finding::new(&file.name, number, format!("`{text}` in code"), *remedy)).collect();
+    let mut findings: Vec<_> = banned
+        .map(|(text, remedy)| {
+            Finding::new(&file.name, number, format!("`{text}` in code"), *remedy)
+        })
+        .collect();
     let line = line.trim();
     if line.starts_with("pub use ") && line.ends_with("::*;") {
-        findings.push(Finding::new(&file.name, number, "everything of a module is re-exported", "name the items"));
+        findings.push(Finding::new(
+            &file.name,
+            number,
+            "everything of a module is re-exported",
+            "name the items",
+        ));
     }
-    let misplaced = PLACES.iter().filter(|(name, places)| names(line, name) && !is_allowed(file, name, places));
+    let misplaced = PLACES
+        .iter()
+        .filter(|(name, places)| names(line, name) && !is_allowed(file, name, places));
     findings.extend(misplaced.map(|(name, places)| {
-        let remedy = format!("go through the module that knows it, in {}", places.join(" or "));
-        Finding::new(&file.name, number, format!("`{name}` is named outside its place"), remedy)
+        let remedy = format!(
+            "go through the module that knows it, in {}",
+            places.join(" or ")
+        );
+        Finding::new(
+            &file.name,
+            number,
+            format!("`{name}` is named outside its place"),
+            remedy,
+        )
     }));
     findings
 }
@@ -124,8 +226,10 @@ fn versions(file: &File) -> Vec<Finding> {
             section = line;
             continue;
         }
-        let is_dependency =
-            section.ends_with("dependencies]") && !section.starts_with("[workspace") && line.contains('=') && !line.starts_with('#');
+        let is_dependency = section.ends_with("dependencies]")
+            && !section.starts_with("[workspace")
+            && line.contains('=')
+            && !line.starts_with('#');
         if is_dependency && !line.contains("workspace = true") {
             findings.push(Finding::new(
                 &file.name,
@@ -143,7 +247,9 @@ fn stands_alone(line: &str, text: &str) -> bool {
     let starts_with_name = text.starts_with(code::is_name);
     line.match_indices(text).any(|(at, _)| {
         let before = line.get(..at).and_then(|before| before.chars().next_back());
-        !before.is_some_and(|c| code::is_name(c) || (!starts_with_name && c == '.' && !text.starts_with("..")))
+        !before.is_some_and(|c| {
+            code::is_name(c) || (!starts_with_name && c == '.' && !text.starts_with(".."))
+        })
     })
 }
 
@@ -153,8 +259,11 @@ fn names(line: &str, name: &str) -> bool {
     line.match_indices(path).any(|(at, _)| {
         let before = line.get(..at).unwrap_or_default();
         let after = line.get(at + path.len()..).unwrap_or_default();
-        let starts = name == "env" || !before.ends_with(|c: char| code::is_name(c) || c == ':' || c == '.');
-        let continues = name == "env" || after.starts_with("::") || (before.ends_with("use ") && after.starts_with([';', ' ']));
+        let starts =
+            name == "env" || !before.ends_with(|c: char| code::is_name(c) || c == ':' || c == '.');
+        let continues = name == "env"
+            || after.starts_with("::")
+            || (before.ends_with("use ") && after.starts_with([';', ' ']));
         starts && continues
     })
 }
@@ -164,14 +273,21 @@ mod tests {
     use super::*;
 
     fn findings(name: &str, text: &str) -> Vec<String> {
-        let file = File { name: name.to_owned(), text: text.to_owned() };
+        let file = File {
+            name: name.to_owned(),
+            text: text.to_owned(),
+        };
         check(&file).iter().map(ToString::to_string).collect()
     }
 
     fn what(name: &str, text: &str) -> Vec<String> {
         findings(name, text)
             .into_iter()
-            .map(|finding| finding.split_once("; ").map_or(finding.clone(), |(what, _)| what.to_owned()))
+            .map(|finding| {
+                finding
+                    .split_once("; ")
+                    .map_or(finding.clone(), |(what, _)| what.to_owned())
+            })
             .collect()
     }
 
@@ -185,46 +301,82 @@ mod tests {
 
     #[test]
     fn code_in_comments_and_literals_breaches_nothing() {
-        assert_eq!(findings("client/src/a.rs", "//! Never dbg! anything.\n// todo!\nconst A: &str = \"wasmtime::Engine\";\n"), [""; 0]);
+        assert_eq!(
+            findings(
+                "client/src/a.rs",
+                "//! Never dbg! anything.\n// todo!\nconst A: &str = \"wasmtime::Engine\";\n"
+            ),
+            [""; 0]
+        );
     }
 
     #[test]
     fn a_file_without_a_header_is_found() {
-        assert_eq!(what("client/src/a.rs", "\nuse std::fs;\n"), ["client/src/a.rs:2: the file does not open with `//!`"]);
+        assert_eq!(
+            what("client/src/a.rs", "\nuse std::fs;\n"),
+            ["client/src/a.rs:2: the file does not open with `//!`"]
+        );
     }
 
     #[test]
     fn outside_crates_are_named_in_their_place_only() {
-        assert_eq!(findings("host/src/engine.rs", "//! E.\nuse wasmtime::Engine;\n"), [""; 0]);
+        assert_eq!(
+            findings("host/src/engine.rs", "//! E.\nuse wasmtime::Engine;\n"),
+            [""; 0]
+        );
         assert_eq!(
             what("host/src/lib.rs", "//! L.\nuse wasmtime::Engine;\n"),
             ["host/src/lib.rs:2: `wasmtime` is named outside its place"]
         );
         assert_eq!(
-            what("client/src/lib.rs", "//! L.\nlet x = std::env::var(\"\");\n"),
+            what(
+                "client/src/lib.rs",
+                "//! L.\nlet x = std::env::var(\"\");\n"
+            ),
             ["client/src/lib.rs:2: `env` is named outside its place"]
         );
-        assert_eq!(findings("client/src/lib.rs", "//! L.\nuse crate::wasmtime_like::X;\nlet clap = 1;\n"), [""; 0]);
+        assert_eq!(
+            findings(
+                "client/src/lib.rs",
+                "//! L.\nuse crate::wasmtime_like::X;\nlet clap = 1;\n"
+            ),
+            [""; 0]
+        );
     }
 
     #[test]
     fn paths_of_one_machine_are_found_and_longer_paths_are_not() {
         let path = concat!("see /wo", "rk/x");
         assert_eq!(what("README.md", path).len(), 1);
-        assert_eq!(what("README.md", &path.replace("see /", "src/net")), [""; 0]);
+        assert_eq!(
+            what("README.md", &path.replace("see /", "src/net")),
+            [""; 0]
+        );
         assert_eq!(what("README.md", &path.replace("see /", "src/")), [""; 0]);
     }
 
     #[test]
     fn long_files_and_glob_exports_are_found() {
-        assert_eq!(what("client/src/a.rs", &"//! A.\n".repeat(801)), ["client/src/a.rs:800: 801 lines are more than 800"]);
-        assert_eq!(what("client/src/a.rs", "//! A.\npub use job::*;\n"), ["client/src/a.rs:2: everything of a module is re-exported"]);
+        assert_eq!(
+            what("client/src/a.rs", &"//! A.\n".repeat(801)),
+            ["client/src/a.rs:800: 801 lines are more than 800"]
+        );
+        assert_eq!(
+            what("client/src/a.rs", "//! A.\npub use job::*;\n"),
+            ["client/src/a.rs:2: everything of a module is re-exported"]
+        );
     }
 
     #[test]
     fn versions_stand_in_the_root_manifest_only() {
         let member = "[package]\nversion = \"1\"\n[target.\"cfg(unix = \\\"x\\\")\".dependencies]\nserde.workspace = true\nlog = \"0.4\"\n";
-        assert_eq!(what("client/Cargo.toml", member), ["client/Cargo.toml:5: a dependency has a version of its own"]);
-        assert_eq!(findings("Cargo.toml", "[workspace.dependencies]\nlog = \"0.4\"\n"), [""; 0]);
+        assert_eq!(
+            what("client/Cargo.toml", member),
+            ["client/Cargo.toml:5: a dependency has a version of its own"]
+        );
+        assert_eq!(
+            findings("Cargo.toml", "[workspace.dependencies]\nlog = \"0.4\"\n"),
+            [""; 0]
+        );
     }
 }

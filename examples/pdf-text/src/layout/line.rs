@@ -1,7 +1,8 @@
-//! Spelling out a line: spaces from gaps, accents onto letters, and for right-to-left scripts the order of speech.
+//! Spelling out a line: spaces from gaps, accents onto letters, and for right-to-left scripts the
+//! order of speech.
 //!
-//! Works on clusters, a cluster being a glyph with the marks it carries. Lines without accents, marks or right-to-left letters, which
-//! are nearly all, are written straight to the output.
+//! Works on clusters, a cluster being a glyph with the marks it carries. Lines without accents,
+//! marks or right-to-left letters, which are nearly all, are written straight to the output.
 
 use crate::glyph::{Glyph, Kind, Text, Texts, greater};
 use crate::layout::bidi;
@@ -44,11 +45,25 @@ pub(crate) struct Cluster {
 impl Cluster {
     fn of(glyph: &Glyph) -> Self {
         let from = glyph.along();
-        Self { from, to: from + glyph.advance, em: glyph.em, text: glyph.text, kind: glyph.kind, marks: [None; 2] }
+        Self {
+            from,
+            to: from + glyph.advance,
+            em: glyph.em,
+            text: glyph.text,
+            kind: glyph.kind,
+            marks: [None; 2],
+        }
     }
 
     pub(super) fn space() -> Self {
-        Self { from: 0.0, to: 0.0, em: 0.0, text: Text::SPACE, kind: Kind::SPACE, marks: [None; 2] }
+        Self {
+            from: 0.0,
+            to: 0.0,
+            em: 0.0,
+            text: Text::SPACE,
+            kind: Kind::SPACE,
+            marks: [None; 2],
+        }
     }
 
     /// Append what it says.
@@ -74,9 +89,19 @@ pub(crate) struct Speller {
 
 impl Speller {
     /// Append the text of a line. Spaces at its ends are left out.
-    pub(crate) fn spell(&mut self, line: &Line, glyphs: &[Glyph], texts: &Texts, is_rtl_page: bool, out: &mut String) {
+    pub(crate) fn spell(
+        &mut self,
+        line: &Line,
+        glyphs: &[Glyph],
+        texts: &Texts,
+        is_rtl_page: bool,
+        out: &mut String,
+    ) {
         self.collect(line, glyphs);
-        let kinds = self.clusters.iter().fold(Kind::default(), |kinds, cluster| kinds | cluster.kind);
+        let kinds = self
+            .clusters
+            .iter()
+            .fold(Kind::default(), |kinds, cluster| kinds | cluster.kind);
         if kinds.has(Kind::ACCENT | Kind::MARK) {
             attach_marks(&mut self.clusters, kinds.has(Kind::RTL));
         }
@@ -95,11 +120,17 @@ impl Speller {
             bidi::to_logical(spaced, texts, is_rtl_page);
             let mut line = Spelling::new(out);
             for cluster in spaced.iter() {
-                line.push(cluster.kind.has(Kind::SPACE), Some(cluster).filter(|cluster| !cluster.kind.has(Kind::SPACE)), texts);
+                line.push(
+                    cluster.kind.has(Kind::SPACE),
+                    Some(cluster).filter(|cluster| !cluster.kind.has(Kind::SPACE)),
+                    texts,
+                );
             }
         } else {
             let mut line = Spelling::new(out);
-            separate(&self.clusters, least, |is_apart, cluster| line.push(is_apart, cluster, texts));
+            separate(&self.clusters, least, |is_apart, cluster| {
+                line.push(is_apart, cluster, texts)
+            });
         }
     }
 
@@ -107,7 +138,12 @@ impl Speller {
         self.clusters.clear();
         for segment in &line.segments {
             let glyphs = glyphs.get(segment.start..segment.end).unwrap_or_default();
-            self.clusters.extend(glyphs.iter().filter(|glyph| glyph.text != Text::NONE).map(Cluster::of));
+            self.clusters.extend(
+                glyphs
+                    .iter()
+                    .filter(|glyph| glyph.text != Text::NONE)
+                    .map(Cluster::of),
+            );
         }
     }
 
@@ -115,21 +151,36 @@ impl Speller {
     fn tracking(&mut self) -> f32 {
         self.gaps.clear();
         let pairs = self.clusters.iter().zip(self.clusters.iter().skip(1));
-        let letters = pairs.filter(|(a, b)| a.kind.has(Kind::LETTER) && b.kind.has(Kind::LETTER) && !a.kind.has(Kind::WIDE));
-        self.gaps.extend(letters.map(|(a, b)| (b.from - a.to) / greater(a.em, b.em)));
+        let letters = pairs.filter(|(a, b)| {
+            a.kind.has(Kind::LETTER) && b.kind.has(Kind::LETTER) && !a.kind.has(Kind::WIDE)
+        });
+        self.gaps
+            .extend(letters.map(|(a, b)| (b.from - a.to) / greater(a.em, b.em)));
         let wide = self.gaps.iter().filter(|&&gap| gap > SPACE_MIN).count();
         if self.gaps.len() < TRACKED_MIN || wide * 2 < self.gaps.len() {
             return 0.0;
         }
         let middle = self.gaps.len() / 2;
         let (_, median, _) = self.gaps.select_nth_unstable_by(middle, f32::total_cmp);
-        if *median < TRACKING_MAX { median.max(0.0) } else { 0.0 }
+        if *median < TRACKING_MAX {
+            median.max(0.0)
+        } else {
+            0.0
+        }
     }
 
     /// The gap, in ems, that is a space in this line.
     fn space_min(&self) -> f32 {
-        let spaces = self.clusters.iter().filter(|cluster| cluster.kind.has(Kind::SPACE)).count();
-        if spaces * LETTERS_PER_SPACE >= self.clusters.len() { SPACE_MIN_DRAWN } else { SPACE_MIN }
+        let spaces = self
+            .clusters
+            .iter()
+            .filter(|cluster| cluster.kind.has(Kind::SPACE))
+            .count();
+        if spaces * LETTERS_PER_SPACE >= self.clusters.len() {
+            SPACE_MIN_DRAWN
+        } else {
+            SPACE_MIN
+        }
     }
 }
 
@@ -137,20 +188,30 @@ impl Speller {
 fn separate(clusters: &[Cluster], least: f32, mut emit: impl FnMut(bool, Option<&Cluster>)) {
     let mut last: Option<&Cluster> = None;
     for (index, cluster) in clusters.iter().enumerate() {
-        if cluster.text == Text::of('\u{ad}') && clusters.get(index + 1).is_some_and(|next| is_hidden_hyphen(cluster, next)) {
+        if cluster.text == Text::of('\u{ad}')
+            && clusters
+                .get(index + 1)
+                .is_some_and(|next| is_hidden_hyphen(cluster, next))
+        {
             continue;
         }
         if cluster.kind.has(Kind::SPACE) {
             emit(true, None);
         } else {
             let is_apart = last.is_some_and(|last| is_space(last, cluster, least));
-            emit(is_apart || index <= MARK_MAX && is_after_mark(clusters.get(..index).unwrap_or_default(), cluster), Some(cluster));
+            emit(
+                is_apart
+                    || index <= MARK_MAX
+                        && is_after_mark(clusters.get(..index).unwrap_or_default(), cluster),
+                Some(cluster),
+            );
         }
         last = Some(cluster);
     }
 }
 
-/// Whether a soft hyphen only says where the word may be broken: the next letter is drawn in its place.
+/// Whether a soft hyphen only says where the word may be broken: the next letter is drawn in its
+/// place.
 fn is_hidden_hyphen(hyphen: &Cluster, next: &Cluster) -> bool {
     next.from - hyphen.from < 0.1 * hyphen.em
 }
@@ -160,7 +221,9 @@ fn is_space(last: &Cluster, next: &Cluster, least: f32) -> bool {
         return false;
     }
     let least = match (last.kind.has(Kind::WIDE), next.kind.has(Kind::WIDE)) {
-        (true, true) if last.kind.has(Kind::LETTER) && next.kind.has(Kind::LETTER) => SPACE_MIN_WIDE,
+        (true, true) if last.kind.has(Kind::LETTER) && next.kind.has(Kind::LETTER) => {
+            SPACE_MIN_WIDE
+        }
         (true, true) => SPACE_MIN_WIDE_SIGN,
         _ => least,
     };
@@ -168,9 +231,12 @@ fn is_space(last: &Cluster, next: &Cluster, least: f32) -> bool {
     gap > least || gap < -1.0
 }
 
-/// Whether a line begins with the small raised mark of a footnote, which stands close to the first word but is not part of it.
+/// Whether a line begins with the small raised mark of a footnote, which stands close to the first
+/// word but is not part of it.
 fn is_after_mark(before: &[Cluster], next: &Cluster) -> bool {
-    let is_mark = |cluster: &Cluster| !cluster.kind.has(Kind::LETTER | Kind::SPACE) && cluster.em < 0.85 * next.em;
+    let is_mark = |cluster: &Cluster| {
+        !cluster.kind.has(Kind::LETTER | Kind::SPACE) && cluster.em < 0.85 * next.em
+    };
     next.kind.has(Kind::LETTER) && !before.is_empty() && before.iter().all(is_mark)
 }
 
@@ -183,7 +249,11 @@ struct Spelling<'o> {
 
 impl<'o> Spelling<'o> {
     fn new(out: &'o mut String) -> Self {
-        Self { start: out.len(), out, is_apart: false }
+        Self {
+            start: out.len(),
+            out,
+            is_apart: false,
+        }
     }
 
     fn push(&mut self, is_apart: bool, cluster: Option<&Cluster>, texts: &Texts) {
@@ -196,17 +266,26 @@ impl<'o> Spelling<'o> {
     }
 }
 
-/// Move accents and combining marks to the letters they belong to. One that belongs to none stays what it is.
+/// Move accents and combining marks to the letters they belong to. One that belongs to none stays
+/// what it is.
 fn attach_marks(clusters: &mut Vec<Cluster>, is_rtl: bool) {
     for index in 0..clusters.len() {
-        let Some(mark) = clusters.get(index).copied().filter(|cluster| cluster.kind.has(Kind::ACCENT | Kind::MARK)) else { continue };
+        let Some(mark) = clusters
+            .get(index)
+            .copied()
+            .filter(|cluster| cluster.kind.has(Kind::ACCENT | Kind::MARK))
+        else {
+            continue;
+        };
         let found = if mark.kind.has(Kind::MARK) {
             base_of_mark(clusters, index, &mark, is_rtl).map(|base| (base, mark.text))
         } else {
             base_of_accent(clusters, index, &mark)
         };
         let Some((base, text)) = found else { continue };
-        let free = clusters.get_mut(base).and_then(|base| base.marks.iter_mut().find(|mark| mark.is_none()));
+        let free = clusters
+            .get_mut(base)
+            .and_then(|base| base.marks.iter_mut().find(|mark| mark.is_none()));
         if let Some(free) = free {
             *free = Some(text);
             if let Some(mark) = clusters.get_mut(index) {
@@ -217,31 +296,56 @@ fn attach_marks(clusters: &mut Vec<Cluster>, is_rtl: bool) {
     clusters.retain(|cluster| cluster.text != Text::NONE);
 }
 
-/// TeX draws an accent and then its letter; a cedilla, and what other producers draw, comes after it.
+/// TeX draws an accent and then its letter; a cedilla, and what other producers draw, comes after
+/// it.
 fn base_of_accent(clusters: &[Cluster], index: usize, accent: &Cluster) -> Option<(usize, Text)> {
     let combining = accent.text.as_char().and_then(unicode::combining_accent)?;
-    let neighbours = [Some(index + 1), index.checked_sub(1), index.checked_sub(2), Some(index + 2)];
-    let base = neighbours.into_iter().flatten().find(|&at| clusters.get(at).is_some_and(|base| carries(base, accent)))?;
+    let neighbours = [
+        Some(index + 1),
+        index.checked_sub(1),
+        index.checked_sub(2),
+        Some(index + 2),
+    ];
+    let base = neighbours
+        .into_iter()
+        .flatten()
+        .find(|&at| clusters.get(at).is_some_and(|base| carries(base, accent)))?;
     Some((base, Text::of(combining)))
 }
 
-/// A combining mark has no width, so its place says little when it is near two letters; then the order of drawing decides. Letters are
-/// drawn before their marks, but right-to-left text is mostly drawn from left to right, marks first.
+/// A combining mark has no width, so its place says little when it is near two letters; then the
+/// order of drawing decides. Letters are drawn before their marks, but right-to-left text is mostly
+/// drawn from left to right, marks first.
 fn base_of_mark(clusters: &[Cluster], index: usize, mark: &Cluster, is_rtl: bool) -> Option<usize> {
-    let is_letter = |at: &usize| clusters.get(*at).is_some_and(|cluster| cluster.kind.has(Kind::LETTER) && cluster.text != Text::NONE);
+    let is_letter = |at: &usize| {
+        clusters
+            .get(*at)
+            .is_some_and(|cluster| cluster.kind.has(Kind::LETTER) && cluster.text != Text::NONE)
+    };
     let before = (index.saturating_sub(3)..index).rev().find(is_letter);
     let after = (index + 1..index + 4).find(is_letter);
     let middle = (mark.from + mark.to) / 2.0;
-    let distance = |at: usize| clusters.get(at).map_or(f32::INFINITY, |base| (base.from - middle).max(middle - base.to).max(0.0) / mark.em);
-    let (likely, other) = if is_rtl { (after, before) } else { (before, after) };
+    let distance = |at: usize| {
+        clusters.get(at).map_or(f32::INFINITY, |base| {
+            (base.from - middle).max(middle - base.to).max(0.0) / mark.em
+        })
+    };
+    let (likely, other) = if is_rtl {
+        (after, before)
+    } else {
+        (before, after)
+    };
     match (likely, other) {
-        (Some(likely), Some(other)) if distance(likely) > distance(other) + MARK_SHIFT => Some(other),
+        (Some(likely), Some(other)) if distance(likely) > distance(other) + MARK_SHIFT => {
+            Some(other)
+        }
         (likely, other) => likely.or(other),
     }
     .filter(|&base| distance(base) < MARK_DISTANCE_MAX)
 }
 
-/// Whether the accent stands over (or under) the letter: their extents share most of the narrower one.
+/// Whether the accent stands over (or under) the letter: their extents share most of the narrower
+/// one.
 fn carries(base: &Cluster, mark: &Cluster) -> bool {
     if !base.kind.has(Kind::LETTER) {
         return false;

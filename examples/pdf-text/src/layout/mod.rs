@@ -1,12 +1,16 @@
-//! Layout: from the glyphs of a page, in the order the file draws them, to lines of text in the order a reader reads them.
+//! Layout: from the glyphs of a page, in the order the file draws them, to lines of text in the
+//! order a reader reads them.
 //!
-//! The drawing order is the reading order in nearly every file, so it is kept and only mended: glyphs join into [`segment`]s while the pen
-//! moves on along a line, segments that stand on one baseline join into a line from left to right, columns that were drawn alternately are
-//! separated ([`columns`]), and each line is then spelled out ([`line`]): spaces from gaps, accents onto their letters, right-to-left runs
-//! into logical order ([`bidi`]). Vertical text needs no rules of its own: its direction of writing points down, and "along" and "across"
-//! follow; only glyphs stacked by a horizontal font have to be found first ([`stacked`]).
+//! The drawing order is the reading order in nearly every file, so it is kept and only mended:
+//! glyphs join into [`segment`]s while the pen moves on along a line, segments that stand on one
+//! baseline join into a line from left to right, columns that were drawn alternately are
+//! separated ([`columns`]), and each line is then spelled out ([`line`]): spaces from gaps, accents
+//! onto their letters, right-to-left runs into logical order ([`bidi`]). Vertical text needs no
+//! rules of its own: its direction of writing points down, and "along" and "across" follow; only
+//! glyphs stacked by a horizontal font have to be found first ([`stacked`]).
 //!
-//! Nothing here knows PDF. Every pass is linear in the glyphs of the page but for sorting within lines.
+//! Nothing here knows PDF. Every pass is linear in the glyphs of the page but for sorting within
+//! lines.
 
 mod bidi;
 mod columns;
@@ -40,7 +44,11 @@ impl Layout {
         for line in &lines {
             let before = out.len();
             if let Some(previous) = previous {
-                out.push_str(if line.follows_closely(previous, leading) { "\n" } else { "\n\n" });
+                out.push_str(if line.follows_closely(previous, leading) {
+                    "\n"
+                } else {
+                    "\n\n"
+                });
             }
             let text_from = out.len();
             self.speller.spell(line, &glyphs, texts, is_rtl_page, out);
@@ -50,7 +58,9 @@ impl Layout {
                 previous = Some(line);
             }
         }
-        let trimmed = out.get(start..).map_or(0, |page| page.trim_end_matches('\n').len());
+        let trimmed = out
+            .get(start..)
+            .map_or(0, |page| page.trim_end_matches('\n').len());
         out.truncate(start + trimmed);
     }
 }

@@ -1,11 +1,13 @@
 //! Segments: glyphs drawn one after the other along one baseline.
 //!
-//! A segment ends where the pen leaves the line or jumps further than any word space; sub- and superscripts stay in it, and so do the small
-//! steps back of kerning and of accents set over letters. A glyph drawn twice in one place (bold by overprinting) is dropped here.
+//! A segment ends where the pen leaves the line or jumps further than any word space; sub- and
+//! superscripts stay in it, and so do the small steps back of kerning and of accents set over
+//! letters. A glyph drawn twice in one place (bold by overprinting) is dropped here.
 
 use crate::glyph::{Glyph, Kind, Text, greater, lesser};
 
-/// Gap, in ems, that ends a segment: wider than the spaces of justified text, narrower than the gutter between columns.
+/// Gap, in ems, that ends a segment: wider than the spaces of justified text, narrower than the
+/// gutter between columns.
 const GAP_MAX: f32 = 0.9;
 /// Step back, in ems, that stays in a segment: an accent is set and the pen goes back by its width.
 const BACK_MAX: f32 = 0.9;
@@ -87,7 +89,8 @@ fn is_vague(glyph: &Glyph) -> bool {
     glyph.kind.has(Kind::ACCENT | Kind::MARK | Kind::SPACE)
 }
 
-/// Split the glyphs of a page into segments, in drawing order. Repeated glyphs are emptied in place.
+/// Split the glyphs of a page into segments, in drawing order. Repeated glyphs are emptied in
+/// place.
 pub(crate) fn build(glyphs: &mut [Glyph]) -> Vec<Segment> {
     let mut segments: Vec<Segment> = Vec::new();
     let mut last: Option<Glyph> = None;

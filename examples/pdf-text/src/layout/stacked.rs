@@ -1,7 +1,9 @@
-//! Glyphs of a horizontal font set one below the other: how browsers and word processors write vertical Chinese and Japanese.
+//! Glyphs of a horizontal font set one below the other: how browsers and word processors write
+//! vertical Chinese and Japanese.
 //!
-//! A run of at least three wide glyphs, each right below the one before, is turned into vertical writing: the direction of the pen becomes
-//! "down". A narrow table cell of two characters stays as it is.
+//! A run of at least three wide glyphs, each right below the one before, is turned into vertical
+//! writing: the direction of the pen becomes "down". A narrow table cell of two characters stays as
+//! it is.
 
 use crate::glyph::{Glyph, Kind, greater};
 
@@ -38,7 +40,8 @@ fn is_below(above: &Glyph, below: &Glyph) -> bool {
     (middle(below) - middle(above)).abs() < 0.5 * em && step > 0.5 * em && step < 2.0 * em
 }
 
-/// From a pen at the left of the baseline, moving right, to one at the middle of the top edge, moving down.
+/// From a pen at the left of the baseline, moving right, to one at the middle of the top edge,
+/// moving down.
 fn turn(glyph: &mut Glyph) {
     let (ux, uy) = (glyph.ux, glyph.uy);
     let (half, rise) = (glyph.advance / 2.0, 0.88 * glyph.size);

@@ -1,4 +1,5 @@
-//! What the integration tests share: the score that compares a text with a reference, and PDFs made by hand.
+//! What the integration tests share: the score that compares a text with a reference, and PDFs made
+//! by hand.
 
 #![allow(dead_code, reason = "each test program uses a part of this")]
 
@@ -22,23 +23,37 @@ impl Score {
     pub(crate) fn of(text: &str, reference: &str) -> Self {
         let (found, wanted) = (words(text), words(reference));
         let common = common(&found, &wanted);
-        let pairs = |words: &[String]| words.iter().cloned().zip(words.iter().skip(1).cloned()).collect::<Vec<_>>();
+        let pairs = |words: &[String]| {
+            words
+                .iter()
+                .cloned()
+                .zip(words.iter().skip(1).cloned())
+                .collect::<Vec<_>>()
+        };
         let (found_pairs, wanted_pairs) = (pairs(&found), pairs(&wanted));
         Self {
             words: wanted.len(),
             recall: share(common, wanted.len()),
             precision: share(common, found.len()),
-            pairs: share(self::common(&found_pairs, &wanted_pairs), wanted_pairs.len()),
+            pairs: share(
+                self::common(&found_pairs, &wanted_pairs),
+                wanted_pairs.len(),
+            ),
         }
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "words are counted in thousands")]
 fn share(part: usize, whole: usize) -> f64 {
-    if whole == 0 { 1.0 } else { part as f64 / whole as f64 }
+    if whole == 0 {
+        1.0
+    } else {
+        part as f64 / whole as f64
+    }
 }
 
-/// Runs of letters and digits, compatibility forms and case taken away, words that are broken at the end of a line joined.
+/// Runs of letters and digits, compatibility forms and case taken away, words that are broken at
+/// the end of a line joined.
 fn words(text: &str) -> Vec<String> {
     let text: String = text.nfkc().flat_map(char::to_lowercase).collect();
     let mut joined = String::with_capacity(text.len());
@@ -63,7 +78,9 @@ fn common<T: Hash + Eq>(a: &[T], b: &[T]) -> usize {
         *counts.entry(item).or_default() += 1;
     }
     let take = |count: &mut usize| count.checked_sub(1).map(|left| *count = left).is_some();
-    b.iter().filter(|item| counts.get_mut(item).is_some_and(take)).count()
+    b.iter()
+        .filter(|item| counts.get_mut(item).is_some_and(take))
+        .count()
 }
 
 /// A PDF of the given objects, numbered from 1; the first is the catalog.
@@ -79,12 +96,16 @@ pub(crate) fn pdf(objects: &[String]) -> Vec<u8> {
     for offset in offsets {
         let _ = writeln!(file, "{offset:010} 00000 n ");
     }
-    let _ = write!(file, "trailer\n<< /Size {} /Root 1 0 R >>\nstartxref\n{start}\n%%EOF\n", objects.len() + 1);
+    let _ = write!(
+        file,
+        "trailer\n<< /Size {} /Root 1 0 R >>\nstartxref\n{start}\n%%EOF\n",
+        objects.len() + 1
+    );
     file.into_bytes()
 }
 
-/// A PDF of one page with this content, Helvetica as `/F`, and further objects from number 5 on. `resources` goes into its resource
-/// dictionary.
+/// A PDF of one page with this content, Helvetica as `/F`, and further objects from number 5 on.
+/// `resources` goes into its resource dictionary.
 pub(crate) fn page(content: &str, resources: &str, further: &[String]) -> Vec<u8> {
     let mut objects = vec![
         "<< /Type /Catalog /Pages 2 0 R >>".to_owned(),
@@ -101,5 +122,8 @@ pub(crate) fn page(content: &str, resources: &str, further: &[String]) -> Vec<u8
 
 /// A stream object.
 pub(crate) fn stream(entries: &str, content: &str) -> String {
-    format!("<< {entries} /Length {} >>\nstream\n{content}\nendstream", content.len())
+    format!(
+        "<< {entries} /Length {} >>\nstream\n{content}\nendstream",
+        content.len()
+    )
 }

@@ -1,4 +1,5 @@
-//! Against servers that answer what a list says, one connection after the other. What a whole service says is tested end to end.
+//! Against servers that answer what a list says, one connection after the other. What a whole
+//! service says is tested end to end.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -21,11 +22,19 @@ async fn service(answers: Vec<String>) -> String {
 }
 
 fn says(status: &str, body: &str) -> String {
-    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 fn keys(id: &str, expiration: &str) -> String {
-    says("200 OK", &format!(r#"{{"AccessKeyId": "{id}", "SecretAccessKey": "hidden", "Token": "t", "Expiration": "{expiration}"}}"#))
+    says(
+        "200 OK",
+        &format!(
+            r#"{{"AccessKeyId": "{id}", "SecretAccessKey": "hidden", "Token": "t", "Expiration": "{expiration}"}}"#
+        ),
+    )
 }
 
 /// The access key id that a machine's service leads to.
@@ -47,16 +56,50 @@ fn answers<const N: usize>(answers: [String; N]) -> Vec<String> {
 async fn a_machine_with_a_role_has_keys_and_one_without_is_nobody() {
     let (token, role) = (says("200 OK", "token"), says("200 OK", "role\n"));
     let missing = says("404 Not Found", "");
-    let good = answers([token.clone(), role.clone(), keys("AKID", "2099-01-01T00:00:00Z")]);
+    let good = answers([
+        token.clone(),
+        role.clone(),
+        keys("AKID", "2099-01-01T00:00:00Z"),
+    ]);
     assert_eq!(machine_id(good).await.as_deref(), Ok("AKID"));
-    assert_eq!(machine_id(answers([token.clone(), missing.clone()])).await.as_deref(), Ok(NOBODY));
-    assert_eq!(machine_id(answers([token.clone(), says("200 OK", "")])).await.as_deref(), Ok(NOBODY));
-    assert_eq!(machine_id(answers([missing.clone()])).await.as_deref(), Ok(NOBODY));
-    assert_eq!(machine_id(answers(["what?".into()])).await.as_deref(), Ok(NOBODY));
-    let refused = machine_id(answers([token.clone(), role.clone(), missing])).await.unwrap_err();
-    assert!(matches!(&refused, Trouble::Refused(text) if text.contains("404")), "{refused}");
-    let strange = machine_id(answers([token, role, says("200 OK", "{\"AccessKeyId\": \"hidden\"}")])).await.unwrap_err();
-    assert!(matches!(&strange, Trouble::Refused(text) if text.contains("no credentials") && !text.contains("hidden")), "{strange}");
+    assert_eq!(
+        machine_id(answers([token.clone(), missing.clone()]))
+            .await
+            .as_deref(),
+        Ok(NOBODY)
+    );
+    assert_eq!(
+        machine_id(answers([token.clone(), says("200 OK", "")]))
+            .await
+            .as_deref(),
+        Ok(NOBODY)
+    );
+    assert_eq!(
+        machine_id(answers([missing.clone()])).await.as_deref(),
+        Ok(NOBODY)
+    );
+    assert_eq!(
+        machine_id(answers(["what?".into()])).await.as_deref(),
+        Ok(NOBODY)
+    );
+    let refused = machine_id(answers([token.clone(), role.clone(), missing]))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&refused, Trouble::Refused(text) if text.contains("404")),
+        "{refused}"
+    );
+    let strange = machine_id(answers([
+        token,
+        role,
+        says("200 OK", "{\"AccessKeyId\": \"hidden\"}"),
+    ]))
+    .await
+    .unwrap_err();
+    assert!(
+        matches!(&strange, Trouble::Refused(text) if text.contains("no credentials") && !text.contains("hidden")),
+        "{strange}"
+    );
 }
 
 #[tokio::test]
@@ -69,22 +112,51 @@ async fn a_service_that_does_not_answer_is_not_waited_for() {
     drop(listener);
     assert_eq!(machine().get().await.unwrap().key_id, NOBODY);
     // An agent was named, so it has to.
-    let error = Keeper::new(Amazon::agent(&url, None).unwrap()).get().await.unwrap_err();
-    assert!(matches!(&error, Trouble::Silent(text) if text.contains(&url)), "{error}");
+    let error = Keeper::new(Amazon::agent(&url, None).unwrap())
+        .get()
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, Trouble::Silent(text) if text.contains(&url)),
+        "{error}"
+    );
     let google = Keeper::new(Google::machine(url.trim_start_matches("http://")).unwrap());
     assert_eq!(google.get().await.unwrap().bearer, NOBODY);
 }
 
 #[tokio::test]
 async fn what_an_agent_answers_decides_whether_to_try_again() {
-    assert_eq!(agent_id(answers([keys("AKID", "2099-01-01T00:00:00Z")])).await.as_deref(), Ok("AKID"));
+    assert_eq!(
+        agent_id(answers([keys("AKID", "2099-01-01T00:00:00Z")]))
+            .await
+            .as_deref(),
+        Ok("AKID")
+    );
     let silent = |error: &Trouble| matches!(error, Trouble::Silent(_));
-    assert!(!silent(&agent_id(answers([says("403 Forbidden", "")])).await.unwrap_err()));
-    assert!(silent(&agent_id(answers([says("503 Busy", "")])).await.unwrap_err()));
-    assert!(silent(&agent_id(answers([keys("AKID", "2020-01-01T00:00:00Z")])).await.unwrap_err()));
-    assert!(!silent(&agent_id(answers([keys("AKID", "tomorrow")])).await.unwrap_err()));
+    assert!(!silent(
+        &agent_id(answers([says("403 Forbidden", "")]))
+            .await
+            .unwrap_err()
+    ));
+    assert!(silent(
+        &agent_id(answers([says("503 Busy", "")])).await.unwrap_err()
+    ));
+    assert!(silent(
+        &agent_id(answers([keys("AKID", "2020-01-01T00:00:00Z")]))
+            .await
+            .unwrap_err()
+    ));
+    assert!(!silent(
+        &agent_id(answers([keys("AKID", "tomorrow")]))
+            .await
+            .unwrap_err()
+    ));
     let large = "x".repeat(ANSWER_BYTES_MAX + 1);
-    assert!(!silent(&agent_id(answers([says("200 OK", &large)])).await.unwrap_err()));
+    assert!(!silent(
+        &agent_id(answers([says("200 OK", &large)]))
+            .await
+            .unwrap_err()
+    ));
 }
 
 #[tokio::test]
@@ -98,7 +170,10 @@ async fn what_was_given_is_asked_for_once() {
 }
 
 /// Gives what a test put in last, once; then it is as it says.
-struct Scripted(parking_lot::Mutex<Option<(&'static str, Duration)>>, Otherwise);
+struct Scripted(
+    parking_lot::Mutex<Option<(&'static str, Duration)>>,
+    Otherwise,
+);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Otherwise {
@@ -120,7 +195,10 @@ impl Source for Scripted {
 
     async fn ask(&self) -> Result<Option<Given<String>>, Trouble> {
         match (self.0.lock().take(), self.1) {
-            (Some((name, lasts)), _) => Ok(Some(Given { credential: name.into(), lasts: Some(lasts) })),
+            (Some((name, lasts)), _) => Ok(Some(Given {
+                credential: name.into(),
+                lasts: Some(lasts),
+            })),
             (None, Otherwise::Nobody) => Ok(None),
             (None, Otherwise::Troubled) => Err(Trouble::Silent("nothing".into())),
         }
@@ -132,7 +210,9 @@ async fn credentials_are_renewed_and_used_to_their_end_where_that_fails() {
     let hour = Duration::from_secs(3600);
     for otherwise in [Otherwise::Troubled, Otherwise::Nobody] {
         let keeper = scripted(Some(("first", hour)), otherwise);
-        let stale = async || keeper.last.lock().await.kept.as_mut().unwrap().fresh_until = Some(clock::instant());
+        let stale = async || {
+            keeper.last.lock().await.kept.as_mut().unwrap().fresh_until = Some(clock::instant())
+        };
         assert_eq!(*keeper.get().await.unwrap(), "first");
         *keeper.source.0.lock() = Some(("second", hour));
         assert_eq!(*keeper.get().await.unwrap(), "first");
@@ -143,7 +223,10 @@ async fn credentials_are_renewed_and_used_to_their_end_where_that_fails() {
         stale().await;
         keeper.last.lock().await.kept.as_mut().unwrap().valid_until = Some(clock::instant());
         let ended = keeper.get().await.map(|name| name.to_string()).ok();
-        assert_eq!(ended.as_deref(), (otherwise == Otherwise::Nobody).then_some(NOBODY));
+        assert_eq!(
+            ended.as_deref(),
+            (otherwise == Otherwise::Nobody).then_some(NOBODY)
+        );
     }
 }
 
@@ -160,11 +243,22 @@ async fn that_there_is_nothing_is_asked_once_for_all_who_wait() {
 #[test]
 fn a_token_goes_over_plain_http_only_where_it_stays() {
     let agent = |url: &str| Amazon::agent(url, None).map(drop);
-    for url in ["http://169.254.170.2/v2/x", "http://169.254.170.23/v1", "http://[fd00:ec2::23]/v1", "http://localhost:1/", "https://host/"]
-    {
+    for url in [
+        "http://169.254.170.2/v2/x",
+        "http://169.254.170.23/v1",
+        "http://[fd00:ec2::23]/v1",
+        "http://localhost:1/",
+        "https://host/",
+    ] {
         assert_eq!(agent(url), Ok(()), "{url}");
     }
-    for url in ["http://169.254.169.254/", "http://host/", "http://127.0.0.1.host/", "ftp://127.0.0.1/", "no URL"] {
+    for url in [
+        "http://169.254.169.254/",
+        "http://host/",
+        "http://127.0.0.1.host/",
+        "ftp://127.0.0.1/",
+        "no URL",
+    ] {
         assert!(agent(url).is_err(), "{url}");
     }
 }

@@ -1,10 +1,12 @@
 //! The host's side of what tasks make: writers, and the objects that come of them.
 //!
-//! Bytes go to the store as they are written, [`crate::store::Writer`] says how, so that host memory does not grow with an object. It gets its
-//! name, and with it becomes visible, when it is finished. A writer that is dropped, with its task or before, gives up what it sent.
+//! Bytes go to the store as they are written, [`crate::store::Writer`] says how, so that host
+//! memory does not grow with an object. It gets its name, and with it becomes visible, when it is
+//! finished. A writer that is dropped, with its task or before, gives up what it sent.
 //!
-//! Bounds: [`WRITERS_MAX`] writers, each with the parts that an upload has under way; [`WRITE_BYTES_MAX`] in a call; the task's limit on all
-//! bytes together, at which it is stopped. An error of the store is remembered: what a function makes of it is not its result for good.
+//! Bounds: [`WRITERS_MAX`] writers, each with the parts that an upload has under way;
+//! [`WRITE_BYTES_MAX`] in a call; the task's limit on all bytes together, at which it is stopped.
+//! An error of the store is remembered: what a function makes of it is not its result for good.
 
 use std::time::Duration;
 
@@ -42,7 +44,14 @@ pub(in crate::sandbox) struct Outputs {
 
 impl Outputs {
     pub(in crate::sandbox) fn new(store: Option<Store>, written_max: ByteSize) -> Self {
-        Self { store, written_max: written_max.as_u64(), writers: 0, written: 0, waited: Duration::ZERO, error: None }
+        Self {
+            store,
+            written_max: written_max.as_u64(),
+            writers: 0,
+            written: 0,
+            waited: Duration::ZERO,
+            error: None,
+        }
     }
 
     /// The error as the guest sees it.
@@ -51,7 +60,10 @@ impl Outputs {
         match error.fault {
             // The function's own doing, every time anew.
             WriteFault::TooLarge => {}
-            WriteFault::NoPlace | WriteFault::Denied | WriteFault::Full | WriteFault::Unavailable => {
+            WriteFault::NoPlace
+            | WriteFault::Denied
+            | WriteFault::Full
+            | WriteFault::Unavailable => {
                 self.error.get_or_insert(error);
             }
         }
@@ -79,7 +91,8 @@ pub struct Writer {
 #[derive(Debug)]
 enum Progress {
     Open(Box<store::Writer>),
-    /// A call waits for the store. Nobody else can ask meanwhile, and if the wait ends early the instance is over.
+    /// A call waits for the store. Nobody else can ask meanwhile, and if the wait ends early the
+    /// instance is over.
     Busy,
     Failed(WriteError),
 }
@@ -112,10 +125,15 @@ impl Returned {
 
 impl State {
     /// What a call returned, out of the guest's hands.
-    pub(in crate::sandbox) fn returned(&mut self, returned: handler::ResultValue) -> wasmtime::Result<Returned> {
+    pub(in crate::sandbox) fn returned(
+        &mut self,
+        returned: handler::ResultValue,
+    ) -> wasmtime::Result<Returned> {
         Ok(match returned {
             handler::ResultValue::Value(bytes) => Returned::Value(bytes),
-            handler::ResultValue::Object(output) => Returned::Object(self.table.delete(output)?.object),
+            handler::ResultValue::Object(output) => {
+                Returned::Object(self.table.delete(output)?.object)
+            }
         })
     }
 
@@ -134,30 +152,51 @@ impl State {
 }
 
 impl wit_objects::Host for State {
-    fn create(&mut self, content_type: Option<String>) -> wasmtime::Result<Result<Resource<Writer>, wit_objects::WriteError>> {
+    fn create(
+        &mut self,
+        content_type: Option<String>,
+    ) -> wasmtime::Result<Result<Resource<Writer>, wit_objects::WriteError>> {
         let invalid = |text: String| Ok(Err(wit_objects::WriteError::Invalid(text)));
-        if content_type.as_deref().is_some_and(|kind| !is_content_type(kind)) {
+        if content_type
+            .as_deref()
+            .is_some_and(|kind| !is_content_type(kind))
+        {
             return invalid(format!(
                 "a media type is 1 to {CONTENT_TYPE_BYTES_MAX} visible ASCII characters and spaces, as in `image/png`"
             ));
         }
         if self.outputs.writers >= WRITERS_MAX {
-            return invalid(format!("{WRITERS_MAX} objects are being written already; finish one first"));
+            return invalid(format!(
+                "{WRITERS_MAX} objects are being written already; finish one first"
+            ));
         }
         let Some(store) = &self.outputs.store else {
-            return Ok(Err(self.outputs.fail(WriteError { fault: WriteFault::NoPlace, message: NO_STORE.into() })));
+            return Ok(Err(self.outputs.fail(WriteError {
+                fault: WriteFault::NoPlace,
+                message: NO_STORE.into(),
+            })));
         };
         let progress = Progress::Open(Box::new(store.create(content_type.as_deref())));
         self.admit_handle()?;
         self.outputs.writers += 1;
-        Ok(Ok(self.table.push(Writer { content_type, progress })?))
+        Ok(Ok(self.table.push(Writer {
+            content_type,
+            progress,
+        })?))
     }
 }
 
 impl wit_objects::HostWriter for State {
-    async fn write(&mut self, writer: Resource<Writer>, bytes: Vec<u8>) -> wasmtime::Result<Result<(), wit_objects::WriteError>> {
+    async fn write(
+        &mut self,
+        writer: Resource<Writer>,
+        bytes: Vec<u8>,
+    ) -> wasmtime::Result<Result<(), wit_objects::WriteError>> {
         if bytes.len() > WRITE_BYTES_MAX {
-            let text = format!("{} bytes in one call; at most {WRITE_BYTES_MAX} are taken", bytes.len());
+            let text = format!(
+                "{} bytes in one call; at most {WRITE_BYTES_MAX} are taken",
+                bytes.len()
+            );
             return Ok(Err(wit_objects::WriteError::Invalid(text)));
         }
         self.outputs.written = self.outputs.written.saturating_add(bytes.len() as u64);
@@ -177,14 +216,23 @@ impl wit_objects::HostWriter for State {
         let written = self.wait_for_store(open.write(&bytes)).await?;
         let (progress, answer) = match written {
             Ok(()) => (Progress::Open(open), Ok(())),
-            Err(error) => (Progress::Failed(error.clone()), Err(self.outputs.fail(error))),
+            Err(error) => (
+                Progress::Failed(error.clone()),
+                Err(self.outputs.fail(error)),
+            ),
         };
         self.table.get_mut(&writer)?.progress = progress;
         Ok(answer)
     }
 
-    async fn finish(&mut self, writer: Resource<Writer>) -> wasmtime::Result<Result<Resource<Output>, wit_objects::WriteError>> {
-        let Writer { content_type, progress } = self.table.delete(writer)?;
+    async fn finish(
+        &mut self,
+        writer: Resource<Writer>,
+    ) -> wasmtime::Result<Result<Resource<Output>, wit_objects::WriteError>> {
+        let Writer {
+            content_type,
+            progress,
+        } = self.table.delete(writer)?;
         self.release_writer();
         let finished = match progress {
             Progress::Open(open) => self.wait_for_store(open.finish()).await?,
@@ -194,7 +242,12 @@ impl wit_objects::HostWriter for State {
         match finished {
             Ok(stored) => {
                 self.admit_handle()?;
-                Ok(Ok(self.table.push(Output { object: OutputObject { stored, content_type } })?))
+                Ok(Ok(self.table.push(Output {
+                    object: OutputObject {
+                        stored,
+                        content_type,
+                    },
+                })?))
             }
             Err(error) => Ok(Err(self.outputs.fail(error))),
         }
@@ -225,7 +278,9 @@ impl wit_objects::HostOutput for State {
 
 /// Whether a text can be sent as a header: nothing in it ends the header.
 fn is_content_type(text: &str) -> bool {
-    (1..=CONTENT_TYPE_BYTES_MAX).contains(&text.len()) && text.bytes().all(|c| matches!(c, b' '..=b'~')) && text.trim() == text
+    (1..=CONTENT_TYPE_BYTES_MAX).contains(&text.len())
+        && text.bytes().all(|c| matches!(c, b' '..=b'~'))
+        && text.trim() == text
 }
 
 #[cfg(test)]
@@ -237,7 +292,14 @@ mod tests {
         for good in ["image/png", "text/csv; charset=utf-8", &"x".repeat(255)] {
             assert!(is_content_type(good), "{good}");
         }
-        for bad in ["", " a/b", "a/b\r\nx-amz-acl: public-read", "a/ü", "a\0b", &"x".repeat(256)] {
+        for bad in [
+            "",
+            " a/b",
+            "a/b\r\nx-amz-acl: public-read",
+            "a/ü",
+            "a\0b",
+            &"x".repeat(256),
+        ] {
             assert!(!is_content_type(bad), "{bad:?}");
         }
     }

@@ -1,6 +1,7 @@
 //! The host's side of prefixes: places that many objects lie below.
 //!
-//! Which names reach an object below a prefix, and which reach out of it, [`crate::objects::Prefix`] decides.
+//! Which names reach an object below a prefix, and which reach out of it,
+//! [`crate::objects::Prefix`] decides.
 
 use wasmtime::component::Resource;
 
@@ -51,21 +52,35 @@ impl wit_objects::HostPrefix for State {
         Ok(self.table.get(&prefix)?.prefix.name())
     }
 
-    fn list(&mut self, prefix: Resource<Prefix>, below: String) -> wasmtime::Result<Result<Resource<Listing>, wit_objects::Error>> {
+    fn list(
+        &mut self,
+        prefix: Resource<Prefix>,
+        below: String,
+    ) -> wasmtime::Result<Result<Resource<Listing>, wit_objects::Error>> {
         let listing = self.table.get(&prefix)?.prefix.list(&below);
         match listing {
             Ok(listing) => {
                 self.admit_handle()?;
-                Ok(Ok(self.table.push(Listing { listing: Some(listing) })?))
+                Ok(Ok(self.table.push(Listing {
+                    listing: Some(listing),
+                })?))
             }
             Err(error) => Ok(Err(self.fail_below(error))),
         }
     }
 
-    async fn open(&mut self, prefix: Resource<Prefix>, name: String) -> wasmtime::Result<Result<Resource<Handle>, wit_objects::Error>> {
+    async fn open(
+        &mut self,
+        prefix: Resource<Prefix>,
+        name: String,
+    ) -> wasmtime::Result<Result<Resource<Handle>, wit_objects::Error>> {
         let prefix = self.table.get(&prefix)?.prefix.clone();
         let began = clock::instant();
-        let opened = self.watch.bound_if_slow(prefix.open(&name)).await.map_err(wasmtime::Error::new)?;
+        let opened = self
+            .watch
+            .bound_if_slow(prefix.open(&name))
+            .await
+            .map_err(wasmtime::Error::new)?;
         self.fetch += clock::instant() - began;
         match opened {
             Ok(object) => {
@@ -84,16 +99,29 @@ impl wit_objects::HostPrefix for State {
 }
 
 impl wit_objects::HostListing for State {
-    async fn next(&mut self, listing: Resource<Listing>) -> wasmtime::Result<Result<Vec<wit_objects::Entry>, wit_objects::Error>> {
+    async fn next(
+        &mut self,
+        listing: Resource<Listing>,
+    ) -> wasmtime::Result<Result<Vec<wit_objects::Entry>, wit_objects::Error>> {
         let Some(mut taken) = self.table.get_mut(&listing)?.listing.take() else {
             wasmtime::bail!("a listing that is in use");
         };
         let began = clock::instant();
-        let next = self.watch.bound_if_slow(taken.next()).await.map_err(wasmtime::Error::new)?;
+        let next = self
+            .watch
+            .bound_if_slow(taken.next())
+            .await
+            .map_err(wasmtime::Error::new)?;
         self.fetch += clock::instant() - began;
         self.table.get_mut(&listing)?.listing = Some(taken);
         match next {
-            Ok(entries) => Ok(Ok(entries.into_iter().map(|entry| wit_objects::Entry { name: entry.path, size: entry.size }).collect())),
+            Ok(entries) => Ok(Ok(entries
+                .into_iter()
+                .map(|entry| wit_objects::Entry {
+                    name: entry.path,
+                    size: entry.size,
+                })
+                .collect())),
             Err(error) => Ok(Err(self.fail_below(error))),
         }
     }

@@ -32,8 +32,15 @@ pub(super) struct Faulty {
 impl Faulty {
     pub(super) fn new() -> Self {
         // Short, so that a lease that nobody ends is soon over.
-        let config = Config { lease: Duration::from_millis(500), deliveries_max: 100, ..Config::default() };
-        Self { inner: MemoryBroker::new(config), panics: Mutex::default() }
+        let config = Config {
+            lease: Duration::from_millis(500),
+            deliveries_max: 100,
+            ..Config::default()
+        };
+        Self {
+            inner: MemoryBroker::new(config),
+            panics: Mutex::default(),
+        }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -117,7 +124,11 @@ impl Broker for Faulty {
         self.inner.release(lease).await
     }
 
-    async fn outcomes(&self, job: JobId, from: Position) -> Result<BoxStream<'static, Event>, Error> {
+    async fn outcomes(
+        &self,
+        job: JobId,
+        from: Position,
+    ) -> Result<BoxStream<'static, Event>, Error> {
         self.inner.outcomes(job, from).await
     }
 
@@ -138,7 +149,11 @@ impl Broker for Faulty {
         self.inner.forget(job).await
     }
 
-    async fn dead_letters(&self, job: Option<JobId>, count_max: usize) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
+    async fn dead_letters(
+        &self,
+        job: Option<JobId>,
+        count_max: usize,
+    ) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
         self.inner.dead_letters(job, count_max).await
     }
 

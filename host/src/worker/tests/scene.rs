@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use sortie_broker::Event;
-use sortie_protocol::{Argument, Bundle, Digest, FunctionRef, Job, JobOptions, Limits, Outcome, RetryPolicy, Task};
+use sortie_protocol::{
+    Argument, Bundle, Digest, FunctionRef, Job, JobOptions, Limits, Outcome, RetryPolicy, Task,
+};
 
 use super::super::*;
 use super::faulty::{Ask, Faulty};
@@ -26,7 +28,12 @@ pub(super) struct Scene {
 impl Scene {
     /// A worker with so many slots.
     pub(super) fn start(slots: usize) -> Self {
-        Self::of(slots, Faulty::new(), StoreAt::Nowhere, objects::Config::default())
+        Self::of(
+            slots,
+            Faulty::new(),
+            StoreAt::Nowhere,
+            objects::Config::default(),
+        )
     }
 
     /// The same, whose broker panics from the start.
@@ -42,30 +49,72 @@ impl Scene {
     }
 
     fn of(slots: usize, broker: Faulty, store: StoreAt, objects: objects::Config) -> Self {
-        let component = std::fs::read(sortie_harness::component("behaviours")).unwrap().into();
+        let component = std::fs::read(sortie_harness::component("behaviours"))
+            .unwrap()
+            .into();
         let broker = Arc::new(broker);
-        let setup = Setup { concurrency: NonZeroUsize::new(slots), store, objects, ..Setup::default() };
-        let identity = Identity { id: WorkerId::from_bytes([1; 16]), serves: Serves::Everything, introduction: None };
+        let setup = Setup {
+            concurrency: NonZeroUsize::new(slots),
+            store,
+            objects,
+            ..Setup::default()
+        };
+        let identity = Identity {
+            id: WorkerId::from_bytes([1; 16]),
+            serves: Serves::Everything,
+            introduction: None,
+        };
         let prepared = setup.prepare(Handle::current()).unwrap();
-        let worker = prepared.start(identity, broker.clone(), Some(Duration::from_millis(200))).unwrap();
-        Self { broker, worker, component, jobs: AtomicU8::new(0) }
+        let worker = prepared
+            .start(identity, broker.clone(), Some(Duration::from_millis(200)))
+            .unwrap();
+        Self {
+            broker,
+            worker,
+            component,
+            jobs: AtomicU8::new(0),
+        }
     }
 
     /// A job of this function, whose tasks are tried again so often.
     pub(super) async fn job(&self, function: &str, retries: u32) -> JobId {
-        self.job_with(function, JobOptions { retry: RetryPolicy::retries(retries), ..JobOptions::default() }).await
+        self.job_with(
+            function,
+            JobOptions {
+                retry: RetryPolicy::retries(retries),
+                ..JobOptions::default()
+            },
+        )
+        .await
     }
 
     /// A job of this function with these limits.
     pub(super) async fn job_within(&self, function: &str, limits: Limits) -> JobId {
-        self.job_with(function, JobOptions { limits, ..JobOptions::default() }).await
+        self.job_with(
+            function,
+            JobOptions {
+                limits,
+                ..JobOptions::default()
+            },
+        )
+        .await
     }
 
     async fn job_with(&self, function: &str, options: JobOptions) -> JobId {
         let digest = Digest::of(&self.component);
-        self.broker.put_component(digest, self.component.clone()).await.unwrap();
+        self.broker
+            .put_component(digest, self.component.clone())
+            .await
+            .unwrap();
         let id = JobId::from_bytes([self.jobs.fetch_add(1, Ordering::Relaxed); 16]);
-        let job = Job { id, function: FunctionRef { component: digest, name: function.into() }, options };
+        let job = Job {
+            id,
+            function: FunctionRef {
+                component: digest,
+                name: function.into(),
+            },
+            options,
+        };
         self.broker.put_job(job, self.broker.now()).await.unwrap();
         id
     }
@@ -76,23 +125,44 @@ impl Scene {
     }
 
     /// The same, where the job has so many tasks already.
-    pub(super) async fn publish_after(&self, job: JobId, first: u64, arguments: &[ciborium::Value]) {
+    pub(super) async fn publish_after(
+        &self,
+        job: JobId,
+        first: u64,
+        arguments: &[ciborium::Value],
+    ) {
         let argument = |value| {
             let mut bytes = Vec::new();
             ciborium::into_writer(value, &mut bytes).unwrap();
             vec![Argument::Value(bytes.into())]
         };
-        self.publish_tasks(job, first, arguments.iter().map(argument)).await;
+        self.publish_tasks(job, first, arguments.iter().map(argument))
+            .await;
     }
 
     /// One bundle of so many tasks without arguments.
     pub(super) async fn publish_bare(&self, job: JobId, count: usize) {
-        self.publish_tasks(job, 0, std::iter::repeat_n(Vec::new(), count)).await;
+        self.publish_tasks(job, 0, std::iter::repeat_n(Vec::new(), count))
+            .await;
     }
 
-    async fn publish_tasks(&self, job: JobId, first: u64, tasks: impl Iterator<Item = Vec<Argument>>) {
-        let tasks = (first..).zip(tasks).map(|(index, arguments)| Task { index, arguments }).collect();
-        let bundle = Bundle { job, attempts_before: 0, lost_before: 0, published: self.broker.now(), tasks };
+    async fn publish_tasks(
+        &self,
+        job: JobId,
+        first: u64,
+        tasks: impl Iterator<Item = Vec<Argument>>,
+    ) {
+        let tasks = (first..)
+            .zip(tasks)
+            .map(|(index, arguments)| Task { index, arguments })
+            .collect();
+        let bundle = Bundle {
+            job,
+            attempts_before: 0,
+            lost_before: 0,
+            published: self.broker.now(),
+            tasks,
+        };
         self.broker.publish(bundle).await.unwrap();
     }
 
@@ -110,7 +180,9 @@ impl Scene {
             outcomes.sort_by_key(|outcome| outcome.index);
             outcomes
         };
-        timeout(DEADLINE, collecting).await.expect("outcomes in time")
+        timeout(DEADLINE, collecting)
+            .await
+            .expect("outcomes in time")
     }
 
     /// Wait until this holds.
@@ -120,6 +192,8 @@ impl Scene {
                 sleep(Duration::from_millis(5)).await;
             }
         };
-        timeout(DEADLINE, looking).await.unwrap_or_else(|_| panic!("{what} did not come"));
+        timeout(DEADLINE, looking)
+            .await
+            .unwrap_or_else(|_| panic!("{what} did not come"));
     }
 }

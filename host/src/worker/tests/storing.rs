@@ -23,16 +23,35 @@ impl HeldStore {
         let server = S3Server::start(folder.path());
         let proxy = StoreProxy::start(server.address(), Link::default());
         proxy.add(Fault::Hold.on(Operation::Put, "/objects/"));
-        Self { proxy, _server: server, _folder: folder }
+        Self {
+            proxy,
+            _server: server,
+            _folder: folder,
+        }
     }
 
     /// A worker that keeps its results there.
     fn scene(&self, slots: usize) -> Scene {
         let (id, secret) = S3Server::KEYS;
-        let credentials = S3Credentials::Keys { id: id.into(), secret: secret.into(), token: None };
-        let s3 = S3 { endpoint: Some(self.proxy.endpoint()), credentials, ..S3::default() };
+        let credentials = S3Credentials::Keys {
+            id: id.into(),
+            secret: secret.into(),
+            token: None,
+        };
+        let s3 = S3 {
+            endpoint: Some(self.proxy.endpoint()),
+            credentials,
+            ..S3::default()
+        };
         let place = crate::store::parse("s3://bucket/store", std::path::Path::new("/")).unwrap();
-        Scene::with_store(slots, place, Reach { s3, ..Reach::default() })
+        Scene::with_store(
+            slots,
+            place,
+            Reach {
+                s3,
+                ..Reach::default()
+            },
+        )
     }
 
     /// How many objects are waiting to be taken, or were.
@@ -49,19 +68,45 @@ async fn the_next_task_of_a_bundle_computes_while_a_result_is_being_stored() {
     let store = HeldStore::start();
     let scene = store.scene(1);
     let job = scene.job("returns_bytes", 0).await;
-    scene.publish(job, &[LARGE[0].into(), 5.into(), LARGE[1].into()]).await;
-    // It is on its way while the first is, and the place is free when there is nothing more to compute.
+    scene
+        .publish(job, &[LARGE[0].into(), 5.into(), LARGE[1].into()])
+        .await;
+    // It is on its way while the first is, and the place is free when there is nothing more to
+    // compute.
     scene.until("the second result", || store.held() == 2).await;
-    scene.until("a free place", || scene.worker.shared.places.available_permits() == 1).await;
+    scene
+        .until("a free place", || {
+            scene.worker.shared.places.available_permits() == 1
+        })
+        .await;
     assert_eq!(scene.worker.busy(), 1);
     store.proxy.release();
     let outcomes = scene.outcomes(job, 3).await;
-    assert_eq!(codes(&outcomes), [(0, 1, "completed"), (1, 1, "completed"), (2, 1, "completed")]);
+    assert_eq!(
+        codes(&outcomes),
+        [
+            (0, 1, "completed"),
+            (1, 1, "completed"),
+            (2, 1, "completed")
+        ]
+    );
     for (outcome, is_stored) in outcomes.iter().zip([true, false, true]) {
-        assert_eq!(matches!(outcome.ending, Ending::Completed(Output::Stored(_))), is_stored, "{outcome:?}");
-        assert_eq!(outcome.bill.store > Duration::ZERO, is_stored, "{outcome:?}");
+        assert_eq!(
+            matches!(outcome.ending, Ending::Completed(Output::Stored(_))),
+            is_stored,
+            "{outcome:?}"
+        );
+        assert_eq!(
+            outcome.bill.store > Duration::ZERO,
+            is_stored,
+            "{outcome:?}"
+        );
         // Waiting for the store is not running.
-        assert!(outcome.bill.run < Duration::from_secs(30) && outcome.bill.cpu < Duration::from_secs(30), "{outcome:?}");
+        assert!(
+            outcome.bill.run < Duration::from_secs(30)
+                && outcome.bill.cpu < Duration::from_secs(30),
+            "{outcome:?}"
+        );
     }
 }
 
@@ -76,7 +121,10 @@ async fn another_bundle_is_taken_and_computed_while_a_result_is_being_stored() {
     assert_eq!(codes(&scene.outcomes(job, 1).await), [(1, 1, "completed")]);
     assert_eq!((store.held(), scene.worker.busy()), (1, 1));
     store.proxy.release();
-    assert_eq!(codes(&scene.outcomes(job, 2).await), [(0, 1, "completed"), (1, 1, "completed")]);
+    assert_eq!(
+        codes(&scene.outcomes(job, 2).await),
+        [(0, 1, "completed"), (1, 1, "completed")]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,13 +135,21 @@ async fn a_result_on_its_way_to_the_store_is_cancelled_and_has_the_tasks_time() 
     scene.publish(cancelled, &LARGE.map(Into::into)).await;
     scene.until("results", || store.held() == 3).await;
     scene.broker.cancel(cancelled).await.unwrap();
-    scene.until("the end of what is stored", || scene.worker.busy() == 0).await;
+    scene
+        .until("the end of what is stored", || scene.worker.busy() == 0)
+        .await;
 
-    let limits = Limits { wall_time: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits {
+        wall_time: Duration::from_millis(300),
+        ..Limits::default()
+    };
     let late = scene.job_within("returns_bytes", limits).await;
     scene.publish(late, &[(LARGE[0] + 10).into()]).await;
     let outcomes = scene.outcomes(late, 1).await;
-    let limit = Ending::Failed(Failure::Stopped { limit: LimitKind::WallTime, allowed: "300 ms".into() });
+    let limit = Ending::Failed(Failure::Stopped {
+        limit: LimitKind::WallTime,
+        allowed: "300 ms".into(),
+    });
     assert_eq!(outcomes[0].ending, limit);
 }
 
@@ -110,5 +166,9 @@ async fn results_for_which_there_is_no_room_hold_their_place_until_they_are_stor
         assert_eq!(scene.worker.shared.places.available_permits(), 0);
         store.proxy.release();
     }
-    assert!(codes(&scene.outcomes(job, 3).await).iter().all(|(_, _, code)| *code == "completed"));
+    assert!(
+        codes(&scene.outcomes(job, 3).await)
+            .iter()
+            .all(|(_, _, code)| *code == "completed")
+    );
 }

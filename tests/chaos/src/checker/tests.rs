@@ -11,7 +11,13 @@ fn good() -> Vec<Record> {
 
 fn outcome(reader: u32, position: u64, index: u64) -> Record {
     let attempts = 1 + u32::from(index % 3 == 1);
-    Record::Outcome { reader, position, index, attempts, ended: work::expected(argument(index)) }
+    Record::Outcome {
+        reader,
+        position,
+        index,
+        attempts,
+        ended: work::expected(argument(index)),
+    }
 }
 
 fn argument(index: u64) -> u64 {
@@ -22,10 +28,19 @@ fn argument(index: u64) -> u64 {
 fn history(order: &[u64], killed_at: u64) -> Vec<Record> {
     let tasks = order.len() as u64;
     let mut records = vec![Record::Planned { tasks }];
-    records.extend((0..tasks).map(|index| Record::Submitted { index, argument: argument(index) }));
-    for (reader, from, to) in [(0, 0, tasks), (1, 0, killed_at), (2, killed_at, tasks), (3, 0, tasks)] {
+    records.extend((0..tasks).map(|index| Record::Submitted {
+        index,
+        argument: argument(index),
+    }));
+    for (reader, from, to) in [
+        (0, 0, tasks),
+        (1, 0, killed_at),
+        (2, killed_at, tasks),
+        (3, 0, tasks),
+    ] {
         records.push(Record::Reading { reader, from });
-        let seen = (from..to).map(|position| outcome(reader, position, order[usize::try_from(position).unwrap()]));
+        let seen = (from..to)
+            .map(|position| outcome(reader, position, order[usize::try_from(position).unwrap()]));
         records.extend(seen);
         if reader == 1 {
             records.push(Record::Killed { reader, at: to });
@@ -67,7 +82,15 @@ fn with_task(index: u64, change: impl Fn(&mut Record)) -> Vec<Violation> {
 fn a_good_history_passes() {
     let verdict = check(&good());
     assert_eq!(verdict.violations, []);
-    assert_eq!((verdict.tasks, verdict.outcomes, verdict.readers, verdict.retried), (4, 12, 4, 1));
+    assert_eq!(
+        (
+            verdict.tasks,
+            verdict.outcomes,
+            verdict.readers,
+            verdict.retried
+        ),
+        (4, 12, 4, 1)
+    );
 }
 
 #[test]
@@ -75,22 +98,39 @@ fn a_lost_task_is_found() {
     let order: Vec<u64> = vec![0, 2, 1];
     let mut records = history(&order, 2);
     records[0] = Record::Planned { tasks: 4 };
-    records.push(Record::Submitted { index: 3, argument: argument(3) });
+    records.push(Record::Submitted {
+        index: 3,
+        argument: argument(3),
+    });
     let verdict = check(&records);
-    assert!(verdict.violations.contains(&Violation::Lost(3)), "{:?}", verdict.violations);
+    assert!(
+        verdict.violations.contains(&Violation::Lost(3)),
+        "{:?}",
+        verdict.violations
+    );
     assert_eq!((verdict.lost(), verdict.duplicates()), (1, 0));
 }
 
 #[test]
 fn a_task_with_two_outcomes_is_found() {
     let verdict = check(&history(&[0, 2, 2, 3], 2));
-    assert!(verdict.violations.contains(&Violation::Twice(2, [1, 2])), "{:?}", verdict.violations);
+    assert!(
+        verdict.violations.contains(&Violation::Twice(2, [1, 2])),
+        "{:?}",
+        verdict.violations
+    );
     assert_eq!((verdict.lost(), verdict.duplicates()), (1, 1));
 }
 
 #[test]
 fn an_outcome_of_a_task_that_nobody_submitted_is_found() {
-    assert!(without(&Record::Submitted { index: 1, argument: argument(1) }).contains(&Violation::Unsubmitted(1)));
+    assert!(
+        without(&Record::Submitted {
+            index: 1,
+            argument: argument(1)
+        })
+        .contains(&Violation::Unsubmitted(1))
+    );
 }
 
 #[test]
@@ -132,7 +172,10 @@ fn readers_that_disagree_are_found() {
         let at = place(records, &outcome(3, 2, 1));
         records[at] = outcome(3, 2, 2);
     });
-    assert_eq!(violations, [Violation::Disagreement(1), Violation::Disagreement(2)]);
+    assert_eq!(
+        violations,
+        [Violation::Disagreement(1), Violation::Disagreement(2)]
+    );
 }
 
 #[test]
@@ -147,13 +190,21 @@ fn a_reader_that_ends_too_early_is_found() {
 
 #[test]
 fn a_reader_that_hangs_is_found() {
-    assert_eq!(without(&Record::Killed { reader: 1, at: 2 }), [Violation::Unresolved(1)]);
-    assert_eq!(without(&Record::Read { reader: 2 }), [Violation::Unresolved(2)]);
+    assert_eq!(
+        without(&Record::Killed { reader: 1, at: 2 }),
+        [Violation::Unresolved(1)]
+    );
+    assert_eq!(
+        without(&Record::Read { reader: 2 }),
+        [Violation::Unresolved(2)]
+    );
 }
 
 #[test]
 fn a_reader_that_nobody_started_is_found() {
-    assert!(without(&Record::Reading { reader: 2, from: 2 }).contains(&Violation::UnknownReader(2)));
+    assert!(
+        without(&Record::Reading { reader: 2, from: 2 }).contains(&Violation::UnknownReader(2))
+    );
 }
 
 #[test]
@@ -171,36 +222,73 @@ fn a_history_that_nobody_read_to_its_end_is_found() {
 #[test]
 fn a_wrong_number_in_the_jobs_record_is_found() {
     let violations = after(|records| {
-        let at = place(records, &Record::Sealed { reader: 3, tasks: 4 });
-        records[at] = Record::Sealed { reader: 3, tasks: 5 };
+        let at = place(
+            records,
+            &Record::Sealed {
+                reader: 3,
+                tasks: 4,
+            },
+        );
+        records[at] = Record::Sealed {
+            reader: 3,
+            tasks: 5,
+        };
     });
     assert_eq!(violations, [Violation::Sealed(Some(5))]);
-    assert_eq!(without(&Record::Sealed { reader: 3, tasks: 4 }), [Violation::Sealed(None)]);
+    assert_eq!(
+        without(&Record::Sealed {
+            reader: 3,
+            tasks: 4
+        }),
+        [Violation::Sealed(None)]
+    );
 }
 
 #[test]
 fn bundles_that_nobody_takes_are_found() {
     let violations = after(|records| *records.last_mut().unwrap() = Record::Left { bundles: 1 });
     assert_eq!(violations, [Violation::Left(Some(1))]);
-    assert_eq!(without(&Record::Left { bundles: 0 }), [Violation::Left(None)]);
+    assert_eq!(
+        without(&Record::Left { bundles: 0 }),
+        [Violation::Left(None)]
+    );
 }
 
 #[test]
 fn tasks_that_were_not_submitted_as_planned_are_found() {
-    assert_eq!(without(&Record::Planned { tasks: 4 }), [Violation::Unplanned(None, 4)]);
-    let twice = after(|records| records.push(Record::Submitted { index: 1, argument: argument(1) }));
+    assert_eq!(
+        without(&Record::Planned { tasks: 4 }),
+        [Violation::Unplanned(None, 4)]
+    );
+    let twice = after(|records| {
+        records.push(Record::Submitted {
+            index: 1,
+            argument: argument(1),
+        })
+    });
     assert_eq!(twice, [Violation::SubmittedTwice(1)]);
 }
 
 #[test]
 fn a_process_that_could_not_go_on_is_found() {
     let what = "reader 7: the stream ended".to_owned();
-    assert_eq!(after(|records| records.push(Record::Broken { what: what.clone() })), [Violation::Broken(what)]);
+    assert_eq!(
+        after(|records| records.push(Record::Broken { what: what.clone() })),
+        [Violation::Broken(what)]
+    );
 }
 
 #[test]
 fn a_worker_that_crashes_is_found_and_one_without_a_broker_is_not() {
-    let exited = |code| after(|records| records.push(Record::Exited { at_ms: 1, code, what: "worker 1 ended".into() }));
+    let exited = |code| {
+        after(|records| {
+            records.push(Record::Exited {
+                at_ms: 1,
+                code,
+                what: "worker 1 ended".into(),
+            })
+        })
+    };
     assert_eq!(exited(Some(3)), []);
     for code in [None, Some(101), Some(0)] {
         assert_eq!(exited(code), [Violation::Broken("worker 1 ended".into())]);
@@ -221,10 +309,20 @@ enum Change {
 fn alter(record: &mut Record, which: usize) {
     let number = match record {
         Record::Planned { tasks } | Record::Sealed { tasks, .. } => tasks,
-        Record::Submitted { index, argument } => [index, argument].into_iter().nth(which % 2).unwrap(),
+        Record::Submitted { index, argument } => {
+            [index, argument].into_iter().nth(which % 2).unwrap()
+        }
         Record::Reading { from, .. } => from,
-        Record::Outcome { position, index, attempts, ended, .. } => {
-            let Ended::Value(value) = ended else { unreachable!("no task of these histories fails") };
+        Record::Outcome {
+            position,
+            index,
+            attempts,
+            ended,
+            ..
+        } => {
+            let Ended::Value(value) = ended else {
+                unreachable!("no task of these histories fails")
+            };
             match which % 4 {
                 0 => position,
                 1 => index,
@@ -241,7 +339,9 @@ fn alter(record: &mut Record, which: usize) {
             return;
         }
         Record::Left { bundles } => bundles,
-        Record::Broken { .. } | Record::Fault { .. } | Record::Exited { .. } => unreachable!("not in these histories"),
+        Record::Broken { .. } | Record::Fault { .. } | Record::Exited { .. } => {
+            unreachable!("not in these histories")
+        }
     };
     *number = number.wrapping_add(1);
 }
@@ -254,9 +354,13 @@ fn apply(records: &mut Vec<Record>, at: usize, which: usize, change: Change) -> 
         }
         Change::Duplicate => records.push(records[at].clone()),
         Change::Swap => {
-            let Record::Outcome { reader, .. } = records[at] else { return false };
+            let Record::Outcome { reader, .. } = records[at] else {
+                return false;
+            };
             let next = |record: &Record| matches!(record, Record::Outcome { reader: of, .. } if *of == reader);
-            let Some(other) = (at + 1..records.len()).find(|other| next(&records[*other])) else { return false };
+            let Some(other) = (at + 1..records.len()).find(|other| next(&records[*other])) else {
+                return false;
+            };
             records.swap(at, other);
         }
         Change::Alter => alter(&mut records[at], which),

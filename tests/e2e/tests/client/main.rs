@@ -1,5 +1,6 @@
-//! The client library over real components: futures, jobs, back-pressure, cancel, limits and bills, as a program sees them. Each test runs
-//! twice: with everything in this process, and over a fleet with a real broker.
+//! The client library over real components: futures, jobs, back-pressure, cancel, limits and bills,
+//! as a program sees them. Each test runs twice: with everything in this process, and over a fleet
+//! with a real broker.
 
 mod stored;
 
@@ -8,19 +9,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use sortie::{Blame, ByteSize, CallError, Client, Function, Grants, Priority, SubmitError, TaskError, object, value};
+use sortie::{
+    Blame, ByteSize, CallError, Client, Function, Grants, Priority, SubmitError, TaskError, object,
+    value,
+};
 use sortie_e2e::Place;
 
 /// Long enough for anything that ends, on a loaded machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 async fn function<T>(client: &Client, name: &str) -> Function<T> {
-    let component = client.load(sortie_harness::component("behaviours")).await.unwrap();
+    let component = client
+        .load(sortie_harness::component("behaviours"))
+        .await
+        .unwrap();
     component.function(name).unwrap()
 }
 
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(DEADLINE, future).await.expect("it did not end within the deadline")
+    tokio::time::timeout(DEADLINE, future)
+        .await
+        .expect("it did not end within the deadline")
 }
 
 macro_rules! over_both {
@@ -66,10 +75,22 @@ async fn a_wrong_call_is_refused_before_anything_is_queued(place: Place) {
     let client = place.client(None).await;
     let add: Function<i64> = function(&client, "add").await;
     let error = client.submit(&add, value(2)).await.unwrap_err();
-    assert!(matches!(&error, SubmitError::Call(CallError::Mismatch(_))), "{error}");
+    assert!(
+        matches!(&error, SubmitError::Call(CallError::Mismatch(_))),
+        "{error}"
+    );
     assert!(error.to_string().contains("takes 2 arguments"), "{error}");
-    let component = client.load(sortie_harness::component("behaviours")).await.unwrap();
-    assert!(component.function::<()>("emty").unwrap_err().to_string().contains("`empty`"));
+    let component = client
+        .load(sortie_harness::component("behaviours"))
+        .await
+        .unwrap();
+    assert!(
+        component
+            .function::<()>("emty")
+            .unwrap_err()
+            .to_string()
+            .contains("`empty`")
+    );
 }
 
 async fn gather_keeps_the_order_and_as_completed_the_positions(place: Place) {
@@ -79,7 +100,11 @@ async fn gather_keeps_the_order_and_as_completed_the_positions(place: Place) {
     for n in 0..50 {
         futures.push(client.submit(&add, [value(n), value(100)]).await.unwrap());
     }
-    let sums: Vec<i64> = in_time(sortie::gather(futures)).await.into_iter().map(Result::unwrap).collect();
+    let sums: Vec<i64> = in_time(sortie::gather(futures))
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
     assert_eq!(sums, (100..150).collect::<Vec<_>>());
 
     let mut futures = Vec::new();
@@ -88,27 +113,51 @@ async fn gather_keeps_the_order_and_as_completed_the_positions(place: Place) {
     }
     let completed: Vec<_> = in_time(sortie::as_completed(futures).collect()).await;
     assert_eq!(completed.len(), 50);
-    assert!(completed.into_iter().all(|(position, sum)| sum == Ok(i64::try_from(position).unwrap())));
+    assert!(
+        completed
+            .into_iter()
+            .all(|(position, sum)| sum == Ok(i64::try_from(position).unwrap()))
+    );
 }
 
 async fn a_map_resolves_every_input_once_with_its_bill(place: Place) {
     let client = place.client(None).await;
     let echo: Function<String> = function(&client, "echo").await;
-    let outcomes = in_time(client.map(&echo, (0..5_000).map(|n| value(n.to_string()))).gather()).await.unwrap();
+    let outcomes = in_time(
+        client
+            .map(&echo, (0..5_000).map(|n| value(n.to_string())))
+            .gather(),
+    )
+    .await
+    .unwrap();
     assert_eq!(outcomes.len(), 5_000);
     for (n, outcome) in (0..).zip(&outcomes) {
-        assert_eq!((outcome.index, outcome.result.as_deref()), (n, Ok(n.to_string().as_str())));
+        assert_eq!(
+            (outcome.index, outcome.result.as_deref()),
+            (n, Ok(n.to_string().as_str()))
+        );
         let bill = outcome.bill;
-        assert!(bill.run > Duration::ZERO && bill.cpu > Duration::ZERO && bill.memory_peak > ByteSize(0) && !bill.cached);
+        assert!(
+            bill.run > Duration::ZERO
+                && bill.cpu > Duration::ZERO
+                && bill.memory_peak > ByteSize(0)
+                && !bill.cached
+        );
     }
 }
 
 async fn a_job_whose_inputs_end_after_all_outcomes_came_ends(place: Place) {
     let client = place.client(None).await;
     let empty: Function<()> = function(&client, "empty").await;
-    assert_eq!(in_time(client.map(&empty, std::iter::empty::<()>()).gather()).await.unwrap(), []);
+    assert_eq!(
+        in_time(client.map(&empty, std::iter::empty::<()>()).gather())
+            .await
+            .unwrap(),
+        []
+    );
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
-    let inputs = futures::stream::once(async {}).chain(futures::stream::once(ended).filter_map(async |_| None));
+    let inputs = futures::stream::once(async {})
+        .chain(futures::stream::once(ended).filter_map(async |_| None));
     let mut job = client.map_stream(&empty, inputs);
     assert_eq!(in_time(job.next()).await.unwrap().result, Ok(()));
     end.send(()).unwrap();
@@ -118,7 +167,8 @@ async fn a_job_whose_inputs_end_after_all_outcomes_came_ends(place: Place) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn inputs_are_taken_only_as_fast_as_outcomes_are_read() {
-    // Bundles that are out, batches that wait to be read, and what is in between: each at most 1024 tasks.
+    // Bundles that are out, batches that wait to be read, and what is in between: each at most 1024
+    // tasks.
     const AHEAD_MAX: u64 = 64 * 1024;
     let client = Client::embedded().unwrap();
     let empty: Function<()> = function(&client, "empty").await;
@@ -131,7 +181,10 @@ async fn inputs_are_taken_only_as_fast_as_outcomes_are_read() {
     for read in 0..3 * AHEAD_MAX {
         in_time(job.next()).await.unwrap().result.unwrap();
         let ahead = taken.load(Ordering::Relaxed).saturating_sub(read);
-        assert!(ahead < AHEAD_MAX, "{ahead} inputs were taken ahead of what was read");
+        assert!(
+            ahead < AHEAD_MAX,
+            "{ahead} inputs were taken ahead of what was read"
+        );
     }
 }
 
@@ -148,10 +201,17 @@ async fn cancelling_ends_a_loop_and_everything_that_waits(place: Place) {
     job.cancel();
     let outcomes = in_time(job.gather()).await.unwrap();
     assert!(!outcomes.is_empty());
-    assert!(outcomes.iter().all(|outcome| outcome.result == Err(TaskError::Cancelled)));
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| outcome.result == Err(TaskError::Cancelled))
+    );
     // The slots are free again.
     let empty: Function<()> = function(&client, "empty").await;
-    assert_eq!(in_time(client.submit(&empty, ()).await.unwrap()).await, Ok(()));
+    assert_eq!(
+        in_time(client.submit(&empty, ()).await.unwrap()).await,
+        Ok(())
+    );
 }
 
 async fn a_dropped_future_frees_its_slot(place: Place) {
@@ -162,7 +222,10 @@ async fn a_dropped_future_frees_its_slot(place: Place) {
     cancelled.cancel().await.unwrap();
     assert_eq!(in_time(cancelled).await, Err(TaskError::Cancelled));
     let add: Function<i64> = function(&client, "add").await;
-    assert_eq!(in_time(client.submit(&add, [value(1), value(1)]).await.unwrap()).await, Ok(2));
+    assert_eq!(
+        in_time(client.submit(&add, [value(1), value(1)]).await.unwrap()).await,
+        Ok(2)
+    );
 }
 
 async fn a_failure_that_asks_for_it_is_tried_again_as_often_as_allowed(place: Place) {
@@ -171,22 +234,36 @@ async fn a_failure_that_asks_for_it_is_tried_again_as_often_as_allowed(place: Pl
     let future = client.submit(&failing.retries(2), value(1)).await.unwrap();
     let outcome = in_time(future.outcome()).await.unwrap();
     assert_eq!(outcome.attempts, 3);
-    let sortie::Ending::Failed(failure) = outcome.ending else { panic!("{outcome:?}") };
+    let sortie::Ending::Failed(failure) = outcome.ending else {
+        panic!("{outcome:?}")
+    };
     assert_eq!((failure.code(), failure.blame()), ("not-now", Blame::Guest));
 }
 
 async fn options_reach_the_sandbox(place: Place) {
     let client = place.client(None).await;
     let clock: Function<(u64, u64)> = function(&client, "reads_clock").await;
-    let (seconds, _) = in_time(client.submit(&clock, ()).await.unwrap()).await.unwrap();
+    let (seconds, _) = in_time(client.submit(&clock, ()).await.unwrap())
+        .await
+        .unwrap();
     assert_eq!(seconds, 946_684_800);
-    let granted = clock.grants(Grants { clock: true, random: false });
-    let (seconds, _) = in_time(client.submit(&granted, ()).await.unwrap()).await.unwrap();
+    let granted = clock.grants(Grants {
+        clock: true,
+        random: false,
+    });
+    let (seconds, _) = in_time(client.submit(&granted, ()).await.unwrap())
+        .await
+        .unwrap();
     assert!(seconds > 1_700_000_000, "{seconds}");
     let large: Function<()> = function(&client, "returns_bytes").await;
     let tight = large.memory(ByteSize::mib(16)).priority(Priority::High);
-    let error = in_time(client.submit(&tight, value(64 << 20)).await.unwrap()).await.unwrap_err();
-    assert!(matches!(&error, TaskError::Failed(failure) if failure.code() == "memory-limit"), "{error}");
+    let error = in_time(client.submit(&tight, value(64 << 20)).await.unwrap())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, TaskError::Failed(failure) if failure.code() == "memory-limit"),
+        "{error}"
+    );
 }
 
 async fn inputs_that_cannot_be_opened_fail_their_task_only(place: Place) {
@@ -198,13 +275,30 @@ async fn inputs_that_cannot_be_opened_fail_their_task_only(place: Place) {
     let paths = [path.clone(), folder.path().join("missing"), path];
     let inputs = paths.map(|path| object(path.to_str().unwrap()));
     let outcomes = in_time(client.map(&sum, inputs).gather()).await.unwrap();
-    assert_eq!((&outcomes[0].result, &outcomes[2].result), (&Ok((3, 6)), &Ok((3, 6))));
-    assert!(matches!(&outcomes[1].result, Err(TaskError::Failed(failure)) if failure.code() == "input-missing"), "{outcomes:?}");
+    assert_eq!(
+        (&outcomes[0].result, &outcomes[2].result),
+        (&Ok((3, 6)), &Ok((3, 6)))
+    );
+    assert!(
+        matches!(&outcomes[1].result, Err(TaskError::Failed(failure)) if failure.code() == "input-missing"),
+        "{outcomes:?}"
+    );
 }
 
 async fn a_result_of_another_type_is_an_error_and_not_a_panic(place: Place) {
     let client = place.client(None).await;
     let echo: Function<u64> = function(&client, "echo").await;
-    let error = in_time(client.submit(&echo, value("text")).await.unwrap()).await.unwrap_err();
-    assert!(matches!(error, TaskError::Decode { expected: "u64", .. }), "{error}");
+    let error = in_time(client.submit(&echo, value("text")).await.unwrap())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            TaskError::Decode {
+                expected: "u64",
+                ..
+            }
+        ),
+        "{error}"
+    );
 }

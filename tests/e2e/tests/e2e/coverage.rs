@@ -19,9 +19,25 @@ const TESTS: [&str; 11] = [
 
 #[test]
 fn every_function_of_behaviours_is_used_by_a_test() {
-    let ran = Sortie::new(["inspect".as_ref(), component("behaviours").as_os_str(), "--json".as_ref()]).run().code(0);
+    let ran = Sortie::new([
+        "inspect".as_ref(),
+        component("behaviours").as_os_str(),
+        "--json".as_ref(),
+    ])
+    .run()
+    .code(0);
     let described = ran.value();
-    let names = described["functions"].as_array().unwrap().iter().map(|function| function["name"].as_str().unwrap());
-    let unused: Vec<_> = names.filter(|name| !TESTS.iter().any(|text| text.contains(&format!("\"{name}\"")))).collect();
+    let names = described["functions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|function| function["name"].as_str().unwrap());
+    let unused: Vec<_> = names
+        .filter(|name| {
+            !TESTS
+                .iter()
+                .any(|text| text.contains(&format!("\"{name}\"")))
+        })
+        .collect();
     assert!(unused.is_empty(), "no test uses {unused:?}");
 }

@@ -1,10 +1,13 @@
-//! Signals and closed pipes: a run ends soon, keeps what was written, and goes on from there when it is started again.
+//! Signals and closed pipes: a run ends soon, keeps what was written, and goes on from there when
+//! it is started again.
 
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
-use sortie_harness::{Fault, Link, Operation, Ran, Running, S3Server, Sortie, StoreProxy, WebServer};
+use sortie_harness::{
+    Fault, Link, Operation, Ran, Running, S3Server, Sortie, StoreProxy, WebServer,
+};
 
 /// Inputs that take some milliseconds each, and then some that take for ever.
 const QUICK: usize = 20;
@@ -22,12 +25,22 @@ fn stop(mut running: Running, signal: Signal) -> Ran {
     }
     let sent = now();
     running.signal(signal);
-    let ran = running.wait().code(130).says(&["interrupted", "run the same command again"]);
-    assert!(sent.elapsed() < Duration::from_secs(5), "it took {:?}", sent.elapsed());
+    let ran = running
+        .wait()
+        .code(130)
+        .says(&["interrupted", "run the same command again"]);
+    assert!(
+        sent.elapsed() < Duration::from_secs(5),
+        "it took {:?}",
+        sent.elapsed()
+    );
     ran
 }
 
-#[expect(clippy::disallowed_methods, reason = "how long people wait is what is measured")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long people wait is what is measured"
+)]
 fn now() -> Instant {
     Instant::now()
 }
@@ -40,10 +53,21 @@ fn count(records: &[Value], matches: impl Fn(&Value) -> bool) -> usize {
 fn an_interrupted_run_keeps_its_results_and_goes_on_from_there() {
     let cache = tempfile::tempdir().unwrap();
     let first = stop(endless(cache.path()).start(), Signal::INT).records();
-    assert_eq!(count(&first, |record| record["status"] == "completed" && record["bill"]["cached"] == false), QUICK);
-    assert_eq!(count(&first, |record| record["status"] == "cancelled"), first.len() - QUICK);
+    assert_eq!(
+        count(&first, |record| record["status"] == "completed"
+            && record["bill"]["cached"] == false),
+        QUICK
+    );
+    assert_eq!(
+        count(&first, |record| record["status"] == "cancelled"),
+        first.len() - QUICK
+    );
     let second = stop(endless(cache.path()).start(), Signal::TERM).records();
-    assert_eq!(count(&second, |record| record["status"] == "completed" && record["bill"]["cached"] == true), QUICK);
+    assert_eq!(
+        count(&second, |record| record["status"] == "completed"
+            && record["bill"]["cached"] == true),
+        QUICK
+    );
 }
 
 #[test]
@@ -56,7 +80,11 @@ fn an_interrupted_call_has_no_result() {
     web.wait_for(2);
     running.signal(Signal::INT);
     let ran = running.wait().code(130);
-    assert_eq!((&*ran.stdout, &*ran.stderr), ("", "error: interrupted\n"), "{ran}");
+    assert_eq!(
+        (&*ran.stdout, &*ran.stderr),
+        ("", "error: interrupted\n"),
+        "{ran}"
+    );
 }
 
 /// A large result is in the store, and the store stops in the middle of it.
@@ -68,36 +96,64 @@ fn a_result_that_does_not_come_from_the_store_holds_up_no_interrupted_command() 
     let proxy = StoreProxy::start(server.address(), Link::default());
     proxy.add(Fault::Stall.on(Operation::Get, "/objects/"));
     let interrupt = |command: Sortie, requests: u64| {
-        let running = proxy.for_command(command.args(["--store", "s3://bucket/store"])).start();
+        let running = proxy
+            .for_command(command.args(["--store", "s3://bucket/store"]))
+            .start();
         proxy.wait_until_struck(requests);
         let sent = now();
         running.signal(Signal::INT);
         let ran = running.wait().code(130);
-        assert!(sent.elapsed() < Duration::from_secs(5), "it took {:?}", sent.elapsed());
+        assert!(
+            sent.elapsed() < Duration::from_secs(5),
+            "it took {:?}",
+            sent.elapsed()
+        );
         ran
     };
-    let ran = interrupt(Sortie::map("returns_bytes", ["300000"]), 1).says(&["1 task: ", "1 failed", "run the same command again"]);
+    let ran = interrupt(Sortie::map("returns_bytes", ["300000"]), 1).says(&[
+        "1 task: ",
+        "1 failed",
+        "run the same command again",
+    ]);
     // What became of it is said, with the place where it is.
     let record = ran.value();
     assert_eq!(record["status"], "failed", "{ran}");
-    assert!(record["error"]["message"].as_str().unwrap().contains("s3://bucket/store/objects/"), "{ran}");
+    assert!(
+        record["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("s3://bucket/store/objects/"),
+        "{ran}"
+    );
     let struck = proxy.counts().struck;
     let ran = interrupt(Sortie::call("returns_bytes", ["300000"]), struck + 1);
-    assert_eq!((&*ran.stdout, &*ran.stderr), ("", "error: interrupted\n"), "{ran}");
+    assert_eq!(
+        (&*ran.stdout, &*ran.stderr),
+        ("", "error: interrupted\n"),
+        "{ran}"
+    );
 }
 
 #[test]
 fn a_run_that_waits_for_inputs_can_be_interrupted() {
-    let mut running = Sortie::map("echo", ["--inputs", "-"]).input("one\n").keep_input_open().start();
+    let mut running = Sortie::map("echo", ["--inputs", "-"])
+        .input("one\n")
+        .keep_input_open()
+        .start();
     assert!(running.line().contains("one"));
     running.signal(Signal::INT);
-    let ran = running.wait().code(130).says(&["1 task: 1 completed", "interrupted"]);
+    let ran = running
+        .wait()
+        .code(130)
+        .says(&["1 task: 1 completed", "interrupted"]);
     assert_eq!(ran.records().len(), 1);
 }
 
 #[test]
 fn a_run_whose_results_nobody_reads_can_be_interrupted() {
-    let mut running = Sortie::map("echo", ["--inputs", "-"]).input("x\n".repeat(100_000)).start();
+    let mut running = Sortie::map("echo", ["--inputs", "-"])
+        .input("x\n".repeat(100_000))
+        .start();
     running.line();
     running.signal(Signal::INT);
     let ran = running.wait_without_reading();
@@ -106,7 +162,9 @@ fn a_run_whose_results_nobody_reads_can_be_interrupted() {
 
 #[test]
 fn a_reader_that_has_enough_ends_the_run_quietly() {
-    let mut running = Sortie::map("echo", ["--inputs", "-"]).input("x\n".repeat(100_000)).start();
+    let mut running = Sortie::map("echo", ["--inputs", "-"])
+        .input("x\n".repeat(100_000))
+        .start();
     running.line();
     let ran = running.close().code(0);
     assert_eq!(ran.stderr, "", "{ran}");

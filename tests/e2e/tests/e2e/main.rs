@@ -1,6 +1,7 @@
 //! The `sortie` binary as a person meets it: commands go in, lines and exit codes come out.
 //!
-//! One module for each thing that is promised. Every function of the component `behaviours` is used somewhere here, which [`coverage`] checks.
+//! One module for each thing that is promised. Every function of the component `behaviours` is used
+//! somewhere here, which [`coverage`] checks.
 
 mod answers;
 mod archives;

@@ -1,4 +1,5 @@
-//! What a function can see of the world: nothing, and the same every time, unless it is granted more.
+//! What a function can see of the world: nothing, and the same every time, unless it is granted
+//! more.
 
 use serde_json::{Value, json};
 use sortie_harness::Sortie;
@@ -6,21 +7,49 @@ use sortie_harness::Sortie;
 use crate::sorted;
 
 fn see(function: &str, options: &[&str]) -> Value {
-    Sortie::call(function, [""; 0]).args(options).run().code(0).value()
+    Sortie::call(function, [""; 0])
+        .args(options)
+        .run()
+        .code(0)
+        .value()
 }
 
 /// Two tasks of the same content in one job, which must not be answered from memory.
 fn twice(function: &str, options: &[&str]) -> (Value, Value) {
-    let ran = Sortie::map(function, ["[]", "[]"]).args(["--cache", "off"]).args(options).run().code(0);
+    let ran = Sortie::map(function, ["[]", "[]"])
+        .args(["--cache", "off"])
+        .args(options)
+        .run()
+        .code(0);
     let mut records = sorted(&ran);
-    (records.remove(0)["value"].take(), records.remove(0)["value"].take())
+    (
+        records.remove(0)["value"].take(),
+        records.remove(0)["value"].take(),
+    )
 }
 
 #[test]
 fn there_are_no_files_and_no_environment() {
-    let ran = Sortie::map("opens_file", ["/etc/passwd", "/", ".", "/proc/self/environ"]).run().code(0);
-    assert!(sorted(&ran).iter().all(|record| record["value"] == json!(false)), "{ran}");
-    assert_eq!(Sortie::call("reads_environment", [""; 0]).env("SECRET", "value").run().code(0).value(), json!([]));
+    let ran = Sortie::map(
+        "opens_file",
+        ["/etc/passwd", "/", ".", "/proc/self/environ"],
+    )
+    .run()
+    .code(0);
+    assert!(
+        sorted(&ran)
+            .iter()
+            .all(|record| record["value"] == json!(false)),
+        "{ran}"
+    );
+    assert_eq!(
+        Sortie::call("reads_environment", [""; 0])
+            .env("SECRET", "value")
+            .run()
+            .code(0)
+            .value(),
+        json!([])
+    );
 }
 
 #[test]
@@ -29,8 +58,14 @@ fn there_is_no_network() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    assert_eq!(Sortie::call("connects", [&address]).run().code(0).value(), json!("PermissionDenied"));
-    assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    assert_eq!(
+        Sortie::call("connects", [&address]).run().code(0).value(),
+        json!("PermissionDenied")
+    );
+    assert_eq!(
+        listener.accept().unwrap_err().kind(),
+        std::io::ErrorKind::WouldBlock
+    );
 }
 
 #[test]
@@ -58,7 +93,11 @@ fn randomness_follows_from_the_task() {
 fn results_that_depend_on_a_grant_are_never_kept() {
     let cache = tempfile::tempdir().unwrap();
     for _ in 0..2 {
-        let ran = Sortie::map("spins_for", ["2000000"]).args(["--grant", "clock"]).cache(cache.path()).run().code(0);
+        let ran = Sortie::map("spins_for", ["2000000"])
+            .args(["--grant", "clock"])
+            .cache(cache.path())
+            .run()
+            .code(0);
         assert_eq!(sorted(&ran)[0]["bill"]["cached"], false);
     }
 }
@@ -73,13 +112,19 @@ fn sleep_passes_virtual_time_at_once() {
     let ran = Sortie::map("sleeps", ["86400000"]).run().code(0);
     let bill = &sorted(&ran)[0]["bill"];
     assert!(bill["run_ms"].as_f64().unwrap() < 10_000.0, "{bill}");
-    let ran = Sortie::map("sleeps", ["30"]).args(["--grant", "clock"]).run().code(0);
+    let ran = Sortie::map("sleeps", ["30"])
+        .args(["--grant", "clock"])
+        .run()
+        .code(0);
     let bill = &sorted(&ran)[0]["bill"];
     assert!(bill["run_ms"].as_f64().unwrap() >= 30.0, "{bill}");
 }
 
 #[test]
 fn sleep_with_a_real_clock_ends_at_the_limit() {
-    let ran = Sortie::map("sleeps", ["86400000"]).args(["--grant", "clock", "--timeout", "200ms", "--retries", "0"]).run().code(1);
+    let ran = Sortie::map("sleeps", ["86400000"])
+        .args(["--grant", "clock", "--timeout", "200ms", "--retries", "0"])
+        .run()
+        .code(1);
     assert_eq!(sorted(&ran)[0]["error"]["code"], "wall-time-limit");
 }

@@ -1,5 +1,6 @@
-//! A fleet from the side of whoever submits: jobs that outlive their client, are attached to, replayed and forgotten, by program and by
-//! command. The broker is a real server; workers run in the test's process.
+//! A fleet from the side of whoever submits: jobs that outlive their client, are attached to,
+//! replayed and forgotten, by program and by command. The broker is a real server; workers run in
+//! the test's process.
 
 mod commands;
 mod jobs;
@@ -11,5 +12,7 @@ use std::time::Duration;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(DEADLINE, future).await.expect("it did not end within the deadline")
+    tokio::time::timeout(DEADLINE, future)
+        .await
+        .expect("it did not end within the deadline")
 }

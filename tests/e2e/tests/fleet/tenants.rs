@@ -1,4 +1,5 @@
-//! A tenant of a shared fleet by the `sortie` command, on a server with exactly the accounts that are shipped.
+//! A tenant of a shared fleet by the `sortie` command, on a server with exactly the accounts that
+//! are shipped.
 
 use sortie::nats::{Config, NatsBroker, Provision, Role};
 use sortie::protocol::{Labels, WorkerId};
@@ -20,42 +21,72 @@ impl Shared {
     fn start() -> Self {
         let runtime = Runtime::new().unwrap();
         let users = ["operator", "acme", "globex", "worker"];
-        let builder = NatsServer::builder().deployed(&repository().join("deploy/nats"), "server.conf");
-        let builder = users
-            .iter()
-            .fold(builder, |builder, user| builder.variable(&format!("SORTIE_{}_PASSWORD", user.to_uppercase()), &format!("{user}-pw")));
+        let builder =
+            NatsServer::builder().deployed(&repository().join("deploy/nats"), "server.conf");
+        let builder = users.iter().fold(builder, |builder, user| {
+            builder.variable(
+                &format!("SORTIE_{}_PASSWORD", user.to_uppercase()),
+                &format!("{user}-pw"),
+            )
+        });
         let server = runtime.block_on(builder.start());
         for tenant in ["acme", "globex"] {
-            let ran = Sortie::new(["broker", "init", "--tenant", tenant]).env("SORTIE_BROKER", url(&server, "operator")).run().code(0);
+            let ran = Sortie::new(["broker", "init", "--tenant", tenant])
+                .env("SORTIE_BROKER", url(&server, "operator"))
+                .run()
+                .code(0);
             assert!(ran.stdout.contains(tenant), "{ran}");
         }
         let cache = tempfile::tempdir().unwrap();
         let worker = runtime.block_on(worker(&server, cache.path()));
-        Self { runtime, server, cache, _worker: worker }
+        Self {
+            runtime,
+            server,
+            cache,
+            _worker: worker,
+        }
     }
 
     fn sortie(&self, tenant: &str, words: &[&str]) -> Sortie {
-        Sortie::new(words).env("SORTIE_BROKER", url(&self.server, tenant)).env("SORTIE_TENANT", tenant)
+        Sortie::new(words)
+            .env("SORTIE_BROKER", url(&self.server, tenant))
+            .env("SORTIE_TENANT", tenant)
     }
 
     fn map(&self, tenant: &str, function: &str, inputs: &[&str]) -> Sortie {
         let map = Sortie::map(function, inputs).cache(self.cache.path());
-        map.env("SORTIE_BROKER", url(&self.server, tenant)).env("SORTIE_TENANT", tenant)
+        map.env("SORTIE_BROKER", url(&self.server, tenant))
+            .env("SORTIE_TENANT", tenant)
     }
 }
 
 fn url(server: &NatsServer, user: &str) -> String {
-    server.url().replace("nats://", &format!("nats://{user}:{user}-pw@"))
+    server
+        .url()
+        .replace("nats://", &format!("nats://{user}:{user}-pw@"))
 }
 
 async fn worker(server: &NatsServer, cache: &std::path::Path) -> Worker {
-    let config = Config { provision: Provision::Never, ..Config::new(url(server, "worker"), Role::Worker) };
+    let config = Config {
+        provision: Provision::Never,
+        ..Config::new(url(server, "worker"), Role::Worker)
+    };
     let broker = NatsBroker::connect(config).await.unwrap();
-    let setup = Setup { concurrency: std::num::NonZeroUsize::new(2), cache: Some(cache.into()), ..Setup::default() };
+    let setup = Setup {
+        concurrency: std::num::NonZeroUsize::new(2),
+        cache: Some(cache.into()),
+        ..Setup::default()
+    };
     let prepared = setup.prepare(Handle::current()).unwrap();
-    let identity = Identity { id: WorkerId::from_bytes([7; 16]), serves: Serves::Labels(Labels::default()), introduction: None };
+    let identity = Identity {
+        id: WorkerId::from_bytes([7; 16]),
+        serves: Serves::Labels(Labels::default()),
+        introduction: None,
+    };
     let lease = broker.lease();
-    prepared.start(identity, std::sync::Arc::new(broker), Some(lease)).unwrap()
+    prepared
+        .start(identity, std::sync::Arc::new(broker), Some(lease))
+        .unwrap()
 }
 
 #[test]
@@ -65,7 +96,10 @@ fn tenants_share_no_results_even_on_the_same_worker() {
         let ran = shared.map(tenant, "spins_for", &["20000000"]).run().code(0);
         ran.value()["bill"]["cached"].as_bool().unwrap()
     };
-    assert_eq!(["acme", "globex", "acme", "globex"].map(is_known), [false, false, true, true]);
+    assert_eq!(
+        ["acme", "globex", "acme", "globex"].map(is_known),
+        [false, false, true, true]
+    );
 }
 
 #[test]
@@ -73,26 +107,61 @@ fn a_tenant_runs_everything_it_needs_and_sees_nothing_of_another() {
     let shared = Shared::start();
     let ran = shared.map("acme", "echo", &["a", "b"]).run().code(0);
     assert_eq!(ran.records().len(), 2, "{ran}");
-    let ran = shared.map("acme", "echo", &["a", "b", "c"]).args(["--detach"]).run().code(0);
+    let ran = shared
+        .map("acme", "echo", &["a", "b", "c"])
+        .args(["--detach"])
+        .run()
+        .code(0);
     let job = ran.stdout.trim().to_owned();
 
-    let status = shared.sortie("acme", &["job", "status", &job, "--json"]).run().code(0).value();
-    assert_eq!((&status["tasks"], &status["unfinished_bundles"]), (&3.into(), &serde_json::Value::Null));
+    let status = shared
+        .sortie("acme", &["job", "status", &job, "--json"])
+        .run()
+        .code(0)
+        .value();
+    assert_eq!(
+        (&status["tasks"], &status["unfinished_bundles"]),
+        (&3.into(), &serde_json::Value::Null)
+    );
     for command in ["status", "gather", "logs", "cancel"] {
-        let ran = shared.sortie("globex", &["job", command, &job]).run().code(2);
+        let ran = shared
+            .sortie("globex", &["job", command, &job])
+            .run()
+            .code(2);
         assert!(ran.stderr.contains("there is no job"), "{ran}");
     }
-    assert_eq!(shared.sortie("globex", &["job", "list", "--json"]).run().code(0).stdout, "");
+    assert_eq!(
+        shared
+            .sortie("globex", &["job", "list", "--json"])
+            .run()
+            .code(0)
+            .stdout,
+        ""
+    );
 
-    let ran = shared.sortie("acme", &["job", "gather", &job]).run().code(0);
+    let ran = shared
+        .sortie("acme", &["job", "gather", &job])
+        .run()
+        .code(0);
     assert_eq!(ran.records().len(), 3, "{ran}");
-    assert_eq!(shared.sortie("acme", &["job", "list", "--json"]).run().code(0).stdout, "");
+    assert_eq!(
+        shared
+            .sortie("acme", &["job", "list", "--json"])
+            .run()
+            .code(0)
+            .stdout,
+        ""
+    );
     for words in [["dlq", "list"], ["broker", "check"], ["worker", "list"]] {
         let ran = shared.sortie("acme", &words).run().code(0);
         assert!(!ran.stderr.contains("error"), "{ran}");
     }
     // Asking for another's streams by name is no way in either.
-    let ran = shared.map("globex", "echo", &["a"]).env("SORTIE_TENANT", "acme").run().code(3);
+    let ran = shared
+        .map("globex", "echo", &["a"])
+        .env("SORTIE_TENANT", "acme")
+        .run()
+        .code(3);
     assert!(ran.stderr.contains("acme"), "{ran}");
     drop(shared.runtime);
 }

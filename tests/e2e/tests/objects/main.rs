@@ -1,8 +1,10 @@
-//! `sortie map` over objects in S3, over a network and a store that fail: what a person sees, and what is asked of the store.
+//! `sortie map` over objects in S3, over a network and a store that fail: what a person sees, and
+//! what is asked of the store.
 //!
-//! [`stores`] has two genuine servers and nothing that fails; [`inputs`] what is wrong with an input for good; [`faults`] what passes, or does
-//! not; [`clouds`] the other services, and where keys come from; [`changes`] objects that change while they are read;
-//! [`disk`] what is kept on disk; [`secrets`] what must be seen nowhere. Every run is checked for secrets.
+//! [`stores`] has two genuine servers and nothing that fails; [`inputs`] what is wrong with an
+//! input for good; [`faults`] what passes, or does not; [`clouds`] the other services, and where
+//! keys come from; [`changes`] objects that change while they are read; [`disk`] what is kept on
+//! disk; [`secrets`] what must be seen nowhere. Every run is checked for secrets.
 
 mod changes;
 mod clouds;
@@ -34,17 +36,28 @@ struct Store {
 }
 
 impl Store {
-    /// With `a.txt`, `b.txt` and `c.txt` of one, two and three letters, `empty.txt`, and `large.bin` of [`LARGE`] bytes 1.
+    /// With `a.txt`, `b.txt` and `c.txt` of one, two and three letters, `empty.txt`, and
+    /// `large.bin` of [`LARGE`] bytes 1.
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("bucket")).unwrap();
-        for (name, content) in [("a.txt", "A"), ("b.txt", "BB"), ("c.txt", "CCC"), ("empty.txt", "")] {
+        for (name, content) in [
+            ("a.txt", "A"),
+            ("b.txt", "BB"),
+            ("c.txt", "CCC"),
+            ("empty.txt", ""),
+        ] {
             fs::write(folder.path().join("bucket").join(name), content).unwrap();
         }
         fs::write(folder.path().join("bucket/large.bin"), vec![1; LARGE]).unwrap();
         let server = S3Server::start(folder.path());
         let proxy = StoreProxy::start(server.address(), Link::default());
-        Self { folder, server, proxy, cache: tempfile::tempdir().unwrap() }
+        Self {
+            folder,
+            server,
+            proxy,
+            cache: tempfile::tempdir().unwrap(),
+        }
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -53,8 +66,12 @@ impl Store {
 
     /// `sum_of` over these inputs, with nothing known from an earlier run.
     fn sum_of(&self, inputs: &[&str]) -> Sortie {
-        let command = Sortie::map("sum_of", inputs).args(["--fresh"]).cache(self.cache.path());
-        self.proxy.for_command(command).env("AWS_SESSION_TOKEN", TOKEN)
+        let command = Sortie::map("sum_of", inputs)
+            .args(["--fresh"])
+            .cache(self.cache.path());
+        self.proxy
+            .for_command(command)
+            .env("AWS_SESSION_TOKEN", TOKEN)
     }
 }
 
@@ -64,7 +81,8 @@ trait Told {
     fn endings(&self) -> Vec<String>;
     /// The record of this input.
     fn of(&self, input: &str) -> Value;
-    /// The error of this input: its code is this, its message is one line that names the input and has all of `parts`.
+    /// The error of this input: its code is this, its message is one line that names the input and
+    /// has all of `parts`.
     fn failed(&self, input: &str, code: &str, parts: &[&str]);
     /// The value of this input.
     fn found(&self, input: &str, value: Value);
@@ -76,7 +94,13 @@ impl Told for Ran {
         secrets::are_not_in(self);
         let mut records = self.records();
         records.sort_by_key(|record| record["index"].as_u64());
-        let ending = |record: &Value| record["error"]["code"].as_str().or(record["status"].as_str()).unwrap_or_default().to_owned();
+        let ending = |record: &Value| {
+            record["error"]["code"]
+                .as_str()
+                .or(record["status"].as_str())
+                .unwrap_or_default()
+                .to_owned()
+        };
         records.iter().map(ending).collect()
     }
 
@@ -95,7 +119,10 @@ impl Told for Ran {
         assert_eq!(record["error"]["code"], code, "{self}");
         assert_eq!(record["error"]["blame"], "input", "{self}");
         let message = record["error"]["message"].as_str().unwrap_or_default();
-        assert!(message.contains(&format!("`{input}`")) && !message.contains('\n'), "not one line that names the object: {self}");
+        assert!(
+            message.contains(&format!("`{input}`")) && !message.contains('\n'),
+            "not one line that names the object: {self}"
+        );
         for part in parts {
             assert!(message.contains(part), "`{part}` is not in: {message}");
         }
@@ -110,7 +137,9 @@ impl Told for Ran {
 /// How many attempts a task took.
 #[track_caller]
 fn attempts(ran: &Ran, input: &str) -> u64 {
-    ran.of(input)["error"]["attempts"].as_u64().unwrap_or_default()
+    ran.of(input)["error"]["attempts"]
+        .as_u64()
+        .unwrap_or_default()
 }
 
 /// What `sum_of` returns for `a.txt`.

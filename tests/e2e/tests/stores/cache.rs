@@ -46,15 +46,37 @@ fn what_is_kept_is_shown_and_cleared() {
     }
     let info = cache(folder.path(), &["info", "--json"]).run().code(0);
     assert_eq!(counts(&info), [1, 2], "{info}");
-    assert!(info.value()["artifacts"]["bytes"].as_u64().unwrap() > 10_000, "{info}");
+    assert!(
+        info.value()["artifacts"]["bytes"].as_u64().unwrap() > 10_000,
+        "{info}"
+    );
     let text = cache(folder.path(), &["info"]).run().code(0);
-    assert!(text.stdout.contains("compiled components") && text.stdout.contains("results"), "{text}");
-    let cleared = cache(folder.path(), &["clear"]).run().code(0).says(&["removed 3 files"]);
+    assert!(
+        text.stdout.contains("compiled components") && text.stdout.contains("results"),
+        "{text}"
+    );
+    let cleared = cache(folder.path(), &["clear"])
+        .run()
+        .code(0)
+        .says(&["removed 3 files"]);
     assert_eq!(cleared.stdout, "");
-    assert_eq!(counts(&cache(folder.path(), &["info", "--json"]).run().code(0)), [0, 0]);
-    assert_eq!(known(&spins(folder.path(), "3000000").run().code(0)), [false]);
+    assert_eq!(
+        counts(&cache(folder.path(), &["info", "--json"]).run().code(0)),
+        [0, 0]
+    );
+    assert_eq!(
+        known(&spins(folder.path(), "3000000").run().code(0)),
+        [false]
+    );
     // A folder that is not there is empty.
-    assert_eq!(counts(&cache(&folder.path().join("none"), &["info", "--json"]).run().code(0)), [0, 0]);
+    assert_eq!(
+        counts(
+            &cache(&folder.path().join("none"), &["info", "--json"])
+                .run()
+                .code(0)
+        ),
+        [0, 0]
+    );
 }
 
 #[test]
@@ -63,26 +85,56 @@ fn what_was_not_used_for_long_goes_and_what_was_stays() {
     let _ = spins(folder.path(), "3000000").run().code(0);
     age(&folder.path().join("memo"), 40);
     let _ = spins(folder.path(), "3000001").run().code(0);
-    let gc = cache(folder.path(), &["gc", "--older-than", "30d", "--json"]).run().code(0);
+    let gc = cache(folder.path(), &["gc", "--older-than", "30d", "--json"])
+        .run()
+        .code(0);
     assert_eq!(counts(&gc), [0, 1], "{gc}");
-    assert_eq!(known(&spins(folder.path(), "3000001").run().code(0)), [true]);
-    assert_eq!(known(&spins(folder.path(), "3000000").run().code(0)), [false]);
+    assert_eq!(
+        known(&spins(folder.path(), "3000001").run().code(0)),
+        [true]
+    );
+    assert_eq!(
+        known(&spins(folder.path(), "3000000").run().code(0)),
+        [false]
+    );
     // Using a result counts.
     age(&folder.path().join("memo"), 40);
-    assert_eq!(known(&spins(folder.path(), "3000001").run().code(0)), [true]);
-    assert_eq!(counts(&cache(folder.path(), &["gc", "--older-than", "30d", "--json"]).run().code(0)), [0, 1]);
-    assert_eq!(known(&spins(folder.path(), "3000001").run().code(0)), [true]);
-    let all = cache(folder.path(), &["gc", "--max", "0B", "--json"]).run().code(0);
+    assert_eq!(
+        known(&spins(folder.path(), "3000001").run().code(0)),
+        [true]
+    );
+    assert_eq!(
+        counts(
+            &cache(folder.path(), &["gc", "--older-than", "30d", "--json"])
+                .run()
+                .code(0)
+        ),
+        [0, 1]
+    );
+    assert_eq!(
+        known(&spins(folder.path(), "3000001").run().code(0)),
+        [true]
+    );
+    let all = cache(folder.path(), &["gc", "--max", "0B", "--json"])
+        .run()
+        .code(0);
     assert_eq!(counts(&all), [1, 1], "{all}");
-    cache(folder.path(), &["gc", "--max", "lots"]).run().refused(&["--max", "lots"]);
-    cache(folder.path(), &["gc", "--older-than", "30"]).run().refused(&["--older-than", "30s"]);
+    cache(folder.path(), &["gc", "--max", "lots"])
+        .run()
+        .refused(&["--max", "lots"]);
+    cache(folder.path(), &["gc", "--older-than", "30"])
+        .run()
+        .refused(&["--older-than", "30s"]);
 }
 
 #[test]
 fn commands_go_on_while_the_cache_is_cleared() {
     let folder = tempfile::tempdir().unwrap();
     let inputs: String = (0..3000).map(|n| format!("{}\n", 1_000_000 + n)).collect();
-    let mut running = Sortie::map("spins_for", ["--inputs", "-"]).input(inputs).cache(folder.path()).start();
+    let mut running = Sortie::map("spins_for", ["--inputs", "-"])
+        .input(inputs)
+        .cache(folder.path())
+        .start();
     for _ in 0..20 {
         running.line();
         let _ = cache(folder.path(), &["clear"]).run().code(0);
@@ -103,26 +155,54 @@ fn shared() -> (TempDir, S3Server) {
 fn a_stores_results_are_removed_only_by_whoever_says_so() {
     let (folder, s3) = shared();
     let local = tempfile::tempdir().unwrap();
-    let with = |words: &[&str]| s3.for_command(cache(local.path(), words).args(["--store", "s3://shared/results"]));
-    let run = || s3.for_command(spins(local.path(), DEAR).args(["--store", "s3://shared/results"])).run().code(0);
+    let with = |words: &[&str]| {
+        s3.for_command(cache(local.path(), words).args(["--store", "s3://shared/results"]))
+    };
+    let run = || {
+        s3.for_command(spins(local.path(), DEAR).args(["--store", "s3://shared/results"]))
+            .run()
+            .code(0)
+    };
     assert_eq!(known(&run()), [false]);
     let objects = |ran: &Ran| ran.value()["shared_memo"]["objects"].clone();
     assert_eq!(objects(&with(&["info", "--json"]).run().code(0)), 1);
     with(&["clear"]).run().refused(&["--everyone"]);
     with(&["gc"]).run().refused(&["--older-than"]);
-    cache(local.path(), &["clear", "--everyone"]).run().refused(&["--store"]);
+    cache(local.path(), &["clear", "--everyone"])
+        .run()
+        .refused(&["--store"]);
     // Not the variable, either: it is there for other commands.
-    let _ = s3.for_command(cache(local.path(), &["clear"])).env("SORTIE_STORE", "s3://shared/results").run().code(0);
+    let _ = s3
+        .for_command(cache(local.path(), &["clear"]))
+        .env("SORTIE_STORE", "s3://shared/results")
+        .run()
+        .code(0);
     assert_eq!(objects(&with(&["info", "--json"]).run().code(0)), 1);
-    assert_eq!(objects(&with(&["gc", "--older-than", "30d", "--json"]).run().code(0)), 0);
+    assert_eq!(
+        objects(&with(&["gc", "--older-than", "30d", "--json"]).run().code(0)),
+        0
+    );
     assert_eq!(known(&run()), [true]);
     age(&folder.path().join("shared"), 40);
     let gone = with(&["gc", "--older-than", "30d", "--json"]).run().code(0);
-    assert_eq!((objects(&gone), gone.value()["memo"]["files"].clone()), (Value::from(1), Value::from(0)), "{gone}");
+    assert_eq!(
+        (objects(&gone), gone.value()["memo"]["files"].clone()),
+        (Value::from(1), Value::from(0)),
+        "{gone}"
+    );
     let _ = cache(local.path(), &["clear"]).run().code(0);
     assert_eq!(known(&run()), [false]);
-    let _ = with(&["clear", "--everyone"]).run().code(0).says(&["of the shared memo"]);
+    let _ = with(&["clear", "--everyone"])
+        .run()
+        .code(0)
+        .says(&["of the shared memo"]);
     assert_eq!(known(&run()), [false]);
-    let nobody = with(&["info"]).env("AWS_SECRET_ACCESS_KEY", "wrong-one").run().code(3);
-    assert!(nobody.stderr.starts_with("error: ") && !nobody.stderr.contains("wrong-one"), "{nobody}");
+    let nobody = with(&["info"])
+        .env("AWS_SECRET_ACCESS_KEY", "wrong-one")
+        .run()
+        .code(3);
+    assert!(
+        nobody.stderr.starts_with("error: ") && !nobody.stderr.contains("wrong-one"),
+        "{nobody}"
+    );
 }

@@ -1,6 +1,7 @@
 //! What the tests share: a broker, a client at it, and `sortie worker` as a process.
 //!
-//! Every wait ends on a condition within [`DEADLINE`]. A worker ends with its handle; when a test fails, what it said is shown.
+//! Every wait ends on a condition within [`DEADLINE`]. A worker ends with its handle; when a test
+//! fails, what it said is shown.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -30,7 +31,9 @@ pub(crate) const LONG: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(20);
 
 pub(crate) async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> T {
-    timeout(DEADLINE, happens).await.unwrap_or_else(|_| panic!("{what} did not happen within {DEADLINE:?}"))
+    timeout(DEADLINE, happens)
+        .await
+        .unwrap_or_else(|_| panic!("{what} did not happen within {DEADLINE:?}"))
 }
 
 /// Wait until `holds`.
@@ -57,22 +60,39 @@ pub(crate) struct Fleet {
 impl Fleet {
     pub(crate) async fn start(lease: Duration) -> Self {
         let server = NatsServer::start().await;
-        let config =
-            Config { provision: Provision::Missing(Layout { lease, ..Layout::default() }), ..Config::new(server.url(), Role::Client) };
+        let config = Config {
+            provision: Provision::Missing(Layout {
+                lease,
+                ..Layout::default()
+            }),
+            ..Config::new(server.url(), Role::Client)
+        };
         let gpu: Labels = "gpu".parse().unwrap();
         NatsBroker::init(config.clone(), &[gpu]).await.unwrap();
         let broker = Arc::new(NatsBroker::connect(config).await.unwrap());
         let cache = tempfile::tempdir().unwrap();
         let embedded = Client::builder().cache(cache.path()).start().unwrap();
-        Self { server, client: Client::over(broker.clone()), broker, embedded, cache }
+        Self {
+            server,
+            client: Client::over(broker.clone()),
+            broker,
+            embedded,
+            cache,
+        }
     }
 
     /// A function of `behaviours`, whose results are not kept.
     pub(crate) async fn function<T>(&self, name: &str) -> Function<T> {
         let path = sortie_harness::component("behaviours");
         let component = self.embedded.load(&path).await.unwrap();
-        self.broker.put_component(component.digest(), std::fs::read(path).unwrap().into()).await.unwrap();
-        component.function(name).unwrap().memo(sortie::protocol::job::Memo::Off)
+        self.broker
+            .put_component(component.digest(), std::fs::read(path).unwrap().into())
+            .await
+            .unwrap();
+        component
+            .function(name)
+            .unwrap()
+            .memo(sortie::protocol::job::Memo::Off)
     }
 
     pub(crate) async fn worker(&self, arguments: &[&str]) -> WorkerProcess {
@@ -82,7 +102,13 @@ impl Fleet {
     /// A worker that is ready.
     pub(crate) async fn worker_at(&self, url: &str, arguments: &[&str]) -> WorkerProcess {
         let cache = self.cache.path().to_str().unwrap();
-        let mut worker = WorkerProcess::start(&[&["-v", "worker", "--broker", url, "--cache", cache], arguments].concat());
+        let mut worker = WorkerProcess::start(
+            &[
+                &["-v", "worker", "--broker", url, "--cache", cache],
+                arguments,
+            ]
+            .concat(),
+        );
         worker.said("; ready").await;
         worker
     }
@@ -90,13 +116,20 @@ impl Fleet {
     /// How a worker was announced last.
     pub(crate) async fn presence(&self, worker: &WorkerProcess) -> Option<Presence> {
         let workers = self.broker.workers().await.unwrap_or_default();
-        workers.into_iter().find(|presence| Some(presence.process) == worker.child.id())
+        workers
+            .into_iter()
+            .find(|presence| Some(presence.process) == worker.child.id())
     }
 
     pub(crate) async fn until_busy(&self, worker: &WorkerProcess, count: u32) {
-        until(&format!("a worker with {count} bundles in work"), async || {
-            self.presence(worker).await.is_some_and(|presence| presence.busy == count)
-        })
+        until(
+            &format!("a worker with {count} bundles in work"),
+            async || {
+                self.presence(worker)
+                    .await
+                    .is_some_and(|presence| presence.busy == count)
+            },
+        )
         .await;
     }
 }
@@ -119,8 +152,16 @@ impl WorkerProcess {
     pub(crate) fn start(arguments: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
         let mut command = Command::new(sortie_harness::binary());
-        command.args(arguments).env_clear().env("HOME", home.path()).current_dir(home.path());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+            .args(arguments)
+            .env_clear()
+            .env("HOME", home.path())
+            .current_dir(home.path());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (sender, stderr) = watch::channel(String::new());
@@ -129,7 +170,11 @@ impl WorkerProcess {
                 sender.send_modify(|said| *said += &format!("{line}\n"));
             }
         });
-        Self { child, stderr, _home: home }
+        Self {
+            child,
+            stderr,
+            _home: home,
+        }
     }
 
     /// Wait until it said this; what it said by then comes back.
@@ -145,7 +190,11 @@ impl WorkerProcess {
     /// The address in its line about health.
     pub(crate) fn health(&self) -> String {
         let said = self.stderr.borrow();
-        said.split_once("http://").and_then(|(_, rest)| rest.split_once(';')).unwrap().0.to_owned()
+        said.split_once("http://")
+            .and_then(|(_, rest)| rest.split_once(';'))
+            .unwrap()
+            .0
+            .to_owned()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -155,9 +204,13 @@ impl WorkerProcess {
 
     /// Its exit code (none if a signal ended it) and all it said.
     pub(crate) async fn ended(mut self) -> (Option<i32>, String) {
-        let status = soon("the end of a worker", self.child.wait()).await.unwrap();
+        let status = soon("the end of a worker", self.child.wait())
+            .await
+            .unwrap();
         // The sender goes with the pipe.
-        let _ = soon("the end of its words", self.stderr.wait_for(|_| false)).await.map(drop);
+        let _ = soon("the end of its words", self.stderr.wait_for(|_| false))
+            .await
+            .map(drop);
         let said = self.stderr.borrow().clone();
         (status.code(), said)
     }
@@ -174,18 +227,39 @@ impl Drop for WorkerProcess {
 /// `GET` over plain HTTP: the status and the body.
 pub(crate) async fn get(address: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).await.unwrap();
+    stream
+        .write_all(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
     let mut answer = String::new();
-    soon("an answer over HTTP", stream.read_to_string(&mut answer)).await.unwrap();
+    soon("an answer over HTTP", stream.read_to_string(&mut answer))
+        .await
+        .unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    (
+        head.split(' ').nth(1).unwrap().parse().unwrap(),
+        body.to_owned(),
+    )
 }
 
-/// `sortie` with these arguments, to its end: its exit code, the JSON lines on standard output, and standard error.
+/// `sortie` with these arguments, to its end: its exit code, the JSON lines on standard output, and
+/// standard error.
 pub(crate) async fn sortie(arguments: &[&str]) -> (Option<i32>, Vec<Value>, String) {
-    let running = Command::new(sortie_harness::binary()).args(arguments).env_clear().stdin(Stdio::null()).kill_on_drop(true).output();
+    let running = Command::new(sortie_harness::binary())
+        .args(arguments)
+        .env_clear()
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
     let output = soon("the end of a command", running).await.unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
-    let records = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    (output.status.code(), records, String::from_utf8(output.stderr).unwrap())
+    let records = stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    (
+        output.status.code(),
+        records,
+        String::from_utf8(output.stderr).unwrap(),
+    )
 }

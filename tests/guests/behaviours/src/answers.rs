@@ -34,7 +34,10 @@ fn echo(value: String) -> String {
 #[sortie_guest::function]
 fn mirrors(value: Anything) -> Result<Anything, Failure> {
     match value {
-        Anything::Text(text) if text.starts_with('!') => Err(Failure::new(text.trim_start_matches('!'), "as it was \"asked\",\nfor")),
+        Anything::Text(text) if text.starts_with('!') => Err(Failure::new(
+            text.trim_start_matches('!'),
+            "as it was \"asked\",\nfor",
+        )),
         other => Ok(other),
     }
 }

@@ -21,7 +21,10 @@ fn reads_range(object: Object, offset: u64, len: u64) -> Result<ByteBuf, Failure
 /// Returns the name and the sum of the bytes of each of two objects.
 #[sortie_guest::function]
 fn two_objects(a: Object, b: Object) -> Result<[(String, u64); 2], Failure> {
-    Ok([(a.name().to_owned(), sum(&a)?), (b.name().to_owned(), sum(&b)?)])
+    Ok([
+        (a.name().to_owned(), sum(&a)?),
+        (b.name().to_owned(), sum(&b)?),
+    ])
 }
 
 /// Reads the first byte of an object for ever.

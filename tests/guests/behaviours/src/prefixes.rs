@@ -27,7 +27,8 @@ fn counts_below(place: Prefix) -> Result<(u64, u64), Failure> {
 /// Returns the text of one object below a prefix.
 #[sortie_guest::function]
 fn reads_below(place: Prefix, name: String) -> Result<String, Failure> {
-    String::from_utf8(place.open(&name)?.read_all()?).map_err(|error| Failure::new("no-text", error))
+    String::from_utf8(place.open(&name)?.read_all()?)
+        .map_err(|error| Failure::new("no-text", error))
 }
 
 /// Tries names and returns those that something was opened by.
@@ -35,7 +36,12 @@ fn reads_below(place: Prefix, name: String) -> Result<String, Failure> {
 fn reaches_out(place: Prefix, names: Vec<String>) -> Vec<String> {
     names
         .into_iter()
-        .filter(|name| place.open(name).is_ok() || place.list(name).is_ok_and(|mut entries| matches!(entries.next(), Some(Ok(_)))))
+        .filter(|name| {
+            place.open(name).is_ok()
+                || place
+                    .list(name)
+                    .is_ok_and(|mut entries| matches!(entries.next(), Some(Ok(_))))
+        })
         .collect()
 }
 

@@ -38,13 +38,24 @@ impl NatsCluster {
     async fn try_start(count: usize, server: &NatsBuilder) -> Option<Self> {
         let routes: Vec<_> = (0..count).map(|_| ports::free()).collect();
         // Where the configuration asks for a password, the routes have to have it.
-        let password = server.variables.iter().find(|(name, _)| name == "SORTIE_NATS_ROUTE_PASSWORD");
-        let user = password.map(|(_, password)| format!("route:{password}@")).unwrap_or_default();
-        let list: Vec<_> = routes.iter().map(|address| format!("\"nats://{user}{address}\"")).collect();
+        let password = server
+            .variables
+            .iter()
+            .find(|(name, _)| name == "SORTIE_NATS_ROUTE_PASSWORD");
+        let user = password
+            .map(|(_, password)| format!("route:{password}@"))
+            .unwrap_or_default();
+        let list: Vec<_> = routes
+            .iter()
+            .map(|address| format!("\"nats://{user}{address}\""))
+            .collect();
         let list = list.join(", ");
         let mut servers = Vec::new();
         for (number, address) in routes.into_iter().enumerate() {
-            let mut builder = server.clone().monitoring().config(&format!("server_name: {}", name(number)));
+            let mut builder = server
+                .clone()
+                .monitoring()
+                .config(&format!("server_name: {}", name(number)));
             builder.cluster = Some((address, list.clone()));
             servers.push(builder.try_start().await?);
         }
@@ -69,7 +80,8 @@ impl NatsCluster {
     /// # Panics
     /// When there is none in time.
     pub async fn leader_of_meta(&self) -> usize {
-        self.wait_for("a leader", async || self.agreed(meta).await).await
+        self.wait_for("a leader", async || self.agreed(meta).await)
+            .await
     }
 
     /// The place of the server that leads this stream, waited for.
@@ -77,7 +89,10 @@ impl NatsCluster {
     /// # Panics
     /// When there is none in time, or no such stream.
     pub async fn leader_of_stream(&self, stream: &str) -> usize {
-        self.wait_for(&format!("a leader of the stream {stream}"), async || self.agreed(|jsz| of_stream(jsz, stream)).await).await
+        self.wait_for(&format!("a leader of the stream {stream}"), async || {
+            self.agreed(|jsz| of_stream(jsz, stream)).await
+        })
+        .await
     }
 
     /// Wait until all servers are up, agree on their leader, and none is behind.
@@ -96,7 +111,10 @@ impl NatsCluster {
                 (meta(&jsz)?.leader == name(leader)).then_some(())?;
                 if place == leader {
                     let replicas = jsz.pointer("/meta_cluster/replicas")?.as_array()?;
-                    current = replicas.iter().filter(|replica| replica.get("current") == Some(&Value::Bool(true))).count();
+                    current = replicas
+                        .iter()
+                        .filter(|replica| replica.get("current") == Some(&Value::Bool(true)))
+                        .count();
                 }
             }
             (current + 1 == self.servers.len()).then_some(())
@@ -110,18 +128,25 @@ impl NatsCluster {
         let mut size = self.servers.len();
         for server in self.servers.iter().filter(|server| server.is_running()) {
             let said = monitor::get(server.monitor?, JSZ).await.ok();
-            let Some(group) = said.as_ref().and_then(&group) else { continue };
+            let Some(group) = said.as_ref().and_then(&group) else {
+                continue;
+            };
             size = group.size;
             if let Some(place) = (0..votes.len()).find(|place| name(*place) == group.leader) {
                 votes[place] += 1;
             }
         }
-        votes.iter().position(|count| count * 2 > size).filter(|place| self.servers[*place].is_running())
+        votes
+            .iter()
+            .position(|count| count * 2 > size)
+            .filter(|place| self.servers[*place].is_running())
     }
 
     async fn wait_for<T>(&self, what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
         // Each server shows its log when the handle is dropped by the panic.
-        poll(look).await.unwrap_or_else(|| panic!("the cluster had not {what} within {DEADLINE:?}"))
+        poll(look)
+            .await
+            .unwrap_or_else(|| panic!("the cluster had not {what} within {DEADLINE:?}"))
     }
 }
 
@@ -140,18 +165,34 @@ struct Group {
 }
 
 fn group(cluster: &Value) -> Option<Group> {
-    let others = cluster.get("replicas").and_then(Value::as_array).map_or(0, Vec::len);
-    Some(Group { leader: cluster.get("leader")?.as_str()?.to_owned(), size: others + 1 })
+    let others = cluster
+        .get("replicas")
+        .and_then(Value::as_array)
+        .map_or(0, Vec::len);
+    Some(Group {
+        leader: cluster.get("leader")?.as_str()?.to_owned(),
+        size: others + 1,
+    })
 }
 
 fn meta(jsz: &Value) -> Option<Group> {
     let cluster = jsz.get("meta_cluster")?;
     let size = usize::try_from(cluster.get("cluster_size")?.as_u64()?).ok()?;
-    Some(Group { size, ..group(cluster)? })
+    Some(Group {
+        size,
+        ..group(cluster)?
+    })
 }
 
 fn of_stream(jsz: &Value, stream: &str) -> Option<Group> {
     let accounts = jsz.get("account_details")?.as_array()?;
-    let mut streams = accounts.iter().filter_map(|account| account.get("stream_detail")?.as_array()).flatten();
-    group(streams.find(|detail| detail.get("name").and_then(Value::as_str) == Some(stream))?.get("cluster")?)
+    let mut streams = accounts
+        .iter()
+        .filter_map(|account| account.get("stream_detail")?.as_array())
+        .flatten();
+    group(
+        streams
+            .find(|detail| detail.get("name").and_then(Value::as_str) == Some(stream))?
+            .get("cluster")?,
+    )
 }

@@ -18,11 +18,17 @@ pub(super) async fn get(address: SocketAddr, path: &str) -> Result<Value> {
     let mut answer = Vec::new();
     let asking = async {
         let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
+        stream
+            .write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes())
+            .await?;
         stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await
     };
-    timeout(DEADLINE, asking).await.map_err(|_| Error::other("it took too long"))??;
-    let head =
-        answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").ok_or_else(|| Error::other("an answer without an end of its head"))?;
+    timeout(DEADLINE, asking)
+        .await
+        .map_err(|_| Error::other("it took too long"))??;
+    let head = answer
+        .windows(4)
+        .position(|bytes| bytes == b"\r\n\r\n")
+        .ok_or_else(|| Error::other("an answer without an end of its head"))?;
     serde_json::from_slice(&answer[head + 4..]).map_err(Error::other)
 }

@@ -1,8 +1,10 @@
 //! One run of a server's process, from its start until it is ready, to its end.
 //!
-//! Ready is when the server has written its file of ports: it does so after all its listeners are open. The process is ended by its id, and
-//! waited for, when this is dropped. A watchdog does the same if our own process is killed: it reads from a pipe whose other end only we
-//! have, and kills when that end is gone. It is stopped before the server is, so that it never sees an id that means another process.
+//! Ready is when the server has written its file of ports: it does so after all its listeners are
+//! open. The process is ended by its id, and waited for, when this is dropped. A watchdog does the
+//! same if our own process is killed: it reads from a pipe whose other end only we have, and kills
+//! when that end is gone. It is stopped before the server is, so that it never sees an id that
+//! means another process.
 
 use std::fs::File;
 use std::path::Path;
@@ -40,28 +42,60 @@ pub(super) enum Started {
 
 impl Process {
     /// Start the program with the configuration in `folder`, and wait until it is ready.
-    pub(super) async fn start(program: &Path, folder: &Path, variables: &[(String, String)]) -> Started {
-        let log = File::options().create(true).append(true).open(folder.join(LOG)).expect("a file of ours");
+    pub(super) async fn start(
+        program: &Path,
+        folder: &Path,
+        variables: &[(String, String)],
+    ) -> Started {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(folder.join(LOG))
+            .expect("a file of ours");
         let before = log.metadata().expect("a file of ours").len();
         let mut command = Command::new(program);
-        command.arg("-c").arg(folder.join(CONFIG)).arg("--ports_file_dir").arg(folder).current_dir(folder);
+        command
+            .arg("-c")
+            .arg(folder.join(CONFIG))
+            .arg("--ports_file_dir")
+            .arg(folder)
+            .current_dir(folder);
         command.envs(variables.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file of ours")).stderr(log);
-        let server = command.spawn().unwrap_or_else(|error| panic!("failed to start {}: {error}", program.display()));
-        let mut process = Self { watchdog: watchdog(server.id()), server, paused: false };
-        let ports = folder.join(format!("{}_{}.ports", program.file_name().unwrap_or_default().display(), process.id()));
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a file of ours"))
+            .stderr(log);
+        let server = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("failed to start {}: {error}", program.display()));
+        let mut process = Self {
+            watchdog: watchdog(server.id()),
+            server,
+            paused: false,
+        };
+        let ports = folder.join(format!(
+            "{}_{}.ports",
+            program.file_name().unwrap_or_default().display(),
+            process.id()
+        ));
         let ready = poll(async || {
             if let Some(status) = process.server.try_wait().expect("a child of ours") {
                 return Some(Err(status));
             }
             // Not yet there, or half written.
             let text = std::fs::read(&ports).ok()?;
-            serde_json::from_slice::<Value>(&text).is_ok().then_some(Ok(()))
+            serde_json::from_slice::<Value>(&text)
+                .is_ok()
+                .then_some(Ok(()))
         });
         match ready.await {
             Some(Ok(())) => Started::Ready(process),
-            Some(Err(_)) if said(folder, before).contains("address already in use") => Started::PortTaken,
-            Some(Err(status)) => Started::Failed(format!("ended with {status} instead of starting")),
+            Some(Err(_)) if said(folder, before).contains("address already in use") => {
+                Started::PortTaken
+            }
+            Some(Err(status)) => {
+                Started::Failed(format!("ended with {status} instead of starting"))
+            }
             None => Started::Failed(format!("was not ready within {DEADLINE:?}")),
         }
     }
@@ -78,8 +112,16 @@ impl Process {
     /// Stop it, and return when it has stopped.
     pub(super) fn pause(&mut self) {
         self.signal(Signal::STOP);
-        let stopped = waitid(WaitId::Pid(self.pid()), WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
-        assert!(stopped.expect("a child of ours").is_some_and(|status| status.stopped()), "the server ended while it was to be paused");
+        let stopped = waitid(
+            WaitId::Pid(self.pid()),
+            WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
+        );
+        assert!(
+            stopped
+                .expect("a child of ours")
+                .is_some_and(|status| status.stopped()),
+            "the server ended while it was to be paused"
+        );
         self.paused = true;
     }
 
@@ -99,7 +141,10 @@ impl Process {
     }
 
     fn pid(&self) -> Pid {
-        i32::try_from(self.server.id()).ok().and_then(Pid::from_raw).expect("an id of a process")
+        i32::try_from(self.server.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("an id of a process")
     }
 }
 
@@ -107,16 +152,24 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.watchdog.kill();
         let _ = self.watchdog.wait();
-        // A process that was stopped is killed all the same; one that has ended already is only waited for.
+        // A process that was stopped is killed all the same; one that has ended already is only
+        // waited for.
         let _ = self.server.kill();
         let _ = self.server.wait();
     }
 }
 
-/// Kills the process with this id when our own is gone. To be stopped before that process is waited for.
+/// Kills the process with this id when our own is gone. To be stopped before that process is waited
+/// for.
 pub(crate) fn watchdog(server: u32) -> Child {
     let mut command = Command::new("sh");
-    command.arg("-c").arg(WATCHDOG).arg(server.to_string()).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .arg("-c")
+        .arg(WATCHDOG)
+        .arg(server.to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     command.spawn().expect("a shell")
 }
 

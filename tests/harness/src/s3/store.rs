@@ -1,9 +1,10 @@
 //! Files as objects: what `s3s_fs` does, except that reading is cheap and conditions are kept.
 //!
-//! `s3s_fs` answers a read in pieces of 4 KiB, sums up the whole file for the etag of each answer, lists without etags, and does not look at
-//! `If-Match`. A benchmark beside it would measure the server, and a reader that relies on conditions could not be tested. So reads, heads and
-//! listings are answered here. An etag is still what `s3s_fs` says, once for each version of a file. It also begins uploads into buckets that
-//! are not there, which is refused here.
+//! `s3s_fs` answers a read in pieces of 4 KiB, sums up the whole file for the etag of each answer,
+//! lists without etags, and does not look at `If-Match`. A benchmark beside it would measure the
+//! server, and a reader that relies on conditions could not be tested. So reads, heads and listings
+//! are answered here. An etag is still what `s3s_fs` says, once for each version of a file. It also
+//! begins uploads into buckets that are not there, which is refused here.
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
@@ -21,7 +22,8 @@ use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
 
-/// What is read and sent at once: large against the cost of a frame, small against the memory of a machine with many connections.
+/// What is read and sent at once: large against the cost of a frame, small against the memory of a
+/// machine with many connections.
 const FRAME_BYTES: u64 = 256 << 10;
 /// How often a file may be replaced while it is looked at before that is an error.
 const LOOKS_MAX: usize = 10;
@@ -31,7 +33,8 @@ const LOOKS_MAX: usize = 10;
 pub(super) struct Store {
     files: FileSystem,
     folder: PathBuf,
-    /// What is known of each file, by bucket and key. As many as there are objects in a test's folder.
+    /// What is known of each file, by bucket and key. As many as there are objects in a test's
+    /// folder.
     known: Mutex<HashMap<(String, String), (Stamp, HeadObjectOutput)>>,
 }
 
@@ -45,7 +48,11 @@ struct Stamp {
 
 impl Stamp {
     fn of(metadata: &Metadata) -> Self {
-        Self { inode: metadata.ino(), size: metadata.len(), modified: metadata.modified().ok() }
+        Self {
+            inode: metadata.ino(),
+            size: metadata.len(),
+            modified: metadata.modified().ok(),
+        }
     }
 }
 
@@ -61,7 +68,11 @@ impl Conditions {
             ETagCondition::Any => true,
             ETagCondition::ETag(wanted) => etag.is_some_and(|etag| wanted.strong_cmp(etag)),
         };
-        if self.matches.as_ref().is_some_and(|condition| !is(condition)) {
+        if self
+            .matches
+            .as_ref()
+            .is_some_and(|condition| !is(condition))
+        {
             return Err(s3_error!(PreconditionFailed));
         }
         if self.matches_none.as_ref().is_some_and(is) {
@@ -74,15 +85,29 @@ impl Conditions {
 impl Store {
     pub(super) fn over(folder: &Path) -> Self {
         let files = FileSystem::new(folder).expect("a folder that can be served");
-        Self { files, folder: folder.to_owned(), known: Mutex::default() }
+        Self {
+            files,
+            folder: folder.to_owned(),
+            known: Mutex::default(),
+        }
     }
 
-    /// The file of an object, and what is known of this very version. No file if there is no such object: `s3s_fs` says what is missing.
+    /// The file of an object, and what is known of this very version. No file if there is no such
+    /// object: `s3s_fs` says what is missing.
     async fn open(&self, bucket: &str, key: &str) -> S3Result<(File, HeadObjectOutput)> {
         let path = self.folder.join(bucket).join(key);
-        let inside = Path::new(bucket).join(key).components().all(|part| matches!(part, Component::Normal(_)));
+        let inside = Path::new(bucket)
+            .join(key)
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)));
         for _ in 0..LOOKS_MAX {
-            let found = File::open(&path).and_then(|file| Ok((Stamp::of(&file.metadata()?), file.metadata()?.is_file(), file)));
+            let found = File::open(&path).and_then(|file| {
+                Ok((
+                    Stamp::of(&file.metadata()?),
+                    file.metadata()?.is_file(),
+                    file,
+                ))
+            });
             let Ok((stamp, true, file)) = found else {
                 self.ask(bucket, key).await?;
                 return Err(s3_error!(NoSuchKey));
@@ -91,14 +116,23 @@ impl Store {
                 return Err(s3_error!(NoSuchKey));
             }
             let place = (bucket.to_owned(), key.to_owned());
-            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&place).cloned();
+            let known = self
+                .known
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get(&place)
+                .cloned();
             if let Some((_, output)) = known.filter(|(known, _)| *known == stamp) {
                 return Ok((file, output));
             }
             let output = self.ask(bucket, key).await?;
-            // Only if it was not replaced meanwhile does the answer belong to the file that was opened.
+            // Only if it was not replaced meanwhile does the answer belong to the file that was
+            // opened.
             if std::fs::metadata(&path).is_ok_and(|metadata| Stamp::of(&metadata) == stamp) {
-                self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(place, (stamp, output.clone()));
+                self.known
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .insert(place, (stamp, output.clone()));
                 return Ok((file, output));
             }
         }
@@ -107,7 +141,11 @@ impl Store {
 
     /// What `s3s_fs` knows of an object.
     async fn ask(&self, bucket: &str, key: &str) -> S3Result<HeadObjectOutput> {
-        let input = HeadObjectInput { bucket: bucket.to_owned(), key: key.to_owned(), ..HeadObjectInput::default() };
+        let input = HeadObjectInput {
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+            ..HeadObjectInput::default()
+        };
         Ok(self.files.head_object(request(input)).await?.output)
     }
 }
@@ -127,15 +165,19 @@ fn request<T>(input: T) -> S3Request<T> {
     }
 }
 
-/// The bytes of a file, in frames. It is read where it is served, because what a test serves lies in the system's cache.
+/// The bytes of a file, in frames. It is read where it is served, because what a test serves lies
+/// in the system's cache.
 fn body(file: File, range: Range<u64>) -> StreamingBlob {
     let file = Arc::new(file);
-    let frames = range.clone().step_by(FRAME_BYTES as usize).map(move |start| {
-        let end = range.end.min(start + FRAME_BYTES);
-        let mut frame = vec![0; usize::try_from(end - start).map_err(io::Error::other)?];
-        file.read_exact_at(&mut frame, start)?;
-        Ok::<_, io::Error>(Bytes::from(frame))
-    });
+    let frames = range
+        .clone()
+        .step_by(FRAME_BYTES as usize)
+        .map(move |start| {
+            let end = range.end.min(start + FRAME_BYTES);
+            let mut frame = vec![0; usize::try_from(end - start).map_err(io::Error::other)?];
+            file.read_exact_at(&mut frame, start)?;
+            Ok::<_, io::Error>(Bytes::from(frame))
+        });
     StreamingBlob::wrap(futures::stream::iter(frames))
 }
 

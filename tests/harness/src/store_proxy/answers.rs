@@ -1,4 +1,5 @@
-//! What S3 answers when something is wrong: status, headers, and a body in XML that says more than a log should.
+//! What S3 answers when something is wrong: status, headers, and a body in XML that says more than
+//! a log should.
 
 use bytes::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderValue, LOCATION};
@@ -13,31 +14,91 @@ const OTHER_ETAG: &str = "\"00000000000000000000000000000000\"";
 
 /// The whole answer that a fault stands for, if it stands for one.
 pub(super) fn whole(fault: &Fault, asked: &request::Parts) -> Option<Response<Bytes>> {
-    let key = format!("<AWSAccessKeyId>{}</AWSAccessKeyId>", part(asked, "Credential="));
+    let key = format!(
+        "<AWSAccessKeyId>{}</AWSAccessKeyId>",
+        part(asked, "Credential=")
+    );
     let (status, code, message, more) = match fault {
-        Fault::SlowDown => (503, "SlowDown", "Please reduce your request rate.", String::new()),
-        Fault::InternalError => (500, "InternalError", "We encountered an internal error. Please try again.", String::new()),
+        Fault::SlowDown => (
+            503,
+            "SlowDown",
+            "Please reduce your request rate.",
+            String::new(),
+        ),
+        Fault::InternalError => (
+            500,
+            "InternalError",
+            "We encountered an internal error. Please try again.",
+            String::new(),
+        ),
         Fault::AccessDenied => (403, "AccessDenied", "Access Denied", String::new()),
         Fault::ExpiredToken => {
-            let token = asked.headers.get("x-amz-security-token").and_then(|token| token.to_str().ok()).unwrap_or_default();
-            (400, "ExpiredToken", "The provided token has expired.", format!("<Token-0>{token}</Token-0>"))
+            let token = asked
+                .headers
+                .get("x-amz-security-token")
+                .and_then(|token| token.to_str().ok())
+                .unwrap_or_default();
+            (
+                400,
+                "ExpiredToken",
+                "The provided token has expired.",
+                format!("<Token-0>{token}</Token-0>"),
+            )
         }
-        Fault::InvalidAccessKeyId => (403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.", key),
+        Fault::InvalidAccessKeyId => (
+            403,
+            "InvalidAccessKeyId",
+            "The AWS Access Key Id you provided does not exist in our records.",
+            key,
+        ),
         Fault::SignatureDoesNotMatch => {
-            let signature = format!("{key}<SignatureProvided>{}</SignatureProvided>", part(asked, "Signature="));
-            (403, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided.", signature)
+            let signature = format!(
+                "{key}<SignatureProvided>{}</SignatureProvided>",
+                part(asked, "Signature=")
+            );
+            (
+                403,
+                "SignatureDoesNotMatch",
+                "The request signature we calculated does not match the signature you provided.",
+                signature,
+            )
         }
-        Fault::NoSuchKey => (404, "NoSuchKey", "The specified key does not exist.", String::new()),
-        Fault::NoSuchBucket => (404, "NoSuchBucket", "The specified bucket does not exist", String::new()),
+        Fault::NoSuchKey => (
+            404,
+            "NoSuchKey",
+            "The specified key does not exist.",
+            String::new(),
+        ),
+        Fault::NoSuchBucket => (
+            404,
+            "NoSuchBucket",
+            "The specified bucket does not exist",
+            String::new(),
+        ),
         Fault::WrongRegion(region) => {
             let message = "The bucket you are attempting to access must be addressed using the specified endpoint.";
-            (301, "PermanentRedirect", message, format!("<Endpoint>s3.{region}.amazonaws.com</Endpoint>"))
+            (
+                301,
+                "PermanentRedirect",
+                message,
+                format!("<Endpoint>s3.{region}.amazonaws.com</Endpoint>"),
+            )
         }
         Fault::Redirect(to) => {
             let message = "Please re-send this request to the specified temporary endpoint.";
-            (307, "TemporaryRedirect", message, format!("<Endpoint>{to}</Endpoint>"))
+            (
+                307,
+                "TemporaryRedirect",
+                message,
+                format!("<Endpoint>{to}</Endpoint>"),
+            )
         }
-        Fault::WrongEtag | Fault::Reset | Fault::Truncate | Fault::Stall | Fault::Silence | Fault::Hold => return None,
+        Fault::WrongEtag
+        | Fault::Reset
+        | Fault::Truncate
+        | Fault::Stall
+        | Fault::Silence
+        | Fault::Hold => return None,
     };
     // In one line, as some stores write it: whoever shows a line of it shows all.
     let body = format!(
@@ -46,14 +107,23 @@ pub(super) fn whole(fault: &Fault, asked: &request::Parts) -> Option<Response<By
         asked.uri.path()
     );
     // An answer to HEAD has no body, so nothing says why.
-    let body = if asked.method == Method::HEAD { Bytes::new() } else { Bytes::from(body) };
+    let body = if asked.method == Method::HEAD {
+        Bytes::new()
+    } else {
+        Bytes::from(body)
+    };
     let mut answer = Response::new(body);
     *answer.status_mut() = StatusCode::from_u16(status).expect("a status of HTTP");
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
     match fault {
-        Fault::WrongRegion(region) => drop(headers.insert("x-amz-bucket-region", HeaderValue::from_static(region))),
-        Fault::Redirect(to) => drop(headers.insert(LOCATION, HeaderValue::from_str(to).expect("a location that fits in a header"))),
+        Fault::WrongRegion(region) => {
+            drop(headers.insert("x-amz-bucket-region", HeaderValue::from_static(region)))
+        }
+        Fault::Redirect(to) => drop(headers.insert(
+            LOCATION,
+            HeaderValue::from_str(to).expect("a location that fits in a header"),
+        )),
         _ => {}
     }
     Some(answer)
@@ -62,13 +132,18 @@ pub(super) fn whole(fault: &Fault, asked: &request::Parts) -> Option<Response<By
 /// What a fault changes in the head of the store's own answer.
 pub(super) fn change(fault: Option<&Fault>, head: &mut response::Parts) {
     if fault == Some(&Fault::WrongEtag) && head.headers.contains_key(ETAG) {
-        head.headers.insert(ETAG, HeaderValue::from_static(OTHER_ETAG));
+        head.headers
+            .insert(ETAG, HeaderValue::from_static(OTHER_ETAG));
     }
 }
 
 /// A part of the request's authorization: the access key id, or the signature.
 fn part<'a>(asked: &'a request::Parts, name: &str) -> &'a str {
-    let text = asked.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let text = asked
+        .headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let rest = text.split_once(name).map_or("", |(_, rest)| rest);
     rest.split([',', '/', ' ']).next().unwrap_or_default()
 }

@@ -1,4 +1,5 @@
-//! What is passed on of an answer's body: all of it, frame by frame as it comes, or half and then an end that is none.
+//! What is passed on of an answer's body: all of it, frame by frame as it comes, or half and then
+//! an end that is none.
 
 use std::io;
 use std::pin::Pin;
@@ -47,7 +48,12 @@ enum Ending {
 
 impl Passing {
     pub(super) fn new(source: Source, key: String, shared: Arc<Shared>) -> Self {
-        Self { source, key, shared, cut: None }
+        Self {
+            source,
+            key,
+            shared,
+            cut: None,
+        }
     }
 
     /// Let it go wrong after half of `length` bytes, if the fault is of that kind.
@@ -60,15 +66,27 @@ impl Passing {
             _ => return self,
         };
         let left = length / 2;
-        Self { cut: Some(Cut { ending, left, line: line.clone(), out: line.written() + left, end: None }), ..self }
+        Self {
+            cut: Some(Cut {
+                ending,
+                left,
+                line: line.clone(),
+                out: line.written() + left,
+                end: None,
+            }),
+            ..self
+        }
     }
 }
 
 impl Cut {
-    /// Comes to an end when everything that passed is on its way, else it would be lost with the connection.
+    /// Comes to an end when everything that passed is on its way, else it would be lost with the
+    /// connection.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let (line, out) = (&self.line, self.out);
-        let end = self.end.get_or_insert_with(|| Box::pin(line.clone().carried(out)));
+        let end = self
+            .end
+            .get_or_insert_with(|| Box::pin(line.clone().carried(out)));
         ready!(end.as_mut().poll(cx));
         match self.ending {
             Ending::Stall => {
@@ -86,14 +104,20 @@ impl Body for Passing {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let this = &mut *self;
         if let Some(cut) = this.cut.as_mut().filter(|cut| cut.left == 0) {
             return cut.poll_end(cx).map(|error| Some(Err(error)));
         }
         let frame = match &mut this.source {
-            Source::Store(body) => ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(io::Error::other)),
-            Source::Own(body) => ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(|never| match never {})),
+            Source::Store(body) => {
+                ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(io::Error::other))
+            }
+            Source::Own(body) => ready!(Pin::new(body).poll_frame(cx))
+                .map(|frame| frame.map_err(|never| match never {})),
         };
         let mut data = match frame.map(|frame| frame.map(Frame::into_data)) {
             None => return Poll::Ready(None),

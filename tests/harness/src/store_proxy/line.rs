@@ -1,7 +1,8 @@
 //! One client's connection, as fast as a line of a given bandwidth.
 //!
-//! Bytes are written in pieces of a few milliseconds' worth, each when the line would have carried the ones before. A piece that comes late,
-//! because the machine had other work, is made up for within [`LAG_MAX`]; a line that had nothing to carry saves nothing up beyond that.
+//! Bytes are written in pieces of a few milliseconds' worth, each when the line would have carried
+//! the ones before. A piece that comes late, because the machine had other work, is made up for
+//! within [`LAG_MAX`]; a line that had nothing to carry saves nothing up beyond that.
 
 use std::io::{self, IoSlice};
 use std::num::NonZeroU64;
@@ -16,7 +17,8 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// How far a line may be behind and still catch up: some turns of a busy scheduler, too short to be seen as a burst.
+/// How far a line may be behind and still catch up: some turns of a busy scheduler, too short to be
+/// seen as a burst.
 const LAG_MAX: Duration = Duration::from_millis(20);
 /// Pieces for each second. Timers tick each millisecond, so a piece takes several.
 const PIECES_PER_SECOND: u64 = 200;
@@ -51,7 +53,11 @@ impl State {
     /// Wait until the system took this many bytes.
     pub(super) async fn carried(self: Arc<Self>, count: u64) {
         // It fails when the line is gone, and then nobody waits.
-        let _ = self.written.subscribe().wait_for(|written| *written >= count).await;
+        let _ = self
+            .written
+            .subscribe()
+            .wait_for(|written| *written >= count)
+            .await;
     }
 }
 
@@ -83,39 +89,73 @@ impl Pace {
 }
 
 impl Line {
-    pub(super) fn new(stream: TcpStream, bytes_per_second: Option<NonZeroU64>) -> (Self, Arc<State>) {
-        let state = Arc::new(State { written: watch::Sender::new(0), reset: AtomicBool::new(false) });
-        let start = |bytes_per_second| Pace { bytes_per_second, due: Instant::now(), timer: Box::pin(sleep_until(Instant::now())) };
-        (Self { stream, pace: bytes_per_second.map(start), state: state.clone() }, state)
+    pub(super) fn new(
+        stream: TcpStream,
+        bytes_per_second: Option<NonZeroU64>,
+    ) -> (Self, Arc<State>) {
+        let state = Arc::new(State {
+            written: watch::Sender::new(0),
+            reset: AtomicBool::new(false),
+        });
+        let start = |bytes_per_second| Pace {
+            bytes_per_second,
+            due: Instant::now(),
+            timer: Box::pin(sleep_until(Instant::now())),
+        };
+        (
+            Self {
+                stream,
+                pace: bytes_per_second.map(start),
+                state: state.clone(),
+            },
+            state,
+        )
     }
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
-        self.pace.as_mut().map_or(Poll::Ready(usize::MAX), |pace| pace.poll(cx))
+        self.pace
+            .as_mut()
+            .map_or(Poll::Ready(usize::MAX), |pace| pace.poll(cx))
     }
 
     fn wrote(&mut self, count: usize) {
         if let Some(pace) = &mut self.pace {
             pace.wrote(count);
         }
-        self.state.written.send_modify(|written| *written += count as u64);
+        self.state
+            .written
+            .send_modify(|written| *written += count as u64);
     }
 }
 
 impl AsyncRead for Line {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Line {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let piece = ready!(self.poll_piece(cx));
-        let count = ready!(Pin::new(&mut self.stream).poll_write(cx, &bytes[..bytes.len().min(piece)]))?;
+        let count =
+            ready!(Pin::new(&mut self.stream).poll_write(cx, &bytes[..bytes.len().min(piece)]))?;
         self.wrote(count);
         Poll::Ready(Ok(count))
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let piece = ready!(self.poll_piece(cx));
         let mut left = piece;
         let within = slices.iter().map_while(|slice| {

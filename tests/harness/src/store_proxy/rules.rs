@@ -45,7 +45,8 @@ pub enum Fault {
     ExpiredToken,
     /// 403 `InvalidAccessKeyId`; the id is repeated.
     InvalidAccessKeyId,
-    /// 403 `SignatureDoesNotMatch`; the id, the signature and what should have been signed are repeated.
+    /// 403 `SignatureDoesNotMatch`; the id, the signature and what should have been signed are
+    /// repeated.
     SignatureDoesNotMatch,
     /// 404 `NoSuchKey`.
     NoSuchKey,
@@ -65,18 +66,26 @@ pub enum Fault {
     Stall,
     /// Nothing comes at all, and the connection stays.
     Silence,
-    /// The request waits at the proxy until [`release`](super::StoreProxy::release), and is passed on then.
+    /// The request waits at the proxy until [`release`](super::StoreProxy::release), and is passed
+    /// on then.
     Hold,
 }
 
 impl Fault {
     /// A rule by which this befalls each such request whose `bucket/key` contains this text.
     pub fn on(self, operation: Operation, key: &str) -> Rule {
-        Rule { fault: self, operation, key: key.to_owned(), which: Which::Always, seen: 0 }
+        Rule {
+            fault: self,
+            operation,
+            key: key.to_owned(),
+            which: Which::Always,
+            seen: 0,
+        }
     }
 }
 
-/// Which requests a fault befalls. A request is compared with all rules, in the order in which they were added, and the first counts.
+/// Which requests a fault befalls. A request is compared with all rules, in the order in which they
+/// were added, and the first counts.
 #[derive(Debug)]
 pub struct Rule {
     fault: Fault,
@@ -98,18 +107,26 @@ impl Rule {
     /// Only the first `count` of them.
     #[must_use]
     pub fn first(self, count: u64) -> Self {
-        Self { which: Which::First(count), ..self }
+        Self {
+            which: Which::First(count),
+            ..self
+        }
     }
 
     /// Only this one of them, counted from 1.
     #[must_use]
     pub fn nth(self, number: u64) -> Self {
-        Self { which: Which::Nth(number), ..self }
+        Self {
+            which: Which::Nth(number),
+            ..self
+        }
     }
 
     /// Count the request if it is one of those, and say what befalls it.
     pub(super) fn strike(&mut self, operation: Operation, key: &str) -> Option<Fault> {
-        if !(self.operation == Operation::Any || self.operation == operation) || !key.contains(&self.key) {
+        if !(self.operation == Operation::Any || self.operation == operation)
+            || !key.contains(&self.key)
+        {
             return None;
         }
         self.seen += 1;

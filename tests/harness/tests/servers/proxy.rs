@@ -32,33 +32,53 @@ async fn echo(name: u8) -> SocketAddr {
 
 async fn connect(proxy: &TcpProxy, name: u8) -> TcpStream {
     let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
-    assert_eq!(timeout(DEADLINE, stream.read_u8()).await.unwrap().unwrap(), name);
+    assert_eq!(
+        timeout(DEADLINE, stream.read_u8()).await.unwrap().unwrap(),
+        name
+    );
     stream
 }
 
 async fn comes_back(stream: &mut TcpStream, number: u32) {
     stream.write_u32(number).await.unwrap();
-    assert_eq!(timeout(DEADLINE, stream.read_u32()).await.unwrap().unwrap(), number);
+    assert_eq!(
+        timeout(DEADLINE, stream.read_u32()).await.unwrap().unwrap(),
+        number
+    );
 }
 
 async fn is_closed(mut stream: TcpStream) -> bool {
-    matches!(timeout(DEADLINE, stream.read(&mut [0])).await.unwrap(), Ok(0) | Err(_))
+    matches!(
+        timeout(DEADLINE, stream.read(&mut [0])).await.unwrap(),
+        Ok(0) | Err(_)
+    )
 }
 
 #[tokio::test]
 async fn bytes_pass_in_both_directions_and_so_does_the_end() {
     let proxy = TcpProxy::start(echo(b'a').await);
     let mut stream = connect(&proxy, b'a').await;
-    let sent: Vec<u8> = (0..1 << 20).map(|number: u32| number.to_le_bytes()[0]).collect();
+    let sent: Vec<u8> = (0..1 << 20)
+        .map(|number: u32| number.to_le_bytes()[0])
+        .collect();
     let (mut reader, mut writer) = stream.split();
     let mut back = Vec::new();
     let sending = async {
         writer.write_all(&sent).await.unwrap();
         writer.shutdown().await.unwrap();
     };
-    let (_, read) = timeout(DEADLINE, async { tokio::join!(sending, reader.read_to_end(&mut back)) }).await.unwrap();
+    let (_, read) = timeout(DEADLINE, async {
+        tokio::join!(sending, reader.read_to_end(&mut back))
+    })
+    .await
+    .unwrap();
     read.unwrap();
-    assert!(back == sent, "{} of {} bytes came back", back.len(), sent.len());
+    assert!(
+        back == sent,
+        "{} of {} bytes came back",
+        back.len(),
+        sent.len()
+    );
 }
 
 #[tokio::test]
@@ -84,8 +104,14 @@ async fn a_stall_keeps_connections_and_loses_nothing() {
     assert!(timeout(NOTHING, stream.read_u8()).await.is_err());
     assert!(timeout(NOTHING, new.read_u8()).await.is_err());
     proxy.mend();
-    assert_eq!(timeout(DEADLINE, stream.read_u32()).await.unwrap().unwrap(), 7);
-    assert_eq!(timeout(DEADLINE, new.read_u8()).await.unwrap().unwrap(), b'a');
+    assert_eq!(
+        timeout(DEADLINE, stream.read_u32()).await.unwrap().unwrap(),
+        7
+    );
+    assert_eq!(
+        timeout(DEADLINE, new.read_u8()).await.unwrap().unwrap(),
+        b'a'
+    );
 }
 
 #[tokio::test]
@@ -101,13 +127,28 @@ async fn new_connections_go_to_the_new_target() {
 async fn only_the_chosen_messages_are_lost() {
     let server = NatsServer::builder().without_jetstream().start().await;
     let proxy = TcpProxy::for_nats(server.address());
-    let mut all = async_nats::connect(server.url()).await.unwrap().subscribe(">").await.unwrap();
+    let mut all = async_nats::connect(server.url())
+        .await
+        .unwrap()
+        .subscribe(">")
+        .await
+        .unwrap();
     let client = async_nats::connect(proxy.url()).await.unwrap();
-    let mut next = async || timeout(DEADLINE, all.next()).await.unwrap().unwrap().subject.to_string();
+    let mut next = async || {
+        timeout(DEADLINE, all.next())
+            .await
+            .unwrap()
+            .unwrap()
+            .subject
+            .to_string()
+    };
 
     proxy.swallow("lost.");
     for subject in ["lost.1", "kept.1", "lost.2", "kept.2"] {
-        client.publish(subject, "x".repeat(100_000).into()).await.unwrap();
+        client
+            .publish(subject, "x".repeat(100_000).into())
+            .await
+            .unwrap();
     }
     assert_eq!([next().await, next().await], ["kept.1", "kept.2"]);
     assert_eq!(proxy.swallowed(), 2);
@@ -125,16 +166,39 @@ async fn a_lost_acknowledgement_brings_the_message_again() {
     let server = NatsServer::start().await;
     let proxy = TcpProxy::for_nats(server.address());
     let context = jetstream::new(async_nats::connect(proxy.url()).await.unwrap());
-    let config = jetstream::stream::Config { name: "ONE".into(), subjects: vec!["one".into()], ..Default::default() };
+    let config = jetstream::stream::Config {
+        name: "ONE".into(),
+        subjects: vec!["one".into()],
+        ..Default::default()
+    };
     let stream = context.create_stream(config).await.unwrap();
-    context.publish("one", "x".into()).await.unwrap().await.unwrap();
+    context
+        .publish("one", "x".into())
+        .await
+        .unwrap()
+        .await
+        .unwrap();
     let ack_wait = Duration::from_millis(200);
-    let config = jetstream::consumer::pull::Config { durable_name: Some("c".into()), ack_wait, ..Default::default() };
-    let mut messages = stream.create_consumer(config).await.unwrap().messages().await.unwrap();
+    let config = jetstream::consumer::pull::Config {
+        durable_name: Some("c".into()),
+        ack_wait,
+        ..Default::default()
+    };
+    let mut messages = stream
+        .create_consumer(config)
+        .await
+        .unwrap()
+        .messages()
+        .await
+        .unwrap();
 
     proxy.swallow_next("$JS.ACK.");
     for delivered in 1..=2 {
-        let message = timeout(DEADLINE, messages.next()).await.unwrap().unwrap().unwrap();
+        let message = timeout(DEADLINE, messages.next())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
         assert_eq!(message.info().unwrap().delivered, delivered);
         message.ack().await.unwrap();
     }
