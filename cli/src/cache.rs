@@ -9,8 +9,8 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use sortie::ByteSize;
 use sortie::objects::Objects;
+use sortie::objects::OutputStore;
 use sortie_host::cache::{self, Amount, Policy, SharedError, Usage};
-use sortie_host::store::Store;
 use tokio::runtime::Handle;
 
 use crate::clouds;
@@ -218,7 +218,7 @@ fn folder(place: &Place, environment: &Environment) -> Result<PathBuf, Error> {
     }
 }
 
-fn store(place: &Place, environment: &Environment) -> Result<Option<Store>, Error> {
+fn store(place: &Place, environment: &Environment) -> Result<Option<OutputStore>, Error> {
     let Some(text) = &place.store else {
         return Ok(None);
     };
@@ -230,7 +230,7 @@ fn store(place: &Place, environment: &Environment) -> Result<Option<Store>, Erro
         tracing::warn!("{trouble}");
     }
     let objects = Objects::new(config, Handle::current());
-    Ok(Some(Store::new(objects, location)))
+    Ok(Some(OutputStore::new(objects, location)))
 }
 
 /// Look at a disk, beside whatever waits for signals.
@@ -277,7 +277,7 @@ struct ShownShared {
 }
 
 impl Shown {
-    fn new(folder: &std::path::Path, usage: Usage, shared: Option<(&Store, Amount)>) -> Self {
+    fn new(folder: &std::path::Path, usage: Usage, shared: Option<(&OutputStore, Amount)>) -> Self {
         let amount = |amount: Amount| ShownAmount {
             files: amount.files,
             bytes: amount.bytes,

@@ -66,7 +66,7 @@ impl Session {
             .or(builder.connect(config))
             .await?
             .map_err(refused_connection)?;
-        Self::over(client, files, troubles, Keeps::Job, environment)
+        Ok(Self::over(client, files, troubles, Keeps::Job, environment))
     }
 
     /// Start an embedded client.
@@ -83,7 +83,13 @@ impl Session {
         };
         let (builder, troubles) = builder(options, environment)?;
         let client = builder.start().map_err(refused_start)?;
-        Self::over(client, Files::Here, troubles, keeps, environment)
+        Ok(Self::over(
+            client,
+            Files::Here,
+            troubles,
+            keeps,
+            environment,
+        ))
     }
 
     fn over(
@@ -92,12 +98,9 @@ impl Session {
         troubles: Troubles,
         keeps: Keeps,
         environment: &Environment,
-    ) -> Result<Self, Error> {
-        let objects = client
-            .objects()
-            .cloned()
-            .ok_or_else(|| Error::Platform("this client cannot reach objects".into()))?;
-        Ok(Self {
+    ) -> Self {
+        let objects = client.objects().clone();
+        Self {
             client,
             places: Places {
                 objects,
@@ -107,7 +110,7 @@ impl Session {
                 output: None,
             },
             keeps,
-        })
+        }
     }
 
     /// Let a fleet's broker know what becomes of jobs that were dropped; an embedded one ends with
@@ -218,7 +221,7 @@ pub(crate) fn store(
         (None, Some(text)) => (text.as_str(), "SORTIE_STORE"),
         (None, None) => return Ok(None),
     };
-    let parsed = sortie_host::store::parse(text, &environment.folder);
+    let parsed = sortie::objects::output_store::parse(text, &environment.folder);
     parsed
         .map(Some)
         .map_err(|error| Error::Usage(format!("{source} names no place for a store: {error}")))

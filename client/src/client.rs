@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt as _, stream};
 use sortie_broker::Broker;
 use sortie_broker::nats::OUTCOME_AGE_MAX;
+use sortie_objects::{self as objects, Objects};
 use sortie_protocol::outcome::InputFault;
 use sortie_protocol::{
     Argument, Bundle, Failure, Job as JobRecord, JobId, Outcome, Task, Timestamp,
@@ -35,7 +36,7 @@ pub(crate) struct Shared {
     pub(crate) courtesies: Courtesies,
     pub(crate) values: Values,
     #[cfg(feature = "embedded")]
-    pub(crate) local: Option<crate::local::Local>,
+    pub(crate) embedded: Option<crate::loading::Embedded>,
 }
 
 /// A task could not be submitted.
@@ -90,15 +91,16 @@ impl Client {
     /// reference.
     #[must_use]
     pub fn over(broker: Arc<dyn Broker>) -> Self {
+        let objects = Objects::new(objects::Config::default(), Handle::current());
         Self {
             shared: Arc::new(Shared {
                 broker,
                 runtime: Handle::current(),
                 window: Window::fleet(),
                 courtesies: Courtesies::default(),
-                values: Values::default(),
+                values: Values::new(objects, None),
                 #[cfg(feature = "embedded")]
-                local: None,
+                embedded: None,
             }),
         }
     }

@@ -1,8 +1,6 @@
 //! Clients of a fleet.
 
 use sortie_broker::nats;
-#[cfg(not(feature = "embedded"))]
-use sortie_broker::nats::NatsBroker;
 
 use crate::client::Client;
 
@@ -43,30 +41,13 @@ impl Client {
         Self::fleet(nats::Config::new(servers, nats::Role::Client)).await
     }
 
-    /// A client of the fleet whose broker is reached as `config` says. With the feature `embedded`,
-    /// `Client::builder()` sets more.
+    /// A client of the fleet whose broker is reached as `config` says. [`Client::builder`] sets more.
+    /// Without the feature `embedded` it cannot load components: make functions with
+    /// [`Function::new`](crate::Function::new).
     ///
     /// # Errors
     /// As [`Client::connect`].
-    #[cfg(feature = "embedded")]
     pub async fn fleet(config: nats::Config) -> Result<Self, ConnectError> {
         Self::builder().connect(config).await
-    }
-
-    /// A client of the fleet whose broker is reached as `config` says. Without the feature
-    /// `embedded` it cannot load components: make functions
-    /// with [`Function::new`](crate::Function::new).
-    ///
-    /// # Errors
-    /// As [`Client::connect`].
-    #[cfg(not(feature = "embedded"))]
-    pub async fn fleet(config: nats::Config) -> Result<Self, ConnectError> {
-        tokio::runtime::Handle::try_current().map_err(|_| ConnectError::NoRuntime)?;
-        let broker = NatsBroker::connect(nats::Config {
-            role: nats::Role::Client,
-            ..config
-        })
-        .await?;
-        Ok(Self::over(std::sync::Arc::new(broker)))
     }
 }

@@ -1,24 +1,19 @@
-//! Setting up a client: with everything in one process (a broker in memory, a host, and the client
-//! in front of them), or over a fleet's broker with only what it takes to look into components and
-//! to list inputs.
+//! Starts a client with everything in this process: a broker in memory, a host, and the client in
+//! front of them.
 
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use sortie_broker::memory::MemoryBroker;
-use sortie_broker::nats::{self, NatsBroker};
 use sortie_broker::{Broker, Serves};
-use sortie_host::objects::{self, Location, Objects};
 use sortie_host::setup::{self, Identity, Prepared, StoreAt};
-use sortie_host::{Setup, Store, artifacts, engine};
+use sortie_host::{Setup, artifacts, engine};
 use sortie_protocol::WorkerId;
 use tokio::runtime::Handle;
 
+use crate::builder::Builder;
 use crate::client::{Client, Shared};
-use crate::connect::ConnectError;
 use crate::courtesies::Courtesies;
-use crate::local::{Local, Workshop};
+use crate::loading::{ComponentLoader, Embedded};
 use crate::values::Values;
 use crate::window::Window;
 
@@ -48,52 +43,7 @@ impl From<setup::Error> for StartError {
     }
 }
 
-/// Sets up a client.
-#[derive(Debug, Clone, Default)]
-pub struct Builder {
-    concurrency: Option<NonZeroUsize>,
-    cache: Option<PathBuf>,
-    store: Option<Location>,
-    objects: objects::Config,
-}
-
 impl Builder {
-    /// How many tasks are in work at once. Default twice the cores: while some wait for their
-    /// inputs, others compute. No more than the cores' number of threads compute. Means nothing
-    /// for a client of a fleet.
-    #[must_use]
-    pub fn concurrency(mut self, tasks: NonZeroUsize) -> Self {
-        self.concurrency = Some(tasks);
-        self
-    }
-
-    /// Keep compiled components and results of deterministic tasks in this folder. Default: nothing
-    /// is kept. A client of a fleet keeps compiled components only.
-    #[must_use]
-    pub fn cache(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.cache = Some(folder.into());
-        self
-    }
-
-    /// Keep large outputs here, and share results of deterministic tasks through it with all who
-    /// use the same place. Whoever may write there can forge results. Default: large outputs go
-    /// to a folder below the cache folder, and nothing is shared. A client of a fleet keeps large
-    /// arguments here, where the fleet's workers fetch them: without it arguments are as large
-    /// as the broker takes.
-    #[must_use]
-    pub fn store(mut self, place: Location) -> Self {
-        self.store = Some(place);
-        self
-    }
-
-    /// How objects are reached. Default: files, web servers, and public buckets at Amazon and
-    /// Google.
-    #[must_use]
-    pub fn objects(mut self, config: objects::Config) -> Self {
-        self.objects = config;
-        self
-    }
-
     /// Start the host and its client, on the tokio runtime of the caller.
     ///
     /// # Errors
@@ -123,58 +73,19 @@ impl Builder {
             slots,
             ..
         } = prepared;
-        let values = Values::new(host.objects.clone(), host.store);
-        let local = Some(Local {
-            objects: host.objects,
-            workshop: Workshop::equipped(host.engine, artifacts),
+        let values = Values::new(host.objects, host.store);
+        let embedded = Some(Embedded {
+            loader: ComponentLoader::equipped(host.engine, artifacts),
             worker: Some(worker),
         });
-        let (window, courtesies) = (Window::Own(slots), Courtesies::default());
         Ok(Client {
             shared: Arc::new(Shared {
                 broker,
                 runtime: io,
-                window,
-                courtesies,
+                window: Window::Own(slots),
+                courtesies: Courtesies::default(),
                 values,
-                local,
-            }),
-        })
-    }
-
-    /// Connect to the broker of a fleet, on the tokio runtime of the caller. Tasks run on the
-    /// fleet's workers; components are looked into here, when the first is loaded.
-    ///
-    /// # Errors
-    /// When the broker cannot be reached, refuses, or cannot be used.
-    pub async fn connect(self, config: nats::Config) -> Result<Client, ConnectError> {
-        let io = Handle::try_current().map_err(|_| ConnectError::NoRuntime)?;
-        let broker: Arc<dyn Broker> = Arc::new(
-            NatsBroker::connect(nats::Config {
-                role: nats::Role::Client,
-                ..config
-            })
-            .await?,
-        );
-        let objects = Objects::new(self.objects, io.clone());
-        let values = Values::new(
-            objects.clone(),
-            self.store.map(|place| Store::new(objects.clone(), place)),
-        );
-        let local = Some(Local {
-            objects,
-            workshop: Workshop::empty(self.cache),
-            worker: None,
-        });
-        let (window, courtesies) = (Window::fleet(), Courtesies::default());
-        Ok(Client {
-            shared: Arc::new(Shared {
-                broker,
-                runtime: io,
-                window,
-                courtesies,
-                values,
-                local,
+                embedded,
             }),
         })
     }
@@ -197,17 +108,11 @@ impl Client {
     pub async fn shared(&self) {
         if let Some(worker) = self
             .shared
-            .local
+            .embedded
             .as_ref()
-            .and_then(|local| local.worker.as_ref())
+            .and_then(|embedded| embedded.worker.as_ref())
         {
             worker.settled().await;
         }
-    }
-
-    /// Set up a client.
-    #[must_use]
-    pub fn builder() -> Builder {
-        Builder::default()
     }
 }

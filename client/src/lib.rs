@@ -43,6 +43,7 @@
 
 mod arguments;
 mod attach;
+mod builder;
 mod client;
 mod connect;
 mod courtesies;
@@ -56,10 +57,11 @@ mod future;
 mod job;
 mod jobs;
 #[cfg(feature = "embedded")]
-mod local;
+mod loading;
 mod outcome;
 mod output;
 mod publisher;
+mod reading;
 mod replay;
 mod values;
 mod window;
@@ -71,23 +73,23 @@ pub use self::arguments::{
     Arguments, Input, IntoArguments, cbor, object, object_at, prefix, value,
 };
 pub use self::attach::AttachError;
+pub use self::builder::Builder;
 pub use self::client::{Client, SubmitError};
 pub use self::connect::ConnectError;
 pub use self::detach::Detached;
 #[cfg(feature = "embedded")]
-pub use self::embedded::{Builder, StartError};
+pub use self::embedded::StartError;
 pub use self::function::{CallError, Component, Function};
 pub use self::future::{TaskFuture, as_completed, gather};
 pub use self::job::{GatherError, Job, Progress};
 pub use self::jobs::{Counted, JobStatus};
 #[cfg(feature = "embedded")]
-pub use self::local::LoadError;
+pub use self::loading::LoadError;
 pub use self::outcome::{TaskError, TaskOutcome};
 pub use self::output::{Decode, Output};
 pub use self::replay::{ReplayError, Replayed};
 pub use sortie_broker::{Error as BrokerError, LetterId, nats};
-#[cfg(feature = "embedded")]
-pub use sortie_host::objects;
+pub use sortie_objects as objects;
 pub use sortie_protocol as protocol;
 pub use sortie_protocol::{
     Bill, Blame, ByteSize, DeadLetter, Ending, Failure, Grants, JobId, JobOptions, JobRecord,

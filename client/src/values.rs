@@ -6,51 +6,33 @@
 //! the broker takes them; it fetches results by their URLs in any case.
 
 use bytes::Bytes;
+use sortie_objects::{Objects, OutputStore, values};
 use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::{Argument, Ending, Failure, Outcome, Output, StoredRef};
 
 /// Where a client keeps large arguments, and what it fetches results with. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Values {
-    #[cfg(feature = "embedded")]
-    host: Option<Host>,
-}
-
-#[cfg(feature = "embedded")]
 #[derive(Debug, Clone)]
-struct Host {
-    objects: sortie_host::objects::Objects,
-    store: Option<sortie_host::Store>,
+pub(crate) struct Values {
+    pub(crate) objects: Objects,
+    store: Option<OutputStore>,
 }
 
-#[cfg(feature = "embedded")]
 impl Values {
     /// The largest value that is fetched: a function has no more memory to make one in.
     const BYTES_MAX: u64 = sortie_protocol::Limits::MEMORY_MAX.as_u64();
 
-    pub(crate) fn new(
-        objects: sortie_host::objects::Objects,
-        store: Option<sortie_host::Store>,
-    ) -> Self {
-        Self {
-            host: Some(Host { objects, store }),
-        }
+    pub(crate) fn new(objects: Objects, store: Option<OutputStore>) -> Self {
+        Self { objects, store }
     }
 
-    pub(crate) async fn fetch(&self, stored: &StoredRef) -> Result<Bytes, Failure> {
-        let Some(Host { objects, store }) = &self.host else {
-            return Err(no_host());
-        };
-        let fetched =
-            sortie_host::outputs::fetch(objects, store.as_ref(), stored, Self::BYTES_MAX).await;
-        fetched.map_err(|error| sortie_host::outputs::unfetched("the result", &error))
+    async fn fetch(&self, stored: &StoredRef) -> Result<Bytes, Failure> {
+        let store = self.store.as_ref();
+        let fetched = values::fetch(&self.objects, store, stored, Self::BYTES_MAX).await;
+        fetched.map_err(|error| values::unfetched("the result", &error))
     }
 
     async fn keep(&self, value: Bytes) -> Result<Argument, Failure> {
-        let Some(store) = self.host.as_ref().and_then(|host| host.store.as_ref()) else {
-            return Ok(Argument::Value(value));
-        };
-        match sortie_host::outputs::keep(Some(store), value).await {
+        match values::keep(self.store.as_ref(), value).await {
             Ok(Output::Stored(stored)) => Ok(Argument::Stored(stored)),
             Ok(Output::Value(value)) => Ok(Argument::Value(value)),
             Ok(Output::Object(object)) => Ok(Argument::Stored(object.stored)),
@@ -65,30 +47,7 @@ impl Values {
             }
         }
     }
-}
 
-#[cfg(not(feature = "embedded"))]
-impl Values {
-    #[expect(clippy::unused_async, reason = "as with a host")]
-    pub(crate) async fn fetch(&self, _: &StoredRef) -> Result<Bytes, Failure> {
-        Err(no_host())
-    }
-
-    #[expect(clippy::unused_async, reason = "as with a host")]
-    async fn keep(&self, value: Bytes) -> Result<Argument, Failure> {
-        Ok(Argument::Value(value))
-    }
-}
-
-fn no_host() -> Failure {
-    let message = "the result is in a store, which this client cannot reach: it has no host".into();
-    Failure::Platform {
-        fault: PlatformFault::StoreUnusable,
-        message,
-    }
-}
-
-impl Values {
     /// Arguments as they travel, large ones through the store. Cancel safe.
     pub(crate) async fn send(
         &self,

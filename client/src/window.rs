@@ -1,5 +1,6 @@
 //! How much of a job is under way at once.
 
+#[cfg(feature = "embedded")]
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,6 +19,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub(crate) enum Window {
     /// This many, in this process.
+    #[cfg(feature = "embedded")]
     Own(NonZeroUsize),
     /// As many as the workers say that are there.
     Fleet(Arc<AtomicUsize>),
@@ -32,6 +34,7 @@ impl Window {
     /// The slots.
     pub(crate) fn slots(&self) -> usize {
         match self {
+            #[cfg(feature = "embedded")]
             Self::Own(slots) => slots.get(),
             Self::Fleet(slots) => slots.load(Ordering::Relaxed),
         }

@@ -23,7 +23,7 @@ use std::time::SystemTime;
 use sortie_protocol::Digest;
 use wasmtime::component::Component;
 
-use crate::folder::{Temporary, touch};
+use sortie_objects::dir::{Temporary, touch};
 
 /// How many artifacts are kept. Each takes one to thirty megabytes.
 pub const FILES_MAX: usize = 64;

@@ -21,10 +21,10 @@ use crate::clock;
 use crate::component::Component;
 use crate::engine::Engine;
 use crate::memo::{self, Memo};
-use crate::objects::{self, Address, Objects};
-use crate::outputs;
 use crate::sandbox::{self, Call, Cancel, Ended, Returned, Watch, Why};
-use crate::store::Store;
+use sortie_objects::OutputStore;
+use sortie_objects::values;
+use sortie_objects::{self as objects, Address, Objects};
 
 /// What all attempts on a host share. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ pub struct Host {
     /// Where results are kept, if anywhere.
     pub memo: Option<Memo>,
     /// Where large outputs go, if anywhere.
-    pub store: Option<Store>,
+    pub store: Option<OutputStore>,
 }
 
 /// What all attempts of a job on a host share.
@@ -268,7 +268,7 @@ impl Host {
         let sound = input_error.is_none() && output_error.is_none();
         let trouble = input_error
             .map(input)
-            .or_else(|| output_error.map(outputs::unkept));
+            .or_else(|| output_error.map(values::unkept));
         let bill = bill(&ended, began, fetch, bytes);
         // Time on a core: what passes while others have it, or while the store is waited for, is no
         // work that keeping the result would save.
@@ -315,11 +315,11 @@ impl Host {
         let ending = match returned {
             Ok(Returned::Object(object)) => Ending::Completed(Output::Object(object)),
             Ok(Returned::Value(value)) => match watch
-                .bound_if_slow(outputs::keep(self.store.as_ref(), value.into()))
+                .bound_if_slow(values::keep(self.store.as_ref(), value.into()))
                 .await
             {
                 Ok(Ok(output)) => Ending::Completed(output),
-                Ok(Err(error)) => Ending::Failed(outputs::unkept(error)),
+                Ok(Err(error)) => Ending::Failed(values::unkept(error)),
                 Err(stop) => ending(Why::from_stop(stop, &context.job.options.limits)),
             },
             Err(why) => ending(why),
@@ -398,7 +398,7 @@ impl Host {
                     Opened::Object(object)
                 }
                 Argument::Stored(stored) => {
-                    let fetched = outputs::fetch(
+                    let fetched = values::fetch(
                         &self.objects,
                         self.store.as_ref(),
                         stored,
@@ -406,7 +406,7 @@ impl Host {
                     )
                     .await;
                     let value =
-                        fetched.map_err(|error| outputs::unfetched("an argument", &error))?;
+                        fetched.map_err(|error| values::unfetched("an argument", &error))?;
                     key.value(&value);
                     bytes += value.len() as u64;
                     Opened::Value(value)

@@ -20,11 +20,11 @@ use sortie_protocol::Timestamp;
 
 use crate::artifacts;
 use crate::clock;
-use crate::folder::{TEMPORARY_AGE_MAX, age, is_temporary, modified, taken};
 use crate::memo::shared;
-use crate::objects::{self, Location, WriteError};
 use crate::setup::{INPUTS, MEMO, STORE};
-use crate::store::{self, Store};
+use sortie_objects::dir::{TEMPORARY_AGE_MAX, age, is_temporary, modified, taken};
+use sortie_objects::output_store::{self, OutputStore};
+use sortie_objects::{self as objects, Location, WriteError};
 
 /// The most files that are looked at: their names take a gigabyte.
 pub const FILES_MAX: usize = 5_000_000;
@@ -282,14 +282,16 @@ fn is_unfinished(folder: &Path, path: &Path) -> bool {
     let is_staged = path
         .file_name()
         .is_some_and(|name| name.to_string_lossy().contains('#'));
-    is_temporary(path) || is_staged || path.starts_with(folder.join(STORE).join(store::INCOMING))
+    is_temporary(path)
+        || is_staged
+        || path.starts_with(folder.join(STORE).join(output_store::INCOMING))
 }
 
 /// What the shared memo in `store` has, of all tenants. Lists all of it.
 ///
 /// # Errors
 /// When it cannot be listed.
-pub async fn shared_info(store: &Store) -> Result<Amount, SharedError> {
+pub async fn shared_info(store: &OutputStore) -> Result<Amount, SharedError> {
     let mut amount = Amount::default();
     let mut entries = store.objects().list_below(&shared_place(store)?)?;
     while let Some(entry) = entries.try_next().await? {
@@ -303,7 +305,7 @@ pub async fn shared_info(store: &Store) -> Result<Amount, SharedError> {
 ///
 /// # Errors
 /// When it cannot be listed, or an entry may not be removed.
-pub async fn shared_remove(store: &Store, age_min: Duration) -> Result<Amount, SharedError> {
+pub async fn shared_remove(store: &OutputStore, age_min: Duration) -> Result<Amount, SharedError> {
     let place = shared_place(store)?;
     let mut removed = Amount::default();
     let now = clock::now();
@@ -317,7 +319,7 @@ pub async fn shared_remove(store: &Store, age_min: Duration) -> Result<Amount, S
     Ok(removed)
 }
 
-fn shared_place(store: &Store) -> Result<Location, objects::Malformed> {
+fn shared_place(store: &OutputStore) -> Result<Location, objects::Malformed> {
     store.place().below(shared::FOLDER)
 }
 

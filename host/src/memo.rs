@@ -93,7 +93,7 @@ impl Habit {
         if cost.is_worth_sharing() {
             self.cheap.store(0, Ordering::Relaxed);
         } else {
-            // Bounded by the number of tasks, and read with `>=`.
+            // SizedDir by the number of tasks, and read with `>=`.
             self.cheap.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -16,9 +16,9 @@ use crate::artifacts::{self, Artifacts};
 use crate::attempt::Host;
 use crate::engine::{self, Engine, Paging, Settings};
 use crate::memo::{self, Memo};
-use crate::objects::{self, Location, Objects};
-use crate::store::Store;
 use crate::worker::{self, HEARTBEAT_MAX, Introduction, Worker};
+use sortie_objects::OutputStore;
+use sortie_objects::{self as objects, Location, Objects};
 
 /// The store's folder in the cache folder.
 pub(crate) const STORE: &str = "store";
@@ -118,7 +118,7 @@ impl Setup {
                 .map(|folder| Location::File(absolute(folder).join(STORE))),
             StoreAt::Shared(place) => Some(place),
         };
-        let store = store.map(|place| Store::new(objects.clone(), place));
+        let store = store.map(|place| OutputStore::new(objects.clone(), place));
         let memo = Memo::new(
             self.cache.as_ref().map(|folder| {
                 memo::Local::new(folder.join(MEMO), memo::local::BYTES_MAX, io.clone())

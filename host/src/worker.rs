@@ -53,10 +53,10 @@ use crate::attempt::{Host, JobContext};
 use crate::clock;
 use crate::component::Component;
 use crate::cores::Cores;
-use crate::episode::Episode;
-use crate::objects::{self, Prefetch};
 use crate::panics::{Panicked, caught};
 use crate::sandbox::Cancel;
+use sortie_objects::failure_episode::FailureEpisode;
+use sortie_objects::{self as objects, Prefetch};
 
 /// Job contexts that are held.
 pub const JOBS_MAX: usize = 256;
@@ -161,9 +161,9 @@ struct Shared {
     storing: Semaphore,
     /// How many slots may pull; what the pace says.
     pulls: watch::Sender<usize>,
-    pulling: Episode,
-    fetching: Episode,
-    reporting: Episode,
+    pulling: FailureEpisode,
+    fetching: FailureEpisode,
+    reporting: FailureEpisode,
     /// The parts that panicked.
     panicked: Mutex<BTreeSet<&'static str>>,
 }
@@ -240,9 +240,9 @@ impl Worker {
             storing: Semaphore::new(bundle::room_max()),
             pace: Mutex::new(Pace::new(slots.get(), threads.get())),
             pulls: watch::Sender::new(slots.get()),
-            pulling: Episode::new("pulling work"),
-            fetching: Episode::new("fetching a component"),
-            reporting: Episode::new("reporting"),
+            pulling: FailureEpisode::new("pulling work"),
+            fetching: FailureEpisode::new("fetching a component"),
+            reporting: FailureEpisode::new("reporting"),
             panicked: Mutex::default(),
         });
         let beside = beside::start(&shared, heartbeat.min(HEARTBEAT_MAX), introduction, &io);
@@ -326,7 +326,7 @@ impl Worker {
                 memo.settled().await;
             }
         };
-        futures::join!(remembered, objects.settled());
+        futures::join!(remembered, objects.flush_disk());
     }
 
     /// End in peace: take no more work, give what is in work `grace` to finish, then stop it,

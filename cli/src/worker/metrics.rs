@@ -4,8 +4,8 @@
 
 use std::fmt::Write as _;
 
+use sortie::objects::{DiskMetrics, Metrics};
 use sortie_host::Worker;
-use sortie_host::objects::{DiskMetrics, Metrics};
 
 /// All of it.
 pub(super) fn text(worker: &Worker) -> String {

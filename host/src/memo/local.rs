@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::{Entry, Name};
-use crate::folder::{Bounded, Bounds};
+use sortie_objects::sized_dir::{Bounds, SizedDir};
 
 /// The most that the folder takes by default: a million small results, or some thousand large ones.
 /// What was not used for longest goes. It may be exceeded by a quarter while it is written to.
@@ -23,7 +23,7 @@ pub const TOUCH_AFTER: Duration = Duration::from_secs(3600);
 /// A folder of results. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Local {
-    folder: Bounded,
+    folder: SizedDir,
 }
 
 impl Local {
@@ -32,7 +32,7 @@ impl Local {
     #[must_use]
     pub fn new(folder: impl Into<PathBuf>, bytes_max: u64, io: Handle) -> Self {
         Self {
-            folder: Bounded::new(
+            folder: SizedDir::new(
                 folder,
                 Bounds {
                     bytes: bytes_max,

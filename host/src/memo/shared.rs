@@ -21,9 +21,9 @@ use tokio::time::timeout;
 
 use super::{Entry, Name};
 use crate::clock;
-use crate::episode::Episode;
-use crate::objects::Location;
-use crate::store::Store;
+use sortie_objects::Location;
+use sortie_objects::OutputStore;
+use sortie_objects::failure_episode::FailureEpisode;
 
 /// Where entries are below a store's place.
 pub const FOLDER: &str = "memo";
@@ -55,7 +55,7 @@ pub struct Shared {
 
 #[derive(Debug)]
 struct Inner {
-    store: Store,
+    store: OutputStore,
     io: Handle,
     looking: Side,
     keeping: Side,
@@ -67,7 +67,7 @@ struct Inner {
 /// One direction, and whether it works.
 #[derive(Debug)]
 struct Side {
-    episode: Episode,
+    episode: FailureEpisode,
     began: Instant,
     /// Nanoseconds after `began` until which the store is left alone.
     paused_until: AtomicU64,
@@ -76,7 +76,7 @@ struct Side {
 impl Side {
     fn new(what: &'static str) -> Self {
         Self {
-            episode: Episode::new(what),
+            episode: FailureEpisode::new(what),
             began: clock::instant(),
             paused_until: AtomicU64::new(0),
         }
@@ -111,7 +111,7 @@ fn pending_max() -> u32 {
 impl Shared {
     /// Results in `store`. What is written runs on `io`.
     #[must_use]
-    pub fn new(store: Store, io: Handle) -> Self {
+    pub fn new(store: OutputStore, io: Handle) -> Self {
         let inner = Inner {
             store,
             io,
@@ -183,7 +183,7 @@ impl Shared {
             );
             return;
         };
-        // Bounded by the room that it holds, and waited for by `settled`.
+        // SizedDir by the room that it holds, and waited for by `settled`.
         self.inner
             .io
             .spawn(self.inner.clone().write(location, sealed.into(), room));

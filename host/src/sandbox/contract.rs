@@ -12,7 +12,7 @@ use wasmtime::component::{HasSelf, Linker, Resource};
 
 use super::State;
 use crate::clock;
-use crate::objects::{self, Access, Cursor, Object};
+use sortie_objects::{self as objects, Access, Cursor, Object};
 
 mod generated {
     wasmtime::component::bindgen!({

@@ -39,7 +39,7 @@ pub use self::wasi::{VIRTUAL_EPOCH, VIRTUAL_STEP};
 use crate::clock;
 use crate::component::LoadError;
 use crate::engine::{Engine, STACK_BYTES};
-use crate::objects;
+use sortie_objects as objects;
 
 /// Entries in a task's resource table: streams, pollables, handles.
 const TABLE_ENTRIES_MAX: usize = 4096;
@@ -184,7 +184,7 @@ pub(crate) struct Call<'a> {
     /// Ends the call early, and measures it.
     pub(crate) watch: Arc<Watch>,
     /// Where the objects go that it makes, if anywhere.
-    pub(crate) store: Option<crate::store::Store>,
+    pub(crate) store: Option<sortie_objects::OutputStore>,
 }
 
 /// How a call ended, and what it used.

@@ -19,7 +19,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::{BROKER_PAUSE, Introduction, Phase, Shared};
 use crate::clock;
-use crate::episode::Episode;
+use sortie_objects::failure_episode::FailureEpisode;
 
 /// How often a worker says that it is there: a quarter of the time for which that holds.
 const PRESENCE_INTERVAL: Duration = Duration::from_secs(3);
@@ -76,7 +76,7 @@ pub(super) fn start(
 /// Extend the leases in work, each as soon as it is due and its last answer is there; end the tasks
 /// of those that are lost.
 async fn extend_leases(shared: &Shared, every: Duration) {
-    let episode = Episode::new("extending leases");
+    let episode = FailureEpisode::new("extending leases");
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut asked = HashSet::new();
@@ -113,7 +113,7 @@ fn on_answer(
     shared: &Shared,
     lease: LeaseId,
     answer: Result<Result<Extended, Error>, Elapsed>,
-    episode: &Episode,
+    episode: &FailureEpisode,
 ) {
     match answer {
         Ok(Ok(Extended::Until(_))) => episode.works(),
@@ -137,7 +137,7 @@ fn on_answer(
 /// Stop what runs here of jobs that are cancelled. What is missed while nobody listens shows when
 /// the lease is extended.
 async fn listen_for_cancellations(shared: &Shared) {
-    let episode = Episode::new("listening for cancellations");
+    let episode = FailureEpisode::new("listening for cancellations");
     loop {
         match shared.broker.cancellations().await {
             Ok(mut cancelled) => {
@@ -154,7 +154,7 @@ async fn listen_for_cancellations(shared: &Shared) {
 
 /// Say that the worker is there: now, every few seconds, and when it begins to drain.
 async fn announce(shared: &Shared, introduction: &Introduction) {
-    let episode = Episode::new("announcing this worker");
+    let episode = FailureEpisode::new("announcing this worker");
     let mut phase = shared.phase.subscribe();
     loop {
         let draining = *phase.borrow_and_update() > Phase::Working;

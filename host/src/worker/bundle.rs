@@ -28,9 +28,9 @@ use super::Shared;
 use super::pace::Pace;
 use crate::attempt::{Attempted, Computed, JobContext, Prepared, Ready};
 use crate::clock;
-use crate::objects::Prefetch;
 use crate::panics::{Panicked, caught};
 use crate::sandbox::Cancel;
+use sortie_objects::Prefetch;
 
 /// Tasks of one bundle that are prepared at once: as many as cover a wait of 30 ms with the
 /// shortest tasks that travel in one bundle and read objects, about 2 ms each.
@@ -329,7 +329,7 @@ impl Shared {
         if self.host.waits_for(task) {
             self.host
                 .objects
-                .beside(Box::pin(preparing))
+                .in_background(Box::pin(preparing))
                 .await
                 .unwrap_or_else(Prepared::failed)
         } else {

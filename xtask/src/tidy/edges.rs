@@ -20,12 +20,18 @@ struct Row {
     tests: &'static [&'static str],
 }
 
-const ROWS: [Row; 14] = [
+const ROWS: [Row; 15] = [
     Row {
         package: "sortie-protocol",
         always: &[],
         optional: &[],
         tests: &[],
+    },
+    Row {
+        package: "sortie-objects",
+        always: &["sortie-protocol"],
+        optional: &[],
+        tests: &["sortie-harness"],
     },
     Row {
         package: "sortie-broker",
@@ -35,13 +41,13 @@ const ROWS: [Row; 14] = [
     },
     Row {
         package: "sortie-host",
-        always: &["sortie-protocol", "sortie-broker"],
+        always: &["sortie-protocol", "sortie-objects", "sortie-broker"],
         optional: &[],
         tests: &["sortie-harness"],
     },
     Row {
         package: "sortie",
-        always: &["sortie-protocol", "sortie-broker"],
+        always: &["sortie-protocol", "sortie-objects", "sortie-broker"],
         optional: &["sortie-host"],
         tests: &["sortie-harness"],
     },
@@ -134,8 +140,8 @@ const OUTSIDE: [(&str, &[&str]); 8] = [
         "async-nats",
         &["sortie-broker", "sortie-harness", "sortie-bench"],
     ),
-    ("object_store", &["sortie-host"]),
-    ("moka", &["sortie-host"]),
+    ("object_store", &["sortie-objects"]),
+    ("moka", &["sortie-objects"]),
     (
         "clap",
         &["sortie-cli", "sortie-chaos", "sortie-bench", "xtask"],
@@ -144,6 +150,7 @@ const OUTSIDE: [(&str, &[&str]); 8] = [
     (
         "tokio",
         &[
+            "sortie-objects",
             "sortie-broker",
             "sortie-host",
             "sortie",

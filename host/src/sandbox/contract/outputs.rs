@@ -1,6 +1,6 @@
 //! The host's side of what tasks make: writers, and the objects that come of them.
 //!
-//! Bytes go to the store as they are written, [`crate::store::Writer`] says how, so that host
+//! Bytes go to the store as they are written, [`sortie_objects::output_store::Writer`] says how, so that host
 //! memory does not grow with an object. It gets its name, and with it becomes visible, when it is
 //! finished. A writer that is dropped, with its task or before, gives up what it sent.
 //!
@@ -16,8 +16,8 @@ use wasmtime::component::Resource;
 use super::super::{State, Stop};
 use super::{handler, wit_objects};
 use crate::clock;
-use crate::objects::{WriteError, WriteFault};
-use crate::store::{self, Store};
+use sortie_objects::output_store::{self, OutputStore};
+use sortie_objects::{WriteError, WriteFault};
 
 /// Writers of one task at once: each may hold five parts of 8 MiB.
 const WRITERS_MAX: usize = 4;
@@ -31,7 +31,7 @@ const NO_STORE: &str = "there is no store for the objects that functions make; w
 /// What one task makes.
 #[derive(Debug)]
 pub(in crate::sandbox) struct Outputs {
-    store: Option<Store>,
+    store: Option<OutputStore>,
     written_max: u64,
     writers: usize,
     /// Bytes so far.
@@ -43,7 +43,7 @@ pub(in crate::sandbox) struct Outputs {
 }
 
 impl Outputs {
-    pub(in crate::sandbox) fn new(store: Option<Store>, written_max: ByteSize) -> Self {
+    pub(in crate::sandbox) fn new(store: Option<OutputStore>, written_max: ByteSize) -> Self {
         Self {
             store,
             written_max: written_max.as_u64(),
@@ -90,7 +90,7 @@ pub struct Writer {
 
 #[derive(Debug)]
 enum Progress {
-    Open(Box<store::Writer>),
+    Open(Box<output_store::Writer>),
     /// A call waits for the store. Nobody else can ask meanwhile, and if the wait ends early the
     /// instance is over.
     Busy,

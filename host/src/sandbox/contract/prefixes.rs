@@ -1,14 +1,14 @@
 //! The host's side of prefixes: places that many objects lie below.
 //!
 //! Which names reach an object below a prefix, and which reach out of it,
-//! [`crate::objects::Prefix`] decides.
+//! [`sortie_objects::Prefix`] decides.
 
 use wasmtime::component::Resource;
 
 use super::super::State;
 use super::{Handle, wit_objects};
 use crate::clock;
-use crate::objects;
+use sortie_objects as objects;
 
 /// A prefix, as the guest holds it.
 #[derive(Debug)]

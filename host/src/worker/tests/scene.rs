@@ -11,8 +11,8 @@ use sortie_protocol::{
 
 use super::super::*;
 use super::faulty::{Ask, Faulty};
-use crate::objects::{self, Location};
 use crate::setup::{Identity, Setup, StoreAt};
+use sortie_objects::{self as objects, Location};
 
 /// The longest wait for anything.
 const DEADLINE: Duration = Duration::from_secs(60);

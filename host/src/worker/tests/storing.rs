@@ -7,7 +7,7 @@ use sortie_protocol::{Ending, Failure, Limits, Output};
 use super::super::*;
 use super::codes;
 use super::scene::Scene;
-use crate::objects::{Config as Reach, S3, S3Credentials};
+use sortie_objects::{Config as Reach, S3, S3Credentials};
 
 /// A store over HTTP that takes no object before it is told to.
 struct HeldStore {
@@ -43,7 +43,9 @@ impl HeldStore {
             credentials,
             ..S3::default()
         };
-        let place = crate::store::parse("s3://bucket/store", std::path::Path::new("/")).unwrap();
+        let place =
+            sortie_objects::output_store::parse("s3://bucket/store", std::path::Path::new("/"))
+                .unwrap();
         Scene::with_store(
             slots,
             place,

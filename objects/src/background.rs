@@ -1,0 +1,35 @@
+//! Runs I/O on the I/O runtime, so that functions which compute never keep it waiting.
+
+use sortie_protocol::outcome::InputFault;
+use tokio::runtime::Handle;
+
+use crate::Error;
+
+/// A task that ends with its handle.
+pub(crate) struct AbortOnDrop<T>(pub(crate) tokio::task::JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Run I/O on the I/O runtime. Dropping the future aborts it.
+pub(crate) async fn on<T: Send + 'static>(
+    io: &Handle,
+    future: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Error> {
+    let mut task = AbortOnDrop(io.spawn(future));
+    (&mut task.0)
+        .await
+        .map_err(|error| Error::new(InputFault::Unavailable, ended(&error)))
+}
+
+/// What became of I/O that did not end by itself.
+pub(crate) fn ended(error: &tokio::task::JoinError) -> &'static str {
+    if error.is_panic() {
+        "access to an object failed inside the host"
+    } else {
+        "the host is shutting down"
+    }
+}

@@ -1,0 +1,108 @@
+//! Files in folders of our own, which several processes may use at once.
+//!
+//! A file gets its name when it is complete: who reads finds all of it or nothing, whatever is
+//! killed when. Nothing here is synced: after a power failure a file may be short or empty, so
+//! whoever reads one checks what is in it.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sortie_protocol::Timestamp;
+
+use crate::clock;
+
+/// Files under a temporary name that are older were left by a process that was killed.
+pub const TEMPORARY_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// The least that a file counts: no file system keeps one in less.
+const FILE_BYTES_MIN: u64 = 4096;
+
+/// A file that is not there for others until it is renamed, and removed if it never is.
+#[derive(Debug)]
+pub struct Temporary {
+    /// Open for writing.
+    pub file: fs::File,
+    path: PathBuf,
+}
+
+impl Temporary {
+    /// A new file in `folder`, with a name of its own that only this user may read.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn create(folder: &Path) -> io::Result<Self> {
+        let mut random = [0; 8];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+        let path = folder.join(format!(".tmp-{:016x}", u64::from_le_bytes(random)));
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        Ok(Self { file, path })
+    }
+
+    /// Give the file its name, unless there is one of that name.
+    ///
+    /// # Errors
+    /// What the system says; that there is one already is an error of its kind.
+    pub fn link(&self, path: &Path) -> io::Result<()> {
+        fs::hard_link(&self.path, path)
+    }
+
+    /// Give the file its name, replacing what was there.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn rename(self, path: &Path) -> io::Result<()> {
+        fs::rename(&self.path, path)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // After a rename there is nothing left to remove.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Note that a file was used.
+pub fn touch(path: &Path) {
+    if let Ok(file) = OpenOptions::new().append(true).open(path) {
+        // Only the order of eviction depends on it.
+        let _ = file.set_times(
+            fs::FileTimes::new()
+                .set_modified(std::time::UNIX_EPOCH + clock::now().since(Default::default())),
+        );
+    }
+}
+
+/// What a file takes on the disk.
+#[must_use]
+pub fn taken(metadata: &fs::Metadata) -> u64 {
+    (metadata.blocks() * 512).max(FILE_BYTES_MIN)
+}
+
+/// When a file was written, or noted as used.
+#[must_use]
+pub fn modified(metadata: &fs::Metadata) -> Timestamp {
+    let seconds = Duration::from_secs(u64::try_from(metadata.mtime()).unwrap_or(0));
+    Timestamp::default()
+        + seconds
+        + Duration::from_nanos(u64::try_from(metadata.mtime_nsec()).unwrap_or(0))
+}
+
+/// How long ago that was.
+#[must_use]
+pub fn age(metadata: &fs::Metadata) -> Duration {
+    clock::now().since(modified(metadata))
+}
+
+/// Whether the name is one that a file has before it is complete.
+#[must_use]
+pub fn is_temporary(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with(".tmp-"))
+}

@@ -1,0 +1,267 @@
+//! What is wrong with an object, from what its store said.
+//!
+//! One line that names the object, says what is the matter and what to do, and nothing of what was
+//! sent: no credentials, no signatures, no query of a URL. Whether trying again can help follows
+//! from the kind.
+
+use sortie_protocol::outcome::{InputFault, cut};
+
+use crate::stores::connector::{CODE, PAID, UNSIGNED};
+use crate::stores::metadata_credentials::Trouble;
+
+/// An object could not be found, opened or read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// What kind of trouble it is.
+    pub fault: InputFault,
+    /// Which object, and what is wrong, in one line without credentials.
+    pub message: String,
+}
+
+/// The longest reason that is passed on.
+const REASON_BYTES_MAX: usize = 300;
+
+impl Error {
+    pub(crate) fn new(fault: InputFault, message: impl Into<String>) -> Self {
+        Self {
+            fault,
+            message: message.into(),
+        }
+    }
+
+    /// Whether the same question, asked in another way, would say more: an answer without a body
+    /// has no code.
+    pub(crate) fn is_vague(error: &object_store::Error) -> bool {
+        use object_store::Error as E;
+        let refused = matches!(
+            error,
+            E::NotFound { .. }
+                | E::PermissionDenied { .. }
+                | E::Unauthenticated { .. }
+                | E::Generic { .. }
+        );
+        refused && code_of(error).is_none() && root_cause(error).starts_with("Server returned")
+    }
+
+    pub(crate) fn from_store(shown: &str, error: &object_store::Error) -> Self {
+        use object_store::Error as E;
+        if let Some(trouble) = sources(error).find_map(|source| source.downcast_ref::<Trouble>()) {
+            let fault = match trouble {
+                Trouble::Refused(_) => InputFault::Denied,
+                Trouble::Silent(_) => InputFault::Unavailable,
+            };
+            return Self::new(fault, format!("`{shown}` may not be read: {trouble}"));
+        }
+        let sent = Sent::of(error);
+        if let Some(told) = code_of(error).and_then(|code| by_code(shown, &code, sent)) {
+            return told;
+        }
+        match error {
+            E::NotFound { .. } => Self::new(
+                InputFault::Missing,
+                format!("there is nothing at `{shown}`"),
+            ),
+            E::PermissionDenied { .. } | E::Unauthenticated { .. } => denied(shown, sent),
+            E::Precondition { .. } | E::NotModified { .. } => Self::new(
+                InputFault::Changed,
+                format!("`{shown}` was replaced after it was listed or first read"),
+            ),
+            E::InvalidPath { .. } => Self::new(
+                InputFault::Malformed,
+                format!("`{shown}` is not a name that the store accepts"),
+            ),
+            other if denied_by_system(other) => Self::new(
+                InputFault::Denied,
+                format!("`{shown}` may not be read; check the file's permissions"),
+            ),
+            other => {
+                let cause = root_cause(other);
+                if cause.starts_with("Received redirect") {
+                    elsewhere(shown)
+                } else {
+                    unavailable(shown, &cause)
+                }
+            }
+        }
+    }
+}
+
+/// How a request was sent that was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    /// In nobody's name.
+    Unsigned,
+    /// In somebody's, who would pay.
+    Paid,
+    /// In somebody's.
+    Signed,
+}
+
+impl Sent {
+    fn of(error: &object_store::Error) -> Self {
+        let said = |mark: &str| sources(error).any(|source| source.to_string().contains(mark));
+        match (said(UNSIGNED), said(PAID)) {
+            (true, _) => Self::Unsigned,
+            (false, true) => Self::Paid,
+            (false, false) => Self::Signed,
+        }
+    }
+}
+
+fn denied(shown: &str, sent: Sent) -> Error {
+    let advice = match sent {
+        Sent::Unsigned => {
+            "no credentials were found, or none were to be used, and the store wants some"
+        }
+        Sent::Signed if shown.starts_with("s3://") => {
+            "check the credentials and the object's permissions; where whoever reads has to pay, set AWS_REQUEST_PAYER=requester"
+        }
+        Sent::Signed | Sent::Paid => "check the credentials and the file's permissions",
+    };
+    Error::new(
+        InputFault::Denied,
+        format!("`{shown}` may not be read; {advice}"),
+    )
+}
+
+fn elsewhere(shown: &str) -> Error {
+    let message = format!(
+        "`{shown}` is in another region or at another endpoint, and the store's redirect is not followed; set the region (AWS_REGION) or the endpoint"
+    );
+    Error::new(InputFault::Denied, message)
+}
+
+fn unavailable(shown: &str, cause: &str) -> Error {
+    Error::new(
+        InputFault::Unavailable,
+        format!("failed to read `{shown}`: {cause}"),
+    )
+}
+
+/// What a store's own code means, if it says more than the status does.
+fn by_code(shown: &str, code: &str, sent: Sent) -> Option<Error> {
+    let error = |fault, message: String| Some(Error::new(fault, message));
+    match code {
+        "NoSuchBucket" | "ContainerNotFound" => error(
+            InputFault::Missing,
+            format!("there is no such bucket: `{shown}`"),
+        ),
+        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" | "TokenRefreshRequired" => {
+            error(
+                InputFault::Denied,
+                format!("`{shown}` may not be read: the credentials have expired; renew them"),
+            )
+        }
+        "InvalidAccessKeyId" | "InvalidToken" | "InvalidClientTokenId" => error(
+            InputFault::Denied,
+            format!("`{shown}` may not be read: the store does not know these credentials"),
+        ),
+        "SignatureDoesNotMatch" => error(
+            InputFault::Denied,
+            format!(
+                "`{shown}` may not be read: the secret key of the credentials is wrong, or the region is"
+            ),
+        ),
+        "RequestTimeTooSkewed" => error(
+            InputFault::Denied,
+            format!(
+                "`{shown}` may not be read: this machine's clock is wrong, so the credentials do not count"
+            ),
+        ),
+        "PermanentRedirect"
+        | "TemporaryRedirect"
+        | "AuthorizationHeaderMalformed"
+        | "IllegalLocationConstraintException" => Some(elsewhere(shown)),
+        "AccessDenied"
+        | "AllAccessDisabled"
+        | "AccountProblem"
+        | "AuthorizationPermissionMismatch"
+        | "AuthorizationFailure"
+        | "InsufficientAccountPermissions"
+        | "NoAuthenticationInformation"
+        | "PublicAccessNotPermitted" => Some(denied(shown, sent)),
+        "AuthenticationFailed" | "InvalidAuthenticationInfo" => error(
+            InputFault::Denied,
+            format!(
+                "`{shown}` may not be read: the store does not accept the credentials; the key or the signature is wrong or has expired"
+            ),
+        ),
+        // What Azure answers whoever shows nothing, of containers that are there and of those that
+        // are not.
+        "ResourceNotFound" if sent == Sent::Unsigned => error(
+            InputFault::Missing,
+            format!("there is nothing at `{shown}` that may be read without credentials"),
+        ),
+        "AccountIsDisabled" => error(
+            InputFault::Denied,
+            format!("`{shown}` may not be read: the storage account is disabled"),
+        ),
+        "UserProjectMissing" => error(
+            InputFault::Denied,
+            format!(
+                "`{shown}` may not be read: whoever reads has to pay; set GOOGLE_CLOUD_QUOTA_PROJECT to the project that does, and have credentials"
+            ),
+        ),
+        "UserProjectAccessDenied" | "UserProjectAccountProblem" | "UserProjectInvalid" => error(
+            InputFault::Denied,
+            format!(
+                "`{shown}` may not be read: the project GOOGLE_CLOUD_QUOTA_PROJECT cannot pay for it; check its name, its billing and what the credentials may do there"
+            ),
+        ),
+        "InvalidIdentityToken" | "IDPRejectedClaim" => error(
+            InputFault::Denied,
+            format!(
+                "`{shown}` may not be read: the web identity's token is not accepted; check it and the role"
+            ),
+        ),
+        "InvalidObjectState" | "BlobArchived" => error(
+            InputFault::Denied,
+            format!("`{shown}` is archived and cannot be read now; restore it first"),
+        ),
+        "SlowDown" | "InternalError" | "ServiceUnavailable" | "ServerBusy"
+        | "OperationTimedOut" => Some(unavailable(shown, &format!("the store answers `{code}`"))),
+        _ => None,
+    }
+}
+
+fn code_of(error: &object_store::Error) -> Option<String> {
+    let said = sources(error)
+        .map(ToString::to_string)
+        .find(|text| text.contains(CODE))?;
+    let (_, code) = said.rsplit_once(CODE)?;
+    Some(
+        code.chars()
+            .take_while(char::is_ascii_alphanumeric)
+            .collect(),
+    )
+}
+
+fn denied_by_system(error: &object_store::Error) -> bool {
+    sources(error).any(|source| {
+        source
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|io| io.kind() == std::io::ErrorKind::PermissionDenied)
+    })
+}
+
+pub(crate) fn sources<'a>(
+    error: &'a object_store::Error,
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    let first: Option<&'a (dyn std::error::Error + 'static)> = std::error::Error::source(error);
+    std::iter::successors(first, |source| source.source())
+}
+
+/// The innermost reason, in one line, without what may hold credentials: outer errors repeat URLs
+/// with their queries.
+pub(crate) fn root_cause(error: &object_store::Error) -> String {
+    let text = sources(error)
+        .last()
+        .map_or_else(|| error.to_string(), ToString::to_string);
+    let line = text.lines().next().unwrap_or_default();
+    let safe: Vec<&str> = line
+        .split(' ')
+        .map(|word| word.split_once('?').map_or(word, |(before, _)| before))
+        .collect();
+    cut(safe.join(" "), REASON_BYTES_MAX)
+}

@@ -1,0 +1,151 @@
+//! Which local files may be read.
+//!
+//! In a process of its own, a submitter reads what the process may read. In a fleet the submitter
+//! is somebody else than whoever runs the worker, and the worker's disk is none of the submitter's
+//! business unless the operator names folders.
+//!
+//! Links and `..` are resolved before anything is compared, and what was resolved is what is
+//! opened. Whoever can change links inside of a named folder while a task opens a file decides what
+//! is read: the operator names folders that strangers do not write to.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sortie_protocol::outcome::InputFault;
+
+use crate::Error;
+
+/// Which local files may be read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Files {
+    /// All that the process may read.
+    #[default]
+    Everywhere,
+    /// Those in these folders and below.
+    Under(Vec<PathBuf>),
+    /// None.
+    Nowhere,
+}
+
+impl Files {
+    /// Those in these folders and below; none if there are no folders.
+    #[must_use]
+    pub fn under(folders: Vec<PathBuf>) -> Self {
+        if folders.is_empty() {
+            Self::Nowhere
+        } else {
+            Self::Under(folders)
+        }
+    }
+
+    /// Where to open the file at an absolute path, if it may be read. Looks at the disk.
+    pub(crate) fn admit(&self, path: &Path) -> Result<PathBuf, Error> {
+        let folders = match self {
+            Self::Everywhere => return Ok(path.to_owned()),
+            Self::Nowhere => {
+                return Err(denied(
+                    path,
+                    "this worker reads no local files; its operator can name folders with `--files DIR`",
+                ));
+            }
+            Self::Under(folders) => folders,
+        };
+        let is_within = |real: &Path| {
+            folders
+                .iter()
+                .filter_map(|folder| folder.canonicalize().ok())
+                .any(|folder| real.starts_with(folder))
+        };
+        let outside = || {
+            denied(
+                path,
+                "it is outside of the folders this worker reads; its operator can add one with `--files DIR`",
+            )
+        };
+        match path.canonicalize() {
+            Ok(real) if is_within(&real) => Ok(real),
+            Ok(_) => Err(outside()),
+            // What is outside is not even said to be missing.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && is_within(&nearest(path)) => {
+                Ok(path.to_owned())
+            }
+            Err(_) => Err(outside()),
+        }
+    }
+}
+
+/// The closest folder above a path that is there.
+fn nearest(path: &Path) -> PathBuf {
+    path.ancestors()
+        .skip(1)
+        .find_map(|folder| folder.canonicalize().ok())
+        .unwrap_or_default()
+}
+
+fn denied(path: &Path, why: &str) -> Error {
+    Error::new(
+        InputFault::Denied,
+        format!("`file://{}` may not be read: {why}", path.display()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn only_what_really_lies_in_a_named_folder_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (open, closed) = (folder.path().join("open"), folder.path().join("closed"));
+        fs::create_dir_all(open.join("sub")).unwrap();
+        fs::create_dir(&closed).unwrap();
+        for path in [open.join("a"), open.join("sub/b"), closed.join("secret")] {
+            fs::write(path, "x").unwrap();
+        }
+        symlink(closed.join("secret"), open.join("link")).unwrap();
+        symlink(&closed, open.join("folder")).unwrap();
+        symlink(open.join("a"), open.join("inner")).unwrap();
+        symlink(&open, folder.path().join("alias")).unwrap();
+        let files = Files::under(vec![folder.path().join("alias")]);
+        for path in [
+            "open/a",
+            "open/sub/b",
+            "open/inner",
+            "alias/a",
+            "open/missing",
+            "open/no/such",
+        ] {
+            assert!(files.admit(&folder.path().join(path)).is_ok(), "{path}");
+        }
+        for path in [
+            "closed/secret",
+            "open/link",
+            "open/folder/secret",
+            "open/../closed/secret",
+            "closed/missing",
+            "open/folder/none",
+            "openly",
+        ] {
+            let error = files.admit(&folder.path().join(path)).unwrap_err();
+            assert_eq!(error.fault, InputFault::Denied, "{path}");
+            assert!(error.message.contains("--files"), "{error}");
+        }
+    }
+
+    #[test]
+    fn without_folders_nothing_is_read_and_nothing_is_told() {
+        let files = Files::under(Vec::new());
+        for path in ["/etc/passwd", "/nonexistent"] {
+            assert!(
+                files
+                    .admit(Path::new(path))
+                    .unwrap_err()
+                    .message
+                    .contains("reads no local files")
+            );
+        }
+    }
+}

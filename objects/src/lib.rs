@@ -1,0 +1,60 @@
+//! Reads and writes objects, wherever they are: S3, Google Cloud Storage, Azure, web servers, files.
+//!
+//! An address becomes an [`Object`] that is pinned to one version. It is read through blocks that
+//! all tasks of a process share and that may be kept on disk, ahead of who reads in order
+//! ([`Cursor`]); patterns and prefixes are listed. [`Upload`] writes objects, [`output_store`] keeps
+//! them under the name of their content, and [`values`] brings values that are too large for a
+//! message. [`dir`] and [`sized_dir`] keep files that several processes share.
+//!
+//! The only crate that knows `object_store`. It knows no wasmtime and never runs a function, so that
+//! a client without a host reads any result. It never reads the environment. All I/O runs on a
+//! runtime of the caller's, so that functions which compute never keep a read waiting.
+//!
+//! Bounds: a request is tried [`RETRIES_MAX`] times within [`RETRY_TIME_MAX`]; what is held of
+//! objects stays within [`Config::memory`], but for two blocks of each task that waits. Errors name
+//! the object without credentials or query, and say what kind of trouble it is.
+
+pub mod dir;
+pub mod failure_episode;
+pub mod output_store;
+pub mod sized_dir;
+pub mod values;
+
+mod address;
+mod background;
+mod clock;
+mod config;
+mod error;
+mod files;
+mod location;
+mod metrics;
+mod objects;
+mod read;
+mod stores;
+mod upload;
+
+pub use self::address::{Address, ByteRange};
+pub use self::config::{
+    Addressing, Az, AzCredentials, Config, Disk, Gs, GsCredentials, MEMORY_DEFAULT, Payer,
+    Prefetch, S3, S3Credentials, Secret, Token,
+};
+pub use self::error::Error;
+pub use self::files::Files;
+pub use self::location::{Location, Malformed, Service};
+pub use self::metrics::{DiskMetrics, Metrics};
+pub use self::objects::{Info, Object, Objects, PREFETCH_BYTES_MAX};
+pub use self::output_store::OutputStore;
+pub use self::read::block::{BLOCK_BYTES, REQUEST_BYTES_MAX};
+pub use self::read::cursor::{AHEAD_BYTES_MAX, Access, Cursor};
+pub use self::read::disk::{PAUSE as DISK_PAUSE, READ_TIME_MAX as DISK_READ_TIME_MAX};
+pub use self::read::fetch::STALL_TIME_MAX;
+pub use self::read::list::Found;
+pub use self::read::prefix::{Listing, Prefix};
+pub use self::stores::metadata_credentials::{AGENT_TIME_MAX, METADATA_TIME_MAX};
+pub use self::stores::{REQUESTS_MAX, RETRIES_MAX, RETRY_TIME_MAX};
+pub use self::upload::{
+    Entry, PART_BYTES, PARTS_IN_FLIGHT_MAX, PARTS_MAX, Upload, WriteError, WriteFault,
+};
+
+#[cfg(test)]
+mod tests;

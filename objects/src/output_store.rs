@@ -1,0 +1,408 @@
+//! The store: objects named by their content, in a folder or a bucket that whoever runs the host
+//! has configured.
+//!
+//! An object is at `objects/<first two digits>/<digest>` below the store's place, its digest being
+//! the SHA-256 of its bytes. So whoever writes the same bytes twice writes them once, nobody can
+//! change an object under its name unnoticed, and a reader checks what it gets. What is too
+//! large for memory is written under `incoming/` first and gets its name when it is complete.
+//!
+//! Nothing is removed here. What a killed process leaves under `incoming/`, and objects that
+//! nothing names any more, `sortie cache gc` or the bucket's own rules remove.
+//!
+//! Bounds: those of [`crate::Upload`]; what is streamed is at most [`STREAM_BYTES_MAX`].
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use sortie_protocol::outcome::InputFault;
+use sortie_protocol::{Digest, StoredRef, id};
+
+use crate::{Error, Location, Malformed, Objects, PART_BYTES, Upload, WriteError, WriteFault};
+
+/// Where objects are below a store's place.
+pub const OBJECTS: &str = "objects";
+/// Where objects are that are not complete yet.
+pub const INCOMING: &str = "incoming";
+/// The most that is written as a stream: S3 gives a larger object no other name.
+pub const STREAM_BYTES_MAX: u64 = 5 << 30;
+
+/// A place for objects named by their content. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct OutputStore {
+    objects: Objects,
+    place: Arc<Location>,
+}
+
+/// Parse a store's place: a folder, relative to `folder`, or a URL; also of a whole bucket.
+///
+/// # Errors
+/// When it is neither, or on a web server.
+pub fn parse(text: &str, folder: &Path) -> Result<Location, Malformed> {
+    let location = Location::parse_place(text, folder)?;
+    match location {
+        Location::Http(_) => Err(Malformed::Syntax {
+            shown: location.to_string(),
+            reason: "a store is a folder or in an object store, not on a web server",
+        }),
+        location => Ok(location),
+    }
+}
+
+impl OutputStore {
+    /// The store at `place`, which need not be there yet.
+    #[must_use]
+    pub fn new(objects: Objects, place: Location) -> Self {
+        Self {
+            objects,
+            place: Arc::new(place),
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn place(&self) -> &Location {
+        &self.place
+    }
+
+    /// What it reads and writes with.
+    #[must_use]
+    pub fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    /// Where the object with this digest is, if it is there.
+    ///
+    /// # Errors
+    /// When the store's place can have nothing below it.
+    pub fn location_of(&self, digest: Digest) -> Result<Location, Malformed> {
+        let name = digest.to_hex();
+        let (first, _) = name.split_at_checked(2).unwrap_or(("", ""));
+        self.place.below(&format!("{OBJECTS}/{first}/{name}"))
+    }
+
+    /// The URL of the object with this digest, if it is there.
+    ///
+    /// # Errors
+    /// As [`Self::location_of`].
+    pub fn url_of(&self, digest: Digest) -> Result<String, Malformed> {
+        self.location_of(digest).map(|location| location.to_url())
+    }
+
+    /// Keep `data`. Bytes that are there already are not sent. Cancel safe.
+    ///
+    /// # Errors
+    /// When the store cannot be written to.
+    pub async fn put(
+        &self,
+        data: Bytes,
+        content_type: Option<&str>,
+    ) -> Result<StoredRef, WriteError> {
+        let (digest, size) = (Digest::of(&data), data.len() as u64);
+        let location = self.location_of(digest).map_err(no_place)?;
+        if !self.has(&location, size).await {
+            self.objects.put(&location, data, content_type).await?;
+        }
+        Ok(StoredRef {
+            digest,
+            size,
+            url: location.to_url().into(),
+        })
+    }
+
+    /// Write an object whose content is not known yet.
+    #[must_use]
+    pub fn create(&self, content_type: Option<&str>) -> Writer {
+        Writer {
+            store: self.clone(),
+            content_type: content_type.map(ToOwned::to_owned),
+            digest: id::DigestBuilder::default(),
+            size: 0,
+            small: BytesMut::new(),
+            large: None,
+        }
+    }
+
+    /// The bytes with this digest.
+    ///
+    /// # Errors
+    /// When they are not there, are more than `bytes_max`, were damaged, or the store does not
+    /// answer.
+    pub async fn get(&self, digest: Digest, bytes_max: u64) -> Result<Bytes, Error> {
+        let malformed = |error: Malformed| Error {
+            fault: InputFault::Malformed,
+            message: error.to_string(),
+        };
+        let location = self.location_of(digest).map_err(malformed)?;
+        let Some(data) = self.objects.get_small(&location, bytes_max).await? else {
+            let message = format!(
+                "there is nothing at `{location}`; it was removed from the store, and a run with `--fresh` makes it again"
+            );
+            return Err(Error {
+                fault: InputFault::Missing,
+                message,
+            });
+        };
+        if Digest::of(&data) == digest {
+            Ok(data)
+        } else {
+            let message = format!(
+                "`{location}` is damaged: its bytes do not match its name; remove it, and run again with `--fresh`"
+            );
+            Err(Error {
+                fault: InputFault::Changed,
+                message,
+            })
+        }
+    }
+
+    /// Whether this store would name the object so, and has it as a whole. If the store does not
+    /// say, it has not. Cancel safe.
+    pub async fn holds(&self, stored: &StoredRef) -> bool {
+        match self.location_of(stored.digest) {
+            Ok(location) => {
+                location.to_url() == *stored.url && self.has(&location, stored.size).await
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Whether the object is there as a whole. If the store does not say, it is written again,
+    /// which harms nothing.
+    async fn has(&self, location: &Location, size: u64) -> bool {
+        matches!(self.objects.size(location).await, Ok(Some(there)) if there == size)
+    }
+}
+
+/// An object that is being written to a store. Dropping it gives it up.
+#[derive(Debug)]
+pub struct Writer {
+    store: OutputStore,
+    content_type: Option<String>,
+    digest: id::DigestBuilder,
+    size: u64,
+    /// The whole of it, as long as it fits one part.
+    small: BytesMut,
+    large: Option<(Location, Upload)>,
+}
+
+impl Writer {
+    /// How much was written.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Add to the object. Waits while enough is under way.
+    ///
+    /// Not cancel safe: drop the writer.
+    ///
+    /// # Errors
+    /// When the store cannot be written to, or the object gets larger than [`STREAM_BYTES_MAX`].
+    pub async fn write(&mut self, data: &[u8]) -> Result<(), WriteError> {
+        self.size += data.len() as u64;
+        if self.size > STREAM_BYTES_MAX {
+            let limit = STREAM_BYTES_MAX >> 30;
+            let message = format!(
+                "an object in the store `{}` has at most {limit} GiB; write several",
+                self.store.place
+            );
+            return Err(WriteError {
+                fault: WriteFault::TooLarge,
+                message,
+            });
+        }
+        self.digest.update(data);
+        if self.large.is_none() && self.small.len() + data.len() > PART_BYTES {
+            let location = self
+                .store
+                .place
+                .below(&format!("{INCOMING}/{}", random_name()?))
+                .map_err(no_place)?;
+            let mut upload = self
+                .store
+                .objects
+                .upload(&location, self.content_type.as_deref())?;
+            upload.write(&self.small.split()).await?;
+            self.large = Some((location, upload));
+        }
+        match &mut self.large {
+            Some((_, upload)) => upload.write(data).await,
+            None => {
+                self.small.extend_from_slice(data);
+                Ok(())
+            }
+        }
+    }
+
+    /// Complete the object and give it its name.
+    ///
+    /// # Errors
+    /// When the store cannot be written to.
+    pub async fn finish(self) -> Result<StoredRef, WriteError> {
+        let Some((incoming, upload)) = self.large else {
+            return self
+                .store
+                .put(self.small.freeze(), self.content_type.as_deref())
+                .await;
+        };
+        let digest = self.digest.finish();
+        let location = self.store.location_of(digest).map_err(no_place)?;
+        if self.store.has(&location, self.size).await {
+            upload.abort().await;
+        } else {
+            upload.finish().await?;
+            self.store.objects.rename(&incoming, &location).await?;
+        }
+        Ok(StoredRef {
+            digest,
+            size: self.size,
+            url: location.to_url().into(),
+        })
+    }
+}
+
+fn no_place(error: Malformed) -> WriteError {
+    WriteError {
+        fault: WriteFault::NoPlace,
+        message: error.to_string(),
+    }
+}
+
+fn random_name() -> Result<String, WriteError> {
+    let mut bytes = [0; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(
+        |error| WriteError {
+            fault: WriteFault::Unavailable,
+            message: format!("the system gives no random bytes: {error}"),
+        },
+    )?;
+    Ok(format!("{:032x}", u128::from_le_bytes(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Handle;
+
+    use super::*;
+
+    fn store(folder: &Path) -> OutputStore {
+        OutputStore::new(
+            Objects::new(crate::Config::default(), Handle::current()),
+            parse("the store", folder).unwrap(),
+        )
+    }
+
+    fn files(folder: &Path) -> Vec<String> {
+        let mut found: Vec<String> = glob::glob(&format!("{}/**/*", folder.display()))
+            .unwrap()
+            .map(Result::unwrap)
+            .filter(|path| path.is_file())
+            .map(|path| path.strip_prefix(folder).unwrap().display().to_string())
+            .collect();
+        found.sort();
+        found
+    }
+
+    #[tokio::test]
+    async fn the_same_bytes_are_kept_once_under_the_name_of_their_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path());
+        let first = store
+            .put(Bytes::from_static(b"abc"), Some("text/plain"))
+            .await
+            .unwrap();
+        let name = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!((first.digest.to_hex().as_str(), first.size), (name, 3));
+        assert_eq!(
+            files(folder.path()),
+            [format!("the store/objects/ba/{name}")]
+        );
+        let path = folder.path().join(format!("the store/objects/ba/{name}"));
+        let written = std::fs::metadata(&path).unwrap().modified().unwrap();
+        assert_eq!(
+            store.put(Bytes::from_static(b"abc"), None).await.unwrap(),
+            first
+        );
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().modified().unwrap(),
+            written
+        );
+        assert_eq!(store.get(first.digest, 3).await.unwrap(), "abc");
+        assert_eq!(
+            store.get(first.digest, 2).await.unwrap_err().fault,
+            InputFault::Unavailable
+        );
+        std::fs::write(&path, "abd").unwrap();
+        assert_eq!(
+            store.get(first.digest, 3).await.unwrap_err().fault,
+            InputFault::Changed
+        );
+        // Cut short by something else than this program: written anew.
+        std::fs::write(&path, "a").unwrap();
+        store.put(Bytes::from_static(b"abc"), None).await.unwrap();
+        assert_eq!(store.get(first.digest, 3).await.unwrap(), "abc");
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(
+            store.get(first.digest, 3).await.unwrap_err().fault,
+            InputFault::Missing
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_streamed_gets_the_same_name_as_what_is_put_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path());
+        for size in [0, 10, PART_BYTES, 3 * PART_BYTES + 7] {
+            let data: Vec<u8> = (0..size).map(|n| u8::try_from(n % 251).unwrap()).collect();
+            let mut writer = store.create(None);
+            for chunk in data.chunks(1_000_003) {
+                writer.write(chunk).await.unwrap();
+            }
+            let streamed = writer.finish().await.unwrap();
+            assert_eq!(
+                (streamed.digest, streamed.size),
+                (Digest::of(&data), size as u64)
+            );
+            assert_eq!(store.get(streamed.digest, 1 << 30).await.unwrap(), data);
+            assert_eq!(store.put(data.into(), None).await.unwrap(), streamed);
+        }
+        assert!(
+            files(folder.path())
+                .iter()
+                .all(|path| path.contains("/objects/")),
+            "{:?}",
+            files(folder.path())
+        );
+    }
+
+    #[test]
+    fn a_place_is_a_folder_or_in_an_object_store() {
+        let shown =
+            |text: &str| parse(text, Path::new("/here")).map(|location| location.to_string());
+        assert_eq!(shown("s3://bucket").unwrap(), "s3://bucket/");
+        assert_eq!(shown("s3://bucket/").unwrap(), "s3://bucket/");
+        assert_eq!(shown("gs://bucket/").unwrap(), "gs://bucket/");
+        assert_eq!(shown("az://container").unwrap(), "az://container/");
+        assert!(shown("az://b").unwrap_err().to_string().contains("3 to 63"));
+        assert_eq!(shown("s3://bucket/a/b/").unwrap(), "s3://bucket/a/b/");
+        assert_eq!(shown("results").unwrap(), "file:///here/results");
+        assert!(
+            shown("https://example.org/store")
+                .unwrap_err()
+                .to_string()
+                .contains("web server")
+        );
+        assert!(shown("s3://").is_err() && shown("").is_err());
+        let below = |text: &str| {
+            parse(text, Path::new("/here"))
+                .unwrap()
+                .below("objects/x")
+                .unwrap()
+                .to_string()
+        };
+        assert_eq!(below("s3://bucket"), "s3://bucket/objects/x");
+        assert_eq!(below("s3://bucket/a/"), "s3://bucket/a/objects/x");
+        assert_eq!(below("r s#1?"), "file:///here/r s#1?/objects/x");
+    }
+}

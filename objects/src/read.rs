@@ -1,0 +1,13 @@
+//! Reading: objects in blocks that all tasks of a process share, in memory and on disk, ahead of who
+//! reads in order; listings and prefixes.
+
+pub(crate) mod block;
+pub(crate) mod blocks;
+pub(crate) mod cursor;
+pub(crate) mod disk;
+pub(crate) mod fetch;
+pub(crate) mod held;
+pub(crate) mod list;
+pub(crate) mod pending;
+pub(crate) mod prefix;
+pub(crate) mod version;

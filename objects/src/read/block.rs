@@ -1,0 +1,117 @@
+//! A block: one part of an object, held in memory or on its way, and the bytes of several in one
+//! piece.
+//!
+//! Plain values that the cache, the disk tier and requests share. Nothing here starts a request.
+
+use std::ops::Range;
+use std::sync::{Arc, Weak};
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::{OwnedSemaphorePermit, SetOnce};
+
+use crate::Error;
+
+/// How much of an object is held or fetched at least: most documents are smaller, and at 40 MB/s it
+/// takes as long to come as the answer's first byte does.
+pub const BLOCK_BYTES: u64 = 1 << 20;
+/// The most that one request asks for: enough that waiting for its first byte costs little beside
+/// it, little enough that several can share a long object.
+pub const REQUEST_BYTES_MAX: u64 = 8 << 20;
+/// Names a block: a version of an object, and the block's place in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) version: [u8; 16],
+    pub(crate) index: u64,
+}
+
+/// Where one block comes.
+#[derive(Debug)]
+pub(crate) struct Cell {
+    pub(crate) content: SetOnce<Result<Bytes, Error>>,
+    /// Its part of the budget, unless it was overdrawn.
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A block, as a reader has it.
+#[derive(Debug, Clone)]
+pub(crate) enum Block {
+    Here(Bytes),
+    Coming(Arc<Cell>),
+}
+
+/// Why a block is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Somebody waits for it.
+    Demand,
+    /// Somebody will, probably.
+    Ahead,
+}
+
+/// Blocks that one request brings, the first at `index`.
+pub(crate) struct Run {
+    pub(crate) index: u64,
+    pub(crate) cells: Vec<Weak<Cell>>,
+}
+
+impl Block {
+    /// Its bytes. Cancel safe.
+    pub(crate) async fn bytes(&self) -> Result<Bytes, Error> {
+        match self {
+            Self::Here(bytes) => Ok(bytes.clone()),
+            Self::Coming(cell) => cell.content.wait().await.clone(),
+        }
+    }
+
+    /// Whether its bytes are there, or the reason why they are not.
+    pub(crate) fn is_settled(&self) -> bool {
+        match self {
+            Self::Here(_) => true,
+            Self::Coming(cell) => cell.content.get().is_some(),
+        }
+    }
+
+    /// Whether its bytes are there.
+    pub(crate) fn has_come(&self) -> bool {
+        match self {
+            Self::Here(_) => true,
+            Self::Coming(cell) => matches!(cell.content.get(), Some(Ok(_))),
+        }
+    }
+
+    /// Whether it may be kept: its memory is accounted for.
+    pub(crate) fn is_paid(&self) -> bool {
+        match self {
+            // The cache may have let go of it meanwhile.
+            Self::Here(_) => false,
+            Self::Coming(cell) => cell.permit.is_some(),
+        }
+    }
+}
+
+/// The wanted bytes in one piece.
+pub(crate) async fn gather(
+    blocks: &[Block],
+    first: u64,
+    bytes: &Range<u64>,
+) -> Result<Bytes, Error> {
+    if let [block] = blocks {
+        return Ok(part(&block.bytes().await?, first, bytes));
+    }
+    let mut all = BytesMut::new();
+    for (index, block) in (first..).zip(blocks) {
+        all.extend_from_slice(&part(&block.bytes().await?, index, bytes));
+    }
+    Ok(all.freeze())
+}
+
+/// What `bytes` of the object lie in a block.
+fn part(block: &Bytes, index: u64, bytes: &Range<u64>) -> Bytes {
+    let start = index * BLOCK_BYTES;
+    let within = |position: u64| {
+        usize::try_from(position.saturating_sub(start))
+            .unwrap_or(usize::MAX)
+            .min(block.len())
+    };
+    block.slice(within(bytes.start)..within(bytes.end))
+}

@@ -1,0 +1,142 @@
+//! Blocks: the parts of objects that are held in memory, shared by all tasks of a process.
+//!
+//! An object is read in blocks of [`BLOCK_BYTES`]. A block is in the cache, or on its way, or
+//! somebody's demand starts it: whoever asks for one that is on its way waits for that, so however
+//! many tasks read an object, each of its blocks is fetched once while it fits. Missing blocks that
+//! follow each other come with one request, of [`REQUEST_BYTES_MAX`] at most; more requests run
+//! side by side.
+//!
+//! Memory: half of the budget is the cache's, which lets go of what was not used for longest; with
+//! a disk tier, an eighth of all is taken from that for what waits to be written. The other half is
+//! for blocks on their way to a task and those that wait to be read: reading ahead takes from
+//! it and is refused when it is empty, so it never holds up anything. What a task needs now is
+//! never refused, because whoever holds the rest may be waiting too; a task overdraws by two blocks
+//! at most.
+//!
+//! A request ends early when nobody waits any more. Blocks of objects without a validator are
+//! nobody else's, and files of this machine are left to its own cache.
+//!
+//! Below the cache may be a disk tier (`disk`): what is there is not asked for, and what was asked
+//! for is left there. A request that finds some of its blocks there asks for the stretches between
+//! them.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SetOnce};
+
+use super::block::{BLOCK_BYTES, Block, Cell, Purpose, REQUEST_BYTES_MAX, Run};
+use super::fetch;
+use super::held::Held;
+use super::version::Version;
+use crate::metrics::Metrics;
+use crate::{Config, Prefetch};
+
+/// What one permit stands for; blocks of small objects take less than others.
+const PERMIT_BYTES: u64 = 1 << 10;
+
+/// Gives blocks to all readers of a process, and starts the requests for those that are missing.
+#[derive(Debug)]
+pub(crate) struct Blocks {
+    held: Arc<Held>,
+    ahead: Arc<Semaphore>,
+    pub(crate) prefetch: Prefetch,
+    io: Handle,
+}
+
+impl Blocks {
+    /// Blocks within the budget and the disk of `config`, with requests on `io`.
+    pub(crate) fn new(config: &Config, io: Handle) -> Self {
+        let half = config.memory.as_u64() / 2;
+        let writes = config
+            .disk
+            .as_ref()
+            .map_or(0, |_| config.memory.as_u64() / 8);
+        let permits = usize::try_from(half / PERMIT_BYTES)
+            .unwrap_or(usize::MAX)
+            .min(Semaphore::MAX_PERMITS);
+        Self {
+            held: Arc::new(Held::new(config, half - writes, writes, io.clone())),
+            ahead: Arc::new(Semaphore::new(permits)),
+            prefetch: config.prefetch,
+            io,
+        }
+    }
+
+    /// What reading has cost so far.
+    pub(crate) fn metrics(&self) -> Metrics {
+        self.held.metrics()
+    }
+
+    /// Wait until what is being written to disk is, for a bounded time. Cancel safe.
+    pub(crate) async fn flush(&self) {
+        self.held.flush().await;
+    }
+
+    /// The blocks of `version` at these indices, as far as the purpose goes: reading ahead ends
+    /// where the budget does.
+    pub(crate) fn get(
+        &self,
+        version: &Arc<Version>,
+        indices: Range<u64>,
+        purpose: Purpose,
+    ) -> Vec<Block> {
+        if (purpose, self.prefetch) == (Purpose::Ahead, Prefetch::Off) {
+            return Vec::new();
+        }
+        let mut found = Vec::new();
+        let mut runs: Vec<Run> = Vec::new();
+        let mut coming = self.held.coming();
+        for index in indices {
+            let key = version.key(index);
+            if let Some(block) = coming.find(&key) {
+                self.held.counters.hit(purpose);
+                found.push(block);
+                continue;
+            }
+            let permit = self.permit(version.block_bytes(index));
+            if permit.is_none() && purpose == Purpose::Ahead {
+                break;
+            }
+            self.held.counters.miss();
+            let cell = Arc::new(Cell {
+                content: SetOnce::new(),
+                permit,
+            });
+            coming.insert(key, &cell);
+            extend(&mut runs, index, &cell);
+            found.push(Block::Coming(cell));
+        }
+        drop(coming);
+        for run in runs {
+            // Ends with its last cell, or when nobody waits for those that are left; so it is
+            // bounded by whoever holds cells.
+            drop(
+                self.io
+                    .spawn(fetch::run(self.held.clone(), version.clone(), run)),
+            );
+        }
+        found
+    }
+
+    fn permit(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).ok()?;
+        self.ahead.clone().try_acquire_many_owned(permits).ok()
+    }
+}
+
+/// Put a block behind those that one request brings, or into a new one.
+fn extend(runs: &mut Vec<Run>, index: u64, cell: &Arc<Cell>) {
+    let full = (REQUEST_BYTES_MAX / BLOCK_BYTES) as usize;
+    match runs
+        .last_mut()
+        .filter(|run| run.index + run.cells.len() as u64 == index && run.cells.len() < full)
+    {
+        Some(run) => run.cells.push(Arc::downgrade(cell)),
+        None => runs.push(Run {
+            index,
+            cells: vec![Arc::downgrade(cell)],
+        }),
+    }
+}

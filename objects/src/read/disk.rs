@@ -1,0 +1,366 @@
+//! The disk tier: blocks of remote objects that outlive the memory cache and the process.
+//!
+//! A request looks here before it asks the store, and leaves here what it brought. Blocks are named
+//! by their version, so nothing here is ever out of date, and a hash over name and content is kept
+//! with each: what a crash cut short, or what is of another name, is a miss.
+//!
+//! The tier may not fail a read, nor hold one up for long. What cannot be read from it comes from
+//! the store, also when the disk does not answer within [`READ_TIME_MAX`]; it is then left alone
+//! for [`PAUSE`]. What cannot be written (a full disk, a folder that is gone) is said once, and
+//! writing pauses for as long. What waits to be written has its share of the memory budget; while
+//! the disk is slower than the network and that is used up, further blocks are not kept.
+//!
+//! Bounds: the folder stays within [`Disk::bytes_max`] (see [`crate::sized_dir`]), by
+//! letting go of what was not used for longest; [`WRITERS_MAX`] threads write, and [`READERS_MAX`]
+//! read, whatever becomes of the disk.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::block::{BLOCK_BYTES, Key};
+use super::version::Version;
+use crate::clock;
+use crate::config::Disk;
+use crate::failure_episode::FailureEpisode;
+use crate::metrics::{DiskMetrics, add};
+use crate::sized_dir::{self, Bounds, SizedDir};
+
+/// Threads that write at once: enough to keep a disk busy while one makes a folder or a file's
+/// name.
+const WRITERS_MAX: usize = 4;
+/// Threads that read at once: more than a disk has work for. One that does not answer keeps them,
+/// and no more.
+const READERS_MAX: usize = 16;
+/// How long the disk may take to say what it has of eight blocks: longer than a busy disk does,
+/// shorter than a person's patience.
+pub const READ_TIME_MAX: Duration = Duration::from_secs(5);
+/// For how long nothing is written after a write failed, and nothing read after the disk did not
+/// answer: trying costs time, and what is wrong with a disk is wrong for a while.
+pub const PAUSE: Duration = Duration::from_secs(10);
+/// How long the end of a process waits for what is being written.
+const SETTLE_TIME_MAX: Duration = Duration::from_secs(5);
+/// A block's time of use is set anew when it is older than this: beside a block of a megabyte that
+/// costs nothing, and a job lasts minutes.
+const TOUCH_AFTER: Duration = Duration::from_secs(60);
+const HASH_BYTES: usize = 32;
+/// What one permit of the room for writes stands for: the least that a file takes.
+const PERMIT_BYTES: u64 = 4096;
+
+/// The folder may be exceeded by what is written in one turn of looks, which must not make it
+/// larger than was allowed.
+const fn within(bytes_max: u64) -> u64 {
+    bytes_max / (sized_dir::TURNS + 1) * sized_dir::TURNS
+}
+
+/// Blocks on disk.
+#[derive(Debug)]
+pub(crate) struct Tier {
+    folder: SizedDir,
+    io: Handle,
+    room: Arc<Semaphore>,
+    permits: u32,
+    writes: Mutex<Writes>,
+    readers: Arc<Semaphore>,
+    no_writes: Pause,
+    no_reads: Pause,
+    writing: FailureEpisode,
+    reading: FailureEpisode,
+    counters: Counters,
+}
+
+/// When something is tried again.
+#[derive(Debug, Default)]
+struct Pause(Mutex<Option<Instant>>);
+
+impl Pause {
+    fn begin(&self) {
+        *self.0.lock() = Some(clock::instant() + PAUSE);
+    }
+
+    fn is_on(&self) -> bool {
+        self.0.lock().is_some_and(|until| clock::instant() < until)
+    }
+}
+
+/// What waits to be written, and how many write.
+#[derive(Debug, Default)]
+struct Writes {
+    waiting: VecDeque<Write>,
+    writers: usize,
+}
+
+#[derive(Debug)]
+struct Write {
+    key: Key,
+    content: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    hits: AtomicU64,
+    read_bytes: AtomicU64,
+    misses: AtomicU64,
+    written_bytes: AtomicU64,
+    skipped: AtomicU64,
+    failures: AtomicU64,
+}
+
+impl Tier {
+    /// Blocks on `disk`, of which no more than `waiting_max` bytes wait to be written.
+    pub(crate) fn new(disk: &Disk, waiting_max: u64, io: Handle) -> Arc<Self> {
+        let permits = u32::try_from(waiting_max / PERMIT_BYTES).unwrap_or(u32::MAX);
+        let bounds = Bounds {
+            bytes: within(disk.bytes_max.as_u64()),
+            touch_after: TOUCH_AFTER,
+        };
+        Arc::new(Self {
+            folder: SizedDir::new(&disk.folder, bounds, io.clone()),
+            io,
+            room: Arc::new(Semaphore::new(
+                usize::try_from(permits).unwrap_or(Semaphore::MAX_PERMITS),
+            )),
+            permits,
+            writes: Mutex::default(),
+            readers: Arc::new(Semaphore::new(READERS_MAX)),
+            no_writes: Pause::default(),
+            no_reads: Pause::default(),
+            writing: FailureEpisode::new("keeping inputs on disk"),
+            reading: FailureEpisode::new("reading inputs from disk"),
+            counters: Counters::default(),
+        })
+    }
+
+    /// What is here of these blocks, in their order. Not cancel safe in that the disk is read all
+    /// the same.
+    pub(crate) async fn get(
+        self: &Arc<Self>,
+        version: &Arc<Version>,
+        indices: Range<u64>,
+    ) -> Vec<Option<Bytes>> {
+        if self.no_reads.is_on() {
+            return Vec::new();
+        }
+        let (tier, version) = (self.clone(), version.clone());
+        let looking = async {
+            let reader = self.readers.clone().acquire_owned().await.ok()?;
+            let looking = self.io.spawn_blocking(move || {
+                let _reader = reader;
+                indices.map(|index| tier.read(&version, index)).collect()
+            });
+            // Nothing is here for a host that is shutting down.
+            looking.await.ok()
+        };
+        let Ok(found) = timeout(READ_TIME_MAX, looking).await else {
+            self.no_reads.begin();
+            add(&self.counters.failures, 1);
+            self.reading.fails(&format_args!(
+                "`{}` did not answer within {} s",
+                self.folder.path().display(),
+                READ_TIME_MAX.as_secs()
+            ));
+            return Vec::new();
+        };
+        found.unwrap_or_default()
+    }
+
+    fn read(&self, version: &Version, index: u64) -> Option<Bytes> {
+        let (key, length) = (version.key(index), version.block_bytes(index));
+        let read = match self
+            .folder
+            .read(&name(&key), BLOCK_BYTES + HASH_BYTES as u64)
+        {
+            Ok(read) => {
+                self.reading.works();
+                read
+            }
+            Err(error) => {
+                add(&self.counters.failures, 1);
+                self.reading.fails(&error);
+                None
+            }
+        };
+        let content = read
+            .and_then(|bytes| open(&key, bytes))
+            .filter(|content| content.len() as u64 == length);
+        match &content {
+            Some(content) => {
+                add(&self.counters.hits, 1);
+                add(&self.counters.read_bytes, content.len() as u64);
+            }
+            None => add(&self.counters.misses, 1),
+        }
+        content
+    }
+
+    /// Keep a block that came, if the disk keeps up.
+    pub(crate) fn put(self: &Arc<Self>, key: Key, content: Bytes) {
+        let permits =
+            u32::try_from((content.len() as u64).div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
+        let room = self
+            .room
+            .clone()
+            .try_acquire_many_owned(permits)
+            .ok()
+            .filter(|_| !self.no_writes.is_on());
+        let Some(room) = room else {
+            return add(&self.counters.skipped, 1);
+        };
+        let mut writes = self.writes.lock();
+        writes.waiting.push_back(Write {
+            key,
+            content,
+            _room: room,
+        });
+        if writes.writers < WRITERS_MAX {
+            writes.writers += 1;
+            let tier = self.clone();
+            // SizedDir by the count above.
+            self.io.spawn_blocking(move || {
+                while let Some(write) = tier.next() {
+                    tier.write(&write)
+                }
+            });
+        }
+    }
+
+    /// What to write next; a writer that finds nothing ends.
+    fn next(&self) -> Option<Write> {
+        let mut writes = self.writes.lock();
+        let next = writes.waiting.pop_front();
+        if next.is_none() {
+            writes.writers -= 1;
+        }
+        next
+    }
+
+    fn write(&self, Write { key, content, .. }: &Write) {
+        if self.no_writes.is_on() {
+            return add(&self.counters.skipped, 1);
+        }
+        match self
+            .folder
+            .write(&name(key), &[seal(key, content).as_bytes(), content])
+        {
+            Ok(()) => {
+                self.writing.works();
+                add(&self.counters.written_bytes, content.len() as u64);
+            }
+            Err(error) => {
+                add(&self.counters.failures, 1);
+                self.no_writes.begin();
+                self.writing
+                    .fails(&format_args!("`{}`: {error}", self.folder.path().display()));
+            }
+        }
+    }
+
+    /// Wait until what is being written is, or [`SETTLE_TIME_MAX`] have passed. Cancel safe.
+    pub(crate) async fn flush(&self) {
+        let _ = timeout(SETTLE_TIME_MAX, self.room.acquire_many(self.permits))
+            .await
+            .map(drop);
+    }
+
+    pub(crate) fn metrics(&self) -> DiskMetrics {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let sized_dir::Usage {
+            held_bytes,
+            removed_files,
+            removed_bytes,
+        } = self.folder.usage();
+        DiskMetrics {
+            hits_total: get(&self.counters.hits),
+            read_bytes_total: get(&self.counters.read_bytes),
+            misses_total: get(&self.counters.misses),
+            written_bytes_total: get(&self.counters.written_bytes),
+            skipped_total: get(&self.counters.skipped),
+            failures_total: get(&self.counters.failures),
+            evictions_total: removed_files,
+            evicted_bytes_total: removed_bytes,
+            held_bytes,
+        }
+    }
+}
+
+/// The file of a block: blocks of one object are spread like those of many.
+fn name(key: &Key) -> String {
+    let mut hasher = blake3::Hasher::new_derive_key("sortie object block name 1");
+    hasher.update(&key.version).update(&key.index.to_le_bytes());
+    let hash = hasher.finalize().to_hex();
+    hash.chars().take(32).collect()
+}
+
+/// What shows that a file holds this block.
+fn seal(key: &Key, content: &[u8]) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new_derive_key("sortie object block 1");
+    hasher
+        .update(&key.version)
+        .update(&key.index.to_le_bytes())
+        .update(content);
+    hasher.finalize()
+}
+
+/// The content of a block's file, if it is what was written.
+fn open(key: &Key, bytes: Vec<u8>) -> Option<Bytes> {
+    let mut content = Bytes::from(bytes);
+    if content.len() < HASH_BYTES {
+        return None;
+    }
+    let sealed = content.split_to(HASH_BYTES);
+    (seal(key, &content).as_bytes()[..] == sealed[..]).then_some(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: Key = Key {
+        version: [1; 16],
+        index: 7,
+    };
+
+    #[test]
+    fn a_block_is_taken_under_its_own_name_only_and_only_undamaged() {
+        let content = b"0123456789";
+        let file = [seal(&KEY, content).as_bytes(), &content[..]].concat();
+        assert_eq!(open(&KEY, file.clone()).unwrap(), &content[..]);
+        for other in [
+            Key { index: 8, ..KEY },
+            Key {
+                version: [2; 16],
+                ..KEY
+            },
+        ] {
+            assert_eq!(open(&other, file.clone()), None);
+            assert_ne!(name(&other), name(&KEY));
+        }
+        for position in 0..file.len() {
+            let mut damaged = file.clone();
+            damaged[position] ^= 1;
+            assert_eq!(open(&KEY, damaged), None, "byte {position}");
+            assert_eq!(
+                open(&KEY, file[..position].to_vec()),
+                None,
+                "cut at {position}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_allowed_covers_what_is_written_in_a_turn() {
+        let bytes = 1 << 30;
+        assert!(
+            within(bytes) + within(bytes) / sized_dir::TURNS <= bytes && within(bytes) > bytes / 2
+        );
+    }
+}

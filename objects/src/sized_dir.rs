@@ -1,0 +1,557 @@
+//! A folder of many files whose size is bounded, whoever writes to it.
+//!
+//! Files have names that are hashes and are spread over 256 folders by them, so that each has its
+//! fair share of all bytes. A file is written under another name and renamed: processes may share
+//! the folder, and who reads finds a file whole or not at all.
+//!
+//! The folder's size is bounded without ever looking at all of it. Once for each process that
+//! writes, and then often enough that all have had their turn when a quarter of the bound was
+//! written, one of the 256 is looked at; what was seen is remembered in the file `sizes`, where the
+//! next who looks goes on, whichever process that is. When all together are too large, the one that
+//! is looked at gives up what was not used for longest, down to its share. So the bound holds on
+//! the whole and over time, and may be exceeded by what is written during one turn. Files count
+//! with the blocks that they take. One process looks at a time, as long as the file system knows
+//! locks.
+
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use sortie_protocol::Timestamp;
+use tokio::runtime::Handle;
+
+use crate::dir::{TEMPORARY_AGE_MAX, Temporary, age, is_temporary, modified, taken, touch};
+
+/// Turns of looks while as much is written as the folder may hold: with 2 GiB a look for each 2
+/// MiB, at 8 MiB in the mean.
+pub const TURNS: u64 = 4;
+/// How many folders there are.
+const SPREAD: usize = 256;
+/// What is known of the folders' sizes.
+const SIZES: &str = "sizes";
+/// Whoever has locked this file looks.
+const LOCK: &str = "lock";
+
+/// What bounds a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// What all files together may take.
+    pub bytes: u64,
+    /// A file that was used counts as used now if it was last longer ago than this. Noting it
+    /// costs as much as reading a small file.
+    pub touch_after: Duration,
+}
+
+/// A bounded folder. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct SizedDir {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    bounds: Bounds,
+    io: Handle,
+    looks: Mutex<Looks>,
+    looking: AtomicBool,
+    removed_files: AtomicU64,
+    removed_bytes: AtomicU64,
+}
+
+/// What a folder holds, and what this process removed to keep its bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// As far as is known: others may have written meanwhile.
+    pub held_bytes: u64,
+    /// Files that this process removed for want of room.
+    pub removed_files: u64,
+    /// Their bytes.
+    pub removed_bytes: u64,
+}
+
+/// Which of the 256 folders is looked at when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Looks {
+    /// What each is known to take; nothing before it was seen first.
+    sizes: Vec<u64>,
+    /// What of that this process wrote, and nobody else knows.
+    written: Vec<u64>,
+    next: u8,
+    /// Written, and not yet followed by looks.
+    bytes: u64,
+    /// What all together may have.
+    bytes_max: u64,
+}
+
+impl Looks {
+    /// Nothing is known, and the first write is followed by a look.
+    fn new(bytes_max: u64) -> Self {
+        Self {
+            sizes: vec![0; SPREAD],
+            written: vec![0; SPREAD],
+            next: 0,
+            bytes: between(bytes_max),
+            bytes_max,
+        }
+    }
+
+    fn from_bytes(bytes: &[u8], bytes_max: u64) -> Option<Self> {
+        let (next, sizes) = bytes.split_first()?;
+        let sizes: Vec<u64> = sizes
+            .chunks_exact(8)
+            .filter_map(|size| size.try_into().ok())
+            .map(u64::from_le_bytes)
+            .collect();
+        (sizes.len() == SPREAD).then(|| Self {
+            sizes,
+            next: *next,
+            ..Self::new(bytes_max)
+        })
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        std::iter::once(self.next)
+            .chain(self.sizes.iter().flat_map(|size| size.to_le_bytes()))
+            .collect()
+    }
+
+    /// A file was written.
+    fn on_written(&mut self, folder: u8, bytes: u64) {
+        for sizes in [&mut self.sizes, &mut self.written] {
+            if let Some(size) = sizes.get_mut(usize::from(folder)) {
+                *size = size.saturating_add(bytes);
+            }
+        }
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// Others have looked meanwhile: this is what they know, and where they are.
+    fn adopt(&mut self, known: &Self) {
+        self.next = known.next;
+        self.sizes = known
+            .sizes
+            .iter()
+            .zip(&self.written)
+            .map(|(known, written)| known.saturating_add(*written))
+            .collect();
+    }
+
+    /// Others know now what is known here.
+    fn told(&mut self) {
+        self.written.fill(0);
+    }
+
+    /// Whether a folder is due.
+    fn is_due(&self) -> bool {
+        self.bytes >= between(self.bytes_max)
+    }
+
+    /// Which folder to look at, if one is due.
+    fn due(&mut self) -> Option<u8> {
+        let each = between(self.bytes_max);
+        // More than a turn in one go would show nothing new.
+        self.bytes = self
+            .bytes
+            .min(each.saturating_mul(SPREAD as u64))
+            .checked_sub(each)?;
+        let due = self.next;
+        self.next = self.next.wrapping_add(1);
+        Some(due)
+    }
+
+    /// A folder was looked at and has this size. Returns the size that it may have.
+    fn on_seen(&mut self, folder: u8, size: u64) -> u64 {
+        self.set(folder, size);
+        let total = self.total();
+        if total <= self.bytes_max {
+            return size;
+        }
+        u64::try_from(u128::from(size) * u128::from(self.bytes_max) / u128::from(total))
+            .unwrap_or(size)
+    }
+
+    /// What all are known to take.
+    fn total(&self) -> u64 {
+        self.sizes
+            .iter()
+            .fold(0, |sum: u64, size| sum.saturating_add(*size))
+    }
+
+    fn set(&mut self, folder: u8, size: u64) {
+        for (sizes, size) in [(&mut self.sizes, size), (&mut self.written, 0)] {
+            if let Some(known) = sizes.get_mut(usize::from(folder)) {
+                *known = size;
+            }
+        }
+    }
+}
+
+/// How much is written between two looks.
+const fn between(bytes_max: u64) -> u64 {
+    let bytes = bytes_max / (TURNS * SPREAD as u64);
+    if bytes == 0 { 1 } else { bytes }
+}
+
+impl SizedDir {
+    /// Use the folder at `path`, which is made when the first file is written. What tidies up runs
+    /// on `io`.
+    pub fn new(path: impl Into<PathBuf>, bounds: Bounds, io: Handle) -> Self {
+        let path = path.into();
+        let looks = known(&path, bounds.bytes).unwrap_or_else(|| Looks::new(bounds.bytes));
+        let (looks, looking) = (Mutex::new(looks), AtomicBool::new(false));
+        let inner = Inner {
+            path,
+            bounds,
+            io,
+            looks,
+            looking,
+            removed_files: AtomicU64::new(0),
+            removed_bytes: AtomicU64::new(0),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// The file `name`, which is a hash in hexadecimal digits, and used now. Nothing if there is
+    /// none, or one of more than `bytes_max`.
+    pub fn read(&self, name: &str, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
+        let (_, path) = self.inner.file(name);
+        let file = match fs::File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        let metadata = file.metadata()?;
+        if metadata.len() > bytes_max {
+            return Ok(None);
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+        (&file).take(bytes_max).read_to_end(&mut bytes)?;
+        if age(&metadata) > self.inner.bounds.touch_after {
+            touch(&path);
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Write the file `name`, replacing what was there, from its parts.
+    pub fn write(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
+        let (folder, path) = self.inner.file(name);
+        let bytes = self.inner.write(&path, parts)?;
+        self.inner.looks.lock().on_written(folder, bytes);
+        self.look();
+        Ok(())
+    }
+
+    /// What it holds.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            held_bytes: self.inner.looks.lock().total(),
+            removed_files: self.inner.removed_files.load(Ordering::Relaxed),
+            removed_bytes: self.inner.removed_bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Look at the folders that are due, unless that is being done.
+    fn look(&self) {
+        if self.inner.looking.swap(true, Ordering::Acquire) {
+            return;
+        }
+        if !self.inner.looks.lock().is_due() {
+            return self.inner.looking.store(false, Ordering::Release);
+        }
+        let inner = self.inner.clone();
+        // SizedDir: one at a time.
+        self.inner.io.spawn_blocking(move || {
+            inner.look();
+            inner.looking.store(false, Ordering::Release);
+        });
+    }
+}
+
+impl Inner {
+    fn write(&self, path: &Path, parts: &[&[u8]]) -> io::Result<u64> {
+        let folder = path.parent().unwrap_or(&self.path);
+        let mut temporary = match Temporary::create(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(folder)?;
+                Temporary::create(folder)?
+            }
+            created => created?,
+        };
+        for part in parts {
+            temporary.file.write_all(part)?;
+        }
+        let taken = taken(&temporary.file.metadata()?);
+        temporary.rename(path)?;
+        Ok(taken)
+    }
+
+    /// Which of the folders a file is in, and its path.
+    fn file(&self, name: &str) -> (u8, PathBuf) {
+        let (folder, rest) = name.split_at_checked(2).unwrap_or(("", name));
+        (
+            u8::from_str_radix(folder, 16).unwrap_or(0),
+            self.path.join(folder).join(rest),
+        )
+    }
+
+    /// Look at the folders that are due, and go on where others stopped. If another process looks,
+    /// what is due stays so.
+    fn look(&self) {
+        let lock = fs::File::create(self.path.join(LOCK));
+        if let Ok(lock) = &lock
+            && matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock))
+        {
+            return;
+        }
+        if let Some(known) = known(&self.path, self.bounds.bytes) {
+            self.looks.lock().adopt(&known);
+        }
+        while let Some(folder) = self.due() {
+            self.tidy(folder);
+        }
+        self.remember();
+    }
+
+    fn due(&self) -> Option<u8> {
+        self.looks.lock().due()
+    }
+
+    /// Look at one folder, and make it smaller if all are too large.
+    fn tidy(&self, folder: u8) {
+        if folder == 0 {
+            // What lies beside the folders.
+            drop(files(&self.path));
+        }
+        let mut files = files(&self.path.join(format!("{folder:02x}")));
+        files.sort();
+        let mut size = files.iter().map(|(_, bytes, _)| bytes).sum();
+        let allowed = self.looks.lock().on_seen(folder, size);
+        for (_, bytes, path) in files {
+            if size <= allowed {
+                break;
+            }
+            remove(&path);
+            self.removed_files.fetch_add(1, Ordering::Relaxed);
+            self.removed_bytes.fetch_add(bytes, Ordering::Relaxed);
+            size = size.saturating_sub(bytes);
+        }
+        self.looks.lock().set(folder, size);
+    }
+
+    /// Note what is known of sizes, for others and for processes to come.
+    fn remember(&self) {
+        let known = {
+            let mut looks = self.looks.lock();
+            looks.told();
+            looks.to_bytes()
+        };
+        let written = Temporary::create(&self.path).and_then(|mut temporary| {
+            temporary.file.write_all(&known)?;
+            temporary.rename(&self.path.join(SIZES))
+        });
+        if let Err(error) = written {
+            tracing::debug!(folder = %self.path.display(), %error, "failed to remember the sizes of folders");
+        }
+    }
+}
+
+/// What was noted of the folder's sizes.
+fn known(path: &Path, bytes_max: u64) -> Option<Looks> {
+    Looks::from_bytes(&fs::read(path.join(SIZES)).ok()?, bytes_max)
+}
+
+/// When each file of a folder was used, what it takes and where it is. Removes what killed
+/// processes left.
+fn files(path: &Path) -> Vec<(Timestamp, u64, PathBuf)> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+    {
+        let Ok(metadata) = entry.metadata() else {
+            continue;
+        };
+        if !is_temporary(&entry.path()) {
+            files.push((modified(&metadata), taken(&metadata), entry.path()));
+        } else if age(&metadata) > TEMPORARY_AGE_MAX {
+            remove(&entry.path());
+        }
+    }
+    files
+}
+
+/// Remove a file that another process may have removed already, or may still read.
+fn remove(path: &Path) {
+    let _ = fs::remove_file(path);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn open(path: &Path, bytes: u64) -> SizedDir {
+        SizedDir::new(
+            path,
+            Bounds {
+                bytes,
+                touch_after: HOUR,
+            },
+            Handle::current(),
+        )
+    }
+
+    fn name(n: usize) -> String {
+        blake3::hash(&n.to_le_bytes()).to_hex().to_string()
+    }
+
+    fn all(folder: &Path) -> Vec<PathBuf> {
+        glob::glob(&format!("{}/??/*", folder.display()))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect()
+    }
+
+    fn size(folder: &Path) -> u64 {
+        all(folder)
+            .iter()
+            .map(|path| taken(&fs::metadata(path).unwrap()))
+            .sum()
+    }
+
+    /// Wait until no look is under way.
+    fn quiet(folder: &SizedDir) {
+        let deadline = clock::instant() + Duration::from_secs(30);
+        while folder.inner.looking.load(Ordering::Acquire) {
+            assert!(clock::instant() < deadline, "a look does not end");
+            std::thread::yield_now();
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_folder_stays_within_its_bound_whoever_writes_to_it() {
+        const MAX: u64 = 4 << 20;
+        let folder = tempfile::tempdir().unwrap();
+        // Eight processes, as far as the folder knows, that write 80 MB together.
+        let locals = [0; 8].map(|_| open(folder.path(), MAX));
+        for n in 0..4000 {
+            let local = &locals[n % 8];
+            local.write(&name(n), &[&[7; 20_000]]).unwrap();
+            // As if looking took no time.
+            quiet(local);
+            if n % 100 == 99 {
+                assert!(
+                    size(folder.path()) <= MAX / TURNS * (TURNS + 1) + (1 << 18),
+                    "{} after {n}",
+                    size(folder.path())
+                );
+            }
+        }
+        let kept = all(folder.path()).len();
+        assert!(kept > 100, "{kept}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn many_short_processes_keep_the_bound_too() {
+        const MAX: u64 = 1 << 20;
+        let folder = tempfile::tempdir().unwrap();
+        for n in 0..1500 {
+            let local = open(folder.path(), MAX);
+            local.write(&name(n), &[&[7; 8000]]).unwrap();
+            quiet(&local);
+        }
+        assert!(size(folder.path()) < 5 << 20, "{}", size(folder.path()));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_not_used_for_longest_goes_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let local = open(folder.path(), 1 << 30);
+        const FILES: usize = 2000;
+        for n in 0..FILES {
+            local.write(&name(n), &[&[7; 4000]]).unwrap();
+            let file = fs::File::options()
+                .append(true)
+                .open(local.inner.file(&name(n)).1)
+                .unwrap();
+            let day = Duration::from_secs(24 * 3600);
+            file.set_modified(std::time::UNIX_EPOCH + day * 1000 + Duration::from_secs(n as u64))
+                .unwrap();
+        }
+        quiet(&local);
+        // The oldest of all is used.
+        assert_eq!(local.read(&name(0), 4000).unwrap(), Some(vec![7; 4000]));
+        assert_eq!(local.read(&name(0), 3999).unwrap(), None);
+        let half = open(folder.path(), size(folder.path()) / 2);
+        // Once all were seen it is known that they are too many, and each gives up its share; until
+        // enough of them have.
+        for _ in 0..8 {
+            (0..=255).for_each(|folder| half.inner.tidy(folder));
+        }
+        let kept: Vec<usize> = (0..FILES)
+            .filter(|n| local.inner.file(&name(*n)).1.exists())
+            .collect();
+        assert!(kept.first() == Some(&0), "{:?}", kept.first());
+        let newer = kept.iter().filter(|n| **n >= FILES / 2).count();
+        assert!(
+            kept.len() > FILES / 4 && newer * 4 > kept.len() * 3,
+            "{newer} of {}",
+            kept.len()
+        );
+    }
+
+    #[test]
+    fn what_is_known_of_sizes_is_remembered_and_nonsense_is_not() {
+        let mut looks = Looks::new(2 << 30);
+        looks.on_written(3, 10);
+        assert_eq!((looks.due(), looks.due()), (Some(0), None));
+        looks.on_written(3, (2 << 20) - 11);
+        assert_eq!(looks.due(), None);
+        looks.on_written(4, 1);
+        assert_eq!((looks.due(), looks.due()), (Some(1), None));
+        // What was written at once is followed by as many looks as if it had been written bit by
+        // bit, but by no more than a turn.
+        looks.on_written(4, 6 << 20);
+        assert_eq!(
+            [(); 4].map(|()| looks.due()),
+            [Some(2), Some(3), Some(4), None]
+        );
+        looks.on_written(4, 1 << 40);
+        assert_eq!(std::iter::from_fn(|| looks.due()).count(), 256);
+        let mut again = Looks::from_bytes(&looks.to_bytes(), 200).unwrap();
+        assert_eq!((&again.sizes, again.next), (&looks.sizes, looks.next));
+        again.sizes.fill(0);
+        again.set(3, 100);
+        assert_eq!((again.on_seen(4, 50), again.on_seen(4, 300)), (50, 150));
+        assert_eq!(Looks::from_bytes(&looks.to_bytes()[1..], 200), None);
+        assert_eq!(Looks::from_bytes(b"", 200), None);
+        // What others know counts, and beside it what only this process knows.
+        let mut others = Looks::new(200);
+        others.set(9, 70);
+        let mut here = Looks::new(200);
+        here.on_written(9, 5);
+        here.adopt(&others);
+        assert_eq!(here.total(), 75);
+        here.told();
+        here.adopt(&others);
+        assert_eq!(here.total(), 70);
+        let mut full = Looks::new(1);
+        full.set(5, u64::MAX);
+        full.set(6, u64::MAX);
+        assert!(full.on_seen(7, u64::MAX) < 2);
+    }
+}

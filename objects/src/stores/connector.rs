@@ -1,0 +1,220 @@
+//! How stores that want credentials are talked to over HTTP.
+//!
+//! Two things that an ordinary client does must not happen here. It follows redirects, and takes
+//! along headers that it does not know to be secret, such as the token of temporary keys: here none
+//! is followed. And an answer that refuses something repeats what was sent, key ids and signatures
+//! included, in a body that ends up in error texts: here only its code is passed on, so there is
+//! nothing to redact later. What is added to it is how the request was sent, which decides what
+//! whoever is refused should do.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt as _;
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
+};
+use object_store::{ClientOptions, Error, Result};
+use reqwest::header::HeaderValue;
+use reqwest::redirect::Policy;
+use url::Url;
+
+use super::metadata_credentials::NOBODY;
+
+/// How long a connection may take to stand.
+pub(crate) const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long nothing may come of an answer before it is asked for again. A store's slowest first
+/// bytes take seconds.
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(15);
+/// What is read of an answer that refuses something; its code stands at the front.
+const REFUSAL_BYTES_MAX: usize = 64 << 10;
+/// The longest code that is believed to be one.
+const CODE_BYTES_MAX: usize = 64;
+/// Stands in front of the code, in error texts.
+pub(crate) const CODE: &str = "the store's code: ";
+/// Stands in error texts where a request was sent in nobody's name.
+pub(crate) const UNSIGNED: &str = "(sent without credentials)";
+/// Stands in error texts where whoever asked was ready to pay.
+pub(crate) const PAID: &str = "(sent with the will to pay)";
+
+/// The header that names who pays, for stores of Google.
+const PROJECT: &str = "x-goog-user-project";
+
+/// Makes clients for stores with credentials.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Connector {
+    payer: Option<Payer>,
+}
+
+/// The project that pays for requests to one store of Google.
+#[derive(Debug, Clone)]
+struct Payer {
+    /// Host and port of the store: the services that hand out its tokens are asked through the
+    /// same client, and are not told.
+    store: String,
+    project: HeaderValue,
+}
+
+impl Connector {
+    /// Clients that name this project to the store at `endpoint`, in signed requests.
+    pub(crate) fn paying(project: &str, endpoint: &Url) -> std::result::Result<Self, String> {
+        let project = HeaderValue::from_str(project)
+            .map_err(|_| "the project that pays has a name that no header can hold")?;
+        Ok(Self {
+            payer: Some(Payer {
+                store: endpoint.authority().to_owned(),
+                project,
+            }),
+        })
+    }
+}
+
+impl HttpConnector for Connector {
+    fn connect(&self, _options: &ClientOptions) -> Result<HttpClient> {
+        let client = reqwest::Client::builder()
+            .user_agent(concat!("sortie/", env!("CARGO_PKG_VERSION")))
+            .redirect(Policy::none())
+            .connect_timeout(CONNECT_TIME_MAX)
+            .read_timeout(SILENCE_MAX)
+            .build()
+            .map_err(|error| Error::Generic {
+                store: "HTTP",
+                source: Box::new(error),
+            })?;
+        Ok(HttpClient::new(Client {
+            inner: client,
+            payer: self.payer.clone(),
+        }))
+    }
+}
+
+/// The options of clients without credentials, which follow redirects.
+pub(crate) fn open_options() -> ClientOptions {
+    ClientOptions::new()
+        .with_timeout_disabled()
+        .with_connect_timeout(CONNECT_TIME_MAX)
+        .with_read_timeout(SILENCE_MAX)
+}
+
+#[derive(Debug)]
+struct Client {
+    inner: reqwest::Client,
+    payer: Option<Payer>,
+}
+
+#[async_trait]
+impl HttpService for Client {
+    async fn call(&self, mut request: HttpRequest) -> std::result::Result<HttpResponse, HttpError> {
+        let marks = marks(&mut request, self.payer.as_ref());
+        let mut answer = HttpService::call(&self.inner, request).await?;
+        if answer.status().is_success() || answer.status().as_u16() == 304 {
+            return Ok(answer);
+        }
+        // Said again by `object_store` as a redirect that leads nowhere.
+        answer.headers_mut().remove("location");
+        let (parts, body) = answer.into_parts();
+        let body = front(body).await;
+        // Azure has it in a header, too, where there is no body.
+        let header = parts
+            .headers
+            .get("x-ms-error-code")
+            .and_then(|code| code.to_str().ok())
+            .filter(|code| is_code(code));
+        let code = code_of(&body)
+            .or_else(|| header.map(ToOwned::to_owned))
+            .map(|code| format!("{CODE}{code}"));
+        let said: Vec<String> = code
+            .into_iter()
+            .chain(marks.map(ToOwned::to_owned))
+            .collect();
+        Ok(HttpResponse::from_parts(
+            parts,
+            HttpResponseBody::from(said.join(" ")),
+        ))
+    }
+}
+
+/// How a request is sent, as error texts have it. One that nobody signed loses its signature here;
+/// one that somebody did says who pays.
+fn marks(
+    request: &mut HttpRequest,
+    payer: Option<&Payer>,
+) -> impl Iterator<Item = &'static str> + use<> {
+    let authorization = request
+        .headers()
+        .get("authorization")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let is_nobodys = authorization.starts_with(&format!("AWS4-HMAC-SHA256 Credential={NOBODY}/"))
+        || authorization == format!("Bearer {NOBODY}");
+    // A shared access signature is in the query.
+    let has_signature = request
+        .uri()
+        .query()
+        .is_some_and(|query| query.split('&').any(|pair| pair.starts_with("sig=")));
+    let is_signed = (!authorization.is_empty() && !is_nobodys) || has_signature;
+    if is_nobodys {
+        request.headers_mut().remove("authorization");
+    }
+    if let Some(Payer { store, project }) = payer
+        && is_signed
+        && request
+            .uri()
+            .authority()
+            .is_some_and(|authority| authority.as_str() == store)
+    {
+        request.headers_mut().insert(PROJECT, project.clone());
+    }
+    let pays = ["x-amz-request-payer", PROJECT]
+        .iter()
+        .any(|name| request.headers().contains_key(*name));
+    [(!is_signed).then_some(UNSIGNED), pays.then_some(PAID)]
+        .into_iter()
+        .flatten()
+}
+
+/// The first bytes of a body. A refusal whose body breaks off is a refusal all the same.
+async fn front(body: HttpResponseBody) -> Vec<u8> {
+    let mut parts = body.bytes_stream();
+    let mut front = Vec::new();
+    while front.len() < REFUSAL_BYTES_MAX
+        && let Some(Ok(part)) = parts.next().await
+    {
+        front.extend_from_slice(part.get(..REFUSAL_BYTES_MAX - front.len()).unwrap_or(&part));
+    }
+    front
+}
+
+/// The code in `<Error><Code>NoSuchBucket</Code>…`, or in JSON as Google's stores answer it.
+fn code_of(body: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(body);
+    let between = |before: &str, after: &str| {
+        Some(text.split_once(before)?.1.split_once(after)?.0.to_owned())
+    };
+    let code = between("<Code>", "</Code>").or_else(|| between("\"reason\": \"", "\""))?;
+    is_code(&code).then_some(code)
+}
+
+fn is_code(text: &str) -> bool {
+    text.len() <= CODE_BYTES_MAX
+        && !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_code_is_taken_from_a_refusal() {
+        let body =
+            b"<?xml version=\"1.0\"?><Error><Code>ExpiredToken</Code><Token>secret</Token></Error>";
+        assert_eq!(code_of(body).as_deref(), Some("ExpiredToken"));
+        assert_eq!(code_of(b"<Error><Code>se cret/key=</Code></Error>"), None);
+        assert_eq!(
+            code_of(b"{\"error\": {\"errors\": [{\"reason\": \"forbidden\"}]}}").as_deref(),
+            Some("forbidden")
+        );
+        assert_eq!(code_of(b"nothing of the kind"), None);
+    }
+}

@@ -1,0 +1,527 @@
+//! Credentials that a process finds around it: those that a machine's metadata service or a
+//! container's agent hands out for a while.
+//!
+//! Outside of its cloud nobody answers at the address of a metadata service, and nobody has to:
+//! then requests are not signed, as public buckets want it. An agent that was named must answer.
+//! Nothing is asked before something in a store is, and then once for all buckets; what was given
+//! is renewed [`RENEW_BEFORE`] it expires, by whoever needs it then, and goes on to be used while
+//! renewing fails and it has not expired.
+//!
+//! Bounds: an answer comes within [`METADATA_TIME_MAX`] or [`AGENT_TIME_MAX`] and has at most
+//! [`ANSWER_BYTES_MAX`]; what was given is used for [`ASK_AGAIN`] at least, and that there was
+//! nothing holds for [`TROUBLE_TIME`], so that a thousand tasks do not wait one after the other.
+//! Proxies do not apply here, and redirects are not followed.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use object_store::CredentialProvider;
+use object_store::aws::AwsCredential;
+use object_store::gcp::GcpCredential;
+use reqwest::redirect::Policy;
+use reqwest::{Client, RequestBuilder};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use sortie_protocol::Timestamp;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+use url::{Host, Url};
+
+use crate::clock;
+use crate::config::Token;
+
+/// How long a metadata service may take to hand out credentials: it is on the same machine, and
+/// Amazon's own clients give it as long. When it takes longer, requests are not signed.
+pub const METADATA_TIME_MAX: Duration = Duration::from_secs(1);
+/// How long an agent may take that was named: it may have to ask elsewhere. When it takes longer,
+/// the object is unavailable for now.
+pub const AGENT_TIME_MAX: Duration = Duration::from_secs(5);
+/// The longest answer that is read: tokens and keys take some thousand bytes.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// How long before the end of credentials new ones are asked for: services have new ones ready by
+/// then.
+const RENEW_BEFORE: Duration = Duration::from_secs(300);
+/// How long what was given is used at least, also if it was nothing: a bucket that is read at full
+/// speed does not ask for every request.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+/// How long an answer that was none holds for all who want one: longer than those wait who came in
+/// the meantime, shorter than a task's retries.
+const TROUBLE_TIME: Duration = Duration::from_secs(2);
+/// Where Amazon's machines have their metadata service.
+const AMAZON: &str = "http://169.254.169.254";
+/// Where Amazon's containers have their agents: ECS, and EKS over IPv4 and IPv6.
+const AGENTS: [&str; 3] = ["169.254.170.2", "169.254.170.23", "fd00:ec2::23"];
+/// Stands for credentials where there are none: requests that would be signed with it are not.
+pub(crate) const NOBODY: &str = "nobody";
+
+/// Why there are no credentials.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Trouble {
+    /// Somebody answered and gives none.
+    #[error("{0}")]
+    Refused(String),
+    /// Nobody answered, or not sensibly; later it may be otherwise.
+    #[error("{0}")]
+    Silent(String),
+}
+
+/// What was handed out.
+pub(crate) struct Given<C> {
+    credential: C,
+    /// When it ends, if it does.
+    lasts: Option<Duration>,
+}
+
+/// Somebody who hands out credentials.
+#[async_trait]
+pub(crate) trait Source: Send + Sync + 'static {
+    /// What is handed out.
+    type Credential: Send + Sync;
+
+    /// What stands for credentials where there are none.
+    fn nobody() -> Self::Credential;
+
+    /// Ask. None, where it is no mistake that nobody answers or has something to give.
+    async fn ask(&self) -> Result<Option<Given<Self::Credential>>, Trouble>;
+}
+
+/// Keeps what a source gave while it lasts.
+pub(crate) struct Keeper<S: Source> {
+    source: S,
+    last: Mutex<Last<S::Credential>>,
+}
+
+/// What came of asking last.
+struct Last<C> {
+    kept: Option<Kept<C>>,
+    /// Why nothing came, and until when that holds.
+    trouble: Option<(Trouble, Instant)>,
+}
+
+struct Kept<C> {
+    credential: Arc<C>,
+    fresh_until: Option<Instant>,
+    valid_until: Option<Instant>,
+}
+
+impl<S: Source> Keeper<S> {
+    pub(crate) fn new(source: S) -> Self {
+        Self {
+            source,
+            last: Mutex::new(Last {
+                kept: None,
+                trouble: None,
+            }),
+        }
+    }
+
+    /// Cancel safe: whoever comes next asks again.
+    async fn get(&self) -> Result<Arc<S::Credential>, Trouble> {
+        // Held while asking, so that one asks for all.
+        let mut last = self.last.lock().await;
+        let is_past = |end: Option<Instant>| end.is_some_and(|end| end <= clock::instant());
+        if let Some(kept) = last.kept.as_ref().filter(|kept| !is_past(kept.fresh_until)) {
+            return Ok(kept.credential.clone());
+        }
+        if let Some((trouble, _)) = last
+            .trouble
+            .as_ref()
+            .filter(|(_, until)| !is_past(Some(*until)))
+        {
+            return Err(trouble.clone());
+        }
+        let asked = self.source.ask().await;
+        let now = clock::instant();
+        if let Ok(Some(Given { credential, lasts })) = asked {
+            let fresh_until = lasts.and_then(|lasts| {
+                now.checked_add(lasts.saturating_sub(RENEW_BEFORE).max(ASK_AGAIN))
+            });
+            let new = Kept {
+                credential: Arc::new(credential),
+                fresh_until,
+                valid_until: lasts.and_then(|lasts| now.checked_add(lasts)),
+            };
+            return Ok(last.kept.insert(new).credential.clone());
+        }
+        if let Some(kept) = last.kept.as_mut().filter(|kept| !is_past(kept.valid_until)) {
+            tracing::warn!("credentials could not be renewed, and are used until they expire");
+            kept.fresh_until = now.checked_add(ASK_AGAIN);
+            return Ok(kept.credential.clone());
+        }
+        match asked {
+            Err(trouble) => {
+                last.trouble = now
+                    .checked_add(TROUBLE_TIME)
+                    .map(|until| (trouble.clone(), until));
+                Err(trouble)
+            }
+            Ok(_) => {
+                let new = Kept {
+                    credential: Arc::new(S::nobody()),
+                    fresh_until: now.checked_add(ASK_AGAIN),
+                    valid_until: Some(now),
+                };
+                Ok(last.kept.insert(new).credential.clone())
+            }
+        }
+    }
+}
+
+impl<S: Source> std::fmt::Debug for Keeper<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Never what is kept.
+        f.debug_struct("Keeper").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl<S: Source> CredentialProvider for Keeper<S>
+where
+    S::Credential: std::fmt::Debug,
+{
+    type Credential = S::Credential;
+
+    async fn get_credential(&self) -> object_store::Result<Arc<S::Credential>> {
+        self.get()
+            .await
+            .map_err(|trouble| object_store::Error::Generic {
+                store: "credentials",
+                source: Box::new(trouble),
+            })
+    }
+}
+
+/// Who has keys for S3.
+pub(crate) enum Amazon {
+    /// The machine.
+    Machine(Service),
+    /// The container's agent.
+    Agent(Service, Option<Token>),
+}
+
+/// The machine, of Google.
+pub(crate) struct Google(Service);
+
+/// A service on this machine or beside it.
+pub(crate) struct Service {
+    client: Client,
+    url: Url,
+}
+
+impl Amazon {
+    /// The machine's metadata service.
+    pub(crate) fn machine(endpoint: Option<&str>) -> Result<Self, String> {
+        Service::at(endpoint.unwrap_or(AMAZON)).map(Self::Machine)
+    }
+
+    /// The container's agent.
+    pub(crate) fn agent(url: &str, token: Option<Token>) -> Result<Self, String> {
+        let service = Service::at(url)?;
+        if service.url.scheme() == "https" || is_near(&service.url) {
+            return Ok(Self::Agent(service, token));
+        }
+        Err(format!(
+            "the container's agent at {} would be shown a token over plain HTTP; use https://",
+            service.shown()
+        ))
+    }
+}
+
+impl Google {
+    /// The machine's metadata service.
+    pub(crate) fn machine(host: &str) -> Result<Self, String> {
+        Service::at(&format!("http://{host}")).map(Self)
+    }
+}
+
+/// Whether a server is on this machine or where Amazon's containers have their agents.
+fn is_near(url: &Url) -> bool {
+    let address = match url.host() {
+        Some(Host::Ipv4(address)) => IpAddr::from(address),
+        Some(Host::Ipv6(address)) => IpAddr::from(address),
+        Some(Host::Domain(name)) => return name == "localhost",
+        None => return false,
+    };
+    address.is_loopback() || AGENTS.iter().any(|agent| agent.parse() == Ok(address))
+}
+
+#[async_trait]
+impl Source for Amazon {
+    type Credential = AwsCredential;
+
+    fn nobody() -> AwsCredential {
+        AwsCredential {
+            key_id: NOBODY.into(),
+            secret_key: String::new(),
+            token: None,
+        }
+    }
+
+    async fn ask(&self) -> Result<Option<Given<AwsCredential>>, Trouble> {
+        match self {
+            Self::Machine(service) => match timeout(METADATA_TIME_MAX, machine(service)).await {
+                Ok(Ok(Some(keys))) => keys.given(service).map(Some),
+                Ok(Err(trouble @ Trouble::Refused(_))) => Err(trouble),
+                Ok(Ok(None) | Err(Trouble::Silent(_))) | Err(_) => Ok(None),
+            },
+            Self::Agent(service, token) => {
+                let late = |_| {
+                    Trouble::Silent(format!(
+                        "the container's agent at {} did not answer in time",
+                        service.shown()
+                    ))
+                };
+                timeout(AGENT_TIME_MAX, agent(service, token.as_ref()))
+                    .await
+                    .map_err(late)??
+                    .given(service)
+                    .map(Some)
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Source for Google {
+    type Credential = GcpCredential;
+
+    fn nobody() -> GcpCredential {
+        GcpCredential {
+            bearer: NOBODY.into(),
+        }
+    }
+
+    async fn ask(&self) -> Result<Option<Given<GcpCredential>>, Trouble> {
+        let request = self
+            .0
+            .get("computeMetadata/v1/instance/service-accounts/default/token")
+            .header("Metadata-Flavor", "Google");
+        match timeout(METADATA_TIME_MAX, self.0.send(request)).await {
+            Ok(Ok(Answer { status: 200, body })) => {
+                let GoogleToken {
+                    access_token,
+                    expires_in,
+                } = self.0.parse(&body)?;
+                Ok(Some(Given {
+                    credential: GcpCredential {
+                        bearer: access_token,
+                    },
+                    lasts: Some(Duration::from_secs(expires_in)),
+                }))
+            }
+            Ok(_) | Err(_) => Ok(None),
+        }
+    }
+}
+
+/// Keys of the machine's role, if it has one. Version 2 of the service only: it is not open to
+/// whoever makes this process ask for a URL.
+async fn machine(service: &Service) -> Result<Option<Keys>, Trouble> {
+    const ROLES: &str = "latest/meta-data/iam/security-credentials/";
+    const TOKEN: &str = "X-aws-ec2-metadata-token";
+    let asked = service
+        .put("latest/api/token")
+        .header("X-aws-ec2-metadata-token-ttl-seconds", "60");
+    let Answer {
+        status: 200,
+        body: token,
+    } = service.send(asked).await?
+    else {
+        return Ok(None);
+    };
+    let Answer {
+        status: 200,
+        body: role,
+    } = service
+        .send(service.get(ROLES).header(TOKEN, token.as_slice()))
+        .await?
+    else {
+        return Ok(None);
+    };
+    let role = String::from_utf8_lossy(&role);
+    let Some(role) = role.lines().next().filter(|role| !role.is_empty()) else {
+        return Ok(None);
+    };
+    let answer = service
+        .send(
+            service
+                .get(&format!("{ROLES}{role}"))
+                .header(TOKEN, token.as_slice()),
+        )
+        .await?;
+    service
+        .accepted(answer, "the machine's metadata service")
+        .map(Some)
+}
+
+async fn agent(service: &Service, token: Option<&Token>) -> Result<Keys, Trouble> {
+    let mut request = service.client.get(service.url.clone());
+    if let Some(token) = token {
+        request = request.header("Authorization", shown_token(token).await?);
+    }
+    let answer = service.send(request).await?;
+    service.accepted(answer, "the container's agent")
+}
+
+async fn shown_token(token: &Token) -> Result<String, Trouble> {
+    let file = match token {
+        Token::Text(text) => return Ok(text.expose().to_owned()),
+        Token::File(file) => file,
+    };
+    let read = tokio::fs::read_to_string(file).await;
+    let text = read.map_err(|error| {
+        Trouble::Refused(format!(
+            "failed to read the token for credentials `{}`: {error}",
+            file.display()
+        ))
+    })?;
+    Ok(text.trim().to_owned())
+}
+
+/// What a service said.
+struct Answer {
+    status: u16,
+    body: Vec<u8>,
+}
+
+impl Service {
+    fn at(url: &str) -> Result<Self, String> {
+        let parsed = Url::parse(url)
+            .ok()
+            .filter(|url| url.has_host() && matches!(url.scheme(), "http" | "https"));
+        let url = parsed.ok_or(
+            "the service that is to hand out credentials has no URL such as http://host/path",
+        )?;
+        let client = Client::builder()
+            .no_proxy()
+            .redirect(Policy::none())
+            .build();
+        Ok(Self {
+            client: client.map_err(|error| error.to_string())?,
+            url,
+        })
+    }
+
+    /// Scheme, host and port: the rest may be secret.
+    fn shown(&self) -> String {
+        let port = self
+            .url
+            .port()
+            .map(|port| format!(":{port}"))
+            .unwrap_or_default();
+        format!(
+            "`{}://{}{port}`",
+            self.url.scheme(),
+            self.url.host_str().unwrap_or_default()
+        )
+    }
+
+    fn below(&self, path: &str) -> String {
+        format!("{}/{path}", self.url.as_str().trim_end_matches('/'))
+    }
+
+    fn get(&self, path: &str) -> RequestBuilder {
+        self.client.get(self.below(path))
+    }
+
+    fn put(&self, path: &str) -> RequestBuilder {
+        self.client
+            .put(self.below(path))
+            .header("Content-Length", "0")
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Answer, Trouble> {
+        let silent = |_| {
+            Trouble::Silent(format!(
+                "the service for credentials at {} does not answer",
+                self.shown()
+            ))
+        };
+        let mut response = request.send().await.map_err(silent)?;
+        let status = response.status().as_u16();
+        let mut body = Vec::new();
+        while let Some(part) = response.chunk().await.map_err(silent)? {
+            if body.len() + part.len() > ANSWER_BYTES_MAX {
+                return Err(self.unknown());
+            }
+            body.extend_from_slice(&part);
+        }
+        Ok(Answer { status, body })
+    }
+
+    /// Keys, if the answer has them.
+    fn accepted(&self, answer: Answer, who: &str) -> Result<Keys, Trouble> {
+        match answer.status {
+            200 => self.parse(&answer.body),
+            status @ (408 | 429 | 500..) => Err(Trouble::Silent(format!(
+                "{who} at {} answers {status}",
+                self.shown()
+            ))),
+            status => Err(Trouble::Refused(format!(
+                "{who} at {} hands out no credentials: it answers {status}",
+                self.shown()
+            ))),
+        }
+    }
+
+    fn parse<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, Trouble> {
+        serde_json::from_slice(body).map_err(|_| self.unknown())
+    }
+
+    fn unknown(&self) -> Trouble {
+        Trouble::Refused(format!(
+            "what the service at {} answers are no credentials",
+            self.shown()
+        ))
+    }
+}
+
+/// Keys, as Amazon's services write them. Never printed.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Keys {
+    access_key_id: String,
+    secret_access_key: String,
+    token: Option<String>,
+    expiration: Option<String>,
+}
+
+impl Keys {
+    fn given(self, service: &Service) -> Result<Given<AwsCredential>, Trouble> {
+        let lasts = self
+            .expiration
+            .map(|text| humantime::parse_rfc3339_weak(&text).map_err(|_| service.unknown()))
+            .transpose()?;
+        let left = lasts.map(|end| {
+            let end = Timestamp::default() + end.duration_since(UNIX_EPOCH).unwrap_or_default();
+            end.since(clock::now())
+        });
+        if left == Some(Duration::ZERO) {
+            return Err(Trouble::Silent(format!(
+                "the credentials that {} hands out have expired",
+                service.shown()
+            )));
+        }
+        let credential = AwsCredential {
+            key_id: self.access_key_id,
+            secret_key: self.secret_access_key,
+            token: self.token,
+        };
+        Ok(Given {
+            credential,
+            lasts: left,
+        })
+    }
+}
+
+/// A token, as Google's service writes it. Never printed.
+#[derive(Deserialize)]
+struct GoogleToken {
+    access_token: String,
+    expires_in: u64,
+}
+
+#[cfg(test)]
+mod tests;

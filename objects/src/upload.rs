@@ -1,0 +1,717 @@
+//! Writing objects: whole, or as a stream of parts.
+//!
+//! Where to write is said by whoever runs the process (an output, a store), never by a submitter or
+//! a function, so [`crate::Files`] has no say here. An object appears whole or not at all, and
+//! replaces what was there in one step. Folders of local files are made as they are needed.
+//! Web servers are not written to.
+//!
+//! Bounds: an upload holds at most [`PARTS_IN_FLIGHT_MAX`] parts under way and one that is being
+//! filled, [`PART_BYTES`] each, and has at most [`PARTS_MAX`] parts. Requests are repeated as those
+//! that read are. Dropping an [`Upload`] gives up what was uploaded; a process that is
+//! killed in the middle leaves parts behind, which the store's own rules for unfinished uploads
+//! remove.
+
+use std::io;
+use std::path::Path as FilePath;
+
+use bytes::{Bytes, BytesMut};
+use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::{
+    Attribute, AttributeValue, Attributes, GetOptions, MultipartUpload, ObjectStoreExt as _,
+    PutMultipartOptions, PutOptions, PutPayload,
+};
+use sortie_protocol::Timestamp;
+use sortie_protocol::outcome::InputFault;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::background::{AbortOnDrop, ended, on};
+use crate::error::{root_cause, sources};
+use crate::objects::Objects;
+use crate::stores::Store;
+use crate::stores::metadata_credentials::Trouble;
+use crate::{Error, Location, Malformed};
+
+/// The size of an upload's parts. S3 takes no smaller ones than 5 MiB, and some stores want all to
+/// be of one size.
+pub const PART_BYTES: usize = 8 << 20;
+/// Parts of one upload that are under way at once. With the one being filled, an upload holds 40
+/// MiB.
+pub const PARTS_IN_FLIGHT_MAX: usize = 4;
+/// The most parts of an upload, which is what S3 takes: with [`PART_BYTES`], objects of up to 78
+/// GiB. Writing more is an error.
+pub const PARTS_MAX: usize = 10_000;
+/// Entries of a listing that wait to be taken; then the listing waits.
+const ENTRIES_AHEAD_MAX: usize = 1000;
+
+/// What is wrong with a place that was to be written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteFault {
+    /// There is no such bucket, or it is no place to write to.
+    NoPlace,
+    /// It may not be written to.
+    Denied,
+    /// It has no room left.
+    Full,
+    /// It holds no object as large as this.
+    TooLarge,
+    /// It does not answer, or something failed on the way; later it may work.
+    Unavailable,
+}
+
+/// An object could not be written or removed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct WriteError {
+    /// What kind of trouble it is.
+    pub fault: WriteFault,
+    /// Which place, what is wrong and what to do, in one line without credentials.
+    pub message: String,
+}
+
+/// What a listing knows of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its path below the place that was listed.
+    pub path: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When it was written.
+    pub modified: Timestamp,
+}
+
+impl Location {
+    /// The location of `path` below this one.
+    ///
+    /// # Errors
+    /// When there can be nothing below.
+    pub fn below(&self, path: &str) -> Result<Self, Malformed> {
+        match self {
+            // A path that is no text has no URL.
+            Self::File(folder) => Ok(Self::File(folder.join(path))),
+            other => Self::parse(
+                &format!("{}/{path}", other.to_url().trim_end_matches('/')),
+                FilePath::new("/"),
+            ),
+        }
+    }
+}
+
+impl Objects {
+    /// Write `data` as the object at `location`, in place of what is there. Cancel safe: the object
+    /// is replaced or it is not.
+    ///
+    /// # Errors
+    /// When the place cannot be written to.
+    pub async fn put(
+        &self,
+        location: &Location,
+        data: Bytes,
+        content_type: Option<&str>,
+    ) -> Result<(), WriteError> {
+        let (store, path) = self.writable(location)?;
+        let options = PutOptions {
+            attributes: attributes(location, content_type),
+            ..PutOptions::default()
+        };
+        let putting = async move {
+            store
+                .put_opts(&path, PutPayload::from_bytes(data), options)
+                .await
+        };
+        finished(on(&self.shared.io, putting).await, &location.to_string()).map(drop)
+    }
+
+    /// Start writing the object at `location`, of whatever size. Nothing is sent before there is a
+    /// part, or [`Upload::begin`] asks for it.
+    ///
+    /// # Errors
+    /// When `location` is no place to write to.
+    pub fn upload(
+        &self,
+        location: &Location,
+        content_type: Option<&str>,
+    ) -> Result<Upload, WriteError> {
+        let (store, path) = self.writable(location)?;
+        Ok(Upload {
+            shown: location.to_string(),
+            store,
+            path,
+            attributes: attributes(location, content_type),
+            io: self.shared.io.clone(),
+            filling: BytesMut::new(),
+            begun: None,
+            parts: JoinSet::new(),
+            parts_count: 0,
+            failed: None,
+        })
+    }
+
+    /// The object at `location`, if there is one. Reads what this process wrote, wherever that is.
+    ///
+    /// # Errors
+    /// When it cannot be read, or has more than `bytes_max`.
+    pub async fn get_small(
+        &self,
+        location: &Location,
+        bytes_max: u64,
+    ) -> Result<Option<Bytes>, Error> {
+        let shown = location.to_string();
+        let (store, path) = self.shared.stores.of(location)?;
+        let too_large = Error::new(
+            InputFault::Unavailable,
+            format!("`{shown}` has more than the {bytes_max} bytes that are expected"),
+        );
+        let reading = async move {
+            let found = store.get_opts(&path, GetOptions::default()).await?;
+            if found.meta.size > bytes_max {
+                return Ok(None);
+            }
+            let mut data = BytesMut::new();
+            let mut chunks = found.into_stream();
+            while let Some(chunk) = chunks.try_next().await? {
+                // What a server says of the size need not be true.
+                if (data.len() + chunk.len()) as u64 > bytes_max {
+                    return Ok(None);
+                }
+                data.extend_from_slice(&chunk);
+            }
+            Ok(Some(data.freeze()))
+        };
+        match on(&self.shared.io, reading).await? {
+            Ok(Some(data)) => Ok(Some(data)),
+            Ok(None) => Err(too_large),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(Error::from_store(&shown, &error)),
+        }
+    }
+
+    /// The size of the object at `location`, if there is one. As [`Self::get_small`], but reads
+    /// nothing of it.
+    ///
+    /// # Errors
+    /// When the store does not say.
+    pub async fn size(&self, location: &Location) -> Result<Option<u64>, Error> {
+        let (store, path) = self.shared.stores.of(location)?;
+        let looking = async move { store.head(&path).await };
+        match on(&self.shared.io, looking).await? {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(Error::from_store(&location.to_string(), &error)),
+        }
+    }
+
+    /// Remove the object at `location`. One that is not there is removed already.
+    ///
+    /// # Errors
+    /// When it may not be removed, or the store does not answer.
+    pub async fn remove(&self, location: &Location) -> Result<(), WriteError> {
+        let (store, path) = self.writable(location)?;
+        let removing = async move { store.delete(&path).await };
+        match on(&self.shared.io, removing).await {
+            Ok(Err(object_store::Error::NotFound { .. })) => Ok(()),
+            other => finished(other, &location.to_string()),
+        }
+    }
+
+    /// Give the object at `from` the name `to` of the same store, in place of what is there.
+    ///
+    /// # Errors
+    /// When the place cannot be written to.
+    pub async fn rename(&self, from: &Location, to: &Location) -> Result<(), WriteError> {
+        let ((store, from), (_, path)) = (self.writable(from)?, self.writable(to)?);
+        finished(
+            on(
+                &self.shared.io,
+                async move { store.rename(&from, &path).await },
+            )
+            .await,
+            &to.to_string(),
+        )
+    }
+
+    /// All objects below `location`, in no order, as the store names them. At most a thousand are
+    /// held; dropping the stream ends the listing. A folder that is not there has none.
+    ///
+    /// # Errors
+    /// When `location` cannot be listed; in the stream, when the listing breaks off, after which
+    /// nothing comes.
+    pub fn list_below(
+        &self,
+        location: &Location,
+    ) -> Result<BoxStream<'static, Result<Entry, Error>>, Error> {
+        let (store, prefix) = self.shared.stores.of(location)?;
+        let shown = location.to_string();
+        let (sender, receiver) = mpsc::channel(ENTRIES_AHEAD_MAX);
+        let listing = AbortOnDrop(self.shared.io.spawn(async move {
+            let mut entries = store.list(Some(&prefix));
+            while let Some(entry) = entries.next().await {
+                let entry = entry.map(|meta| Entry {
+                    path: below(&prefix, &meta.location),
+                    size: meta.size,
+                    // What was written before 1970 is old.
+                    modified: Timestamp::from_nanos(
+                        meta.last_modified
+                            .timestamp_nanos_opt()
+                            .and_then(|n| n.try_into().ok())
+                            .unwrap_or(0),
+                    ),
+                });
+                let (entry, ends) = match entry {
+                    Ok(entry) => (Ok(entry), false),
+                    Err(error) => (Err(Error::from_store(&shown, &error)), true),
+                };
+                if sender.send(entry).await.is_err() || ends {
+                    return;
+                }
+            }
+        }));
+        let entries = futures::stream::unfold(Some((receiver, listing)), |listing| async move {
+            let (mut receiver, mut listing) = listing?;
+            match receiver.recv().await {
+                Some(entry) => Some((entry, Some((receiver, listing)))),
+                // One that did not come to its end is not taken for one that did.
+                None => (&mut listing.0).await.err().map(|error| {
+                    (
+                        Err(Error::new(InputFault::Unavailable, ended(&error))),
+                        None,
+                    )
+                }),
+            }
+        });
+        Ok(entries.boxed())
+    }
+
+    fn writable(
+        &self,
+        location: &Location,
+    ) -> Result<(Store, object_store::path::Path), WriteError> {
+        if matches!(location, Location::Http(_)) {
+            let message = format!(
+                "`{location}` cannot be written to: it is on a web server; write to a file or to an object store"
+            );
+            return Err(WriteError {
+                fault: WriteFault::NoPlace,
+                message,
+            });
+        }
+        self.shared.stores.of(location).map_err(|error| WriteError {
+            fault: WriteFault::NoPlace,
+            message: error.message,
+        })
+    }
+}
+
+/// An object that is being written. It appears when [`Upload::finish`] returns; dropping it before
+/// gives it up.
+#[derive(Debug)]
+pub struct Upload {
+    shown: String,
+    store: Store,
+    path: object_store::path::Path,
+    attributes: Attributes,
+    io: Handle,
+    /// The part that is being filled.
+    filling: BytesMut,
+    begun: Option<Begun>,
+    parts: JoinSet<object_store::Result<()>>,
+    parts_count: usize,
+    failed: Option<WriteError>,
+}
+
+/// An upload that the store knows of, and that is aborted unless it is completed.
+#[derive(Debug)]
+struct Begun {
+    upload: Option<Box<dyn MultipartUpload>>,
+    io: Handle,
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if let Some(mut upload) = self.upload.take() {
+            // Parts that stay behind cost money until the store's own rules remove them; nothing
+            // else depends on this.
+            self.io.spawn(async move { upload.abort().await });
+        }
+    }
+}
+
+impl Upload {
+    /// Ask the store now, so that a place that cannot be written to is found before there is
+    /// anything to write.
+    ///
+    /// # Errors
+    /// When the place cannot be written to.
+    pub async fn begin(&mut self) -> Result<(), WriteError> {
+        self.check()?;
+        if self.begun.is_some() {
+            return Ok(());
+        }
+        let (store, path, io) = (self.store.clone(), self.path.clone(), self.io.clone());
+        let options = PutMultipartOptions {
+            attributes: self.attributes.clone(),
+            ..PutMultipartOptions::default()
+        };
+        // Guarded on the other side: what the store has begun when this future is dropped is
+        // aborted.
+        let beginning = async move {
+            let upload = store.put_multipart_opts(&path, options).await?;
+            Ok(Begun {
+                upload: Some(upload),
+                io,
+            })
+        };
+        self.begun = Some(
+            finished(on(&self.io, beginning).await, &self.shown)
+                .map_err(|error| self.fail(error))?,
+        );
+        Ok(())
+    }
+
+    /// Add to the object. Waits while [`PARTS_IN_FLIGHT_MAX`] parts are under way.
+    ///
+    /// Not cancel safe: how much was taken is then not known; drop the upload.
+    ///
+    /// # Errors
+    /// When the place cannot be written to, or the object gets too large. Every later call has the
+    /// same error.
+    pub async fn write(&mut self, mut data: &[u8]) -> Result<(), WriteError> {
+        self.check()?;
+        while !data.is_empty() {
+            if self.filling.len() >= PART_BYTES {
+                self.send_part().await?;
+            }
+            if self.filling.is_empty() && self.parts_count > 0 {
+                // Growing by doubling would take more than a part.
+                self.filling = BytesMut::with_capacity(PART_BYTES);
+            }
+            let (taken, rest) = data.split_at(data.len().min(PART_BYTES - self.filling.len()));
+            self.filling.extend_from_slice(taken);
+            data = rest;
+        }
+        Ok(())
+    }
+
+    /// Complete the object. Small ones are written in one request.
+    ///
+    /// # Errors
+    /// When the place cannot be written to; the object is then not there, and what was there before
+    /// still is.
+    pub async fn finish(mut self) -> Result<(), WriteError> {
+        self.check()?;
+        if self.begun.is_none() {
+            let (store, path) = (self.store.clone(), self.path.clone());
+            let (data, attributes) = (
+                self.filling.split().freeze(),
+                std::mem::take(&mut self.attributes),
+            );
+            let options = PutOptions {
+                attributes,
+                ..PutOptions::default()
+            };
+            let putting = async move {
+                store
+                    .put_opts(&path, PutPayload::from_bytes(data), options)
+                    .await
+            };
+            return finished(on(&self.io, putting).await, &self.shown).map(drop);
+        }
+        // A store may refuse an upload without parts.
+        if !self.filling.is_empty() || self.parts_count == 0 {
+            self.send_part().await?;
+        }
+        while self.parts_under_way() > 0 {
+            self.await_part().await?;
+        }
+        let Some(mut begun) = self.begun.take() else {
+            return Ok(());
+        };
+        let completing = async move {
+            if let Some(upload) = begun.upload.as_mut() {
+                upload.complete().await?;
+            }
+            drop(begun.upload.take());
+            Ok(())
+        };
+        finished(on(&self.io, completing).await, &self.shown)
+    }
+
+    /// Give the object up, and wait until the store knows. Dropping the upload does the same
+    /// without waiting.
+    pub async fn abort(mut self) {
+        self.parts.abort_all();
+        let upload = self.begun.as_mut().and_then(|begun| begun.upload.take());
+        if let Some(mut upload) = upload {
+            // There is nobody to tell: the object is given up in any case.
+            let _ = on(&self.io, async move { upload.abort().await }).await;
+        }
+    }
+
+    /// Send what was filled in.
+    async fn send_part(&mut self) -> Result<(), WriteError> {
+        self.begin().await?;
+        while self.parts_under_way() >= PARTS_IN_FLIGHT_MAX {
+            self.await_part().await?;
+        }
+        if self.parts_count >= PARTS_MAX {
+            let message = format!(
+                "`{}` cannot be written: it would have more than {} GiB; write several smaller ones",
+                self.shown,
+                (PARTS_MAX * PART_BYTES) >> 30
+            );
+            return Err(self.fail(WriteError {
+                fault: WriteFault::TooLarge,
+                message,
+            }));
+        }
+        let part = PutPayload::from_bytes(self.filling.split().freeze());
+        if let Some(upload) = self.begun.as_mut().and_then(|begun| begun.upload.as_mut()) {
+            let sending = upload.put_part(part);
+            self.parts.spawn_on(sending, &self.io);
+            self.parts_count += 1;
+        }
+        Ok(())
+    }
+
+    fn parts_under_way(&self) -> usize {
+        self.parts.len()
+    }
+
+    async fn await_part(&mut self) -> Result<(), WriteError> {
+        let sent = match self.parts.join_next().await {
+            None => return Ok(()),
+            Some(Ok(sent)) => Ok(sent),
+            Some(Err(error)) => Err(Error::new(InputFault::Unavailable, ended(&error))),
+        };
+        finished(sent, &self.shown).map_err(|error| self.fail(error))
+    }
+
+    fn check(&self) -> Result<(), WriteError> {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+
+    /// Remember why nothing more is written. The store hears of it when this is dropped or aborted.
+    fn fail(&mut self, error: WriteError) -> WriteError {
+        self.parts.abort_all();
+        self.filling = BytesMut::new();
+        self.failed = Some(error.clone());
+        error
+    }
+}
+
+/// What a file system cannot keep beside a file is left out.
+fn attributes(location: &Location, content_type: Option<&str>) -> Attributes {
+    let kept = content_type.filter(|_| !matches!(location, Location::File(_)));
+    kept.map(|kind| {
+        (
+            Attribute::ContentType,
+            AttributeValue::from(kind.to_owned()),
+        )
+    })
+    .into_iter()
+    .collect()
+}
+
+/// The part of `path` below `prefix`.
+fn below(prefix: &object_store::path::Path, path: &object_store::path::Path) -> String {
+    path.as_ref()
+        .strip_prefix(prefix.as_ref())
+        .unwrap_or(path.as_ref())
+        .trim_start_matches('/')
+        .to_owned()
+}
+
+fn finished<T>(
+    ended: Result<object_store::Result<T>, Error>,
+    shown: &str,
+) -> Result<T, WriteError> {
+    match ended {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(WriteError::from_store(shown, &error)),
+        Err(Error { message, .. }) => Err(WriteError {
+            fault: WriteFault::Unavailable,
+            message: format!("failed to write `{shown}`: {message}"),
+        }),
+    }
+}
+
+impl WriteError {
+    fn from_store(shown: &str, error: &object_store::Error) -> Self {
+        use object_store::Error as E;
+        if let Some(trouble) = sources(error).find_map(|source| source.downcast_ref::<Trouble>()) {
+            let fault = match trouble {
+                Trouble::Refused(_) => WriteFault::Denied,
+                Trouble::Silent(_) => WriteFault::Unavailable,
+            };
+            return Self {
+                fault,
+                message: format!("`{shown}` may not be written to: {trouble}"),
+            };
+        }
+        let (fault, message) = match error {
+            E::NotFound { .. } => (
+                WriteFault::NoPlace,
+                format!("`{shown}` cannot be written to: there is no such bucket; make it first"),
+            ),
+            E::PermissionDenied { .. } | E::Unauthenticated { .. } => (
+                WriteFault::Denied,
+                format!(
+                    "`{shown}` may not be written to; check the credentials and what they may do"
+                ),
+            ),
+            E::InvalidPath { .. } => (
+                WriteFault::NoPlace,
+                format!("`{shown}` is not a name that the store accepts; choose another"),
+            ),
+            E::NotSupported { .. } | E::NotImplemented { .. } => (
+                WriteFault::NoPlace,
+                format!(
+                    "`{shown}` cannot be written to: the store does not offer it; choose another place"
+                ),
+            ),
+            other => match system_error(other) {
+                Some(error) => from_system(shown, error),
+                None => (
+                    WriteFault::Unavailable,
+                    format!("failed to write `{shown}`: {}", root_cause(other)),
+                ),
+            },
+        };
+        Self { fault, message }
+    }
+}
+
+fn system_error(error: &object_store::Error) -> Option<&io::Error> {
+    // A request that failed in the network has one, too; only what a file system says is for the
+    // reader to mend.
+    sources(error)
+        .find_map(|source| source.downcast_ref::<io::Error>())
+        .filter(|error| error.raw_os_error().is_some())
+}
+
+fn from_system(shown: &str, error: &io::Error) -> (WriteFault, String) {
+    use io::ErrorKind as K;
+    match error.kind() {
+        K::PermissionDenied => (
+            WriteFault::Denied,
+            format!("`{shown}` may not be written to; check the permissions of its folder"),
+        ),
+        K::ReadOnlyFilesystem => (
+            WriteFault::Denied,
+            format!("`{shown}` is on a read-only file system; choose another place"),
+        ),
+        K::StorageFull | K::QuotaExceeded => (
+            WriteFault::Full,
+            format!("there is no room left for `{shown}`; free some, or choose another place"),
+        ),
+        K::FileTooLarge => (
+            WriteFault::TooLarge,
+            format!("`{shown}` is larger than its file system allows; choose another place"),
+        ),
+        K::IsADirectory => (
+            WriteFault::NoPlace,
+            format!("`{shown}` is a folder; name a file in it"),
+        ),
+        K::NotADirectory | K::AlreadyExists => (
+            WriteFault::NoPlace,
+            format!(
+                "`{shown}` cannot be written to: a part of its path is a file; choose another place"
+            ),
+        ),
+        K::InvalidFilename => (
+            WriteFault::NoPlace,
+            format!("`{shown}` is not a name that the file system accepts; choose another"),
+        ),
+        _ => (
+            WriteFault::Unavailable,
+            format!("failed to write `{shown}`: {error}"),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(error: impl std::error::Error + Send + Sync + 'static) -> (WriteFault, String) {
+        let error = WriteError::from_store(
+            "s3://bucket/key",
+            &object_store::Error::Generic {
+                store: "test",
+                source: Box::new(error),
+            },
+        );
+        (error.fault, error.message)
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_place_is_named_with_what_to_do() {
+        let system =
+            |code: rustix::io::Errno| said(io::Error::from_raw_os_error(code.raw_os_error()));
+        for (code, fault, text) in [
+            (rustix::io::Errno::NOSPC, WriteFault::Full, "no room left"),
+            (rustix::io::Errno::DQUOT, WriteFault::Full, "no room left"),
+            (
+                rustix::io::Errno::ACCESS,
+                WriteFault::Denied,
+                "check the permissions",
+            ),
+            (rustix::io::Errno::ROFS, WriteFault::Denied, "read-only"),
+            (
+                rustix::io::Errno::NOTDIR,
+                WriteFault::NoPlace,
+                "a part of its path is a file",
+            ),
+            (rustix::io::Errno::ISDIR, WriteFault::NoPlace, "is a folder"),
+            (
+                rustix::io::Errno::NAMETOOLONG,
+                WriteFault::NoPlace,
+                "not a name",
+            ),
+            (
+                rustix::io::Errno::FBIG,
+                WriteFault::TooLarge,
+                "larger than its file system allows",
+            ),
+            (
+                rustix::io::Errno::IO,
+                WriteFault::Unavailable,
+                "failed to write",
+            ),
+        ] {
+            let (found, message) = system(code);
+            assert_eq!(found, fault, "{message}");
+            assert!(
+                message.contains(text) && message.contains("`s3://bucket/key`"),
+                "{message}"
+            );
+        }
+        let not_found = object_store::Error::NotFound {
+            path: "key".into(),
+            source: "NoSuchBucket".into(),
+        };
+        let error = WriteError::from_store("s3://bucket/key", &not_found);
+        assert_eq!(
+            (error.fault, error.message.contains("no such bucket")),
+            (WriteFault::NoPlace, true),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn queries_are_not_repeated() {
+        let (_, message) = said(io::Error::other(
+            "error for https://host/key?X-Amz-Signature=secret",
+        ));
+        assert!(!message.contains("secret"), "{message}");
+    }
+
+    #[test]
+    fn paths_below_a_prefix_are_relative_to_it() {
+        let path = |text: &str| object_store::path::Path::parse(text).unwrap();
+        assert_eq!(below(&path("a/b"), &path("a/b/c/d")), "c/d");
+        assert_eq!(below(&path(""), &path("a")), "a");
+    }
+}

@@ -1,0 +1,213 @@
+//! Values that are too large for a message: kept in the store under their digest, fetched from
+//! wherever they are.
+//!
+//! What comes from a URL is taken for a value only if its bytes have the digest that was named with
+//! it. A value in this host's own store is fetched as such, wherever the store is; any other URL is
+//! an object like those that tasks are handed, and as much may be read of it.
+
+use std::path::Path;
+
+use bytes::{Bytes, BytesMut};
+use sortie_protocol::outcome::{InputFault, PlatformFault};
+use sortie_protocol::output::INLINE_BYTES_MAX;
+use sortie_protocol::{Digest, Failure, Output, StoredRef};
+
+use crate::output_store::OutputStore;
+use crate::{
+    Access, Address, Cursor, Error, Location, Objects, REQUEST_BYTES_MAX, WriteError, WriteFault,
+};
+
+/// A value as it travels: as it is where it is small or there is no store, else kept in the store.
+/// Cancel safe.
+///
+/// # Errors
+/// When the store cannot be written to.
+pub async fn keep(store: Option<&OutputStore>, value: Bytes) -> Result<Output, WriteError> {
+    match store {
+        Some(store) if value.len() > INLINE_BYTES_MAX => store
+            .put(value, Some("application/cbor"))
+            .await
+            .map(Output::Stored),
+        Some(_) | None => Ok(Output::Value(value)),
+    }
+}
+
+/// The bytes of a stored value of at most `bytes_max`. Cancel safe.
+///
+/// # Errors
+/// When they are not there, cannot be read, are too many, or are others.
+pub async fn fetch(
+    objects: &Objects,
+    store: Option<&OutputStore>,
+    stored: &StoredRef,
+    bytes_max: u64,
+) -> Result<Bytes, Error> {
+    let error = |fault, message| Error { fault, message };
+    let location = Location::parse(&stored.url, Path::new("/"))
+        .map_err(|malformed| error(InputFault::Malformed, malformed.to_string()))?;
+    if stored.size > bytes_max {
+        let message = format!(
+            "the value at `{location}` has {} bytes; at most {bytes_max} are taken here",
+            stored.size
+        );
+        return Err(error(InputFault::Malformed, message));
+    }
+    if let Some(store) = store.filter(|store| {
+        store
+            .url_of(stored.digest)
+            .is_ok_and(|url| url == *stored.url)
+    }) {
+        return store.get(stored.digest, stored.size).await;
+    }
+    let object = objects
+        .open(
+            &Address {
+                location: location.clone(),
+                bytes: None,
+            },
+            None,
+        )
+        .await?;
+    let others = || {
+        error(
+            InputFault::Changed,
+            format!("the value at `{location}` is damaged: its bytes do not match its digest"),
+        )
+    };
+    if object.info().size != stored.size {
+        return Err(others());
+    }
+    let (mut cursor, mut bytes) = (Cursor::new(object, Access::Sequential), BytesMut::new());
+    while (bytes.len() as u64) < stored.size {
+        let at = bytes.len() as u64;
+        let piece = cursor
+            .read(at, (stored.size - at).min(REQUEST_BYTES_MAX))
+            .await?;
+        if piece.is_empty() {
+            return Err(others());
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    if Digest::of(&bytes) == stored.digest {
+        Ok(bytes.freeze())
+    } else {
+        Err(others())
+    }
+}
+
+/// What it means for a task that a value of its own, `what`, is in a store that does not give it.
+#[must_use]
+pub fn unfetched(what: &str, error: &Error) -> Failure {
+    let fault = match error.fault {
+        InputFault::Unavailable => PlatformFault::StoreUnavailable,
+        InputFault::Malformed | InputFault::Missing | InputFault::Denied | InputFault::Changed => {
+            PlatformFault::StoreUnusable
+        }
+    };
+    Failure::Platform {
+        fault,
+        message: format!("{what} cannot be fetched: {}", error.message),
+    }
+}
+
+/// What it means for a task that the store did not take what it made.
+#[must_use]
+pub fn unkept(error: WriteError) -> Failure {
+    let fault = match error.fault {
+        WriteFault::NoPlace | WriteFault::Denied => PlatformFault::StoreUnusable,
+        WriteFault::Full | WriteFault::TooLarge | WriteFault::Unavailable => {
+            PlatformFault::StoreUnavailable
+        }
+    };
+    Failure::Platform {
+        fault,
+        message: error.message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::{Config, Files};
+
+    fn objects(files: Files) -> Objects {
+        Objects::new(
+            Config {
+                files,
+                ..Config::default()
+            },
+            Handle::current(),
+        )
+    }
+
+    #[tokio::test]
+    async fn a_large_value_is_kept_and_fetched_by_whoever_may_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = OutputStore::new(
+            objects(Files::Nowhere),
+            Location::File(folder.path().into()),
+        );
+        let value = Bytes::from(vec![7; INLINE_BYTES_MAX + 1]);
+        assert_eq!(
+            keep(None, value.clone()).await,
+            Ok(Output::Value(value.clone()))
+        );
+        assert_eq!(
+            keep(Some(&store), value.slice(1..)).await,
+            Ok(Output::Value(value.slice(1..)))
+        );
+        let Ok(Output::Stored(stored)) = keep(Some(&store), value.clone()).await else {
+            panic!("it was not stored")
+        };
+        let (max, nowhere) = (1 << 20, objects(Files::Nowhere));
+        // Its own store, wherever that is; else only what may be read.
+        assert_eq!(
+            fetch(&nowhere, Some(&store), &stored, max).await.unwrap(),
+            value
+        );
+        assert_eq!(
+            fetch(&objects(Files::Everywhere), None, &stored, max)
+                .await
+                .unwrap(),
+            value
+        );
+        assert_eq!(
+            fetch(&nowhere, None, &stored, max).await.unwrap_err().fault,
+            InputFault::Denied
+        );
+        assert_eq!(
+            fetch(&nowhere, Some(&store), &stored, 100)
+                .await
+                .unwrap_err()
+                .fault,
+            InputFault::Malformed
+        );
+    }
+
+    #[tokio::test]
+    async fn other_bytes_are_not_taken_for_the_value() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        std::fs::write(&path, "abc").unwrap();
+        let url = format!("file://{}", path.display());
+        let stored = |bytes: &[u8], size| StoredRef {
+            digest: Digest::of(bytes),
+            size,
+            url: url.as_str().into(),
+        };
+        let objects = objects(Files::Everywhere);
+        assert_eq!(
+            fetch(&objects, None, &stored(b"abc", 3), 9).await.unwrap(),
+            "abc"
+        );
+        for wrong in [stored(b"abd", 3), stored(b"ab", 2), stored(b"abcd", 4)] {
+            let error = fetch(&objects, None, &wrong, 9).await.unwrap_err();
+            assert!(
+                error.fault == InputFault::Changed && error.message.contains("do not match"),
+                "{error}"
+            );
+        }
+    }
+}
