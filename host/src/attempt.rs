@@ -377,46 +377,25 @@ impl Host {
         let mut keyed = self.memo.is_some()
             && options.memo == MemoOption::Use
             && options.grants.deterministic();
-        let (mut key, mut bytes) = (context.key.clone(), 0);
+        let mut key = context.key.clone();
+        let mut bytes = 0;
         let mut opened = Vec::with_capacity(task.arguments.len());
         for argument in &task.arguments {
-            opened.push(match argument {
-                Argument::Value(value) => {
+            let argument = self.open_argument(argument, options.limits.memory).await?;
+            match &argument {
+                Opened::Value(value) => {
                     key.value(value);
                     bytes += value.len() as u64;
-                    Opened::Value(value.clone())
                 }
-                Argument::Object(named) => {
-                    let object = self.open_object(named).await.map_err(input)?;
+                Opened::Object(url, object) => {
                     let info = object.info();
                     keyed &= info.etag.is_some();
-                    key.object(
-                        &named.url,
-                        info.etag.as_deref().unwrap_or_default(),
-                        info.size,
-                    );
-                    Opened::Object(object)
+                    key.object(url, info.etag.as_deref().unwrap_or_default(), info.size);
                 }
-                Argument::Stored(stored) => {
-                    let fetched = values::fetch(
-                        &self.objects,
-                        self.store.as_ref(),
-                        stored,
-                        options.limits.memory.as_u64(),
-                    )
-                    .await;
-                    let value =
-                        fetched.map_err(|error| values::unfetched("an argument", &error))?;
-                    key.value(&value);
-                    bytes += value.len() as u64;
-                    Opened::Value(value)
-                }
-                Argument::Prefix(url) => {
-                    // What lies below it can change without anybody noticing.
-                    keyed = false;
-                    Opened::Prefix(self.objects.prefix(url).await.map_err(input)?)
-                }
-            });
+                // What lies below it can change without anybody noticing.
+                Opened::Prefix(_) => keyed = false,
+            }
+            opened.push(argument);
         }
         let key = key.finish();
         if let Some(memo) = self.memo.as_ref().filter(|_| keyed) {
@@ -432,7 +411,7 @@ impl Host {
         for opened in opened {
             arguments.push(match opened {
                 Opened::Value(value) => sandbox::Argument::Value(value),
-                Opened::Object(mut object) => {
+                Opened::Object(_, mut object) => {
                     object.prefetch().await.map_err(input)?;
                     sandbox::Argument::Object(object)
                 }
@@ -446,6 +425,28 @@ impl Host {
             bytes,
             has_objects: has_objects(task),
         }))
+    }
+
+    /// Open an argument. A stored value may have `value_max` bytes.
+    async fn open_argument(
+        &self,
+        argument: &Argument,
+        value_max: ByteSize,
+    ) -> Result<Opened, Failure> {
+        Ok(match argument {
+            Argument::Value(value) => Opened::Value(value.clone()),
+            Argument::Object(named) => {
+                let object = self.open_object(named).await.map_err(input)?;
+                Opened::Object(named.url.clone(), object)
+            }
+            Argument::Stored(stored) => {
+                let store = self.store.as_ref();
+                let fetched = values::fetch(&self.objects, store, stored, value_max.as_u64()).await;
+                let value = fetched.map_err(|error| values::unfetched("an argument", &error))?;
+                Opened::Value(value)
+            }
+            Argument::Prefix(url) => Opened::Prefix(self.objects.prefix(url).await.map_err(input)?),
+        })
     }
 
     async fn open_object(
@@ -487,7 +488,8 @@ enum Gathered {
 /// An argument that was looked at.
 enum Opened {
     Value(Bytes),
-    Object(objects::Object),
+    /// With the address that it was named by.
+    Object(Arc<str>, objects::Object),
     Prefix(objects::Prefix),
 }
 
