@@ -63,11 +63,13 @@ impl Ready {
     }
 
     fn objects(&self) -> impl Iterator<Item = &objects::Object> {
-        let object = |argument| match argument {
-            &sandbox::Argument::Object(ref object) => Some(object),
-            sandbox::Argument::Value(_) | sandbox::Argument::Prefix(_) => None,
-        };
-        self.inputs.arguments.iter().filter_map(object)
+        self.inputs
+            .arguments
+            .iter()
+            .filter_map(|argument| match argument {
+                sandbox::Argument::Object(object) => Some(object),
+                sandbox::Argument::Value(_) | sandbox::Argument::Prefix(_) => None,
+            })
     }
 }
 

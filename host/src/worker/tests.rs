@@ -1,11 +1,14 @@
-//! The worker over a real broker of one process, with functions of a real component: what is left
-//! of it when its own code panics, and who computes while a store is slow.
+//! Tests of the worker over a real broker of one process, with functions of a real component: how it
+//! goes on when its own code panics, what computes while a store is slow, what an observer is told.
 
 mod faulty;
 mod scene;
 mod storing;
 mod watching;
 
+use std::time::Duration;
+
+use sortie_broker::Broker as _;
 use sortie_protocol::metric::Value;
 use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::{Ending, Failure};
@@ -13,6 +16,8 @@ use sortie_protocol::{Ending, Failure};
 use self::faulty::Ask;
 use self::scene::Scene;
 use self::watching::{Recorder, When};
+use super::Drained;
+use crate::metrics;
 
 /// The codes of outcomes.
 fn codes(outcomes: &[sortie_protocol::Outcome]) -> Vec<(u64, u32, &str)> {

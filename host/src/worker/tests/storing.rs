@@ -4,7 +4,7 @@ use sortie_harness::{Fault, Link, Operation, S3Server, StoreProxy};
 use sortie_protocol::outcome::LimitKind;
 use sortie_protocol::{Ending, Failure, Limits, Output};
 
-use super::super::Duration;
+use super::super::{Broker as _, Duration};
 use super::codes;
 use super::scene::Scene;
 use sortie_objects::{Config as Reach, S3, S3Credentials};
