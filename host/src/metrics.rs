@@ -8,119 +8,96 @@ use std::array;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use sortie_protocol::metric::{Distribution, Kind, Metric, Sample, Value};
+use sortie_protocol::metric::{Distribution, Metric, Sample, Value};
 use sortie_protocol::{Bill, Ending, Failure};
 
 use crate::memo::Tier;
 
-/// See its sentence; so for all below.
-pub const TASKS: Metric = Metric {
-    name: "sortie_tasks_total",
-    kind: Kind::Counter,
-    help: "Tasks that ended on this worker, by blame and code.",
-};
-/// Attempts.
-pub const ATTEMPTS: Metric = Metric {
-    name: "sortie_attempts_total",
-    kind: Kind::Counter,
-    help: "Attempts that ended on this worker, by blame and code; a task may take several.",
-};
-/// Queue time.
-pub const QUEUE: Metric = Metric {
-    name: "sortie_attempt_queue_seconds",
-    kind: Kind::Histogram,
-    help: "Time from publishing a task to starting its attempt.",
-};
-/// Fetch time.
-pub const FETCH: Metric = Metric {
-    name: "sortie_attempt_fetch_seconds",
-    kind: Kind::Histogram,
-    help: "Time that an attempt waited for its inputs.",
-};
-/// Compile time.
-pub const COMPILE: Metric = Metric {
-    name: "sortie_component_load_seconds",
-    kind: Kind::Histogram,
-    help: "Time to compile a component, or to load its compiled code from disk.",
-};
-/// Run time.
-pub const RUN: Metric = Metric {
-    name: "sortie_attempt_run_seconds",
-    kind: Kind::Histogram,
-    help: "Time that an attempt ran, without waiting for inputs and for the store.",
-};
-/// Store time.
-pub const STORE: Metric = Metric {
-    name: "sortie_attempt_store_seconds",
-    kind: Kind::Histogram,
-    help: "Time that an attempt waited for the store to take its outputs.",
-};
-/// CPU time.
-pub const CPU: Metric = Metric {
-    name: "sortie_attempt_cpu_seconds",
-    kind: Kind::Histogram,
-    help: "CPU time of an attempt.",
-};
-/// Memory.
-pub const MEMORY_PEAK: Metric = Metric {
-    name: "sortie_attempt_memory_peak_bytes",
-    kind: Kind::Histogram,
-    help: "Largest size of the linear memories of an attempt.",
-};
-/// Bytes in.
-pub const INPUT: Metric = Metric {
-    name: "sortie_attempt_input_bytes",
-    kind: Kind::Histogram,
-    help: "Bytes of arguments and inputs that an attempt read.",
-};
-/// Bytes out.
-pub const OUTPUT: Metric = Metric {
-    name: "sortie_attempt_output_bytes",
-    kind: Kind::Histogram,
-    help: "Bytes of the result and the objects that an attempt made.",
-};
-/// Leases.
-pub const LEASES: Metric = Metric {
-    name: "sortie_worker_leased_bundles",
-    kind: Kind::Gauge,
-    help: "Bundles that are leased: in work, waiting for inputs, or being reported.",
-};
-/// Leases lost.
-pub const LEASES_LOST: Metric = Metric {
-    name: "sortie_worker_leases_lost_total",
-    kind: Kind::Counter,
-    help: "Leases that ended before their bundle was reported: expired, or of a cancelled job.",
-};
-/// Slots.
-pub const SLOTS_BUSY: Metric = Metric {
-    name: "sortie_worker_busy_slots",
-    kind: Kind::Gauge,
-    help: "Slots that have a leased bundle; bundles leased ahead do not count.",
-};
-/// Permits.
-pub const COMPUTE_PERMITS: Metric = Metric {
-    name: "sortie_worker_compute_permits",
-    kind: Kind::Gauge,
-    help: "Compute permits in use.",
-};
-/// Memo hits.
-pub const MEMO_HITS: Metric = Metric {
-    name: "sortie_memo_hits_total",
-    kind: Kind::Counter,
-    help: "Results that were taken from the memo, by tier.",
-};
-/// Memo misses.
-pub const MEMO_MISSES: Metric = Metric {
-    name: "sortie_memo_misses_total",
-    kind: Kind::Counter,
-    help: "Lookups in the memo that found no result.",
-};
-/// Panics.
-pub const PANICS: Metric = Metric {
-    name: "sortie_worker_panics_total",
-    kind: Kind::Counter,
-    help: "Panics of the worker's own code, each a bug of Sortie.",
-};
+/// Counts outcomes that this worker reported.
+pub const TASKS: Metric = Metric::counter(
+    "sortie_tasks_total",
+    "Tasks that ended on this worker, by blame and code.",
+);
+/// Counts attempts, also those that are repeated.
+pub const ATTEMPTS: Metric = Metric::counter(
+    "sortie_attempts_total",
+    "Attempts that ended on this worker, by blame and code; a task may take several.",
+);
+/// Times the queue of each attempt.
+pub const QUEUE: Metric = Metric::histogram(
+    "sortie_attempt_queue_seconds",
+    "Time from publishing a task to starting its attempt.",
+);
+/// Times reading of inputs.
+pub const FETCH: Metric = Metric::histogram(
+    "sortie_attempt_fetch_seconds",
+    "Time that an attempt waited for its inputs.",
+);
+/// Times loading of components.
+pub const COMPILE: Metric = Metric::histogram(
+    "sortie_component_load_seconds",
+    "Time to compile a component, or to load its compiled code from disk.",
+);
+/// Times running.
+pub const RUN: Metric = Metric::histogram(
+    "sortie_attempt_run_seconds",
+    "Time that an attempt ran, without waiting for inputs and for the store.",
+);
+/// Times waiting for the store.
+pub const STORE: Metric = Metric::histogram(
+    "sortie_attempt_store_seconds",
+    "Time that an attempt waited for the store to take its outputs.",
+);
+/// Times computing.
+pub const CPU: Metric = Metric::histogram("sortie_attempt_cpu_seconds", "CPU time of an attempt.");
+/// Sizes of linear memories.
+pub const MEMORY_PEAK: Metric = Metric::histogram(
+    "sortie_attempt_memory_peak_bytes",
+    "Largest size of the linear memories of an attempt.",
+);
+/// Sizes of inputs.
+pub const INPUT: Metric = Metric::histogram(
+    "sortie_attempt_input_bytes",
+    "Bytes of arguments and inputs that an attempt read.",
+);
+/// Sizes of outputs.
+pub const OUTPUT: Metric = Metric::histogram(
+    "sortie_attempt_output_bytes",
+    "Bytes of the result and the objects that an attempt made.",
+);
+/// The bundles leased now.
+pub const LEASES: Metric = Metric::gauge(
+    "sortie_worker_leased_bundles",
+    "Bundles that are leased: in work, waiting for inputs, or being reported.",
+);
+/// Counts lost leases.
+pub const LEASES_LOST: Metric = Metric::counter(
+    "sortie_worker_leases_lost_total",
+    "Leases that ended before their bundle was reported: expired, or of a cancelled job.",
+);
+/// The slots busy now.
+pub const SLOTS_BUSY: Metric = Metric::gauge(
+    "sortie_worker_busy_slots",
+    "Slots that have a leased bundle; bundles leased ahead do not count.",
+);
+/// The permits in use now.
+pub const COMPUTE_PERMITS: Metric =
+    Metric::gauge("sortie_worker_compute_permits", "Compute permits in use.");
+/// Counts memo hits; the label `tier` is `local` or `shared`.
+pub const MEMO_HITS: Metric = Metric::counter(
+    "sortie_memo_hits_total",
+    "Results that were taken from the memo, by tier.",
+);
+/// Counts memo misses.
+pub const MEMO_MISSES: Metric = Metric::counter(
+    "sortie_memo_misses_total",
+    "Lookups in the memo that found no result.",
+);
+/// Counts panics of the host that were caught.
+pub const PANICS: Metric = Metric::counter(
+    "sortie_worker_panics_total",
+    "Panics of the worker's own code, each a bug of Sortie.",
+);
 
 /// The label of endings that are no failure.
 pub const BLAME_NONE: &str = "none";
@@ -155,8 +132,8 @@ const ENDINGS: [(&str, &str); 20] = [
     ("platform", "store-unavailable"),
 ];
 
-/// Upper bounds of buckets of time, in seconds: from a tenth of a short task's dispatch (10 µs) to
-/// the longest default time of a task, in steps of two to five.
+/// Upper bounds of buckets of time, in seconds: from the dispatch of an empty task (10 µs) to the
+/// longest time that tasks usually have (5 min), in steps of two to ten.
 const SECONDS: [f64; 16] = [
     0.000_01, 0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
     30.0, 300.0,

@@ -15,6 +15,29 @@ pub struct Metric {
     pub help: &'static str,
 }
 
+impl Metric {
+    /// A metric that only grows.
+    #[must_use]
+    pub const fn counter(name: &'static str, help: &'static str) -> Self {
+        let kind = Kind::Counter;
+        Self { name, kind, help }
+    }
+
+    /// A metric that goes up and down.
+    #[must_use]
+    pub const fn gauge(name: &'static str, help: &'static str) -> Self {
+        let kind = Kind::Gauge;
+        Self { name, kind, help }
+    }
+
+    /// A metric that counts observations by size.
+    #[must_use]
+    pub const fn histogram(name: &'static str, help: &'static str) -> Self {
+        let kind = Kind::Histogram;
+        Self { name, kind, help }
+    }
+}
+
 /// How the readings of a metric relate to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

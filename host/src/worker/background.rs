@@ -29,7 +29,7 @@ use crate::clock;
 use crate::metrics::Metrics;
 use crate::observer::{Event, Observed};
 
-/// How often a worker says that it is there: a quarter of the time for which that holds.
+/// How often a worker announces itself: a quarter of the time for which an announcement holds.
 const PRESENCE_INTERVAL: Duration = Duration::from_secs(3);
 /// How long an answer about one lease is waited for before the question is asked again: well within
 /// the lease that a broker grants by default.
@@ -149,8 +149,8 @@ fn on_answer(
     }
 }
 
-/// Stop what runs here of jobs that are cancelled. What is missed while nobody listens shows when
-/// the lease is extended.
+/// Stop the tasks of jobs that are cancelled. A cancellation that is missed while the connection is
+/// away shows when the lease is extended.
 async fn listen_for_cancellations(shared: &Background) {
     let episode = FailureEpisode::new("listening for cancellations");
     loop {
@@ -168,7 +168,7 @@ async fn listen_for_cancellations(shared: &Background) {
     }
 }
 
-/// Say that the worker is there: now, every few seconds, and when it begins to drain.
+/// Announce the worker: now, every few seconds, and when it begins to drain.
 async fn announce(shared: &Background, introduction: &Introduction) {
     let episode = FailureEpisode::new("announcing this worker");
     let mut phase = shared.lifecycle.subscribe();

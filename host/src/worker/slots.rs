@@ -143,6 +143,11 @@ impl Slots {
         // cancel.
         if let Ok(Ok(Extended::Lost)) = timeout(CHECK_TIME_MAX, self.broker.extend(lease.id)).await
         {
+            self.runner.host.metrics.lease_lost();
+            self.runner.observed.tell(|| Event::LeaseLost {
+                job: lease.job.id,
+                lease: lease.id,
+            });
             return Err(Unready::Stopped);
         }
         Ok(context)

@@ -3,6 +3,7 @@
 
 mod faulty;
 mod scene;
+mod spans;
 mod storing;
 mod watching;
 
