@@ -102,7 +102,7 @@ impl Client {
     }
 
     /// Wait until the results that tasks had in this process are where [`Builder::store`] shares
-    /// them, for as long as that may take ([`sortie_host::memo::shared::SETTLE_TIME_MAX`]). A
+    /// them, for as long as that may take ([`sortie_host::memo::shared::FLUSH_TIME_MAX`]). A
     /// program that is about to end calls it, so that others need not compute them again.
     /// Cancel safe.
     pub async fn shared(&self) {
@@ -112,7 +112,7 @@ impl Client {
             .as_ref()
             .and_then(|embedded| embedded.worker.as_ref())
         {
-            worker.settled().await;
+            worker.flush_results().await;
         }
     }
 }

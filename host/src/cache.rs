@@ -1,12 +1,12 @@
-//! The cache folder from outside: what is in it, and how it is made smaller.
+//! Inspects and shrinks the cache folder, for commands.
 //!
-//! For commands, not for hosts: those keep their own bounds ([`crate::artifacts`],
-//! [`crate::memo`]). Hosts may run on the folder meanwhile. Files are removed one by one; whoever
-//! has one open reads on, and whoever misses one makes it again. The key that artifacts are checked
-//! with stays, and so do files that have no meaning here.
+//! Hosts do not use this: they keep their own bounds ([`crate::artifacts`], [`crate::memo`]). They
+//! may run on the folder meanwhile. Files are removed one by one; a process that has one open reads
+//! on, and a process that misses one makes it again. The key that artifacts are checked with stays,
+//! and so do files that have no meaning here.
 //!
-//! The store's folder holds what results refer to. Making it smaller makes such results useless,
-//! which is why only [`clear`] and a [`Policy`] that says so do it.
+//! The store's folder holds objects that results name. A result whose object was removed is useless,
+//! so only [`clear`], and a [`Policy`] that asks for it, remove objects.
 //!
 //! Bounds: all of a folder's file names and times are held in memory, at most [`FILES_MAX`].
 
@@ -245,7 +245,7 @@ fn visit(
     };
     for entry in entries {
         let entry = entry.map_err(failed)?;
-        // Links are not followed. What is gone by now is nobody's loss.
+        // Links are not followed. A file that another process removed meanwhile is skipped.
         let Ok(metadata) = entry.metadata() else {
             continue;
         };

@@ -1,4 +1,4 @@
-//! The one place in this crate that looks at real time.
+//! Reads the clocks of the system: the only file of this crate that does.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -6,8 +6,9 @@
 //! - [`sandbox`] is the wall: everything a function can see or use, with its limits.
 //! - [`memo`] caches results of deterministic tasks, on this machine and for others; [`cache`]
 //!   inspects and clears what is kept on this machine.
-//! - [`attempt`] runs one task once; [`worker`] pulls leases and runs their tasks; [`cores`] are
-//!   the threads on which functions compute.
+//! - [`attempt`] runs one task once; [`worker`] pulls leases and runs their tasks; [`compute_pool`]
+//!   has the threads on which functions compute.
+//! - [`metrics`] counts what happens, [`observer`] tells it to a program that embeds a worker.
 //! - [`setup`] puts them together.
 //!
 //! Nothing a guest does may panic, block or exhaust the host: that is a security bug. Only
@@ -18,9 +19,11 @@ pub mod artifacts;
 pub mod attempt;
 pub mod cache;
 pub mod component;
-pub mod cores;
+pub mod compute_pool;
 pub mod engine;
 pub mod memo;
+pub mod metrics;
+pub mod observer;
 pub mod sandbox;
 pub mod setup;
 pub mod worker;

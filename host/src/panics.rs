@@ -1,13 +1,13 @@
-//! Panics of the host: they end the piece of work in which they happen, and nothing else.
+//! Catches panics of the host: a panic ends the piece of work in which it happens, and nothing else.
 //!
-//! A panic is a mistake of ours, and one that a guest can cause is a security bug; neither is a
-//! reason to take other people's tasks along. Where one piece of work ends, such as an attempt, its
-//! panic is caught and said once as an error: what was at work and what the panic said. File and
-//! line are what the process's panic hook prints, on standard error by default. What was at work is
-//! dropped with all it held, and is not polled again; what others share is either behind locks that
-//! hold no half-made state across a call, or replaced as a whole.
+//! A panic is a bug of Sortie, and one that a guest can cause is a security bug; neither is a reason
+//! to end other tasks. At the end of one piece of work, such as an attempt, its panic is caught and
+//! logged once as an error: which work it was and the panic's text. The process's panic hook prints
+//! file and line, on standard error by default. The work is dropped with all it held and is not
+//! polled again; state that is shared with other work is either behind locks that hold no half-made
+//! state across a call, or replaced as a whole.
 //!
-//! The text of a panic stays in the log: nobody knows what is in it, so no outcome carries it.
+//! The text of a panic stays in the log: it may hold anything, so no outcome carries it.
 
 use std::any::Any;
 use std::fmt;
@@ -54,32 +54,12 @@ impl Panicked {
     }
 }
 
-/// Do `work`, and say whether it panicked. Cancel safe if `work` is.
+/// Do `work`, and return its value or its panic. Cancel safe if `work` is.
 pub(crate) async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
     AssertUnwindSafe(work)
         .catch_unwind()
         .await
         .map_err(|payload| Panicked::new(&*payload))
-}
-
-/// Where tests have the host panic.
-#[cfg(test)]
-pub(crate) mod provoked {
-    use sortie_protocol::{Argument, Task};
-
-    /// The text that makes whoever prepares a task panic, if it is an argument.
-    pub(crate) const PREPARING: &str = "panic while the task is prepared";
-    /// The same for whoever runs it.
-    pub(crate) const RUNNING: &str = "panic while the task is run";
-
-    /// Panic if this is among the arguments.
-    pub(crate) fn by(task: &Task, text: &str) {
-        let asks = |argument: &Argument| matches!(argument, Argument::Value(value) if value.ends_with(text.as_bytes()));
-        assert!(
-            !task.arguments.iter().any(asks),
-            "as a test asked for: {text}"
-        );
-    }
 }
 
 #[cfg(test)]

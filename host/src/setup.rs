@@ -1,5 +1,5 @@
-//! From a few choices to a host and its workers: the engine, the caches, the objects and how much
-//! of each.
+//! Sets up a host and its workers from a few choices: the engine, the caches, the objects and the
+//! size of each.
 //!
 //! Everything that runs functions is set up here, an embedded client as well as a process that only
 //! works, so that both have the same limits.
@@ -16,6 +16,7 @@ use crate::artifacts::{self, Artifacts};
 use crate::attempt::Host;
 use crate::engine::{self, Engine, Paging, Settings};
 use crate::memo::{self, Memo};
+use crate::observer::{Event, Observer};
 use crate::worker::{self, HEARTBEAT_MAX, Introduction, Worker};
 use sortie_objects::OutputStore;
 use sortie_objects::{self as objects, Location, Objects};
@@ -75,9 +76,10 @@ pub struct Prepared {
     pub slots: NonZeroUsize,
     threads: NonZeroUsize,
     io: Handle,
+    observer: Option<Arc<dyn Observer<Event>>>,
 }
 
-/// Who a worker is at a broker.
+/// How a worker is known at a broker.
 #[derive(Debug)]
 pub struct Identity {
     /// Its name.
@@ -133,9 +135,11 @@ impl Setup {
             objects,
             memo,
             store,
+            metrics: Arc::default(),
         };
         Ok(Prepared {
             host,
+            observer: None,
             artifacts,
             slots,
             threads: cores.min(slots),
@@ -150,6 +154,13 @@ fn absolute(folder: &Path) -> PathBuf {
 }
 
 impl Prepared {
+    /// Tell `observer` what workers do that are started from now on.
+    #[must_use]
+    pub fn with_observer(mut self, observer: Arc<dyn Observer<Event>>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
     /// Start a worker with all the slots. `lease` is how long the broker's leases hold, if that is
     /// known.
     ///
@@ -178,6 +189,7 @@ impl Prepared {
             // Two may go unanswered before a lease is lost.
             heartbeat: lease.map_or(HEARTBEAT_MAX, |lease| (lease / 4).min(HEARTBEAT_MAX)),
             io: self.io.clone(),
+            observer: self.observer.clone(),
         })
     }
 }

@@ -30,6 +30,8 @@ pub mod envelope;
 
 pub mod delivery;
 pub mod memo;
+pub mod metric;
+pub mod observer;
 pub mod packing;
 pub mod retry;
 pub mod seen;

@@ -1,14 +1,16 @@
 //! `tidy`: rules about this repository that a machine can check, as a command and as an ordinary
 //! test.
 //!
-//! Three kinds: which package may depend on which ([`edges`]), what source text must and must not
-//! hold ([`sources`]), and whether links in Markdown lead somewhere ([`links`]). Each rule is a row
-//! of a table. It reads, and never changes a file.
+//! Four kinds: which package may depend on which ([`edges`]), what source text must and must not
+//! hold ([`sources`]), whether links in Markdown lead somewhere ([`links`]), and whether documents
+//! name only metrics that code has ([`metrics`]). Each rule is a row of a table. It reads, and never
+//! changes a file.
 
 mod code;
 mod edges;
 mod files;
 mod links;
+mod metrics;
 mod sources;
 
 use std::fmt;
@@ -65,6 +67,7 @@ fn check(project: &Project) -> Result<(usize, Vec<Finding>)> {
     let files = files::all(project)?;
     let mut findings = edges::check(project)?;
     findings.extend(files.iter().flat_map(sources::check));
+    findings.extend(metrics::check(&files));
     findings.extend(
         files
             .iter()

@@ -1,13 +1,12 @@
-//! Two questions over HTTP, for orchestrators: does the process work, and should it get work.
+//! Answers HTTP for orchestrators and Prometheus: `/healthz`, `/readyz` and `/metrics`.
 //!
 //! `GET /healthz` is 200 unless the worker should be replaced, because a part of it panicked or is
 //! gone; then it is 503 and the reason. `GET /readyz` is 200 while the broker is connected and the
-//! worker takes work, else 503 and the reason. `GET /metrics` is what Prometheus reads. Anything
-//! else is 404.
+//! worker takes work, else 503 and the reason. `GET /metrics` is what Prometheus reads. Any other
+//! path is 404.
 //!
-//! Whoever reaches the port may be anyone, so every request is bounded: [`HEAD_BYTES_MAX`],
-//! [`REQUEST_TIME_MAX`], one a connection, [`CONNECTIONS_MAX`] at a time; more wait in the system's
-//! queue.
+//! Anyone may reach the port, so every request is bounded: [`HEAD_BYTES_MAX`], [`REQUEST_TIME_MAX`],
+//! one a connection, [`CONNECTIONS_MAX`] at a time; more wait in the system's queue.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -87,11 +86,11 @@ impl Listener {
 }
 
 async fn accept(socket: TcpListener, probe: Probe) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
         // The place first: who finds none waits in the system's queue.
-        let Ok(place) = places.clone().acquire_owned().await else {
+        let Ok(place) = permits.clone().acquire_owned().await else {
             return;
         };
         while connections.try_join_next().is_some() {}

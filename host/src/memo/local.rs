@@ -1,13 +1,13 @@
-//! The memo's local folder: one file per entry, in a folder whose size is bounded.
+//! The memo's local tier: one file per entry, in a folder whose size is bounded.
 //!
-//! When an entry was used is known to [`TOUCH_AFTER`].
+//! The least recently used entries are removed first. The time of use is exact to [`TOUCH_AFTER`].
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::{Entry, Name};
+use super::entry::{Entry, Name};
 use sortie_objects::sized_dir::{Bounds, SizedDir};
 
 /// The most that the folder takes by default: a million small results, or some thousand large ones.
@@ -63,7 +63,7 @@ impl Local {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{entry, key};
+    use super::super::entry::tests::{entry, key};
     use super::*;
 
     #[tokio::test]

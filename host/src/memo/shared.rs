@@ -1,11 +1,11 @@
-//! The memo in a store that several hosts share.
+//! The memo's shared tier: results in an object store that several hosts share.
 //!
-//! An entry is at `memo/<tenant>/<first two digits>/<rest>` below the store's place. Nothing here
-//! is worth waiting for: a lookup has [`LOOK_TIME_MAX`], entries are written beside the tasks, and
-//! a store that fails is left alone for [`PAUSE`] and spoken of once.
+//! An entry is at `memo/<tenant>/<first two digits>/<rest>` below the store's place. A task never
+//! waits long for it: a lookup has [`LOOKUP_TIME_MAX`], entries are written in the background, and
+//! after a failure the store is not asked for [`PAUSE`], which is logged once.
 //!
-//! The store does not say that an entry is missing but that it is denied, unless the credentials
-//! may list the bucket: give them that.
+//! Unless the credentials may list the bucket, S3 answers that a missing entry is denied: let them
+//! list it.
 //!
 //! Bounds: entries of at most [`ENTRY_BYTES_MAX`], of which [`PENDING_BYTES_MAX`] wait to be
 //! written, [`WRITES_MAX`] at a time. Beyond that they are not kept.
@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::{Entry, Name};
+use super::entry::{Entry, Name};
 use crate::clock;
 use sortie_objects::Location;
 use sortie_objects::OutputStore;
@@ -29,15 +29,15 @@ use sortie_objects::failure_episode::FailureEpisode;
 pub const FOLDER: &str = "memo";
 /// The longest that a task waits for the answer whether its result is known: an object store
 /// answers within a tenth of it.
-pub const LOOK_TIME_MAX: Duration = Duration::from_secs(1);
+pub const LOOKUP_TIME_MAX: Duration = Duration::from_secs(1);
 /// How long a store is left alone that did not answer, so that it costs a task of one slot a second
 /// twice a minute at most.
 pub const PAUSE: Duration = Duration::from_secs(30);
 /// The longest that writing an entry may take. Nobody waits for it but the end of the process.
 pub const WRITE_TIME_MAX: Duration = Duration::from_secs(20);
 /// The longest that the end of a process waits for entries to be written.
-pub const SETTLE_TIME_MAX: Duration = Duration::from_secs(5);
-/// The largest entry: it is read within [`LOOK_TIME_MAX`]. Larger results are kept in the local
+pub const FLUSH_TIME_MAX: Duration = Duration::from_secs(5);
+/// The largest entry: it is read within [`LOOKUP_TIME_MAX`]. Larger results are kept in the local
 /// folder only.
 pub const ENTRY_BYTES_MAX: u64 = 4 << 20;
 /// The most that waits to be written.
@@ -57,8 +57,8 @@ pub struct Shared {
 struct Inner {
     store: OutputStore,
     io: Handle,
-    looking: Side,
-    keeping: Side,
+    lookups: Side,
+    puts: Side,
     /// Bytes that may wait, in units.
     pending: Arc<Semaphore>,
     writes: Semaphore,
@@ -115,8 +115,8 @@ impl Shared {
         let inner = Inner {
             store,
             io,
-            looking: Side::new("asking the shared memo"),
-            keeping: Side::new("keeping results in the shared memo"),
+            lookups: Side::new("asking the shared memo"),
+            puts: Side::new("keeping results in the shared memo"),
             pending: Arc::new(Semaphore::new(pending_max() as usize)),
             writes: Semaphore::new(WRITES_MAX),
         };
@@ -127,31 +127,31 @@ impl Shared {
 
     /// What is kept under `name`, if the store says so in time. Cancel safe.
     pub(super) async fn get(&self, name: Name<'_>) -> Option<Entry> {
-        let Inner { store, looking, .. } = &*self.inner;
-        if looking.is_paused() {
+        let Inner { store, lookups, .. } = &*self.inner;
+        if lookups.is_paused() {
             return None;
         }
         let location = self.location(name)?;
         let sealed = match timeout(
-            LOOK_TIME_MAX,
+            LOOKUP_TIME_MAX,
             store.objects().get_small(&location, ENTRY_BYTES_MAX),
         )
         .await
         {
             Ok(Ok(sealed)) => sealed,
             Ok(Err(error)) => {
-                looking.fails(&error);
+                lookups.fails(&error);
                 return None;
             }
             Err(_) => {
-                looking.fails(&format!(
-                    "no answer from `{}` within {LOOK_TIME_MAX:?}",
+                lookups.fails(&format!(
+                    "no answer from `{}` within {LOOKUP_TIME_MAX:?}",
                     store.place()
                 ));
                 return None;
             }
         };
-        looking.works();
+        lookups.works();
         let entry = Entry::open(name, &sealed?);
         if entry.is_none() {
             tracing::debug!(%location, "an entry of the shared memo is damaged, or of another version; computing it again");
@@ -163,7 +163,7 @@ impl Shared {
     pub(super) fn put(&self, name: Name<'_>, entry: &Entry) {
         // A store that gives no answers takes nothing, either, and the end of the process would
         // wait for it.
-        if self.inner.keeping.is_paused() || self.inner.looking.is_paused() {
+        if self.inner.puts.is_paused() || self.inner.lookups.is_paused() {
             return;
         }
         let Some(location) = self.location(name) else {
@@ -183,16 +183,16 @@ impl Shared {
             );
             return;
         };
-        // SizedDir by the room that it holds, and waited for by `settled`.
+        // Bounded by the room that it holds, and waited for by `flush`.
         self.inner
             .io
             .spawn(self.inner.clone().write(location, sealed.into(), room));
     }
 
     /// Wait until what was given is written.
-    pub(super) async fn settled(&self) {
+    pub(super) async fn flush(&self) {
         if timeout(
-            SETTLE_TIME_MAX,
+            FLUSH_TIME_MAX,
             self.inner.pending.acquire_many(pending_max()),
         )
         .await
@@ -226,7 +226,7 @@ impl Inner {
             return;
         };
         // Others that waited for their turn have found out.
-        if self.keeping.is_paused() {
+        if self.puts.is_paused() {
             return;
         }
         match timeout(
@@ -235,9 +235,9 @@ impl Inner {
         )
         .await
         {
-            Ok(Ok(())) => self.keeping.works(),
-            Ok(Err(error)) => self.keeping.fails(&error),
-            Err(_) => self.keeping.fails(&format!(
+            Ok(Ok(())) => self.puts.works(),
+            Ok(Err(error)) => self.puts.fails(&error),
+            Err(_) => self.puts.fails(&format!(
                 "no answer from `{}` within {WRITE_TIME_MAX:?}",
                 self.store.place()
             )),

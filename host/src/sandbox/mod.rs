@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use sortie_protocol::outcome::{CODE_BYTES_MAX, LimitKind, MESSAGE_BYTES_MAX, PlatformFault, cut};
 use sortie_protocol::{ByteSize, Failure, Grants, Kind, Limits, Log, Parameter, Signature};
+use tracing::Instrument as _;
 use wasmtime::component::{Component, ResourceTable};
 use wasmtime::{Store, StoreContextMut, Trap, UpdateDeadline};
 use wasmtime_wasi::I32Exit;
@@ -293,7 +294,10 @@ async fn enter(
     prepared: &Prepared,
     call: Call<'_>,
 ) -> wasmtime::Result<Result<Returned, Why>> {
-    let task = prepared.pre.instantiate_async(&mut *store).await?;
+    let instantiating = prepared.pre.instantiate_async(&mut *store);
+    let task = instantiating
+        .instrument(tracing::debug_span!("instantiate"))
+        .await?;
     let mut arguments = Vec::with_capacity(call.arguments.len());
     for argument in call.arguments {
         arguments.push(match argument {
@@ -317,6 +321,7 @@ async fn enter(
     let answer = task
         .sortie_task_handler()
         .call_call(&mut *store, call.function, &arguments)
+        .instrument(tracing::debug_span!("run"))
         .await?;
     match answer {
         Ok(returned) => Ok(Ok(store.data_mut().returned(returned)?)),

@@ -1,69 +1,68 @@
-//! One leased bundle: its tasks are prepared, computed one after the other, and reported together.
+//! Runs one leased bundle: prepares its tasks, computes them one after the other, and gathers how
+//! they ended.
 //!
-//! Tasks are prepared ahead, [`PREPARED_MAX`] at a time and without a place to compute. The bundle
-//! takes a place for the first that is ready and keeps it until it has to wait. A task that has
-//! only the beginning of its inputs waits for the rest, unless a place is free: then nobody
-//! computes who could, and the rest comes meanwhile. A result that goes to the store does so while
-//! the next tasks compute, [`STORING_MAX`] at a time; the place is given up where there is nothing
-//! to compute meanwhile. A bundle that only waits for the store lets another slot pull in its
-//! stead.
+//! Tasks are prepared ahead, [`PREPARED_MAX`] at a time and without a permit to compute. The bundle
+//! takes a permit for the first task that is ready and keeps it until it has to wait. A task that
+//! has only the beginning of its inputs waits for the rest, unless a permit is free: then no other
+//! bundle could use it, and the rest comes meanwhile. A result that goes to the store does so while
+//! the next tasks compute, [`STORING_MAX`] at a time; the permit is given up while there is nothing
+//! to compute. A bundle that only waits for the store lets another slot pull in its stead.
 //!
 //! A panic while a task is prepared or run ends that task as a failure of the platform, which is
 //! tried again; the others go on.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
-use futures::stream::{self, FuturesUnordered};
+use futures::stream::{self, FuturesUnordered, Stream};
 use futures::{FutureExt as _, StreamExt as _};
-use sortie_broker::{Lease, Report, Retrial};
-use sortie_protocol::retry::{self, Decision};
-use sortie_protocol::{Bill, Bundle, Ending, Failure, JobId, Outcome, Task, TaskIndex};
+use sortie_broker::{Lease, Report};
+use sortie_objects::Prefetch;
+use sortie_protocol::{JobId, Task, TaskIndex};
 use tokio::sync::SemaphorePermit;
+use tracing::Span;
 
-use super::Shared;
-use super::pace::Pace;
-use crate::attempt::{Attempted, Computed, JobContext, Prepared, Ready};
+use super::permits::Permits;
+use super::plan::{LeaseTarget, Plan};
+use super::report;
+use crate::attempt::{self, Attempt, Attempted, Computed, Host, JobContext, Prepared, Ready};
 use crate::clock;
+use crate::metrics;
+use crate::observer::{Event, Observed};
 use crate::panics::{Panicked, caught};
 use crate::sandbox::Cancel;
-use sortie_objects::Prefetch;
 
 /// Tasks of one bundle that are prepared at once: as many as cover a wait of 30 ms with the
 /// shortest tasks that travel in one bundle and read objects, about 2 ms each.
 const PREPARED_MAX: usize = 16;
 /// Results of one bundle that are being stored at once: enough to hide 50 ms for each behind tasks
-/// of about 6 ms. At the limit the bundle gives up its place until one is stored.
+/// of about 6 ms. At the limit the bundle gives up its permit until one is stored.
 const STORING_MAX: usize = 8;
-/// The most of results that are being stored while their bundles do something else, on the whole
-/// worker: four of the largest that tasks may have by default, or a thousand of the smallest that
-/// are stored at all, which is more than a store takes at once. A result for which there is no room
-/// holds its bundle's place until it is stored, so that no more are made.
-const STORING_BYTES_MAX: usize = 256 << 20;
-/// What is counted of them.
-pub(super) const ROOM_UNIT_BYTES: usize = 1 << 10;
 
-/// All the room there is, in units.
-pub(super) fn room_max() -> usize {
-    STORING_BYTES_MAX / ROOM_UNIT_BYTES
+/// What bundles run with. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Runner {
+    pub(super) host: Host,
+    pub(super) permits: Arc<Permits>,
+    pub(super) plan: Arc<Plan>,
+    pub(super) observed: Observed,
 }
 
-/// How the tasks of one bundle ended, by their place in it, and results that are on their way to
-/// the store.
+/// How the task at this position in the bundle ended.
+type Numbered = (usize, Attempted);
+
+/// How the tasks of one bundle ended so far, and results that are being stored.
 #[derive(Default)]
 struct Results<'a> {
     ended: Vec<Numbered>,
     storing: FuturesUnordered<BoxFuture<'a, Numbered>>,
 }
 
-/// How the task at this place in the bundle ended.
-type Numbered = (usize, Attempted);
-
 impl<'a> Results<'a> {
-    /// Have a result stored, beside whatever is waited for next.
+    /// Store a result in the background of everything that is waited for next.
     async fn store(&mut self, storing: BoxFuture<'a, Numbered>) {
         self.storing.push(storing);
         // Now, and not when the next task first pauses.
@@ -72,8 +71,8 @@ impl<'a> Results<'a> {
         }
     }
 
-    /// Wait for `future`, while what is being stored goes on. Cancel safe if `future` is.
-    async fn beside<T>(&mut self, future: impl Future<Output = T>) -> T {
+    /// Wait for `future`, while results are being stored. Cancel safe if `future` is.
+    async fn during<T>(&mut self, future: impl Future<Output = T>) -> T {
         let mut future = pin!(future);
         loop {
             tokio::select! {
@@ -84,13 +83,13 @@ impl<'a> Results<'a> {
         }
     }
 
-    /// Wait until less than `count` are being stored, on the account of nobody's place. Cancel
+    /// Wait until less than `count` results are being stored, without a permit to compute. Cancel
     /// safe.
-    async fn fewer_than(&mut self, count: usize, shared: &Shared) {
+    async fn fewer_than(&mut self, count: usize, plan: &Plan) {
         if self.storing.len() < count {
             return;
         }
-        let _storing = Storing::begin(shared);
+        let _waiting = plan.waits_for_store();
         while self.storing.len() >= count
             && let Some(ended) = self.storing.next().await
         {
@@ -98,7 +97,7 @@ impl<'a> Results<'a> {
         }
     }
 
-    /// What the broker is told, in the order of the tasks.
+    /// The report for the broker, in the order of the tasks.
     fn report(mut self, lease: &Lease) -> Report {
         let mut report = Report {
             outcomes: Vec::with_capacity(self.ended.len()),
@@ -107,30 +106,35 @@ impl<'a> Results<'a> {
         self.ended.sort_unstable_by_key(|(number, _)| *number);
         for (number, attempted) in self.ended {
             if let Some(task) = lease.bundle.tasks.get(number) {
-                settle(lease, task, attempted, &mut report);
+                report::add(lease, task, attempted, &mut report);
             }
         }
         report
     }
 }
 
-/// A bundle that waits for the store only, for as long as this is held.
-struct Storing<'s>(&'s Shared);
-
-impl<'s> Storing<'s> {
-    fn begin(shared: &'s Shared) -> Self {
-        shared.adjust(Pace::stores);
-        Self(shared)
-    }
+/// The task that is next in a bundle.
+struct Next<'a> {
+    number: usize,
+    task: &'a Task,
+    /// How long it waited for a slot.
+    queue: Duration,
+    attempt: Attempt,
 }
 
-impl Drop for Storing<'_> {
-    fn drop(&mut self) {
-        self.0.adjust(Pace::stored);
-    }
+/// A bundle in work.
+struct Run<'a> {
+    runner: &'a Runner,
+    cancel: &'a Cancel,
+    permit: Option<SemaphorePermit<'a>>,
+    results: Results<'a>,
+    began: Instant,
+    /// How long it took until the first task could compute.
+    waited: Option<Duration>,
+    computing: Duration,
 }
 
-impl Shared {
+impl Runner {
     /// Run the tasks of a bundle.
     pub(super) async fn run(
         &self,
@@ -143,265 +147,247 @@ impl Shared {
             Prefetch::On => PREPARED_MAX,
             Prefetch::Off => 1,
         };
-        let began = clock::instant();
-        let preparing =
-            (0..tasks.len()).map(|number| self.prepare(&lease.bundle, number, context, cancel));
+        let mut run = Run {
+            runner: self,
+            cancel,
+            permit: None,
+            results: Results::default(),
+            began: clock::instant(),
+            waited: None,
+            computing: Duration::ZERO,
+        };
+        let preparing = (0..tasks.len()).map(|number| {
+            let attempt = Attempt {
+                context: context.clone(),
+                cancel: cancel.clone(),
+                span: span(lease, number),
+            };
+            self.prepare(lease, number, attempt)
+        });
         let mut prepared = pin!(stream::iter(preparing).buffered(at_once));
-        let mut results = Results::default();
-        let mut place = None;
-        let (mut waited, mut computing) = (None, Duration::ZERO);
         for (number, task) in tasks.iter().enumerate() {
             let queue = clock::now().since(lease.bundle.published);
-            let next = match futures::poll!(prepared.next()) {
-                Poll::Ready(next) => next,
-                Poll::Pending => {
-                    // Others compute meanwhile.
-                    place = None;
-                    results.beside(prepared.next()).await
-                }
-            };
-            let Some(next) = next.filter(|_| !cancel.is_cancelled()) else {
+            let Some((attempt, prepared)) = run.next(&mut prepared).await else {
                 break;
             };
-            let next = results
-                .beside(self.ripe(&mut place, next, context, cancel))
-                .await;
-            waited.get_or_insert_with(|| clock::instant() - began);
-            let ready = match next {
-                Prepared::Ended(attempted) => {
-                    results.ended.push((number, queued(queue, *attempted)));
-                    continue;
-                }
-                Prepared::Ready(ready) => ready,
+            let next = Next {
+                number,
+                task,
+                queue,
+                attempt,
             };
-            if place.is_none() {
-                place = results.beside(self.place(cancel)).await;
-            }
-            if place.is_none() {
+            if !run.task(next, prepared).await {
                 break;
             }
-            let began = clock::instant();
-            let computed = results
-                .beside(self.compute(task, context, cancel, ready))
-                .await;
-            computing += clock::instant() - began;
-            let room = self.room_for(&computed);
-            let keeping = async move {
-                let kept = self.keep(task, context, computed).await;
-                (number, queued(queue, kept))
-            };
-            let Some(room) = room else {
-                let ended = results.beside(keeping).await;
-                results.ended.push(ended);
-                continue;
-            };
-            results
-                .store(keeping.inspect(move |_| drop(room)).boxed())
-                .await;
-            if results.storing.len() >= STORING_MAX {
-                place = None;
-                results.fewer_than(STORING_MAX, self).await;
-            }
         }
-        drop(place);
-        results.fewer_than(1, self).await;
-        if !computing.is_zero() {
-            self.adjust(|pace| pace.observe(waited.unwrap_or_default(), computing));
-        }
-        results.report(lease)
+        run.finish(lease).await
     }
 
-    /// Compute a task; where this host panics, that is how it ended.
+    /// Prepare one task of a bundle. One that waits for objects is prepared in the background, even
+    /// while the bundle is not polled.
+    async fn prepare(&self, lease: &Lease, number: usize, attempt: Attempt) -> (Attempt, Prepared) {
+        let bundle = &lease.bundle;
+        let Some(task) = bundle.tasks.get(number) else {
+            return (attempt, Prepared::cancelled());
+        };
+        if !attempt::waits_for(&self.host, task) {
+            let prepared = self.prepare_here(&attempt, task).await;
+            return (attempt, prepared);
+        }
+        let (runner, bundle, of) = (self.clone(), bundle.clone(), attempt.clone());
+        let preparing = async move {
+            match bundle.tasks.get(number) {
+                Some(task) => runner.prepare_here(&of, task).await,
+                None => Prepared::cancelled(),
+            }
+        };
+        let objects = &self.host.objects;
+        let prepared = objects.in_background(Box::pin(preparing)).await;
+        (attempt, prepared.unwrap_or_else(Prepared::failed))
+    }
+
+    /// Prepare a task; if this host panics, that is how it ended.
+    async fn prepare_here(&self, attempt: &Attempt, task: &Task) -> Prepared {
+        let job = attempt.context.job().id;
+        let task_index = task.index;
+        let preparing = async {
+            self.observed.tell(|| Event::AttemptStarted {
+                job,
+                task: task_index,
+            });
+            attempt::prepare(&self.host, attempt, task).await
+        };
+        caught(preparing).await.unwrap_or_else(|panicked| {
+            Prepared::Ended(Box::new(self.panicked(job, task_index, &panicked)))
+        })
+    }
+
+    /// Compute a task; if this host panics, that is how it ended.
     async fn compute(
         &self,
-        task: &Task,
-        context: &JobContext,
-        cancel: &Arc<Cancel>,
+        attempt: &Attempt,
+        task: TaskIndex,
         ready: Ready,
     ) -> Result<Computed, Box<Attempted>> {
+        let job = attempt.context.job().id;
         let computing = async {
-            #[cfg(test)]
-            crate::panics::provoked::by(task, crate::panics::provoked::RUNNING);
-            self.host.compute(context, cancel, ready).await
+            self.observed.tell(|| Event::AttemptComputing { job, task });
+            attempt::compute(&self.host, attempt, ready).await
         };
         caught(computing)
             .await
-            .map_err(|panicked| Box::new(panicked_in(context.job().id, task.index, &panicked)))
+            .map_err(|panicked| Box::new(self.panicked(job, task, &panicked)))
     }
 
-    /// Keep what a task said, if it got as far.
+    /// Keep the result of a task, if it has one.
     async fn keep(
         &self,
-        task: &Task,
-        context: &JobContext,
+        attempt: &Attempt,
+        task: TaskIndex,
         computed: Result<Computed, Box<Attempted>>,
     ) -> Attempted {
         match computed {
             Ok(computed) => {
-                let kept = caught(self.host.keep(context, computed)).await;
-                kept.unwrap_or_else(|panicked| panicked_in(context.job().id, task.index, &panicked))
+                let kept = caught(attempt::keep(&self.host, attempt, computed)).await;
+                let job = attempt.context.job().id;
+                kept.unwrap_or_else(|panicked| self.panicked(job, task, &panicked))
             }
             Err(attempted) => *attempted,
         }
     }
 
-    /// Room for a result to be stored beside other work.
-    fn room_for(&self, computed: &Result<Computed, Box<Attempted>>) -> Option<SemaphorePermit<'_>> {
-        self.room(self.host.stored_bytes(computed.as_ref().ok()?))
+    /// How a task ended in the middle of which this host panicked.
+    fn panicked(&self, job: JobId, task: TaskIndex, panicked: &Panicked) -> Attempted {
+        self.host.metrics.panicked();
+        tracing::error!(%job, task, %panicked, "this host panicked in the middle of a task, which is a bug; the task is tried again");
+        Attempted::failed(Panicked::failure())
     }
 
-    /// Room for a result of so many bytes to be stored beside other work; none if there is nothing
-    /// to store, or not as much room.
-    fn room(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
-        let units = u32::try_from(bytes.div_ceil(ROOM_UNIT_BYTES))
-            .ok()
-            .filter(|units| *units > 0)?;
-        self.storing.try_acquire_many(units).ok()
+    /// Complete an attempt's bill, and count it.
+    fn ended(&self, next: &Next<'_>, mut attempted: Attempted) -> Numbered {
+        attempted.bill.queue = next.queue;
+        let Attempted { ending, bill, .. } = &attempted;
+        self.host.metrics.attempt(ending, bill);
+        self.observed.tell(|| {
+            let (blame, code) = metrics::labels(ending);
+            Event::AttemptEnded {
+                job: next.attempt.context.job().id,
+                task: next.task.index,
+                code,
+                blame,
+                bill: *bill,
+            }
+        });
+        (next.number, attempted)
+    }
+}
+
+impl<'a> Run<'a> {
+    /// The next task that is prepared; none if the bundle was cancelled. Other bundles compute
+    /// while it is waited for.
+    async fn next<S>(&mut self, prepared: &mut Pin<&mut S>) -> Option<(Attempt, Prepared)>
+    where
+        S: Stream<Item = (Attempt, Prepared)>,
+    {
+        let next = match futures::poll!(prepared.next()) {
+            Poll::Ready(next) => next,
+            Poll::Pending => {
+                self.permit = None;
+                self.results.during(prepared.next()).await
+            }
+        };
+        next.filter(|_| !self.cancel.is_cancelled())
     }
 
-    /// A task that may compute as soon as there is a place: it has all that was asked for ahead, or
-    /// found a place that nobody wants.
-    async fn ripe<'s>(
-        &'s self,
-        place: &mut Option<SemaphorePermit<'s>>,
-        prepared: Prepared,
-        context: &JobContext,
-        cancel: &Arc<Cancel>,
-    ) -> Prepared {
+    /// Take a task that is prepared to its end, or to where its result is being stored. Returns
+    /// whether there was a permit to compute; there is none when the bundle is cancelled.
+    async fn task(&mut self, next: Next<'a>, prepared: Prepared) -> bool {
+        let prepared = self.ripe(&next.attempt, prepared).await;
+        let began = self.began;
+        self.waited.get_or_insert_with(|| clock::instant() - began);
+        let ready = match prepared {
+            Prepared::Ended(attempted) => {
+                let ended = self.runner.ended(&next, *attempted);
+                self.results.ended.push(ended);
+                return true;
+            }
+            Prepared::Ready(ready) => ready,
+        };
+        if self.permit.is_none() {
+            let permit = self.runner.permits.compute(self.cancel);
+            self.permit = self.results.during(permit).await;
+        }
+        if self.permit.is_none() {
+            return false;
+        }
+        let began = clock::instant();
+        let computing = self.runner.compute(&next.attempt, next.task.index, ready);
+        let computed = self.results.during(computing).await;
+        self.computing += clock::instant() - began;
+        self.keep(next, computed).await;
+        true
+    }
+
+    /// A task that may compute as soon as there is a permit: it has all that was asked for ahead,
+    /// or took a permit that no other bundle waits for.
+    async fn ripe(&mut self, attempt: &Attempt, prepared: Prepared) -> Prepared {
         let ready = match prepared {
             Prepared::Ready(ready) if !ready.is_ripe() => ready,
             prepared => return prepared,
         };
-        // Those that wait for it, if any, have it now.
-        *place = None;
-        *place = self.places.try_acquire().ok();
-        if place.is_some() {
-            Prepared::Ready(ready)
-        } else {
-            self.host.ripen(context, cancel, ready).await
+        // Bundles that wait for the permit, if any, get it.
+        self.permit = None;
+        self.permit = self.runner.permits.try_compute();
+        if self.permit.is_some() {
+            return Prepared::Ready(ready);
         }
+        self.results.during(attempt::ripen(attempt, ready)).await
     }
 
-    /// A place to compute, waited for; none if the tasks are cancelled before there is one. Cancel
-    /// safe.
-    async fn place(&self, cancel: &Cancel) -> Option<SemaphorePermit<'_>> {
-        tokio::select! {
-            biased;
-            () = cancel.cancelled() => None,
-            place = self.places.acquire() => place.ok(),
-        }
-    }
-
-    /// Prepare one task of a bundle. One that waits for objects is prepared whether or not anybody
-    /// looks.
-    async fn prepare(
-        &self,
-        bundle: &Arc<Bundle>,
-        number: usize,
-        context: &Arc<JobContext>,
-        cancel: &Arc<Cancel>,
-    ) -> Prepared {
-        let Some(task) = bundle.tasks.get(number) else {
-            return Prepared::cancelled();
+    /// Keep a result: in the background if there is room for that, else at once.
+    async fn keep(&mut self, next: Next<'a>, computed: Result<Computed, Box<Attempted>>) {
+        let runner = self.runner;
+        let bytes = computed
+            .as_ref()
+            .map_or(0, |computed| attempt::stored_bytes(&runner.host, computed));
+        let room = runner.permits.storing(bytes);
+        let keeping = async move {
+            let kept = runner.keep(&next.attempt, next.task.index, computed).await;
+            runner.ended(&next, kept)
         };
-        let (host, context, cancel) = (self.host.clone(), context.clone(), cancel.clone());
-        let preparing = {
-            let bundle = bundle.clone();
-            async move {
-                let Some(task) = bundle.tasks.get(number) else {
-                    return Prepared::cancelled();
-                };
-                let preparing = async {
-                    #[cfg(test)]
-                    crate::panics::provoked::by(task, crate::panics::provoked::PREPARING);
-                    host.prepare(&context, &cancel, task).await
-                };
-                let failed = |panicked| {
-                    Prepared::Ended(Box::new(panicked_in(
-                        context.job().id,
-                        task.index,
-                        &panicked,
-                    )))
-                };
-                caught(preparing).await.unwrap_or_else(failed)
-            }
+        let Some(room) = room else {
+            let ended = self.results.during(keeping).await;
+            self.results.ended.push(ended);
+            return;
         };
-        if self.host.waits_for(task) {
-            self.host
-                .objects
-                .in_background(Box::pin(preparing))
-                .await
-                .unwrap_or_else(Prepared::failed)
-        } else {
-            preparing.await
+        let keeping = keeping.inspect(move |_| drop(room)).boxed();
+        self.results.store(keeping).await;
+        if self.results.storing.len() >= STORING_MAX {
+            self.permit = None;
+            self.results.fewer_than(STORING_MAX, &runner.plan).await;
         }
     }
 
-    /// Let the pace learn something, and as many slots pull as it then says.
-    fn adjust(&self, learn: impl FnOnce(&mut Pace)) {
-        // Under the lock, so that what was learned last is what holds.
-        let mut pace = self.pace.lock();
-        learn(&mut pace);
-        let leases = pace.leases();
-        self.pulls
-            .send_if_modified(|pulls| std::mem::replace(pulls, leases) != leases);
-    }
-}
-
-fn queued(queue: Duration, mut attempted: Attempted) -> Attempted {
-    attempted.bill.queue = queue;
-    attempted
-}
-
-/// A task in the middle of which this host panicked.
-fn panicked_in(job: JobId, task: TaskIndex, panicked: &Panicked) -> Attempted {
-    tracing::error!(%job, task, %panicked, "this host panicked in the middle of a task, which is a bug; the task is tried again");
-    Attempted {
-        ending: Ending::Failed(Panicked::failure()),
-        bill: Bill::default(),
-        log: None,
-    }
-}
-
-/// No task of the bundle can run here.
-pub(super) fn refuse(lease: &Lease, failure: &Failure) -> Report {
-    let mut report = Report::default();
-    for task in &lease.bundle.tasks {
-        let attempted = Attempted {
-            ending: Ending::Failed(failure.clone()),
-            bill: Bill::default(),
-            log: None,
-        };
-        settle(lease, task, attempted, &mut report);
-    }
-    report
-}
-
-/// Put what became of a task into the report: its outcome, or the wish for another attempt.
-fn settle(lease: &Lease, task: &Task, attempted: Attempted, report: &mut Report) {
-    let Attempted { ending, bill, log } = attempted;
-    let options = &lease.job.options;
-    match &ending {
-        // The broker has told the job's followers; a single task is not reported as cancelled.
-        Ending::Cancelled => return,
-        Ending::Failed(failure) => {
-            if let Decision::Again(after) =
-                retry::decide(&options.retry, options.grants, lease.attempt, failure)
-            {
-                report.retrials.push(Retrial {
-                    index: task.index,
-                    after,
-                });
-                return;
-            }
+    /// Wait until all results are stored.
+    async fn finish(mut self, lease: &Lease) -> Report {
+        self.permit = None;
+        self.results.fewer_than(1, &self.runner.plan).await;
+        if !self.computing.is_zero() {
+            let waited = self.waited.unwrap_or_default();
+            let observe = |target: &mut LeaseTarget| target.observe(waited, self.computing);
+            self.runner.plan.learn(observe);
         }
-        Ending::Completed(_) => {}
+        self.results.report(lease)
     }
-    report.outcomes.push(Outcome {
-        index: task.index,
-        attempts: lease.attempt,
-        ending,
-        bill,
-        log,
-    });
+}
+
+/// The span of one attempt.
+fn span(lease: &Lease, number: usize) -> Span {
+    tracing::info_span!(
+        "attempt",
+        job = %lease.job.id,
+        task = lease.bundle.tasks.get(number).map(|task| task.index),
+        attempt = lease.attempt,
+        function = %lease.job.function.component,
+    )
 }

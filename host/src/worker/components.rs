@@ -1,7 +1,7 @@
-//! The components that a worker holds, each loaded once however many slots need it.
+//! Caches the components of a worker: each is fetched and loaded once, however many slots need it.
 //!
-//! A slot that needs a component which is being loaded waits for that; others go on. Loading that
-//! was given up, because whoever did it lost its lease, is taken over by the next who waits.
+//! A slot that needs a component which is being loaded waits for that; others go on. When the slot
+//! that loads it loses its lease, the next slot that waits loads it.
 //!
 //! Bounds: [`COMPONENTS_MAX`], the most recently needed. One that is dropped while tasks run stays
 //! until they end.
@@ -9,30 +9,43 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use sortie_broker::Error;
+use sortie_broker::{Broker, Error};
+use sortie_objects::failure_episode::FailureEpisode;
 use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::{Digest, Failure};
 use tokio::sync::OnceCell;
+use tracing::Instrument as _;
 
-use super::{BROKER_PAUSE, Shared};
+use super::lifecycle::BROKER_PAUSE;
 use crate::artifacts::Artifacts;
+use crate::clock;
 use crate::component::{Component, LoadError};
 use crate::engine::Engine;
+use crate::metrics::Metrics;
 
 /// Components that are held; each takes a few megabytes of code.
 pub const COMPONENTS_MAX: usize = 32;
 
+/// What components are loaded with.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) engine: Arc<Engine>,
+    pub(super) artifacts: Option<Artifacts>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
 /// The components that are held, the most recently needed last.
 #[derive(Debug)]
 pub(super) struct Components {
-    engine: Arc<Engine>,
-    artifacts: Option<Artifacts>,
-    held: Mutex<Vec<Arc<Place>>>,
+    source: Source,
+    fetching: FailureEpisode,
+    held: Mutex<Vec<Arc<Entry>>>,
 }
 
 /// Where one component is, or is going to be.
 #[derive(Debug)]
-struct Place {
+struct Entry {
     digest: Digest,
     component: OnceCell<Component>,
 }
@@ -45,24 +58,24 @@ enum Trouble {
 }
 
 impl Components {
-    pub(super) fn new(engine: Arc<Engine>, artifacts: Option<Artifacts>) -> Self {
+    pub(super) fn new(source: Source) -> Self {
         Self {
-            engine,
-            artifacts,
+            source,
+            fetching: FailureEpisode::new("fetching a component"),
             held: Mutex::default(),
         }
     }
 
     pub(super) fn add(&self, component: Component) {
         // One that is there is the same: the digest says so.
-        let _ = self.place(component.digest()).component.set(component);
+        let _ = self.entry(component.digest()).component.set(component);
     }
 
-    fn place(&self, digest: Digest) -> Arc<Place> {
+    fn entry(&self, digest: Digest) -> Arc<Entry> {
         let mut held = self.held.lock();
-        let place = match held.iter().position(|place| place.digest == digest) {
+        let entry = match held.iter().position(|entry| entry.digest == digest) {
             Some(position) => held.remove(position),
-            None => Arc::new(Place {
+            None => Arc::new(Entry {
                 digest,
                 component: OnceCell::new(),
             }),
@@ -70,18 +83,18 @@ impl Components {
         if held.len() >= COMPONENTS_MAX {
             held.remove(0);
         }
-        held.push(place.clone());
-        place
+        held.push(entry.clone());
+        entry
     }
 }
 
-impl Shared {
+impl Components {
     /// A component by digest, fetched if need be: again and again while the broker is away. Cancel
-    /// safe; whoever loses the lease drops this.
-    pub(super) async fn component(&self, digest: Digest) -> Result<Component, Failure> {
-        let place = self.components.place(digest);
+    /// safe; a slot that loses its lease drops this.
+    pub(super) async fn get(&self, digest: Digest) -> Result<Component, Failure> {
+        let entry = self.entry(digest);
         loop {
-            match place.component.get_or_try_init(|| self.load(digest)).await {
+            match entry.component.get_or_try_init(|| self.load(digest)).await {
                 Ok(component) => {
                     self.fetching.works();
                     return Ok(component.clone());
@@ -96,18 +109,19 @@ impl Shared {
     }
 
     async fn load(&self, digest: Digest) -> Result<Component, Trouble> {
-        let bytes = self
+        let source = &self.source;
+        let bytes = source
             .broker
             .component(digest)
             .await
             .map_err(Trouble::Broker)?
             .ok_or(Trouble::NotThere)?;
-        let Components {
-            engine, artifacts, ..
-        } = &self.components;
-        Component::load(engine, &bytes, artifacts.as_ref())
-            .await
-            .map_err(Trouble::Refused)
+        let began = clock::instant();
+        let loaded = Component::load(&source.engine, &bytes, source.artifacts.as_ref())
+            .instrument(tracing::info_span!("compile", component = %digest))
+            .await;
+        source.metrics.loaded(clock::instant() - began);
+        loaded.map_err(Trouble::Refused)
     }
 }
 

@@ -1,17 +1,24 @@
-//! The worker over a real broker of one process, with functions of a real component: what is left
-//! of it when its own code panics, and who computes while a store is slow.
+//! Tests of the worker over a real broker of one process, with functions of a real component: how it
+//! goes on when its own code panics, what computes while a store is slow, what an observer is told.
 
 mod faulty;
 mod scene;
+mod spans;
 mod storing;
+mod watching;
 
+use std::time::Duration;
+
+use sortie_broker::Broker as _;
+use sortie_protocol::metric::Value;
 use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::{Ending, Failure};
 
 use self::faulty::Ask;
 use self::scene::Scene;
-use super::*;
-use crate::panics::provoked;
+use self::watching::{Recorder, When};
+use super::Drained;
+use crate::metrics;
 
 /// The codes of outcomes.
 fn codes(outcomes: &[sortie_protocol::Outcome]) -> Vec<(u64, u32, &str)> {
@@ -31,13 +38,13 @@ fn codes(outcomes: &[sortie_protocol::Outcome]) -> Vec<(u64, u32, &str)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_panic_in_an_attempt_ends_that_attempt_and_nothing_else() {
-    for provoked in [provoked::RUNNING, provoked::PREPARING] {
-        let scene = Scene::start(1);
+    for when in [When::Computing, When::Started] {
+        let scene = Scene::observed(1, Recorder::panics(when, 1));
         let job = scene.job("echo", 1).await;
         scene
-            .publish(job, &["before".into(), provoked.into(), "after".into()])
+            .publish(job, &["before".into(), "panics".into(), "after".into()])
             .await;
-        // One thread and one place: whoever keeps either keeps all.
+        // One thread and one permit: a task that keeps either keeps all.
         assert_eq!(
             codes(&scene.outcomes(job, 3).await),
             [
@@ -127,4 +134,42 @@ async fn what_runs_beside_the_slots_is_not_lost_in_silence() {
             .until("the task's end", || scene.worker.busy() == 0)
             .await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_observer_is_told_each_step_of_a_task_and_metrics_count_it() {
+    let recorder = Recorder::new();
+    let scene = Scene::observed(1, recorder.clone());
+    let job = scene.job("echo", 0).await;
+    scene.publish(job, &["one".into()]).await;
+    assert_eq!(codes(&scene.outcomes(job, 1).await), [(0, 1, "completed")]);
+    assert_eq!(
+        scene.worker.drain(Duration::from_secs(60)).await,
+        Drained::Reported
+    );
+    assert_eq!(
+        recorder.steps(),
+        [
+            "task 0 leased",
+            "attempt of 0 started",
+            "attempt of 0 computing",
+            "attempt of 0 ended: none completed",
+            "bundle reported",
+            "worker draining",
+        ]
+    );
+    let samples = scene.worker.metrics();
+    for metric in [&metrics::TASKS, &metrics::ATTEMPTS] {
+        let completed = samples.iter().find(|sample| {
+            sample.metric == metric && sample.labels.contains(&("code", metrics::COMPLETED))
+        });
+        assert_eq!(
+            completed.map(|sample| sample.value.clone()),
+            Some(Value::Count(1))
+        );
+    }
+    let run = samples.iter().find(|sample| sample.metric == &metrics::RUN);
+    assert!(
+        matches!(&run.unwrap().value, Value::Distribution(runs) if runs.count == 1 && runs.sum > 0.0)
+    );
 }

@@ -6,10 +6,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use sortie_broker::memory::{Config, MemoryBroker};
-use sortie_broker::{Error, Event, LetterId, Position};
-use sortie_protocol::{Bundle, DeadLetter, Digest, Job, JobRecord, Presence, TaskIndex};
+use sortie_broker::{Error, Event, Extended, Lease, LetterId, Position, Report};
+use sortie_protocol::{
+    Bundle, DeadLetter, Digest, Job, JobId, JobRecord, LeaseId, Presence, TaskIndex, Timestamp,
+};
 
-use super::super::*;
+use super::super::{Broker, Duration, Mutex, NonZeroUsize, Puller};
 
 /// What a worker asks of a broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -6,11 +6,16 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use sortie_broker::Event;
 use sortie_protocol::{
-    Argument, Bundle, Digest, FunctionRef, Job, JobOptions, Limits, Outcome, RetryPolicy, Task,
+    Argument, Bundle, Digest, FunctionRef, Job, JobId, JobOptions, Limits, Outcome, RetryPolicy,
+    Task,
 };
+use tokio::time::sleep;
 
-use super::super::*;
+use super::super::{
+    Arc, Broker as _, Duration, Handle, NonZeroUsize, Serves, Worker, WorkerId, timeout,
+};
 use super::faulty::{Ask, Faulty};
+use super::watching::Recorder;
 use crate::setup::{Identity, Setup, StoreAt};
 use sortie_objects::{self as objects, Location};
 
@@ -33,22 +38,42 @@ impl Scene {
             Faulty::new(),
             StoreAt::Nowhere,
             objects::Config::default(),
+            Recorder::new(),
         )
+    }
+
+    /// The same, with this observer.
+    pub(super) fn observed(slots: usize, observer: Arc<Recorder>) -> Self {
+        let objects = objects::Config::default();
+        Self::of(slots, Faulty::new(), StoreAt::Nowhere, objects, observer)
     }
 
     /// The same, whose broker panics from the start.
     pub(super) fn with_panics(slots: usize, ask: Ask, times: u32) -> Self {
         let broker = Faulty::new();
         broker.panic_at(ask, times);
-        Self::of(slots, broker, StoreAt::Nowhere, objects::Config::default())
+        let objects = objects::Config::default();
+        Self::of(slots, broker, StoreAt::Nowhere, objects, Recorder::new())
     }
 
     /// The same, with a store.
     pub(super) fn with_store(slots: usize, place: Location, objects: objects::Config) -> Self {
-        Self::of(slots, Faulty::new(), StoreAt::Shared(place), objects)
+        Self::of(
+            slots,
+            Faulty::new(),
+            StoreAt::Shared(place),
+            objects,
+            Recorder::new(),
+        )
     }
 
-    fn of(slots: usize, broker: Faulty, store: StoreAt, objects: objects::Config) -> Self {
+    fn of(
+        slots: usize,
+        broker: Faulty,
+        store: StoreAt,
+        objects: objects::Config,
+        observer: Arc<Recorder>,
+    ) -> Self {
         let component = std::fs::read(sortie_harness::component("behaviours"))
             .unwrap()
             .into();
@@ -64,7 +89,10 @@ impl Scene {
             serves: Serves::Everything,
             introduction: None,
         };
-        let prepared = setup.prepare(Handle::current()).unwrap();
+        let prepared = setup
+            .prepare(Handle::current())
+            .unwrap()
+            .with_observer(observer);
         let worker = prepared
             .start(identity, broker.clone(), Some(Duration::from_millis(200)))
             .unwrap();

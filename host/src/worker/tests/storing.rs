@@ -4,7 +4,7 @@ use sortie_harness::{Fault, Link, Operation, S3Server, StoreProxy};
 use sortie_protocol::outcome::LimitKind;
 use sortie_protocol::{Ending, Failure, Limits, Output};
 
-use super::super::*;
+use super::super::{Broker as _, Duration};
 use super::codes;
 use super::scene::Scene;
 use sortie_objects::{Config as Reach, S3, S3Credentials};
@@ -73,12 +73,12 @@ async fn the_next_task_of_a_bundle_computes_while_a_result_is_being_stored() {
     scene
         .publish(job, &[LARGE[0].into(), 5.into(), LARGE[1].into()])
         .await;
-    // It is on its way while the first is, and the place is free when there is nothing more to
+    // It is on its way while the first is, and the permit is free when there is nothing more to
     // compute.
     scene.until("the second result", || store.held() == 2).await;
     scene
-        .until("a free place", || {
-            scene.worker.shared.places.available_permits() == 1
+        .until("a free permit", || {
+            scene.worker.permits.compute.available_permits() == 1
         })
         .await;
     assert_eq!(scene.worker.busy(), 1);
@@ -156,16 +156,16 @@ async fn a_result_on_its_way_to_the_store_is_cancelled_and_has_the_tasks_time() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn results_for_which_there_is_no_room_hold_their_place_until_they_are_stored() {
+async fn results_for_which_there_is_no_room_hold_their_permit_until_they_are_stored() {
     let store = HeldStore::start();
     let scene = store.scene(1);
-    let room = scene.worker.shared.storing.available_permits();
-    scene.worker.shared.storing.forget_permits(room);
+    let room = scene.worker.permits.storing.available_permits();
+    scene.worker.permits.storing.forget_permits(room);
     let job = scene.job("returns_bytes", 0).await;
     scene.publish(job, &LARGE.map(Into::into)).await;
     for held in 1..=3 {
         scene.until("a result", || store.held() == held).await;
-        assert_eq!(scene.worker.shared.places.available_permits(), 0);
+        assert_eq!(scene.worker.permits.compute.available_permits(), 0);
         store.proxy.release();
     }
     assert!(

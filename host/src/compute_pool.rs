@@ -1,12 +1,12 @@
-//! The threads on which functions compute.
+//! The thread pool on which functions compute.
 //!
 //! A guest occupies its thread for up to a tick at a time, which would starve timers and sockets on
 //! an ordinary async runtime. So functions have threads of their own, one per core, that do nothing
-//! else, and all I/O runs on the caller's runtime. Tasks that wait for I/O give up their thread;
-//! one that became ready goes to whichever thread is free, because the queue is shared and nothing
-//! is pinned to a thread.
+//! else, and all I/O runs on the caller's runtime. Tasks that wait for I/O give up their thread; a
+//! task that becomes ready goes to any free thread, because the queue is shared and nothing is
+//! pinned to a thread.
 //!
-//! A task that panics ends, and whoever waits for it panics; its thread goes on.
+//! A task that panics ends, and its awaiter panics; the thread goes on.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -19,13 +19,13 @@ use tokio::sync::watch;
 
 /// A pool of computing threads. Dropping it ends them, after the polls in progress.
 #[derive(Debug)]
-pub struct Cores {
+pub struct ComputePool {
     executor: Arc<Executor<'static>>,
     stop: watch::Sender<()>,
     threads: Vec<JoinHandle<()>>,
 }
 
-impl Cores {
+impl ComputePool {
     /// Start `count` threads. Timers and sockets that tasks wait for are driven by `io`.
     ///
     /// # Errors
@@ -33,7 +33,7 @@ impl Cores {
     pub fn start(count: NonZeroUsize, io: &Handle) -> io::Result<Self> {
         let executor = Arc::new(Executor::new());
         let (stop, stopped) = watch::channel(());
-        let mut cores = Self {
+        let mut pool = Self {
             executor: executor.clone(),
             stop,
             threads: Vec::with_capacity(count.get()),
@@ -47,18 +47,18 @@ impl Cores {
                     executor.run(async { while stopped.changed().await.is_ok() {} }),
                 );
             };
-            cores.threads.push(
+            pool.threads.push(
                 std::thread::Builder::new()
-                    .name(format!("sortie-core-{number}"))
+                    .name(format!("sortie-compute-{number}"))
                     .spawn(body)?,
             );
         }
-        Ok(cores)
+        Ok(pool)
     }
 
     /// Whether all threads are there.
     #[must_use]
-    pub fn are_whole(&self) -> bool {
+    pub fn is_whole(&self) -> bool {
         !self.threads.iter().any(JoinHandle::is_finished)
     }
 
@@ -71,7 +71,7 @@ impl Cores {
     }
 }
 
-impl Drop for Cores {
+impl Drop for ComputePool {
     fn drop(&mut self) {
         let (closed, _) = watch::channel(());
         drop(std::mem::replace(&mut self.stop, closed));
@@ -92,21 +92,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_task_that_panics_does_not_take_its_thread_along() {
-        let cores = Cores::start(NonZeroUsize::MIN, &Handle::current()).unwrap();
-        let panics = cores.spawn(async { panic!("in a task") });
+        let pool = ComputePool::start(NonZeroUsize::MIN, &Handle::current()).unwrap();
+        let panics = pool.spawn(async { panic!("in a task") });
         assert!(AssertUnwindSafe(panics).catch_unwind().await.is_err());
-        assert_eq!(cores.spawn(async { 1 }).await, 1);
-        assert!(cores.are_whole());
+        assert_eq!(pool.spawn(async { 1 }).await, 1);
+        assert!(pool.is_whole());
     }
 
     #[tokio::test]
     async fn a_thread_that_is_gone_is_noticed() {
-        let mut cores = Cores::start(NonZeroUsize::MIN, &Handle::current()).unwrap();
+        let mut pool = ComputePool::start(NonZeroUsize::MIN, &Handle::current()).unwrap();
         let gone = std::thread::spawn(|| {});
         while !gone.is_finished() {
             std::thread::yield_now();
         }
-        cores.threads.push(gone);
-        assert!(!cores.are_whole());
+        pool.threads.push(gone);
+        assert!(!pool.is_whole());
     }
 }

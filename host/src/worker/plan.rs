@@ -1,11 +1,11 @@
-//! How many bundles a worker has leased at once.
+//! Plans how many bundles a worker leases at once.
 //!
-//! As many as may compute, and as many more as have to wait for their inputs if the cores are not
-//! to: by Little's law, that is the time that a bundle waits, over the time that it computes, for
-//! each core. The law speaks of means, and inputs that follow each other are often alike:
-//! a run of short ones uses up at once what was there for the mean, so it is twice as many. Tasks
-//! that read nothing, or whose inputs come at once, are not leased ahead at all, so that near a
-//! job's end other workers have them. A worker that has not measured anything yet leases nothing
+//! As many as may compute, and as many more as have to wait for their inputs if the computing
+//! threads are not to: by Little's law, that is the time that a bundle waits, over the time that it
+//! computes, for each thread. The law speaks of means, and inputs that follow each other are often
+//! alike: a run of short ones uses up at once what was there for the mean, so it is twice as many.
+//! Tasks that read nothing, or whose inputs come at once, are not leased ahead at all, so that near
+//! a job's end other workers have them. A worker that has not measured anything yet leases nothing
 //! ahead.
 //!
 //! A bundle that has computed all it can, and waits for the store only, does not count: another is
@@ -13,10 +13,13 @@
 
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
 /// Bundles leased ahead for each that may compute, at most: bounds what a lost worker holds up.
 /// Over a line of 30 ms, documents of 1 to 140 ms keep 87 % of two cores busy with 4, 92 % without
 /// the headroom below, 95 % with it, and 96 % with 12.
-pub(crate) const AHEAD_MAX: usize = 8;
+pub(super) const AHEAD_MAX: usize = 8;
 /// How many times as many as the means ask for.
 const HEADROOM: f64 = 2.0;
 /// Weight of the newest measurement in the running means.
@@ -26,9 +29,9 @@ const NEGLIGIBLE: f64 = 0.05;
 /// Work of a bundle below which the measurement says more about the clock than about the work.
 const WORK_MIN: Duration = Duration::from_micros(100);
 
-/// Decides over the number of leases.
+/// Decides how many leases to have.
 #[derive(Debug, Clone)]
-pub(super) struct Pace {
+pub(super) struct LeaseTarget {
     slots: usize,
     threads: usize,
     /// Seconds that a bundle waits for inputs, and that it computes.
@@ -37,7 +40,7 @@ pub(super) struct Pace {
     storing: usize,
 }
 
-impl Pace {
+impl LeaseTarget {
     pub(super) fn new(slots: usize, threads: usize) -> Self {
         Self {
             slots,
@@ -89,24 +92,79 @@ impl Pace {
     }
 }
 
+/// The lease target of a worker, and how many of its slots may pull by it.
+#[derive(Debug)]
+pub(super) struct Plan {
+    target: Mutex<LeaseTarget>,
+    /// How many slots may pull.
+    pulls: watch::Sender<usize>,
+}
+
+/// A bundle that waits for the store only, for as long as this is held.
+#[derive(Debug)]
+pub(super) struct WaitsForStore<'p>(&'p Plan);
+
+impl Drop for WaitsForStore<'_> {
+    fn drop(&mut self) {
+        self.0.learn(LeaseTarget::stored);
+    }
+}
+
+impl Plan {
+    pub(super) fn new(slots: usize, threads: usize) -> Self {
+        Self {
+            target: Mutex::new(LeaseTarget::new(slots, threads)),
+            pulls: watch::Sender::new(slots),
+        }
+    }
+
+    /// Whether the slot with this number is among those that may pull.
+    pub(super) fn may_pull(&self, number: usize) -> bool {
+        number < *self.pulls.borrow()
+    }
+
+    /// Wait until the slot with this number may pull. Cancel safe.
+    pub(super) async fn turn(&self, number: usize) {
+        let mut pulls = self.pulls.subscribe();
+        // The sender lives as long as this.
+        let _ = pulls.wait_for(|pulls| number < *pulls).await.map(drop);
+    }
+
+    /// Let the target learn something, and as many slots pull as it then says.
+    pub(super) fn learn(&self, learn: impl FnOnce(&mut LeaseTarget)) {
+        // Under the lock, so that what was learned last is what holds.
+        let mut target = self.target.lock();
+        learn(&mut target);
+        let leases = target.leases();
+        self.pulls
+            .send_if_modified(|pulls| std::mem::replace(pulls, leases) != leases);
+    }
+
+    /// Count a bundle as one that waits for the store only.
+    pub(super) fn waits_for_store(&self) -> WaitsForStore<'_> {
+        self.learn(LeaseTarget::stores);
+        WaitsForStore(self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn leases(waited: u64, computed: u64) -> usize {
-        let mut pace = Pace::new(4, 2);
+        let mut target = LeaseTarget::new(4, 2);
         for _ in 0..50 {
-            pace.observe(
+            target.observe(
                 Duration::from_millis(waited),
                 Duration::from_millis(computed),
             );
         }
-        pace.leases()
+        target.leases()
     }
 
     #[test]
     fn nothing_is_leased_ahead_that_does_not_wait() {
-        assert_eq!(Pace::new(4, 2).leases(), 4);
+        assert_eq!(LeaseTarget::new(4, 2).leases(), 4);
         assert_eq!(leases(0, 20), 4);
         assert_eq!(leases(0, 0), 4);
     }
@@ -120,23 +178,23 @@ mod tests {
 
     #[test]
     fn bundles_that_wait_for_the_store_are_made_up_for_up_to_the_same_bound() {
-        let mut pace = Pace::new(1, 1);
+        let mut target = LeaseTarget::new(1, 1);
         for leases in [2, 3, 4, 5, 6, 7, 8, 9, 9] {
-            pace.stores();
-            assert_eq!(pace.leases(), leases);
+            target.stores();
+            assert_eq!(target.leases(), leases);
         }
-        (0..9).for_each(|_| pace.stored());
-        assert_eq!(pace.leases(), 1);
+        (0..9).for_each(|_| target.stored());
+        assert_eq!(target.leases(), 1);
     }
 
     #[test]
     fn it_comes_back_when_inputs_come_at_once() {
-        let mut pace = Pace::new(4, 2);
-        pace.observe(Duration::from_secs(1), Duration::from_millis(20));
-        assert_eq!(pace.leases(), 36);
+        let mut target = LeaseTarget::new(4, 2);
+        target.observe(Duration::from_secs(1), Duration::from_millis(20));
+        assert_eq!(target.leases(), 36);
         for _ in 0..200 {
-            pace.observe(Duration::ZERO, Duration::from_millis(20));
+            target.observe(Duration::ZERO, Duration::from_millis(20));
         }
-        assert_eq!(pace.leases(), 4);
+        assert_eq!(target.leases(), 4);
     }
 }

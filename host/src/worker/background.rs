@@ -1,27 +1,35 @@
-//! What runs beside the slots, on the I/O runtime, for as long as the worker does.
+//! The background parts of a worker, on the I/O runtime: extend leases, listen for cancelled jobs,
+//! announce the worker.
 //!
-//! None of it may hold up another: leases are extended each for itself, a broker that does not
-//! answer costs only what was asked of it. What panics begins anew.
+//! None of them holds up another: each lease is extended on its own, and a broker that does not
+//! answer delays only the request that was made. A part that panics is restarted.
 //!
-//! Bounds: one question for each lease, [`EXTEND_TIME_MAX`] each; one for presence at a time.
+//! Bounds: one request for each lease at a time, of at most [`EXTEND_TIME_MAX`]; one announcement
+//! at a time.
 
 use std::collections::HashSet;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use sortie_broker::{Error, Extended, Serves};
-use sortie_protocol::{Labels, LeaseId, Presence};
+use sortie_broker::{Broker, Error, Extended, Puller, Serves};
+use sortie_objects::failure_episode::FailureEpisode;
+use sortie_protocol::{Labels, LeaseId, Presence, Timestamp};
 use tokio::runtime::Handle;
 use tokio::time::error::Elapsed;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::{BROKER_PAUSE, Introduction, Phase, Shared};
+use super::jobs::Jobs;
+use super::leases::Leases;
+use super::lifecycle::{BROKER_PAUSE, Lifecycle, Phase};
+use super::restarts::Restarts;
 use crate::clock;
-use sortie_objects::failure_episode::FailureEpisode;
+use crate::metrics::Metrics;
+use crate::observer::{Event, Observed};
 
-/// How often a worker says that it is there: a quarter of the time for which that holds.
+/// How often a worker announces itself: a quarter of the time for which an announcement holds.
 const PRESENCE_INTERVAL: Duration = Duration::from_secs(3);
 /// How long an answer about one lease is waited for before the question is asked again: well within
 /// the lease that a broker grants by default.
@@ -37,45 +45,67 @@ impl Drop for Guard {
     }
 }
 
-/// Start all of it. Each ends with its guard.
+/// What a worker says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Introduction {
+    /// The machine, as that calls itself.
+    pub machine: String,
+    /// The process there.
+    pub process: u32,
+    /// The version of the program.
+    pub version: String,
+}
+
+/// What the background parts share.
+#[derive(Debug, Clone)]
+pub(super) struct Background {
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) puller: Puller,
+    pub(super) started: Timestamp,
+    pub(super) slots: NonZeroUsize,
+    pub(super) lifecycle: Arc<Lifecycle>,
+    pub(super) leases: Arc<Leases>,
+    pub(super) jobs: Arc<Jobs>,
+    pub(super) restarts: Arc<Restarts>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) observed: Observed,
+}
+
+/// Start all parts. Each ends with its guard.
 pub(super) fn start(
-    shared: &Arc<Shared>,
+    shared: &Background,
     heartbeat: Duration,
     introduction: Option<Introduction>,
     io: &Handle,
 ) -> Vec<Guard> {
-    let (extending, listening) = (shared.clone(), shared.clone());
-    let mut parts = vec![
-        Guard(io.spawn(async move {
-            extending
-                .keeps_going("extending leases", || extend_leases(&extending, heartbeat))
-                .await
-        })),
-        Guard(io.spawn(async move {
-            listening
-                .keeps_going("listening for cancellations", || {
-                    listen_for_cancellations(&listening)
-                })
-                .await
-        })),
-    ];
+    let extending = shared.clone();
+    let extending = async move {
+        let begin = || extend_leases(&extending, heartbeat);
+        let part = "extending leases";
+        extending.restarts.keep_running(part, begin).await;
+    };
+    let listening = shared.clone();
+    let listening = async move {
+        let begin = || listen_for_cancellations(&listening);
+        let part = "listening for cancellations";
+        listening.restarts.keep_running(part, begin).await;
+    };
+    let mut guards = vec![Guard(io.spawn(extending)), Guard(io.spawn(listening))];
     if let Some(introduction) = introduction {
-        let shared = shared.clone();
+        let announcing = shared.clone();
         let announcing = async move {
-            shared
-                .keeps_going("announcing this worker", || {
-                    announce(&shared, &introduction)
-                })
-                .await
+            let begin = || announce(&announcing, &introduction);
+            let part = "announcing this worker";
+            announcing.restarts.keep_running(part, begin).await;
         };
-        parts.push(Guard(io.spawn(announcing)));
+        guards.push(Guard(io.spawn(announcing)));
     }
-    parts
+    guards
 }
 
 /// Extend the leases in work, each as soon as it is due and its last answer is there; end the tasks
 /// of those that are lost.
-async fn extend_leases(shared: &Shared, every: Duration) {
+async fn extend_leases(shared: &Background, every: Duration) {
     let episode = FailureEpisode::new("extending leases");
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -84,7 +114,7 @@ async fn extend_leases(shared: &Shared, every: Duration) {
     loop {
         tokio::select! {
             _ = ticks.tick() => {
-                for lease in shared.leases_running() {
+                for lease in shared.leases.running() {
                     if asked.insert(lease) {
                         answers.push(async move { (lease, timeout(EXTEND_TIME_MAX, shared.broker.extend(lease)).await) });
                     }
@@ -98,19 +128,8 @@ async fn extend_leases(shared: &Shared, every: Duration) {
     }
 }
 
-impl Shared {
-    fn leases_running(&self) -> Vec<LeaseId> {
-        self.leases
-            .lock()
-            .iter()
-            .filter(|(_, in_work)| !in_work.reporting)
-            .map(|(lease, _)| *lease)
-            .collect()
-    }
-}
-
 fn on_answer(
-    shared: &Shared,
+    shared: &Background,
     lease: LeaseId,
     answer: Result<Result<Extended, Error>, Elapsed>,
     episode: &FailureEpisode,
@@ -119,14 +138,10 @@ fn on_answer(
         Ok(Ok(Extended::Until(_))) => episode.works(),
         Ok(Ok(Extended::Lost)) => {
             // One that is being reported is no longer a lease, and not lost.
-            if let Some(in_work) = shared
-                .leases
-                .lock()
-                .get(&lease)
-                .filter(|in_work| !in_work.reporting)
-            {
-                tracing::info!(job = %in_work.job, lease = lease.0, "a lease was lost; stopping its tasks here");
-                in_work.cancel.cancel();
+            if let Some(job) = shared.leases.stop_lost(lease) {
+                tracing::info!(%job, lease = lease.0, "a lease was lost; stopping its tasks here");
+                shared.metrics.lease_lost();
+                shared.observed.tell(|| Event::LeaseLost { job, lease });
             }
         }
         Ok(Err(error)) => episode.fails(&error),
@@ -134,16 +149,17 @@ fn on_answer(
     }
 }
 
-/// Stop what runs here of jobs that are cancelled. What is missed while nobody listens shows when
-/// the lease is extended.
-async fn listen_for_cancellations(shared: &Shared) {
+/// Stop the tasks of jobs that are cancelled. A cancellation that is missed while the connection is
+/// away shows when the lease is extended.
+async fn listen_for_cancellations(shared: &Background) {
     let episode = FailureEpisode::new("listening for cancellations");
     loop {
         match shared.broker.cancellations().await {
             Ok(mut cancelled) => {
                 episode.works();
                 while let Some(job) = cancelled.next().await {
-                    shared.stop_job(job);
+                    shared.jobs.remove(job);
+                    shared.leases.stop_job(job);
                 }
             }
             Err(error) => episode.fails(&error),
@@ -152,10 +168,10 @@ async fn listen_for_cancellations(shared: &Shared) {
     }
 }
 
-/// Say that the worker is there: now, every few seconds, and when it begins to drain.
-async fn announce(shared: &Shared, introduction: &Introduction) {
+/// Announce the worker: now, every few seconds, and when it begins to drain.
+async fn announce(shared: &Background, introduction: &Introduction) {
     let episode = FailureEpisode::new("announcing this worker");
-    let mut phase = shared.phase.subscribe();
+    let mut phase = shared.lifecycle.subscribe();
     loop {
         let draining = *phase.borrow_and_update() > Phase::Working;
         match timeout(
@@ -175,7 +191,7 @@ async fn announce(shared: &Shared, introduction: &Introduction) {
     }
 }
 
-fn presence(shared: &Shared, introduction: &Introduction, draining: bool) -> Presence {
+fn presence(shared: &Background, introduction: &Introduction, draining: bool) -> Presence {
     let Introduction {
         machine,
         process,
@@ -194,7 +210,7 @@ fn presence(shared: &Shared, introduction: &Introduction, draining: bool) -> Pre
         labels,
         slots: count(shared.slots.get()),
         // Bundles that are leased ahead wait for their inputs and occupy nothing.
-        busy: count(shared.leases.lock().len().min(shared.slots.get())),
+        busy: count(shared.leases.len().min(shared.slots.get())),
         draining,
         started: shared.started,
         said: clock::now(),

@@ -1,0 +1,107 @@
+//! Runs the function of a prepared task in a sandbox, and bills it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sortie_objects::values;
+use sortie_protocol::memo::Key;
+use sortie_protocol::{Bill, ByteSize, Failure, Log};
+use tracing::Instrument as _;
+
+use super::attempted::input;
+use super::context::{Attempt, Host};
+use super::open::{Inputs, Ready};
+use crate::clock;
+use crate::memo;
+use crate::sandbox::{self, Call, Ended, Returned, Watch, Why};
+
+/// A task that ran and whose result is not kept yet.
+#[derive(Debug)]
+pub(crate) struct Computed {
+    pub(super) ending: Result<Returned, Why>,
+    pub(super) bill: Bill,
+    pub(super) log: Option<Box<Log>>,
+    /// Measures the task's time until the result is kept.
+    pub(super) watch: Arc<Watch>,
+    /// What it cost to compute.
+    pub(super) cost: memo::Cost,
+    /// The task's key, if its result may be kept under it.
+    pub(super) key: Option<Key>,
+}
+
+/// Run a task that is prepared, without keeping its result. Cancel safe: a dropped run leaves
+/// nothing behind.
+pub(crate) async fn compute(host: &Host, attempt: &Attempt, ready: Ready) -> Computed {
+    let Ready { inputs, fetch } = ready;
+    let Inputs {
+        arguments,
+        key,
+        keyed,
+        bytes,
+        has_objects,
+    } = inputs;
+    let context = &attempt.context;
+    let options = &context.job.options;
+    // Waiting for inputs is part of a task's time; waiting for a permit to compute after that is
+    // not.
+    let watch = Arc::new(Watch::after(fetch, attempt.cancel.clone(), &options.limits));
+    let call = Call {
+        function: &context.job.function.name,
+        arguments,
+        limits: &options.limits,
+        grants: options.grants,
+        seed: *key.as_bytes(),
+        watch: watch.clone(),
+        store: host.store.clone(),
+    };
+    let began = clock::instant();
+    let mut ended = sandbox::run(&host.engine, context.component.prepared(), call)
+        .instrument(attempt.span.clone())
+        .await;
+    let input_error = ended.input_error.take().map(input);
+    let output_error = ended.output_error.take().map(values::unkept);
+    let trouble = input_error.or(output_error);
+    let may_keep = keyed && trouble.is_none();
+    let bill = bill(&ended, began, fetch, bytes);
+    // Time on a core: keeping the result saves no time that passed while other tasks computed or
+    // while the store was waited for.
+    let cost = memo::Cost {
+        run: bill.cpu,
+        read: bill.fetch,
+        has_objects,
+    };
+    context.costs.observe(cost);
+    Computed {
+        ending: blame(ended.result, trouble),
+        bill,
+        log: ended.log,
+        watch,
+        cost,
+        key: may_keep.then_some(key),
+    }
+}
+
+fn bill(ended: &Ended, began: Instant, opening: Duration, bytes: u64) -> Bill {
+    Bill {
+        queue: Duration::ZERO,
+        fetch: opening + ended.fetch,
+        run: (clock::instant() - began).saturating_sub(ended.fetch + ended.store),
+        cpu: ended.cpu,
+        memory_peak: ended.memory_peak,
+        bytes_in: ByteSize(bytes + ended.bytes_in),
+        bytes_out: ByteSize(ended.result.as_ref().map_or(0, Returned::value_bytes) + ended.written),
+        cached: false,
+        store: ended.store,
+    }
+}
+
+/// The result with the right blame: a function that failed after one of its reads or writes failed
+/// is not to blame; the object or the store is.
+fn blame(result: Result<Returned, Why>, trouble: Option<Failure>) -> Result<Returned, Why> {
+    match (result, trouble) {
+        (Err(Why::Failed(Failure::Answer { .. } | Failure::Trapped { .. })), Some(trouble)) => {
+            Err(Why::Failed(trouble))
+        }
+        (result, _) => result,
+    }
+}

@@ -1,0 +1,280 @@
+//! Opens a task's inputs: pins their versions, looks the task up in the memo, fetches what its
+//! function reads first.
+//!
+//! A task that needs nothing from outside of this process is ready at once, without a timer and
+//! without a switch of tasks.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sortie_objects::{self as objects, Address, values};
+use sortie_protocol::job::Memo as MemoOption;
+use sortie_protocol::memo::Key;
+use sortie_protocol::outcome::InputFault;
+use sortie_protocol::{Argument, Bill, ByteSize, Ending, Failure, ObjectRef, Task};
+use tracing::Instrument as _;
+
+use super::attempted::{Attempted, input};
+use super::context::{Attempt, Host, JobContext};
+use crate::clock;
+use crate::memo::{self, Memo};
+use crate::sandbox::{self, Watch, Why};
+
+/// A task that can run without waiting, or that need not run at all.
+#[derive(Debug)]
+pub(crate) enum Prepared {
+    /// Its inputs are open, and the first blocks that were asked for ahead are here.
+    Ready(Ready),
+    /// It ended while it was prepared: its result is known, an input cannot be opened, or it was
+    /// cancelled.
+    Ended(Box<Attempted>),
+}
+
+impl Prepared {
+    /// A task that is not run any more.
+    pub(crate) fn cancelled() -> Self {
+        Self::ended(Why::Cancelled, Duration::ZERO)
+    }
+
+    /// A task whose inputs cannot be read.
+    pub(crate) fn failed(error: objects::Error) -> Self {
+        Self::ended(Why::Failed(input(error)), Duration::ZERO)
+    }
+
+    fn ended(why: Why, fetch: Duration) -> Self {
+        Self::Ended(Box::new(Attempted::before_run(why, fetch)))
+    }
+}
+
+/// A task whose inputs are open.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(super) inputs: Inputs,
+    /// How long opening them took.
+    pub(super) fetch: Duration,
+}
+
+impl Ready {
+    /// Whether all that was asked for ahead is here.
+    pub(crate) fn is_ripe(&self) -> bool {
+        self.objects().all(objects::Object::is_prefetched)
+    }
+
+    fn objects(&self) -> impl Iterator<Item = &objects::Object> {
+        self.inputs
+            .arguments
+            .iter()
+            .filter_map(|argument| match argument {
+                sandbox::Argument::Object(object) => Some(object),
+                sandbox::Argument::Value(_) | sandbox::Argument::Prefix(_) => None,
+            })
+    }
+}
+
+/// A task's arguments, opened, and its key where its result follows from them.
+#[derive(Debug)]
+pub(super) struct Inputs {
+    pub(super) arguments: Vec<sandbox::Argument>,
+    pub(super) key: Key,
+    pub(super) keyed: bool,
+    pub(super) bytes: u64,
+    pub(super) has_objects: bool,
+}
+
+/// Do what a task needs before it computes: open its inputs, look it up in the memo, ask for what
+/// its function reads first, and wait for the first of that. Cancel safe.
+pub(crate) async fn prepare(host: &Host, attempt: &Attempt, task: &Task) -> Prepared {
+    let limits = &attempt.context.job.options.limits;
+    let watch = Watch::new(attempt.cancel.clone(), limits);
+    let began = clock::instant();
+    let since = |waits: bool| {
+        if waits {
+            clock::instant() - began
+        } else {
+            Duration::ZERO
+        }
+    };
+    let fetch = || since(waits_for(host, task));
+    let span = tracing::debug_span!(parent: &attempt.span, "fetch");
+    let gathering = gather(host, &attempt.context, task).instrument(span);
+    match watch.bound_if_slow(gathering).await {
+        // A lookup in the memo that found nothing is not billed to the task.
+        Ok(Ok(Gathered::Inputs(inputs))) => Prepared::Ready(Ready {
+            inputs,
+            fetch: since(has_objects(task)),
+        }),
+        Ok(Ok(Gathered::Known(entry))) => Prepared::Ended(Box::new(known(entry, fetch()))),
+        Ok(Err(failure)) => Prepared::ended(Why::Failed(failure), fetch()),
+        Err(stop) => Prepared::ended(Why::from_stop(stop, limits), fetch()),
+    }
+}
+
+/// Whether preparing a task may wait for something outside of this process.
+pub(crate) fn waits_for(host: &Host, task: &Task) -> bool {
+    has_objects(task) || host.memo.as_ref().is_some_and(Memo::is_shared)
+}
+
+/// Wait until all that was asked for ahead is here. Cancel safe.
+pub(crate) async fn ripen(attempt: &Attempt, ready: Ready) -> Prepared {
+    let limits = &attempt.context.job.options.limits;
+    let watch = Watch::after(ready.fetch, attempt.cancel.clone(), limits);
+    let began = clock::instant();
+    let span = tracing::debug_span!(parent: &attempt.span, "fetch");
+    let fetching = futures::future::try_join_all(ready.objects().map(objects::Object::prefetched));
+    let fetched = watch.bound_if_slow(fetching.instrument(span)).await;
+    let fetch = ready.fetch + (clock::instant() - began);
+    match fetched {
+        Ok(Ok(_)) => Prepared::Ready(Ready { fetch, ..ready }),
+        Ok(Err(error)) => Prepared::ended(Why::Failed(input(error)), fetch),
+        Err(stop) => Prepared::ended(Why::from_stop(stop, limits), fetch),
+    }
+}
+
+/// A task's inputs, or its result.
+enum Gathered {
+    Known(memo::Entry),
+    Inputs(Inputs),
+}
+
+/// An argument that is open.
+enum Opened {
+    Value(Bytes),
+    /// With the address that it was named by.
+    Object(Arc<str>, objects::Object),
+    Prefix(objects::Prefix),
+}
+
+/// Open the inputs, derive the key, look it up; where nothing is known, ask for what is read first.
+/// Waits only for objects and the memo.
+async fn gather(host: &Host, context: &JobContext, task: &Task) -> Result<Gathered, Failure> {
+    let options = &context.job.options;
+    let mut keyed =
+        host.memo.is_some() && options.memo == MemoOption::Use && options.grants.deterministic();
+    let mut key = context.key.clone();
+    let mut bytes = 0;
+    let mut opened = Vec::with_capacity(task.arguments.len());
+    for argument in &task.arguments {
+        let argument = open(host, argument, options.limits.memory).await?;
+        match &argument {
+            Opened::Value(value) => {
+                key.value(value);
+                bytes += value.len() as u64;
+            }
+            Opened::Object(url, object) => {
+                let info = object.info();
+                keyed &= info.etag.is_some();
+                key.object(url, info.etag.as_deref().unwrap_or_default(), info.size);
+            }
+            // The objects below it can change without a change of its name.
+            Opened::Prefix(_) => keyed = false,
+        }
+        opened.push(argument);
+    }
+    let key = key.finish();
+    if keyed && let Some(entry) = look_up(host, context, &key).await {
+        return Ok(Gathered::Known(entry));
+    }
+    let mut arguments = Vec::with_capacity(opened.len());
+    for opened in opened {
+        arguments.push(match opened {
+            Opened::Value(value) => sandbox::Argument::Value(value),
+            Opened::Object(_, mut object) => {
+                object.prefetch().await.map_err(input)?;
+                sandbox::Argument::Object(object)
+            }
+            Opened::Prefix(prefix) => sandbox::Argument::Prefix(prefix),
+        });
+    }
+    Ok(Gathered::Inputs(Inputs {
+        arguments,
+        key,
+        keyed,
+        bytes,
+        has_objects: has_objects(task),
+    }))
+}
+
+/// The memo's entry of this key, unless the object that it names has gone from the store.
+async fn look_up(host: &Host, context: &JobContext, key: &Key) -> Option<memo::Entry> {
+    let memo = host.memo.as_ref()?;
+    let name = memo::Name {
+        tenant: &context.tenant,
+        key,
+    };
+    let limits = &context.job.options.limits;
+    let found = match memo.get(name, limits, &context.costs).await {
+        Some((entry, tier)) if is_stored(host, &entry).await => Some((entry, tier)),
+        Some(_) | None => None,
+    };
+    host.metrics.memo(found.as_ref().map(|(_, tier)| *tier));
+    found.map(|(entry, _)| entry)
+}
+
+/// Whether the object that an entry names, if it names one, is still in the store.
+async fn is_stored(host: &Host, entry: &memo::Entry) -> bool {
+    let stored = match &entry.ending {
+        Ending::Completed(output) => output.stored(),
+        Ending::Failed(_) | Ending::Cancelled => None,
+    };
+    match (stored, &host.store) {
+        (None, _) => true,
+        (Some(stored), Some(store)) => store.holds(stored).await,
+        (Some(_), None) => false,
+    }
+}
+
+/// Open an argument. A stored value may have `value_max` bytes.
+async fn open(host: &Host, argument: &Argument, value_max: ByteSize) -> Result<Opened, Failure> {
+    Ok(match argument {
+        Argument::Value(value) => Opened::Value(value.clone()),
+        Argument::Object(named) => {
+            let object = open_object(host, named).await.map_err(input)?;
+            Opened::Object(named.url.clone(), object)
+        }
+        Argument::Stored(stored) => {
+            let store = host.store.as_ref();
+            let fetched = values::fetch(&host.objects, store, stored, value_max.as_u64()).await;
+            let value = fetched.map_err(|error| values::unfetched("an argument", &error))?;
+            Opened::Value(value)
+        }
+        Argument::Prefix(url) => Opened::Prefix(host.objects.prefix(url).await.map_err(input)?),
+    })
+}
+
+async fn open_object(
+    host: &Host,
+    ObjectRef { url, pin }: &ObjectRef,
+) -> Result<objects::Object, objects::Error> {
+    let malformed = |error: objects::Malformed| objects::Error {
+        fault: InputFault::Malformed,
+        message: error.to_string(),
+    };
+    let address = Address::parse(url, Path::new("/")).map_err(malformed)?;
+    host.objects.open(&address, pin.as_ref()).await
+}
+
+fn has_objects(task: &Task) -> bool {
+    task.arguments
+        .iter()
+        .any(|argument| matches!(argument, Argument::Object(_) | Argument::Stored(_)))
+}
+
+/// How a task ended whose result was known after `fetch` of looking it up.
+fn known(entry: memo::Entry, fetch: Duration) -> Attempted {
+    let size = match &entry.ending {
+        Ending::Completed(output) => output.size(),
+        Ending::Failed(_) | Ending::Cancelled => 0,
+    };
+    Attempted {
+        ending: entry.ending,
+        bill: Bill {
+            fetch,
+            bytes_out: ByteSize(size),
+            cached: true,
+            ..Bill::default()
+        },
+        log: entry.log,
+    }
+}

@@ -1,0 +1,336 @@
+//! The worker: pulls leases and runs their tasks.
+//!
+//! A worker has a number of slots ([`slots`]), each a loop of its own on the computing threads: pull
+//! one bundle, run its tasks in order, report, again. There are more slots than threads, so that
+//! while some tasks wait for what they read others compute. A slot pulls only when it is free: each
+//! leased bundle is being worked on.
+//!
+//! A bundle's tasks are prepared before they run: their inputs are opened and fetched, several at a
+//! time, without a permit to compute ([`permits`]). Only a task that is prepared takes one of
+//! [`Config::slots`] permits, and its bundle keeps that until it has to wait again, for inputs or
+//! for the store ([`bundle`]). Where that takes long, further slots lease bundles ahead so that the
+//! permits stay in use ([`plan`]).
+//!
+//! The [`background`] parts run on the I/O runtime: they extend leases, listen for cancelled jobs
+//! and announce the worker. When a lease is lost (its job was cancelled, or the process was paused
+//! and another worker has the bundle now), its tasks are stopped here. The broker decides what of a
+//! later report still counts.
+//!
+//! A broker that is away makes no task fail: each part asks again, for as long as the lease holds,
+//! and logs that once.
+//!
+//! A panic of the host ends the task that it happens in, or the bundle if it is outside of a task,
+//! and the slot goes on. After a panic in a slot or in a background part, that part is restarted
+//! ([`restarts`]), and [`Worker::trouble`] says from then on that the worker should be replaced.
+//!
+//! Bounds: [`JOBS_MAX`] job contexts and [`COMPONENTS_MAX`] components are held, the most recently
+//! needed.
+
+mod background;
+mod bundle;
+mod components;
+mod jobs;
+mod leases;
+mod lifecycle;
+mod permits;
+mod plan;
+mod report;
+mod restarts;
+mod slots;
+#[cfg(test)]
+mod tests;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use sortie_broker::{Broker, Puller, Serves};
+use sortie_objects::failure_episode::FailureEpisode;
+use sortie_objects::{self as objects, Prefetch};
+use sortie_protocol::WorkerId;
+use sortie_protocol::metric::Sample;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use self::background::Background;
+pub use self::background::Introduction;
+use self::bundle::Runner;
+pub use self::components::COMPONENTS_MAX;
+use self::components::{Components, Source};
+pub use self::jobs::JOBS_MAX;
+use self::leases::Leases;
+use self::lifecycle::{Lifecycle, Phase};
+use self::permits::Permits;
+use self::plan::{AHEAD_MAX, Plan};
+use self::restarts::Restarts;
+use self::slots::Slots;
+use crate::artifacts::Artifacts;
+use crate::attempt::Host;
+use crate::clock;
+use crate::component::Component;
+use crate::compute_pool::ComputePool;
+use crate::metrics;
+use crate::observer::{Event, Observed, Observer};
+
+/// How often leases are extended, at most: several times within the lease that a broker grants by
+/// default (30 s).
+pub const HEARTBEAT_MAX: Duration = Duration::from_secs(3);
+/// How long reporting may take at the end of [`Worker::drain`], after the grace period: what is not
+/// reported then comes back when its lease is over.
+pub const REPORT_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// What a worker is made of.
+#[derive(Debug)]
+pub struct Config {
+    /// Its name at the broker.
+    pub id: WorkerId,
+    /// Which jobs it takes.
+    pub serves: Serves,
+    /// What it says of itself to others, if anything.
+    pub introduction: Option<Introduction>,
+    /// Where leases come from.
+    pub broker: Arc<dyn Broker>,
+    /// What attempts run on.
+    pub host: Host,
+    /// Where compiled components are kept, if anywhere.
+    pub artifacts: Option<Artifacts>,
+    /// Bundles that compute at once, or wait for what they read while they do.
+    pub slots: NonZeroUsize,
+    /// Computing threads.
+    pub threads: NonZeroUsize,
+    /// How often leases are extended; several times within a lease. At most [`HEARTBEAT_MAX`].
+    pub heartbeat: Duration,
+    /// Where I/O runs.
+    pub io: Handle,
+    /// Is told what the worker does, if anything.
+    pub observer: Option<Arc<dyn Observer<Event>>>,
+}
+
+/// A running worker. Dropping it stops it at once; leases in work are then left to expire.
+#[derive(Debug)]
+pub struct Worker {
+    host: Host,
+    components: Arc<Components>,
+    leases: Arc<Leases>,
+    lifecycle: Arc<Lifecycle>,
+    permits: Arc<Permits>,
+    restarts: Arc<Restarts>,
+    observed: Observed,
+    slots_max: NonZeroUsize,
+    _background: Vec<background::Guard>,
+    slots: Mutex<Vec<async_executor::Task<()>>>,
+    pool: ComputePool,
+}
+
+/// How a worker ended that was asked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// All that was in work is reported, or given back.
+    Reported,
+    /// The broker did not take this many reports in time; their bundles come back when their leases
+    /// are over.
+    Unreported(usize),
+}
+
+impl Worker {
+    /// Start the slots.
+    ///
+    /// # Errors
+    /// When the system denies a thread.
+    pub fn start(config: Config) -> std::io::Result<Self> {
+        let pool = ComputePool::start(config.threads, &config.io)?;
+        let puller = Puller {
+            worker: config.id,
+            serves: config.serves,
+        };
+        let lifecycle = Arc::<Lifecycle>::default();
+        let leases = Arc::<Leases>::default();
+        let jobs = Arc::<jobs::Jobs>::default();
+        let restarts = Arc::<Restarts>::default();
+        let observed = Observed::by(config.observer);
+        let background = Background {
+            broker: config.broker.clone(),
+            puller: puller.clone(),
+            started: clock::now(),
+            slots: config.slots,
+            lifecycle: lifecycle.clone(),
+            leases: leases.clone(),
+            jobs: jobs.clone(),
+            restarts: restarts.clone(),
+            metrics: config.host.metrics.clone(),
+            observed: observed.clone(),
+        };
+        let heartbeat = config.heartbeat.min(HEARTBEAT_MAX);
+        let guards = background::start(&background, heartbeat, config.introduction, &config.io);
+        let components = Arc::new(Components::new(Source {
+            broker: config.broker.clone(),
+            engine: config.host.engine.clone(),
+            artifacts: config.artifacts,
+            metrics: config.host.metrics.clone(),
+        }));
+        let permits = Arc::new(Permits::new(config.slots.get()));
+        let runner = Runner {
+            host: config.host.clone(),
+            permits: permits.clone(),
+            plan: Arc::new(Plan::new(config.slots.get(), config.threads.get())),
+            observed: observed.clone(),
+        };
+        let slots = Arc::new(Slots {
+            broker: config.broker,
+            puller,
+            lifecycle: lifecycle.clone(),
+            leases: leases.clone(),
+            jobs,
+            components: components.clone(),
+            runner,
+            pulling: FailureEpisode::new("pulling work"),
+            reporting: FailureEpisode::new("reporting"),
+        });
+        let count = match config.host.objects.prefetch() {
+            Prefetch::On => config.slots.get().saturating_mul(1 + AHEAD_MAX),
+            Prefetch::Off => config.slots.get(),
+        };
+        let slots = start_slots(&pool, count, &slots, &restarts);
+        Ok(Self {
+            host: config.host,
+            components,
+            leases,
+            lifecycle,
+            permits,
+            restarts,
+            observed,
+            slots_max: config.slots,
+            _background: guards,
+            slots: Mutex::new(slots),
+            pool,
+        })
+    }
+
+    /// Make a loaded component known, so that its tasks need not fetch it from the broker.
+    pub fn add_component(&self, component: Component) {
+        self.components.add(component);
+    }
+
+    /// Bundles in work.
+    #[must_use]
+    pub fn busy(&self) -> usize {
+        self.leases.len()
+    }
+
+    /// What reading objects has cost so far.
+    #[must_use]
+    pub fn objects(&self) -> objects::Metrics {
+        self.host.objects.metrics()
+    }
+
+    /// A reading of the host's metrics and of this worker's own.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<Sample> {
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let leased = self.leases.len();
+        let mut samples = self.host.metrics.read();
+        samples.extend([
+            Sample::count(&metrics::LEASES, count(leased)),
+            Sample::count(
+                &metrics::SLOTS_BUSY,
+                count(leased.min(self.slots_max.get())),
+            ),
+            Sample::count(&metrics::COMPUTE_PERMITS, count(self.permits.computing())),
+        ]);
+        samples
+    }
+
+    /// Why the worker should be replaced, if it should: a part of it panicked and was begun anew,
+    /// or is gone. What it still does is right, but it may be less than it was.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        if let Some(panicked) = self.restarts.panicked() {
+            Some(format!(
+                "this worker panicked in: {panicked}; its log says more; replace it"
+            ))
+        } else if !self.pool.is_whole() {
+            Some("a computing thread of this worker is gone; replace it".into())
+        } else if !self.host.engine.ticks() {
+            Some("the clock of this worker's engine has stopped, and guests are not interrupted; replace it".into())
+        } else {
+            None
+        }
+    }
+
+    /// Whether it takes no more work because it is about to end.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.lifecycle.phase() > Phase::Working
+    }
+
+    /// Wait until the shared memo, if there is one, has what it was given, and the disk what was
+    /// fetched, but no longer than [`memo::shared::FLUSH_TIME_MAX`]. Cancel safe.
+    ///
+    /// [`memo::shared::FLUSH_TIME_MAX`]: crate::memo::shared::FLUSH_TIME_MAX
+    pub async fn flush_results(&self) {
+        let Host { memo, objects, .. } = &self.host;
+        let remembered = async {
+            if let Some(memo) = memo {
+                memo.flush().await;
+            }
+        };
+        futures::join!(remembered, objects.flush_disk());
+    }
+
+    /// End in peace: take no more work, give what is in work `grace` to finish, then stop it,
+    /// report what came of it and give back the rest for others to take at once. Ends when all
+    /// is reported, [`REPORT_TIME_MAX`] after the grace period at the latest, and the shared memo
+    /// has what it was given ([`Self::flush_results`]).
+    ///
+    /// Not cancel safe: a call that was dropped stops the worker at once.
+    pub async fn drain(&self, grace: Duration) -> Drained {
+        self.lifecycle.enter(Phase::Draining);
+        self.observed.tell(|| Event::WorkerDraining { grace });
+        let slots = std::mem::take(&mut *self.slots.lock());
+        let mut ending =
+            futures::future::join_all(slots.into_iter().map(async_executor::Task::fallible));
+        if timeout(grace, &mut ending).await.is_err() {
+            tracing::info!(
+                bundles = self.busy(),
+                "the grace period is over; stopping what is in work"
+            );
+            self.stop();
+            if timeout(REPORT_TIME_MAX, &mut ending).await.is_err() {
+                return Drained::Unreported(self.busy());
+            }
+        }
+        self.flush_results().await;
+        Drained::Reported
+    }
+
+    /// End all that is in work.
+    fn stop(&self) {
+        self.lifecycle.enter(Phase::Stopped);
+        self.leases.stop_all();
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Guests in the middle of a call notice within a tick.
+        self.stop();
+    }
+}
+
+fn start_slots(
+    pool: &ComputePool,
+    count: usize,
+    slots: &Arc<Slots>,
+    restarts: &Arc<Restarts>,
+) -> Vec<async_executor::Task<()>> {
+    let slot = |number| {
+        let slots = slots.clone();
+        let restarts = restarts.clone();
+        async move {
+            let begin = || Box::pin(slots.run(number));
+            restarts.keep_running("a slot", begin).await;
+        }
+    };
+    (0..count).map(|number| pool.spawn(slot(number))).collect()
+}

@@ -1,0 +1,46 @@
+//! Turns the ends of a bundle's attempts into the report for the broker: outcomes, and tasks to try
+//! again.
+
+use sortie_broker::{Lease, Report, Retrial};
+use sortie_protocol::retry::{self, Decision};
+use sortie_protocol::{Ending, Failure, Outcome, Task};
+
+use crate::attempt::Attempted;
+
+/// The report of a bundle whose tasks cannot run here.
+pub(super) fn refuse(lease: &Lease, failure: &Failure) -> Report {
+    let mut report = Report::default();
+    for task in &lease.bundle.tasks {
+        add(lease, task, Attempted::failed(failure.clone()), &mut report);
+    }
+    report
+}
+
+/// Add a task's end to the report: its outcome, or that it is to be tried again.
+pub(super) fn add(lease: &Lease, task: &Task, attempted: Attempted, report: &mut Report) {
+    let Attempted { ending, bill, log } = attempted;
+    let options = &lease.job.options;
+    match &ending {
+        // The broker has told the job's followers; a single task is not reported as cancelled.
+        Ending::Cancelled => return,
+        Ending::Failed(failure) => {
+            if let Decision::Again(after) =
+                retry::decide(&options.retry, options.grants, lease.attempt, failure)
+            {
+                report.retrials.push(Retrial {
+                    index: task.index,
+                    after,
+                });
+                return;
+            }
+        }
+        Ending::Completed(_) => {}
+    }
+    report.outcomes.push(Outcome {
+        index: task.index,
+        attempts: lease.attempt,
+        ending,
+        bill,
+        log,
+    });
+}

@@ -1,0 +1,155 @@
+//! The slots of a worker: each pulls one bundle, runs its tasks, reports, and pulls again.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sortie_broker::{Broker, Extended, Lease, Puller, Report};
+use sortie_objects::failure_episode::FailureEpisode;
+use sortie_protocol::Failure;
+use tokio::time::timeout;
+
+use super::bundle::Runner;
+use super::components::Components;
+use super::jobs::Jobs;
+use super::leases::Leases;
+use super::lifecycle::{Lifecycle, Phase};
+use super::report;
+use crate::attempt::JobContext;
+use crate::observer::Event;
+use crate::panics::{Panicked, caught};
+use crate::sandbox::Cancel;
+
+/// How long a slot waits for the broker to say whether a lease still holds, before it starts; the
+/// heartbeat asks again.
+const CHECK_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// What the slots of a worker share.
+#[derive(Debug)]
+pub(super) struct Slots {
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) puller: Puller,
+    pub(super) lifecycle: Arc<Lifecycle>,
+    pub(super) leases: Arc<Leases>,
+    pub(super) jobs: Arc<Jobs>,
+    pub(super) components: Arc<Components>,
+    pub(super) runner: Runner,
+    pub(super) pulling: FailureEpisode,
+    pub(super) reporting: FailureEpisode,
+}
+
+/// Why a bundle's tasks are not run.
+enum Unready {
+    /// They fail like this.
+    Failed(Failure),
+    /// Another worker has them by now, or their job was cancelled.
+    Stopped,
+}
+
+impl Slots {
+    /// The slot with this number: pull, run, report, until the worker drains.
+    pub(super) async fn run(&self, number: usize) {
+        while self.lifecycle.phase() == Phase::Working {
+            if !self.runner.plan.may_pull(number) {
+                tokio::select! {
+                    biased;
+                    () = self.lifecycle.drains() => return,
+                    () = self.runner.plan.turn(number) => {}
+                }
+            }
+            let pulled = tokio::select! {
+                biased;
+                () = self.lifecycle.drains() => return,
+                pulled = self.broker.pull(&self.puller, NonZeroUsize::MIN) => pulled,
+            };
+            match pulled {
+                Ok(leases) => {
+                    self.pulling.works();
+                    for lease in leases {
+                        self.work(lease).await;
+                    }
+                }
+                Err(error) => {
+                    self.pulling.fails(&error);
+                    self.lifecycle.pause().await;
+                }
+            }
+        }
+    }
+
+    /// Run a leased bundle and report on it.
+    async fn work(&self, lease: Lease) {
+        let job = lease.job.id;
+        let guard = self.leases.hold(&lease, &self.lifecycle);
+        let working = async {
+            self.tell_leased(&lease);
+            match self.context(&lease, &guard.cancel).await {
+                Ok(context) => Box::pin(self.runner.run(&lease, &context, &guard.cancel)).await,
+                Err(Unready::Failed(failure)) => report::refuse(&lease, &failure),
+                Err(Unready::Stopped) => Report::default(),
+            }
+        };
+        let report = caught(working).await.unwrap_or_else(|panicked| {
+            self.runner.host.metrics.panicked();
+            tracing::error!(%job, %panicked, "this host panicked in the middle of a bundle, which is a bug; its tasks are tried again");
+            report::refuse(&lease, &Panicked::failure())
+        });
+        guard.reports();
+        for outcome in &report.outcomes {
+            self.runner.host.metrics.task(&outcome.ending);
+        }
+        // A bundle that was stopped with the worker is for others to take at once. A lease that is
+        // over, or whose job is, ends with its empty report.
+        let told = if report.is_empty() && self.lifecycle.phase() == Phase::Stopped {
+            self.broker.release(lease.id).await
+        } else {
+            self.broker.complete(lease.id, job, report).await
+        };
+        drop(guard);
+        match told {
+            Ok(()) => {
+                self.reporting.works();
+                let lease = lease.id;
+                let reported = || Event::BundleReported { job, lease };
+                self.runner.observed.tell(reported);
+            }
+            Err(error) => self.reporting.fails(&error),
+        }
+    }
+
+    fn tell_leased(&self, lease: &Lease) {
+        for task in &lease.bundle.tasks {
+            self.runner.observed.tell(|| Event::TaskLeased {
+                job: lease.job.id,
+                task: task.index,
+                lease: lease.id,
+            });
+        }
+    }
+
+    /// What the tasks of a job share here, made when its first lease arrives.
+    async fn context(&self, lease: &Lease, cancel: &Cancel) -> Result<Arc<JobContext>, Unready> {
+        if let Some(context) = self.jobs.get(lease.job.id) {
+            return Ok(context);
+        }
+        let component = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(Unready::Stopped),
+            component = self.components.get(lease.job.function.component) => component.map_err(Unready::Failed)?,
+        };
+        let context = JobContext::new(lease.job.clone(), component, lease.tenant.clone());
+        let context = self.jobs.keep(Arc::new(context));
+        // A cancellation that came before the lease was among those in work found nothing to
+        // cancel.
+        if let Ok(Ok(Extended::Lost)) = timeout(CHECK_TIME_MAX, self.broker.extend(lease.id)).await
+        {
+            self.runner.host.metrics.lease_lost();
+            self.runner.observed.tell(|| Event::LeaseLost {
+                job: lease.job.id,
+                lease: lease.id,
+            });
+            return Err(Unready::Stopped);
+        }
+        Ok(context)
+    }
+}
