@@ -11,11 +11,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use sortie_protocol::job::Memo as MemoOption;
 use sortie_protocol::memo::{Key, KeyBuilder};
-use sortie_protocol::outcome::InputFault;
 use sortie_protocol::output::INLINE_BYTES_MAX;
-use sortie_protocol::{
-    Argument, Bill, ByteSize, Ending, Failure, Job, Log, ObjectRef, Output, Task,
-};
+use sortie_protocol::{Argument, Bill, ByteSize, Ending, Failure, Job, Log, Output, Task};
 
 use crate::clock;
 use crate::component::Component;
@@ -24,7 +21,7 @@ use crate::memo::{self, Memo};
 use crate::sandbox::{self, Call, Cancel, Ended, Returned, Watch, Why};
 use sortie_objects::OutputStore;
 use sortie_objects::values;
-use sortie_objects::{self as objects, Address, Objects};
+use sortie_objects::{self as objects, Objects};
 
 /// What all attempts on a host share. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -387,11 +384,12 @@ impl Host {
                     Opened::Value(value.clone())
                 }
                 Argument::Object(named) => {
-                    let object = self.open_object(named).await.map_err(input)?;
+                    let opening = self.objects.open(&named.address, named.pin.as_ref());
+                    let object = opening.await.map_err(input)?;
                     let info = object.info();
                     keyed &= info.etag.is_some();
                     key.object(
-                        &named.url,
+                        &named.address,
                         info.etag.as_deref().unwrap_or_default(),
                         info.size,
                     );
@@ -411,10 +409,10 @@ impl Host {
                     bytes += value.len() as u64;
                     Opened::Value(value)
                 }
-                Argument::Prefix(url) => {
+                Argument::Prefix(place) => {
                     // What lies below it can change without anybody noticing.
                     keyed = false;
-                    Opened::Prefix(self.objects.prefix(url).await.map_err(input)?)
+                    Opened::Prefix(self.objects.prefix(place).await.map_err(input)?)
                 }
             });
         }
@@ -446,18 +444,6 @@ impl Host {
             bytes,
             has_objects: has_objects(task),
         }))
-    }
-
-    async fn open_object(
-        &self,
-        ObjectRef { url, pin }: &ObjectRef,
-    ) -> Result<objects::Object, objects::Error> {
-        let malformed = |error: objects::Malformed| objects::Error {
-            fault: InputFault::Malformed,
-            message: error.to_string(),
-        };
-        let address = Address::parse(url, std::path::Path::new("/")).map_err(malformed)?;
-        self.objects.open(&address, pin.as_ref()).await
     }
 }
 

@@ -96,6 +96,13 @@ async fn open(
             Ok(some(local(objects, text, path.clone())?, nothing(text)))
         }
         Location::Bucket { key, .. } if !is_pattern(key) => one(address),
+        // As with files. A store that does not tell, as where the credentials may list and not look,
+        // is listed.
+        location @ Location::Bucket { .. }
+            if matches!(objects.size(location).await, Ok(Some(_))) =>
+        {
+            one(address)
+        }
         Location::Bucket {
             service,
             bucket,
@@ -270,12 +277,19 @@ fn remote(
         )
     })?;
     let fixed = key.split(['*', '?', '[']).next().unwrap_or_default();
-    let (store, _) = objects.shared.stores.of(&address.location)?;
+    let prefix = fixed
+        .rfind('/')
+        .and_then(|slash| fixed.get(..=slash))
+        .unwrap_or_default();
+    let place = Location::Bucket {
+        service,
+        bucket: bucket.into(),
+        key: prefix.into(),
+    };
+    let (store, prefix) = objects.shared.stores.of_place(&place)?;
     let listing = Listing {
         store,
-        prefix: fixed
-            .rsplit_once('/')
-            .map(|(folder, _)| StorePath::from(folder)),
+        prefix: (!prefix.is_root()).then_some(prefix),
         shown: address.location.to_string(),
         last: None,
         tries_left: LISTING_TRIES_MAX,
