@@ -127,7 +127,8 @@ impl Settings {
     }
 }
 
-/// Who we are. `trouble` is what went wrong with the profile, if it is needed.
+/// The credentials to use: the environment's, else the profile's, else what a machine or container
+/// hands out. `trouble` is what went wrong with the profile, if it is needed.
 fn credentials(
     variables: &Variables,
     profile: &Profile,
@@ -136,86 +137,100 @@ fn credentials(
     if variables.unsigned {
         return Ok(S3Credentials::Anonymous);
     }
-    // Keys belong together: half from here and half from there never fits.
-    if let Some(keys) = keys(
-        variables.key_id.clone(),
-        variables.secret.clone(),
-        variables.token.clone(),
-    )? {
-        return Ok(keys);
-    }
-    if let (Some(token_file), Some(role)) =
-        (variables.identity_file.clone(), variables.role.clone())
-    {
-        readable(&token_file)?;
-        let (session, endpoint) = (
-            variables.role_session.clone(),
-            variables.role_endpoint.clone(),
-        );
-        return Ok(S3Credentials::WebIdentity {
-            token_file,
-            role,
-            session,
-            endpoint,
-        });
-    }
-    if variables.identity_file.is_some() {
-        return Err(
-            "AWS_WEB_IDENTITY_TOKEN_FILE is set, but no role to take on with it: set AWS_ROLE_ARN"
-                .into(),
-        );
+    if let Some(given) = given(variables)? {
+        return Ok(given);
     }
     if let Some(trouble) = trouble {
         return Err(trouble);
     }
-    if let Some(keys) = keys(
-        profile.get("aws_access_key_id"),
-        profile.get("aws_secret_access_key"),
-        profile.get("aws_session_token"),
-    )? {
-        return Ok(keys);
-    }
-    if let (Some(file), Some(role)) = (
-        profile.get("web_identity_token_file"),
-        profile.get("role_arn"),
-    ) {
-        readable(Path::new(&file))?;
-        let (session, endpoint) = (
-            profile.get("role_session_name"),
-            variables.role_endpoint.clone(),
-        );
-        return Ok(S3Credentials::WebIdentity {
-            token_file: file.into(),
-            role,
-            session,
-            endpoint,
-        });
+    if let Some(given) = given_by_profile(variables, profile)? {
+        return Ok(given);
     }
     if let Some(trouble) = profile.unusable(variables) {
         return Err(trouble);
     }
+    Ok(handed_out(variables))
+}
+
+/// Keys or a web identity from the environment.
+fn given(variables: &Variables) -> Result<Option<S3Credentials>, String> {
+    // Keys belong together: half from here and half from there never fits.
+    let keys = keys(
+        variables.key_id.clone(),
+        variables.secret.clone(),
+        variables.token.clone(),
+    )?;
+    if keys.is_some() {
+        return Ok(keys);
+    }
+    let Some(token_file) = variables.identity_file.clone() else {
+        return Ok(None);
+    };
+    let Some(role) = variables.role.clone() else {
+        return Err(
+            "AWS_WEB_IDENTITY_TOKEN_FILE is set, but no role to take on with it: set AWS_ROLE_ARN"
+                .into(),
+        );
+    };
+    readable(&token_file)?;
+    Ok(Some(S3Credentials::WebIdentity {
+        token_file,
+        role,
+        session: variables.role_session.clone(),
+        endpoint: variables.role_endpoint.clone(),
+    }))
+}
+
+/// Keys or a web identity from a profile.
+fn given_by_profile(
+    variables: &Variables,
+    profile: &Profile,
+) -> Result<Option<S3Credentials>, String> {
+    let keys = keys(
+        profile.get("aws_access_key_id"),
+        profile.get("aws_secret_access_key"),
+        profile.get("aws_session_token"),
+    )?;
+    if keys.is_some() {
+        return Ok(keys);
+    }
+    let (Some(file), Some(role)) = (
+        profile.get("web_identity_token_file"),
+        profile.get("role_arn"),
+    ) else {
+        return Ok(None);
+    };
+    readable(Path::new(&file))?;
+    Ok(Some(S3Credentials::WebIdentity {
+        token_file: file.into(),
+        role,
+        session: profile.get("role_session_name"),
+        endpoint: variables.role_endpoint.clone(),
+    }))
+}
+
+/// What a container's agent or a machine's metadata service hands out.
+fn handed_out(variables: &Variables) -> S3Credentials {
     if let Some(path) = &variables.task_path {
-        return Ok(S3Credentials::Container {
+        return S3Credentials::Container {
             url: format!("{TASK_AGENT}{path}"),
             token: None,
-        });
+        };
     }
     if let Some(url) = variables.pod_url.clone() {
-        let text = variables
-            .pod_token
-            .clone()
-            .map(|text| Token::Text(text.into()));
-        return Ok(S3Credentials::Container {
+        let file = variables.pod_token_file.clone().map(Token::File);
+        let text = variables.pod_token.clone();
+        return S3Credentials::Container {
             url,
-            token: variables.pod_token_file.clone().map(Token::File).or(text),
-        });
+            token: file.or(text.map(|text| Token::Text(text.into()))),
+        };
     }
     if variables.no_metadata {
-        return Ok(S3Credentials::Anonymous);
+        return S3Credentials::Anonymous;
     }
-    Ok(S3Credentials::Machine {
+    S3Credentials::Machine {
         endpoint: variables.metadata.clone(),
-    })
+    }
 }
 
 /// Say now what would fail at the first request.

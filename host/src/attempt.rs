@@ -12,7 +12,7 @@ use bytes::Bytes;
 use sortie_protocol::job::Memo as MemoOption;
 use sortie_protocol::memo::{Key, KeyBuilder};
 use sortie_protocol::output::INLINE_BYTES_MAX;
-use sortie_protocol::{Argument, Bill, ByteSize, Ending, Failure, Job, Log, Output, Task};
+use sortie_protocol::{Address, Argument, Bill, ByteSize, Ending, Failure, Job, Log, Output, Task};
 
 use crate::clock;
 use crate::component::Component;
@@ -374,47 +374,25 @@ impl Host {
         let mut keyed = self.memo.is_some()
             && options.memo == MemoOption::Use
             && options.grants.deterministic();
-        let (mut key, mut bytes) = (context.key.clone(), 0);
+        let mut key = context.key.clone();
+        let mut bytes = 0;
         let mut opened = Vec::with_capacity(task.arguments.len());
         for argument in &task.arguments {
-            opened.push(match argument {
-                Argument::Value(value) => {
+            let argument = self.open_argument(argument, options.limits.memory).await?;
+            match &argument {
+                Opened::Value(value) => {
                     key.value(value);
                     bytes += value.len() as u64;
-                    Opened::Value(value.clone())
                 }
-                Argument::Object(named) => {
-                    let opening = self.objects.open(&named.address, named.pin.as_ref());
-                    let object = opening.await.map_err(input)?;
+                Opened::Object(address, object) => {
                     let info = object.info();
                     keyed &= info.etag.is_some();
-                    key.object(
-                        &named.address,
-                        info.etag.as_deref().unwrap_or_default(),
-                        info.size,
-                    );
-                    Opened::Object(object)
+                    key.object(address, info.etag.as_deref().unwrap_or_default(), info.size);
                 }
-                Argument::Stored(stored) => {
-                    let fetched = values::fetch(
-                        &self.objects,
-                        self.store.as_ref(),
-                        stored,
-                        options.limits.memory.as_u64(),
-                    )
-                    .await;
-                    let value =
-                        fetched.map_err(|error| values::unfetched("an argument", &error))?;
-                    key.value(&value);
-                    bytes += value.len() as u64;
-                    Opened::Value(value)
-                }
-                Argument::Prefix(place) => {
-                    // What lies below it can change without anybody noticing.
-                    keyed = false;
-                    Opened::Prefix(self.objects.prefix(place).await.map_err(input)?)
-                }
-            });
+                // What lies below it can change without anybody noticing.
+                Opened::Prefix(_) => keyed = false,
+            }
+            opened.push(argument);
         }
         let key = key.finish();
         if let Some(memo) = self.memo.as_ref().filter(|_| keyed) {
@@ -430,7 +408,7 @@ impl Host {
         for opened in opened {
             arguments.push(match opened {
                 Opened::Value(value) => sandbox::Argument::Value(value),
-                Opened::Object(mut object) => {
+                Opened::Object(_, mut object) => {
                     object.prefetch().await.map_err(input)?;
                     sandbox::Argument::Object(object)
                 }
@@ -444,6 +422,30 @@ impl Host {
             bytes,
             has_objects: has_objects(task),
         }))
+    }
+
+    /// Open an argument. A stored value may have `value_max` bytes.
+    async fn open_argument<'a>(
+        &self,
+        argument: &'a Argument,
+        value_max: ByteSize,
+    ) -> Result<Opened<'a>, Failure> {
+        Ok(match argument {
+            Argument::Value(value) => Opened::Value(value.clone()),
+            Argument::Object(named) => {
+                let opening = self.objects.open(&named.address, named.pin.as_ref());
+                Opened::Object(&named.address, opening.await.map_err(input)?)
+            }
+            Argument::Stored(stored) => {
+                let store = self.store.as_ref();
+                let fetched = values::fetch(&self.objects, store, stored, value_max.as_u64()).await;
+                let value = fetched.map_err(|error| values::unfetched("an argument", &error))?;
+                Opened::Value(value)
+            }
+            Argument::Prefix(place) => {
+                Opened::Prefix(self.objects.prefix(place).await.map_err(input)?)
+            }
+        })
     }
 }
 
@@ -471,9 +473,10 @@ enum Gathered {
 }
 
 /// An argument that was looked at.
-enum Opened {
+enum Opened<'a> {
     Value(Bytes),
-    Object(objects::Object),
+    /// With the address that it was named by.
+    Object(&'a Address, objects::Object),
     Prefix(objects::Prefix),
 }
 

@@ -139,36 +139,84 @@ fn unavailable(shown: &str, cause: &str) -> Error {
     )
 }
 
+/// Refusals that mean the same whoever asks: the stores' codes, the fault, and what follows the
+/// object's name.
+const REFUSALS: [(&[&str], InputFault, &str); 10] = [
+    (
+        &[
+            "ExpiredToken",
+            "ExpiredTokenException",
+            "RequestExpired",
+            "TokenRefreshRequired",
+        ],
+        InputFault::Denied,
+        "may not be read: the credentials have expired; renew them",
+    ),
+    (
+        &["InvalidAccessKeyId", "InvalidToken", "InvalidClientTokenId"],
+        InputFault::Denied,
+        "may not be read: the store does not know these credentials",
+    ),
+    (
+        &["SignatureDoesNotMatch"],
+        InputFault::Denied,
+        "may not be read: the secret key of the credentials is wrong, or the region is",
+    ),
+    (
+        &["RequestTimeTooSkewed"],
+        InputFault::Denied,
+        "may not be read: this machine's clock is wrong, so the credentials do not count",
+    ),
+    (
+        &["AuthenticationFailed", "InvalidAuthenticationInfo"],
+        InputFault::Denied,
+        "may not be read: the store does not accept the credentials; the key or the signature is \
+         wrong or has expired",
+    ),
+    (
+        &["AccountIsDisabled"],
+        InputFault::Denied,
+        "may not be read: the storage account is disabled",
+    ),
+    (
+        &["UserProjectMissing"],
+        InputFault::Denied,
+        "may not be read: the reader has to pay; set GOOGLE_CLOUD_QUOTA_PROJECT to the project \
+         that does, and have credentials",
+    ),
+    (
+        &[
+            "UserProjectAccessDenied",
+            "UserProjectAccountProblem",
+            "UserProjectInvalid",
+        ],
+        InputFault::Denied,
+        "may not be read: the project GOOGLE_CLOUD_QUOTA_PROJECT cannot pay for it; check its \
+         name, its billing and what the credentials may do there",
+    ),
+    (
+        &["InvalidIdentityToken", "IDPRejectedClaim"],
+        InputFault::Denied,
+        "may not be read: the web identity's token is not accepted; check it and the role",
+    ),
+    (
+        &["InvalidObjectState", "BlobArchived"],
+        InputFault::Denied,
+        "is archived and cannot be read now; restore it first",
+    ),
+];
+
 /// What a store's own code means, if it says more than the status does.
 fn by_code(shown: &str, code: &str, sent: Sent) -> Option<Error> {
-    let error = |fault, message: String| Some(Error::new(fault, message));
+    let known = REFUSALS.iter().find(|(codes, ..)| codes.contains(&code));
+    if let Some((_, fault, what)) = known {
+        return Some(Error::new(*fault, format!("`{shown}` {what}")));
+    }
     match code {
-        "NoSuchBucket" | "ContainerNotFound" => error(
+        "NoSuchBucket" | "ContainerNotFound" => Some(Error::new(
             InputFault::Missing,
             format!("there is no such bucket: `{shown}`"),
-        ),
-        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" | "TokenRefreshRequired" => {
-            error(
-                InputFault::Denied,
-                format!("`{shown}` may not be read: the credentials have expired; renew them"),
-            )
-        }
-        "InvalidAccessKeyId" | "InvalidToken" | "InvalidClientTokenId" => error(
-            InputFault::Denied,
-            format!("`{shown}` may not be read: the store does not know these credentials"),
-        ),
-        "SignatureDoesNotMatch" => error(
-            InputFault::Denied,
-            format!(
-                "`{shown}` may not be read: the secret key of the credentials is wrong, or the region is"
-            ),
-        ),
-        "RequestTimeTooSkewed" => error(
-            InputFault::Denied,
-            format!(
-                "`{shown}` may not be read: this machine's clock is wrong, so the credentials do not count"
-            ),
-        ),
+        )),
         "PermanentRedirect"
         | "TemporaryRedirect"
         | "AuthorizationHeaderMalformed"
@@ -181,44 +229,12 @@ fn by_code(shown: &str, code: &str, sent: Sent) -> Option<Error> {
         | "InsufficientAccountPermissions"
         | "NoAuthenticationInformation"
         | "PublicAccessNotPermitted" => Some(denied(shown, sent)),
-        "AuthenticationFailed" | "InvalidAuthenticationInfo" => error(
-            InputFault::Denied,
-            format!(
-                "`{shown}` may not be read: the store does not accept the credentials; the key or the signature is wrong or has expired"
-            ),
-        ),
-        // What Azure answers whoever shows nothing, of containers that are there and of those that
-        // are not.
-        "ResourceNotFound" if sent == Sent::Unsigned => error(
+        // What Azure answers to requests without credentials, for containers that are there and for
+        // those that are not.
+        "ResourceNotFound" if sent == Sent::Unsigned => Some(Error::new(
             InputFault::Missing,
             format!("there is nothing at `{shown}` that may be read without credentials"),
-        ),
-        "AccountIsDisabled" => error(
-            InputFault::Denied,
-            format!("`{shown}` may not be read: the storage account is disabled"),
-        ),
-        "UserProjectMissing" => error(
-            InputFault::Denied,
-            format!(
-                "`{shown}` may not be read: whoever reads has to pay; set GOOGLE_CLOUD_QUOTA_PROJECT to the project that does, and have credentials"
-            ),
-        ),
-        "UserProjectAccessDenied" | "UserProjectAccountProblem" | "UserProjectInvalid" => error(
-            InputFault::Denied,
-            format!(
-                "`{shown}` may not be read: the project GOOGLE_CLOUD_QUOTA_PROJECT cannot pay for it; check its name, its billing and what the credentials may do there"
-            ),
-        ),
-        "InvalidIdentityToken" | "IDPRejectedClaim" => error(
-            InputFault::Denied,
-            format!(
-                "`{shown}` may not be read: the web identity's token is not accepted; check it and the role"
-            ),
-        ),
-        "InvalidObjectState" | "BlobArchived" => error(
-            InputFault::Denied,
-            format!("`{shown}` is archived and cannot be read now; restore it first"),
-        ),
+        )),
         "SlowDown" | "InternalError" | "ServiceUnavailable" | "ServerBusy"
         | "OperationTimedOut" => Some(unavailable(shown, &format!("the store answers `{code}`"))),
         _ => None,

@@ -136,8 +136,8 @@ fn main() -> Result<()> {
     stage.share()
 }
 
-/// Lay out the objects.
-fn jobs(options: &Options, bucket: &Path) -> Result<Vec<Job>> {
+/// The PDFs to lay out: those of a folder that was named, else of the corpus, else the samples.
+fn sources(options: &Options) -> Result<(PathBuf, Vec<PathBuf>)> {
     let corpus = std::env::var_os("SORTIE_CORPUS")
         .map(|folder| PathBuf::from(folder).join("pdf"))
         .filter(|folder| folder.is_dir());
@@ -154,7 +154,14 @@ fn jobs(options: &Options, bucket: &Path) -> Result<Vec<Job>> {
     files.retain(|path| path.extension().is_some_and(|extension| extension == "pdf"));
     files.sort();
     ensure!(!files.is_empty(), "`{}` holds no PDFs", folder.display());
-    let (pdfs, tars) = (bucket.join("pdf"), bucket.join("tar"));
+    Ok((folder, files))
+}
+
+/// Write the objects below the bucket: copies of each PDF, and tars of all.
+fn lay_out(options: &Options, bucket: &Path) -> Result<()> {
+    let (folder, files) = sources(options)?;
+    let pdfs = bucket.join("pdf");
+    let tars = bucket.join("tar");
     fs::create_dir_all(&pdfs)?;
     fs::create_dir_all(&tars)?;
     for copy in 0..options.copies {
@@ -177,6 +184,12 @@ fn jobs(options: &Options, bucket: &Path) -> Result<Vec<Job>> {
     for number in 1..options.tars {
         fs::copy(&first, tars.join(format!("{number}.tar")))?;
     }
+    Ok(())
+}
+
+/// Lay out the objects, and say what is computed over them.
+fn jobs(options: &Options, bucket: &Path) -> Result<Vec<Job>> {
+    lay_out(options, bucket)?;
     let job = |name, component, function, pattern, arguments, folder: &str| -> Result<Job> {
         let mut keys = Vec::new();
         let mut bytes = 0;

@@ -185,15 +185,10 @@ impl Shared {
                 .beside(self.compute(task, context, cancel, ready))
                 .await;
             computing += clock::instant() - began;
-            let room = computed
-                .as_ref()
-                .ok()
-                .and_then(|computed| self.room(self.host.stored_bytes(computed)));
+            let room = self.room_for(&computed);
             let keeping = async move {
-                (
-                    number,
-                    queued(queue, self.keep(task, context, computed).await),
-                )
+                let kept = self.keep(task, context, computed).await;
+                (number, queued(queue, kept))
             };
             let Some(room) = room else {
                 let ended = results.beside(keeping).await;
@@ -248,6 +243,11 @@ impl Shared {
             }
             Err(attempted) => *attempted,
         }
+    }
+
+    /// Room for a result to be stored beside other work.
+    fn room_for(&self, computed: &Result<Computed, Box<Attempted>>) -> Option<SemaphorePermit<'_>> {
+        self.room(self.host.stored_bytes(computed.as_ref().ok()?))
     }
 
     /// Room for a result of so many bytes to be stored beside other work; none if there is nothing

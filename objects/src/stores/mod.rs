@@ -444,24 +444,20 @@ mod tests {
         );
     }
 
+    /// What is said of an object that cannot be opened with this configuration.
+    fn told(text: &str, config: Config) -> String {
+        let objects = Objects::new(config, Handle::current());
+        let address = Address::parse(text, std::path::Path::new("/")).unwrap();
+        let message = objects.check(&address.location).unwrap_err().message;
+        let prefix = format!("`{text}` cannot be opened: ");
+        assert!(message.starts_with(&prefix), "{message}");
+        assert!(!message.contains("hidden"), "{message}");
+        assert!(!message.contains('\n'), "{message}");
+        message
+    }
+
     #[tokio::test]
     async fn what_is_configured_wrongly_is_told_without_secrets() {
-        let told = |text: &str, config: Config| {
-            let objects = Objects::new(config, Handle::current());
-            let address = Address::parse(text, std::path::Path::new("/")).unwrap();
-            let error = objects.check(&address.location).unwrap_err();
-            assert!(
-                error
-                    .message
-                    .starts_with(&format!("`{text}` cannot be opened: ")),
-                "{error}"
-            );
-            assert!(
-                !error.message.contains("hidden") && !error.message.contains('\n'),
-                "{error}"
-            );
-            error.message
-        };
         let az = |account: Option<&str>, credentials: AzCredentials| {
             let az = Az {
                 account: account.map(Into::into),
