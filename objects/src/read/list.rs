@@ -96,10 +96,8 @@ async fn open(
             Ok(some(local(objects, text, path.clone())?, nothing(text)))
         }
         Location::Bucket { key, .. } if !is_pattern(key) => one(address),
-        // As with files. A store that does not tell, as where the credentials may list and not look,
-        // is listed.
-        location @ Location::Bucket { .. }
-            if matches!(objects.size(location).await, Ok(Some(_))) =>
+        location @ Location::Bucket { key, .. }
+            if key.contains('[') && has(objects, location).await =>
         {
             one(address)
         }
@@ -116,6 +114,13 @@ async fn open(
             Err(Error::new(InputFault::Malformed, message))
         }
     }
+}
+
+/// Whether there is an object of that very name: then it is meant, as with files. Brackets are the
+/// one pattern that does not match itself, so only they cost this request. Where the store does not
+/// say, as where credentials may list and not look, it is a pattern.
+async fn has(objects: &Objects, location: &Location) -> bool {
+    matches!(objects.size(location).await, Ok(Some(_)))
 }
 
 fn nothing(text: &str) -> Error {

@@ -74,7 +74,7 @@ fn location() -> impl Strategy<Value = Location> {
             bucket,
             key,
         });
-    let http = "https?://[a-z]{1,9}/[a-z%?#@]{1,9}x".prop_map(|url| url.parse().unwrap());
+    let http = "https?://[a-z]{1,9}/x[a-z%?#@]{0,9}".prop_map(|url| url.parse().unwrap());
     prop_oneof![file, bucket, http]
 }
 
