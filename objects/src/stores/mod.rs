@@ -1,5 +1,5 @@
-//! The stores behind locations: one per bucket or web server, made when first needed and kept for
-//! its connections.
+//! Opens the stores behind locations: one client for each bucket or web server, created on first use
+//! and kept for its connections.
 
 pub(crate) mod connector;
 pub(crate) mod metadata_credentials;
