@@ -245,11 +245,7 @@ async fn beside(
 }
 
 fn refused_shared(error: SharedError) -> Error {
-    let text = chain(&error);
-    match error {
-        SharedError::Place(_) => Error::Usage(text),
-        SharedError::List(_) | SharedError::Remove(_) => Error::Platform(text),
-    }
+    Error::Platform(chain(&error))
 }
 
 #[derive(Debug, Serialize)]

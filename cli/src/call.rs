@@ -86,7 +86,7 @@ fn show(outcome: &Outcome, raw: bool) -> Result<Ending, Error> {
         TaskEnding::Completed(TaskOutput::Object(object)) => print_object(object, raw),
         TaskEnding::Completed(TaskOutput::Stored(stored)) => Err(Error::Platform(format!(
             "the result is still at `{}`",
-            stored.url
+            stored.location
         ))),
         TaskEnding::Failed(failure) => {
             let (code, blame, attempts) =
@@ -122,7 +122,7 @@ fn print_object(object: &OutputObject, raw: bool) -> Result<Ending, Error> {
     let mut output = Output::open(None)?;
     let pending = output.pending();
     if raw {
-        pending.extend_from_slice(object.stored.url.as_bytes());
+        pending.extend_from_slice(object.stored.location.to_url().as_bytes());
     } else {
         // Writing this type into memory cannot fail.
         let _ = serde_json::to_writer(&mut *pending, &record::ShownObject::from(object));

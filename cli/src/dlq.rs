@@ -255,9 +255,9 @@ fn argument(argument: &Argument) -> Value {
                 .and_then(|()| serde_json::from_slice(&text).ok());
             read.unwrap_or_default()
         }
-        Argument::Object(object) => Value::String(object.url.to_string()),
-        Argument::Stored(stored) => Value::String(stored.url.to_string()),
-        Argument::Prefix(url) => Value::String(url.to_string()),
+        Argument::Object(object) => Value::String(object.address.to_url()),
+        Argument::Stored(stored) => Value::String(stored.location.to_url()),
+        Argument::Prefix(place) => Value::String(place.to_url()),
     }
 }
 

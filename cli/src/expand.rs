@@ -11,6 +11,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use serde_json::Value;
 use sortie::Input;
 use sortie::objects::{Address, Found, Location, Objects};
+use sortie::protocol::ObjectRef;
 
 use crate::clouds::Troubles;
 use crate::terminal;
@@ -116,11 +117,10 @@ pub(crate) enum Named {
 impl Place {
     /// The argument that hands this object over.
     pub(crate) fn input(&self) -> Input {
-        let url = self.found.address.to_url();
-        match &self.found.pin {
-            Some(pin) => sortie::object_at(url, pin.clone()),
-            None => sortie::object(url),
-        }
+        Input::from(ObjectRef {
+            address: self.found.address.clone(),
+            pin: self.found.pin.clone(),
+        })
     }
 }
 
@@ -280,15 +280,13 @@ impl Places {
         }
     }
 
-    /// The same of a URL that ends in a slash, which may be that of a whole bucket.
-    pub(crate) fn check_prefix(&self, url: &str) -> Result<(), String> {
+    /// The same of a place that objects lie below, which may be a whole bucket.
+    pub(crate) fn check_prefix(&self, text: &str, location: &Location) -> Result<(), String> {
         if matches!(self.files, Files::Elsewhere(_)) {
             return Ok(());
         }
-        self.check_set_up(url)?;
-        self.objects
-            .check_prefix(url)
-            .map_err(|error| error.message)
+        self.check_set_up(text)?;
+        self.objects.check(location).map_err(|error| error.message)
     }
 
     fn check_set_up(&self, text: &str) -> Result<(), String> {

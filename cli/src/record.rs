@@ -159,7 +159,7 @@ fn still_stored(outcome: &Outcome, stored: &StoredRef) -> Reason<'static> {
         fault,
         message: format!(
             "the run ended before the result came; it is at `{}`",
-            stored.url
+            stored.location
         ),
     };
     Reason {
@@ -178,7 +178,7 @@ fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
 /// An object that a function made, as lines and `sortie call` show it.
 #[derive(Serialize)]
 pub(crate) struct ShownObject<'a> {
-    url: &'a str,
+    url: String,
     size: u64,
     content_type: Option<&'a str>,
 }
@@ -186,7 +186,7 @@ pub(crate) struct ShownObject<'a> {
 impl<'a> From<&'a OutputObject> for ShownObject<'a> {
     fn from(object: &'a OutputObject) -> Self {
         Self {
-            url: &object.stored.url,
+            url: object.stored.location.to_url(),
             size: object.stored.size,
             content_type: object.content_type.as_deref(),
         }
@@ -291,7 +291,7 @@ mod tests {
         let stored = sortie::protocol::StoredRef {
             digest: sortie::protocol::Digest::of(b""),
             size: 7,
-            url: "s3://b/k".into(),
+            location: "s3://b/k".parse().unwrap(),
         };
         let object = outcome(Ending::Completed(Output::Object(OutputObject {
             stored,

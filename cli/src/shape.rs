@@ -7,13 +7,13 @@
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use serde_json::Value;
-use sortie::objects::{Address, Location};
-use sortie::protocol::Parameter;
+use sortie::objects::{Address, Location, Malformed};
+use sortie::protocol::{ObjectRef, Parameter, Place};
 use sortie::{Input, Kind, Signature};
 
 use crate::arguments::Fixed;
 use crate::ending::Error;
-use crate::expand::{Named, Place, Places};
+use crate::expand::{self, Named, Places};
 
 /// Which arguments are fixed, and what an input has to say of the others.
 #[derive(Debug)]
@@ -38,8 +38,8 @@ pub(crate) struct Given {
     open: Vec<Input>,
 }
 
-impl From<Place> for Given {
-    fn from(place: Place) -> Self {
+impl From<expand::Place> for Given {
+    fn from(place: expand::Place) -> Self {
         let open = vec![place.input()];
         Self {
             shown: place.shown,
@@ -243,7 +243,7 @@ impl Shape {
             (Kind::Value, item) => Ok(sortie::value(item)),
             (Kind::Object, Value::String(text)) => self
                 .address(text)
-                .map(|address| sortie::object(address.to_url())),
+                .map(|address| Input::from(ObjectRef::from(address))),
             (Kind::Prefix, Value::String(text)) => self.prefix(text, Look::Later),
             (Kind::Prefix, other) => Err(format!(
                 "parameter `{}` takes a prefix, so write its path or URL as a string, not {other}",
@@ -258,29 +258,23 @@ impl Shape {
 
     /// A place that objects lie below. Paths are relative to the folder of the command.
     fn prefix(&self, text: &str, look: Look) -> Result<Input, String> {
-        let shown = text.split(['?', '#']).next().unwrap_or_default();
-        if !text.ends_with('/') {
-            return Err(format!(
-                "`{shown}` is no prefix: one ends in a slash, as in `s3://bucket/array.zarr/` or `folder/`"
-            ));
+        let place = match Place::parse(text, &self.places.folder) {
+            Ok(place) => place,
+            Err(Malformed::NoSlash(shown)) => {
+                return Err(format!(
+                    "`{shown}` is no prefix: one ends in a slash, as in `s3://bucket/array.zarr/` or `folder/`"
+                ));
+            }
+            Err(error) => return Err(error.to_string()),
+        };
+        match place.location() {
+            Location::File(folder) if look == Look::Now && !folder.is_dir() => {
+                return Err(format!("there is no folder `{text}`"));
+            }
+            location @ Location::File(_) => self.places.files.note(location),
+            location => self.places.check_prefix(text, location)?,
         }
-        if text.contains("://") && !text.starts_with("file://") {
-            self.places.check_prefix(text)?;
-            return Ok(sortie::prefix(text));
-        }
-        let location =
-            Location::parse(text, &self.places.folder).map_err(|error| error.to_string())?;
-        if let Location::File(folder) = &location
-            && look == Look::Now
-            && !folder.is_dir()
-        {
-            return Err(format!("there is no folder `{shown}`"));
-        }
-        self.places.files.note(&location);
-        Ok(sortie::prefix(format!(
-            "{}/",
-            location.to_url().trim_end_matches('/')
-        )))
+        Ok(Input::from(place))
     }
 
     fn address(&self, text: &str) -> Result<Address, String> {

@@ -1,11 +1,10 @@
 //! What a function is called with.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use serde::Serialize;
-use sortie_protocol::{Argument, ObjectRef, Pin};
+use sortie_protocol::{Address, Argument, ObjectRef, Pin, Place};
 
 /// One argument: made by [`value`], [`object`], [`prefix`] or [`cbor`].
 ///
@@ -30,29 +29,22 @@ pub fn cbor(item: impl Into<Bytes>) -> Input {
     Input(Ok(Argument::Value(item.into())))
 }
 
-/// An argument that travels as a handle to an object: a URL (`s3://`, `gs://`, `az://`, `https://`, `http://`, `file://`), or the path of a
-/// local file, made absolute here.
+/// An argument that travels as a handle to an object: a URL (`s3://`, `gs://`, `az://`, `https://`,
+/// `http://`, `file://`), perhaps with a range of bytes behind it (`#bytes=0-1048575`), or the path
+/// of a local file, made absolute here.
 pub fn object(location: impl AsRef<str>) -> Input {
-    let text = location.as_ref();
-    if text.contains("://") {
-        return Input(Ok(Argument::Object(text.into())));
-    }
-    Input(match std::path::absolute(Path::new(text)) {
-        Ok(path) => Ok(Argument::Object(
-            format!("file://{}", path.display()).into(),
-        )),
-        Err(error) => Err(format!("`{text}` cannot be made an absolute path: {error}")),
-    })
+    Input(address(location.as_ref()).map(|address| Argument::Object(address.into())))
 }
 
 /// An object at the version that a listing saw: the task fails with `input-changed` if it has
 /// another by then.
-#[must_use]
-pub fn object_at(url: impl Into<Arc<str>>, pin: Pin) -> Input {
-    Input(Ok(Argument::Object(ObjectRef {
-        url: url.into(),
-        pin: Some(pin),
-    })))
+pub fn object_at(location: impl AsRef<str>, pin: Pin) -> Input {
+    Input(address(location.as_ref()).map(|address| {
+        Argument::Object(ObjectRef {
+            address,
+            pin: Some(pin),
+        })
+    }))
 }
 
 /// An argument that travels as a handle to all objects below one place: a URL or the path of a
@@ -60,25 +52,34 @@ pub fn object_at(url: impl Into<Arc<str>>, pin: Pin) -> Input {
 /// here.
 pub fn prefix(location: impl AsRef<str>) -> Input {
     let text = location.as_ref();
-    if !text.ends_with('/') {
-        let shown = text.split(['?', '#']).next().unwrap_or_default();
-        return Input(Err(format!(
-            "`{shown}` is no prefix: one ends in a slash, as in `s3://bucket/array.zarr/`"
-        )));
+    let place = folder(text)
+        .and_then(|folder| Place::parse(text, &folder).map_err(|error| error.to_string()));
+    Input(place.map(Argument::Prefix))
+}
+
+impl From<ObjectRef> for Input {
+    fn from(object: ObjectRef) -> Self {
+        Self(Ok(Argument::Object(object)))
     }
-    if text.contains("://") {
-        return Input(Ok(Argument::Prefix(text.into())));
+}
+
+impl From<Place> for Input {
+    fn from(place: Place) -> Self {
+        Self(Ok(Argument::Prefix(place)))
     }
-    Input(match std::path::absolute(Path::new(text)) {
-        Ok(path) => Ok(Argument::Prefix(
-            format!(
-                "file://{}/",
-                path.display().to_string().trim_end_matches('/')
-            )
-            .into(),
-        )),
-        Err(error) => Err(format!("`{text}` cannot be made an absolute path: {error}")),
-    })
+}
+
+fn address(text: &str) -> Result<Address, String> {
+    Address::parse(text, &folder(text)?).map_err(|error| error.to_string())
+}
+
+/// What a path is relative to. Asked only where that matters: a process may have no folder.
+fn folder(text: &str) -> Result<PathBuf, String> {
+    if text.contains("://") || text.starts_with('/') {
+        return Ok(PathBuf::from("/"));
+    }
+    std::env::current_dir()
+        .map_err(|error| format!("`{text}` cannot be made an absolute path: {error}"))
 }
 
 /// The arguments of one task.

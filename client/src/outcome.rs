@@ -73,7 +73,7 @@ pub(crate) fn decode<T: Decode>(ending: Ending) -> Result<T, TaskError> {
         Ending::Completed(Output::Object(object)) => T::from_object(object),
         Ending::Completed(Output::Stored(stored)) => Err(TaskError::Decode {
             expected: std::any::type_name::<T>(),
-            reason: format!("it is still at `{}`", stored.url),
+            reason: format!("it is still at `{}`", stored.location),
         }),
         Ending::Failed(failure) => Err(TaskError::Failed(failure)),
         Ending::Cancelled => Err(TaskError::Cancelled),

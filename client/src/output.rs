@@ -1,7 +1,7 @@
 //! Objects that functions made, and what a result is decoded as.
 
 use serde::de::DeserializeOwned;
-use sortie_protocol::{Digest, OutputObject};
+use sortie_protocol::{Digest, Location, OutputObject};
 
 use crate::outcome::TaskError;
 
@@ -25,10 +25,16 @@ pub struct Output {
 }
 
 impl Output {
+    /// Where it is, as a URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.location().to_url()
+    }
+
     /// Where it is.
     #[must_use]
-    pub fn url(&self) -> &str {
-        &self.object.stored.url
+    pub fn location(&self) -> &Location {
+        &self.object.stored.location
     }
 
     /// Its size in bytes.
@@ -77,7 +83,7 @@ impl<T: DeserializeOwned> Decode for T {
     fn from_object(object: OutputObject) -> Result<Self, TaskError> {
         Err(not_a::<T>(format!(
             "the function returned an object, `{}`; decode it as `sortie::Output`",
-            object.stored.url
+            object.stored.location
         )))
     }
 }

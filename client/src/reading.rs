@@ -1,10 +1,7 @@
 //! Reads objects that functions made, from this process.
 
-use std::path::Path;
-
 use bytes::Bytes;
-use sortie_objects::{self as objects, Address, Location, Objects};
-use sortie_protocol::outcome::InputFault;
+use sortie_objects::{self as objects, Address, Objects};
 
 use crate::client::Client;
 use crate::output::Output;
@@ -15,15 +12,7 @@ impl Client {
     /// # Errors
     /// When it is not there any more, or this process cannot reach it.
     pub async fn open(&self, output: &Output) -> Result<objects::Object, objects::Error> {
-        let location = Location::parse(output.url(), Path::new("/"));
-        let location = location.map_err(|what| objects::Error {
-            fault: InputFault::Malformed,
-            message: what.to_string(),
-        })?;
-        let address = Address {
-            location,
-            bytes: None,
-        };
+        let address = Address::from(output.location().clone());
         self.objects().open(&address, None).await
     }
 

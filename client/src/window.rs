@@ -49,8 +49,10 @@ impl Window {
 
     /// Keep the size of a fleet up to date. Never returns. Cancel safe.
     pub(crate) async fn keep(&self, broker: &dyn Broker) {
-        let Self::Fleet(slots) = self else {
-            return std::future::pending().await;
+        let slots = match self {
+            #[cfg(feature = "embedded")]
+            Self::Own(_) => return std::future::pending().await,
+            Self::Fleet(slots) => slots,
         };
         loop {
             // A broker that does not answer is noticed by those who need it; the fleet is as large

@@ -81,9 +81,6 @@ pub enum Error {
 /// The shared memo could not be looked at or made smaller.
 #[derive(Debug, thiserror::Error)]
 pub enum SharedError {
-    /// It has no place.
-    #[error(transparent)]
-    Place(#[from] objects::Malformed),
     /// It cannot be listed.
     #[error(transparent)]
     List(#[from] objects::Error),
@@ -293,7 +290,7 @@ fn is_unfinished(folder: &Path, path: &Path) -> bool {
 /// When it cannot be listed.
 pub async fn shared_info(store: &OutputStore) -> Result<Amount, SharedError> {
     let mut amount = Amount::default();
-    let mut entries = store.objects().list_below(&shared_place(store)?)?;
+    let mut entries = store.objects().list_below(&shared_place(store))?;
     while let Some(entry) = entries.try_next().await? {
         amount.add(entry.size);
     }
@@ -306,20 +303,20 @@ pub async fn shared_info(store: &OutputStore) -> Result<Amount, SharedError> {
 /// # Errors
 /// When it cannot be listed, or an entry may not be removed.
 pub async fn shared_remove(store: &OutputStore, age_min: Duration) -> Result<Amount, SharedError> {
-    let place = shared_place(store)?;
+    let place = shared_place(store);
     let mut removed = Amount::default();
     let now = clock::now();
     let mut entries = store.objects().list_below(&place)?;
     while let Some(entry) = entries.try_next().await? {
         if now.since(entry.modified) >= age_min {
-            store.objects().remove(&place.below(&entry.path)?).await?;
+            store.objects().remove(&place.below(&entry.path)).await?;
             removed.add(entry.size);
         }
     }
     Ok(removed)
 }
 
-fn shared_place(store: &OutputStore) -> Result<Location, objects::Malformed> {
+fn shared_place(store: &OutputStore) -> Location {
     store.place().below(shared::FOLDER)
 }
 

@@ -1,8 +1,8 @@
-//! Files in folders of our own, which several processes may use at once.
+//! Writes and reads files in directories that several processes share.
 //!
-//! A file gets its name when it is complete: who reads finds all of it or nothing, whatever is
-//! killed when. Nothing here is synced: after a power failure a file may be short or empty, so
-//! whoever reads one checks what is in it.
+//! A file gets its name by a rename when it is complete, so a reader finds the whole file or none,
+//! even if a process is killed while it writes. Nothing is synced: after a power failure a file may
+//! be short or empty, so readers check the content.
 
 use std::fs::{self, OpenOptions};
 use std::io;

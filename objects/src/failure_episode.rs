@@ -1,5 +1,6 @@
-//! What goes wrong for a while is said once when it begins and once when it is over, however often
-//! it is tried in between.
+//! Logs a lasting failure twice: one warning when it begins, one line when it is over.
+//!
+//! Failures in between are logged at debug level.
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, Ordering};

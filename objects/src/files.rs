@@ -1,12 +1,12 @@
-//! Which local files may be read.
+//! Decides which local files tasks may read.
 //!
-//! In a process of its own, a submitter reads what the process may read. In a fleet the submitter
-//! is somebody else than whoever runs the worker, and the worker's disk is none of the submitter's
-//! business unless the operator names folders.
+//! In an embedded client a task reads what the process may read. In a fleet the submitter and the
+//! operator are different people, so a worker reads no local files unless its operator names
+//! directories.
 //!
-//! Links and `..` are resolved before anything is compared, and what was resolved is what is
-//! opened. Whoever can change links inside of a named folder while a task opens a file decides what
-//! is read: the operator names folders that strangers do not write to.
+//! Links and `..` are resolved before paths are compared, and the resolved path is the one that is
+//! opened. Anyone who can change links inside a named directory while a task opens a file decides
+//! what is read, so an operator must not name directories that others can write to.
 
 use std::io;
 use std::path::{Path, PathBuf};

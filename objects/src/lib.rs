@@ -20,27 +20,23 @@ pub mod output_store;
 pub mod sized_dir;
 pub mod values;
 
-mod address;
 mod background;
 mod clock;
 mod config;
 mod error;
 mod files;
-mod location;
 mod metrics;
 mod objects;
 mod read;
 mod stores;
 mod upload;
 
-pub use self::address::{Address, ByteRange};
 pub use self::config::{
     Addressing, Az, AzCredentials, Config, Disk, Gs, GsCredentials, MEMORY_DEFAULT, Payer,
     Prefetch, S3, S3Credentials, Secret, Token,
 };
 pub use self::error::Error;
 pub use self::files::Files;
-pub use self::location::{Location, Malformed, Service};
 pub use self::metrics::{DiskMetrics, Metrics};
 pub use self::objects::{Info, Object, Objects, PREFETCH_BYTES_MAX};
 pub use self::output_store::OutputStore;
@@ -55,6 +51,8 @@ pub use self::stores::{REQUESTS_MAX, RETRIES_MAX, RETRY_TIME_MAX};
 pub use self::upload::{
     Entry, PART_BYTES, PARTS_IN_FLIGHT_MAX, PARTS_MAX, Upload, WriteError, WriteFault,
 };
+pub use sortie_protocol::address::{Address, ByteRange, Place};
+pub use sortie_protocol::location::{Location, Malformed, Service};
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! What reading objects has cost so far.
+//! Counts what reading objects costs: block cache hits, requests, bytes, and the disk tier.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

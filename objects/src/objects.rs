@@ -176,7 +176,7 @@ impl Objects {
     /// When what is configured for its service cannot be used.
     pub fn check(&self, location: &Location) -> Result<(), Error> {
         match location {
-            Location::Bucket { .. } => self.shared.stores.of(location).map(drop),
+            Location::Bucket { .. } => self.shared.stores.of_place(location).map(drop),
             Location::File(_) | Location::Http(_) => Ok(()),
         }
     }

@@ -72,21 +72,11 @@ impl OutputStore {
     }
 
     /// Where the object with this digest is, if it is there.
-    ///
-    /// # Errors
-    /// When the store's place can have nothing below it.
-    pub fn location_of(&self, digest: Digest) -> Result<Location, Malformed> {
+    #[must_use]
+    pub fn location_of(&self, digest: Digest) -> Location {
         let name = digest.to_hex();
         let (first, _) = name.split_at_checked(2).unwrap_or(("", ""));
         self.place.below(&format!("{OBJECTS}/{first}/{name}"))
-    }
-
-    /// The URL of the object with this digest, if it is there.
-    ///
-    /// # Errors
-    /// As [`Self::location_of`].
-    pub fn url_of(&self, digest: Digest) -> Result<String, Malformed> {
-        self.location_of(digest).map(|location| location.to_url())
     }
 
     /// Keep `data`. Bytes that are there already are not sent. Cancel safe.
@@ -99,14 +89,14 @@ impl OutputStore {
         content_type: Option<&str>,
     ) -> Result<StoredRef, WriteError> {
         let (digest, size) = (Digest::of(&data), data.len() as u64);
-        let location = self.location_of(digest).map_err(no_place)?;
+        let location = self.location_of(digest);
         if !self.has(&location, size).await {
             self.objects.put(&location, data, content_type).await?;
         }
         Ok(StoredRef {
             digest,
             size,
-            url: location.to_url().into(),
+            location,
         })
     }
 
@@ -129,11 +119,7 @@ impl OutputStore {
     /// When they are not there, are more than `bytes_max`, were damaged, or the store does not
     /// answer.
     pub async fn get(&self, digest: Digest, bytes_max: u64) -> Result<Bytes, Error> {
-        let malformed = |error: Malformed| Error {
-            fault: InputFault::Malformed,
-            message: error.to_string(),
-        };
-        let location = self.location_of(digest).map_err(malformed)?;
+        let location = self.location_of(digest);
         let Some(data) = self.objects.get_small(&location, bytes_max).await? else {
             let message = format!(
                 "there is nothing at `{location}`; it was removed from the store, and a run with `--fresh` makes it again"
@@ -159,12 +145,8 @@ impl OutputStore {
     /// Whether this store would name the object so, and has it as a whole. If the store does not
     /// say, it has not. Cancel safe.
     pub async fn holds(&self, stored: &StoredRef) -> bool {
-        match self.location_of(stored.digest) {
-            Ok(location) => {
-                location.to_url() == *stored.url && self.has(&location, stored.size).await
-            }
-            Err(_) => false,
-        }
+        let location = self.location_of(stored.digest);
+        location == stored.location && self.has(&location, stored.size).await
     }
 
     /// Whether the object is there as a whole. If the store does not say, it is written again,
@@ -217,8 +199,7 @@ impl Writer {
             let location = self
                 .store
                 .place
-                .below(&format!("{INCOMING}/{}", random_name()?))
-                .map_err(no_place)?;
+                .below(&format!("{INCOMING}/{}", random_name()?));
             let mut upload = self
                 .store
                 .objects
@@ -247,7 +228,7 @@ impl Writer {
                 .await;
         };
         let digest = self.digest.finish();
-        let location = self.store.location_of(digest).map_err(no_place)?;
+        let location = self.store.location_of(digest);
         if self.store.has(&location, self.size).await {
             upload.abort().await;
         } else {
@@ -257,15 +238,8 @@ impl Writer {
         Ok(StoredRef {
             digest,
             size: self.size,
-            url: location.to_url().into(),
+            location,
         })
-    }
-}
-
-fn no_place(error: Malformed) -> WriteError {
-    WriteError {
-        fault: WriteFault::NoPlace,
-        message: error.to_string(),
     }
 }
 
@@ -398,7 +372,6 @@ mod tests {
             parse(text, Path::new("/here"))
                 .unwrap()
                 .below("objects/x")
-                .unwrap()
                 .to_string()
         };
         assert_eq!(below("s3://bucket"), "s3://bucket/objects/x");

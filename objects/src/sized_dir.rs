@@ -1,17 +1,18 @@
-//! A folder of many files whose size is bounded, whoever writes to it.
+//! A size-bounded cache directory that several processes share.
 //!
-//! Files have names that are hashes and are spread over 256 folders by them, so that each has its
-//! fair share of all bytes. A file is written under another name and renamed: processes may share
-//! the folder, and who reads finds a file whole or not at all.
+//! File names are hashes. They are spread over 256 subdirectories by their first byte, so each
+//! subdirectory holds about the same number of bytes. A file is written under a temporary name and
+//! renamed, so a reader finds the whole file or none.
 //!
-//! The folder's size is bounded without ever looking at all of it. Once for each process that
-//! writes, and then often enough that all have had their turn when a quarter of the bound was
-//! written, one of the 256 is looked at; what was seen is remembered in the file `sizes`, where the
-//! next who looks goes on, whichever process that is. When all together are too large, the one that
-//! is looked at gives up what was not used for longest, down to its share. So the bound holds on
-//! the whole and over time, and may be exceeded by what is written during one turn. Files count
-//! with the blocks that they take. One process looks at a time, as long as the file system knows
-//! locks.
+//! The directory is never scanned as a whole. Each process scans one subdirectory after its first
+//! write, and then one whenever 1/1024 of the bound was written, so all 256 are scanned while a
+//! quarter of the bound is written. The sizes that were seen are stored in the file `sizes`, and the
+//! next scan continues from there in whichever process it runs. If the total exceeds the bound, the
+//! scanned subdirectory removes its least recently used files until it has its share.
+//!
+//! Bounds: the total holds over time and may be exceeded by what is written during one turn of 256
+//! scans. Files count with the disk blocks that they take. A file lock lets one process scan at a
+//! time, where the file system has locks.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};

@@ -12,7 +12,6 @@
 //! remove.
 
 use std::io;
-use std::path::Path as FilePath;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::BoxStream;
@@ -32,7 +31,7 @@ use crate::error::{root_cause, sources};
 use crate::objects::Objects;
 use crate::stores::Store;
 use crate::stores::metadata_credentials::Trouble;
-use crate::{Error, Location, Malformed};
+use crate::{Error, Location};
 
 /// The size of an upload's parts. S3 takes no smaller ones than 5 MiB, and some stores want all to
 /// be of one size.
@@ -80,23 +79,6 @@ pub struct Entry {
     pub size: u64,
     /// When it was written.
     pub modified: Timestamp,
-}
-
-impl Location {
-    /// The location of `path` below this one.
-    ///
-    /// # Errors
-    /// When there can be nothing below.
-    pub fn below(&self, path: &str) -> Result<Self, Malformed> {
-        match self {
-            // A path that is no text has no URL.
-            Self::File(folder) => Ok(Self::File(folder.join(path))),
-            other => Self::parse(
-                &format!("{}/{path}", other.to_url().trim_end_matches('/')),
-                FilePath::new("/"),
-            ),
-        }
-    }
 }
 
 impl Objects {
@@ -242,7 +224,7 @@ impl Objects {
         &self,
         location: &Location,
     ) -> Result<BoxStream<'static, Result<Entry, Error>>, Error> {
-        let (store, prefix) = self.shared.stores.of(location)?;
+        let (store, prefix) = self.shared.stores.of_place(location)?;
         let shown = location.to_string();
         let (sender, receiver) = mpsc::channel(ENTRIES_AHEAD_MAX);
         let listing = AbortOnDrop(self.shared.io.spawn(async move {

@@ -1,11 +1,9 @@
 //! Values that are too large for a message: kept in the store under their digest, fetched from
 //! wherever they are.
 //!
-//! What comes from a URL is taken for a value only if its bytes have the digest that was named with
-//! it. A value in this host's own store is fetched as such, wherever the store is; any other URL is
-//! an object like those that tasks are handed, and as much may be read of it.
-
-use std::path::Path;
+//! Bytes are taken for a value only if they have the digest that was named with their location. A
+//! value in the store that this process is configured with is fetched as such, wherever the store
+//! is; any other location is an object like those that tasks are handed, and the same rules apply.
 
 use bytes::{Bytes, BytesMut};
 use sortie_protocol::outcome::{InputFault, PlatformFault};
@@ -13,9 +11,7 @@ use sortie_protocol::output::INLINE_BYTES_MAX;
 use sortie_protocol::{Digest, Failure, Output, StoredRef};
 
 use crate::output_store::OutputStore;
-use crate::{
-    Access, Address, Cursor, Error, Location, Objects, REQUEST_BYTES_MAX, WriteError, WriteFault,
-};
+use crate::{Access, Address, Cursor, Error, Objects, REQUEST_BYTES_MAX, WriteError, WriteFault};
 
 /// A value as it travels: as it is where it is small or there is no store, else kept in the store.
 /// Cancel safe.
@@ -43,8 +39,7 @@ pub async fn fetch(
     bytes_max: u64,
 ) -> Result<Bytes, Error> {
     let error = |fault, message| Error { fault, message };
-    let location = Location::parse(&stored.url, Path::new("/"))
-        .map_err(|malformed| error(InputFault::Malformed, malformed.to_string()))?;
+    let location = &stored.location;
     if stored.size > bytes_max {
         let message = format!(
             "the value at `{location}` has {} bytes; at most {bytes_max} are taken here",
@@ -52,22 +47,10 @@ pub async fn fetch(
         );
         return Err(error(InputFault::Malformed, message));
     }
-    if let Some(store) = store.filter(|store| {
-        store
-            .url_of(stored.digest)
-            .is_ok_and(|url| url == *stored.url)
-    }) {
+    if let Some(store) = store.filter(|store| store.location_of(stored.digest) == *location) {
         return store.get(stored.digest, stored.size).await;
     }
-    let object = objects
-        .open(
-            &Address {
-                location: location.clone(),
-                bytes: None,
-            },
-            None,
-        )
-        .await?;
+    let object = objects.open(&Address::from(location.clone()), None).await?;
     let others = || {
         error(
             InputFault::Changed,
@@ -77,7 +60,8 @@ pub async fn fetch(
     if object.info().size != stored.size {
         return Err(others());
     }
-    let (mut cursor, mut bytes) = (Cursor::new(object, Access::Sequential), BytesMut::new());
+    let mut cursor = Cursor::new(object, Access::Sequential);
+    let mut bytes = BytesMut::new();
     while (bytes.len() as u64) < stored.size {
         let at = bytes.len() as u64;
         let piece = cursor
@@ -130,6 +114,7 @@ mod tests {
     use tokio::runtime::Handle;
 
     use super::*;
+    use crate::Location;
     use crate::{Config, Files};
 
     fn objects(files: Files) -> Objects {
@@ -191,11 +176,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         std::fs::write(&path, "abc").unwrap();
-        let url = format!("file://{}", path.display());
+        let location = Location::File(path.clone());
         let stored = |bytes: &[u8], size| StoredRef {
             digest: Digest::of(bytes),
             size,
-            url: url.as_str().into(),
+            location: location.clone(),
         };
         let objects = objects(Files::Everywhere);
         assert_eq!(

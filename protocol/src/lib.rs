@@ -9,16 +9,18 @@
 //! This crate never reads a clock, never does I/O and never starts a thread. Time comes in as
 //! [`Timestamp`].
 //!
-//! Reading order: [`id`], [`task`], [`job`], [`outcome`], [`output`], [`signature`], [`envelope`],
+//! Reading order: [`id`], [`address`], [`task`], [`job`], [`outcome`], [`output`], [`signature`], [`envelope`],
 //! then the decisions.
 
 pub mod id;
 pub mod size;
 pub mod time;
 
+pub mod address;
 pub mod dead;
 pub mod job;
 pub mod labels;
+pub mod location;
 pub mod outcome;
 pub mod output;
 pub mod presence;
@@ -36,10 +38,12 @@ pub mod packing;
 pub mod retry;
 pub mod seen;
 
+pub use address::{Address, ByteRange, Place};
 pub use dead::DeadLetter;
 pub use id::{Digest, JobId, LeaseId, TaskIndex, WorkerId};
 pub use job::{Grants, Job, JobOptions, JobRecord, JobState, Limits, Priority, RetryPolicy};
 pub use labels::Labels;
+pub use location::Location;
 pub use outcome::{Bill, Blame, Ending, Failure, Log, Outcome, Retry};
 pub use output::{Output, OutputObject, StoredRef};
 pub use presence::Presence;

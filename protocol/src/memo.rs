@@ -11,6 +11,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::CONTRACT_VERSION;
+use crate::address::Address;
 use crate::job::Limits;
 use crate::size::ByteSize;
 use crate::task::FunctionRef;
@@ -76,9 +77,10 @@ impl KeyBuilder {
     }
 
     /// Add an object argument: where it is, and which version.
-    pub fn object(&mut self, url: &str, etag: &str, size: u64) {
+    pub fn object(&mut self, address: &Address, etag: &str, size: u64) {
         self.hasher.update(b"o");
-        self.bytes(url.as_bytes());
+        // Its parts, not its URL: two paths that are not UTF-8 may have one URL.
+        self.bytes(&encoded(address));
         self.bytes(etag.as_bytes());
         self.bytes(&size.to_le_bytes());
     }
@@ -96,12 +98,24 @@ impl KeyBuilder {
     }
 }
 
+/// The parts of an address, in bytes.
+fn encoded(address: &Address) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // Writing into memory cannot fail.
+    let _ = minicbor::encode(address, &mut bytes);
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
     use crate::id::Digest;
+
+    fn at(url: &str) -> Address {
+        url.parse().unwrap()
+    }
 
     fn builder(limits: Limits) -> KeyBuilder {
         KeyBuilder::new(
@@ -129,9 +143,9 @@ mod tests {
                 b.value(b"a");
                 b.value(b"b");
             }),
-            key(|b| b.object("u", "1", 2)),
-            key(|b| b.object("u", "2", 2)),
-            key(|b| b.object("w", "1", 2)),
+            key(|b| b.object(&at("s3://b/u"), "1", 2)),
+            key(|b| b.object(&at("s3://b/u"), "2", 2)),
+            key(|b| b.object(&at("s3://b/w"), "1", 2)),
             builder(Limits {
                 memory: ByteSize(1 << 20),
                 ..Limits::default()

@@ -5,9 +5,7 @@
 //! [`INLINE_BYTES_MAX`] is kept in the store that the host is configured with, under the digest of
 //! its bytes, and only its name travels. Where no store is configured it travels as it is, as
 //! far as the broker takes it. Whoever fetches a stored value compares its bytes with the digest;
-//! that is what makes the URL harmless.
-
-use std::sync::Arc;
+//! that is what makes a forged location harmless.
 
 use bytes::Bytes;
 use minicbor::data::Type;
@@ -17,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec;
 use crate::id::Digest;
+use crate::location::Location;
 
 /// The largest value that travels in messages where a store is configured: a quarter of what NATS
 /// takes, so that a few fit one message.
@@ -33,8 +32,8 @@ pub struct StoredRef {
     #[n(1)]
     pub size: u64,
     /// Where they are.
-    #[cbor(n(2), with = "codec::text")]
-    pub url: Arc<str>,
+    #[n(2)]
+    pub location: Location,
 }
 
 /// An object that a function made.
@@ -141,7 +140,7 @@ impl StoredRef {
     /// About how many bytes it takes in a message.
     #[must_use]
     pub fn weight(&self) -> usize {
-        48 + self.url.len()
+        48 + self.location.weight()
     }
 }
 
@@ -154,12 +153,12 @@ mod tests {
         let stored = StoredRef {
             digest: Digest::of(b"x"),
             size: 1 << 40,
-            url: "s3://bucket/x".into(),
+            location: "s3://bucket/x".parse().unwrap(),
         };
         let output = Output::Stored(stored.clone());
         assert_eq!(
             (output.size(), output.weight(), output.stored()),
-            (1 << 40, 61, Some(&stored))
+            (1 << 40, 63, Some(&stored))
         );
         assert_eq!(
             (

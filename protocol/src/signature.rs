@@ -155,6 +155,7 @@ impl fmt::Display for Signature {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::Address;
 
     fn scan() -> Signature {
         let parameter = |name: &str, kind, type_name: &str| Parameter {
@@ -176,7 +177,7 @@ mod tests {
     #[test]
     fn a_wrong_call_is_told_what_the_function_takes() {
         let (object, value) = (
-            Argument::Object("a.tar".into()),
+            Argument::Object("/a.tar".parse::<Address>().unwrap().into()),
             Argument::Value(vec![0xf6].into()),
         );
         assert_eq!(scan().check(&[object.clone(), value.clone()]), Ok(()));

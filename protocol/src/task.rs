@@ -7,6 +7,7 @@ use bytes::Bytes;
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
+use crate::address::{Address, Place};
 use crate::codec;
 use crate::id::{Digest, JobId, TaskIndex};
 use crate::output::StoredRef;
@@ -46,21 +47,19 @@ pub enum Argument {
     /// it with its digest.
     #[n(2)]
     Stored(#[n(0)] StoredRef),
-    /// The URL of a place that objects lie below, with a slash at its end; the worker hands the
-    /// function a handle to it.
+    /// A place that objects lie below; the worker hands the function a handle to it.
     #[n(3)]
-    Prefix(#[cbor(n(0), with = "codec::text")] Arc<str>),
+    Prefix(#[n(0)] Place),
 }
 
 /// An object as a task names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 #[cbor(map)]
 pub struct ObjectRef {
-    /// Its URL, or a local path.
-    #[cbor(n(0), with = "codec::text")]
-    pub url: Arc<str>,
-    /// The version that whoever submitted the task saw; any, if absent: the task then gets the one
-    /// that it first sees.
+    /// Where it is, and which of its bytes are meant.
+    #[n(0)]
+    pub address: Address,
+    /// The version that the submitter saw; if absent, the task gets the one that it first sees.
     #[n(1)]
     pub pin: Option<Pin>,
 }
@@ -81,16 +80,13 @@ impl ObjectRef {
     /// About how many bytes it takes in a message.
     #[must_use]
     pub fn weight(&self) -> usize {
-        self.url.len() + self.pin.as_ref().map_or(0, |pin| pin.etag.len() + 12)
+        self.address.weight() + self.pin.as_ref().map_or(0, |pin| pin.etag.len() + 12)
     }
 }
 
-impl<T: Into<Arc<str>>> From<T> for ObjectRef {
-    fn from(url: T) -> Self {
-        Self {
-            url: url.into(),
-            pin: None,
-        }
+impl From<Address> for ObjectRef {
+    fn from(address: Address) -> Self {
+        Self { address, pin: None }
     }
 }
 
@@ -117,7 +113,7 @@ impl Task {
                 Argument::Value(bytes) => bytes.len(),
                 Argument::Object(object) => object.weight(),
                 Argument::Stored(stored) => stored.weight(),
-                Argument::Prefix(url) => url.len(),
+                Argument::Prefix(place) => place.location().weight(),
             })
             .sum();
         arguments + 16 + 8 * self.arguments.len()

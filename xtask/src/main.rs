@@ -21,6 +21,7 @@ mod demo;
 mod guests;
 mod project;
 mod setup;
+mod slim;
 mod steps;
 mod tally;
 mod tidy;

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use crate::command::Cmd;
 
 /// The workspaces of the repository, as folders below its root. The first one holds the host side.
-pub(crate) const WORKSPACES: [&str; 3] = ["", "examples", "tests/guests"];
+pub(crate) const WORKSPACES: [&str; 4] = ["", "examples", "tests/guests", "tests/slim"];
 
 /// The repository, and how much to say about work in it.
 pub(crate) struct Project {

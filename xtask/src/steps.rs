@@ -74,7 +74,7 @@ enum Check {
 }
 
 /// What is cheap and fails often comes first.
-const STEPS: [Step; 13] = [
+const STEPS: [Step; 14] = [
     Step {
         name: "format",
         kind: Kind::Style,
@@ -118,6 +118,12 @@ const STEPS: [Step; 13] = [
         run: checks::build,
     },
     Step {
+        name: "slim",
+        kind: Kind::Work,
+        needs: &[],
+        run: checks::slim,
+    },
+    Step {
         name: "functions",
         kind: Kind::Work,
         needs: &[],
@@ -126,7 +132,7 @@ const STEPS: [Step; 13] = [
     Step {
         name: "tests",
         kind: Kind::Work,
-        needs: &["servers", "guests", "build"],
+        needs: &["servers", "guests", "build", "slim"],
         run: checks::tests,
     },
     Step {

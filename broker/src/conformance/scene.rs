@@ -12,8 +12,9 @@ use futures::StreamExt as _;
 use futures::future::{Either, select};
 use futures::stream::BoxStream;
 use sortie_protocol::{
-    Argument, Bill, Bundle, DeadLetter, Digest, Ending, Failure, FunctionRef, Job, JobId,
-    JobOptions, JobRecord, Labels, Outcome, Priority, Task, TaskIndex, Timestamp, WorkerId,
+    Address, Argument, Bill, Bundle, DeadLetter, Digest, Ending, Failure, FunctionRef, Job, JobId,
+    JobOptions, JobRecord, Labels, Location, Outcome, Priority, Task, TaskIndex, Timestamp,
+    WorkerId,
 };
 use tokio::time::{Instant, timeout};
 
@@ -431,12 +432,13 @@ pub(super) fn labels(text: &str) -> Result<Labels, Broken> {
 
 /// A task whose arguments are its own.
 pub(super) fn task(index: TaskIndex) -> Task {
-    let (value, object) = (format!("value {index}"), format!("file:///{index}.pdf"));
+    let value = format!("value {index}");
+    let address = Address::from(Location::File(format!("/{index}.pdf").into()));
     Task {
         index,
         arguments: vec![
             Argument::Value(Bytes::from(value)),
-            Argument::Object(object.into()),
+            Argument::Object(address.into()),
         ],
     }
 }

@@ -4,16 +4,13 @@
 //! A task that needs nothing from outside of this process is ready at once, without a timer and
 //! without a switch of tasks.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sortie_objects::{self as objects, Address, values};
+use sortie_objects::{self as objects, values};
 use sortie_protocol::job::Memo as MemoOption;
 use sortie_protocol::memo::Key;
-use sortie_protocol::outcome::InputFault;
-use sortie_protocol::{Argument, Bill, ByteSize, Ending, Failure, ObjectRef, Task};
+use sortie_protocol::{Address, Argument, Bill, ByteSize, Ending, Failure, Task};
 use tracing::Instrument as _;
 
 use super::attempted::{Attempted, input};
@@ -139,10 +136,10 @@ enum Gathered {
 }
 
 /// An argument that is open.
-enum Opened {
+enum Opened<'a> {
     Value(Bytes),
     /// With the address that it was named by.
-    Object(Arc<str>, objects::Object),
+    Object(&'a Address, objects::Object),
     Prefix(objects::Prefix),
 }
 
@@ -162,10 +159,10 @@ async fn gather(host: &Host, context: &JobContext, task: &Task) -> Result<Gather
                 key.value(value);
                 bytes += value.len() as u64;
             }
-            Opened::Object(url, object) => {
+            Opened::Object(address, object) => {
                 let info = object.info();
                 keyed &= info.etag.is_some();
-                key.object(url, info.etag.as_deref().unwrap_or_default(), info.size);
+                key.object(address, info.etag.as_deref().unwrap_or_default(), info.size);
             }
             // The objects below it can change without a change of its name.
             Opened::Prefix(_) => keyed = false,
@@ -226,12 +223,16 @@ async fn is_stored(host: &Host, entry: &memo::Entry) -> bool {
 }
 
 /// Open an argument. A stored value may have `value_max` bytes.
-async fn open(host: &Host, argument: &Argument, value_max: ByteSize) -> Result<Opened, Failure> {
+async fn open<'a>(
+    host: &Host,
+    argument: &'a Argument,
+    value_max: ByteSize,
+) -> Result<Opened<'a>, Failure> {
     Ok(match argument {
         Argument::Value(value) => Opened::Value(value.clone()),
         Argument::Object(named) => {
-            let object = open_object(host, named).await.map_err(input)?;
-            Opened::Object(named.url.clone(), object)
+            let opening = host.objects.open(&named.address, named.pin.as_ref());
+            Opened::Object(&named.address, opening.await.map_err(input)?)
         }
         Argument::Stored(stored) => {
             let store = host.store.as_ref();
@@ -239,20 +240,10 @@ async fn open(host: &Host, argument: &Argument, value_max: ByteSize) -> Result<O
             let value = fetched.map_err(|error| values::unfetched("an argument", &error))?;
             Opened::Value(value)
         }
-        Argument::Prefix(url) => Opened::Prefix(host.objects.prefix(url).await.map_err(input)?),
+        Argument::Prefix(place) => {
+            Opened::Prefix(host.objects.prefix(place).await.map_err(input)?)
+        }
     })
-}
-
-async fn open_object(
-    host: &Host,
-    ObjectRef { url, pin }: &ObjectRef,
-) -> Result<objects::Object, objects::Error> {
-    let malformed = |error: objects::Malformed| objects::Error {
-        fault: InputFault::Malformed,
-        message: error.to_string(),
-    };
-    let address = Address::parse(url, Path::new("/")).map_err(malformed)?;
-    host.objects.open(&address, pin.as_ref()).await
 }
 
 fn has_objects(task: &Task) -> bool {

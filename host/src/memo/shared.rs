@@ -207,11 +207,8 @@ impl Shared {
     fn location(&self, name: Name<'_>) -> Option<Location> {
         let hex = name.key.to_hex();
         let (first, rest) = hex.split_at_checked(2)?;
-        self.inner
-            .store
-            .place()
-            .below(&format!("{FOLDER}/{}/{first}/{rest}", name.tenant))
-            .ok()
+        let path = format!("{FOLDER}/{}/{first}/{rest}", name.tenant);
+        Some(self.inner.store.place().below(&path))
     }
 }
 

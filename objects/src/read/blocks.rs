@@ -1,24 +1,22 @@
-//! Blocks: the parts of objects that are held in memory, shared by all tasks of a process.
+//! Starts and joins the requests that bring blocks, for all tasks of a process.
 //!
-//! An object is read in blocks of [`BLOCK_BYTES`]. A block is in the cache, or on its way, or
-//! somebody's demand starts it: whoever asks for one that is on its way waits for that, so however
-//! many tasks read an object, each of its blocks is fetched once while it fits. Missing blocks that
-//! follow each other come with one request, of [`REQUEST_BYTES_MAX`] at most; more requests run
-//! side by side.
+//! An object is read in blocks of [`BLOCK_BYTES`]. A reader that asks for a block gets it from the
+//! cache, joins the request that is fetching it, or starts one. So each block is fetched once while
+//! it fits into memory, however many tasks read it. Adjacent missing blocks share one request of at
+//! most [`REQUEST_BYTES_MAX`]; several requests run side by side.
 //!
-//! Memory: half of the budget is the cache's, which lets go of what was not used for longest; with
-//! a disk tier, an eighth of all is taken from that for what waits to be written. The other half is
-//! for blocks on their way to a task and those that wait to be read: reading ahead takes from
-//! it and is refused when it is empty, so it never holds up anything. What a task needs now is
-//! never refused, because whoever holds the rest may be waiting too; a task overdraws by two blocks
-//! at most.
+//! Memory: half of the budget is the cache (least recently used blocks go first); with a disk tier
+//! an eighth of the budget is taken from that half for pending disk writes. The other half is for
+//! blocks that are being fetched or wait to be read. Reading ahead takes from it and is refused when
+//! it is used up, so reading ahead never delays a task. A block that a task needs now is never
+//! refused, because the tasks that hold the rest may be waiting too; a task exceeds the budget by at
+//! most two blocks.
 //!
-//! A request ends early when nobody waits any more. Blocks of objects without a validator are
-//! nobody else's, and files of this machine are left to its own cache.
+//! A request is aborted when no reader waits for it. Blocks of objects without a validator are not
+//! shared, and local files are left to the operating system's page cache.
 //!
-//! Below the cache may be a disk tier (`disk`): what is there is not asked for, and what was asked
-//! for is left there. A request that finds some of its blocks there asks for the stretches between
-//! them.
+//! A request first looks into the disk tier (`disk`) and asks the store for the ranges between the
+//! blocks that it found there; what it fetched is written to the disk tier.
 
 use std::ops::Range;
 use std::sync::Arc;

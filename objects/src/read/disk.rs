@@ -1,18 +1,17 @@
-//! The disk tier: blocks of remote objects that outlive the memory cache and the process.
+//! The disk tier: caches blocks of remote objects on disk, beyond memory and beyond the process.
 //!
-//! A request looks here before it asks the store, and leaves here what it brought. Blocks are named
-//! by their version, so nothing here is ever out of date, and a hash over name and content is kept
-//! with each: what a crash cut short, or what is of another name, is a miss.
+//! Blocks are named by the version of their object, so an entry is never out of date. Each file
+//! starts with a hash of name and content; a file that is damaged, cut short by a crash, or of
+//! another block counts as a miss.
 //!
-//! The tier may not fail a read, nor hold one up for long. What cannot be read from it comes from
-//! the store, also when the disk does not answer within [`READ_TIME_MAX`]; it is then left alone
-//! for [`PAUSE`]. What cannot be written (a full disk, a folder that is gone) is said once, and
-//! writing pauses for as long. What waits to be written has its share of the memory budget; while
-//! the disk is slower than the network and that is used up, further blocks are not kept.
+//! The tier never fails a read and delays one for a bounded time only. What it cannot read comes
+//! from the store; after [`READ_TIME_MAX`] without an answer it is not read for [`PAUSE`]. A failed
+//! write (disk full, directory gone) is logged once, and writing pauses for [`PAUSE`]. Pending
+//! writes have their share of the memory budget; when the disk is slower than the network and the
+//! share is used up, further blocks are not written.
 //!
-//! Bounds: the folder stays within [`Disk::bytes_max`] (see [`crate::sized_dir`]), by
-//! letting go of what was not used for longest; [`WRITERS_MAX`] threads write, and [`READERS_MAX`]
-//! read, whatever becomes of the disk.
+//! Bounds: the directory stays within [`Disk::bytes_max`] (see [`crate::sized_dir`]); at most
+//! [`WRITERS_MAX`] threads write and [`READERS_MAX`] read, even if the disk hangs.
 
 use std::collections::VecDeque;
 use std::ops::Range;

@@ -96,6 +96,11 @@ async fn open(
             Ok(some(local(objects, text, path.clone())?, nothing(text)))
         }
         Location::Bucket { key, .. } if !is_pattern(key) => one(address),
+        location @ Location::Bucket { key, .. }
+            if key.contains('[') && has(objects, location).await =>
+        {
+            one(address)
+        }
         Location::Bucket {
             service,
             bucket,
@@ -109,6 +114,13 @@ async fn open(
             Err(Error::new(InputFault::Malformed, message))
         }
     }
+}
+
+/// Whether there is an object of that very name: then it is meant, as with files. Brackets are the
+/// one pattern that does not match itself, so only they cost this request. Where the store does not
+/// say, as where credentials may list and not look, it is a pattern.
+async fn has(objects: &Objects, location: &Location) -> bool {
+    matches!(objects.size(location).await, Ok(Some(_)))
 }
 
 fn nothing(text: &str) -> Error {
@@ -270,12 +282,19 @@ fn remote(
         )
     })?;
     let fixed = key.split(['*', '?', '[']).next().unwrap_or_default();
-    let (store, _) = objects.shared.stores.of(&address.location)?;
+    let prefix = fixed
+        .rfind('/')
+        .and_then(|slash| fixed.get(..=slash))
+        .unwrap_or_default();
+    let place = Location::Bucket {
+        service,
+        bucket: bucket.into(),
+        key: prefix.into(),
+    };
+    let (store, prefix) = objects.shared.stores.of_place(&place)?;
     let listing = Listing {
         store,
-        prefix: fixed
-            .rsplit_once('/')
-            .map(|(folder, _)| StorePath::from(folder)),
+        prefix: (!prefix.is_root()).then_some(prefix),
         shown: address.location.to_string(),
         last: None,
         tries_left: LISTING_TRIES_MAX,

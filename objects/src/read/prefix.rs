@@ -19,7 +19,7 @@ use walkdir::{DirEntry, WalkDir};
 use crate::background::ended;
 use crate::objects::{Object, Objects};
 use crate::upload::Entry;
-use crate::{Address, Error, Location};
+use crate::{Address, Error, Location, Place};
 
 /// The longest name below a prefix: what S3 takes as a key.
 const NAME_BYTES_MAX: usize = 1024;
@@ -30,8 +30,8 @@ const ENTRIES_MAX: usize = 1000;
 #[derive(Debug, Clone)]
 pub struct Prefix {
     objects: Objects,
-    /// Where it really is, if local files are not read everywhere.
-    place: Location,
+    /// Where it is, without links if only some local files may be read.
+    location: Location,
     name: String,
 }
 
@@ -51,14 +51,12 @@ impl std::fmt::Debug for Listing {
 }
 
 impl Objects {
-    /// The place that `url` names, which ends in a slash. Nothing is looked at; that nothing lies
-    /// there is no error.
+    /// The prefix at `place`. Nothing is looked at; that nothing lies there is no error.
     ///
     /// # Errors
-    /// When it is no such URL, or a folder that may not be read.
-    pub async fn prefix(&self, url: &str) -> Result<Prefix, Error> {
-        let named = parse(url)?;
-        let name = match &named {
+    /// When it is a folder that may not be read.
+    pub async fn prefix(&self, place: &Place) -> Result<Prefix, Error> {
+        let name = match place.location() {
             Location::File(path) => path
                 .file_name()
                 .map(|name| name.to_string_lossy().into_owned())
@@ -66,24 +64,15 @@ impl Objects {
             Location::Bucket { key, .. } => last_segment(key),
             Location::Http(url) => last_segment(url.path()),
         };
-        let place = match named {
-            Location::File(folder) => Location::File(self.admit(&folder).await?),
-            elsewhere => elsewhere,
+        let location = match place.location() {
+            Location::File(folder) => Location::File(self.admit(folder).await?),
+            elsewhere => elsewhere.clone(),
         };
         Ok(Prefix {
             objects: self.clone(),
-            place,
+            location,
             name,
         })
-    }
-
-    /// Whether `url` is a prefix, and requests to its bucket can be made, as far as is known
-    /// without making one.
-    ///
-    /// # Errors
-    /// When it is none, or what is configured for its service cannot be used.
-    pub fn check_prefix(&self, url: &str) -> Result<(), Error> {
-        self.check(&parse(url)?)
     }
 
     /// The files in the folder `start`, which is in `folder`, and below it: those that are in
@@ -113,22 +102,6 @@ impl Objects {
     }
 }
 
-/// The place that a URL with a slash at its end names.
-fn parse(url: &str) -> Result<Location, Error> {
-    let malformed = |message: String| Error::new(InputFault::Malformed, message);
-    if !url.ends_with('/') {
-        return Err(malformed(
-            "a prefix ends in a slash, as in `s3://bucket/array.zarr/`".into(),
-        ));
-    }
-    if url.starts_with("http") && url.contains(['?', '#']) {
-        return Err(malformed(
-            "a prefix on a web server is a URL without a query".into(),
-        ));
-    }
-    Location::parse_place(url, Path::new("/")).map_err(|error| malformed(error.to_string()))
-}
-
 impl Prefix {
     /// The last segment of its path.
     #[must_use]
@@ -142,19 +115,19 @@ impl Prefix {
     /// When `below` is no name, or the place cannot be listed.
     pub fn list(&self, below: &str) -> Result<Listing, Error> {
         let below = below.trim_end_matches('/');
-        if let Location::Http(_) = &self.place {
+        if let Location::Http(_) = &self.location {
             let message = format!(
                 "`{}` is on a web server, which cannot be listed; open objects by their names",
-                self.place
+                self.location
             );
             return Err(Error::new(InputFault::Malformed, message));
         }
         let place = if below.is_empty() {
-            self.place.clone()
+            self.location.clone()
         } else {
             self.locate(below)?
         };
-        let entries = match (&self.place, &place) {
+        let entries = match (&self.location, &place) {
             (Location::File(folder), Location::File(start)) => {
                 self.objects.walk(folder.clone(), start.clone())
             }
@@ -178,7 +151,7 @@ impl Prefix {
     /// When it is no name, there is no such object, or it cannot be opened.
     pub async fn open(&self, name: &str) -> Result<Object, Error> {
         let location = self.locate(name)?;
-        if let (Location::File(folder), Location::File(path)) = (&self.place, &location) {
+        if let (Location::File(folder), Location::File(path)) = (&self.location, &location) {
             let (folder, path) = (folder.clone(), path.clone());
             let inside = self
                 .objects
@@ -191,15 +164,7 @@ impl Prefix {
                 ));
             }
         }
-        self.objects
-            .open(
-                &Address {
-                    location,
-                    bytes: None,
-                },
-                None,
-            )
-            .await
+        self.objects.open(&Address::from(location), None).await
     }
 
     /// Where the object of that name is.
@@ -211,30 +176,7 @@ impl Prefix {
             );
             return Err(Error::new(InputFault::Malformed, message));
         }
-        match &self.place {
-            Location::File(folder) => Ok(Location::File(folder.join(name))),
-            Location::Bucket {
-                service,
-                bucket,
-                key,
-            } => {
-                let key = key.trim_end_matches('/');
-                let slash = if key.is_empty() { "" } else { "/" };
-                Ok(Location::Bucket {
-                    service: *service,
-                    bucket: bucket.clone(),
-                    key: format!("{key}{slash}{name}"),
-                })
-            }
-            Location::Http(url) => {
-                let mut url = url.clone();
-                if let Ok(mut segments) = url.path_segments_mut() {
-                    // Encodes whatever means something in a URL, the percent sign among it.
-                    segments.pop_if_empty().extend(name.split('/'));
-                }
-                Ok(Location::Http(url))
-            }
-        }
+        Ok(self.location.below(name))
     }
 }
 
@@ -399,7 +341,7 @@ mod tests {
         symlink(root.path(), folder.join("out")).unwrap();
         symlink(folder.join("zarr.json"), folder.join("inner")).unwrap();
         let prefix = objects(Files::Everywhere)
-            .prefix(&format!("file://{}/", folder.display()))
+            .prefix(&format!("file://{}/", folder.display()).parse().unwrap())
             .await
             .unwrap();
         assert_eq!(prefix.name(), "array.zarr");
@@ -437,7 +379,7 @@ mod tests {
         let elsewhere = objects(Files::under(vec![folder.join("c")]));
         assert_eq!(
             elsewhere
-                .prefix(&format!("file://{}/", folder.display()))
+                .prefix(&format!("file://{}/", folder.display()).parse().unwrap())
                 .await
                 .unwrap_err()
                 .fault,
@@ -447,7 +389,9 @@ mod tests {
 
     #[tokio::test]
     async fn names_are_not_decoded_anywhere() {
-        let of = |url: &'static str| async move { objects(Files::Nowhere).prefix(url).await };
+        let of = |url: &'static str| async move {
+            objects(Files::Nowhere).prefix(&url.parse().unwrap()).await
+        };
         let s3 = of("s3://bucket/a/").await.unwrap();
         assert_eq!(
             s3.locate("%2e%2e/b?x#y").unwrap().to_url(),
@@ -455,7 +399,7 @@ mod tests {
         );
         for service in ["s3", "gs", "az"] {
             let whole = Objects::new(Config::default(), tokio::runtime::Handle::current())
-                .prefix(&format!("{service}://bucket/"))
+                .prefix(&format!("{service}://bucket/").parse().unwrap())
                 .await
                 .unwrap();
             assert_eq!(
@@ -474,15 +418,5 @@ mod tests {
                 .message
                 .contains("cannot be listed")
         );
-        for url in [
-            "s3://bucket/a",
-            "https://host/a?x=/",
-            "s3:///",
-            "file://a/",
-            "",
-            "/",
-        ] {
-            assert!(of(url).await.is_err(), "{url}");
-        }
     }
 }

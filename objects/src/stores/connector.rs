@@ -1,11 +1,10 @@
-//! How stores that want credentials are talked to over HTTP.
+//! The HTTP client for stores that need credentials.
 //!
-//! Two things that an ordinary client does must not happen here. It follows redirects, and takes
-//! along headers that it does not know to be secret, such as the token of temporary keys: here none
-//! is followed. And an answer that refuses something repeats what was sent, key ids and signatures
-//! included, in a body that ends up in error texts: here only its code is passed on, so there is
-//! nothing to redact later. What is added to it is how the request was sent, which decides what
-//! whoever is refused should do.
+//! It differs from an ordinary client in two ways. It follows no redirects, because a redirected
+//! request would take along headers that the client does not know to be secret, such as the token of
+//! temporary keys. And of an answer that refuses a request it passes on only the error code, because
+//! such a body repeats key ids and signatures and would end up in error texts. It adds to the code
+//! whether the request was signed, which decides the advice that the user is given.
 
 use std::time::Duration;
 

@@ -1,16 +1,14 @@
-//! Credentials that a process finds around it: those that a machine's metadata service or a
-//! container's agent hands out for a while.
+//! Fetches temporary credentials from the cloud's metadata service or from the container's agent.
 //!
-//! Outside of its cloud nobody answers at the address of a metadata service, and nobody has to:
-//! then requests are not signed, as public buckets want it. An agent that was named must answer.
-//! Nothing is asked before something in a store is, and then once for all buckets; what was given
-//! is renewed [`RENEW_BEFORE`] it expires, by whoever needs it then, and goes on to be used while
-//! renewing fails and it has not expired.
+//! Outside of its cloud no metadata service answers; requests are then not signed, as public buckets
+//! want it. An agent that was configured must answer. Nothing is asked before an object in a store
+//! is needed, and one answer serves all buckets. Credentials are renewed [`RENEW_BEFORE`] they
+//! expire, by the request that needs them; while renewing fails they are used until they expire.
 //!
-//! Bounds: an answer comes within [`METADATA_TIME_MAX`] or [`AGENT_TIME_MAX`] and has at most
-//! [`ANSWER_BYTES_MAX`]; what was given is used for [`ASK_AGAIN`] at least, and that there was
-//! nothing holds for [`TROUBLE_TIME`], so that a thousand tasks do not wait one after the other.
-//! Proxies do not apply here, and redirects are not followed.
+//! Bounds: an answer must come within [`METADATA_TIME_MAX`] or [`AGENT_TIME_MAX`] and has at most
+//! [`ANSWER_BYTES_MAX`]. Credentials are used for at least [`ASK_AGAIN`], and a failure is remembered
+//! for [`TROUBLE_TIME`], so that a thousand tasks do not ask one after the other. Proxies are not
+//! used, and redirects are not followed.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The stores behind locations: one per bucket or web server, made when first needed and kept for
-//! its connections.
+//! Opens the stores behind locations: one client for each bucket or web server, created on first use
+//! and kept for its connections.
 
 pub(crate) mod connector;
 pub(crate) mod metadata_credentials;
@@ -118,14 +118,23 @@ impl Stores {
         format!("{}\n{}", server.unwrap_or_default(), location.to_url())
     }
 
-    /// The store of a location, and the object's path in it.
+    /// The store of an object, and the object's path in it. A key that the library's paths cannot
+    /// hold as it is would name another object, and is refused.
     pub(crate) fn of(&self, location: &Location) -> Result<(Store, Path), Error> {
-        let malformed = |reason: String| {
-            Error::new(
-                InputFault::Malformed,
-                format!("`{location}` cannot be opened: {reason}"),
-            )
-        };
+        let (store, path) = self.of_place(location)?;
+        match location {
+            Location::Bucket { key, .. } if path.as_ref() != key => Err(malformed(
+                location,
+                "keys that begin or end with a slash are not supported",
+            )),
+            Location::Bucket { .. } | Location::File(_) | Location::Http(_) => Ok((store, path)),
+        }
+    }
+
+    /// The store of a place that objects lie below, and its path there, without the slash at its
+    /// end.
+    pub(crate) fn of_place(&self, location: &Location) -> Result<(Store, Path), Error> {
+        let malformed = |reason: String| malformed(location, &reason);
         let (key, path) = match location {
             Location::File(path) => (
                 "file".into(),
@@ -136,7 +145,7 @@ impl Stores {
                 bucket,
                 key,
             } => {
-                let path = Path::parse(key).map_err(|error| malformed(error.to_string()))?;
+                let path = folder(key).map_err(malformed)?;
                 (format!("{}://{bucket}", service.scheme()), path)
             }
             Location::Http(url) => {
@@ -346,6 +355,24 @@ fn retry() -> RetryConfig {
         max_retries: RETRIES_MAX,
         retry_timeout: RETRY_TIME_MAX,
         ..RetryConfig::default()
+    }
+}
+
+fn malformed(location: &Location, reason: &str) -> Error {
+    Error::new(
+        InputFault::Malformed,
+        format!("`{location}` cannot be opened: {reason}"),
+    )
+}
+
+/// A key, or a part of one up to a slash, as the library has it. Only a slash at its end is left
+/// out; one in front would be, too, and another object would be meant.
+pub(crate) fn folder(key: &str) -> Result<Path, String> {
+    let path = Path::parse(key).map_err(|error| error.to_string())?;
+    if path.as_ref() == key.strip_suffix('/').unwrap_or(key) {
+        Ok(path)
+    } else {
+        Err("keys that begin with a slash are not supported".into())
     }
 }
 

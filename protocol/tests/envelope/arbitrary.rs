@@ -1,13 +1,17 @@
 //! Arbitrary bundles and outcomes.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use sortie_protocol::location::Service;
 use sortie_protocol::outcome::{InputFault, LimitKind, PlatformFault};
 use sortie_protocol::{
-    Argument, Bill, Bundle, ByteSize, Digest, Ending, Failure, JobId, Log, ObjectRef, Outcome,
-    Output, OutputObject, Pin, StoredRef, Task, Timestamp,
+    Address, Argument, Bill, Bundle, ByteRange, ByteSize, Digest, Ending, Failure, JobId, Location,
+    Log, ObjectRef, Outcome, Output, OutputObject, Pin, StoredRef, Task, Timestamp,
 };
 
 fn bytes() -> impl Strategy<Value = Bytes> {
@@ -33,13 +37,18 @@ fn argument() -> impl Strategy<Value = Argument> {
             size,
         }),
     );
-    let object = (any::<String>(), pin).prop_map(|(url, pin)| {
-        Argument::Object(ObjectRef {
-            url: url.into(),
-            pin,
-        })
+    let object = (location(), prop::option::of(range()), pin).prop_map(|(location, bytes, pin)| {
+        let address = Address { location, bytes };
+        Argument::Object(ObjectRef { address, pin })
     });
-    let prefix = any::<String>().prop_map(|url| Argument::Prefix(url.into()));
+    let prefix = any::<String>().prop_map(|key| {
+        let place = Location::Bucket {
+            service: Service::Gs,
+            bucket: "b".into(),
+            key: key + "/",
+        };
+        Argument::Prefix(place.try_into().unwrap())
+    });
     prop_oneof![
         bytes().prop_map(Argument::Value),
         object,
@@ -48,11 +57,40 @@ fn argument() -> impl Strategy<Value = Argument> {
     ]
 }
 
+/// A location of each kind, with any key and with any name of a file that a path can hold.
+fn location() -> impl Strategy<Value = Location> {
+    let file = prop::collection::vec(1_u8.., 1..20).prop_map(|mut name| {
+        name.iter_mut().for_each(|byte| {
+            if *byte == b'/' || *byte == b'.' {
+                *byte = b'_';
+            }
+        });
+        Location::File(Path::new("/data").join(OsString::from_vec(name)))
+    });
+    let service = prop_oneof![Just(Service::S3), Just(Service::Gs)];
+    let bucket =
+        (service, "[a-z]{1,9}", ".+").prop_map(|(service, bucket, key)| Location::Bucket {
+            service,
+            bucket,
+            key,
+        });
+    let http = "https?://[a-z]{1,9}/x[a-z%?#@]{0,9}".prop_map(|url| url.parse().unwrap());
+    prop_oneof![file, bucket, http]
+}
+
+fn range() -> impl Strategy<Value = ByteRange> {
+    prop_oneof![
+        any::<u64>().prop_map(ByteRange::From),
+        any::<(u64, u64)>().prop_map(|(first, last)| ByteRange::Within(first, last)),
+        any::<u64>().prop_map(ByteRange::Last),
+    ]
+}
+
 fn stored() -> impl Strategy<Value = StoredRef> {
-    (bytes(), any::<u64>(), any::<String>()).prop_map(|(bytes, size, url)| StoredRef {
+    (bytes(), any::<u64>(), location()).prop_map(|(bytes, size, location)| StoredRef {
         digest: Digest::of(&bytes),
         size,
-        url: url.into(),
+        location,
     })
 }
 

@@ -9,9 +9,10 @@ use sortie_protocol::envelope::{self, Manifest, Message};
 use sortie_protocol::job::Memo;
 use sortie_protocol::outcome::{InputFault, LimitKind, PlatformFault};
 use sortie_protocol::{
-    Argument, Bill, Bundle, ByteSize, DeadLetter, Digest, Ending, Failure, FunctionRef, Grants,
-    Job, JobId, JobOptions, JobRecord, JobState, Labels, Limits, Log, ObjectRef, Outcome, Output,
-    OutputObject, Pin, Presence, Priority, RetryPolicy, StoredRef, Task, Timestamp, WorkerId,
+    Address, Argument, Bill, Bundle, ByteSize, DeadLetter, Digest, Ending, Failure, FunctionRef,
+    Grants, Job, JobId, JobOptions, JobRecord, JobState, Labels, Limits, Log, ObjectRef, Outcome,
+    Output, OutputObject, Pin, Presence, Priority, RetryPolicy, StoredRef, Task, Timestamp,
+    WorkerId,
 };
 
 /// Each golden file: its name, what it shows, and the message.
@@ -125,14 +126,18 @@ fn value(cbor: &'static [u8]) -> Argument {
     Argument::Value(Bytes::from_static(cbor))
 }
 
+fn at(url: &str) -> Address {
+    url.parse().unwrap()
+}
+
 fn bundle() -> Bundle {
-    let object = Argument::Object("https://objects.example/in.pdf".into());
+    let object = Argument::Object(ObjectRef::from(at("https://objects.example/in.pdf")));
     let pin = Some(Pin {
         etag: "\"1b2c\"".into(),
         size: 4096,
     });
     let pinned = Argument::Object(ObjectRef {
-        url: "s3://papers/in.pdf".into(),
+        address: at("s3://papers/in.pdf#bytes=0-4095"),
         pin,
     });
     let tasks = vec![
@@ -152,7 +157,7 @@ fn bundle() -> Bundle {
             index: 1002,
             arguments: vec![
                 Argument::Stored(stored()),
-                Argument::Prefix("s3://papers/array.zarr/".into()),
+                Argument::Prefix("s3://papers/array.zarr/".parse().unwrap()),
             ],
         },
     ];
@@ -169,7 +174,7 @@ fn stored() -> StoredRef {
     StoredRef {
         digest: Digest::of(b"large"),
         size: 300_000,
-        url: "s3://results/objects/6a/6a".into(),
+        location: "s3://results/objects/6a/6a".parse().unwrap(),
     }
 }
 

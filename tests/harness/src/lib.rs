@@ -77,6 +77,20 @@ pub fn component(name: &str) -> PathBuf {
     path
 }
 
+/// The program that reads results with a client that has no embedded host.
+///
+/// # Panics
+/// When it is not there.
+pub fn slim() -> PathBuf {
+    let path = repository().join("target/slim/debug/sortie-slim");
+    assert!(
+        path.is_file(),
+        "there is no binary `{}`; run: cargo xtask test slim",
+        path.display()
+    );
+    path
+}
+
 /// The repository's root folder.
 pub fn repository() -> &'static Path {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));

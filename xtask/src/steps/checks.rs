@@ -1,7 +1,7 @@
 //! What each step runs.
 //!
-//! The workspaces of `examples` and `tests/guests` are checked like the root one. Their native
-//! builds share a build folder apart from the root's, because their profiles differ.
+//! The workspaces of `examples` and `tests/guests` are checked like the root one (`tests/slim` is
+//! formatted, built and started). Their native builds share a build folder apart from the root's, because their profiles differ.
 
 use anyhow::{Context, Result};
 
@@ -9,7 +9,7 @@ use super::{Check, Mode, Run};
 use crate::command::{Cmd, Stream};
 use crate::project::Project;
 use crate::toolchain::TARGET;
-use crate::{guests as components, setup as toolchain, tidy as rules};
+use crate::{guests as components, setup as toolchain, slim as without_host, tidy as rules};
 
 /// The folder of functions that have unit tests of their own.
 const FUNCTIONS: &str = "examples";
@@ -76,6 +76,11 @@ pub(super) fn build(run: &mut Run<'_>) -> Result<Check> {
         .map(|()| Check::Done)
 }
 
+/// A client without the embedded host, which a test starts.
+pub(super) fn slim(run: &mut Run<'_>) -> Result<Check> {
+    without_host::run(run.project).map(|()| Check::Done)
+}
+
 /// The functions' own unit tests, run natively.
 pub(super) fn functions(run: &mut Run<'_>) -> Result<Check> {
     let cmd = own_target(run.project, run.cargo())
@@ -113,6 +118,11 @@ pub(super) fn doctests(run: &mut Run<'_>) -> Result<Check> {
 /// Clippy on everything, without a warning.
 pub(super) fn lints(run: &mut Run<'_>) -> Result<Check> {
     for (name, folder) in run.project.workspaces() {
+        // One small file, built without warnings by a step of its own: linting it would build all
+        // of its dependencies once more.
+        if name == "tests/slim" {
+            continue;
+        }
         let cargo = if name.is_empty() {
             run.cargo()
         } else {

@@ -20,7 +20,7 @@ struct Row {
     tests: &'static [&'static str],
 }
 
-const ROWS: [Row; 15] = [
+const ROWS: [Row; 16] = [
     Row {
         package: "sortie-protocol",
         always: &[],
@@ -107,6 +107,12 @@ const ROWS: [Row; 15] = [
             "sortie-host",
             "sortie",
         ],
+        optional: &[],
+        tests: &[],
+    },
+    Row {
+        package: "sortie-slim",
+        always: &["sortie"],
         optional: &[],
         tests: &[],
     },

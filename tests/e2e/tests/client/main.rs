@@ -2,6 +2,7 @@
 //! as a program sees them. Each test runs twice: with everything in this process, and over a fleet
 //! with a real broker.
 
+mod slim;
 mod stored;
 
 use std::sync::Arc;

@@ -75,7 +75,7 @@ impl Place {
     }
 
     fn at(&self, path: &str) -> Location {
-        self.root.below(path).unwrap()
+        self.root.below(path)
     }
 
     async fn get(&self, path: &str) -> Option<Vec<u8>> {

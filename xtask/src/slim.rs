@@ -1,0 +1,68 @@
+//! `slim`: builds a client without the embedded host, and checks that it needs no engine.
+//!
+//! The package is a workspace of its own, because cargo unites the features of all packages in one:
+//! there the host would always be built in. Its build folder is its own too, so that neither build
+//! undoes the other.
+
+use anyhow::{Result, bail};
+
+use crate::project::Project;
+
+/// The folder of the package.
+const FOLDER: &str = "tests/slim";
+/// Starts of the names of packages that make up the engine.
+const ENGINE: [&str; 4] = ["wasmtime", "cranelift", "wasmparser", "sortie-host"];
+
+/// Builds the binary that the end-to-end tests start, and looks at what it depends on.
+pub(crate) fn run(project: &Project) -> Result<()> {
+    let manifest = project.root().join(FOLDER).join("Cargo.toml");
+    project
+        .cargo()
+        .args(["build", "--manifest-path"])
+        .arg(&manifest)
+        .env("CARGO_TARGET_DIR", project.root().join("target/slim"))
+        .run()?;
+    let tree = project
+        .cargo()
+        .args(["tree", "--edges", "normal,build", "--prefix", "none"])
+        .arg("--manifest-path")
+        .arg(&manifest)
+        .read()?;
+    match parts_of_the_engine(&tree).as_slice() {
+        [] => Ok(()),
+        found => bail!(
+            "a client without the feature `embedded` depends on {}; `cargo tree --manifest-path {FOLDER}/Cargo.toml --invert {}` says why",
+            found.join(", "),
+            found.first().copied().unwrap_or_default()
+        ),
+    }
+}
+
+/// The packages of the engine in what `cargo tree` prints.
+fn parts_of_the_engine(tree: &str) -> Vec<&str> {
+    let mut found: Vec<&str> = tree
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .filter(|name| ENGINE.iter().any(|start| name.starts_with(start)))
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_in_the_tree_is_found() {
+        let tree = "sortie-slim v0.1.0 (/x)\nsortie v0.1.0 (/y)\ntokio v1.0.0\n";
+        assert_eq!(parts_of_the_engine(tree), [""; 0]);
+        let with =
+            format!("{tree}wasmtime v48.0.8\ncranelift-codegen v0.1.0\nwasmtime v48.0.8 (*)\n");
+        assert_eq!(
+            parts_of_the_engine(&with),
+            ["cranelift-codegen", "wasmtime"]
+        );
+    }
+}
