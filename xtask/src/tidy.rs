@@ -1,12 +1,14 @@
 //! `tidy`: rules about this repository that a machine can check, as a command and as an ordinary
 //! test.
 //!
-//! Three kinds: which package may depend on which ([`edges`]), what source text must and must not
-//! hold ([`sources`]), and whether links in Markdown lead somewhere ([`links`]). Each rule is a row
-//! of a table. It reads, and never changes a file.
+//! The kinds of rules: which package may depend on which ([`edges`]), whether the demo compiles
+//! dependencies as the workspace does ([`features`]), what source text must and must not hold
+//! ([`sources`]), and whether links in Markdown lead somewhere ([`links`]). It reads files and never
+//! changes one.
 
 mod code;
 mod edges;
+mod features;
 mod files;
 mod links;
 mod sources;
@@ -64,6 +66,7 @@ pub(crate) fn run(project: &Project) -> Result<()> {
 fn check(project: &Project) -> Result<(usize, Vec<Finding>)> {
     let files = files::all(project)?;
     let mut findings = edges::check(project)?;
+    findings.extend(features::check(project)?);
     findings.extend(files.iter().flat_map(sources::check));
     findings.extend(
         files

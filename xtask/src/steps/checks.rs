@@ -81,7 +81,7 @@ pub(super) fn functions(run: &mut Run<'_>) -> Result<Check> {
     let cmd = own_target(run.project, run.cargo())
         .args(["test", "--manifest-path"])
         .arg(run.project.root().join(FUNCTIONS).join("Cargo.toml"));
-    run.count(no_fail_fast(run, cmd), Stream::Stdout)
+    run.count(cmd.arg("--no-fail-fast"), Stream::Stdout)
         .map(|()| Check::Done)
 }
 
@@ -92,7 +92,7 @@ pub(super) fn tests(run: &mut Run<'_>) -> Result<Check> {
             .cargo()
             .args(["test", "--workspace", "--lib", "--bins", "--tests"]);
         return run
-            .count(no_fail_fast(run, cmd), Stream::Stdout)
+            .count(cmd.arg("--no-fail-fast"), Stream::Stdout)
             .map(|()| Check::Done);
     }
     let cmd = run.cargo().args(["nextest", "run", "--workspace"]);
@@ -106,7 +106,7 @@ pub(super) fn tests(run: &mut Run<'_>) -> Result<Check> {
 /// Examples in the documentation, which nextest does not run.
 pub(super) fn doctests(run: &mut Run<'_>) -> Result<Check> {
     let cmd = run.cargo().args(["test", "--workspace", "--doc"]);
-    run.count(no_fail_fast(run, cmd), Stream::Stdout)
+    run.count(cmd.arg("--no-fail-fast"), Stream::Stdout)
         .map(|()| Check::Done)
 }
 
@@ -147,11 +147,4 @@ pub(super) fn licences(run: &mut Run<'_>) -> Result<Check> {
 
 fn own_target(project: &Project, cargo: Cmd) -> Cmd {
     cargo.env("CARGO_TARGET_DIR", project.root().join("target/functions"))
-}
-
-fn no_fail_fast(run: &Run<'_>, cmd: Cmd) -> Cmd {
-    match run.mode {
-        Mode::Person => cmd,
-        Mode::Machine => cmd.arg("--no-fail-fast"),
-    }
 }
