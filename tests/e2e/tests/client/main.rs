@@ -15,9 +15,6 @@ use sortie::{
 };
 use sortie_e2e::Place;
 
-/// Long enough for anything that ends, on a loaded machine.
-const DEADLINE: Duration = Duration::from_secs(60);
-
 async fn function<T>(client: &Client, name: &str) -> Function<T> {
     let component = client
         .load(sortie_harness::component("behaviours"))
@@ -27,9 +24,7 @@ async fn function<T>(client: &Client, name: &str) -> Function<T> {
 }
 
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(DEADLINE, future)
-        .await
-        .expect("it did not end within the deadline")
+    sortie_harness::within("the end", future).await
 }
 
 macro_rules! over_both {

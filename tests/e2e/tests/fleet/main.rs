@@ -6,13 +6,6 @@ mod commands;
 mod jobs;
 mod tenants;
 
-use std::time::Duration;
-
-/// Long enough for anything that ends, on a loaded machine.
-const DEADLINE: Duration = Duration::from_secs(60);
-
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(DEADLINE, future)
-        .await
-        .expect("it did not end within the deadline")
+    sortie_harness::within("the end", future).await
 }
