@@ -149,7 +149,11 @@ fn check<'a>(attribute: &TokenStream, signature: &'a Signature) -> syn::Result<V
         problems.add(attribute, "`#[sortie_guest::function]` takes no arguments");
     }
     if let Some(token) = &signature.asyncness {
-        problems.add(token, "a function cannot be async: every task has a sandbox of its own, so just block; remove `async`");
+        problems.add(
+            token,
+            "a function cannot be async: every task has a sandbox of its own, so \
+                             just block; remove `async`",
+        );
     }
     if let Some(token) = &signature.unsafety {
         problems.add(
@@ -171,7 +175,8 @@ fn check<'a>(attribute: &TokenStream, signature: &'a Signature) -> syn::Result<V
     }
     if signature.inputs.len() > PARAMETERS_MAX {
         let message = format!(
-            "a function has at most {PARAMETERS_MAX} parameters; put some into a struct that derives `Deserialize`"
+            "a function has at most {PARAMETERS_MAX} parameters; put some into a struct that \
+             derives `Deserialize`"
         );
         problems.add(&signature.inputs, &message);
     }
@@ -195,8 +200,16 @@ fn check_return(output: &ReturnType, problems: &mut Problems) {
         return;
     };
     match ty.as_ref() {
-        Type::ImplTrait(ty) => problems.add(ty, "a function cannot return `impl Trait`: describe the result with a type that has a name"),
-        Type::Never(ty) => problems.add(ty, "a function cannot return `!`: leave the return type out"),
+        Type::ImplTrait(ty) => problems.add(
+            ty,
+            "a function cannot return `impl Trait`: describe \
+                                                 the result with a type that has a name",
+        ),
+        Type::Never(ty) => problems.add(
+            ty,
+            "a function cannot return `!`: leave the return type \
+                                             out",
+        ),
         _ => {}
     }
 }
@@ -204,14 +217,22 @@ fn check_return(output: &ReturnType, problems: &mut Problems) {
 fn parameter<'a>(input: &'a FnArg, problems: &mut Problems) -> Option<Parameter<'a>> {
     let input = match input {
         FnArg::Receiver(receiver) => {
-            problems.add(receiver, "a function has no `self`: make it a free function and take the value as a parameter");
+            problems.add(
+                receiver,
+                "a function has no `self`: make it a free function and take \
+                                    the value as a parameter",
+            );
             return None;
         }
         FnArg::Typed(input) => input,
     };
     match input.ty.as_ref() {
         Type::Reference(ty) => problems.add(ty, owned_instead(&ty.elem)),
-        Type::ImplTrait(ty) => problems.add(ty, "a parameter cannot be `impl Trait`: its callers choose values, not types; name the type"),
+        Type::ImplTrait(ty) => problems.add(
+            ty,
+            "a parameter cannot be `impl Trait`: its callers \
+                                                 choose values, not types; name the type",
+        ),
         _ => {}
     }
     match input.pat.as_ref() {
@@ -223,7 +244,11 @@ fn parameter<'a>(input: &'a FnArg, problems: &mut Problems) -> Option<Parameter<
             })
         }
         pattern => {
-            problems.add(pattern, "a parameter needs a name, by which callers know it: take the pattern apart in the body");
+            problems.add(
+                pattern,
+                "a parameter needs a name, by which callers know it: take the \
+                                   pattern apart in the body",
+            );
             None
         }
     }
@@ -242,7 +267,8 @@ fn owned_instead(referent: &Type) -> String {
         },
     };
     format!(
-        "a parameter cannot be a reference: the task owns its arguments; take an owned value, `{owned}`"
+        "a parameter cannot be a reference: the task owns its arguments; take an owned value, \
+         `{owned}`"
     )
 }
 

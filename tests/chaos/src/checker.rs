@@ -91,7 +91,8 @@ impl fmt::Display for Violation {
             Self::Early(reader, position) => {
                 write!(
                     f,
-                    "the records of reader {reader} end at position {position}, which is not where it ended"
+                    "the records of reader {reader} end at position {position}, which is not \
+                     where it ended"
                 )
             }
             Self::NobodyReadAll => write!(f, "no reader saw all outcomes from the start"),

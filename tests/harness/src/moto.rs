@@ -18,7 +18,9 @@ use crate::s3::S3Server;
 /// What it says when it listens.
 const READY: &str = "Running on http://";
 /// Any keys are taken, but a request without is anybody's and may read nothing.
-const AUTHORIZATION: &str = "AWS4-HMAC-SHA256 Credential=AKIDHARNESS/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+const AUTHORIZATION: &str = "AWS4-HMAC-SHA256 \
+                             Credential=AKIDHARNESS/20260101/us-east-1/s3/aws4_request, \
+                             SignedHeaders=host, Signature=0";
 
 /// A server's process. Dropping it kills it.
 #[derive(Debug)]
@@ -142,7 +144,8 @@ impl MotoServer {
             .set_read_timeout(Some(patience()))
             .expect("a socket of ours");
         let head = format!(
-            "PUT {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\nauthorization: {AUTHORIZATION}\r\n\
+            "PUT {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\nauthorization: \
+             {AUTHORIZATION}\r\n\
              content-type: application/octet-stream\r\ncontent-length: {}\r\n\r\n",
             self.address,
             content.len()

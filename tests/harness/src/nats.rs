@@ -291,7 +291,8 @@ impl NatsBuilder {
             // Clients keep to the addresses that they were given, which may be those of proxies.
             let _infallible = writeln!(
                 text,
-                "cluster {{\nname: sortie\nno_advertise: true\nlisten: \"{address}\"\nroutes: [{routes}]\n}}"
+                "cluster {{\nname: sortie\nno_advertise: true\nlisten: \"{address}\"\nroutes: \
+                 [{routes}]\n}}"
             );
         }
         text + &self.config

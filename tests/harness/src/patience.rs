@@ -2,8 +2,8 @@
 //!
 //! A test waits for a condition. The guard ends the wait when the condition never becomes true, so
 //! that the failure can be reported. It is far longer than any wait takes on a busy machine, and
-//! `SORTIE_TEST_PATIENCE` multiplies it for machines that are slower still. Nothing may be concluded
-//! from how much of it a wait used.
+//! `SORTIE_TEST_PATIENCE` multiplies it for machines that are slower still. How much of it a wait
+//! used means nothing.
 
 use std::env;
 use std::sync::LazyLock;
@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-/// The longest wait on an ordinary machine, even beside several builds: the slowest single step, the
-/// compilation of a large component, takes some ten seconds there.
+/// The longest wait on an ordinary machine, even beside several builds: the slowest single step,
+/// the compilation of a large component, takes some ten seconds there.
 const BASE: Duration = Duration::from_secs(120);
 
 /// The environment variable that multiplies [`patience`], such as `2.5`.

@@ -275,7 +275,10 @@ async fn inputs_that_cannot_be_opened_fail_their_task_only(place: Place) {
         (&Ok((3, 6)), &Ok((3, 6)))
     );
     assert!(
-        matches!(&outcomes[1].result, Err(TaskError::Failed(failure)) if failure.code() == "input-missing"),
+        matches!(
+            &outcomes[1].result,
+            Err(TaskError::Failed(failure)) if failure.code() == "input-missing"
+        ),
         "{outcomes:?}"
     );
 }

@@ -1,7 +1,7 @@
 //! What the tests share: a broker, a client at it, and `sortie worker` as a process.
 //!
-//! Every wait ends on a condition, guarded by [`patience`]. A worker ends with its handle; when a test
-//! fails, what it said is shown.
+//! Every wait ends on a condition, guarded by [`patience`]. A worker ends with its handle. When a
+//! test fails, the worker's output is shown.
 
 use std::process::Stdio;
 use std::sync::Arc;

@@ -76,7 +76,8 @@ pub(super) fn whole(fault: &Fault, asked: &request::Parts) -> Option<Response<By
             String::new(),
         ),
         Fault::WrongRegion(region) => {
-            let message = "The bucket you are attempting to access must be addressed using the specified endpoint.";
+            let message = "The bucket you are attempting to access must be addressed using the \
+                           specified endpoint.";
             (
                 301,
                 "PermanentRedirect",
@@ -102,7 +103,8 @@ pub(super) fn whole(fault: &Fault, asked: &request::Parts) -> Option<Response<By
     };
     // In one line, as some stores write it: whoever shows a line of it shows all.
     let body = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>{message}</Message>{more}\
+        "<?xml version=\"1.0\" \
+         encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>{message}</Message>{more}\
          <Resource>{}</Resource><RequestId>4442587FB7D0A2F9</RequestId></Error>",
         asked.uri.path()
     );

@@ -79,7 +79,9 @@ async fn ask_within(address: SocketAddr, method: &str, path: &str, wait: Duratio
     let mut stream = TcpStream::connect(address).await.unwrap();
     let begin = Instant::now();
     let headers = "host: store\r\nconnection: close\r\nx-amz-security-token: TOKEN\r\n\
-                   authorization: AWS4-HMAC-SHA256 Credential=AKIDTEST/20260101/r/s3/aws4_request, SignedHeaders=host, Signature=abc123\r\n";
+                   authorization: AWS4-HMAC-SHA256 \
+                   Credential=AKIDTEST/20260101/r/s3/aws4_request, SignedHeaders=host, \
+                   Signature=abc123\r\n";
     stream
         .write_all(format!("{method} {path} HTTP/1.1\r\n{headers}\r\n").as_bytes())
         .await
