@@ -200,7 +200,8 @@ fn find(project: &Project, folder: &Path) -> Result<Vec<Guest>> {
     let guests = if own.is_empty() { members } else { own };
     if guests.is_empty() {
         bail!(
-            "found no function crate in `{}`: its Cargo.toml needs `crate-type = [\"cdylib\"]` under [lib]",
+            "found no function crate in `{}`: its Cargo.toml needs `crate-type = [\"cdylib\"]` \
+             under [lib]",
             folder.display()
         );
     }

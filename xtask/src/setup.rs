@@ -69,6 +69,9 @@ fn get(project: &Project, route: Route) -> Result<Toolchain> {
         Route::Debian => debian::get(project)?,
     }
     Toolchain::by(route, project).ok_or_else(|| {
-        anyhow!("the {route:?} route ended without an error, but its toolchain is still not complete: run `cargo xtask setup -v`")
+        anyhow!(
+            "the {route:?} route ended without an error, but its toolchain is still not \
+                 complete: run `cargo xtask setup -v`"
+        )
     })
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 
 use crate::command::{Cmd, Stream};
 use crate::project::{Project, Stopwatch};
@@ -35,7 +36,7 @@ pub(crate) struct Selection {
     #[arg(long)]
     fast: bool,
     /// Only these steps
-    #[arg(value_parser = clap::builder::PossibleValuesParser::new(STEPS.iter().map(|step| step.name)))]
+    #[arg(value_parser = PossibleValuesParser::new(STEPS.iter().map(|step| step.name)))]
     steps: Vec<String>,
 }
 

@@ -29,7 +29,7 @@ pub(super) fn format(run: &mut Run<'_>) -> Result<Check> {
 
 /// The project's own rules.
 pub(super) fn tidy(run: &mut Run<'_>) -> Result<Check> {
-    rules::run(run.project).map(|()| Check::Done)
+    rules::run_all(run.project).map(|()| Check::Done)
 }
 
 /// Lock files that are complete. It fetches what the builds will need, so that a network failure

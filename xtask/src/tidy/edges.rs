@@ -261,7 +261,9 @@ fn own_breach(edge: &Edge) -> Option<(String, String)> {
     }
     Some((
         format!("`{}` may not depend on `{name}`", edge.package),
-        "remove the edge, or decide it in docs/adr and add it to the table in xtask/src/tidy/edges.rs".to_owned(),
+        "remove the edge, or decide it in docs/adr and add it to the table in \
+         xtask/src/tidy/edges.rs"
+            .to_owned(),
     ))
 }
 

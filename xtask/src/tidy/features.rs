@@ -61,7 +61,10 @@ fn differing(demo: &Features, workspace: &Features) -> Vec<Finding> {
                 Finding::new(
                     MANIFEST,
                     1,
-                    format!("the demo compiles `{package}` with {sets:?}, the workspace with {expected:?}"),
+                    format!(
+                        "the demo compiles `{package}` with {sets:?}, the workspace with \
+                             {expected:?}"
+                    ),
                     "add the crate with the features that are missing",
                 )
             })

@@ -369,7 +369,8 @@ mod tests {
 
     #[test]
     fn versions_stand_in_the_root_manifest_only() {
-        let member = "[package]\nversion = \"1\"\n[target.\"cfg(unix = \\\"x\\\")\".dependencies]\nserde.workspace = true\nlog = \"0.4\"\n";
+        let member = "[package]\nversion = \"1\"\n[target.\"cfg(unix \
+                      = \\\"x\\\")\".dependencies]\nserde.workspace = true\nlog = \"0.4\"\n";
         assert_eq!(
             what("client/Cargo.toml", member),
             ["client/Cargo.toml:5: a dependency has a version of its own"]
