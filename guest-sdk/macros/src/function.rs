@@ -81,16 +81,9 @@ fn register(attribute: &TokenStream, function: &ItemFn) -> syn::Result<TokenStre
         .map_or_else(|| "()".to_owned(), |ty| spell(quote!(#ty)));
     let private = quote!(::sortie_guest::__private);
 
-    let described = parameters.iter().map(|parameter| {
-        let Parameter { name, ty, kind } = parameter;
-        let type_name = spell(quote!(#ty));
-        let kind = match kind {
-            Kind::Value => quote!(Value),
-            Kind::Object => quote!(Object),
-            Kind::Prefix => quote!(Prefix),
-        };
-        quote! { #private::Parameter { name: #name, kind: #private::Kind::#kind, type_name: #type_name } }
-    });
+    let described = parameters
+        .iter()
+        .map(|parameter| describe(parameter, &private));
     // Hygienic, so that no function's own name can mean one of these.
     let arguments = Ident::new("arguments", Span::mixed_site());
     let locals: Vec<Ident> = (0..parameters.len())
@@ -128,7 +121,12 @@ fn register(attribute: &TokenStream, function: &ItemFn) -> syn::Result<TokenStre
         const _: () = {
             #private::submit! {
                 #private::Function {
-                    signature: #private::Signature { name: #name, doc: #doc, parameters: &[#(#described),*], returns: #returns },
+                    signature: #private::Signature {
+                        name: #name,
+                        doc: #doc,
+                        parameters: &[#(#described),*],
+                        returns: #returns,
+                    },
                     module: ::core::module_path!(),
                     line: ::core::line!(),
                     run: |mut #arguments: #private::Arguments| -> #private::Answer {
@@ -140,6 +138,25 @@ fn register(attribute: &TokenStream, function: &ItemFn) -> syn::Result<TokenStre
             }
         };
     })
+}
+
+/// A parameter as the function's signature describes it. `private` is the path of the items that
+/// macros expand to.
+fn describe(parameter: &Parameter<'_>, private: &TokenStream) -> TokenStream {
+    let Parameter { name, ty, kind } = parameter;
+    let type_name = spell(quote!(#ty));
+    let kind = match kind {
+        Kind::Value => quote!(Value),
+        Kind::Object => quote!(Object),
+        Kind::Prefix => quote!(Prefix),
+    };
+    quote! {
+        #private::Parameter {
+            name: #name,
+            kind: #private::Kind::#kind,
+            type_name: #type_name,
+        }
+    }
 }
 
 /// The parameters of a signature that can be registered, or everything that stands in the way.

@@ -111,7 +111,7 @@ impl TcpProxy {
         self.shared
             .settings
             .send_modify(|settings| settings.flow = Flow::Cut);
-        // Whoever adds a socket from here on sees the cut.
+        // A connection that adds its socket after this sees the cut.
         for socket in self.shared.sockets().drain().map(|(_, socket)| socket) {
             // The other side may have closed it already.
             let _ = socket.shutdown(Shutdown::Both);

@@ -1,4 +1,4 @@
-//! A fleet from the side of whoever submits: jobs that outlive their client, are attached to,
+//! Tests a fleet from the submitter's side: jobs that outlive their client, are attached to,
 //! replayed and forgotten, by program and by command. The broker is a real server; workers run in
 //! the test's process.
 
