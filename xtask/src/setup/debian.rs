@@ -138,7 +138,7 @@ fn has_candidate(project: &Project, package: &str) -> bool {
 }
 
 fn apt(project: &Project, task: &str) -> Cmd {
-    // Somebody else's apt may be at work; one that hangs must not hold us for ever.
+    // Another apt may hold the lock. The wait for it is limited, in case that one hangs.
     let options = [
         "DPkg::Lock::Timeout=300",
         "Acquire::Retries=2",

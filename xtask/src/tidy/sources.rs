@@ -29,7 +29,7 @@ const CODE_ALLOWED: [(&str, &str); 2] = [
     ("tests/guests/", "thread::sleep("),
 ];
 
-/// Words that mean something only to whoever wrote them, in any file.
+/// Words that mean something only to their author, in any file.
 const BANNED_WORDS: [(&str, &str); 6] = [
     (
         concat!("/wo", "rk/"),
