@@ -163,6 +163,7 @@ const OUTSIDE: [(&str, &[&str]); 8] = [
             "sortie-e2e",
             "sortie-bench",
             "xtask",
+            "sortie-features",
         ],
     ),
 ];
