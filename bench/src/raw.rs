@@ -69,7 +69,8 @@ pub async fn run(server: &str, messages: u64, workers: u64) -> Result<Duration> 
     for _ in 0..messages {
         tokio::select! {
             message = tokio::time::timeout(SILENCE_MAX, live.next()) => {
-                message.context("no result came; one may have been dropped on the way")?.context("the connection was closed")?;
+                message.context("no result came; one may have been dropped on the \
+                                 way")?.context("the connection was closed")?;
             }
             Some(ended) = consuming.join_next() => ended??,
         }

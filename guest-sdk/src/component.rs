@@ -9,7 +9,8 @@ use crate::bindings::exports::sortie::task::handler;
 use crate::failure::{Failure, Retry};
 use crate::object::Object;
 use crate::prefix::Prefix;
-use crate::registry::{self, Argument, Returned};
+use crate::registry::{self, Argument};
+use crate::returned::Returned;
 use crate::signature::{Kind, Parameter, Signature};
 
 /// What the component exports.

@@ -57,7 +57,8 @@ pub enum Retry {
 /// let failure = Failure::new("encrypted", "the document needs a password");
 /// assert_eq!(failure.retry(), Retry::Never);
 ///
-/// let busy = Failure::new("busy", "the licence server has no seat").retry_after(Duration::from_secs(30));
+/// let busy = Failure::new("busy", "the licence server has no seat");
+/// let busy = busy.retry_after(Duration::from_secs(30));
 /// assert_eq!(busy.to_string(), "busy: the licence server has no seat");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]

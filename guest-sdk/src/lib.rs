@@ -50,6 +50,7 @@ pub mod object;
 pub mod output;
 pub mod prefix;
 mod registry;
+mod returned;
 mod signature;
 mod value;
 
@@ -58,6 +59,8 @@ mod value;
 pub mod bindings;
 #[cfg(target_arch = "wasm32")]
 mod component;
+#[cfg(target_arch = "wasm32")]
+mod exports;
 mod logger;
 
 pub mod testing;
@@ -97,7 +100,8 @@ pub use sortie_guest_macros::function;
 /// What the macros expand to. Not for people.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::registry::{Answer, Arguments, Function, Hidden};
+    pub use crate::registry::{Arguments, Function, Hidden};
+    pub use crate::returned::Answer;
     pub use crate::signature::{Kind, Parameter, Signature};
     pub use crate::value::{answer, answer_object};
     pub use inventory::submit;

@@ -1,8 +1,8 @@
-//! Objects that a function makes: large results, written as they come.
+//! Output objects: large results that a function writes as a stream.
 //!
-//! What is written goes to the store of whoever runs the host, under a name that follows from its
-//! bytes. It appears when it is finished, and never if the task ends before. Memory is bounded by
-//! `BUFFER_BYTES` here, and does not grow with the object.
+//! The host stores an output under a name that follows from its bytes. It becomes visible when it
+//! is finished, and never if the task ends before. Memory is bounded by `BUFFER_BYTES` here, and
+//! does not grow with the object.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -22,7 +22,7 @@ const WRITE_BYTES: usize = 1 << 20;
 pub enum Error {
     /// There is no place to write to, or none that can be used.
     NoStore {
-        /// What whoever runs the host has to do.
+        /// What the operator of the host has to do.
         reason: String,
     },
     /// What was asked for cannot be.

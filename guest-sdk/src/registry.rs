@@ -18,8 +18,8 @@ use serde::de::DeserializeOwned;
 
 use crate::failure::Failure;
 use crate::object::Object;
-use crate::output::OutputObject;
 use crate::prefix::Prefix;
+use crate::returned::Answer;
 use crate::signature::Signature;
 use crate::value;
 
@@ -28,18 +28,6 @@ pub(crate) const BAD_ARGUMENT: &str = "bad-argument";
 
 /// The code of a call to a function that is not there.
 pub(crate) const UNKNOWN_FUNCTION: &str = "unknown-function";
-
-/// What a function answers: its result, or why there is none.
-pub type Answer = Result<Returned, Failure>;
-
-/// What a function returned.
-#[derive(Debug)]
-pub enum Returned {
-    /// One CBOR item.
-    Value(Vec<u8>),
-    /// An object.
-    Object(OutputObject),
-}
 
 /// A registered function.
 pub struct Function {
@@ -169,7 +157,8 @@ impl fmt::Display for DuplicateName {
         } = self;
         write!(
             f,
-            "two functions are named `{name}`, one in `{first}` and one in `{second}`: rename one of them"
+            "two functions are named `{name}`, one in `{first}` and one in `{second}`: rename one \
+             of them"
         )
     }
 }
@@ -243,6 +232,7 @@ fn krate(function: &Function) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::returned::Returned;
 
     fn function(name: &'static str, module: &'static str, line: u32) -> Function {
         let signature = Signature {

@@ -1,5 +1,5 @@
-//! What is told about a function: the text that `sortie inspect` prints and that calls are checked
-//! against.
+//! Describes functions: the names, documentation and parameter types that `sortie inspect` prints
+//! and that calls are checked against.
 //!
 //! All of it is written by the attribute at compile time and lies in read-only memory; making a
 //! description allocates nothing.

@@ -25,7 +25,7 @@ pub use crate::registry::{Argument, DuplicateName};
 
 use crate::failure::Failure;
 use crate::output::OutputObject;
-use crate::registry::Returned;
+use crate::returned::Returned;
 use crate::signature::Signature;
 use crate::{registry, value};
 

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::failure::Failure;
 use crate::output::OutputObject;
-use crate::registry::{Answer, Returned};
+use crate::returned::{Answer, Returned};
 
 /// The code of a failure to encode a result.
 const BAD_RESULT: &str = "bad-result";

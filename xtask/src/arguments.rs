@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::bench;
 use crate::chaos;
 use crate::steps::Selection;
+use crate::tidy;
 use crate::toolchain::Route;
 
 #[derive(Parser)]
@@ -48,5 +49,5 @@ pub(crate) enum Task {
     /// nothing is lost
     Chaos(chaos::Arguments),
     /// Check the rules about dependencies, sources and links
-    Tidy,
+    Tidy(tidy::Selection),
 }

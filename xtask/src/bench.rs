@@ -49,7 +49,8 @@ const BENCHES: [Bench; 4] = [
     },
     Bench {
         name: "objects",
-        about: "PDFs and tars in an S3 server that is far away, with inputs fetched ahead and without, against Dask",
+        about: "PDFs and tars in an S3 server that is far away, with inputs fetched ahead and \
+                without, against Dask",
         binary: "objects",
         servers: Servers::None,
     },

@@ -2,7 +2,7 @@
 //!
 //! The program of `tests/chaos` does it; this module builds it, with the servers, the functions and
 //! the `sortie` command that it starts. Where there is a release build already it is brought up to
-//! date and used, else the everyday one: nobody waits for a second build of everything.
+//! date and used, else the everyday one: no second build of everything is needed.
 //! A short form of the same is among the tests.
 
 use anyhow::Result;

@@ -1,22 +1,31 @@
 //! `demo`: from a fresh clone to the text of real PDFs, in one command.
 //!
-//! It builds what is missing, shows the command that a person would type, runs it, and reads the
-//! result file back. Some samples cannot give text, on purpose. The demo succeeds when exactly
-//! those failed, each with the code that says why.
+//! It builds two things, side by side: the program `sortie` and the component `pdf-text`. Tests,
+//! measurements and their servers are not compiled. Then it shows the command that a person would
+//! type, runs it, and reads the result file back. Some samples cannot give text, on purpose. The
+//! demo succeeds when exactly those failed, each with the expected code.
 
 use std::fs;
 use std::path::Path;
+use std::thread;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
+use crate::guests::Progress;
 use crate::project::Project;
+use crate::toolchain::Toolchain;
 use crate::{guests, setup};
 
 const FUNCTION_CRATE: &str = "examples/pdf-text";
 const COMPONENT: &str = "target/components/pdf-text.wasm";
 const SAMPLES: &str = "examples/pdf-text/samples";
 const RESULTS: &str = "target/demo/results.jsonl";
+
+/// What is built of the root workspace. The second package has no code. It makes cargo enable the
+/// same features as a build of the whole workspace does, so that a later `cargo xtask test` reuses
+/// what the demo compiled.
+pub(crate) const PACKAGES: [&str; 2] = ["sortie-cli", "sortie-features"];
 
 /// Samples that must fail, and the code they must fail with.
 const FAILURES: [(&str, &str); 3] = [
@@ -41,9 +50,8 @@ enum Outcome {
 
 /// Builds, runs and judges the demo.
 pub(crate) fn run(project: &Project) -> Result<()> {
-    setup::run(project, None)?;
-    guests::run(project, Some(&project.root().join(FUNCTION_CRATE)))?;
-    project.cargo().args(["build", "--workspace"]).run()?;
+    let toolchain = setup::run(project, None)?;
+    build(project, toolchain)?;
     let sortie = project.binary("debug", "sortie")?;
     let sortie = project.shown(&sortie).to_string_lossy().into_owned();
     map(project, &sortie)?;
@@ -62,6 +70,27 @@ pub(crate) fn run(project: &Project) -> Result<()> {
     println!("  {sortie} map {COMPONENT} extract 'YOUR-FOLDER/*.pdf' -o results.jsonl");
     println!("  {sortie} new my-function");
     Ok(())
+}
+
+/// Builds the program and the component at the same time: each has phases that use one core only.
+/// Cargo shows the progress of the program; about the component it prints errors only.
+fn build(project: &Project, toolchain: Toolchain) -> Result<()> {
+    println!("building `sortie` and {COMPONENT}: this takes some minutes the first time");
+    let folder = project.root().join(FUNCTION_CRATE);
+    thread::scope(|scope| {
+        let component = thread::Builder::new()
+            .name("component".to_owned())
+            .spawn_scoped(scope, || {
+                guests::build(project, toolchain, &folder, Progress::Hidden)
+            })
+            .context("failed to start a thread")?;
+        let selection = PACKAGES.iter().flat_map(|name| ["--package", name]);
+        let program = project.cargo().arg("build").args(selection).run();
+        let component = component
+            .join()
+            .map_err(|_| anyhow!("the build of the component panicked"))?;
+        program.and(component)
+    })
 }
 
 fn map(project: &Project, sortie: &str) -> Result<()> {

@@ -70,6 +70,15 @@ impl Tuning {
     }
 }
 
+/// Whether cargo prints what it compiles.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// As usual.
+    Shown,
+    /// Only warnings and errors, for a build that runs beside another one.
+    Hidden,
+}
+
 /// A crate that becomes a component.
 struct Guest {
     manifest: PathBuf,
@@ -94,9 +103,20 @@ pub(crate) fn run(project: &Project, path: Option<&Path>) -> Result<()> {
                 .collect(),
         };
     for folder in folders {
-        for guest in find(project, &folder)? {
-            guest.build(project, toolchain)?;
-        }
+        build(project, toolchain, &folder, Progress::Shown)?;
+    }
+    Ok(())
+}
+
+/// Builds the function crates in one folder.
+pub(crate) fn build(
+    project: &Project,
+    toolchain: Toolchain,
+    folder: &Path,
+    progress: Progress,
+) -> Result<()> {
+    for guest in find(project, folder)? {
+        guest.build(project, toolchain, progress)?;
     }
     Ok(())
 }
@@ -108,10 +128,12 @@ impl Guest {
 
     /// Only the component is asked for, although examples are ordinary libraries too: with both in
     /// one compilation there is no optimisation across crates.
-    fn build(&self, project: &Project, toolchain: Toolchain) -> Result<()> {
+    fn build(&self, project: &Project, toolchain: Toolchain, progress: Progress) -> Result<()> {
         let name = self.component();
+        let quiet = (progress == Progress::Hidden).then_some("--quiet");
         let cmd = toolchain
             .cargo(project, "rustc", &FLAGS)?
+            .args(quiet)
             .arg("--manifest-path")
             .arg(&self.manifest);
         let cmd = cmd.args([
@@ -178,7 +200,8 @@ fn find(project: &Project, folder: &Path) -> Result<Vec<Guest>> {
     let guests = if own.is_empty() { members } else { own };
     if guests.is_empty() {
         bail!(
-            "found no function crate in `{}`: its Cargo.toml needs `crate-type = [\"cdylib\"]` under [lib]",
+            "found no function crate in `{}`: its Cargo.toml needs `crate-type = [\"cdylib\"]` \
+             under [lib]",
             folder.display()
         );
     }

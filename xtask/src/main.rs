@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         Task::Ci(selection) => return steps::run(&project, Mode::Machine, &selection),
         Task::Bench(arguments) => bench::run(&project, &arguments),
         Task::Chaos(arguments) => chaos::run(&project, &arguments),
-        Task::Tidy => tidy::run(&project),
+        Task::Tidy(selection) => tidy::run(&project, selection),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -31,17 +31,17 @@ pub(crate) fn run(project: &Project, wanted: Option<Route>) -> Result<Toolchain>
         toolchain.choose(project)?;
     }
     println!("guests: {}", toolchain.described());
+    Ok(toolchain)
+}
+
+/// Gets the servers that tests talk to, and says what runs the tests.
+pub(crate) fn servers(project: &Project) -> Result<()> {
     let runner = if project.has_cargo("nextest") {
         "cargo nextest"
     } else {
         "cargo test (cargo-nextest is not installed, and not needed)"
     };
     println!("tests:  {runner}");
-    Ok(toolchain)
-}
-
-/// Gets the servers that tests talk to.
-pub(crate) fn servers(project: &Project) -> Result<()> {
     nats::run(project)?;
     moto::run(project)
 }
@@ -69,6 +69,9 @@ fn get(project: &Project, route: Route) -> Result<Toolchain> {
         Route::Debian => debian::get(project)?,
     }
     Toolchain::by(route, project).ok_or_else(|| {
-        anyhow!("the {route:?} route ended without an error, but its toolchain is still not complete: run `cargo xtask setup -v`")
+        anyhow!(
+            "the {route:?} route ended without an error, but its toolchain is still not \
+                 complete: run `cargo xtask setup -v`"
+        )
     })
 }

@@ -2,8 +2,8 @@
 //!
 //! A step that fails does not stop the ones that can still tell something: only steps that need it
 //! are left out. At the end a table says how each went and how long it took. `ci` differs in
-//! settings only (no progress bars, colours or early ends; lock files checked), so what passes for
-//! a person passes there.
+//! settings only (no progress bars or colours; lock files checked), so what passes for a person
+//! passes there. No test ends the run: all failures are reported.
 
 mod checks;
 
@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 
 use crate::command::{Cmd, Stream};
 use crate::project::{Project, Stopwatch};
@@ -35,7 +36,7 @@ pub(crate) struct Selection {
     #[arg(long)]
     fast: bool,
     /// Only these steps
-    #[arg(value_parser = clap::builder::PossibleValuesParser::new(STEPS.iter().map(|step| step.name)))]
+    #[arg(value_parser = PossibleValuesParser::new(STEPS.iter().map(|step| step.name)))]
     steps: Vec<String>,
 }
 

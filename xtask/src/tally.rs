@@ -81,13 +81,15 @@ mod tests {
     fn summaries_of_cargo_are_counted() {
         assert_eq!(
             tally(
-                "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.10s\n"
+                "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; \
+                 finished in 0.10s\n"
             ),
             (12, 0)
         );
         assert_eq!(
             tally(
-                "test result: \x1b[31mFAILED\x1b[m. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out"
+                "test result: \x1b[31mFAILED\x1b[m. 3 passed; 2 failed; 0 ignored; 0 measured; 0 \
+                 filtered out"
             ),
             (3, 2)
         );
@@ -101,13 +103,15 @@ mod tests {
         );
         assert_eq!(
             tally(
-                "     Summary [ 180.006s] 5/9 tests run: 2 passed (1 slow), 1 failed, 1 timed out, 1 exec failed, 4 skipped"
+                "     Summary [ 180.006s] 5/9 tests run: 2 passed (1 slow), 1 failed, 1 timed \
+                 out, 1 exec failed, 4 skipped"
             ),
             (2, 3)
         );
         assert_eq!(
             tally(
-                "\x1b[32;1m     Summary\x1b[0m [   0.004s] \x1b[1m1\x1b[0m test run: \x1b[1m1\x1b[0m \x1b[32;1mpassed\x1b[0m, \x1b[1m0\x1b[0m skipped"
+                "\x1b[32;1m     Summary\x1b[0m [   0.004s] \x1b[1m1\x1b[0m test \
+                 run: \x1b[1m1\x1b[0m \x1b[32;1mpassed\x1b[0m, \x1b[1m0\x1b[0m skipped"
             ),
             (1, 0)
         );
@@ -117,7 +121,8 @@ mod tests {
     fn what_nextest_repeats_of_a_failed_test_counts_nothing() {
         assert_eq!(
             tally(
-                "    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 13 filtered out; finished in 0.86s"
+                "    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 13 filtered \
+                 out; finished in 0.86s"
             ),
             (0, 0)
         );

@@ -1,17 +1,21 @@
 //! `tidy`: rules about this repository that a machine can check, as a command and as an ordinary
 //! test.
 //!
-//! Four kinds: which package may depend on which ([`edges`]), what source text must and must not
-//! hold ([`sources`]), whether links in Markdown lead somewhere ([`links`]), and whether documents
-//! name only metrics that code has ([`metrics`]). Each rule is a row of a table. It reads, and never
-//! changes a file.
+//! The kinds of rules: which package may depend on which ([`edges`]), whether the demo compiles
+//! dependencies as the workspace does ([`features`]), what source text must and must not hold
+//! ([`sources`]), whether the files of a crate import each other in a circle ([`circles`]),
+//! whether lines fit ([`width`]), whether links in Markdown lead somewhere ([`links`]), and whether
+//! documents name only metrics that code has ([`metrics`]). It reads files and never changes one.
 
+mod circles;
 mod code;
 mod edges;
+mod features;
 mod files;
 mod links;
 mod metrics;
 mod sources;
+mod width;
 
 use std::fmt;
 
@@ -49,8 +53,36 @@ impl fmt::Display for Finding {
     }
 }
 
+/// Which rules a run applies.
+#[derive(Clone, Copy, clap::Args)]
+pub(crate) struct Selection {
+    /// Only list breaches of the rules that are not enforced yet (circles of imports, wide lines),
+    /// and succeed in any case
+    #[arg(long)]
+    pending: bool,
+}
+
 /// Prints every finding and fails if there is one.
-pub(crate) fn run(project: &Project) -> Result<()> {
+pub(crate) fn run(project: &Project, selection: Selection) -> Result<()> {
+    if !selection.pending {
+        return run_all(project);
+    }
+    let files = files::all(project)?;
+    let circles = circles::check(&files);
+    let wide: Vec<_> = files.iter().flat_map(width::check).collect();
+    for finding in circles.iter().chain(&wide) {
+        println!("{finding}");
+    }
+    println!(
+        "{} circles of imports, {} wide lines",
+        circles.len(),
+        wide.len()
+    );
+    Ok(())
+}
+
+/// Applies every rule.
+pub(crate) fn run_all(project: &Project) -> Result<()> {
     let (files, findings) = check(project)?;
     for finding in &findings {
         println!("{finding}");
@@ -66,8 +98,15 @@ pub(crate) fn run(project: &Project) -> Result<()> {
 fn check(project: &Project) -> Result<(usize, Vec<Finding>)> {
     let files = files::all(project)?;
     let mut findings = edges::check(project)?;
+    findings.extend(features::check(project)?);
     findings.extend(files.iter().flat_map(sources::check));
     findings.extend(metrics::check(&files));
+    if width::ENFORCED {
+        findings.extend(files.iter().flat_map(width::check));
+    }
+    if circles::ENFORCED {
+        findings.extend(circles::check(&files));
+    }
     findings.extend(
         files
             .iter()

@@ -102,7 +102,8 @@ async fn measure(options: Options) -> Result<()> {
     let took = map(&client, &empty, options.long).await?;
     let rate = options.long as f64 / took.as_secs_f64();
     println!(
-        "map of {} tasks, streamed: {:.1} s, {rate:.0} tasks/s, peak memory of the process {:.0} MB ({:.0} MB before)",
+        "map of {} tasks, streamed: {:.1} s, {rate:.0} tasks/s, peak memory of the process {:.0} \
+         MB ({:.0} MB before)",
         options.long,
         took.as_secs_f64(),
         sortie_bench::peak_memory() as f64 / 1e6,

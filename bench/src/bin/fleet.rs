@@ -114,14 +114,16 @@ async fn race(options: &Options) -> Result<()> {
         let (took, _) = map(&client, &empty, options.tasks).await?;
         let bundled = rate(options.tasks, took);
         println!(
-            "  bare server {raw:>8.0} messages/s   without bundles {single:>8.0} tasks/s   with bundles {bundled:>8.0} tasks/s"
+            "  bare server {raw:>8.0} messages/s   without bundles {single:>8.0} tasks/s   with \
+             bundles {bundled:>8.0} tasks/s"
         );
         rounds.push((bundled, single, raw));
     }
     rounds.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (bundled, single, raw) = rounds[rounds.len() / 2];
     println!(
-        "median: bare server {raw:.0} messages/s, without bundles {single:.0} tasks/s ({:.2}), with {bundled:.0} tasks/s",
+        "median: bare server {raw:.0} messages/s, without bundles {single:.0} tasks/s ({:.2}), \
+         with {bundled:.0} tasks/s",
         single / raw
     );
 
@@ -196,7 +198,8 @@ async fn long(options: &Options, server: &str) -> Result<()> {
     let (client, empty, _) = connect(server, &options.component).await?;
     let (took, first) = map(&client, &empty, options.long).await?;
     println!(
-        "map of {} tasks, streamed: first outcome after {first:?}, {:.1} s, {:.0} tasks/s, peak memory of the client {:.0} MB",
+        "map of {} tasks, streamed: first outcome after {first:?}, {:.1} s, {:.0} tasks/s, peak \
+         memory of the client {:.0} MB",
         options.long,
         took.as_secs_f64(),
         rate(options.long, took),

@@ -281,7 +281,8 @@ impl Stage {
         let seconds = measured.took.as_secs_f64();
         let rate = megabytes(job.bytes) / seconds;
         println!(
-            "{name:<28} {seconds:>6.2} s  {rate:>6.1} MB/s  {:>5.2} times as long as sortie  connections {:>3}  fetched {:>6.1} MB",
+            "{name:<28} {seconds:>6.2} s  {rate:>6.1} MB/s  {:>5.2} times as long as sortie  \
+             connections {:>3}  fetched {:>6.1} MB",
             seconds / ours,
             measured.connections,
             megabytes(measured.fetched)
@@ -291,7 +292,8 @@ impl Stage {
         let bandwidth = measured.connections as f64 * self.options.megabytes_per_second as f64;
         let limit = busy.max(megabytes(job.bytes) / bandwidth);
         println!(
-            "{:<28} cores busy {:.0} % ({:.0} % with the server)  {:.2} of the limit ({limit:.2} s)  peak memory {:.0} MB",
+            "{:<28} cores busy {:.0} % ({:.0} % with the server)  {:.2} of the limit ({limit:.2} \
+             s)  peak memory {:.0} MB",
             "",
             100.0 * cpu.as_secs_f64() / CORES / seconds,
             100.0 * busy / seconds,
@@ -320,7 +322,8 @@ impl Stage {
         );
         let fetched = measured.fetched as f64 / LARGE_BYTES as f64;
         println!(
-            "{:.1} s, {:.1} GB read by tasks, {:.1} MB fetched: {fetched:.3} times the object; peak memory {:.0} MB",
+            "{:.1} s, {:.1} GB read by tasks, {:.1} MB fetched: {fetched:.3} times the object; \
+             peak memory {:.0} MB",
             measured.took.as_secs_f64(),
             readers as f64 * LARGE_BYTES as f64 / 1e9,
             megabytes(measured.fetched),

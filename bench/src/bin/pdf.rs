@@ -258,7 +258,8 @@ impl Setup {
             scores[scores.len() / 2].0,
         );
         println!(
-            "words against pdftotext, {} files: recall median {median:.4} mean {recall:.4}, precision mean {precision:.4}",
+            "words against pdftotext, {} files: recall median {median:.4} mean {recall:.4}, \
+             precision mean {precision:.4}",
             scores.len()
         );
         Ok(())

@@ -15,9 +15,16 @@ fn pdf(text: &str) -> Vec<u8> {
     let objects = [
         "<< /Type /Catalog /Pages 2 0 R >>".to_owned(),
         "<< /Type /Pages /Kids [3 0 R] /Count 1 >>".to_owned(),
-        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R /Resources << /Font << /F 5 0 R >> >> >>".to_owned(),
-        format!("<< /Length {} >>\nstream\n{content}\nendstream", content.len()),
-        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>".to_owned(),
+        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R /Resources << /Font \
+         << /F 5 0 R >> >> >>"
+            .to_owned(),
+        format!(
+            "<< /Length {} >>\nstream\n{content}\nendstream",
+            content.len()
+        ),
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding \
+         >>"
+        .to_owned(),
     ];
     let mut file = b"%PDF-1.4\n".to_vec();
     let mut offsets = Vec::new();
@@ -250,8 +257,14 @@ fn zip(members: &[Member], numbers: Numbers) -> Vec<u8> {
         directory.extend(small[2].to_le_bytes());
         directory.extend(member.path.bytes().chain(extra).chain(*b"note"));
     }
-    let (start, count) = (file.len() as u64, members.len() as u64);
-    file.extend(&directory);
+    end(&mut file, &directory, members.len() as u64, numbers);
+    file
+}
+
+/// Appends the directory and what follows it in a ZIP of `count` members.
+fn end(file: &mut Vec<u8>, directory: &[u8], count: u64, numbers: Numbers) {
+    let start = file.len() as u64;
+    file.extend(directory);
     if numbers == Numbers::Large {
         let at = file.len() as u64;
         file.extend(b"PK\x06\x06");
@@ -282,7 +295,6 @@ fn zip(members: &[Member], numbers: Numbers) -> Vec<u8> {
     place.iter().for_each(|n| file.extend(n.to_le_bytes()));
     file.extend(7u16.to_le_bytes());
     file.extend(b"comment");
-    file
 }
 
 #[test]

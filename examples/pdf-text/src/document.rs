@@ -47,7 +47,8 @@ pub enum Error {
     Damaged(String),
     /// Pages are pictures, without a single glyph.
     #[error(
-        "the document has no text: its pages ({pages}) are images, which have to be recognised optically first"
+        "the document has no text: its pages ({pages}) are images, which have to be recognised \
+         optically first"
     )]
     Scanned {
         /// Number of pages.

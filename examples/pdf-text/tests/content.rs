@@ -56,10 +56,18 @@ fn replacement_text_replaces() {
 #[test]
 fn hidden_layers_are_not_read() {
     let objects = [
-        "<< /Type /Catalog /Pages 2 0 R /OCProperties << /OCGs [5 0 R] /D << /OFF [5 0 R] >> >> >>".to_owned(),
+        "<< /Type /Catalog /Pages 2 0 R /OCProperties << /OCGs [5 0 R] /D << /OFF [5 0 R] >> >> \
+         >>"
+        .to_owned(),
         "<< /Type /Pages /Kids [3 0 R] /Count 1 >>".to_owned(),
-        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] /Contents 4 0 R /Resources << /Properties << /L 5 0 R >> >> >>".to_owned(),
-        stream("", "BT /F 10 Tf 50 700 Td (seen) Tj /OC /L BDC (unseen) Tj /X BMC (inner) Tj EMC EMC ET"),
+        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] /Contents 4 0 R /Resources << \
+         /Properties << /L 5 0 R >> >> >>"
+            .to_owned(),
+        stream(
+            "",
+            "BT /F 10 Tf 50 700 Td (seen) Tj /OC /L BDC (unseen) Tj /X BMC (inner) Tj EMC \
+                    EMC ET",
+        ),
         "<< /Type /OCG /Name (layer) >>".to_owned(),
     ];
     assert_eq!(
@@ -167,7 +175,8 @@ fn a_form_cannot_close_what_the_page_opened() {
         "/Type /XObject /Subtype /Form /BBox [0 0 600 800]",
         "Q Q EMC EMC 5 0 0 5 0 0 cm",
     );
-    let content = "q 1 0 0 1 0 -12 cm /Span << /ActualText (real) >> BDC BT /F 10 Tf 50 700 Td (un) Tj ET /X Do \
+    let content = "q 1 0 0 1 0 -12 cm /Span << /ActualText (real) >> BDC BT /F 10 Tf 50 700 Td \
+                   (un) Tj ET /X Do \
                    BT /F 10 Tf 60 700 Td (real) Tj ET EMC Q BT /F 10 Tf 50 700 Td (above) Tj ET";
     check_with(content, "/XObject << /X 5 0 R >>", &[form], "real\n\nabove");
 }

@@ -97,7 +97,8 @@ fn scores_over_the_corpus_are_met() -> Result<(), Box<dyn Error>> {
     );
     let middle = median(&scores, |s| s.recall);
     println!(
-        "{} files: recall mean {recall:.4}, median {middle:.4}; precision mean {precision:.4}; pairs mean {pairs:.4}",
+        "{} files: recall mean {recall:.4}, median {middle:.4}; precision mean {precision:.4}; \
+         pairs mean {pairs:.4}",
         scores.len()
     );
     assert!(middle >= 0.995 && recall >= 0.98 && precision >= 0.985 && pairs >= 0.975);

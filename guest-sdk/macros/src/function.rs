@@ -81,16 +81,9 @@ fn register(attribute: &TokenStream, function: &ItemFn) -> syn::Result<TokenStre
         .map_or_else(|| "()".to_owned(), |ty| spell(quote!(#ty)));
     let private = quote!(::sortie_guest::__private);
 
-    let described = parameters.iter().map(|parameter| {
-        let Parameter { name, ty, kind } = parameter;
-        let type_name = spell(quote!(#ty));
-        let kind = match kind {
-            Kind::Value => quote!(Value),
-            Kind::Object => quote!(Object),
-            Kind::Prefix => quote!(Prefix),
-        };
-        quote! { #private::Parameter { name: #name, kind: #private::Kind::#kind, type_name: #type_name } }
-    });
+    let described = parameters
+        .iter()
+        .map(|parameter| describe(parameter, &private));
     // Hygienic, so that no function's own name can mean one of these.
     let arguments = Ident::new("arguments", Span::mixed_site());
     let locals: Vec<Ident> = (0..parameters.len())
@@ -128,7 +121,12 @@ fn register(attribute: &TokenStream, function: &ItemFn) -> syn::Result<TokenStre
         const _: () = {
             #private::submit! {
                 #private::Function {
-                    signature: #private::Signature { name: #name, doc: #doc, parameters: &[#(#described),*], returns: #returns },
+                    signature: #private::Signature {
+                        name: #name,
+                        doc: #doc,
+                        parameters: &[#(#described),*],
+                        returns: #returns,
+                    },
                     module: ::core::module_path!(),
                     line: ::core::line!(),
                     run: |mut #arguments: #private::Arguments| -> #private::Answer {
@@ -142,6 +140,25 @@ fn register(attribute: &TokenStream, function: &ItemFn) -> syn::Result<TokenStre
     })
 }
 
+/// A parameter as the function's signature describes it. `private` is the path of the items that
+/// macros expand to.
+fn describe(parameter: &Parameter<'_>, private: &TokenStream) -> TokenStream {
+    let Parameter { name, ty, kind } = parameter;
+    let type_name = spell(quote!(#ty));
+    let kind = match kind {
+        Kind::Value => quote!(Value),
+        Kind::Object => quote!(Object),
+        Kind::Prefix => quote!(Prefix),
+    };
+    quote! {
+        #private::Parameter {
+            name: #name,
+            kind: #private::Kind::#kind,
+            type_name: #type_name,
+        }
+    }
+}
+
 /// The parameters of a signature that can be registered, or everything that stands in the way.
 fn check<'a>(attribute: &TokenStream, signature: &'a Signature) -> syn::Result<Vec<Parameter<'a>>> {
     let mut problems = Problems(None);
@@ -149,7 +166,11 @@ fn check<'a>(attribute: &TokenStream, signature: &'a Signature) -> syn::Result<V
         problems.add(attribute, "`#[sortie_guest::function]` takes no arguments");
     }
     if let Some(token) = &signature.asyncness {
-        problems.add(token, "a function cannot be async: every task has a sandbox of its own, so just block; remove `async`");
+        problems.add(
+            token,
+            "a function cannot be async: every task has a sandbox of its own, so \
+                             just block; remove `async`",
+        );
     }
     if let Some(token) = &signature.unsafety {
         problems.add(
@@ -171,7 +192,8 @@ fn check<'a>(attribute: &TokenStream, signature: &'a Signature) -> syn::Result<V
     }
     if signature.inputs.len() > PARAMETERS_MAX {
         let message = format!(
-            "a function has at most {PARAMETERS_MAX} parameters; put some into a struct that derives `Deserialize`"
+            "a function has at most {PARAMETERS_MAX} parameters; put some into a struct that \
+             derives `Deserialize`"
         );
         problems.add(&signature.inputs, &message);
     }
@@ -195,8 +217,16 @@ fn check_return(output: &ReturnType, problems: &mut Problems) {
         return;
     };
     match ty.as_ref() {
-        Type::ImplTrait(ty) => problems.add(ty, "a function cannot return `impl Trait`: describe the result with a type that has a name"),
-        Type::Never(ty) => problems.add(ty, "a function cannot return `!`: leave the return type out"),
+        Type::ImplTrait(ty) => problems.add(
+            ty,
+            "a function cannot return `impl Trait`: describe \
+                                                 the result with a type that has a name",
+        ),
+        Type::Never(ty) => problems.add(
+            ty,
+            "a function cannot return `!`: leave the return type \
+                                             out",
+        ),
         _ => {}
     }
 }
@@ -204,14 +234,22 @@ fn check_return(output: &ReturnType, problems: &mut Problems) {
 fn parameter<'a>(input: &'a FnArg, problems: &mut Problems) -> Option<Parameter<'a>> {
     let input = match input {
         FnArg::Receiver(receiver) => {
-            problems.add(receiver, "a function has no `self`: make it a free function and take the value as a parameter");
+            problems.add(
+                receiver,
+                "a function has no `self`: make it a free function and take \
+                                    the value as a parameter",
+            );
             return None;
         }
         FnArg::Typed(input) => input,
     };
     match input.ty.as_ref() {
         Type::Reference(ty) => problems.add(ty, owned_instead(&ty.elem)),
-        Type::ImplTrait(ty) => problems.add(ty, "a parameter cannot be `impl Trait`: its callers choose values, not types; name the type"),
+        Type::ImplTrait(ty) => problems.add(
+            ty,
+            "a parameter cannot be `impl Trait`: its callers \
+                                                 choose values, not types; name the type",
+        ),
         _ => {}
     }
     match input.pat.as_ref() {
@@ -223,7 +261,11 @@ fn parameter<'a>(input: &'a FnArg, problems: &mut Problems) -> Option<Parameter<
             })
         }
         pattern => {
-            problems.add(pattern, "a parameter needs a name, by which callers know it: take the pattern apart in the body");
+            problems.add(
+                pattern,
+                "a parameter needs a name, by which callers know it: take the \
+                                   pattern apart in the body",
+            );
             None
         }
     }
@@ -242,7 +284,8 @@ fn owned_instead(referent: &Type) -> String {
         },
     };
     format!(
-        "a parameter cannot be a reference: the task owns its arguments; take an owned value, `{owned}`"
+        "a parameter cannot be a reference: the task owns its arguments; take an owned value, \
+         `{owned}`"
     )
 }
 

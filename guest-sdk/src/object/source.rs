@@ -10,9 +10,18 @@ use std::io;
 use std::sync::Arc;
 
 #[cfg(target_arch = "wasm32")]
-use super::{Error, Info};
+use super::error::Error;
 #[cfg(target_arch = "wasm32")]
 use crate::bindings::sortie::task::objects;
+
+/// What is known of an object without reading it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Info {
+    pub(super) name: String,
+    pub(super) size: u64,
+    pub(super) etag: Option<String>,
+    pub(super) content_type: Option<String>,
+}
 
 /// Something that can be read anywhere.
 pub(super) enum Source {

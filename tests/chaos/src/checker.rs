@@ -91,7 +91,8 @@ impl fmt::Display for Violation {
             Self::Early(reader, position) => {
                 write!(
                     f,
-                    "the records of reader {reader} end at position {position}, which is not where it ended"
+                    "the records of reader {reader} end at position {position}, which is not \
+                     where it ended"
                 )
             }
             Self::NobodyReadAll => write!(f, "no reader saw all outcomes from the start"),
@@ -213,14 +214,8 @@ impl Checker {
                 }
             }
             Record::Reading { reader, from } => {
-                if self
-                    .readers
-                    .entry(*reader)
-                    .or_default()
-                    .from
-                    .replace(*from)
-                    .is_some()
-                {
+                let reading = self.readers.entry(*reader).or_default();
+                if reading.from.replace(*from).is_some() {
                     self.violations.push(Violation::UnknownReader(*reader));
                 }
             }
@@ -232,19 +227,14 @@ impl Checker {
                 ended,
             } => {
                 self.outcomes += 1;
-                self.readers
-                    .entry(*reader)
-                    .or_default()
-                    .seen
-                    .push(*position);
-                self.place(
-                    *position,
-                    Place {
-                        index: *index,
-                        attempts: *attempts,
-                        ended: ended.clone(),
-                    },
-                );
+                let reading = self.readers.entry(*reader).or_default();
+                reading.seen.push(*position);
+                let place = Place {
+                    index: *index,
+                    attempts: *attempts,
+                    ended: ended.clone(),
+                };
+                self.place(*position, place);
             }
             Record::Sealed { reader, tasks } => self.sealed.push((*reader, *tasks)),
             Record::Read { reader } => {

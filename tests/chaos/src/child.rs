@@ -44,7 +44,7 @@ impl Program {
             .env("HOME", &self.home)
             .env("RUST_BACKTRACE", "1")
             .current_dir(&self.home);
-        // Out of reach of the terminal's interrupts: whoever started it ends it.
+        // Its own process group: an interrupt from the terminal does not reach it.
         command
             .process_group(0)
             .stdin(Stdio::null())

@@ -153,7 +153,10 @@ async fn main() -> ExitCode {
         None => tokio::select! {
             done = all(&arguments.run) => done,
             // What was started ends with this.
-            interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Into::into).and(Err(anyhow::anyhow!("interrupted"))),
+            interrupted = tokio::signal::ctrl_c() => match interrupted {
+                Ok(()) => Err(anyhow::anyhow!("interrupted")),
+                Err(error) => Err(error.into()),
+            },
         },
     };
     match done {
@@ -290,7 +293,8 @@ fn shown(report: &Report) -> String {
         } = verdict;
         let (lost, twice) = (verdict.lost(), verdict.duplicates());
         lines.push(format!(
-            "{what}: {tasks} tasks, {retried} by a later attempt, {failed} failed; {readers} readers saw {outcomes} outcomes"
+            "{what}: {tasks} tasks, {retried} by a later attempt, {failed} failed; {readers} \
+             readers saw {outcomes} outcomes"
         ));
         lines.push(format!(
             "{what}: lost {lost}, duplicates visible {twice}, violations {}",

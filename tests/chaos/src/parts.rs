@@ -2,7 +2,7 @@
 //!
 //! Each writes down what it does before it matters to anybody else, and may be killed at any
 //! moment; a successor goes on from the records. A broker that is away is asked again for
-//! `PATIENCE`, which is longer than any fault.
+//! [`patience`], which is longer than any fault.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use futures::StreamExt as _;
 use sortie::{AttachError, Client, ConnectError, Job};
 use sortie_broker::nats::{Config, NatsBroker, Provision, Role};
 use sortie_broker::{Broker, Error, Event};
+use sortie_harness::patience;
 use sortie_protocol::{Bundle, JobId, JobState, Outcome, Timestamp};
 use tokio::time::{Instant, interval, sleep, timeout};
 
@@ -19,8 +20,6 @@ use crate::history::{Log, Record};
 use crate::mapper;
 use crate::work::{self, Work};
 
-/// How long a broker that does not answer is asked again.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// The pause before it is asked again, and between looks at what cannot be waited for.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long the last reader looks for outcomes after the last one.
@@ -216,7 +215,7 @@ async fn until_empty(broker: &NatsBroker, job: JobId) -> Result<u64> {
     let started = Instant::now();
     loop {
         let left = patiently(|| broker.unfinished(job)).await?;
-        if left == 0 || started.elapsed() > PATIENCE {
+        if left == 0 || started.elapsed() > patience() {
             return Ok(left);
         }
         sleep(PAUSE).await;
@@ -231,7 +230,7 @@ async fn until_sealed(broker: &NatsBroker, job: JobId) -> Result<u64> {
             .map(|record| record.state)
         {
             Some(JobState::Sealed { tasks }) => return Ok(tasks),
-            Some(JobState::Open) if started.elapsed() < PATIENCE => sleep(PAUSE).await,
+            Some(JobState::Open) if started.elapsed() < patience() => sleep(PAUSE).await,
             Some(state) => bail!("the job is {state:?} though all its outcomes are there"),
             None => bail!("the job is not known"),
         }
@@ -270,7 +269,7 @@ where
     let started = Instant::now();
     loop {
         match ask().await {
-            Err(error) if passes(&error) && started.elapsed() < PATIENCE => sleep(PAUSE).await,
+            Err(error) if passes(&error) && started.elapsed() < patience() => sleep(PAUSE).await,
             answer => return Ok(answer?),
         }
     }

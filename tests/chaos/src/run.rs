@@ -1,7 +1,7 @@
 //! One run, from a plan to a verdict.
 //!
 //! A run fails with an error when the fleet does not start, gets stuck or writes what is no record;
-//! what was lost is the verdict's matter. The folder with all records and logs is whoever called's
+//! what was lost is the verdict's matter. The folder with all records and logs is the caller's
 //! to keep or remove.
 
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@
 //! The schedule's faults begin and end in their order. Starting a server again is waited for, and
 //! all that follows in the schedule comes later by as much, so that no fault is shorter than it
 //! should be. Workers that end by themselves are started again; a submitter or reader that does so
-//! without having done its work ends the run, and so does [`STUCK`] without an outcome.
+//! without having done its work ends the run, and so does [`patience`] without an outcome.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,6 +16,7 @@ use clap::ValueEnum as _;
 use futures::StreamExt as _;
 use sortie_broker::nats::{Config, Layout, NatsBroker, Provision, Role};
 use sortie_broker::{Broker as _, Event};
+use sortie_harness::patience;
 use sortie_protocol::{Bundle, Digest, Job, JobId};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
@@ -26,11 +27,6 @@ use crate::run::Plan;
 use crate::schedule::{self, Fault, Kind, Random, Schedule, Target};
 use crate::work::{self, Work};
 
-/// Nothing was read for so long: several times the longest fault, and the longest wait in the
-/// broker's code.
-pub(crate) const STUCK: Duration = Duration::from_secs(90);
-/// How long the fleet may take to start, on a machine that does a lot else.
-const START_TIME_MAX: Duration = Duration::from_secs(60);
 /// How often processes are looked at.
 const LOOK: Duration = Duration::from_millis(50);
 /// Lost leases in a row that a task may have. Many more than by default: here leases are short and
@@ -210,7 +206,7 @@ impl<'a> Stage<'a> {
                     .chain(["--give-up-after", GIVE_UP_AFTER, "--cache"]);
             worker.start(arguments.map(Into::into).chain([cache.into_os_string()]))?;
         }
-        let deadline = Instant::now() + START_TIME_MAX;
+        let deadline = Instant::now() + patience();
         for worker in &mut self.workers {
             let ready = async {
                 while !worker.program.tail(LINES_SHOWN).contains("ready") {
@@ -227,7 +223,7 @@ impl<'a> Stage<'a> {
             };
             let said = timeout_at(deadline, ready).await;
             said.with_context(|| {
-                format!("{} was not ready within {START_TIME_MAX:?}", worker.name)
+                format!("{} was not ready within {:?}", worker.name, patience())
             })??;
         }
         Ok(())
@@ -262,10 +258,11 @@ impl<'a> Stage<'a> {
                 tasks,
             })
             .await?;
-        let ran = timeout(START_TIME_MAX, events.next()).await;
+        let ran = timeout(patience(), events.next()).await;
         ensure!(
             matches!(ran, Ok(Some(Event::Outcomes(..)))),
-            "no task ran within {START_TIME_MAX:?}; {}",
+            "no task ran within {:?}; {}",
+            patience(),
             self.state()
         );
         broker.forget(id).await?;
@@ -403,8 +400,8 @@ impl<'a> Stage<'a> {
                 at: Instant::now(),
             };
         }
-        if self.growth.at.elapsed() > STUCK {
-            bail!("no outcome was seen for {STUCK:?}; {}", self.state());
+        if self.growth.at.elapsed() > patience() {
+            bail!("no outcome was seen for {:?}; {}", patience(), self.state());
         }
         Ok(())
     }

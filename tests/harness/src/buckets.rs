@@ -106,7 +106,7 @@ impl BucketServer {
             .send_modify(|state| state.refusal = Some(refusal));
     }
 
-    /// Deny everything to whoever does not say that they pay.
+    /// Denies requests that do not say that the requester pays.
     pub fn charge(&self) {
         self.state.send_modify(|state| state.wants_payer = true);
     }
@@ -134,26 +134,8 @@ pub(crate) fn query(request: &Request<Bytes>) -> BTreeMap<String, String> {
 }
 
 fn answer(shared: &watch::Sender<State>, request: &Request<Bytes>) -> Response<Full<Bytes>> {
-    let owned = |name| header(request, name).map(ToOwned::to_owned);
-    // A proxy is told the whole URL.
-    let host = request
-        .uri()
-        .host()
-        .map(ToOwned::to_owned)
-        .or_else(|| owned("host"))
-        .unwrap_or_default();
-    let path = request
-        .uri()
-        .path_and_query()
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    let asked = Asked {
-        what: format!("{} {path}", request.method()),
-        host: host.clone(),
-        authorization: owned("authorization"),
-        payer: owned("x-amz-request-payer"),
-        project: owned("x-goog-user-project"),
-    };
+    let asked = recorded(request);
+    let host = asked.host.clone();
     let is_free = asked.payer.is_some();
     shared.send_modify(|state| state.asked.push(asked));
     let state = shared.borrow();
@@ -211,7 +193,23 @@ fn answer(shared: &watch::Sender<State>, request: &Request<Bytes>) -> Response<F
     }
 }
 
-/// Percent signs taken away.
+/// What tests can look at of a request.
+fn recorded(request: &Request<Bytes>) -> Asked {
+    let owned = |name| header(request, name).map(ToOwned::to_owned);
+    // A client of a proxy sends the whole URL.
+    let host = request.uri().host().map(ToOwned::to_owned);
+    let path = request.uri().path_and_query();
+    let path = path.map(ToString::to_string).unwrap_or_default();
+    Asked {
+        what: format!("{} {path}", request.method()),
+        host: host.or_else(|| owned("host")).unwrap_or_default(),
+        authorization: owned("authorization"),
+        payer: owned("x-amz-request-payer"),
+        project: owned("x-goog-user-project"),
+    }
+}
+
+/// Decodes percent signs.
 fn decoded(text: &str) -> String {
     let mut parts = text.split('%');
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();

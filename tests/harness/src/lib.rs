@@ -1,7 +1,8 @@
 //! What the integration tests share: the `sortie` binary as a process, components, servers, a bad
 //! network, and places for files.
 //!
-//! Every wait has a deadline and ends on a condition, never on the passing of time. A failure shows
+//! Every wait ends on a condition, never on the passing of time. [`patience`] guards each of them
+//! against hanging. A failure shows
 //! the command and what it said. Servers listen on a loopback port of the system's choice and end
 //! with their handle. Nothing here is built or downloaded: what is missing is named
 //! with the command that makes it.
@@ -10,6 +11,7 @@ mod buckets;
 mod http;
 mod moto;
 mod nats;
+mod patience;
 mod process;
 mod proxy;
 mod s3;
@@ -24,6 +26,7 @@ use std::path::{Path, PathBuf};
 pub use buckets::{Asked, BucketServer, Dialect, Refusal};
 pub use moto::MotoServer;
 pub use nats::{NatsBuilder, NatsCluster, NatsServer, nats_server, nats_server_too_old};
+pub use patience::{patience, within};
 pub use process::{Ran, Running, Sortie};
 pub use proxy::TcpProxy;
 pub use s3::S3Server;

@@ -9,19 +9,18 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
 
 use crate::nats::watchdog;
+use crate::patience::patience;
 use crate::process::Sortie;
 use crate::s3::S3Server;
 
-/// How long the server may take to start, on a machine that does a lot else: it reads thousands of
-/// files of Python.
-const DEADLINE: Duration = Duration::from_secs(100);
 /// What it says when it listens.
 const READY: &str = "Running on http://";
 /// Any keys are taken, but a request without is anybody's and may read nothing.
-const AUTHORIZATION: &str = "AWS4-HMAC-SHA256 Credential=AKIDHARNESS/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+const AUTHORIZATION: &str = "AWS4-HMAC-SHA256 \
+                             Credential=AKIDHARNESS/20260101/us-east-1/s3/aws4_request, \
+                             SignedHeaders=host, Signature=0";
 
 /// A server's process. Dropping it kills it.
 #[derive(Debug)]
@@ -83,14 +82,14 @@ impl MotoServer {
             }
             let _ = ready.send(Err(before));
         });
-        match listening.recv_timeout(DEADLINE) {
+        match listening.recv_timeout(patience()) {
             Ok(Ok(address)) => Ok(Self {
                 address,
                 server,
                 watchdog,
             }),
             Ok(Err(said)) => panic!("moto ended instead of starting:\n{said}"),
-            Err(_) => panic!("moto did not listen within {DEADLINE:?}"),
+            Err(_) => panic!("moto did not listen within {:?}", patience()),
         }
     }
 
@@ -142,10 +141,11 @@ impl MotoServer {
     fn send(&self, path: &str, content: &[u8]) {
         let mut stream = TcpStream::connect(self.address).expect("a server of ours");
         stream
-            .set_read_timeout(Some(DEADLINE))
+            .set_read_timeout(Some(patience()))
             .expect("a socket of ours");
         let head = format!(
-            "PUT {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\nauthorization: {AUTHORIZATION}\r\n\
+            "PUT {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\nauthorization: \
+             {AUTHORIZATION}\r\n\
              content-type: application/octet-stream\r\ncontent-length: {}\r\n\r\n",
             self.address,
             content.len()

@@ -28,8 +28,8 @@ pub use cluster::NatsCluster;
 pub(crate) use process::watchdog;
 use process::{Process, Started};
 
-/// The longest that a server may take to start or to end, on a machine that does a lot else.
-const DEADLINE: Duration = Duration::from_secs(60);
+use crate::patience::patience;
+
 /// How often a condition is looked at that cannot be waited for: short against any start.
 const POLL: Duration = Duration::from_millis(5);
 /// How often a server may find its port taken before something else must be wrong.
@@ -291,7 +291,8 @@ impl NatsBuilder {
             // Clients keep to the addresses that they were given, which may be those of proxies.
             let _infallible = writeln!(
                 text,
-                "cluster {{\nname: sortie\nno_advertise: true\nlisten: \"{address}\"\nroutes: [{routes}]\n}}"
+                "cluster {{\nname: sortie\nno_advertise: true\nlisten: \"{address}\"\nroutes: \
+                 [{routes}]\n}}"
             );
         }
         text + &self.config
@@ -359,7 +360,8 @@ impl NatsServer {
         process.signal(signal);
         process.ended().await.unwrap_or_else(|| {
             panic!(
-                "nats-server did not end within {DEADLINE:?}\n{}",
+                "nats-server did not end within {:?}\n{}",
+                patience(),
                 self.log()
             )
         })

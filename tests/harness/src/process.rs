@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -17,8 +16,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-/// The longest that a command may take, on a machine that does a lot else.
-const DEADLINE: Duration = Duration::from_secs(100);
+use crate::patience::patience;
 
 /// A command that was not started yet.
 #[derive(Debug)]
@@ -252,7 +250,7 @@ impl Running {
     /// When none comes in time.
     pub fn line(&mut self) -> String {
         let mut line = String::new();
-        let reading = async { timeout(DEADLINE, self.stdout.read_line(&mut line)).await };
+        let reading = async { timeout(patience(), self.stdout.read_line(&mut line)).await };
         let read = self.runtime.block_on(reading);
         assert!(
             matches!(read, Ok(Ok(1..))),
@@ -313,9 +311,10 @@ impl Running {
                 }
                 self.child.wait().await.expect("a child of ours")
             };
-            timeout(DEADLINE, ending).await
+            timeout(patience(), ending).await
         });
-        let status = status.unwrap_or_else(|_| panic!("{shown} did not end within {DEADLINE:?}"));
+        let status =
+            status.unwrap_or_else(|_| panic!("{shown} did not end within {:?}", patience()));
         let stdout = self.read + &String::from_utf8(rest).expect("text on standard output");
         let stderr = self.errors.join();
         drop(self.home);
@@ -386,7 +385,7 @@ impl Gathered {
     fn join(self) -> String {
         let text = self
             .text
-            .recv_timeout(DEADLINE)
+            .recv_timeout(patience())
             .expect("standard error that ends with its process");
         self.thread.join().expect("a thread that does not panic");
         text

@@ -17,17 +17,16 @@ use std::io::ErrorKind;
 use std::net::{Shutdown, SocketAddr, TcpStream as Socket};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::patience::patience;
+
 use frames::Frames;
 
-/// The longest wait for a message to be lost.
-const DEADLINE: Duration = Duration::from_secs(60);
 /// More connections at a time are refused: a test has a few.
 const CONNECTIONS_MAX: usize = 256;
 /// What is read at once, for each direction of each connection.
@@ -112,7 +111,7 @@ impl TcpProxy {
         self.shared
             .settings
             .send_modify(|settings| settings.flow = Flow::Cut);
-        // Whoever adds a socket from here on sees the cut.
+        // A connection that adds its socket after this sees the cut.
         for socket in self.shared.sockets().drain().map(|(_, socket)| socket) {
             // The other side may have closed it already.
             let _ = socket.shutdown(Shutdown::Both);
@@ -170,13 +169,14 @@ impl TcpProxy {
     /// When they are not in time.
     pub async fn wait_until_swallowed(&self, count: u64) {
         let mut lost = self.shared.lost.subscribe();
-        let waiting = timeout(DEADLINE, lost.wait_for(|lost| *lost >= count))
+        let waiting = timeout(patience(), lost.wait_for(|lost| *lost >= count))
             .await
             .is_ok();
         assert!(
             waiting,
-            "{} messages were lost within {DEADLINE:?}, not {count}",
-            self.swallowed()
+            "{} messages were lost within {:?}, not {count}",
+            self.swallowed(),
+            patience()
         );
     }
 

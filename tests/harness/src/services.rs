@@ -134,7 +134,8 @@ fn role(query: &BTreeMap<String, String>, id: &str, secret: &str) -> Response<Fu
             .map(String::as_str)
             .unwrap_or_default();
         let error = format!(
-            "<Error><Code>InvalidIdentityToken</Code><Message>not a token: {given}</Message></Error>"
+            "<Error><Code>InvalidIdentityToken</Code><Message>not a token: \
+             {given}</Message></Error>"
         );
         return plain(
             StatusCode::BAD_REQUEST,

@@ -32,6 +32,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use crate::patience::patience;
 use crate::process::Sortie;
 use crate::s3::S3Server;
 use crate::thread::Thread;
@@ -39,9 +40,6 @@ use crate::thread::Thread;
 use body::{Passing, Source};
 use line::{Line, State};
 pub use rules::{Fault, Operation, Rule};
-
-/// The longest wait for a fault to befall a request.
-const DEADLINE: Duration = Duration::from_secs(60);
 
 /// What the line to the server is like. By default it is as near and as wide as this machine lets
 /// it be.
@@ -173,14 +171,15 @@ impl StoreProxy {
         let waiting =
             self.shared
                 .struck
-                .wait_timeout_while(self.shared.counts(), DEADLINE, |counts| {
+                .wait_timeout_while(self.shared.counts(), patience(), |counts| {
                     counts.struck < count
                 });
         let (counts, waited) = waiting.unwrap_or_else(PoisonError::into_inner);
         assert!(
             !waited.timed_out(),
-            "faults befell {} requests within {DEADLINE:?}, not {count}",
-            counts.struck
+            "faults befell {} requests within {:?}, not {count}",
+            counts.struck,
+            patience()
         );
     }
 }

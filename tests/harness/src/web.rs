@@ -4,7 +4,6 @@
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -19,10 +18,8 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+use crate::patience::patience;
 use crate::thread::Thread;
-
-/// The longest wait for a request.
-const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A server that ends with its handle.
 #[derive(Debug)]
@@ -65,7 +62,7 @@ impl WebServer {
     pub fn wait_for(&self, count: u64) {
         let mut requests = self.requests.clone();
         let waiting = async {
-            tokio::time::timeout(DEADLINE, requests.wait_for(|made| *made >= count))
+            tokio::time::timeout(patience(), requests.wait_for(|made| *made >= count))
                 .await
                 .is_ok()
         };

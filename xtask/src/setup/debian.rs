@@ -62,7 +62,8 @@ fn refuse_other_systems() -> Result<()> {
     }
     let name = field(&release, "PRETTY_NAME").unwrap_or("this system");
     bail!(
-        "Debian's packages need Debian {RELEASE_MIN} or later, and this is {name}: install rustup and run `rustup target add wasm32-wasip2`"
+        "Debian's packages need Debian {RELEASE_MIN} or later, and this is {name}: install rustup \
+         and run `rustup target add wasm32-wasip2`"
     )
 }
 
@@ -92,7 +93,8 @@ fn install(project: &Project, missing: &[&str]) -> Result<()> {
     let list = missing.join(" ");
     if project.cmd("id").arg("-u").read()?.trim() != "0" {
         bail!(
-            "installing Debian's {list} needs root: run `cargo xtask setup` as root, or `apt-get install --no-install-recommends {list}`"
+            "installing Debian's {list} needs root: run `cargo xtask setup` as root, or `apt-get \
+             install --no-install-recommends {list}`"
         );
     }
     let known = missing
@@ -107,7 +109,8 @@ fn install(project: &Project, missing: &[&str]) -> Result<()> {
         .find(|package| !has_candidate(project, package))
     {
         bail!(
-            "apt knows no package `{package}`: check the network, and that apt's sources hold Debian's main and security suites"
+            "apt knows no package `{package}`: check the network, and that apt's sources hold \
+             Debian's main and security suites"
         );
     }
     println!("installing Debian packages, which takes a minute or two: {list}");
@@ -135,7 +138,7 @@ fn has_candidate(project: &Project, package: &str) -> bool {
 }
 
 fn apt(project: &Project, task: &str) -> Cmd {
-    // Somebody else's apt may be at work; one that hangs must not hold us for ever.
+    // Another apt may hold the lock. The wait for it is limited, in case that one hangs.
     let options = [
         "DPkg::Lock::Timeout=300",
         "Acquire::Retries=2",

@@ -78,7 +78,13 @@ fn python(project: &Project) -> Result<String> {
 
 fn is_supported(python: &str) -> bool {
     let mut numbers = python.split([' ', '.']).map(str::parse::<u32>);
-    matches!((numbers.next(), numbers.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= PYTHON_MIN)
+    let Some(Ok(major)) = numbers.next() else {
+        return false;
+    };
+    let Some(Ok(minor)) = numbers.next() else {
+        return false;
+    };
+    (major, minor) >= PYTHON_MIN
 }
 
 fn skip(project: &Project, missing: &Error) -> Result<()> {

@@ -126,7 +126,8 @@ fn without_any(failed: Error) -> Error {
     let (major, minor) = VERSION_MIN;
     failed.context(format!(
         "could not get {PROGRAM} {}, and none of version {major}.{minor} or later is on PATH: \
-         check the network and that python3 has pip (on Debian: apt-get install python3-pip), or install a {PROGRAM}",
+         check the network and that python3 has pip (on Debian: apt-get install python3-pip), or \
+         install a {PROGRAM}",
         CURRENT.version
     ))
 }
@@ -274,7 +275,13 @@ fn is_supported(version: &str) -> bool {
         .trim()
         .split('.')
         .map(str::parse::<u32>);
-    matches!((numbers.next(), numbers.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= VERSION_MIN)
+    let Some(Ok(major)) = numbers.next() else {
+        return false;
+    };
+    let Some(Ok(minor)) = numbers.next() else {
+        return false;
+    };
+    (major, minor) >= VERSION_MIN
 }
 
 fn link(path: &Path, link: &Path) -> Result<()> {

@@ -29,7 +29,7 @@ pub(super) fn format(run: &mut Run<'_>) -> Result<Check> {
 
 /// The project's own rules.
 pub(super) fn tidy(run: &mut Run<'_>) -> Result<Check> {
-    rules::run(run.project).map(|()| Check::Done)
+    rules::run_all(run.project).map(|()| Check::Done)
 }
 
 /// Lock files that are complete. It fetches what the builds will need, so that a network failure
@@ -86,7 +86,7 @@ pub(super) fn functions(run: &mut Run<'_>) -> Result<Check> {
     let cmd = own_target(run.project, run.cargo())
         .args(["test", "--manifest-path"])
         .arg(run.project.root().join(FUNCTIONS).join("Cargo.toml"));
-    run.count(no_fail_fast(run, cmd), Stream::Stdout)
+    run.count(cmd.arg("--no-fail-fast"), Stream::Stdout)
         .map(|()| Check::Done)
 }
 
@@ -97,7 +97,7 @@ pub(super) fn tests(run: &mut Run<'_>) -> Result<Check> {
             .cargo()
             .args(["test", "--workspace", "--lib", "--bins", "--tests"]);
         return run
-            .count(no_fail_fast(run, cmd), Stream::Stdout)
+            .count(cmd.arg("--no-fail-fast"), Stream::Stdout)
             .map(|()| Check::Done);
     }
     let cmd = run.cargo().args(["nextest", "run", "--workspace"]);
@@ -111,7 +111,7 @@ pub(super) fn tests(run: &mut Run<'_>) -> Result<Check> {
 /// Examples in the documentation, which nextest does not run.
 pub(super) fn doctests(run: &mut Run<'_>) -> Result<Check> {
     let cmd = run.cargo().args(["test", "--workspace", "--doc"]);
-    run.count(no_fail_fast(run, cmd), Stream::Stdout)
+    run.count(cmd.arg("--no-fail-fast"), Stream::Stdout)
         .map(|()| Check::Done)
 }
 
@@ -157,11 +157,4 @@ pub(super) fn licences(run: &mut Run<'_>) -> Result<Check> {
 
 fn own_target(project: &Project, cargo: Cmd) -> Cmd {
     cargo.env("CARGO_TARGET_DIR", project.root().join("target/functions"))
-}
-
-fn no_fail_fast(run: &Run<'_>, cmd: Cmd) -> Cmd {
-    match run.mode {
-        Mode::Person => cmd,
-        Mode::Machine => cmd.arg("--no-fail-fast"),
-    }
 }

@@ -176,6 +176,7 @@ const OUTSIDE: [(&str, &[&str]); 8] = [
             "sortie-e2e",
             "sortie-bench",
             "xtask",
+            "sortie-features",
         ],
     ),
 ];
@@ -274,7 +275,9 @@ fn own_breach(edge: &Edge) -> Option<(String, String)> {
     }
     Some((
         format!("`{}` may not depend on `{name}`", edge.package),
-        "remove the edge, or decide it in docs/adr and add it to the table in xtask/src/tidy/edges.rs".to_owned(),
+        "remove the edge, or decide it in docs/adr and add it to the table in \
+         xtask/src/tidy/edges.rs"
+            .to_owned(),
     ))
 }
 

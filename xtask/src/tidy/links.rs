@@ -86,7 +86,9 @@ mod tests {
 
     #[test]
     fn links_to_paths_are_found_with_their_lines() {
-        let text = "# A\n[a](b.md) and [`c`](d/e.md#f \"title\")\n```\n[no](no.md)\n```\n`[no](no.md)`\n[x]: ../y.md\n";
+        let text = "# A\n[a](b.md) and \
+                    [`c`](d/e.md#f \"title\")\n```\n[no](no.md)\n```\n`[no](no.md)`\n[x]: \
+                    ../y.md\n";
         let expected = [(2, "b.md"), (2, "d/e.md#f"), (7, "../y.md")]
             .map(|(line, target)| (line, target.to_owned()));
         assert_eq!(targets(text), expected);

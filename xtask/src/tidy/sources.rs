@@ -29,7 +29,7 @@ const CODE_ALLOWED: [(&str, &str); 2] = [
     ("tests/guests/", "thread::sleep("),
 ];
 
-/// Words that mean something only to whoever wrote them, in any file.
+/// Words that mean something only to their author, in any file.
 const BANNED_WORDS: [(&str, &str); 6] = [
     (
         concat!("/wo", "rk/"),
@@ -369,7 +369,8 @@ mod tests {
 
     #[test]
     fn versions_stand_in_the_root_manifest_only() {
-        let member = "[package]\nversion = \"1\"\n[target.\"cfg(unix = \\\"x\\\")\".dependencies]\nserde.workspace = true\nlog = \"0.4\"\n";
+        let member = "[package]\nversion = \"1\"\n[target.\"cfg(unix \
+                      = \\\"x\\\")\".dependencies]\nserde.workspace = true\nlog = \"0.4\"\n";
         assert_eq!(
             what("client/Cargo.toml", member),
             ["client/Cargo.toml:5: a dependency has a version of its own"]

@@ -73,7 +73,10 @@ fn without(gone: &Record) -> Vec<Violation> {
 /// The good history with the outcomes of one task changed for all readers.
 fn with_task(index: u64, change: impl Fn(&mut Record)) -> Vec<Violation> {
     after(|records| {
-        let of_task = |record: &&mut Record| matches!(record, Record::Outcome { index: of, .. } if *of == index);
+        let of_task = |record: &&mut Record| match record {
+            Record::Outcome { index: of, .. } => *of == index,
+            _ => false,
+        };
         records.iter_mut().filter(of_task).for_each(change);
     })
 }
@@ -357,7 +360,10 @@ fn apply(records: &mut Vec<Record>, at: usize, which: usize, change: Change) -> 
             let Record::Outcome { reader, .. } = records[at] else {
                 return false;
             };
-            let next = |record: &Record| matches!(record, Record::Outcome { reader: of, .. } if *of == reader);
+            let next = |record: &Record| match record {
+                Record::Outcome { reader: of, .. } => *of == reader,
+                _ => false,
+            };
             let Some(other) = (at + 1..records.len()).find(|other| next(&records[*other])) else {
                 return false;
             };
@@ -379,10 +385,16 @@ proptest! {
 
     #[test]
     fn one_changed_record_is_always_found(
-        order in (2..20_u64).prop_flat_map(|tasks| Just((0..tasks).collect::<Vec<u64>>()).prop_shuffle()),
+        order in (2..20_u64)
+            .prop_flat_map(|tasks| Just((0..tasks).collect::<Vec<u64>>()).prop_shuffle()),
         at: prop::sample::Index,
         which in 0..8_usize,
-        change in prop_oneof![Just(Change::Drop), Just(Change::Duplicate), Just(Change::Swap), Just(Change::Alter)],
+        change in prop_oneof![
+            Just(Change::Drop),
+            Just(Change::Duplicate),
+            Just(Change::Swap),
+            Just(Change::Alter)
+        ],
     ) {
         let mut records = history(&order, order.len() as u64 / 2);
         let at = at.index(records.len());

@@ -16,9 +16,6 @@ use sortie::{
 };
 use sortie_e2e::Place;
 
-/// Long enough for anything that ends, on a loaded machine.
-const DEADLINE: Duration = Duration::from_secs(60);
-
 async fn function<T>(client: &Client, name: &str) -> Function<T> {
     let component = client
         .load(sortie_harness::component("behaviours"))
@@ -28,9 +25,7 @@ async fn function<T>(client: &Client, name: &str) -> Function<T> {
 }
 
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(DEADLINE, future)
-        .await
-        .expect("it did not end within the deadline")
+    sortie_harness::within("the end", future).await
 }
 
 macro_rules! over_both {
@@ -281,7 +276,10 @@ async fn inputs_that_cannot_be_opened_fail_their_task_only(place: Place) {
         (&Ok((3, 6)), &Ok((3, 6)))
     );
     assert!(
-        matches!(&outcomes[1].result, Err(TaskError::Failed(failure)) if failure.code() == "input-missing"),
+        matches!(
+            &outcomes[1].result,
+            Err(TaskError::Failed(failure)) if failure.code() == "input-missing"
+        ),
         "{outcomes:?}"
     );
 }

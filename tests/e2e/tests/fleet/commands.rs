@@ -654,7 +654,8 @@ fn a_job_whose_results_nobody_took_is_kept() {
 fn whoever_may_not_read_outcomes_is_told_which_subject_is_missing() {
     let denied = r#"{ publish: { deny: ["$JS.API.DIRECT.GET.sortie-outcomes-default"] } }"#;
     let users = format!(
-        "users: [{{ user: all, password: pw }}, {{ user: few, password: pw, permissions: {denied} }}]"
+        "users: [{{ user: all, password: pw }}, {{ user: few, password: pw, permissions: {denied} \
+         }}]"
     );
     let runtime = Runtime::new().unwrap();
     let server = runtime.block_on(

@@ -22,7 +22,7 @@ const HIDDEN: [&str; 5] = [
     CredentialServer::BEARER,
     "eyJ0eXAi",
 ];
-/// A shared access signature that lets whoever has it read.
+/// A shared access signature: it lets its holder read.
 const SIGNATURE: &str = "?sv=2022-11-02&sp=rl&sig=hidden%2Bsignature%3D";
 
 /// Objects of the two services that speak otherwise.
@@ -527,7 +527,7 @@ fn a_project_pays_for_what_is_read_of_google_and_is_named_to_nobody_else() {
             .any(|asked| asked.what.starts_with("PUT /box/objects")),
         "{asked:?}"
     );
-    // Nobody has no project, and who names none sends none.
+    // Anonymous requests have no project, and none is sent when none is configured.
     for command in [
         paid(sum_of(&["gs://box/other"])).env("GOOGLE_SKIP_SIGNATURE", "true"),
         over(sum_of(&["gs://box/other"])),

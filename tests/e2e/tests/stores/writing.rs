@@ -230,7 +230,7 @@ async fn dropped(places: &[Place]) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        let ended = tokio::time::timeout(Duration::from_secs(30), given_up).await;
+        let ended = tokio::time::timeout(sortie_harness::patience(), given_up).await;
         assert!(ended.is_ok(), "{:?}", place.files());
         assert_eq!(place.get("a").await.unwrap(), b"before");
         let mut upload = place.objects.upload(&place.at("a"), None).unwrap();

@@ -1,7 +1,7 @@
 //! What the tests share: a broker, a client at it, and `sortie worker` as a process.
 //!
-//! Every wait ends on a condition within [`DEADLINE`]. A worker ends with its handle; when a test
-//! fails, what it said is shown.
+//! Every wait ends on a condition, guarded by [`patience`]. A worker ends with its handle. When a
+//! test fails, the worker's output is shown.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use sortie::protocol::{Labels, Presence};
 use sortie::{Client, Function, TaskOutcome};
 use sortie_broker::Broker as _;
 use sortie_broker::nats::{Config, Layout, NatsBroker, Provision, Role};
-use sortie_harness::NatsServer;
+use sortie_harness::{NatsServer, patience, within};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -21,8 +21,6 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-/// Long enough for anything that has to happen, on a machine that does a lot else.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(80);
 /// A lease that runs out soon, for tests that wait for that.
 pub(crate) const SHORT: Duration = Duration::from_secs(2);
 /// A lease that does not run out within a test.
@@ -31,9 +29,7 @@ pub(crate) const LONG: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(20);
 
 pub(crate) async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> T {
-    timeout(DEADLINE, happens)
-        .await
-        .unwrap_or_else(|_| panic!("{what} did not happen within {DEADLINE:?}"))
+    within(what, happens).await
 }
 
 /// Wait until `holds`.
@@ -179,7 +175,7 @@ impl WorkerProcess {
 
     /// Wait until it said this; what it said by then comes back.
     pub(crate) async fn said(&mut self, what: &str) -> String {
-        let waiting = timeout(DEADLINE, self.stderr.wait_for(|said| said.contains(what))).await;
+        let waiting = timeout(patience(), self.stderr.wait_for(|said| said.contains(what))).await;
         let found = matches!(&waiting, Ok(Ok(_)));
         drop(waiting);
         let said = self.stderr.borrow().clone();

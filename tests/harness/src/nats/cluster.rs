@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::process::poll;
-use super::{DEADLINE, NatsBuilder, NatsServer, TRIES_MAX, monitor, ports};
+use super::{NatsBuilder, NatsServer, TRIES_MAX, monitor, ports};
+use crate::patience::patience;
 
 /// Servers that end with their handle.
 #[derive(Debug)]
@@ -146,7 +147,7 @@ impl NatsCluster {
         // Each server shows its log when the handle is dropped by the panic.
         poll(look)
             .await
-            .unwrap_or_else(|| panic!("the cluster had not {what} within {DEADLINE:?}"))
+            .unwrap_or_else(|| panic!("the cluster had not {what} within {:?}", patience()))
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::DEADLINE;
+use crate::patience::patience;
 
 /// Far more than a server with a few hundred streams has to say.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
@@ -23,7 +23,7 @@ pub(super) async fn get(address: SocketAddr, path: &str) -> Result<Value> {
             .await?;
         stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await
     };
-    timeout(DEADLINE, asking)
+    timeout(patience(), asking)
         .await
         .map_err(|_| Error::other("it took too long"))??;
     let head = answer

@@ -1,9 +1,9 @@
-//! Ports of loopback for servers that must keep theirs over a restart.
+//! Chooses loopback ports for servers that keep their port over a restart.
 //!
-//! The system hands out ports from 32768 on to whoever asks for any, also to outgoing connections.
-//! One that a server leaves for a moment would soon be somebody else's. So these come from below,
-//! at random, and are tried before they are used. Two tests can still pick the same one at the same
-//! time: whoever comes second starts anew.
+//! The system assigns ports from 32768 up to sockets that ask for any port, also to outgoing
+//! connections. Such a port could be taken while a server restarts. So these ports are chosen at
+//! random below that range, and tried before they are used. Two tests can still choose the same
+//! port at the same time: the second server then fails to bind and starts again with another one.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -13,7 +13,7 @@ const RANGE: std::ops::Range<u16> = 15_000..32_000;
 /// Far more than it takes when only some of the range is in use.
 const TRIES_MAX: u32 = 1000;
 
-/// An address that nobody listens at.
+/// A loopback address on which nothing listens.
 ///
 /// # Panics
 /// When there is none.

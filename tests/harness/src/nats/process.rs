@@ -14,7 +14,8 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde_json::Value;
 use tokio::time::{interval, timeout};
 
-use super::{DEADLINE, POLL};
+use super::POLL;
+use crate::patience::patience;
 
 /// Its configuration, in the server's folder.
 pub(super) const CONFIG: &str = "nats.conf";
@@ -96,7 +97,7 @@ impl Process {
             Some(Err(status)) => {
                 Started::Failed(format!("ended with {status} instead of starting"))
             }
-            None => Started::Failed(format!("was not ready within {DEADLINE:?}")),
+            None => Started::Failed(format!("was not ready within {:?}", patience())),
         }
     }
 
@@ -191,5 +192,5 @@ pub(super) async fn poll<T>(mut look: impl AsyncFnMut() -> Option<T>) -> Option<
             }
         }
     };
-    timeout(DEADLINE, looking).await.ok()
+    timeout(patience(), looking).await.ok()
 }

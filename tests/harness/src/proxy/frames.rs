@@ -103,7 +103,8 @@ fn published(line: &[u8]) -> Result<Option<(&[u8], usize)>> {
 mod tests {
     use super::*;
 
-    const STREAM: &[u8] = b"CONNECT {\"verbose\":false}\r\nPUB lost.a 5\r\nPUB x\r\nSUB lost.a 1\r\npub kept _INBOX.1 2\r\nhi\r\n\
+    const STREAM: &[u8] = b"CONNECT {\"verbose\":false}\r\nPUB lost.a 5\r\nPUB x\r\nSUB lost.a \
+                            1\r\npub kept _INBOX.1 2\r\nhi\r\n\
         HPUB lost.b _INBOX.2 12 14\r\nNATS/1.0\r\n\r\nhi\r\nPUB lost.c 0\r\n\r\nPING\r\n";
     const KEPT: &[u8] =
         b"CONNECT {\"verbose\":false}\r\nSUB lost.a 1\r\npub kept _INBOX.1 2\r\nhi\r\nPING\r\n";

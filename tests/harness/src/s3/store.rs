@@ -189,20 +189,32 @@ macro_rules! store {
                 self.files.$name(request).await
             })*
 
-            async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
+            async fn head_object(
+                &self,
+                request: S3Request<HeadObjectInput>,
+            ) -> S3Result<S3Response<HeadObjectOutput>> {
                 let HeadObjectInput { bucket, key, if_match, if_none_match, .. } = request.input;
                 let (_, known) = self.open(&bucket, &key).await?;
-                Conditions { matches: if_match, matches_none: if_none_match }.check(known.e_tag.as_ref())?;
+                let conditions = Conditions { matches: if_match, matches_none: if_none_match };
+                conditions.check(known.e_tag.as_ref())?;
                 Ok(S3Response::new(known))
             }
 
-            async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
-                let GetObjectInput { bucket, key, if_match, if_none_match, range, .. } = request.input;
+            async fn get_object(
+                &self,
+                request: S3Request<GetObjectInput>,
+            ) -> S3Result<S3Response<GetObjectOutput>> {
+                let GetObjectInput { bucket, key, if_match, if_none_match, range, .. } =
+                    request.input;
                 let (file, known) = self.open(&bucket, &key).await?;
-                Conditions { matches: if_match, matches_none: if_none_match }.check(known.e_tag.as_ref())?;
-                let size = u64::try_from(known.content_length.unwrap_or_default()).unwrap_or_default();
+                let conditions = Conditions { matches: if_match, matches_none: if_none_match };
+                conditions.check(known.e_tag.as_ref())?;
+                let size = known.content_length.unwrap_or_default();
+                let size = u64::try_from(size).unwrap_or_default();
                 let part = range.as_ref().map(|range| range.check(size)).transpose()?;
-                let content_range = part.as_ref().map(|part| format!("bytes {}-{}/{size}", part.start, part.end - 1));
+                let content_range = part.as_ref().map(|part| {
+                    format!("bytes {}-{}/{size}", part.start, part.end - 1)
+                });
                 let part = part.unwrap_or(0..size);
                 Ok(S3Response::new(GetObjectOutput {
                     content_length: i64::try_from(part.end - part.start).ok(),
@@ -231,12 +243,16 @@ macro_rules! store {
                 self.files.create_multipart_upload(request).await
             }
 
-            async fn list_objects_v2(&self, request: S3Request<ListObjectsV2Input>) -> S3Result<S3Response<ListObjectsV2Output>> {
+            async fn list_objects_v2(
+                &self,
+                request: S3Request<ListObjectsV2Input>,
+            ) -> S3Result<S3Response<ListObjectsV2Output>> {
                 let bucket = request.input.bucket.clone();
                 let mut response = self.files.list_objects_v2(request).await?;
                 for object in response.output.contents.iter_mut().flatten() {
                     // One that was deleted meanwhile is listed as it was found.
-                    if let Ok((_, known)) = self.open(&bucket, object.key.as_deref().unwrap_or_default()).await {
+                    let key = object.key.as_deref().unwrap_or_default();
+                    if let Ok((_, known)) = self.open(&bucket, key).await {
                         object.e_tag = known.e_tag;
                     }
                 }

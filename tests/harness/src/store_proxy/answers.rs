@@ -14,95 +14,12 @@ const OTHER_ETAG: &str = "\"00000000000000000000000000000000\"";
 
 /// The whole answer that a fault stands for, if it stands for one.
 pub(super) fn whole(fault: &Fault, asked: &request::Parts) -> Option<Response<Bytes>> {
-    let key = format!(
-        "<AWSAccessKeyId>{}</AWSAccessKeyId>",
-        part(asked, "Credential=")
-    );
-    let (status, code, message, more) = match fault {
-        Fault::SlowDown => (
-            503,
-            "SlowDown",
-            "Please reduce your request rate.",
-            String::new(),
-        ),
-        Fault::InternalError => (
-            500,
-            "InternalError",
-            "We encountered an internal error. Please try again.",
-            String::new(),
-        ),
-        Fault::AccessDenied => (403, "AccessDenied", "Access Denied", String::new()),
-        Fault::ExpiredToken => {
-            let token = asked
-                .headers
-                .get("x-amz-security-token")
-                .and_then(|token| token.to_str().ok())
-                .unwrap_or_default();
-            (
-                400,
-                "ExpiredToken",
-                "The provided token has expired.",
-                format!("<Token-0>{token}</Token-0>"),
-            )
-        }
-        Fault::InvalidAccessKeyId => (
-            403,
-            "InvalidAccessKeyId",
-            "The AWS Access Key Id you provided does not exist in our records.",
-            key,
-        ),
-        Fault::SignatureDoesNotMatch => {
-            let signature = format!(
-                "{key}<SignatureProvided>{}</SignatureProvided>",
-                part(asked, "Signature=")
-            );
-            (
-                403,
-                "SignatureDoesNotMatch",
-                "The request signature we calculated does not match the signature you provided.",
-                signature,
-            )
-        }
-        Fault::NoSuchKey => (
-            404,
-            "NoSuchKey",
-            "The specified key does not exist.",
-            String::new(),
-        ),
-        Fault::NoSuchBucket => (
-            404,
-            "NoSuchBucket",
-            "The specified bucket does not exist",
-            String::new(),
-        ),
-        Fault::WrongRegion(region) => {
-            let message = "The bucket you are attempting to access must be addressed using the specified endpoint.";
-            (
-                301,
-                "PermanentRedirect",
-                message,
-                format!("<Endpoint>s3.{region}.amazonaws.com</Endpoint>"),
-            )
-        }
-        Fault::Redirect(to) => {
-            let message = "Please re-send this request to the specified temporary endpoint.";
-            (
-                307,
-                "TemporaryRedirect",
-                message,
-                format!("<Endpoint>{to}</Endpoint>"),
-            )
-        }
-        Fault::WrongEtag
-        | Fault::Reset
-        | Fault::Truncate
-        | Fault::Stall
-        | Fault::Silence
-        | Fault::Hold => return None,
-    };
-    // In one line, as some stores write it: whoever shows a line of it shows all.
+    let (status, code, message) = error(fault)?;
+    let details = details(fault, asked);
+    // On one line, as some stores write it: a log that shows one line of it shows all of it.
     let body = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>{message}</Message>{more}\
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\
+         <Error><Code>{code}</Code><Message>{message}</Message>{details}\
          <Resource>{}</Resource><RequestId>4442587FB7D0A2F9</RequestId></Error>",
         asked.uri.path()
     );
@@ -127,6 +44,77 @@ pub(super) fn whole(fault: &Fault, asked: &request::Parts) -> Option<Response<By
         _ => {}
     }
     Some(answer)
+}
+
+/// The status, the code and the message of S3's error for a fault; none for faults that are no
+/// answers of their own.
+fn error(fault: &Fault) -> Option<(u16, &'static str, &'static str)> {
+    let error = match fault {
+        Fault::SlowDown => (503, "SlowDown", "Please reduce your request rate."),
+        Fault::InternalError => (
+            500,
+            "InternalError",
+            "We encountered an internal error. Please try again.",
+        ),
+        Fault::AccessDenied => (403, "AccessDenied", "Access Denied"),
+        Fault::ExpiredToken => (400, "ExpiredToken", "The provided token has expired."),
+        Fault::InvalidAccessKeyId => (
+            403,
+            "InvalidAccessKeyId",
+            "The AWS Access Key Id you provided does not exist in our records.",
+        ),
+        Fault::SignatureDoesNotMatch => (
+            403,
+            "SignatureDoesNotMatch",
+            "The request signature we calculated does not match the signature you provided.",
+        ),
+        Fault::NoSuchKey => (404, "NoSuchKey", "The specified key does not exist."),
+        Fault::NoSuchBucket => (404, "NoSuchBucket", "The specified bucket does not exist"),
+        Fault::WrongRegion(_) => (
+            301,
+            "PermanentRedirect",
+            "The bucket you are attempting to access must be addressed using the specified \
+             endpoint.",
+        ),
+        Fault::Redirect(_) => (
+            307,
+            "TemporaryRedirect",
+            "Please re-send this request to the specified temporary endpoint.",
+        ),
+        Fault::WrongEtag
+        | Fault::Reset
+        | Fault::Truncate
+        | Fault::Stall
+        | Fault::Silence
+        | Fault::Hold => return None,
+    };
+    Some(error)
+}
+
+/// The elements that S3 adds to an error. Some repeat credentials of the request, which must not
+/// reach a log.
+fn details(fault: &Fault, asked: &request::Parts) -> String {
+    let key = format!(
+        "<AWSAccessKeyId>{}</AWSAccessKeyId>",
+        part(asked, "Credential=")
+    );
+    match fault {
+        Fault::ExpiredToken => {
+            let token = asked.headers.get("x-amz-security-token");
+            let token = token.and_then(|token| token.to_str().ok());
+            format!("<Token-0>{}</Token-0>", token.unwrap_or_default())
+        }
+        Fault::InvalidAccessKeyId => key,
+        Fault::SignatureDoesNotMatch => format!(
+            "{key}<SignatureProvided>{}</SignatureProvided>",
+            part(asked, "Signature=")
+        ),
+        Fault::WrongRegion(region) => {
+            format!("<Endpoint>s3.{region}.amazonaws.com</Endpoint>")
+        }
+        Fault::Redirect(to) => format!("<Endpoint>{to}</Endpoint>"),
+        _ => String::new(),
+    }
 }
 
 /// What a fault changes in the head of the store's own answer.

@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use async_nats::jetstream;
 use rustix::process::Signal;
-use sortie_harness::{NatsServer, nats_server_too_old};
+use sortie_harness::{NatsServer, nats_server_too_old, patience};
 use tokio::net::TcpStream;
 use tokio::time::{interval, timeout};
 
-const DEADLINE: Duration = Duration::from_secs(60);
 /// Long enough to notice an answer that comes at once, where none may come.
 const NOTHING: Duration = Duration::from_millis(100);
 /// Asks [`a_server_whose_test_is_killed`] to start a server and wait.
@@ -23,9 +22,9 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
             ticks.tick().await;
         }
     };
-    timeout(DEADLINE, waiting)
+    timeout(patience(), waiting)
         .await
-        .unwrap_or_else(|_| panic!("{what} did not happen within {DEADLINE:?}"));
+        .unwrap_or_else(|_| panic!("{what} did not happen within {:?}", patience()));
 }
 
 async fn messages(server: &NatsServer) -> u64 {

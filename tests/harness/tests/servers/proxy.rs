@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use async_nats::jetstream;
 use futures::StreamExt as _;
-use sortie_harness::{NatsServer, TcpProxy};
+use sortie_harness::{NatsServer, TcpProxy, patience};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-const DEADLINE: Duration = Duration::from_secs(60);
 /// Long enough to notice a byte that passes at once, where none may pass.
 const NOTHING: Duration = Duration::from_millis(100);
 
@@ -33,7 +32,10 @@ async fn echo(name: u8) -> SocketAddr {
 async fn connect(proxy: &TcpProxy, name: u8) -> TcpStream {
     let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
     assert_eq!(
-        timeout(DEADLINE, stream.read_u8()).await.unwrap().unwrap(),
+        timeout(patience(), stream.read_u8())
+            .await
+            .unwrap()
+            .unwrap(),
         name
     );
     stream
@@ -42,14 +44,17 @@ async fn connect(proxy: &TcpProxy, name: u8) -> TcpStream {
 async fn comes_back(stream: &mut TcpStream, number: u32) {
     stream.write_u32(number).await.unwrap();
     assert_eq!(
-        timeout(DEADLINE, stream.read_u32()).await.unwrap().unwrap(),
+        timeout(patience(), stream.read_u32())
+            .await
+            .unwrap()
+            .unwrap(),
         number
     );
 }
 
 async fn is_closed(mut stream: TcpStream) -> bool {
     matches!(
-        timeout(DEADLINE, stream.read(&mut [0])).await.unwrap(),
+        timeout(patience(), stream.read(&mut [0])).await.unwrap(),
         Ok(0) | Err(_)
     )
 }
@@ -67,7 +72,7 @@ async fn bytes_pass_in_both_directions_and_so_does_the_end() {
         writer.write_all(&sent).await.unwrap();
         writer.shutdown().await.unwrap();
     };
-    let (_, read) = timeout(DEADLINE, async {
+    let (_, read) = timeout(patience(), async {
         tokio::join!(sending, reader.read_to_end(&mut back))
     })
     .await
@@ -105,11 +110,14 @@ async fn a_stall_keeps_connections_and_loses_nothing() {
     assert!(timeout(NOTHING, new.read_u8()).await.is_err());
     proxy.mend();
     assert_eq!(
-        timeout(DEADLINE, stream.read_u32()).await.unwrap().unwrap(),
+        timeout(patience(), stream.read_u32())
+            .await
+            .unwrap()
+            .unwrap(),
         7
     );
     assert_eq!(
-        timeout(DEADLINE, new.read_u8()).await.unwrap().unwrap(),
+        timeout(patience(), new.read_u8()).await.unwrap().unwrap(),
         b'a'
     );
 }
@@ -135,7 +143,7 @@ async fn only_the_chosen_messages_are_lost() {
         .unwrap();
     let client = async_nats::connect(proxy.url()).await.unwrap();
     let mut next = async || {
-        timeout(DEADLINE, all.next())
+        timeout(patience(), all.next())
             .await
             .unwrap()
             .unwrap()
@@ -194,7 +202,7 @@ async fn a_lost_acknowledgement_brings_the_message_again() {
 
     proxy.swallow_next("$JS.ACK.");
     for delivered in 1..=2 {
-        let message = timeout(DEADLINE, messages.next())
+        let message = timeout(patience(), messages.next())
             .await
             .unwrap()
             .unwrap()
@@ -215,5 +223,5 @@ async fn a_client_finds_its_way_back_after_a_cut() {
     proxy.cut();
     proxy.mend();
     let asking = async { while client.request("$JS.API.INFO", "".into()).await.is_err() {} };
-    timeout(DEADLINE, asking).await.unwrap();
+    timeout(patience(), asking).await.unwrap();
 }

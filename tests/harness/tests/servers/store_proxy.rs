@@ -6,13 +6,12 @@ use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use sortie_harness::{Fault, Link, Operation, Rule, StoreProxy, WebServer};
+use sortie_harness::{Fault, Link, Operation, Rule, StoreProxy, WebServer, patience};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-const DEADLINE: Duration = Duration::from_secs(60);
 /// Long enough to notice a byte that passes at once, where none may pass.
 const NOTHING: Duration = Duration::from_millis(100);
 /// More than the buffers of a connection hold, so that a paced line shows.
@@ -80,7 +79,9 @@ async fn ask_within(address: SocketAddr, method: &str, path: &str, wait: Duratio
     let mut stream = TcpStream::connect(address).await.unwrap();
     let begin = Instant::now();
     let headers = "host: store\r\nconnection: close\r\nx-amz-security-token: TOKEN\r\n\
-                   authorization: AWS4-HMAC-SHA256 Credential=AKIDTEST/20260101/r/s3/aws4_request, SignedHeaders=host, Signature=abc123\r\n";
+                   authorization: AWS4-HMAC-SHA256 \
+                   Credential=AKIDTEST/20260101/r/s3/aws4_request, SignedHeaders=host, \
+                   Signature=abc123\r\n";
     stream
         .write_all(format!("{method} {path} HTTP/1.1\r\n{headers}\r\n").as_bytes())
         .await
@@ -113,7 +114,7 @@ async fn ask_within(address: SocketAddr, method: &str, path: &str, wait: Duratio
 }
 
 async fn ask(proxy: &StoreProxy, method: &str, path: &str) -> Answer {
-    ask_within(proxy.address(), method, path, DEADLINE).await
+    ask_within(proxy.address(), method, path, patience()).await
 }
 
 fn whole() -> Behind {
@@ -123,7 +124,13 @@ fn whole() -> Behind {
 #[tokio::test]
 async fn what_passes_is_not_changed_and_is_counted() {
     let behind = whole();
-    let direct = ask_within(behind._web.address(), "GET", "/bucket/large?x=y", DEADLINE).await;
+    let direct = ask_within(
+        behind._web.address(),
+        "GET",
+        "/bucket/large?x=y",
+        patience(),
+    )
+    .await;
     let through = ask(&behind.proxy, "GET", "/bucket/large?x=y").await;
     assert_eq!(through.status(), "200");
     assert!(through.body == content() && direct.body == content());
@@ -175,7 +182,7 @@ async fn requests_of_one_connection_follow_each_other_over_one_connection_to_the
         let mut seen = Vec::new();
         while !seen.ends_with(b"0123456789") {
             assert_ne!(
-                timeout(DEADLINE, stream.read_buf(&mut seen))
+                timeout(patience(), stream.read_buf(&mut seen))
                     .await
                     .unwrap()
                     .unwrap(),
@@ -232,7 +239,7 @@ async fn each_connection_has_the_bandwidth_of_the_line_and_is_smooth() {
     stream.readable().await.unwrap();
     let (begin, mut chunk, mut total) = (Instant::now(), vec![0; 1 << 20], 0);
     while total < LARGE {
-        total += timeout(DEADLINE, stream.read(&mut chunk))
+        total += timeout(patience(), stream.read(&mut chunk))
             .await
             .unwrap()
             .unwrap();
@@ -411,7 +418,7 @@ async fn a_request_that_is_held_waits_until_it_is_released() {
     let behind = whole();
     behind.proxy.add(Fault::Hold.on(Operation::Get, "small"));
     let address = behind.proxy.address();
-    let asking = tokio::spawn(ask_within(address, "GET", "/bucket/small", DEADLINE));
+    let asking = tokio::spawn(ask_within(address, "GET", "/bucket/small", patience()));
     tokio::task::block_in_place(|| behind.proxy.wait_until_struck(1));
     assert!(!asking.is_finished());
     fs::write(behind._folder.path().join("bucket/small"), "other").unwrap();
