@@ -19,6 +19,7 @@ impl Client {
         let location = location.map_err(|what| objects::Error {
             fault: InputFault::Malformed,
             message: what.to_string(),
+            advice: None,
         })?;
         let address = Address {
             location,

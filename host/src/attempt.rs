@@ -456,6 +456,7 @@ impl Host {
         let malformed = |error: objects::Malformed| objects::Error {
             fault: InputFault::Malformed,
             message: error.to_string(),
+            advice: None,
         };
         let address = Address::parse(url, std::path::Path::new("/")).map_err(malformed)?;
         self.objects.open(&address, pin.as_ref()).await

@@ -85,7 +85,7 @@ impl Service {
             }
             // As `abfss://` has it.
             Self::Az if bucket.contains('@') => {
-                "write az://container/path, and name the account in AZURE_STORAGE_ACCOUNT"
+                "write az://container/path; the storage account is not part of the URL"
             }
             Self::Az if is_container(bucket) => return Ok((bucket.into(), key.into())),
             Self::Az => "a container's name has 3 to 63 lower case letters, digits and hyphens",
@@ -296,7 +296,7 @@ mod tests {
             ("az://box", "az://container/path"),
             (
                 "az://box@account.blob.core.windows.net/key",
-                "AZURE_STORAGE_ACCOUNT",
+                "storage account",
             ),
             ("az://my_box/key", "3 to 63"),
             ("az://b/key", "3 to 63"),

@@ -42,7 +42,7 @@ pub async fn fetch(
     stored: &StoredRef,
     bytes_max: u64,
 ) -> Result<Bytes, Error> {
-    let error = |fault, message| Error { fault, message };
+    let error = |fault, message: String| Error::new(fault, message);
     let location = Location::parse(&stored.url, Path::new("/"))
         .map_err(|malformed| error(InputFault::Malformed, malformed.to_string()))?;
     if stored.size > bytes_max {

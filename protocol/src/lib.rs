@@ -16,6 +16,7 @@ pub mod id;
 pub mod size;
 pub mod time;
 
+pub mod advice;
 pub mod dead;
 pub mod job;
 pub mod labels;
@@ -34,6 +35,7 @@ pub mod packing;
 pub mod retry;
 pub mod seen;
 
+pub use advice::{Advice, Cloud};
 pub use dead::DeadLetter;
 pub use id::{Digest, JobId, LeaseId, TaskIndex, WorkerId};
 pub use job::{Grants, Job, JobOptions, JobRecord, JobState, Limits, Priority, RetryPolicy};
