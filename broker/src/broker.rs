@@ -8,8 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use sortie_protocol::{
-    Advice,
-    Bundle, DeadLetter, Digest, Job, JobId, JobRecord, Labels, LeaseId, Outcome, Presence,
+    Advice, Bundle, DeadLetter, Digest, Job, JobId, JobRecord, Labels, LeaseId, Outcome, Presence,
     TaskIndex, Timestamp, WorkerId,
 };
 

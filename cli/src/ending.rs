@@ -63,7 +63,10 @@ impl Error {
 
 impl From<sortie_frontend::Error> for Error {
     fn from(error: sortie_frontend::Error) -> Self {
-        let setting = error.setting.as_ref().map(|setting| format!("{}: ", flag(setting)));
+        let setting = error
+            .setting
+            .as_ref()
+            .map(|setting| format!("{}: ", flag(setting)));
         let text = format!(
             "{}{}{}",
             setting.unwrap_or_default(),

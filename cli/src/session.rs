@@ -34,14 +34,8 @@ pub(crate) async fn open(
 ) -> Result<Session, Error> {
     let config = broker.settings().config(environment, Role::Client)?;
     warn_if_nothing_is_kept(host.cache.as_ref(), environment);
-    let opened = Session::open(
-        &host.settings(),
-        config,
-        environment,
-        tell,
-        interrupt.stop(),
-    );
-    Ok(opened.await?)
+    let host = host.settings();
+    Ok(Session::open(&host, config, environment, tell, interrupt.stop()).await?)
 }
 
 /// A client of the broker that is named; there has to be one.

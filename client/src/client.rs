@@ -8,8 +8,7 @@ use sortie_broker::nats::OUTCOME_AGE_MAX;
 use sortie_objects::{self as objects, Objects};
 use sortie_protocol::outcome::InputFault;
 use sortie_protocol::{
-    Advice,
-    Argument, Bundle, Failure, Job as JobRecord, JobId, Outcome, Task, Timestamp,
+    Advice, Argument, Bundle, Failure, Job as JobRecord, JobId, Outcome, Task, Timestamp,
 };
 use tokio::runtime::Handle;
 

@@ -190,7 +190,9 @@ pub async fn connect(
     stop: &Stop,
 ) -> Result<Client, Error> {
     // Large results are in a store, which is reached as inputs are.
-    let Clouds { config: objects, .. } = environment.clouds();
+    let Clouds {
+        config: objects, ..
+    } = environment.clouds();
     Ok(stop
         .or(Client::builder().objects(objects).connect(config))
         .await??)

@@ -54,12 +54,7 @@ impl Files {
                 .filter_map(|folder| folder.canonicalize().ok())
                 .any(|folder| real.starts_with(folder))
         };
-        let outside = || {
-            denied(
-                path,
-                "it is outside of the folders that this worker reads",
-            )
-        };
+        let outside = || denied(path, "it is outside of the folders that this worker reads");
         match path.canonicalize() {
             Ok(real) if is_within(&real) => Ok(real),
             Ok(_) => Err(outside()),

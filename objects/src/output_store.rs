@@ -130,8 +130,7 @@ impl OutputStore {
     /// When they are not there, are more than `bytes_max`, were damaged, or the store does not
     /// answer.
     pub async fn get(&self, digest: Digest, bytes_max: u64) -> Result<Bytes, Error> {
-        let malformed =
-            |error: Malformed| Error::new(InputFault::Malformed, error.to_string());
+        let malformed = |error: Malformed| Error::new(InputFault::Malformed, error.to_string());
         let location = self.location_of(digest).map_err(malformed)?;
         let Some(data) = self.objects.get_small(&location, bytes_max).await? else {
             let message = format!(

@@ -48,8 +48,7 @@ use futures::stream::BoxStream;
 use parking_lot::Mutex;
 use sortie_protocol::envelope::{self, Message};
 use sortie_protocol::{
-    Advice,
-    Bundle, DeadLetter, Digest, Job, JobId, JobRecord, JobState, Labels, LeaseId, Presence,
+    Advice, Bundle, DeadLetter, Digest, Job, JobId, JobRecord, JobState, Labels, LeaseId, Presence,
     Priority, TaskIndex, Timestamp,
 };
 
@@ -283,7 +282,10 @@ impl Core {
     }
 
     async fn provision_pool(&self, labels: &Labels) -> Result<(), Error> {
-        match (self.provisioner().ensure_pool(labels, &self.laid).await, &self.provision) {
+        match (
+            self.provisioner().ensure_pool(labels, &self.laid).await,
+            &self.provision,
+        ) {
             (Err(Error::Denied { .. }), _) => Err(self.link.unprepared(
                 format!("there is no pool of workers for the labels `{labels}`"),
                 Advice::InitPool {

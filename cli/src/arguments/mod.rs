@@ -180,6 +180,10 @@ fn command_of(usage: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use sortie::Limits;
+
     use super::*;
 
     fn refused(line: &str) -> String {

@@ -18,7 +18,10 @@ pub(crate) async fn run(
     match &arguments.command {
         Command::Init(arguments) => init(arguments, environment, interrupt).await,
         Command::Check(arguments) => {
-            let config = arguments.broker.settings().required(environment, Role::Client)?;
+            let config = arguments
+                .broker
+                .settings()
+                .required(environment, Role::Client)?;
             show(
                 Config {
                     provision: Provision::Never,
@@ -37,7 +40,10 @@ async fn init(
     environment: &Environment,
     interrupt: &Interrupt,
 ) -> Result<Ending, Error> {
-    let config = arguments.broker.settings().required(environment, Role::Client)?;
+    let config = arguments
+        .broker
+        .settings()
+        .required(environment, Role::Client)?;
     let is_open =
         arguments.replicas.is_none() && arguments.shards.is_none() && arguments.lease.is_none();
     let as_is = Config {

@@ -9,17 +9,17 @@ use serde::Serialize;
 use sortie::ByteSize;
 use sortie::objects::Objects;
 use sortie::objects::OutputStore;
-use sortie_host::cache::{self, Amount, Policy, SharedError, Usage};
 use sortie_frontend::chain;
 use sortie_frontend::settings::{self, Cache, Clouds, Environment};
+use sortie_host::cache::{self, Amount, Policy, SharedError, Usage};
 use tokio::runtime::Handle;
 
-use crate::arguments::cache::{Arguments, Clear, Command, Gc, Place};
+use crate::arguments::cache::{Arguments, Command, Gc, Place};
 use crate::ending::{Ending, Error};
-use crate::terminal::interrupt::Interrupt;
-use crate::terminal::table;
 use crate::terminal;
+use crate::terminal::interrupt::Interrupt;
 use crate::terminal::megabytes;
+use crate::terminal::table;
 
 /// Run the command.
 pub(crate) async fn run(

@@ -23,8 +23,7 @@ pub(crate) async fn run(
     environment: &Environment,
     interrupt: &Interrupt,
 ) -> Result<Ending, Error> {
-    let session =
-        session::open(&arguments.host, &arguments.broker, environment, interrupt).await?;
+    let session = session::open(&arguments.host, &arguments.broker, environment, interrupt).await?;
     let ended = start(&arguments, &session, interrupt).await;
     session::settle(&session, interrupt).await;
     ended

@@ -7,10 +7,10 @@ use sortie_frontend::settings::{Environment, HostSettings};
 
 use crate::arguments::inspect::Inspect;
 use crate::ending::{Ending, Error};
-use crate::terminal::interrupt::Interrupt;
-use crate::terminal::stdout;
 use crate::session::warn_if_nothing_is_kept;
 use crate::terminal;
+use crate::terminal::interrupt::Interrupt;
+use crate::terminal::stdout;
 
 /// Run the command.
 pub(crate) async fn run(

@@ -31,8 +31,7 @@ pub(crate) async fn run(
     interrupt: &Interrupt,
 ) -> Result<Ending, Error> {
     check_early(&arguments)?;
-    let session =
-        session::open(&arguments.host, &arguments.broker, environment, interrupt).await?;
+    let session = session::open(&arguments.host, &arguments.broker, environment, interrupt).await?;
     let ended = start(&arguments, &session, interrupt).await;
     session::settle(&session, interrupt).await;
     ended
@@ -167,11 +166,7 @@ async fn detach(
     let wrong = in_flight.trouble().or_else(|| (tasks == 0).then_some(none));
     if let Some(wrong) = wrong {
         // Half a job is none.
-        session
-            .client
-            .forget(job)
-            .await
-            .map_err(refused)?;
+        session.client.forget(job).await.map_err(refused)?;
         return Err(wrong.into());
     }
     let mut output = stdout::lines();

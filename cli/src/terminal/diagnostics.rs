@@ -13,7 +13,9 @@ use crate::ending::Error;
 pub(crate) fn start(environment: &Environment, verbose: u8) -> Result<(), Error> {
     let default = match verbose {
         0 => "warn,async_nats=off",
-        1 => "warn,async_nats=off,sortie=info,sortie_broker=info,sortie_host=info,sortie_frontend=info",
+        1 => {
+            "warn,async_nats=off,sortie=info,sortie_broker=info,sortie_host=info,sortie_frontend=info"
+        }
         _ => "info,sortie=debug,sortie_broker=debug,sortie_host=debug,sortie_frontend=debug",
     };
     let directives = environment.log.as_deref().unwrap_or(default);

@@ -43,11 +43,7 @@ impl Inputs {
     ///
     /// # Errors
     /// When there are none, or one of them is wrong.
-    pub async fn open(
-        source: &Source,
-        shape: Shape,
-        stop: &Stop,
-    ) -> Result<Self, Error> {
+    pub async fn open(source: &Source, shape: Shape, stop: &Stop) -> Result<Self, Error> {
         let shape = Arc::new(shape);
         match source {
             Source::Lines(path) => Self::survey(path, shape, stop).await,

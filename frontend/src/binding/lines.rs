@@ -228,9 +228,10 @@ impl Reader {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    return Err(self
-                        .origin
-                        .wrong(self.number, Error::usage(format!("it cannot be read: {error}"))));
+                    return Err(self.origin.wrong(
+                        self.number,
+                        Error::usage(format!("it cannot be read: {error}")),
+                    ));
                 }
             }
             let text = String::from_utf8(bytes).map_err(|_| {

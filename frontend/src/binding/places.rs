@@ -305,10 +305,7 @@ impl Places {
         }
         self.check_set_up(text)?;
         match Address::parse(text, &self.folder) {
-            Ok(address) => self
-                .objects
-                .check(&address.location)
-                .map_err(not_found),
+            Ok(address) => self.objects.check(&address.location).map_err(not_found),
             Err(error) => Err(malformed(error)),
         }
     }
@@ -319,9 +316,7 @@ impl Places {
             return Ok(());
         }
         self.check_set_up(url)?;
-        self.objects
-            .check_prefix(url)
-            .map_err(not_found)
+        self.objects.check_prefix(url).map_err(not_found)
     }
 
     fn check_set_up(&self, text: &str) -> Result<(), Error> {
@@ -372,8 +367,7 @@ fn is_web(text: &str) -> bool {
 }
 
 fn check_readable(text: &str, path: &Path) -> Result<(), Error> {
-    let refused =
-        |error: std::io::Error| Error::usage(format!("`{text}` cannot be read: {error}"));
+    let refused = |error: std::io::Error| Error::usage(format!("`{text}` cannot be read: {error}"));
     // Opening a pipe would wait for somebody to write into it.
     if !std::fs::metadata(path).map_err(refused)?.is_file() {
         return Err(Error::usage(format!(
@@ -459,7 +453,9 @@ mod tests {
                     .map(|_| ())
                     .unwrap_err();
                 assert!(
-                    refused.message.starts_with("`7` is an input and the output"),
+                    refused
+                        .message
+                        .starts_with("`7` is an input and the output"),
                     "{refused}"
                 );
             }
@@ -490,7 +486,9 @@ mod tests {
         ] {
             let refused = places.find(text).await.map(|_| ()).unwrap_err();
             assert!(
-                refused.message.starts_with("`7` is an input and the output"),
+                refused
+                    .message
+                    .starts_with("`7` is an input and the output"),
                 "{text}: {refused}"
             );
             assert!(

@@ -267,8 +267,8 @@ impl Shape {
             self.places.check_prefix(text)?;
             return Ok(sortie::prefix(text));
         }
-        let location =
-            Location::parse(text, &self.places.folder).map_err(|error| Error::usage(error.to_string()))?;
+        let location = Location::parse(text, &self.places.folder)
+            .map_err(|error| Error::usage(error.to_string()))?;
         if let Location::File(folder) = &location
             && look == Look::Now
             && !folder.is_dir()
@@ -284,8 +284,8 @@ impl Shape {
 
     fn address(&self, text: &str) -> Result<Address, Error> {
         self.places.check_reach(text)?;
-        let address =
-            Address::parse(text, &self.places.folder).map_err(|error| Error::usage(error.to_string()))?;
+        let address = Address::parse(text, &self.places.folder)
+            .map_err(|error| Error::usage(error.to_string()))?;
         self.places.refuse_output(&address.location)?;
         self.places.files.note(&address.location);
         Ok(address)
@@ -343,11 +343,7 @@ fn check_names(signature: &Signature, fixed: &[(String, String)]) -> Result<(), 
                     .about(Setting::Argument(name.clone())),
             );
         }
-        if fixed
-            .iter()
-            .take(i)
-            .any(|(earlier, _)| earlier == name)
-        {
+        if fixed.iter().take(i).any(|(earlier, _)| earlier == name) {
             return Err(Error::usage("it is given twice").about(Setting::Argument(name.clone())));
         }
     }

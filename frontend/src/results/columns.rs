@@ -11,8 +11,8 @@ use serde_json::Value;
 use sortie::Outcome;
 
 use super::cells::{Cell, Seen, Type};
-use crate::json::{Parts, Whole, append_member, valid};
 use super::record::{ShownBill, Status};
+use crate::json::{Parts, Whole, append_member, valid};
 
 /// Columns of fields. The first results may have more fields between them; those seen later are in
 /// `rest`.

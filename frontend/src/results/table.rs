@@ -8,9 +8,9 @@ use sortie::Outcome;
 
 use super::cells::Cell;
 use super::columns::{Columns, Fields, shown_input};
-use super::{csv, parquet};
 use super::record::{self, Status};
 use super::reorder::weight;
+use super::{csv, parquet};
 use crate::error::Error;
 
 /// Completed tasks whose results say what columns there are: more than enough for functions that

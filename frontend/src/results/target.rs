@@ -121,7 +121,9 @@ impl Target {
             Place::File(path) => Location::parse(&path.to_string_lossy(), folder)
                 .ok()
                 .map(|location| OutputFile::new(location, path.display().to_string())),
-            Place::Object(location) => Some(OutputFile::new(location.clone(), location.to_string())),
+            Place::Object(location) => {
+                Some(OutputFile::new(location.clone(), location.to_string()))
+            }
         }
     }
 }

@@ -94,9 +94,7 @@ impl Writer {
         };
         let sink = match (&target.place, target.format) {
             (Place::Stdout, _) => Sink::Stream(stream()),
-            (Place::File(path), Format::Lines | Format::Csv) => {
-                Sink::Stream(Lines::create(path)?)
-            }
+            (Place::File(path), Format::Lines | Format::Csv) => Sink::Stream(Lines::create(path)?),
             (Place::File(path), Format::Parquet) => {
                 check_place(path)?;
                 let location = Location::File(folder.join(path));
@@ -158,11 +156,7 @@ impl Writer {
     ///
     /// # Errors
     /// When the format has no place for it.
-    pub fn push<'a>(
-        &mut self,
-        outcome: &'a Outcome,
-        shown: &Value,
-    ) -> Result<Status<'a>, Error> {
+    pub fn push<'a>(&mut self, outcome: &'a Outcome, shown: &Value) -> Result<Status<'a>, Error> {
         let pending = match &mut self.sink {
             Sink::Stream(output) => output.pending(),
             Sink::Object(object) => &mut object.pending,
@@ -214,11 +208,7 @@ impl Writer {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub async fn close(
-        &mut self,
-        written: Written,
-        stop: &Stop,
-    ) -> Result<Flow, Error> {
+    pub async fn close(&mut self, written: Written, stop: &Stop) -> Result<Flow, Error> {
         let pending = match &mut self.sink {
             Sink::Stream(output) => output.pending(),
             Sink::Object(object)

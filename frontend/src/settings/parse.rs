@@ -133,8 +133,7 @@ fn at_least(min: ByteSize, text: &str) -> Result<ByteSize, String> {
 /// # Errors
 /// When it is no name for one.
 pub fn tenant(text: &str) -> Result<Name, String> {
-    text.parse()
-        .map_err(|error: InvalidName| error.to_string())
+    text.parse().map_err(|error: InvalidName| error.to_string())
 }
 
 #[cfg(test)]

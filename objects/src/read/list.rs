@@ -104,9 +104,7 @@ async fn open(
         } => remote(objects, text, &address, (*service, bucket, key)),
         Location::Http(url) if !url.path().contains('*') => one(address),
         Location::Http(_) => {
-            let message = format!(
-                "`{address}` has a wildcard, but web servers cannot be listed"
-            );
+            let message = format!("`{address}` has a wildcard, but web servers cannot be listed");
             Err(Error::new(InputFault::Malformed, message).advised(Advice::ListInputs))
         }
     }

@@ -18,8 +18,8 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, RetryConfig, StaticCredentialProvider};
 use parking_lot::Mutex;
-use sortie_protocol::{Advice, Cloud};
 use sortie_protocol::outcome::InputFault;
+use sortie_protocol::{Advice, Cloud};
 use url::Url;
 
 use self::connector::Connector;
@@ -154,12 +154,10 @@ impl Stores {
         if let Some(store) = open.get(&key) {
             return Ok((store.clone(), path));
         }
-        let store = self
-            .make(location, &key)
-            .map_err(|reason| Error {
-                advice: self.advice(location),
-                ..malformed(reason)
-            })?;
+        let store = self.make(location, &key).map_err(|reason| Error {
+            advice: self.advice(location),
+            ..malformed(reason)
+        })?;
         if open.len() >= STORES_MAX {
             open.clear();
         }
@@ -324,9 +322,7 @@ impl Stores {
             endpoint,
             credentials,
         } = &self.config.az;
-        let account = account
-            .as_ref()
-            .ok_or("no storage account is named")?;
+        let account = account.as_ref().ok_or("no storage account is named")?;
         // It becomes part of the server's name.
         if account.is_empty()
             || !account
@@ -350,7 +346,8 @@ impl Stores {
         let credential = match credentials {
             AzCredentials::Anonymous => AzureCredential::SASToken(Vec::new()),
             AzCredentials::Key(key) => AzureCredential::AccessKey(
-                AzureAccessKey::try_new(key.expose()).map_err(|_| "the storage account's key is not base64")?,
+                AzureAccessKey::try_new(key.expose())
+                    .map_err(|_| "the storage account's key is not base64")?,
             ),
             AzCredentials::Signature(signature) => AzureCredential::SASToken(
                 split_sas(signature.expose())
@@ -467,7 +464,9 @@ mod tests {
             )
         };
         assert!(az(None, AzCredentials::Anonymous).contains("no storage account"));
-        assert!(az(Some("evil.host/"), AzCredentials::Anonymous).contains("storage account's name"));
+        assert!(
+            az(Some("evil.host/"), AzCredentials::Anonymous).contains("storage account's name")
+        );
         assert!(az(Some("account"), AzCredentials::Key("hidden!".into())).contains("not base64"));
         assert!(
             az(Some("account"), AzCredentials::Signature("hidden".into()))

@@ -9,8 +9,8 @@ use sortie_frontend::settings::Environment;
 use super::connect;
 use crate::arguments::worker::List;
 use crate::ending::{Ending, Error, refused};
-use crate::terminal::interrupt::Interrupt;
 use crate::terminal;
+use crate::terminal::interrupt::Interrupt;
 use crate::terminal::table;
 
 /// What stands above the columns.
@@ -40,10 +40,7 @@ pub(super) async fn run(
 ) -> Result<Ending, Error> {
     let config = list.broker.settings().required(environment, Role::Client)?;
     let broker = connect(config, interrupt).await?;
-    let workers = interrupt
-        .or(broker.workers())
-        .await?
-        .map_err(refused)?;
+    let workers = interrupt.or(broker.workers()).await?.map_err(refused)?;
     if workers.is_empty() {
         terminal::say(&format!("no workers are at {}", broker.place()));
     } else if list.json {

@@ -16,19 +16,19 @@ use sortie::objects::{Config, Files};
 use sortie::protocol::{Advice, Labels, WorkerId};
 use sortie_broker::Serves;
 use sortie_broker::nats::{Config as BrokerConfig, NatsBroker, Role};
-use sortie_host::setup::{self, Identity, Prepared, StoreAt};
-use sortie_host::worker::{Drained, Introduction, REPORT_TIME_MAX};
 use sortie_frontend::settings::{Clouds, Environment, cache, store};
 use sortie_frontend::{Error as FrontendError, chain};
+use sortie_host::setup::{self, Identity, Prepared, StoreAt};
+use sortie_host::worker::{Drained, Introduction, REPORT_TIME_MAX};
 use sortie_host::{Setup, Worker};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::arguments::worker::{Arguments, Command, Serve};
 use crate::ending::{Ending, Error, refused};
-use crate::terminal::interrupt::Interrupt;
 use crate::session::warn_if_nothing_is_kept;
 use crate::terminal;
+use crate::terminal::interrupt::Interrupt;
 
 /// How long tasks in work may take when the process is asked to end. Orchestrators grant 30 s in
 /// all by default, and kill what is not gone by then: what follows the grace period takes 14 s at
@@ -57,7 +57,10 @@ async fn serve(
     environment: &Environment,
     interrupt: &Interrupt,
 ) -> Result<Ending, Error> {
-    let mut config = options.broker.settings().required(environment, Role::Worker)?;
+    let mut config = options
+        .broker
+        .settings()
+        .required(environment, Role::Worker)?;
     if let Some(losses) = options.give_up_after {
         config.losses_max = losses;
     }
@@ -185,9 +188,7 @@ fn prepare(options: &Serve, environment: &Environment) -> Result<Prepared, Error
     setup.prepare(Handle::current()).map_err(|error| {
         let text = chain(&error);
         let told = match error {
-            setup::Error::Cache(_) => {
-                FrontendError::usage(text).advised(Advice::ConfigureCache)
-            }
+            setup::Error::Cache(_) => FrontendError::usage(text).advised(Advice::ConfigureCache),
             setup::Error::Engine(_) => {
                 FrontendError::platform(text).advised(Advice::LowerConcurrency)
             }
