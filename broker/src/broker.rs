@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use sortie_protocol::{
-    Bundle, DeadLetter, Digest, Job, JobId, JobRecord, Labels, LeaseId, Outcome, Presence,
+    Advice, Bundle, DeadLetter, Digest, Job, JobId, JobRecord, Labels, LeaseId, Outcome, Presence,
     TaskIndex, Timestamp, WorkerId,
 };
 
@@ -159,12 +159,28 @@ pub enum Error {
     Unsuitable {
         /// Where it is.
         place: String,
-        /// What is missing, and what to do.
+        /// What is missing.
         reason: String,
+        /// What could be done about it, if that is known.
+        advice: Option<Advice>,
     },
 }
 
 impl Error {
+    /// What could be done, if that is known.
+    #[must_use]
+    pub fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::Unsuitable { advice, .. } => advice.clone(),
+            Self::NoSuchJob(_) => Some(Advice::ListJobs),
+            Self::JobCancelled(_)
+            | Self::TooLarge { .. }
+            | Self::Empty
+            | Self::Unreachable { .. }
+            | Self::Denied { .. } => None,
+        }
+    }
+
     /// Whether asking again, later, can help.
     #[must_use]
     pub fn passes(&self) -> bool {

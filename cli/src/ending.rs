@@ -1,6 +1,10 @@
-//! How a command ends, and what the shell is told.
+//! Exit codes of commands, and errors in words of the command line.
 
 #![warn(clippy::wildcard_enum_match_arm)]
+
+use sortie::protocol::Advice;
+use sortie_frontend::Kind;
+use sortie_frontend::advice::{command_line, flag};
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +17,7 @@ pub(crate) enum Ending {
     WrongUsage,
     /// The machine, or Sortie itself, failed.
     PlatformFailure,
-    /// Somebody stopped it.
+    /// A signal stopped it.
     Interrupted,
 }
 
@@ -31,8 +35,8 @@ impl Ending {
     }
 }
 
-/// Why a command could not do what it was asked: one line for whoever typed it, which names the
-/// thing and says what to do.
+/// Why a command could not do what it was asked: one line for the person who typed it, which names
+/// the thing and says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
     /// The command, or what it names, is wrong.
@@ -41,7 +45,7 @@ pub(crate) enum Error {
     /// The machine or Sortie failed.
     #[error("{0}")]
     Platform(String),
-    /// Somebody stopped it before it had results to keep.
+    /// A signal stopped it before it had results to keep.
     #[error("interrupted")]
     Interrupted,
 }
@@ -57,16 +61,52 @@ impl Error {
     }
 }
 
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    for cause in causes.map(ToString::to_string) {
-        // Some errors repeat their cause in their own text.
-        if !text.contains(&cause) {
-            text.push_str(": ");
-            text.push_str(&cause);
+impl From<sortie_frontend::Error> for Error {
+    fn from(error: sortie_frontend::Error) -> Self {
+        let setting = error
+            .setting
+            .as_ref()
+            .map(|setting| format!("{}: ", flag(setting)));
+        let text = format!(
+            "{}{}{}",
+            setting.unwrap_or_default(),
+            error.message,
+            advised(error.advice)
+        );
+        match error.kind {
+            Kind::Usage => Self::Usage(text),
+            Kind::Platform => Self::Platform(text),
+            Kind::Stopped => Self::Interrupted,
         }
     }
-    text
+}
+
+/// An error of a library, in words of the command line.
+pub(crate) fn refused(error: impl Into<sortie_frontend::Error>) -> Error {
+    error.into().into()
+}
+
+/// What to put behind a text about something with this advice.
+pub(crate) fn advised(advice: Option<Advice>) -> String {
+    advice
+        .map(|advice| format!("; {}", command_line(&advice)))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use sortie_frontend::Setting;
+
+    use super::*;
+
+    #[test]
+    fn an_error_has_its_flag_in_front_and_its_advice_behind() {
+        let error = sortie_frontend::Error::usage("nothing works")
+            .about(Setting::Tenant)
+            .advised(Advice::InitBroker);
+        assert_eq!(
+            Error::from(error).to_string(),
+            "--tenant: nothing works; an operator does that with `sortie broker init`"
+        );
+    }
 }

@@ -1,164 +1,86 @@
-//! A client, with everything in this process or over a fleet's broker, set up from options and the
-//! environment, and what a command loads through it.
+//! What several commands do with a session: open it, find a job, and say what a person should know.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use sortie::nats::Role;
-use sortie::objects::Location;
-use sortie::{
-    Builder, Client, Component, ConnectError, Function, Grants, JobOptions, LoadError, StartError,
-};
+use sortie::{Client, Function, Grants, JobId, JobOptions};
+use sortie_frontend::binding::Notice;
+use sortie_frontend::session::{self, Keeps, SETTLE_TIME_MAX, Session};
+use sortie_frontend::settings::{Cache, Environment};
 
-use crate::arguments::HostOptions;
-use crate::clouds::{self, Troubles};
-use crate::connection::BrokerOptions;
-use crate::ending::{Error, chain};
-use crate::environment::Environment;
-use crate::expand::{Files, Places};
-use crate::interrupt::Interrupt;
-use crate::settings::Cache;
+use crate::arguments::broker::BrokerOptions;
+use crate::arguments::host::HostOptions;
+use crate::ending::{Error, refused};
+use crate::terminal;
+use crate::terminal::interrupt::Interrupt;
 
-/// How long the broker may take to hear what becomes of a command's jobs, when the command is done.
-pub(crate) const SETTLE_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long the broker may take to say which workers are there: long for an answer, short for a
+/// person who waits for the first task.
+const WORKERS_TIME_MAX: Duration = Duration::from_secs(1);
+/// Jobs that are looked through for the beginning of a name.
+const LOOKED_THROUGH: usize = 100_000;
+/// What a job's name begins with.
+const PREFIX: &str = "job-";
 
-/// A client and how it finds objects.
-#[derive(Debug)]
-pub(crate) struct Session {
-    pub(crate) client: Client,
-    pub(crate) places: Places,
-    /// Whether results are kept for a later run.
-    pub(crate) keeps: Keeps,
+/// Start a client of the broker that is named, or an embedded one where none is.
+///
+/// # Errors
+/// As [`Session::open`].
+pub(crate) async fn open(
+    host: &HostOptions,
+    broker: &BrokerOptions,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Session, Error> {
+    let config = broker.settings().config(environment, Role::Client)?;
+    warn_if_nothing_is_kept(host.cache.as_ref(), environment);
+    let host = host.settings();
+    Ok(Session::open(&host, config, environment, tell, interrupt.stop()).await?)
 }
 
-/// What becomes of results when the process ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Keeps {
-    /// Results are kept on this machine.
-    Results,
-    Nothing,
-    /// The broker of a fleet has the job until it is told to forget it.
-    Job,
+/// A client of the broker that is named; there has to be one.
+pub(crate) async fn connect(
+    broker: &BrokerOptions,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Client, Error> {
+    let config = broker.settings().required(environment, Role::Client)?;
+    Ok(session::connect(config, environment, interrupt.stop()).await?)
 }
 
-impl Session {
-    /// Start a client of the broker that is named, or an embedded one where none is.
-    ///
-    /// # Errors
-    /// As [`Self::start`], and when the broker cannot be reached, refuses, or cannot be used.
-    pub(crate) async fn open(
-        host: &HostOptions,
-        broker: &BrokerOptions,
-        environment: &Environment,
-        interrupt: &Interrupt,
-    ) -> Result<Self, Error> {
-        let Some(config) = broker.config(environment, Role::Client)? else {
-            return Self::start(host, environment);
-        };
-        let (builder, troubles) = builder(host, environment)?;
-        let files = if is_here(&config.servers) {
-            Files::Here
-        } else {
-            Files::Elsewhere(Arc::default())
-        };
-        let client = interrupt
-            .or(builder.connect(config))
-            .await?
-            .map_err(refused_connection)?;
-        Ok(Self::over(client, files, troubles, Keeps::Job, environment))
+/// Without a cache folder every run compiles components again: say why there is none, where that
+/// was not asked for.
+pub(crate) fn warn_if_nothing_is_kept(option: Option<&Cache>, environment: &Environment) {
+    if option.is_none() && environment.cache.is_none() {
+        tracing::warn!(
+            "neither HOME nor XDG_CACHE_HOME is set, so nothing is kept between runs; name a folder with --cache"
+        );
     }
+}
 
-    /// Start an embedded client.
-    ///
-    /// # Errors
-    /// When the cache folder cannot be used, or the system denies what the host needs.
-    pub(crate) fn start(options: &HostOptions, environment: &Environment) -> Result<Self, Error> {
-        let is_kept = cache(options.cache.as_ref(), environment).is_some()
-            || store(options.store.as_deref(), environment)?.is_some();
-        let keeps = if is_kept {
-            Keeps::Results
-        } else {
-            Keeps::Nothing
-        };
-        let (builder, troubles) = builder(options, environment)?;
-        let client = builder.start().map_err(refused_start)?;
-        Ok(Self::over(
-            client,
-            Files::Here,
-            troubles,
-            keeps,
-            environment,
-        ))
-    }
-
-    fn over(
-        client: Client,
-        files: Files,
-        troubles: Troubles,
-        keeps: Keeps,
-        environment: &Environment,
-    ) -> Self {
-        let objects = client.objects().clone();
-        Self {
-            client,
-            places: Places {
-                objects,
-                folder: environment.folder.clone(),
-                troubles,
-                files,
-                output: None,
-            },
-            keeps,
+fn tell(notice: Notice) {
+    match notice {
+        Notice::FilesElsewhere => {
+            terminal::say("inputs are local files: workers read these paths on their own machines");
         }
     }
+}
 
-    /// Let a fleet's broker know what becomes of jobs that were dropped; an embedded one ends with
-    /// this process, once results are shared that are to be.
-    pub(crate) async fn settle(&self, interrupt: &Interrupt) {
-        match self.keeps {
-            Keeps::Results | Keeps::Nothing => self.client.shared().await,
-            Keeps::Job => {
-                settle(
-                    &self.client,
-                    interrupt.time_left().unwrap_or(SETTLE_TIME_MAX),
-                )
-                .await
-            }
-        }
-    }
+/// Tell the broker of a fleet what becomes of jobs that were dropped; an embedded one ends with
+/// this process, once shared results are stored.
+pub(crate) async fn settle(session: &Session, interrupt: &Interrupt) {
+    let time_max = interrupt.time_left().unwrap_or(SETTLE_TIME_MAX);
+    warn_if_late(session.settle(time_max).await);
+}
 
-    /// Load a component.
-    ///
-    /// # Errors
-    /// When it is not one that can run here.
-    pub(crate) async fn component(
-        &self,
-        path: &Path,
-        interrupt: &Interrupt,
-    ) -> Result<Component, Error> {
-        interrupt
-            .or(self.client.load(path))
-            .await?
-            .map_err(refused_component)
-    }
+/// The same for a client without a session.
+pub(crate) async fn settle_client(client: &Client) {
+    warn_if_late(session::settle(client, SETTLE_TIME_MAX).await);
+}
 
-    /// Load a component and take a function of it.
-    ///
-    /// # Errors
-    /// When the component cannot run here, or has no such function.
-    pub(crate) async fn function(
-        &self,
-        path: &Path,
-        name: &str,
-        options: JobOptions,
-        interrupt: &Interrupt,
-    ) -> Result<Function<()>, Error> {
-        let component = self.component(path, interrupt).await?;
-        let function = component
-            .function(name)
-            .map_err(|error| Error::Usage(format!("{error} (`{}`)", path.display())))?;
-        Ok(function.with_options(options))
+fn warn_if_late(settled: Result<(), session::NotSettled>) {
+    if let Err(late) = settled {
+        tracing::warn!("{late}; `sortie job list` shows it");
     }
 }
 
@@ -176,113 +98,104 @@ pub(crate) fn why_not_kept(options: &JobOptions) -> Option<String> {
     ))
 }
 
-/// Let a broker know what becomes of jobs that were dropped.
-pub(crate) async fn settle(client: &Client, time_max: Duration) {
-    if tokio::time::timeout(time_max, client.settled())
-        .await
-        .is_err()
-    {
-        tracing::warn!(
-            "the broker did not hear in time that a job is done with; `sortie job list` shows it"
-        );
+/// Tasks wait until a worker comes; a person who waits for them is told.
+pub(crate) async fn say_if_nobody_works(
+    function: &Function<()>,
+    session: &Session,
+    interrupt: &Interrupt,
+) -> Result<(), Error> {
+    if session.keeps != Keeps::Job {
+        return Ok(());
     }
-}
-
-fn builder(options: &HostOptions, environment: &Environment) -> Result<(Builder, Troubles), Error> {
-    let clouds::Settings {
-        config: mut objects,
-        troubles,
-    } = clouds::Settings::read(&environment.clouds);
-    let cache = cache(options.cache.as_ref(), environment);
-    options.reading.apply(&mut objects, cache.as_deref())?;
-    let mut builder = Client::builder().objects(objects);
-    if let Some(tasks) = options.concurrency {
-        builder = builder.concurrency(tasks);
-    }
-    if let Some(folder) = cache {
-        builder = builder.cache(folder);
-    }
-    if let Some(place) = store(options.store.as_deref(), environment)? {
-        builder = builder.store(place);
-    }
-    Ok((builder, troubles))
-}
-
-/// Where the store is, from the option and the environment.
-///
-/// # Errors
-/// When what is named is no place for a store.
-pub(crate) fn store(
-    option: Option<&str>,
-    environment: &Environment,
-) -> Result<Option<Location>, Error> {
-    let (text, source) = match (option, &environment.store) {
-        (Some(text), _) => (text, "--store"),
-        (None, Some(text)) => (text.as_str(), "SORTIE_STORE"),
-        (None, None) => return Ok(None),
+    // Not necessary: a user who may not ask, or gets no answer, is not held up.
+    let asking = tokio::time::timeout(WORKERS_TIME_MAX, session.client.workers());
+    let Ok(Ok(workers)) = interrupt.or(asking).await? else {
+        return Ok(());
     };
-    let parsed = sortie::objects::output_store::parse(text, &environment.folder);
-    parsed
-        .map(Some)
-        .map_err(|error| Error::Usage(format!("{source} names no place for a store: {error}")))
+    let labels = &function.options().labels;
+    if !workers.iter().any(|worker| worker.labels.include(labels)) {
+        let which = if labels.is_empty() {
+            String::new()
+        } else {
+            format!(" with the labels {labels}")
+        };
+        terminal::say(&format!(
+            "no worker{which} is there yet; the tasks wait for one"
+        ));
+    }
+    Ok(())
 }
 
-/// Whether all of these servers are on this machine, by their names.
-fn is_here(servers: &str) -> bool {
-    servers.split(',').all(|server| {
-        let rest = server.trim();
-        let rest = rest.split_once("://").map_or(rest, |(_, rest)| rest);
-        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-        ["localhost", "127.", "[::1]"]
-            .iter()
-            .any(|here| host.starts_with(here))
-    })
-}
-
-/// A broker that cannot be used is a failure of the platform, whatever the reason: the command is
-/// not wrong.
-pub(crate) fn refused_connection(error: ConnectError) -> Error {
-    Error::Platform(chain(&error))
-}
-
-/// Where to keep things, from the option and the environment.
-pub(crate) fn cache(
-    option: Option<&Cache>,
+/// A client, and the job with this name or the one whose name begins so.
+pub(crate) async fn find(
+    text: &str,
+    broker: &BrokerOptions,
     environment: &Environment,
-) -> Option<std::path::PathBuf> {
-    match option {
-        Some(Cache::Off) => None,
-        Some(Cache::Folder(folder)) => Some(folder.clone()),
-        None => {
-            if environment.cache.is_none() {
-                tracing::warn!(
-                    "neither HOME nor XDG_CACHE_HOME is set, so nothing is kept between runs; name a folder with --cache"
-                );
-            }
-            environment.cache.clone()
-        }
+    interrupt: &Interrupt,
+) -> Result<(Client, JobId), Error> {
+    let known = parse(text)?;
+    let client = connect(broker, environment, interrupt).await?;
+    let job = match known {
+        Some(job) => match interrupt.or(client.job(job)).await?.map_err(refused)? {
+            Some(_) => job,
+            None => return Err(unknown(text)),
+        },
+        None => interrupt.or(resolve(&client, text)).await??,
+    };
+    Ok((client, job))
+}
+
+/// A whole name, or nothing if it may be the beginning of one.
+fn parse(text: &str) -> Result<Option<JobId>, Error> {
+    if let Ok(job) = text.parse() {
+        return Ok(Some(job));
+    }
+    let is_beginning = text
+        .strip_prefix(PREFIX)
+        .is_some_and(|digits| digits.len() < 32 && digits.bytes().all(|c| c.is_ascii_hexdigit()));
+    if is_beginning {
+        Ok(None)
+    } else {
+        Err(Error::Usage(format!(
+            "`{text}` is no job; write it as `sortie job list` shows it, or its beginning"
+        )))
     }
 }
 
-fn refused_start(error: StartError) -> Error {
-    let text = chain(&error);
-    match error {
-        StartError::Cache(_) => Error::Usage(format!(
-            "{text}; name another folder with --cache, or write --cache off"
-        )),
-        StartError::Engine(_) => Error::Platform(format!(
-            "{text}; a lower --concurrency needs less address space"
-        )),
-        StartError::NoRuntime | StartError::Worker(_) => Error::Platform(text),
+/// The one job whose name begins so.
+pub(crate) async fn resolve(client: &Client, text: &str) -> Result<JobId, Error> {
+    if let Some(job) = parse(text)? {
+        return Ok(job);
+    }
+    let text = text.to_ascii_lowercase();
+    let jobs = client.jobs(LOOKED_THROUGH).await.map_err(refused)?;
+    let mut found = jobs
+        .iter()
+        .map(|record| record.job.id)
+        .filter(|job| job.to_string().starts_with(&text));
+    match (found.next(), found.count()) {
+        (Some(job), 0) => Ok(job),
+        (Some(_), others) => Err(Error::Usage(format!(
+            "`{text}` is the beginning of {} jobs; write more of it",
+            others + 1
+        ))),
+        (None, _) => Err(unknown(&text)),
     }
 }
 
-fn refused_component(error: LoadError) -> Error {
-    let text = chain(&error);
+fn unknown(text: &str) -> Error {
+    Error::Usage(format!(
+        "there is no job `{text}`; `sortie job list` shows those there are"
+    ))
+}
+
+/// A job that cannot be attached to.
+pub(crate) fn refused_job(text: &str, error: sortie::AttachError) -> Error {
     match error {
-        LoadError::Read { .. } | LoadError::Refused { .. } => Error::Usage(text),
-        LoadError::Start(error) => refused_start(error),
-        LoadError::Broker(_) | LoadError::NoHost | LoadError::ShuttingDown => Error::Platform(text),
+        sortie::AttachError::NoSuchJob(_) => Error::Usage(format!(
+            "there is no job `{text}`; `sortie job list` shows those there are"
+        )),
+        sortie::AttachError::Broker(error) => refused(error),
     }
 }
 
@@ -291,13 +204,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn servers_on_this_machine_are_known_by_their_names() {
-        assert!(
-            is_here("nats://me:secret@127.0.0.1:4222, localhost") && is_here("tls://[::1]:4222")
-        );
-        assert!(
-            !is_here("nats://localhost,nats://broker.example:4222")
-                && !is_here("nats://localhost@elsewhere")
-        );
+    fn a_job_is_named_by_itself_or_its_beginning() {
+        let whole = JobId::from_bytes([0xab; 16]);
+        assert_eq!(parse(&whole.to_string()), Ok(Some(whole)));
+        assert_eq!(parse("job-ab12"), Ok(None));
+        for text in ["ab12", "job-xy", "job", &format!("{whole}0")] {
+            assert!(
+                parse(text)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("sortie job list"),
+                "{text}"
+            );
+        }
     }
 }

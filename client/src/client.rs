@@ -8,7 +8,7 @@ use sortie_broker::nats::OUTCOME_AGE_MAX;
 use sortie_objects::{self as objects, Objects};
 use sortie_protocol::outcome::InputFault;
 use sortie_protocol::{
-    Argument, Bundle, Failure, Job as JobRecord, JobId, Outcome, Task, Timestamp,
+    Advice, Argument, Bundle, Failure, Job as JobRecord, JobId, Outcome, Task, Timestamp,
 };
 use tokio::runtime::Handle;
 
@@ -70,6 +70,19 @@ pub enum SubmitError {
 }
 
 impl SubmitError {
+    /// What could be done, if that is known.
+    #[must_use]
+    pub fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::Broker(error) => error.advice(),
+            Self::Call(_)
+            | Self::Store(_)
+            | Self::Lost { .. }
+            | Self::ShuttingDown
+            | Self::Random(_) => None,
+        }
+    }
+
     /// Whether the broker was away, so that what was asked may have happened, and asking again
     /// later can help.
     #[must_use]

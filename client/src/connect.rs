@@ -1,6 +1,7 @@
 //! Clients of a fleet.
 
 use sortie_broker::nats;
+use sortie_protocol::Advice;
 
 use crate::client::Client;
 
@@ -13,6 +14,17 @@ pub enum ConnectError {
     /// The broker cannot be reached, refuses, or cannot be used.
     #[error(transparent)]
     Broker(#[from] sortie_broker::Error),
+}
+
+impl ConnectError {
+    /// What could be done, if that is known.
+    #[must_use]
+    pub fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::NoRuntime => None,
+            Self::Broker(error) => error.advice(),
+        }
+    }
 }
 
 impl Client {

@@ -129,7 +129,7 @@ pub(crate) fn unrun(index: TaskIndex, ending: Ending) -> Outcome {
 /// cannot read.
 pub(crate) fn lost() -> Ending {
     let message = "its outcome is not at the broker, or cannot be read by this program, and nothing of its job is unfinished; \
-                   see `sortie dlq list`, and whether a newer version of Sortie runs in the fleet";
+                   look at the dead letters, and whether a newer version of Sortie runs in the fleet";
     Ending::Failed(Failure::Platform {
         fault: PlatformFault::Host,
         message: message.into(),

@@ -122,7 +122,7 @@ async fn tasks_whose_outcomes_nobody_can_read_end_when_nothing_is_unfinished() {
         .await
         .unwrap_err();
     assert!(
-        matches!(&error, TaskError::Failed(failure) if failure.to_string().contains("sortie dlq list")),
+        matches!(&error, TaskError::Failed(failure) if failure.to_string().contains("dead letters")),
         "{error}"
     );
 }

@@ -5,6 +5,7 @@
 //! from the kind.
 
 use sortie_protocol::outcome::{InputFault, cut};
+use sortie_protocol::{Advice, Cloud};
 
 use crate::stores::connector::{CODE, PAID, UNSIGNED};
 use crate::stores::metadata_credentials::Trouble;
@@ -17,6 +18,8 @@ pub struct Error {
     pub fault: InputFault,
     /// Which object, and what is wrong, in one line without credentials.
     pub message: String,
+    /// What could be done, if that is known. It does not travel with outcomes.
+    pub advice: Option<Advice>,
 }
 
 /// The longest reason that is passed on.
@@ -27,6 +30,16 @@ impl Error {
         Self {
             fault,
             message: message.into(),
+            advice: None,
+        }
+    }
+
+    /// The same, with advice.
+    #[must_use]
+    pub(crate) fn advised(self, advice: Advice) -> Self {
+        Self {
+            advice: Some(advice),
+            ..self
         }
     }
 
@@ -110,26 +123,31 @@ impl Sent {
 }
 
 fn denied(shown: &str, sent: Sent) -> Error {
-    let advice = match sent {
+    let is_s3 = shown.starts_with("s3://");
+    let reason = match sent {
         Sent::Unsigned => {
             "no credentials were found, or none were to be used, and the store wants some"
         }
-        Sent::Signed if shown.starts_with("s3://") => {
-            "check the credentials and the object's permissions; where whoever reads has to pay, set AWS_REQUEST_PAYER=requester"
+        Sent::Signed if is_s3 => {
+            "check the credentials, the object's permissions, and whether the reader has to pay"
         }
         Sent::Signed | Sent::Paid => "check the credentials and the file's permissions",
     };
-    Error::new(
+    let error = Error::new(
         InputFault::Denied,
-        format!("`{shown}` may not be read; {advice}"),
-    )
+        format!("`{shown}` may not be read; {reason}"),
+    );
+    match sent {
+        Sent::Signed if is_s3 => error.advised(Advice::SetPayer { cloud: Cloud::S3 }),
+        Sent::Unsigned | Sent::Signed | Sent::Paid => error,
+    }
 }
 
 fn elsewhere(shown: &str) -> Error {
     let message = format!(
-        "`{shown}` is in another region or at another endpoint, and the store's redirect is not followed; set the region (AWS_REGION) or the endpoint"
+        "`{shown}` is in another region or at another endpoint, and the store's redirect is not followed; set the region or the endpoint"
     );
-    Error::new(InputFault::Denied, message)
+    Error::new(InputFault::Denied, message).advised(Advice::SetRegion)
 }
 
 fn unavailable(shown: &str, cause: &str) -> Error {
@@ -181,8 +199,7 @@ const REFUSALS: [(&[&str], InputFault, &str); 10] = [
     (
         &["UserProjectMissing"],
         InputFault::Denied,
-        "may not be read: the reader has to pay; set GOOGLE_CLOUD_QUOTA_PROJECT to the project \
-         that does, and have credentials",
+        "may not be read: the reader has to pay; name the project that does, and have credentials",
     ),
     (
         &[
@@ -191,8 +208,8 @@ const REFUSALS: [(&[&str], InputFault, &str); 10] = [
             "UserProjectInvalid",
         ],
         InputFault::Denied,
-        "may not be read: the project GOOGLE_CLOUD_QUOTA_PROJECT cannot pay for it; check its \
-         name, its billing and what the credentials may do there",
+        "may not be read: the project that is named cannot pay for it; check its name, its billing and \
+         what the credentials may do there",
     ),
     (
         &["InvalidIdentityToken", "IDPRejectedClaim"],
@@ -210,7 +227,12 @@ const REFUSALS: [(&[&str], InputFault, &str); 10] = [
 fn by_code(shown: &str, code: &str, sent: Sent) -> Option<Error> {
     let known = REFUSALS.iter().find(|(codes, ..)| codes.contains(&code));
     if let Some((_, fault, what)) = known {
-        return Some(Error::new(*fault, format!("`{shown}` {what}")));
+        let error = Error::new(*fault, format!("`{shown}` {what}"));
+        return Some(if code.starts_with("UserProject") {
+            error.advised(Advice::SetPayer { cloud: Cloud::Gs })
+        } else {
+            error
+        });
     }
     match code {
         "NoSuchBucket" | "ContainerNotFound" => Some(Error::new(

@@ -11,6 +11,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use sortie_protocol::Advice;
 use sortie_protocol::outcome::InputFault;
 
 use crate::Error;
@@ -43,10 +44,7 @@ impl Files {
         let folders = match self {
             Self::Everywhere => return Ok(path.to_owned()),
             Self::Nowhere => {
-                return Err(denied(
-                    path,
-                    "this worker reads no local files; its operator can name folders with `--files DIR`",
-                ));
+                return Err(denied(path, "this worker reads no local files"));
             }
             Self::Under(folders) => folders,
         };
@@ -56,12 +54,7 @@ impl Files {
                 .filter_map(|folder| folder.canonicalize().ok())
                 .any(|folder| real.starts_with(folder))
         };
-        let outside = || {
-            denied(
-                path,
-                "it is outside of the folders this worker reads; its operator can add one with `--files DIR`",
-            )
-        };
+        let outside = || denied(path, "it is outside of the folders that this worker reads");
         match path.canonicalize() {
             Ok(real) if is_within(&real) => Ok(real),
             Ok(_) => Err(outside()),
@@ -85,8 +78,12 @@ fn nearest(path: &Path) -> PathBuf {
 fn denied(path: &Path, why: &str) -> Error {
     Error::new(
         InputFault::Denied,
-        format!("`file://{}` may not be read: {why}", path.display()),
+        format!(
+            "`file://{}` may not be read: {why}; its operator can name folders",
+            path.display()
+        ),
     )
+    .advised(Advice::AllowFiles)
 }
 
 #[cfg(test)]
@@ -131,7 +128,7 @@ mod tests {
         ] {
             let error = files.admit(&folder.path().join(path)).unwrap_err();
             assert_eq!(error.fault, InputFault::Denied, "{path}");
-            assert!(error.message.contains("--files"), "{error}");
+            assert_eq!(error.advice, Some(Advice::AllowFiles));
         }
     }
 

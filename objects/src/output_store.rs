@@ -15,6 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use sortie_protocol::Advice;
 use sortie_protocol::outcome::InputFault;
 use sortie_protocol::{Digest, StoredRef, id};
 
@@ -122,23 +123,17 @@ impl OutputStore {
         let location = self.location_of(digest);
         let Some(data) = self.objects.get_small(&location, bytes_max).await? else {
             let message = format!(
-                "there is nothing at `{location}`; it was removed from the store, and a run with `--fresh` makes it again"
+                "there is nothing at `{location}`; it was removed from the store, and a run without kept results makes it again"
             );
-            return Err(Error {
-                fault: InputFault::Missing,
-                message,
-            });
+            return Err(Error::new(InputFault::Missing, message).advised(Advice::RunAgain));
         };
         if Digest::of(&data) == digest {
             Ok(data)
         } else {
             let message = format!(
-                "`{location}` is damaged: its bytes do not match its name; remove it, and run again with `--fresh`"
+                "`{location}` is damaged: its bytes do not match its name; remove it, and run again without kept results"
             );
-            Err(Error {
-                fault: InputFault::Changed,
-                message,
-            })
+            Err(Error::new(InputFault::Changed, message).advised(Advice::RunAgain))
         }
     }
 

@@ -38,7 +38,7 @@ pub async fn fetch(
     stored: &StoredRef,
     bytes_max: u64,
 ) -> Result<Bytes, Error> {
-    let error = |fault, message| Error { fault, message };
+    let error = |fault, message: String| Error::new(fault, message);
     let location = &stored.location;
     if stored.size > bytes_max {
         let message = format!(

@@ -17,6 +17,7 @@ pub mod size;
 pub mod time;
 
 pub mod address;
+pub mod advice;
 pub mod dead;
 pub mod job;
 pub mod labels;
@@ -39,6 +40,7 @@ pub mod retry;
 pub mod seen;
 
 pub use address::{Address, ByteRange, Place};
+pub use advice::{Advice, Cloud};
 pub use dead::DeadLetter;
 pub use id::{Digest, JobId, LeaseId, TaskIndex, WorkerId};
 pub use job::{Grants, Job, JobOptions, JobRecord, JobState, Limits, Priority, RetryPolicy};

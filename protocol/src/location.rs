@@ -98,7 +98,7 @@ impl Service {
             }
             // As `abfss://` has it.
             Self::Az if name.contains('@') => {
-                Some("write az://container/path, and name the account in AZURE_STORAGE_ACCOUNT")
+                Some("write az://container/path; the storage account is not part of the URL")
             }
             Self::Az if is_container(name) => None,
             Self::Az => {
@@ -481,7 +481,7 @@ mod tests {
             ("az://box", "az://container/path"),
             (
                 "az://box@account.blob.core.windows.net/key",
-                "AZURE_STORAGE_ACCOUNT",
+                "storage account",
             ),
             ("az://my_box/key", "3 to 63"),
             ("az://b/key", "3 to 63"),

@@ -196,7 +196,7 @@ impl Core {
             return Ok(());
         }
         let message = format!(
-            "a worker cannot read the bundle that this task is in: {reason}; `sortie dlq list` shows it"
+            "a worker cannot read the bundle that this task is in, which is among the dead letters: {reason}"
         );
         let outcome = |index| Outcome {
             index,

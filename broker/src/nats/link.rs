@@ -24,6 +24,8 @@ use serde_json::Value;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep, timeout};
 
+use sortie_protocol::Advice;
+
 use super::config::{Config, Role, place, user_and_password};
 use crate::broker::Error;
 
@@ -173,6 +175,16 @@ impl Link {
         Error::Unsuitable {
             place: self.shared.place.clone(),
             reason: reason.into(),
+            advice: None,
+        }
+    }
+
+    /// As [`Self::unsuitable`], where it is known what an operator can do.
+    pub(super) fn unprepared(&self, reason: impl Into<String>, advice: Advice) -> Error {
+        Error::Unsuitable {
+            place: self.shared.place.clone(),
+            reason: reason.into(),
+            advice: Some(advice),
         }
     }
 
@@ -457,7 +469,7 @@ impl Link {
     /// A refusal that nobody can do anything about here.
     pub(super) fn refused(&self, refusal: &Refusal) -> Error {
         if refusal.code == code::STREAM_NOT_FOUND {
-            return self.unsuitable("a stream is not there; an operator makes what is missing with `sortie broker init`");
+            return self.unprepared("a stream is not there", Advice::InitBroker);
         }
         // Elections and full disks pass; what does not ends with the outage's limit.
         self.unreachable(format!("{} (code {})", refusal.text, refusal.code))
@@ -711,6 +723,7 @@ fn refused_connection(place: &str, error: &async_nats::ConnectError) -> Error {
         ConnectErrorKind::ServerParse => Error::Unsuitable {
             place,
             reason: format!("the address is not one, as in nats://host:4222{source}"),
+            advice: None,
         },
         // What TLS finds where a server greets in plain text.
         ConnectErrorKind::Tls | ConnectErrorKind::Io if source.contains("InvalidContentType") => {
@@ -718,6 +731,7 @@ fn refused_connection(place: &str, error: &async_nats::ConnectError) -> Error {
                 place,
                 reason: "it does not speak TLS, and the URL or the configuration requires that"
                     .into(),
+                advice: None,
             }
         }
         ConnectErrorKind::Tls => Error::Unreachable {

@@ -48,7 +48,7 @@ use futures::stream::BoxStream;
 use parking_lot::Mutex;
 use sortie_protocol::envelope::{self, Message};
 use sortie_protocol::{
-    Bundle, DeadLetter, Digest, Job, JobId, JobRecord, JobState, Labels, LeaseId, Presence,
+    Advice, Bundle, DeadLetter, Digest, Job, JobId, JobRecord, JobState, Labels, LeaseId, Presence,
     Priority, TaskIndex, Timestamp,
 };
 
@@ -282,10 +282,16 @@ impl Core {
     }
 
     async fn provision_pool(&self, labels: &Labels) -> Result<(), Error> {
-        match (self.provisioner().ensure_pool(labels, &self.laid).await, &self.provision) {
-            (Err(Error::Denied { .. }), _) => Err(self.link.unsuitable(format!(
-                "there is no pool of workers for the labels `{labels}`; an operator adds one with `sortie broker init --pool {labels}`"
-            ))),
+        match (
+            self.provisioner().ensure_pool(labels, &self.laid).await,
+            &self.provision,
+        ) {
+            (Err(Error::Denied { .. }), _) => Err(self.link.unprepared(
+                format!("there is no pool of workers for the labels `{labels}`"),
+                Advice::InitPool {
+                    labels: labels.clone(),
+                },
+            )),
             (ended, _) => ended,
         }
     }

@@ -22,7 +22,7 @@ use async_nats::jetstream::stream::{self, DiscardPolicy, Republish, RetentionPol
 use async_nats::{HeaderMap, Request, RequestErrorKind};
 use bytes::Bytes;
 use serde::Deserialize;
-use sortie_protocol::Labels;
+use sortie_protocol::{Advice, Labels};
 
 use super::config::{Layout, Name, Provision};
 use super::link::{Link, code};
@@ -111,7 +111,8 @@ impl Provisioner<'_> {
         #[derive(Deserialize)]
         struct Info {}
         let empty = || {
-            self.link.unsuitable("it is not laid out for Sortie yet; an operator does that with `sortie broker init`")
+            let reason = "it is not laid out for Sortie yet";
+            self.link.unprepared(reason, Advice::InitBroker)
         };
         let subject = format!("$JS.API.STREAM.INFO.{}", self.names.meta_stream());
         let request = Request::new().timeout(Some(self.link.answer_time_max()));
@@ -203,10 +204,11 @@ impl Provisioner<'_> {
             match provision {
                 Provision::Missing(_) => self.stream(config).await?,
                 Provision::Never => {
-                    let reason = format!(
-                        "it has no tenant `{tenant}`; an operator adds one with `sortie broker init --tenant {tenant}`"
-                    );
-                    return Err(self.link.unsuitable(reason));
+                    let advice = Advice::InitTenant {
+                        tenant: tenant.to_string(),
+                    };
+                    let reason = format!("it has no tenant `{tenant}`");
+                    return Err(self.link.unprepared(reason, advice));
                 }
             }
         }

@@ -239,7 +239,7 @@ async fn tasks_whose_bundle_cannot_be_read_end_with_the_reason() {
     assert_eq!((outcomes[0].index, failure.code()), (9, "host-error"));
     assert!(
         failure.to_string().contains("version 2")
-            && failure.to_string().contains("sortie dlq list"),
+            && failure.to_string().contains("among the dead letters"),
         "{failure}"
     );
     until("the number of letters", &1, async || {

@@ -181,7 +181,11 @@ async fn a_tenant_and_a_worker_can_do_all_they_need() {
         },
         ..job()
     };
-    assert_error!(acme.put_job(unlabelled, Timestamp::default()).await, Unsuitable, says "sortie broker init --pool arm");
+    let put = acme.put_job(unlabelled, Timestamp::default()).await;
+    let labels: Labels = "arm".parse().unwrap();
+    let advice = put.as_ref().err().and_then(sortie_broker::Error::advice);
+    assert_eq!(advice, Some(sortie_protocol::Advice::InitPool { labels }));
+    assert_error!(put, Unsuitable, says "no pool", "`arm`");
 
     let presence = presence();
     worker.announce(presence.clone()).await.unwrap();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sortie_broker::nats::{Config, NatsBroker, Provision, Role};
 use sortie_harness::{NatsServer, TcpProxy, nats_server_too_old};
+use sortie_protocol::Advice;
 
 use crate::support::{LONG, SHORT, Stopwatch, assert_error, config, connect};
 
@@ -149,7 +150,7 @@ async fn an_account_without_jetstream_is_told_so() {
 }
 
 #[tokio::test]
-async fn an_empty_server_names_the_command_that_lays_it_out() {
+async fn an_empty_server_advises_to_lay_it_out() {
     let server = NatsServer::start().await;
     for role in [Role::Client, Role::Worker] {
         let error = refused(Config {
@@ -158,7 +159,8 @@ async fn an_empty_server_names_the_command_that_lays_it_out() {
             ..config(&server.url(), SHORT)
         })
         .await;
-        assert_error!(Err::<(), _>(error), Unsuitable, says "sortie broker init");
+        assert_eq!(error.advice(), Some(Advice::InitBroker));
+        assert_error!(Err::<(), _>(error), Unsuitable, says "not laid out");
     }
     connect(&server.url(), SHORT).await;
     let other = Config {
@@ -166,7 +168,10 @@ async fn an_empty_server_names_the_command_that_lays_it_out() {
         provision: Provision::Never,
         ..config(&server.url(), SHORT)
     };
-    assert_error!(Err::<(), _>(refused(other).await), Unsuitable, says "sortie broker init --tenant other");
+    let error = refused(other).await;
+    let tenant = "other".to_owned();
+    assert_eq!(error.advice(), Some(Advice::InitTenant { tenant }));
+    assert_error!(Err::<(), _>(error), Unsuitable, says "no tenant `other`");
 }
 
 /// A server whose JetStream does not answer is away, not empty.

@@ -240,9 +240,7 @@ async fn open<'a>(
             let value = fetched.map_err(|error| values::unfetched("an argument", &error))?;
             Opened::Value(value)
         }
-        Argument::Prefix(place) => {
-            Opened::Prefix(host.objects.prefix(place).await.map_err(input)?)
-        }
+        Argument::Prefix(place) => Opened::Prefix(host.objects.prefix(place).await.map_err(input)?),
     })
 }
 

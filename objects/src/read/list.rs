@@ -17,6 +17,7 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use glob::{MatchOptions, Pattern};
 use object_store::ObjectMeta;
 use object_store::path::Path as StorePath;
+use sortie_protocol::Advice;
 use sortie_protocol::Pin;
 use sortie_protocol::outcome::InputFault;
 use tokio::sync::mpsc;
@@ -108,10 +109,8 @@ async fn open(
         } => remote(objects, text, &address, (*service, bucket, key)),
         Location::Http(url) if !url.path().contains('*') => one(address),
         Location::Http(_) => {
-            let message = format!(
-                "`{address}` has a wildcard, but web servers cannot be listed; name each file, or use --inputs"
-            );
-            Err(Error::new(InputFault::Malformed, message))
+            let message = format!("`{address}` has a wildcard, but web servers cannot be listed");
+            Err(Error::new(InputFault::Malformed, message).advised(Advice::ListInputs))
         }
     }
 }

@@ -19,6 +19,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, RetryConfig, StaticCredentialProvider};
 use parking_lot::Mutex;
 use sortie_protocol::outcome::InputFault;
+use sortie_protocol::{Advice, Cloud};
 use url::Url;
 
 use self::connector::Connector;
@@ -162,12 +163,30 @@ impl Stores {
         if let Some(store) = open.get(&key) {
             return Ok((store.clone(), path));
         }
-        let store = self.make(location, &key).map_err(malformed)?;
+        let store = self.make(location, &key).map_err(|reason| Error {
+            advice: self.advice(location),
+            ..malformed(reason)
+        })?;
         if open.len() >= STORES_MAX {
             open.clear();
         }
         open.insert(key, store.clone());
         Ok((store, path))
+    }
+
+    /// What could be done about a store that cannot be set up.
+    fn advice(&self, location: &Location) -> Option<Advice> {
+        match location {
+            Location::Bucket {
+                service: Service::Az,
+                ..
+            } => Some(if self.config.az.account.is_none() {
+                Advice::NameAccount
+            } else {
+                Advice::GiveCredentials { cloud: Cloud::Az }
+            }),
+            Location::Bucket { .. } | Location::File(_) | Location::Http(_) => None,
+        }
     }
 
     /// A store, or why there is none, without secrets.
@@ -312,16 +331,14 @@ impl Stores {
             endpoint,
             credentials,
         } = &self.config.az;
-        let account = account
-            .as_ref()
-            .ok_or("no storage account is named; set AZURE_STORAGE_ACCOUNT")?;
+        let account = account.as_ref().ok_or("no storage account is named")?;
         // It becomes part of the server's name.
         if account.is_empty()
             || !account
                 .bytes()
                 .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
         {
-            return Err("the storage account's name may have lower case letters and digits; check AZURE_STORAGE_ACCOUNT".into());
+            return Err("the storage account's name may have lower case letters and digits".into());
         }
         let builder = MicrosoftAzureBuilder::new()
             .with_account(account)
@@ -338,11 +355,12 @@ impl Stores {
         let credential = match credentials {
             AzCredentials::Anonymous => AzureCredential::SASToken(Vec::new()),
             AzCredentials::Key(key) => AzureCredential::AccessKey(
-                AzureAccessKey::try_new(key.expose()).map_err(|_| "the storage account's key is not base64; check AZURE_STORAGE_KEY")?,
+                AzureAccessKey::try_new(key.expose())
+                    .map_err(|_| "the storage account's key is not base64")?,
             ),
             AzCredentials::Signature(signature) => AzureCredential::SASToken(
                 split_sas(signature.expose())
-                    .map_err(|_| "the shared access signature has not the form sv=...&sig=...; check AZURE_STORAGE_SAS_TOKEN")?,
+                    .map_err(|_| "the shared access signature has not the form sv=...&sig=...")?,
             ),
         };
         let builder = builder.with_credentials(Arc::new(StaticCredentialProvider::new(credential)));
@@ -472,12 +490,14 @@ mod tests {
                 },
             )
         };
-        assert!(az(None, AzCredentials::Anonymous).contains("AZURE_STORAGE_ACCOUNT"));
-        assert!(az(Some("evil.host/"), AzCredentials::Anonymous).contains("AZURE_STORAGE_ACCOUNT"));
+        assert!(az(None, AzCredentials::Anonymous).contains("no storage account"));
+        assert!(
+            az(Some("evil.host/"), AzCredentials::Anonymous).contains("storage account's name")
+        );
         assert!(az(Some("account"), AzCredentials::Key("hidden!".into())).contains("not base64"));
         assert!(
             az(Some("account"), AzCredentials::Signature("hidden".into()))
-                .contains("AZURE_STORAGE_SAS_TOKEN")
+                .contains("shared access signature")
         );
         let key = r#"{"type": "service_account", "private_key": "hidden", "private_key_id": "1", "client_email": "me"}"#;
         let gs = Gs {

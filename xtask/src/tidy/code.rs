@@ -1,5 +1,5 @@
-//! Tells Rust code from what only looks like it: comments and the insides of literals are blanked,
-//! line by line.
+//! Splits Rust source into code and the texts of its string literals, line by line; comments are
+//! dropped.
 //!
 //! It knows just enough of the language for that: nested comments, raw strings, and that a quote
 //! may start a lifetime. It never fails; text that is not Rust comes out blanked in odd places, and
@@ -10,20 +10,31 @@ use std::str::Chars;
 
 /// The text with comments and literals blanked; every line keeps its number.
 pub(super) fn only(source: &str) -> String {
+    scan(source).kept
+}
+
+/// The texts of the string literals; every line keeps its number.
+pub(super) fn literals(source: &str) -> String {
+    scan(source).literals
+}
+
+fn scan(source: &str) -> Scanner<'_> {
     let mut scanner = Scanner {
         rest: source.chars().peekable(),
         kept: String::with_capacity(source.len()),
+        literals: String::new(),
         last: ' ',
     };
     while let Some(c) = scanner.rest.next() {
         scanner.take(c);
     }
-    scanner.kept
+    scanner
 }
 
 struct Scanner<'a> {
     rest: Peekable<Chars<'a>>,
     kept: String,
+    literals: String,
     /// The character before, to tell a raw string's `r` from the end of a name.
     last: char,
 }
@@ -38,6 +49,7 @@ impl Scanner<'_> {
                 self.raw_string()
             }
             ('\'', _) => self.quote(),
+            ('\n', _) => self.blank(c),
             _ => self.kept.push(c),
         }
         self.last = c;
@@ -69,17 +81,17 @@ impl Scanner<'_> {
     fn string(&mut self) {
         self.kept.push('"');
         while let Some(c) = self.rest.next() {
-            self.blank(c);
             match c {
                 '\\' => {
                     if let Some(escaped) = self.rest.next() {
-                        self.blank(escaped);
+                        self.text(escaped);
                     }
                 }
                 '"' => break,
-                _ => {}
+                _ => self.text(c),
             }
         }
+        self.literals.push(' ');
         self.kept.push('"');
     }
 
@@ -93,10 +105,8 @@ impl Scanner<'_> {
             return;
         }
         let mut closing = None;
-        for c in self.rest.by_ref() {
-            if c == '\n' {
-                self.kept.push('\n');
-            }
+        while let Some(c) = self.rest.next() {
+            self.text(c);
             closing = match (c, closing) {
                 ('"', _) => Some(0),
                 ('#', Some(seen)) => Some(seen + 1),
@@ -127,9 +137,19 @@ impl Scanner<'_> {
         self.kept.push('\'');
     }
 
+    /// A character of a string literal.
+    fn text(&mut self, c: char) {
+        if c == '\n' {
+            self.blank(c);
+        } else {
+            self.literals.push(c);
+        }
+    }
+
     fn blank(&mut self, c: char) {
         if c == '\n' {
             self.kept.push('\n');
+            self.literals.push('\n');
         }
     }
 }
@@ -141,7 +161,7 @@ pub(super) fn is_name(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::only;
+    use super::{literals, only};
 
     #[test]
     fn comments_are_dropped_and_lines_keep_their_numbers() {
@@ -158,6 +178,14 @@ mod tests {
         assert_eq!(
             only("x(r#\"a \" b\n\"#, br\"c\", r#type)"),
             "x(\n\"\", b\"\", type)"
+        );
+    }
+
+    #[test]
+    fn texts_of_literals_keep_their_lines() {
+        assert_eq!(
+            literals("f(\"a\\\"b\", 1) // \"c\"\ng(r\"d\")\n"),
+            "a\"b \nd\"\n"
         );
     }
 

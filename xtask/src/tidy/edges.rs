@@ -20,7 +20,7 @@ struct Row {
     tests: &'static [&'static str],
 }
 
-const ROWS: [Row; 16] = [
+const ROWS: [Row; 17] = [
     Row {
         package: "sortie-protocol",
         always: &[],
@@ -52,8 +52,14 @@ const ROWS: [Row; 16] = [
         tests: &["sortie-harness"],
     },
     Row {
+        package: "sortie-frontend",
+        always: &["sortie"],
+        optional: &[],
+        tests: &[],
+    },
+    Row {
         package: "sortie-cli",
-        always: &["sortie", "sortie-broker", "sortie-host"],
+        always: &["sortie", "sortie-broker", "sortie-frontend", "sortie-host"],
         optional: &[],
         tests: &["sortie-harness"],
     },
@@ -160,6 +166,7 @@ const OUTSIDE: [(&str, &[&str]); 8] = [
             "sortie-broker",
             "sortie-host",
             "sortie",
+            "sortie-frontend",
             "sortie-cli",
             "sortie-harness",
             "sortie-chaos",
@@ -327,6 +334,14 @@ mod tests {
     fn the_client_can_do_without_the_host() {
         assert!(allows("sortie", "sortie-host", |edge| edge.optional = true));
         assert!(!allows("sortie", "sortie-host", |_| {}));
+    }
+
+    #[test]
+    fn what_front_doors_share_knows_no_command_line() {
+        assert!(allows("sortie-cli", "sortie-frontend", |_| {}));
+        assert!(!allows("sortie", "sortie-frontend", |_| {}));
+        assert!(!allows("sortie-frontend", "sortie-host", |_| {}));
+        assert!(!allows("sortie-frontend", "clap", |_| {}));
     }
 
     #[test]

@@ -86,7 +86,7 @@ const PLACES: [(&str, &[&str]); 8] = [
     (
         "env",
         &[
-            "cli/",
+            "frontend/src/settings/environment.rs",
             "bench/",
             "xtask/",
             "tests/",
@@ -94,6 +94,20 @@ const PLACES: [(&str, &[&str]); 8] = [
             "examples/pdf-text/examples/",
         ],
     ),
+];
+
+/// Libraries, whose users have no command line perhaps.
+const LIBRARIES: [&str; 5] = [
+    "protocol/src/",
+    "objects/src/",
+    "broker/src/",
+    "host/src/",
+    "client/src/",
+];
+
+/// The commands of the `sortie` program.
+const COMMANDS: [&str; 9] = [
+    "map", "call", "inspect", "new", "worker", "job", "dlq", "cache", "broker",
 ];
 
 /// Every breach in one file.
@@ -105,6 +119,9 @@ pub(super) fn check(file: &File) -> Vec<Finding> {
         for (line, number) in code::only(&file.text).lines().zip(1..) {
             findings.extend(line_of_code(file, line, number));
         }
+        if LIBRARIES.iter().any(|place| file.name.starts_with(place)) {
+            findings.extend(command_lines(file));
+        }
     }
     if file.name.ends_with("Cargo.toml")
         && !file.name.starts_with("examples/")
@@ -113,6 +130,52 @@ pub(super) fn check(file: &File) -> Vec<Finding> {
         findings.extend(versions(file));
     }
     findings
+}
+
+/// String literals of a library that tell a user what to type.
+fn command_lines(file: &File) -> Vec<Finding> {
+    let literals = code::literals(&file.text);
+    let typed = literals
+        .lines()
+        .zip(1..)
+        .filter_map(|(line, number)| typed(line).map(|what| (what, number)));
+    typed
+        .map(|(what, number)| {
+            Finding::new(
+                &file.name,
+                number,
+                format!("`{what}` is named in a text of a library"),
+                "return advice as a value (`protocol::advice`), and let each front door word it",
+            )
+        })
+        .collect()
+}
+
+/// A flag or command that a text names, if there is one.
+fn typed(text: &str) -> Option<String> {
+    let flag = text.match_indices("--").find_map(|(at, _)| {
+        let starts_word = text
+            .get(..at)
+            .is_some_and(|before| before.is_empty() || before.ends_with([' ', '`', '"']));
+        let name: String = text
+            .get(at + 2..)?
+            .chars()
+            .take_while(|c| c.is_ascii_lowercase() || *c == '-')
+            .collect();
+        (starts_word && name.starts_with(|c: char| c.is_ascii_lowercase()))
+            .then(|| format!("--{name}"))
+    });
+    flag.or_else(|| {
+        COMMANDS
+            .iter()
+            .map(|command| format!("sortie {command}"))
+            .find(|command| {
+                text.match_indices(command.as_str()).any(|(at, _)| {
+                    let after = text.get(at + command.len()..).unwrap_or_default();
+                    !after.starts_with(code::is_name)
+                })
+            })
+    })
 }
 
 fn words(file: &File) -> Vec<Finding> {
@@ -353,6 +416,23 @@ mod tests {
             [""; 0]
         );
         assert_eq!(what("README.md", &path.replace("see /", "src/")), [""; 0]);
+    }
+
+    #[test]
+    fn libraries_do_not_say_what_to_type() {
+        let flag = "//! A.\n// See `--store`.\nconst A: &str = \"name one with --store URL\";\n";
+        assert_eq!(
+            what("host/src/a.rs", flag),
+            ["host/src/a.rs:3: `--store` is named in a text of a library"]
+        );
+        assert_eq!(findings("frontend/src/a.rs", flag), [""; 0]);
+        let command = "//! A.\nconst A: &str = \"see `sortie dlq list`\";\n";
+        assert_eq!(
+            what("broker/src/a.rs", command),
+            ["broker/src/a.rs:2: `sortie dlq` is named in a text of a library"]
+        );
+        let neither = "//! A.\nconst A: &str = \"a -- b --1 sortie mapping x--y\";\n";
+        assert_eq!(findings("client/src/a.rs", neither), [""; 0]);
     }
 
     #[test]

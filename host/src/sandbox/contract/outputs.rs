@@ -26,7 +26,8 @@ const WRITE_BYTES_MAX: usize = 8 << 20;
 /// The longest media type: the registry bounds both halves of a name to 127 bytes.
 const CONTENT_TYPE_BYTES_MAX: usize = 255;
 /// What a host without a store says.
-const NO_STORE: &str = "there is no store for the objects that functions make; whoever runs the host names one with `--store URL`";
+const NO_STORE: &str =
+    "there is no store for the objects that functions make; the operator of the host can name one";
 
 /// What one task makes.
 #[derive(Debug)]

@@ -477,7 +477,7 @@ fn whoever_reads_pays_where_that_is_asked_for() {
     denied(
         told(over("s3://bucket/key")),
         "s3://bucket/key",
-        &["AWS_REQUEST_PAYER=requester"],
+        &["whether the reader has to pay"],
     );
     over("s3://bucket/*")
         .run()
@@ -549,7 +549,7 @@ fn a_project_pays_for_what_is_read_of_google_and_is_named_to_nobody_else() {
         .refused(&["`gs://box/other`", "GOOGLE_CLOUD_QUOTA_PROJECT"]);
     assert_eq!(bucket.asked(), []);
     for (code, part) in [
-        ("UserProjectMissing", "set GOOGLE_CLOUD_QUOTA_PROJECT"),
+        ("UserProjectMissing", "name the project that does"),
         ("UserProjectAccessDenied", "cannot pay for it"),
     ] {
         bucket.refuse(Refusal {

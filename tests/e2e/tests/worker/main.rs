@@ -480,7 +480,7 @@ async fn a_workers_disk_is_read_only_where_its_operator_says() {
     let closed = fleet.worker(&[]).await;
     let (code, text) = read("open/file").await.unwrap_err();
     assert_eq!(code, "input-denied");
-    assert!(text.contains("--files DIR"), "{text}");
+    assert!(text.contains("its operator can name folders"), "{text}");
     closed.signal(Signal::TERM);
     assert_eq!(closed.ended().await.0, Some(0));
 

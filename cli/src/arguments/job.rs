@@ -1,0 +1,108 @@
+//! The command line of `sortie job`.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::broker::BrokerOptions;
+use super::progress::ProgressKind;
+
+/// Jobs that are listed unless more are asked for.
+const LISTED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(19);
+
+/// `sortie job`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show the jobs submitted last, newest first
+    List(List),
+    /// Show how far a job is
+    Status(Status),
+    /// Write a job's results as `sortie map` does, and have the broker forget the job
+    ///
+    /// Waits until all results are there. A job whose submitter went away before all inputs were
+    /// submitted, or submits nothing for five seconds, ends with the tasks there are, and is
+    /// kept. The inputs themselves are not known any more: `index` says which task it was.
+    Gather(Box<Gather>),
+    /// Stop a job; results that are there stay
+    Cancel(One),
+    /// Show what a job's tasks printed and logged
+    Logs(Logs),
+    /// Drop all there is of a job, its results too; what runs of it is stopped
+    Forget(One),
+}
+
+/// `sortie job list`.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Show this many
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = LISTED)]
+    pub(crate) count: NonZeroUsize,
+    /// Print one JSON object for each job, a line each
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) broker: BrokerOptions,
+}
+
+/// `sortie job status`.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// The job, or the beginning of its name, as in job-ab12
+    pub(crate) job: String,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) broker: BrokerOptions,
+}
+
+/// A command about one job.
+#[derive(Debug, Args)]
+pub(crate) struct One {
+    /// The job, or the beginning of its name, as in job-ab12
+    pub(crate) job: String,
+    #[command(flatten)]
+    pub(crate) broker: BrokerOptions,
+}
+
+/// `sortie job gather`.
+#[derive(Debug, Args)]
+pub(crate) struct Gather {
+    /// The job, or the beginning of its name, as in job-ab12
+    pub(crate) job: String,
+    /// Write results here instead of to standard output, as `sortie map` does: to a file or an
+    /// object in a store, as JSON lines, CSV or Parquet
+    #[arg(short, long, value_name = "FILE|URL")]
+    pub(crate) output: Option<PathBuf>,
+    /// Write results in the order of the inputs instead of as they came; results that wait for an
+    /// earlier one are held in memory
+    #[arg(long)]
+    pub(crate) ordered: bool,
+    /// Leave the job at the broker, to be gathered again
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// How progress is shown on standard error
+    #[arg(long, value_enum, default_value_t = ProgressKind::Auto, value_name = "HOW")]
+    pub(crate) progress: ProgressKind,
+    #[command(flatten)]
+    pub(crate) broker: BrokerOptions,
+}
+
+/// `sortie job logs`.
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// The job, or the beginning of its name, as in job-ab12
+    pub(crate) job: String,
+    /// Only the task with this index; without it the logs of all, as their results come, until the
+    /// job ends
+    pub(crate) index: Option<u64>,
+    #[command(flatten)]
+    pub(crate) broker: BrokerOptions,
+}

@@ -1,0 +1,252 @@
+//! Parses the command line with clap: commands and their options, as data.
+//!
+//! The doc comments are the help texts. An invalid command line is refused with one line, before
+//! anything is done.
+
+pub(crate) mod broker;
+pub(crate) mod cache;
+pub(crate) mod call;
+pub(crate) mod dlq;
+pub(crate) mod host;
+pub(crate) mod inspect;
+pub(crate) mod job;
+pub(crate) mod map;
+pub(crate) mod new;
+pub(crate) mod progress;
+pub(crate) mod provision;
+pub(crate) mod task;
+pub(crate) mod worker;
+
+use std::io::{IsTerminal as _, Write as _};
+
+use clap::error::{ContextKind, ErrorKind};
+use clap::{Parser, Subcommand};
+
+use crate::ending::Error;
+
+use self::call::Call;
+use self::inspect::Inspect;
+use self::map::Map;
+use self::new::New;
+
+/// Run WebAssembly-sandboxed functions over many inputs.
+#[derive(Debug, Parser)]
+#[command(name = "sortie", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Say more about what happens; twice for more still. The variable SORTIE_LOG sets a filter of
+    /// its own.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a function over many inputs, one task each
+    #[command(after_long_help = AFTER_MAP)]
+    Map(Box<Map>),
+    /// Run a function once and print its value
+    #[command(after_long_help = AFTER_CALL)]
+    Call(Box<Call>),
+    /// Show what a component is and which functions it has
+    Inspect(Inspect),
+    /// Start a crate with functions of your own
+    New(New),
+    /// Run the fleet's tasks until told to end, or show which workers there are
+    #[command(after_long_help = AFTER_WORKER)]
+    Worker(Box<worker::Arguments>),
+    /// See, gather and cancel the jobs of a fleet
+    Job(job::Arguments),
+    /// See and replay tasks of a fleet that failed for good
+    Dlq(dlq::Arguments),
+    /// See and remove what is kept on this machine
+    Cache(cache::Arguments),
+    /// Set up a fleet's broker, or look at it
+    Broker(provision::Arguments),
+}
+
+const AFTER_MAP: &str = "\
+Each result is one JSON object in a line of its own:
+  index   position among the inputs, from 0
+  input   the input as you gave it, or the file or URL that a pattern stood for
+  status  completed, failed or cancelled
+  value   what the function returned, where it completed
+  error   {code, message, blame, attempts} where it failed; blame is guest, input or platform
+  bill    {queue_ms, fetch_ms, run_ms, cpu_ms, memory_peak_bytes, bytes_in, bytes_out, cached}
+  log     {text, dropped_bytes} where the function printed or logged something
+
+Values are JSON as far as JSON goes: byte strings are base64, integers beyond 2^53 are strings, NaN and
+infinities are null, and the keys of maps are strings.
+
+Exit codes: 0 all completed, 1 some failed, 2 wrong usage, 3 platform failure, 130 interrupted.
+Interrupted or not, running the same command again runs only what is not known yet.";
+
+const AFTER_CALL: &str =
+    "Exit codes: 0 completed, 1 failed, 2 wrong usage, 3 platform failure, 130 interrupted.";
+
+const AFTER_WORKER: &str = "\
+SIGTERM or SIGINT: no more work is taken, what is in work gets --grace to finish, the rest goes back to the
+broker. A second signal ends the worker at once.
+
+Exit codes: 0 told to end, and everything is reported; 2 wrong usage, 3 platform failure, 130 ended at once.";
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(crate) enum Invocation {
+    /// A command.
+    Run(Box<Cli>),
+    /// Help or the version, which was printed.
+    Answered,
+}
+
+impl Invocation {
+    /// The command, if there is one to run.
+    pub(crate) fn command(self) -> Option<Cli> {
+        match self {
+            Self::Run(cli) => Some(*cli),
+            Self::Answered => None,
+        }
+    }
+}
+
+/// Read the command line.
+///
+/// # Errors
+/// One line that names what is wrong.
+pub(crate) fn read() -> Result<Invocation, Error> {
+    match Cli::try_parse() {
+        Ok(cli) => Ok(Invocation::Run(Box::new(cli))),
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                answer(&error);
+                Ok(Invocation::Answered)
+            }
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Err(Error::Usage(
+                "name a command: map, call, inspect, new, worker, job, dlq, cache or broker; `sortie --help` explains them".into(),
+            )),
+            _ => Err(Error::Usage(one_line(&error))),
+        },
+    }
+}
+
+fn answer(error: &clap::Error) {
+    let text = error.render();
+    let mut stdout = std::io::stdout().lock();
+    // A reader that went away wants no more help.
+    let _ = if std::io::stdout().is_terminal() {
+        write!(stdout, "{}", text.ansi())
+    } else {
+        write!(stdout, "{text}")
+    };
+}
+
+/// What clap says of a command line, without the usage text: that is one `--help` away.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let said = text
+        .split("\n\nUsage:")
+        .next()
+        .unwrap_or_default()
+        .split("\n\nFor more information")
+        .next()
+        .unwrap_or_default();
+    let said = said.trim_start_matches("error:");
+    let parts: Vec<String> = said
+        .split("\n\n")
+        .map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    let command = match error.get(ContextKind::Usage) {
+        Some(usage) => command_of(&usage.to_string()),
+        None => "sortie".into(),
+    };
+    format!("{}; see `{command} --help`", parts.join("; "))
+}
+
+/// `sortie map` of `Usage: sortie map [OPTIONS] ...`.
+fn command_of(usage: &str) -> String {
+    let words = usage
+        .split_whitespace()
+        .skip_while(|word| *word != "sortie");
+    let words = words.take_while(|word| word.chars().all(|c| c.is_ascii_lowercase()));
+    let command = words.collect::<Vec<_>>().join(" ");
+    if command.is_empty() {
+        "sortie".into()
+    } else {
+        command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sortie::Limits;
+
+    use super::*;
+
+    fn refused(line: &str) -> String {
+        one_line(&Cli::try_parse_from(line.split(' ')).unwrap_err())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_one_line_that_names_it() {
+        for (line, parts) in [
+            (
+                "sortie map c f --memroy 1GiB",
+                &["'--memroy'", "'--memory'", "sortie map --help"][..],
+            ),
+            (
+                "sortie map c f --memory much",
+                &["--memory", "much", "64MiB"],
+            ),
+            ("sortie call c f --timeout 30", &["--timeout", "30s"]),
+            (
+                "sortie map c f --grant network",
+                &["--grant", "clock", "random"],
+            ),
+            (
+                "sortie map c f --concurrency 0",
+                &["--concurrency", "from 1"],
+            ),
+            ("sortie map c f --arg x", &["--arg", "NAME=VALUE"]),
+            ("sortie map c", &["FUNCTION"]),
+            ("sortie mapp", &["mapp", "map"]),
+            ("sortie map c f x --inputs y", &["--inputs", "INPUT"]),
+        ] {
+            let said = refused(line);
+            assert!(!said.contains('\n'), "{said}");
+            for part in parts {
+                assert!(said.contains(part), "`{part}` is not in: {said}");
+            }
+        }
+    }
+
+    #[test]
+    fn options_change_what_they_name_and_nothing_else() {
+        let cli = Cli::try_parse_from(
+            "sortie map c f -5 --cpu-time 2s --retries 0 --grant clock,random".split(' '),
+        )
+        .unwrap();
+        let Command::Map(map) = cli.command else {
+            panic!("not a map")
+        };
+        assert_eq!(map.inputs, ["-5"]);
+        let options = map.task.job();
+        assert_eq!(
+            options.limits,
+            Limits {
+                cpu_time: Duration::from_secs(2),
+                ..Limits::default()
+            }
+        );
+        assert_eq!(options.retry.attempts_max.get(), 1);
+        assert!(options.grants.clock && options.grants.random);
+    }
+}

@@ -1,0 +1,71 @@
+//! The command line of `sortie broker`.
+
+use std::num::{NonZeroU16, NonZeroUsize};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use sortie::Labels;
+use sortie::nats::{LEASE_MIN, SHARDS_MAX};
+use sortie_frontend::settings::parse;
+
+use super::broker::BrokerOptions;
+
+/// `sortie broker`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make the streams that a fleet needs, and say what there is; what is there already stays
+    Init(Init),
+    /// Connect, and say what there is
+    Check(Check),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// Servers that keep a copy of everything; 3 outlives the loss of one [default: 1]
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) replicas: Option<NonZeroUsize>,
+    /// Streams that share the tasks; more spread the load of very many over the servers of a
+    /// cluster [default: 1]
+    #[arg(long, value_name = "COUNT", value_parser = shards)]
+    pub(crate) shards: Option<NonZeroU16>,
+    /// How long a worker that went silent keeps its tasks [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = lease)]
+    pub(crate) lease: Option<Duration>,
+    /// A pool for jobs that ask for these labels, such as gpu,region=eu. Repeatable
+    #[arg(long = "pool", value_name = "LABELS")]
+    pub(crate) pools: Vec<Labels>,
+    #[command(flatten)]
+    pub(crate) broker: BrokerOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) broker: BrokerOptions,
+}
+
+fn shards(text: &str) -> Result<NonZeroU16, String> {
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number: &NonZeroU16| number.get() <= SHARDS_MAX);
+    number.ok_or_else(|| format!("write a number from 1 to {SHARDS_MAX}"))
+}
+
+fn lease(text: &str) -> Result<Duration, String> {
+    let lease = parse::duration(text)?;
+    if lease < LEASE_MIN {
+        Err(format!(
+            "a lease holds at least {}",
+            humantime::format_duration(LEASE_MIN)
+        ))
+    } else {
+        Ok(lease)
+    }
+}

@@ -1,0 +1,79 @@
+//! Options of a task: its limits, grants, retries and labels, and arguments that are the same for all
+//! tasks of a job.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use sortie::protocol::job::Memo;
+use sortie::{ByteSize, Grants, JobOptions, Labels, Limits, RetryPolicy};
+use sortie_frontend::settings::parse;
+
+/// Arguments that are the same for all tasks.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Fixed {
+    /// Give a parameter the same argument in every task: JSON, else a string; for an object a path
+    /// or URL. Repeatable
+    #[arg(long = "arg", value_name = "NAME=VALUE", value_parser = parse::named)]
+    pub(crate) named: Vec<(String, String)>,
+}
+
+/// What a task may use and see.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct TaskOptions {
+    /// Memory of a task [default: 256MiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse::memory)]
+    memory: Option<ByteSize>,
+    /// Time of a task from start to end, waiting for inputs included [default: 5min]
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    timeout: Option<Duration>,
+    /// Time of a task on a core [default: 1min]
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    cpu_time: Option<Duration>,
+    /// All objects that a task makes, together [default: 4GiB]
+    #[arg(long, value_name = "SIZE")]
+    written: Option<ByteSize>,
+    /// How often a task is repeated after a failure that may pass [default: 3]
+    #[arg(long, value_name = "COUNT")]
+    retries: Option<u32>,
+    /// Let functions see the real clock or real randomness; their results are then not kept
+    #[arg(long, value_enum, value_name = "GRANT", value_delimiter = ',')]
+    grant: Vec<Grant>,
+    /// Run everything, also what is known from an earlier run; results are not kept either
+    #[arg(long)]
+    fresh: bool,
+    /// Run only on workers that have all of these labels, such as gpu,region=eu [default: any
+    /// worker]
+    #[arg(long, value_name = "LABELS")]
+    labels: Option<Labels>,
+}
+
+/// A power that is given to tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Grant {
+    Clock,
+    Random,
+}
+
+impl TaskOptions {
+    /// The options of a job, with the defaults where nothing was said.
+    pub(crate) fn job(&self) -> JobOptions {
+        let defaults = JobOptions::default();
+        JobOptions {
+            limits: Limits {
+                memory: self.memory.unwrap_or(defaults.limits.memory),
+                wall_time: self.timeout.unwrap_or(defaults.limits.wall_time),
+                cpu_time: self.cpu_time.unwrap_or(defaults.limits.cpu_time),
+                written: self.written.unwrap_or(defaults.limits.written),
+                ..defaults.limits
+            },
+            grants: Grants {
+                clock: self.grant.contains(&Grant::Clock),
+                random: self.grant.contains(&Grant::Random),
+            },
+            retry: self.retries.map_or(defaults.retry, RetryPolicy::retries),
+            memo: if self.fresh { Memo::Off } else { defaults.memo },
+            labels: self.labels.clone().unwrap_or_default(),
+            ..defaults
+        }
+    }
+}

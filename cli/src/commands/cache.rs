@@ -1,0 +1,270 @@
+//! `sortie cache`: shows what is kept on this machine, and removes it.
+//!
+//! Commands may run meanwhile, here or elsewhere: what they miss they make again.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+use sortie::ByteSize;
+use sortie::objects::Objects;
+use sortie::objects::OutputStore;
+use sortie_frontend::chain;
+use sortie_frontend::settings::{self, Cache, Clouds, Environment};
+use sortie_host::cache::{self, Amount, Policy, SharedError, Usage};
+use tokio::runtime::Handle;
+
+use crate::arguments::cache::{Arguments, Command, Gc, Place};
+use crate::ending::{Ending, Error};
+use crate::terminal;
+use crate::terminal::interrupt::Interrupt;
+use crate::terminal::megabytes;
+use crate::terminal::table;
+
+/// Run the command.
+pub(crate) async fn run(
+    arguments: &Arguments,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
+    match &arguments.command {
+        Command::Info(place) => info(place, environment, interrupt).await,
+        Command::Clear(clear) => {
+            if clear.place.store.is_some() && !clear.everyone {
+                return Err(Error::Usage(
+                    "--store names results that others may use, too; add --everyone to remove them for all, or leave --store out".into(),
+                ));
+            }
+            remove(
+                &clear.place,
+                Removal {
+                    policy: None,
+                    shared_age_min: Some(Duration::ZERO),
+                },
+                environment,
+                interrupt,
+            )
+            .await
+        }
+        Command::Gc(Gc {
+            place,
+            older_than,
+            max,
+        }) => {
+            if place.store.is_some() && older_than.is_none() {
+                return Err(Error::Usage(
+                    "--store needs --older-than: what is in a store is removed by its age only"
+                        .into(),
+                ));
+            }
+            let policy = Policy {
+                age_max: *older_than,
+                bytes_max: max.map(ByteSize::as_u64),
+            };
+            remove(
+                place,
+                Removal {
+                    policy: Some(policy),
+                    shared_age_min: *older_than,
+                },
+                environment,
+                interrupt,
+            )
+            .await
+        }
+    }
+}
+
+/// What is to be removed: everything, or what a policy says.
+#[derive(Debug, Clone, Copy)]
+struct Removal {
+    policy: Option<Policy>,
+    shared_age_min: Option<Duration>,
+}
+
+async fn info(
+    place: &Place,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
+    let (folder, store) = (folder(place, environment)?, store(place, environment)?);
+    let looked = folder.clone();
+    let usage = in_background(interrupt, move || cache::info(&looked)).await?;
+    let shared = match &store {
+        Some(store) => Some(
+            interrupt
+                .or(cache::shared_info(store))
+                .await?
+                .map_err(refused_shared)?,
+        ),
+        None => None,
+    };
+    let shown = Shown::new(&folder, usage, store.as_ref().zip(shared));
+    if place.json {
+        table::print_json([shown])?;
+    } else {
+        show(&shown)?;
+    }
+    Ok(Ending::Completed)
+}
+
+async fn remove(
+    place: &Place,
+    removal: Removal,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
+    let (folder, store) = (folder(place, environment)?, store(place, environment)?);
+    let looked = folder.clone();
+    let usage = in_background(interrupt, move || match removal.policy {
+        Some(policy) => cache::gc(&looked, policy),
+        None => cache::clear(&looked),
+    });
+    let usage = usage.await?;
+    let shared = match store.as_ref().zip(removal.shared_age_min) {
+        Some((store, age)) => Some(
+            interrupt
+                .or(cache::shared_remove(store, age))
+                .await?
+                .map_err(refused_shared)?,
+        ),
+        None => None,
+    };
+    let shown = Shown::new(&folder, usage, store.as_ref().zip(shared));
+    if place.json {
+        table::print_json([shown])?;
+    } else {
+        let total = usage.total();
+        let shared = shared
+            .map(|amount| format!(", and {} of the shared memo", amount_of(amount)))
+            .unwrap_or_default();
+        terminal::say(&format!(
+            "removed {} from {}{shared}",
+            amount_of(total),
+            folder.display()
+        ));
+    }
+    Ok(Ending::Completed)
+}
+
+fn folder(place: &Place, environment: &Environment) -> Result<PathBuf, Error> {
+    match &place.cache {
+        Some(Cache::Folder(folder)) => Ok(folder.clone()),
+        Some(Cache::Off) => Err(Error::Usage(
+            "--cache off names no folder; name the one to look into".into(),
+        )),
+        None => environment.cache.clone().ok_or_else(|| {
+            Error::Usage(
+                "neither HOME nor XDG_CACHE_HOME is set; name the cache folder with --cache".into(),
+            )
+        }),
+    }
+}
+
+fn store(place: &Place, environment: &Environment) -> Result<Option<OutputStore>, Error> {
+    let Some(text) = &place.store else {
+        return Ok(None);
+    };
+    let Some(location) = settings::store(Some(text), environment)? else {
+        return Ok(None);
+    };
+    let Clouds { config, troubles } = environment.clouds();
+    if let Some(trouble) = troubles.with(text) {
+        tracing::warn!("{trouble}");
+    }
+    let objects = Objects::new(config, Handle::current());
+    Ok(Some(OutputStore::new(objects, location)))
+}
+
+/// Look at a disk on a thread of its own, so that a signal is not kept waiting.
+async fn in_background(
+    interrupt: &Interrupt,
+    work: impl FnOnce() -> Result<Usage, cache::Error> + Send + 'static,
+) -> Result<Usage, Error> {
+    let ended = interrupt.or(tokio::task::spawn_blocking(work)).await?;
+    let usage =
+        ended.map_err(|error| Error::Platform(format!("failed to look at the cache: {error}")))?;
+    usage.map_err(|error| Error::Platform(chain(&error)))
+}
+
+fn refused_shared(error: SharedError) -> Error {
+    Error::Platform(chain(&error))
+}
+
+#[derive(Debug, Serialize)]
+struct Shown {
+    folder: String,
+    artifacts: ShownAmount,
+    memo: ShownAmount,
+    inputs: ShownAmount,
+    store: ShownAmount,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared_memo: Option<ShownShared>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownAmount {
+    files: u64,
+    bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownShared {
+    url: String,
+    objects: u64,
+    bytes: u64,
+}
+
+impl Shown {
+    fn new(folder: &std::path::Path, usage: Usage, shared: Option<(&OutputStore, Amount)>) -> Self {
+        let amount = |amount: Amount| ShownAmount {
+            files: amount.files,
+            bytes: amount.bytes,
+        };
+        Self {
+            folder: folder.display().to_string(),
+            artifacts: amount(usage.artifacts),
+            memo: amount(usage.memo),
+            inputs: amount(usage.inputs),
+            store: amount(usage.store),
+            shared_memo: shared.map(|(store, amount)| ShownShared {
+                url: store.place().to_string(),
+                objects: amount.files,
+                bytes: amount.bytes,
+            }),
+        }
+    }
+}
+
+fn show(shown: &Shown) -> Result<(), Error> {
+    let row = |what: &str, amount: &ShownAmount| {
+        [
+            what.to_owned(),
+            amount.files.to_string(),
+            megabytes(ByteSize(amount.bytes)),
+        ]
+    };
+    let mut rows = vec![
+        row("compiled components", &shown.artifacts),
+        row("results", &shown.memo),
+        row("inputs", &shown.inputs),
+        row("large outputs", &shown.store),
+    ];
+    if let Some(shared) = &shown.shared_memo {
+        rows.push([
+            format!("results in {}", shared.url),
+            shared.objects.to_string(),
+            megabytes(ByteSize(shared.bytes)),
+        ]);
+    }
+    table::print([&shown.folder, "FILES", "SIZE"], rows)
+}
+
+fn amount_of(amount: Amount) -> String {
+    let files = if amount.files == 1 {
+        "1 file".to_owned()
+    } else {
+        format!("{} files", amount.files)
+    };
+    format!("{files} ({})", megabytes(ByteSize(amount.bytes)))
+}

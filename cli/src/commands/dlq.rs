@@ -1,0 +1,300 @@
+//! `sortie dlq`: lists dead letters (tasks that failed for good), shows why, and submits them again.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+use sortie::protocol::{Argument, JobId};
+use sortie::{Client, DeadLetter, Detached, Ending as TaskEnding, LetterId, ReplayError};
+use sortie_frontend::json::{self, Layout};
+use sortie_frontend::settings::Environment;
+
+use crate::arguments::dlq::{Arguments, Command, List, Replay, Show};
+use crate::ending::{Ending, Error, refused};
+use crate::session::{connect, resolve, settle_client};
+use crate::terminal;
+use crate::terminal::interrupt::Interrupt;
+use crate::terminal::stdout;
+use crate::terminal::table;
+
+/// Letters that are looked through: as many as a broker of one process keeps.
+const LOOKED_THROUGH: usize = 10_000;
+
+/// A letter as JSON.
+#[derive(Serialize)]
+struct Shown<'a> {
+    id: LetterId,
+    buried: String,
+    #[serde(flatten)]
+    what: What<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arguments: Option<Vec<Value>>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum What<'a> {
+    Task {
+        job: String,
+        index: u64,
+        function: &'a str,
+        component: String,
+        code: &'a str,
+        message: String,
+        blame: &'a str,
+        attempts: u32,
+    },
+    Unreadable {
+        place: &'a str,
+        reason: &'a str,
+    },
+}
+
+impl<'a> Shown<'a> {
+    fn new((id, letter): &'a (LetterId, DeadLetter)) -> Self {
+        let what = match letter {
+            DeadLetter::Task {
+                job, task, outcome, ..
+            } => {
+                let failure = match &outcome.ending {
+                    TaskEnding::Failed(failure) => Some(failure),
+                    TaskEnding::Completed(_) | TaskEnding::Cancelled => None,
+                };
+                What::Task {
+                    job: job.id.to_string(),
+                    index: task.index,
+                    function: &job.function.name,
+                    component: job.function.component.to_string(),
+                    code: failure.map_or("", |failure| failure.code()),
+                    message: failure.map(ToString::to_string).unwrap_or_default(),
+                    blame: failure.map_or("", |failure| failure.blame().as_str()),
+                    attempts: outcome.attempts,
+                }
+            }
+            DeadLetter::Unreadable { place, reason, .. } => What::Unreadable { place, reason },
+        };
+        Self {
+            id: *id,
+            buried: table::time(letter.buried()),
+            what,
+            arguments: None,
+        }
+    }
+
+    fn row(&self) -> [String; 6] {
+        match &self.what {
+            What::Task {
+                job,
+                index,
+                code,
+                message,
+                ..
+            } => [
+                self.id.to_string(),
+                self.buried.clone(),
+                job.clone(),
+                index.to_string(),
+                (*code).into(),
+                message.clone(),
+            ],
+            What::Unreadable { place, reason } => [
+                self.id.to_string(),
+                self.buried.clone(),
+                (*place).into(),
+                String::new(),
+                "unreadable".into(),
+                (*reason).into(),
+            ],
+        }
+    }
+}
+
+/// Run the command.
+pub(crate) async fn run(
+    arguments: &Arguments,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
+    match &arguments.command {
+        Command::List(list) => show_list(list, environment, interrupt).await,
+        Command::Show(show) => show_one(show, environment, interrupt).await,
+        Command::Replay(arguments) => replay(arguments, environment, interrupt).await,
+        Command::Remove(arguments) => {
+            let client = connect(&arguments.broker, environment, interrupt).await?;
+            for letter in &arguments.ids {
+                interrupt
+                    .or(client.remove_dead_letter(*letter))
+                    .await?
+                    .map_err(refused)?;
+            }
+            Ok(Ending::Completed)
+        }
+    }
+}
+
+async fn show_list(
+    list: &List,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
+    let client = connect(&list.broker, environment, interrupt).await?;
+    let letters = letters(&client, list.job.as_deref(), list.count.get(), interrupt).await?;
+    if list.json {
+        table::print_json(letters.iter().map(Shown::new))?;
+    } else if letters.is_empty() {
+        terminal::say("there are no dead letters");
+    } else {
+        table::print(
+            ["ID", "BURIED", "JOB", "TASK", "CODE", "MESSAGE"],
+            letters.iter().map(|letter| Shown::new(letter).row()),
+        )?;
+    }
+    Ok(Ending::Completed)
+}
+
+async fn show_one(
+    show: &Show,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
+    let client = connect(&show.broker, environment, interrupt).await?;
+    let letters = chosen(&client, &[show.id], interrupt).await?;
+    table::print_json(letters.iter().map(|letter| {
+        let arguments = match &letter.1 {
+            DeadLetter::Task { task, .. } => Some(task.arguments.iter().map(argument).collect()),
+            DeadLetter::Unreadable { .. } => None,
+        };
+        Shown {
+            arguments,
+            ..Shown::new(letter)
+        }
+    }))?;
+    Ok(Ending::Completed)
+}
+
+/// A value as it is, an object as its URL.
+fn argument(argument: &Argument) -> Value {
+    match argument {
+        Argument::Value(cbor) => {
+            let mut text = Vec::new();
+            let read = json::write(cbor, Layout::Line, &mut text)
+                .ok()
+                .and_then(|()| serde_json::from_slice(&text).ok());
+            read.unwrap_or_default()
+        }
+        Argument::Object(object) => Value::String(object.address.to_url()),
+        Argument::Stored(stored) => Value::String(stored.location.to_url()),
+        Argument::Prefix(place) => Value::String(place.to_url()),
+    }
+}
+
+async fn replay(
+    arguments: &Replay,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
+    let client = connect(&arguments.broker, environment, interrupt).await?;
+    let letters = if arguments.ids.is_empty() {
+        letters(&client, arguments.job.as_deref(), LOOKED_THROUGH, interrupt).await?
+    } else {
+        chosen(&client, &arguments.ids, interrupt).await?
+    };
+    if letters.is_empty() {
+        terminal::say("there are no dead letters");
+        return Ok(Ending::Completed);
+    }
+    let ended = submit_again(&client, letters, interrupt).await;
+    if ended.is_err() {
+        // What was on its way is brought to its end.
+        settle_client(&client).await;
+    }
+    ended
+}
+
+/// Submit the tasks of letters again, the jobs one after the other. Whatever ends this, each job
+/// that was submitted was named by then.
+async fn submit_again(
+    client: &Client,
+    letters: Vec<(LetterId, DeadLetter)>,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
+    let mut jobs: BTreeMap<Option<JobId>, Vec<_>> = BTreeMap::new();
+    // Oldest first, as their tasks were submitted.
+    for letter in letters.into_iter().rev() {
+        jobs.entry(letter.1.job()).or_default().push(letter);
+    }
+    let mut output = stdout::lines();
+    let (mut tasks, mut left) = (0, 0);
+    for letters in jobs.into_values() {
+        let (replayed, failed) = match client.replay_until(letters, interrupt.raised()).await {
+            Ok(replayed) => (replayed, None),
+            Err(ReplayError { replayed, why }) => (replayed, Some(why)),
+        };
+        left += replayed.left;
+        for Detached { job, tasks: count } in replayed.jobs {
+            tasks += count;
+            output
+                .pending()
+                .extend_from_slice(format!("{job}\n").as_bytes());
+        }
+        output.flush()?;
+        for letter in replayed.unreadable {
+            terminal::say(&format!(
+                "dead letter {letter} holds no task and stays; `sortie dlq remove {letter}` removes it"
+            ));
+        }
+        if let Some(why) = failed {
+            say_submitted(tasks);
+            return Err(refused(why));
+        }
+    }
+    say_submitted(tasks);
+    if left > 0 {
+        terminal::say(&format!(
+            "interrupted; {left} dead letters are still there, to be replayed with the same command"
+        ));
+        return Ok(Ending::Interrupted);
+    }
+    Ok(Ending::Completed)
+}
+
+fn say_submitted(tasks: u64) {
+    terminal::say(&format!(
+        "tasks submitted again: {tasks}; `sortie job gather JOB` writes their results"
+    ));
+}
+
+async fn letters(
+    client: &Client,
+    job: Option<&str>,
+    count: usize,
+    interrupt: &Interrupt,
+) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
+    let job: Option<JobId> = match job {
+        Some(text) => Some(interrupt.or(resolve(client, text)).await??),
+        None => None,
+    };
+    interrupt
+        .or(client.dead_letters(job, count))
+        .await?
+        .map_err(refused)
+}
+
+/// The letters of these numbers; all have to be there.
+async fn chosen(
+    client: &Client,
+    ids: &[LetterId],
+    interrupt: &Interrupt,
+) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
+    let mut found = letters(client, None, LOOKED_THROUGH, interrupt).await?;
+    if let Some(missing) = ids
+        .iter()
+        .find(|id| !found.iter().any(|(letter, _)| letter == *id))
+    {
+        return Err(Error::Usage(format!(
+            "there is no dead letter {missing}; `sortie dlq list` shows those there are"
+        )));
+    }
+    found.retain(|(letter, _)| ids.contains(letter));
+    Ok(found)
+}

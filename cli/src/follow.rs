@@ -1,0 +1,314 @@
+//! Follows a job: takes its outcomes, writes them as lines or rows, and shows progress.
+//!
+//! Used by `map`, which submits the job, and by `job gather`, which finds it at a broker.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt as _;
+use sortie::protocol::Output;
+use sortie::{Job, Outcome};
+use sortie_frontend::binding::InFlight;
+use sortie_frontend::results::{Flow, Reorder, Writer, Written};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep, sleep_until};
+
+use crate::ending::{Ending, Error};
+use crate::terminal;
+use crate::terminal::interrupt::Interrupt;
+use crate::terminal::progress::{Progress, Results};
+use crate::terminal::summary::Summary;
+
+/// How long cancelled tasks may take to say so. Guests end within a tick; the rest of the second is
+/// for writing what there is.
+const CANCEL_TIME_MAX: Duration = Duration::from_millis(600);
+
+/// A job while its results are written.
+pub(crate) struct Run {
+    pub(crate) output: Writer,
+    pub(crate) in_flight: Arc<InFlight>,
+    pub(crate) reorder: Option<Reorder>,
+    /// Where results are written, as far as progress might get in their way.
+    pub(crate) results: Results,
+    pub(crate) summary: Summary,
+    pub(crate) progress: Progress,
+    /// How many tasks there will be, as far as is known.
+    pub(crate) total: Option<u64>,
+    pub(crate) on_signal: OnSignal,
+    /// Whether a result is written without its value, because a signal came before the store had
+    /// given it.
+    pub(crate) lacks_values: bool,
+}
+
+/// What a signal does to the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnSignal {
+    Cancel,
+    /// It is somebody else's and goes on.
+    Leave,
+}
+
+/// Why a job is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    /// There are no more results.
+    AtEnd,
+    /// A signal came.
+    BySignal,
+    /// Nobody reads the results any more.
+    ByReader,
+}
+
+impl Run {
+    /// Write results until there are no more.
+    pub(crate) async fn drive(
+        &mut self,
+        job: &mut Job<()>,
+        interrupt: &Interrupt,
+    ) -> Result<Stopped, Error> {
+        let mut ticks = interval(self.progress.period());
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut cancelled: Option<Instant> = None;
+        loop {
+            if cancelled.is_none() && interrupt.is_raised() {
+                cancelled = Some(terminal::now());
+                match self.on_signal {
+                    OnSignal::Cancel => job.cancel(),
+                    OnSignal::Leave => break,
+                }
+            }
+            let next = match job.next_outcome().now_or_never() {
+                Some(Some(outcome)) => Next::Outcome(Box::new(outcome)),
+                Some(None) => Next::End,
+                None => {
+                    if self.flush(interrupt).await? == Flow::Closed {
+                        return Ok(Stopped::ByReader);
+                    }
+                    wait(job, interrupt, cancelled, &mut ticks).await
+                }
+            };
+            match next {
+                Next::Outcome(outcome) => self.take(job, *outcome, interrupt).await?,
+                Next::Tick => {}
+                Next::End => break,
+            }
+            if self.output.is_full() && self.flush(interrupt).await? == Flow::Closed {
+                return Ok(Stopped::ByReader);
+            }
+            self.show(job);
+        }
+        let stopped = match (cancelled, self.on_signal) {
+            // The job ended as the signal came: there was nothing left to stop.
+            (Some(_), OnSignal::Cancel) if self.has_all(job) => Stopped::AtEnd,
+            (Some(_), _) => Stopped::BySignal,
+            (None, _) => Stopped::AtEnd,
+        };
+        if self.finish(stopped, job, interrupt).await? == Flow::Closed {
+            return Ok(Stopped::ByReader);
+        }
+        // A signal may come while the last results are on their way.
+        Ok(
+            if self.output.given_up().is_some() && interrupt.is_raised() {
+                Stopped::BySignal
+            } else {
+                stopped
+            },
+        )
+    }
+
+    /// An outcome came.
+    async fn take(
+        &mut self,
+        job: &Job<()>,
+        outcome: Outcome,
+        interrupt: &Interrupt,
+    ) -> Result<(), Error> {
+        let Some(mut reorder) = self.reorder.take() else {
+            return self.write(job, outcome, interrupt).await;
+        };
+        reorder.push(outcome);
+        while let Some(outcome) = reorder.pop() {
+            self.write(job, outcome, interrupt).await?;
+        }
+        self.in_flight.set_waiting_bytes(reorder.bytes());
+        self.reorder = Some(reorder);
+        Ok(())
+    }
+
+    /// Write a result. A value that is in a store is fetched now, so that never more than one is
+    /// held; after a signal it gets no longer than tasks get to end.
+    async fn write(
+        &mut self,
+        job: &Job<()>,
+        outcome: Outcome,
+        interrupt: &Interrupt,
+    ) -> Result<(), Error> {
+        let outcome = match outcome.ending {
+            sortie::Ending::Completed(Output::Stored(_)) => {
+                match fetched(job, &outcome, interrupt).await {
+                    Some(fetched) => fetched,
+                    None => {
+                        self.lacks_values = true;
+                        outcome
+                    }
+                }
+            }
+            _ => outcome,
+        };
+        let shown = self.in_flight.end(outcome.index);
+        let status = self.output.push(&outcome, &shown)?;
+        // What the input was is not known of a job that somebody else submitted.
+        let shown = if shown.is_null() {
+            format!("task {}", outcome.index).into()
+        } else {
+            shown
+        };
+        self.summary.count(&status, &outcome.bill, &shown);
+        Ok(())
+    }
+
+    /// Nothing more will come: write what still waits, gaps or not.
+    async fn finish(
+        &mut self,
+        stopped: Stopped,
+        job: &Job<()>,
+        interrupt: &Interrupt,
+    ) -> Result<Flow, Error> {
+        if let Some(mut reorder) = self.reorder.take() {
+            for outcome in reorder.drain() {
+                self.write(job, outcome, interrupt).await?;
+            }
+        }
+        if self.flush(interrupt).await? == Flow::Closed {
+            return Ok(Flow::Closed);
+        }
+        let written = if stopped == Stopped::AtEnd && self.has_all(job) {
+            Written::All
+        } else {
+            Written::Some
+        };
+        Ok(self.output.close(written, interrupt.stop()).await?)
+    }
+
+    /// Whether there is a whole result of everything there was to do.
+    fn has_all(&self, job: &Job<()>) -> bool {
+        self.has_ended(job) && !self.lacks_values
+    }
+
+    /// Whether everything there was to do has ended.
+    pub(crate) fn has_ended(&self, job: &Job<()>) -> bool {
+        let (progress, ended) = (job.progress(), self.summary.ended());
+        let is_sound = job.trouble().is_none() && self.in_flight.trouble().is_none();
+        is_sound
+            && match self.on_signal {
+                OnSignal::Cancel => {
+                    progress.complete
+                        && !progress.cancelled
+                        && ended > 0
+                        && ended == self.in_flight.taken()
+                }
+                // How many there are to be is somebody else's matter, and these are those that
+                // there are.
+                OnSignal::Leave => true,
+            }
+    }
+
+    async fn flush(&mut self, interrupt: &Interrupt) -> Result<Flow, Error> {
+        if self.output.pending_bytes() == 0 {
+            return Ok(Flow::Open);
+        }
+        Ok(match self.results {
+            Results::OnTerminal => {
+                let output = &mut self.output;
+                self.progress.aside(|| output.flush_lines())?
+            }
+            Results::Elsewhere => self.output.flush(interrupt.stop()).await?,
+        })
+    }
+
+    fn show(&mut self, job: &Job<()>) {
+        let taken = job.progress();
+        let total = if taken.complete {
+            Some(taken.submitted)
+        } else {
+            self.total.map(|total| total.max(taken.submitted))
+        };
+        self.progress.show(&self.summary, total);
+    }
+
+    /// Say what was counted, if anything was.
+    pub(crate) fn sum_up(&self) {
+        self.progress.finish();
+        if self.in_flight.taken() == 0 && self.summary.ended() == 0 {
+            return;
+        }
+        // How long a job took that somebody else submitted is not known, either.
+        let elapsed = match self.on_signal {
+            OnSignal::Cancel => Some(terminal::now().duration_since(self.progress.started())),
+            OnSignal::Leave => None,
+        };
+        self.summary
+            .lines(elapsed)
+            .iter()
+            .for_each(|line| terminal::say(line));
+        if let Some(place) = self.output.place() {
+            terminal::say(&format!("results: {place}"));
+        }
+        if let Some(place) = self.output.given_up() {
+            terminal::say(&format!(
+                "no results: {place} is written when all results are there, and is as it was before"
+            ));
+        }
+    }
+
+    /// How the command ends if nothing else went wrong.
+    pub(crate) fn ending(&self) -> Ending {
+        if self.summary.failed() == 0 {
+            Ending::Completed
+        } else {
+            Ending::TasksFailed
+        }
+    }
+}
+
+/// The outcome with its value; nothing if a signal comes and then time runs out.
+async fn fetched(job: &Job<()>, outcome: &Outcome, interrupt: &Interrupt) -> Option<Outcome> {
+    let too_late = async {
+        interrupt.raised().await;
+        sleep(CANCEL_TIME_MAX).await;
+    };
+    tokio::select! {
+        biased;
+        fetched = job.fetched(outcome.clone()) => Some(fetched),
+        () = too_late => None,
+    }
+}
+
+/// What happens next.
+enum Next {
+    Outcome(Box<Outcome>),
+    End,
+    /// Time to look around.
+    Tick,
+}
+
+/// Wait for the next thing. Cancel safe.
+async fn wait(
+    job: &mut Job<()>,
+    interrupt: &Interrupt,
+    cancelled: Option<Instant>,
+    ticks: &mut Interval,
+) -> Next {
+    let too_late = async {
+        match cancelled {
+            Some(since) => sleep_until((since + CANCEL_TIME_MAX).into()).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = interrupt.raised(), if cancelled.is_none() => Next::Tick,
+        outcome = job.next_outcome() => outcome.map_or(Next::End, |outcome| Next::Outcome(Box::new(outcome))),
+        () = too_late => Next::End,
+        _ = ticks.tick() => Next::Tick,
+    }
+}

@@ -1,0 +1,144 @@
+//! Handles SIGINT (Ctrl-C) and SIGTERM.
+//!
+//! The first signal asks: code that waits through [`Interrupt`] stops, and the command writes what
+//! it has and ends. A second signal ends the process at once. A command also ends [`GRACE`] after
+//! the first signal, so that a pipe that nobody reads cannot hold it. A service bounds its own end,
+//! which may take longer.
+
+use std::future::Future;
+use std::process::exit;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use sortie_frontend::{Raise, Stop};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+
+use super::{clock, text};
+use crate::ending::{Ending, Error};
+
+/// From the first signal to the end, whatever happens: people expect an interrupted command to end
+/// within a second.
+const GRACE: Duration = Duration::from_millis(950);
+
+/// What a command needs at its very end, to say what became of it.
+const LAST_WORDS: Duration = Duration::from_millis(50);
+
+/// What a signal finds running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// Something that a person waits for.
+    Command,
+    /// Something that runs until it is told to end, and ends in its own time.
+    Service,
+}
+
+impl Manner {
+    /// Wait for the time after which the process ends, whatever it was doing.
+    async fn grace(self) {
+        match self {
+            Self::Command => tokio::time::sleep(GRACE).await,
+            Self::Service => std::future::pending().await,
+        }
+    }
+
+    /// What the process says when it is ended.
+    fn parting(self) -> &'static str {
+        match self {
+            Self::Command => {
+                "interrupted; results that were written stay, and the same command goes on from there"
+            }
+            Self::Service => {
+                "interrupted twice; what was in work is run again elsewhere when its leases are over"
+            }
+        }
+    }
+}
+
+/// Tells of signals. Dropping it leaves them to the system again as far as this process goes:
+/// nothing reacts.
+#[derive(Debug)]
+pub(crate) struct Interrupt {
+    stop: Stop,
+    /// When the first signal came.
+    since: Arc<OnceLock<Instant>>,
+    _watcher: JoinSet<()>,
+}
+
+impl Interrupt {
+    /// Start watching. Call it within a runtime.
+    ///
+    /// # Errors
+    /// When the system refuses the signal handlers.
+    pub(crate) fn watch(manner: Manner) -> std::io::Result<Self> {
+        let signals = (
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+        );
+        let (raise, stop) = Stop::new();
+        let since = Arc::new(OnceLock::new());
+        let mut watcher = JoinSet::new();
+        watcher.spawn(attend(signals, raise, since.clone(), manner));
+        Ok(Self {
+            stop,
+            since,
+            _watcher: watcher,
+        })
+    }
+
+    /// What stops when a signal comes.
+    pub(crate) fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
+    /// Whether a signal came.
+    pub(crate) fn is_raised(&self) -> bool {
+        self.stop.is_raised()
+    }
+
+    /// How long a command that is interrupted may still wait for something, if it is.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        self.since.get().map(|since| {
+            GRACE
+                .saturating_sub(LAST_WORDS)
+                .saturating_sub(clock::now().duration_since(*since))
+        })
+    }
+
+    /// Wait for a signal. Cancel safe.
+    pub(crate) async fn raised(&self) {
+        self.stop.raised().await;
+    }
+
+    /// Wait for `future`, but not past a signal. Cancel safe if `future` is.
+    ///
+    /// # Errors
+    /// When a signal comes first.
+    pub(crate) async fn or<T>(&self, future: impl Future<Output = T>) -> Result<T, Error> {
+        self.stop.or(future).await.map_err(|_| Error::Interrupted)
+    }
+}
+
+async fn attend(
+    (mut interrupt, mut terminate): (Signal, Signal),
+    raise: Raise,
+    since: Arc<OnceLock<Instant>>,
+    manner: Manner,
+) {
+    next(&mut interrupt, &mut terminate).await;
+    since.get_or_init(clock::now);
+    raise.raise();
+    tokio::select! {
+        () = next(&mut interrupt, &mut terminate) => {}
+        () = manner.grace() => {}
+    }
+    text::error(manner.parting());
+    exit(Ending::Interrupted.code().into());
+}
+
+async fn next(interrupt: &mut Signal, terminate: &mut Signal) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}

@@ -1,0 +1,15 @@
+//! What a person sees and types at a terminal: text on stderr, progress, tables, signals.
+
+mod clock;
+pub(crate) mod diagnostics;
+pub(crate) mod interrupt;
+pub(crate) mod progress;
+pub(crate) mod stdout;
+pub(crate) mod summary;
+pub(crate) mod table;
+pub(crate) mod text;
+mod units;
+
+pub(crate) use self::clock::now;
+pub(crate) use self::text::{error, line, log, say, text};
+pub(crate) use self::units::megabytes;

@@ -1,0 +1,248 @@
+//! Counts how tasks end while a job runs, and words the summary at its end.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::Value;
+use sortie::{Bill, Blame, ByteSize};
+use sortie_frontend::results::{Reason, Status};
+
+use super::units::{megabytes, per_second, seconds};
+
+/// Kinds of failure that are told apart: functions make their own codes, as many as they like.
+const GROUPS_MAX: usize = 64;
+/// Kinds of failure that are shown.
+const GROUPS_SHOWN: usize = 5;
+/// How much of a message or input is shown.
+const TEXT_BYTES_SHOWN: usize = 200;
+
+/// Counts of a job.
+#[derive(Debug, Default)]
+pub(crate) struct Summary {
+    completed: u64,
+    failed: u64,
+    cancelled: u64,
+    cached: u64,
+    cpu: Duration,
+    bytes_in: u64,
+    groups: BTreeMap<String, Group>,
+}
+
+/// Failures with the same code.
+#[derive(Debug)]
+struct Group {
+    count: u64,
+    blame: Blame,
+    /// The first one.
+    input: String,
+    message: String,
+}
+
+impl Summary {
+    /// Count a task.
+    pub(crate) fn count(&mut self, status: &Status<'_>, bill: &Bill, shown: &Value) {
+        match status {
+            Status::Completed => self.completed += 1,
+            Status::Cancelled => self.cancelled += 1,
+            Status::Failed(reason) => {
+                self.failed += 1;
+                self.group(reason, shown);
+            }
+        }
+        self.cached += u64::from(bill.cached);
+        self.cpu += bill.cpu;
+        self.bytes_in = self.bytes_in.saturating_add(bill.bytes_in.as_u64());
+    }
+
+    fn group(&mut self, reason: &Reason<'_>, shown: &Value) {
+        if let Some(group) = self.groups.get_mut(&*reason.code) {
+            group.count += 1;
+        } else if self.groups.len() < GROUPS_MAX {
+            let input = shown
+                .as_str()
+                .map_or_else(|| shown.to_string(), ToOwned::to_owned);
+            let group = Group {
+                count: 1,
+                blame: reason.blame,
+                input: cut(&input),
+                message: cut(&reason.message),
+            };
+            self.groups.insert(reason.code.clone().into_owned(), group);
+        }
+    }
+
+    /// Tasks that have ended, one way or the other.
+    pub(crate) fn ended(&self) -> u64 {
+        self.completed + self.failed + self.cancelled
+    }
+
+    /// Tasks that failed.
+    pub(crate) fn failed(&self) -> u64 {
+        self.failed
+    }
+
+    /// Tasks whose ending was known from an earlier run.
+    pub(crate) fn cached(&self) -> u64 {
+        self.cached
+    }
+
+    /// Lines for the end, with how long it took where that is known.
+    pub(crate) fn lines(&self, elapsed: Option<Duration>) -> Vec<String> {
+        let mut lines = vec![self.totals(elapsed)];
+        let mut groups: Vec<_> = self.groups.iter().collect();
+        groups.sort_by_key(|(_, group)| std::cmp::Reverse(group.count));
+        for (code, group) in groups.iter().take(GROUPS_SHOWN) {
+            let Group {
+                count,
+                blame,
+                input,
+                message,
+            } = group;
+            lines.push(format!(
+                "  {count} x {code} (blame: {}), such as {input}: {message}",
+                blame.as_str()
+            ));
+        }
+        let shown: u64 = groups
+            .iter()
+            .take(GROUPS_SHOWN)
+            .map(|(_, group)| group.count)
+            .sum();
+        if shown < self.failed {
+            lines.push(format!(
+                "  {} more failures of other kinds",
+                self.failed - shown
+            ));
+        }
+        lines
+    }
+
+    fn totals(&self, elapsed: Option<Duration>) -> String {
+        let ended = self.ended();
+        if ended > 0 && self.cached == ended {
+            let known = if ended == 1 {
+                "the 1 result was known".into()
+            } else {
+                format!("all {ended} results were known")
+            };
+            let failed = if self.failed > 0 {
+                format!(" ({} of them failures)", self.failed)
+            } else {
+                String::new()
+            };
+            let elapsed = elapsed
+                .map(|elapsed| format!("; {}", seconds(elapsed)))
+                .unwrap_or_default();
+            return format!("nothing ran: {known}{failed}{elapsed}");
+        }
+        let mut text = format!(
+            "{ended} {}: {} completed",
+            if ended == 1 { "task" } else { "tasks" },
+            self.completed
+        );
+        for (count, what) in [(self.failed, "failed"), (self.cancelled, "cancelled")] {
+            if count > 0 {
+                // Writing to a `String` cannot fail.
+                let _ = write!(text, ", {count} {what}");
+            }
+        }
+        if self.cached > 0 {
+            let _ = write!(text, " ({} known before)", self.cached);
+        }
+        if let Some(elapsed) = elapsed {
+            let _ = write!(
+                text,
+                "; {}, {:.1}/s",
+                seconds(elapsed),
+                per_second(ended, elapsed)
+            );
+        }
+        let (cpu, read) = (seconds(self.cpu), megabytes(ByteSize(self.bytes_in)));
+        let _ = write!(
+            text,
+            "{} {cpu} on cores, {read} read",
+            if elapsed.is_some() { "," } else { ";" }
+        );
+        text
+    }
+}
+
+fn cut(text: &str) -> String {
+    sortie::protocol::outcome::cut(text.into(), TEXT_BYTES_SHOWN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bill(cached: bool) -> Bill {
+        Bill {
+            cached,
+            cpu: Duration::from_millis(500),
+            bytes_in: ByteSize(1_500_000),
+            ..Bill::default()
+        }
+    }
+
+    fn reason(code: &'static str) -> Status<'static> {
+        Status::Failed(Reason {
+            code: code.into(),
+            message: "no pages".into(),
+            blame: Blame::Guest,
+            attempts: 1,
+        })
+    }
+
+    #[test]
+    fn failures_are_grouped_by_code_with_the_first_as_example() {
+        let mut summary = Summary::default();
+        summary.count(&Status::Completed, &bill(false), &"ok.pdf".into());
+        for (code, input) in [
+            ("damaged", "a.pdf"),
+            ("scanned", "b.pdf"),
+            ("scanned", "c.pdf"),
+        ] {
+            summary.count(&reason(code), &bill(false), &input.into());
+        }
+        assert_eq!(
+            summary.lines(Some(Duration::from_secs(2))),
+            [
+                "4 tasks: 1 completed, 3 failed; 2.0 s, 2.0/s, 2.0 s on cores, 6.0 MB read",
+                "  2 x scanned (blame: guest), such as b.pdf: no pages",
+                "  1 x damaged (blame: guest), such as a.pdf: no pages",
+            ]
+        );
+    }
+
+    #[test]
+    fn codes_without_end_take_bounded_memory() {
+        let mut summary = Summary::default();
+        for n in 0..1000 {
+            let reason = Reason {
+                code: format!("code-{n}").into(),
+                message: String::new(),
+                blame: Blame::Guest,
+                attempts: 1,
+            };
+            summary.count(&Status::Failed(reason), &bill(false), &Value::from(n));
+        }
+        assert_eq!(summary.groups.len(), GROUPS_MAX);
+        assert_eq!(
+            summary.lines(Some(Duration::ZERO)).last().unwrap(),
+            "  995 more failures of other kinds"
+        );
+    }
+
+    #[test]
+    fn a_run_in_which_nothing_ran_says_so() {
+        let mut summary = Summary::default();
+        for _ in 0..88 {
+            summary.count(&Status::Completed, &bill(true), &Value::Null);
+        }
+        assert_eq!(
+            summary.lines(Some(Duration::from_secs(1))),
+            ["nothing ran: all 88 results were known; 1.0 s"]
+        );
+    }
+}

@@ -1,0 +1,99 @@
+//! Words the advice of errors for the command line: which command to run, flag to add or variable
+//! to set.
+//!
+//! Front doors with other words (a Python package, a page) have a function like [`command_line`] of
+//! their own; the match is exhaustive, so none of them can miss new advice.
+
+#![warn(clippy::wildcard_enum_match_arm)]
+
+use sortie::protocol::{Advice, Cloud};
+
+use crate::error::Setting;
+
+/// What the user of the command line can do, to be put behind the error's message.
+#[must_use]
+pub fn command_line(advice: &Advice) -> String {
+    match advice {
+        Advice::NameBroker => "add --broker nats://HOST:4222, or set SORTIE_BROKER".into(),
+        Advice::InitBroker => "an operator does that with `sortie broker init`".into(),
+        Advice::InitTenant { tenant } => {
+            format!("an operator adds it with `sortie broker init --tenant {tenant}`")
+        }
+        Advice::InitPool { labels } => {
+            format!("an operator adds one with `sortie broker init --pool {labels}`")
+        }
+        Advice::ListJobs => "`sortie job list` shows those there are".into(),
+        Advice::ListDeadLetters => "`sortie dlq list` shows it".into(),
+        Advice::UpdateProgram => {
+            "see `sortie dlq list`, and whether a newer version of Sortie runs in the fleet".into()
+        }
+        Advice::GatherJob { job } => {
+            format!("the job stays at the broker: `sortie job gather {job}` writes its results")
+        }
+        Advice::RunAgain => "run it again with --fresh".into(),
+        Advice::ConfigureStore => {
+            "name a store with --store URL, where the host or the worker is started".into()
+        }
+        Advice::ConfigureCache => "name another folder with --cache, or write --cache off".into(),
+        Advice::LowerConcurrency => "a lower --concurrency needs less address space".into(),
+        Advice::AllowFiles => {
+            "the worker's operator can let tasks read a folder with `--files DIR`".into()
+        }
+        Advice::ListInputs => "name each of them, or write them to a file for --inputs".into(),
+        Advice::GiveCredentials { cloud } => credentials(*cloud).into(),
+        Advice::NameAccount => "set AZURE_STORAGE_ACCOUNT to the account's name".into(),
+        Advice::SetPayer { cloud } => payer(*cloud).into(),
+        Advice::SetRegion => "set AWS_REGION to the bucket's region, or AWS_ENDPOINT_URL".into(),
+    }
+}
+
+/// The word of the command line for a setting.
+#[must_use]
+pub fn flag(setting: &Setting) -> String {
+    match setting {
+        Setting::Output => "--output".into(),
+        Setting::Inputs => "--inputs".into(),
+        Setting::Argument(name) => format!("--arg {name}"),
+        Setting::Store => "--store".into(),
+        Setting::InputDisk => "--input-disk".into(),
+        Setting::Tenant => "--tenant".into(),
+        Setting::BrokerCredentials => "--creds".into(),
+        Setting::TlsAuthorities => "--tls-ca".into(),
+        Setting::TlsCertificate => "--tls-cert".into(),
+        Setting::ConnectTime => "--connect-timeout".into(),
+        Setting::OutageTime => "--outage-timeout".into(),
+    }
+}
+
+fn credentials(cloud: Cloud) -> &'static str {
+    match cloud {
+        Cloud::S3 => "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+        Cloud::Gs => "check GOOGLE_APPLICATION_CREDENTIALS",
+        Cloud::Az => "check AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN",
+    }
+}
+
+fn payer(cloud: Cloud) -> &'static str {
+    match cloud {
+        Cloud::S3 => "where the reader has to pay, set AWS_REQUEST_PAYER=requester",
+        Cloud::Gs => {
+            "set GOOGLE_CLOUD_QUOTA_PROJECT to a project that can pay for it, and have credentials"
+        }
+        Cloud::Az => "ask the owner of the account who pays",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_names_the_command_and_what_to_write_behind_it() {
+        let labels: sortie::Labels = "gpu".parse().unwrap();
+        assert_eq!(
+            command_line(&Advice::InitPool { labels }),
+            "an operator adds one with `sortie broker init --pool gpu`"
+        );
+        assert_eq!(flag(&Setting::Argument("a".into())), "--arg a");
+    }
+}

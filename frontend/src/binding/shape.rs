@@ -1,0 +1,345 @@
+//! Turns the text of an input into the arguments of a task, by the function's signature.
+//!
+//! A parameter is either fixed for the whole job or open. With one open parameter an input is that
+//! parameter's argument: for an object what [`Places`] finds, for a value JSON, else a string. With
+//! several, or none, an input is a JSON array of all of them.
+
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use serde_json::Value;
+use sortie::objects::{Address, Location, Malformed};
+use sortie::protocol::{ObjectRef, Parameter, Place};
+use sortie::{Input, Kind, Signature};
+
+use super::places::{Named, Places};
+use crate::error::{Error, Setting};
+
+/// Which arguments are fixed, and what an input has to say of the others.
+#[derive(Debug)]
+pub struct Shape {
+    signature: String,
+    slots: Vec<Slot>,
+    open: Vec<Parameter>,
+    places: Places,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Fixed(Input),
+    Open,
+}
+
+/// What one input says.
+#[derive(Debug)]
+pub(crate) struct Given {
+    /// The input as results show it.
+    pub(crate) shown: Value,
+    open: Vec<Input>,
+}
+
+impl From<super::places::Place> for Given {
+    fn from(place: super::places::Place) -> Self {
+        let open = vec![place.input()];
+        Self {
+            shown: place.shown,
+            open,
+        }
+    }
+}
+
+/// What a text stands for.
+pub(crate) enum Read {
+    /// These inputs.
+    Known(Vec<Given>),
+    /// Those that a listing brings.
+    Listing(BoxStream<'static, Result<Given, Error>>),
+}
+
+impl From<Named> for Read {
+    fn from(named: Named) -> Self {
+        match named {
+            Named::Known(places) => Self::Known(places.into_iter().map(Given::from).collect()),
+            Named::Listing(places) => {
+                Self::Listing(places.map(|place| place.map(Given::from)).boxed())
+            }
+        }
+    }
+}
+
+/// Whether to look at objects before their tasks start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    Now,
+    Later,
+}
+
+impl Shape {
+    /// The shape of `signature` with the arguments that are fixed.
+    ///
+    /// # Errors
+    /// When one of them names no parameter, names one twice, or names an object that is not there.
+    pub async fn new(
+        signature: &Signature,
+        fixed: &[(String, String)],
+        places: Places,
+    ) -> Result<Self, Error> {
+        check_names(signature, fixed)?;
+        let mut shape = Self {
+            signature: signature.to_string(),
+            slots: Vec::new(),
+            open: Vec::new(),
+            places,
+        };
+        for parameter in &signature.parameters {
+            let slot = match fixed.iter().find(|(name, _)| *name == parameter.name) {
+                Some((name, text)) => Slot::Fixed(
+                    shape
+                        .fixed(parameter, text)
+                        .await
+                        .map_err(|error| error.about(Setting::Argument(name.clone())))?,
+                ),
+                None => {
+                    shape.open.push(parameter.clone());
+                    Slot::Open
+                }
+            };
+            shape.slots.push(slot);
+        }
+        Ok(shape)
+    }
+
+    /// What `text` stands for: several tasks' inputs if it is a pattern, else one.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what to write.
+    pub(crate) async fn read(&self, text: &str, look: Look) -> Result<Read, Error> {
+        match &*self.open {
+            [
+                Parameter {
+                    kind: Kind::Object, ..
+                },
+            ] => match look {
+                Look::Now => self.places.find(text).await.map(Read::from),
+                Look::Later => self.places.find_unseen(text).map(Read::from),
+            },
+            [
+                Parameter {
+                    kind: Kind::Prefix, ..
+                },
+            ] => {
+                let open = vec![self.prefix(text, look)?];
+                Ok(Read::Known(vec![Given {
+                    shown: Value::String(text.into()),
+                    open,
+                }]))
+            }
+            [
+                Parameter {
+                    kind: Kind::Value, ..
+                },
+            ] => {
+                let shown = value(text);
+                Ok(Read::Known(vec![Given {
+                    open: vec![sortie::value(&shown)],
+                    shown,
+                }]))
+            }
+            _ => self.array(text).map(|given| Read::Known(vec![given])),
+        }
+    }
+
+    /// Whether `text` can be an input, as far as can be told without looking at objects.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what to write.
+    pub(crate) fn check(&self, text: &str) -> Result<(), Error> {
+        match &*self.open {
+            [
+                Parameter {
+                    kind: Kind::Object, ..
+                },
+            ] => self.address(text).map(|_| ()),
+            [
+                Parameter {
+                    kind: Kind::Prefix, ..
+                },
+            ] => self.prefix(text, Look::Later).map(|_| ()),
+            [
+                Parameter {
+                    kind: Kind::Value, ..
+                },
+            ] => Ok(()),
+            _ => self.array(text).map(|_| ()),
+        }
+    }
+
+    /// One argument for each open parameter, for a single call.
+    ///
+    /// # Errors
+    /// When their number is wrong, or an object is not there.
+    pub async fn arguments(&self, texts: &[String]) -> Result<Vec<Input>, Error> {
+        self.check_count(texts.len())?;
+        let mut open = Vec::with_capacity(texts.len());
+        for (parameter, text) in self.open.iter().zip(texts) {
+            open.push(self.fixed(parameter, text).await?);
+        }
+        Ok(self.fill(Given {
+            shown: Value::Null,
+            open,
+        }))
+    }
+
+    /// All arguments of a task, in order.
+    pub(crate) fn fill(&self, given: Given) -> Vec<Input> {
+        let mut open = given.open.into_iter();
+        let argument = |slot: &Slot| match slot {
+            Slot::Fixed(input) => Some(input.clone()),
+            Slot::Open => open.next(),
+        };
+        self.slots.iter().filter_map(argument).collect()
+    }
+
+    async fn fixed(&self, parameter: &Parameter, text: &str) -> Result<Input, Error> {
+        match parameter.kind {
+            Kind::Object => self.places.find_one(text).await.map(|place| place.input()),
+            Kind::Prefix => self.prefix(text, Look::Now),
+            Kind::Value => Ok(sortie::value(value(text))),
+        }
+    }
+
+    fn array(&self, text: &str) -> Result<Given, Error> {
+        let items = match serde_json::from_str(text) {
+            Ok(Value::Array(items)) => items,
+            _ if self.open.is_empty() => {
+                return Err(Error::usage(format!(
+                    "`{}` leaves nothing for inputs to say; write [] for each task, or call it once",
+                    self.signature
+                )));
+            }
+            _ => {
+                return Err(Error::usage(format!(
+                    "`{}` is not a JSON array of {}",
+                    cut(text),
+                    self.wanted()
+                )));
+            }
+        };
+        self.check_count(items.len())?;
+        let open = self
+            .open
+            .iter()
+            .zip(&items)
+            .map(|(parameter, item)| self.item(parameter, item))
+            .collect::<Result<_, _>>()?;
+        Ok(Given {
+            shown: Value::Array(items),
+            open,
+        })
+    }
+
+    fn item(&self, parameter: &Parameter, item: &Value) -> Result<Input, Error> {
+        match (parameter.kind, item) {
+            (Kind::Value, item) => Ok(sortie::value(item)),
+            (Kind::Object, Value::String(text)) => self
+                .address(text)
+                .map(|address| Input::from(ObjectRef::from(address))),
+            (Kind::Prefix, Value::String(text)) => self.prefix(text, Look::Later),
+            (Kind::Prefix, other) => Err(Error::usage(format!(
+                "parameter `{}` takes a prefix, so write its path or URL as a string, not {other}",
+                parameter.name
+            ))),
+            (Kind::Object, other) => Err(Error::usage(format!(
+                "parameter `{}` takes an object, so write its path or URL as a string, not {other}",
+                parameter.name
+            ))),
+        }
+    }
+
+    /// A place that objects lie below. Paths are relative to the folder of the command.
+    fn prefix(&self, text: &str, look: Look) -> Result<Input, Error> {
+        let place = match Place::parse(text, &self.places.folder) {
+            Ok(place) => place,
+            Err(Malformed::NoSlash(shown)) => {
+                return Err(Error::usage(format!(
+                    "`{shown}` is no prefix: one ends in a slash, as in `s3://bucket/array.zarr/` or `folder/`"
+                )));
+            }
+            Err(error) => return Err(Error::usage(error.to_string())),
+        };
+        match place.location() {
+            Location::File(folder) if look == Look::Now && !folder.is_dir() => {
+                return Err(Error::usage(format!("there is no folder `{text}`")));
+            }
+            location @ Location::File(_) => self.places.files.note(location),
+            location => self.places.check_prefix(text, location)?,
+        }
+        Ok(Input::from(place))
+    }
+
+    fn address(&self, text: &str) -> Result<Address, Error> {
+        self.places.check_reach(text)?;
+        let address = Address::parse(text, &self.places.folder)
+            .map_err(|error| Error::usage(error.to_string()))?;
+        self.places.refuse_output(&address.location)?;
+        self.places.files.note(&address.location);
+        Ok(address)
+    }
+
+    fn check_count(&self, count: usize) -> Result<(), Error> {
+        if count == self.open.len() {
+            return Ok(());
+        }
+        Err(Error::usage(format!(
+            "`{}` takes {}, but got {count}",
+            self.signature,
+            self.wanted()
+        )))
+    }
+
+    /// The open parameters, for people.
+    fn wanted(&self) -> String {
+        let names: Vec<_> = self
+            .open
+            .iter()
+            .map(|parameter| format!("`{}`", parameter.name))
+            .collect();
+        let beside = if self.open.len() < self.slots.len() {
+            " beside the fixed ones"
+        } else {
+            ""
+        };
+        match &*names {
+            [] => format!("no arguments{beside}"),
+            [name] => format!("1 argument{beside}: {name}"),
+            names => format!("{} arguments{beside}: {}", names.len(), names.join(", ")),
+        }
+    }
+}
+
+/// A value as people write it on a command line.
+fn value(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.into()))
+}
+
+fn cut(text: &str) -> String {
+    sortie::protocol::outcome::cut(text.into(), 80)
+}
+
+fn check_names(signature: &Signature, fixed: &[(String, String)]) -> Result<(), Error> {
+    for (i, (name, _)) in fixed.iter().enumerate() {
+        if !signature
+            .parameters
+            .iter()
+            .any(|parameter| parameter.name == *name)
+        {
+            return Err(
+                Error::usage(format!("`{signature}` has no parameter of this name"))
+                    .about(Setting::Argument(name.clone())),
+            );
+        }
+        if fixed.iter().take(i).any(|(earlier, _)| earlier == name) {
+            return Err(Error::usage("it is given twice").about(Setting::Argument(name.clone())));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! The error of every operation of a front door: who has to act, on which setting, and how.
+
+#![warn(clippy::wildcard_enum_match_arm)]
+
+use std::fmt;
+
+use sortie::protocol::Advice;
+
+use crate::stop::Stopped;
+
+/// Why something could not be done: one line that names the thing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// Who has to act.
+    pub kind: Kind,
+    /// The setting that is wrong, if it is one.
+    pub setting: Option<Setting>,
+    /// What is wrong, without the setting's name and without the advice.
+    pub message: String,
+    /// What could be done, if that is known.
+    pub advice: Option<Advice>,
+}
+
+/// Who has to act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The caller: what was asked for, or what it names, is wrong.
+    Usage,
+    /// An operator: the machine, the broker, a store or Sortie itself failed.
+    Platform,
+    /// Nobody: a stop was asked for.
+    Stopped,
+}
+
+/// What a user sets. Each front door has its own word for it, such as a flag or a keyword.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Setting {
+    /// Where results go.
+    Output,
+    /// A file of inputs.
+    Inputs,
+    /// The argument of this parameter, the same for all tasks.
+    Argument(String),
+    /// The output store.
+    Store,
+    /// Room on disk for inputs.
+    InputDisk,
+    /// The tenant.
+    Tenant,
+    /// The credentials file for the broker.
+    BrokerCredentials,
+    /// The certificate authorities to trust.
+    TlsAuthorities,
+    /// The certificate to show.
+    TlsCertificate,
+    /// How long connecting may take.
+    ConnectTime,
+    /// How long the broker may be away.
+    OutageTime,
+}
+
+impl Error {
+    /// What was asked for, or what it names, is wrong.
+    #[must_use]
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, message.into())
+    }
+
+    /// The machine, the broker, a store or Sortie itself failed.
+    #[must_use]
+    pub fn platform(message: impl Into<String>) -> Self {
+        Self::new(Kind::Platform, message.into())
+    }
+
+    fn new(kind: Kind, message: String) -> Self {
+        Self {
+            kind,
+            setting: None,
+            message,
+            advice: None,
+        }
+    }
+
+    /// The same, about a setting.
+    #[must_use]
+    pub fn about(self, setting: Setting) -> Self {
+        Self {
+            setting: Some(setting),
+            ..self
+        }
+    }
+
+    /// The same, with advice.
+    #[must_use]
+    pub fn advised(self, advice: impl Into<Option<Advice>>) -> Self {
+        Self {
+            advice: advice.into(),
+            ..self
+        }
+    }
+
+    /// The same, with its place in front of the message.
+    #[must_use]
+    pub fn within(self, place: impl fmt::Display) -> Self {
+        Self {
+            message: format!("{place}: {}", self.message),
+            ..self
+        }
+    }
+}
+
+impl From<Stopped> for Error {
+    fn from(stopped: Stopped) -> Self {
+        Self::new(Kind::Stopped, stopped.to_string())
+    }
+}
+
+/// An error with its causes, in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    for cause in causes.map(ToString::to_string) {
+        // Some errors repeat their cause in their own text.
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}

@@ -1,0 +1,18 @@
+//! Writes the results of a job: as JSON lines, CSV or Parquet, to a stream, a file or a store.
+
+mod cells;
+mod columns;
+mod csv;
+mod lines;
+mod parquet;
+mod record;
+mod reorder;
+mod table;
+mod target;
+mod writer;
+
+pub use self::lines::{Flow, Lines};
+pub use self::record::{Reason, ShownObject, Status, bad_result};
+pub use self::reorder::Reorder;
+pub use self::target::Target;
+pub use self::writer::{Writer, Written};

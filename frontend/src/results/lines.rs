@@ -1,0 +1,176 @@
+//! Writes lines to a file or to a stream that the front door gives.
+//!
+//! Only whole lines are written, some at a time, so that the end of the process, however it comes,
+//! leaves whole lines behind. The caller appends lines and decides when to write them.
+
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Setting};
+
+/// What is kept of the memory of lines that were written.
+const KEPT_BYTES_MAX: usize = 128 << 10;
+
+/// A sink of lines.
+#[derive(Debug)]
+pub struct Lines {
+    sink: Sink,
+    pending: Vec<u8>,
+}
+
+enum Sink {
+    File(File, PathBuf),
+    Stream(Box<dyn Write + Send>, &'static str),
+}
+
+impl std::fmt::Debug for Sink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(_, path) => f.debug_tuple("File").field(path).finish(),
+            Self::Stream(_, name) => f.debug_tuple("Stream").field(name).finish(),
+        }
+    }
+}
+
+/// Whether somebody still reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// Yes, as far as is known.
+    Open,
+    /// The reader has gone, as `head` does when it has enough.
+    Closed,
+}
+
+impl Lines {
+    /// Write to a file. One that is there is emptied.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn create(path: &Path) -> Result<Self, Error> {
+        let file = File::create(path).map_err(|error| refused(path, &error))?;
+        Ok(Self {
+            sink: Sink::File(file, path.into()),
+            pending: Vec::new(),
+        })
+    }
+
+    /// Write to `stream`, which errors call `name`.
+    #[must_use]
+    pub fn to(stream: Box<dyn Write + Send>, name: &'static str) -> Self {
+        Self {
+            sink: Sink::Stream(stream, name),
+            pending: Vec::new(),
+        }
+    }
+
+    /// The file's name, if it is one.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match &self.sink {
+            Sink::File(_, path) => Some(path),
+            Sink::Stream(..) => None,
+        }
+    }
+
+    /// The file, if it is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&File> {
+        match &self.sink {
+            Sink::File(file, _) => Some(file),
+            Sink::Stream(..) => None,
+        }
+    }
+
+    /// Where the next line is to be appended, whole.
+    pub fn pending(&mut self) -> &mut Vec<u8> {
+        &mut self.pending
+    }
+
+    /// How much waits to be written.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Write what waits.
+    ///
+    /// # Errors
+    /// When it cannot be written, as on a full disk.
+    pub fn flush(&mut self) -> Result<Flow, Error> {
+        if self.pending.is_empty() {
+            return Ok(Flow::Open);
+        }
+        let written = match &mut self.sink {
+            Sink::File(file, _) => file.write_all(&self.pending),
+            Sink::Stream(stream, _) => stream
+                .write_all(&self.pending)
+                .and_then(|()| stream.flush()),
+        };
+        self.pending.clear();
+        // A buffer that grew for one huge line is not kept.
+        self.pending.shrink_to(KEPT_BYTES_MAX);
+        match written {
+            Ok(()) => Ok(Flow::Open),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Flow::Closed),
+            Err(error) => Err(Error::platform(format!(
+                "failed to write the results to {}: {error}",
+                self.name()
+            ))),
+        }
+    }
+
+    /// What to call it.
+    fn name(&self) -> String {
+        match &self.sink {
+            Sink::File(_, path) => format!("`{}`", path.display()),
+            Sink::Stream(_, name) => (*name).into(),
+        }
+    }
+}
+
+/// Whether there can be a file of this name, as far as that can be told without making one.
+///
+/// # Errors
+/// When there is no folder for it, or it is one.
+pub(crate) fn check_place(path: &Path) -> Result<(), Error> {
+    match no_place(path) {
+        Some(text) => Err(Error::usage(text).about(Setting::Output)),
+        None => Ok(()),
+    }
+}
+
+fn refused(path: &Path, error: &std::io::Error) -> Error {
+    let text = no_place(path)
+        .unwrap_or_else(|| format!("`{}` cannot be written: {error}", path.display()));
+    Error::usage(text).about(Setting::Output)
+}
+
+fn no_place(path: &Path) -> Option<String> {
+    let shown = path.display();
+    match path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty() && !parent.exists())
+    {
+        Some(parent) => Some(format!(
+            "there is no folder `{}` for `{shown}`; make it first",
+            parent.display()
+        )),
+        None => path
+            .is_dir()
+            .then(|| format!("`{shown}` is a folder; name a file in it")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_written_is_named_with_a_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = |path: &Path| Lines::create(path).unwrap_err().to_string();
+        assert!(error(&folder.path().join("no/such/file")).contains("make it first"));
+        assert!(error(folder.path()).contains("name a file in it"));
+    }
+}

@@ -1,0 +1,341 @@
+//! Writes the results of a job to a stream, a file or an object in a store, as JSON lines or as a
+//! table.
+//!
+//! A place that cannot be written to is refused when it is opened, before any task runs. Streams
+//! and files get whole lines or rows as results come, and keep them however the run ends. An object
+//! in a store appears when all results are in it, or not at all. A Parquet file cannot be read
+//! without its end, so it appears under its name when the run has ended, stopped or not.
+//!
+//! Bounds: [`PENDING_BYTES_MAX`] and one result wait to be written, beside what a table holds
+//! (`table`, `parquet`) and an upload ([`sortie::objects::Upload`]). Writing waits for the store, so
+//! that a slow store slows the job instead of filling memory.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use sortie::Outcome;
+use sortie::objects::{Location, Objects, Upload, WriteError, WriteFault};
+use tokio::task::JoinSet;
+
+use super::lines::{Flow, Lines, check_place};
+use super::record::{self, Status};
+use super::table::{Kind, Table};
+use super::target::{Format, Place, Target};
+use crate::error::{Error, Setting};
+use crate::stop::Stop;
+
+/// After this much results are passed on, even if more follow at once.
+const PENDING_BYTES_MAX: usize = 64 << 10;
+/// How long a store may take to hear that an object is given up. After a signal a command has no
+/// more; parts that stay are for the bucket's rules.
+const GIVE_UP_TIME_MAX: Duration = Duration::from_millis(300);
+
+/// Writes the results of a job.
+#[derive(Debug)]
+pub struct Writer {
+    /// None for JSON lines.
+    table: Option<Table>,
+    sink: Sink,
+}
+
+#[derive(Debug)]
+enum Sink {
+    Stream(Lines),
+    Object(Box<Object>),
+}
+
+/// An object that is being written.
+#[derive(Debug)]
+struct Object {
+    shown: String,
+    pending: Vec<u8>,
+    /// None when it was completed or given up.
+    upload: Option<Upload>,
+    incomplete: Incomplete,
+    is_there: bool,
+    /// Tells the store that the object is given up.
+    giving_up: JoinSet<()>,
+}
+
+/// What becomes of results that are not all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Incomplete {
+    Kept,
+    GivenUp,
+}
+
+/// Whether what was written is all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// Every result of the job.
+    All,
+    /// Not all results, because the run was stopped or failed.
+    Some,
+}
+
+impl Writer {
+    /// Open the place; `stream` is where results go if no place was named. A file of lines or rows that is there is emptied; an object or Parquet file
+    /// that is there stays until it is replaced.
+    ///
+    /// # Errors
+    /// When it cannot be written to, as far as that can be found out now.
+    pub async fn open(
+        target: &Target,
+        stream: impl FnOnce() -> Lines,
+        objects: &Objects,
+        folder: &Path,
+        stop: &Stop,
+    ) -> Result<Self, Error> {
+        let table = match target.format {
+            Format::Lines => None,
+            Format::Csv => Some(Table::new(Kind::Csv)),
+            Format::Parquet => Some(Table::new(Kind::Parquet)),
+        };
+        let sink = match (&target.place, target.format) {
+            (Place::Stdout, _) => Sink::Stream(stream()),
+            (Place::File(path), Format::Lines | Format::Csv) => Sink::Stream(Lines::create(path)?),
+            (Place::File(path), Format::Parquet) => {
+                check_place(path)?;
+                let location = Location::File(folder.join(path));
+                Sink::Object(
+                    Object::open(
+                        path.display().to_string(),
+                        &location,
+                        target.format,
+                        objects,
+                        stop,
+                    )
+                    .await?
+                    .into(),
+                )
+            }
+            (Place::Object(location), format) => Sink::Object(
+                Object::open(location.to_string(), location, format, objects, stop)
+                    .await?
+                    .into(),
+            ),
+        };
+        Ok(Self { table, sink })
+    }
+
+    /// What it is called, if results are to be found there when the command has ended.
+    #[must_use]
+    pub fn place(&self) -> Option<String> {
+        match &self.sink {
+            Sink::Stream(output) => output.path().map(|path| path.display().to_string()),
+            Sink::Object(object) => object.is_there.then(|| object.shown.clone()),
+        }
+    }
+
+    /// What has no results although it was to have some.
+    #[must_use]
+    pub fn given_up(&self) -> Option<&str> {
+        match &self.sink {
+            Sink::Stream(_) => None,
+            Sink::Object(object) => (!object.is_there).then_some(&*object.shown),
+        }
+    }
+
+    /// Whether what was written is of use only when everything is.
+    #[must_use]
+    pub fn is_whole_or_nothing(&self) -> bool {
+        matches!(&self.sink, Sink::Object(_))
+    }
+
+    /// The stream or file that gets lines as results come, if it is one.
+    #[must_use]
+    pub fn lines(&self) -> Option<&Lines> {
+        match &self.sink {
+            Sink::Stream(lines) => Some(lines),
+            Sink::Object(_) => None,
+        }
+    }
+
+    /// Add an outcome, whose input was `shown`.
+    ///
+    /// # Errors
+    /// When the format has no place for it.
+    pub fn push<'a>(&mut self, outcome: &'a Outcome, shown: &Value) -> Result<Status<'a>, Error> {
+        let pending = match &mut self.sink {
+            Sink::Stream(output) => output.pending(),
+            Sink::Object(object) => &mut object.pending,
+        };
+        match &mut self.table {
+            None => Ok(record::write(outcome, shown, pending)),
+            Some(table) => table.push(outcome, shown, pending),
+        }
+    }
+
+    /// Whether it is time to write what waits.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.pending_bytes() >= PENDING_BYTES_MAX
+    }
+
+    /// How much waits to be written.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        match &self.sink {
+            Sink::Stream(output) => output.pending_bytes(),
+            Sink::Object(object) => object.pending.len(),
+        }
+    }
+
+    /// Write the lines that wait, if this is a stream or a file; nothing otherwise.
+    ///
+    /// # Errors
+    /// When they cannot be written, as on a full disk.
+    pub fn flush_lines(&mut self) -> Result<Flow, Error> {
+        match &mut self.sink {
+            Sink::Stream(lines) => lines.flush(),
+            Sink::Object(_) => Ok(Flow::Open),
+        }
+    }
+
+    /// Write what waits. A stop gives an object in a store up.
+    ///
+    /// # Errors
+    /// When it cannot be written, as on a full disk.
+    pub async fn flush(&mut self, stop: &Stop) -> Result<Flow, Error> {
+        match &mut self.sink {
+            Sink::Stream(output) => output.flush(),
+            Sink::Object(object) => object.flush(stop).await.map(|()| Flow::Open),
+        }
+    }
+
+    /// Write the end, or give up what is of no use without all results.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn close(&mut self, written: Written, stop: &Stop) -> Result<Flow, Error> {
+        let pending = match &mut self.sink {
+            Sink::Stream(output) => output.pending(),
+            Sink::Object(object)
+                if written == Written::Some && object.incomplete == Incomplete::GivenUp =>
+            {
+                object.give_up().await;
+                return Ok(Flow::Open);
+            }
+            Sink::Object(object) => &mut object.pending,
+        };
+        if let Some(table) = &mut self.table {
+            table.finish(pending)?;
+        }
+        match &mut self.sink {
+            Sink::Stream(output) => output.flush(),
+            Sink::Object(object) => object.complete(stop).await.map(|()| Flow::Open),
+        }
+    }
+}
+
+impl Object {
+    async fn open(
+        shown: String,
+        location: &Location,
+        format: Format,
+        objects: &Objects,
+        stop: &Stop,
+    ) -> Result<Self, Error> {
+        let mut upload = objects
+            .upload(location, Some(format.content_type()))
+            .map_err(refused)?;
+        stop.or(upload.begin()).await?.map_err(refused)?;
+        let incomplete = if matches!(location, Location::File(_)) {
+            Incomplete::Kept
+        } else {
+            Incomplete::GivenUp
+        };
+        Ok(Self {
+            shown,
+            pending: Vec::new(),
+            upload: Some(upload),
+            incomplete,
+            is_there: false,
+            giving_up: JoinSet::new(),
+        })
+    }
+
+    async fn flush(&mut self, stop: &Stop) -> Result<(), Error> {
+        let pending = std::mem::take(&mut self.pending);
+        let Some(upload) = &mut self.upload else {
+            return Ok(());
+        };
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let written = match self.incomplete {
+            Incomplete::Kept => Some(upload.write(&pending).await),
+            Incomplete::GivenUp => stop.or(upload.write(&pending)).await.ok(),
+        };
+        match written {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => {
+                self.give_up().await;
+                Err(self.broken(&error))
+            }
+            // How much of it was taken is not known, and nobody will ask.
+            None => {
+                self.start_giving_up();
+                Ok(())
+            }
+        }
+    }
+
+    async fn complete(&mut self, stop: &Stop) -> Result<(), Error> {
+        self.flush(stop).await?;
+        let Some(upload) = self.upload.take() else {
+            self.give_up().await;
+            return Ok(());
+        };
+        let finished = match self.incomplete {
+            Incomplete::Kept => Ok(upload.finish().await),
+            Incomplete::GivenUp => stop.or(upload.finish()).await,
+        };
+        // Stopped by a signal, it may be there or not, and is given up if it is not.
+        let Ok(finished) = finished else {
+            return Ok(());
+        };
+        finished.map_err(|error| self.broken(&error))?;
+        self.is_there = true;
+        Ok(())
+    }
+
+    fn start_giving_up(&mut self) {
+        self.pending = Vec::new();
+        if let Some(upload) = self.upload.take() {
+            self.giving_up.spawn(upload.abort());
+        }
+    }
+
+    async fn give_up(&mut self) {
+        self.start_giving_up();
+        if tokio::time::timeout(GIVE_UP_TIME_MAX, self.giving_up.join_next())
+            .await
+            .is_err()
+        {
+            tracing::debug!(
+                object = self.shown,
+                "the store did not hear in time that an upload is given up"
+            );
+        }
+    }
+
+    fn broken(&self, error: &WriteError) -> Error {
+        Error::platform(format!(
+            "failed to write the results to `{}`, which is as it was before: {error}",
+            self.shown
+        ))
+    }
+}
+
+/// A place that cannot be written to; nothing ran yet.
+fn refused(error: WriteError) -> Error {
+    let refused = match error.fault {
+        WriteFault::NoPlace | WriteFault::Denied | WriteFault::TooLarge => {
+            Error::usage(error.to_string())
+        }
+        WriteFault::Full | WriteFault::Unavailable => Error::platform(error.to_string()),
+    };
+    refused.about(Setting::Output)
+}

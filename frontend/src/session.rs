@@ -1,0 +1,327 @@
+//! Sets up a client from settings and the environment, embedded or over a broker, with what it
+//! finds objects by.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sortie::nats::Config;
+use sortie::objects::Objects;
+use sortie::protocol::Advice;
+use sortie::{
+    BrokerError, Builder, Client, Component, ConnectError, Function, JobOptions, LoadError,
+    StartError, SubmitError,
+};
+use tokio::runtime::Handle;
+
+use crate::binding::{Files, Notice, OutputFile, Places};
+use crate::error::{Error, chain};
+use crate::results::{Lines, Target, Writer};
+use crate::settings::{Clouds, Environment, HostSettings, Troubles, cache, store};
+use crate::stop::Stop;
+
+/// How long the broker may take to hear what becomes of dropped jobs, when the front door is done.
+pub const SETTLE_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// A client and how it finds objects.
+#[derive(Debug)]
+pub struct Session {
+    /// The client.
+    pub client: Client,
+    /// How objects are found by what a user writes.
+    pub places: Places,
+    /// What becomes of results when the process ends.
+    pub keeps: Keeps,
+}
+
+/// What becomes of results when the process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeps {
+    /// Results are kept on this machine or in a store.
+    Results,
+    /// Nothing is kept.
+    Nothing,
+    /// The broker has the job until it is told to forget it.
+    Job,
+}
+
+impl Session {
+    /// Start a client of the broker, or an embedded one where there is none. `tell` is called with
+    /// what the user should know.
+    ///
+    /// # Errors
+    /// As [`Self::start`], and when the broker cannot be reached, refuses, or cannot be used.
+    pub async fn open(
+        host: &HostSettings,
+        broker: Option<Config>,
+        environment: &Environment,
+        tell: impl Fn(Notice) + Send + Sync + 'static,
+        stop: &Stop,
+    ) -> Result<Self, Error> {
+        let Some(config) = broker else {
+            return Self::start(host, environment);
+        };
+        let (builder, troubles) = builder(host, environment)?;
+        let files = if is_here(&config.servers) {
+            Files::Here
+        } else {
+            Files::elsewhere(tell)
+        };
+        let client = stop.or(builder.connect(config)).await??;
+        Ok(Self::over(client, files, troubles, Keeps::Job, environment))
+    }
+
+    /// Start an embedded client.
+    ///
+    /// # Errors
+    /// When the cache folder cannot be used, or the system denies what the host needs.
+    pub fn start(host: &HostSettings, environment: &Environment) -> Result<Self, Error> {
+        let is_kept = cache(host.cache.as_ref(), environment).is_some()
+            || store(host.store.as_deref(), environment)?.is_some();
+        let keeps = if is_kept {
+            Keeps::Results
+        } else {
+            Keeps::Nothing
+        };
+        let (builder, troubles) = builder(host, environment)?;
+        let client = builder.start()?;
+        Ok(Self::over(
+            client,
+            Files::Here,
+            troubles,
+            keeps,
+            environment,
+        ))
+    }
+
+    fn over(
+        client: Client,
+        files: Files,
+        troubles: Troubles,
+        keeps: Keeps,
+        environment: &Environment,
+    ) -> Self {
+        let objects = client.objects().clone();
+        Self {
+            client,
+            places: Places {
+                objects,
+                folder: environment.folder.clone(),
+                troubles,
+                files,
+                output: None,
+            },
+            keeps,
+        }
+    }
+
+    /// The places of this session, for a job whose results go to `output`.
+    #[must_use]
+    pub fn places_beside(&self, output: Option<OutputFile>) -> Places {
+        Places {
+            output,
+            ..self.places.clone()
+        }
+    }
+
+    /// Tell a broker what becomes of jobs that were dropped, within `time_max`; for an embedded
+    /// client, wait until results are in the store that they are shared in.
+    ///
+    /// # Errors
+    /// When the broker was not told in time.
+    pub async fn settle(&self, time_max: Duration) -> Result<(), NotSettled> {
+        match self.keeps {
+            Keeps::Results | Keeps::Nothing => {
+                self.client.shared().await;
+                Ok(())
+            }
+            Keeps::Job => settle(&self.client, time_max).await,
+        }
+    }
+
+    /// Load a component.
+    ///
+    /// # Errors
+    /// When it is not one that can run here.
+    pub async fn component(&self, path: &Path, stop: &Stop) -> Result<Component, Error> {
+        Ok(stop.or(self.client.load(path)).await??)
+    }
+
+    /// Load a component and take a function of it.
+    ///
+    /// # Errors
+    /// When the component cannot run here, or has no such function.
+    pub async fn function(
+        &self,
+        path: &Path,
+        name: &str,
+        options: JobOptions,
+        stop: &Stop,
+    ) -> Result<Function<()>, Error> {
+        let component = self.component(path, stop).await?;
+        let function = component
+            .function(name)
+            .map_err(|error| Error::usage(format!("{error} (`{}`)", path.display())))?;
+        Ok(function.with_options(options))
+    }
+}
+
+/// The broker was not told in time what becomes of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the broker did not hear in time that a job is done with")]
+pub struct NotSettled;
+
+/// Tell a broker what becomes of jobs that were dropped, within `time_max`.
+///
+/// # Errors
+/// When it was not told in time.
+pub async fn settle(client: &Client, time_max: Duration) -> Result<(), NotSettled> {
+    tokio::time::timeout(time_max, client.settled())
+        .await
+        .map_err(|_| NotSettled)
+}
+
+/// A client of a broker that only looks at jobs: it loads no components.
+///
+/// # Errors
+/// When the broker cannot be reached, refuses, or cannot be used.
+pub async fn connect(
+    config: Config,
+    environment: &Environment,
+    stop: &Stop,
+) -> Result<Client, Error> {
+    // Large results are in a store, which is reached as inputs are.
+    let Clouds {
+        config: objects, ..
+    } = environment.clouds();
+    Ok(stop
+        .or(Client::builder().objects(objects).connect(config))
+        .await??)
+}
+
+/// Open a place for results where there is no session to reach it with.
+///
+/// # Errors
+/// When results cannot be written there, as far as that can be found out now.
+pub async fn open_output(
+    target: &Target,
+    stream: impl FnOnce() -> Lines,
+    environment: &Environment,
+    stop: &Stop,
+) -> Result<Writer, Error> {
+    let Clouds { config, troubles } = environment.clouds();
+    target.check(&troubles)?;
+    let objects = Objects::new(config, Handle::current());
+    Writer::open(target, stream, &objects, &environment.folder, stop).await
+}
+
+fn builder(host: &HostSettings, environment: &Environment) -> Result<(Builder, Troubles), Error> {
+    let Clouds {
+        config: mut objects,
+        troubles,
+    } = environment.clouds();
+    let cache = cache(host.cache.as_ref(), environment);
+    host.inputs.apply(&mut objects, cache.as_deref())?;
+    let mut builder = Client::builder().objects(objects);
+    if let Some(tasks) = host.concurrency {
+        builder = builder.concurrency(tasks);
+    }
+    if let Some(folder) = cache {
+        builder = builder.cache(folder);
+    }
+    if let Some(place) = store(host.store.as_deref(), environment)? {
+        builder = builder.store(place);
+    }
+    Ok((builder, troubles))
+}
+
+/// Whether all of these servers are on this machine, by their names.
+fn is_here(servers: &str) -> bool {
+    servers.split(',').all(|server| {
+        let rest = server.trim();
+        let rest = rest.split_once("://").map_or(rest, |(_, rest)| rest);
+        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        ["localhost", "127.", "[::1]"]
+            .iter()
+            .any(|here| host.starts_with(here))
+    })
+}
+
+/// A broker that cannot be used is a failure of the platform, whatever the reason: what the user
+/// asked for is not wrong.
+impl From<ConnectError> for Error {
+    fn from(error: ConnectError) -> Self {
+        let advice = error.advice();
+        Self::platform(chain(&error)).advised(advice)
+    }
+}
+
+impl From<BrokerError> for Error {
+    fn from(error: BrokerError) -> Self {
+        let (text, advice) = (error.to_string(), error.advice());
+        let told = match error {
+            BrokerError::NoSuchJob(_) => Self::usage(text),
+            BrokerError::JobCancelled(_)
+            | BrokerError::TooLarge { .. }
+            | BrokerError::Empty
+            | BrokerError::Unreachable { .. }
+            | BrokerError::Denied { .. }
+            | BrokerError::Unsuitable { .. } => Self::platform(text),
+        };
+        told.advised(advice)
+    }
+}
+
+impl From<SubmitError> for Error {
+    fn from(error: SubmitError) -> Self {
+        let (text, advice) = (chain(&error), error.advice());
+        let told = match error {
+            SubmitError::Call(_) => Self::usage(text),
+            SubmitError::Broker(_)
+            | SubmitError::Store(_)
+            | SubmitError::Lost { .. }
+            | SubmitError::ShuttingDown
+            | SubmitError::Random(_) => Self::platform(text),
+        };
+        told.advised(advice)
+    }
+}
+
+impl From<StartError> for Error {
+    fn from(error: StartError) -> Self {
+        let text = chain(&error);
+        match error {
+            StartError::Cache(_) => Self::usage(text).advised(Advice::ConfigureCache),
+            StartError::Engine(_) => Self::platform(text).advised(Advice::LowerConcurrency),
+            StartError::NoRuntime | StartError::Worker(_) => Self::platform(text),
+        }
+    }
+}
+
+impl From<LoadError> for Error {
+    fn from(error: LoadError) -> Self {
+        let text = chain(&error);
+        match error {
+            LoadError::Read { .. } | LoadError::Refused { .. } => Self::usage(text),
+            LoadError::Start(error) => error.into(),
+            LoadError::Broker(_) | LoadError::NoHost | LoadError::ShuttingDown => {
+                Self::platform(text)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_on_this_machine_are_known_by_their_names() {
+        assert!(
+            is_here("nats://me:secret@127.0.0.1:4222, localhost") && is_here("tls://[::1]:4222")
+        );
+        assert!(
+            !is_here("nats://localhost,nats://broker.example:4222")
+                && !is_here("nats://localhost@elsewhere")
+        );
+    }
+}

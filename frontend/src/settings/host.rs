@@ -1,0 +1,97 @@
+//! Settings of the host in this process: how many tasks it runs, what it keeps and how it reads.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use sortie::ByteSize;
+use sortie::objects::{Config, Disk, Location, Prefetch};
+
+use super::environment::Environment;
+use crate::error::{Error, Setting};
+
+/// The folder for blocks of inputs, in the cache folder. A worker and a client on one machine use
+/// the same.
+const INPUTS: &str = "inputs";
+
+/// Where compiled components and results are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cache {
+    /// Nowhere.
+    Off,
+    /// In this folder.
+    Folder(PathBuf),
+}
+
+/// How the host in this process works. Nothing set means the defaults.
+#[derive(Debug, Clone, Default)]
+pub struct HostSettings {
+    /// Tasks in work at once.
+    pub concurrency: Option<NonZeroUsize>,
+    /// Where compiled components and results are kept; without it the folder that the environment
+    /// names.
+    pub cache: Option<Cache>,
+    /// How inputs are read.
+    pub inputs: InputSettings,
+    /// The output store: a folder or a URL; without it the one that the environment names.
+    pub store: Option<String>,
+}
+
+/// How inputs are read. Nothing set means the defaults.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct InputSettings {
+    /// Memory for blocks of inputs.
+    pub memory: Option<ByteSize>,
+    /// Room on disk for blocks of remote inputs; none without it.
+    pub disk: Option<ByteSize>,
+    /// Whether blocks are read before they are asked for.
+    pub prefetch: Option<Prefetch>,
+}
+
+impl InputSettings {
+    /// Put what is set into a configuration. `cache` is the cache folder, if there is one.
+    ///
+    /// # Errors
+    /// When inputs are to be kept on disk and there is no cache folder to keep them in.
+    pub fn apply(&self, config: &mut Config, cache: Option<&Path>) -> Result<(), Error> {
+        if let Some(bytes_max) = self.disk {
+            let folder = cache.ok_or_else(|| {
+                Error::usage("inputs are kept in the cache folder, and there is none")
+                    .about(Setting::InputDisk)
+            })?;
+            config.disk = Some(Disk {
+                folder: folder.join(INPUTS),
+                bytes_max,
+            });
+        }
+        config.memory = self.memory.unwrap_or(config.memory);
+        config.prefetch = self.prefetch.unwrap_or(config.prefetch);
+        Ok(())
+    }
+}
+
+/// Where compiled components and results are kept: as set, else as the environment says.
+#[must_use]
+pub fn cache(set: Option<&Cache>, environment: &Environment) -> Option<PathBuf> {
+    match set {
+        Some(Cache::Off) => None,
+        Some(Cache::Folder(folder)) => Some(folder.clone()),
+        None => environment.cache.clone(),
+    }
+}
+
+/// Where the output store is: as set, else as the environment says.
+///
+/// # Errors
+/// When what is named is no place for a store.
+pub fn store(set: Option<&str>, environment: &Environment) -> Result<Option<Location>, Error> {
+    let refused = |error: &dyn std::error::Error| format!("it names no place for a store: {error}");
+    match (set, &environment.store) {
+        (Some(text), _) => sortie::objects::output_store::parse(text, &environment.folder)
+            .map(Some)
+            .map_err(|error| Error::usage(refused(&error)).about(Setting::Store)),
+        (None, Some(text)) => sortie::objects::output_store::parse(text, &environment.folder)
+            .map(Some)
+            .map_err(|error| Error::usage(refused(&error)).within("SORTIE_STORE")),
+        (None, None) => Ok(None),
+    }
+}

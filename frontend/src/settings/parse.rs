@@ -1,0 +1,157 @@
+//! Parses the texts of settings and checks them against what can be granted.
+//!
+//! Each error says what to write instead; the front door puts the setting's name in front.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use sortie::nats::{InvalidName, Name};
+use sortie::protocol::size::ParseError;
+use sortie::{ByteSize, Limits};
+
+use super::host::Cache;
+
+/// The most tasks in work at once: each may take a slot of address space, of which a process has
+/// about this many.
+const CONCURRENCY_MAX: usize = 1000;
+/// The longest time that can be set: a year. Longer is a slip of the finger.
+const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+/// The least memory for inputs: a few blocks for each of a handful of tasks.
+const INPUT_MEMORY_MIN: ByteSize = ByteSize(16 << 20);
+/// The least room on disk for inputs: less would not have a block in each of the folders that they
+/// are spread over.
+const INPUT_DISK_MIN: ByteSize = ByteSize(512 << 20);
+
+/// A cache folder, or `off`.
+///
+/// # Errors
+/// When the text is empty.
+pub fn cache(text: &str) -> Result<Cache, String> {
+    match text {
+        "" => Err("name a folder, or write `off`".into()),
+        "off" => Ok(Cache::Off),
+        folder => Ok(Cache::Folder(folder.into())),
+    }
+}
+
+/// The place of a store. Whether it is one is checked later, when the folder is known that relative
+/// paths start from.
+///
+/// # Errors
+/// When the text is empty.
+pub fn store(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        Err("name a folder, or a place such as s3://bucket/results".into())
+    } else {
+        Ok(text.into())
+    }
+}
+
+/// The memory of a task.
+///
+/// # Errors
+/// When it is no size, or not one that a function can have.
+pub fn memory(text: &str) -> Result<ByteSize, String> {
+    let size: ByteSize = text
+        .parse()
+        .map_err(|error: ParseError| error.to_string())?;
+    if size < Limits::MEMORY_MIN || size > Limits::MEMORY_MAX {
+        return Err(format!(
+            "a function has between {} and {}",
+            Limits::MEMORY_MIN,
+            Limits::MEMORY_MAX
+        ));
+    }
+    Ok(size)
+}
+
+/// A time such as `1m 30s`.
+///
+/// # Errors
+/// When it is no duration, is zero, or is longer than a year.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text.trim())
+        .map_err(|_| "write a number and a unit, such as 500ms, 30s or 5min".to_owned())?;
+    if duration.is_zero() || duration > DURATION_MAX {
+        return Err("write more than nothing and at most a year".into());
+    }
+    Ok(duration)
+}
+
+/// How many tasks run at once.
+///
+/// # Errors
+/// When it is no number in the range.
+pub fn concurrency(text: &str) -> Result<NonZeroUsize, String> {
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number: &NonZeroUsize| number.get() <= CONCURRENCY_MAX);
+    number.ok_or_else(|| format!("write a number from 1 to {CONCURRENCY_MAX}"))
+}
+
+/// `NAME=VALUE`.
+///
+/// # Errors
+/// When the text has no name or no equals sign.
+pub fn named(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
+        _ => Err("write NAME=VALUE".into()),
+    }
+}
+
+/// The memory for inputs.
+///
+/// # Errors
+/// When it is no size, or too small.
+pub fn input_memory(text: &str) -> Result<ByteSize, String> {
+    at_least(INPUT_MEMORY_MIN, text)
+}
+
+/// The room on disk for inputs.
+///
+/// # Errors
+/// When it is no size, or too small.
+pub fn input_disk(text: &str) -> Result<ByteSize, String> {
+    at_least(INPUT_DISK_MIN, text)
+}
+
+fn at_least(min: ByteSize, text: &str) -> Result<ByteSize, String> {
+    let size: ByteSize = text
+        .parse()
+        .map_err(|error: ParseError| error.to_string())?;
+    if size < min {
+        Err(format!("inputs need at least {min}"))
+    } else {
+        Ok(size)
+    }
+}
+
+/// A tenant.
+///
+/// # Errors
+/// When it is no name for one.
+pub fn tenant(text: &str) -> Result<Name, String> {
+    text.parse().map_err(|error: InvalidName| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_checked_where_they_are_written() {
+        assert_eq!(memory("64MiB"), Ok(ByteSize::mib(64)));
+        assert!(memory("8GiB").unwrap_err().contains("4 GiB"));
+        assert!(memory("1").unwrap_err().contains("64 KiB"));
+        assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
+        assert!(duration("30").unwrap_err().contains("30s"));
+        assert!(duration("0s").is_err() && duration("900years").is_err());
+        assert!(
+            concurrency("0").is_err() && concurrency("1001").is_err() && concurrency("-1").is_err()
+        );
+        assert_eq!(named("a=b=c"), Ok(("a".into(), "b=c".into())));
+        assert!(named("=x").is_err() && named("x").is_err());
+    }
+}
