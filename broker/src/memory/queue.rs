@@ -33,8 +33,8 @@ use sortie_protocol::{
 
 use super::Config;
 use super::faults::{Dice, Fault};
-use super::letters::Letters;
-use super::parcel::{Left, Parcel};
+use super::dead_letters::Letters;
+use super::queued_bundle::{Left, Parcel};
 use super::ready::Ready;
 use crate::broker::{Error, Extended, Lease, Report, Retrial, Serves};
 

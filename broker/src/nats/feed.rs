@@ -3,7 +3,7 @@
 //! The server says again, on a subject of its own, what it stores; that is the live part, and like
 //! everything said once it can be missed. Each message names the one before it on the same subject,
 //! so a gap is seen at once and read from the stream. Where no message follows that could
-//! show a gap, the connection's own trouble does ([`Link::gaps`](super::link::Link::gaps)), and a
+//! show a gap, the connection's own trouble does ([`Link::gaps`](super::connection::Link::gaps)), and a
 //! look every [`LOOK_INTERVAL`].
 //!
 //! A follower that is slow slows nobody: what it does not take in time is dropped here and read
@@ -23,8 +23,8 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::Core;
-use super::direct::{End, number};
-use super::ledger::{Ledger, Taken};
+use super::batch_read::{End, number};
+use super::outcome_log::{Ledger, Taken};
 use super::names::JobKey;
 use crate::broker::{Error, Event, Position};
 

@@ -14,7 +14,7 @@ use sortie_protocol::{Job, JobId, JobRecord, JobState};
 
 use super::Core;
 use super::clock;
-use super::link::Kept;
+use super::connection::Kept;
 use super::names::JobKey;
 use super::provision::expecting;
 use crate::broker::Error;

@@ -22,16 +22,16 @@
 mod clock;
 mod components;
 mod config;
-mod dead;
-mod desk;
-mod direct;
+mod dead_letters;
+mod pull_queue;
+mod batch_read;
 mod feed;
-mod intake;
+mod admission;
 mod jobs;
-mod lease;
-mod ledger;
-mod link;
-mod manifest;
+mod leases;
+mod outcome_log;
+mod connection;
+mod task_ranges;
 mod names;
 mod provision;
 mod sources;
@@ -55,13 +55,13 @@ use sortie_protocol::{
 pub use self::config::{
     Config, InvalidName, LEASE_MIN, Layout, Name, Provision, Role, SHARDS_MAX, Tls,
 };
-use self::dead::MESSAGE_ID;
-use self::desk::Desk;
+use self::dead_letters::MESSAGE_ID;
+use self::pull_queue::Desk;
 use self::feed::{CatchUps, FORGOTTEN};
-use self::intake::Ledgers;
+use self::admission::Ledgers;
 use self::jobs::{Changed, Jobs};
-use self::lease::Leases;
-use self::link::Link;
+use self::leases::Leases;
+use self::connection::Link;
 use self::names::{JobKey, Names, PRIORITIES, Source};
 pub use self::provision::OUTCOME_AGE_MAX;
 use self::provision::{Laid, Provisioner};
@@ -363,7 +363,7 @@ impl Core {
         };
         let mut headers = HeaderMap::new();
         headers.insert(MESSAGE_ID, format!("{}-{first}", key.job).as_str());
-        manifest::insert(&mut headers, &bundle.tasks);
+        task_ranges::insert(&mut headers, &bundle.tasks);
         self.put_bundle(&source, key, &headers, &payload).await
     }
 

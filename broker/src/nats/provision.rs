@@ -25,7 +25,7 @@ use serde::Deserialize;
 use sortie_protocol::Labels;
 
 use super::config::{Layout, Name, Provision};
-use super::link::{Link, code};
+use super::connection::{Link, code};
 use super::names::{Names, PRIORITIES, Source};
 use crate::broker::{Error, PRESENCE};
 

@@ -21,10 +21,10 @@ use sortie_protocol::{Bill, Bundle, Ending, Failure, Job, JobId, Outcome, Task, 
 use tokio::sync::Mutex;
 
 use super::Core;
-use super::direct::number;
-use super::lease::{AGAIN, DELAY, Held, letters};
-use super::ledger::Ledger;
-use super::manifest;
+use super::batch_read::number;
+use super::leases::{AGAIN, DELAY, Held, letters};
+use super::outcome_log::Ledger;
+use super::task_ranges;
 use super::names::{JobKey, Source};
 use crate::broker::Error;
 
@@ -143,7 +143,7 @@ impl Core {
             Ok(bundle) => bundle,
             Err(reason) => {
                 tracing::warn!(subject = %message.subject, reason, "a message that is no bundle; it goes to the dead letters");
-                self.end_unread(&origin, manifest::read(headers), &reason)
+                self.end_unread(&origin, task_ranges::read(headers), &reason)
                     .await?;
                 self.bury_unreadable(
                     &origin.key.tenant,

@@ -10,7 +10,7 @@ use sortie_protocol::{DeadLetter, Ending, JobId, Outcome};
 use super::Core;
 use super::clock;
 use super::config::Name;
-use super::link::code;
+use super::connection::code;
 use super::names::JobKey;
 use crate::broker::{Error, LetterId};
 

@@ -22,8 +22,8 @@ use sortie_protocol::{Bundle, DeadLetter, Job, LeaseId, Outcome, Task, TaskIndex
 
 use super::Core;
 use super::clock;
-use super::dead::{MESSAGE_ID, has_failed};
-use super::manifest;
+use super::dead_letters::{MESSAGE_ID, has_failed};
+use super::task_ranges;
 use super::names::{JobKey, Source};
 use crate::broker::{Error, Extended, Lease, Report, Retrial};
 
@@ -304,7 +304,7 @@ impl Core {
         let mut headers = HeaderMap::new();
         headers.insert(AGAIN, "1");
         headers.insert(MESSAGE_ID, format!("{}-{why}", held.delivery).as_str());
-        manifest::insert(&mut headers, &bundle.tasks);
+        task_ranges::insert(&mut headers, &bundle.tasks);
         if !after.is_zero() {
             headers.insert(DELAY, after.as_millis().max(1).to_string().as_str());
         }

@@ -28,7 +28,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use super::Core;
 use super::clock;
-use super::lease::Held;
+use super::leases::Held;
 use super::names::Source;
 use super::sources::{Command, Event, HEARTBEAT, Sources, WAIT_MAX, Wait};
 use crate::broker::{Error, Lease, Serves};

@@ -10,7 +10,7 @@ use sortie_protocol::envelope::{self, Message};
 use sortie_protocol::seen::{First, Seen};
 
 use super::Core;
-use super::direct::{End, Read};
+use super::batch_read::{End, Read};
 use super::names::JobKey;
 use crate::broker::{Error, Position};
 

@@ -11,7 +11,7 @@ use futures::StreamExt as _;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::link::Link;
+use super::connection::Link;
 use crate::broker::Error;
 
 /// Messages in one batch: below what a subscription holds.
