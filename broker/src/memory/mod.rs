@@ -13,11 +13,11 @@
 //! The trade accepted: everything is lost with the process. That is the embedded case, where client
 //! and workers are lost with it.
 
-pub mod faults;
 mod dead_letters;
+pub mod faults;
 mod outcome_log;
-mod queued_bundle;
 mod queue;
+mod queued_bundle;
 mod ready;
 mod roster;
 

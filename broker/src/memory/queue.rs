@@ -32,8 +32,8 @@ use sortie_protocol::{
 };
 
 use super::Config;
-use super::faults::{Dice, Fault};
 use super::dead_letters::Letters;
+use super::faults::{Dice, Fault};
 use super::queued_bundle::{Left, Parcel};
 use super::ready::Ready;
 use crate::broker::{Error, Extended, Lease, Report, Retrial, Serves};
