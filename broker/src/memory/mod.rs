@@ -13,11 +13,11 @@
 //! The trade accepted: everything is lost with the process. That is the embedded case, where client
 //! and workers are lost with it.
 
+mod dead_letters;
 pub mod faults;
-mod letters;
-mod log;
-mod parcel;
+mod outcome_log;
 mod queue;
+mod queued_bundle;
 mod ready;
 mod roster;
 
@@ -38,7 +38,7 @@ use sortie_protocol::{
 use tokio::sync::{Notify, broadcast};
 
 pub use self::faults::Faults;
-use self::log::Log;
+use self::outcome_log::Log;
 use self::queue::{Admitted, Command, Input, Queue};
 use self::roster::Roster;
 use crate::broker::{Broker, Error, Event, Extended, Lease, LetterId, Position, Puller, Report};
@@ -447,15 +447,15 @@ impl Follower {
                 .map(|log| log.read(self.next))
             {
                 None => return None,
-                Some(log::Read::Outcomes(position, outcomes)) => {
+                Some(outcome_log::Read::Outcomes(position, outcomes)) => {
                     self.next = position + outcomes.len() as Position;
                     return Some(Event::Outcomes(position, outcomes));
                 }
-                Some(log::Read::Cancelled) => {
+                Some(outcome_log::Read::Cancelled) => {
                     self.done = true;
                     return Some(Event::Cancelled);
                 }
-                Some(log::Read::Nothing) => {}
+                Some(outcome_log::Read::Nothing) => {}
             }
             self.shared.wait(changed).await;
         }

@@ -32,9 +32,9 @@ use sortie_protocol::{
 };
 
 use super::Config;
+use super::dead_letters::Letters;
 use super::faults::{Dice, Fault};
-use super::letters::Letters;
-use super::parcel::{Left, Parcel};
+use super::queued_bundle::{Left, Parcel};
 use super::ready::Ready;
 use crate::broker::{Error, Extended, Lease, Report, Retrial, Serves};
 

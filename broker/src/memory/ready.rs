@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use sortie_protocol::{Labels, Priority};
 
-use super::parcel::Parcel;
+use super::queued_bundle::Parcel;
 use crate::broker::Serves;
 
 /// Bundles of one label set, each with its place in the order in which they became ready. Never

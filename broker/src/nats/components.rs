@@ -1,4 +1,4 @@
-//! Components at the server: chunks under the digest, and a manifest that is written last.
+//! Stores and fetches components: chunks under the digest, and a manifest that is written last.
 //!
 //! The digest is looked at when a component is fetched, so a wrong chunk, whoever wrote it, is an
 //! error and never runs.
@@ -8,8 +8,10 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use sortie_protocol::Digest;
 use sortie_protocol::envelope::{self, Manifest, Message};
 
-use super::Core;
-use super::provision::expecting;
+use super::connection::Connection;
+use super::headers::expecting;
+use super::jetstream::JetStream;
+use super::names::Names;
 use crate::broker::Error;
 
 /// Bytes in one chunk: half of what a server takes by default.
@@ -20,12 +22,20 @@ const COMPONENT_BYTES_MAX: u64 = 512 << 20;
 /// Chunks on their way at once.
 const CHUNKS_AT_ONCE: usize = 4;
 
-impl Core {
-    pub(super) async fn store_component(&self, digest: Digest, bytes: Bytes) -> Result<(), Error> {
+/// The stream of components, which all tenants share.
+#[derive(Debug)]
+pub(super) struct Components {
+    pub(super) connection: Connection,
+    pub(super) jetstream: JetStream,
+    pub(super) names: Names,
+}
+
+impl Components {
+    pub(super) async fn put(&self, digest: Digest, bytes: Bytes) -> Result<(), Error> {
         if self.manifest(digest).await?.is_some() {
             return Ok(());
         }
-        let size = u32::try_from(self.link.payload_max())
+        let size = u32::try_from(self.connection.payload_max())
             .unwrap_or(u32::MAX)
             .clamp(1, CHUNK_BYTES);
         let length = usize::try_from(size).unwrap_or(usize::MAX);
@@ -47,20 +57,24 @@ impl Core {
     }
 
     async fn put_part(&self, subject: String, payload: Bytes) -> Result<(), Error> {
-        match self.link.store(&subject, &expecting(0), &payload).await? {
+        match self
+            .jetstream
+            .store(&subject, &expecting(0), &payload)
+            .await?
+        {
             Ok(_) => Ok(()),
             // Whoever was here before wrote the same; if not, whoever fetches is told.
             Err(refusal) if refusal.is_conflict() => Ok(()),
-            Err(refusal) => Err(self.link.refused(&refusal)),
+            Err(refusal) => Err(self.jetstream.refused(&refusal)),
         }
     }
 
-    pub(super) async fn fetch_component(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
+    pub(super) async fn fetch(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
         let Some(Manifest { size, chunk }) = self.manifest(digest).await? else {
             return Ok(None);
         };
         let damaged = |what: String| {
-            self.link.unsuitable(format!(
+            self.connection.unsuitable(format!(
                 "the component {digest} {what}; an operator has to remove its messages"
             ))
         };
@@ -97,10 +111,10 @@ impl Core {
         match envelope::decode(&payload) {
             Ok(Message::Manifest(manifest)) => Ok(Some(manifest)),
             Ok(_) => Err(self
-                .link
+                .connection
                 .unsuitable(format!("the manifest of {digest} is none"))),
             Err(error) => Err(self
-                .link
+                .connection
                 .unsuitable(format!("the manifest of {digest} cannot be read: {error}"))),
         }
     }
@@ -109,15 +123,15 @@ impl Core {
     async fn part(&self, subject: &str) -> Result<Option<Bytes>, Error> {
         let stream = self.names.components_stream();
         let found = self
-            .link
-            .patiently(|| self.link.last_anywhere(&stream, subject))
+            .connection
+            .patiently(|| self.jetstream.last_anywhere(&stream, subject))
             .await?;
         if found.is_some() {
             return Ok(found);
         }
         Ok(self
-            .link
-            .patiently(|| self.link.last(&stream, subject))
+            .connection
+            .patiently(|| self.jetstream.last(&stream, subject))
             .await?
             .map(|kept| kept.payload))
     }

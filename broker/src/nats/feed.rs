@@ -3,7 +3,7 @@
 //! The server says again, on a subject of its own, what it stores; that is the live part, and like
 //! everything said once it can be missed. Each message names the one before it on the same subject,
 //! so a gap is seen at once and read from the stream. Where no message follows that could
-//! show a gap, the connection's own trouble does ([`Link::gaps`](super::link::Link::gaps)), and a
+//! show a gap, the connection's own trouble does ([`Connection::gaps`](super::connection::Connection::gaps)), and a
 //! look every [`LOOK_INTERVAL`].
 //!
 //! A follower that is slow slows nobody: what it does not take in time is dropped here and read
@@ -22,28 +22,38 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::Core;
-use super::direct::{End, number};
-use super::ledger::{Ledger, Taken};
-use super::names::JobKey;
+use super::batch_read::End;
+use super::connection::Connection;
+use super::headers::{FORGOTTEN, number};
+use super::jobs::Jobs;
+use super::names::{JobKey, Names};
+use super::outcome_log::{OutcomeLog, Taken};
+use super::outcomes::{BEHIND_PAUSE, Outcomes};
 use crate::broker::{Error, Event, Position};
 
 /// Events that wait for the follower to take them.
 const EVENTS_WAITING: usize = 16;
 /// How often a follower looks for what it may have missed while nothing comes.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
-/// Wait before a copy of the stream that is behind is asked again.
-pub(super) const BEHIND_PAUSE: Duration = Duration::from_millis(10);
 /// Wait before it is believed that a job's record is gone.
 const DOUBT_PAUSE: Duration = Duration::from_secs(2);
-/// The header of the notice that a job was forgotten.
-pub(super) const FORGOTTEN: &str = "Sortie-Forgotten";
 
+/// What every feed needs.
+#[derive(Debug)]
+pub(super) struct Feeds {
+    pub(super) connection: Connection,
+    pub(super) names: Names,
+    pub(super) jobs: Arc<Jobs>,
+    pub(super) outcomes: Outcomes,
+    pub(super) catch_ups: CatchUps,
+}
+
+/// One follower's task.
 struct Feed {
-    core: Arc<Core>,
+    feeds: Arc<Feeds>,
     key: JobKey,
     from: Position,
-    ledger: Ledger,
+    log: OutcomeLog,
     events: mpsc::Sender<Event>,
     _followed: Followed,
 }
@@ -61,7 +71,7 @@ struct CatchUp {
 
 /// A job is followed for as long as this is held.
 struct Followed {
-    core: Arc<Core>,
+    feeds: Arc<Feeds>,
     job: JobId,
 }
 
@@ -78,15 +88,15 @@ impl CatchUps {
 }
 
 impl Followed {
-    fn begin(core: Arc<Core>, job: JobId) -> Self {
-        core.catch_ups.0.lock().entry(job).or_default().feeds += 1;
-        Self { core, job }
+    fn begin(feeds: Arc<Feeds>, job: JobId) -> Self {
+        feeds.catch_ups.0.lock().entry(job).or_default().feeds += 1;
+        Self { feeds, job }
     }
 }
 
 impl Drop for Followed {
     fn drop(&mut self) {
-        let mut jobs = self.core.catch_ups.0.lock();
+        let mut jobs = self.feeds.catch_ups.0.lock();
         if let Some(entry) = jobs.get_mut(&self.job) {
             entry.feeds = entry.feeds.saturating_sub(1);
             if entry.feeds == 0 {
@@ -117,22 +127,27 @@ impl From<Error> for Ended {
     }
 }
 
-/// Follow a job that is there.
+/// Follow a job, which has to be there.
 pub(super) async fn follow(
-    core: Arc<Core>,
+    feeds: Arc<Feeds>,
     key: JobKey,
     from: Position,
 ) -> Result<BoxStream<'static, Event>, Error> {
+    feeds
+        .jobs
+        .known_by_now(&key)
+        .await?
+        .ok_or(Error::NoSuchJob(key.job))?;
     // Listening before reading: what is stored in between comes twice and not never. Who may read
     // but not listen lives on what is looked up.
-    let live = core.link.hear(core.names.live(&key)).await?;
+    let live = feeds.connection.hear(feeds.names.live(&key)).await?;
     let (events, receiver) = mpsc::channel(EVENTS_WAITING);
-    let _followed = Followed::begin(core.clone(), key.job);
+    let _followed = Followed::begin(feeds.clone(), key.job);
     let feed = Feed {
-        core,
+        feeds,
         key,
         from,
-        ledger: Ledger::default(),
+        log: OutcomeLog::default(),
         events,
         _followed,
     };
@@ -161,7 +176,7 @@ impl Feed {
     }
 
     async fn feed(&mut self, mut live: async_nats::Subscriber) -> Result<(), Ended> {
-        let mut gaps = self.core.link.gaps();
+        let mut gaps = self.feeds.connection.gaps();
         gaps.mark_unchanged();
         self.catch_up().await?;
         loop {
@@ -169,11 +184,11 @@ impl Feed {
                 biased;
                 message = live.next() => match message {
                     Some(message) => self.on_live(&message).await?,
-                    None => return Err(self.core.link.unreachable("the connection was closed").into()),
+                    None => return Err(self.feeds.connection.unreachable("the connection was closed").into()),
                 },
                 changed = gaps.changed() => match changed {
                     Ok(()) => self.catch_up().await?,
-                    Err(_) => return Err(self.core.link.unreachable("the connection was closed").into()),
+                    Err(_) => return Err(self.feeds.connection.unreachable("the connection was closed").into()),
                 },
                 () = sleep(LOOK_INTERVAL) => self.catch_up().await?,
             }
@@ -185,7 +200,7 @@ impl Feed {
             return Ok(());
         };
         if headers.get(FORGOTTEN).is_some() {
-            return if self.core.record(&self.key).await?.is_none() {
+            return if self.feeds.jobs.record(&self.key).await?.is_none() {
                 Err(Ended::Over)
             } else {
                 Ok(())
@@ -197,27 +212,28 @@ impl Feed {
         ) else {
             return Ok(());
         };
-        if before > self.ledger.last() {
+        if before > self.log.last() {
             return self.catch_up().await;
         }
-        let taken = self.ledger.take(sequence, &message.payload);
+        let taken = self.log.take(sequence, &message.payload);
         Ok(self.pass_on(taken).await?)
     }
 
     /// Read what is stored and was not read, up to what the leader has by now.
     async fn catch_up(&mut self) -> Result<(), Ended> {
-        let newest = self.core.newest_report(&self.key).await?;
-        if newest < self.ledger.last() || newest == 0 {
+        let newest = self.feeds.outcomes.newest(&self.key).await?;
+        if newest < self.log.last() || newest == 0 {
             // What was there is gone, or there never was anything.
             self.look_for_record().await?;
         }
-        while self.ledger.last() < newest {
+        while self.log.last() < newest {
             let (reports, end) = self
-                .core
-                .reports_after(&self.key, self.ledger.last())
+                .feeds
+                .outcomes
+                .after(&self.key, self.log.last())
                 .await?;
             for report in &reports {
-                let taken = self.ledger.take(report.sequence, &report.payload);
+                let taken = self.log.take(report.sequence, &report.payload);
                 self.pass_on(taken).await?;
             }
             if reports.is_empty() && end == End::Reached {
@@ -227,18 +243,18 @@ impl Feed {
             }
         }
         self.complete_cancellation().await?;
-        self.core.catch_ups.add(self.key.job);
+        self.feeds.catch_ups.add(self.key.job);
         Ok(())
     }
 
     /// End if the job is forgotten: if its record is not there, and still is not after a while. A
     /// leader that was elected a moment ago may not know of it yet.
     async fn look_for_record(&self) -> Result<(), Ended> {
-        if self.core.record(&self.key).await?.is_some() {
+        if self.feeds.jobs.record(&self.key).await?.is_some() {
             return Ok(());
         }
         sleep(DOUBT_PAUSE).await;
-        if self.core.record(&self.key).await?.is_some() {
+        if self.feeds.jobs.record(&self.key).await?.is_some() {
             Ok(())
         } else {
             Err(Ended::Over)
@@ -248,14 +264,15 @@ impl Feed {
     /// Whoever cancelled the job may have died between the record and the marker; then the marker
     /// is written here.
     async fn complete_cancellation(&self) -> Result<(), Ended> {
-        if !self.ledger.is_over()
+        if !self.log.is_over()
             && self
-                .core
+                .feeds
+                .jobs
                 .known_by_now(&self.key)
                 .await?
                 .is_some_and(|known| known.cancelled)
         {
-            self.core.mark_cancelled(&self.key).await?;
+            self.feeds.outcomes.mark_cancelled(&self.key).await?;
         }
         Ok(())
     }
@@ -274,7 +291,7 @@ impl Feed {
                     .await
             }
             Taken::Cancelled => {
-                self.core.jobs.cancelled(self.key.job);
+                self.feeds.jobs.cancelled(self.key.job);
                 self.send(Event::Cancelled).await?;
                 Err(Over)
             }

@@ -1,8 +1,8 @@
-//! Jobs: their records at the server, and what is known of them here.
+//! Reads, writes and caches the records of jobs.
 //!
-//! A record has one message, replaced on the condition that nobody else did so first. What is known
-//! here may be old: a cancellation is told to everybody at once, but may be missed, so what matters
-//! is looked up again after [`FRESH`].
+//! Each record is one message, replaced only on the condition that it is still the one that was
+//! read. What is cached here may be old: a cancellation is told to everybody at once but may be
+//! missed, so where it matters the record is read again after [`FRESH`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,11 +12,13 @@ use parking_lot::Mutex;
 use sortie_protocol::envelope::{self, Message};
 use sortie_protocol::{Job, JobId, JobRecord, JobState};
 
-use super::Core;
+use super::batch_read;
 use super::clock;
-use super::link::Kept;
-use super::names::JobKey;
-use super::provision::expecting;
+use super::config::Name;
+use super::connection::Connection;
+use super::headers::expecting;
+use super::jetstream::{JetStream, Kept};
+use super::names::{JobKey, Names};
 use crate::broker::Error;
 
 /// How long a worker may run tasks of a job that was cancelled unheard: as long as between two
@@ -35,28 +37,43 @@ pub(super) struct Known {
     looked_up: Instant,
 }
 
-/// The jobs that are known here.
-#[derive(Debug, Default)]
-pub(super) struct Jobs(Mutex<HashMap<JobId, Known>>);
+/// The jobs' records.
+#[derive(Debug)]
+pub(super) struct Jobs {
+    connection: Connection,
+    jetstream: JetStream,
+    names: Names,
+    known: Mutex<HashMap<JobId, Known>>,
+}
 
 impl Jobs {
-    pub(super) fn get(&self, job: JobId) -> Option<Known> {
-        self.0.lock().get(&job).cloned()
+    pub(super) fn new(jetstream: JetStream, names: Names) -> Self {
+        Self {
+            connection: jetstream.connection.clone(),
+            jetstream,
+            names,
+            known: Mutex::default(),
+        }
     }
 
-    /// It was cancelled.
+    /// A job as it is cached.
+    pub(super) fn get(&self, job: JobId) -> Option<Known> {
+        self.known.lock().get(&job).cloned()
+    }
+
+    /// Note that a job was cancelled.
     pub(super) fn cancelled(&self, job: JobId) {
-        if let Some(known) = self.0.lock().get_mut(&job) {
+        if let Some(known) = self.known.lock().get_mut(&job) {
             known.cancelled = true;
         }
     }
 
-    pub(super) fn forget(&self, job: JobId) {
-        self.0.lock().remove(&job);
+    fn forget_known(&self, job: JobId) {
+        self.known.lock().remove(&job);
     }
 
     fn keep(&self, known: Known) {
-        let mut jobs = self.0.lock();
+        let mut jobs = self.known.lock();
         if jobs.len() >= KNOWN_MAX {
             let mut ages: Vec<_> = jobs.values().map(|known| known.looked_up).collect();
             ages.sort_unstable();
@@ -65,12 +82,10 @@ impl Jobs {
         }
         jobs.insert(known.key.job, known);
     }
-}
 
-impl Core {
     /// A job by its record, or as it is known here.
     pub(super) async fn known(&self, key: &JobKey) -> Result<Option<Known>, Error> {
-        match self.jobs.get(key.job) {
+        match self.get(key.job) {
             Some(known) => Ok(Some(known)),
             None => self.look_up(key).await,
         }
@@ -78,7 +93,7 @@ impl Core {
 
     /// As [`Self::known`], but what is known may not be old.
     pub(super) async fn known_by_now(&self, key: &JobKey) -> Result<Option<Known>, Error> {
-        match self.jobs.get(key.job) {
+        match self.get(key.job) {
             Some(known) if known.looked_up.elapsed() < FRESH || known.cancelled => Ok(Some(known)),
             _ => self.look_up(key).await,
         }
@@ -86,7 +101,7 @@ impl Core {
 
     async fn look_up(&self, key: &JobKey) -> Result<Option<Known>, Error> {
         let Some((_, record)) = self.record(key).await? else {
-            self.jobs.forget(key.job);
+            self.forget_known(key.job);
             return Ok(None);
         };
         let cancelled = record.state == JobState::Cancelled;
@@ -96,16 +111,17 @@ impl Core {
             cancelled,
             looked_up: clock::instant(),
         };
-        self.jobs.keep(known.clone());
+        self.keep(known.clone());
         Ok(Some(known))
     }
 
     /// A job's record with its place in the stream.
     pub(super) async fn record(&self, key: &JobKey) -> Result<Option<(u64, JobRecord)>, Error> {
-        let (stream, subject) = (self.names.jobs_stream(&key.tenant), self.names.job(key));
+        let stream = self.names.jobs_stream(&key.tenant);
+        let subject = self.names.job(key);
         let found = self
-            .link
-            .patiently(|| self.link.last(&stream, &subject))
+            .connection
+            .patiently(|| self.jetstream.last(&stream, &subject))
             .await?;
         found
             .map(|Kept { sequence, payload }| Ok((sequence, self.parse_record(key, &payload)?)))
@@ -116,9 +132,9 @@ impl Core {
         match envelope::decode(payload) {
             Ok(Message::Job(record)) if record.job.id == key.job => Ok(*record),
             Ok(_) => Err(self
-                .link
+                .connection
                 .unsuitable(format!("the record of `{}` is not one", key.job))),
-            Err(error) => Err(self.link.unsuitable(format!(
+            Err(error) => Err(self.connection.unsuitable(format!(
                 "the record of `{}` cannot be read: {error}",
                 key.job
             ))),
@@ -126,10 +142,9 @@ impl Core {
     }
 
     /// Write a record where none is. What is there stays.
-    pub(super) async fn put_record(&self, key: &JobKey, record: JobRecord) -> Result<(), Error> {
-        self.provision_pool(&record.job.options.labels).await?;
+    pub(super) async fn put(&self, key: &JobKey, record: JobRecord) -> Result<(), Error> {
         let stored = self
-            .link
+            .jetstream
             .store(&self.names.job(key), &expecting(0), &envelope::job(&record))
             .await?;
         match stored {
@@ -140,11 +155,11 @@ impl Core {
                     cancelled: false,
                     looked_up: clock::instant(),
                 };
-                self.jobs.keep(known);
+                self.keep(known);
                 Ok(())
             }
             Err(refusal) if refusal.is_conflict() => self.look_up(key).await.map(drop),
-            Err(refusal) => Err(self.link.refused(&refusal)),
+            Err(refusal) => Err(self.jetstream.refused(&refusal)),
         }
     }
 
@@ -164,7 +179,7 @@ impl Core {
             };
             record.state = state;
             match self
-                .link
+                .jetstream
                 .store(
                     &self.names.job(key),
                     &expecting(sequence),
@@ -176,20 +191,33 @@ impl Core {
                 // Somebody else changed it, or this was asked twice and came through the first
                 // time; look again. Each round somebody gets through.
                 Err(refusal) if refusal.is_conflict() => unchanged = Changed::Yes,
-                Err(refusal) => return Err(self.link.refused(&refusal)),
+                Err(refusal) => return Err(self.jetstream.refused(&refusal)),
             }
         }
     }
 
-    /// The newest records of this tenant.
-    pub(super) async fn records(&self, count_max: usize) -> Result<Vec<JobRecord>, Error> {
-        let (stream, filter) = (
-            self.names.jobs_stream(&self.tenant),
-            self.names.all_jobs(&self.tenant),
-        );
+    /// Remove a job's record.
+    pub(super) async fn forget(&self, key: &JobKey) -> Result<(), Error> {
+        let stream = self.names.jobs_stream(&key.tenant);
+        let subject = self.names.job(key);
+        self.connection
+            .patiently(|| self.jetstream.purge(&stream, &subject))
+            .await?;
+        self.forget_known(key.job);
+        Ok(())
+    }
+
+    /// The newest records of a tenant, newest first.
+    pub(super) async fn list(
+        &self,
+        tenant: &Name,
+        count_max: usize,
+    ) -> Result<Vec<JobRecord>, Error> {
+        let stream = self.names.jobs_stream(tenant);
+        let filter = self.names.all_jobs(tenant);
         let read = self
-            .link
-            .patiently(|| self.link.read_all(&stream, &filter))
+            .connection
+            .patiently(|| batch_read::read_all(&self.connection, &stream, &filter))
             .await?;
         let mut records: Vec<(u64, JobRecord)> = Vec::new();
         for message in read {

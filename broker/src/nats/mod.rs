@@ -20,25 +20,39 @@
 //! costs its bytes until the job is forgotten.
 
 mod clock;
-mod components;
 mod config;
-mod dead;
-mod desk;
-mod direct;
-mod feed;
-mod intake;
-mod jobs;
-mod lease;
-mod ledger;
-mod link;
-mod manifest;
+mod headers;
 mod names;
+mod task_ranges;
+
+mod batch_read;
+mod connect;
+mod connection;
+mod jetstream;
+mod retry;
+
+mod components;
+mod dead_letters;
+mod jobs;
+mod layout;
+mod outcome_log;
+mod outcomes;
+mod presence;
 mod provision;
+mod streams;
+
+mod admission;
+mod bundles;
+mod ended_tasks;
+mod feed;
+mod held_lease;
+mod leases;
+mod pull_queue;
 mod sources;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::AtomicU16;
 
 use async_nats::HeaderMap;
 use async_trait::async_trait;
@@ -46,25 +60,32 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use parking_lot::Mutex;
-use sortie_protocol::envelope::{self, Message};
 use sortie_protocol::{
-    Advice, Bundle, DeadLetter, Digest, Job, JobId, JobRecord, JobState, Labels, LeaseId, Presence,
-    Priority, TaskIndex, Timestamp,
+    Bundle, DeadLetter, Digest, Job, JobId, JobRecord, JobState, Labels, LeaseId, Presence,
+    TaskIndex, Timestamp,
 };
 
+use self::admission::Admission;
+use self::bundles::Bundles;
+use self::components::Components;
 pub use self::config::{
     Config, InvalidName, LEASE_MIN, Layout, Name, Provision, Role, SHARDS_MAX, Tls,
 };
-use self::dead::MESSAGE_ID;
-use self::desk::Desk;
-use self::feed::{CatchUps, FORGOTTEN};
-use self::intake::Ledgers;
+use self::connection::Connection;
+use self::dead_letters::DeadLetters;
+use self::ended_tasks::EndedTasks;
+use self::feed::{CatchUps, Feeds};
+use self::held_lease::HeldLeases;
+use self::jetstream::JetStream;
 use self::jobs::{Changed, Jobs};
-use self::lease::Leases;
-use self::link::Link;
-use self::names::{JobKey, Names, PRIORITIES, Source};
-pub use self::provision::OUTCOME_AGE_MAX;
-use self::provision::{Laid, Provisioner};
+use self::layout::ExistingLayout;
+use self::leases::Leases;
+use self::names::{JobKey, Names};
+use self::outcomes::Outcomes;
+use self::presence::Presences;
+use self::provision::Provisioner;
+use self::pull_queue::{Parts, PullQueue};
+pub use self::streams::OUTCOME_AGE_MAX;
 use crate::broker::{
     Broker, Error, Event, Extended, Lease, LetterId, Position, Puller, Report, Serves,
 };
@@ -72,24 +93,29 @@ use crate::broker::{
 /// A broker over NATS JetStream. Cheap to clone; clones are the same connection.
 #[derive(Debug, Clone)]
 pub struct NatsBroker {
-    core: Arc<Core>,
-    desks: Arc<Mutex<Vec<(Serves, Desk)>>>,
+    services: Arc<Services>,
+    /// One for each set of labels that is pulled for here.
+    pull_queues: Arc<Mutex<Vec<(Serves, PullQueue)>>>,
 }
 
-/// What all parts of a broker share.
+/// The parts of a broker, each with one duty.
 #[derive(Debug)]
-struct Core {
-    link: Link,
+struct Services {
+    connection: Connection,
     names: Names,
-    laid: Laid,
     tenant: Name,
-    losses_max: u32,
-    provision: Provision,
-    jobs: Jobs,
-    leases: Leases,
-    ledgers: Ledgers,
-    catch_ups: CatchUps,
-    next_shard: AtomicU16,
+    laid: ExistingLayout,
+    provisioner: Provisioner,
+    components: Components,
+    jobs: Arc<Jobs>,
+    bundles: Arc<Bundles>,
+    outcomes: Outcomes,
+    ended: Arc<EndedTasks>,
+    dead_letters: DeadLetters,
+    presences: Presences,
+    feeds: Arc<Feeds>,
+    leases: Arc<Leases>,
+    pulling: Parts,
 }
 
 /// What an installation at a server consists of.
@@ -119,11 +145,12 @@ impl NatsBroker {
     }
 
     async fn open(config: Config) -> Result<Self, Error> {
-        let link = Link::connect(&config).await?;
-        let names = Names::new(config.space);
+        let connection = Connection::connect(&config).await?;
+        let jetstream = JetStream::new(connection.clone());
         let provisioner = Provisioner {
-            link: &link,
-            names: &names,
+            connection,
+            jetstream,
+            names: Names::new(config.space.clone()),
         };
         let laid = provisioner.ensure(&config.provision).await?;
         if config.role == Role::Client {
@@ -131,26 +158,9 @@ impl NatsBroker {
                 .ensure_tenant(&config.tenant, &laid, &config.provision)
                 .await?;
         }
-        // Where a process starts among the shards: spread, and different for each.
-        let start =
-            u16::try_from(link.client.server_info().client_id % u64::from(laid.shards.max(1)))
-                .unwrap_or(0);
-        let core = Core {
-            link,
-            names,
-            laid,
-            tenant: config.tenant,
-            losses_max: config.losses_max,
-            provision: config.provision,
-            jobs: Jobs::default(),
-            leases: Leases::default(),
-            ledgers: Ledgers::default(),
-            catch_ups: CatchUps::default(),
-            next_shard: AtomicU16::new(start),
-        };
         Ok(Self {
-            core: Arc::new(core),
-            desks: Arc::default(),
+            services: Arc::new(Services::new(config, provisioner, laid)),
+            pull_queues: Arc::default(),
         })
     }
 
@@ -173,37 +183,31 @@ impl NatsBroker {
             ..config
         })
         .await?;
-        let core = &broker.core;
+        let Services {
+            connection,
+            provisioner,
+            laid,
+            ..
+        } = &*broker.services;
         if let Some(layout) = asked {
-            core.check_layout(&layout)?;
+            provisioner.check_layout(*laid, &layout)?;
             // Streams that were lost are made again.
-            core.provisioner().make(&layout).await?;
+            provisioner.make(&layout).await?;
         }
         for labels in pools {
-            core.provisioner().ensure_pool(labels, &core.laid).await?;
+            provisioner.ensure_pool(labels, laid).await?;
         }
-        let Laid {
-            shards,
-            replicas,
-            lease,
-        } = core.laid;
-        let server = core
-            .link
-            .client
-            .server_info()
-            .version
-            .escape_debug()
-            .to_string();
-        let pools = match core.provisioner().pools().await {
+        let server = connection.client.server_info().version;
+        let pools = match provisioner.pools().await {
             Ok(pools) => Some(pools),
             Err(Error::Denied { .. }) => None,
             Err(error) => return Err(error),
         };
         Ok(Installed {
-            server,
-            shards,
-            replicas,
-            lease,
+            server: server.escape_debug().to_string(),
+            shards: laid.shards,
+            replicas: laid.replicas,
+            lease: laid.lease,
             pools,
         })
     }
@@ -211,19 +215,20 @@ impl NatsBroker {
     /// Where the broker is, without secrets.
     #[must_use]
     pub fn place(&self) -> &str {
-        self.core.link.place()
+        self.services.connection.place()
     }
 
     /// How long a lease holds.
     #[must_use]
     pub fn lease(&self) -> std::time::Duration {
-        self.core.laid.lease
+        self.services.laid.lease
     }
 
     /// Whether the connection stands at the moment.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.core.link.client.connection_state() == async_nats::connection::State::Connected
+        self.services.connection.client.connection_state()
+            == async_nats::connection::State::Connected
     }
 
     /// Give back what was fetched and not granted, and see that all that was said arrived: the last
@@ -233,160 +238,125 @@ impl NatsBroker {
     /// When the broker cannot be reached; what was not given back comes again when its lease is
     /// over.
     pub async fn close(&self) -> Result<(), Error> {
-        let desks = std::mem::take(&mut *self.desks.lock());
-        for (_, desk) in desks {
-            desk.clear().await?;
+        let queues = std::mem::take(&mut *self.pull_queues.lock());
+        for (_, queue) in queues {
+            queue.clear().await?;
         }
-        self.core.link.flush().await
+        self.services.connection.flush().await
     }
 
-    fn desk(&self, serves: &Serves) -> Desk {
-        let mut desks = self.desks.lock();
-        if let Some((_, desk)) = desks.iter().find(|(served, _)| served == serves) {
-            return desk.clone();
+    fn pull_queue(&self, serves: &Serves) -> PullQueue {
+        let mut queues = self.pull_queues.lock();
+        if let Some((_, queue)) = queues.iter().find(|(served, _)| served == serves) {
+            return queue.clone();
         }
-        let desk = Desk::open(self.core.clone(), serves.clone());
-        desks.push((serves.clone(), desk.clone()));
-        desk
+        let queue = PullQueue::open(self.services.pulling.clone(), serves.clone());
+        queues.push((serves.clone(), queue.clone()));
+        queue
+    }
+}
+
+impl Services {
+    fn new(config: Config, provisioner: Provisioner, laid: ExistingLayout) -> Self {
+        let Provisioner {
+            connection,
+            jetstream,
+            names,
+        } = provisioner.clone();
+        // Where a process starts among the shards: spread, and different for each.
+        let client_id = connection.client.server_info().client_id;
+        let first_shard = u16::try_from(client_id % u64::from(laid.shards.max(1))).unwrap_or(0);
+        let jobs = Arc::new(Jobs::new(jetstream.clone(), names.clone()));
+        let outcomes = Outcomes {
+            connection: connection.clone(),
+            jetstream: jetstream.clone(),
+            names: names.clone(),
+        };
+        let ended = Arc::new(EndedTasks::new(outcomes.clone()));
+        let dead_letters = DeadLetters {
+            connection: connection.clone(),
+            jetstream: jetstream.clone(),
+            names: names.clone(),
+        };
+        let bundles = Arc::new(Bundles {
+            connection: connection.clone(),
+            jetstream: jetstream.clone(),
+            names: names.clone(),
+            jobs: jobs.clone(),
+            shards: laid.shards,
+            next_shard: AtomicU16::new(first_shard),
+        });
+        let leases = Arc::new(Leases {
+            connection: connection.clone(),
+            lease: laid.lease,
+            held: HeldLeases::default(),
+            jobs: jobs.clone(),
+            bundles: bundles.clone(),
+            outcomes: outcomes.clone(),
+            ended: ended.clone(),
+            dead_letters: dead_letters.clone(),
+        });
+        let admission = Arc::new(Admission {
+            jetstream: jetstream.clone(),
+            names: names.clone(),
+            jobs: jobs.clone(),
+            bundles: bundles.clone(),
+            outcomes: outcomes.clone(),
+            ended: ended.clone(),
+            dead_letters: dead_letters.clone(),
+            leases: leases.clone(),
+            losses_max: config.losses_max,
+        });
+        Self {
+            components: Components {
+                connection: connection.clone(),
+                jetstream: jetstream.clone(),
+                names: names.clone(),
+            },
+            presences: Presences {
+                connection: connection.clone(),
+                jetstream: jetstream.clone(),
+                names: names.clone(),
+            },
+            feeds: Arc::new(Feeds {
+                connection: connection.clone(),
+                names: names.clone(),
+                jobs: jobs.clone(),
+                outcomes: outcomes.clone(),
+                catch_ups: CatchUps::default(),
+            }),
+            pulling: Parts {
+                connection: connection.clone(),
+                jetstream,
+                names: names.clone(),
+                provisioner: provisioner.clone(),
+                bundles: bundles.clone(),
+                leases: leases.clone(),
+                admission,
+            },
+            tenant: config.tenant,
+            connection,
+            names,
+            laid,
+            provisioner,
+            jobs,
+            bundles,
+            outcomes,
+            ended,
+            dead_letters,
+            leases,
+        }
     }
 
     fn key(&self, job: JobId) -> JobKey {
         // A worker's jobs are of any tenant, and known since their bundle came.
-        self.core.jobs.get(job).map_or_else(
+        self.jobs.get(job).map_or_else(
             || JobKey {
-                tenant: self.core.tenant.clone(),
+                tenant: self.tenant.clone(),
                 job,
             },
             |known| known.key,
         )
-    }
-}
-
-impl Core {
-    fn provisioner(&self) -> Provisioner<'_> {
-        Provisioner {
-            link: &self.link,
-            names: &self.names,
-        }
-    }
-
-    fn check_layout(&self, asked: &Layout) -> Result<(), Error> {
-        let is = (self.laid.shards, self.laid.replicas, self.laid.lease);
-        if is == (asked.shards.get(), asked.replicas.get(), asked.lease) {
-            return Ok(());
-        }
-        let (shards, replicas, lease) = is;
-        Err(self.link.unsuitable(format!(
-            "it is laid out already, with {shards} shards, {replicas} replicas and leases of {lease:?}; name these, or another space"
-        )))
-    }
-
-    async fn provision_pool(&self, labels: &Labels) -> Result<(), Error> {
-        match (
-            self.provisioner().ensure_pool(labels, &self.laid).await,
-            &self.provision,
-        ) {
-            (Err(Error::Denied { .. }), _) => Err(self.link.unprepared(
-                format!("there is no pool of workers for the labels `{labels}`"),
-                Advice::InitPool {
-                    labels: labels.clone(),
-                },
-            )),
-            (ended, _) => ended,
-        }
-    }
-
-    /// The shard whose ordinary bundles this process waits for.
-    fn home(&self) -> u16 {
-        self.next_shard.load(Ordering::Relaxed) % self.laid.shards.max(1)
-    }
-
-    fn sources(&self, pools: &[String]) -> Vec<Source> {
-        let all = (0..self.laid.shards).flat_map(|shard| {
-            pools.iter().flat_map(move |pool| {
-                PRIORITIES.map(|priority| Source {
-                    shard,
-                    pool: pool.clone(),
-                    priority,
-                })
-            })
-        });
-        all.collect()
-    }
-
-    /// Put a bundle into the queue, and ring if nobody may be waiting at its source.
-    async fn put_bundle(
-        &self,
-        source: &Source,
-        key: &JobKey,
-        headers: &HeaderMap,
-        payload: &Bytes,
-    ) -> Result<(), Error> {
-        match self
-            .link
-            .store(&self.names.task(source, key), headers, payload)
-            .await?
-        {
-            Ok(_) => {}
-            Err(refusal) => return Err(self.link.refused(&refusal)),
-        }
-        if self.laid.shards > 1 || source.pool != "any" || source.priority != Priority::Normal {
-            // A bell that is not heard costs a second.
-            let _ = self
-                .link
-                .tell(self.names.bell(source), HeaderMap::new(), Bytes::new())
-                .await;
-        }
-        Ok(())
-    }
-
-    async fn publish(&self, key: &JobKey, bundle: &Bundle) -> Result<(), Error> {
-        let Some(first) = bundle.tasks.first().map(|task| task.index) else {
-            return Err(Error::Empty);
-        };
-        // Whoever cancelled it may not have been heard here.
-        let known = self
-            .known_by_now(key)
-            .await?
-            .ok_or(Error::NoSuchJob(key.job))?;
-        if known.cancelled {
-            return Err(Error::JobCancelled(key.job));
-        }
-        let payload = envelope::bundle(bundle);
-        let limit = self.link.payload_max();
-        if payload.len() > limit {
-            return Err(Error::TooLarge {
-                weight: bundle.weight().max(payload.len()),
-                limit,
-            });
-        }
-        let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.laid.shards.max(1);
-        let options = &known.job.options;
-        let source = Source {
-            shard,
-            pool: options.labels.pool(),
-            priority: options.priority,
-        };
-        let mut headers = HeaderMap::new();
-        headers.insert(MESSAGE_ID, format!("{}-{first}", key.job).as_str());
-        manifest::insert(&mut headers, &bundle.tasks);
-        self.put_bundle(&source, key, &headers, &payload).await
-    }
-
-    /// Write the marker after which no outcome counts.
-    async fn mark_cancelled(&self, key: &JobKey) -> Result<(), Error> {
-        match self
-            .link
-            .store(
-                &self.names.outcomes(key),
-                &HeaderMap::new(),
-                &envelope::cancelled(),
-            )
-            .await?
-        {
-            Ok(_) => Ok(()),
-            Err(refusal) => Err(self.link.refused(&refusal)),
-        }
     }
 
     async fn cancel(&self, key: &JobKey) -> Result<(), Error> {
@@ -394,101 +364,56 @@ impl Core {
             JobState::Open | JobState::Sealed { .. } => Some(JobState::Cancelled),
             JobState::Cancelled => None,
         };
-        let changed = self.change(key, change).await?;
+        let changed = self.jobs.change(key, change).await?;
         self.jobs.cancelled(key.job);
         if changed == Changed::NotThere {
             return Ok(());
         }
         if changed == Changed::Yes {
-            // Workers hear of it first: that ends what costs.
-            self.link
-                .tell(self.names.cancel(key), HeaderMap::new(), Bytes::new())
+            // Workers are told first: that ends what costs.
+            let subject = self.names.cancel(key);
+            self.connection
+                .tell(subject, HeaderMap::new(), Bytes::new())
                 .await?;
         }
-        // Also when it was cancelled before: whoever did may have died before he came to this.
-        self.mark_cancelled(key).await
+        // Also when it was cancelled before: the process that did may have died before this.
+        self.outcomes.mark_cancelled(key).await
     }
 
     async fn forget(&self, key: &JobKey) -> Result<(), Error> {
-        self.link
-            .patiently(|| async {
-                self.link
-                    .purge(&self.names.jobs_stream(&key.tenant), &self.names.job(key))
-                    .await
-            })
-            .await?;
-        self.jobs.forget(key.job);
-        self.ledgers.forget(key.job);
-        let (stream, subject) = (
-            self.names.outcomes_stream(&key.tenant),
-            self.names.outcomes(key),
-        );
-        self.link
-            .patiently(|| self.link.purge(&stream, &subject))
-            .await?;
-        let mut headers = HeaderMap::new();
-        headers.insert(FORGOTTEN, "1");
-        self.link
-            .tell(self.names.live(key), headers, Bytes::new())
-            .await
-    }
-
-    /// Bundles of a job that wait or are leased.
-    async fn unfinished(&self, key: &JobKey) -> Result<u64, Error> {
-        #[derive(serde::Deserialize)]
-        struct Info {
-            state: State,
-        }
-        #[derive(serde::Deserialize)]
-        struct State {
-            #[serde(default)]
-            subjects: Option<std::collections::HashMap<String, u64>>,
-        }
-        let mut count = 0;
-        for shard in 0..self.laid.shards {
-            let subject = format!("STREAM.INFO.{}", self.names.tasks_stream(shard));
-            let question =
-                serde_json::json!({ "subjects_filter": self.names.tasks_of(shard, key) });
-            match self
-                .link
-                .patiently(|| self.link.api::<Info>(&subject, &question))
-                .await?
-            {
-                Ok(Info { state }) => {
-                    count += state.subjects.map_or(0, |subjects| subjects.values().sum())
-                }
-                Err(refusal) => return Err(self.link.refused(&refusal)),
-            }
-        }
-        Ok(count)
+        self.jobs.forget(key).await?;
+        self.ended.forget(key.job);
+        self.outcomes.forget(key).await
     }
 }
 
 #[async_trait]
 impl Broker for NatsBroker {
     async fn put_component(&self, digest: Digest, bytes: Bytes) -> Result<(), Error> {
-        self.core.store_component(digest, bytes).await
+        self.services.components.put(digest, bytes).await
     }
 
     async fn component(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
-        self.core.fetch_component(digest).await
+        self.services.components.fetch(digest).await
     }
 
     async fn put_job(&self, job: Job, created: Timestamp) -> Result<(), Error> {
+        let services = &self.services;
+        let labels = &job.options.labels;
+        services
+            .provisioner
+            .pool_for_job(labels, &services.laid)
+            .await?;
         let key = JobKey {
-            tenant: self.core.tenant.clone(),
+            tenant: services.tenant.clone(),
             job: job.id,
         };
-        self.core
-            .put_record(
-                &key,
-                JobRecord {
-                    job,
-                    created,
-                    state: JobState::Open,
-                },
-            )
-            .await
+        let record = JobRecord {
+            job,
+            created,
+            state: JobState::Open,
+        };
+        services.jobs.put(&key, record).await
     }
 
     async fn seal(&self, job: JobId, tasks: TaskIndex) -> Result<(), Error> {
@@ -496,61 +421,60 @@ impl Broker for NatsBroker {
             JobState::Open => Some(JobState::Sealed { tasks }),
             JobState::Sealed { .. } | JobState::Cancelled => None,
         };
-        self.core.change(&self.key(job), change).await.map(drop)
+        let key = self.services.key(job);
+        self.services.jobs.change(&key, change).await.map(drop)
     }
 
     async fn job(&self, job: JobId) -> Result<Option<JobRecord>, Error> {
-        Ok(self
-            .core
-            .record(&self.key(job))
-            .await?
-            .map(|(_, record)| record))
+        let record = self.services.jobs.record(&self.services.key(job)).await?;
+        Ok(record.map(|(_, record)| record))
     }
 
     async fn jobs(&self, count_max: usize) -> Result<Vec<JobRecord>, Error> {
-        self.core.records(count_max).await
+        let services = &self.services;
+        services.jobs.list(&services.tenant, count_max).await
     }
 
     async fn unfinished(&self, job: JobId) -> Result<u64, Error> {
-        let key = self.key(job);
-        match self.core.record(&key).await? {
+        let services = &self.services;
+        let key = services.key(job);
+        match services.jobs.record(&key).await? {
             None => Ok(0),
             Some((_, record)) if record.state == JobState::Cancelled => Ok(0),
-            Some(_) => self.core.unfinished(&key).await,
+            Some(_) => services.bundles.unfinished(&key).await,
         }
     }
 
     async fn publish(&self, bundle: Bundle) -> Result<(), Error> {
-        self.core.publish(&self.key(bundle.job), &bundle).await
+        let key = self.services.key(bundle.job);
+        self.services.bundles.publish(&key, &bundle).await
     }
 
     async fn pull(&self, puller: &Puller, credits: NonZeroUsize) -> Result<Vec<Lease>, Error> {
-        self.desk(&puller.serves).pull(credits).await
+        self.pull_queue(&puller.serves).pull(credits).await
     }
 
     async fn extend(&self, lease: LeaseId) -> Result<Extended, Error> {
-        self.core.extend_lease(lease).await
+        self.services.leases.extend(lease).await
     }
 
     async fn complete(&self, lease: LeaseId, job: JobId, report: Report) -> Result<(), Error> {
-        let held = self.core.leases.remove(lease);
-        // A report on one job never ends a lease of another.
-        let held = match held {
-            Some(held) if held.key.job != job => {
-                self.core.leases.insert(held);
-                None
+        let leases = &self.services.leases;
+        match leases.held.remove(lease) {
+            Some(held) if held.key.job == job => leases.complete(&held, report).await,
+            other => {
+                // A report on one job never ends a lease of another.
+                other.into_iter().for_each(|held| leases.held.insert(held));
+                leases
+                    .report(&self.services.key(job), report.outcomes)
+                    .await
             }
-            other => other,
-        };
-        let key = held
-            .as_ref()
-            .map_or_else(|| self.key(job), |held| held.key.clone());
-        self.core.report(&key, held.as_ref(), report).await
+        }
     }
 
     async fn release(&self, lease: LeaseId) -> Result<(), Error> {
-        match self.core.leases.remove(lease) {
-            Some(held) => self.core.release_lease(&held).await,
+        match self.services.leases.held.remove(lease) {
+            Some(held) => self.services.leases.release(&held).await,
             None => Ok(()),
         }
     }
@@ -560,35 +484,32 @@ impl Broker for NatsBroker {
         job: JobId,
         from: Position,
     ) -> Result<BoxStream<'static, Event>, Error> {
-        let key = self.key(job);
-        self.core
-            .known_by_now(&key)
-            .await?
-            .ok_or(Error::NoSuchJob(job))?;
-        feed::follow(self.core.clone(), key, from).await
+        let key = self.services.key(job);
+        feed::follow(self.services.feeds.clone(), key, from).await
     }
 
     fn caught_up(&self, job: JobId) -> Option<u64> {
-        Some(self.core.catch_ups.count(job))
+        Some(self.services.feeds.catch_ups.count(job))
     }
 
-    /// Keeps everything: positions stay what they are for whoever attaches later. What a job left
-    /// is dropped when it is forgotten.
+    /// Keeps everything: positions stay what they are for a follower that attaches later. What a
+    /// job left is dropped when it is forgotten.
     async fn trim(&self, _job: JobId, _before: Position) -> Result<(), Error> {
         Ok(())
     }
 
     async fn cancel(&self, job: JobId) -> Result<(), Error> {
-        self.core.cancel(&self.key(job)).await
+        self.services.cancel(&self.services.key(job)).await
     }
 
     async fn cancellations(&self) -> Result<BoxStream<'static, JobId>, Error> {
-        let told = self.core.link.listen(self.core.names.all_cancels()).await?;
-        let core = self.core.clone();
+        let subject = self.services.names.all_cancels();
+        let told = self.services.connection.listen(subject).await?;
+        let services = self.services.clone();
         let jobs = told.filter_map(move |message| {
-            let key = core.names.parse_cancel(&message.subject);
+            let key = services.names.parse_cancel(&message.subject);
             if let Some(key) = &key {
-                core.jobs.cancelled(key.job);
+                services.jobs.cancelled(key.job);
             }
             std::future::ready(key.map(|key| key.job))
         });
@@ -596,7 +517,7 @@ impl Broker for NatsBroker {
     }
 
     async fn forget(&self, job: JobId) -> Result<(), Error> {
-        self.core.forget(&self.key(job)).await
+        self.services.forget(&self.services.key(job)).await
     }
 
     async fn dead_letters(
@@ -604,45 +525,23 @@ impl Broker for NatsBroker {
         job: Option<JobId>,
         count_max: usize,
     ) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
-        self.core.letters(job, count_max).await
+        let services = &self.services;
+        services
+            .dead_letters
+            .list(&services.tenant, job, count_max)
+            .await
     }
 
     async fn remove_dead_letter(&self, letter: LetterId) -> Result<(), Error> {
-        self.core.remove_letter(letter).await
+        let services = &self.services;
+        services.dead_letters.remove(&services.tenant, letter).await
     }
 
     async fn announce(&self, presence: Presence) -> Result<(), Error> {
-        let subject = self.core.names.worker(presence.worker);
-        match self
-            .core
-            .link
-            .store_once(&subject, HeaderMap::new(), envelope::presence(&presence))
-            .await?
-        {
-            Ok(_) => Ok(()),
-            Err(refusal) => Err(self.core.link.refused(&refusal)),
-        }
+        self.services.presences.announce(&presence).await
     }
 
     async fn workers(&self) -> Result<Vec<Presence>, Error> {
-        let (stream, filter) = (
-            self.core.names.workers_stream(),
-            self.core.names.all_workers(),
-        );
-        let read = self
-            .core
-            .link
-            .patiently(|| self.core.link.read_all(&stream, &filter))
-            .await?;
-        let presence = |payload: &Bytes| match envelope::decode(payload) {
-            Ok(Message::Presence(presence)) => Some(presence),
-            Ok(_) | Err(_) => None,
-        };
-        let mut workers: Vec<_> = read
-            .iter()
-            .filter_map(|read| presence(&read.payload))
-            .collect();
-        workers.sort_by_key(|presence| presence.worker);
-        Ok(workers)
+        self.services.presences.list().await
     }
 }

@@ -1,4 +1,4 @@
-//! Streams, consumers and subjects: how they are named, and nothing else.
+//! Names streams, consumers and subjects, and does nothing else.
 //!
 //! All start with the space's name. The job is in the subjects and the task never: a server keeps
 //! some 180 bytes for each live subject.

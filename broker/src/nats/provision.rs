@@ -1,86 +1,51 @@
-//! What an installation consists of at the server, made once and idempotently.
+//! Makes the streams and consumers of an installation at the server, once and idempotently.
 //!
-//! The record `meta.layout` is written last, so whoever finds it finds the streams. Making what is
-//! there already changes nothing; who asks for another layout than there is, is told. Clients of a
+//! The record `meta.layout` is written last, so a client that finds it finds the streams. Making
+//! what is there changes nothing; asking for another layout than there is, is an error. Clients of a
 //! tenant need three streams of their own, workers need the consumers of the pools they serve; both
-//! are made on first use by whoever has the permission.
+//! are made on first use by whichever process has the permission.
 //!
-//! Why the settings are as they are:
-//! - Bundles wait in work-queue streams that refuse what does not fit, instead of dropping the
-//!   oldest.
-//! - A consumer's bounds hold for the whole fleet: [`ACKS_PENDING_MAX`] leases and
-//!   [`PULLS_WAITING_MAX`] idle workers for each shard and pool.
-//! - Nothing is delivered for ever: the broker's client counts deliveries and gives up; the server
-//!   has no limit of its own, because what it gives up on stays in the stream without anybody
-//!   hearing of it.
-
-use std::time::Duration;
+//! A consumer's bounds hold for the whole fleet: [`ACKS_PENDING_MAX`] leases and
+//! [`PULLS_WAITING_MAX`] idle workers for each shard and pool. The server has no limit on
+//! deliveries, because a message that it gives up on stays in the stream without anybody being
+//! told; the broker's client counts deliveries and gives up.
 
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind};
-use async_nats::jetstream::stream::{self, DiscardPolicy, Republish, RetentionPolicy, StorageType};
-use async_nats::{HeaderMap, Request, RequestErrorKind};
+use async_nats::jetstream::stream;
+use async_nats::{Request, RequestErrorKind};
 use bytes::Bytes;
 use serde::Deserialize;
 use sortie_protocol::{Advice, Labels};
 
+use super::batch_read;
 use super::config::{Layout, Name, Provision};
-use super::link::{Link, code};
+use super::connection::Connection;
+use super::headers::expecting;
+use super::jetstream::{JetStream, code};
+use super::layout::ExistingLayout;
 use super::names::{Names, PRIORITIES, Source};
-use crate::broker::{Error, PRESENCE};
+use super::streams::Streams;
+use crate::broker::Error;
 
-/// The version of the layout. Another one is refused.
-const LAYOUT_VERSION: u64 = 1;
-/// How long a job's record is kept after its last change.
-const JOB_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
-/// How long an outcome is kept for whoever comes to fetch it.
-pub const OUTCOME_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How long a dead letter is kept.
-const DEAD_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Dead letters that are kept of a tenant; the oldest go first.
-const DEAD_MESSAGES_MAX: i64 = 10_000;
-/// Within this time a bundle that is published twice is stored once: what a client asks again after
-/// a lost answer. Longer costs memory, about 170 bytes for each bundle; beyond it a bundle runs
-/// twice, and only its first outcomes count.
-const DUPLICATE_WINDOW: Duration = Duration::from_secs(30);
 /// Leases of one pool, priority and shard. A server's own default is 1000 for the whole fleet.
 const ACKS_PENDING_MAX: i64 = 100_000;
 /// Pulls that may wait at one consumer, one for each idle worker.
 const PULLS_WAITING_MAX: i64 = 8192;
-/// Expected sequence of a subject that has no message.
-pub(super) const EXPECT_NONE: &str = "0";
-/// The header for what a subject's last sequence must be.
-pub(super) const EXPECTED_SEQUENCE: &str = "Nats-Expected-Last-Subject-Sequence";
-
-/// The layout that was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Laid {
-    pub(super) shards: u16,
-    pub(super) replicas: usize,
-    pub(super) lease: Duration,
-}
-
-/// `meta.layout`, as JSON: operators read it with any NATS tool.
-#[derive(Debug, Deserialize)]
-struct Record {
-    version: u64,
-    shards: u16,
-    replicas: usize,
-    lease_ms: u64,
-}
 
 /// Makes and finds what an installation consists of.
 #[derive(Debug, Clone)]
-pub(super) struct Provisioner<'l> {
-    pub(super) link: &'l Link,
-    pub(super) names: &'l Names,
+pub(super) struct Provisioner {
+    pub(super) connection: Connection,
+    pub(super) jetstream: JetStream,
+    pub(super) names: Names,
 }
 
-impl Provisioner<'_> {
+impl Provisioner {
     /// The layout there is, or the one that is made now.
-    pub(super) async fn ensure(&self, provision: &Provision) -> Result<Laid, Error> {
+    pub(super) async fn ensure(&self, provision: &Provision) -> Result<ExistingLayout, Error> {
         let unanswered = match self
-            .link
+            .jetstream
             .last_anywhere(&self.names.meta_stream(), &self.names.layout())
             .await
         {
@@ -112,75 +77,62 @@ impl Provisioner<'_> {
         struct Info {}
         let empty = || {
             let reason = "it is not laid out for Sortie yet";
-            self.link.unprepared(reason, Advice::InitBroker)
+            self.connection.unprepared(reason, Advice::InitBroker)
         };
         let subject = format!("$JS.API.STREAM.INFO.{}", self.names.meta_stream());
-        let request = Request::new().timeout(Some(self.link.answer_time_max()));
+        let request = Request::new().timeout(Some(self.connection.answer_time_max()));
         match self
-            .link
+            .connection
             .guarded(
                 &subject,
-                self.link.client.send_request(subject.clone(), request),
+                self.connection
+                    .client
+                    .send_request(subject.clone(), request),
             )
             .await
         {
-            Ok(Ok(answer)) => match self.link.parse::<Info>(&answer) {
+            Ok(Ok(answer)) => match self.jetstream.parse::<Info>(&answer) {
                 Ok(Ok(Info {})) => unanswered.unwrap_or_else(empty),
                 Ok(Err(refusal)) if refusal.code == code::STREAM_NOT_FOUND => empty(),
-                Ok(Err(refusal)) => self.link.refused(&refusal),
+                Ok(Err(refusal)) => self.jetstream.refused(&refusal),
                 Err(error) => error,
             },
             // A server with JetStream listens there, whether it has a leader or not.
             Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
-                self.link.no_jetstream()
+                self.jetstream.no_jetstream()
             }
-            Ok(Err(error)) => self.link.unanswered(&subject, &error),
+            Ok(Err(error)) => self.connection.unanswered(&subject, &error),
             Err(Error::Denied { .. }) => unanswered.unwrap_or_else(empty),
             Err(error) => error,
         }
     }
 
-    fn parse(&self, payload: &[u8]) -> Result<Laid, Error> {
-        let strange = |reason: String| {
-            self.link
+    fn parse(&self, payload: &[u8]) -> Result<ExistingLayout, Error> {
+        ExistingLayout::parse(payload).map_err(|reason| {
+            self.connection
                 .unsuitable(format!("its record `{}` {reason}", self.names.layout()))
-        };
-        let record: Record = serde_json::from_slice(payload)
-            .map_err(|error| strange(format!("cannot be read: {error}")))?;
-        if record.version != LAYOUT_VERSION {
-            return Err(strange(format!(
-                "is of version {}; this program knows version {LAYOUT_VERSION}",
-                record.version
-            )));
-        }
-        Ok(Laid {
-            shards: record.shards.max(1),
-            replicas: record.replicas,
-            lease: Duration::from_millis(record.lease_ms),
         })
     }
 
     /// Make all streams, then say so.
-    pub(super) async fn make(&self, layout: &Layout) -> Result<Laid, Error> {
-        let laid = Laid {
-            shards: layout.shards.get(),
-            replicas: layout.replicas.get(),
-            lease: layout.lease,
+    pub(super) async fn make(&self, layout: &Layout) -> Result<ExistingLayout, Error> {
+        let laid = ExistingLayout::of(layout);
+        let streams = Streams {
+            names: &self.names,
+            laid,
         };
-        self.stream(self.meta(&laid)).await?;
-        self.stream(self.components(&laid)).await?;
-        self.stream(self.workers()).await?;
+        self.stream(streams.meta()).await?;
+        self.stream(streams.components()).await?;
+        self.stream(streams.workers()).await?;
         for shard in 0..laid.shards {
-            self.stream(self.tasks(shard, &laid, layout)).await?;
+            self.stream(streams.tasks(shard, layout)).await?;
         }
         self.consumers("any", &Labels::default(), &laid).await?;
-        let lease_ms = u64::try_from(laid.lease.as_millis()).unwrap_or(u64::MAX);
-        let record = serde_json::json!({ "version": LAYOUT_VERSION, "shards": laid.shards, "replicas": laid.replicas, "lease_ms": lease_ms });
-        self.put_once(&self.names.layout(), record.to_string().into())
+        self.put_once(&self.names.layout(), laid.record().to_string().into())
             .await?;
         // Somebody else may have been faster, with another one.
         let kept = self
-            .link
+            .jetstream
             .last(&self.names.meta_stream(), &self.names.layout())
             .await?;
         kept.map_or(Ok(laid), |kept| self.parse(&kept.payload))
@@ -190,13 +142,17 @@ impl Provisioner<'_> {
     pub(super) async fn ensure_tenant(
         &self,
         tenant: &Name,
-        laid: &Laid,
+        laid: &ExistingLayout,
         provision: &Provision,
     ) -> Result<(), Error> {
+        let streams = Streams {
+            names: &self.names,
+            laid: *laid,
+        };
         for config in [
-            self.jobs(tenant, laid),
-            self.outcomes(tenant, laid),
-            self.dead(tenant, laid),
+            streams.jobs(tenant),
+            streams.outcomes(tenant),
+            streams.dead(tenant),
         ] {
             if self.is_there(tenant, &config.name).await? {
                 continue;
@@ -208,7 +164,7 @@ impl Provisioner<'_> {
                         tenant: tenant.to_string(),
                     };
                     let reason = format!("it has no tenant `{tenant}`");
-                    return Err(self.link.unprepared(reason, advice));
+                    return Err(self.connection.unprepared(reason, advice));
                 }
             }
         }
@@ -216,11 +172,15 @@ impl Provisioner<'_> {
     }
 
     /// The pool of workers with these labels.
-    pub(super) async fn ensure_pool(&self, labels: &Labels, laid: &Laid) -> Result<(), Error> {
+    pub(super) async fn ensure_pool(
+        &self,
+        labels: &Labels,
+        laid: &ExistingLayout,
+    ) -> Result<(), Error> {
         let pool = labels.pool();
         if labels.is_empty()
             || self
-                .link
+                .jetstream
                 .last_anywhere(&self.names.meta_stream(), &self.names.pool(&pool))
                 .await?
                 .is_some()
@@ -232,12 +192,46 @@ impl Provisioner<'_> {
             .await
     }
 
+    /// See that a job's pool is there; a client that may not make one is told who can.
+    pub(super) async fn pool_for_job(
+        &self,
+        labels: &Labels,
+        laid: &ExistingLayout,
+    ) -> Result<(), Error> {
+        match self.ensure_pool(labels, laid).await {
+            Err(Error::Denied { .. }) => Err(self.connection.unprepared(
+                format!("there is no pool of workers for the labels `{labels}`"),
+                Advice::InitPool {
+                    labels: labels.clone(),
+                },
+            )),
+            ended => ended,
+        }
+    }
+
+    /// See that an installation is laid out as it is asked for.
+    pub(super) fn check_layout(&self, laid: ExistingLayout, asked: &Layout) -> Result<(), Error> {
+        if laid == ExistingLayout::of(asked) {
+            return Ok(());
+        }
+        let ExistingLayout {
+            shards,
+            replicas,
+            lease,
+        } = laid;
+        Err(self.connection.unsuitable(format!(
+            "it is laid out already, with {shards} shards, {replicas} replicas and leases of {lease:?}; name these, or another space"
+        )))
+    }
+
     /// The labels of every pool there is, beside the one for all.
     pub(super) async fn pools(&self) -> Result<Vec<Labels>, Error> {
-        let read = self
-            .link
-            .read_all(&self.names.meta_stream(), &self.names.all_pools())
-            .await?;
+        let read = batch_read::read_all(
+            &self.connection,
+            &self.names.meta_stream(),
+            &self.names.all_pools(),
+        )
+        .await?;
         let labels = read
             .iter()
             .filter_map(|read| std::str::from_utf8(&read.payload).ok()?.parse().ok());
@@ -247,12 +241,14 @@ impl Provisioner<'_> {
     }
 
     async fn put_once(&self, subject: &str, payload: Bytes) -> Result<(), Error> {
-        let mut headers = HeaderMap::new();
-        headers.insert(EXPECTED_SEQUENCE, EXPECT_NONE);
-        match self.link.store(subject, &headers, &payload).await? {
+        match self
+            .jetstream
+            .store(subject, &expecting(0), &payload)
+            .await?
+        {
             Ok(_) => Ok(()),
             Err(refusal) if refusal.is_conflict() => Ok(()),
-            Err(refusal) => Err(self.link.refused(&refusal)),
+            Err(refusal) => Err(self.jetstream.refused(&refusal)),
         }
     }
 
@@ -262,41 +258,43 @@ impl Provisioner<'_> {
         struct Info {}
         let subject = format!("$JS.API.STREAM.INFO.{stream}");
         let ask = || async {
-            let request = Request::new().timeout(Some(self.link.answer_time_max()));
+            let request = Request::new().timeout(Some(self.connection.answer_time_max()));
             match self
-                .link
+                .connection
                 .guarded(
                     &subject,
-                    self.link.client.send_request(subject.clone(), request),
+                    self.connection
+                        .client
+                        .send_request(subject.clone(), request),
                 )
                 .await?
             {
-                Ok(answer) => self.link.parse::<Info>(&answer),
+                Ok(answer) => self.jetstream.parse::<Info>(&answer),
                 // The layout could be read, so JetStream is there; this question has no way to it
                 // out of this account.
                 Err(error) if error.kind() == RequestErrorKind::NoResponders => {
                     let reason = format!(
                         "this user cannot ask for the streams of the tenant `{tenant}`; name its own tenant"
                     );
-                    Err(self.link.unsuitable(reason))
+                    Err(self.connection.unsuitable(reason))
                 }
-                Err(error) => Err(self.link.unanswered(&subject, &error)),
+                Err(error) => Err(self.connection.unanswered(&subject, &error)),
             }
         };
-        match self.link.patiently(ask).await? {
+        match self.connection.patiently(ask).await? {
             Ok(Info {}) => Ok(true),
             Err(refusal) if refusal.code == code::STREAM_NOT_FOUND => Ok(false),
-            Err(refusal) => Err(self.link.refused(&refusal)),
+            Err(refusal) => Err(self.jetstream.refused(&refusal)),
         }
     }
 
     async fn stream(&self, config: stream::Config) -> Result<(), Error> {
         let name = config.name.clone();
         let made = self
-            .link
+            .connection
             .guarded(
                 &format!("$JS.API.STREAM.CREATE.{name}"),
-                self.link.context.create_stream(config),
+                self.jetstream.context.create_stream(config),
             )
             .await?;
         made.map(drop).map_err(|error| self.not_made(&name, &error))
@@ -305,16 +303,21 @@ impl Provisioner<'_> {
     fn not_made(&self, name: &str, error: &CreateStreamError) -> Error {
         match error.kind() {
             CreateStreamErrorKind::JetStream(refusal) => self
-                .link
+                .connection
                 .unsuitable(format!("the stream `{name}` cannot be made: {refusal}")),
-            CreateStreamErrorKind::JetStreamUnavailable => self.link.no_jetstream(),
+            CreateStreamErrorKind::JetStreamUnavailable => self.jetstream.no_jetstream(),
             _ => self
-                .link
+                .connection
                 .unreachable(format!("the stream `{name}` could not be made: {error}")),
         }
     }
 
-    async fn consumers(&self, pool: &str, labels: &Labels, laid: &Laid) -> Result<(), Error> {
+    async fn consumers(
+        &self,
+        pool: &str,
+        labels: &Labels,
+        laid: &ExistingLayout,
+    ) -> Result<(), Error> {
         for shard in 0..laid.shards {
             for priority in PRIORITIES {
                 let source = Source {
@@ -328,7 +331,12 @@ impl Provisioner<'_> {
         Ok(())
     }
 
-    async fn consumer(&self, source: &Source, labels: &Labels, laid: &Laid) -> Result<(), Error> {
+    async fn consumer(
+        &self,
+        source: &Source,
+        labels: &Labels,
+        laid: &ExistingLayout,
+    ) -> Result<(), Error> {
         let (name, stream) = (
             self.names.consumer(source),
             self.names.tasks_stream(source.shard),
@@ -353,119 +361,18 @@ impl Provisioner<'_> {
         };
         let subject = format!("$JS.API.CONSUMER.CREATE.{stream}.{name}.{filter}");
         let made = self
-            .link
+            .connection
             .guarded(
                 &subject,
-                self.link
+                self.jetstream
                     .context
                     .create_consumer_on_stream(config, stream.as_str()),
             )
             .await?;
         made.map(drop).map_err(|error| {
-            self.link.unsuitable(format!(
+            self.connection.unsuitable(format!(
                 "the consumer `{name}` of `{stream}` cannot be made: {error}"
             ))
         })
     }
-
-    fn tasks(&self, shard: u16, laid: &Laid, layout: &Layout) -> stream::Config {
-        stream::Config {
-            name: self.names.tasks_stream(shard),
-            subjects: vec![self.names.tasks_subjects(shard)],
-            retention: RetentionPolicy::WorkQueue,
-            discard: DiscardPolicy::New,
-            max_bytes: i64::from(layout.tasks_bytes_max.get()),
-            duplicate_window: DUPLICATE_WINDOW,
-            ..kept(laid)
-        }
-    }
-
-    fn jobs(&self, tenant: &Name, laid: &Laid) -> stream::Config {
-        stream::Config {
-            name: self.names.jobs_stream(tenant),
-            subjects: vec![self.names.all_jobs(tenant)],
-            max_messages_per_subject: 1,
-            max_age: JOB_AGE_MAX,
-            ..kept(laid)
-        }
-    }
-
-    fn outcomes(&self, tenant: &Name, laid: &Laid) -> stream::Config {
-        let (source, destination) = self.names.republished(tenant);
-        stream::Config {
-            name: self.names.outcomes_stream(tenant),
-            subjects: vec![self.names.all_outcomes(tenant)],
-            max_age: OUTCOME_AGE_MAX,
-            republish: Some(Republish {
-                source,
-                destination,
-                headers_only: false,
-            }),
-            ..kept(laid)
-        }
-    }
-
-    fn dead(&self, tenant: &Name, laid: &Laid) -> stream::Config {
-        stream::Config {
-            name: self.names.dead_stream(tenant),
-            subjects: vec![self.names.all_dead(tenant)],
-            max_age: DEAD_AGE_MAX,
-            max_messages: DEAD_MESSAGES_MAX,
-            ..kept(laid)
-        }
-    }
-
-    fn components(&self, laid: &Laid) -> stream::Config {
-        stream::Config {
-            name: self.names.components_stream(),
-            subjects: vec![self.names.all_components()],
-            // Whoever is first with a chunk stays: all tenants write here, and none can take
-            // another's component away.
-            max_messages_per_subject: 1,
-            discard: DiscardPolicy::New,
-            discard_new_per_subject: true,
-            ..kept(laid)
-        }
-    }
-
-    fn meta(&self, laid: &Laid) -> stream::Config {
-        stream::Config {
-            name: self.names.meta_stream(),
-            subjects: vec![self.names.all_meta()],
-            max_messages_per_subject: 1,
-            ..kept(laid)
-        }
-    }
-
-    /// Who is there is forgotten by itself, and known again within seconds: not worth a copy. In a
-    /// file, since a stream in memory is gone with its server.
-    fn workers(&self) -> stream::Config {
-        stream::Config {
-            name: self.names.workers_stream(),
-            subjects: vec![self.names.all_workers()],
-            max_messages_per_subject: 1,
-            max_age: PRESENCE,
-            duplicate_window: PRESENCE,
-            storage: StorageType::File,
-            allow_direct: true,
-            ..stream::Config::default()
-        }
-    }
-}
-
-/// What streams that must not lose anything have in common.
-fn kept(laid: &Laid) -> stream::Config {
-    stream::Config {
-        storage: StorageType::File,
-        num_replicas: laid.replicas,
-        allow_direct: true,
-        ..stream::Config::default()
-    }
-}
-
-/// The header that makes a publish conditional on a record's state.
-pub(super) fn expecting(sequence: u64) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert(EXPECTED_SEQUENCE, sequence.to_string().as_str());
-    headers
 }

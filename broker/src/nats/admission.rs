@@ -1,11 +1,10 @@
-//! From a delivered message to a lease: what has to be true before a worker sees a bundle.
+//! Admits delivered messages: checks a bundle before a worker gets a lease of it.
 //!
-//! Most bundles pass at once. One that some worker had before is freed of the tasks that ended; one
-//! of a job that is over, or that is no bundle, is taken out of the queue; one that is to wait is
-//! handed back with its delay; and one whose leases were lost too often is taken apart or given up,
-//! by the rule of [`sortie_protocol::delivery`].
+//! Most bundles pass at once. Of a bundle that some worker had before, the tasks that ended are
+//! taken out. A message of a job that is over, or that is no bundle, is taken out of the queue. One
+//! that is to wait is handed back with its delay. A bundle whose leases were lost too often is
+//! split or given up, by the rule of [`sortie_protocol::delivery`].
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,20 +15,20 @@ use bytes::Bytes;
 use sortie_protocol::delivery::{self, Delivery};
 use sortie_protocol::envelope;
 use sortie_protocol::outcome::PlatformFault;
-use sortie_protocol::seen::Seen;
-use sortie_protocol::{Bill, Bundle, Ending, Failure, Job, JobId, Outcome, Task, TaskIndex};
-use tokio::sync::Mutex;
+use sortie_protocol::{Bill, Bundle, Ending, Failure, Job, Outcome, Task, TaskIndex};
 
-use super::Core;
-use super::direct::number;
-use super::lease::{AGAIN, DELAY, Held, letters};
-use super::ledger::Ledger;
-use super::manifest;
-use super::names::{JobKey, Source};
+use super::bundles::Bundles;
+use super::dead_letters::DeadLetters;
+use super::ended_tasks::EndedTasks;
+use super::headers::{AGAIN, DELAY, number};
+use super::held_lease::{HeldLease, letters};
+use super::jetstream::JetStream;
+use super::jobs::Jobs;
+use super::leases::Leases;
+use super::names::{JobKey, Names, Source};
+use super::outcomes::Outcomes;
+use super::task_ranges;
 use crate::broker::Error;
-
-/// Jobs whose ended tasks are remembered here, for bundles that come again.
-const LEDGERS_MAX: usize = 64;
 
 /// The longest delay that is granted, in milliseconds: a day. A header may say anything.
 const DELAY_MAX: u64 = 24 * 3600 * 1000;
@@ -38,25 +37,6 @@ const DELAY_MAX: u64 = 24 * 3600 * 1000;
 const STRAY_DELIVERIES: u32 = 4;
 /// The time between two looks.
 const STRAY_PAUSE: Duration = Duration::from_secs(1);
-
-/// Which tasks of jobs ended, as far as it was looked up.
-#[derive(Debug, Default)]
-pub(super) struct Ledgers(parking_lot::Mutex<HashMap<JobId, Arc<Mutex<Ledger>>>>);
-
-impl Ledgers {
-    fn of(&self, job: JobId) -> Arc<Mutex<Ledger>> {
-        let mut ledgers = self.0.lock();
-        if ledgers.len() >= LEDGERS_MAX && !ledgers.contains_key(&job) {
-            // Whoever reads one holds it; the others are read again when they are needed.
-            ledgers.retain(|_, ledger| Arc::strong_count(ledger) > 1);
-        }
-        ledgers.entry(job).or_default().clone()
-    }
-
-    pub(super) fn forget(&self, job: JobId) {
-        self.0.lock().remove(&job);
-    }
-}
 
 /// Where a message is from, by what the server says of it.
 #[derive(Debug, Clone)]
@@ -74,7 +54,22 @@ pub(super) struct Origin {
     leased: Instant,
 }
 
-impl Core {
+/// Turns delivered messages into leases.
+#[derive(Debug)]
+pub(super) struct Admission {
+    pub(super) jetstream: JetStream,
+    pub(super) names: Names,
+    pub(super) jobs: Arc<Jobs>,
+    pub(super) bundles: Arc<Bundles>,
+    pub(super) outcomes: Outcomes,
+    pub(super) ended: Arc<EndedTasks>,
+    pub(super) dead_letters: DeadLetters,
+    pub(super) leases: Arc<Leases>,
+    /// Leases in a row that may be lost before a task is given up.
+    pub(super) losses_max: u32,
+}
+
+impl Admission {
     /// Where a message is from, whose lease may run since `leased`; none if it is not a delivery.
     pub(super) fn origin(&self, message: &Message, leased: Instant) -> Option<Origin> {
         let (source, key) = self.names.parse_task(&message.subject)?;
@@ -91,7 +86,7 @@ impl Core {
         };
         let wrapped = Delivered {
             message: bare,
-            context: self.link.context.clone(),
+            context: self.jetstream.context.clone(),
         };
         let info = wrapped.info().ok()?;
         Some(Origin {
@@ -110,8 +105,8 @@ impl Core {
 
     /// Make a lease of a delivered message, or deal with it otherwise. On an error nothing is
     /// acknowledged, and it is delivered again.
-    pub(super) async fn take_in(&self, message: Message, origin: Origin) -> Option<Held> {
-        match self.try_take_in(&message, origin).await {
+    pub(super) async fn admit(&self, message: Message, origin: Origin) -> Option<HeldLease> {
+        match self.try_admit(&message, origin).await {
             Ok(Some(held)) if !held.holds() => {
                 tracing::debug!(subject = %message.subject, "a lease was over before it was seen");
                 None
@@ -124,7 +119,11 @@ impl Core {
         }
     }
 
-    async fn try_take_in(&self, message: &Message, origin: Origin) -> Result<Option<Held>, Error> {
+    async fn try_admit(
+        &self,
+        message: &Message,
+        origin: Origin,
+    ) -> Result<Option<HeldLease>, Error> {
         let Some(ack) = message.reply.as_ref().map(ToString::to_string) else {
             return Ok(None);
         };
@@ -136,39 +135,40 @@ impl Core {
         // The first delivery is spent on the delay, so that nobody has to compare clocks.
         if let (Some(delay), 1) = (delay, origin.delivered) {
             let later = AckKind::Nak(Some(Duration::from_millis(delay)));
-            self.link.tell(ack, HeaderMap::new(), later.into()).await?;
+            self.tell(ack, later).await?;
             return Ok(None);
         }
         let bundle = match read(&origin.key, &message.payload) {
             Ok(bundle) => bundle,
             Err(reason) => {
                 tracing::warn!(subject = %message.subject, reason, "a message that is no bundle; it goes to the dead letters");
-                self.end_unread(&origin, manifest::read(headers), &reason)
+                self.end_unread(&origin, task_ranges::read(headers), &reason)
                     .await?;
-                self.bury_unreadable(
-                    &origin.key.tenant,
-                    &message.subject,
-                    &message.payload,
-                    reason,
-                    &origin.message,
-                )
-                .await?;
-                self.acknowledge(&ack).await?;
+                self.dead_letters
+                    .bury_unreadable(
+                        &origin.key.tenant,
+                        &message.subject,
+                        &message.payload,
+                        reason,
+                        &origin.message,
+                    )
+                    .await?;
+                self.leases.acknowledge(&ack).await?;
                 return Ok(None);
             }
         };
-        let Some(known) = self.known(&origin.key).await? else {
+        let Some(known) = self.jobs.known(&origin.key).await? else {
             return self.without_job(&origin, ack).await.map(|()| None);
         };
         if known.cancelled {
-            self.acknowledge(&ack).await?;
+            self.leases.acknowledge(&ack).await?;
             return self.clear(&origin).await.map(|()| None);
         }
         let lost = origin
             .delivered
             .saturating_sub(if delay.is_some() { 2 } else { 1 });
         let again = lost > 0 || headers.is_some_and(|headers| headers.get(AGAIN).is_some());
-        let held = Held {
+        let held = HeldLease {
             is_again: again,
             ..self.held(origin, known.job, bundle, ack, lost)
         };
@@ -189,6 +189,7 @@ impl Core {
     ) -> Result<(), Error> {
         if tasks.is_empty()
             || self
+                .jobs
                 .known(&origin.key)
                 .await?
                 .is_none_or(|known| known.cancelled)
@@ -208,7 +209,8 @@ impl Core {
             bill: Bill::default(),
             log: None,
         };
-        self.store_outcomes(&origin.key, tasks.into_iter().map(outcome).collect())
+        self.outcomes
+            .store(&origin.key, tasks.into_iter().map(outcome).collect())
             .await
     }
 
@@ -217,22 +219,32 @@ impl Core {
     /// nobody waits for it.
     async fn without_job(&self, origin: &Origin, ack: String) -> Result<(), Error> {
         if origin.delivered < STRAY_DELIVERIES {
-            return self
-                .link
-                .tell(
-                    ack,
-                    HeaderMap::new(),
-                    AckKind::Nak(Some(STRAY_PAUSE)).into(),
-                )
-                .await;
+            return self.tell(ack, AckKind::Nak(Some(STRAY_PAUSE))).await;
         }
-        self.acknowledge(&ack).await?;
+        self.leases.acknowledge(&ack).await?;
         self.clear(origin).await
     }
 
-    fn held(&self, origin: Origin, job: Arc<Job>, bundle: Bundle, ack: String, lost: u32) -> Held {
-        Held {
-            id: self.leases.next_id(),
+    async fn clear(&self, origin: &Origin) -> Result<(), Error> {
+        let bundles = &self.bundles;
+        bundles.clear(origin.source.shard, &origin.key).await
+    }
+
+    async fn tell(&self, ack: String, kind: AckKind) -> Result<(), Error> {
+        let connection = &self.jetstream.connection;
+        connection.tell(ack, HeaderMap::new(), kind.into()).await
+    }
+
+    fn held(
+        &self,
+        origin: Origin,
+        job: Arc<Job>,
+        bundle: Bundle,
+        ack: String,
+        lost: u32,
+    ) -> HeldLease {
+        HeldLease {
+            id: self.leases.held.next_id(),
             key: origin.key,
             job,
             attempt: bundle
@@ -245,26 +257,16 @@ impl Core {
             source: origin.source,
             ack,
             delivery: origin.name,
-            until: self.lease_until(origin.leased),
+            until: self.leases.until(origin.leased),
         }
     }
 
-    /// The tasks of a job that ended by now.
-    pub(super) async fn ended(&self, key: &JobKey) -> Result<Seen, Error> {
-        let ledger = self.ledgers.of(key.job);
-        let mut ledger = ledger.lock().await;
-        self.catch_up(key, &mut ledger).await?;
-        Ok(ledger.seen().clone())
-    }
-
     /// A bundle that some worker had before.
-    async fn judge(&self, mut held: Held) -> Result<Option<Held>, Error> {
-        let ledger = self.ledgers.of(held.key.job);
-        let mut ledger = ledger.lock().await;
-        self.catch_up(&held.key, &mut ledger).await?;
-        let ended = |task: &Task| ledger.seen().contains(task.index);
-        if ledger.is_over() || held.bundle.tasks.iter().all(ended) {
-            self.acknowledge(&held.ack).await?;
+    async fn judge(&self, mut held: HeldLease) -> Result<Option<HeldLease>, Error> {
+        let log = self.ended.of(&held.key).await?;
+        let ended = |task: &Task| log.seen().contains(task.index);
+        if log.is_over() || held.bundle.tasks.iter().all(ended) {
+            self.leases.acknowledge(&held.ack).await?;
             return Ok(None);
         }
         if held.bundle.tasks.iter().any(ended) {
@@ -272,17 +274,17 @@ impl Core {
                 .tasks
                 .retain(|task| !ended(task));
         }
-        drop(ledger);
+        drop(log);
         match delivery::decide(held.bundle.tasks.len(), held.losses, self.losses_max) {
             Delivery::Run => Ok(Some(held)),
-            Delivery::Split => self.split(&held).await.map(|()| None),
+            Delivery::Split => self.leases.split(&held).await.map(|()| None),
             Delivery::GiveUp => self.give_up(&held).await.map(|()| None),
         }
     }
 
     /// The tasks were delivered as often as allowed and nobody ever reported: most likely they kill
     /// their workers.
-    async fn give_up(&self, held: &Held) -> Result<(), Error> {
+    async fn give_up(&self, held: &HeldLease) -> Result<(), Error> {
         let message = format!(
             "no worker finished this task: {} leases were lost in a row",
             held.losses
@@ -298,22 +300,11 @@ impl Core {
             log: None,
         };
         let outcomes: Vec<Outcome> = held.bundle.tasks.iter().map(outcome).collect();
-        self.bury(&held.key, letters(held, &outcomes)).await?;
-        self.store_outcomes(&held.key, outcomes).await?;
-        self.acknowledge(&held.ack).await
-    }
-
-    /// The job is over: nothing of it need come any more.
-    async fn clear(&self, origin: &Origin) -> Result<(), Error> {
-        let (stream, subject) = (
-            self.names.tasks_stream(origin.source.shard),
-            self.names.tasks_of(origin.source.shard, &origin.key),
-        );
-        match self.link.purge(&stream, &subject).await {
-            // Without this permission they are taken out one by one.
-            Ok(()) | Err(Error::Denied { .. }) => Ok(()),
-            Err(error) => Err(error),
-        }
+        self.dead_letters
+            .bury(&held.key.tenant, letters(held, &outcomes))
+            .await?;
+        self.outcomes.store(&held.key, outcomes).await?;
+        self.leases.acknowledge(&held.ack).await
     }
 }
 

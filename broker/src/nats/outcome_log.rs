@@ -1,22 +1,19 @@
-//! What a job's stream of reports says, read in order.
+//! Reads a job's stored reports in order and decides which outcomes count.
 //!
-//! Workers may report on a task more than once; the stream keeps every report, and whoever reads it
-//! from the start takes the first outcome of each task and nothing after the marker of a cancelled
-//! job. So all readers agree, at any time, and no server has to look into a report. Positions count
-//! the outcomes that are taken.
+//! Workers may report on a task more than once, and the stream keeps every report. Each reader that
+//! starts at the beginning takes the first outcome of each task, and nothing after the marker of a
+//! cancelled job. So all readers agree at any time, and no server looks into a report. Positions
+//! count the outcomes that are taken.
 
 use sortie_protocol::Outcome;
 use sortie_protocol::envelope::{self, Message};
 use sortie_protocol::seen::{First, Seen};
 
-use super::Core;
-use super::direct::{End, Read};
-use super::names::JobKey;
-use crate::broker::{Error, Position};
+use crate::broker::Position;
 
-/// How far somebody has read, and what he took.
+/// What one reader has read so far.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(super) struct OutcomeLog {
     seen: Seen,
     position: Position,
     /// The last message that was read: its sequence in the stream.
@@ -35,7 +32,7 @@ pub(super) enum Taken {
     Nothing,
 }
 
-impl Ledger {
+impl OutcomeLog {
     /// The sequence of the last message that was read.
     pub(super) fn last(&self) -> u64 {
         self.last
@@ -87,58 +84,6 @@ impl Ledger {
     }
 }
 
-impl Core {
-    /// The sequence of a job's newest report, as the leader knows it. 0 if there is none.
-    pub(super) async fn newest_report(&self, key: &JobKey) -> Result<u64, Error> {
-        let (stream, subject) = (
-            self.names.outcomes_stream(&key.tenant),
-            self.names.outcomes(key),
-        );
-        let last = self
-            .link
-            .patiently(|| self.link.last(&stream, &subject))
-            .await?;
-        Ok(last.map_or(0, |kept| kept.sequence))
-    }
-
-    /// The next reports after what was read, as far as they are there.
-    pub(super) async fn reports_after(
-        &self,
-        key: &JobKey,
-        last: u64,
-    ) -> Result<(Vec<Read>, End), Error> {
-        let (stream, subject) = (
-            self.names.outcomes_stream(&key.tenant),
-            self.names.outcomes(key),
-        );
-        let batch = self
-            .link
-            .patiently(|| self.link.read(&stream, &subject, last + 1))
-            .await?;
-        Ok((batch.messages, batch.end))
-    }
-
-    /// Read all there is, for whoever only wants to know which tasks ended.
-    pub(super) async fn catch_up(&self, key: &JobKey, ledger: &mut Ledger) -> Result<(), Error> {
-        let newest = self.newest_report(key).await?;
-        while ledger.last() < newest && !ledger.is_over() {
-            let (reports, end) = self.reports_after(key, ledger.last()).await?;
-            for report in &reports {
-                ledger.take(report.sequence, &report.payload);
-            }
-            if reports.is_empty() && end == End::Reached {
-                // A copy that is behind; the leader has more.
-                tokio::time::sleep(super::feed::BEHIND_PAUSE).await;
-                if self.newest_report(key).await? < newest {
-                    // It was purged meanwhile.
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -169,45 +114,39 @@ mod tests {
 
     #[test]
     fn the_first_outcome_of_a_task_is_taken_and_positions_are_dense() {
-        let mut ledger = Ledger::default();
+        let mut log = OutcomeLog::default();
         assert_eq!(
-            taken(ledger.take(10, &report(&[0, 1], b"a"))),
+            taken(log.take(10, &report(&[0, 1], b"a"))),
             Some((0, vec![0, 1]))
         );
         assert_eq!(
-            taken(ledger.take(12, &report(&[1, 2], b"b"))),
+            taken(log.take(12, &report(&[1, 2], b"b"))),
             Some((2, vec![2]))
         );
         assert_eq!(
-            taken(ledger.take(12, &report(&[3], b"b"))),
+            taken(log.take(12, &report(&[3], b"b"))),
             None,
             "a message that was read before"
         );
-        assert_eq!(taken(ledger.take(20, &report(&[0, 1], b"c"))), None);
-        assert_eq!(
-            taken(ledger.take(21, &report(&[5], b"c"))),
-            Some((3, vec![5]))
-        );
+        assert_eq!(taken(log.take(20, &report(&[0, 1], b"c"))), None);
+        assert_eq!(taken(log.take(21, &report(&[5], b"c"))), Some((3, vec![5])));
     }
 
     #[test]
     fn nothing_counts_after_the_marker() {
-        let mut ledger = Ledger::default();
-        ledger.take(1, &report(&[0], b"a"));
+        let mut log = OutcomeLog::default();
+        log.take(1, &report(&[0], b"a"));
         assert!(matches!(
-            ledger.take(2, &envelope::cancelled()),
+            log.take(2, &envelope::cancelled()),
             Taken::Cancelled
         ));
-        assert_eq!(taken(ledger.take(3, &report(&[1], b"a"))), None);
+        assert_eq!(taken(log.take(3, &report(&[1], b"a"))), None);
     }
 
     #[test]
     fn what_cannot_be_read_is_skipped() {
-        let mut ledger = Ledger::default();
-        assert_eq!(taken(ledger.take(1, b"\xff garbage")), None);
-        assert_eq!(
-            taken(ledger.take(2, &report(&[0], b"a"))),
-            Some((0, vec![0]))
-        );
+        let mut log = OutcomeLog::default();
+        assert_eq!(taken(log.take(1, b"\xff garbage")), None);
+        assert_eq!(taken(log.take(2, &report(&[0], b"a"))), Some((0, vec![0])));
     }
 }

@@ -1,4 +1,4 @@
-//! Dead letters at the server.
+//! Stores, lists and removes dead letters.
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -7,27 +7,35 @@ use sortie_protocol::dead::UNREADABLE_BYTES_MAX;
 use sortie_protocol::envelope::{self, Message};
 use sortie_protocol::{DeadLetter, Ending, JobId, Outcome};
 
-use super::Core;
+use super::batch_read;
 use super::clock;
 use super::config::Name;
-use super::link::code;
-use super::names::JobKey;
+use super::connection::Connection;
+use super::headers::MESSAGE_ID;
+use super::jetstream::{JetStream, code};
+use super::names::Names;
 use crate::broker::{Error, LetterId};
 
-/// The header that makes a publish that comes twice count once.
-pub(super) const MESSAGE_ID: &str = "Nats-Msg-Id";
 /// The most of a subject that a letter names.
 const PLACE_CHARS_MAX: usize = 256;
 
-impl Core {
+/// The dead letters of all tenants. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct DeadLetters {
+    pub(super) connection: Connection,
+    pub(super) jetstream: JetStream,
+    pub(super) names: Names,
+}
+
+impl DeadLetters {
     /// Bury the tasks that failed.
     pub(super) async fn bury(
         &self,
-        key: &JobKey,
+        tenant: &Name,
         letters: Vec<(DeadLetter, String)>,
     ) -> Result<(), Error> {
         for (letter, id) in letters {
-            self.put_letter(&key.tenant, &letter, &id).await?;
+            self.put(tenant, &letter, &id).await?;
         }
         Ok(())
     }
@@ -46,7 +54,7 @@ impl Core {
             ..bytes
                 .len()
                 .min(UNREADABLE_BYTES_MAX)
-                .min(self.link.payload_max() / 2),
+                .min(self.connection.payload_max() / 2),
         );
         let place = subject.chars().take(PLACE_CHARS_MAX).collect();
         let letter = DeadLetter::Unreadable {
@@ -55,10 +63,10 @@ impl Core {
             bytes,
             buried: clock::now(),
         };
-        self.put_letter(tenant, &letter, id).await
+        self.put(tenant, &letter, id).await
     }
 
-    async fn put_letter(&self, tenant: &Name, letter: &DeadLetter, id: &str) -> Result<(), Error> {
+    async fn put(&self, tenant: &Name, letter: &DeadLetter, id: &str) -> Result<(), Error> {
         let mut headers = HeaderMap::new();
         headers.insert(MESSAGE_ID, id);
         let Some(payload) = self.fitting(letter) else {
@@ -70,7 +78,7 @@ impl Core {
             return Ok(());
         };
         let stored = self
-            .link
+            .jetstream
             .store(&self.names.dead(tenant, letter.job()), &headers, &payload)
             .await?;
         match stored {
@@ -85,7 +93,7 @@ impl Core {
     /// A letter as a message, without its log if that takes too much; none if it is too large all
     /// the same.
     fn fitting(&self, letter: &DeadLetter) -> Option<Bytes> {
-        let fits = |payload: &Bytes| payload.len() <= self.link.payload_max();
+        let fits = |payload: &Bytes| payload.len() <= self.connection.payload_max();
         let whole = Some(envelope::dead_letter(letter)).filter(fits);
         whole.or_else(|| {
             let mut letter = letter.clone();
@@ -96,19 +104,21 @@ impl Core {
         })
     }
 
-    pub(super) async fn letters(
+    /// The newest letters of a tenant, or of one of its jobs, newest first.
+    pub(super) async fn list(
         &self,
+        tenant: &Name,
         job: Option<JobId>,
         count_max: usize,
     ) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
-        let stream = self.names.dead_stream(&self.tenant);
+        let stream = self.names.dead_stream(tenant);
         let filter = job.map_or_else(
-            || self.names.all_dead(&self.tenant),
-            |job| self.names.dead(&self.tenant, Some(job)),
+            || self.names.all_dead(tenant),
+            |job| self.names.dead(tenant, Some(job)),
         );
         let read = self
-            .link
-            .patiently(|| self.link.read_all(&stream, &filter))
+            .connection
+            .patiently(|| batch_read::read_all(&self.connection, &stream, &filter))
             .await?;
         let mut letters = Vec::new();
         for message in read.iter().rev() {
@@ -129,16 +139,14 @@ impl Core {
         Ok(letters)
     }
 
-    pub(super) async fn remove_letter(&self, letter: LetterId) -> Result<(), Error> {
+    pub(super) async fn remove(&self, tenant: &Name, letter: LetterId) -> Result<(), Error> {
         #[derive(Deserialize)]
         struct Deleted {}
-        let (subject, question) = (
-            format!("STREAM.MSG.DELETE.{}", self.names.dead_stream(&self.tenant)),
-            serde_json::json!({ "seq": letter }),
-        );
+        let subject = format!("STREAM.MSG.DELETE.{}", self.names.dead_stream(tenant));
+        let question = serde_json::json!({ "seq": letter });
         match self
-            .link
-            .patiently(|| self.link.api::<Deleted>(&subject, &question))
+            .connection
+            .patiently(|| self.jetstream.api::<Deleted>(&subject, &question))
             .await?
         {
             Ok(Deleted {}) => Ok(()),
@@ -150,7 +158,7 @@ impl Core {
             {
                 Ok(())
             }
-            Err(refusal) => Err(self.link.refused(&refusal)),
+            Err(refusal) => Err(self.jetstream.refused(&refusal)),
         }
     }
 }

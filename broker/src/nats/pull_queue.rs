@@ -1,13 +1,13 @@
-//! The desk: where a process's slots ask for bundles, and the one that asks the server for them.
+//! Pulls bundles from JetStream for all slots of a process.
 //!
-//! Slots come with credits and wait. A task of this module asks the sources on behalf of all of
-//! them, as [`Sources`] decides, so that a process has one question at a server where it has many
-//! slots, and never more bundles than its slots can work on. A slot that goes away while
-//! something is on its way to it leaves a *spare*: the next slot gets it, and if none comes within
+//! Slots come with credits and wait in line. One task of this module asks the sources for all of
+//! them, as [`Sources`] decides. So a process has one request at a server where it has many slots,
+//! and never more bundles than its slots can work on. A slot that goes away while something is on
+//! its way to it leaves a *spare*: the next slot gets it, and if none comes within
 //! [`SPARE_TIME_MAX`] it goes back to the server, without counting as an attempt.
 //!
-//! After a reconnection everything asked before is void: a new subject for replies makes sure that
-//! no old question is answered as well.
+//! A reconnection voids everything asked before it. Replies then come on a new subject, so that no
+//! old request is answered as well.
 
 use std::collections::{HashSet, VecDeque};
 use std::num::NonZeroUsize;
@@ -26,10 +26,15 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
-use super::Core;
+use super::admission::Admission;
+use super::bundles::Bundles;
 use super::clock;
-use super::lease::Held;
-use super::names::Source;
+use super::connection::Connection;
+use super::held_lease::HeldLease;
+use super::jetstream::JetStream;
+use super::leases::Leases;
+use super::names::{Names, Source};
+use super::provision::Provisioner;
 use super::sources::{Command, Event, HEARTBEAT, Sources, WAIT_MAX, Wait};
 use crate::broker::{Error, Lease, Serves};
 
@@ -50,25 +55,37 @@ const POOLS_PAUSE: Duration = Duration::from_millis(200);
 /// How often asking is tried again while the broker is away.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// The way to a desk. The desk closes when the last handle is dropped.
+/// The way to a pull queue. The queue closes when the last handle is dropped.
 #[derive(Debug, Clone)]
-pub(super) struct Desk {
+pub(super) struct PullQueue {
     shared: Arc<Shared>,
     _task: Arc<JoinSet<()>>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    core: Arc<Core>,
+    parts: Parts,
     queue: Mutex<Queue>,
-    /// The desk has to look: slots came or went.
+    /// The puller has to look: slots came or went.
     changed: Notify,
+}
+
+/// What pulling needs of the broker.
+#[derive(Debug, Clone)]
+pub(super) struct Parts {
+    pub(super) connection: Connection,
+    pub(super) jetstream: JetStream,
+    pub(super) names: Names,
+    pub(super) provisioner: Provisioner,
+    pub(super) bundles: Arc<Bundles>,
+    pub(super) leases: Arc<Leases>,
+    pub(super) admission: Arc<Admission>,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     slots: VecDeque<Arc<Slot>>,
-    spares: VecDeque<(Instant, Held)>,
+    spares: VecDeque<(Instant, HeldLease)>,
     /// Nothing can be asked for, for this reason.
     broken: Option<Error>,
 }
@@ -77,7 +94,7 @@ struct Queue {
 #[derive(Debug)]
 struct Slot {
     credits: usize,
-    granted: Mutex<Vec<Held>>,
+    granted: Mutex<Vec<HeldLease>>,
     ready: Notify,
 }
 
@@ -130,18 +147,19 @@ impl Drop for Place<'_> {
     }
 }
 
-impl Desk {
-    pub(super) fn open(core: Arc<Core>, serves: Serves) -> Self {
+impl PullQueue {
+    pub(super) fn open(parts: Parts, serves: Serves) -> Self {
+        let home = parts.bundles.home();
         let shared = Arc::new(Shared {
-            core: core.clone(),
+            parts,
             queue: Mutex::default(),
             changed: Notify::new(),
         });
         let mut task = JoinSet::new();
-        let clerk = Clerk {
+        let clerk = Puller {
             shared: shared.clone(),
             serves,
-            home: core.home(),
+            home,
         };
         task.spawn(clerk.run());
         Self {
@@ -167,16 +185,16 @@ impl Desk {
             slot.ready.notified().await;
             let granted = std::mem::take(&mut *slot.granted.lock());
             let came = !granted.is_empty();
-            let granted = self.shared.core.without_ended(granted).await?;
+            let granted = self.shared.parts.leases.without_ended(granted).await?;
             if granted.is_empty() && came {
                 self.shared.line_up(&slot);
                 continue;
             }
             if !granted.is_empty() {
                 drop(place);
-                let lease = |held: Held| {
+                let lease = |held: HeldLease| {
                     let lease = held.lease();
-                    self.shared.core.leases.insert(held);
+                    self.shared.parts.leases.held.insert(held);
                     lease
                 };
                 return Ok(granted.into_iter().map(lease).collect());
@@ -191,14 +209,14 @@ impl Desk {
     pub(super) async fn clear(&self) -> Result<(), Error> {
         let spares = std::mem::take(&mut self.shared.queue.lock().spares);
         for (_, held) in spares {
-            self.shared.core.release_lease(&held).await?;
+            self.shared.parts.leases.release(&held).await?;
         }
         Ok(())
     }
 }
 
-/// Who asks the server.
-struct Clerk {
+/// The task that asks the server.
+struct Puller {
     shared: Arc<Shared>,
     serves: Serves,
     home: u16,
@@ -241,21 +259,21 @@ impl Quiet {
     }
 }
 
-/// What a clerk listens to.
-struct Ears {
+/// What a puller listens to.
+struct Subscriptions {
     inbox: String,
     replies: Subscriber,
     bells: Subscriber,
 }
 
-type Intake = FuturesUnordered<BoxFuture<'static, Option<Held>>>;
+type Admitting = FuturesUnordered<BoxFuture<'static, Option<HeldLease>>>;
 
-impl Clerk {
+impl Puller {
     async fn run(self) {
-        let (mut sources, mut intake) = (Sources::new([], self.home), Intake::new());
+        let (mut sources, mut admitting) = (Sources::new([], self.home), Admitting::new());
         let mut pools = HashSet::new();
         loop {
-            match self.serve(&mut sources, &mut pools, &mut intake).await {
+            match self.serve(&mut sources, &mut pools, &mut admitting).await {
                 Ok(()) => tracing::info!("connected again; asking for work anew"),
                 Err(error @ (Error::Denied { .. } | Error::Unsuitable { .. })) => {
                     tracing::warn!(%error, "cannot ask for work");
@@ -281,18 +299,18 @@ impl Clerk {
 
     /// Ask until the connection has to be set up anew.
     ///
-    /// What is being taken in stays in `intake`: those bundles are leased already.
+    /// What is being taken in stays in `admitting`: those bundles are leased already.
     async fn serve(
         &self,
         sources: &mut Sources,
         pools: &mut HashSet<String>,
-        intake: &mut Intake,
+        admitting: &mut Admitting,
     ) -> Result<(), Error> {
-        let core = &self.shared.core;
-        let (mut gaps, mut violations) = (core.link.gaps(), core.link.violations());
+        let parts = &self.shared.parts;
+        let (mut gaps, mut violations) = (parts.connection.gaps(), parts.connection.violations());
         gaps.mark_unchanged();
         self.look_for_pools(sources, pools).await?;
-        let mut ears = self.listen().await?;
+        let mut subscriptions = self.listen().await?;
         self.shared.queue.lock().broken = None;
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -300,7 +318,7 @@ impl Clerk {
         let mut commands = sources.on(Event::Reconnected, clock::now());
         let mut quiet = Quiet::new(clock::instant());
         loop {
-            self.act(&ears, std::mem::take(&mut commands), sources)
+            self.act(&subscriptions, std::mem::take(&mut commands), sources)
                 .await?;
             let spare_until = self
                 .shared
@@ -311,17 +329,17 @@ impl Clerk {
                 .map(|(since, _)| *since + SPARE_TIME_MAX);
             let event = tokio::select! {
                 biased;
-                message = ears.replies.next() => match message {
-                    Some(message) => self.on_reply(&ears.inbox, message, quiet.since(), intake),
-                    None => return Err(core.link.unreachable("the connection was closed")),
+                message = subscriptions.replies.next() => match message {
+                    Some(message) => self.on_reply(&subscriptions.inbox, message, quiet.since(), admitting),
+                    None => return Err(parts.connection.unreachable("the connection was closed")),
                 },
-                Some(held) = intake.next(), if !intake.is_empty() => {
+                Some(held) = admitting.next(), if !admitting.is_empty() => {
                     self.offer(held);
                     None
                 }
-                bell = ears.bells.next() => match bell {
+                bell = subscriptions.bells.next() => match bell {
                     Some(bell) => {
-                        let source = core.names.parse_bell(&bell.subject);
+                        let source = parts.names.parse_bell(&bell.subject);
                         let is_new = source.as_ref().is_some_and(|source| !pools.contains(&source.pool));
                         if is_new && clock::instant() >= pools_at - POOLS_INTERVAL + POOLS_PAUSE {
                             pools_at = clock::instant() + POOLS_INTERVAL;
@@ -329,18 +347,18 @@ impl Clerk {
                         }
                         source.map(Event::Rang)
                     }
-                    None => return Err(core.link.unreachable("the connection was closed")),
+                    None => return Err(parts.connection.unreachable("the connection was closed")),
                 },
                 () = self.shared.changed.notified() => None,
                 changed = gaps.changed() => {
                     drop(changed);
-                    self.take_rest(&mut ears, quiet.since(), intake);
+                    self.take_rest(&mut subscriptions, quiet.since(), admitting);
                     return Ok(());
                 }
                 // Asking for work has no answer that could say so.
                 Ok(violation) = violations.recv() => {
                     if violation.contains(ASK) {
-                        return Err(core.link.denied(&violation));
+                        return Err(parts.connection.denied(&violation));
                     }
                     None
                 }
@@ -361,7 +379,7 @@ impl Clerk {
                 .queue
                 .lock()
                 .wanted()
-                .saturating_sub(intake.len());
+                .saturating_sub(admitting.len());
             commands.extend(sources.on(Event::Wanted(wanted), clock::now()));
             if clock::instant() >= pools_at {
                 pools_at = clock::instant() + POOLS_INTERVAL;
@@ -371,18 +389,23 @@ impl Clerk {
     }
 
     /// What came before the connection had trouble is here already.
-    fn take_rest(&self, ears: &mut Ears, leased: Instant, intake: &mut Intake) {
-        while let Some(Some(message)) = ears.replies.next().now_or_never() {
-            self.on_reply(&ears.inbox, message, leased, intake);
+    fn take_rest(
+        &self,
+        subscriptions: &mut Subscriptions,
+        leased: Instant,
+        admitting: &mut Admitting,
+    ) {
+        while let Some(Some(message)) = subscriptions.replies.next().now_or_never() {
+            self.on_reply(&subscriptions.inbox, message, leased, admitting);
         }
     }
 
-    async fn listen(&self) -> Result<Ears, Error> {
-        let core = &self.shared.core;
-        let inbox = core.link.client.new_inbox();
-        let replies = core.link.listen(format!("{inbox}.*")).await?;
-        let bells = core.link.listen(core.names.all_bells()).await?;
-        Ok(Ears {
+    async fn listen(&self) -> Result<Subscriptions, Error> {
+        let parts = &self.shared.parts;
+        let inbox = parts.connection.client.new_inbox();
+        let replies = parts.connection.listen(format!("{inbox}.*")).await?;
+        let bells = parts.connection.listen(parts.names.all_bells()).await?;
+        Ok(Subscriptions {
             inbox,
             replies,
             bells,
@@ -395,8 +418,8 @@ impl Clerk {
         sources: &mut Sources,
         pools: &mut HashSet<String>,
     ) -> Result<(), Error> {
-        let core = &self.shared.core;
-        let labels = core.provisioner().pools().await?;
+        let parts = &self.shared.parts;
+        let labels = parts.provisioner.pools().await?;
         let served = labels
             .iter()
             .filter(|labels| self.serves.takes(labels))
@@ -404,7 +427,7 @@ impl Clerk {
         let served: Vec<String> = std::iter::once(Labels::default().pool())
             .chain(served)
             .collect();
-        sources.add(core.sources(&served), self.home);
+        sources.add(parts.bundles.sources(&served), self.home);
         pools.extend(labels.iter().map(Labels::pool));
         pools.insert(Labels::default().pool());
         Ok(())
@@ -412,7 +435,7 @@ impl Clerk {
 
     async fn act(
         &self,
-        ears: &Ears,
+        subscriptions: &Subscriptions,
         commands: Vec<Command>,
         sources: &mut Sources,
     ) -> Result<(), Error> {
@@ -423,7 +446,10 @@ impl Clerk {
                     source,
                     batch,
                     wait,
-                } => self.ask(ears, question, &source, batch, wait).await?,
+                } => {
+                    self.ask(subscriptions, question, &source, batch, wait)
+                        .await?
+                }
                 Command::Suspect(source) => {
                     if self.waits_in_vain(&source).await? {
                         tracing::warn!(
@@ -432,7 +458,7 @@ impl Clerk {
                             "bundles were waiting and nobody got them; asking anew"
                         );
                         let further = sources.on(Event::Stuck, clock::now());
-                        Box::pin(self.act(ears, further, sources)).await?;
+                        Box::pin(self.act(subscriptions, further, sources)).await?;
                     }
                 }
                 Command::Lost { source } => {
@@ -449,17 +475,17 @@ impl Clerk {
 
     async fn ask(
         &self,
-        ears: &Ears,
+        subscriptions: &Subscriptions,
         question: u64,
         source: &Source,
         batch: usize,
         wait: Wait,
     ) -> Result<(), Error> {
-        let core = &self.shared.core;
+        let parts = &self.shared.parts;
         let subject = format!(
             "{ASK}.{}.{}",
-            core.names.tasks_stream(source.shard),
-            core.names.consumer(source)
+            parts.names.tasks_stream(source.shard),
+            parts.names.consumer(source)
         );
         let content = match wait {
             Wait::No => serde_json::json!({ "batch": batch, "no_wait": true }),
@@ -467,16 +493,16 @@ impl Clerk {
                 serde_json::json!({ "batch": batch, "expires": WAIT_MAX.as_nanos(), "idle_heartbeat": HEARTBEAT.as_nanos() })
             }
         };
-        let asked = core
-            .link
+        let asked = parts
+            .connection
             .client
             .publish_with_reply(
                 subject,
-                format!("{}.{question}", ears.inbox),
+                format!("{}.{question}", subscriptions.inbox),
                 Bytes::from(content.to_string()),
             )
             .await;
-        asked.map_err(|error| core.link.unreachable(error.to_string()))
+        asked.map_err(|error| parts.connection.unreachable(error.to_string()))
     }
 
     /// Whether a source has bundles although we wait there.
@@ -485,19 +511,19 @@ impl Clerk {
         struct Info {
             num_pending: u64,
         }
-        let core = &self.shared.core;
+        let parts = &self.shared.parts;
         let subject = format!(
             "CONSUMER.INFO.{}.{}",
-            core.names.tasks_stream(source.shard),
-            core.names.consumer(source)
+            parts.names.tasks_stream(source.shard),
+            parts.names.consumer(source)
         );
-        match core
-            .link
+        match parts
+            .jetstream
             .api::<Info>(&subject, &serde_json::Value::Null)
             .await
         {
             Ok(Ok(Info { num_pending })) => Ok(num_pending > 0),
-            Ok(Err(refusal)) => Err(core.link.refused(&refusal)),
+            Ok(Err(refusal)) => Err(parts.jetstream.refused(&refusal)),
             // A server that does not answer is not stuck, it is away.
             Err(Error::Unreachable { .. }) => Ok(false),
             Err(error) => Err(error),
@@ -509,16 +535,18 @@ impl Clerk {
         inbox: &str,
         message: Message,
         leased: Instant,
-        intake: &mut Intake,
+        admitting: &mut Admitting,
     ) -> Option<Event> {
         let Some(status) = message.status else {
-            let origin = self.shared.core.origin(&message, leased)?;
+            let origin = self.shared.parts.admission.origin(&message, leased)?;
             let delivered = Event::Delivered {
                 source: origin.source.clone(),
                 pending: origin.pending,
             };
-            let core = self.shared.core.clone();
-            intake.push(Box::pin(async move { core.take_in(message, origin).await }));
+            let admission = self.shared.parts.admission.clone();
+            admitting.push(Box::pin(
+                async move { admission.admit(message, origin).await },
+            ));
             return Some(delivered);
         };
         let question = message
@@ -538,7 +566,7 @@ impl Clerk {
         }
     }
 
-    fn offer(&self, held: Option<Held>) {
+    fn offer(&self, held: Option<HeldLease>) {
         let Some(held) = held else { return };
         let mut queue = self.shared.queue.lock();
         queue.spares.push_back((clock::instant(), held));
@@ -560,7 +588,7 @@ impl Clerk {
                 }
             };
             let Some((_, held)) = old else { return Ok(()) };
-            self.shared.core.release_lease(&held).await?;
+            self.shared.parts.leases.release(&held).await?;
         }
     }
 }

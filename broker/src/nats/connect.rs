@@ -1,0 +1,231 @@
+//! Opens the connection to a NATS server: options, credentials, TLS, reconnecting, and what the
+//! library's events mean.
+
+use std::time::Duration;
+
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerError};
+use tokio::sync::{broadcast, watch};
+use tokio::time::timeout;
+
+use super::config::{Config, Role, user_and_password};
+use crate::broker::Error;
+
+/// How often the server is asked whether it is there: two unanswered questions end the connection,
+/// and another server is tried.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// Messages that wait in this process for each subscription. What exceeds it is dropped and read
+/// again from the stream.
+const SUBSCRIPTION_MESSAGES: usize = 2048;
+/// The wait before the second try to connect again; doubled up to [`RECONNECT_MAX`].
+const RECONNECT_MIN: Duration = Duration::from_millis(20);
+/// The longest wait between two tries to connect again.
+const RECONNECT_MAX: Duration = Duration::from_secs(2);
+/// What one server gets to be connected to at least, however many there are: the same limit holds
+/// whenever the connection is made again, and a server that is far away or busy takes longer than a
+/// small share of a few seconds. The first time all of them together still get no more than
+/// [`Config::connect_time_max`].
+const SERVER_TIME_MIN: Duration = Duration::from_secs(2);
+/// Violations that are kept for whoever asks at the moment.
+const VIOLATIONS_KEPT: usize = 64;
+
+/// What the connection's own task tells.
+#[derive(Debug)]
+pub(super) struct Signals {
+    /// Permission violations, as the server words them.
+    pub(super) violations: broadcast::Sender<String>,
+    /// Counts what may have made messages go missing: reconnections, and subscriptions that
+    /// overflowed.
+    pub(super) gaps: watch::Receiver<u64>,
+}
+
+/// Connect to the first server that answers within its share of the time.
+pub(super) async fn open(config: &Config, place: &str) -> Result<(Client, Signals), Error> {
+    let (violations, _) = broadcast::channel(VIOLATIONS_KEPT);
+    let (gap, gaps) = watch::channel(0);
+    let options = options(config, place, violations.clone(), gap).await?;
+    let servers: Vec<&str> = config.servers.split(',').map(str::trim).collect();
+    match timeout(config.connect_time_max, options.connect(servers)).await {
+        Ok(Ok(client)) => Ok((client, Signals { violations, gaps })),
+        Ok(Err(error)) => Err(refused_connection(place, &error)),
+        Err(_) => Err(Error::Unreachable {
+            place: place.to_owned(),
+            reason: format!("no connection within {:?}", config.connect_time_max),
+        }),
+    }
+}
+
+async fn options(
+    config: &Config,
+    place: &str,
+    violations: broadcast::Sender<String>,
+    gap: watch::Sender<u64>,
+) -> Result<ConnectOptions, Error> {
+    let inbox = match config.role {
+        Role::Client => format!("_INBOX.client.{}", config.tenant),
+        Role::Worker => "_INBOX.worker".into(),
+    };
+    let mut options = ConnectOptions::new()
+        .name(format!("sortie {}", env!("CARGO_PKG_VERSION")))
+        .custom_inbox_prefix(inbox)
+        .ping_interval(PING_INTERVAL)
+        .connection_timeout(server_time_max(config))
+        .request_timeout(Some(config.answer_time_max))
+        .subscription_capacity(SUBSCRIPTION_MESSAGES)
+        .max_reconnects(None)
+        .reconnect_delay_callback(|attempts| {
+            let doublings = u32::try_from(attempts).unwrap_or(u32::MAX).min(16);
+            (RECONNECT_MIN * (1 << doublings)).min(RECONNECT_MAX)
+        })
+        .event_callback({
+            let place = place.to_owned();
+            move |event| {
+                on_event(&place, event, &violations, &gap);
+                std::future::ready(())
+            }
+        });
+    let unusable = |what: &str, error: std::io::Error| Error::Denied {
+        place: place.to_owned(),
+        reason: format!("{what}: {error}"),
+    };
+    // The library takes none from the URL.
+    match user_and_password(&config.servers) {
+        Some((user, Some(password))) => options = options.user_and_password(user, password),
+        Some((token, None)) => options = options.token(token),
+        None => {}
+    }
+    if let Some(path) = &config.credentials {
+        let text = tokio::fs::read_to_string(path)
+            .await
+            .map_err(|error| unusable(&format!("the credentials `{}`", path.display()), error))?;
+        options = options
+            .credentials(&text)
+            .map_err(|error| unusable(&format!("the credentials `{}`", path.display()), error))?;
+    }
+    if config.tls.required {
+        options = options.require_tls(true);
+    }
+    if let Some(path) = &config.tls.authorities {
+        options = options.add_root_certificates(path.clone());
+    }
+    if let Some((certificate, key)) = &config.tls.identity {
+        options = options.add_client_certificate(certificate.clone(), key.clone());
+    }
+    Ok(options)
+}
+
+/// How long one server may take to be connected to, each time. They are tried one after the other:
+/// one that says nothing must not use up the time of those behind it. Of a name with several
+/// addresses each may take that long.
+fn server_time_max(config: &Config) -> Duration {
+    let servers = u32::try_from(config.servers.split(',').count())
+        .unwrap_or(u32::MAX)
+        .max(1);
+    (config.connect_time_max / servers).max(SERVER_TIME_MIN)
+}
+
+fn on_event(
+    place: &str,
+    event: Event,
+    violations: &broadcast::Sender<String>,
+    gap: &watch::Sender<u64>,
+) {
+    match event {
+        Event::Connected => {
+            tracing::info!(broker = place, "connected");
+            gap.send_modify(|gaps| *gaps += 1);
+        }
+        Event::Disconnected => {
+            tracing::warn!(broker = place, "the connection was lost; connecting again")
+        }
+        Event::SlowConsumer(_) => {
+            tracing::debug!(
+                broker = place,
+                "messages were dropped here; reading them again"
+            );
+            gap.send_modify(|gaps| *gaps += 1);
+        }
+        Event::ServerError(ServerError::Other(text)) => {
+            tracing::debug!(broker = place, error = %text.escape_debug(), "the server objects");
+            // Nobody asking at the moment is fine.
+            let _ = violations.send(text);
+        }
+        other @ (Event::ServerError(_)
+        | Event::ClientError(_)
+        | Event::LameDuckMode
+        | Event::Draining
+        | Event::Closed) => {
+            tracing::info!(broker = place, event = %other, "the connection");
+        }
+    }
+}
+
+fn refused_connection(place: &str, error: &async_nats::ConnectError) -> Error {
+    let place = place.to_owned();
+    // The library's own words for a kind are short; its source says what happened.
+    let source = std::error::Error::source(error)
+        .map(|source| format!(": {source}"))
+        .unwrap_or_default();
+    match error.kind() {
+        ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+            Error::Denied {
+                place,
+                reason: "user, password or credentials are wrong or missing".into(),
+            }
+        }
+        ConnectErrorKind::ServerParse => Error::Unsuitable {
+            place,
+            reason: format!("the address is not one, as in nats://host:4222{source}"),
+            advice: None,
+        },
+        // What TLS finds where a server greets in plain text.
+        ConnectErrorKind::Tls | ConnectErrorKind::Io if source.contains("InvalidContentType") => {
+            Error::Unsuitable {
+                place,
+                reason: "it does not speak TLS, and the URL or the configuration requires that"
+                    .into(),
+                advice: None,
+            }
+        }
+        ConnectErrorKind::Tls => Error::Unreachable {
+            place,
+            reason: format!("TLS failed{source}"),
+        },
+        ConnectErrorKind::TimedOut => Error::Unreachable {
+            place,
+            reason: "the connection timed out".into(),
+        },
+        ConnectErrorKind::Dns | ConnectErrorKind::Io | ConnectErrorKind::MaxReconnects => {
+            Error::Unreachable {
+                place,
+                reason: format!("{}{source}", error.kind()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_share_the_time_to_connect_and_none_gets_too_little() {
+        let share = |servers: usize, seconds| {
+            let config = Config {
+                connect_time_max: Duration::from_secs(seconds),
+                ..Config::new(vec!["nats://there"; servers].join(","), Role::Client)
+            };
+            server_time_max(&config).as_millis()
+        };
+        assert_eq!(
+            [
+                share(1, 5),
+                share(2, 5),
+                share(3, 5),
+                share(10, 5),
+                share(1, 1),
+                share(3, 30)
+            ],
+            [5000, 2500, 2000, 2000, 2000, 10_000]
+        );
+    }
+}

@@ -1,0 +1,287 @@
+//! The connection to a NATS server: requests with a time limit, subscriptions, and errors in our
+//! words.
+//!
+//! A request ends with its answer or with an error that says whether asking again can help. The
+//! client library keeps the connection up for ever; [`Connection::patiently`] repeats what was
+//! asked while it was down, up to [`Config::outage_time_max`].
+//!
+//! A server reports a missing permission beside the request, not in answer to it. So permission
+//! violations are kept, and a request that stays unanswered because of one ends with it instead of
+//! with a time-out.
+
+use sortie_protocol::Advice;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::{Client, HeaderMap, Message, Request, RequestErrorKind};
+use bytes::Bytes;
+use tokio::sync::{broadcast, watch};
+use tokio::time::timeout;
+
+use super::config::{Config, place};
+use super::connect::{self, Signals};
+use super::retry::Retry;
+use crate::broker::Error;
+
+/// The oldest server that is accepted: batched reads came with 2.11, and 2.12 is the oldest line
+/// that the configuration was written for.
+pub(super) const SERVER_MIN: (i64, i64, i64) = (2, 12, 0);
+/// How much later than the answer to a flush the library may tell of a refusal.
+const REFUSAL_LAG: Duration = Duration::from_millis(5);
+/// What headers and the envelope may add to a message's content.
+pub(super) const ENVELOPE_BYTES: usize = 2048;
+
+/// A connection. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Connection {
+    pub(super) client: Client,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    place: String,
+    answer_time_max: Duration,
+    outage_time_max: Duration,
+    signals: Signals,
+}
+
+impl Connection {
+    /// Connect and see that the server is one that can be used.
+    pub(super) async fn connect(config: &Config) -> Result<Self, Error> {
+        let place = place(&config.servers);
+        let (client, signals) = connect::open(config, &place).await?;
+        let connection = Self {
+            client,
+            shared: Arc::new(Shared {
+                place,
+                answer_time_max: config.answer_time_max,
+                outage_time_max: config.outage_time_max,
+                signals,
+            }),
+        };
+        connection.check_server()?;
+        Ok(connection)
+    }
+
+    fn check_server(&self) -> Result<(), Error> {
+        let info = self.client.server_info();
+        let (major, minor, patch) = SERVER_MIN;
+        if !self.client.is_server_compatible(major, minor, patch) {
+            let found = info.version.chars().take(32).collect::<String>();
+            let reason = format!(
+                "it is nats-server {}; version {major}.{minor} or later is needed",
+                found.escape_debug()
+            );
+            return Err(self.unsuitable(reason));
+        }
+        Ok(())
+    }
+
+    /// Where the broker is, for people.
+    pub(super) fn place(&self) -> &str {
+        &self.shared.place
+    }
+
+    pub(super) fn unsuitable(&self, reason: impl Into<String>) -> Error {
+        Error::Unsuitable {
+            place: self.shared.place.clone(),
+            reason: reason.into(),
+            advice: None,
+        }
+    }
+
+    /// As [`Self::unsuitable`], where it is known what an operator can do.
+    pub(super) fn unprepared(&self, reason: impl Into<String>, advice: Advice) -> Error {
+        Error::Unsuitable {
+            place: self.shared.place.clone(),
+            reason: reason.into(),
+            advice: Some(advice),
+        }
+    }
+
+    pub(super) fn unreachable(&self, reason: impl Into<String>) -> Error {
+        Error::Unreachable {
+            place: self.shared.place.clone(),
+            reason: reason.into(),
+        }
+    }
+
+    /// Changes whenever messages may have gone missing.
+    pub(super) fn gaps(&self) -> watch::Receiver<u64> {
+        self.shared.signals.gaps.clone()
+    }
+
+    /// What the server did not permit, from now on.
+    pub(super) fn violations(&self) -> broadcast::Receiver<String> {
+        self.shared.signals.violations.subscribe()
+    }
+
+    /// How long an answer may take.
+    pub(super) fn answer_time_max(&self) -> Duration {
+        self.shared.answer_time_max
+    }
+
+    /// For repeating a request for as long as an outage may last.
+    pub(super) fn retry(&self) -> Retry {
+        Retry::new(self.shared.outage_time_max)
+    }
+
+    /// The most that a message's content may take.
+    pub(super) fn payload_max(&self) -> usize {
+        self.client.max_payload().saturating_sub(ENVELOPE_BYTES)
+    }
+
+    /// Ask once.
+    pub(super) async fn ask(
+        &self,
+        subject: &str,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<Message, Error> {
+        let mut request = Request::new()
+            .payload(payload)
+            .timeout(Some(self.shared.answer_time_max));
+        if !headers.is_empty() {
+            request = request.headers(headers);
+        }
+        let answer = self
+            .guarded(
+                subject,
+                self.client.send_request(subject.to_owned(), request),
+            )
+            .await?;
+        answer.map_err(|error| self.unanswered(subject, &error))
+    }
+
+    pub(super) fn unanswered(&self, subject: &str, error: &async_nats::RequestError) -> Error {
+        match error.kind() {
+            RequestErrorKind::TimedOut => self.unreachable(format!(
+                "no answer on `{subject}` within {:?}",
+                self.shared.answer_time_max
+            )),
+            RequestErrorKind::NoResponders => self.unreachable(format!(
+                "nothing listens on `{subject}`: JetStream or a stream is not there"
+            )),
+            RequestErrorKind::MaxPayloadExceeded | RequestErrorKind::InvalidSubject => {
+                self.unsuitable(format!("`{subject}`: {error}"))
+            }
+            RequestErrorKind::Other => self.unreachable(error.to_string()),
+        }
+    }
+
+    pub(super) fn denied(&self, violation: &str) -> Error {
+        let violation = violation.escape_debug().to_string().replace("\\\"", "`");
+        let reason = format!("{violation}; ask the operator for this permission");
+        Error::Denied {
+            place: self.shared.place.clone(),
+            reason,
+        }
+    }
+
+    /// Wait for what asks on `subject` by itself, unless the server says that this is not
+    /// permitted. It then names the subject, or, where the account maps it to another, one that
+    /// ends with it.
+    pub(super) async fn guarded<T>(
+        &self,
+        subject: &str,
+        asking: impl Future<Output = T>,
+    ) -> Result<T, Error> {
+        let mut violations = self.shared.signals.violations.subscribe();
+        tokio::pin!(asking);
+        loop {
+            tokio::select! {
+                answer = &mut asking => return Ok(answer),
+                violation = violations.recv() => match violation {
+                    Ok(violation) if violation.contains(&format!("{subject}\"")) => return Err(self.denied(&violation)),
+                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return Err(self.unreachable("the connection was closed")),
+                },
+            }
+        }
+    }
+
+    /// Do something that asks, again and again while the broker is away.
+    pub(super) async fn patiently<T, F>(&self, mut ask: impl FnMut() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let mut retry = self.retry();
+        loop {
+            match ask().await {
+                Err(error) if error.passes() => retry.wait(error).await?,
+                other => return other,
+            }
+        }
+    }
+
+    /// Tell whoever listens, without an answer.
+    pub(super) async fn tell(
+        &self,
+        subject: String,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<(), Error> {
+        let told = if headers.is_empty() {
+            self.client.publish(subject, payload).await
+        } else {
+            self.client
+                .publish_with_headers(subject, headers, payload)
+                .await
+        };
+        told.map_err(|error| self.unreachable(error.to_string()))
+    }
+
+    /// Listen, and be sure to hear what is said from now on. Where that is not permitted nothing is
+    /// heard, and perhaps nothing said.
+    pub(super) async fn hear(&self, subject: String) -> Result<async_nats::Subscriber, Error> {
+        let subscriber = self
+            .client
+            .subscribe(subject)
+            .await
+            .map_err(|error| self.unreachable(error.to_string()))?;
+        self.flush().await?;
+        Ok(subscriber)
+    }
+
+    /// As [`Self::hear`], and wait to be told if it is not permitted.
+    pub(super) async fn listen(&self, subject: String) -> Result<async_nats::Subscriber, Error> {
+        let mut violations = self.shared.signals.violations.subscribe();
+        let subscriber = self.hear(subject.clone()).await?;
+        let refused = async {
+            loop {
+                match violations.recv().await {
+                    Ok(violation) if violation.contains(&format!("\"{subject}\"")) => {
+                        return violation;
+                    }
+                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+                }
+            }
+        };
+        // The server refuses before it answers the flush, but the library tells of it on another
+        // task.
+        match timeout(REFUSAL_LAG, refused).await {
+            Ok(violation) => Err(self.denied(&violation)),
+            Err(_) => Ok(subscriber),
+        }
+    }
+
+    /// Wait until the server has taken in all that was said.
+    pub(super) async fn flush(&self) -> Result<(), Error> {
+        match timeout(self.shared.answer_time_max, self.round_trip()).await {
+            Ok(flushed) => flushed,
+            Err(_) => Err(self.unreachable(format!(
+                "no answer to a ping within {:?}",
+                self.shared.answer_time_max
+            ))),
+        }
+    }
+
+    async fn round_trip(&self) -> Result<(), Error> {
+        self.client
+            .flush()
+            .await
+            .map_err(|error| self.unreachable(error.to_string()))
+    }
+}

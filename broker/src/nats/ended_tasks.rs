@@ -1,0 +1,52 @@
+//! Remembers which tasks of a job ended, for bundles that are delivered again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sortie_protocol::JobId;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use super::names::JobKey;
+use super::outcome_log::OutcomeLog;
+use super::outcomes::Outcomes;
+use crate::broker::Error;
+
+/// Jobs whose outcome logs are kept here. Beyond this number, logs that nobody is reading are
+/// dropped, and read from the start when they are needed again.
+const LOGS_MAX: usize = 64;
+
+/// Outcome logs of jobs, read as far as somebody asked.
+#[derive(Debug)]
+pub(super) struct EndedTasks {
+    outcomes: Outcomes,
+    logs: parking_lot::Mutex<HashMap<JobId, Arc<Mutex<OutcomeLog>>>>,
+}
+
+impl EndedTasks {
+    pub(super) fn new(outcomes: Outcomes) -> Self {
+        Self {
+            outcomes,
+            logs: parking_lot::Mutex::default(),
+        }
+    }
+
+    /// A job's log, with everything that is stored by now. Others that ask for the same job wait
+    /// until it is dropped.
+    pub(super) async fn of(&self, key: &JobKey) -> Result<OwnedMutexGuard<OutcomeLog>, Error> {
+        let mut log = self.log(key.job).lock_owned().await;
+        self.outcomes.catch_up(key, &mut log).await?;
+        Ok(log)
+    }
+
+    fn log(&self, job: JobId) -> Arc<Mutex<OutcomeLog>> {
+        let mut logs = self.logs.lock();
+        if logs.len() >= LOGS_MAX && !logs.contains_key(&job) {
+            logs.retain(|_, log| Arc::strong_count(log) > 1);
+        }
+        logs.entry(job).or_default().clone()
+    }
+
+    pub(super) fn forget(&self, job: JobId) {
+        self.logs.lock().remove(&job);
+    }
+}

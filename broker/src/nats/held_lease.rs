@@ -1,0 +1,109 @@
+//! Leases that this process holds.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use sortie_protocol::{Bundle, DeadLetter, Job, LeaseId, Outcome};
+
+use super::clock;
+use super::dead_letters::has_failed;
+use super::names::{JobKey, Source};
+use crate::broker::Lease;
+
+/// A lease that is held here.
+#[derive(Debug, Clone)]
+pub(super) struct HeldLease {
+    pub(super) id: LeaseId,
+    pub(super) key: JobKey,
+    pub(super) job: Arc<Job>,
+    pub(super) bundle: Arc<Bundle>,
+    pub(super) source: Source,
+    /// Where acknowledgements go.
+    pub(super) ack: String,
+    pub(super) attempt: u32,
+    /// Leases of these tasks that were lost in a row before this one.
+    pub(super) losses: u32,
+    /// Whether some worker had these tasks before.
+    pub(super) is_again: bool,
+    /// Names this delivery among all: what is published because of it has ids that follow from it.
+    pub(super) delivery: String,
+    /// From here on it counts as lost.
+    pub(super) until: Instant,
+}
+
+impl HeldLease {
+    /// Whether the lease is not over.
+    pub(super) fn holds(&self) -> bool {
+        clock::instant() < self.until
+    }
+
+    /// As a worker sees it.
+    pub(super) fn lease(&self) -> Lease {
+        let deadline = clock::now() + self.until.saturating_duration_since(clock::instant());
+        let tenant = Some(self.key.tenant.as_str().into());
+        Lease {
+            id: self.id,
+            job: self.job.clone(),
+            bundle: self.bundle.clone(),
+            attempt: self.attempt,
+            deadline,
+            tenant,
+        }
+    }
+}
+
+/// The leases that are held here. One ends with its report, so there are no more than the worker
+/// has slots, and a few spare ones.
+#[derive(Debug, Default)]
+pub(super) struct HeldLeases {
+    held: Mutex<HashMap<LeaseId, HeldLease>>,
+    next: AtomicU64,
+}
+
+impl HeldLeases {
+    pub(super) fn next_id(&self) -> LeaseId {
+        LeaseId(self.next.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    pub(super) fn insert(&self, held: HeldLease) {
+        self.held.lock().insert(held.id, held);
+    }
+
+    pub(super) fn remove(&self, lease: LeaseId) -> Option<HeldLease> {
+        self.held.lock().remove(&lease)
+    }
+
+    pub(super) fn get(&self, lease: LeaseId) -> Option<HeldLease> {
+        self.held.lock().get(&lease).cloned()
+    }
+
+    pub(super) fn prolong(&self, lease: LeaseId, until: Instant) {
+        if let Some(held) = self.held.lock().get_mut(&lease) {
+            held.until = until;
+        }
+    }
+}
+
+/// The letters for the tasks that failed, each with an id that is the same whoever reports it.
+pub(super) fn letters(held: &HeldLease, outcomes: &[Outcome]) -> Vec<(DeadLetter, String)> {
+    let failed = outcomes.iter().filter(has_failed);
+    let letter = |outcome: &Outcome| {
+        let task = held
+            .bundle
+            .tasks
+            .iter()
+            .find(|task| task.index == outcome.index)?
+            .clone();
+        let letter = DeadLetter::Task {
+            job: Job::clone(&held.job),
+            task,
+            outcome: outcome.clone(),
+            buried: clock::now(),
+        };
+        Some((letter, format!("{}-{}", held.key.job, outcome.index)))
+    };
+    failed.filter_map(letter).collect()
+}

@@ -1,0 +1,280 @@
+//! JetStream over a connection: questions to its API, publishing into streams, reading one message.
+//!
+//! An answer is what was asked for or a [`Refusal`] with JetStream's own error code, for the caller
+//! to act on; [`JetStream::refused`] makes an error of a refusal that the caller has no use for.
+
+use async_nats::jetstream::{self, Context};
+use async_nats::{HeaderMap, Message, StatusCode};
+use base64::Engine as _;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use sortie_protocol::Advice;
+
+use super::connection::Connection;
+use crate::broker::Error;
+
+/// Error codes of JetStream that are acted on. From `server/errors.json` of nats-server.
+pub(super) mod code {
+    pub(crate) const WRONG_LAST_SEQUENCE: u64 = 10071;
+    pub(crate) const WRONG_LAST_SEQUENCE_CONSTANT: u64 = 10164;
+    pub(crate) const NO_MESSAGE: u64 = 10037;
+    pub(crate) const SEQUENCE_NOT_FOUND: u64 = 10043;
+    pub(crate) const MESSAGE_DELETE_FAILED: u64 = 10057;
+    pub(crate) const STREAM_NOT_FOUND: u64 = 10059;
+    pub(crate) const STREAM_STORE_FAILED: u64 = 10077;
+    pub(crate) const TOO_MANY_REQUESTS: u64 = 10167;
+    pub(crate) const DUPLICATE_IN_PROCESS: u64 = 10158;
+    pub(crate) const UNAVAILABLE: u64 = 10008;
+    pub(crate) const NOT_ENABLED: u64 = 10076;
+    pub(crate) const NOT_ENABLED_FOR_ACCOUNT: u64 = 10039;
+}
+
+/// JetStream at a server. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct JetStream {
+    pub(super) connection: Connection,
+    pub(super) context: Context,
+}
+
+/// What a JetStream server answers to a publish.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Stored {}
+
+/// Why a question to JetStream got no for an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) code: u64,
+    pub(super) text: String,
+}
+
+/// An answer, or a refusal to act on.
+pub(super) type Answer<T> = Result<Result<T, Refusal>, Error>;
+
+/// A message as a stream holds it.
+#[derive(Debug, Clone)]
+pub(super) struct Kept {
+    pub(super) sequence: u64,
+    pub(super) payload: Bytes,
+}
+
+impl JetStream {
+    pub(super) fn new(connection: Connection) -> Self {
+        let context = jetstream::context::ContextBuilder::new()
+            .timeout(connection.answer_time_max())
+            .build(connection.client.clone());
+        Self {
+            connection,
+            context,
+        }
+    }
+
+    /// Ask JetStream's API once. `subject` comes after `$JS.API.`.
+    pub(super) async fn api<T: DeserializeOwned>(
+        &self,
+        subject: &str,
+        question: &Value,
+    ) -> Answer<T> {
+        let payload = if question.is_null() {
+            Bytes::new()
+        } else {
+            Bytes::from(question.to_string())
+        };
+        let message = self
+            .connection
+            .ask(&format!("$JS.API.{subject}"), HeaderMap::new(), payload)
+            .await?;
+        self.parse(&message)
+    }
+
+    pub(super) fn parse<T: DeserializeOwned>(&self, message: &Message) -> Answer<T> {
+        #[derive(Deserialize)]
+        struct Problem {
+            #[serde(default)]
+            err_code: u64,
+            #[serde(default)]
+            description: String,
+        }
+        #[derive(Deserialize)]
+        struct Envelope {
+            error: Option<Problem>,
+        }
+        let strange = |error: serde_json::Error| {
+            self.connection
+                .unreachable(format!("an answer that is none: {error}"))
+        };
+        let envelope: Envelope = serde_json::from_slice(&message.payload).map_err(strange)?;
+        match envelope.error {
+            None => serde_json::from_slice(&message.payload)
+                .map(Ok)
+                .map_err(strange),
+            Some(Problem {
+                err_code: code::NOT_ENABLED | code::NOT_ENABLED_FOR_ACCOUNT,
+                ..
+            }) => Err(self.no_jetstream()),
+            Some(Problem {
+                err_code: code,
+                description,
+            }) => Ok(Err(Refusal {
+                code,
+                text: description,
+            })),
+        }
+    }
+
+    /// Publish into a stream once, and wait until it is stored.
+    pub(super) async fn store_once(
+        &self,
+        subject: &str,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Answer<Stored> {
+        let message = self.connection.ask(subject, headers, payload).await?;
+        self.parse(&message)
+    }
+
+    /// Publish into a stream, again and again while the broker is away or full; a refusal of
+    /// another kind comes back.
+    pub(super) async fn store(
+        &self,
+        subject: &str,
+        headers: &HeaderMap,
+        payload: &Bytes,
+    ) -> Answer<Stored> {
+        let mut retry = self.connection.retry();
+        loop {
+            let error = match self
+                .store_once(subject, headers.clone(), payload.clone())
+                .await
+            {
+                // Full: as long as it takes. Whoever waits too long drops this call.
+                Ok(Err(refusal)) if refusal.is_full() => {
+                    retry.forgive();
+                    self.connection.unreachable(refusal.text)
+                }
+                // An election is not over, or the same message, asked twice, is not stored yet.
+                Ok(Err(refusal)) if refusal.is_transient() => self.refused(&refusal),
+                Err(error) if error.passes() => error,
+                other => return other,
+            };
+            retry.wait(error).await?;
+        }
+    }
+
+    /// The last message on a subject, as the stream's leader knows it: never an old one.
+    pub(super) async fn last(&self, stream: &str, subject: &str) -> Result<Option<Kept>, Error> {
+        #[derive(Deserialize)]
+        struct Found {
+            message: FoundMessage,
+        }
+        #[derive(Deserialize)]
+        struct FoundMessage {
+            seq: u64,
+            #[serde(default)]
+            data: String,
+        }
+        let question = serde_json::json!({ "last_by_subj": subject });
+        match self
+            .api::<Found>(&format!("STREAM.MSG.GET.{stream}"), &question)
+            .await?
+        {
+            Ok(Found { message }) => {
+                let payload = base64::engine::general_purpose::STANDARD.decode(&message.data);
+                let payload = payload.map_err(|error| {
+                    self.connection
+                        .unreachable(format!("a message that is none: {error}"))
+                })?;
+                Ok(Some(Kept {
+                    sequence: message.seq,
+                    payload: payload.into(),
+                }))
+            }
+            Err(refusal) if refusal.code == code::NO_MESSAGE => Ok(None),
+            Err(refusal) => Err(self.refused(&refusal)),
+        }
+    }
+
+    /// The last message on a subject, as any server knows it: an old one, or none, for a moment
+    /// after it was stored.
+    pub(super) async fn last_anywhere(
+        &self,
+        stream: &str,
+        subject: &str,
+    ) -> Result<Option<Bytes>, Error> {
+        let message = self
+            .connection
+            .ask(
+                &format!("$JS.API.DIRECT.GET.{stream}.{subject}"),
+                HeaderMap::new(),
+                Bytes::new(),
+            )
+            .await?;
+        Ok(
+            if message
+                .status
+                .is_some_and(|status| status != StatusCode::OK)
+            {
+                None
+            } else {
+                Some(message.payload)
+            },
+        )
+    }
+
+    /// Remove all messages on a subject.
+    pub(super) async fn purge(&self, stream: &str, subject: &str) -> Result<(), Error> {
+        #[derive(Deserialize)]
+        struct Purged {}
+        match self
+            .api::<Purged>(
+                &format!("STREAM.PURGE.{stream}"),
+                &serde_json::json!({ "filter": subject }),
+            )
+            .await?
+        {
+            Ok(Purged {}) => Ok(()),
+            Err(refusal) if refusal.code == code::STREAM_NOT_FOUND => Ok(()),
+            Err(refusal) => Err(self.refused(&refusal)),
+        }
+    }
+
+    /// A refusal that nobody can do anything about here.
+    pub(super) fn refused(&self, refusal: &Refusal) -> Error {
+        if refusal.code == code::STREAM_NOT_FOUND {
+            return self
+                .connection
+                .unprepared("a stream is not there", Advice::InitBroker);
+        }
+        // Elections and full disks pass; what does not ends with the outage's limit.
+        self.connection
+            .unreachable(format!("{} (code {})", refusal.text, refusal.code))
+    }
+
+    pub(super) fn no_jetstream(&self) -> Error {
+        self.connection.unsuitable("JetStream is not enabled there: start the server with `-js`, or enable it for this account")
+    }
+}
+
+impl Refusal {
+    /// Whether a subject was not in the state that a publish asked for.
+    pub(super) fn is_conflict(&self) -> bool {
+        matches!(
+            self.code,
+            code::WRONG_LAST_SEQUENCE | code::WRONG_LAST_SEQUENCE_CONSTANT
+        )
+    }
+
+    fn is_transient(&self) -> bool {
+        matches!(self.code, code::DUPLICATE_IN_PROCESS | code::UNAVAILABLE)
+    }
+
+    /// A subject that has its one message is refused with the same code, but only to publishes that
+    /// do not expect it empty; all of ours do.
+    fn is_full(&self) -> bool {
+        matches!(
+            self.code,
+            code::STREAM_STORE_FAILED | code::TOO_MANY_REQUESTS
+        )
+    }
+}

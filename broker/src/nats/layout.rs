@@ -1,0 +1,66 @@
+//! The layout of an installation, as it was chosen once and is recorded at the server.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::config::Layout;
+
+/// The version of the layout. Another one is refused.
+const LAYOUT_VERSION: u64 = 1;
+
+/// The layout that was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ExistingLayout {
+    pub(super) shards: u16,
+    pub(super) replicas: usize,
+    pub(super) lease: Duration,
+}
+
+/// `meta.layout`, as JSON: operators read it with any NATS tool.
+#[derive(Debug, Deserialize)]
+struct Record {
+    version: u64,
+    shards: u16,
+    replicas: usize,
+    lease_ms: u64,
+}
+
+impl ExistingLayout {
+    /// The layout that is asked for, as it will be once it is made.
+    pub(super) fn of(asked: &Layout) -> Self {
+        Self {
+            shards: asked.shards.get(),
+            replicas: asked.replicas.get(),
+            lease: asked.lease,
+        }
+    }
+
+    /// Read the record. The error completes "its record ...".
+    pub(super) fn parse(payload: &[u8]) -> Result<Self, String> {
+        let record: Record =
+            serde_json::from_slice(payload).map_err(|error| format!("cannot be read: {error}"))?;
+        if record.version != LAYOUT_VERSION {
+            return Err(format!(
+                "is of version {}; this program knows version {LAYOUT_VERSION}",
+                record.version
+            ));
+        }
+        Ok(Self {
+            shards: record.shards.max(1),
+            replicas: record.replicas,
+            lease: Duration::from_millis(record.lease_ms),
+        })
+    }
+
+    /// The record.
+    pub(super) fn record(&self) -> serde_json::Value {
+        let lease_ms = u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX);
+        serde_json::json!({
+            "version": LAYOUT_VERSION,
+            "shards": self.shards,
+            "replicas": self.replicas,
+            "lease_ms": lease_ms,
+        })
+    }
+}

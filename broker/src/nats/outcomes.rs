@@ -1,0 +1,148 @@
+//! Stores reports in a tenant's outcome stream and reads them back in order.
+//!
+//! All reports of a job are on one subject. This file does the I/O; which of the stored outcomes
+//! count is decided by [`OutcomeLog`], in the same way for every reader.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use sortie_protocol::outcome::LimitKind;
+use sortie_protocol::{ByteSize, Ending, Failure, Outcome, envelope};
+
+use super::batch_read::{self, End, Read};
+use super::connection::Connection;
+use super::headers::FORGOTTEN;
+use super::jetstream::JetStream;
+use super::names::{JobKey, Names};
+use super::outcome_log::OutcomeLog;
+use crate::broker::Error;
+
+/// Wait before a copy of the stream that is behind is asked again.
+pub(super) const BEHIND_PAUSE: Duration = Duration::from_millis(10);
+
+/// The outcome streams of all tenants. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Outcomes {
+    pub(super) connection: Connection,
+    pub(super) jetstream: JetStream,
+    pub(super) names: Names,
+}
+
+impl Outcomes {
+    /// Store outcomes, in as many messages as they need.
+    pub(super) async fn store(&self, key: &JobKey, outcomes: Vec<Outcome>) -> Result<(), Error> {
+        if outcomes.is_empty() {
+            return Ok(());
+        }
+        let mut parts = vec![outcomes];
+        while let Some(mut part) = parts.pop() {
+            let payload = envelope::outcomes(&part);
+            if payload.len() > self.connection.payload_max() {
+                if part.len() > 1 {
+                    let second = part.split_off(part.len() / 2);
+                    parts.push(second);
+                    parts.push(part);
+                } else {
+                    parts.push(
+                        part.into_iter()
+                            .map(|outcome| self.too_large(outcome))
+                            .collect(),
+                    );
+                }
+                continue;
+            }
+            self.put(key, payload).await?;
+        }
+        Ok(())
+    }
+
+    /// Write the marker after which no outcome counts.
+    pub(super) async fn mark_cancelled(&self, key: &JobKey) -> Result<(), Error> {
+        self.put(key, envelope::cancelled()).await
+    }
+
+    async fn put(&self, key: &JobKey, payload: Bytes) -> Result<(), Error> {
+        match self
+            .jetstream
+            .store(&self.names.outcomes(key), &HeaderMap::new(), &payload)
+            .await?
+        {
+            Ok(_) => Ok(()),
+            Err(refusal) => Err(self.jetstream.refused(&refusal)),
+        }
+    }
+
+    /// The outcome of a task whose result no message can hold.
+    fn too_large(&self, mut outcome: Outcome) -> Outcome {
+        let payload_max = self.connection.payload_max();
+        outcome.log = None;
+        if envelope::outcomes(std::slice::from_ref(&outcome)).len() > payload_max {
+            let allowed = format!(
+                "{} that this broker carries",
+                ByteSize::kib(payload_max as u64 >> 10)
+            );
+            outcome.ending = Ending::Failed(Failure::Stopped {
+                limit: LimitKind::Result,
+                allowed,
+            });
+        }
+        outcome
+    }
+
+    /// The sequence of a job's newest report, as the leader knows it. 0 if there is none.
+    pub(super) async fn newest(&self, key: &JobKey) -> Result<u64, Error> {
+        let stream = self.names.outcomes_stream(&key.tenant);
+        let subject = self.names.outcomes(key);
+        let last = self
+            .connection
+            .patiently(|| self.jetstream.last(&stream, &subject))
+            .await?;
+        Ok(last.map_or(0, |kept| kept.sequence))
+    }
+
+    /// The next reports after the sequence `last`, as far as the copy that answers has them.
+    pub(super) async fn after(&self, key: &JobKey, last: u64) -> Result<(Vec<Read>, End), Error> {
+        let stream = self.names.outcomes_stream(&key.tenant);
+        let subject = self.names.outcomes(key);
+        let batch = self
+            .connection
+            .patiently(|| batch_read::read(&self.connection, &stream, &subject, last + 1))
+            .await?;
+        Ok((batch.messages, batch.end))
+    }
+
+    /// Read all there is into `log`, for a caller that only wants to know which tasks ended.
+    pub(super) async fn catch_up(&self, key: &JobKey, log: &mut OutcomeLog) -> Result<(), Error> {
+        let newest = self.newest(key).await?;
+        while log.last() < newest && !log.is_over() {
+            let (reports, end) = self.after(key, log.last()).await?;
+            for report in &reports {
+                log.take(report.sequence, &report.payload);
+            }
+            if reports.is_empty() && end == End::Reached {
+                // A copy that is behind; the leader has more.
+                tokio::time::sleep(BEHIND_PAUSE).await;
+                if self.newest(key).await? < newest {
+                    // It was purged meanwhile.
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Remove a forgotten job's reports and tell its followers.
+    pub(super) async fn forget(&self, key: &JobKey) -> Result<(), Error> {
+        let stream = self.names.outcomes_stream(&key.tenant);
+        let subject = self.names.outcomes(key);
+        self.connection
+            .patiently(|| self.jetstream.purge(&stream, &subject))
+            .await?;
+        let mut headers = HeaderMap::new();
+        headers.insert(FORGOTTEN, "1");
+        self.connection
+            .tell(self.names.live(key), headers, Bytes::new())
+            .await
+    }
+}

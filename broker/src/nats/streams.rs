@@ -1,0 +1,131 @@
+//! The settings of the streams, with the reason for each.
+//!
+//! Bundles wait in work-queue streams that refuse what does not fit, instead of dropping the
+//! oldest. Everything else is kept for a time, and components for ever.
+
+use std::time::Duration;
+
+use async_nats::jetstream::stream::{
+    Config, DiscardPolicy, Republish, RetentionPolicy, StorageType,
+};
+
+use super::config::{Layout, Name};
+use super::layout::ExistingLayout;
+use super::names::Names;
+use crate::broker::PRESENCE;
+
+/// How long a job's record is kept after its last change.
+const JOB_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long an outcome is kept for whoever comes to fetch it.
+pub const OUTCOME_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long a dead letter is kept.
+const DEAD_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Dead letters that are kept of a tenant; the oldest go first.
+const DEAD_MESSAGES_MAX: i64 = 10_000;
+/// Within this time a bundle that is published twice is stored once: what a client asks again after
+/// a lost answer. Longer costs memory, about 170 bytes for each bundle; beyond it a bundle runs
+/// twice, and only its first outcomes count.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(30);
+
+/// Makes the settings of the streams of one installation.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Streams<'n> {
+    pub(super) names: &'n Names,
+    pub(super) laid: ExistingLayout,
+}
+
+impl Streams<'_> {
+    pub(super) fn tasks(&self, shard: u16, layout: &Layout) -> Config {
+        Config {
+            name: self.names.tasks_stream(shard),
+            subjects: vec![self.names.tasks_subjects(shard)],
+            retention: RetentionPolicy::WorkQueue,
+            discard: DiscardPolicy::New,
+            max_bytes: i64::from(layout.tasks_bytes_max.get()),
+            duplicate_window: DUPLICATE_WINDOW,
+            ..kept(self.laid)
+        }
+    }
+
+    pub(super) fn jobs(&self, tenant: &Name) -> Config {
+        Config {
+            name: self.names.jobs_stream(tenant),
+            subjects: vec![self.names.all_jobs(tenant)],
+            max_messages_per_subject: 1,
+            max_age: JOB_AGE_MAX,
+            ..kept(self.laid)
+        }
+    }
+
+    pub(super) fn outcomes(&self, tenant: &Name) -> Config {
+        let (source, destination) = self.names.republished(tenant);
+        Config {
+            name: self.names.outcomes_stream(tenant),
+            subjects: vec![self.names.all_outcomes(tenant)],
+            max_age: OUTCOME_AGE_MAX,
+            republish: Some(Republish {
+                source,
+                destination,
+                headers_only: false,
+            }),
+            ..kept(self.laid)
+        }
+    }
+
+    pub(super) fn dead(&self, tenant: &Name) -> Config {
+        Config {
+            name: self.names.dead_stream(tenant),
+            subjects: vec![self.names.all_dead(tenant)],
+            max_age: DEAD_AGE_MAX,
+            max_messages: DEAD_MESSAGES_MAX,
+            ..kept(self.laid)
+        }
+    }
+
+    pub(super) fn components(&self) -> Config {
+        Config {
+            name: self.names.components_stream(),
+            subjects: vec![self.names.all_components()],
+            // Whoever is first with a chunk stays: all tenants write here, and none can take
+            // another's component away.
+            max_messages_per_subject: 1,
+            discard: DiscardPolicy::New,
+            discard_new_per_subject: true,
+            ..kept(self.laid)
+        }
+    }
+
+    pub(super) fn meta(&self) -> Config {
+        Config {
+            name: self.names.meta_stream(),
+            subjects: vec![self.names.all_meta()],
+            max_messages_per_subject: 1,
+            ..kept(self.laid)
+        }
+    }
+
+    /// Who is there is forgotten by itself, and known again within seconds: not worth a copy. In a
+    /// file, since a stream in memory is gone with its server.
+    pub(super) fn workers(&self) -> Config {
+        Config {
+            name: self.names.workers_stream(),
+            subjects: vec![self.names.all_workers()],
+            max_messages_per_subject: 1,
+            max_age: PRESENCE,
+            duplicate_window: PRESENCE,
+            storage: StorageType::File,
+            allow_direct: true,
+            ..Config::default()
+        }
+    }
+}
+
+/// What streams that must not lose anything have in common.
+fn kept(laid: ExistingLayout) -> Config {
+    Config {
+        storage: StorageType::File,
+        num_replicas: laid.replicas,
+        allow_direct: true,
+        ..Config::default()
+    }
+}
