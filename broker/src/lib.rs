@@ -17,14 +17,15 @@
 //!
 //! A broker never looks into arguments or results, and never runs anything.
 //!
-//! Reading order: [`broker`], [`memory`], [`nats`], [`conformance`].
+//! Reading order: the traits ([`Submit`], [`Work`], [`Operate`]), [`memory`], [`nats`], [`conformance`].
 
-pub mod broker;
 pub mod conformance;
+mod lane;
 pub mod memory;
 pub mod nats;
+mod traits;
 
-pub use broker::{
-    Broker, Error, Event, Extended, Lease, LetterId, PRESENCE, Position, Puller, Report, Retrial,
-    Serves,
+pub use traits::{
+    Broker, Error, Event, Extended, Lease, LetterId, Mark, Operate, PRESENCE, Position, Puller,
+    Report, Retrial, Serves, Submit, Unfinished, Work,
 };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sortie::nats::Role;
-use sortie::{Client, Function, Grants, JobId, JobOptions};
+use sortie::{Client, Function, FunctionOptions, Grant, JobId};
 use sortie_frontend::binding::Notice;
 use sortie_frontend::session::{self, Keeps, SETTLE_TIME_MAX, Session};
 use sortie_frontend::settings::{Cache, Environment};
@@ -85,14 +85,15 @@ fn warn_if_late(settled: Result<(), session::NotSettled>) {
 }
 
 /// Why the results of a job with these options are not kept, where that is not what was asked for.
-pub(crate) fn why_not_kept(options: &JobOptions) -> Option<String> {
-    let Grants { clock, random } = options.grants;
-    let granted = match (clock, random) {
-        (false, false) => return None,
-        (true, false) => "the clock",
-        (false, true) => "randomness",
-        (true, true) => "the clock and randomness",
-    };
+pub(crate) fn why_not_kept(options: &FunctionOptions) -> Option<String> {
+    if options.grants.deterministic() {
+        return None;
+    }
+    let said = options.grants.iter().map(|grant| match grant {
+        Grant::Clock => "the clock",
+        Grant::Random => "randomness",
+    });
+    let granted = said.collect::<Vec<_>>().join(" and ");
     Some(format!(
         "results were not kept: the function was granted {granted}, so another run may answer otherwise"
     ))
@@ -171,7 +172,7 @@ pub(crate) async fn resolve(client: &Client, text: &str) -> Result<JobId, Error>
     let jobs = client.jobs(LOOKED_THROUGH).await.map_err(refused)?;
     let mut found = jobs
         .iter()
-        .map(|record| record.job.id)
+        .map(|record| record.job.key.job)
         .filter(|job| job.to_string().starts_with(&text));
     match (found.next(), found.count()) {
         (Some(job), 0) => Ok(job),

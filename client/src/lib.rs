@@ -41,57 +41,41 @@
 //! to it, and [`Client::attach`] follows one from anywhere. This crate never reads the environment;
 //! what it needs of it is set with [`Builder`] and [`nats::Config`].
 
-mod arguments;
-mod attach;
-mod builder;
-mod client;
-mod connect;
-mod courtesies;
-mod detach;
-mod driver;
+mod admin;
+mod api;
+mod drive;
 #[cfg(feature = "embedded")]
 mod embedded;
-mod following;
-mod function;
-mod future;
-mod job;
-mod jobs;
-#[cfg(feature = "embedded")]
-mod loading;
-mod outcome;
-mod output;
-mod publisher;
-mod reading;
-mod replay;
-mod values;
-mod window;
+mod error;
 
 #[cfg(test)]
 mod tests;
 
-pub use self::arguments::{
+pub use self::admin::replay::{ReplayError, Replayed};
+pub use self::admin::status::{Counted, JobStatus};
+pub use self::api::arguments::{
     Arguments, Input, IntoArguments, cbor, object, object_at, prefix, value,
 };
-pub use self::attach::AttachError;
-pub use self::builder::Builder;
-pub use self::client::{Client, SubmitError};
-pub use self::connect::ConnectError;
-pub use self::detach::Detached;
+pub use self::api::builder::{Builder, ConnectError};
+pub use self::api::client::Client;
+pub use self::api::detached::Detached;
+pub use self::api::function::{CallError, Component, Function};
+pub use self::api::future::{TaskFuture, as_completed, gather};
+pub use self::api::job::{GatherError, Job, Progress};
+pub use self::api::outcome::TaskOutcome;
+pub use self::api::output::{Decode, Output};
+pub use self::api::task_error::TaskError;
 #[cfg(feature = "embedded")]
-pub use self::embedded::StartError;
-pub use self::function::{CallError, Component, Function};
-pub use self::future::{TaskFuture, as_completed, gather};
-pub use self::job::{GatherError, Job, Progress};
-pub use self::jobs::{Counted, JobStatus};
+pub use self::embedded::load::LoadError;
 #[cfg(feature = "embedded")]
-pub use self::loading::LoadError;
-pub use self::outcome::{TaskError, TaskOutcome};
-pub use self::output::{Decode, Output};
-pub use self::replay::{ReplayError, Replayed};
+pub use self::embedded::loader::StartError;
+pub use self::error::{AttachError, SubmitError};
 pub use sortie_broker::{Error as BrokerError, LetterId, nats};
 pub use sortie_objects as objects;
 pub use sortie_protocol as protocol;
+pub use sortie_protocol::completion::Incomplete;
 pub use sortie_protocol::{
-    Bill, Blame, ByteSize, DeadLetter, Ending, Failure, Grants, JobId, JobOptions, JobRecord,
-    JobState, Kind, Labels, Limits, Log, Outcome, Presence, Priority, RetryPolicy, Signature,
+    Bill, Blame, ByteSize, DeadLetter, Ending, Failure, FunctionOptions, Grant, Grants, JobId,
+    JobKey, JobRecord, JobState, Kind, Labels, Limits, Log, Outcome, Presence, Priority,
+    RetryPolicy, Signature, TenantId,
 };

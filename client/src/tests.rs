@@ -6,11 +6,12 @@ mod troubled;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use sortie_broker::{Broker as _, LetterId};
+use futures::{StreamExt as _, stream};
+use sortie_broker::nats::OUTCOME_AGE_MAX;
+use sortie_broker::{LetterId, Operate as _, PRESENCE, Submit as _, Work as _};
 use sortie_protocol::{
-    Bill, DeadLetter, Digest, Ending, Failure, FunctionRef, JobId, JobState, LeaseId, Outcome,
-    Signature, TaskIndex,
+    Bill, DeadLetter, Digest, Ending, Failure, FunctionRef, JobId, JobKey, JobState, Labels,
+    LeaseId, Outcome, Presence, Signature, TaskIndex, TenantId, Timestamp, WorkerId,
 };
 use tokio::time::timeout;
 
@@ -60,6 +61,19 @@ fn failed(index: TaskIndex) -> Outcome {
     }
 }
 
+/// What a job of the tenant is called at the broker.
+fn key(job: JobId) -> JobKey {
+    JobKey {
+        tenant: TenantId::default(),
+        job,
+    }
+}
+
+/// How many bundles of a job are unfinished.
+async fn unfinished(broker: &Troubled, job: JobId) -> u64 {
+    broker.inner.unfinished(key(job)).await.unwrap().bundles
+}
+
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     timeout(DEADLINE, future)
         .await
@@ -92,7 +106,7 @@ async fn done(client: &Client, broker: &Troubled, tasks: usize) -> JobId {
         .submit_all(&function(), (0..tasks).map(|_| ()))
         .await
         .unwrap();
-    while broker.inner.unfinished(detached.job).await.unwrap() > 0 {
+    while unfinished(broker, detached.job).await > 0 {
         broker.work(completed).await;
     }
     detached.job
@@ -122,7 +136,11 @@ async fn tasks_whose_outcomes_nobody_can_read_end_when_nothing_is_unfinished() {
         .await
         .unwrap_err();
     assert!(
-        matches!(&error, TaskError::Failed(failure) if failure.to_string().contains("dead letters")),
+        matches!(
+            &error,
+            TaskError::Failed(failure)
+                if failure.to_string().contains("nothing of its job is unfinished")
+        ),
         "{error}"
     );
 }
@@ -149,18 +167,30 @@ async fn a_task_that_is_published_while_the_broker_answers_that_nothing_is_unfin
     let broker = Troubled::new();
     let client = client(&broker);
     broker.answer_late(Duration::from_secs(3));
-    let inputs = futures::stream::once({
+    // Nobody can read what comes of the first task, so the broker is asked. The second is
+    // published when it has found that nothing is unfinished, and before it says so.
+    broker.hide(0);
+    let inputs = stream::once(std::future::ready(())).chain(stream::once({
         let broker = broker.clone();
-        // One look fewer does not end anything yet.
-        async move { broker.asked(6).await }
-    });
+        async move { broker.asked(1).await }
+    }));
     let job = client.map_stream(&function(), Box::pin(inputs));
     let working = tokio::spawn(async move {
         broker.published(1).await;
+        broker.work(completed).await;
+        broker.published(2).await;
         tokio::time::sleep(Duration::from_secs(20)).await;
         broker.work(completed).await;
     });
-    assert_eq!(soon(job.gather()).await.unwrap()[0].result, Ok(7));
+    let outcomes = soon(job.gather()).await.unwrap();
+    assert!(
+        matches!(
+            &outcomes[0].result,
+            Err(TaskError::Failed(failure)) if failure.code() == "host-error"
+        ),
+        "{outcomes:?}"
+    );
+    assert_eq!(outcomes[1].result, Ok(7));
     working.await.unwrap();
 }
 
@@ -208,7 +238,7 @@ async fn whoever_attaches_is_told_how_many_outcomes_were_dropped() {
             .len(),
         5
     );
-    broker.trim(job, 3).await.unwrap();
+    broker.trim(key(job), 3).await.unwrap();
     let error = soon(client.attach::<u64>(job).await.unwrap().gather())
         .await
         .unwrap_err();
@@ -224,12 +254,12 @@ async fn whoever_attaches_is_told_how_many_outcomes_were_dropped() {
 async fn tasks_of_an_old_job_that_take_long_are_waited_for() {
     let broker = Troubled::new();
     let client = client(&broker);
-    broker.age(2 * sortie_broker::nats::OUTCOME_AGE_MAX);
+    broker.age(2 * OUTCOME_AGE_MAX);
     let job = client.submit_all(&function(), [(), ()]).await.unwrap().job;
     let attached = client.attach::<u64>(job).await.unwrap();
     let working = tokio::spawn(async move {
         tokio::time::sleep(DEADLINE / 2).await;
-        while broker.inner.unfinished(job).await.unwrap() > 0 {
+        while unfinished(&broker, job).await > 0 {
             broker.work(completed).await;
         }
     });
@@ -246,8 +276,7 @@ async fn a_job_whose_number_of_tasks_nobody_knows_is_not_gathered_as_if_it_were_
     let broker = Troubled::new();
     let client = client(&broker);
     let _working = Working::at(&broker);
-    let inputs =
-        futures::StreamExt::chain(futures::stream::iter([(), ()]), futures::stream::pending());
+    let inputs = stream::iter([(), ()]).chain(stream::pending());
     let mut job = client.map_stream(&function(), inputs);
     job.keep_outcomes();
     for _ in 0..2 {
@@ -264,6 +293,116 @@ async fn a_job_whose_number_of_tasks_nobody_knows_is_not_gathered_as_if_it_were_
             .to_string()
             .contains("how many are missing is not known"),
         "{error}"
+    );
+}
+
+/// A worker that says every few seconds that it is there, and takes no work.
+fn idle_worker() -> Presence {
+    Presence {
+        worker: WorkerId::from_bytes([2; 16]),
+        machine: "machine".into(),
+        process: 1,
+        version: "0".into(),
+        labels: Labels::default(),
+        slots: 1,
+        busy: 0,
+        draining: false,
+        started: Timestamp::default(),
+        said: Timestamp::default(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_without_submitter_whose_bundle_no_worker_is_there_for_ends_as_incomplete() {
+    let broker = Troubled::new();
+    let client = client(&broker);
+    let job = client.map_stream(&function(), stream::iter([()]).chain(stream::pending()));
+    broker.published(1).await;
+    let id = job.id().unwrap();
+    job.leave();
+    let announcing = tokio::spawn({
+        let broker = broker.clone();
+        async move {
+            loop {
+                broker.inner.announce(idle_worker()).await.unwrap();
+                tokio::time::sleep(PRESENCE / 3).await;
+            }
+        }
+    });
+    let mut gathering = Box::pin(client.attach::<u64>(id).await.unwrap().gather());
+    // While a worker is there it may still take the bundle.
+    let early = timeout(DEADLINE, &mut gathering).await;
+    assert!(early.is_err(), "{early:?}");
+    announcing.abort();
+    let error = soon(gathering).await.unwrap_err();
+    assert_eq!((error.outcomes.len(), error.missing), (0, None));
+    assert!(
+        error.why.contains("its submitter is gone")
+            && error
+                .why
+                .contains("1 bundle is unfinished, and no worker is there"),
+        "{error}"
+    );
+    assert_eq!(unfinished(&broker, id).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_feed_that_is_silent_while_bundles_are_unfinished_is_no_loss() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let broker = Troubled::new();
+    let client = client(&broker);
+    let submitted = client.submit_all(&function(), [(), ()]).await.unwrap().job;
+    broker.set_read(false);
+    let mut gathering = Box::pin(client.attach::<u64>(submitted).await.unwrap().gather());
+    // First it tells nothing at all, then that there is nothing to tell.
+    for is_read in [false, true] {
+        broker.set_read(is_read);
+        let early = timeout(2 * MINUTE, &mut gathering).await;
+        assert!(early.is_err(), "{early:?}");
+    }
+    assert!(broker.asked_so_far() > 0);
+    // One has ended, the other has not.
+    broker.work(completed).await;
+    let early = timeout(2 * MINUTE, &mut gathering).await;
+    assert!(early.is_err(), "{early:?}");
+    broker.work(completed).await;
+    let outcomes = soon(gathering).await.unwrap();
+    assert!(
+        outcomes.len() == 2 && outcomes.iter().all(|outcome| outcome.result == Ok(7)),
+        "{outcomes:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_submitter_that_waits_for_its_inputs_is_not_taken_for_gone() {
+    let broker = Troubled::new();
+    let client = client(&broker);
+    let _working = Working::at(&broker);
+    // Longer than a submitter may be silent.
+    let later = async { tokio::time::sleep(Duration::from_secs(20)).await };
+    let inputs = stream::once(std::future::ready(())).chain(stream::once(later));
+    let mut job = client.map_stream(&function(), inputs);
+    job.keep_outcomes();
+    soon(job.next()).await.unwrap();
+    // Everything that was published has ended, so nothing but the submitter's word keeps it open.
+    let id = job.id().unwrap();
+    assert_eq!(unfinished(&broker, id).await, 0);
+    let attached = client.attach::<u64>(id).await.unwrap();
+    let (last, followed) = soon(async {
+        tokio::join!(
+            async {
+                let last = job.next().await;
+                (last, job)
+            },
+            attached.gather()
+        )
+    })
+    .await;
+    assert_eq!(last.0.unwrap().result, Ok(7));
+    let outcomes = followed.unwrap();
+    assert!(
+        outcomes.len() == 2 && outcomes.iter().all(|outcome| outcome.result == Ok(7)),
+        "{outcomes:?}"
     );
 }
 
@@ -285,11 +424,11 @@ async fn a_job_whose_broker_stays_away_is_neither_whole_nor_cancelled_nor_forgot
         matches!(&error, TaskError::BrokerGone { reason, stays: true } if reason.contains("it is away")),
         "{error}"
     );
-    soon(client.settled()).await;
+    soon(client.flush_jobs()).await;
     for job in [id, single] {
         let record = broker
             .inner
-            .job(job)
+            .job(key(job))
             .await
             .unwrap()
             .expect("the record of a job that was not forgotten");
@@ -305,10 +444,7 @@ async fn the_status_of_a_job_that_ends_tasks_without_a_pause_is_told_all_the_sam
     let broker = Troubled::new();
     let client = client(&broker);
     // One bundle that nobody works on; the outcomes of others come without end.
-    let job = client.map_stream(
-        &function(),
-        futures::StreamExt::chain(futures::stream::iter([()]), futures::stream::pending()),
-    );
+    let job = client.map_stream(&function(), stream::iter([()]).chain(stream::pending()));
     broker.published(1).await;
     let id = job.id().unwrap();
     job.leave();
@@ -322,18 +458,25 @@ async fn the_status_of_a_job_that_ends_tasks_without_a_pause_is_told_all_the_sam
                 };
                 broker
                     .inner
-                    .complete(LeaseId(u64::MAX), id, report)
+                    .complete(LeaseId(u64::MAX), key(id), report)
                     .await
                     .unwrap();
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     });
-    let status = soon(client.job_status(id)).await.unwrap();
-    assert!(
-        status.completed > 10 && status.counted == Counted::Some,
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    // All that were stored when it was asked; it waits for none that come later.
+    let status = timeout(Duration::from_secs(1), client.job_status(id))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (status.unfinished, status.counted),
+        (Some(1), Counted::All),
         "{status:?}"
     );
+    assert!(status.completed > 10, "{status:?}");
     reporting.abort();
 
     let done = done(&client, &broker, 20).await;
@@ -348,7 +491,7 @@ async fn the_status_is_told_of_a_job_that_is_fed_as_fast_as_its_tasks_end() {
     // Whenever somebody asks nothing is unfinished.
     let mut job = client.map_stream(
         &function(),
-        futures::stream::unfold((), |()| async {
+        stream::unfold((), |()| async {
             tokio::time::sleep(Duration::from_millis(100)).await;
             Some(((), ()))
         })
@@ -359,13 +502,18 @@ async fn the_status_is_told_of_a_job_that_is_fed_as_fast_as_its_tasks_end() {
     soon(job.next()).await.unwrap();
     let id = job.id().unwrap();
     let reading = tokio::spawn(async move { while job.next().await.is_some() {} });
-    let status = soon(client.job_status(id)).await.unwrap();
+    // Between two inputs.
+    tokio::time::sleep(Duration::from_millis(2050)).await;
+    let status = timeout(Duration::from_secs(1), client.job_status(id))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(
         (status.unfinished, status.record.state),
         (Some(0), JobState::Open)
     );
     assert!(
-        status.completed > 10 && status.counted == Counted::Some,
+        status.completed > 10 && status.counted == Counted::All,
         "{status:?}"
     );
     reading.abort();
@@ -400,7 +548,7 @@ async fn bury(client: &Client, broker: &Troubled, count: usize) -> Vec<(LetterId
         .submit_all(&function(), (0..count).map(|_| ()))
         .await
         .unwrap();
-    while broker.inner.unfinished(detached.job).await.unwrap() > 0 {
+    while unfinished(broker, detached.job).await > 0 {
         broker.work(failed).await;
     }
     let letters = broker.inner.dead_letters(None, 2 * count).await.unwrap();
@@ -410,7 +558,7 @@ async fn bury(client: &Client, broker: &Troubled, count: usize) -> Vec<(LetterId
 
 /// Whether each of so many letters is either still there, or published anew, in a job that knows
 /// how many.
-async fn check_none_lost_or_doubled(broker: &Troubled, old: JobId, count: usize) {
+async fn check_none_lost_or_doubled(broker: &Troubled, old: JobKey, count: usize) {
     let left = broker
         .inner
         .dead_letters(Some(old), 2 * count)
@@ -420,9 +568,9 @@ async fn check_none_lost_or_doubled(broker: &Troubled, old: JobId, count: usize)
     let jobs = broker.inner.jobs(10).await.unwrap();
     let new = jobs
         .iter()
-        .find(|record| record.job.id != old)
+        .find(|record| record.job.key != old)
         .expect("a new job");
-    let published = broker.inner.unfinished(new.job.id).await.unwrap();
+    let published = unfinished(broker, new.job.key.job).await;
     assert_eq!(new.state, JobState::Sealed { tasks: published });
     assert_eq!(left + usize::try_from(published).unwrap(), count);
     assert!(left > 0 && published > 0, "{left} of {count} are left");
@@ -457,7 +605,7 @@ async fn a_replay_that_is_let_go_of_has_lost_and_doubled_nothing() {
         replayed = client.replay(letters) => panic!("nobody interrupted it: {replayed:?}"),
         () = broker.published(before + 100) => {}
     }
-    soon(client.settled()).await;
+    soon(client.flush_jobs()).await;
     check_none_lost_or_doubled(&broker, old, 500).await;
 }
 
@@ -476,12 +624,12 @@ async fn a_replay_that_fails_names_the_jobs_that_it_submitted() {
     .await;
     let error = replayed.unwrap_err();
     assert!(
-        matches!(&error.why, crate::SubmitError::Broker(why) if why.passes()),
+        matches!(&error.why, crate::SubmitError::Broker(why) if why.is_transient()),
         "{error:?}"
     );
     let [job] = &*error.replayed.jobs else {
         panic!("one job was submitted: {error:?}")
     };
-    assert_eq!(job.tasks, broker.inner.unfinished(job.job).await.unwrap());
+    assert_eq!(job.tasks, unfinished(&broker, job.job).await);
     assert!(job.tasks >= 100 && error.replayed.left > 0, "{error:?}");
 }

@@ -8,7 +8,7 @@ use sortie::nats::Config;
 use sortie::objects::Objects;
 use sortie::protocol::Advice;
 use sortie::{
-    BrokerError, Builder, Client, Component, ConnectError, Function, JobOptions, LoadError,
+    BrokerError, Builder, Client, Component, ConnectError, Function, FunctionOptions, LoadError,
     StartError, SubmitError,
 };
 use tokio::runtime::Handle;
@@ -131,7 +131,7 @@ impl Session {
     pub async fn settle(&self, time_max: Duration) -> Result<(), NotSettled> {
         match self.keeps {
             Keeps::Results | Keeps::Nothing => {
-                self.client.shared().await;
+                self.client.flush_results().await;
                 Ok(())
             }
             Keeps::Job => settle(&self.client, time_max).await,
@@ -154,7 +154,7 @@ impl Session {
         &self,
         path: &Path,
         name: &str,
-        options: JobOptions,
+        options: FunctionOptions,
         stop: &Stop,
     ) -> Result<Function<()>, Error> {
         let component = self.component(path, stop).await?;
@@ -175,7 +175,7 @@ pub struct NotSettled;
 /// # Errors
 /// When it was not told in time.
 pub async fn settle(client: &Client, time_max: Duration) -> Result<(), NotSettled> {
-    tokio::time::timeout(time_max, client.settled())
+    tokio::time::timeout(time_max, client.flush_jobs())
         .await
         .map_err(|_| NotSettled)
 }
@@ -275,7 +275,7 @@ impl From<SubmitError> for Error {
     fn from(error: SubmitError) -> Self {
         let (text, advice) = (chain(&error), error.advice());
         let told = match error {
-            SubmitError::Call(_) => Self::usage(text),
+            SubmitError::Call(_) | SubmitError::Ungranted(_) => Self::usage(text),
             SubmitError::Broker(_)
             | SubmitError::Store(_)
             | SubmitError::Lost { .. }

@@ -1,9 +1,11 @@
 //! The Sortie host: runs functions in sandboxes and feeds them objects.
 //!
-//! - [`engine`] makes the one wasmtime engine of a process and keeps its clock.
-//! - [`component`] compiles and describes components, or says in one line why it cannot;
-//!   [`artifacts`] keeps compiled components on disk.
-//! - [`sandbox`] is the wall: everything a function can see or use, with its limits.
+//! - [`engine`] compiles components and interrupts functions; [`artifacts`] keeps machine code on
+//!   disk.
+//! - [`sandbox`] runs one call of a function, within limits, with access to its arguments and
+//!   nothing else.
+//! - [`component`] loads components: compiles, links and describes them, or says in one line why it
+//!   cannot.
 //! - [`memo`] caches results of deterministic tasks, on this machine and for others; [`cache`]
 //!   inspects and clears what is kept on this machine.
 //! - [`attempt`] runs one task once; [`worker`] pulls leases and runs their tasks; [`compute_pool`]
@@ -12,10 +14,8 @@
 //! - [`setup`] puts them together.
 //!
 //! Nothing a guest does may panic, block or exhaust the host: that is a security bug. Only
-//! [`engine`], [`component`], [`artifacts`] and [`sandbox`] know wasmtime. Objects are read and
-//! written by `sortie_objects`. The host never reads the environment.
+//! [`engine`] and [`sandbox`] know wasmtime. Objects are read and written by `sortie_objects`. The host never reads the environment.
 
-pub mod artifacts;
 pub mod attempt;
 pub mod cache;
 pub mod component;
@@ -33,6 +33,6 @@ mod panics;
 
 pub use attempt::Host;
 pub use component::{Component, LoadError};
-pub use engine::Engine;
+pub use engine::{Engine, artifacts};
 pub use setup::Setup;
 pub use worker::Worker;

@@ -407,20 +407,21 @@ fn get(counter: &AtomicU64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use sortie_protocol::outcome::{InputFault, LimitKind, PlatformFault};
+    use sortie_protocol::outcome::{InputFault, Limit, PlatformFault};
 
     use super::*;
 
     /// One failure for each fixed code.
     fn failures() -> Vec<Failure> {
         let message = String::new;
+        let size = sortie_protocol::ByteSize(0);
         let limits = [
-            LimitKind::Memory,
-            LimitKind::WallTime,
-            LimitKind::CpuTime,
-            LimitKind::Stack,
-            LimitKind::Result,
-            LimitKind::Written,
+            Limit::Memory(size),
+            Limit::WallTime(Duration::ZERO),
+            Limit::CpuTime(Duration::ZERO),
+            Limit::Stack(size),
+            Limit::Result(size),
+            Limit::OutputBytes(size),
         ];
         let inputs = [
             InputFault::Malformed,
@@ -437,10 +438,7 @@ mod tests {
             PlatformFault::StoreUnavailable,
         ];
         let mut failures = vec![Failure::Trapped { message: message() }];
-        failures.extend(limits.map(|limit| Failure::Stopped {
-            limit,
-            allowed: message(),
-        }));
+        failures.extend(limits.map(|limit| Failure::Stopped { limit }));
         failures.extend(inputs.map(|fault| Failure::Input {
             fault,
             message: message(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use sortie_protocol::observer::Observer;
-use sortie_protocol::{Bill, JobId, LeaseId, TaskIndex};
+use sortie_protocol::{Bill, JobKey, LeaseId, TaskIndex};
 
 /// Something that a worker did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub enum Event {
     /// A task arrived with a leased bundle.
     TaskLeased {
         /// Its job.
-        job: JobId,
+        job: JobKey,
         /// Its position in the job.
         task: TaskIndex,
         /// Its bundle's lease.
@@ -23,21 +23,21 @@ pub enum Event {
     /// An attempt began to open its inputs.
     AttemptStarted {
         /// The task's job.
-        job: JobId,
+        job: JobKey,
         /// The task's position in the job.
         task: TaskIndex,
     },
     /// An attempt has its inputs and a permit to compute; its function starts.
     AttemptComputing {
         /// The task's job.
-        job: JobId,
+        job: JobKey,
         /// The task's position in the job.
         task: TaskIndex,
     },
     /// An attempt ended. The task may be tried again.
     AttemptEnded {
         /// The task's job.
-        job: JobId,
+        job: JobKey,
         /// The task's position in the job.
         task: TaskIndex,
         /// `completed`, `cancelled`, the failure's code, or `answer` for a code of the function's.
@@ -50,14 +50,14 @@ pub enum Event {
     /// The broker has the outcomes of a bundle.
     BundleReported {
         /// The bundle's job.
-        job: JobId,
+        job: JobKey,
         /// The bundle's lease.
         lease: LeaseId,
     },
     /// The broker gave a lease to another worker, or its job was cancelled.
     LeaseLost {
         /// The bundle's job.
-        job: JobId,
+        job: JobKey,
         /// The lease.
         lease: LeaseId,
     },

@@ -100,12 +100,9 @@ impl Setup {
         let slots = self
             .concurrency
             .unwrap_or_else(|| cores.saturating_mul(NonZeroUsize::MIN.saturating_add(1)));
-        // One more for describing components while all slots are in work.
-        let instances = NonZeroU32::try_from(slots.saturating_add(1)).unwrap_or(NonZeroU32::MAX);
-        let engine = Arc::new(Engine::new(Settings {
-            instances,
-            paging: Paging::detect(),
-        })?);
+        let running = NonZeroU32::try_from(slots).unwrap_or(NonZeroU32::MAX);
+        let settings = Settings::of(running, Paging::detect());
+        let engine = Arc::new(Engine::new(settings)?);
         let artifacts = self.cache.as_ref().map(Artifacts::open).transpose()?;
         if let Some(disk) = &self.objects.disk {
             artifacts::private(&disk.folder)?;

@@ -1,58 +1,50 @@
-//! The words of Sortie as plain values.
+//! The words of Sortie as plain values, their form on the wire, and the decisions over them.
 //!
 //! Everything that a client, a broker and a worker tell each other is declared here and nowhere
-//! else: ids, tasks, jobs, limits, outcomes. Beside the values stand the decisions that need
-//! nothing but values: whether to try again ([`retry`]), how many tasks travel together
-//! ([`packing`]), which outcomes of a job were seen ([`seen`]), which result may be reused
-//! ([`memo`]).
+//! else: ids, tasks, jobs, limits, outcomes ([`envelope`] has their bytes). Beside the values stand
+//! the decisions that need nothing but values: whether to try again ([`retry`]), how many tasks
+//! travel together ([`packing`]), which outcomes of a job were seen ([`seen`]), which result may be
+//! reused ([`memo`]), whether a job may run a component ([`grants`]), what becomes of a bundle whose
+//! lease was lost ([`delivery`]), whether a job is over ([`completion`]), and what a client does for
+//! a job at each step ([`submission`]).
 //!
 //! This crate never reads a clock, never does I/O and never starts a thread. Time comes in as
 //! [`Timestamp`].
 //!
-//! Reading order: [`id`], [`address`], [`task`], [`job`], [`outcome`], [`output`], [`signature`], [`envelope`],
-//! then the decisions.
+//! Reading order: [`id`], [`tenant`], [`address`], [`task`], [`job`], [`outcome`], [`output`],
+//! [`signature`], [`envelope`], then the decisions.
 
-pub mod id;
-pub mod size;
-pub mod time;
+mod decide;
+mod wire;
+mod words;
 
-pub mod address;
-pub mod advice;
-pub mod dead;
-pub mod job;
-pub mod labels;
-pub mod location;
-pub mod outcome;
-pub mod output;
-pub mod presence;
-pub mod signature;
-pub mod task;
-
-mod codec;
-pub mod envelope;
-
-pub mod delivery;
-pub mod memo;
-pub mod metric;
-pub mod observer;
-pub mod packing;
-pub mod retry;
-pub mod seen;
+pub use decide::{completion, delivery, grants, memo, packing, retry, seen, submission};
+pub use wire::envelope;
+pub use words::{
+    address, advice, dead, id, job, labels, location, metric, observer, outcome, output, presence,
+    signature, size, task, tenant, time,
+};
 
 pub use address::{Address, ByteRange, Place};
 pub use advice::{Advice, Cloud};
 pub use dead::DeadLetter;
 pub use id::{Digest, JobId, LeaseId, TaskIndex, WorkerId};
-pub use job::{Grants, Job, JobOptions, JobRecord, JobState, Limits, Priority, RetryPolicy};
+pub use job::{
+    FunctionIndex, FunctionOptions, Grant, Grants, Job, JobFunction, JobRecord, JobState, Limits,
+    Priority, RetryPolicy,
+};
 pub use labels::Labels;
 pub use location::Location;
-pub use outcome::{Bill, Blame, Ending, Failure, Log, Outcome, Retry};
+pub use outcome::{Bill, Blame, Ending, Failure, Limit, Log, Outcome, Retry};
 pub use output::{Output, OutputObject, StoredRef};
 pub use presence::Presence;
 pub use signature::{Kind, Parameter, Signature};
 pub use size::ByteSize;
 pub use task::{Argument, Bundle, FunctionRef, ObjectRef, Pin, Task};
+pub use tenant::{JobKey, TenantId};
 pub use time::Timestamp;
+
+use wire::codec;
 
 /// The contract's version, as in `wit/sortie-task/task.wit`. Part of every memo key.
 pub const CONTRACT_VERSION: &str = "0.2.0";

@@ -17,10 +17,12 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use sortie::protocol::job::Memo;
-use sortie::protocol::{Argument, Bundle, FunctionRef, Job, JobId, JobOptions, Task, Timestamp};
+use sortie::protocol::{
+    Argument, Bundle, FunctionOptions, FunctionRef, Job, JobId, JobKey, Task, TenantId, Timestamp,
+};
 use sortie::{Client, Function};
 use sortie_broker::nats::{Config, NatsBroker, Role};
-use sortie_broker::{Broker, Event};
+use sortie_broker::{Event, Submit as _};
 use sortie_harness::NatsServer;
 
 /// Measure a fleet on this machine.
@@ -223,7 +225,7 @@ async fn map(client: &Client, function: &Function<()>, tasks: u64) -> Result<(Du
     let took = began.elapsed();
     drop(job);
     // What the broker forgets now is not to be a part of what is measured next.
-    client.settled().await;
+    client.flush_jobs().await;
     Ok((took, first.unwrap_or_default()))
 }
 
@@ -233,31 +235,31 @@ async fn singles(broker: &NatsBroker, function: &FunctionRef, tasks: u64) -> Res
     name[..8].copy_from_slice(
         &u64::try_from(std::time::UNIX_EPOCH.elapsed()?.as_nanos())?.to_be_bytes(),
     );
-    let id = JobId::from_bytes(name);
-    let options = JobOptions {
+    let key = JobKey {
+        tenant: TenantId::default(),
+        job: JobId::from_bytes(name),
+    };
+    let options = FunctionOptions {
         memo: Memo::Off,
-        ..JobOptions::default()
+        ..FunctionOptions::default()
     };
     broker
         .put_job(
-            Job {
-                id,
-                function: function.clone(),
-                options,
-            },
+            Job::of(key, function.clone(), options),
             Timestamp::default(),
         )
         .await?;
-    let mut events = broker.outcomes(id, 0).await?;
+    let mut events = broker.follow(key, 0).await?;
     let began = Instant::now();
     let publishing = async {
         let bundle = |index| Bundle {
-            job: id,
+            job: key,
             attempts_before: 0,
             lost_before: 0,
             published: Timestamp::default(),
             tasks: vec![Task {
                 index,
+                function: 0,
                 arguments: Vec::<Argument>::new(),
             }],
         };
@@ -273,6 +275,7 @@ async fn singles(broker: &NatsBroker, function: &FunctionRef, tasks: u64) -> Res
         while ended < tasks {
             match events.next().await {
                 Some(Event::Outcomes(_, outcomes)) => ended += outcomes.len() as u64,
+                Some(Event::CaughtUp(_) | Event::Submitting | Event::Sealed(_)) => {}
                 other => bail!("the outcomes ended with {other:?}"),
             }
         }
@@ -280,7 +283,7 @@ async fn singles(broker: &NatsBroker, function: &FunctionRef, tasks: u64) -> Res
     };
     futures::future::try_join(publishing, following).await?;
     let took = began.elapsed();
-    broker.forget(id).await?;
+    broker.forget(key).await?;
     Ok(took)
 }
 

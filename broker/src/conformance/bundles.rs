@@ -11,17 +11,17 @@ use tokio::time::timeout;
 
 use super::scene::{CREATED, Scene, bundle, completed, ensure, indices, puller, same, task};
 use super::{Broken, Harness, Verdict};
-use crate::broker::Error;
+use crate::traits::Error;
 
 /// A lease has the bundle as it was published, its job as it was put, and is the first attempt.
 pub async fn what_is_published_is_pulled(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = super::scene::job();
     scene.broker.put_job(job.clone(), CREATED).await?;
-    scene.publish(job.id, 0..3).await?;
+    scene.publish(job.key, 0..3).await?;
     let lease = scene.pull().await?;
     same("the job", &*lease.job, &job)?;
-    same("the bundle", &*lease.bundle, &bundle(job.id, 0..3))?;
+    same("the bundle", &*lease.bundle, &bundle(job.key, 0..3))?;
     same("the attempt", &lease.attempt, &1)
 }
 
@@ -161,7 +161,7 @@ pub async fn a_higher_priority_goes_first(harness: &dyn Harness) -> Verdict {
     }
     let mut granted = Vec::new();
     for _ in 0..3 {
-        granted.push(scene.pull_at_once().await?.job.id);
+        granted.push(scene.pull_at_once().await?.job.key);
     }
     same("the jobs by priority", &granted, &expected)
 }

@@ -1,14 +1,15 @@
 //! What is kept of tasks that failed for good.
 
 use sortie_protocol::{
-    DeadLetter, Job, JobId, JobOptions, Limits, Outcome, Priority, RetryPolicy, Task, TaskIndex,
+    DeadLetter, FunctionOptions, Job, JobKey, Limits, Outcome, Priority, RetryPolicy, Task,
+    TaskIndex,
 };
 
 use super::scene::{
-    CREATED, Scene, completed, ensure, failed, indices, job, labels, puller_with, same, task,
+    CREATED, Scene, completed, ensure, failed, indices, job_of, labels, puller_with, same, task,
 };
 use super::{Harness, Verdict};
-use crate::broker::LetterId;
+use crate::traits::LetterId;
 
 fn kept(letters: &[(LetterId, DeadLetter)]) -> Vec<(&Job, &Task, &Outcome)> {
     let kept = letters.iter().filter_map(|(_, letter)| match letter {
@@ -28,7 +29,7 @@ fn tasks(letters: &[(LetterId, DeadLetter)]) -> Vec<TaskIndex> {
 }
 
 /// Fail one task after the other, each in a bundle of its own.
-async fn fail(scene: &Scene, job: JobId, indices: impl IntoIterator<Item = TaskIndex>) -> Verdict {
+async fn fail(scene: &Scene, job: JobKey, indices: impl IntoIterator<Item = TaskIndex>) -> Verdict {
     for index in indices {
         scene.publish(job, [index]).await?;
         let lease = scene.pull().await?;
@@ -50,7 +51,7 @@ pub async fn a_failed_task_is_kept_with_its_arguments(harness: &dyn Harness) -> 
     let letters = scene.dead_letters(Some(job), 1).await?;
     let kept: Vec<_> = kept(&letters)
         .into_iter()
-        .map(|(of, task, outcome)| (of.id, task.clone(), outcome.clone()))
+        .map(|(of, task, outcome)| (of.key, task.clone(), outcome.clone()))
         .collect();
     same("the dead letters", &kept, &vec![(job, task(1), failed(1))])?;
     scene.follow(job, 0).await?.expect(&[0, 1, 2]).await
@@ -173,16 +174,16 @@ pub async fn a_dead_letter_has_its_job(harness: &dyn Harness) -> Verdict {
         memory: Limits::MEMORY_MAX,
         ..Limits::default()
     };
-    let options = JobOptions {
+    let options = FunctionOptions {
         limits,
         retry: RetryPolicy::retries(7),
         priority: Priority::High,
         labels: labels.clone(),
-        ..JobOptions::default()
+        ..FunctionOptions::default()
     };
-    let job = Job { options, ..job() };
+    let job = job_of(options);
     scene.broker.put_job(job.clone(), CREATED).await?;
-    scene.publish(job.id, [0]).await?;
+    scene.publish(job.key, [0]).await?;
     let lease = scene.pull_as(&puller_with(1, &labels)).await?;
     scene.report(&lease, vec![failed(0)]).await?;
     let buried = |letters: &[(LetterId, DeadLetter)]| {
@@ -193,13 +194,13 @@ pub async fn a_dead_letter_has_its_job(harness: &dyn Harness) -> Verdict {
     };
     same(
         "the job of the dead letter",
-        &buried(&scene.dead_letters(Some(job.id), 1).await?),
+        &buried(&scene.dead_letters(Some(job.key), 1).await?),
         &vec![job.clone()],
     )?;
-    scene.broker.forget(job.id).await?;
+    scene.broker.forget(job.key).await?;
     same(
         "the job of the dead letter, forgotten",
-        &buried(&scene.dead_letters(Some(job.id), 1).await?),
+        &buried(&scene.dead_letters(Some(job.key), 1).await?),
         &vec![job],
     )
 }

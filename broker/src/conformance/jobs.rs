@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use sortie_protocol::{Job, JobId, JobRecord, JobState, Timestamp};
+use sortie_protocol::{Job, JobKey, JobRecord, JobState, Timestamp};
 
 use super::scene::{
     CREATED, Scene, bundle, completed, ensure, indices, job, labels, puller_with, retrial, same,
 };
 use super::{Broken, Harness, Verdict};
-use crate::broker::{Error, Extended, Report};
+use crate::traits::{Error, Extended, Report};
 
-fn unknown<T>(what: &str, job: JobId, answer: Result<T, Error>) -> Verdict {
+fn unknown<T>(what: &str, job: JobKey, answer: Result<T, Error>) -> Verdict {
     match answer {
-        Err(Error::NoSuchJob(named)) => same("the job in the error", &named, &job),
+        Err(Error::NoSuchJob(named)) => same("the job in the error", &named, &job.job),
         Err(other) => Err(Broken::new(format!("{what} gave `{other}`"))),
         Ok(_) => Err(Broken::new(format!("{what} succeeded"))),
     }
@@ -23,7 +23,7 @@ fn unknown<T>(what: &str, job: JobId, answer: Result<T, Error>) -> Verdict {
 /// is none.
 pub async fn a_job_that_was_never_put_is_unknown(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
-    let job = job().id;
+    let job = job().key;
     unknown(
         "publishing to an unknown job",
         job,
@@ -32,7 +32,7 @@ pub async fn a_job_that_was_never_put_is_unknown(harness: &dyn Harness) -> Verdi
     unknown(
         "following an unknown job",
         job,
-        scene.broker.outcomes(job, 0).await,
+        scene.broker.follow(job, 0).await,
     )?;
     scene.broker.trim(job, 1).await?;
     scene.broker.cancel(job).await?;
@@ -46,15 +46,15 @@ pub async fn putting_a_job_again_keeps_its_state(harness: &dyn Harness) -> Verdi
     let scene = Scene::new(harness).await;
     let job = job();
     scene.broker.put_job(job.clone(), CREATED).await?;
-    scene.publish(job.id, [0]).await?;
+    scene.publish(job.key, [0]).await?;
     scene.work().await?;
-    scene.publish(job.id, [1]).await?;
+    scene.publish(job.key, [1]).await?;
     scene.broker.put_job(job.clone(), CREATED).await?;
     scene.work().await?;
-    scene.follow(job.id, 0).await?.expect(&[0, 1]).await?;
-    scene.broker.cancel(job.id).await?;
+    scene.follow(job.key, 0).await?.expect(&[0, 1]).await?;
+    scene.broker.cancel(job.key).await?;
     scene.broker.put_job(job.clone(), CREATED).await?;
-    refused(&scene, job.id).await
+    refused(&scene, job.key).await
 }
 
 /// A job's record says what was put, and, once it is sealed, how many tasks there are. The first
@@ -65,13 +65,13 @@ pub async fn a_sealed_job_says_how_many_tasks_it_has(harness: &dyn Harness) -> V
     let job = job();
     same(
         "the record of a job that was never put",
-        &scene.broker.job(job.id).await?,
+        &scene.broker.job(job.key).await?,
         &None,
     )?;
-    scene.broker.seal(job.id, 1).await?;
+    scene.broker.seal(job.key, 1).await?;
     same(
         "the record after sealing a job that is not there",
-        &scene.broker.job(job.id).await?,
+        &scene.broker.job(job.key).await?,
         &None,
     )?;
     scene.broker.put_job(job.clone(), CREATED).await?;
@@ -82,34 +82,34 @@ pub async fn a_sealed_job_says_how_many_tasks_it_has(harness: &dyn Harness) -> V
     };
     let is = async |what: &str, state| {
         scene
-            .until(what, &Some(record(state)), || scene.broker.job(job.id))
+            .until(what, &Some(record(state)), || scene.broker.job(job.key))
             .await
     };
     is("the record of a new job", JobState::Open).await?;
-    scene.broker.seal(job.id, 3).await?;
+    scene.broker.seal(job.key, 3).await?;
     is("the record of a sealed job", JobState::Sealed { tasks: 3 }).await?;
-    scene.broker.seal(job.id, 4).await?;
+    scene.broker.seal(job.key, 4).await?;
     scene
         .broker
         .put_job(job.clone(), CREATED + Duration::from_secs(1))
         .await?;
     same(
         "the record after sealing and putting it again",
-        &scene.record(job.id).await?,
+        &scene.record(job.key).await?,
         &record(JobState::Sealed { tasks: 3 }),
     )?;
-    scene.broker.cancel(job.id).await?;
+    scene.broker.cancel(job.key).await?;
     is("the record of a cancelled job", JobState::Cancelled).await?;
-    scene.broker.seal(job.id, 3).await?;
+    scene.broker.seal(job.key, 3).await?;
     same(
         "the record after sealing a cancelled job",
-        &scene.record(job.id).await?,
+        &scene.record(job.key).await?,
         &record(JobState::Cancelled),
     )?;
-    scene.broker.forget(job.id).await?;
+    scene.broker.forget(job.key).await?;
     scene
         .until("the record of a forgotten job", &None, || {
-            scene.broker.job(job.id)
+            scene.broker.job(job.key)
         })
         .await
 }
@@ -129,16 +129,16 @@ pub async fn jobs_are_listed_newest_first(harness: &dyn Harness) -> Verdict {
     };
     let (second, first, third, fourth) =
         (put(2).await?, put(1).await?, put(3).await?, put(3).await?);
-    scene.broker.seal(first.id, 0).await?;
+    scene.broker.seal(first.key, 0).await?;
     let listed = async |what: &str, count_max, should: &[&Job]| {
-        let should: Vec<_> = should.iter().map(|job| job.id).collect();
+        let should: Vec<_> = should.iter().map(|job| job.key).collect();
         let ids = async || {
             Ok(scene
                 .broker
                 .jobs(count_max)
                 .await?
                 .iter()
-                .map(|record| record.job.id)
+                .map(|record| record.job.key)
                 .collect())
         };
         scene.until(what, &should, ids).await
@@ -147,7 +147,7 @@ pub async fn jobs_are_listed_newest_first(harness: &dyn Harness) -> Verdict {
     listed("the newest two", 2, &[&fourth, &third]).await?;
     listed("none of them", 0, &[]).await?;
     let records = scene.broker.jobs(100).await?;
-    let seen = records.iter().find(|record| record.job.id == second.id);
+    let seen = records.iter().find(|record| record.job.key == second.key);
     let created: Timestamp = CREATED + Duration::from_secs(2);
     same(
         "a listed record",
@@ -158,7 +158,7 @@ pub async fn jobs_are_listed_newest_first(harness: &dyn Harness) -> Verdict {
             state: JobState::Open,
         }),
     )?;
-    scene.broker.forget(third.id).await?;
+    scene.broker.forget(third.key).await?;
     listed("the jobs that are left", 100, &[&fourth, &second, &first]).await
 }
 
@@ -170,7 +170,7 @@ pub async fn what_is_unfinished_is_counted(harness: &dyn Harness) -> Verdict {
     let gpu = labels("gpu")?;
     let (job, other) = (scene.job().await?, scene.job_asking(&gpu).await?);
     scene
-        .unfinished("of a job that was never put", self::job().id, 0)
+        .unfinished("of a job that was never put", self::job().key, 0)
         .await?;
     scene.unfinished("of a new job", job, 0).await?;
     scene.publish(other, [0]).await?;
@@ -353,12 +353,12 @@ pub async fn cancel_is_told_to_workers(harness: &dyn Harness) -> Verdict {
     )
 }
 
-async fn refused(scene: &Scene, job: JobId) -> Verdict {
+async fn refused(scene: &Scene, job: JobKey) -> Verdict {
     match scene
         .soon("a refusal", scene.broker.publish(bundle(job, [9])))
         .await?
     {
-        Err(Error::JobCancelled(named)) => same("the job in the error", &named, &job),
+        Err(Error::JobCancelled(named)) => same("the job in the error", &named, &job.job),
         other => Err(Broken::new(format!(
             "publishing to a cancelled job gave {other:?}"
         ))),
@@ -407,7 +407,7 @@ pub async fn cancel_leaves_other_jobs_alone(harness: &dyn Harness) -> Verdict {
         || "another job's lease was lost".into(),
     )?;
     scene.report(&held, vec![completed(0)]).await?;
-    same("the job still granted", &scene.work().await?.job.id, &kept)?;
+    same("the job still granted", &scene.work().await?.job.key, &kept)?;
     follower.expect(&[0, 1]).await
 }
 
@@ -429,7 +429,7 @@ pub async fn forget_ends_followers(harness: &dyn Harness) -> Verdict {
     unknown(
         "following a forgotten job",
         job,
-        scene.broker.outcomes(job, 0).await,
+        scene.broker.follow(job, 0).await,
     )?;
     unknown(
         "publishing to a forgotten job",
@@ -464,6 +464,10 @@ pub async fn forget_takes_bundles_and_leases_away(harness: &dyn Harness) -> Verd
         &Extended::Lost,
     )?;
     scene.report(&two, vec![completed(1)]).await?;
-    same("the job still granted", &scene.work().await?.job.id, &other)?;
+    same(
+        "the job still granted",
+        &scene.work().await?.job.key,
+        &other,
+    )?;
     scene.nothing_to_pull(scene.lease * 3 / 2).await
 }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 
 use super::scene::{Scene, completed, ensure, indices, puller, same};
 use super::{Broken, Harness, Verdict};
-use crate::broker::{Extended, Report};
+use crate::traits::{Extended, Report};
 
 /// A lease that nobody extends goes to another worker under a new name, counted as one more
 /// attempt, and not before its time is over.

@@ -39,7 +39,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 
-use crate::broker::{Broker, Error};
+use crate::traits::{Broker, Error};
 
 /// How many leases, and how often its patience, one check may take before it counts as hung. The
 /// longest check sits out every delivery of a bundle, so a harness has to allow fewer deliveries

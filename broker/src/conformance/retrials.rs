@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::scene::{Scene, completed, ensure, indices, retrial, same, task};
 use super::{Harness, Verdict};
-use crate::broker::Report;
+use crate::traits::Report;
 
 /// A task to be tried again comes back without its neighbours, with every attempt so far counted,
 /// and the neighbours' outcomes are visible before it does.

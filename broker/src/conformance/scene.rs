@@ -12,14 +12,14 @@ use futures::StreamExt as _;
 use futures::future::{Either, select};
 use futures::stream::BoxStream;
 use sortie_protocol::{
-    Address, Argument, Bill, Bundle, DeadLetter, Digest, Ending, Failure, FunctionRef, Job, JobId,
-    JobOptions, JobRecord, Labels, Location, Outcome, Priority, Task, TaskIndex, Timestamp,
-    WorkerId,
+    Address, Argument, Bill, Bundle, DeadLetter, Digest, Ending, Failure, FunctionOptions,
+    FunctionRef, Job, JobId, JobKey, JobRecord, Labels, Location, Outcome, Priority, Task,
+    TaskIndex, TenantId, Timestamp, WorkerId,
 };
 use tokio::time::{Instant, timeout};
 
 use super::{Broken, Harness, Verdict};
-use crate::broker::{
+use crate::traits::{
     Broker, Error, Event, Lease, LetterId, Position, Puller, Report, Retrial, Serves,
 };
 
@@ -54,30 +54,30 @@ impl Scene {
     }
 
     /// Put a job with default options.
-    pub(super) async fn job(&self) -> Result<JobId, Broken> {
+    pub(super) async fn job(&self) -> Result<JobKey, Broken> {
         self.job_with(Priority::Normal).await
     }
 
-    pub(super) async fn job_with(&self, priority: Priority) -> Result<JobId, Broken> {
-        self.job_of(JobOptions {
+    pub(super) async fn job_with(&self, priority: Priority) -> Result<JobKey, Broken> {
+        self.job_of(FunctionOptions {
             priority,
-            ..JobOptions::default()
+            ..FunctionOptions::default()
         })
         .await
     }
 
     /// Put a job that asks for labels.
-    pub(super) async fn job_asking(&self, labels: &Labels) -> Result<JobId, Broken> {
-        self.job_of(JobOptions {
+    pub(super) async fn job_asking(&self, labels: &Labels) -> Result<JobKey, Broken> {
+        self.job_of(FunctionOptions {
             labels: labels.clone(),
-            ..JobOptions::default()
+            ..FunctionOptions::default()
         })
         .await
     }
 
-    async fn job_of(&self, options: JobOptions) -> Result<JobId, Broken> {
-        let job = Job { options, ..job() };
-        let id = job.id;
+    async fn job_of(&self, options: FunctionOptions) -> Result<JobKey, Broken> {
+        let job = job_of(options);
+        let id = job.key;
         self.broker.put_job(job, CREATED).await?;
         Ok(id)
     }
@@ -85,7 +85,7 @@ impl Scene {
     /// Publish one bundle.
     pub(super) async fn publish(
         &self,
-        job: JobId,
+        job: JobKey,
         indices: impl IntoIterator<Item = TaskIndex>,
     ) -> Verdict {
         Ok(self
@@ -176,15 +176,20 @@ impl Scene {
     }
 
     /// See that a job has so many bundles that wait or are leased.
-    pub(super) async fn unfinished(&self, when: &str, job: JobId, count: u64) -> Verdict {
-        self.until(&format!("the unfinished bundles {when}"), &count, || {
-            self.broker.unfinished(job)
-        })
+    pub(super) async fn unfinished(&self, when: &str, job: JobKey, count: u64) -> Verdict {
+        self.until(
+            &format!("the unfinished bundles {when}"),
+            &count,
+            || async {
+                let unfinished = self.broker.unfinished(job).await?;
+                Ok(unfinished.bundles)
+            },
+        )
         .await
     }
 
     /// A job's record, which has to be there.
-    pub(super) async fn record(&self, job: JobId) -> Result<JobRecord, Broken> {
+    pub(super) async fn record(&self, job: JobKey) -> Result<JobRecord, Broken> {
         self.broker
             .job(job)
             .await?
@@ -215,7 +220,7 @@ impl Scene {
         Ok(self
             .soon(
                 "a report",
-                self.broker.complete(lease.id, lease.job.id, report),
+                self.broker.complete(lease.id, lease.job.key, report),
             )
             .await??)
     }
@@ -229,9 +234,9 @@ impl Scene {
     }
 
     /// Follow a job.
-    pub(super) async fn follow(&self, job: JobId, from: Position) -> Result<Follower, Broken> {
+    pub(super) async fn follow(&self, job: JobKey, from: Position) -> Result<Follower, Broken> {
         Ok(Follower {
-            events: self.broker.outcomes(job, from).await?,
+            events: self.broker.follow(job, from).await?,
             patience: self.patience,
         })
     }
@@ -239,7 +244,7 @@ impl Scene {
     /// Dead letters, once there are at least `count`.
     pub(super) async fn dead_letters(
         &self,
-        job: Option<JobId>,
+        job: Option<JobKey>,
         count: usize,
     ) -> Result<Vec<(LetterId, DeadLetter)>, Broken> {
         let found = async {
@@ -262,8 +267,17 @@ pub(super) struct Follower {
 }
 
 impl Follower {
+    /// The next event that is not only about how far the stream is.
     async fn next(&mut self, wanted: &str) -> Result<Option<Event>, Broken> {
-        let waited = timeout(self.patience, self.events.next()).await;
+        let waiting = async {
+            loop {
+                match self.events.next().await {
+                    Some(Event::CaughtUp(_) | Event::Submitting | Event::Sealed(_)) => {}
+                    event => return event,
+                }
+            }
+        };
+        let waited = timeout(self.patience, waiting).await;
         waited.map_err(|_| {
             Broken::new(format!(
                 "a follower waited for {wanted}, and nothing came within {:?}",
@@ -368,7 +382,7 @@ pub(super) fn same<T: PartialEq + Debug>(what: &str, is: &T, should: &T) -> Verd
 fn unwanted(leases: &[Lease]) -> Broken {
     let granted: Vec<_> = leases
         .iter()
-        .map(|lease| (lease.job.id, lease.attempt, indices(lease)))
+        .map(|lease| (lease.job.key, lease.attempt, indices(lease)))
         .collect();
     Broken::new(format!(
         "nothing should have been ready, but a pull gave (job, attempt, tasks) {granted:?}"
@@ -378,17 +392,22 @@ fn unwanted(leases: &[Lease]) -> Broken {
 /// A job with a name that no other job has: several processes may run the suite against one server.
 /// Names of one process follow each other.
 pub(super) fn job() -> Job {
+    job_of(FunctionOptions::default())
+}
+
+/// A job of a function that is called so.
+pub(super) fn job_of(options: FunctionOptions) -> Job {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let name = (u128::from(*PROCESS) << 64) | u128::from(NEXT.fetch_add(1, Ordering::Relaxed));
     let function = FunctionRef {
         component: Digest::of(b"component"),
         name: "extract".into(),
     };
-    Job {
-        id: JobId::from_bytes(name.to_be_bytes()),
-        function,
-        options: JobOptions::default(),
-    }
+    let key = JobKey {
+        tenant: TenantId::default(),
+        job: JobId::from_bytes(name.to_be_bytes()),
+    };
+    Job::of(key, function, options)
 }
 
 /// Follows from this process's number and from when it first asked for a job.
@@ -436,6 +455,7 @@ pub(super) fn task(index: TaskIndex) -> Task {
     let address = Address::from(Location::File(format!("/{index}.pdf").into()));
     Task {
         index,
+        function: 0,
         arguments: vec![
             Argument::Value(Bytes::from(value)),
             Argument::Object(address.into()),
@@ -443,7 +463,7 @@ pub(super) fn task(index: TaskIndex) -> Task {
     }
 }
 
-pub(super) fn bundle(job: JobId, indices: impl IntoIterator<Item = TaskIndex>) -> Bundle {
+pub(super) fn bundle(job: JobKey, indices: impl IntoIterator<Item = TaskIndex>) -> Bundle {
     Bundle {
         job,
         attempts_before: 0,

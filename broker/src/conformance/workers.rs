@@ -34,7 +34,7 @@ pub async fn a_job_that_asks_for_labels_goes_only_to_a_worker_that_has_them(
         .await??;
     same(
         "the jobs it got",
-        &leases.iter().map(|lease| lease.job.id).collect::<Vec<_>>(),
+        &leases.iter().map(|lease| lease.job.key).collect::<Vec<_>>(),
         &vec![asking],
     )?;
     for lease in &leases {
@@ -50,7 +50,7 @@ pub async fn a_job_that_asks_for_labels_goes_only_to_a_worker_that_has_them(
         .await??;
     same(
         "the jobs it got",
-        &leases.iter().map(|lease| lease.job.id).collect::<Vec<_>>(),
+        &leases.iter().map(|lease| lease.job.key).collect::<Vec<_>>(),
         &vec![any],
     )?;
     for lease in &leases {
@@ -66,13 +66,17 @@ pub async fn a_job_that_asks_for_labels_goes_only_to_a_worker_that_has_them(
     let lease = scene.pull_as(&able).await?;
     same(
         "the job of the worker with the labels",
-        &(lease.job.id, lease.attempt),
+        &(lease.job.key, lease.attempt),
         &(asking, 1),
     )?;
     scene.report(&lease, vec![completed(1)]).await?;
     scene.publish(any, [1]).await?;
     let lease = scene.pull_as(&able).await?;
-    same("the job of the worker with the labels", &lease.job.id, &any)?;
+    same(
+        "the job of the worker with the labels",
+        &lease.job.key,
+        &any,
+    )?;
     scene.report(&lease, vec![completed(1)]).await
 }
 

@@ -2,20 +2,20 @@
 
 use std::collections::VecDeque;
 
-use sortie_protocol::{DeadLetter, JobId};
+use sortie_protocol::{DeadLetter, JobKey};
 
-use crate::broker::LetterId;
+use crate::traits::LetterId;
 
 /// The newest dead letters. The oldest go first when there are more than may be kept.
 #[derive(Debug)]
-pub(super) struct Letters {
+pub(super) struct DeadLetters {
     /// In the order of their names.
     letters: VecDeque<(LetterId, DeadLetter)>,
     count_max: usize,
     next: LetterId,
 }
 
-impl Letters {
+impl DeadLetters {
     pub(super) fn new(count_max: usize) -> Self {
         Self {
             letters: VecDeque::new(),
@@ -34,7 +34,7 @@ impl Letters {
     /// The newest, of a job or of all, newest first.
     pub(super) fn newest(
         &self,
-        job: Option<JobId>,
+        job: Option<JobKey>,
         count_max: usize,
     ) -> Vec<(LetterId, DeadLetter)> {
         let wanted =

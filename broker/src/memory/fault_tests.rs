@@ -9,15 +9,14 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use sortie_protocol::{JobId, TaskIndex, Timestamp, WorkerId};
+use sortie_protocol::{JobKey, TaskIndex, Timestamp, WorkerId};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use super::faults::{Dice, Fault};
-use super::tests::{WORKER, bundle, completed, job};
+use super::faults::{Fault, FaultInjector};
+use super::tests::{WORKER, bundle, completed, job, key, told};
 use super::{Config, Faults, MemoryBroker};
-use crate::broker::{Broker, Event, Extended, Lease, Puller, Report, Retrial};
+use crate::traits::{Event, Extended, Lease, Puller, Report, Retrial, Submit as _, Work as _};
 
 const LEASE: Duration = Duration::from_secs(30);
 const TASKS: TaskIndex = 60;
@@ -33,7 +32,7 @@ enum Manners {
 
 /// One job from its first publish to its last outcome; says how long it took.
 async fn run(faults: Faults, manners: Manners) -> Duration {
-    let weight_max = 10 * bundle(JobId::from_bytes([1; 16]), 0..3).weight();
+    let weight_max = 10 * bundle(key(1), 0..3).weight();
     let config = Config {
         lease: LEASE,
         deliveries_max: 1000,
@@ -50,7 +49,7 @@ async fn run(faults: Faults, manners: Manners) -> Duration {
     let start = Instant::now();
     let mut all = JoinSet::new();
     for number in 0..4_u8 {
-        let dice = Dice::new(Faults {
+        let fault_injector = FaultInjector::new(Faults {
             drop: 8,
             duplicate: 8,
             reorder: 8,
@@ -61,10 +60,10 @@ async fn run(faults: Faults, manners: Manners) -> Duration {
             worker: WorkerId::from_bytes([number; 16]),
             ..WORKER
         };
-        all.spawn(work(broker.clone(), puller, dice, manners));
+        all.spawn(work(broker.clone(), puller, fault_injector, manners));
     }
     for part in 0..2 {
-        let (broker, job) = (broker.clone(), job.id);
+        let (broker, job) = (broker.clone(), job.key);
         all.spawn(async move {
             for first in (part..TASKS).step_by(6) {
                 let indices = (first..TASKS.min(first + 6)).step_by(2);
@@ -72,7 +71,7 @@ async fn run(faults: Faults, manners: Manners) -> Duration {
             }
         });
     }
-    let outcomes = timeout(LEASE * 10_000, follow(&broker, job.id)).await;
+    let outcomes = timeout(LEASE * 10_000, follow(&broker, job.key)).await;
     let outcomes = outcomes.unwrap_or_else(|_| panic!("the job did not end; {faults:?}"));
     let took = start.elapsed();
     assert_eq!(
@@ -82,20 +81,20 @@ async fn run(faults: Faults, manners: Manners) -> Duration {
     );
     // Whatever is still on its way makes no second outcome.
     tokio::time::sleep(LEASE * 20).await;
-    let mut events = broker.outcomes(job.id, TASKS).await.unwrap();
+    let mut events = broker.follow(job.key, TASKS).await.unwrap();
     assert!(
-        timeout(LEASE, events.next()).await.is_err(),
+        timeout(LEASE, told(&mut events)).await.is_err(),
         "an outcome too many; {faults:?}"
     );
     took
 }
 
 /// How many outcomes of each task there are, once there is one of each.
-async fn follow(broker: &MemoryBroker, job: JobId) -> BTreeMap<TaskIndex, usize> {
-    let mut events = broker.outcomes(job, 0).await.unwrap();
+async fn follow(broker: &MemoryBroker, job: JobKey) -> BTreeMap<TaskIndex, usize> {
+    let mut events = broker.follow(job, 0).await.unwrap();
     let mut seen: BTreeMap<TaskIndex, usize> = BTreeMap::new();
     while seen.len() < usize::try_from(TASKS).unwrap() {
-        let Some(Event::Outcomes(_, outcomes)) = events.next().await else {
+        let Some(Event::Outcomes(_, outcomes)) = told(&mut events).await else {
             panic!("the stream ended")
         };
         for outcome in outcomes.iter() {
@@ -105,7 +104,12 @@ async fn follow(broker: &MemoryBroker, job: JobId) -> BTreeMap<TaskIndex, usize>
     seen
 }
 
-async fn work(broker: MemoryBroker, puller: Puller, mut dice: Dice, manners: Manners) {
+async fn work(
+    broker: MemoryBroker,
+    puller: Puller,
+    mut fault_injector: FaultInjector,
+    manners: Manners,
+) {
     loop {
         // A worker that is impatient drops its pull and comes again.
         let Ok(leases) = timeout(
@@ -119,7 +123,7 @@ async fn work(broker: MemoryBroker, puller: Puller, mut dice: Dice, manners: Man
         for lease in leases.unwrap() {
             let strikes = match manners {
                 Manners::Good => Fault::None,
-                Manners::Bad => dice.roll(),
+                Manners::Bad => fault_injector.roll(),
             };
             treat(&broker, &lease, strikes).await;
         }
@@ -170,7 +174,7 @@ async fn treat(broker: &MemoryBroker, lease: &Lease, strikes: Fault) {
 
 async fn complete(broker: &MemoryBroker, lease: &Lease, report: Report) {
     broker
-        .complete(lease.id, lease.job.id, report)
+        .complete(lease.id, lease.job.key, report)
         .await
         .unwrap();
 }

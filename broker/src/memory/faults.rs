@@ -33,7 +33,7 @@ impl Faults {
 
 /// Draws faults.
 #[derive(Debug, Clone)]
-pub(super) struct Dice {
+pub(super) struct FaultInjector {
     faults: Faults,
     state: u64,
 }
@@ -48,7 +48,7 @@ pub(super) enum Fault {
     Delay,
 }
 
-impl Dice {
+impl FaultInjector {
     pub(super) fn new(faults: Faults) -> Self {
         Self {
             faults,

@@ -13,6 +13,8 @@
 //! The trade accepted: everything is lost with the process. That is the embedded case, where client
 //! and workers are lost with it.
 
+mod clock;
+mod config;
 mod dead_letters;
 pub mod faults;
 mod outcome_log;
@@ -31,49 +33,26 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use parking_lot::Mutex;
-use sortie_protocol::delivery::LOSSES_MAX;
 use sortie_protocol::{
-    Bundle, DeadLetter, Digest, Job, JobId, JobRecord, LeaseId, Presence, TaskIndex, Timestamp,
+    Bundle, DeadLetter, Digest, Job, JobKey, JobRecord, LeaseId, Outcome, Presence, TaskIndex,
+    TenantId, Timestamp,
 };
 use tokio::sync::{Notify, broadcast};
 
+use self::clock::Clock;
+pub use self::config::Config;
 pub use self::faults::Faults;
-use self::outcome_log::Log;
-use self::queue::{Admitted, Command, Input, Queue};
+use self::outcome_log::{Cursor, OutcomeLog};
+use self::queue::{Admitted, Command, Input, Queue, Seal};
 use self::roster::Roster;
-use crate::broker::{Broker, Error, Event, Extended, Lease, LetterId, Position, Puller, Report};
+use crate::traits::{
+    Error, Event, Extended, Lease, LetterId, Mark, Operate, Position, Puller, Report, Submit,
+    Unfinished, Work,
+};
 
 /// How many cancellations a worker may be behind before it misses some; it then treats its next
 /// failed extension as the news.
 const CANCELLATIONS_KEPT: usize = 1024;
-
-/// The bounds of a [`MemoryBroker`].
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// How long a lease holds unless extended. Default 30 s; at least a millisecond.
-    pub lease: Duration,
-    /// Deliveries in a row that may come to nothing before a task is given up as `worker-lost`.
-    /// Default [`LOSSES_MAX`].
-    pub deliveries_max: u32,
-    /// What waiting bundles may weigh together. Default 256 MiB; `publish` waits at the limit.
-    pub weight_max: usize,
-    /// How many dead letters are kept; the oldest go first. Default 10 000.
-    pub dead_letters_max: usize,
-    /// Faults to inject, for tests. Default none.
-    pub faults: Option<Faults>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            lease: Duration::from_secs(30),
-            deliveries_max: LOSSES_MAX,
-            weight_max: 256 << 20,
-            dead_letters_max: 10_000,
-            faults: None,
-        }
-    }
-}
 
 /// The broker of one process. Cheap to clone; clones are the same broker.
 #[derive(Debug, Clone)]
@@ -88,7 +67,7 @@ struct Shared {
     ready: Notify,
     /// Wakes publishers: the queue has room again.
     room: Notify,
-    cancellations: broadcast::Sender<JobId>,
+    cancellations: broadcast::Sender<JobKey>,
     clock: Clock,
 }
 
@@ -96,39 +75,8 @@ struct Shared {
 struct State {
     queue: Queue,
     components: HashMap<Digest, Bytes>,
-    logs: HashMap<JobId, Log>,
+    logs: HashMap<JobKey, OutcomeLog>,
     roster: Roster,
-}
-
-/// Real time at the start, plus what tokio says has passed: so it follows paused time in tests.
-#[derive(Debug)]
-struct Clock {
-    start: Timestamp,
-    origin: tokio::time::Instant,
-}
-
-impl Clock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place where this broker looks at the real time"
-    )]
-    fn new() -> Self {
-        let start = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default();
-        Self {
-            start: Timestamp::default() + start,
-            origin: tokio::time::Instant::now(),
-        }
-    }
-
-    fn now(&self) -> Timestamp {
-        self.start + self.origin.elapsed()
-    }
-
-    fn instant(&self, at: Timestamp) -> tokio::time::Instant {
-        self.origin + at.since(self.start)
-    }
 }
 
 impl MemoryBroker {
@@ -250,7 +198,15 @@ impl Sleeper<'_> {
 }
 
 #[async_trait]
-impl Broker for MemoryBroker {
+impl Submit for MemoryBroker {
+    fn tenant(&self) -> TenantId {
+        TenantId::default()
+    }
+
+    fn retention(&self) -> Option<Duration> {
+        None
+    }
+
     async fn put_component(&self, digest: Digest, bytes: Bytes) -> Result<(), Error> {
         self.shared
             .state
@@ -261,32 +217,15 @@ impl Broker for MemoryBroker {
         Ok(())
     }
 
-    async fn component(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
-        Ok(self.shared.state.lock().components.get(&digest).cloned())
-    }
-
     async fn put_job(&self, job: Job, created: Timestamp) -> Result<(), Error> {
         let mut state = self.shared.state.lock();
-        state.logs.entry(job.id).or_default();
+        state.logs.entry(job.key).or_default();
         state.queue.put_job(job, created);
         Ok(())
     }
 
-    async fn seal(&self, job: JobId, tasks: TaskIndex) -> Result<(), Error> {
-        self.shared.state.lock().queue.seal(job, tasks);
-        Ok(())
-    }
-
-    async fn job(&self, job: JobId) -> Result<Option<JobRecord>, Error> {
+    async fn job(&self, job: JobKey) -> Result<Option<JobRecord>, Error> {
         Ok(self.shared.state.lock().queue.job(job))
-    }
-
-    async fn jobs(&self, count_max: usize) -> Result<Vec<JobRecord>, Error> {
-        Ok(self.shared.state.lock().queue.jobs(count_max))
-    }
-
-    async fn unfinished(&self, job: JobId) -> Result<u64, Error> {
-        Ok(self.shared.state.lock().queue.unfinished(job))
     }
 
     async fn publish(&self, mut bundle: Bundle) -> Result<(), Error> {
@@ -301,6 +240,85 @@ impl Broker for MemoryBroker {
             }
             self.shared.wait(room).await;
         }
+    }
+
+    async fn report(&self, job: JobKey, outcomes: Vec<Outcome>) -> Result<(), Error> {
+        self.shared.step(Input::Report(job, outcomes));
+        Ok(())
+    }
+
+    async fn submitting(&self, job: JobKey) -> Result<(), Error> {
+        if let Some(log) = self.shared.state.lock().logs.get_mut(&job) {
+            log.beat();
+        }
+        Ok(())
+    }
+
+    async fn seal(&self, job: JobKey, tasks: TaskIndex) -> Result<(), Error> {
+        let mut state = self.shared.state.lock();
+        let seal = state.queue.seal(job, tasks);
+        if let (Seal::New, Some(log)) = (seal, state.logs.get_mut(&job)) {
+            log.seal(tasks);
+        }
+        Ok(())
+    }
+
+    async fn follow(
+        &self,
+        job: JobKey,
+        from: Position,
+    ) -> Result<BoxStream<'static, Event>, Error> {
+        let state = self.shared.state.lock();
+        let log = state.logs.get(&job).ok_or(Error::NoSuchJob(job.job))?;
+        let follower = Follower {
+            shared: self.shared.clone(),
+            changed: log.changed(),
+            job,
+            cursor: log.cursor(from),
+        };
+        drop(state);
+        Ok(stream::unfold(follower, |mut follower| async {
+            follower.next().await.map(|event| (event, follower))
+        })
+        .boxed())
+    }
+
+    async fn unfinished(&self, job: JobKey) -> Result<Unfinished, Error> {
+        // Both under one lock: what has ended by then is stored.
+        let state = self.shared.state.lock();
+        Ok(Unfinished {
+            bundles: state.queue.unfinished(job),
+            through: state.logs.get(&job).map_or(Mark(0), OutcomeLog::mark),
+        })
+    }
+
+    async fn trim(&self, job: JobKey, before: Position) -> Result<(), Error> {
+        if let Some(log) = self.shared.state.lock().logs.get_mut(&job) {
+            log.trim(before);
+        }
+        Ok(())
+    }
+
+    async fn cancel(&self, job: JobKey) -> Result<(), Error> {
+        self.shared.step(Input::Cancel(job));
+        Ok(())
+    }
+
+    async fn forget(&self, job: JobKey) -> Result<(), Error> {
+        let mut state = self.shared.state.lock();
+        self.shared.step_in(&mut state, Input::Forget(job));
+        if let Some(log) = state.logs.remove(&job) {
+            // Its followers look, and find it gone.
+            log.changed().notify_waiters();
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Work for MemoryBroker {
+    async fn component(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
+        Ok(self.shared.state.lock().components.get(&digest).cloned())
     }
 
     async fn pull(&self, puller: &Puller, credits: NonZeroUsize) -> Result<Vec<Lease>, Error> {
@@ -328,7 +346,7 @@ impl Broker for MemoryBroker {
         Ok(state.queue.extend(lease, self.shared.clock.now()))
     }
 
-    async fn complete(&self, lease: LeaseId, job: JobId, report: Report) -> Result<(), Error> {
+    async fn complete(&self, lease: LeaseId, job: JobKey, report: Report) -> Result<(), Error> {
         self.shared.step(Input::Complete { lease, job, report });
         Ok(())
     }
@@ -338,40 +356,7 @@ impl Broker for MemoryBroker {
         Ok(())
     }
 
-    async fn outcomes(
-        &self,
-        job: JobId,
-        from: Position,
-    ) -> Result<BoxStream<'static, Event>, Error> {
-        let state = self.shared.state.lock();
-        let changed = state.logs.get(&job).ok_or(Error::NoSuchJob(job))?.changed();
-        drop(state);
-        let follower = Follower {
-            shared: self.shared.clone(),
-            changed,
-            job,
-            next: from,
-            done: false,
-        };
-        Ok(stream::unfold(follower, |mut follower| async {
-            follower.next().await.map(|event| (event, follower))
-        })
-        .boxed())
-    }
-
-    async fn trim(&self, job: JobId, before: Position) -> Result<(), Error> {
-        if let Some(log) = self.shared.state.lock().logs.get_mut(&job) {
-            log.trim(before);
-        }
-        Ok(())
-    }
-
-    async fn cancel(&self, job: JobId) -> Result<(), Error> {
-        self.shared.step(Input::Cancel(job));
-        Ok(())
-    }
-
-    async fn cancellations(&self) -> Result<BoxStream<'static, JobId>, Error> {
+    async fn cancellations(&self) -> Result<BoxStream<'static, JobKey>, Error> {
         let receiver = self.shared.cancellations.subscribe();
         Ok(stream::unfold(receiver, |mut receiver| async {
             loop {
@@ -385,19 +370,22 @@ impl Broker for MemoryBroker {
         .boxed())
     }
 
-    async fn forget(&self, job: JobId) -> Result<(), Error> {
-        let mut state = self.shared.state.lock();
-        self.shared.step_in(&mut state, Input::Forget(job));
-        if let Some(log) = state.logs.remove(&job) {
-            // Its followers look, and find it gone.
-            log.changed().notify_waiters();
-        }
+    async fn announce(&self, presence: Presence) -> Result<(), Error> {
+        let now = self.shared.clock.now();
+        self.shared.state.lock().roster.hear(presence, now);
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Operate for MemoryBroker {
+    async fn jobs(&self, count_max: usize) -> Result<Vec<JobRecord>, Error> {
+        Ok(self.shared.state.lock().queue.jobs(count_max))
     }
 
     async fn dead_letters(
         &self,
-        job: Option<JobId>,
+        job: Option<JobKey>,
         count_max: usize,
     ) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
         Ok(self.shared.state.lock().queue.dead().newest(job, count_max))
@@ -405,12 +393,6 @@ impl Broker for MemoryBroker {
 
     async fn remove_dead_letter(&self, letter: LetterId) -> Result<(), Error> {
         self.shared.state.lock().queue.dead_mut().remove(letter);
-        Ok(())
-    }
-
-    async fn announce(&self, presence: Presence) -> Result<(), Error> {
-        let now = self.shared.clock.now();
-        self.shared.state.lock().roster.hear(presence, now);
         Ok(())
     }
 
@@ -424,38 +406,29 @@ impl Broker for MemoryBroker {
 struct Follower {
     shared: Arc<Shared>,
     changed: Arc<Notify>,
-    job: JobId,
-    next: Position,
-    done: bool,
+    job: JobKey,
+    cursor: Cursor,
 }
 
 impl Follower {
     async fn next(&mut self) -> Option<Event> {
-        if self.done {
+        if self.cursor.is_over() {
             return None;
         }
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            match self
+            // Not there: the job was forgotten.
+            if let Some(event) = self
                 .shared
                 .state
                 .lock()
                 .logs
-                .get(&self.job)
-                .map(|log| log.read(self.next))
+                .get(&self.job)?
+                .read(&mut self.cursor)
             {
-                None => return None,
-                Some(outcome_log::Read::Outcomes(position, outcomes)) => {
-                    self.next = position + outcomes.len() as Position;
-                    return Some(Event::Outcomes(position, outcomes));
-                }
-                Some(outcome_log::Read::Cancelled) => {
-                    self.done = true;
-                    return Some(Event::Cancelled);
-                }
-                Some(outcome_log::Read::Nothing) => {}
+                return Some(event);
             }
             self.shared.wait(changed).await;
         }

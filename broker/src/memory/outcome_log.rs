@@ -1,38 +1,48 @@
-//! The outcomes of one job, in the order in which they were stored.
+//! What is stored of one job's outcomes, in the order in which it was stored.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use sortie_protocol::Outcome;
+use sortie_protocol::{Outcome, TaskIndex};
 use tokio::sync::Notify;
 
-use crate::broker::Position;
+use crate::traits::{Event, Mark, Position};
 
 /// Batches of outcomes from a position on. What lies before it was trimmed.
 #[derive(Debug, Default)]
-pub(super) struct Log {
+pub(super) struct OutcomeLog {
     /// Each with the position of its first outcome.
     batches: VecDeque<(Position, Arc<[Outcome]>)>,
     /// The position of the next outcome.
     end: Position,
+    sealed: Option<TaskIndex>,
     cancelled: bool,
+    /// Counts what was stored: batches, the seal, the cancellation.
+    stored: u64,
+    /// Counts how often the submitter said that it is there.
+    beats: u64,
     changed: Arc<Notify>,
 }
 
-/// What a follower finds.
-pub(super) enum Read {
-    /// Outcomes, the first at this position.
-    Outcomes(Position, Arc<[Outcome]>),
-    /// The end.
-    Cancelled,
-    /// Nothing yet.
-    Nothing,
+/// How far a follower has read.
+#[derive(Debug)]
+pub(super) struct Cursor {
+    next: Position,
+    beats: u64,
+    is_seal_told: bool,
+    caught_up: Option<Mark>,
+    is_over: bool,
 }
 
-impl Log {
+impl OutcomeLog {
     /// Signalled whenever there is something new to read.
     pub(super) fn changed(&self) -> Arc<Notify> {
         self.changed.clone()
+    }
+
+    /// What was stored so far.
+    pub(super) fn mark(&self) -> Mark {
+        Mark(self.stored)
     }
 
     pub(super) fn append(&mut self, outcomes: Vec<Outcome>) {
@@ -40,30 +50,77 @@ impl Log {
             let first = self.end;
             self.end += outcomes.len() as Position;
             self.batches.push_back((first, outcomes.into()));
-            self.changed.notify_waiters();
+            self.store();
         }
+    }
+
+    pub(super) fn seal(&mut self, tasks: TaskIndex) {
+        self.sealed = Some(tasks);
+        self.store();
     }
 
     pub(super) fn cancel(&mut self) {
         self.cancelled = true;
+        self.store();
+    }
+
+    fn store(&mut self) {
+        self.stored += 1;
         self.changed.notify_waiters();
     }
 
+    /// The submitter is there. Followers are told; nothing is stored.
+    pub(super) fn beat(&mut self) {
+        self.beats += 1;
+        self.changed.notify_waiters();
+    }
+
+    /// A follower that starts at a position. It is told of what the submitter says from now on.
+    pub(super) fn cursor(&self, from: Position) -> Cursor {
+        Cursor {
+            next: from,
+            beats: self.beats,
+            is_seal_told: false,
+            caught_up: None,
+            is_over: false,
+        }
+    }
+
+    /// The next event for a follower, if there is one.
+    pub(super) fn read(&self, cursor: &mut Cursor) -> Option<Event> {
+        if cursor.beats != self.beats {
+            cursor.beats = self.beats;
+            return Some(Event::Submitting);
+        }
+        if let (Some(tasks), false) = (self.sealed, cursor.is_seal_told) {
+            cursor.is_seal_told = true;
+            return Some(Event::Sealed(tasks));
+        }
+        if let Some((position, outcomes)) = self.outcomes(cursor.next) {
+            cursor.next = position + outcomes.len() as Position;
+            return Some(Event::Outcomes(position, outcomes));
+        }
+        if self.cancelled {
+            cursor.is_over = true;
+            return Some(Event::Cancelled);
+        }
+        if cursor.caught_up != Some(self.mark()) {
+            cursor.caught_up = Some(self.mark());
+            return Some(Event::CaughtUp(self.mark()));
+        }
+        None
+    }
+
     /// The first batch that reaches past `from`, without what lies before `from`.
-    pub(super) fn read(&self, from: Position) -> Read {
+    fn outcomes(&self, from: Position) -> Option<(Position, Arc<[Outcome]>)> {
         // By bisection: a follower reads at the end of what may be a long log.
         let passed = self.batches.partition_point(|batch| end(batch) <= from);
-        match self.batches.get(passed) {
-            Some((first, batch)) => {
-                let skip = usize::try_from(from.saturating_sub(*first)).unwrap_or(usize::MAX);
-                match batch.get(skip..) {
-                    Some(rest) if skip > 0 => Read::Outcomes(from, rest.into()),
-                    _ => Read::Outcomes(*first, batch.clone()),
-                }
-            }
-            None if self.cancelled => Read::Cancelled,
-            None => Read::Nothing,
-        }
+        let (first, batch) = self.batches.get(passed)?;
+        let skip = usize::try_from(from.saturating_sub(*first)).unwrap_or(usize::MAX);
+        Some(match batch.get(skip..) {
+            Some(rest) if skip > 0 => (from, rest.into()),
+            _ => (*first, batch.clone()),
+        })
     }
 
     /// Drop the batches that lie wholly before `before`.
@@ -75,6 +132,13 @@ impl Log {
         {
             self.batches.pop_front();
         }
+    }
+}
+
+impl Cursor {
+    /// Whether the last event was told.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
     }
 }
 

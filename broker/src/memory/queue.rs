@@ -27,16 +27,16 @@ use sortie_protocol::delivery::Delivery;
 use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::seen::{First, Seen};
 use sortie_protocol::{
-    Bill, Bundle, DeadLetter, Ending, Failure, Job, JobId, JobRecord, JobState, LeaseId, Outcome,
+    Bill, Bundle, DeadLetter, Ending, Failure, Job, JobKey, JobRecord, JobState, LeaseId, Outcome,
     Task, TaskIndex, Timestamp,
 };
 
-use super::Config;
-use super::dead_letters::Letters;
-use super::faults::{Dice, Fault};
-use super::queued_bundle::{Left, Parcel};
+use super::config::Config;
+use super::dead_letters::DeadLetters;
+use super::faults::{Fault, FaultInjector};
+use super::queued_bundle::{Left, QueuedBundle};
 use super::ready::Ready;
-use crate::broker::{Error, Extended, Lease, Report, Retrial, Serves};
+use crate::traits::{Error, Extended, Lease, Report, Retrial, Serves};
 
 /// The shortest lease, whatever the configuration says: timers are no finer, and a lease that is
 /// over when it is granted would never end.
@@ -52,12 +52,14 @@ pub(super) enum Input {
     },
     Complete {
         lease: LeaseId,
-        job: JobId,
+        job: JobKey,
         report: Report,
     },
+    /// Outcomes without a lease.
+    Report(JobKey, Vec<Outcome>),
     Release(LeaseId),
-    Cancel(JobId),
-    Forget(JobId),
+    Cancel(JobKey),
+    Forget(JobKey),
     Tick,
 }
 
@@ -65,13 +67,13 @@ pub(super) enum Input {
 #[derive(Debug, Clone)]
 pub(super) enum Command {
     Grant(Lease),
-    Store(JobId, Vec<Outcome>),
+    Store(JobKey, Vec<Outcome>),
     /// Any one: whoever it is may take what is ready.
     WakeWorker,
     /// All, because not everyone may take what is ready.
     WakeWorkers,
     WakePublishers,
-    Cancelled(JobId),
+    Cancelled(JobKey),
 }
 
 /// Whether a bundle may be published.
@@ -79,6 +81,14 @@ pub(super) enum Command {
 pub(super) enum Admitted {
     Now,
     Later,
+}
+
+/// Whether a job was sealed just now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seal {
+    New,
+    /// It was sealed or cancelled before, or is not there.
+    Nothing,
 }
 
 #[derive(Debug)]
@@ -89,9 +99,9 @@ struct Entry {
     /// Its place in the order in which jobs were put.
     number: u64,
     seen: Seen,
-    /// How many parcels of this job there are, wherever they are: without any, nothing need be
+    /// How many bundles of this job there are, wherever they are: without any, nothing need be
     /// searched for them.
-    parcels: usize,
+    bundles: usize,
 }
 
 impl Entry {
@@ -110,7 +120,7 @@ impl Entry {
 
 #[derive(Debug)]
 struct Leased {
-    parcel: Parcel,
+    queued: QueuedBundle,
     deadline: Timestamp,
 }
 
@@ -118,13 +128,13 @@ struct Leased {
 #[derive(Debug)]
 pub(super) struct Queue {
     config: Config,
-    dice: Option<Dice>,
-    jobs: HashMap<JobId, Entry>,
+    fault_injector: Option<FaultInjector>,
+    jobs: HashMap<JobKey, Entry>,
     ready: Ready,
-    delayed: BTreeMap<(Timestamp, u64), Parcel>,
+    delayed: BTreeMap<(Timestamp, u64), QueuedBundle>,
     leases: HashMap<LeaseId, Leased>,
     deadlines: BTreeMap<(Timestamp, LeaseId), ()>,
-    dead: Letters,
+    dead: DeadLetters,
     /// What ready and delayed bundles weigh.
     weight: usize,
     next: u64,
@@ -133,11 +143,11 @@ pub(super) struct Queue {
 impl Queue {
     pub(super) fn new(mut config: Config) -> Self {
         config.lease = config.lease.max(LEASE_MIN);
-        let dice = config.faults.map(Dice::new);
-        let dead = Letters::new(config.dead_letters_max);
+        let fault_injector = config.faults.map(FaultInjector::new);
+        let dead = DeadLetters::new(config.dead_letters_max);
         Self {
             config,
-            dice,
+            fault_injector,
             jobs: HashMap::new(),
             ready: Ready::default(),
             delayed: BTreeMap::new(),
@@ -151,27 +161,30 @@ impl Queue {
 
     pub(super) fn put_job(&mut self, job: Job, created: Timestamp) {
         self.next += 1;
-        let (id, number) = (job.id, self.next);
+        let number = self.next;
+        let key = job.key;
         let entry = || Entry {
             job: Arc::new(job),
             created,
             state: JobState::Open,
             number,
             seen: Seen::default(),
-            parcels: 0,
+            bundles: 0,
         };
-        self.jobs.entry(id).or_insert_with(entry);
+        self.jobs.entry(key).or_insert_with(entry);
     }
 
-    pub(super) fn seal(&mut self, job: JobId, tasks: TaskIndex) {
-        if let Some(entry) = self.jobs.get_mut(&job)
-            && entry.state == JobState::Open
-        {
-            entry.state = JobState::Sealed { tasks };
+    pub(super) fn seal(&mut self, job: JobKey, tasks: TaskIndex) -> Seal {
+        match self.jobs.get_mut(&job) {
+            Some(entry) if entry.state == JobState::Open => {
+                entry.state = JobState::Sealed { tasks };
+                Seal::New
+            }
+            Some(_) | None => Seal::Nothing,
         }
     }
 
-    pub(super) fn job(&self, job: JobId) -> Option<JobRecord> {
+    pub(super) fn job(&self, job: JobKey) -> Option<JobRecord> {
         self.jobs.get(&job).map(Entry::record)
     }
 
@@ -188,8 +201,8 @@ impl Queue {
     }
 
     /// How many bundles of a job there are, wherever they are.
-    pub(super) fn unfinished(&self, job: JobId) -> u64 {
-        self.jobs.get(&job).map_or(0, |entry| entry.parcels as u64)
+    pub(super) fn unfinished(&self, job: JobKey) -> u64 {
+        self.jobs.get(&job).map_or(0, |entry| entry.bundles as u64)
     }
 
     /// Whether `bundle` may be published now. A queue that is empty takes any bundle that fits at
@@ -198,9 +211,9 @@ impl Queue {
         let job = self
             .jobs
             .get(&bundle.job)
-            .ok_or(Error::NoSuchJob(bundle.job))?;
+            .ok_or(Error::NoSuchJob(bundle.job.job))?;
         if job.is_cancelled() {
-            return Err(Error::JobCancelled(bundle.job));
+            return Err(Error::JobCancelled(bundle.job.job));
         }
         if bundle.tasks.is_empty() {
             return Err(Error::Empty);
@@ -242,11 +255,11 @@ impl Queue {
         }
     }
 
-    pub(super) fn dead(&self) -> &Letters {
+    pub(super) fn dead(&self) -> &DeadLetters {
         &self.dead
     }
 
-    pub(super) fn dead_mut(&mut self) -> &mut Letters {
+    pub(super) fn dead_mut(&mut self) -> &mut DeadLetters {
         &mut self.dead
     }
 
@@ -261,6 +274,7 @@ impl Queue {
             Input::Complete { lease, job, report } => {
                 self.on_complete(lease, job, report, now, &mut commands)
             }
+            Input::Report(job, outcomes) => self.store(job, outcomes, None, now, &mut commands),
             Input::Release(lease) => self.on_release(lease, &mut commands),
             Input::Cancel(job) => self.on_cancel(job, &mut commands),
             Input::Forget(job) => self.on_forget(job, &mut commands),
@@ -277,9 +291,9 @@ impl Queue {
             if entry.key().0 > now {
                 break;
             }
-            let parcel = entry.remove();
-            self.weight = self.weight.saturating_sub(parcel.weight);
-            self.enqueue(parcel, commands);
+            let queued = entry.remove();
+            self.weight = self.weight.saturating_sub(queued.weight);
+            self.enqueue(queued, commands);
         }
         while let Some(entry) = self.deadlines.first_entry() {
             let (at, lease) = *entry.key();
@@ -287,44 +301,44 @@ impl Queue {
                 break;
             }
             entry.remove();
-            if let Some(Leased { parcel, .. }) = self.leases.remove(&lease) {
-                self.requeue(parcel, now, commands);
+            if let Some(Leased { queued, .. }) = self.leases.remove(&lease) {
+                self.requeue(queued, now, commands);
             }
         }
     }
 
     /// A delivery came to nothing. As far as its tasks did not end in another way, they are ready
     /// again, together or each alone, or given up.
-    fn requeue(&mut self, mut parcel: Parcel, now: Timestamp, commands: &mut Vec<Command>) {
-        let Some(entry) = self.jobs.get_mut(&parcel.bundle.job) else {
+    fn requeue(&mut self, mut queued: QueuedBundle, now: Timestamp, commands: &mut Vec<Command>) {
+        let Some(entry) = self.jobs.get_mut(&queued.bundle.job) else {
             return;
         };
-        if parcel.strip(&entry.seen) == Left::Nothing {
-            entry.parcels = entry.parcels.saturating_sub(1);
+        if queued.strip(&entry.seen) == Left::Nothing {
+            entry.bundles = entry.bundles.saturating_sub(1);
             return;
         }
-        match parcel.decide(self.config.deliveries_max) {
-            Delivery::Run => self.enqueue(parcel, commands),
+        match queued.decide(self.config.deliveries_max) {
+            Delivery::Run => self.enqueue(queued, commands),
             Delivery::Split => {
-                entry.parcels += parcel.bundle.tasks.len().saturating_sub(1);
-                parcel
+                entry.bundles += queued.bundle.tasks.len().saturating_sub(1);
+                queued
                     .split()
                     .for_each(|alone| self.enqueue(alone, commands));
             }
             Delivery::GiveUp => {
-                entry.parcels = entry.parcels.saturating_sub(1);
-                self.give_up(&parcel, now, commands);
+                entry.bundles = entry.bundles.saturating_sub(1);
+                self.give_up(&queued, now, commands);
             }
         }
     }
 
     /// The bundle was delivered as often as allowed and nobody ever reported: most likely it kills
     /// its workers.
-    fn give_up(&mut self, parcel: &Parcel, now: Timestamp, commands: &mut Vec<Command>) {
-        let (bundle, attempts) = (&parcel.bundle, parcel.attempts());
+    fn give_up(&mut self, queued: &QueuedBundle, now: Timestamp, commands: &mut Vec<Command>) {
+        let (bundle, attempts) = (&queued.bundle, queued.attempts());
         let message = format!(
             "no worker finished this task in {} deliveries",
-            parcel.losses()
+            queued.losses()
         );
         let outcome = |task: &Task| Outcome {
             index: task.index,
@@ -349,19 +363,19 @@ impl Queue {
         else {
             return;
         };
-        entry.parcels += 1;
-        let parcel = Parcel::new(entry.job.clone(), bundle);
-        self.enqueue(parcel, commands);
+        entry.bundles += 1;
+        let queued = QueuedBundle::new(entry.job.clone(), bundle);
+        self.enqueue(queued, commands);
     }
 
-    fn enqueue(&mut self, parcel: Parcel, commands: &mut Vec<Command>) {
-        self.weight += parcel.weight;
-        commands.push(if parcel.job.options.labels.is_empty() {
+    fn enqueue(&mut self, queued: QueuedBundle, commands: &mut Vec<Command>) {
+        self.weight += queued.weight;
+        commands.push(if queued.lane.labels.is_empty() {
             Command::WakeWorker
         } else {
             Command::WakeWorkers
         });
-        self.ready.push(parcel);
+        self.ready.push(queued);
     }
 
     fn on_pull(
@@ -373,102 +387,105 @@ impl Queue {
     ) {
         let mut granted = 0;
         while granted < credits.get() {
-            let Some(mut parcel) = self.pop_ready(serves) else {
+            let Some(mut queued) = self.pop_ready(serves) else {
                 break;
             };
-            match self.dice.as_mut().map_or(Fault::None, Dice::roll) {
+            match self
+                .fault_injector
+                .as_mut()
+                .map_or(Fault::None, FaultInjector::roll)
+            {
                 Fault::None => {}
                 Fault::Drop => {
-                    let _nobody_is_told = self.grant(parcel, now);
+                    let _nobody_is_told = self.grant(queued, now);
                     continue;
                 }
-                Fault::Duplicate => self.duplicate(&parcel, commands),
+                Fault::Duplicate => self.duplicate(&queued, commands),
                 Fault::Reorder => {
                     // Behind the others of its priority that this worker may take; if there are
                     // none, it is the next again.
-                    self.enqueue(parcel, commands);
+                    self.enqueue(queued, commands);
                     let Some(next) = self.pop_ready(serves) else {
                         break;
                     };
-                    parcel = next;
+                    queued = next;
                 }
                 Fault::Delay => {
-                    self.delay(parcel, now + self.config.lease / 10);
+                    self.delay(queued, now + self.config.lease / 10);
                     continue;
                 }
             }
-            commands.push(Command::Grant(self.grant(parcel, now)));
+            commands.push(Command::Grant(self.grant(queued, now)));
             granted += 1;
         }
     }
 
-    fn duplicate(&mut self, parcel: &Parcel, commands: &mut Vec<Command>) {
-        let Some(entry) = self.jobs.get_mut(&parcel.bundle.job) else {
+    fn duplicate(&mut self, queued: &QueuedBundle, commands: &mut Vec<Command>) {
+        let Some(entry) = self.jobs.get_mut(&queued.bundle.job) else {
             return;
         };
-        entry.parcels += 1;
+        entry.bundles += 1;
         self.enqueue(
-            Parcel {
-                deliveries: parcel.deliveries + 1,
+            QueuedBundle {
+                deliveries: queued.deliveries + 1,
                 known: true,
-                ..parcel.clone()
+                ..queued.clone()
             },
             commands,
         );
     }
 
     /// The next bundle to grant to whoever serves these, with the tasks that did not end.
-    fn pop_ready(&mut self, serves: &Serves) -> Option<Parcel> {
+    fn pop_ready(&mut self, serves: &Serves) -> Option<QueuedBundle> {
         loop {
-            let mut parcel = self.ready.pop(serves)?;
-            self.weight = self.weight.saturating_sub(parcel.weight);
-            if !parcel.known {
-                return Some(parcel);
+            let mut queued = self.ready.pop(serves)?;
+            self.weight = self.weight.saturating_sub(queued.weight);
+            if !queued.known {
+                return Some(queued);
             }
-            let Some(entry) = self.jobs.get_mut(&parcel.bundle.job) else {
+            let Some(entry) = self.jobs.get_mut(&queued.bundle.job) else {
                 continue;
             };
-            match parcel.strip(&entry.seen) {
-                Left::Tasks => return Some(parcel),
-                Left::Nothing => entry.parcels = entry.parcels.saturating_sub(1),
+            match queued.strip(&entry.seen) {
+                Left::Tasks => return Some(queued),
+                Left::Nothing => entry.bundles = entry.bundles.saturating_sub(1),
             }
         }
     }
 
-    fn delay(&mut self, parcel: Parcel, until: Timestamp) {
-        self.weight += parcel.weight;
+    fn delay(&mut self, queued: QueuedBundle, until: Timestamp) {
+        self.weight += queued.weight;
         self.next += 1;
-        self.delayed.insert((until, self.next), parcel);
+        self.delayed.insert((until, self.next), queued);
     }
 
-    fn grant(&mut self, mut parcel: Parcel, now: Timestamp) -> Lease {
-        parcel.deliveries += 1;
-        parcel.known = true;
+    fn grant(&mut self, mut queued: QueuedBundle, now: Timestamp) -> Lease {
+        queued.deliveries += 1;
+        queued.known = true;
         self.next += 1;
         let (id, deadline) = (LeaseId(self.next), now + self.config.lease);
         let lease = Lease {
             id,
-            job: parcel.job.clone(),
-            bundle: parcel.bundle.clone(),
-            attempt: parcel.attempts(),
+            job: queued.job.clone(),
+            bundle: queued.bundle.clone(),
+            attempt: queued.attempts(),
             deadline,
-            tenant: None,
         };
         self.deadlines.insert((deadline, id), ());
-        self.leases.insert(id, Leased { parcel, deadline });
+        self.leases.insert(id, Leased { queued, deadline });
         lease
     }
 
-    fn end_lease(&mut self, lease: LeaseId) -> Option<Parcel> {
+    fn end_lease(&mut self, lease: LeaseId) -> Option<QueuedBundle> {
         let leased = self.leases.remove(&lease)?;
         self.deadlines.remove(&(leased.deadline, lease));
-        Some(leased.parcel)
+        Some(leased.queued)
     }
 
     fn on_complete(
         &mut self,
         lease: LeaseId,
-        job: JobId,
+        job: JobKey,
         report: Report,
         now: Timestamp,
         commands: &mut Vec<Command>,
@@ -477,47 +494,47 @@ impl Queue {
         let of_this_job = self
             .leases
             .get(&lease)
-            .is_some_and(|leased| leased.parcel.bundle.job == job);
-        let parcel = if of_this_job {
+            .is_some_and(|leased| leased.queued.bundle.job == job);
+        let queued = if of_this_job {
             self.end_lease(lease)
         } else {
             None
         };
-        let ended = parcel
+        let ended = queued
             .as_ref()
-            .is_some_and(|parcel| parcel.ends_with(&report.outcomes));
+            .is_some_and(|queued| queued.ends_with(&report.outcomes));
         self.store(
             job,
             report.outcomes,
-            parcel.as_ref().map(|parcel| parcel.bundle.tasks.as_slice()),
+            queued.as_ref().map(|queued| queued.bundle.tasks.as_slice()),
             now,
             commands,
         );
-        let (Some(mut parcel), Some(entry)) = (parcel, self.jobs.get_mut(&job)) else {
+        let (Some(mut queued), Some(entry)) = (queued, self.jobs.get_mut(&job)) else {
             return;
         };
-        if ended || parcel.strip(&entry.seen) == Left::Nothing {
-            entry.parcels = entry.parcels.saturating_sub(1);
+        if ended || queued.strip(&entry.seen) == Left::Nothing {
+            entry.bundles = entry.bundles.saturating_sub(1);
             return;
         }
         if !report.retrials.is_empty() {
-            self.retry(&mut parcel, report.retrials, now, commands);
+            self.retry(&mut queued, report.retrials, now, commands);
         }
-        self.requeue(parcel, now, commands);
+        self.requeue(queued, now, commands);
     }
 
-    /// Take the tasks that are to be tried again out of a parcel, each into one of its own.
+    /// Take the tasks that are to be tried again out of a queued, each into one of its own.
     fn retry(
         &mut self,
-        parcel: &mut Parcel,
+        queued: &mut QueuedBundle,
         retrials: Vec<Retrial>,
         now: Timestamp,
         commands: &mut Vec<Command>,
     ) {
-        let Some(entry) = self.jobs.get_mut(&parcel.bundle.job) else {
+        let Some(entry) = self.jobs.get_mut(&queued.bundle.job) else {
             return;
         };
-        let bundle = Arc::make_mut(&mut parcel.bundle);
+        let bundle = Arc::make_mut(&mut queued.bundle);
         let mut after: HashMap<TaskIndex, Duration> = retrials
             .into_iter()
             .map(|retrial| (retrial.index, retrial.after))
@@ -529,10 +546,10 @@ impl Queue {
                 None => bundle.tasks.push(task),
             }
         }
-        parcel.weight = parcel.bundle.weight();
-        entry.parcels += alone.len();
+        queued.weight = queued.bundle.weight();
+        entry.bundles += alone.len();
         for (at, task) in alone {
-            let again = parcel.retrial(task, at);
+            let again = queued.retrial(task, at);
             if at > now {
                 self.delay(again, at);
             } else {
@@ -547,7 +564,7 @@ impl Queue {
     /// are those of the lease, if it holds.
     fn store(
         &mut self,
-        job: JobId,
+        job: JobKey,
         mut outcomes: Vec<Outcome>,
         tasks: Option<&[Task]>,
         now: Timestamp,
@@ -571,7 +588,7 @@ impl Queue {
 
     /// Keep the tasks that failed. A late report comes without tasks: then they are wherever the
     /// bundle is by now.
-    fn bury(&mut self, job: JobId, outcomes: &[Outcome], tasks: Option<&[Task]>, now: Timestamp) {
+    fn bury(&mut self, job: JobKey, outcomes: &[Outcome], tasks: Option<&[Task]>, now: Timestamp) {
         let mut failed: HashMap<TaskIndex, Option<Task>> = outcomes
             .iter()
             .filter(has_failed)
@@ -587,9 +604,9 @@ impl Queue {
         match tasks {
             Some(tasks) => find(tasks),
             None => self
-                .parcels()
-                .filter(|parcel| parcel.bundle.job == job)
-                .for_each(|parcel| find(&parcel.bundle.tasks)),
+                .bundles()
+                .filter(|queued| queued.bundle.job == job)
+                .for_each(|queued| find(&queued.bundle.tasks)),
         }
         let Some(entry) = self.jobs.get(&job) else {
             return;
@@ -606,57 +623,57 @@ impl Queue {
         }
     }
 
-    /// All parcels, wherever they are.
-    fn parcels(&self) -> impl Iterator<Item = &Parcel> {
+    /// All bundles, wherever they are.
+    fn bundles(&self) -> impl Iterator<Item = &QueuedBundle> {
         let waiting = self.ready.iter().chain(self.delayed.values());
-        waiting.chain(self.leases.values().map(|leased| &leased.parcel))
+        waiting.chain(self.leases.values().map(|leased| &leased.queued))
     }
 
     fn on_release(&mut self, lease: LeaseId, commands: &mut Vec<Command>) {
-        if let Some(mut parcel) = self.end_lease(lease) {
-            parcel.deliveries = parcel.deliveries.saturating_sub(1);
-            self.enqueue(parcel, commands);
+        if let Some(mut queued) = self.end_lease(lease) {
+            queued.deliveries = queued.deliveries.saturating_sub(1);
+            self.enqueue(queued, commands);
         }
     }
 
-    fn on_cancel(&mut self, job: JobId, commands: &mut Vec<Command>) {
+    fn on_cancel(&mut self, job: JobKey, commands: &mut Vec<Command>) {
         let Some(entry) = self.jobs.get_mut(&job) else {
             return;
         };
         if std::mem::replace(&mut entry.state, JobState::Cancelled) != JobState::Cancelled {
-            self.drop_parcels(job);
+            self.drop_bundles(job);
             commands.push(Command::Cancelled(job));
             // Those who wait for room for this job need not wait any longer.
             commands.push(Command::WakePublishers);
         }
     }
 
-    fn on_forget(&mut self, job: JobId, commands: &mut Vec<Command>) {
-        self.drop_parcels(job);
+    fn on_forget(&mut self, job: JobKey, commands: &mut Vec<Command>) {
+        self.drop_bundles(job);
         self.jobs.remove(&job);
         commands.push(Command::WakePublishers);
     }
 
-    fn drop_parcels(&mut self, job: JobId) {
-        let parcels = self
+    fn drop_bundles(&mut self, job: JobKey) {
+        let bundles = self
             .jobs
             .get_mut(&job)
-            .map_or(0, |entry| std::mem::take(&mut entry.parcels));
-        if parcels == 0 {
+            .map_or(0, |entry| std::mem::take(&mut entry.bundles));
+        if bundles == 0 {
             return;
         }
         let weight = &mut self.weight;
-        let mut keep = |parcel: &Parcel| {
-            let keep = parcel.bundle.job != job;
+        let mut keep = |queued: &QueuedBundle| {
+            let keep = queued.bundle.job != job;
             if !keep {
-                *weight = weight.saturating_sub(parcel.weight);
+                *weight = weight.saturating_sub(queued.weight);
             }
             keep
         };
         self.ready.retain(&mut keep);
-        self.delayed.retain(|_, parcel| keep(parcel));
+        self.delayed.retain(|_, queued| keep(queued));
         self.leases
-            .retain(|_, leased| leased.parcel.bundle.job != job);
+            .retain(|_, leased| leased.queued.bundle.job != job);
         let leases = &self.leases;
         self.deadlines
             .retain(|(_, lease), ()| leases.contains_key(lease));

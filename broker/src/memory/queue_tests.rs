@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use sortie_protocol::{Argument, Digest, FunctionRef, JobOptions, Labels, Priority};
+use sortie_protocol::{
+    Argument, Digest, FunctionOptions, FunctionRef, JobId, Labels, Priority, TenantId,
+};
 
 use super::super::Faults;
 use super::*;
@@ -16,8 +18,11 @@ const DELIVERIES_MAX: u32 = 4;
 /// The last asks for a label.
 const JOBS: u8 = 4;
 
-fn job_id(number: u8) -> JobId {
-    JobId::from_bytes([number; 16])
+fn key(number: u8) -> JobKey {
+    JobKey {
+        tenant: TenantId::default(),
+        job: JobId::from_bytes([number; 16]),
+    }
 }
 
 fn job(number: u8) -> Job {
@@ -31,15 +36,12 @@ fn job(number: u8) -> Job {
         component: Digest::of(b""),
         name: "f".into(),
     };
-    Job {
-        id: job_id(number),
-        function,
-        options: JobOptions {
-            priority,
-            labels,
-            ..JobOptions::default()
-        },
-    }
+    let options = FunctionOptions {
+        priority,
+        labels,
+        ..FunctionOptions::default()
+    };
+    Job::of(key(number), function, options)
 }
 
 fn label() -> Labels {
@@ -50,10 +52,11 @@ fn plain() -> Serves {
     Serves::Labels(Labels::default())
 }
 
-fn bundle(job: JobId, indices: impl IntoIterator<Item = TaskIndex>) -> Bundle {
+fn bundle(job: JobKey, indices: impl IntoIterator<Item = TaskIndex>) -> Bundle {
     let task = |index: TaskIndex| Task {
         index,
         arguments: vec![Argument::Value(Bytes::from(index.to_string()))],
+        function: 0,
     };
     Bundle {
         job,
@@ -163,13 +166,13 @@ struct World {
     now: Timestamp,
     /// Every lease ever granted.
     granted: Vec<Lease>,
-    next_index: BTreeMap<JobId, TaskIndex>,
+    next_index: BTreeMap<JobKey, TaskIndex>,
     /// Published, without an outcome, of a job that is neither cancelled nor forgotten.
-    open: BTreeSet<(JobId, TaskIndex)>,
-    ended: HashSet<(JobId, TaskIndex)>,
+    open: BTreeSet<(JobKey, TaskIndex)>,
+    ended: HashSet<(JobKey, TaskIndex)>,
     /// The last attempt of each task, and how often it may be repeated because its bundle was
     /// given back.
-    attempts: BTreeMap<(JobId, TaskIndex), u32>,
+    attempts: BTreeMap<(JobKey, TaskIndex), u32>,
 }
 
 impl World {
@@ -203,9 +206,9 @@ impl World {
                 self.on(Input::Tick);
             }
             Step::Put { job: number } => self.queue.put_job(job(number), self.now),
-            Step::Seal { job, tasks } => self.seal(job_id(job), tasks),
+            Step::Seal { job, tasks } => self.seal(key(job), tasks),
             Step::RemoveDeadLetter { letter } => self.queue.dead_mut().remove(letter),
-            Step::Publish { job, tasks } => self.publish(job_id(job), tasks),
+            Step::Publish { job, tasks } => self.publish(key(job), tasks),
             Step::Pull { serves, credits } => {
                 let before = self.granted.len();
                 self.on(Input::Pull {
@@ -216,7 +219,7 @@ impl World {
                 assert!(
                     self.granted[before..]
                         .iter()
-                        .all(|lease| serves.takes(&lease.job.options.labels))
+                        .all(|lease| serves.takes(&lease.job.functions[0].options.labels))
                 );
             }
             Step::Complete { lease, said } => {
@@ -224,7 +227,7 @@ impl World {
                     let report = report(&lease, &said);
                     self.on(Input::Complete {
                         lease: lease.id,
-                        job: lease.job.id,
+                        job: lease.job.key,
                         report,
                     });
                 }
@@ -236,15 +239,15 @@ impl World {
             }
             Step::Extend { lease } => self.extend(lease),
             Step::Cancel { job } => {
-                self.on(Input::Cancel(job_id(job)));
-                self.open.retain(|(of, _)| *of != job_id(job));
+                self.on(Input::Cancel(key(job)));
+                self.open.retain(|(of, _)| *of != key(job));
             }
-            Step::Forget { job } => self.forget(job_id(job)),
+            Step::Forget { job } => self.forget(key(job)),
         }
         self.check();
     }
 
-    fn seal(&mut self, job: JobId, tasks: TaskIndex) {
+    fn seal(&mut self, job: JobKey, tasks: TaskIndex) {
         let before = self.queue.job(job).map(|record| record.state);
         self.queue.seal(job, tasks);
         let after = self.queue.job(job).map(|record| record.state);
@@ -267,7 +270,7 @@ impl World {
             .cloned()
     }
 
-    fn publish(&mut self, job: JobId, tasks: u64) {
+    fn publish(&mut self, job: JobKey, tasks: u64) {
         let first = self.next_index.get(&job).copied().unwrap_or(0);
         let bundle = bundle(job, first..first + tasks);
         match self.queue.admits(&bundle) {
@@ -297,24 +300,24 @@ impl World {
         }
     }
 
-    fn forget(&mut self, job: JobId) {
+    fn forget(&mut self, job: JobKey) {
         self.on(Input::Forget(job));
         self.open.retain(|(of, _)| *of != job);
         self.ended.retain(|(of, _)| *of != job);
         self.attempts.retain(|(of, _), _| *of != job);
         self.next_index.remove(&job);
-        self.granted.retain(|lease| lease.job.id != job);
+        self.granted.retain(|lease| lease.job.key != job);
     }
 
     fn on(&mut self, input: Input) {
-        let faulty = self.queue.dice.is_some();
+        let faulty = self.queue.fault_injector.is_some();
         if let Input::Release(lease) = &input
             && let Some(leased) = self.queue.leases.get(lease)
         {
             // This delivery does not count.
-            for task in &leased.parcel.bundle.tasks {
+            for task in &leased.queued.bundle.tasks {
                 self.attempts
-                    .entry((leased.parcel.bundle.job, task.index))
+                    .entry((leased.queued.bundle.job, task.index))
                     .and_modify(|attempt| *attempt = attempt.saturating_sub(1));
             }
         }
@@ -323,7 +326,7 @@ impl World {
                 Command::Grant(lease) => {
                     assert!(lease.deadline > self.now);
                     for task in &lease.bundle.tasks {
-                        let id = (lease.job.id, task.index);
+                        let id = (lease.job.key, task.index);
                         assert!(
                             !self.ended.contains(&id),
                             "{id:?} ended and was granted again"
@@ -362,19 +365,19 @@ impl World {
         let waiting = || queue.ready.iter().chain(queue.delayed.values());
         assert_eq!(
             queue.weight,
-            waiting().map(|parcel| parcel.weight).sum::<usize>()
+            waiting().map(|queued| queued.weight).sum::<usize>()
         );
         assert_eq!(
             queue.weight,
             waiting()
-                .map(|parcel| parcel.bundle.weight())
+                .map(|queued| queued.bundle.weight())
                 .sum::<usize>()
         );
 
         // What is doubled is not asked whether it should come alone.
-        let together = |parcel: &Parcel| parcel.decide(DELIVERIES_MAX) == Delivery::Run;
+        let together = |queued: &QueuedBundle| queued.decide(DELIVERIES_MAX) == Delivery::Run;
         assert!(
-            queue.dice.is_some() || waiting().all(together),
+            queue.fault_injector.is_some() || waiting().all(together),
             "a bundle waits that should have been split or given up"
         );
 
@@ -391,30 +394,30 @@ impl World {
         assert!((self.now..=self.now + LEASE).contains(&queue.look_again(self.now)));
         assert!(queue.dead.len() <= queue.config.dead_letters_max);
 
-        let mut places: BTreeMap<(JobId, TaskIndex), usize> = BTreeMap::new();
-        let mut parcels: HashMap<JobId, usize> = HashMap::new();
-        for parcel in queue.parcels() {
-            assert!(!parcel.bundle.tasks.is_empty());
-            *parcels.entry(parcel.bundle.job).or_default() += 1;
-            parcel
+        let mut places: BTreeMap<(JobKey, TaskIndex), usize> = BTreeMap::new();
+        let mut bundles: HashMap<JobKey, usize> = HashMap::new();
+        for queued in queue.bundles() {
+            assert!(!queued.bundle.tasks.is_empty());
+            *bundles.entry(queued.bundle.job).or_default() += 1;
+            queued
                 .bundle
                 .tasks
                 .iter()
-                .for_each(|task| *places.entry((parcel.bundle.job, task.index)).or_default() += 1);
+                .for_each(|task| *places.entry((queued.bundle.job, task.index)).or_default() += 1);
         }
         for (id, state) in &queue.jobs {
-            assert_eq!(state.parcels, parcels.remove(id).unwrap_or(0));
-            assert!(!state.is_cancelled() || state.parcels == 0);
-            assert_eq!(queue.unfinished(*id), state.parcels as u64);
+            assert_eq!(state.bundles, bundles.remove(id).unwrap_or(0));
+            assert!(!state.is_cancelled() || state.bundles == 0);
+            assert_eq!(queue.unfinished(*id), state.bundles as u64);
         }
         assert!(
-            parcels.is_empty(),
-            "parcels of jobs that are not there: {parcels:?}"
+            bundles.is_empty(),
+            "bundles of jobs that are not there: {bundles:?}"
         );
         for id in &self.open {
             let count = places.get(id).copied().unwrap_or(0);
             assert!(
-                count == 1 || (count > 1 && queue.dice.is_some()),
+                count == 1 || (count > 1 && queue.fault_injector.is_some()),
                 "{id:?} is in {count} places"
             );
         }
@@ -440,7 +443,7 @@ impl World {
                     .collect();
                 self.on(Input::Complete {
                     lease: lease.id,
-                    job: lease.job.id,
+                    job: lease.job.key,
                     report: Report {
                         outcomes,
                         retrials: Vec::new(),
@@ -513,7 +516,7 @@ fn wakes(commands: &[Command]) -> usize {
 #[test]
 fn a_lease_ends_at_its_deadline_and_not_before() {
     let World { mut queue, now, .. } = World::new(None);
-    queue.on(Input::Publish(bundle(job_id(0), [0])), now);
+    queue.on(Input::Publish(bundle(key(0), [0])), now);
     let lease = pull(&mut queue, now);
     assert_eq!(lease.deadline, now + LEASE);
     assert_eq!(
@@ -527,7 +530,7 @@ fn a_lease_ends_at_its_deadline_and_not_before() {
 #[test]
 fn a_lease_that_is_over_cannot_be_extended_before_anybody_acts_on_it() {
     let World { mut queue, now, .. } = World::new(None);
-    queue.on(Input::Publish(bundle(job_id(0), [0])), now);
+    queue.on(Input::Publish(bundle(key(0), [0])), now);
     let lease = pull(&mut queue, now);
     assert_eq!(queue.extend(lease.id, now + LEASE), Extended::Lost);
     assert_eq!(pull(&mut queue, now + LEASE).attempt, 2);
@@ -536,7 +539,7 @@ fn a_lease_that_is_over_cannot_be_extended_before_anybody_acts_on_it() {
 #[test]
 fn a_bundle_that_shrinks_gives_its_weight_back() {
     let World { mut queue, now, .. } = World::new(None);
-    queue.on(Input::Publish(bundle(job_id(0), 0..4)), now);
+    queue.on(Input::Publish(bundle(key(0), 0..4)), now);
     let lease = pull(&mut queue, now);
     let later = now + LEASE;
     queue.on(Input::Tick, later);
@@ -547,28 +550,28 @@ fn a_bundle_that_shrinks_gives_its_weight_back() {
     queue.on(
         Input::Complete {
             lease: lease.id,
-            job: job_id(0),
+            job: key(0),
             report,
         },
         later,
     );
     assert_eq!(
         pull(&mut queue, later).bundle.tasks,
-        bundle(job_id(0), [3]).tasks
+        bundle(key(0), [3]).tasks
     );
     queue.on(Input::Tick, later + LEASE);
-    assert_eq!(queue.weight, bundle(job_id(0), [3]).weight());
+    assert_eq!(queue.weight, bundle(key(0), [3]).weight());
 }
 
 #[test]
 fn a_report_never_ends_a_lease_of_another_job() {
     let World { mut queue, now, .. } = World::new(None);
-    queue.on(Input::Publish(bundle(job_id(0), [0])), now);
+    queue.on(Input::Publish(bundle(key(0), [0])), now);
     let lease = pull(&mut queue, now);
     queue.on(
         Input::Complete {
             lease: lease.id,
-            job: job_id(1),
+            job: key(1),
             report: Report::default(),
         },
         now,
@@ -582,10 +585,10 @@ fn a_queue_that_reorders_grants_its_only_bundle() {
         reorder: 100,
         ..Faults::seeded(1)
     }));
-    queue.on(Input::Publish(bundle(job_id(0), [0])), now);
+    queue.on(Input::Publish(bundle(key(0), [0])), now);
     assert_eq!(
         pull(&mut queue, now).bundle.tasks,
-        bundle(job_id(0), [0]).tasks
+        bundle(key(0), [0]).tasks
     );
 }
 
@@ -596,20 +599,15 @@ fn reordering_keeps_to_the_priority() {
         ..Faults::seeded(1)
     }));
     for (number, index) in [(0, 0), (1, 0), (1, 1), (2, 0)] {
-        queue.on(Input::Publish(bundle(job_id(number), [index])), now);
+        queue.on(Input::Publish(bundle(key(number), [index])), now);
     }
     let granted: Vec<_> = (0..4)
         .map(|_| pull(&mut queue, now))
-        .map(|lease| (lease.job.id, lease.bundle.tasks[0].index))
+        .map(|lease| (lease.job.key, lease.bundle.tasks[0].index))
         .collect();
     assert_eq!(
         granted,
-        [
-            (job_id(1), 1),
-            (job_id(1), 0),
-            (job_id(0), 0),
-            (job_id(2), 0)
-        ]
+        [(key(1), 1), (key(1), 0), (key(0), 0), (key(2), 0)]
     );
 }
 
@@ -621,7 +619,7 @@ fn a_queue_that_keeps_no_dead_letters_keeps_none() {
     });
     let now = Timestamp::from_nanos(1);
     queue.put_job(job(0), now);
-    queue.on(Input::Publish(bundle(job_id(0), [0])), now);
+    queue.on(Input::Publish(bundle(key(0), [0])), now);
     let lease = pull(&mut queue, now);
     let report = Report {
         outcomes: vec![outcome(0, Failed::Yes)],
@@ -630,7 +628,7 @@ fn a_queue_that_keeps_no_dead_letters_keeps_none() {
     queue.on(
         Input::Complete {
             lease: lease.id,
-            job: job_id(0),
+            job: key(0),
             report,
         },
         now,
@@ -643,18 +641,18 @@ fn the_oldest_bundle_that_a_worker_may_take_goes_first_within_a_priority() {
     let World { mut queue, now, .. } = World::new(None);
     // Jobs 0 and 3 are of one priority, and 3 asks for the label.
     for (number, index) in [(3, 0), (0, 0), (3, 1), (0, 1), (1, 0)] {
-        queue.on(Input::Publish(bundle(job_id(number), [index])), now);
+        queue.on(Input::Publish(bundle(key(number), [index])), now);
     }
     let mut next = |serves: &Serves| {
-        pull_as(&mut queue, serves, now).map(|lease| (lease.job.id, lease.bundle.tasks[0].index))
+        pull_as(&mut queue, serves, now).map(|lease| (lease.job.key, lease.bundle.tasks[0].index))
     };
     let labelled = Serves::Labels(label());
-    assert_eq!(next(&labelled), Some((job_id(1), 0)));
-    assert_eq!(next(&labelled), Some((job_id(3), 0)));
-    assert_eq!(next(&labelled), Some((job_id(0), 0)));
-    assert_eq!(next(&plain()), Some((job_id(0), 1)));
+    assert_eq!(next(&labelled), Some((key(1), 0)));
+    assert_eq!(next(&labelled), Some((key(3), 0)));
+    assert_eq!(next(&labelled), Some((key(0), 0)));
+    assert_eq!(next(&plain()), Some((key(0), 1)));
     assert_eq!(next(&plain()), None);
-    assert_eq!(next(&Serves::Everything), Some((job_id(3), 1)));
+    assert_eq!(next(&Serves::Everything), Some((key(3), 1)));
 }
 
 #[test]
@@ -662,7 +660,7 @@ fn a_retrial_forgets_the_losses_before_it() {
     let World {
         mut queue, mut now, ..
     } = World::new(None);
-    queue.on(Input::Publish(bundle(job_id(0), [0])), now);
+    queue.on(Input::Publish(bundle(key(0), [0])), now);
     for _ in 1..DELIVERIES_MAX {
         pull(&mut queue, now);
         now = now + LEASE;
@@ -675,7 +673,7 @@ fn a_retrial_forgets_the_losses_before_it() {
     queue.on(
         Input::Complete {
             lease: lease.id,
-            job: job_id(0),
+            job: key(0),
             report: Report {
                 outcomes: Vec::new(),
                 retrials,
@@ -701,19 +699,19 @@ fn a_retrial_forgets_the_losses_before_it() {
 #[test]
 fn a_task_that_comes_alone_has_the_losses_of_its_bundle_behind_it() {
     let World { mut queue, now, .. } = World::new(None);
-    queue.on(Input::Publish(bundle(job_id(0), 0..2)), now);
+    queue.on(Input::Publish(bundle(key(0), 0..2)), now);
     pull(&mut queue, now);
     pull(&mut queue, now + LEASE);
     let alone = pull(&mut queue, now + LEASE + LEASE);
-    let tasks = bundle(job_id(0), [0]).tasks;
+    let tasks = bundle(key(0), [0]).tasks;
     assert_eq!(
         *alone.bundle,
         Bundle {
             attempts_before: 2,
             lost_before: 2,
             tasks,
-            ..bundle(job_id(0), [])
+            ..bundle(key(0), [])
         }
     );
-    assert_eq!(queue.unfinished(job_id(0)), 2);
+    assert_eq!(queue.unfinished(key(0)), 2);
 }

@@ -1,7 +1,7 @@
 //! A bundle on its way, as the queue moves it: with its job, its weight, and how often it was
 //! delivered.
 //!
-//! A parcel knows nothing of the others, nor of where it is.
+//! A queued knows nothing of the others, nor of where it is.
 
 use std::sync::Arc;
 
@@ -9,10 +9,13 @@ use sortie_protocol::delivery::{self, Delivery};
 use sortie_protocol::seen::Seen;
 use sortie_protocol::{Bundle, Job, Outcome, Task, Timestamp};
 
+use crate::lane::Lane;
+
 /// A bundle on its way, and how often it was delivered.
 #[derive(Debug, Clone)]
-pub(super) struct Parcel {
+pub(super) struct QueuedBundle {
     pub(super) job: Arc<Job>,
+    pub(super) lane: Lane,
     pub(super) bundle: Arc<Bundle>,
     pub(super) weight: usize,
     pub(super) deliveries: u32,
@@ -20,16 +23,17 @@ pub(super) struct Parcel {
     pub(super) known: bool,
 }
 
-/// What is left of a parcel once its ended tasks are taken out.
+/// What is left of a queued once its ended tasks are taken out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Left {
     Nothing,
     Tasks,
 }
 
-impl Parcel {
+impl QueuedBundle {
     pub(super) fn new(job: Arc<Job>, bundle: Bundle) -> Self {
         Self {
+            lane: Lane::of(&job, &bundle),
             job,
             weight: bundle.weight(),
             known: bundle.attempts_before > 0,
@@ -82,7 +86,7 @@ impl Parcel {
         }
     }
 
-    /// Each task in a parcel of its own, with the losses so far behind it.
+    /// Each task in a queued of its own, with the losses so far behind it.
     pub(super) fn split(self) -> impl Iterator<Item = Self> {
         let (attempts_before, lost_before) = (self.attempts(), self.losses());
         let Self { job, bundle, .. } = self;
@@ -104,7 +108,7 @@ impl Parcel {
         })
     }
 
-    /// One of its tasks, in a parcel of its own, as the next attempt. The attempt that asked for it
+    /// One of its tasks, in a queued of its own, as the next attempt. The attempt that asked for it
     /// ended as it should: no loss counts further.
     pub(super) fn retrial(&self, task: Task, at: Timestamp) -> Self {
         let attempts_before = self.attempts();

@@ -10,12 +10,12 @@ use std::collections::{BTreeMap, VecDeque};
 
 use sortie_protocol::{Labels, Priority};
 
-use super::queued_bundle::Parcel;
-use crate::broker::Serves;
+use super::queued_bundle::QueuedBundle;
+use crate::traits::Serves;
 
 /// Bundles of one label set, each with its place in the order in which they became ready. Never
 /// empty.
-type Pool = VecDeque<(u64, Parcel)>;
+type Pool = VecDeque<(u64, QueuedBundle)>;
 
 /// All ready bundles.
 #[derive(Debug, Default)]
@@ -25,47 +25,47 @@ pub(super) struct Ready {
 }
 
 impl Ready {
-    pub(super) fn push(&mut self, parcel: Parcel) {
+    pub(super) fn push(&mut self, queued: QueuedBundle) {
         self.next += 1;
-        let options = &parcel.job.options;
+        let lane = &queued.lane;
         let pool = self
             .pools
-            .entry(Reverse(options.priority))
+            .entry(Reverse(lane.priority))
             .or_default()
-            .entry(options.labels.clone())
+            .entry(lane.labels.clone())
             .or_default();
-        pool.push_back((self.next, parcel));
+        pool.push_back((self.next, queued));
     }
 
     /// The next bundle for whoever serves these.
-    pub(super) fn pop(&mut self, serves: &Serves) -> Option<Parcel> {
+    pub(super) fn pop(&mut self, serves: &Serves) -> Option<QueuedBundle> {
         self.pools.values_mut().find_map(|pools| {
             let mine = pools.iter_mut().filter(|(labels, _)| serves.takes(labels));
             let (labels, pool) =
                 mine.min_by_key(|(_, pool)| pool.front().map(|(place, _)| *place))?;
-            let (_, parcel) = pool.pop_front()?;
+            let (_, queued) = pool.pop_front()?;
             if pool.is_empty() {
                 let labels = labels.clone();
                 pools.remove(&labels);
             }
-            Some(parcel)
+            Some(queued)
         })
     }
 
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&Parcel) -> bool) {
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&QueuedBundle) -> bool) {
         for pools in self.pools.values_mut() {
             pools.retain(|_, pool| {
-                pool.retain(|(_, parcel)| keep(parcel));
+                pool.retain(|(_, queued)| keep(queued));
                 !pool.is_empty()
             });
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Parcel> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &QueuedBundle> {
         self.pools
             .values()
             .flat_map(BTreeMap::values)
             .flatten()
-            .map(|(_, parcel)| parcel)
+            .map(|(_, queued)| queued)
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use sortie_protocol::{Presence, Timestamp, WorkerId};
 
-use crate::broker::PRESENCE;
+use crate::traits::PRESENCE;
 
 /// How many workers are kept: more than one process ever holds. When there are more, the one that
 /// was silent for longest goes.

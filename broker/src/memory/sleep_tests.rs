@@ -9,20 +9,27 @@
 use std::collections::VecDeque;
 
 use proptest::prelude::*;
-use sortie_protocol::{Digest, FunctionRef, JobOptions, Labels};
+use sortie_protocol::{Digest, FunctionOptions, FunctionRef, JobId, Labels, TenantId};
 
 use super::*;
 
 const LEASE: Duration = Duration::from_millis(100);
 /// For any worker.
-const JOB: JobId = JobId::from_bytes([1; 16]);
+const JOB: u8 = 1;
 /// For workers with the label.
-const ASKING: JobId = JobId::from_bytes([2; 16]);
+const ASKING: u8 = 2;
+
+fn key(number: u8) -> JobKey {
+    JobKey {
+        tenant: TenantId::default(),
+        job: JobId::from_bytes([number; 16]),
+    }
+}
 
 /// What may happen. Numbers choose among those there are.
 #[derive(Debug, Clone)]
 enum Step {
-    Publish(JobId),
+    Publish(JobKey),
     /// A worker comes and registers.
     Arrive(Kind),
     /// A worker that is awake takes its next step: looks into the queue, or registers again.
@@ -37,7 +44,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => prop_oneof![Just(JOB), Just(ASKING)].prop_map(Step::Publish),
+        4 => prop_oneof![Just(key(JOB)), Just(key(ASKING))].prop_map(Step::Publish),
         4 => prop_oneof![Just(Kind::Plain), Just(Kind::Labelled)].prop_map(Step::Arrive),
         12 => any::<usize>().prop_map(Step::Run),
         1 => any::<usize>().prop_map(Step::Leave),
@@ -99,17 +106,13 @@ impl World {
             component: Digest::of(b""),
             name: "f".into(),
         };
-        for (id, labels) in [(JOB, Labels::default()), (ASKING, label())] {
-            let options = JobOptions {
+        for (number, labels) in [(JOB, Labels::default()), (ASKING, label())] {
+            let options = FunctionOptions {
                 labels,
-                ..JobOptions::default()
+                ..FunctionOptions::default()
             };
             queue.put_job(
-                Job {
-                    id,
-                    function: function.clone(),
-                    options,
-                },
+                Job::of(key(number), function.clone(), options),
                 Timestamp::default(),
             );
         }
@@ -247,7 +250,7 @@ impl World {
             let report = report(lease.bundle.tasks[0].index);
             self.on(Input::Complete {
                 lease: lease.id,
-                job: lease.job.id,
+                job: lease.job.key,
                 report,
             });
         }
@@ -260,6 +263,7 @@ impl World {
                 let tasks = vec![Task {
                     index: self.next,
                     arguments: Vec::new(),
+                    function: 0,
                 }];
                 self.on(Input::Publish(Bundle {
                     job,
@@ -346,7 +350,7 @@ impl World {
                     .queue
                     .ready
                     .iter()
-                    .any(|parcel| serves.takes(&parcel.job.options.labels));
+                    .any(|queued| serves.takes(&queued.job.functions[0].options.labels));
                 assert!(
                     !mine,
                     "a bundle is ready, and a worker that may take it sleeps"

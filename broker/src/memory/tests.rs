@@ -9,15 +9,19 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use sortie_protocol::{
-    Argument, Bill, Bundle, Digest, Ending, FunctionRef, Job, JobId, JobOptions, Labels, Outcome,
-    Presence, Task, TaskIndex, Timestamp, WorkerId,
+    Argument, Bill, Bundle, Digest, Ending, FunctionOptions, FunctionRef, Job, JobId, JobKey,
+    Labels, Outcome, Presence, Task, TaskIndex, TenantId, Timestamp, WorkerId,
 };
 use tokio::time::{Instant, timeout};
 
 use super::{Config, MemoryBroker};
-use crate::broker::{Broker, Error, Event, Lease, PRESENCE, Puller, Report, Retrial, Serves};
 use crate::conformance::{self, Harness};
+use crate::traits::{
+    Broker, Error, Event, Lease, Operate as _, PRESENCE, Puller, Report, Retrial, Serves,
+    Submit as _, Work as _,
+};
 
 const LEASE: Duration = Duration::from_secs(30);
 pub(super) const WORKER: Puller = Puller {
@@ -46,22 +50,26 @@ impl Harness for Memory {
     }
 }
 
+pub(super) fn key(number: u8) -> JobKey {
+    JobKey {
+        tenant: TenantId::default(),
+        job: JobId::from_bytes([number; 16]),
+    }
+}
+
 pub(super) fn job(number: u8) -> Job {
     let function = FunctionRef {
         component: Digest::of(b""),
         name: "f".into(),
     };
-    Job {
-        id: JobId::from_bytes([number; 16]),
-        function,
-        options: JobOptions::default(),
-    }
+    Job::of(key(number), function, FunctionOptions::default())
 }
 
-pub(super) fn bundle(job: JobId, indices: impl IntoIterator<Item = TaskIndex>) -> Bundle {
+pub(super) fn bundle(job: JobKey, indices: impl IntoIterator<Item = TaskIndex>) -> Bundle {
     let task = |index| Task {
         index,
         arguments: vec![Argument::Value(Bytes::from_static(b"argument"))],
+        function: 0,
     };
     Bundle {
         job,
@@ -87,9 +95,9 @@ pub(super) fn completed(lease: &Lease) -> Report {
 }
 
 /// A broker with one job, and room for `bundles` bundles of one task.
-async fn broker(bundles: usize) -> (MemoryBroker, JobId) {
+async fn broker(bundles: usize) -> (MemoryBroker, JobKey) {
     let job = job(1);
-    let weight_max = bundles * bundle(job.id, [0]).weight();
+    let weight_max = bundles * bundle(job.key, [0]).weight();
     let broker = MemoryBroker::new(Config {
         lease: LEASE,
         weight_max,
@@ -99,7 +107,7 @@ async fn broker(bundles: usize) -> (MemoryBroker, JobId) {
         .put_job(job.clone(), Timestamp::default())
         .await
         .unwrap();
-    (broker, job.id)
+    (broker, job.key)
 }
 
 async fn pull(broker: &MemoryBroker) -> Lease {
@@ -107,6 +115,16 @@ async fn pull(broker: &MemoryBroker) -> Lease {
         .await
         .expect("nothing was granted within half a lease");
     leases.unwrap().remove(0)
+}
+
+/// The next thing that a follower is told, but for the marks.
+pub(super) async fn told(follower: &mut BoxStream<'static, Event>) -> Option<Event> {
+    loop {
+        match follower.next().await {
+            Some(Event::CaughtUp(_)) => {}
+            event => return event,
+        }
+    }
 }
 
 /// Polls `future` until it waits for something else to happen.
@@ -201,23 +219,23 @@ async fn a_publish_that_waits_learns_that_its_job_is_cancelled() {
         .unwrap();
     broker.publish(bundle(job, [0])).await.unwrap();
     // This job has nothing in the queue, so its cancellation makes no room.
-    let mut publish = broker.publish(bundle(other.id, [0]));
+    let mut publish = broker.publish(bundle(other.key, [0]));
     assert!(waits(&mut publish).await);
-    broker.cancel(other.id).await.unwrap();
+    broker.cancel(other.key).await.unwrap();
     assert!(
-        matches!(timeout(Duration::from_millis(1), publish).await, Ok(Err(Error::JobCancelled(job))) if job == other.id)
+        matches!(timeout(Duration::from_millis(1), publish).await, Ok(Err(Error::JobCancelled(job))) if job == other.key.job)
     );
 }
 
 #[tokio::test(start_paused = true)]
 async fn followers_are_woken_at_once() {
     let (broker, job) = broker(10).await;
-    let mut follower = broker.outcomes(job, 0).await.unwrap();
+    let mut follower = broker.follow(job, 0).await.unwrap();
     broker.publish(bundle(job, [0])).await.unwrap();
     let lease = pull(&broker).await;
     // The follower is polled first, so it waits when the news comes.
     let (event, reported) = tokio::join!(
-        timeout(LEASE / 2, follower.next()),
+        timeout(LEASE / 2, told(&mut follower)),
         broker.complete(lease.id, job, completed(&lease))
     );
     reported.unwrap();
@@ -225,18 +243,21 @@ async fn followers_are_woken_at_once() {
         matches!(event, Ok(Some(Event::Outcomes(0, _)))),
         "{event:?}"
     );
-    let (event, cancelled) = tokio::join!(timeout(LEASE / 2, follower.next()), broker.cancel(job));
+    let (event, cancelled) =
+        tokio::join!(timeout(LEASE / 2, told(&mut follower)), broker.cancel(job));
     cancelled.unwrap();
     assert!(matches!(event, Ok(Some(Event::Cancelled))), "{event:?}");
 
-    let other = self::job(2).id;
+    let other = key(2);
     broker
         .put_job(self::job(2), Timestamp::default())
         .await
         .unwrap();
-    let mut follower = broker.outcomes(other, 0).await.unwrap();
-    let (event, forgotten) =
-        tokio::join!(timeout(LEASE / 2, follower.next()), broker.forget(other));
+    let mut follower = broker.follow(other, 0).await.unwrap();
+    let (event, forgotten) = tokio::join!(
+        timeout(LEASE / 2, told(&mut follower)),
+        broker.forget(other)
+    );
     forgotten.unwrap();
     assert!(matches!(event, Ok(None)), "{event:?}");
 }
@@ -245,7 +266,7 @@ async fn followers_are_woken_at_once() {
 /// pulls and when the retrial is due.
 async fn two_sleep_and_one_watches(
     broker: &MemoryBroker,
-    job: JobId,
+    job: JobKey,
 ) -> (Pulling, Pulling, Instant) {
     broker.publish(bundle(job, [0])).await.unwrap();
     let lease = pull(broker).await;
@@ -300,13 +321,8 @@ async fn a_retrial_is_in_time_when_the_worker_that_watched_over_it_is_gone() {
 async fn a_bundle_with_labels_is_in_time_for_the_one_of_many_sleepers_that_may_take_it() {
     let (broker, _) = broker(10).await;
     let gpu: Labels = "gpu".parse().unwrap();
-    let asking = Job {
-        options: JobOptions {
-            labels: gpu.clone(),
-            ..JobOptions::default()
-        },
-        ..job(2)
-    };
+    let mut asking = job(2);
+    asking.functions[0].options.labels = gpu.clone();
     broker
         .put_job(asking.clone(), Timestamp::default())
         .await
@@ -331,7 +347,7 @@ async fn a_bundle_with_labels_is_in_time_for_the_one_of_many_sleepers_that_may_t
             .collect();
         tokio::time::sleep(Duration::from_millis(1)).await;
         broker
-            .publish(bundle(asking.id, [u64::from(able)]))
+            .publish(bundle(asking.key, [u64::from(able)]))
             .await
             .unwrap();
         tokio::time::sleep(Duration::from_millis(1)).await;

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use sortie_protocol::delivery::{self, Delivery};
 use sortie_protocol::envelope;
 use sortie_protocol::outcome::PlatformFault;
-use sortie_protocol::{Bill, Bundle, Ending, Failure, Job, Outcome, Task, TaskIndex};
+use sortie_protocol::{Bill, Bundle, Ending, Failure, Job, JobKey, Outcome, Task, TaskIndex};
 
 use super::bundles::Bundles;
 use super::dead_letters::DeadLetters;
@@ -25,10 +25,10 @@ use super::held_lease::{HeldLease, letters};
 use super::jetstream::JetStream;
 use super::jobs::Jobs;
 use super::leases::Leases;
-use super::names::{JobKey, Names, Source};
+use super::names::{Names, Source};
 use super::outcomes::Outcomes;
 use super::task_ranges;
-use crate::broker::Error;
+use crate::traits::Error;
 
 /// The longest delay that is granted, in milliseconds: a day. A header may say anything.
 const DELAY_MAX: u64 = 24 * 3600 * 1000;
@@ -160,7 +160,7 @@ impl Admission {
         let Some(known) = self.jobs.known(&origin.key).await? else {
             return self.without_job(&origin, ack).await.map(|()| None);
         };
-        if known.cancelled {
+        if known.is_cancelled() {
             self.leases.acknowledge(&ack).await?;
             return self.clear(&origin).await.map(|()| None);
         }
@@ -192,7 +192,7 @@ impl Admission {
                 .jobs
                 .known(&origin.key)
                 .await?
-                .is_none_or(|known| known.cancelled)
+                .is_none_or(|known| known.is_cancelled())
         {
             return Ok(());
         }
@@ -315,7 +315,7 @@ fn read(key: &JobKey, payload: &[u8]) -> Result<Bundle, String> {
         Ok(envelope::Message::Bundle(bundle)) if bundle.tasks.is_empty() => {
             Err("a bundle without tasks".into())
         }
-        Ok(envelope::Message::Bundle(bundle)) if bundle.job == key.job => Ok(bundle),
+        Ok(envelope::Message::Bundle(bundle)) if bundle.job == *key => Ok(bundle),
         Ok(envelope::Message::Bundle(bundle)) => Err(format!(
             "a bundle of `{}` under another job's subject",
             bundle.job

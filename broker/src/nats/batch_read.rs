@@ -6,7 +6,7 @@
 //! may be missing; a caller that needs all of it compares with what
 //! [`JetStream::last`](super::jetstream::JetStream::last) says.
 
-use async_nats::Subscriber;
+use async_nats::{HeaderMap, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use serde_json::json;
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::connection::Connection;
 use super::headers::number;
-use crate::broker::Error;
+use crate::traits::Error;
 
 /// Messages in one batch: below what a subscription holds.
 const BATCH_MESSAGES: usize = 500;
@@ -25,6 +25,7 @@ const BATCH_BYTES: usize = 8 << 20;
 #[derive(Debug, Clone)]
 pub(super) struct Read {
     pub(super) sequence: u64,
+    pub(super) headers: Option<HeaderMap>,
     pub(super) payload: Bytes,
 }
 
@@ -146,6 +147,7 @@ async fn collect(
                 };
                 messages.push(Read {
                     sequence,
+                    headers: message.headers,
                     payload: message.payload,
                 });
             }

@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
-use sortie_protocol::{Bundle, Priority, envelope};
+use sortie_protocol::{Bundle, JobKey, Priority, TaskIndex, envelope};
 
 use super::connection::Connection;
 use super::headers::{AGAIN, DELAY, MESSAGE_ID};
 use super::jetstream::JetStream;
 use super::jobs::Jobs;
-use super::names::{JobKey, Names, PRIORITIES, Source};
+use super::names::{Names, PRIORITIES, Source};
 use super::task_ranges;
-use crate::broker::Error;
+use crate::lane::Lane;
+use crate::traits::Error;
 
 /// The streams in which bundles wait.
 #[derive(Debug)]
@@ -61,7 +62,8 @@ impl Bundles {
     }
 
     /// Publish a submitter's bundle.
-    pub(super) async fn publish(&self, key: &JobKey, bundle: &Bundle) -> Result<(), Error> {
+    pub(super) async fn publish(&self, bundle: &Bundle) -> Result<(), Error> {
+        let key = &bundle.job;
         let Some(first) = bundle.tasks.first().map(|task| task.index) else {
             return Err(Error::Empty);
         };
@@ -71,7 +73,7 @@ impl Bundles {
             .known_by_now(key)
             .await?
             .ok_or(Error::NoSuchJob(key.job))?;
-        if known.cancelled {
+        if known.is_cancelled() {
             return Err(Error::JobCancelled(key.job));
         }
         let payload = envelope::bundle(bundle);
@@ -83,15 +85,15 @@ impl Bundles {
             });
         }
         let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.shards.max(1);
-        let options = &known.job.options;
+        let Lane { labels, priority } = Lane::of(&known.job, bundle);
         let source = Source {
             shard,
-            pool: options.labels.pool(),
-            priority: options.priority,
+            pool: labels.pool(),
+            priority,
         };
         let mut headers = HeaderMap::new();
         headers.insert(MESSAGE_ID, format!("{}-{first}", key.job).as_str());
-        task_ranges::insert(&mut headers, &bundle.tasks);
+        task_ranges::insert(&mut headers, indices(bundle));
         self.put(&source, key, &headers, &payload).await
     }
 
@@ -104,7 +106,7 @@ impl Bundles {
         let mut headers = HeaderMap::new();
         headers.insert(AGAIN, "1");
         headers.insert(MESSAGE_ID, again.id);
-        task_ranges::insert(&mut headers, &bundle.tasks);
+        task_ranges::insert(&mut headers, indices(bundle));
         if !again.after.is_zero() {
             let millis = again.after.as_millis().max(1);
             headers.insert(DELAY, millis.to_string().as_str());
@@ -179,4 +181,8 @@ impl Bundles {
             Err(error) => Err(error),
         }
     }
+}
+
+fn indices(bundle: &Bundle) -> impl Iterator<Item = TaskIndex> {
+    bundle.tasks.iter().map(|task| task.index)
 }

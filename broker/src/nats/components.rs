@@ -12,7 +12,7 @@ use super::connection::Connection;
 use super::headers::expecting;
 use super::jetstream::JetStream;
 use super::names::Names;
-use crate::broker::Error;
+use crate::traits::Error;
 
 /// Bytes in one chunk: half of what a server takes by default.
 const CHUNK_BYTES: u32 = 512 << 10;

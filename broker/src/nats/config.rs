@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use sortie_protocol::TenantId;
 use sortie_protocol::delivery::LOSSES_MAX;
 
-/// The most characters in the name of a space or tenant: they become part of stream names.
+/// The most characters in the name of a space: it becomes part of stream names.
 const NAME_CHARS_MAX: usize = 32;
 
-/// The name of a space or a tenant: what streams and subjects are named with.
+/// The name of a space, which all its streams and subjects begin with.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name(String);
 
@@ -56,7 +57,7 @@ pub struct Config {
     pub servers: String,
     /// Whose jobs these are. Default `default`. A worker serves all tenants; its own name is not
     /// looked at.
-    pub tenant: Name,
+    pub tenant: TenantId,
     /// Names the streams and subjects, so that several installations can share one account.
     /// Default `sortie`.
     pub space: Name,
@@ -149,7 +150,7 @@ impl Config {
     pub fn new(servers: impl Into<String>, role: Role) -> Self {
         Self {
             servers: servers.into(),
-            tenant: Name("default".into()),
+            tenant: TenantId::default(),
             space: Name("sortie".into()),
             credentials: None,
             tls: Tls::default(),

@@ -8,7 +8,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::timeout;
 
 use super::config::{Config, Role, user_and_password};
-use crate::broker::Error;
+use crate::traits::Error;
 
 /// How often the server is asked whether it is there: two unanswered questions end the connection,
 /// and another server is tried.

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use super::config::{Config, place};
 use super::connect::{self, Signals};
 use super::retry::Retry;
-use crate::broker::Error;
+use crate::traits::Error;
 
 /// The oldest server that is accepted: batched reads came with 2.11, and 2.12 is the oldest line
 /// that the configuration was written for.
@@ -209,7 +209,7 @@ impl Connection {
         let mut retry = self.retry();
         loop {
             match ask().await {
-                Err(error) if error.passes() => retry.wait(error).await?,
+                Err(error) if error.is_transient() => retry.wait(error).await?,
                 other => return other,
             }
         }

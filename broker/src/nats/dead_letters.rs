@@ -5,16 +5,15 @@ use bytes::Bytes;
 use serde::Deserialize;
 use sortie_protocol::dead::UNREADABLE_BYTES_MAX;
 use sortie_protocol::envelope::{self, Message};
-use sortie_protocol::{DeadLetter, Ending, JobId, Outcome};
+use sortie_protocol::{DeadLetter, Ending, JobKey, Outcome, TenantId};
 
 use super::batch_read;
 use super::clock;
-use super::config::Name;
 use super::connection::Connection;
 use super::headers::MESSAGE_ID;
 use super::jetstream::{JetStream, code};
 use super::names::Names;
-use crate::broker::{Error, LetterId};
+use crate::traits::{Error, LetterId};
 
 /// The most of a subject that a letter names.
 const PLACE_CHARS_MAX: usize = 256;
@@ -31,7 +30,7 @@ impl DeadLetters {
     /// Bury the tasks that failed.
     pub(super) async fn bury(
         &self,
-        tenant: &Name,
+        tenant: &TenantId,
         letters: Vec<(DeadLetter, String)>,
     ) -> Result<(), Error> {
         for (letter, id) in letters {
@@ -43,7 +42,7 @@ impl DeadLetters {
     /// Bury what stood in the place of a bundle.
     pub(super) async fn bury_unreadable(
         &self,
-        tenant: &Name,
+        tenant: &TenantId,
         subject: &str,
         bytes: &Bytes,
         reason: String,
@@ -66,7 +65,7 @@ impl DeadLetters {
         self.put(tenant, &letter, id).await
     }
 
-    async fn put(&self, tenant: &Name, letter: &DeadLetter, id: &str) -> Result<(), Error> {
+    async fn put(&self, tenant: &TenantId, letter: &DeadLetter, id: &str) -> Result<(), Error> {
         let mut headers = HeaderMap::new();
         headers.insert(MESSAGE_ID, id);
         let Some(payload) = self.fitting(letter) else {
@@ -79,7 +78,11 @@ impl DeadLetters {
         };
         let stored = self
             .jetstream
-            .store(&self.names.dead(tenant, letter.job()), &headers, &payload)
+            .store(
+                &self.names.dead(tenant, letter.job().map(|key| key.job)),
+                &headers,
+                &payload,
+            )
             .await?;
         match stored {
             Ok(_) => Ok(()),
@@ -107,14 +110,15 @@ impl DeadLetters {
     /// The newest letters of a tenant, or of one of its jobs, newest first.
     pub(super) async fn list(
         &self,
-        tenant: &Name,
-        job: Option<JobId>,
+        tenant: &TenantId,
+        job: Option<JobKey>,
         count_max: usize,
     ) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
+        let tenant = job.as_ref().map_or(tenant, |key| &key.tenant);
         let stream = self.names.dead_stream(tenant);
         let filter = job.map_or_else(
             || self.names.all_dead(tenant),
-            |job| self.names.dead(tenant, Some(job)),
+            |key| self.names.dead(&key.tenant, Some(key.job)),
         );
         let read = self
             .connection
@@ -139,7 +143,7 @@ impl DeadLetters {
         Ok(letters)
     }
 
-    pub(super) async fn remove(&self, tenant: &Name, letter: LetterId) -> Result<(), Error> {
+    pub(super) async fn remove(&self, tenant: &TenantId, letter: LetterId) -> Result<(), Error> {
         #[derive(Deserialize)]
         struct Deleted {}
         let subject = format!("STREAM.MSG.DELETE.{}", self.names.dead_stream(tenant));

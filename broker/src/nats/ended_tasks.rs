@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use sortie_protocol::JobId;
+use sortie_protocol::JobKey;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::names::JobKey;
 use super::outcome_log::OutcomeLog;
 use super::outcomes::Outcomes;
-use crate::broker::Error;
+use crate::traits::Error;
 
 /// Jobs whose outcome logs are kept here. Beyond this number, logs that nobody is reading are
 /// dropped, and read from the start when they are needed again.
@@ -19,7 +18,7 @@ const LOGS_MAX: usize = 64;
 #[derive(Debug)]
 pub(super) struct EndedTasks {
     outcomes: Outcomes,
-    logs: parking_lot::Mutex<HashMap<JobId, Arc<Mutex<OutcomeLog>>>>,
+    logs: parking_lot::Mutex<HashMap<JobKey, Arc<Mutex<OutcomeLog>>>>,
 }
 
 impl EndedTasks {
@@ -33,20 +32,20 @@ impl EndedTasks {
     /// A job's log, with everything that is stored by now. Others that ask for the same job wait
     /// until it is dropped.
     pub(super) async fn of(&self, key: &JobKey) -> Result<OwnedMutexGuard<OutcomeLog>, Error> {
-        let mut log = self.log(key.job).lock_owned().await;
+        let mut log = self.log(key).lock_owned().await;
         self.outcomes.catch_up(key, &mut log).await?;
         Ok(log)
     }
 
-    fn log(&self, job: JobId) -> Arc<Mutex<OutcomeLog>> {
+    fn log(&self, key: &JobKey) -> Arc<Mutex<OutcomeLog>> {
         let mut logs = self.logs.lock();
-        if logs.len() >= LOGS_MAX && !logs.contains_key(&job) {
+        if logs.len() >= LOGS_MAX && !logs.contains_key(key) {
             logs.retain(|_, log| Arc::strong_count(log) > 1);
         }
-        logs.entry(job).or_default().clone()
+        logs.entry(*key).or_default().clone()
     }
 
-    pub(super) fn forget(&self, job: JobId) {
-        self.logs.lock().remove(&job);
+    pub(super) fn forget(&self, key: &JobKey) {
+        self.logs.lock().remove(key);
     }
 }

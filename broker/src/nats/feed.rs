@@ -1,35 +1,35 @@
-//! Following a job's outcomes: what is stored already, then what is stored from now on.
+//! Follows a job: tells what is stored of its outcomes already, then what is stored from now on.
 //!
-//! The server says again, on a subject of its own, what it stores; that is the live part, and like
-//! everything said once it can be missed. Each message names the one before it on the same subject,
-//! so a gap is seen at once and read from the stream. Where no message follows that could
-//! show a gap, the connection's own trouble does ([`Connection::gaps`](super::connection::Connection::gaps)), and a
-//! look every [`LOOK_INTERVAL`].
+//! The server republishes what it stores on a live subject. Live messages are sent once and can be
+//! missed. Each names the sequence of the one before it on the same subject, so a gap is seen at
+//! once and read from the stream. Where no further message shows a gap, the connection's own
+//! trouble does ([`Connection::gaps`]), and a look every [`LOOK_INTERVAL`].
 //!
-//! A follower that is slow slows nobody: what it does not take in time is dropped here and read
-//! again.
+//! A follower is told [`Event::CaughtUp`] when it was passed everything up to a mark: after each
+//! look, with the sequence that the stream's leader has by then, and whenever live messages without
+//! a gap have been passed on and no other is there.
+//!
+//! A slow follower slows nobody: what it does not take in time is dropped here and read again.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Message;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, stream};
-use parking_lot::Mutex;
-use sortie_protocol::JobId;
+use sortie_protocol::{JobKey, JobState, TaskIndex};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::batch_read::End;
 use super::connection::Connection;
-use super::headers::{FORGOTTEN, number};
+use super::headers::{FORGOTTEN, SUBMITTING, number};
 use super::jobs::Jobs;
-use super::names::{JobKey, Names};
+use super::names::Names;
 use super::outcome_log::{OutcomeLog, Taken};
 use super::outcomes::{BEHIND_PAUSE, Outcomes};
-use crate::broker::{Error, Event, Position};
+use crate::traits::{Error, Event, Mark, Position};
 
 /// Events that wait for the follower to take them.
 const EVENTS_WAITING: usize = 16;
@@ -45,7 +45,6 @@ pub(super) struct Feeds {
     pub(super) names: Names,
     pub(super) jobs: Arc<Jobs>,
     pub(super) outcomes: Outcomes,
-    pub(super) catch_ups: CatchUps,
 }
 
 /// One follower's task.
@@ -54,56 +53,10 @@ struct Feed {
     key: JobKey,
     from: Position,
     log: OutcomeLog,
+    /// Up to which mark the follower was told that it has everything.
+    caught_up: Option<u64>,
+    is_seal_told: bool,
     events: mpsc::Sender<Event>,
-    _followed: Followed,
-}
-
-/// How often the feeds of each job that is followed here have caught up. With several feeds of one
-/// job it is not told which of them did.
-#[derive(Debug, Default)]
-pub(super) struct CatchUps(Mutex<HashMap<JobId, CatchUp>>);
-
-#[derive(Debug, Default)]
-struct CatchUp {
-    feeds: usize,
-    count: u64,
-}
-
-/// A job is followed for as long as this is held.
-struct Followed {
-    feeds: Arc<Feeds>,
-    job: JobId,
-}
-
-impl CatchUps {
-    pub(super) fn count(&self, job: JobId) -> u64 {
-        self.0.lock().get(&job).map_or(0, |entry| entry.count)
-    }
-
-    fn add(&self, job: JobId) {
-        if let Some(entry) = self.0.lock().get_mut(&job) {
-            entry.count = entry.count.wrapping_add(1);
-        }
-    }
-}
-
-impl Followed {
-    fn begin(feeds: Arc<Feeds>, job: JobId) -> Self {
-        feeds.catch_ups.0.lock().entry(job).or_default().feeds += 1;
-        Self { feeds, job }
-    }
-}
-
-impl Drop for Followed {
-    fn drop(&mut self) {
-        let mut jobs = self.feeds.catch_ups.0.lock();
-        if let Some(entry) = jobs.get_mut(&self.job) {
-            entry.feeds = entry.feeds.saturating_sub(1);
-            if entry.feeds == 0 {
-                jobs.remove(&self.job);
-            }
-        }
-    }
 }
 
 /// The feed has nothing more to say, or nobody listens.
@@ -138,18 +91,18 @@ pub(super) async fn follow(
         .known_by_now(&key)
         .await?
         .ok_or(Error::NoSuchJob(key.job))?;
-    // Listening before reading: what is stored in between comes twice and not never. Who may read
-    // but not listen lives on what is looked up.
+    // Listening before reading: what is stored in between comes twice and not never. A client that
+    // may read but not listen is told what each look finds.
     let live = feeds.connection.hear(feeds.names.live(&key)).await?;
     let (events, receiver) = mpsc::channel(EVENTS_WAITING);
-    let _followed = Followed::begin(feeds.clone(), key.job);
     let feed = Feed {
         feeds,
         key,
         from,
         log: OutcomeLog::default(),
+        caught_up: None,
+        is_seal_told: false,
         events,
-        _followed,
     };
     let mut tasks = JoinSet::new();
     tasks.spawn(feed.run(live));
@@ -168,28 +121,37 @@ pub(super) async fn follow(
 impl Feed {
     async fn run(mut self, live: async_nats::Subscriber) {
         if let Err(Ended::Broken(error)) = self.feed(live).await {
-            tracing::debug!(job = %self.key.job, %error, "lost a job's outcomes");
-            // Whoever opened the feed again would hear the same, or wait once more for as long as
-            // an outage may last. Who has gone hears nothing.
+            tracing::debug!(job = %self.key, %error, "failed to follow a job's outcomes");
+            // Opening the feed again would give the same error, or wait once more for as long as an
+            // outage may last. A follower that has gone is told nothing.
             let _ = self.send(Event::Refused(error)).await;
         }
     }
 
     async fn feed(&mut self, mut live: async_nats::Subscriber) -> Result<(), Ended> {
+        let closed = self
+            .feeds
+            .connection
+            .unreachable("the connection was closed");
         let mut gaps = self.feeds.connection.gaps();
         gaps.mark_unchanged();
         self.catch_up().await?;
         loop {
+            let is_behind = self.caught_up < Some(self.log.last());
             tokio::select! {
                 biased;
                 message = live.next() => match message {
                     Some(message) => self.on_live(&message).await?,
-                    None => return Err(self.feeds.connection.unreachable("the connection was closed").into()),
+                    None => return Err(closed.into()),
                 },
                 changed = gaps.changed() => match changed {
                     Ok(()) => self.catch_up().await?,
-                    Err(_) => return Err(self.feeds.connection.unreachable("the connection was closed").into()),
+                    Err(_) => return Err(closed.into()),
                 },
+                // No other message is there: a busy job is told once for many of them.
+                () = std::future::ready(()), if is_behind => {
+                    self.tell_caught_up(self.log.last()).await?;
+                }
                 () = sleep(LOOK_INTERVAL) => self.catch_up().await?,
             }
         }
@@ -199,6 +161,9 @@ impl Feed {
         let Some(headers) = &message.headers else {
             return Ok(());
         };
+        if headers.get(SUBMITTING).is_some() {
+            return Ok(self.send(Event::Submitting).await?);
+        }
         if headers.get(FORGOTTEN).is_some() {
             return if self.feeds.jobs.record(&self.key).await?.is_none() {
                 Err(Ended::Over)
@@ -206,20 +171,19 @@ impl Feed {
                 Ok(())
             };
         }
-        let (Some(sequence), Some(before)) = (
-            number(headers, "Nats-Sequence"),
-            number(headers, "Nats-Last-Sequence"),
-        ) else {
+        let sequence = number(headers, "Nats-Sequence");
+        let before = number(headers, "Nats-Last-Sequence");
+        let (Some(sequence), Some(before)) = (sequence, before) else {
             return Ok(());
         };
         if before > self.log.last() {
             return self.catch_up().await;
         }
-        let taken = self.log.take(sequence, &message.payload);
+        let taken = self.log.take(sequence, Some(headers), &message.payload);
         Ok(self.pass_on(taken).await?)
     }
 
-    /// Read what is stored and was not read, up to what the leader has by now.
+    /// Read what is stored and was not read, up to what the leader has by now, and tell that.
     async fn catch_up(&mut self) -> Result<(), Ended> {
         let newest = self.feeds.outcomes.newest(&self.key).await?;
         if newest < self.log.last() || newest == 0 {
@@ -233,7 +197,8 @@ impl Feed {
                 .after(&self.key, self.log.last())
                 .await?;
             for report in &reports {
-                let taken = self.log.take(report.sequence, &report.payload);
+                let headers = report.headers.as_ref();
+                let taken = self.log.take(report.sequence, headers, &report.payload);
                 self.pass_on(taken).await?;
             }
             if reports.is_empty() && end == End::Reached {
@@ -242,9 +207,8 @@ impl Feed {
                 sleep(BEHIND_PAUSE).await;
             }
         }
-        self.complete_cancellation().await?;
-        self.feeds.catch_ups.add(self.key.job);
-        Ok(())
+        self.complete_markers().await?;
+        Ok(self.tell_caught_up(self.log.last()).await?)
     }
 
     /// End if the job is forgotten: if its record is not there, and still is not after a while. A
@@ -261,23 +225,32 @@ impl Feed {
         }
     }
 
-    /// Whoever cancelled the job may have died between the record and the marker; then the marker
-    /// is written here.
-    async fn complete_cancellation(&self) -> Result<(), Ended> {
-        if !self.log.is_over()
-            && self
-                .feeds
-                .jobs
-                .known_by_now(&self.key)
-                .await?
-                .is_some_and(|known| known.cancelled)
-        {
-            self.feeds.outcomes.mark_cancelled(&self.key).await?;
+    /// Store a marker that is missing. A client changes the job's record first, which decides, and
+    /// stores the marker in the stream second; it may have died in between, or the marker may have
+    /// been dropped for its age. It then comes like any other message.
+    async fn complete_markers(&mut self) -> Result<(), Ended> {
+        if self.log.is_over() {
+            return Ok(());
+        }
+        let known = self.feeds.jobs.known_by_now(&self.key).await?;
+        match known.map(|known| known.state) {
+            Some(JobState::Cancelled) => {
+                self.feeds.outcomes.mark_cancelled(&self.key).await?;
+            }
+            Some(JobState::Sealed { tasks }) if !self.log.is_sealed() => {
+                match self.feeds.outcomes.mark_sealed(&self.key, tasks).await {
+                    Ok(()) => {}
+                    // It may read and not write: then the record is all that it goes by.
+                    Err(Error::Denied { .. }) => self.tell_sealed(tasks).await?,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Some(JobState::Sealed { .. } | JobState::Open) | None => {}
         }
         Ok(())
     }
 
-    async fn pass_on(&self, taken: Taken) -> Result<(), Over> {
+    async fn pass_on(&mut self, taken: Taken) -> Result<(), Over> {
         match taken {
             Taken::Outcomes(first, mut outcomes) => {
                 let skip = usize::try_from(self.from.saturating_sub(first))
@@ -290,13 +263,30 @@ impl Feed {
                 self.send(Event::Outcomes(first + skip as Position, outcomes.into()))
                     .await
             }
+            Taken::Unreadable(tasks, reason) => {
+                let tasks = tasks.into();
+                self.send(Event::Unreadable { tasks, reason }).await
+            }
+            Taken::Sealed(tasks) => self.tell_sealed(tasks).await,
             Taken::Cancelled => {
-                self.feeds.jobs.cancelled(self.key.job);
+                self.feeds.jobs.cancelled(&self.key);
                 self.send(Event::Cancelled).await?;
                 Err(Over)
             }
             Taken::Nothing => Ok(()),
         }
+    }
+
+    async fn tell_sealed(&mut self, tasks: TaskIndex) -> Result<(), Over> {
+        if std::mem::replace(&mut self.is_seal_told, true) {
+            return Ok(());
+        }
+        self.send(Event::Sealed(tasks)).await
+    }
+
+    async fn tell_caught_up(&mut self, sequence: u64) -> Result<(), Over> {
+        self.caught_up = Some(sequence);
+        self.send(Event::CaughtUp(Mark(sequence))).await
     }
 
     async fn send(&self, event: Event) -> Result<(), Over> {

@@ -10,6 +10,8 @@ pub(super) const AGAIN: &str = "Sortie-Again";
 pub(super) const DELAY: &str = "Sortie-Delay";
 /// The header of the notice that a job was forgotten.
 pub(super) const FORGOTTEN: &str = "Sortie-Forgotten";
+/// The header of the notice that the submitter of an open job is there.
+pub(super) const SUBMITTING: &str = "Sortie-Submitting";
 /// The header for what a subject's last sequence must be.
 const EXPECTED_SEQUENCE: &str = "Nats-Expected-Last-Subject-Sequence";
 

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use sortie_protocol::{Bundle, DeadLetter, Job, LeaseId, Outcome};
+use sortie_protocol::{Bundle, DeadLetter, Job, JobKey, LeaseId, Outcome};
 
 use super::clock;
 use super::dead_letters::has_failed;
-use super::names::{JobKey, Source};
-use crate::broker::Lease;
+use super::names::Source;
+use crate::traits::Lease;
 
 /// A lease that is held here.
 #[derive(Debug, Clone)]
@@ -43,14 +43,12 @@ impl HeldLease {
     /// As a worker sees it.
     pub(super) fn lease(&self) -> Lease {
         let deadline = clock::now() + self.until.saturating_duration_since(clock::instant());
-        let tenant = Some(self.key.tenant.as_str().into());
         Lease {
             id: self.id,
             job: self.job.clone(),
             bundle: self.bundle.clone(),
             attempt: self.attempt,
             deadline,
-            tenant,
         }
     }
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use sortie_protocol::Advice;
 
 use super::connection::Connection;
-use crate::broker::Error;
+use crate::traits::Error;
 
 /// Error codes of JetStream that are acted on. From `server/errors.json` of nats-server.
 pub(super) mod code {
@@ -155,7 +155,7 @@ impl JetStream {
                 }
                 // An election is not over, or the same message, asked twice, is not stored yet.
                 Ok(Err(refusal)) if refusal.is_transient() => self.refused(&refusal),
-                Err(error) if error.passes() => error,
+                Err(error) if error.is_transient() => error,
                 other => return other,
             };
             retry.wait(error).await?;

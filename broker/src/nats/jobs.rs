@@ -10,16 +10,15 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use sortie_protocol::envelope::{self, Message};
-use sortie_protocol::{Job, JobId, JobRecord, JobState};
+use sortie_protocol::{Job, JobKey, JobRecord, JobState, TaskIndex, TenantId};
 
 use super::batch_read;
 use super::clock;
-use super::config::Name;
 use super::connection::Connection;
 use super::headers::expecting;
 use super::jetstream::{JetStream, Kept};
-use super::names::{JobKey, Names};
-use crate::broker::Error;
+use super::names::Names;
+use crate::traits::Error;
 
 /// How long a worker may run tasks of a job that was cancelled unheard: as long as between two
 /// extensions of a lease.
@@ -31,10 +30,16 @@ const KNOWN_MAX: usize = 4096;
 /// What is known of a job.
 #[derive(Debug, Clone)]
 pub(super) struct Known {
-    pub(super) key: JobKey,
     pub(super) job: Arc<Job>,
-    pub(super) cancelled: bool,
+    pub(super) state: JobState,
     looked_up: Instant,
+}
+
+impl Known {
+    /// Whether it was cancelled, as far as that is known here.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.state == JobState::Cancelled
+    }
 }
 
 /// The jobs' records.
@@ -43,7 +48,7 @@ pub(super) struct Jobs {
     connection: Connection,
     jetstream: JetStream,
     names: Names,
-    known: Mutex<HashMap<JobId, Known>>,
+    known: Mutex<HashMap<JobKey, Known>>,
 }
 
 impl Jobs {
@@ -57,19 +62,28 @@ impl Jobs {
     }
 
     /// A job as it is cached.
-    pub(super) fn get(&self, job: JobId) -> Option<Known> {
-        self.known.lock().get(&job).cloned()
+    pub(super) fn get(&self, key: &JobKey) -> Option<Known> {
+        self.known.lock().get(key).cloned()
     }
 
-    /// Note that a job was cancelled.
-    pub(super) fn cancelled(&self, job: JobId) {
-        if let Some(known) = self.known.lock().get_mut(&job) {
-            known.cancelled = true;
+    /// Note that a job was sealed.
+    pub(super) fn sealed(&self, key: &JobKey, tasks: TaskIndex) {
+        if let Some(known) = self.known.lock().get_mut(key)
+            && known.state == JobState::Open
+        {
+            known.state = JobState::Sealed { tasks };
         }
     }
 
-    fn forget_known(&self, job: JobId) {
-        self.known.lock().remove(&job);
+    /// Note that a job was cancelled.
+    pub(super) fn cancelled(&self, key: &JobKey) {
+        if let Some(known) = self.known.lock().get_mut(key) {
+            known.state = JobState::Cancelled;
+        }
+    }
+
+    fn forget_known(&self, key: &JobKey) {
+        self.known.lock().remove(key);
     }
 
     fn keep(&self, known: Known) {
@@ -80,12 +94,12 @@ impl Jobs {
             let middle = ages.get(ages.len() / 2).copied();
             jobs.retain(|_, known| middle.is_none_or(|middle| known.looked_up > middle));
         }
-        jobs.insert(known.key.job, known);
+        jobs.insert(known.job.key, known);
     }
 
     /// A job by its record, or as it is known here.
     pub(super) async fn known(&self, key: &JobKey) -> Result<Option<Known>, Error> {
-        match self.get(key.job) {
+        match self.get(key) {
             Some(known) => Ok(Some(known)),
             None => self.look_up(key).await,
         }
@@ -93,22 +107,22 @@ impl Jobs {
 
     /// As [`Self::known`], but what is known may not be old.
     pub(super) async fn known_by_now(&self, key: &JobKey) -> Result<Option<Known>, Error> {
-        match self.get(key.job) {
-            Some(known) if known.looked_up.elapsed() < FRESH || known.cancelled => Ok(Some(known)),
+        match self.get(key) {
+            Some(known) if known.looked_up.elapsed() < FRESH || known.is_cancelled() => {
+                Ok(Some(known))
+            }
             _ => self.look_up(key).await,
         }
     }
 
     async fn look_up(&self, key: &JobKey) -> Result<Option<Known>, Error> {
         let Some((_, record)) = self.record(key).await? else {
-            self.forget_known(key.job);
+            self.forget_known(key);
             return Ok(None);
         };
-        let cancelled = record.state == JobState::Cancelled;
         let known = Known {
-            key: key.clone(),
             job: Arc::new(record.job),
-            cancelled,
+            state: record.state,
             looked_up: clock::instant(),
         };
         self.keep(known.clone());
@@ -130,7 +144,7 @@ impl Jobs {
 
     fn parse_record(&self, key: &JobKey, payload: &[u8]) -> Result<JobRecord, Error> {
         match envelope::decode(payload) {
-            Ok(Message::Job(record)) if record.job.id == key.job => Ok(*record),
+            Ok(Message::Job(record)) if record.job.key == *key => Ok(*record),
             Ok(_) => Err(self
                 .connection
                 .unsuitable(format!("the record of `{}` is not one", key.job))),
@@ -142,7 +156,8 @@ impl Jobs {
     }
 
     /// Write a record where none is. What is there stays.
-    pub(super) async fn put(&self, key: &JobKey, record: JobRecord) -> Result<(), Error> {
+    pub(super) async fn put(&self, record: JobRecord) -> Result<(), Error> {
+        let key = &record.job.key.clone();
         let stored = self
             .jetstream
             .store(&self.names.job(key), &expecting(0), &envelope::job(&record))
@@ -150,9 +165,8 @@ impl Jobs {
         match stored {
             Ok(_) => {
                 let known = Known {
-                    key: key.clone(),
                     job: Arc::new(record.job),
-                    cancelled: false,
+                    state: JobState::Open,
                     looked_up: clock::instant(),
                 };
                 self.keep(known);
@@ -169,28 +183,29 @@ impl Jobs {
         key: &JobKey,
         change: impl Fn(JobState) -> Option<JobState>,
     ) -> Result<Changed, Error> {
-        let mut unchanged = Changed::No;
+        let mut is_contended = false;
         loop {
             let Some((sequence, mut record)) = self.record(key).await? else {
                 return Ok(Changed::NotThere);
             };
             let Some(state) = change(record.state) else {
-                return Ok(unchanged);
+                return Ok(if is_contended {
+                    Changed::Yes(record.state)
+                } else {
+                    Changed::No(record.state)
+                });
             };
             record.state = state;
-            match self
+            let subject = self.names.job(key);
+            let stored = self
                 .jetstream
-                .store(
-                    &self.names.job(key),
-                    &expecting(sequence),
-                    &envelope::job(&record),
-                )
-                .await?
-            {
-                Ok(_) => return Ok(Changed::Yes),
+                .store(&subject, &expecting(sequence), &envelope::job(&record))
+                .await?;
+            match stored {
+                Ok(_) => return Ok(Changed::Yes(state)),
                 // Somebody else changed it, or this was asked twice and came through the first
                 // time; look again. Each round somebody gets through.
-                Err(refusal) if refusal.is_conflict() => unchanged = Changed::Yes,
+                Err(refusal) if refusal.is_conflict() => is_contended = true,
                 Err(refusal) => return Err(self.jetstream.refused(&refusal)),
             }
         }
@@ -203,14 +218,14 @@ impl Jobs {
         self.connection
             .patiently(|| self.jetstream.purge(&stream, &subject))
             .await?;
-        self.forget_known(key.job);
+        self.forget_known(key);
         Ok(())
     }
 
     /// The newest records of a tenant, newest first.
     pub(super) async fn list(
         &self,
-        tenant: &Name,
+        tenant: &TenantId,
         count_max: usize,
     ) -> Result<Vec<JobRecord>, Error> {
         let stream = self.names.jobs_stream(tenant);
@@ -234,11 +249,11 @@ impl Jobs {
     }
 }
 
-/// What became of a change.
+/// What became of a change, with the state that the record has now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Changed {
     /// It was made, here or, where two asked at once, by the other.
-    Yes,
-    No,
+    Yes(JobState),
+    No(JobState),
     NotThere,
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::AckKind;
-use sortie_protocol::{Bundle, DeadLetter, LeaseId, Outcome, Task, TaskIndex};
+use sortie_protocol::{Bundle, DeadLetter, JobKey, LeaseId, Outcome, Task, TaskIndex};
 
 use super::bundles::{Again, Bundles};
 use super::clock;
@@ -24,9 +24,8 @@ use super::dead_letters::DeadLetters;
 use super::ended_tasks::EndedTasks;
 use super::held_lease::{HeldLease, HeldLeases, letters};
 use super::jobs::Jobs;
-use super::names::JobKey;
 use super::outcomes::Outcomes;
-use crate::broker::{Error, Extended, Report, Retrial};
+use crate::traits::{Error, Extended, Report, Retrial};
 
 /// The leases of this process, and what their ends need.
 #[derive(Debug)]
@@ -56,7 +55,7 @@ impl Leases {
             .jobs
             .known_by_now(&held.key)
             .await?
-            .is_none_or(|known| known.cancelled)
+            .is_none_or(|known| known.is_cancelled())
         {
             return Ok(Extended::Lost);
         }
@@ -81,8 +80,8 @@ impl Leases {
         if !held.holds()
             || self
                 .jobs
-                .get(held.key.job)
-                .is_some_and(|known| known.cancelled)
+                .get(&held.key)
+                .is_some_and(|known| known.is_cancelled())
         {
             return Ok(());
         }
@@ -106,8 +105,8 @@ impl Leases {
         for held in leases {
             if self
                 .jobs
-                .get(held.key.job)
-                .is_some_and(|known| known.cancelled)
+                .get(&held.key)
+                .is_some_and(|known| known.is_cancelled())
             {
                 self.acknowledge(&held.ack).await?;
             } else if held.holds() {
@@ -120,7 +119,7 @@ impl Leases {
     /// Store outcomes that are reported without a lease.
     pub(super) async fn report(&self, key: &JobKey, outcomes: Vec<Outcome>) -> Result<(), Error> {
         match self.jobs.known(key).await? {
-            Some(known) if !known.cancelled => self.outcomes.store(key, outcomes).await,
+            Some(known) if !known.is_cancelled() => self.outcomes.store(key, outcomes).await,
             // Cancelled or forgotten: nothing counts any more.
             Some(_) | None => Ok(()),
         }
@@ -133,7 +132,7 @@ impl Leases {
             // Forgotten, or it seems so; if it is, the bundle is taken out when it is delivered
             // again.
             None => return Ok(()),
-            Some(known) if known.cancelled => return self.acknowledge(&held.ack).await,
+            Some(known) if known.is_cancelled() => return self.acknowledge(&held.ack).await,
             Some(_) => {}
         }
         let ended: HashSet<TaskIndex> = report
@@ -186,7 +185,7 @@ impl Leases {
             match again.get(&task.index) {
                 Some(after) => {
                     let bundle = Bundle {
-                        job: held.key.job,
+                        job: held.key,
                         attempts_before: held.attempt,
                         lost_before: 0,
                         published: clock::now() + *after,
@@ -262,7 +261,7 @@ impl Leases {
 
 fn bundle_of(held: &HeldLease) -> Bundle {
     Bundle {
-        job: held.key.job,
+        job: held.key,
         attempts_before: 0,
         lost_before: 0,
         published: held.bundle.published,

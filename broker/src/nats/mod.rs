@@ -50,9 +50,11 @@ mod leases;
 mod pull_queue;
 mod sources;
 
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU16;
+use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_trait::async_trait;
@@ -61,8 +63,8 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use parking_lot::Mutex;
 use sortie_protocol::{
-    Bundle, DeadLetter, Digest, Job, JobId, JobRecord, JobState, Labels, LeaseId, Presence,
-    TaskIndex, Timestamp,
+    Bundle, DeadLetter, Digest, Job, JobFunction, JobKey, JobRecord, JobState, Labels, LeaseId,
+    Outcome, Presence, TaskIndex, TenantId, Timestamp,
 };
 
 use self::admission::Admission;
@@ -74,20 +76,21 @@ pub use self::config::{
 use self::connection::Connection;
 use self::dead_letters::DeadLetters;
 use self::ended_tasks::EndedTasks;
-use self::feed::{CatchUps, Feeds};
+use self::feed::Feeds;
 use self::held_lease::HeldLeases;
 use self::jetstream::JetStream;
 use self::jobs::{Changed, Jobs};
 use self::layout::ExistingLayout;
 use self::leases::Leases;
-use self::names::{JobKey, Names};
+use self::names::Names;
 use self::outcomes::Outcomes;
 use self::presence::Presences;
 use self::provision::Provisioner;
 use self::pull_queue::{Parts, PullQueue};
 pub use self::streams::OUTCOME_AGE_MAX;
-use crate::broker::{
-    Broker, Error, Event, Extended, Lease, LetterId, Position, Puller, Report, Serves,
+use crate::traits::{
+    Error, Event, Extended, Lease, LetterId, Mark, Operate, Position, Puller, Report, Serves,
+    Submit, Unfinished, Work,
 };
 
 /// A broker over NATS JetStream. Cheap to clone; clones are the same connection.
@@ -103,7 +106,7 @@ pub struct NatsBroker {
 struct Services {
     connection: Connection,
     names: Names,
-    tenant: Name,
+    tenant: TenantId,
     laid: ExistingLayout,
     provisioner: Provisioner,
     components: Components,
@@ -128,7 +131,7 @@ pub struct Installed {
     /// Copies of each stream.
     pub replicas: usize,
     /// How long a lease holds.
-    pub lease: std::time::Duration,
+    pub lease: Duration,
     /// The label sets that have a pool, beside the pool for all, where the broker tells.
     pub pools: Option<Vec<Labels>>,
 }
@@ -220,7 +223,7 @@ impl NatsBroker {
 
     /// How long a lease holds.
     #[must_use]
-    pub fn lease(&self) -> std::time::Duration {
+    pub fn lease(&self) -> Duration {
         self.services.laid.lease
     }
 
@@ -323,7 +326,6 @@ impl Services {
                 names: names.clone(),
                 jobs: jobs.clone(),
                 outcomes: outcomes.clone(),
-                catch_ups: CatchUps::default(),
             }),
             pulling: Parts {
                 connection: connection.clone(),
@@ -348,15 +350,23 @@ impl Services {
         }
     }
 
-    fn key(&self, job: JobId) -> JobKey {
-        // A worker's jobs are of any tenant, and known since their bundle came.
-        self.jobs.get(job).map_or_else(
-            || JobKey {
-                tenant: self.tenant.clone(),
-                job,
-            },
-            |known| known.key,
-        )
+    /// Seal a job's record, then store the seal in its stream. The record decides which of several
+    /// seals counts. Between the two this process may die; then each follower that looks stores the
+    /// marker, see [`feed`].
+    async fn seal(&self, key: &JobKey, tasks: TaskIndex) -> Result<(), Error> {
+        let change = |state| match state {
+            JobState::Open => Some(JobState::Sealed { tasks }),
+            JobState::Sealed { .. } | JobState::Cancelled => None,
+        };
+        match self.jobs.change(key, change).await? {
+            Changed::Yes(JobState::Sealed { tasks }) | Changed::No(JobState::Sealed { tasks }) => {
+                self.jobs.sealed(key, tasks);
+                self.outcomes.mark_sealed(key, tasks).await
+            }
+            Changed::Yes(JobState::Open | JobState::Cancelled)
+            | Changed::No(JobState::Open | JobState::Cancelled)
+            | Changed::NotThere => Ok(()),
+        }
     }
 
     async fn cancel(&self, key: &JobKey) -> Result<(), Error> {
@@ -365,11 +375,11 @@ impl Services {
             JobState::Cancelled => None,
         };
         let changed = self.jobs.change(key, change).await?;
-        self.jobs.cancelled(key.job);
+        self.jobs.cancelled(key);
         if changed == Changed::NotThere {
             return Ok(());
         }
-        if changed == Changed::Yes {
+        if matches!(changed, Changed::Yes(_)) {
             // Workers are told first: that ends what costs.
             let subject = self.names.cancel(key);
             self.connection
@@ -382,72 +392,107 @@ impl Services {
 
     async fn forget(&self, key: &JobKey) -> Result<(), Error> {
         self.jobs.forget(key).await?;
-        self.ended.forget(key.job);
+        self.ended.forget(key);
         self.outcomes.forget(key).await
     }
 }
 
 #[async_trait]
-impl Broker for NatsBroker {
+impl Submit for NatsBroker {
+    fn tenant(&self) -> TenantId {
+        self.services.tenant
+    }
+
+    fn retention(&self) -> Option<Duration> {
+        Some(OUTCOME_AGE_MAX)
+    }
+
     async fn put_component(&self, digest: Digest, bytes: Bytes) -> Result<(), Error> {
         self.services.components.put(digest, bytes).await
     }
 
-    async fn component(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
-        self.services.components.fetch(digest).await
-    }
-
     async fn put_job(&self, job: Job, created: Timestamp) -> Result<(), Error> {
         let services = &self.services;
-        let labels = &job.options.labels;
+        let mut pools = HashSet::new();
+        for JobFunction { options, .. } in &job.functions {
+            if pools.insert(&options.labels) {
+                services
+                    .provisioner
+                    .pool_for_job(&options.labels, &services.laid)
+                    .await?;
+            }
+        }
         services
-            .provisioner
-            .pool_for_job(labels, &services.laid)
-            .await?;
-        let key = JobKey {
-            tenant: services.tenant.clone(),
-            job: job.id,
-        };
-        let record = JobRecord {
-            job,
-            created,
-            state: JobState::Open,
-        };
-        services.jobs.put(&key, record).await
+            .jobs
+            .put(JobRecord {
+                job,
+                created,
+                state: JobState::Open,
+            })
+            .await
     }
 
-    async fn seal(&self, job: JobId, tasks: TaskIndex) -> Result<(), Error> {
-        let change = |state| match state {
-            JobState::Open => Some(JobState::Sealed { tasks }),
-            JobState::Sealed { .. } | JobState::Cancelled => None,
-        };
-        let key = self.services.key(job);
-        self.services.jobs.change(&key, change).await.map(drop)
-    }
-
-    async fn job(&self, job: JobId) -> Result<Option<JobRecord>, Error> {
-        let record = self.services.jobs.record(&self.services.key(job)).await?;
+    async fn job(&self, job: JobKey) -> Result<Option<JobRecord>, Error> {
+        let record = self.services.jobs.record(&job).await?;
         Ok(record.map(|(_, record)| record))
     }
 
-    async fn jobs(&self, count_max: usize) -> Result<Vec<JobRecord>, Error> {
-        let services = &self.services;
-        services.jobs.list(&services.tenant, count_max).await
-    }
-
-    async fn unfinished(&self, job: JobId) -> Result<u64, Error> {
-        let services = &self.services;
-        let key = services.key(job);
-        match services.jobs.record(&key).await? {
-            None => Ok(0),
-            Some((_, record)) if record.state == JobState::Cancelled => Ok(0),
-            Some(_) => services.bundles.unfinished(&key).await,
-        }
-    }
-
     async fn publish(&self, bundle: Bundle) -> Result<(), Error> {
-        let key = self.services.key(bundle.job);
-        self.services.bundles.publish(&key, &bundle).await
+        self.services.bundles.publish(&bundle).await
+    }
+
+    async fn report(&self, job: JobKey, outcomes: Vec<Outcome>) -> Result<(), Error> {
+        self.services.leases.report(&job, outcomes).await
+    }
+
+    async fn submitting(&self, job: JobKey) -> Result<(), Error> {
+        self.services.outcomes.tell_submitting(&job).await
+    }
+
+    async fn seal(&self, job: JobKey, tasks: TaskIndex) -> Result<(), Error> {
+        self.services.seal(&job, tasks).await
+    }
+
+    async fn follow(
+        &self,
+        job: JobKey,
+        from: Position,
+    ) -> Result<BoxStream<'static, Event>, Error> {
+        feed::follow(self.services.feeds.clone(), job, from).await
+    }
+
+    async fn unfinished(&self, job: JobKey) -> Result<Unfinished, Error> {
+        let services = &self.services;
+        let bundles = match services.jobs.record(&job).await? {
+            Some((_, record)) if record.state != JobState::Cancelled => {
+                services.bundles.unfinished(&job).await?
+            }
+            Some(_) | None => 0,
+        };
+        // After the count: a bundle leaves the queue only when its outcomes are stored.
+        let through = Mark(services.outcomes.newest(&job).await?);
+        Ok(Unfinished { bundles, through })
+    }
+
+    /// Keeps everything: positions stay what they are for a follower that attaches later. What a
+    /// job left is dropped when it is forgotten.
+    async fn trim(&self, _job: JobKey, _before: Position) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn cancel(&self, job: JobKey) -> Result<(), Error> {
+        self.services.cancel(&job).await
+    }
+
+    async fn forget(&self, job: JobKey) -> Result<(), Error> {
+        self.services.forget(&job).await
+    }
+}
+
+#[async_trait]
+impl Work for NatsBroker {
+    async fn component(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
+        self.services.components.fetch(digest).await
     }
 
     async fn pull(&self, puller: &Puller, credits: NonZeroUsize) -> Result<Vec<Lease>, Error> {
@@ -458,16 +503,14 @@ impl Broker for NatsBroker {
         self.services.leases.extend(lease).await
     }
 
-    async fn complete(&self, lease: LeaseId, job: JobId, report: Report) -> Result<(), Error> {
+    async fn complete(&self, lease: LeaseId, job: JobKey, report: Report) -> Result<(), Error> {
         let leases = &self.services.leases;
         match leases.held.remove(lease) {
-            Some(held) if held.key.job == job => leases.complete(&held, report).await,
+            Some(held) if held.key == job => leases.complete(&held, report).await,
             other => {
                 // A report on one job never ends a lease of another.
                 other.into_iter().for_each(|held| leases.held.insert(held));
-                leases
-                    .report(&self.services.key(job), report.outcomes)
-                    .await
+                leases.report(&job, report.outcomes).await
             }
         }
     }
@@ -479,50 +522,35 @@ impl Broker for NatsBroker {
         }
     }
 
-    async fn outcomes(
-        &self,
-        job: JobId,
-        from: Position,
-    ) -> Result<BoxStream<'static, Event>, Error> {
-        let key = self.services.key(job);
-        feed::follow(self.services.feeds.clone(), key, from).await
-    }
-
-    fn caught_up(&self, job: JobId) -> Option<u64> {
-        Some(self.services.feeds.catch_ups.count(job))
-    }
-
-    /// Keeps everything: positions stay what they are for a follower that attaches later. What a
-    /// job left is dropped when it is forgotten.
-    async fn trim(&self, _job: JobId, _before: Position) -> Result<(), Error> {
-        Ok(())
-    }
-
-    async fn cancel(&self, job: JobId) -> Result<(), Error> {
-        self.services.cancel(&self.services.key(job)).await
-    }
-
-    async fn cancellations(&self) -> Result<BoxStream<'static, JobId>, Error> {
+    async fn cancellations(&self) -> Result<BoxStream<'static, JobKey>, Error> {
         let subject = self.services.names.all_cancels();
         let told = self.services.connection.listen(subject).await?;
         let services = self.services.clone();
         let jobs = told.filter_map(move |message| {
             let key = services.names.parse_cancel(&message.subject);
             if let Some(key) = &key {
-                services.jobs.cancelled(key.job);
+                services.jobs.cancelled(key);
             }
-            std::future::ready(key.map(|key| key.job))
+            std::future::ready(key)
         });
         Ok(jobs.boxed())
     }
 
-    async fn forget(&self, job: JobId) -> Result<(), Error> {
-        self.services.forget(&self.services.key(job)).await
+    async fn announce(&self, presence: Presence) -> Result<(), Error> {
+        self.services.presences.announce(&presence).await
+    }
+}
+
+#[async_trait]
+impl Operate for NatsBroker {
+    async fn jobs(&self, count_max: usize) -> Result<Vec<JobRecord>, Error> {
+        let services = &self.services;
+        services.jobs.list(&services.tenant, count_max).await
     }
 
     async fn dead_letters(
         &self,
-        job: Option<JobId>,
+        job: Option<JobKey>,
         count_max: usize,
     ) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
         let services = &self.services;
@@ -535,10 +563,6 @@ impl Broker for NatsBroker {
     async fn remove_dead_letter(&self, letter: LetterId) -> Result<(), Error> {
         let services = &self.services;
         services.dead_letters.remove(&services.tenant, letter).await
-    }
-
-    async fn announce(&self, presence: Presence) -> Result<(), Error> {
-        self.services.presences.announce(&presence).await
     }
 
     async fn workers(&self) -> Result<Vec<Presence>, Error> {

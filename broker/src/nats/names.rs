@@ -15,7 +15,7 @@
 //! | `S.workers.WORKER` | `S-workers` | who is there |
 //! | `S.cancel.TENANT.JOB`, `S.bell.SHARD.POOL.PRIORITY` | not kept | a job was cancelled; there is work |
 
-use sortie_protocol::{Digest, JobId, Priority, WorkerId};
+use sortie_protocol::{Digest, JobId, JobKey, Priority, TenantId, WorkerId};
 
 use super::config::Name;
 
@@ -28,13 +28,6 @@ pub(super) struct Source {
     pub(super) pool: String,
     /// Its job's priority.
     pub(super) priority: Priority,
-}
-
-/// The job that a subject names.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct JobKey {
-    pub(super) tenant: Name,
-    pub(super) job: JobId,
 }
 
 /// Names things in one space.
@@ -157,7 +150,7 @@ impl Names {
         })
     }
 
-    pub(super) fn jobs_stream(&self, tenant: &Name) -> String {
+    pub(super) fn jobs_stream(&self, tenant: &TenantId) -> String {
         format!("{}-jobs-{tenant}", self.space)
     }
 
@@ -165,11 +158,11 @@ impl Names {
         format!("{}.jobs.{}.{}", self.space, key.tenant, key.job)
     }
 
-    pub(super) fn all_jobs(&self, tenant: &Name) -> String {
+    pub(super) fn all_jobs(&self, tenant: &TenantId) -> String {
         format!("{}.jobs.{tenant}.*", self.space)
     }
 
-    pub(super) fn outcomes_stream(&self, tenant: &Name) -> String {
+    pub(super) fn outcomes_stream(&self, tenant: &TenantId) -> String {
         format!("{}-outcomes-{tenant}", self.space)
     }
 
@@ -177,7 +170,7 @@ impl Names {
         format!("{}.outcomes.{}.{}", self.space, key.tenant, key.job)
     }
 
-    pub(super) fn all_outcomes(&self, tenant: &Name) -> String {
+    pub(super) fn all_outcomes(&self, tenant: &TenantId) -> String {
         format!("{}.outcomes.{tenant}.*", self.space)
     }
 
@@ -186,25 +179,25 @@ impl Names {
     }
 
     /// Every stored report of a tenant, and where it goes again.
-    pub(super) fn republished(&self, tenant: &Name) -> (String, String) {
+    pub(super) fn republished(&self, tenant: &TenantId) -> (String, String) {
         (
             format!("{}.outcomes.{tenant}.>", self.space),
             format!("{}.live.{tenant}.>", self.space),
         )
     }
 
-    pub(super) fn dead_stream(&self, tenant: &Name) -> String {
+    pub(super) fn dead_stream(&self, tenant: &TenantId) -> String {
         format!("{}-dead-{tenant}", self.space)
     }
 
-    pub(super) fn dead(&self, tenant: &Name, job: Option<JobId>) -> String {
+    pub(super) fn dead(&self, tenant: &TenantId, job: Option<JobId>) -> String {
         match job {
             Some(job) => format!("{}.dead.{tenant}.{job}", self.space),
             None => format!("{}.dead.{tenant}.unreadable", self.space),
         }
     }
 
-    pub(super) fn all_dead(&self, tenant: &Name) -> String {
+    pub(super) fn all_dead(&self, tenant: &TenantId) -> String {
         format!("{}.dead.{tenant}.*", self.space)
     }
 
@@ -296,7 +289,7 @@ mod tests {
         let subject = names.task(&source, &key);
         assert_eq!(
             names.parse_task(&subject),
-            Some((source.clone(), key.clone()))
+            Some((source.clone(), key))
         );
         assert_eq!(names.parse_cancel(&names.cancel(&key)), Some(key));
         assert_eq!(names.parse_bell(&names.bell(&source)), Some(source));

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
-use sortie_protocol::outcome::LimitKind;
-use sortie_protocol::{ByteSize, Ending, Failure, Outcome, envelope};
+use sortie_protocol::{ByteSize, Ending, Failure, JobKey, Limit, Outcome, TaskIndex, envelope};
 
 use super::batch_read::{self, End, Read};
 use super::connection::Connection;
-use super::headers::FORGOTTEN;
+use super::headers::{FORGOTTEN, MESSAGE_ID, SUBMITTING};
 use super::jetstream::JetStream;
-use super::names::{JobKey, Names};
+use super::names::Names;
 use super::outcome_log::OutcomeLog;
-use crate::broker::Error;
+use super::task_ranges;
+use crate::traits::Error;
 
 /// Wait before a copy of the stream that is behind is asked again.
 pub(super) const BEHIND_PAUSE: Duration = Duration::from_millis(10);
@@ -52,20 +52,45 @@ impl Outcomes {
                 }
                 continue;
             }
-            self.put(key, payload).await?;
+            let mut headers = HeaderMap::new();
+            task_ranges::insert(&mut headers, part.iter().map(|outcome| outcome.index));
+            self.put(key, &headers, payload).await?;
         }
         Ok(())
     }
 
-    /// Write the marker after which no outcome counts.
+    /// Store that no outcome after this one counts.
     pub(super) async fn mark_cancelled(&self, key: &JobKey) -> Result<(), Error> {
-        self.put(key, envelope::cancelled()).await
+        self.put(key, &HeaderMap::new(), envelope::cancelled())
+            .await
     }
 
-    async fn put(&self, key: &JobKey, payload: Bytes) -> Result<(), Error> {
+    /// Store how many tasks a job has. Readers take the first seal; the id keeps repetitions out of
+    /// the stream.
+    pub(super) async fn mark_sealed(&self, key: &JobKey, tasks: TaskIndex) -> Result<(), Error> {
+        let mut headers = HeaderMap::new();
+        headers.insert(MESSAGE_ID, format!("{}-sealed", key.job).as_str());
+        self.put(key, &headers, envelope::sealed(tasks)).await
+    }
+
+    /// Tell the followers that a job's submitter is there. Not stored.
+    pub(super) async fn tell_submitting(&self, key: &JobKey) -> Result<(), Error> {
+        self.notify(key, SUBMITTING).await
+    }
+
+    /// Send a notice to the followers of a job, beside what is stored.
+    async fn notify(&self, key: &JobKey, notice: &'static str) -> Result<(), Error> {
+        let mut headers = HeaderMap::new();
+        headers.insert(notice, "1");
+        self.connection
+            .tell(self.names.live(key), headers, Bytes::new())
+            .await
+    }
+
+    async fn put(&self, key: &JobKey, headers: &HeaderMap, payload: Bytes) -> Result<(), Error> {
         match self
             .jetstream
-            .store(&self.names.outcomes(key), &HeaderMap::new(), &payload)
+            .store(&self.names.outcomes(key), headers, &payload)
             .await?
         {
             Ok(_) => Ok(()),
@@ -78,14 +103,8 @@ impl Outcomes {
         let payload_max = self.connection.payload_max();
         outcome.log = None;
         if envelope::outcomes(std::slice::from_ref(&outcome)).len() > payload_max {
-            let allowed = format!(
-                "{} that this broker carries",
-                ByteSize::kib(payload_max as u64 >> 10)
-            );
-            outcome.ending = Ending::Failed(Failure::Stopped {
-                limit: LimitKind::Result,
-                allowed,
-            });
+            let limit = Limit::Result(ByteSize::kib(payload_max as u64 >> 10));
+            outcome.ending = Ending::Failed(Failure::Stopped { limit });
         }
         outcome
     }
@@ -118,7 +137,7 @@ impl Outcomes {
         while log.last() < newest && !log.is_over() {
             let (reports, end) = self.after(key, log.last()).await?;
             for report in &reports {
-                log.take(report.sequence, &report.payload);
+                log.take(report.sequence, report.headers.as_ref(), &report.payload);
             }
             if reports.is_empty() && end == End::Reached {
                 // A copy that is behind; the leader has more.
@@ -139,10 +158,6 @@ impl Outcomes {
         self.connection
             .patiently(|| self.jetstream.purge(&stream, &subject))
             .await?;
-        let mut headers = HeaderMap::new();
-        headers.insert(FORGOTTEN, "1");
-        self.connection
-            .tell(self.names.live(key), headers, Bytes::new())
-            .await
+        self.notify(key, FORGOTTEN).await
     }
 }

@@ -1,4 +1,4 @@
-//! Stores which workers are there, each for [`PRESENCE`](crate::broker::PRESENCE), and lists them.
+//! Stores which workers are there, each for [`PRESENCE`](crate::traits::PRESENCE), and lists them.
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use super::batch_read;
 use super::connection::Connection;
 use super::jetstream::JetStream;
 use super::names::Names;
-use crate::broker::Error;
+use crate::traits::Error;
 
 /// The stream of workers that are there.
 #[derive(Debug)]

@@ -16,17 +16,17 @@ use async_nats::jetstream::stream;
 use async_nats::{Request, RequestErrorKind};
 use bytes::Bytes;
 use serde::Deserialize;
-use sortie_protocol::{Advice, Labels};
+use sortie_protocol::{Advice, Labels, TenantId};
 
 use super::batch_read;
-use super::config::{Layout, Name, Provision};
+use super::config::{Layout, Provision};
 use super::connection::Connection;
 use super::headers::expecting;
 use super::jetstream::{JetStream, code};
 use super::layout::ExistingLayout;
 use super::names::{Names, PRIORITIES, Source};
 use super::streams::Streams;
-use crate::broker::Error;
+use crate::traits::Error;
 
 /// Leases of one pool, priority and shard. A server's own default is 1000 for the whole fleet.
 const ACKS_PENDING_MAX: i64 = 100_000;
@@ -62,7 +62,11 @@ impl Provisioner {
                 // reason to refuse it for good.
                 (Err(refusal @ Error::Unsuitable { .. }), Some(unanswered)) => {
                     let reason = self.missing(Some(unanswered)).await;
-                    Err(if reason.passes() { reason } else { refusal })
+                    Err(if reason.is_transient() {
+                        reason
+                    } else {
+                        refusal
+                    })
                 }
                 (made, _) => made,
             },
@@ -141,7 +145,7 @@ impl Provisioner {
     /// The streams of one tenant.
     pub(super) async fn ensure_tenant(
         &self,
-        tenant: &Name,
+        tenant: &TenantId,
         laid: &ExistingLayout,
         provision: &Provision,
     ) -> Result<(), Error> {
@@ -253,7 +257,7 @@ impl Provisioner {
     }
 
     /// Whether a tenant's stream is there.
-    async fn is_there(&self, tenant: &Name, stream: &str) -> Result<bool, Error> {
+    async fn is_there(&self, tenant: &TenantId, stream: &str) -> Result<bool, Error> {
         #[derive(Deserialize)]
         struct Info {}
         let subject = format!("$JS.API.STREAM.INFO.{stream}");

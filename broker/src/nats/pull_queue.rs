@@ -36,7 +36,7 @@ use super::leases::Leases;
 use super::names::{Names, Source};
 use super::provision::Provisioner;
 use super::sources::{Command, Event, HEARTBEAT, Sources, WAIT_MAX, Wait};
-use crate::broker::{Error, Lease, Serves};
+use crate::traits::{Error, Lease, Serves};
 
 /// How long a bundle may wait here for a slot.
 const SPARE_TIME_MAX: Duration = Duration::from_millis(100);

@@ -9,10 +9,12 @@ use async_nats::jetstream::stream::{
     Config, DiscardPolicy, Republish, RetentionPolicy, StorageType,
 };
 
-use super::config::{Layout, Name};
+use sortie_protocol::TenantId;
+
+use super::config::Layout;
 use super::layout::ExistingLayout;
 use super::names::Names;
-use crate::broker::PRESENCE;
+use crate::traits::PRESENCE;
 
 /// How long a job's record is kept after its last change.
 const JOB_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -47,7 +49,7 @@ impl Streams<'_> {
         }
     }
 
-    pub(super) fn jobs(&self, tenant: &Name) -> Config {
+    pub(super) fn jobs(&self, tenant: &TenantId) -> Config {
         Config {
             name: self.names.jobs_stream(tenant),
             subjects: vec![self.names.all_jobs(tenant)],
@@ -57,7 +59,7 @@ impl Streams<'_> {
         }
     }
 
-    pub(super) fn outcomes(&self, tenant: &Name) -> Config {
+    pub(super) fn outcomes(&self, tenant: &TenantId) -> Config {
         let (source, destination) = self.names.republished(tenant);
         Config {
             name: self.names.outcomes_stream(tenant),
@@ -72,7 +74,7 @@ impl Streams<'_> {
         }
     }
 
-    pub(super) fn dead(&self, tenant: &Name) -> Config {
+    pub(super) fn dead(&self, tenant: &TenantId) -> Config {
         Config {
             name: self.names.dead_stream(tenant),
             subjects: vec![self.names.all_dead(tenant)],

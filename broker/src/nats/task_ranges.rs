@@ -1,14 +1,14 @@
-//! Which tasks a bundle holds, in a header beside it: for whoever cannot read the bundle.
+//! A header that names the tasks of a bundle or report, for readers that cannot read the message.
 //!
-//! A bundle of a later version, or a damaged one, goes to the dead letters, and those who wait for
-//! its tasks should hear of it. The header bounds itself: what does not fit is left out, and nobody
-//! is told of those tasks before they are missed.
+//! A message of a later version, or a damaged one, must not take its tasks away in silence: a bundle
+//! goes to the dead letters and its tasks end, and a report is told as unreadable. The header has a
+//! bound: ranges that do not fit are left out, and nothing is told of their tasks.
 
 use std::fmt::Write as _;
 
 use async_nats::HeaderMap;
+use sortie_protocol::TaskIndex;
 use sortie_protocol::packing::TASKS_MAX;
-use sortie_protocol::{Task, TaskIndex};
 
 /// The header: indices and ranges of them, ends included, as in `0-41,43`.
 const TASKS: &str = "Sortie-Tasks";
@@ -16,9 +16,9 @@ const TASKS: &str = "Sortie-Tasks";
 /// many times.
 const CHARS_MAX: usize = 512;
 
-/// Say which tasks a bundle holds.
-pub(super) fn insert(headers: &mut HeaderMap, tasks: &[Task]) {
-    headers.insert(TASKS, written(tasks.iter().map(|task| task.index)).as_str());
+/// Name the tasks of a message.
+pub(super) fn insert(headers: &mut HeaderMap, tasks: impl IntoIterator<Item = TaskIndex>) {
+    headers.insert(TASKS, written(tasks.into_iter()).as_str());
 }
 
 /// The tasks that a header names, no more than a bundle holds. It may say anything, or not be

@@ -4,8 +4,8 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use sortie_broker::Broker;
 use sortie_broker::nats::{Config, NatsBroker, Provision};
+use sortie_broker::{Submit as _, Work as _};
 use sortie_harness::NatsCluster;
 
 use crate::support::{Follower, all_done, config, publish, pull, put_job, soon, until};
@@ -64,7 +64,7 @@ async fn a_cluster_that_loses_its_leaders_loses_no_task() {
     soon("all publishes", publishing).await.unwrap();
     follower.sees_all(TASKS).await;
     until("unfinished", &0, async || {
-        client.unfinished(job).await.unwrap()
+        client.unfinished(job).await.unwrap().bundles
     })
     .await;
     working.abort();

@@ -7,9 +7,9 @@
 use std::time::Duration;
 
 use sortie_broker::nats::NatsBroker;
-use sortie_broker::{Broker, Extended, Report, Retrial};
+use sortie_broker::{Extended, Operate as _, Report, Retrial, Submit as _, Work as _};
 use sortie_harness::{NatsServer, TcpProxy};
-use sortie_protocol::{Ending, JobId};
+use sortie_protocol::{Ending, JobKey};
 
 use crate::support::{
     Follower, SHORT, again, all_done, complete, completed, completed_with, connect, failed,
@@ -22,7 +22,7 @@ struct Scene {
     /// Behind the proxy.
     far: NatsBroker,
     near: NatsBroker,
-    job: JobId,
+    job: JobKey,
 }
 
 impl Scene {
@@ -52,7 +52,7 @@ impl Scene {
         let near = self.near.clone();
         let idle = tokio::spawn(async move { pull(&near).await });
         until("unfinished", &0, async || {
-            self.near.unfinished(self.job).await.unwrap()
+            self.near.unfinished(self.job).await.unwrap().bundles
         })
         .await;
         assert!(!idle.is_finished(), "something was granted that had ended");
@@ -128,7 +128,7 @@ async fn a_lost_acknowledgement_is_made_up_for_without_granting_again() {
     scene.proxy.swallow_next("$JS.ACK");
     complete(&scene.far, &lease, all_done(&lease)).await;
     scene.proxy.wait_until_swallowed(1).await;
-    assert_eq!(scene.near.unfinished(scene.job).await.unwrap(), 1);
+    assert_eq!(scene.near.unfinished(scene.job).await.unwrap().bundles, 1);
     scene.is_done(2).await;
 }
 
@@ -147,7 +147,7 @@ async fn die_at(subject: &str) -> (Scene, Vec<Vec<u64>>) {
                 after: Duration::from_millis(1),
             }],
         };
-        far.complete(lease.id, lease.job.id, report).await
+        far.complete(lease.id, lease.job.key, report).await
     });
     scene.proxy.wait_until_swallowed(1).await;
     scene.proxy.cut();

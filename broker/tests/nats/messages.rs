@@ -4,10 +4,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sortie_broker::Broker;
+use sortie_broker::{Operate as _, Submit as _, Work as _};
 use sortie_harness::{NatsServer, TcpProxy};
-use sortie_protocol::outcome::LimitKind;
-use sortie_protocol::{Argument, DeadLetter, Digest, Ending, Failure, Timestamp, envelope};
+use sortie_protocol::{Argument, DeadLetter, Digest, Ending, Failure, Limit, Timestamp, envelope};
 
 use crate::support::{
     Follower, LONG, SHORT, again, assert_error, bundle, complete, completed, completed_with,
@@ -66,8 +65,7 @@ async fn a_result_over_the_servers_limit_ends_its_task_and_no_other() {
         matches!(
             outcomes[1].ending,
             Ending::Failed(Failure::Stopped {
-                limit: LimitKind::Result,
-                ..
+                limit: Limit::Result(_)
             })
         ),
         "{:?}",
@@ -132,10 +130,10 @@ async fn what_is_no_bundle_goes_to_the_dead_letters_and_the_worker_gets_the_next
     let broker = connect(&server.url(), LONG).await;
     let client = raw(&server.url()).await;
     let (job, other) = (put_job(&broker).await, put_job(&broker).await);
-    let version_2 = [&[0x83, 0x02][..], &envelope::bundle(&bundle(job, [0]))[2..]].concat();
+    let version_3 = [&[0x83, 0x03][..], &envelope::bundle(&bundle(job, [0]))[2..]].concat();
     let wrong: [(&str, Bytes); 6] = [
         ("not a message", Bytes::from_static(b"\xff\x00random")),
-        ("version 2", version_2.into()),
+        ("version 3", version_3.into()),
         ("another kind", envelope::outcomes(&[completed(0)])),
         ("another job", envelope::bundle(&bundle(other, [0]))),
         ("without tasks", envelope::bundle(&bundle(job, []))),
@@ -145,7 +143,7 @@ async fn what_is_no_bundle_goes_to_the_dead_letters_and_the_worker_gets_the_next
     for (_, payload) in &wrong {
         store(
             &client,
-            format!("sortie.tasks.0.any.normal.default.{job}"),
+            format!("sortie.tasks.0.any.normal.default.{}", job.job),
             payload.clone(),
         )
         .await;
@@ -180,10 +178,10 @@ async fn what_is_no_bundle_goes_to_the_dead_letters_and_the_worker_gets_the_next
         let (place, _, bytes) = same
             .next()
             .unwrap_or_else(|| panic!("no letter says `{word}`: {found:?}"));
-        assert!(place.contains(&job.to_string()) && !bytes.is_empty());
+        assert!(place.contains(&job.job.to_string()) && !bytes.is_empty());
     }
     until("unfinished", &0, async || {
-        broker.unfinished(job).await.unwrap()
+        broker.unfinished(job).await.unwrap().bundles
     })
     .await;
 }
@@ -208,7 +206,7 @@ async fn tasks_whose_bundle_cannot_be_read_end_with_the_reason() {
         .unwrap();
     work(&broker).await;
     follower.outcomes(4).await;
-    let later = [&[0x83, 0x02][..], &written.payload[2..]].concat();
+    let later = [&[0x83, 0x03][..], &written.payload[2..]].concat();
     let mut headers = async_nats::HeaderMap::new();
     headers.insert(
         "Sortie-Tasks",
@@ -220,7 +218,7 @@ async fn tasks_whose_bundle_cannot_be_read_end_with_the_reason() {
             .replace("8", "9")
             .as_str(),
     );
-    let subject = format!("sortie.tasks.0.any.normal.default.{job}");
+    let subject = format!("sortie.tasks.0.any.normal.default.{}", job.job);
     context
         .publish_with_headers(subject, headers, later.into())
         .await
@@ -238,7 +236,7 @@ async fn tasks_whose_bundle_cannot_be_read_end_with_the_reason() {
     };
     assert_eq!((outcomes[0].index, failure.code()), (9, "host-error"));
     assert!(
-        failure.to_string().contains("version 2")
+        failure.to_string().contains("version 3")
             && failure.to_string().contains("among the dead letters"),
         "{failure}"
     );
@@ -247,7 +245,7 @@ async fn tasks_whose_bundle_cannot_be_read_end_with_the_reason() {
     })
     .await;
     until("unfinished", &0, async || {
-        broker.unfinished(job).await.unwrap()
+        broker.unfinished(job).await.unwrap().bundles
     })
     .await;
     waiting.abort();
@@ -263,7 +261,7 @@ async fn an_unreadable_message_that_comes_again_is_buried_once() {
     proxy.swallow_next("$JS.ACK");
     store(
         &raw(&server.url()).await,
-        format!("sortie.tasks.0.any.normal.default.{job}"),
+        format!("sortie.tasks.0.any.normal.default.{}", job.job),
         "garbage",
     )
     .await;
@@ -273,7 +271,7 @@ async fn an_unreadable_message_that_comes_again_is_buried_once() {
     });
     proxy.wait_until_swallowed(1).await;
     until("unfinished", &0, async || {
-        broker.unfinished(job).await.unwrap()
+        broker.unfinished(job).await.unwrap().bundles
     })
     .await;
     assert_eq!(broker.dead_letters(None, 100).await.unwrap().len(), 1);
@@ -287,7 +285,7 @@ async fn what_is_no_outcome_is_skipped_by_followers() {
     let client = raw(&server.url()).await;
     let job = put_job(&broker).await;
     let mut live = Follower::of(&broker, job).await;
-    let subject = format!("sortie.outcomes.default.{job}");
+    let subject = format!("sortie.outcomes.default.{}", job.job);
     for (index, garbage) in [
         Bytes::from_static(b"\xff\x00random"),
         envelope::bundle(&bundle(job, [0])),
@@ -306,13 +304,16 @@ async fn what_is_no_outcome_is_skipped_by_followers() {
     // What is on the live subject and was never stored is not looked at.
     client
         .publish(
-            format!("sortie.live.default.{job}"),
+            format!("sortie.live.default.{}", job.job),
             envelope::outcomes(&[completed(9)]),
         )
         .await
         .unwrap();
     client
-        .publish(format!("sortie.live.default.{job}"), envelope::cancelled())
+        .publish(
+            format!("sortie.live.default.{}", job.job),
+            envelope::cancelled(),
+        )
         .await
         .unwrap();
     client.flush().await.unwrap();

@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use sortie_broker::{Broker, Extended};
+use futures::{FutureExt as _, StreamExt as _};
+use sortie_broker::{Event, Extended, Operate as _, Submit as _, Work as _};
 use sortie_harness::{NatsServer, TcpProxy};
 
 use crate::support::{
@@ -43,7 +43,9 @@ async fn a_restart_of_the_server_loses_nothing_and_nobody_has_to_ask_again() {
     });
     let extended = worker.extend(second.id).await;
     assert!(
-        extended.as_ref().is_err_and(sortie_broker::Error::passes),
+        extended
+            .as_ref()
+            .is_err_and(sortie_broker::Error::is_transient),
         "{extended:?}"
     );
     let completing = tokio::spawn({
@@ -76,7 +78,7 @@ async fn a_restart_of_the_server_loses_nothing_and_nobody_has_to_ask_again() {
     });
     follower.sees_all(4).await;
     until("unfinished", &0, async || {
-        client.unfinished(job).await.unwrap()
+        client.unfinished(job).await.unwrap().bundles
     })
     .await;
     working.abort();
@@ -87,32 +89,21 @@ async fn outcomes_count_as_read_when_they_could_be_read_and_not_before() {
     let server = NatsServer::start().await;
     let client = connect(&server.url(), LONG).await;
     let job = put_job(&client).await;
-    assert_eq!(client.caught_up(job), Some(0));
-    let follower = Follower::of(&client, job).await;
-    until("how often it has caught up", &Some(1), async || {
-        client.caught_up(job)
-    })
-    .await;
+    let mut events = soon("following", client.follow(job, 0)).await.unwrap();
+    let event = soon("that it has caught up", events.next()).await;
+    assert!(matches!(event, Some(Event::CaughtUp(_))), "{event:?}");
     server.kill();
     until("the connection", &false, async || client.is_connected()).await;
-    let before = client.caught_up(job);
+    // What was told before.
+    while let Some(event) = events.next().now_or_never() {
+        assert!(matches!(event, Some(Event::CaughtUp(_))), "{event:?}");
+    }
     // For longer than a look takes that nobody asked for.
-    let early = tokio::time::timeout(
-        Duration::from_secs(11),
-        until("it", &true, async || client.caught_up(job) != before),
-    )
-    .await;
-    assert!(early.is_err(), "nothing could be read");
+    let early = tokio::time::timeout(Duration::from_secs(11), events.next()).await;
+    assert!(early.is_err(), "nothing could be read: {early:?}");
     server.restart().await;
-    until("whether it has caught up anew", &true, async || {
-        client.caught_up(job) != before
-    })
-    .await;
-    drop(follower);
-    until("how often it has caught up", &Some(0), async || {
-        client.caught_up(job)
-    })
-    .await;
+    let event = soon("that it has caught up anew", events.next()).await;
+    assert!(matches!(event, Some(Event::CaughtUp(_))), "{event:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

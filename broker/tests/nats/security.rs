@@ -11,9 +11,9 @@ use async_nats::{Client, ConnectOptions, StatusCode};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use sortie_broker::nats::{Config, Layout, NatsBroker, Provision, Role};
-use sortie_broker::{Broker, Extended, Report, Retrial};
+use sortie_broker::{Extended, Operate as _, Report, Retrial, Submit as _, Work as _};
 use sortie_harness::{NatsBuilder, NatsCluster, NatsServer, repository};
-use sortie_protocol::{Digest, JobId, Labels, Timestamp};
+use sortie_protocol::{Digest, FunctionOptions, JobKey, Labels, Timestamp};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -166,21 +166,21 @@ async fn a_tenant_and_a_worker_can_do_all_they_need() {
     complete(worker, &lease, all_done(&lease)).await;
     follower.is_cancelled().await;
 
-    let labelled = sortie_protocol::Job {
-        options: sortie_protocol::JobOptions {
+    let labelled = job(
+        acme.tenant(),
+        FunctionOptions {
             labels: "gpu".parse().unwrap(),
-            ..Default::default()
+            ..FunctionOptions::default()
         },
-        ..job()
-    };
+    );
     acme.put_job(labelled, Timestamp::default()).await.unwrap();
-    let unlabelled = sortie_protocol::Job {
-        options: sortie_protocol::JobOptions {
+    let unlabelled = job(
+        acme.tenant(),
+        FunctionOptions {
             labels: "arm".parse().unwrap(),
-            ..Default::default()
+            ..FunctionOptions::default()
         },
-        ..job()
-    };
+    );
     let put = acme.put_job(unlabelled, Timestamp::default()).await;
     let labels: Labels = "arm".parse().unwrap();
     let advice = put.as_ref().err().and_then(sortie_broker::Error::advice);
@@ -198,16 +198,17 @@ async fn a_tenant_and_a_worker_can_do_all_they_need() {
 async fn a_worker_serves_every_tenant_and_buries_what_is_no_bundle() {
     let fleet = Fleet::start().await;
     for (user, tenant) in [("acme", &fleet.acme), ("globex", &fleet.globex)] {
-        let id = put_job(tenant).await;
+        let key = put_job(tenant).await;
+        let id = key.job;
         let raw = fleet.raw(user).await;
         raw.request(&format!("sortie.tasks.0.any.normal.{user}.{id}"), "garbage")
             .await
             .unwrap();
-        publish(tenant, id, [0]).await;
+        publish(tenant, key, [0]).await;
         let lease = pull(&fleet.worker).await;
         complete(&fleet.worker, &lease, again(0, Duration::ZERO)).await;
         work(&fleet.worker).await;
-        Follower::of(tenant, id).await.sees_all(1).await;
+        Follower::of(tenant, key).await.sees_all(1).await;
         until("the letters", &1, async || {
             tenant.dead_letters(None, 10).await.unwrap().len()
         })
@@ -228,7 +229,7 @@ async fn a_worker_serves_every_tenant_and_buries_what_is_no_bundle() {
         });
         let operator = operator.await.unwrap();
         until("unfinished", &0, async || {
-            operator.unfinished(over).await.unwrap()
+            operator.unfinished(over).await.unwrap().bundles
         })
         .await;
         idle.abort();
@@ -377,7 +378,7 @@ impl Raw {
     }
 }
 
-async fn with_outcome(tenant: &NatsBroker, worker: &NatsBroker) -> JobId {
+async fn with_outcome(tenant: &NatsBroker, worker: &NatsBroker) -> JobKey {
     let id = put_job(tenant).await;
     publish(tenant, id, [0]).await;
     work(worker).await;
@@ -390,7 +391,8 @@ async fn with_outcome(tenant: &NatsBroker, worker: &NatsBroker) -> JobId {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tenant_gets_at_nothing_of_another() {
     let fleet = Fleet::start().await;
-    let id = with_outcome(&fleet.globex, &fleet.worker).await;
+    let key = with_outcome(&fleet.globex, &fleet.worker).await;
+    let id = key.job;
     let mut acme = fleet.raw("acme").await;
     // It can ask at all.
     assert!(matches!(
@@ -495,15 +497,23 @@ async fn a_tenant_gets_at_nothing_of_another() {
         ..of(&fleet.server.url(), "acme", Role::Client)
     };
     assert_error!(NatsBroker::connect(posing).await, Unsuitable, says "`globex`", "name its own tenant");
+    // Under its own name it has no such job.
+    let mine = JobKey {
+        tenant: fleet.acme.tenant(),
+        ..key
+    };
     assert!(matches!(
-        fleet.acme.outcomes(id, 0).await.map(drop),
+        fleet.acme.follow(mine, 0).await.map(drop),
         Err(sortie_broker::Error::NoSuchJob(_))
     ));
+    // Under the other's name it hears nothing of it.
+    let foreign = timeout(Duration::from_secs(2), fleet.acme.follow(key, 0)).await;
+    assert!(!matches!(foreign, Ok(Ok(_))));
     assert_error!(fleet.acme.pull(&puller(), NonZeroUsize::MIN).await, Denied, says "Permissions Violation");
     // Nothing happened to any of it.
-    Follower::of(&fleet.globex, id).await.sees_all(1).await;
+    Follower::of(&fleet.globex, key).await.sees_all(1).await;
     work(&fleet.worker).await;
-    Follower::of(&fleet.globex, id).await.sees_all(2).await;
+    Follower::of(&fleet.globex, key).await.sees_all(2).await;
 }
 
 /// Whatever it subscribes to, it hears its own account and nothing of what others do.
@@ -538,7 +548,7 @@ async fn a_tenant_hears_nothing_of_another() {
             .into_iter()
             .find(|word| subject.contains(word));
         assert_eq!(strange, None, "{subject}");
-        if subject == format!("sortie.live.acme.{mine}") {
+        if subject == format!("sortie.live.acme.{}", mine.job) {
             break;
         }
     }
@@ -550,9 +560,10 @@ async fn a_tenant_hears_nothing_of_another() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_is_sent_elsewhere_stays_with_its_tenant() {
     let fleet = Fleet::start().await;
-    let id = with_outcome(&fleet.globex, &fleet.worker).await;
+    let key = with_outcome(&fleet.globex, &fleet.worker).await;
+    let id = key.job;
     let acme = fleet.raw("acme").await;
-    let mine = put_job(&fleet.acme).await;
+    let mine = put_job(&fleet.acme).await.job;
     let question = format!("{{\"last_by_subj\":\"sortie.outcomes.acme.{mine}\"}}");
     let operator = fleet.raw("operator").await;
     let state = async || {
@@ -658,7 +669,7 @@ async fn an_answer_that_is_sent_elsewhere_stays_with_its_tenant() {
         .unwrap();
     soon("the answer", heard.next()).await.unwrap();
     // Nor is an answer taken for a question of the tenant's, where it may ask.
-    let chained = format!("sortie.outcomes.acme.{}", put_job(&fleet.acme).await);
+    let chained = format!("sortie.outcomes.acme.{}", put_job(&fleet.acme).await.job);
     let mut heard = acme.client.subscribe(chained.clone()).await.unwrap();
     acme.client
         .publish_with_reply(
@@ -679,13 +690,13 @@ async fn an_answer_that_is_sent_elsewhere_stays_with_its_tenant() {
     assert_eq!(after.pop().unwrap().0, "jobs-acme");
     assert_eq!(after[..], before[..after.len()]);
     work(&fleet.worker).await;
-    Follower::of(&fleet.globex, id).await.sees_all(2).await;
+    Follower::of(&fleet.globex, key).await.sees_all(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_can_destroy_nothing_and_reads_no_lists() {
     let fleet = Fleet::start().await;
-    let id = with_outcome(&fleet.globex, &fleet.worker).await;
+    let id = with_outcome(&fleet.globex, &fleet.worker).await.job;
     let mut worker = fleet.raw("worker").await;
     for subject in [
         "$JS.API.STREAM.DELETE.sortie-tasks-0".into(),

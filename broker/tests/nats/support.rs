@@ -13,10 +13,10 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use sortie_broker::nats::{Config, Layout, NatsBroker, Provision, Role};
-use sortie_broker::{Broker, Error, Event, Lease, Puller, Report, Retrial, Serves};
+use sortie_broker::{Error, Event, Lease, Puller, Report, Retrial, Serves, Submit as _, Work as _};
 use sortie_protocol::{
-    Argument, Bill, Bundle, Digest, Ending, Failure, FunctionRef, Job, JobId, JobOptions, Labels,
-    Outcome, Output, Presence, Task, TaskIndex, Timestamp, WorkerId,
+    Argument, Bill, Bundle, Digest, Ending, Failure, FunctionOptions, FunctionRef, Job, JobId,
+    JobKey, Labels, Outcome, Output, Presence, Task, TaskIndex, TenantId, Timestamp, WorkerId,
 };
 use tokio::time::timeout;
 
@@ -103,7 +103,8 @@ pub(crate) fn presence() -> Presence {
     }
 }
 
-pub(crate) fn job() -> Job {
+/// A job of this tenant that no other test has.
+pub(crate) fn job(tenant: TenantId, options: FunctionOptions) -> Job {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let name =
         (u128::from(std::process::id()) << 64) | u128::from(NEXT.fetch_add(1, Ordering::Relaxed));
@@ -111,24 +112,22 @@ pub(crate) fn job() -> Job {
         component: Digest::of(b"component"),
         name: "extract".into(),
     };
-    Job {
-        id: JobId::from_bytes(name.to_be_bytes()),
-        function,
-        options: JobOptions::default(),
-    }
+    let job = JobId::from_bytes(name.to_be_bytes());
+    Job::of(JobKey { tenant, job }, function, options)
 }
 
-pub(crate) async fn put_job(broker: &NatsBroker) -> JobId {
-    let job = job();
-    let id = job.id;
+pub(crate) async fn put_job(broker: &NatsBroker) -> JobKey {
+    let job = job(broker.tenant(), FunctionOptions::default());
+    let key = job.key;
     broker.put_job(job, Timestamp::default()).await.unwrap();
-    id
+    key
 }
 
-pub(crate) fn bundle(job: JobId, indices: impl IntoIterator<Item = TaskIndex>) -> Bundle {
+pub(crate) fn bundle(job: JobKey, indices: impl IntoIterator<Item = TaskIndex>) -> Bundle {
     let task = |index| Task {
         index,
         arguments: vec![Argument::Value(Bytes::from(format!("value {index}")))],
+        function: 0,
     };
     Bundle {
         job,
@@ -141,7 +140,7 @@ pub(crate) fn bundle(job: JobId, indices: impl IntoIterator<Item = TaskIndex>) -
 
 pub(crate) async fn publish(
     broker: &NatsBroker,
-    job: JobId,
+    job: JobKey,
     indices: impl IntoIterator<Item = TaskIndex>,
 ) {
     soon("a publish", broker.publish(bundle(job, indices)))
@@ -220,7 +219,7 @@ pub(crate) fn all_done(lease: &Lease) -> Report {
 }
 
 pub(crate) async fn complete(broker: &NatsBroker, lease: &Lease, report: Report) {
-    soon("a report", broker.complete(lease.id, lease.job.id, report))
+    soon("a report", broker.complete(lease.id, lease.job.key, report))
         .await
         .unwrap();
 }
@@ -241,8 +240,8 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    pub(crate) async fn of(broker: &NatsBroker, job: JobId) -> Self {
-        let events = soon("following", broker.outcomes(job, 0)).await.unwrap();
+    pub(crate) async fn of(broker: &NatsBroker, job: JobKey) -> Self {
+        let events = soon("following", broker.follow(job, 0)).await.unwrap();
         Self {
             events,
             next: 0,
@@ -250,8 +249,21 @@ impl Follower {
         }
     }
 
+    /// The next that is neither a mark, nor about the submission, nor unreadable: a follower is told
+    /// of those at any time. What cannot be read takes its positions.
     async fn event(&mut self, waited_for: &dyn Debug) -> Option<Event> {
-        match timeout(PATIENCE, self.events.next()).await {
+        let Self { events, next, .. } = self;
+        let told = async {
+            loop {
+                match events.next().await {
+                    Some(Event::CaughtUp(_) | Event::Sealed(_) | Event::Submitting) => {}
+                    Some(Event::Unreadable { tasks, .. }) => *next += tasks.len() as u64,
+                    event => return event,
+                }
+            }
+        };
+        let waited = timeout(PATIENCE, told).await;
+        match waited {
             Ok(event) => event,
             Err(_) => panic!(
                 "a follower waited for {waited_for:?} in vain; it saw {} outcomes",

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use sortie::nats::Name;
+use sortie::TenantId;
 use sortie_frontend::settings::{BrokerSettings, parse};
 
 /// Which broker, for which tenant, with what credentials.
@@ -17,7 +17,7 @@ pub(crate) struct BrokerOptions {
     broker: Option<String>,
     /// Whose jobs these are [env: SORTIE_TENANT] [default: default]
     #[arg(long, value_name = "NAME", value_parser = parse::tenant)]
-    tenant: Option<Name>,
+    tenant: Option<TenantId>,
     /// A credentials file for the broker, as `nsc` writes it [env: SORTIE_CREDS]
     #[arg(long, value_name = "FILE")]
     creds: Option<PathBuf>,
@@ -43,7 +43,7 @@ impl BrokerOptions {
     pub(crate) fn settings(&self) -> BrokerSettings {
         BrokerSettings {
             servers: self.broker.clone(),
-            tenant: self.tenant.clone(),
+            tenant: self.tenant,
             credentials: self.creds.clone(),
             tls_authorities: self.tls_ca.clone(),
             tls_identity: self.tls_cert.clone().zip(self.tls_key.clone()),

@@ -247,6 +247,9 @@ mod tests {
             }
         );
         assert_eq!(options.retry.attempts_max.get(), 1);
-        assert!(options.grants.clock && options.grants.random);
+        assert_eq!(
+            options.grants,
+            [sortie::Grant::Clock, sortie::Grant::Random].into()
+        );
     }
 }

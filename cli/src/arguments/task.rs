@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use sortie::protocol::job::Memo;
-use sortie::{ByteSize, Grants, JobOptions, Labels, Limits, RetryPolicy};
+use sortie::{ByteSize, FunctionOptions, Labels, Limits, RetryPolicy};
 use sortie_frontend::settings::parse;
 
 /// Arguments that are the same for all tasks.
@@ -54,22 +54,28 @@ enum Grant {
     Random,
 }
 
+impl Grant {
+    fn value(self) -> sortie::Grant {
+        match self {
+            Self::Clock => sortie::Grant::Clock,
+            Self::Random => sortie::Grant::Random,
+        }
+    }
+}
+
 impl TaskOptions {
     /// The options of a job, with the defaults where nothing was said.
-    pub(crate) fn job(&self) -> JobOptions {
-        let defaults = JobOptions::default();
-        JobOptions {
+    pub(crate) fn job(&self) -> FunctionOptions {
+        let defaults = FunctionOptions::default();
+        FunctionOptions {
             limits: Limits {
                 memory: self.memory.unwrap_or(defaults.limits.memory),
                 wall_time: self.timeout.unwrap_or(defaults.limits.wall_time),
                 cpu_time: self.cpu_time.unwrap_or(defaults.limits.cpu_time),
-                written: self.written.unwrap_or(defaults.limits.written),
+                output_bytes: self.written.unwrap_or(defaults.limits.output_bytes),
                 ..defaults.limits
             },
-            grants: Grants {
-                clock: self.grant.contains(&Grant::Clock),
-                random: self.grant.contains(&Grant::Random),
-            },
+            grants: self.grant.iter().map(|grant| grant.value()).collect(),
             retry: self.retries.map_or(defaults.retry, RetryPolicy::retries),
             memo: if self.fresh { Memo::Off } else { defaults.memo },
             labels: self.labels.clone().unwrap_or_default(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
-use sortie::protocol::{Argument, JobId};
+use sortie::protocol::{Argument, JobId, JobKey};
 use sortie::{Client, DeadLetter, Detached, Ending as TaskEnding, LetterId, ReplayError};
 use sortie_frontend::json::{self, Layout};
 use sortie_frontend::settings::Environment;
@@ -60,11 +60,14 @@ impl<'a> Shown<'a> {
                     TaskEnding::Failed(failure) => Some(failure),
                     TaskEnding::Completed(_) | TaskEnding::Cancelled => None,
                 };
+                let called = job.function(task.function);
                 What::Task {
-                    job: job.id.to_string(),
+                    job: job.key.job.to_string(),
                     index: task.index,
-                    function: &job.function.name,
-                    component: job.function.component.to_string(),
+                    function: called.map_or("", |called| &called.function.name),
+                    component: called
+                        .map(|called| called.function.component.to_string())
+                        .unwrap_or_default(),
                     code: failure.map_or("", |failure| failure.code()),
                     message: failure.map(ToString::to_string).unwrap_or_default(),
                     blame: failure.map_or("", |failure| failure.blame().as_str()),
@@ -218,7 +221,7 @@ async fn submit_again(
     letters: Vec<(LetterId, DeadLetter)>,
     interrupt: &Interrupt,
 ) -> Result<Ending, Error> {
-    let mut jobs: BTreeMap<Option<JobId>, Vec<_>> = BTreeMap::new();
+    let mut jobs: BTreeMap<Option<JobKey>, Vec<_>> = BTreeMap::new();
     // Oldest first, as their tasks were submitted.
     for letter in letters.into_iter().rev() {
         jobs.entry(letter.1.job()).or_default().push(letter);

@@ -261,7 +261,7 @@ fn conclude(
 fn stays(job: &Job<()>) -> Option<String> {
     let id = job
         .id()
-        .filter(|_| job.trouble().is_some_and(SubmitError::passes))?;
+        .filter(|_| job.trouble().is_some_and(SubmitError::is_transient))?;
     Some(format!(
         "What was submitted stays at the broker: `sortie job gather {id}`"
     ))

@@ -3,7 +3,6 @@
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,10 +11,14 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, stream};
 use sortie_broker::memory::MemoryBroker;
-use sortie_broker::{Broker, Error, Event, Extended, Lease, LetterId, Position, Puller, Report};
+use sortie_broker::nats::OUTCOME_AGE_MAX;
+use sortie_broker::{
+    Error, Event, Extended, Lease, LetterId, Operate, Position, Puller, Report, Submit, Unfinished,
+    Work,
+};
 use sortie_protocol::{
-    Bundle, DeadLetter, Digest, Job, JobId, JobRecord, LeaseId, Outcome, Presence, TaskIndex,
-    Timestamp, WorkerId,
+    Bundle, DeadLetter, Digest, Job, JobKey, JobRecord, LeaseId, Outcome, Presence, TaskIndex,
+    TenantId, Timestamp, WorkerId,
 };
 use tokio::sync::watch;
 
@@ -33,7 +36,6 @@ pub(super) struct Troubled {
     answer_takes: Arc<Mutex<Duration>>,
     /// Whether outcomes can be read at the moment.
     is_read: watch::Sender<bool>,
-    caught_up: Arc<AtomicU64>,
     /// How much older jobs look than they are.
     aged: Arc<Mutex<Duration>>,
 }
@@ -48,7 +50,6 @@ impl Troubled {
             asked: watch::Sender::new(0),
             answer_takes: Arc::default(),
             is_read: watch::Sender::new(true),
-            caught_up: Arc::default(),
             aged: Arc::default(),
         }
     }
@@ -118,7 +119,10 @@ impl Troubled {
                 // All but the last are reported late, so that the lease holds until then.
                 let is_last = Some(task) == lease.bundle.tasks.last();
                 let id = if is_last { lease.id } else { LeaseId(u64::MAX) };
-                self.inner.complete(id, lease.job.id, report).await.unwrap();
+                self.inner
+                    .complete(id, lease.job.key, report)
+                    .await
+                    .unwrap();
             }
         }
     }
@@ -140,15 +144,19 @@ fn unreachable() -> Error {
 }
 
 #[async_trait]
-impl Broker for Troubled {
+impl Submit for Troubled {
+    fn tenant(&self) -> TenantId {
+        self.inner.tenant()
+    }
+
+    /// What a fleet's broker says. Nothing is dropped here by itself.
+    fn retention(&self) -> Option<Duration> {
+        Some(OUTCOME_AGE_MAX)
+    }
+
     async fn put_component(&self, digest: Digest, bytes: Bytes) -> Result<(), Error> {
         self.there()?;
         self.inner.put_component(digest, bytes).await
-    }
-
-    async fn component(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
-        self.there()?;
-        self.inner.component(digest).await
     }
 
     async fn put_job(&self, job: Job, created: Timestamp) -> Result<(), Error> {
@@ -156,12 +164,7 @@ impl Broker for Troubled {
         self.inner.put_job(job, created).await
     }
 
-    async fn seal(&self, job: JobId, tasks: TaskIndex) -> Result<(), Error> {
-        self.there()?;
-        self.inner.seal(job, tasks).await
-    }
-
-    async fn job(&self, job: JobId) -> Result<Option<JobRecord>, Error> {
+    async fn job(&self, job: JobKey) -> Result<Option<JobRecord>, Error> {
         self.there()?;
         let record = self.inner.job(job).await?;
         let aged = u64::try_from(self.aged.lock().unwrap().as_nanos()).unwrap();
@@ -169,20 +172,6 @@ impl Broker for Troubled {
             created: Timestamp::from_nanos(record.created.as_nanos().saturating_sub(aged)),
             ..record
         }))
-    }
-
-    async fn jobs(&self, count_max: usize) -> Result<Vec<JobRecord>, Error> {
-        self.there()?;
-        self.inner.jobs(count_max).await
-    }
-
-    async fn unfinished(&self, job: JobId) -> Result<u64, Error> {
-        self.there()?;
-        let unfinished = self.inner.unfinished(job).await;
-        self.asked.send_modify(|asked| *asked += 1);
-        let answer_takes = *self.answer_takes.lock().unwrap();
-        tokio::time::sleep(answer_takes).await;
-        unfinished
     }
 
     async fn publish(&self, bundle: Bundle) -> Result<(), Error> {
@@ -194,33 +183,28 @@ impl Broker for Troubled {
         Ok(())
     }
 
-    async fn pull(&self, puller: &Puller, credits: NonZeroUsize) -> Result<Vec<Lease>, Error> {
+    async fn report(&self, job: JobKey, outcomes: Vec<Outcome>) -> Result<(), Error> {
         self.there()?;
-        self.inner.pull(puller, credits).await
+        self.inner.report(job, outcomes).await
     }
 
-    async fn extend(&self, lease: LeaseId) -> Result<Extended, Error> {
+    async fn submitting(&self, job: JobKey) -> Result<(), Error> {
         self.there()?;
-        self.inner.extend(lease).await
+        self.inner.submitting(job).await
     }
 
-    async fn complete(&self, lease: LeaseId, job: JobId, report: Report) -> Result<(), Error> {
+    async fn seal(&self, job: JobKey, tasks: TaskIndex) -> Result<(), Error> {
         self.there()?;
-        self.inner.complete(lease, job, report).await
+        self.inner.seal(job, tasks).await
     }
 
-    async fn release(&self, lease: LeaseId) -> Result<(), Error> {
-        self.there()?;
-        self.inner.release(lease).await
-    }
-
-    async fn outcomes(
+    async fn follow(
         &self,
-        job: JobId,
+        job: JobKey,
         from: Position,
     ) -> Result<BoxStream<'static, Event>, Error> {
         self.there()?;
-        let events = self.inner.outcomes(job, from).await?;
+        let events = self.inner.follow(job, from).await?;
         let (away, unreadable, is_read) = (
             self.away.subscribe(),
             self.unreadable.clone(),
@@ -248,34 +232,79 @@ impl Broker for Troubled {
         .boxed())
     }
 
-    fn caught_up(&self, _: JobId) -> Option<u64> {
-        let further = u64::from(*self.is_read.borrow());
-        Some(self.caught_up.fetch_add(further, Ordering::Relaxed))
+    async fn unfinished(&self, job: JobKey) -> Result<Unfinished, Error> {
+        self.there()?;
+        let unfinished = self.inner.unfinished(job).await;
+        self.asked.send_modify(|asked| *asked += 1);
+        let answer_takes = *self.answer_takes.lock().unwrap();
+        tokio::time::sleep(answer_takes).await;
+        unfinished
     }
 
-    async fn trim(&self, job: JobId, before: Position) -> Result<(), Error> {
+    async fn trim(&self, job: JobKey, before: Position) -> Result<(), Error> {
         self.there()?;
         self.inner.trim(job, before).await
     }
 
-    async fn cancel(&self, job: JobId) -> Result<(), Error> {
+    async fn cancel(&self, job: JobKey) -> Result<(), Error> {
         self.there()?;
         self.inner.cancel(job).await
     }
 
-    async fn cancellations(&self) -> Result<BoxStream<'static, JobId>, Error> {
+    async fn forget(&self, job: JobKey) -> Result<(), Error> {
+        self.there()?;
+        self.inner.forget(job).await
+    }
+}
+
+#[async_trait]
+impl Work for Troubled {
+    async fn component(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
+        self.there()?;
+        self.inner.component(digest).await
+    }
+
+    async fn pull(&self, puller: &Puller, credits: NonZeroUsize) -> Result<Vec<Lease>, Error> {
+        self.there()?;
+        self.inner.pull(puller, credits).await
+    }
+
+    async fn extend(&self, lease: LeaseId) -> Result<Extended, Error> {
+        self.there()?;
+        self.inner.extend(lease).await
+    }
+
+    async fn complete(&self, lease: LeaseId, job: JobKey, report: Report) -> Result<(), Error> {
+        self.there()?;
+        self.inner.complete(lease, job, report).await
+    }
+
+    async fn release(&self, lease: LeaseId) -> Result<(), Error> {
+        self.there()?;
+        self.inner.release(lease).await
+    }
+
+    async fn cancellations(&self) -> Result<BoxStream<'static, JobKey>, Error> {
         self.there()?;
         self.inner.cancellations().await
     }
 
-    async fn forget(&self, job: JobId) -> Result<(), Error> {
+    async fn announce(&self, presence: Presence) -> Result<(), Error> {
         self.there()?;
-        self.inner.forget(job).await
+        self.inner.announce(presence).await
+    }
+}
+
+#[async_trait]
+impl Operate for Troubled {
+    async fn jobs(&self, count_max: usize) -> Result<Vec<JobRecord>, Error> {
+        self.there()?;
+        self.inner.jobs(count_max).await
     }
 
     async fn dead_letters(
         &self,
-        job: Option<JobId>,
+        job: Option<JobKey>,
         count_max: usize,
     ) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
         self.there()?;
@@ -285,11 +314,6 @@ impl Broker for Troubled {
     async fn remove_dead_letter(&self, letter: LetterId) -> Result<(), Error> {
         self.there()?;
         self.inner.remove_dead_letter(letter).await
-    }
-
-    async fn announce(&self, presence: Presence) -> Result<(), Error> {
-        self.there()?;
-        self.inner.announce(presence).await
     }
 
     async fn workers(&self) -> Result<Vec<Presence>, Error> {

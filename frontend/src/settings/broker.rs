@@ -6,7 +6,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sortie::nats::{Config, Name, Role, Tls};
+use sortie::TenantId;
+use sortie::nats::{Config, Role, Tls};
 use sortie::protocol::Advice;
 
 use super::environment::Environment;
@@ -23,7 +24,7 @@ pub struct BrokerSettings {
     /// The servers, with commas between them; or `local` for none.
     pub servers: Option<String>,
     /// Whose jobs these are.
-    pub tenant: Option<Name>,
+    pub tenant: Option<TenantId>,
     /// A credentials file, as `nsc` writes it.
     pub credentials: Option<PathBuf>,
     /// Require TLS, and trust the authorities in this PEM file beside the system's.
@@ -80,9 +81,9 @@ impl BrokerSettings {
         config.ok_or_else(|| Error::usage("no broker is named").advised(Advice::NameBroker))
     }
 
-    fn tenant(&self, environment: &Environment) -> Result<Option<Name>, Error> {
-        match (&self.tenant, &environment.tenant) {
-            (Some(tenant), _) => Ok(Some(tenant.clone())),
+    fn tenant(&self, environment: &Environment) -> Result<Option<TenantId>, Error> {
+        match (self.tenant, &environment.tenant) {
+            (Some(tenant), _) => Ok(Some(tenant)),
             (None, Some(text)) => parse::tenant(text)
                 .map(Some)
                 .map_err(|error| Error::usage(error).within("SORTIE_TENANT is no tenant")),

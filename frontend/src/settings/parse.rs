@@ -5,8 +5,9 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use sortie::nats::{InvalidName, Name};
+use sortie::TenantId;
 use sortie::protocol::size::ParseError;
+use sortie::protocol::tenant::InvalidName;
 use sortie::{ByteSize, Limits};
 
 use super::host::Cache;
@@ -132,7 +133,7 @@ fn at_least(min: ByteSize, text: &str) -> Result<ByteSize, String> {
 ///
 /// # Errors
 /// When it is no name for one.
-pub fn tenant(text: &str) -> Result<Name, String> {
+pub fn tenant(text: &str) -> Result<TenantId, String> {
     text.parse().map_err(|error: InvalidName| error.to_string())
 }
 

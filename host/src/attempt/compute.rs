@@ -41,21 +41,21 @@ pub(crate) async fn compute(host: &Host, attempt: &Attempt, ready: Ready) -> Com
         has_objects,
     } = inputs;
     let context = &attempt.context;
-    let options = &context.job.options;
+    let options = context.options();
     // Waiting for inputs is part of a task's time; waiting for a permit to compute after that is
     // not.
     let watch = Arc::new(Watch::after(fetch, attempt.cancel.clone(), &options.limits));
     let call = Call {
-        function: &context.job.function.name,
+        function: context.name(),
         arguments,
         limits: &options.limits,
-        grants: options.grants,
+        grants: &options.grants,
         seed: *key.as_bytes(),
         watch: watch.clone(),
-        store: host.store.clone(),
+        output_store: host.store.clone(),
     };
     let began = clock::instant();
-    let mut ended = sandbox::run(&host.engine, context.component.prepared(), call)
+    let mut ended = sandbox::run(&host.engine, context.component.linked(), call)
         .instrument(attempt.span.clone())
         .await;
     let input_error = ended.input_error.take().map(input);
@@ -89,7 +89,9 @@ fn bill(ended: &Ended, began: Instant, opening: Duration, bytes: u64) -> Bill {
         cpu: ended.cpu,
         memory_peak: ended.memory_peak,
         bytes_in: ByteSize(bytes + ended.bytes_in),
-        bytes_out: ByteSize(ended.result.as_ref().map_or(0, Returned::value_bytes) + ended.written),
+        bytes_out: ByteSize(
+            ended.result.as_ref().map_or(0, Returned::value_bytes) + ended.output_bytes,
+        ),
         cached: false,
         store: ended.store,
     }

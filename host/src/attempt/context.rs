@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use sortie_objects::{Objects, OutputStore};
-use sortie_protocol::Job;
 use sortie_protocol::memo::KeyBuilder;
+use sortie_protocol::{FunctionIndex, FunctionOptions, Job, JobFunction};
 use tracing::Span;
 
 use crate::component::Component;
 use crate::engine::Engine;
-use crate::memo::{self, JobCosts, Memo};
+use crate::memo::{JobCosts, Memo};
 use crate::metrics::Metrics;
 use crate::sandbox::Cancel;
 
@@ -28,34 +28,50 @@ pub struct Host {
     pub metrics: Arc<Metrics>,
 }
 
-/// What all attempts of a job on a host share.
+/// What all attempts of one function of a job share on a host.
 #[derive(Debug)]
 pub(crate) struct JobContext {
     pub(super) job: Arc<Job>,
+    index: FunctionIndex,
+    function: JobFunction,
     pub(super) component: Component,
     pub(super) key: KeyBuilder,
-    pub(super) tenant: Arc<str>,
     pub(super) costs: JobCosts,
 }
 
 impl JobContext {
-    /// The context of `job`, whose component is `component`. Without a tenant it is that of the
-    /// default one.
-    pub(crate) fn new(job: Arc<Job>, component: Component, tenant: Option<Arc<str>>) -> Self {
-        let key = KeyBuilder::new(&job.function, &job.options.limits);
-        let tenant = tenant.unwrap_or_else(|| memo::TENANT_DEFAULT.into());
-        Self {
-            job,
+    /// The context of the function at `index` in the table of `job`, which is an export of
+    /// `component`; none if the table has no such function.
+    pub(crate) fn new(job: Arc<Job>, index: FunctionIndex, component: Component) -> Option<Self> {
+        let function = job.function(index)?.clone();
+        Some(Self {
+            index,
             component,
-            key,
-            tenant,
+            key: KeyBuilder::new(&function.function, &function.options.limits),
             costs: JobCosts::default(),
-        }
+            job,
+            function,
+        })
     }
 
     /// The job.
     pub(crate) fn job(&self) -> &Arc<Job> {
         &self.job
+    }
+
+    /// The place of the function in the job's table.
+    pub(crate) fn index(&self) -> FunctionIndex {
+        self.index
+    }
+
+    /// The function's name in its component.
+    pub(super) fn name(&self) -> &str {
+        &self.function.function.name
+    }
+
+    /// How the function is called.
+    pub(crate) fn options(&self) -> &FunctionOptions {
+        &self.function.options
     }
 }
 

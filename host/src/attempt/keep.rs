@@ -47,7 +47,7 @@ async fn kept(host: &Host, attempt: &Attempt, computed: Computed) -> Attempted {
         {
             Ok(Ok(output)) => Ending::Completed(output),
             Ok(Err(error)) => Ending::Failed(values::unkept(error)),
-            Err(stop) => ending(Why::from_stop(stop, &context.job.options.limits)),
+            Err(stop) => ending(Why::from_stop(stop, &context.options().limits)),
         },
         Err(why) => ending(why),
     };
@@ -60,7 +60,7 @@ async fn kept(host: &Host, attempt: &Attempt, computed: Computed) -> Attempted {
     let memo = host.memo.as_ref().filter(|_| memo::is_final(&ending));
     if let (Some(memo), Some(key)) = (memo, &key) {
         let name = memo::Name {
-            tenant: &context.tenant,
+            tenant: context.job.key.tenant,
             key,
         };
         let entry = memo::Entry {

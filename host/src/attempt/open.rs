@@ -83,7 +83,7 @@ pub(super) struct Inputs {
 /// Do what a task needs before it computes: open its inputs, look it up in the memo, ask for what
 /// its function reads first, and wait for the first of that. Cancel safe.
 pub(crate) async fn prepare(host: &Host, attempt: &Attempt, task: &Task) -> Prepared {
-    let limits = &attempt.context.job.options.limits;
+    let limits = &attempt.context.options().limits;
     let watch = Watch::new(attempt.cancel.clone(), limits);
     let began = clock::instant();
     let since = |waits: bool| {
@@ -115,7 +115,7 @@ pub(crate) fn waits_for(host: &Host, task: &Task) -> bool {
 
 /// Wait until all that was asked for ahead is here. Cancel safe.
 pub(crate) async fn ripen(attempt: &Attempt, ready: Ready) -> Prepared {
-    let limits = &attempt.context.job.options.limits;
+    let limits = &attempt.context.options().limits;
     let watch = Watch::after(ready.fetch, attempt.cancel.clone(), limits);
     let began = clock::instant();
     let span = tracing::debug_span!(parent: &attempt.span, "fetch");
@@ -146,7 +146,7 @@ enum Opened<'a> {
 /// Open the inputs, derive the key, look it up; where nothing is known, ask for what is read first.
 /// Waits only for objects and the memo.
 async fn gather(host: &Host, context: &JobContext, task: &Task) -> Result<Gathered, Failure> {
-    let options = &context.job.options;
+    let options = context.options();
     let mut keyed =
         host.memo.is_some() && options.memo == MemoOption::Use && options.grants.deterministic();
     let mut key = context.key.clone();
@@ -197,10 +197,10 @@ async fn gather(host: &Host, context: &JobContext, task: &Task) -> Result<Gather
 async fn look_up(host: &Host, context: &JobContext, key: &Key) -> Option<memo::Entry> {
     let memo = host.memo.as_ref()?;
     let name = memo::Name {
-        tenant: &context.tenant,
+        tenant: context.job.key.tenant,
         key,
     };
-    let limits = &context.job.options.limits;
+    let limits = &context.options().limits;
     let found = match memo.get(name, limits, &context.costs).await {
         Some((entry, tier)) if is_stored(host, &entry).await => Some((entry, tier)),
         Some(_) | None => None,

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 use sortie_protocol::memo::Key;
-use sortie_protocol::{Ending, Failure, Limits, Log, Output};
+use sortie_protocol::{Ending, Failure, Limits, Log, Output, TenantId};
 
 /// What entries start with: the version of their format.
 const VERSION: &[u8; 8] = b"sortie\0\x02";
@@ -22,7 +22,7 @@ pub(crate) struct Entry {
 /// What names an entry: a tenant's key.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Name<'a> {
-    pub(crate) tenant: &'a str,
+    pub(crate) tenant: TenantId,
     pub(crate) key: &'a Key,
 }
 
@@ -31,7 +31,7 @@ impl Entry {
     pub(super) fn fits(&self, limits: &Limits) -> bool {
         let result = match &self.ending {
             Ending::Completed(Output::Object(object))
-                if object.stored.size > limits.written.as_u64() =>
+                if object.stored.size > limits.output_bytes.as_u64() =>
             {
                 return false;
             }
@@ -76,8 +76,8 @@ impl Name<'_> {
 fn hash(name: Name<'_>, content: &[u8]) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new_derive_key("sortie memo entry 2");
     hasher
-        .update(&(name.tenant.len() as u64).to_le_bytes())
-        .update(name.tenant.as_bytes());
+        .update(&(name.tenant.as_str().len() as u64).to_le_bytes())
+        .update(name.tenant.as_str().as_bytes());
     hasher.update(name.key.as_bytes()).update(content);
     hasher.finalize()
 }
@@ -126,7 +126,7 @@ pub(super) mod tests {
     fn an_entry_opens_under_its_own_name_only_and_only_undamaged() {
         let (f, g) = (key("f"), key("g"));
         let name = Name {
-            tenant: "a",
+            tenant: "a".parse().unwrap(),
             key: &f,
         };
         let sealed = entry(3).seal(name).unwrap();
@@ -134,7 +134,7 @@ pub(super) mod tests {
         assert_eq!(
             Entry::open(
                 Name {
-                    tenant: "b",
+                    tenant: "b".parse().unwrap(),
                     ..name
                 },
                 &sealed

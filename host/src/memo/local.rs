@@ -72,7 +72,7 @@ mod tests {
         let local = Local::new(folder.path().join("memo"), BYTES_MAX, Handle::current());
         let key = key("f");
         let name = Name {
-            tenant: "a",
+            tenant: "a".parse().unwrap(),
             key: &key,
         };
         assert!(local.get(name).is_none());
@@ -81,7 +81,7 @@ mod tests {
         assert!(
             local
                 .get(Name {
-                    tenant: "b",
+                    tenant: "b".parse().unwrap(),
                     ..name
                 })
                 .is_none()

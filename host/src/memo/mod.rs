@@ -28,9 +28,6 @@ pub(crate) use self::entry::{Entry, Name, is_final};
 pub use self::local::Local;
 pub use self::shared::Shared;
 
-/// The tenant used when none is configured. Brokers call their only tenant the same.
-pub const TENANT_DEFAULT: &str = "default";
-
 /// Where results are kept: one place, or both. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Memo {

@@ -1,7 +1,7 @@
-//! What bounds an attempt: memory, time, and the wish of others that it end.
+//! Bounds an attempt: its memory, its wall time, its time on a core, and its cancellation.
 //!
 //! Memory is bounded by refusing to grow, as a machine would; most guests then abort, and the trap
-//! is reported as the limit it came from. Time and cancellation are looked at on every tick of the
+//! is reported as the limit it came from. Time and cancellation are checked on every tick of the
 //! engine's clock while the guest computes, and by every host function that waits.
 
 use std::fmt;
@@ -90,8 +90,8 @@ pub(crate) enum Stop {
     Cancelled,
     WallTime,
     CpuTime,
-    /// What the task wrote, which the host function that takes it sees.
-    Written,
+    /// The bytes of the objects that the task makes. The host function that takes them finds out.
+    OutputBytes,
 }
 
 impl fmt::Display for Stop {
@@ -100,14 +100,14 @@ impl fmt::Display for Stop {
             Self::Cancelled => "the task was cancelled",
             Self::WallTime => "the task took too long",
             Self::CpuTime => "the task computed for too long",
-            Self::Written => "the task wrote too much",
+            Self::OutputBytes => "the task wrote too much",
         })
     }
 }
 
 impl std::error::Error for Stop {}
 
-/// A wish that a lease's work end, shared by its attempts.
+/// Cancels the attempts of a lease, which share it.
 #[derive(Debug, Default)]
 pub struct Cancel {
     cancelled: AtomicBool,
@@ -115,22 +115,22 @@ pub struct Cancel {
 }
 
 impl Cancel {
-    /// Ask all attempts to end.
+    /// End all attempts.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Release);
         self.notify.notify_waiters();
     }
 
-    /// Whether that was asked.
+    /// Whether they were cancelled.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Acquire)
     }
 
-    /// Wait until it is asked. Cancel safe.
+    /// Wait until they are cancelled. Cancel safe.
     pub async fn cancelled(&self) {
         let mut notified = std::pin::pin!(self.notify.notified());
-        // Registered before looking, so that a wish in between is not missed.
+        // Registered before the flag is read, so that a cancellation in between is not missed.
         notified.as_mut().enable();
         if !self.is_cancelled() {
             notified.await;
@@ -138,7 +138,8 @@ impl Cancel {
     }
 }
 
-/// The watch over one attempt, shared by its store and whoever polls it.
+/// The limits of one attempt on time, and its cancellation. Shared by its store and the task that
+/// polls it.
 #[derive(Debug)]
 pub(crate) struct Watch {
     cancel: Arc<Cancel>,
@@ -166,7 +167,7 @@ impl Watch {
         }
     }
 
-    /// Watch over an attempt that starts now, of whose time so much is spent.
+    /// Watch over an attempt that starts now and has used up `spent` of its wall time already.
     pub(crate) fn after(spent: Duration, cancel: Arc<Cancel>, limits: &Limits) -> Self {
         Self::new(
             cancel,
@@ -221,7 +222,7 @@ impl Watch {
         }
     }
 
-    /// As [`Watch::bound`], but free of charge where `future` is ready at once, as most are.
+    /// As [`Watch::bound`], but without its cost where `future` is ready at once, as most are.
     pub(crate) async fn bound_if_slow<T>(
         &self,
         future: impl Future<Output = T>,

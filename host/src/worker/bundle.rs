@@ -21,7 +21,7 @@ use futures::stream::{self, FuturesUnordered, Stream};
 use futures::{FutureExt as _, StreamExt as _};
 use sortie_broker::{Lease, Report};
 use sortie_objects::Prefetch;
-use sortie_protocol::{JobId, Task, TaskIndex};
+use sortie_protocol::{Failure, FunctionIndex, JobKey, Task, TaskIndex};
 use tokio::sync::SemaphorePermit;
 use tracing::Span;
 
@@ -49,6 +49,26 @@ pub(super) struct Runner {
     pub(super) permits: Arc<Permits>,
     pub(super) plan: Arc<Plan>,
     pub(super) observed: Observed,
+}
+
+/// The contexts of the functions that a bundle's tasks call, or why the tasks of one fail. Almost
+/// always one.
+#[derive(Debug, Default)]
+pub(super) struct Contexts(Vec<(FunctionIndex, Result<Arc<JobContext>, Failure>)>);
+
+impl Contexts {
+    pub(super) fn of(&self, function: FunctionIndex) -> Option<&Result<Arc<JobContext>, Failure>> {
+        let found = self.0.iter().find(|(index, _)| *index == function);
+        found.map(|(_, context)| context)
+    }
+
+    pub(super) fn add(
+        &mut self,
+        function: FunctionIndex,
+        context: Result<Arc<JobContext>, Failure>,
+    ) {
+        self.0.push((function, context));
+    }
 }
 
 /// How the task at this position in the bundle ended.
@@ -139,10 +159,9 @@ impl Runner {
     pub(super) async fn run(
         &self,
         lease: &Lease,
-        context: &Arc<JobContext>,
+        contexts: &Contexts,
         cancel: &Arc<Cancel>,
     ) -> Report {
-        let tasks = &lease.bundle.tasks;
         let at_once = match self.host.objects.prefetch() {
             Prefetch::On => PREPARED_MAX,
             Prefetch::Off => 1,
@@ -156,22 +175,36 @@ impl Runner {
             waited: None,
             computing: Duration::ZERO,
         };
-        let preparing = (0..tasks.len()).map(|number| {
-            let attempt = Attempt {
-                context: context.clone(),
-                cancel: cancel.clone(),
-                span: span(lease, number),
-            };
-            self.prepare(lease, number, attempt)
-        });
+        let mut runnable = Vec::with_capacity(lease.bundle.tasks.len());
+        for (number, task) in lease.bundle.tasks.iter().enumerate() {
+            match contexts.of(task.function) {
+                Some(Ok(context)) => runnable.push((number, task, context.clone())),
+                Some(Err(failure)) => run.refuse(number, failure),
+                None => {}
+            }
+        }
+        let attempts: Vec<_> = runnable
+            .iter()
+            .map(|(number, task, context)| {
+                let attempt = Attempt {
+                    context: context.clone(),
+                    cancel: cancel.clone(),
+                    span: span(lease, task),
+                };
+                (*number, attempt)
+            })
+            .collect();
+        let preparing = attempts
+            .into_iter()
+            .map(|(number, attempt)| self.prepare(lease, number, attempt));
         let mut prepared = pin!(stream::iter(preparing).buffered(at_once));
-        for (number, task) in tasks.iter().enumerate() {
+        for (number, task, _) in &runnable {
             let queue = clock::now().since(lease.bundle.published);
             let Some((attempt, prepared)) = run.next(&mut prepared).await else {
                 break;
             };
             let next = Next {
-                number,
+                number: *number,
                 task,
                 queue,
                 attempt,
@@ -208,7 +241,7 @@ impl Runner {
 
     /// Prepare a task; if this host panics, that is how it ended.
     async fn prepare_here(&self, attempt: &Attempt, task: &Task) -> Prepared {
-        let job = attempt.context.job().id;
+        let job = attempt.context.job().key;
         let task_index = task.index;
         let preparing = async {
             self.observed.tell(|| Event::AttemptStarted {
@@ -229,7 +262,7 @@ impl Runner {
         task: TaskIndex,
         ready: Ready,
     ) -> Result<Computed, Box<Attempted>> {
-        let job = attempt.context.job().id;
+        let job = attempt.context.job().key;
         let computing = async {
             self.observed.tell(|| Event::AttemptComputing { job, task });
             attempt::compute(&self.host, attempt, ready).await
@@ -249,7 +282,7 @@ impl Runner {
         match computed {
             Ok(computed) => {
                 let kept = caught(attempt::keep(&self.host, attempt, computed)).await;
-                let job = attempt.context.job().id;
+                let job = attempt.context.job().key;
                 kept.unwrap_or_else(|panicked| self.panicked(job, task, &panicked))
             }
             Err(attempted) => *attempted,
@@ -257,7 +290,7 @@ impl Runner {
     }
 
     /// How a task ended in the middle of which this host panicked.
-    fn panicked(&self, job: JobId, task: TaskIndex, panicked: &Panicked) -> Attempted {
+    fn panicked(&self, job: JobKey, task: TaskIndex, panicked: &Panicked) -> Attempted {
         self.host.metrics.panicked();
         tracing::error!(%job, task, %panicked, "this host panicked in the middle of a task, which is a bug; the task is tried again");
         Attempted::failed(Panicked::failure())
@@ -271,7 +304,7 @@ impl Runner {
         self.observed.tell(|| {
             let (blame, code) = metrics::labels(ending);
             Event::AttemptEnded {
-                job: next.attempt.context.job().id,
+                job: next.attempt.context.job().key,
                 task: next.task.index,
                 code,
                 blame,
@@ -283,6 +316,12 @@ impl Runner {
 }
 
 impl<'a> Run<'a> {
+    /// A task that is not run, for this reason.
+    fn refuse(&mut self, number: usize, failure: &Failure) {
+        let attempted = Attempted::failed(failure.clone());
+        self.results.ended.push((number, attempted));
+    }
+
     /// The next task that is prepared; none if the bundle was cancelled. Other bundles compute
     /// while it is waited for.
     async fn next<S>(&mut self, prepared: &mut Pin<&mut S>) -> Option<(Attempt, Prepared)>
@@ -382,12 +421,13 @@ impl<'a> Run<'a> {
 }
 
 /// The span of one attempt.
-fn span(lease: &Lease, number: usize) -> Span {
+fn span(lease: &Lease, task: &Task) -> Span {
+    let function = lease.job.function(task.function);
     tracing::info_span!(
         "attempt",
-        job = %lease.job.id,
-        task = lease.bundle.tasks.get(number).map(|task| task.index),
+        job = %lease.job.key,
+        task = task.index,
         attempt = lease.attempt,
-        function = %lease.job.function.component,
+        function = function.map(|function| tracing::field::display(&function.function)),
     )
 }

@@ -99,7 +99,7 @@ impl Components {
                     self.fetching.works();
                     return Ok(component.clone());
                 }
-                Err(Trouble::Broker(error)) if error.passes() => {
+                Err(Trouble::Broker(error)) if error.is_transient() => {
                     self.fetching.fails(&error);
                     tokio::time::sleep(BROKER_PAUSE).await;
                 }

@@ -1,4 +1,4 @@
-//! The contexts of the jobs whose tasks a worker runs.
+//! The contexts of the functions whose tasks a worker runs.
 //!
 //! Bounds: [`JOBS_MAX`]. At the limit those without tasks in work are dropped; they are made again
 //! when they are needed.
@@ -7,34 +7,35 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use sortie_protocol::JobId;
+use sortie_protocol::{FunctionIndex, JobKey};
 
 use crate::attempt::JobContext;
 
 /// Job contexts that are held: a few hundred bytes each, and their component.
 pub const JOBS_MAX: usize = 256;
 
-/// Job contexts by job.
+/// Contexts by job and function.
 #[derive(Debug, Default)]
-pub(super) struct Jobs(Mutex<HashMap<JobId, Arc<JobContext>>>);
+pub(super) struct Jobs(Mutex<HashMap<(JobKey, FunctionIndex), Arc<JobContext>>>);
 
 impl Jobs {
-    pub(super) fn get(&self, job: JobId) -> Option<Arc<JobContext>> {
-        self.0.lock().get(&job).cloned()
+    pub(super) fn get(&self, job: JobKey, function: FunctionIndex) -> Option<Arc<JobContext>> {
+        self.0.lock().get(&(job, function)).cloned()
     }
 
-    /// Hold a context, unless there is one of the same job; returns the one that is held.
+    /// Hold a context, unless there is one of the same function; returns the one that is held.
     pub(super) fn keep(&self, context: Arc<JobContext>) -> Arc<JobContext> {
         let mut jobs = self.0.lock();
         if jobs.len() >= JOBS_MAX {
             // Tasks in work hold theirs.
             jobs.retain(|_, context| Arc::strong_count(context) > 1);
         }
-        jobs.entry(context.job().id).or_insert(context).clone()
+        let key = (context.job().key, context.index());
+        jobs.entry(key).or_insert(context).clone()
     }
 
-    /// Drop the context of a job that was cancelled.
-    pub(super) fn remove(&self, job: JobId) {
-        self.0.lock().remove(&job);
+    /// Drop the contexts of a job that was cancelled.
+    pub(super) fn remove(&self, job: JobKey) {
+        self.0.lock().retain(|(of, _), _| *of != job);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use sortie_broker::Lease;
-use sortie_protocol::{JobId, LeaseId};
+use sortie_protocol::{JobKey, LeaseId};
 
 use super::lifecycle::{Lifecycle, Phase};
 use crate::sandbox::Cancel;
@@ -18,7 +18,7 @@ pub(super) struct Leases(Mutex<HashMap<LeaseId, InWork>>);
 /// A lease in work.
 #[derive(Debug)]
 struct InWork {
-    job: JobId,
+    job: JobKey,
     /// Ends its tasks.
     cancel: Arc<Cancel>,
     /// Its tasks have ended and the broker is being told: it is no longer a lease there.
@@ -56,7 +56,7 @@ impl Leases {
         self.0.lock().insert(
             lease.id,
             InWork {
-                job: lease.job.id,
+                job: lease.job.key,
                 cancel: cancel.clone(),
                 reporting: false,
             },
@@ -89,7 +89,7 @@ impl Leases {
 
     /// End the tasks of a lease that the broker took back, and say of which job it was; nothing if
     /// it is being reported or is not in work any more.
-    pub(super) fn stop_lost(&self, lease: LeaseId) -> Option<JobId> {
+    pub(super) fn stop_lost(&self, lease: LeaseId) -> Option<JobKey> {
         let leases = self.0.lock();
         let in_work = leases.get(&lease).filter(|in_work| !in_work.reporting)?;
         in_work.cancel.cancel();
@@ -97,7 +97,7 @@ impl Leases {
     }
 
     /// End the tasks of a job.
-    pub(super) fn stop_job(&self, job: JobId) {
+    pub(super) fn stop_job(&self, job: JobKey) {
         for in_work in self.0.lock().values().filter(|lease| lease.job == job) {
             in_work.cancel.cancel();
         }

@@ -3,7 +3,7 @@
 
 use sortie_broker::{Lease, Report, Retrial};
 use sortie_protocol::retry::{self, Decision};
-use sortie_protocol::{Ending, Failure, Outcome, Task};
+use sortie_protocol::{Ending, Failure, JobFunction, Outcome, Task};
 
 use crate::attempt::Attempted;
 
@@ -19,14 +19,15 @@ pub(super) fn refuse(lease: &Lease, failure: &Failure) -> Report {
 /// Add a task's end to the report: its outcome, or that it is to be tried again.
 pub(super) fn add(lease: &Lease, task: &Task, attempted: Attempted, report: &mut Report) {
     let Attempted { ending, bill, log } = attempted;
-    let options = &lease.job.options;
     match &ending {
         // The broker has told the job's followers; a single task is not reported as cancelled.
         Ending::Cancelled => return,
         Ending::Failed(failure) => {
-            if let Decision::Again(after) =
-                retry::decide(&options.retry, options.grants, lease.attempt, failure)
-            {
+            let function = lease.job.function(task.function);
+            let decided = function.map(|JobFunction { options, .. }| {
+                retry::decide(&options.retry, &options.grants, lease.attempt, failure)
+            });
+            if let Some(Decision::Again(after)) = decided {
                 report.retrials.push(Retrial {
                     index: task.index,
                     after,

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use sortie_broker::{Broker, Extended, Lease, Puller, Report};
 use sortie_objects::failure_episode::FailureEpisode;
-use sortie_protocol::Failure;
+use sortie_protocol::grants::Ungranted;
+use sortie_protocol::outcome::PlatformFault;
+use sortie_protocol::{Digest, Failure, FunctionIndex};
 use tokio::time::timeout;
 
-use super::bundle::Runner;
+use super::bundle::{Contexts, Runner};
 use super::components::Components;
 use super::jobs::Jobs;
 use super::leases::Leases;
@@ -40,8 +42,6 @@ pub(super) struct Slots {
 
 /// Why a bundle's tasks are not run.
 enum Unready {
-    /// They fail like this.
-    Failed(Failure),
     /// Another worker has them by now, or their job was cancelled.
     Stopped,
 }
@@ -79,13 +79,12 @@ impl Slots {
 
     /// Run a leased bundle and report on it.
     async fn work(&self, lease: Lease) {
-        let job = lease.job.id;
+        let job = lease.job.key;
         let guard = self.leases.hold(&lease, &self.lifecycle);
         let working = async {
             self.tell_leased(&lease);
-            match self.context(&lease, &guard.cancel).await {
-                Ok(context) => Box::pin(self.runner.run(&lease, &context, &guard.cancel)).await,
-                Err(Unready::Failed(failure)) => report::refuse(&lease, &failure),
+            match self.contexts(&lease, &guard.cancel).await {
+                Ok(contexts) => Box::pin(self.runner.run(&lease, &contexts, &guard.cancel)).await,
                 Err(Unready::Stopped) => Report::default(),
             }
         };
@@ -120,36 +119,85 @@ impl Slots {
     fn tell_leased(&self, lease: &Lease) {
         for task in &lease.bundle.tasks {
             self.runner.observed.tell(|| Event::TaskLeased {
-                job: lease.job.id,
+                job: lease.job.key,
                 task: task.index,
                 lease: lease.id,
             });
         }
     }
 
-    /// What the tasks of a job share here, made when its first lease arrives.
-    async fn context(&self, lease: &Lease, cancel: &Cancel) -> Result<Arc<JobContext>, Unready> {
-        if let Some(context) = self.jobs.get(lease.job.id) {
-            return Ok(context);
+    /// What the tasks of each function in a bundle share here, made when the first lease of that
+    /// function arrives.
+    async fn contexts(&self, lease: &Lease, cancel: &Cancel) -> Result<Contexts, Unready> {
+        let mut contexts = Contexts::default();
+        let mut is_new = false;
+        for task in &lease.bundle.tasks {
+            if contexts.of(task.function).is_some() {
+                continue;
+            }
+            let context = match self.jobs.get(lease.job.key, task.function) {
+                Some(context) => Ok(context),
+                None => {
+                    is_new = true;
+                    self.new_context(lease, task.function, cancel).await?
+                }
+            };
+            contexts.add(task.function, context);
         }
-        let component = tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Err(Unready::Stopped),
-            component = self.components.get(lease.job.function.component) => component.map_err(Unready::Failed)?,
-        };
-        let context = JobContext::new(lease.job.clone(), component, lease.tenant.clone());
-        let context = self.jobs.keep(Arc::new(context));
         // A cancellation that came before the lease was among those in work found nothing to
         // cancel.
-        if let Ok(Ok(Extended::Lost)) = timeout(CHECK_TIME_MAX, self.broker.extend(lease.id)).await
+        if is_new
+            && let Ok(Ok(Extended::Lost)) =
+                timeout(CHECK_TIME_MAX, self.broker.extend(lease.id)).await
         {
             self.runner.host.metrics.lease_lost();
             self.runner.observed.tell(|| Event::LeaseLost {
-                job: lease.job.id,
+                job: lease.job.key,
                 lease: lease.id,
             });
             return Err(Unready::Stopped);
         }
-        Ok(context)
+        Ok(contexts)
+    }
+
+    /// The context of a function, or why its tasks fail.
+    async fn new_context(
+        &self,
+        lease: &Lease,
+        index: FunctionIndex,
+        cancel: &Cancel,
+    ) -> Result<Result<Arc<JobContext>, Failure>, Unready> {
+        let Some(function) = lease.job.function(index) else {
+            return Ok(Err(no_such_function(index)));
+        };
+        let component = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(Unready::Stopped),
+            component = self.components.get(function.function.component) => component,
+        };
+        Ok(component.and_then(|component| {
+            if let Err(ungranted) = component.check_grants(&function.options.grants) {
+                return Err(not_granted(component.digest(), &ungranted));
+            }
+            let context = JobContext::new(lease.job.clone(), index, component);
+            let context = context.ok_or_else(|| no_such_function(index))?;
+            Ok(self.jobs.keep(Arc::new(context)))
+        }))
+    }
+}
+
+/// Why a task is not run whose component imports what the task's grants do not cover.
+fn not_granted(component: Digest, ungranted: &Ungranted) -> Failure {
+    Failure::Platform {
+        fault: PlatformFault::Component,
+        message: format!("component {component} {ungranted}"),
+    }
+}
+
+/// Why a task is not run that names a function which its job does not have.
+fn no_such_function(index: FunctionIndex) -> Failure {
+    Failure::Platform {
+        fault: PlatformFault::Component,
+        message: format!("the task calls function {index} of its job, which has fewer"),
     }
 }

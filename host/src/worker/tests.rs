@@ -9,7 +9,7 @@ mod watching;
 
 use std::time::Duration;
 
-use sortie_broker::Broker as _;
+use sortie_broker::Submit as _;
 use sortie_protocol::metric::Value;
 use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::{Ending, Failure};

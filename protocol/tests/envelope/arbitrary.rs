@@ -8,10 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 use sortie_protocol::location::Service;
-use sortie_protocol::outcome::{InputFault, LimitKind, PlatformFault};
+use sortie_protocol::outcome::{InputFault, PlatformFault};
 use sortie_protocol::{
-    Address, Argument, Bill, Bundle, ByteRange, ByteSize, Digest, Ending, Failure, JobId, Location,
-    Log, ObjectRef, Outcome, Output, OutputObject, Pin, StoredRef, Task, Timestamp,
+    Address, Argument, Bill, Bundle, ByteRange, ByteSize, Digest, Ending, Failure, JobId, JobKey,
+    Limit, Location, Log, ObjectRef, Outcome, Output, OutputObject, Pin, StoredRef, Task, TenantId,
+    Timestamp,
 };
 
 fn bytes() -> impl Strategy<Value = Bytes> {
@@ -106,26 +107,41 @@ fn output() -> impl Strategy<Value = Output> {
     ]
 }
 
+/// A function's place in its table, often the first, and arguments.
+fn call() -> impl Strategy<Value = (u32, Vec<Argument>)> {
+    let function = prop_oneof![Just(0), any::<u32>()];
+    (function, prop::collection::vec(argument(), 0..5))
+}
+
+fn tenant() -> impl Strategy<Value = TenantId> {
+    "[a-z0-9-]{1,32}".prop_map(|name| name.parse().unwrap())
+}
+
 /// A bundle whose tasks are in any order.
 pub(crate) fn bundle() -> impl Strategy<Value = Bundle> {
-    let tasks =
-        prop::collection::hash_map(any::<u64>(), prop::collection::vec(argument(), 0..5), 1..20)
-            .prop_map(|tasks| {
-                tasks
-                    .into_iter()
-                    .map(|(index, arguments)| Task { index, arguments })
-                    .collect()
-            });
+    let tasks = prop::collection::hash_map(any::<u64>(), call(), 1..20).prop_map(|tasks| {
+        tasks
+            .into_iter()
+            .map(|(index, (function, arguments))| Task {
+                index,
+                function,
+                arguments,
+            })
+            .collect()
+    });
     (
-        any::<[u8; 16]>(),
+        (tenant(), any::<[u8; 16]>()),
         any::<u32>(),
         any::<u32>(),
         any::<u64>(),
         tasks,
     )
         .prop_map(
-            |(job, attempts_before, lost_before, published, tasks)| Bundle {
-                job: JobId::from_bytes(job),
+            |((tenant, job), attempts_before, lost_before, published, tasks)| Bundle {
+                job: JobKey {
+                    tenant,
+                    job: JobId::from_bytes(job),
+                },
                 attempts_before,
                 lost_before,
                 published: Timestamp::from_nanos(published),
@@ -135,13 +151,13 @@ pub(crate) fn bundle() -> impl Strategy<Value = Bundle> {
 }
 
 fn failure() -> impl Strategy<Value = Failure> {
-    let limits = vec![
-        LimitKind::Memory,
-        LimitKind::WallTime,
-        LimitKind::CpuTime,
-        LimitKind::Stack,
-        LimitKind::Result,
-        LimitKind::Written,
+    let limits = prop_oneof![
+        size().prop_map(Limit::Memory),
+        duration().prop_map(Limit::WallTime),
+        duration().prop_map(Limit::CpuTime),
+        size().prop_map(Limit::Stack),
+        size().prop_map(Limit::Result),
+        size().prop_map(Limit::OutputBytes),
     ];
     let inputs = vec![
         InputFault::Malformed,
@@ -169,8 +185,7 @@ fn failure() -> impl Strategy<Value = Failure> {
                 retry
             }),
         any::<String>().prop_map(|message| Failure::Trapped { message }),
-        (prop::sample::select(limits), any::<String>())
-            .prop_map(|(limit, allowed)| Failure::Stopped { limit, allowed }),
+        limits.prop_map(|limit| Failure::Stopped { limit }),
         (prop::sample::select(inputs), any::<String>())
             .prop_map(|(fault, message)| Failure::Input { fault, message }),
         (prop::sample::select(platforms), any::<String>())

@@ -1,9 +1,9 @@
-//! The format of version 1, held still by files.
+//! The format of version 2, held still by files.
 //!
-//! `tests/golden/v1` has a file for each sample. It says what this program writes, to the byte, and
-//! reads. `later` and `earlier` have messages that other programs of version 1 might send: with
+//! `tests/golden/v2` has a file for each sample. It says what this program writes, to the byte, and
+//! reads. `later` and `earlier` have messages that other programs of version 2 might send: with
 //! fields that this one does not know, and without those that may be absent. `refused` has
-//! what is not read. `SORTIE_BLESS=1` writes the files of `v1` and `later` anew; a file that
+//! what is not read. `SORTIE_BLESS=1` writes the files of `v2` and `later` anew; a file that
 //! changed so is a format that changed.
 
 use std::path::{Path, PathBuf};
@@ -43,25 +43,25 @@ fn check(name: &str, title: &str, bytes: &[u8]) {
     assert_eq!(load(name), bytes, "{name}");
 }
 
-/// The golden files of version 1, as bytes.
+/// The golden files of version 2, as bytes.
 pub(crate) fn goldens() -> Vec<Vec<u8>> {
     samples::all()
         .iter()
-        .map(|(name, ..)| load(&format!("v1/{name}")))
+        .map(|(name, ..)| load(&format!("v2/{name}")))
         .collect()
 }
 
 #[test]
 fn each_message_is_written_as_its_golden_file_says_and_read_back() {
     for (name, title, message) in samples::all() {
-        check(&format!("v1/{name}"), title, &samples::encode(&message));
-        assert_eq!(decode(&load(&format!("v1/{name}"))), Ok(message), "{name}");
+        check(&format!("v2/{name}"), title, &samples::encode(&message));
+        assert_eq!(decode(&load(&format!("v2/{name}"))), Ok(message), "{name}");
     }
 }
 
 #[test]
 fn there_is_no_golden_file_without_a_sample() {
-    let mut files: Vec<_> = std::fs::read_dir(path("v1/bundle").parent().unwrap())
+    let mut files: Vec<_> = std::fs::read_dir(path("v2/bundle").parent().unwrap())
         .unwrap()
         .map(|entry| {
             entry
@@ -130,7 +130,7 @@ fn what_a_later_program_adds_is_skipped() {
     for (name, title, message) in samples::all() {
         let mut encoder = Encoder::new(Vec::new());
         with_more(
-            &mut Decoder::new(&load(&format!("v1/{name}"))),
+            &mut Decoder::new(&load(&format!("v2/{name}"))),
             &mut encoder,
             true,
         );
@@ -138,7 +138,7 @@ fn what_a_later_program_adds_is_skipped() {
         if ["bundle", "outcomes", "cancelled", "job_open"].contains(&name) {
             check(
                 &format!("later/{name}"),
-                &format!("{title} From a later program of version 1."),
+                &format!("{title} From a later program of version 2."),
                 &more,
             );
         }
@@ -155,18 +155,36 @@ fn what_may_be_absent_is_the_default() {
 }
 
 #[test]
-fn version_2_is_refused_by_name_whatever_else_it_says() {
-    let refused = decode(&load("refused/version_2"));
-    assert_eq!(refused, Err(Error::Version { got: 2 }));
+fn version_3_is_refused_by_name_whatever_else_it_says() {
+    let refused = decode(&load("refused/version_3"));
+    assert_eq!(refused, Err(Error::Version { got: 3 }));
     let text = Error::Version { got: 7 }.to_string();
     assert_eq!(
         text,
-        "a message of version 7; this program reads up to version 1: update it"
+        "a message of version 7; this program reads version 2: update it"
     );
 }
 
 #[test]
-fn a_kind_or_variant_that_version_1_does_not_have_is_refused() {
+fn version_1_is_refused_by_name() {
+    let refused = decode(&load("refused/version_1"));
+    assert_eq!(refused, Err(Error::Earlier { got: 1 }));
+}
+
+#[test]
+fn a_job_has_a_function_and_a_tenant_that_can_be_one() {
+    let refused = decode(&load("refused/job_of_nothing")).unwrap_err();
+    assert_eq!(refused, Error::Malformed("a job without functions".into()));
+    let job = load("v2/job_open");
+    let at = job.windows(7).position(|part| part == b"default").unwrap();
+    let mut other = job;
+    *other.get_mut(at).unwrap() = b'*';
+    let refused = decode(&other).unwrap_err();
+    assert!(matches!(refused, Error::Malformed(_)), "{refused}");
+}
+
+#[test]
+fn a_kind_or_variant_that_version_2_does_not_have_is_refused() {
     assert_eq!(
         decode(&load("refused/kind_99")),
         Err(Error::Kind { got: 99 })

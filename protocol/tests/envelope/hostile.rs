@@ -30,8 +30,8 @@ proptest! {
     }
 
     #[test]
-    fn any_body_is_read_or_refused(kind in 1u8..=8, body in prop::collection::vec(any::<u8>(), 0..400)) {
-        let mut message = vec![0x83, 0x01, kind];
+    fn any_body_is_read_or_refused(kind in 1u8..=9, body in prop::collection::vec(any::<u8>(), 0..400)) {
+        let mut message = vec![0x83, 0x02, kind];
         message.extend_from_slice(&body);
         let _ = decode(&message);
     }
@@ -68,15 +68,15 @@ fn lengths_are_not_believed() {
         // A map or an array of 2^64 - 1 items, and in it or in place of its first field another.
         for header in [[0x9b], [0xbb]] {
             let huge = [&header[..], &[0xff; 8]].concat();
-            refusal(&[&[0x83, 0x01, kind][..], &huge].concat());
-            refusal(&[&[0x83, 0x01, kind, 0xa1, field][..], &huge].concat());
+            refusal(&[&[0x83, 0x02, kind][..], &huge].concat());
+            refusal(&[&[0x83, 0x02, kind, 0xa1, field][..], &huge].concat());
         }
     }
 }
 
 #[test]
 fn deep_nesting_is_refused_before_it_is_followed() {
-    let deep = [&[0x83, 0x01, 0x01][..], &vec![0x81; 1 << 20], &[0x00]].concat();
+    let deep = [&[0x83, 0x02, 0x01][..], &vec![0x81; 1 << 20], &[0x00]].concat();
     assert!(refusal(&deep).contains("nested too deep"));
 }
 
@@ -84,7 +84,7 @@ fn deep_nesting_is_refused_before_it_is_followed() {
 fn fields_twice_are_refused() {
     // A manifest with its size twice.
     assert!(
-        refusal(&[0x83, 0x01, 0x07, 0xa3, 0x00, 0x01, 0x00, 0x02, 0x01, 0x03])
+        refusal(&[0x83, 0x02, 0x07, 0xa3, 0x00, 0x01, 0x00, 0x02, 0x01, 0x03])
             .contains("do not ascend")
     );
 }
@@ -111,7 +111,7 @@ fn senseless_values_are_refused() {
 
 /// A presence with these labels in place of its own.
 fn presence_with_labels(labels: &[&str]) -> Vec<u8> {
-    let mut encoder = Encoder::new(vec![0x83, 0x01, 0x06]);
+    let mut encoder = Encoder::new(vec![0x83, 0x02, 0x06]);
     encoder.map(8).unwrap();
     encoder
         .u8(0)

@@ -7,12 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use sortie_protocol::envelope::{self, Manifest, Message};
 use sortie_protocol::job::Memo;
-use sortie_protocol::outcome::{InputFault, LimitKind, PlatformFault};
+use sortie_protocol::outcome::{InputFault, PlatformFault};
 use sortie_protocol::{
-    Address, Argument, Bill, Bundle, ByteSize, DeadLetter, Digest, Ending, Failure, FunctionRef,
-    Grants, Job, JobId, JobOptions, JobRecord, JobState, Labels, Limits, Log, ObjectRef, Outcome,
-    Output, OutputObject, Pin, Presence, Priority, RetryPolicy, StoredRef, Task, Timestamp,
-    WorkerId,
+    Address, Argument, Bill, Bundle, ByteSize, DeadLetter, Digest, Ending, Failure,
+    FunctionOptions, FunctionRef, Grant, Job, JobFunction, JobId, JobKey, JobRecord, JobState,
+    Labels, Limit, Limits, Log, ObjectRef, Outcome, Output, OutputObject, Pin, Presence, Priority,
+    RetryPolicy, StoredRef, Task, TenantId, Timestamp, WorkerId,
 };
 
 /// Each golden file: its name, what it shows, and the message.
@@ -54,9 +54,14 @@ pub(crate) fn all() -> Vec<(&'static str, &'static str, Message)> {
             Message::Cancelled,
         ),
         (
+            "sealed",
+            "A job has this many tasks, and gets no more.",
+            Message::Sealed(250_000),
+        ),
+        (
             "job_open",
             "A job with the default options.",
-            Message::Job(Box::new(job(JobOptions::default(), JobState::Open))),
+            Message::Job(Box::new(job(FunctionOptions::default(), JobState::Open))),
         ),
         (
             "job_sealed",
@@ -108,6 +113,7 @@ pub(crate) fn encode(message: &Message) -> Bytes {
         Message::Bundle(bundle) => envelope::bundle(bundle),
         Message::Outcomes(outcomes) => envelope::outcomes(outcomes),
         Message::Cancelled => envelope::cancelled(),
+        Message::Sealed(tasks) => envelope::sealed(*tasks),
         Message::Job(job) => envelope::job(job),
         Message::DeadLetter(letter) => envelope::dead_letter(letter),
         Message::Presence(presence) => envelope::presence(presence),
@@ -117,13 +123,20 @@ pub(crate) fn encode(message: &Message) -> Bytes {
 
 /// A job with the default options, as its record.
 pub(crate) fn default_job() -> JobRecord {
-    job(JobOptions::default(), JobState::Open)
+    job(FunctionOptions::default(), JobState::Open)
 }
 
 const NOW: Timestamp = Timestamp::from_nanos(1_790_000_000_123_456_789);
 
 fn value(cbor: &'static [u8]) -> Argument {
     Argument::Value(Bytes::from_static(cbor))
+}
+
+fn key() -> JobKey {
+    JobKey {
+        tenant: "team-7".parse().unwrap(),
+        job: JobId::from_bytes([7; 16]),
+    }
 }
 
 fn at(url: &str) -> Address {
@@ -143,18 +156,22 @@ fn bundle() -> Bundle {
     let tasks = vec![
         Task {
             index: 0,
+            function: 0,
             arguments: vec![value(&[0x18, 0x2a]), object, value(&[0x62, b'h', b'i'])],
         },
         Task {
             index: 1000,
+            function: 1,
             arguments: vec![],
         },
         Task {
             index: 1001,
+            function: 0,
             arguments: vec![pinned],
         },
         Task {
             index: 1002,
+            function: 300,
             arguments: vec![
                 Argument::Stored(stored()),
                 Argument::Prefix("s3://papers/array.zarr/".parse().unwrap()),
@@ -162,7 +179,7 @@ fn bundle() -> Bundle {
         },
     ];
     Bundle {
-        job: JobId::from_bytes([7; 16]),
+        job: key(),
         attempts_before: 0,
         lost_before: 0,
         published: NOW,
@@ -181,10 +198,11 @@ fn stored() -> StoredRef {
 fn bundle_again() -> Bundle {
     let tasks = vec![Task {
         index: u64::MAX,
+        function: 0,
         arguments: vec![value(&[0xf6])],
     }];
     Bundle {
-        job: JobId::from_bytes([7; 16]),
+        job: key(),
         attempts_before: 3,
         lost_before: 1,
         published: NOW,
@@ -270,10 +288,9 @@ fn guest_failures() -> Vec<Outcome> {
         message: "come back later".into(),
         retry,
     };
-    let stopped = |limit| Failure::Stopped {
-        limit,
-        allowed: "1 MiB".into(),
-    };
+    let stopped = |limit| Failure::Stopped { limit };
+    let size = ByteSize::mib(1);
+    let time = Duration::from_millis(1500);
     failed(vec![
         answer(None),
         answer(Some(Duration::ZERO)),
@@ -281,12 +298,12 @@ fn guest_failures() -> Vec<Outcome> {
         Failure::Trapped {
             message: "unreachable in `f`".into(),
         },
-        stopped(LimitKind::Memory),
-        stopped(LimitKind::WallTime),
-        stopped(LimitKind::CpuTime),
-        stopped(LimitKind::Stack),
-        stopped(LimitKind::Result),
-        stopped(LimitKind::Written),
+        stopped(Limit::Memory(size)),
+        stopped(Limit::WallTime(time)),
+        stopped(Limit::CpuTime(time)),
+        stopped(Limit::Stack(size)),
+        stopped(Limit::Result(size)),
+        stopped(Limit::OutputBytes(size)),
     ])
 }
 
@@ -313,36 +330,45 @@ fn other_failures() -> Vec<Outcome> {
     ])
 }
 
-fn job(options: JobOptions, state: JobState) -> JobRecord {
+fn job(options: FunctionOptions, state: JobState) -> JobRecord {
     let function = FunctionRef {
         component: Digest::of(b"component"),
         name: "resize".into(),
     };
+    let other = FunctionRef {
+        component: Digest::of(b"other"),
+        name: "join".into(),
+    };
     JobRecord {
         job: Job {
-            id: JobId::from_bytes([8; 16]),
-            function,
-            options,
+            key: JobKey {
+                tenant: TenantId::default(),
+                job: JobId::from_bytes([8; 16]),
+            },
+            functions: vec![
+                JobFunction { function, options },
+                JobFunction {
+                    function: other,
+                    options: FunctionOptions::default(),
+                },
+            ],
         },
         created: NOW,
         state,
     }
 }
 
-fn options() -> JobOptions {
-    JobOptions {
+fn options() -> FunctionOptions {
+    FunctionOptions {
         limits: Limits {
             memory: ByteSize::mib(1),
             wall_time: Duration::from_secs(2),
             cpu_time: Duration::from_millis(1500),
             result: ByteSize::kib(1),
             log: ByteSize(0),
-            written: ByteSize::mib(5),
+            output_bytes: ByteSize::mib(5),
         },
-        grants: Grants {
-            clock: true,
-            random: true,
-        },
+        grants: [Grant::Random, Grant::Clock].into(),
         retry: RetryPolicy {
             attempts_max: NonZeroU32::MIN,
             backoff_min: Duration::from_nanos(1),
@@ -354,14 +380,11 @@ fn options() -> JobOptions {
     }
 }
 
-fn low() -> JobOptions {
-    JobOptions {
+fn low() -> FunctionOptions {
+    FunctionOptions {
         priority: Priority::Low,
-        grants: Grants {
-            clock: false,
-            random: true,
-        },
-        ..JobOptions::default()
+        grants: [Grant::Random].into(),
+        ..FunctionOptions::default()
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use futures::{Stream, stream};
 use sortie::{Arguments, Client, ConnectError, Function, IntoArguments as _, Job, value};
-use sortie_broker::Broker as _;
+use sortie_broker::Submit as _;
 use tokio::time::interval;
 
 use crate::history::{Log, Record};
@@ -45,7 +45,7 @@ async fn try_map(mapping: &Mapping, log: &mut Log) -> Result<()> {
     let (reader, config) = (0, config(&mapping.broker));
     let client = until(
         || Client::fleet(config.clone()),
-        |error| matches!(error, ConnectError::Broker(error) if error.passes()),
+        |error| matches!(error, ConnectError::Broker(error) if error.is_transient()),
     )
     .await?;
     let component = until(
@@ -74,9 +74,11 @@ async fn try_map(mapping: &Mapping, log: &mut Log) -> Result<()> {
         .total()
         .with_context(|| format!("the job ended at position {next} and is not complete"))?;
     drop(job);
-    client.settled().await;
+    client.flush_jobs().await;
     let broker = connect(&mapping.broker).await?;
-    let left = until(|| broker.unfinished(id), sortie_broker::Error::passes).await?;
+    let id = work::key(id);
+    let asked = until(|| broker.unfinished(id), sortie_broker::Error::is_transient);
+    let left = asked.await?.bundles;
     log.write([
         Record::Left { bundles: left },
         Record::Sealed { reader, tasks },

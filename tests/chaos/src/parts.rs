@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use futures::StreamExt as _;
 use sortie::{AttachError, Client, ConnectError, Job};
 use sortie_broker::nats::{Config, NatsBroker, Provision, Role};
-use sortie_broker::{Broker, Error, Event};
+use sortie_broker::{Error, Event, Submit as _};
 use sortie_harness::patience;
 use sortie_protocol::{Bundle, JobId, JobState, Outcome, Timestamp};
 use tokio::time::{Instant, interval, sleep, timeout};
@@ -106,7 +106,7 @@ async fn try_submit(part: &Part, submission: &Submission, log: &mut Log) -> Resu
         first = indices.end;
         let tasks: Vec<_> = indices.map(|index| work.task(index)).collect();
         let bundle = || Bundle {
-            job: part.job,
+            job: work::key(part.job),
             attempts_before: 0,
             lost_before: 0,
             published: now(),
@@ -116,7 +116,7 @@ async fn try_submit(part: &Part, submission: &Submission, log: &mut Log) -> Resu
             .await
             .context("failed to publish a bundle")?;
     }
-    patiently(|| broker.seal(part.job, work.tasks))
+    patiently(|| broker.seal(work::key(part.job), work.tasks))
         .await
         .context("failed to seal the job")?;
     Ok(broker.close().await?)
@@ -140,10 +140,11 @@ async fn attach(part: &Part, reading: &Reading, log: &mut Log) -> Result<()> {
     let config = config(&part.broker);
     let client = until(
         || Client::fleet(config.clone()),
-        |error| matches!(error, ConnectError::Broker(error) if error.passes()),
+        |error| matches!(error, ConnectError::Broker(error) if error.is_transient()),
     )
     .await?;
-    let again = |error: &AttachError| matches!(error, AttachError::Broker(error) if error.passes());
+    let again =
+        |error: &AttachError| matches!(error, AttachError::Broker(error) if error.is_transient());
     let mut job: Job<u64> = until(|| client.attach(part.job), again).await?;
     mapper::take_all(reader, &mut job, log).await?;
     let tasks = job
@@ -162,7 +163,7 @@ async fn follow(part: &Part, reading: &Reading, log: &mut Log) -> Result<()> {
         let left = until_empty(&broker, part.job).await?;
         log.write([Record::Left { bundles: left }])?;
     }
-    let mut events = patiently(|| broker.outcomes(part.job, reading.from))
+    let mut events = patiently(|| broker.follow(work::key(part.job), reading.from))
         .await
         .context("failed to follow the job")?;
     let mut next = reading.from;
@@ -171,13 +172,23 @@ async fn follow(part: &Part, reading: &Reading, log: &mut Log) -> Result<()> {
             Some(Event::Outcomes(position, outcomes)) => {
                 next = record(reader, position, &outcomes, log)?
             }
+            Some(Event::CaughtUp(_) | Event::Submitting | Event::Sealed(_)) => {}
+            Some(Event::Unreadable { reason, .. }) => bail!("an outcome is unreadable: {reason}"),
             Some(Event::Cancelled) => bail!("the job was cancelled"),
             Some(Event::Refused(error)) => return Err(error.into()),
             None => bail!("the stream of outcomes ended at position {next}"),
         }
     }
     let more = if is_last {
-        timeout(LINGER, events.next()).await.ok().flatten()
+        let outcomes = async {
+            loop {
+                match events.next().await {
+                    Some(Event::CaughtUp(_) | Event::Submitting | Event::Sealed(_)) => {}
+                    event => return event,
+                }
+            }
+        };
+        timeout(LINGER, outcomes).await.ok().flatten()
     } else {
         None
     };
@@ -214,7 +225,9 @@ pub(crate) fn record(
 async fn until_empty(broker: &NatsBroker, job: JobId) -> Result<u64> {
     let started = Instant::now();
     loop {
-        let left = patiently(|| broker.unfinished(job)).await?;
+        let left = patiently(|| broker.unfinished(work::key(job)))
+            .await?
+            .bundles;
         if left == 0 || started.elapsed() > patience() {
             return Ok(left);
         }
@@ -225,7 +238,7 @@ async fn until_empty(broker: &NatsBroker, job: JobId) -> Result<u64> {
 async fn until_sealed(broker: &NatsBroker, job: JobId) -> Result<u64> {
     let started = Instant::now();
     loop {
-        match patiently(|| broker.job(job))
+        match patiently(|| broker.job(work::key(job)))
             .await?
             .map(|record| record.state)
         {
@@ -255,7 +268,7 @@ pub(crate) fn config(servers: &str) -> Config {
 
 /// Ask again while the broker is away.
 async fn patiently<T>(ask: impl AsyncFnMut() -> Result<T, Error>) -> Result<T> {
-    until(ask, Error::passes).await
+    until(ask, Error::is_transient).await
 }
 
 /// Ask again while an error may pass.

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum as _;
 use futures::StreamExt as _;
 use sortie_broker::nats::{Config, Layout, NatsBroker, Provision, Role};
-use sortie_broker::{Broker as _, Event};
+use sortie_broker::{Event, Submit as _};
 use sortie_harness::patience;
 use sortie_protocol::{Bundle, Digest, Job, JobId};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
@@ -234,14 +234,16 @@ impl<'a> Stage<'a> {
     async fn warm_up(&self) -> Result<()> {
         let broker = parts::connect(&self.servers.urls()).await?;
         let record = broker
-            .job(self.job)
+            .job(work::key(self.job))
             .await?
             .context("the job is not known")?;
-        let id = JobId::from_bytes((!u128::from(self.plan.seed)).to_be_bytes());
+        let key = work::key(JobId::from_bytes(
+            (!u128::from(self.plan.seed)).to_be_bytes(),
+        ));
         broker
-            .put_job(Job { id, ..record.job }, parts::now())
+            .put_job(Job { key, ..record.job }, parts::now())
             .await?;
-        let mut events = broker.outcomes(id, 0).await?;
+        let mut events = broker.follow(key, 0).await?;
         let tasks = vec![
             Work {
                 poison: None,
@@ -251,21 +253,29 @@ impl<'a> Stage<'a> {
         ];
         broker
             .publish(Bundle {
-                job: id,
+                job: key,
                 attempts_before: 0,
                 lost_before: 0,
                 published: parts::now(),
                 tasks,
             })
             .await?;
-        let ran = timeout(patience(), events.next()).await;
+        let first = async {
+            loop {
+                match events.next().await {
+                    Some(Event::CaughtUp(_) | Event::Submitting | Event::Sealed(_)) => {}
+                    event => return event,
+                }
+            }
+        };
+        let ran = timeout(patience(), first).await;
         ensure!(
             matches!(ran, Ok(Some(Event::Outcomes(..)))),
             "no task ran within {:?}; {}",
             patience(),
             self.state()
         );
-        broker.forget(id).await?;
+        broker.forget(key).await?;
         Ok(broker.close().await?)
     }
 
@@ -645,7 +655,7 @@ async fn prepare(plan: &Plan, servers: &Servers, job: JobId) -> Result<()> {
         .await
         .context("failed to put the component")?;
     broker
-        .put_job(work::job(job, digest), parts::now())
+        .put_job(work::job(work::key(job), digest), parts::now())
         .await
         .context("failed to put the job")?;
     Ok(broker.close().await?)

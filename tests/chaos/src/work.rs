@@ -11,7 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use sortie_protocol::job::Memo;
 use sortie_protocol::{
-    Argument, Digest, Ending, FunctionRef, Job, JobId, JobOptions, Limits, Output, Task, TaskIndex,
+    Argument, Digest, Ending, FunctionOptions, FunctionRef, Job, JobId, JobKey, Limits, Output,
+    Task, TaskIndex, TenantId,
 };
 
 use crate::history::Ended;
@@ -64,33 +65,40 @@ impl Work {
         ciborium::into_writer(&self.argument(index), &mut bytes).expect("a number");
         Task {
             index,
+            function: 0,
             arguments: vec![Argument::Value(bytes.into())],
         }
     }
 }
 
 /// The job that all tasks of a run belong to.
-pub fn job(id: JobId, component: Digest) -> Job {
-    Job {
-        id,
-        function: FunctionRef {
-            component,
-            name: FUNCTION.into(),
-        },
-        options: options(),
+pub fn job(key: JobKey, component: Digest) -> Job {
+    let function = FunctionRef {
+        component,
+        name: FUNCTION.into(),
+    };
+    Job::of(key, function, options())
+}
+
+/// The key of a job of the default tenant.
+#[must_use]
+pub fn key(job: JobId) -> JobKey {
+    JobKey {
+        tenant: TenantId::default(),
+        job,
     }
 }
 
 /// What holds for the tasks of every job.
-pub fn options() -> JobOptions {
+pub fn options() -> FunctionOptions {
     let limits = Limits {
         cpu_time: CPU_TIME,
         ..Limits::default()
     };
-    JobOptions {
+    FunctionOptions {
         limits,
         memo: Memo::Off,
-        ..JobOptions::default()
+        ..FunctionOptions::default()
     }
 }
 

@@ -3,8 +3,10 @@
 mod gather;
 mod logs;
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
-use sortie::protocol::{JobRecord, JobState};
+use sortie::protocol::{Job, JobFunction, JobRecord, JobState};
 use sortie::{Counted, JobStatus};
 use sortie_frontend::settings::Environment;
 
@@ -43,22 +45,32 @@ impl Shown {
     fn new(record: &JobRecord, counts: Option<Counts>) -> Self {
         let (state, tasks) = state(record);
         Self {
-            job: record.job.id.to_string(),
+            job: record.job.key.job.to_string(),
             created: table::time(record.created),
             state,
             tasks,
-            function: record.job.function.name.to_string(),
-            component: record.job.function.component.to_string(),
-            labels: record
-                .job
-                .options
-                .labels
-                .iter()
-                .map(str::to_owned)
-                .collect(),
+            function: each(&record.job, |called| called.function.name.to_string()),
+            component: each(&record.job, |called| called.function.component.to_string()),
+            labels: labels(&record.job),
             counts,
         }
     }
+}
+
+/// What is said of each function of a job, once, with commas between.
+fn each(job: &Job, say: impl Fn(&JobFunction) -> String) -> String {
+    let mut said: Vec<String> = job.functions.iter().map(say).collect();
+    said.dedup();
+    said.join(", ")
+}
+
+/// The labels that functions of a job ask for.
+fn labels(job: &Job) -> Vec<String> {
+    let asked = job.functions.iter().flat_map(|called| {
+        let labels = called.options.labels.iter();
+        labels.map(str::to_owned)
+    });
+    asked.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Run the command.
@@ -108,11 +120,11 @@ async fn show_list(
             let (state, tasks) = state(record);
             let tasks = tasks.map_or_else(|| "?".into(), |tasks| tasks.to_string());
             [
-                record.job.id.to_string(),
+                record.job.key.job.to_string(),
                 table::time(record.created),
                 state.into(),
                 tasks,
-                record.job.function.to_string(),
+                each(&record.job, |called| called.function.to_string()),
             ]
         };
         table::print(

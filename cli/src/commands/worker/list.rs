@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use sortie::protocol::Presence;
-use sortie_broker::Broker as _;
+use sortie_broker::Operate as _;
 use sortie_broker::nats::Role;
 use sortie_frontend::settings::Environment;
 

@@ -6,12 +6,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use sortie_broker::memory::{Config, MemoryBroker};
-use sortie_broker::{Error, Event, Extended, Lease, LetterId, Position, Report};
+use sortie_broker::{
+    Error, Event, Extended, Lease, LetterId, Operate, Position, Report, Submit, Unfinished, Work,
+};
 use sortie_protocol::{
-    Bundle, DeadLetter, Digest, Job, JobId, JobRecord, LeaseId, Presence, TaskIndex, Timestamp,
+    Bundle, DeadLetter, Digest, Job, JobKey, JobRecord, LeaseId, Outcome, Presence, TaskIndex,
+    TenantId, Timestamp,
 };
 
-use super::super::{Broker, Duration, Mutex, NonZeroUsize, Puller};
+use super::super::{Duration, Mutex, NonZeroUsize, Puller};
 
 /// What a worker asks of a broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,38 +75,73 @@ impl Faulty {
 }
 
 #[async_trait]
-impl Broker for Faulty {
-    async fn put_component(&self, digest: Digest, bytes: Bytes) -> Result<(), Error> {
-        self.inner.put_component(digest, bytes).await
+impl Submit for Faulty {
+    fn tenant(&self) -> TenantId {
+        self.inner.tenant()
     }
 
-    async fn component(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
-        self.asked(Ask::Component);
-        self.inner.component(digest).await
+    fn retention(&self) -> Option<Duration> {
+        self.inner.retention()
+    }
+
+    async fn report(&self, job: JobKey, outcomes: Vec<Outcome>) -> Result<(), Error> {
+        self.inner.report(job, outcomes).await
+    }
+
+    async fn submitting(&self, job: JobKey) -> Result<(), Error> {
+        self.inner.submitting(job).await
+    }
+
+    async fn put_component(&self, digest: Digest, bytes: Bytes) -> Result<(), Error> {
+        self.inner.put_component(digest, bytes).await
     }
 
     async fn put_job(&self, job: Job, created: Timestamp) -> Result<(), Error> {
         self.inner.put_job(job, created).await
     }
 
-    async fn seal(&self, job: JobId, tasks: TaskIndex) -> Result<(), Error> {
-        self.inner.seal(job, tasks).await
-    }
-
-    async fn job(&self, job: JobId) -> Result<Option<JobRecord>, Error> {
+    async fn job(&self, job: JobKey) -> Result<Option<JobRecord>, Error> {
         self.inner.job(job).await
-    }
-
-    async fn jobs(&self, count_max: usize) -> Result<Vec<JobRecord>, Error> {
-        self.inner.jobs(count_max).await
-    }
-
-    async fn unfinished(&self, job: JobId) -> Result<u64, Error> {
-        self.inner.unfinished(job).await
     }
 
     async fn publish(&self, bundle: Bundle) -> Result<(), Error> {
         self.inner.publish(bundle).await
+    }
+
+    async fn seal(&self, job: JobKey, tasks: TaskIndex) -> Result<(), Error> {
+        self.inner.seal(job, tasks).await
+    }
+
+    async fn trim(&self, job: JobKey, before: Position) -> Result<(), Error> {
+        self.inner.trim(job, before).await
+    }
+
+    async fn cancel(&self, job: JobKey) -> Result<(), Error> {
+        self.inner.cancel(job).await
+    }
+
+    async fn forget(&self, job: JobKey) -> Result<(), Error> {
+        self.inner.forget(job).await
+    }
+
+    async fn follow(
+        &self,
+        job: JobKey,
+        from: Position,
+    ) -> Result<BoxStream<'static, Event>, Error> {
+        self.inner.follow(job, from).await
+    }
+
+    async fn unfinished(&self, job: JobKey) -> Result<Unfinished, Error> {
+        self.inner.unfinished(job).await
+    }
+}
+
+#[async_trait]
+impl Work for Faulty {
+    async fn component(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
+        self.asked(Ask::Component);
+        self.inner.component(digest).await
     }
 
     async fn pull(&self, puller: &Puller, credits: NonZeroUsize) -> Result<Vec<Lease>, Error> {
@@ -117,7 +155,7 @@ impl Broker for Faulty {
         self.inner.extend(lease).await
     }
 
-    async fn complete(&self, lease: LeaseId, job: JobId, report: Report) -> Result<(), Error> {
+    async fn complete(&self, lease: LeaseId, job: JobKey, report: Report) -> Result<(), Error> {
         self.asked(Ask::Complete);
         self.inner.complete(lease, job, report).await
     }
@@ -126,34 +164,25 @@ impl Broker for Faulty {
         self.inner.release(lease).await
     }
 
-    async fn outcomes(
-        &self,
-        job: JobId,
-        from: Position,
-    ) -> Result<BoxStream<'static, Event>, Error> {
-        self.inner.outcomes(job, from).await
-    }
-
-    async fn trim(&self, job: JobId, before: Position) -> Result<(), Error> {
-        self.inner.trim(job, before).await
-    }
-
-    async fn cancel(&self, job: JobId) -> Result<(), Error> {
-        self.inner.cancel(job).await
-    }
-
-    async fn cancellations(&self) -> Result<BoxStream<'static, JobId>, Error> {
+    async fn cancellations(&self) -> Result<BoxStream<'static, JobKey>, Error> {
         self.asked(Ask::Cancellations);
         self.inner.cancellations().await
     }
 
-    async fn forget(&self, job: JobId) -> Result<(), Error> {
-        self.inner.forget(job).await
+    async fn announce(&self, presence: Presence) -> Result<(), Error> {
+        self.inner.announce(presence).await
+    }
+}
+
+#[async_trait]
+impl Operate for Faulty {
+    async fn jobs(&self, count_max: usize) -> Result<Vec<JobRecord>, Error> {
+        self.inner.jobs(count_max).await
     }
 
     async fn dead_letters(
         &self,
-        job: Option<JobId>,
+        job: Option<JobKey>,
         count_max: usize,
     ) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
         self.inner.dead_letters(job, count_max).await
@@ -161,10 +190,6 @@ impl Broker for Faulty {
 
     async fn remove_dead_letter(&self, letter: LetterId) -> Result<(), Error> {
         self.inner.remove_dead_letter(letter).await
-    }
-
-    async fn announce(&self, presence: Presence) -> Result<(), Error> {
-        self.inner.announce(presence).await
     }
 
     async fn workers(&self) -> Result<Vec<Presence>, Error> {

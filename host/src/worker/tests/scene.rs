@@ -4,16 +4,14 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use sortie_broker::Event;
+use sortie_broker::{Event, Submit as _};
 use sortie_protocol::{
-    Argument, Bundle, Digest, FunctionRef, Job, JobId, JobOptions, Limits, Outcome, RetryPolicy,
-    Task,
+    Argument, Bundle, Digest, FunctionOptions, FunctionRef, Job, JobId, JobKey, Limits, Outcome,
+    RetryPolicy, Task, TenantId,
 };
 use tokio::time::sleep;
 
-use super::super::{
-    Arc, Broker as _, Duration, Handle, NonZeroUsize, Serves, Worker, WorkerId, timeout,
-};
+use super::super::{Arc, Duration, Handle, NonZeroUsize, Serves, Worker, WorkerId, timeout};
 use super::faulty::{Ask, Faulty};
 use super::watching::Recorder;
 use crate::setup::{Identity, Setup, StoreAt};
@@ -105,57 +103,57 @@ impl Scene {
     }
 
     /// A job of this function, whose tasks are tried again so often.
-    pub(super) async fn job(&self, function: &str, retries: u32) -> JobId {
+    pub(super) async fn job(&self, function: &str, retries: u32) -> JobKey {
         self.job_with(
             function,
-            JobOptions {
+            FunctionOptions {
                 retry: RetryPolicy::retries(retries),
-                ..JobOptions::default()
+                ..FunctionOptions::default()
             },
         )
         .await
     }
 
     /// A job of this function with these limits.
-    pub(super) async fn job_within(&self, function: &str, limits: Limits) -> JobId {
+    pub(super) async fn job_within(&self, function: &str, limits: Limits) -> JobKey {
         self.job_with(
             function,
-            JobOptions {
+            FunctionOptions {
                 limits,
-                ..JobOptions::default()
+                ..FunctionOptions::default()
             },
         )
         .await
     }
 
-    async fn job_with(&self, function: &str, options: JobOptions) -> JobId {
+    async fn job_with(&self, function: &str, options: FunctionOptions) -> JobKey {
         let digest = Digest::of(&self.component);
         self.broker
             .put_component(digest, self.component.clone())
             .await
             .unwrap();
-        let id = JobId::from_bytes([self.jobs.fetch_add(1, Ordering::Relaxed); 16]);
-        let job = Job {
-            id,
-            function: FunctionRef {
-                component: digest,
-                name: function.into(),
-            },
-            options,
+        let id = JobKey {
+            tenant: TenantId::default(),
+            job: JobId::from_bytes([self.jobs.fetch_add(1, Ordering::Relaxed); 16]),
         };
+        let function = FunctionRef {
+            component: digest,
+            name: function.into(),
+        };
+        let job = Job::of(id, function, options);
         self.broker.put_job(job, self.broker.now()).await.unwrap();
         id
     }
 
     /// One bundle, with a task for each of these arguments.
-    pub(super) async fn publish(&self, job: JobId, arguments: &[ciborium::Value]) {
+    pub(super) async fn publish(&self, job: JobKey, arguments: &[ciborium::Value]) {
         self.publish_after(job, 0, arguments).await;
     }
 
     /// The same, where the job has so many tasks already.
     pub(super) async fn publish_after(
         &self,
-        job: JobId,
+        job: JobKey,
         first: u64,
         arguments: &[ciborium::Value],
     ) {
@@ -169,20 +167,24 @@ impl Scene {
     }
 
     /// One bundle of so many tasks without arguments.
-    pub(super) async fn publish_bare(&self, job: JobId, count: usize) {
+    pub(super) async fn publish_bare(&self, job: JobKey, count: usize) {
         self.publish_tasks(job, 0, std::iter::repeat_n(Vec::new(), count))
             .await;
     }
 
     async fn publish_tasks(
         &self,
-        job: JobId,
+        job: JobKey,
         first: u64,
         tasks: impl Iterator<Item = Vec<Argument>>,
     ) {
         let tasks = (first..)
             .zip(tasks)
-            .map(|(index, arguments)| Task { index, arguments })
+            .map(|(index, arguments)| Task {
+                index,
+                function: 0,
+                arguments,
+            })
             .collect();
         let bundle = Bundle {
             job,
@@ -195,9 +197,9 @@ impl Scene {
     }
 
     /// So many outcomes of a job, in the order of their tasks.
-    pub(super) async fn outcomes(&self, job: JobId, count: usize) -> Vec<Outcome> {
+    pub(super) async fn outcomes(&self, job: JobKey, count: usize) -> Vec<Outcome> {
         let collecting = async {
-            let mut events = self.broker.outcomes(job, 0).await.unwrap();
+            let mut events = self.broker.follow(job, 0).await.unwrap();
             let mut outcomes = Vec::new();
             while outcomes.len() < count {
                 match events.next().await {

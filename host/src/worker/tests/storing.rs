@@ -1,10 +1,11 @@
 //! Who computes while a store is slow.
 
+use sortie_broker::Submit as _;
 use sortie_harness::{Fault, Link, Operation, S3Server, StoreProxy};
-use sortie_protocol::outcome::LimitKind;
+use sortie_protocol::outcome::Limit;
 use sortie_protocol::{Ending, Failure, Limits, Output};
 
-use super::super::{Broker as _, Duration};
+use super::super::Duration;
 use super::codes;
 use super::scene::Scene;
 use sortie_objects::{Config as Reach, S3, S3Credentials};
@@ -149,8 +150,7 @@ async fn a_result_on_its_way_to_the_store_is_cancelled_and_has_the_tasks_time() 
     scene.publish(late, &[(LARGE[0] + 10).into()]).await;
     let outcomes = scene.outcomes(late, 1).await;
     let limit = Ending::Failed(Failure::Stopped {
-        limit: LimitKind::WallTime,
-        allowed: "300 ms".into(),
+        limit: Limit::WallTime(Duration::from_millis(300)),
     });
     assert_eq!(outcomes[0].ending, limit);
 }

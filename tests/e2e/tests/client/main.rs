@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use sortie::{
-    Blame, ByteSize, CallError, Client, Function, Grants, Priority, SubmitError, TaskError, object,
+    Blame, ByteSize, CallError, Client, Function, Grant, Priority, SubmitError, TaskError, object,
     value,
 };
 use sortie_e2e::Place;
@@ -243,10 +243,7 @@ async fn options_reach_the_sandbox(place: Place) {
         .await
         .unwrap();
     assert_eq!(seconds, 946_684_800);
-    let granted = clock.grants(Grants {
-        clock: true,
-        random: false,
-    });
+    let granted = clock.grants([Grant::Clock].into());
     let (seconds, _) = in_time(client.submit(&granted, ()).await.unwrap())
         .await
         .unwrap();

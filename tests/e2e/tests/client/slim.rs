@@ -6,7 +6,7 @@ use std::process::Command;
 use sortie::nats::{Config, Role};
 use sortie::protocol::Digest;
 use sortie::protocol::job::Memo;
-use sortie::{ByteSize, Client, Function, JobOptions, Limits, value};
+use sortie::{ByteSize, Client, Function, FunctionOptions, Limits, value};
 use sortie_harness::{NatsServer, S3Server, Sortie};
 
 use crate::{function, in_time};
@@ -33,10 +33,10 @@ async fn a_client_without_a_host_reads_a_stored_result() {
         ..Limits::default()
     };
     let returns: Function<()> = function(&submitter, "returns_bytes").await;
-    let returns = returns.with_options(JobOptions {
+    let returns = returns.with_options(FunctionOptions {
         limits,
         memo: Memo::Off,
-        ..JobOptions::default()
+        ..FunctionOptions::default()
     });
     let inputs = [value(RESULT_BYTES)];
     let job = in_time(submitter.submit_all(&returns, inputs))

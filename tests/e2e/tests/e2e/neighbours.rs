@@ -29,7 +29,7 @@ async fn ordinary_tasks_complete_beside_hostile_ones() {
     for round in 0..3 {
         for (name, code) in HOSTILE {
             let function: Function<()> = behaviours.function(name).unwrap();
-            let options = sortie::JobOptions {
+            let options = sortie::FunctionOptions {
                 limits,
                 ..function.options().clone()
             };

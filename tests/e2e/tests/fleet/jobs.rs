@@ -160,7 +160,7 @@ async fn outcomes_stay_until_their_reader_is_done_with_them() {
         5
     );
     drop(job);
-    in_time(client.settled()).await;
+    in_time(client.flush_jobs()).await;
     let error = fleet.client().await.attach::<String>(id).await.unwrap_err();
     assert!(matches!(error, AttachError::NoSuchJob(_)), "{error}");
 }
@@ -207,7 +207,7 @@ async fn dead_letters_are_replayed_as_new_jobs_with_the_same_options() {
     assert_eq!(letters.len(), 3);
     let (ids, job) = (
         letters.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
-        letters[0].1.job().unwrap(),
+        letters[0].1.job().unwrap().job,
     );
 
     let replayed = in_time(client.replay(letters.into_iter().take(2)))
@@ -233,7 +233,7 @@ async fn dead_letters_are_replayed_as_new_jobs_with_the_same_options() {
     let left = in_time(client.dead_letters(None, 10)).await.unwrap();
     let left: Vec<_> = left
         .iter()
-        .map(|(id, letter)| (*id, letter.job() == Some(job)))
+        .map(|(id, letter)| (*id, letter.job().map(|key| key.job) == Some(job)))
         .collect();
     assert_eq!(
         left.iter()

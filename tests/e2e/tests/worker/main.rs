@@ -6,7 +6,7 @@ mod support;
 use rustix::process::Signal;
 use sortie::protocol::Labels;
 use sortie::{Function, TaskError, object, value};
-use sortie_broker::Broker as _;
+use sortie_broker::Operate as _;
 use sortie_harness::TcpProxy;
 
 use support::{Fleet, LONG, SHORT, WorkerProcess, check_each_once, get, soon, sortie, until};

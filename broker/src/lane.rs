@@ -1,0 +1,29 @@
+//! The labels and the priority by which a bundle is queued.
+
+use sortie_protocol::{Bundle, Job, Labels, Priority};
+
+/// What decides which workers may take a bundle, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lane {
+    pub(crate) labels: Labels,
+    pub(crate) priority: Priority,
+}
+
+impl Lane {
+    /// The lane of a bundle: that of its first task, since all of its tasks have the same.
+    ///
+    /// A task that names none of its job's functions is for any worker: each can report that.
+    pub(crate) fn of(job: &Job, bundle: &Bundle) -> Self {
+        let first = bundle.tasks.first();
+        match first.and_then(|task| job.function(task.function)) {
+            Some(called) => Self {
+                labels: called.options.labels.clone(),
+                priority: called.options.priority,
+            },
+            None => Self {
+                labels: Labels::default(),
+                priority: Priority::Normal,
+            },
+        }
+    }
+}

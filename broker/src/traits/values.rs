@@ -1,0 +1,202 @@
+//! The values that pass between a broker and those who use it: leases, reports, events, errors.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use sortie_protocol::completion::{Mark, Unfinished};
+pub use sortie_protocol::submission::Position;
+use sortie_protocol::{
+    Advice, Bundle, Job, JobId, Labels, LeaseId, Outcome, TaskIndex, Timestamp, WorkerId,
+};
+
+/// Names a dead letter within its broker; later ones have greater names.
+pub type LetterId = u64;
+
+/// How long a worker counts as present after it said so: three times it may miss its turn.
+pub const PRESENCE: Duration = Duration::from_secs(12);
+
+/// Who pulls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Puller {
+    /// The worker.
+    pub worker: WorkerId,
+    /// Which jobs it takes.
+    pub serves: Serves,
+}
+
+/// Which jobs a worker takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Serves {
+    /// All, whatever labels they ask for: the only worker there is.
+    Everything,
+    /// Those that ask for nothing but these labels.
+    Labels(Labels),
+}
+
+impl Serves {
+    /// Whether a job that asks for these labels is among them.
+    #[must_use]
+    pub fn takes(&self, asked: &Labels) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Labels(labels) => labels.include(asked),
+        }
+    }
+}
+
+/// A worker's promise to run a bundle until a deadline, or longer if it extends the lease.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    /// Names this lease; every grant has a new name.
+    pub id: LeaseId,
+    /// The job of the bundle.
+    pub job: Arc<Job>,
+    /// The tasks to run.
+    pub bundle: Arc<Bundle>,
+    /// Which attempt this is, from 1: attempts before this bundle, plus deliveries of it.
+    pub attempt: u32,
+    /// When the lease ends if it is not extended.
+    pub deadline: Timestamp,
+}
+
+/// What became of a leased bundle's tasks.
+///
+/// A task that is in neither list is not lost: it comes back as if the lease had run out. One that
+/// is in both has ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Tasks that ended.
+    pub outcomes: Vec<Outcome>,
+    /// Tasks that are to be tried again.
+    pub retrials: Vec<Retrial>,
+}
+
+impl Report {
+    /// Whether it says nothing: what was leased comes back.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.outcomes.is_empty() && self.retrials.is_empty()
+    }
+}
+
+/// One task that is to be tried again, in a bundle of its own. It counts as the next attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retrial {
+    /// The task.
+    pub index: TaskIndex,
+    /// Not before this long.
+    pub after: Duration,
+}
+
+/// Whether a lease could be extended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extended {
+    /// It holds until then.
+    Until(Timestamp),
+    /// It is over: it expired, or its job was cancelled. Stop the work; a report would still be
+    /// taken.
+    Lost,
+}
+
+/// What a job's follower is told.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// Outcomes were stored. The position is that of the first.
+    Outcomes(Position, Arc<[Outcome]>),
+    /// Outcomes are stored that this program cannot read.
+    Unreadable {
+        /// Their tasks, as far as the message names them.
+        tasks: Arc<[TaskIndex]>,
+        /// Why they cannot be read.
+        reason: String,
+    },
+    /// The job's submitter is there, and has not sealed it.
+    Submitting,
+    /// The job has this many tasks, and gets no more. Told once.
+    Sealed(TaskIndex),
+    /// Everything that was stored up to this mark was told before.
+    CaughtUp(Mark),
+    /// The job was cancelled: tasks without an outcome will get none. The last event.
+    Cancelled,
+    /// The broker will not tell, for this reason: asking again will not help, or was done for as
+    /// long as an outage may last. The last event.
+    Refused(Error),
+}
+
+/// Why a broker could not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The job was never put, or is forgotten.
+    #[error("job `{0}` is not known to the broker")]
+    NoSuchJob(JobId),
+    /// The job was cancelled.
+    #[error("job `{0}` was cancelled")]
+    JobCancelled(JobId),
+    /// A bundle that no broker could carry.
+    #[error("a bundle of {weight} bytes exceeds the broker's limit of {limit}")]
+    TooLarge {
+        /// The bundle's weight.
+        weight: usize,
+        /// The most this broker takes.
+        limit: usize,
+    },
+    /// The bundle has no tasks.
+    #[error("the bundle has no tasks")]
+    Empty,
+    /// The broker does not answer. What was asked may have happened or not; asking again is safe.
+    #[error("the broker at {place} does not answer: {reason}")]
+    Unreachable {
+        /// Where it should be.
+        place: String,
+        /// What was tried and what came of it.
+        reason: String,
+    },
+    /// The broker knows who asks, or does not, and refuses.
+    #[error("the broker at {place} refuses: {reason}")]
+    Denied {
+        /// Where it is.
+        place: String,
+        /// What was refused, and what to do.
+        reason: String,
+    },
+    /// What is there cannot serve as a broker as it is.
+    #[error("the broker at {place} cannot be used: {reason}")]
+    Unsuitable {
+        /// Where it is.
+        place: String,
+        /// What is missing.
+        reason: String,
+        /// What could be done about it, if that is known.
+        advice: Option<Advice>,
+    },
+}
+
+impl Error {
+    /// What could be done, if that is known.
+    #[must_use]
+    pub fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::Unsuitable { advice, .. } => advice.clone(),
+            Self::NoSuchJob(_) => Some(Advice::ListJobs),
+            Self::JobCancelled(_)
+            | Self::TooLarge { .. }
+            | Self::Empty
+            | Self::Unreachable { .. }
+            | Self::Denied { .. } => None,
+        }
+    }
+
+    /// Whether asking again, later, can help.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::NoSuchJob(_)
+            | Self::JobCancelled(_)
+            | Self::TooLarge { .. }
+            | Self::Empty
+            | Self::Denied { .. }
+            | Self::Unsuitable { .. } => false,
+        }
+    }
+}

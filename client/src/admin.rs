@@ -1,0 +1,7 @@
+//! Looks after jobs, dead letters and workers.
+
+pub(crate) mod dead_letters;
+pub(crate) mod jobs;
+pub(crate) mod replay;
+pub(crate) mod status;
+pub(crate) mod workers;

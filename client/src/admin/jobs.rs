@@ -1,0 +1,46 @@
+//! Lists, cancels and forgets jobs.
+
+use sortie_broker::Error;
+use sortie_protocol::{JobId, JobRecord};
+
+use crate::api::client::Client;
+
+impl Client {
+    /// The jobs submitted last, newest first, at most `count_max`.
+    ///
+    /// # Errors
+    /// When the broker does not answer.
+    pub async fn jobs(&self, count_max: usize) -> Result<Vec<JobRecord>, Error> {
+        self.shared.broker.jobs(count_max).await
+    }
+
+    /// A job's record, if the broker has the job.
+    ///
+    /// # Errors
+    /// When the broker does not answer.
+    pub async fn job(&self, job: JobId) -> Result<Option<JobRecord>, Error> {
+        self.shared.broker.job(self.shared.key(job)).await
+    }
+
+    /// Cancel a job: what waits is dropped, what runs is stopped. Outcomes that were stored before
+    /// stay readable. Cancelling again, or a job that is not there, changes nothing.
+    ///
+    /// # Errors
+    /// When the broker does not answer.
+    pub async fn cancel(&self, job: JobId) -> Result<(), Error> {
+        self.shared.broker.cancel(self.shared.key(job)).await
+    }
+
+    /// Have the broker drop all there is of a job, its outcomes too, except its dead letters. What
+    /// still waits or runs of it is stopped first.
+    ///
+    /// # Errors
+    /// When the broker does not answer.
+    pub async fn forget(&self, job: JobId) -> Result<(), Error> {
+        let key = self.shared.key(job);
+        if self.shared.unfinished(key).await? != Some(0) {
+            self.shared.broker.cancel(key).await?;
+        }
+        self.shared.broker.forget(key).await
+    }
+}

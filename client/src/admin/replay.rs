@@ -1,0 +1,181 @@
+//! Replays dead letters: submits their tasks again as new jobs.
+//!
+//! A letter is removed as soon as its task was published anew, so an interruption neither loses a
+//! letter nor runs a task twice, but for the few that were on their way. Stopping is not dropping:
+//! a caller that lets go of a replay stops it, and what was published by then is finished in the
+//! background: its letters are removed, and the new job is told how many tasks it has. Only a
+//! process that dies at once leaves more: letters of up to
+//! [`REQUESTS_AT_ONCE`](sortie_protocol::submission::REQUESTS_AT_ONCE) tasks that are submitted
+//! already, and a job whose number of tasks nobody was told.
+
+use std::collections::BTreeMap;
+
+use futures::stream;
+use sortie_broker::{Broker, LetterId};
+use sortie_protocol::submission::{End, Manner};
+use sortie_protocol::{DeadLetter, Job as JobDefinition, JobKey, Task};
+use tokio::sync::watch;
+
+use crate::api::client::Client;
+use crate::api::detached::Detached;
+use crate::api::shared::Shared;
+use crate::drive::clock::time_of_day;
+use crate::drive::shell::{Parts, Shell};
+use crate::error::SubmitError;
+
+/// What came of replaying dead letters.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Replayed {
+    /// The new jobs, one for each job that a letter was of, each with how many tasks were
+    /// submitted.
+    pub jobs: Vec<Detached>,
+    /// Letters that hold no task, and stay.
+    pub unreadable: Vec<LetterId>,
+    /// Letters whose tasks the broker has not confirmed, because the replay ended before. They are
+    /// still there.
+    pub left: usize,
+}
+
+/// A replay broke off.
+#[derive(Debug, thiserror::Error)]
+#[error("not all dead letters could be replayed")]
+pub struct ReplayError {
+    /// What was done by then. Of the last job those tasks are counted that the broker confirmed;
+    /// it was not told how many there are.
+    pub replayed: Replayed,
+    /// Why it broke off.
+    #[source]
+    pub why: SubmitError,
+}
+
+#[derive(Debug, Default)]
+struct Letters {
+    ids: Vec<LetterId>,
+    tasks: Vec<Task>,
+}
+
+impl Client {
+    /// Submit the tasks of dead letters again: for each job that they were of a new one with the
+    /// same function and options, its tasks counted from 0 in the order of the letters. A
+    /// letter is removed once its task was published; a letter whose task fails again comes back.
+    ///
+    /// Dropping the future stops: what was published by then is finished in the background, which
+    /// [`Client::flush_jobs`] waits for.
+    ///
+    /// # Errors
+    /// When the broker does not answer; the error names the jobs that were submitted by then.
+    /// Letters whose tasks were not published are still there.
+    pub async fn replay(
+        &self,
+        letters: impl IntoIterator<Item = (LetterId, DeadLetter)>,
+    ) -> Result<Replayed, ReplayError> {
+        self.replay_until(letters, std::future::pending()).await
+    }
+
+    /// As [`Client::replay`], but no further tasks are submitted from when `stop` resolves.
+    ///
+    /// # Errors
+    /// As [`Client::replay`].
+    pub async fn replay_until(
+        &self,
+        letters: impl IntoIterator<Item = (LetterId, DeadLetter)>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Replayed, ReplayError> {
+        let mut replayed = Replayed::default();
+        let mut jobs: BTreeMap<JobKey, (JobDefinition, Letters)> = BTreeMap::new();
+        for (letter, dead) in letters {
+            match dead {
+                DeadLetter::Task { job, task, .. } => {
+                    let (_, letters) = jobs
+                        .entry(job.key)
+                        .or_insert_with(|| (job, Letters::default()));
+                    letters.ids.push(letter);
+                    letters.tasks.push(task);
+                }
+                DeadLetter::Unreadable { .. } => replayed.unreadable.push(letter),
+            }
+        }
+        let (stopping, stopped) = watch::channel(());
+        let (shared, tracked) = (self.shared.clone(), self.shared.tracker.begin());
+        // On a task of its own, so that it goes on to a sound end when nobody waits any more.
+        let mut replaying = self.shared.runtime.spawn(async move {
+            let _tracked = tracked;
+            let mut failed = None;
+            for (job, letters) in jobs.into_values() {
+                if failed.is_some() {
+                    replayed.left += letters.ids.len();
+                } else {
+                    failed = replay_job(&shared, job, letters, &stopped, &mut replayed)
+                        .await
+                        .err();
+                }
+            }
+            match failed {
+                Some(why) => Err(ReplayError { replayed, why }),
+                None => Ok(replayed),
+            }
+        });
+        let cut_off = |_| ReplayError {
+            replayed: Replayed::default(),
+            why: SubmitError::ShuttingDown,
+        };
+        tokio::select! {
+            biased;
+            ended = &mut replaying => return ended.map_err(cut_off)?,
+            () = stop => drop(stopping),
+        }
+        replaying.await.map_err(cut_off)?
+    }
+}
+
+/// Submit the tasks of one job's letters as a new job.
+async fn replay_job(
+    shared: &Shared,
+    job: JobDefinition,
+    letters: Letters,
+    stopped: &watch::Receiver<()>,
+    replayed: &mut Replayed,
+) -> Result<(), SubmitError> {
+    let count = letters.ids.len();
+    // The other end is held by the caller that waits.
+    if stopped.has_changed().is_err() {
+        replayed.left += count;
+        return Ok(());
+    }
+    let key = shared.new_key()?;
+    let broker: &dyn Broker = &*shared.broker;
+    let put = broker.put_job(JobDefinition { key, ..job }, time_of_day());
+    if let Err(error) = put.await {
+        replayed.left += count;
+        return Err(error.into());
+    }
+    let parts = Parts {
+        letters: &letters.ids,
+        stop: Some(stopped.clone()),
+        ..Parts::default()
+    };
+    let mut shell = Shell::new(Manner::Replay, (broker, key), &shared.runtime, parts);
+    let end = shell
+        .run(stream::iter(letters.tasks.into_iter().map(Ok)))
+        .await;
+    let tasks = shell.published();
+    let is_whole = matches!(end, End::Complete(_));
+    if is_whole || tasks > 0 {
+        replayed.jobs.push(Detached {
+            job: key.job,
+            tasks,
+        });
+    }
+    replayed.left += count - usize::try_from(tasks).unwrap_or(count).min(count);
+    match end {
+        // How many tasks there are is not known for sure now. A client that attaches gets those
+        // there are.
+        End::Failed(error) | End::Closed(Some(error)) => Err(error.into()),
+        End::Complete(_)
+        | End::Cancelled
+        | End::Lost(_)
+        | End::Incomplete(_)
+        | End::Closed(None)
+        | End::Gone => Ok(()),
+    }
+}

@@ -1,0 +1,17 @@
+//! What a program calls: clients, functions, jobs, futures, arguments and outcomes.
+
+pub(crate) mod arguments;
+pub(crate) mod attach;
+pub(crate) mod builder;
+pub(crate) mod client;
+pub(crate) mod connect;
+pub(crate) mod detached;
+pub(crate) mod function;
+pub(crate) mod future;
+pub(crate) mod job;
+pub(crate) mod outcome;
+pub(crate) mod output;
+pub(crate) mod reading;
+pub(crate) mod shared;
+pub(crate) mod task_error;
+pub(crate) mod values;

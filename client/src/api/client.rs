@@ -1,0 +1,188 @@
+//! The client: submits tasks to a broker and follows their outcomes.
+
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt as _, stream};
+use sortie_broker::Broker;
+use sortie_objects::{self as objects, Objects};
+use sortie_protocol::outcome::InputFault;
+use sortie_protocol::{Bundle, Failure, Job as JobDefinition, Outcome, Task};
+use tokio::runtime::Handle;
+
+use crate::api::arguments::{Arguments, IntoArguments};
+use crate::api::function::Function;
+use crate::api::future::TaskFuture;
+use crate::api::job::Job;
+use crate::api::shared::Shared;
+use crate::api::values::Values;
+use crate::drive::clock::time_of_day;
+use crate::drive::feed::Feed;
+use crate::drive::mapped;
+use crate::drive::tracker::TaskTracker;
+use crate::drive::watch::CompletionWatch;
+use crate::drive::window::Window;
+use crate::error::SubmitError;
+
+/// Submits tasks. Cheap to clone; clones are the same client.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Client {
+    /// A client of `broker`, whose workers run elsewhere. Call it within a tokio runtime: the
+    /// client's own work runs there. It has no host to load components with; use functions by
+    /// reference.
+    #[must_use]
+    pub fn over(broker: Arc<dyn Broker>) -> Self {
+        let objects = Objects::new(objects::Config::default(), Handle::current());
+        Self {
+            shared: Arc::new(Shared {
+                broker,
+                runtime: Handle::current(),
+                window: Window::fleet(),
+                tracker: TaskTracker::default(),
+                values: Values::new(objects, None),
+                #[cfg(feature = "embedded")]
+                embedded: None,
+            }),
+        }
+    }
+
+    /// Wait until the broker was told what becomes of jobs and futures that were dropped. A process
+    /// that is about to end calls it, else they may go on without it. Waits for jobs and futures
+    /// that are still held, too. Cancel safe.
+    pub async fn flush_jobs(&self) {
+        self.shared.tracker.flush().await;
+    }
+
+    /// Submit one task. The future that comes back resolves to the function's result; dropping it
+    /// cancels the task.
+    ///
+    /// # Errors
+    /// When the arguments do not fit the function, or the broker does not take the task. Nothing is
+    /// queued then.
+    pub async fn submit<T>(
+        &self,
+        function: &Function<T>,
+        arguments: impl IntoArguments,
+    ) -> Result<TaskFuture<T>, SubmitError> {
+        let arguments = function.check(arguments.into_arguments())?;
+        let arguments = self
+            .shared
+            .values
+            .send(arguments)
+            .await
+            .map_err(SubmitError::Store)?;
+        let job = self.new_job(function)?;
+        let (key, broker) = (job.key, &self.shared.broker);
+        let now = time_of_day();
+        broker.put_job(job, now).await?;
+        let feed = Feed::open(broker, key).await?;
+        let watch = CompletionWatch::start(&**broker);
+        // From here on dropping the future cancels the job, also when publishing fails.
+        let mut future = TaskFuture::new(self.shared.clone(), key, feed, watch);
+        let publish = broker.publish(Bundle {
+            job: key,
+            attempts_before: 0,
+            lost_before: 0,
+            published: now,
+            tasks: vec![task(arguments)],
+        });
+        let (published, sealed) = futures::future::join(publish, broker.seal(key, 1)).await;
+        published?;
+        future.published();
+        if let Err(error) = sealed {
+            // Only other followers miss it.
+            tracing::debug!(%error, job = %key, "failed to seal a job");
+        }
+        Ok(future)
+    }
+
+    /// Submit one task for each of `inputs`, which is taken as fast as tasks complete and outcomes
+    /// are read: neither all inputs nor all outcomes are ever held. Dropping the job cancels
+    /// what is left of it, and has the broker forget it.
+    ///
+    /// An input that does not fit the function fails that one task, with blame `input`.
+    pub fn map<T, I>(&self, function: &Function<T>, inputs: I) -> Job<T>
+    where
+        I: IntoIterator,
+        I::IntoIter: Send + 'static,
+        I::Item: IntoArguments,
+    {
+        self.map_stream(function, stream::iter(inputs))
+    }
+
+    /// As [`Client::map`], over a stream: tasks start while inputs still arrive.
+    pub fn map_stream<T, S>(&self, function: &Function<T>, inputs: S) -> Job<T>
+    where
+        S: Stream + Send + 'static,
+        S::Item: IntoArguments,
+    {
+        let definition = self.new_job(function);
+        let id = definition.as_ref().ok().map(|job| job.key.job);
+        let (job, sink) = Job::new(id, self.shared.values.clone());
+        let function = Arc::new(function.untyped());
+        let values = self.shared.values.clone();
+        let tasks = inputs.then(move |input| {
+            let (function, values) = (function.clone(), values.clone());
+            let arguments = input.into_arguments();
+            async move { as_sent(&function, &values, arguments).await }
+        });
+        let (shared, tracked) = (self.shared.clone(), self.shared.tracker.begin());
+        // Ends when the job is dropped. Holds the client, so that an embedded worker outlives its
+        // jobs.
+        self.shared.runtime.spawn(async move {
+            mapped::map(
+                shared.broker.clone(),
+                shared.runtime.clone(),
+                shared.window.clone(),
+                definition,
+                tasks.boxed(),
+                sink,
+            )
+            .await;
+            drop((tracked, shared));
+        });
+        job
+    }
+
+    /// An outcome with its value at hand, wherever that was. If it cannot be fetched, the outcome
+    /// says so instead. Cancel safe.
+    pub async fn fetched(&self, outcome: Outcome) -> Outcome {
+        self.shared.values.fetched(outcome).await
+    }
+
+    pub(crate) fn new_job<T>(&self, function: &Function<T>) -> Result<JobDefinition, SubmitError> {
+        function.check_grants()?;
+        Ok(JobDefinition::of(
+            self.shared.new_key()?,
+            function.reference.clone(),
+            function.options.clone(),
+        ))
+    }
+}
+
+/// One input as a task, or why it is none.
+pub(crate) async fn as_sent<T>(
+    function: &Function<T>,
+    values: &Values,
+    arguments: Arguments,
+) -> Result<Task, Failure> {
+    match function.check(arguments) {
+        Ok(arguments) => values.send(arguments).await.map(task),
+        Err(error) => Err(Failure::Input {
+            fault: InputFault::Malformed,
+            message: error.to_string(),
+        }),
+    }
+}
+
+/// A task of a job's first function, and the first of its job until it is given another index.
+fn task(arguments: Vec<sortie_protocol::Argument>) -> Task {
+    Task {
+        index: 0,
+        arguments,
+        function: 0,
+    }
+}

@@ -1,0 +1,289 @@
+//! Components and their functions, as a client knows them.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sortie_protocol::grants::{self, Need, Ungranted};
+use sortie_protocol::job::Memo;
+use sortie_protocol::signature::Mismatch;
+use sortie_protocol::{
+    Argument, ByteSize, Digest, FunctionOptions, FunctionRef, Grants, Labels, Priority,
+    RetryPolicy, Signature,
+};
+
+use crate::api::arguments::Arguments;
+
+/// A component that was loaded: a set of functions.
+#[derive(Debug, Clone)]
+pub struct Component {
+    pub(crate) digest: Digest,
+    pub(crate) signatures: Arc<[Signature]>,
+    pub(crate) size: usize,
+    pub(crate) imports: Arc<[String]>,
+    pub(crate) needs: Arc<[Need]>,
+}
+
+/// A call cannot be made as it is written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The component has no such function.
+    #[error("no function `{name}` in the component; it has {}", list(.known))]
+    NoSuchFunction {
+        /// The name that was asked for.
+        name: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
+    /// The arguments do not fit.
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
+    /// An argument cannot travel.
+    #[error("{0}")]
+    Argument(String),
+}
+
+fn list(names: &[String]) -> String {
+    match names {
+        [] => "none".into(),
+        names => names
+            .iter()
+            .map(|name| format!("`{name}`"))
+            .collect::<Vec<_>>()
+            .join(", "),
+    }
+}
+
+impl Component {
+    /// Its digest, which names it everywhere.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Its size in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The interfaces it imports.
+    #[must_use]
+    pub fn imports(&self) -> &[String] {
+        &self.imports
+    }
+
+    /// Its functions.
+    #[must_use]
+    pub fn signatures(&self) -> &[Signature] {
+        &self.signatures
+    }
+
+    /// The function of that name, whose results decode as `T`.
+    ///
+    /// # Errors
+    /// When there is none; the error lists those there are.
+    pub fn function<T>(&self, name: &str) -> Result<Function<T>, CallError> {
+        let Some(signature) = self
+            .signatures
+            .iter()
+            .find(|signature| signature.name == name)
+        else {
+            let known = self
+                .signatures
+                .iter()
+                .map(|signature| signature.name.clone())
+                .collect();
+            return Err(CallError::NoSuchFunction {
+                name: name.into(),
+                known,
+            });
+        };
+        let reference = FunctionRef {
+            component: self.digest,
+            name: name.into(),
+        };
+        Ok(Function {
+            needs: self.needs.clone(),
+            ..Function::new(reference, signature.clone())
+        })
+    }
+}
+
+/// A function with the options of its tasks. Results decode as `T`.
+pub struct Function<T> {
+    pub(crate) reference: FunctionRef,
+    signature: Arc<Signature>,
+    pub(crate) options: FunctionOptions,
+    /// The imports of its component that need a grant, if the component was loaded here.
+    needs: Arc<[Need]>,
+    result: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Function<T> {
+    fn clone(&self) -> Self {
+        let (reference, signature) = (self.reference.clone(), self.signature.clone());
+        Self {
+            reference,
+            signature,
+            options: self.options.clone(),
+            needs: self.needs.clone(),
+            result: PhantomData,
+        }
+    }
+}
+
+impl<T> fmt::Debug for Function<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.signature, self.reference.component)
+    }
+}
+
+impl<T> Function<T> {
+    /// A function by reference, with the signature it is known to have.
+    #[must_use]
+    pub fn new(reference: FunctionRef, signature: Signature) -> Self {
+        Self {
+            reference,
+            signature: Arc::new(signature),
+            options: FunctionOptions::default(),
+            needs: [].into(),
+            result: PhantomData,
+        }
+    }
+
+    /// The same function, where results are not looked at.
+    pub(crate) fn untyped(&self) -> Function<()> {
+        let (reference, signature) = (self.reference.clone(), self.signature.clone());
+        Function {
+            reference,
+            signature,
+            options: self.options.clone(),
+            needs: self.needs.clone(),
+            result: PhantomData,
+        }
+    }
+
+    /// What it takes and returns.
+    #[must_use]
+    pub fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    /// The options of its tasks.
+    #[must_use]
+    pub fn options(&self) -> &FunctionOptions {
+        &self.options
+    }
+
+    /// The same function with these options.
+    #[must_use]
+    pub fn with_options(mut self, options: FunctionOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// The same function with a limit on memory.
+    #[must_use]
+    pub fn memory(mut self, limit: ByteSize) -> Self {
+        self.options.limits.memory = limit;
+        self
+    }
+
+    /// The same function with a limit on the time from an attempt's start to its end.
+    #[must_use]
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.options.limits.wall_time = limit;
+        self
+    }
+
+    /// The same function with a limit on the time on a core.
+    #[must_use]
+    pub fn cpu_time(mut self, limit: Duration) -> Self {
+        self.options.limits.cpu_time = limit;
+        self
+    }
+
+    /// The same function, repeated at most this often where a failure may pass.
+    #[must_use]
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.options.retry = RetryPolicy::retries(retries);
+        self
+    }
+
+    /// The same function, before or after other jobs.
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.options.priority = priority;
+        self
+    }
+
+    /// The same function, run only by workers that have all of these labels. Default none: any
+    /// worker will do. An embedded client's own worker takes every job, whatever it asks for.
+    #[must_use]
+    pub fn labels(mut self, labels: Labels) -> Self {
+        self.options.labels = labels;
+        self
+    }
+
+    /// The same function with grants.
+    #[must_use]
+    pub fn grants(mut self, grants: Grants) -> Self {
+        self.options.grants = grants;
+        self
+    }
+
+    /// The same function, using the memo or not.
+    #[must_use]
+    pub fn memo(mut self, memo: Memo) -> Self {
+        self.options.memo = memo;
+        self
+    }
+
+    /// Check that its grants cover what its component imports. A function by reference passes:
+    /// the worker that loads its component checks it.
+    pub(crate) fn check_grants(&self) -> Result<(), Ungranted> {
+        grants::check(&self.needs, &self.options.grants)
+    }
+
+    /// The arguments as they travel, if they fit the signature.
+    pub(crate) fn check(&self, arguments: Arguments) -> Result<Vec<Argument>, CallError> {
+        let arguments = arguments.into_protocol().map_err(CallError::Argument)?;
+        self.signature.check(&arguments)?;
+        Ok(arguments)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sortie_protocol::Grant;
+
+    use super::*;
+
+    #[test]
+    fn a_function_is_refused_without_the_grants_that_its_component_needs() {
+        let signature = Signature {
+            name: "f".into(),
+            doc: String::new(),
+            parameters: Vec::new(),
+            returns: String::new(),
+        };
+        let need = Need {
+            import: "acme:time/now@1.0.0".into(),
+            grant: Grant::Clock,
+        };
+        let component = Component {
+            digest: Digest::of(b"component"),
+            signatures: [signature].into(),
+            size: 0,
+            imports: [need.import.clone()].into(),
+            needs: [need.clone()].into(),
+        };
+        let function = component.function::<()>("f").unwrap();
+        assert_eq!(function.check_grants(), Err(Ungranted(vec![need])));
+        assert!(function.untyped().check_grants().is_err());
+        let granted = function.grants([Grant::Clock].into());
+        assert_eq!(granted.check_grants(), Ok(()));
+    }
+}

@@ -1,0 +1,281 @@
+//! Jobs as a caller holds them: a stream of outcomes, and what can be asked of it.
+//!
+//! A task on the client's runtime drives the job ([`mapped`](crate::drive::mapped)) and passes
+//! outcomes on only as fast as the caller reads them.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, Stream};
+use sortie_protocol::completion::Incomplete;
+use sortie_protocol::{JobId, Outcome};
+use tokio::sync::{mpsc, watch};
+
+use crate::api::outcome::TaskOutcome;
+use crate::api::output::Decode;
+use crate::api::values::{Values, is_stored};
+use crate::drive::sink::{Control, JobSink, JobSource, State, ends};
+use crate::error::SubmitError;
+
+/// A job under way: a stream of its outcomes, in the order of completion.
+///
+/// One that was submitted by [`Client::map`](crate::Client::map) belongs to its holder:
+/// dropping it cancels what is left and has the broker forget the job. One that was attached to by
+/// [`Client::attach`](crate::Client::attach) belongs to nobody: dropping it changes nothing.
+pub struct Job<T> {
+    id: Option<JobId>,
+    batches: mpsc::Receiver<Arc<[Outcome]>>,
+    batch: Option<(Arc<[Outcome]>, usize)>,
+    /// Outcomes that were taken from here.
+    taken: u64,
+    values: Values,
+    /// An outcome that was taken, whose value is under way.
+    fetching: Option<BoxFuture<'static, Outcome>>,
+    state: Arc<State>,
+    control: watch::Sender<Control>,
+    result: PhantomData<fn() -> T>,
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Inputs that were taken. Of a job that was attached to and whose number of tasks is not
+    /// known yet: outcomes that came.
+    pub submitted: u64,
+    /// Whether these are all: the inputs have ended, or are not taken any more because the job was
+    /// cancelled.
+    pub complete: bool,
+    /// Whether the job was cancelled.
+    pub cancelled: bool,
+}
+
+impl Progress {
+    /// How many tasks the job has, once that is known.
+    #[must_use]
+    pub fn total(&self) -> Option<u64> {
+        self.complete.then_some(self.submitted)
+    }
+}
+
+/// A job ended, and not every task of it has an outcome here.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{} came, and {}: {why}", count(outcomes.len() as u64), shown(*missing))]
+pub struct GatherError<T> {
+    /// The outcomes that came, in the order of the inputs.
+    pub outcomes: Vec<TaskOutcome<T>>,
+    /// How many are missing, if that is known.
+    pub missing: Option<u64>,
+    /// Why they are.
+    pub why: String,
+}
+
+fn count(outcomes: u64) -> String {
+    if outcomes == 1 {
+        "1 outcome".into()
+    } else {
+        format!("{outcomes} outcomes")
+    }
+}
+
+fn shown(missing: Option<u64>) -> String {
+    match missing {
+        Some(1) => "1 is missing".into(),
+        Some(missing) => format!("{missing} are missing"),
+        None => "how many are missing is not known".into(),
+    }
+}
+
+/// An error with its causes.
+fn in_one_line(error: &SubmitError) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    std::iter::once(error.to_string())
+        .chain(causes.map(ToString::to_string))
+        .collect::<Vec<_>>()
+        .join(": ")
+}
+
+impl<T> fmt::Debug for Job<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job")
+            .field("id", &self.id)
+            .field("progress", &self.progress())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> Job<T> {
+    /// A job that is not driven yet, and the end that its shell holds.
+    pub(crate) fn new(id: Option<JobId>, values: Values) -> (Self, JobSink) {
+        let (source, sink) = ends();
+        let JobSource {
+            batches,
+            control,
+            state,
+        } = source;
+        let job = Self {
+            id,
+            batches,
+            batch: None,
+            taken: 0,
+            values,
+            fetching: None,
+            state,
+            control,
+            result: PhantomData,
+        };
+        (job, sink)
+    }
+
+    /// Its name at the broker. None if the system had no randomness to make one of; then the job
+    /// ends at once.
+    #[must_use]
+    pub fn id(&self) -> Option<JobId> {
+        self.id
+    }
+
+    /// How far the job is.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let progress = self.state.progress();
+        Progress {
+            submitted: progress.submitted,
+            complete: progress.complete,
+            cancelled: progress.cancelled,
+        }
+    }
+
+    /// Why the job ended before all outcomes were there, if the broker was the reason.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&SubmitError> {
+        self.state.trouble()
+    }
+
+    /// Why a job that was attached to ended although nobody knows how many tasks it has: its
+    /// submitter is gone.
+    #[must_use]
+    pub fn incomplete(&self) -> Option<Incomplete> {
+        self.state.incomplete()
+    }
+
+    /// Cancel what is left. Tasks that were submitted and have no outcome end as cancelled; further
+    /// inputs are not taken.
+    pub fn cancel(&self) {
+        self.control.send_replace(Control::Cancel);
+    }
+
+    /// Have the broker keep outcomes that are passed on from now on, until it forgets the job: for
+    /// a caller who has nothing to show for them before the end, and may [`leave`](Self::leave)
+    /// the job instead. Without it, what was passed on is dropped there.
+    pub fn keep_outcomes(&self) {
+        self.state.keep_outcomes();
+    }
+
+    /// Leave the job at its broker, as a client does that is killed: no further inputs are taken,
+    /// what was published runs to its end, and [`Client::attach`](crate::Client::attach) finds
+    /// the outcomes.
+    pub fn leave(self) {
+        self.control.send_replace(Control::Leave);
+    }
+
+    /// The next outcome as it is, undecoded. A large value may be in a store; [`Job::fetched`]
+    /// brings it. Cancel safe.
+    pub async fn next_outcome(&mut self) -> Option<Outcome> {
+        std::future::poll_fn(|cx| self.poll_outcome(cx)).await
+    }
+
+    /// The outcome with its value at hand, wherever that was. If it cannot be fetched, the outcome
+    /// says so instead. Cancel safe.
+    pub async fn fetched(&self, outcome: Outcome) -> Outcome {
+        self.values.fetched(outcome).await
+    }
+
+    /// The next outcome, with its value. What was taken stays taken if nobody polls on.
+    fn poll_fetched(&mut self, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
+        loop {
+            if let Some(fetching) = &mut self.fetching {
+                let outcome = ready!(fetching.poll_unpin(cx));
+                self.fetching = None;
+                return Poll::Ready(Some(outcome));
+            }
+            match ready!(self.poll_outcome(cx)) {
+                Some(outcome) if is_stored(&outcome) => {
+                    let values = self.values.clone();
+                    self.fetching = Some(async move { values.fetched(outcome).await }.boxed());
+                }
+                outcome => return Poll::Ready(outcome),
+            }
+        }
+    }
+
+    fn poll_outcome(&mut self, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
+        loop {
+            if let Some((batch, next)) = &mut self.batch
+                && let Some(outcome) = batch.get(*next)
+            {
+                *next += 1;
+                self.taken += 1;
+                return Poll::Ready(Some(outcome.clone()));
+            }
+            match ready!(self.batches.poll_recv(cx)) {
+                Some(batch) => self.batch = Some((batch, 0)),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl<T: Decode> Job<T> {
+    /// The next outcome. Cancel safe.
+    pub async fn next(&mut self) -> Option<TaskOutcome<T>> {
+        std::future::poll_fn(|cx| self.poll_fetched(cx))
+            .await
+            .map(TaskOutcome::new)
+    }
+
+    /// Wait for all outcomes that were not taken yet; in the order of the inputs. Holds them all.
+    ///
+    /// # Errors
+    /// When not every task of the job has one: the broker went away, outcomes were lost, or the job
+    /// was attached to and its submitter never said how many tasks there are. Those that came
+    /// are in the error. A task that failed or was cancelled has an outcome like any other.
+    pub async fn gather(mut self) -> Result<Vec<TaskOutcome<T>>, GatherError<T>> {
+        let mut outcomes = Vec::new();
+        while let Some(outcome) = self.next().await {
+            outcomes.push(outcome);
+        }
+        outcomes.sort_by_key(|outcome| outcome.index);
+        let Progress { cancelled, .. } = self.progress();
+        let missing = self
+            .progress()
+            .total()
+            .map(|total| total.saturating_sub(self.taken));
+        if missing == Some(0) {
+            return Ok(outcomes);
+        }
+        let unsaid = "its submitter had not said how many tasks there are";
+        let why = match (self.trouble(), self.incomplete()) {
+            (Some(trouble), _) => in_one_line(trouble),
+            (None, Some(incomplete)) => incomplete.to_string(),
+            (None, None) if cancelled => format!("the job was cancelled when {unsaid}"),
+            (None, None) => unsaid.into(),
+        };
+        Err(GatherError {
+            outcomes,
+            missing,
+            why,
+        })
+    }
+}
+
+impl<T: Decode> Stream for Job<T> {
+    type Item = TaskOutcome<T>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let outcome = ready!(self.get_mut().poll_fetched(cx));
+        Poll::Ready(outcome.map(TaskOutcome::new))
+    }
+}

@@ -1,0 +1,54 @@
+//! Outcomes as a caller sees them: decoded.
+
+use sortie_protocol::{Bill, Ending, Log, Outcome, Output, TaskIndex};
+
+use crate::api::output::Decode;
+use crate::api::task_error::TaskError;
+
+/// How a task ended, with its result decoded as `T`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskOutcome<T> {
+    /// The task's position among the inputs, from 0.
+    pub index: TaskIndex,
+    /// The function's result, or why there is none.
+    pub result: Result<T, TaskError>,
+    /// Attempts that were made.
+    pub attempts: u32,
+    /// What the last attempt cost.
+    pub bill: Bill,
+    /// What the last attempt printed and logged.
+    pub log: Option<Box<Log>>,
+}
+
+impl<T: Decode> TaskOutcome<T> {
+    /// Of an outcome whose value is at hand.
+    pub(crate) fn new(outcome: Outcome) -> Self {
+        let Outcome {
+            index,
+            attempts,
+            ending,
+            bill,
+            log,
+        } = outcome;
+        Self {
+            index,
+            result: decode(ending),
+            attempts,
+            bill,
+            log,
+        }
+    }
+}
+
+pub(crate) fn decode<T: Decode>(ending: Ending) -> Result<T, TaskError> {
+    match ending {
+        Ending::Completed(Output::Value(value)) => T::from_value(&value),
+        Ending::Completed(Output::Object(object)) => T::from_object(object),
+        Ending::Completed(Output::Stored(stored)) => Err(TaskError::Decode {
+            expected: std::any::type_name::<T>(),
+            reason: format!("it is still at `{}`", stored.location),
+        }),
+        Ending::Failed(failure) => Err(TaskError::Failed(failure)),
+        Ending::Cancelled => Err(TaskError::Cancelled),
+    }
+}

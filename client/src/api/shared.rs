@@ -1,0 +1,72 @@
+//! What all clones of a client, and its futures, share.
+
+use std::sync::Arc;
+
+use sortie_broker::{Broker, Error};
+use sortie_protocol::{JobId, JobKey};
+use tokio::runtime::Handle;
+
+use crate::api::values::Values;
+use crate::drive::tracker::{TaskTracker, Tracked};
+use crate::drive::window::Window;
+use crate::error::SubmitError;
+
+/// A client's broker, runtime and values.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) runtime: Handle,
+    pub(crate) window: Window,
+    pub(crate) tracker: TaskTracker,
+    pub(crate) values: Values,
+    #[cfg(feature = "embedded")]
+    pub(crate) embedded: Option<crate::embedded::loader::Embedded>,
+}
+
+/// How far a job was when nobody wanted it any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Abandoned {
+    UnderWay,
+    Ended,
+}
+
+impl Shared {
+    /// The key of one of this tenant's jobs.
+    pub(crate) fn key(&self, job: JobId) -> JobKey {
+        JobKey {
+            tenant: self.broker.tenant(),
+            job,
+        }
+    }
+
+    /// The key of a job that is new.
+    pub(crate) fn new_key(&self) -> Result<JobKey, SubmitError> {
+        let mut bytes = [0; 16];
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+            .map_err(|error| SubmitError::Random(error.into()))?;
+        Ok(self.key(JobId::from_bytes(bytes)))
+    }
+
+    /// Bundles of a job that wait or are in work, where the broker tells.
+    pub(crate) async fn unfinished(&self, job: JobKey) -> Result<Option<u64>, Error> {
+        match self.broker.unfinished(job).await {
+            Ok(unfinished) => Ok(Some(unfinished.bundles)),
+            Err(Error::Denied { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Cancel a job and have the broker forget it, in the background. `tracked` was begun when
+    /// there was something to cancel.
+    pub(crate) fn abandon(&self, job: JobKey, how: Abandoned, tracked: Tracked) {
+        let broker = self.broker.clone();
+        self.runtime.spawn(async move {
+            // A broker that cannot be reached forgets the job by itself in time.
+            if how == Abandoned::UnderWay {
+                let _ = broker.cancel(job).await;
+            }
+            let _ = broker.forget(job).await;
+            drop(tracked);
+        });
+    }
+}

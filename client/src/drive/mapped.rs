@@ -1,0 +1,134 @@
+//! Jobs that are submitted and followed here, or followed only, from their first request to the
+//! last.
+
+use std::sync::Arc;
+
+use futures::Stream;
+use futures::stream::{self, BoxStream};
+use sortie_broker::{Broker, Error};
+use sortie_protocol::submission::{End, Event, Manner};
+use sortie_protocol::{Failure, Job, JobKey, JobRecord, JobState, Task};
+use tokio::runtime::Handle;
+
+use super::clock::time_of_day;
+use super::feed::Feed;
+use super::shell::{Parts, Shell};
+use super::sink::{Control, JobSink};
+use super::window::Window;
+use crate::error::SubmitError;
+
+/// One task after the other, or why some input is none.
+pub(crate) type Tasks = BoxStream<'static, Result<Task, Failure>>;
+
+/// Submit a job and follow it until its caller is done with it.
+///
+/// The broker forgets the job only when the caller has read its end and let go: outcomes that were
+/// on their way to a caller that died are still at the broker. So are those of a job whose broker
+/// was away for longer than its patience.
+pub(crate) async fn map(
+    broker: Arc<dyn Broker>,
+    runtime: Handle,
+    window: Window,
+    job: Result<Job, SubmitError>,
+    tasks: Tasks,
+    mut sink: JobSink,
+) {
+    let job = match job {
+        Ok(job) => job,
+        Err(error) => return sink.state.set_trouble(error),
+    };
+    let key = job.key;
+    match start(&broker, job).await {
+        Ok(feed) => {
+            let end = run(&broker, key, &runtime, &window, tasks, feed, &mut sink).await;
+            let is_whole = matches!(end, End::Complete(_) | End::Cancelled);
+            set_end(&sink, end, &*broker);
+            if sink.is_cut_off() {
+                // Workers may go on, and a client that comes when the broker is back finds what
+                // they did: nothing is cancelled or forgotten.
+                return;
+            }
+            if !is_whole && *sink.control.borrow() != Control::Leave {
+                // Should it fail, the broker forgets the job by itself in time.
+                let _ = broker.cancel(key).await;
+            }
+        }
+        Err(error) => sink.state.set_trouble(error.into()),
+    }
+    if sink.dropped().await {
+        let _ = broker.forget(key).await;
+    }
+}
+
+async fn start(broker: &Arc<dyn Broker>, job: Job) -> Result<Feed, Error> {
+    let key = job.key;
+    broker.put_job(job, time_of_day()).await?;
+    Feed::open(broker, key).await
+}
+
+async fn run(
+    broker: &Arc<dyn Broker>,
+    key: JobKey,
+    runtime: &Handle,
+    window: &Window,
+    tasks: Tasks,
+    feed: Feed,
+    sink: &mut JobSink,
+) -> End<Error> {
+    let parts = Parts {
+        inputs: tasks.size_hint().1.map(|inputs| inputs as u64),
+        expires: broker.retention().map(|kept| time_of_day() + kept),
+        feed: Some(feed),
+        caller: Some(sink),
+        window: Some(window),
+        ..Parts::default()
+    };
+    let mut shell = Shell::new(Manner::Map, (&**broker, key), runtime, parts);
+    tokio::select! {
+        biased;
+        end = shell.run(tasks) => end,
+        () = window.keep(&**broker) => End::Gone,
+    }
+}
+
+/// Follow a job that was submitted before.
+pub(crate) async fn attach(
+    broker: Arc<dyn Broker>,
+    runtime: Handle,
+    record: JobRecord,
+    feed: Feed,
+    mut sink: JobSink,
+) {
+    let parts = Parts {
+        expires: broker.retention().map(|kept| record.created + kept),
+        feed: Some(feed),
+        caller: Some(&mut sink),
+        ..Parts::default()
+    };
+    let mut shell = Shell::new(
+        Manner::Attached,
+        (&*broker, record.job.key),
+        &runtime,
+        parts,
+    );
+    if let JobState::Sealed { tasks } = record.state {
+        shell.tell(Event::Sealed(tasks));
+    }
+    let end = shell.run(stream::empty()).await;
+    drop(shell);
+    // The sink is dropped: that is the end for the caller.
+    set_end(&sink, end, &*broker);
+}
+
+/// What the caller can ask about the end.
+fn set_end(sink: &JobSink, end: End<Error>, broker: &dyn Broker) {
+    match end {
+        End::Closed(Some(error)) | End::Failed(error) => sink.state.set_trouble(error.into()),
+        End::Lost(missing) => sink.state.set_trouble(SubmitError::Lost {
+            missing,
+            kept: broker.retention(),
+        }),
+        End::Incomplete(why) => sink.state.set_incomplete(why),
+        End::Complete(_) | End::Cancelled | End::Closed(None) | End::Gone => {}
+    }
+}

@@ -1,0 +1,200 @@
+//! A client's requests to its broker about one job, many under way at once.
+//!
+//! Over a network an answer takes a round trip, so up to
+//! [`REQUESTS_AT_ONCE`](sortie_protocol::submission::REQUESTS_AT_ONCE) may be under way; in which
+//! order they arrive does not matter. A broker in the same process answers at once: then nothing is
+//! kept here.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures::FutureExt as _;
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use sortie_broker::{Broker, Error, LetterId, Position};
+use sortie_protocol::completion::{Answer, Question};
+use sortie_protocol::submission::{Event, Refusal, Request};
+use sortie_protocol::{Bundle, JobKey, Outcome, Task, TaskIndex};
+
+use super::clock::time_of_day;
+
+/// Hints that may be under way: each later one says as much, so one that finds no room is dropped.
+const HINTS_MAX: usize = 4;
+
+type Result = std::result::Result<(), Error>;
+
+struct UnderWay<'b> {
+    request: Option<Request>,
+    answer: BoxFuture<'b, Result>,
+}
+
+impl Future for UnderWay<'_> {
+    type Output = Event<Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Event<Error>> {
+        let result = ready!(self.answer.poll_unpin(cx));
+        // It is polled no more once it was ready.
+        let request = self.request.take().unwrap_or(Request::Seal);
+        Poll::Ready(answered(request, result))
+    }
+}
+
+fn answered(request: Request, result: Result) -> Event<Error> {
+    let result = result.map_err(|error| (refusal(&error), error));
+    Event::Answered(request, result)
+}
+
+fn refusal(error: &Error) -> Refusal {
+    match error {
+        Error::JobCancelled(_) => Refusal::Cancelled,
+        Error::Unreachable { .. } | Error::NoSuchJob(_) => Refusal::Unknown,
+        Error::TooLarge { .. } => Refusal::TooLarge,
+        Error::Empty | Error::Denied { .. } | Error::Unsuitable { .. } => Refusal::Denied,
+    }
+}
+
+/// The requests about one job. Dropping it drops what is under way.
+pub(crate) struct Requests<'b> {
+    broker: &'b dyn Broker,
+    job: JobKey,
+    under_way: FuturesUnordered<UnderWay<'b>>,
+    hints: FuturesUnordered<BoxFuture<'b, Result>>,
+    question: Option<BoxFuture<'b, Event<Error>>>,
+}
+
+impl<'b> Requests<'b> {
+    pub(crate) fn new(broker: &'b dyn Broker, job: JobKey) -> Self {
+        Self {
+            broker,
+            job,
+            under_way: FuturesUnordered::new(),
+            hints: FuturesUnordered::new(),
+            question: None,
+        }
+    }
+
+    /// Publish tasks. The answer, if it is there at once; so for the others.
+    pub(crate) async fn publish(&mut self, tasks: Vec<Task>) -> Option<Event<Error>> {
+        let first = tasks.first()?.index;
+        let request = Request::Publish(first, tasks.len());
+        let bundle = Bundle {
+            job: self.job,
+            attempts_before: 0,
+            lost_before: 0,
+            published: time_of_day(),
+            tasks,
+        };
+        self.send(request, self.broker.publish(bundle)).await
+    }
+
+    /// Store the outcomes of tasks that no worker will run, so that all who follow the job learn of
+    /// them.
+    pub(crate) async fn report(&mut self, outcomes: Arc<[Outcome]>) -> Option<Event<Error>> {
+        let answer = self.broker.report(self.job, outcomes.to_vec());
+        self.send(Request::Report(outcomes), answer).await
+    }
+
+    /// Say how many tasks there are.
+    pub(crate) async fn seal(&mut self, tasks: TaskIndex) -> Option<Event<Error>> {
+        let answer = self.broker.seal(self.job, tasks);
+        self.send(Request::Seal, answer).await
+    }
+
+    /// Remove a dead letter whose task is published anew.
+    pub(crate) async fn remove(&mut self, letter: LetterId) -> Option<Event<Error>> {
+        let answer = self.broker.remove_dead_letter(letter);
+        self.send(Request::Confirm, answer).await
+    }
+
+    /// Cancel the job.
+    pub(crate) async fn cancel(&mut self) -> Option<Event<Error>> {
+        let answer = self.broker.cancel(self.job);
+        self.send(Request::Cancel, answer).await
+    }
+
+    async fn send(
+        &mut self,
+        request: Request,
+        mut answer: BoxFuture<'b, Result>,
+    ) -> Option<Event<Error>> {
+        match futures::poll!(answer.as_mut()) {
+            Poll::Ready(result) => Some(answered(request, result)),
+            Poll::Pending => {
+                self.under_way.push(UnderWay {
+                    request: Some(request),
+                    answer,
+                });
+                None
+            }
+        }
+    }
+
+    /// Say that the submitter is there. Should that fail, it is said again soon.
+    pub(crate) async fn beat(&mut self) {
+        self.hint(self.broker.submitting(self.job)).await;
+    }
+
+    /// Say what need not be kept. Should that fail, it is kept until the job is forgotten.
+    pub(crate) async fn trim(&mut self, before: Position) {
+        self.hint(self.broker.trim(self.job, before)).await;
+    }
+
+    async fn hint(&mut self, mut answer: BoxFuture<'b, Result>) {
+        if futures::poll!(answer.as_mut()).is_pending() && self.hints.len() < HINTS_MAX {
+            self.hints.push(answer);
+        }
+    }
+
+    /// Put a question. Its answer comes with the others.
+    pub(crate) fn ask(&mut self, question: Question) {
+        self.question = Some(ask(self.broker, self.job, question).boxed());
+    }
+
+    /// The next answer; waits for ever if none is to come. Cancel safe.
+    pub(crate) async fn answer(&mut self) -> Event<Error> {
+        std::future::poll_fn(|cx| self.poll_answer(cx)).await
+    }
+
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Event<Error>> {
+        if let Some(question) = &mut self.question
+            && let Poll::Ready(answer) = question.poll_unpin(cx)
+        {
+            self.question = None;
+            return Poll::Ready(answer);
+        }
+        while let Poll::Ready(Some(_)) = self.hints.poll_next_unpin(cx) {}
+        match self.under_way.poll_next_unpin(cx) {
+            Poll::Ready(Some(answer)) => Poll::Ready(answer),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// The answer to a question about a job, as an event.
+pub(crate) async fn ask(broker: &dyn Broker, job: JobKey, question: Question) -> Event<Error> {
+    match question {
+        Question::Unfinished => Event::Unfinished(told(broker.unfinished(job).await)),
+        Question::Workers => {
+            let workers = broker.workers().await;
+            Event::Workers(told(workers.map(|workers| workers.len())))
+        }
+    }
+}
+
+/// What a broker told, or did not.
+pub(crate) fn told<T>(result: std::result::Result<T, Error>) -> Answer<T> {
+    match result {
+        Ok(answer) => Answer::Told(answer),
+        Err(Error::Denied { .. }) => Answer::Denied,
+        Err(
+            Error::NoSuchJob(_)
+            | Error::JobCancelled(_)
+            | Error::TooLarge { .. }
+            | Error::Empty
+            | Error::Unreachable { .. }
+            | Error::Unsuitable { .. },
+        ) => Answer::Failed,
+    }
+}

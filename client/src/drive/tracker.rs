@@ -1,0 +1,45 @@
+//! Counts a client's work in the background, so that a process that is about to end can wait for
+//! it.
+//!
+//! Jobs and futures that are dropped are cancelled and forgotten at the broker in the background,
+//! because `drop` cannot wait.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+/// Counts pieces of work. Clones are the same count.
+#[derive(Debug, Clone)]
+pub(crate) struct TaskTracker(Arc<watch::Sender<usize>>);
+
+/// One piece of work; it is done when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Tracked(TaskTracker);
+
+impl Default for TaskTracker {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(0)))
+    }
+}
+
+impl TaskTracker {
+    /// Begin a piece of work.
+    pub(crate) fn begin(&self) -> Tracked {
+        self.0.send_modify(|count| *count += 1);
+        Tracked(self.clone())
+    }
+
+    /// Wait until there is none. Cancel safe.
+    pub(crate) async fn flush(&self) {
+        // The sender is held here, so the wait ends with the condition alone.
+        let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
+    }
+}
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        self.0
+            .0
+            .send_modify(|count| *count = count.saturating_sub(1));
+    }
+}

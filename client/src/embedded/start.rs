@@ -1,0 +1,93 @@
+//! Starts a client with everything in this process: a broker in memory, a host, and the client in
+//! front of them.
+
+use std::sync::Arc;
+
+use sortie_broker::memory::MemoryBroker;
+use sortie_broker::{Broker, Serves};
+use sortie_host::Setup;
+use sortie_host::setup::{Identity, Prepared, StoreAt};
+use sortie_protocol::WorkerId;
+use tokio::runtime::Handle;
+
+use crate::api::builder::Builder;
+use crate::api::client::Client;
+use crate::api::shared::Shared;
+use crate::api::values::Values;
+use crate::drive::tracker::TaskTracker;
+use crate::drive::window::Window;
+use crate::embedded::loader::{ComponentLoader, Embedded, StartError};
+
+impl Builder {
+    /// Start the host and its client, on the tokio runtime of the caller.
+    ///
+    /// # Errors
+    /// When the cache folder cannot be used, or the system denies address space or threads.
+    pub fn start(self) -> Result<Client, StartError> {
+        let io = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
+        let store = self.store.map_or(StoreAt::Cache, StoreAt::Shared);
+        let setup = Setup {
+            concurrency: self.concurrency,
+            cache: self.cache,
+            store,
+            objects: self.objects,
+        };
+        let prepared = setup.prepare(io.clone())?;
+        let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::default());
+        let identity = Identity {
+            id: WorkerId::from_bytes([0; 16]),
+            serves: Serves::Everything,
+            introduction: None,
+        };
+        let worker = prepared
+            .start(identity, broker.clone(), None)
+            .map_err(StartError::Worker)?;
+        let Prepared {
+            host,
+            artifacts,
+            slots,
+            ..
+        } = prepared;
+        let values = Values::new(host.objects, host.store);
+        let embedded = Some(Embedded {
+            loader: ComponentLoader::equipped(host.engine, artifacts),
+            worker: Some(worker),
+        });
+        Ok(Client {
+            shared: Arc::new(Shared {
+                broker,
+                runtime: io,
+                window: Window::Own(slots),
+                tracker: TaskTracker::default(),
+                values,
+                embedded,
+            }),
+        })
+    }
+}
+
+impl Client {
+    /// A client with everything in this process, and nothing kept on disk. Call it within a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// When the system denies address space or threads.
+    pub fn embedded() -> Result<Self, StartError> {
+        Builder::default().start()
+    }
+
+    /// Wait until the results that tasks had in this process are where [`Builder::store`] shares
+    /// them, for as long as that may take ([`sortie_host::memo::shared::FLUSH_TIME_MAX`]). A
+    /// program that is about to end calls it, so that others need not compute them again.
+    /// Cancel safe.
+    pub async fn flush_results(&self) {
+        if let Some(worker) = self
+            .shared
+            .embedded
+            .as_ref()
+            .and_then(|embedded| embedded.worker.as_ref())
+        {
+            worker.flush_results().await;
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Errors of submitting and following jobs.
+
+use std::time::Duration;
+
+use sortie_protocol::grants::Ungranted;
+use sortie_protocol::{Advice, Failure, JobId};
+
+use crate::api::function::CallError;
+
+/// A task could not be submitted, or a job could not be followed to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The call is wrong.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// An argument is too large for a message, and the store did not take it.
+    #[error("{0}")]
+    Store(Failure),
+    /// The broker did not take it, or does not tell what became of it.
+    #[error("the broker did not do its part")]
+    Broker(#[from] sortie_broker::Error),
+    /// The broker does not have all outcomes of a job, and will not get them.
+    #[error(
+        "{missing} outcomes are not there, and none of the tasks is unfinished: {}those that a \
+         newer program wrote cannot be read here",
+        keeps(*kept)
+    )]
+    Lost {
+        /// How many tasks have none.
+        missing: u64,
+        /// How long the broker keeps outcomes that nobody fetched, if not as long as the job.
+        kept: Option<Duration>,
+    },
+    /// The function's component needs grants that the function does not have.
+    #[error("the component {0}")]
+    Ungranted(#[from] Ungranted),
+    /// The process is ending.
+    #[error("the runtime is shutting down")]
+    ShuttingDown,
+    /// The system has no randomness for the job's name.
+    #[error("the system gives no random bytes")]
+    Random(#[source] std::io::Error),
+}
+
+fn keeps(kept: Option<Duration>) -> String {
+    kept.map_or_else(String::new, |kept| {
+        let days = kept.as_secs() / (24 * 3600);
+        format!("the broker keeps outcomes that nobody fetched for {days} days, and ")
+    })
+}
+
+impl SubmitError {
+    /// What could be done, if that is known.
+    #[must_use]
+    pub fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::Broker(error) => error.advice(),
+            Self::Lost { .. } => Some(Advice::ListDeadLetters),
+            Self::Call(_)
+            | Self::Store(_)
+            | Self::Ungranted(_)
+            | Self::ShuttingDown
+            | Self::Random(_) => None,
+        }
+    }
+
+    /// Whether the broker was away, so that what was asked may have happened, and asking again
+    /// later can help.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Broker(error) => error.is_transient(),
+            Self::Call(_)
+            | Self::Store(_)
+            | Self::Lost { .. }
+            | Self::Ungranted(_)
+            | Self::ShuttingDown
+            | Self::Random(_) => false,
+        }
+    }
+}
+
+/// A job could not be attached to.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// The broker does not know it.
+    #[error(
+        "there is no job `{0}`; it is another tenant's, or was forgotten when its outcomes were \
+         read"
+    )]
+    NoSuchJob(JobId),
+    /// The broker did not answer as it should.
+    #[error(transparent)]
+    Broker(sortie_broker::Error),
+}
+
+impl From<sortie_broker::Error> for AttachError {
+    fn from(error: sortie_broker::Error) -> Self {
+        match error {
+            sortie_broker::Error::NoSuchJob(job) => Self::NoSuchJob(job),
+            other => Self::Broker(other),
+        }
+    }
+}

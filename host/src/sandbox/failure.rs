@@ -1,0 +1,120 @@
+//! Says what an error that ended a call means for its task: the function's answer, a trap, a limit, a
+//! cancellation, or a fault of the host.
+//!
+//! What a limit or the host did comes first: a guest whose memory could not grow traps, too, and the
+//! trap is reported as the limit that it came from.
+
+use std::time::Duration;
+
+use sortie_protocol::outcome::{CODE_BYTES_MAX, MESSAGE_BYTES_MAX, PlatformFault, cut};
+use sortie_protocol::{ByteSize, Failure, Limit, Limits};
+use wasmtime::Trap;
+use wasmtime_wasi::I32Exit;
+
+use super::bindings::handler::{self, Retry};
+use super::limits::Stop;
+use super::state::State;
+use crate::engine::STACK_BYTES;
+
+/// How wasmtime's error starts when one call brings more than the host takes. Its type is private
+/// there; a test checks the text.
+const TOO_MUCH_COPIED: &str = "too much data is being copied";
+/// Functions of the guest that a trap's message names, from the innermost.
+const FRAMES_MAX: usize = 3;
+
+/// Why a call has no result.
+#[derive(Debug)]
+pub(crate) enum Why {
+    Failed(Failure),
+    Cancelled,
+}
+
+impl Why {
+    /// What a stop means under `limits`.
+    pub(crate) fn from_stop(stop: Stop, limits: &Limits) -> Self {
+        match stop {
+            Stop::Cancelled => Self::Cancelled,
+            Stop::WallTime => Self::at(Limit::WallTime(limits.wall_time)),
+            Stop::CpuTime => Self::at(Limit::CpuTime(limits.cpu_time)),
+            Stop::OutputBytes => Self::at(Limit::OutputBytes(limits.output_bytes)),
+        }
+    }
+
+    /// Stopped at a limit.
+    pub(super) fn at(limit: Limit) -> Self {
+        Self::Failed(Failure::Stopped { limit })
+    }
+
+    /// The function answered that it failed.
+    pub(super) fn answered(failure: handler::Failure) -> Self {
+        let retry = match failure.retry {
+            Retry::Never => None,
+            Retry::After(millis) => Some(Duration::from_millis(millis)),
+        };
+        Self::Failed(Failure::Answer {
+            code: cut(failure.code, CODE_BYTES_MAX),
+            message: cut(failure.message, MESSAGE_BYTES_MAX),
+            retry,
+        })
+    }
+
+    /// What an error that ended a call means.
+    pub(super) fn from_error(error: &wasmtime::Error, state: &State, limits: &Limits) -> Self {
+        if let Some(stop) = error.downcast_ref::<Stop>() {
+            return Self::from_stop(*stop, limits);
+        }
+        if error
+            .downcast_ref::<wasmtime::PoolConcurrencyLimitError>()
+            .is_some()
+        {
+            return Self::Failed(Failure::Platform {
+                fault: PlatformFault::Host,
+                message: "the worker has no instance free".into(),
+            });
+        }
+        if let Some(Trap::StackOverflow) = error.downcast_ref::<Trap>() {
+            return Self::at(Limit::Stack(ByteSize(STACK_BYTES as u64)));
+        }
+        if state.limiter.refused {
+            return Self::at(Limit::Memory(limits.memory));
+        }
+        if error.root_cause().to_string().starts_with(TOO_MUCH_COPIED) {
+            return Self::at(Limit::Result(limits.result));
+        }
+        let message = match error.downcast_ref::<I32Exit>() {
+            Some(I32Exit(code)) => {
+                format!("the function exited with code {code} instead of returning")
+            }
+            None => {
+                let panic = state.log.last_panic();
+                cut(
+                    panic.unwrap_or_else(|| trap_message(error)),
+                    MESSAGE_BYTES_MAX,
+                )
+            }
+        };
+        Self::Failed(Failure::Trapped { message })
+    }
+}
+
+/// The root of the error, and the innermost guest functions where they are known.
+fn trap_message(error: &wasmtime::Error) -> String {
+    use std::fmt::Write as _;
+    let mut message = error.root_cause().to_string();
+    if let Some(backtrace) = error.downcast_ref::<wasmtime::WasmBacktrace>() {
+        let names = backtrace
+            .frames()
+            .iter()
+            .filter_map(|frame| frame.func_name())
+            .take(FRAMES_MAX);
+        for (i, name) in names.enumerate() {
+            let _ = write!(
+                message,
+                "{}`{:#}`",
+                if i == 0 { " in " } else { " < " },
+                rustc_demangle::demangle(name)
+            );
+        }
+    }
+    message
+}

@@ -1,0 +1,195 @@
+//! What a function holds of objects: handles, readers, prefixes, listings, writers and outputs, and
+//! what one task may have of them.
+//!
+//! [`ObjectsCtx`] counts what a task reads, [`OutputsCtx`] what it writes. [`ObjectsView`] finds both
+//! in a store. The host functions are in `objects`, `prefixes` and `outputs`.
+//!
+//! Bounds: [`HANDLES_MAX`] handles of all kinds at once; each may have a cursor, which reads ahead.
+
+use std::time::Duration;
+
+use sortie_objects::output_store::{self, OutputStore};
+use sortie_objects::{self as objects, Cursor, Object, WriteError};
+use sortie_protocol::{ByteSize, OutputObject};
+use wasmtime::component::{HasData, ResourceTable};
+
+use crate::clock;
+use crate::sandbox::limits::Watch;
+
+/// Live handles in one task: objects, readers, prefixes, listings, writers and what they made.
+const HANDLES_MAX: usize = 64;
+
+/// What a task reads, and how many handles it holds.
+#[derive(Debug, Default)]
+pub(in crate::sandbox) struct ObjectsCtx {
+    handles: usize,
+    /// Time that the task waited for objects.
+    pub(in crate::sandbox) fetch: Duration,
+    /// Bytes that were handed out.
+    pub(in crate::sandbox) bytes_in: u64,
+    /// The first time that an object could not be read. The function's answer depends on it, so it
+    /// must not be kept as the task's result.
+    pub(in crate::sandbox) error: Option<objects::Error>,
+}
+
+impl ObjectsCtx {
+    /// Count one more handle.
+    pub(in crate::sandbox) fn admit(&mut self) -> wasmtime::Result<()> {
+        wasmtime::ensure!(
+            self.handles < HANDLES_MAX,
+            "more than {HANDLES_MAX} objects, readers, prefixes, listings and writers at once"
+        );
+        self.handles += 1;
+        Ok(())
+    }
+
+    /// Count one handle less.
+    pub(super) fn release(&mut self) {
+        self.handles = self.handles.saturating_sub(1);
+    }
+}
+
+/// What a task writes, and where.
+#[derive(Debug)]
+pub(in crate::sandbox) struct OutputsCtx {
+    pub(super) output_store: Option<OutputStore>,
+    pub(super) bytes_max: u64,
+    /// Writers that are open.
+    pub(super) writers: usize,
+    /// Bytes so far.
+    pub(in crate::sandbox) bytes: u64,
+    /// Time that the task waited for the output store.
+    pub(in crate::sandbox) waited: Duration,
+    /// The first time that the output store did not take an object.
+    pub(in crate::sandbox) error: Option<WriteError>,
+}
+
+impl OutputsCtx {
+    pub(in crate::sandbox) fn new(output_store: Option<OutputStore>, bytes_max: ByteSize) -> Self {
+        Self {
+            output_store,
+            bytes_max: bytes_max.as_u64(),
+            writers: 0,
+            bytes: 0,
+            waited: Duration::ZERO,
+            error: None,
+        }
+    }
+}
+
+/// A task's objects, in the store that runs it.
+pub(in crate::sandbox) struct ObjectsCtxView<'a> {
+    pub(in crate::sandbox) objects: &'a mut ObjectsCtx,
+    pub(in crate::sandbox) outputs: &'a mut OutputsCtx,
+    pub(in crate::sandbox) watch: &'a Watch,
+    pub(in crate::sandbox) table: &'a mut ResourceTable,
+}
+
+impl ObjectsCtxView<'_> {
+    /// Wait for an object, on the task's time.
+    pub(super) async fn wait_for_object<T>(
+        &mut self,
+        fetching: impl Future<Output = T>,
+    ) -> wasmtime::Result<T> {
+        let began = clock::instant();
+        let fetched = self.watch.bound_if_slow(fetching).await;
+        self.objects.fetch += clock::instant() - began;
+        fetched.map_err(wasmtime::Error::new)
+    }
+
+    /// Wait for the output store, on the task's time.
+    pub(super) async fn wait_for_store<T>(
+        &mut self,
+        storing: impl Future<Output = T>,
+    ) -> wasmtime::Result<T> {
+        let began = clock::instant();
+        let stored = self.watch.bound_if_slow(storing).await;
+        self.outputs.waited += clock::instant() - began;
+        stored.map_err(wasmtime::Error::new)
+    }
+}
+
+/// Finds a task's objects in the data of its store.
+pub(in crate::sandbox) trait ObjectsView: Send {
+    fn objects(&mut self) -> ObjectsCtxView<'_>;
+}
+
+/// Tells wasmtime that the host functions work on an [`ObjectsCtxView`].
+pub(super) struct HasObjects;
+
+impl HasData for HasObjects {
+    type Data<'a> = ObjectsCtxView<'a>;
+}
+
+/// A handle to an object.
+#[derive(Debug)]
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct Handle {
+    pub(super) object: Object,
+    /// None while a read has it.
+    pub(super) cursor: Option<Cursor>,
+}
+
+impl Handle {
+    pub(in crate::sandbox) fn new(object: Object) -> Self {
+        Self {
+            object,
+            cursor: None,
+        }
+    }
+}
+
+/// A position in an object, moving forward.
+#[derive(Debug)]
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct Reader {
+    pub(super) object: Object,
+    /// None while a read has it.
+    pub(super) cursor: Option<Cursor>,
+    pub(super) offset: u64,
+}
+
+/// A prefix.
+#[derive(Debug)]
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct Prefix {
+    pub(super) prefix: objects::Prefix,
+}
+
+impl Prefix {
+    pub(in crate::sandbox) fn new(prefix: objects::Prefix) -> Self {
+        Self { prefix }
+    }
+}
+
+/// A position in a listing, moving forward.
+#[derive(Debug)]
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct Listing {
+    /// None while a call waits for it.
+    pub(super) listing: Option<objects::Listing>,
+}
+
+/// An object that is being written.
+#[derive(Debug)]
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct Writer {
+    pub(super) content_type: Option<String>,
+    pub(super) progress: Progress,
+}
+
+#[derive(Debug)]
+pub(super) enum Progress {
+    Open(Box<output_store::Writer>),
+    /// A call waits for the output store. The function cannot make another call meanwhile, and if
+    /// the wait ends early the instance is not entered again.
+    Busy,
+    Failed(WriteError),
+}
+
+/// An object that the task made.
+#[derive(Debug)]
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct Output {
+    pub(super) object: OutputObject,
+}

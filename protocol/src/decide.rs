@@ -1,0 +1,11 @@
+//! The decisions that need nothing but values: pure functions and state machines, without a clock
+//! and without I/O.
+
+pub mod completion;
+pub mod delivery;
+pub mod grants;
+pub mod memo;
+pub mod packing;
+pub mod retry;
+pub mod seen;
+pub mod submission;

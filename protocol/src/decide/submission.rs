@@ -1,0 +1,700 @@
+//! The life of a client's job as one state machine: inputs, answers and outcomes in, commands out.
+//!
+//! It packs inputs into bundles and publishes them, passes outcomes on to the caller in the order
+//! in which they come, seals the job when every publish was answered, says every few seconds that
+//! the submitter is there, and decides by [`Completion`] when the job is over. [`Manner`] says
+//! which of that a job needs.
+//!
+//! Everything it holds is bounded. Inputs are taken only while few bundles are out and few answers
+//! are awaited, and outcomes are read only while the caller takes them: a caller that stops reading
+//! stops the job, and a job of any length takes the same memory.
+//!
+//! The broker has an outcome for every task, also for those that no worker can run, so that
+//! everybody who follows the job sees the same. A task that the broker did not take, or whose
+//! outcome is lost, ends for the caller with a failure of the platform.
+//!
+//! The machine never reads a clock and does no I/O. Its shell hands in [`Event`]s with the time,
+//! carries out each [`Command`], polls for what [`Submission::wants`] names and ticks at
+//! [`Submission::wake_at`]. `E` is the broker's error: it passes through and is never looked into.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use self::publishing::Publishing;
+use crate::completion::{
+    self, Answer, BEAT_INTERVAL, Completion, Incomplete, Mark, Question, Role, Unfinished,
+};
+use crate::id::TaskIndex;
+use crate::outcome::{Bill, Ending, Failure, Outcome, PlatformFault};
+use crate::seen::First;
+use crate::task::Task;
+use crate::time::Timestamp;
+
+mod publishing;
+#[cfg(test)]
+mod tests;
+
+/// A place in a job's outcomes, from 0, in the order in which they were stored.
+pub type Position = u64;
+
+/// Outcomes that are made at once for tasks without one: bounds what waits for the caller.
+pub const ENDED_AT_ONCE: usize = 1024;
+/// Requests that may be unanswered: at 1 ms for a round trip 64,000 bundles a second, which is more
+/// than one client makes. At the limit no further inputs are taken.
+pub const REQUESTS_AT_ONCE: usize = 64;
+
+/// How a job is driven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// Inputs are published, and outcomes followed until each has one.
+    Map,
+    /// Inputs are published and left to the broker.
+    Detached,
+    /// Outcomes of a job that was submitted elsewhere are followed.
+    Attached,
+    /// Tasks that failed before are published alone, and each is confirmed when the broker has it.
+    Replay,
+}
+
+impl Manner {
+    fn follows(self) -> bool {
+        match self {
+            Self::Map | Self::Attached => true,
+            Self::Detached | Self::Replay => false,
+        }
+    }
+
+    fn publishes(self) -> bool {
+        match self {
+            Self::Map | Self::Detached | Self::Replay => true,
+            Self::Attached => false,
+        }
+    }
+}
+
+/// What kind of refusal an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The job was cancelled; its stream tells of it.
+    Cancelled,
+    /// What was asked may have happened, or nothing can be told to the broker.
+    Unknown,
+    /// The broker cannot carry this bundle. Others it can.
+    TooLarge,
+    /// The broker will not do it.
+    Denied,
+}
+
+/// What an answer answers.
+#[derive(Debug, Clone)]
+pub enum Request {
+    /// [`Command::Publish`]: the first task, and how many.
+    Publish(TaskIndex, usize),
+    /// [`Command::Report`].
+    Report(Arc<[Outcome]>),
+    /// [`Command::Seal`].
+    Seal,
+    /// [`Command::Confirm`].
+    Confirm,
+    /// [`Command::Cancel`].
+    Cancel,
+}
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub enum Event<E> {
+    /// An input: a task, whose index is set here, or why there is none.
+    Input(Result<Task, Failure>),
+    /// The inputs have nothing right now: what is collected goes out.
+    InputsPending,
+    /// There are no more inputs.
+    InputsEnded,
+    /// The broker answered.
+    Answered(Request, Result<(), (Refusal, E)>),
+    /// Outcomes came, the first at this position.
+    Outcomes(Position, Arc<[Outcome]>),
+    /// Outcomes are stored that this program cannot read, for this reason.
+    Unreadable(Arc<[TaskIndex]>, String),
+    /// The job has this many tasks.
+    Sealed(TaskIndex),
+    /// Everything that is stored up to this mark was told before.
+    CaughtUp(Mark),
+    /// The submitter of the open job is there.
+    Submitting,
+    /// The stream was opened anew.
+    Reopened,
+    /// The job was cancelled: tasks without an outcome get none.
+    Cancelled,
+    /// The stream is over, for this reason if the broker gave one.
+    Closed(Option<E>),
+    /// The answer to [`Question::Unfinished`].
+    Unfinished(Answer<Unfinished>),
+    /// The answer to [`Question::Workers`].
+    Workers(Answer<usize>),
+    /// The caller has room again for what was passed on.
+    Passed,
+    /// The size of the fleet: how many slots there are, and how many bundles may be out for them.
+    Window {
+        /// Slots that work on the job.
+        slots: usize,
+        /// Bundles that may be published and not ended.
+        bundles: usize,
+    },
+    /// The caller wants the job cancelled.
+    Cancel,
+    /// The caller wants no further task submitted, and the job sealed as it is.
+    Stop,
+    /// The caller let go.
+    Gone,
+    /// Time passed.
+    Tick,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command<E> {
+    /// Publish a bundle of these tasks.
+    Publish(Vec<Task>),
+    /// Store outcomes of tasks that no worker runs.
+    Report(Arc<[Outcome]>),
+    /// Say that the job has this many tasks.
+    Seal(TaskIndex),
+    /// A task given for a replay is published: what it was taken from can be removed.
+    Confirm(TaskIndex),
+    /// Cancel the job.
+    Cancel,
+    /// Say that the submitter is there. Not answered.
+    Beat,
+    /// Outcomes before this were taken and need not be kept. Not answered.
+    Trim(Position),
+    /// Put a question to the broker.
+    Ask(Question),
+    /// Pass outcomes on to the caller; [`Event::Passed`] once it has taken them.
+    PassOn(Arc<[Outcome]>),
+    /// The job is over here. The last command.
+    End(End<E>),
+}
+
+/// How a job ends here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End<E> {
+    /// All is done: every task has an outcome, or was submitted where nobody follows. There are so
+    /// many.
+    Complete(TaskIndex),
+    /// It was cancelled.
+    Cancelled,
+    /// So many outcomes will not come.
+    Lost(u64),
+    /// Nobody can say how many tasks there are.
+    Incomplete(Incomplete),
+    /// The broker says no more, for this reason if it gave one.
+    Closed(Option<E>),
+    /// The broker did not do what the job needs.
+    Failed(E),
+    /// The caller let go.
+    Gone,
+}
+
+/// What a shell polls for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wants {
+    /// Further inputs.
+    pub inputs: bool,
+    /// To be told when there are no inputs right now.
+    pub pause: bool,
+    /// The outcome stream.
+    pub outcomes: bool,
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Inputs that were taken. Of a job that is followed and not sealed: outcomes that came.
+    pub submitted: u64,
+    /// Whether these are all.
+    pub complete: bool,
+    /// Whether the job was cancelled.
+    pub cancelled: bool,
+}
+
+/// Tasks that end here, a part at a time.
+#[derive(Debug)]
+struct Sweep {
+    next: TaskIndex,
+    before: TaskIndex,
+    ending: Ending,
+}
+
+/// One job of a client.
+#[derive(Debug)]
+pub struct Submission<E> {
+    manner: Manner,
+    publishing: Publishing,
+    completion: Completion,
+    /// Where the outcomes are that came.
+    reached: Position,
+    /// Batches that the caller has not taken yet.
+    passing: usize,
+    trim: Option<Position>,
+    sweep: Option<Sweep>,
+    is_cancelled: bool,
+    /// How it ends when the caller has taken everything and nothing is unanswered that counts.
+    ending: Option<End<E>>,
+    is_over: bool,
+    beat_at: Timestamp,
+    commands: VecDeque<Command<E>>,
+}
+
+impl<E: fmt::Display> Submission<E> {
+    /// A job that begins now. `left` tells how many inputs there are, if that is known. Outcomes
+    /// that nobody fetched may be gone from `expires` on.
+    #[must_use]
+    pub fn new(
+        manner: Manner,
+        inputs: Option<u64>,
+        expires: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Self {
+        let role = if manner.publishes() {
+            Role::Submitter
+        } else {
+            Role::Follower
+        };
+        Self {
+            manner,
+            publishing: Publishing::new(manner, inputs),
+            completion: Completion::new(role, expires, now),
+            reached: 0,
+            passing: 0,
+            trim: None,
+            sweep: None,
+            is_cancelled: false,
+            ending: None,
+            is_over: false,
+            beat_at: now + BEAT_INTERVAL,
+            commands: VecDeque::new(),
+        }
+    }
+
+    /// What to do next, if anything.
+    pub fn next_command(&mut self) -> Option<Command<E>> {
+        self.commands.pop_front()
+    }
+
+    /// What to poll for.
+    #[must_use]
+    pub fn wants(&self) -> Wants {
+        let goes_on = !self.is_over && self.ending.is_none() && self.passing == 0;
+        Wants {
+            inputs: goes_on && self.publishing.has_room(),
+            pause: goes_on && self.publishing.has_collected(),
+            outcomes: goes_on && self.sweep.is_none() && self.manner.follows(),
+        }
+    }
+
+    /// When to come with [`Event::Tick`] at the latest.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        if self.is_over {
+            return None;
+        }
+        let beat = self.publishing.is_open().then_some(self.beat_at);
+        // While the caller takes nothing, nothing is read that could decide.
+        let decide = (self.manner.follows() && self.passing == 0 && self.ending.is_none())
+            .then(|| self.completion.wake_at())
+            .flatten();
+        [beat, decide].into_iter().flatten().min()
+    }
+
+    /// How far it is.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let (submitted, complete) = match (self.manner, self.completion.total()) {
+            (Manner::Attached, Some(total)) => (total, true),
+            (Manner::Attached, None) => (self.reached, false),
+            (Manner::Map | Manner::Detached | Manner::Replay, _) => (
+                self.publishing.submitted(),
+                self.publishing.has_ended() || self.is_cancelled,
+            ),
+        };
+        Progress {
+            submitted,
+            complete,
+            cancelled: self.is_cancelled,
+        }
+    }
+
+    /// Tasks that the broker has confirmed.
+    #[must_use]
+    pub fn published(&self) -> u64 {
+        self.publishing.confirmed()
+    }
+
+    /// Something happened.
+    pub fn on(&mut self, event: Event<E>, now: Timestamp) {
+        if self.is_over {
+            return;
+        }
+        match event {
+            Event::Input(input) => self.on_input(input),
+            Event::InputsPending => self.flush(),
+            Event::InputsEnded | Event::Stop => {
+                self.publishing.end();
+                self.flush();
+            }
+            Event::Answered(request, result) => self.on_answered(request, result),
+            Event::Outcomes(position, outcomes) => self.on_outcomes(position, outcomes, now),
+            Event::Unreadable(tasks, reason) => self.on_unreadable(&tasks, &reason, now),
+            Event::Sealed(tasks) if self.manner == Manner::Attached => {
+                self.decide(completion::Event::Sealed(tasks), now);
+            }
+            // Its submitter knows.
+            Event::Sealed(_) => {}
+            Event::CaughtUp(mark) => self.decide(completion::Event::CaughtUp(mark), now),
+            Event::Submitting => self.decide(completion::Event::Submitting, now),
+            Event::Reopened => self.decide(completion::Event::Reopened, now),
+            Event::Cancelled => self.on_cancelled(),
+            Event::Closed(error) => self.end_with(End::Closed(error)),
+            Event::Unfinished(answer) => self.decide(completion::Event::Unfinished(answer), now),
+            Event::Workers(answer) => self.decide(completion::Event::Workers(answer), now),
+            Event::Passed => {
+                self.passing = self.passing.saturating_sub(1);
+                if self.passing == 0 {
+                    // What is said once was not heard meanwhile.
+                    self.decide(completion::Event::Reopened, now);
+                }
+            }
+            Event::Window { slots, bundles } => self.publishing.set_window(slots, bundles),
+            Event::Cancel => self.commands.push_back(Command::Cancel),
+            Event::Gone => self.over(End::Gone),
+            Event::Tick => self.decide(completion::Event::Tick, now),
+        }
+        self.advance(now);
+    }
+
+    fn on_input(&mut self, input: Result<Task, Failure>) {
+        match input {
+            Ok(task) => {
+                let full = self.publishing.push(task);
+                self.publish(full);
+                if self.publishing.is_full() {
+                    self.flush();
+                }
+            }
+            Err(failure) => {
+                // Bundles hold tasks one after the other.
+                self.flush();
+                let index = self.publishing.skip();
+                self.report([unrun(index, Ending::Failed(failure))].into());
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        let collected = self.publishing.take();
+        self.publish(collected);
+    }
+
+    fn publish(&mut self, tasks: Option<Vec<Task>>) {
+        if let Some(tasks) = tasks {
+            self.publishing.on_request();
+            self.commands.push_back(Command::Publish(tasks));
+        }
+    }
+
+    fn report(&mut self, outcomes: Arc<[Outcome]>) {
+        self.publishing.on_request();
+        self.commands.push_back(Command::Report(outcomes));
+    }
+
+    fn on_answered(&mut self, request: Request, result: Result<(), (Refusal, E)>) {
+        match request {
+            Request::Cancel => {
+                if let Err((_, error)) = result {
+                    self.end_with(End::Closed(Some(error)));
+                }
+                return;
+            }
+            Request::Publish(..) | Request::Report(_) | Request::Seal | Request::Confirm => {
+                self.publishing.on_answer();
+            }
+        }
+        match (request, result) {
+            (Request::Publish(first, count), Ok(())) => self.on_published(first, count),
+            (Request::Publish(first, count), Err((refusal, error))) => {
+                self.on_untaken(first, count, refusal, error);
+            }
+            (Request::Report(outcomes), Err((_, error))) => match self.manner {
+                Manner::Map => self.give_up(&outcomes),
+                Manner::Detached | Manner::Attached | Manner::Replay => self.fail(error),
+            },
+            (Request::Seal, Err((_, error))) => match self.manner {
+                // Only other followers miss it.
+                Manner::Map => {}
+                Manner::Detached | Manner::Attached | Manner::Replay => self.fail(error),
+            },
+            (Request::Confirm, Err((_, error))) => self.fail(error),
+            (Request::Report(_) | Request::Seal | Request::Confirm, Ok(()))
+            | (Request::Cancel, _) => {}
+        }
+    }
+
+    fn on_published(&mut self, first: TaskIndex, count: usize) {
+        self.publishing.confirm(count);
+        if self.manner == Manner::Replay {
+            self.publishing.on_request();
+            self.commands.push_back(Command::Confirm(first));
+        }
+    }
+
+    fn on_untaken(&mut self, first: TaskIndex, count: usize, refusal: Refusal, error: E) {
+        match (self.manner, refusal) {
+            // The stream is about to tell of it.
+            (Manner::Map, Refusal::Cancelled) => {}
+            (Manner::Map, Refusal::Unknown) => self.give_up(&untaken(first, count, &error)),
+            (Manner::Map, Refusal::TooLarge | Refusal::Denied)
+            | (Manner::Detached, Refusal::TooLarge) => self.report(untaken(first, count, &error)),
+            (Manner::Detached, Refusal::Cancelled | Refusal::Unknown | Refusal::Denied)
+            | (Manner::Replay | Manner::Attached, _) => self.fail(error),
+        }
+    }
+
+    /// The first error ends the job, when what is under way has been answered: then it is known
+    /// what was published.
+    fn fail(&mut self, error: E) {
+        self.publishing.end();
+        self.end_with(End::Failed(error));
+    }
+
+    /// Pass outcomes on that the broker will not have.
+    fn give_up(&mut self, outcomes: &[Outcome]) {
+        let fresh = outcomes
+            .iter()
+            .filter(|outcome| self.completion.end(outcome.index) == First::Yes)
+            .cloned()
+            .collect::<Arc<[_]>>();
+        fresh
+            .iter()
+            .for_each(|outcome| self.publishing.on_ended(outcome.index));
+        self.pass_on(fresh);
+    }
+
+    fn pass_on(&mut self, outcomes: Arc<[Outcome]>) {
+        if !outcomes.is_empty() {
+            self.passing += 1;
+            self.commands.push_back(Command::PassOn(outcomes));
+        }
+    }
+
+    fn on_outcomes(&mut self, position: Position, outcomes: Arc<[Outcome]>, now: Timestamp) {
+        self.reached = self.reached.max(position + outcomes.len() as Position);
+        if self.manner == Manner::Map {
+            self.trim = Some(self.reached);
+            self.publishing.observe(&outcomes);
+        }
+        let mut known = Vec::new();
+        for outcome in outcomes.iter() {
+            match self.completion.end(outcome.index) {
+                First::Yes => self.publishing.on_ended(outcome.index),
+                // It was given up, and then it did end.
+                First::No => known.push(outcome.index),
+            }
+        }
+        if known.is_empty() {
+            self.pass_on(outcomes);
+        } else {
+            let fresh = outcomes
+                .iter()
+                .filter(|outcome| !known.contains(&outcome.index))
+                .cloned()
+                .collect();
+            self.pass_on(fresh);
+        }
+        self.decide(completion::Event::Outcomes, now);
+    }
+
+    fn on_unreadable(&mut self, tasks: &[TaskIndex], reason: &str, now: Timestamp) {
+        if self.manner == Manner::Attached {
+            return self.decide(completion::Event::Unreadable(tasks), now);
+        }
+        let ending = unreadable(reason);
+        let outcomes: Vec<Outcome> = tasks
+            .iter()
+            .filter(|index| **index < self.publishing.submitted())
+            .map(|index| unrun(*index, ending.clone()))
+            .collect();
+        self.give_up(&outcomes);
+        self.decide(completion::Event::Outcomes, now);
+    }
+
+    fn on_cancelled(&mut self) {
+        self.is_cancelled = true;
+        self.publishing.drop_collected();
+        let before = match self.manner {
+            Manner::Attached => self.completion.total().unwrap_or(0),
+            Manner::Map | Manner::Detached | Manner::Replay => self.publishing.submitted(),
+        };
+        self.sweep = Some(Sweep {
+            next: 0,
+            before,
+            ending: Ending::Cancelled,
+        });
+        self.end_with(End::Cancelled);
+    }
+
+    fn decide(&mut self, event: completion::Event<'_>, now: Timestamp) {
+        let command = self.completion.on(event, now);
+        match (command, self.manner) {
+            (None, _) => {}
+            (Some(completion::Command::Ask(question)), _) if self.ending.is_none() => {
+                self.commands.push_back(Command::Ask(question));
+            }
+            (Some(completion::Command::Ask(_)), _) => {}
+            (Some(completion::Command::End(end)), Manner::Attached) => {
+                self.end_with(match end {
+                    completion::End::Complete => End::Complete(self.completion.ended()),
+                    completion::End::Lost { missing, .. } => End::Lost(missing),
+                    completion::End::Incomplete(why) => End::Incomplete(why),
+                });
+            }
+            (
+                Some(completion::Command::End(completion::End::Lost { before, .. })),
+                Manner::Map | Manner::Detached | Manner::Replay,
+            ) if self.ending.is_none() => {
+                self.sweep = Some(Sweep {
+                    next: 0,
+                    before,
+                    ending: lost(),
+                });
+            }
+            // The submitter knows itself when all is there.
+            (
+                Some(completion::Command::End(_)),
+                Manner::Map | Manner::Detached | Manner::Replay,
+            ) => {}
+        }
+    }
+
+    /// The first reason to end counts: those that follow come of it.
+    fn end_with(&mut self, end: End<E>) {
+        self.ending.get_or_insert(end);
+    }
+
+    fn over(&mut self, end: End<E>) {
+        self.is_over = true;
+        self.commands.push_back(Command::End(end));
+    }
+
+    fn advance(&mut self, now: Timestamp) {
+        if self.is_over {
+            return;
+        }
+        if self.publishing.is_open() && now >= self.beat_at && self.ending.is_none() {
+            self.beat_at = now + BEAT_INTERVAL;
+            self.commands.push_back(Command::Beat);
+        }
+        if let Some(expected) = self.publishing.changed_expectation() {
+            self.decide(completion::Event::Expected(expected), now);
+        }
+        if self.passing > 0 {
+            return;
+        }
+        self.sweep(now);
+        if self.passing > 0 {
+            return;
+        }
+        if let Some(position) = self.trim.take() {
+            self.commands.push_back(Command::Trim(position));
+        }
+        self.finish();
+    }
+
+    /// End the next tasks that get no outcome.
+    fn sweep(&mut self, now: Timestamp) {
+        let Some(sweep) = &mut self.sweep else {
+            return;
+        };
+        let outcomes: Vec<Outcome> = (sweep.next..sweep.before)
+            .filter(|index| !self.completion.has_ended(*index))
+            .take(ENDED_AT_ONCE)
+            .map(|index| unrun(index, sweep.ending.clone()))
+            .collect();
+        match outcomes.last() {
+            Some(last) => {
+                sweep.next = last.index + 1;
+                self.give_up(&outcomes);
+                self.decide(completion::Event::Outcomes, now);
+            }
+            None => self.sweep = None,
+        }
+    }
+
+    fn finish(&mut self) {
+        let waits = match (&self.ending, self.manner) {
+            // What is published while it fails is counted.
+            (Some(End::Failed(_)), Manner::Replay) => !self.publishing.is_idle(),
+            (Some(_), _) => false,
+            (None, _) => true,
+        };
+        if !waits && let Some(end) = self.ending.take() {
+            return self.over(end);
+        }
+        if self.ending.is_some() || !self.manner.publishes() {
+            return;
+        }
+        if let Some(tasks) = self.publishing.seal() {
+            self.commands.push_back(Command::Seal(tasks));
+        } else if self.publishing.is_sealed()
+            && (!self.manner.follows() || self.completion.ended() >= self.publishing.submitted())
+        {
+            self.over(End::Complete(self.publishing.submitted()));
+        }
+    }
+}
+
+/// What the failure of a task says whose outcome is lost.
+const LOST: &str = "its outcome is not at the broker, or cannot be read by this program, and \
+                    nothing of its job is unfinished";
+
+fn host_failure(message: String) -> Failure {
+    Failure::Platform {
+        fault: PlatformFault::Host,
+        message,
+    }
+}
+
+/// How a task ends whose outcome is not there and will not come.
+#[must_use]
+pub fn lost() -> Ending {
+    Ending::Failed(host_failure(LOST.into()))
+}
+
+/// How a task ends whose outcome this program cannot read.
+#[must_use]
+pub fn unreadable(reason: &str) -> Ending {
+    Ending::Failed(host_failure(format!(
+        "its outcome cannot be read by this program: {reason}"
+    )))
+}
+
+/// The outcome of a task that no worker ran to its end.
+#[must_use]
+pub fn unrun(index: TaskIndex, ending: Ending) -> Outcome {
+    Outcome {
+        index,
+        attempts: 0,
+        ending,
+        bill: Bill::default(),
+        log: None,
+    }
+}
+
+/// What becomes of tasks that the broker did not take.
+fn untaken(first: TaskIndex, count: usize, error: &impl fmt::Display) -> Arc<[Outcome]> {
+    let failure = host_failure(format!("the broker did not take the task: {error}"));
+    (first..)
+        .take(count)
+        .map(|index| unrun(index, Ending::Failed(failure.clone())))
+        .collect()
+}

@@ -1,0 +1,309 @@
+//! Envelopes: the messages that clients, brokers and workers exchange, as bytes.
+//!
+//! A message is a CBOR array of a version, a kind and a body. The version counts what older
+//! programs cannot read; they refuse it by name. Everything else that is new travels as fields that
+//! older programs skip, in the body and after it. The files in `tests/golden` are the messages of
+//! each version: a change that alters one of them is a new version, not a new file.
+//!
+//! Whoever reads a message gets it from a broker that others write to, so the bytes may be
+//! anything. Reading never panics, and allocates less than a hundred times the message's length;
+//! the length itself is for the broker to bound. A message is walked twice, once to check
+//! and once to build. That takes about half of the time to decode, a tenth of a millisecond for a
+//! full bundle, and keeps every bound in one place.
+//!
+//! ```
+//! use sortie_protocol::envelope::{self, Message};
+//! use sortie_protocol::{Ending, Outcome};
+//!
+//! let outcome = Outcome { index: 7, attempts: 1, ending: Ending::Cancelled, bill: Default::default(), log: None };
+//! let message = envelope::outcomes(std::slice::from_ref(&outcome));
+//! assert_eq!(envelope::decode(&message), Ok(Message::Outcomes(vec![outcome])));
+//! ```
+
+use bytes::Bytes;
+use minicbor::{Decode, Decoder, Encode, Encoder};
+
+use crate::codec;
+use crate::dead::DeadLetter;
+use crate::id::TaskIndex;
+use crate::job::{FUNCTIONS_MAX, JobRecord};
+use crate::outcome::{Ending, Outcome};
+use crate::presence::Presence;
+use crate::task::{Bundle, Task};
+
+/// The version of the messages that this program writes, and the only one that it reads.
+pub const VERSION: u16 = 2;
+
+/// About how many bytes an outcome takes beside its result and its log; a guess that is too low
+/// costs a reallocation.
+const OUTCOME_BYTES: usize = 64;
+/// About how many bytes a message takes that carries no tasks and no outcomes.
+const SMALL_BYTES: usize = 256;
+
+/// A message that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// Tasks to run.
+    Bundle(Bundle),
+    /// How tasks ended.
+    Outcomes(Vec<Outcome>),
+    /// In a job's stream of outcomes: it was cancelled, and no outcome after this one counts.
+    Cancelled,
+    /// In a job's stream of outcomes: it has this many tasks, and gets no more.
+    Sealed(TaskIndex),
+    /// A job.
+    Job(Box<JobRecord>),
+    /// What failed for good.
+    DeadLetter(Box<DeadLetter>),
+    /// A worker, as it says itself.
+    Presence(Presence),
+    /// What a stored component consists of.
+    Manifest(Manifest),
+}
+
+/// What a stored component consists of: its chunks, in order, are its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Manifest {
+    /// How many bytes the component has.
+    #[n(0)]
+    pub size: u64,
+    /// How many bytes each chunk has; the last may have fewer. Never zero.
+    #[n(1)]
+    pub chunk: u32,
+}
+
+/// The bytes are not a message that this program reads.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A later program wrote it.
+    #[error("a message of version {got}; this program reads version {VERSION}: update it")]
+    Version {
+        /// The message's version.
+        got: u64,
+    },
+    /// An earlier program wrote it.
+    #[error(
+        "a message of version {got}; this program reads version {VERSION}: update the program that \
+         wrote it, and submit again what it left"
+    )]
+    Earlier {
+        /// The message's version.
+        got: u64,
+    },
+    /// A message for something that this version does not have.
+    #[error("a message of kind {got}, which version {VERSION} does not have")]
+    Kind {
+        /// The message's kind.
+        got: u64,
+    },
+    /// Not a message, or a damaged one.
+    #[error("not a message: {0}")]
+    Malformed(String),
+}
+
+impl From<minicbor::decode::Error> for Error {
+    fn from(error: minicbor::decode::Error) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}
+
+/// What a body is. The numbers are part of the format.
+#[derive(Clone, Copy)]
+enum Kind {
+    Bundle = 1,
+    Outcomes = 2,
+    Cancelled = 3,
+    Job = 4,
+    DeadLetter = 5,
+    Presence = 6,
+    Manifest = 7,
+    Sealed = 8,
+}
+
+/// How many tasks a job has.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct Sealed {
+    #[n(0)]
+    tasks: TaskIndex,
+}
+
+/// A body without fields, which may get some.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct Nothing {}
+
+/// A message of tasks to run.
+#[must_use]
+pub fn bundle(bundle: &Bundle) -> Bytes {
+    message(Kind::Bundle, bundle, bundle.weight())
+}
+
+/// A message of how tasks ended.
+#[must_use]
+pub fn outcomes(outcomes: &[Outcome]) -> Bytes {
+    message(
+        Kind::Outcomes,
+        outcomes,
+        outcomes.iter().map(outcome_bytes).sum(),
+    )
+}
+
+/// A message that no outcome after it counts.
+#[must_use]
+pub fn cancelled() -> Bytes {
+    message(Kind::Cancelled, &Nothing {}, 0)
+}
+
+/// A message that a job has this many tasks.
+#[must_use]
+pub fn sealed(tasks: TaskIndex) -> Bytes {
+    message(Kind::Sealed, &Sealed { tasks }, 0)
+}
+
+/// A message of a job.
+#[must_use]
+pub fn job(job: &JobRecord) -> Bytes {
+    message(Kind::Job, job, 0)
+}
+
+/// A message of what failed for good.
+#[must_use]
+pub fn dead_letter(letter: &DeadLetter) -> Bytes {
+    let bytes = match letter {
+        DeadLetter::Task { task, outcome, .. } => task.weight() + outcome_bytes(outcome),
+        DeadLetter::Unreadable { bytes, .. } => bytes.len(),
+    };
+    message(Kind::DeadLetter, letter, bytes)
+}
+
+/// A message of a worker's presence.
+#[must_use]
+pub fn presence(presence: &Presence) -> Bytes {
+    message(Kind::Presence, presence, 0)
+}
+
+/// A message of what a stored component consists of.
+#[must_use]
+pub fn manifest(manifest: &Manifest) -> Bytes {
+    message(Kind::Manifest, manifest, 0)
+}
+
+/// Read a message.
+///
+/// # Errors
+/// When the bytes are none, or one of a later program. Each error's text is for whoever runs this
+/// program.
+pub fn decode(bytes: &[u8]) -> Result<Message, Error> {
+    let mut decoder = Decoder::new(bytes);
+    // The version first: whatever else a later one changes, it stays an array that begins with its
+    // version.
+    let parts = decoder.array()?;
+    let version = decoder.u64()?;
+    if version > u64::from(VERSION) {
+        return Err(Error::Version { got: version });
+    }
+    if version < u64::from(VERSION) && version > 0 {
+        return Err(Error::Earlier { got: version });
+    }
+    if version == 0 || parts.is_none_or(|parts| parts < 3) {
+        return Err(Error::Malformed("no version, kind and body".into()));
+    }
+    codec::check(bytes)?;
+    let kind = decoder.u64()?;
+    Ok(match Kind::of(kind).ok_or(Error::Kind { got: kind })? {
+        Kind::Bundle => Message::Bundle(checked_bundle(decoder.decode()?)?),
+        Kind::Outcomes => Message::Outcomes(decoder.decode()?),
+        Kind::Cancelled => {
+            let Nothing {} = decoder.decode()?;
+            Message::Cancelled
+        }
+        Kind::Sealed => {
+            let Sealed { tasks } = decoder.decode()?;
+            Message::Sealed(tasks)
+        }
+        Kind::Job => Message::Job(Box::new(checked_job(decoder.decode()?)?)),
+        Kind::DeadLetter => Message::DeadLetter(Box::new(decoder.decode()?)),
+        Kind::Presence => Message::Presence(decoder.decode()?),
+        Kind::Manifest => Message::Manifest(checked_manifest(decoder.decode()?)?),
+    })
+}
+
+impl Kind {
+    const fn of(number: u64) -> Option<Self> {
+        Some(match number {
+            1 => Self::Bundle,
+            2 => Self::Outcomes,
+            3 => Self::Cancelled,
+            4 => Self::Job,
+            5 => Self::DeadLetter,
+            6 => Self::Presence,
+            7 => Self::Manifest,
+            8 => Self::Sealed,
+            _ => return None,
+        })
+    }
+}
+
+fn message<T: Encode<()> + ?Sized>(kind: Kind, body: &T, body_bytes: usize) -> Bytes {
+    let mut encoder = Encoder::new(Vec::with_capacity(SMALL_BYTES + body_bytes));
+    let written = write(&mut encoder, kind, body);
+    // A `Vec` takes every write, and no type here refuses to be written. If one ever did, the
+    // message would end early, which no reader takes for a message.
+    debug_assert!(written.is_ok(), "{written:?}");
+    encoder.into_writer().into()
+}
+
+type Written = Result<(), minicbor::encode::Error<std::convert::Infallible>>;
+
+fn write<T: Encode<()> + ?Sized>(encoder: &mut Encoder<Vec<u8>>, kind: Kind, body: &T) -> Written {
+    encoder.array(3)?.u16(VERSION)?.u8(kind as u8)?;
+    body.encode(encoder, &mut ())
+}
+
+fn outcome_bytes(outcome: &Outcome) -> usize {
+    let ending = match &outcome.ending {
+        Ending::Completed(output) => output.weight(),
+        Ending::Failed(_) | Ending::Cancelled => 0,
+    };
+    OUTCOME_BYTES + ending + outcome.log.as_ref().map_or(0, |log| log.text.len())
+}
+
+/// A bundle has tasks, and each once: a worker that ran one twice would answer for it twice.
+fn checked_bundle(bundle: Bundle) -> Result<Bundle, Error> {
+    if bundle.tasks.is_empty() {
+        return Err(Error::Malformed("a bundle without tasks".into()));
+    }
+    if !bundle.tasks.is_sorted_by(|a, b| a.index < b.index) {
+        let mut indices: Vec<_> = bundle
+            .tasks
+            .iter()
+            .map(|Task { index, .. }| *index)
+            .collect();
+        indices.sort_unstable();
+        if !indices.is_sorted_by(|a, b| a < b) {
+            return Err(Error::Malformed("a bundle with a task twice".into()));
+        }
+    }
+    Ok(bundle)
+}
+
+/// A job calls something, and its table has a bound.
+fn checked_job(record: JobRecord) -> Result<JobRecord, Error> {
+    match record.job.functions.len() {
+        0 => Err(Error::Malformed("a job without functions".into())),
+        1..=FUNCTIONS_MAX => Ok(record),
+        more => Err(Error::Malformed(format!(
+            "a job of {more} functions; at most {FUNCTIONS_MAX} are read"
+        ))),
+    }
+}
+
+fn checked_manifest(manifest: Manifest) -> Result<Manifest, Error> {
+    if manifest.chunk == 0 {
+        Err(Error::Malformed("a component in chunks of no bytes".into()))
+    } else {
+        Ok(manifest)
+    }
+}

@@ -1,0 +1,21 @@
+//! The values that clients, brokers and workers exchange: ids, keys, tasks, jobs, limits, outcomes.
+//!
+//! Plain data, decoded once at the edge; nothing here decides anything.
+
+pub mod address;
+pub mod advice;
+pub mod dead;
+pub mod id;
+pub mod job;
+pub mod labels;
+pub mod location;
+pub mod metric;
+pub mod observer;
+pub mod outcome;
+pub mod output;
+pub mod presence;
+pub mod signature;
+pub mod size;
+pub mod task;
+pub mod tenant;
+pub mod time;

@@ -1,0 +1,156 @@
+//! Tasks and the bundles they travel in.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use minicbor::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+
+use crate::address::{Address, Place};
+use crate::codec;
+use crate::id::{Digest, TaskIndex};
+use crate::job::FunctionIndex;
+use crate::output::StoredRef;
+use crate::tenant::JobKey;
+use crate::time::Timestamp;
+
+/// A function: an export of one exact component.
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Encode, Decode,
+)]
+#[cbor(map)]
+pub struct FunctionRef {
+    /// The component.
+    #[n(0)]
+    pub component: Digest,
+    /// The function's name there.
+    #[cbor(n(1), with = "codec::text")]
+    pub name: Arc<str>,
+}
+
+impl fmt::Display for FunctionRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.name, self.component.short())
+    }
+}
+
+/// One argument of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cbor(flat)]
+pub enum Argument {
+    /// One complete CBOR item (RFC 8949).
+    #[n(0)]
+    Value(#[cbor(n(0), with = "codec::bytes")] Bytes),
+    /// An object; the worker opens it and hands the function a handle.
+    #[n(1)]
+    Object(#[n(0)] ObjectRef),
+    /// One complete CBOR item that is too large for a message; the worker fetches it, and compares
+    /// it with its digest.
+    #[n(2)]
+    Stored(#[n(0)] StoredRef),
+    /// A place that objects lie below; the worker hands the function a handle to it.
+    #[n(3)]
+    Prefix(#[n(0)] Place),
+}
+
+/// An object as a task names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cbor(map)]
+pub struct ObjectRef {
+    /// Where it is, and which of its bytes are meant.
+    #[n(0)]
+    pub address: Address,
+    /// The version that the submitter saw; if absent, the task gets the one that it first sees.
+    #[n(1)]
+    pub pin: Option<Pin>,
+}
+
+/// One version of an object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cbor(map)]
+pub struct Pin {
+    /// The store's validator.
+    #[cbor(n(0), with = "codec::text")]
+    pub etag: Arc<str>,
+    /// Bytes of the whole object.
+    #[n(1)]
+    pub size: u64,
+}
+
+impl ObjectRef {
+    /// About how many bytes it takes in a message.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.address.weight() + self.pin.as_ref().map_or(0, |pin| pin.etag.len() + 12)
+    }
+}
+
+impl From<Address> for ObjectRef {
+    fn from(address: Address) -> Self {
+        Self { address, pin: None }
+    }
+}
+
+/// A function call that was submitted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cbor(map)]
+pub struct Task {
+    /// Its position in the job.
+    #[n(0)]
+    pub index: TaskIndex,
+    /// What the function is called with.
+    #[n(1)]
+    pub arguments: Vec<Argument>,
+    /// Which function of its job it calls. Default the first.
+    #[cbor(n(2), skip_if = "codec::is_default")]
+    pub function: FunctionIndex,
+}
+
+impl Task {
+    /// About how many bytes this task takes in a message or a queue.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let arguments: usize = self
+            .arguments
+            .iter()
+            .map(|argument| match argument {
+                Argument::Value(bytes) => bytes.len(),
+                Argument::Object(object) => object.weight(),
+                Argument::Stored(stored) => stored.weight(),
+                Argument::Prefix(place) => place.location().weight(),
+            })
+            .sum();
+        arguments + 16 + 8 * self.arguments.len()
+    }
+}
+
+/// The tasks of one job that travel in one broker message. Their functions ask for the same labels
+/// and have the same priority.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cbor(map)]
+pub struct Bundle {
+    /// The job they belong to.
+    #[n(0)]
+    pub job: JobKey,
+    /// Attempts that these tasks have behind them.
+    #[cbor(n(1), skip_if = "codec::is_default")]
+    pub attempts_before: u32,
+    /// How many of the last of those, in a row, ended with a lost lease.
+    #[cbor(n(2), skip_if = "codec::is_default")]
+    pub lost_before: u32,
+    /// When the client, or the worker that asks for another attempt, made this bundle.
+    #[n(3)]
+    pub published: Timestamp,
+    /// At least one task.
+    #[n(4)]
+    pub tasks: Vec<Task>,
+}
+
+impl Bundle {
+    /// About how many bytes this bundle takes in a message or a queue.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        64 + self.tasks.iter().map(Task::weight).sum::<usize>()
+    }
+}
