@@ -16,7 +16,11 @@ use wasmtime::{
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 mod generated {
-    wasmtime::component::bindgen!({ path: "../wit/sortie-task", world: "task", imports: { default: trappable } });
+    wasmtime::component::bindgen!({
+        path: "../wit/sortie-task",
+        world: "task",
+        imports: { default: trappable },
+    });
 }
 
 use generated::sortie::task::{log, objects};

@@ -17,7 +17,8 @@
 //!
 //! A broker never looks into arguments or results, and never runs anything.
 //!
-//! Reading order: the traits ([`Submit`], [`Work`], [`Operate`]), [`memory`], [`nats`], [`conformance`].
+//! Reading order: the traits ([`Submit`], [`Work`], [`Operate`]), [`memory`], [`nats`],
+//! [`conformance`].
 
 pub mod conformance;
 mod lane;

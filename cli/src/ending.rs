@@ -5,6 +5,7 @@
 use sortie::protocol::Advice;
 use sortie_frontend::Kind;
 use sortie_frontend::advice::{command_line, flag};
+use sortie_frontend::session::Keeps;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +92,13 @@ pub(crate) fn advised(advice: Option<Advice>) -> String {
     advice
         .map(|advice| format!("; {}", command_line(&advice)))
         .unwrap_or_default()
+}
+
+/// What to say below a task's failure with this advice. Only a broker has dead letters to list.
+pub(crate) fn failure_advice(advice: Option<&Advice>, keeps: Keeps) -> Option<String> {
+    advice
+        .filter(|advice| keeps == Keeps::Job || **advice != Advice::ListDeadLetters)
+        .map(command_line)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use sortie::protocol::Output;
 use sortie::{Job, Outcome};
 use sortie_frontend::binding::InFlight;
 use sortie_frontend::results::{Flow, Reorder, Writer, Written};
+use sortie_frontend::session::Keeps;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::ending::{Ending, Error};
@@ -34,6 +35,8 @@ pub(crate) struct Run {
     /// How many tasks there will be, as far as is known.
     pub(crate) total: Option<u64>,
     pub(crate) on_signal: OnSignal,
+    /// Where the job is, which decides what can be done about its failures.
+    pub(crate) keeps: Keeps,
     /// Whether a result is written without its value, because a signal came before the store had
     /// given it.
     pub(crate) lacks_values: bool,
@@ -247,7 +250,7 @@ impl Run {
             OnSignal::Leave => None,
         };
         self.summary
-            .lines(elapsed)
+            .lines(elapsed, self.keeps)
             .iter()
             .for_each(|line| terminal::say(line));
         if let Some(place) = self.output.place() {
@@ -307,7 +310,10 @@ async fn wait(
     tokio::select! {
         biased;
         () = interrupt.raised(), if cancelled.is_none() => Next::Tick,
-        outcome = job.next_outcome() => outcome.map_or(Next::End, |outcome| Next::Outcome(Box::new(outcome))),
+        outcome = job.next_outcome() => match outcome {
+            Some(outcome) => Next::Outcome(Box::new(outcome)),
+            None => Next::End,
+        },
         () = too_late => Next::End,
         _ = ticks.tick() => Next::Tick,
     }

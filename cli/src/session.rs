@@ -53,7 +53,8 @@ pub(crate) async fn connect(
 pub(crate) fn warn_if_nothing_is_kept(option: Option<&Cache>, environment: &Environment) {
     if option.is_none() && environment.cache.is_none() {
         tracing::warn!(
-            "neither HOME nor XDG_CACHE_HOME is set, so nothing is kept between runs; name a folder with --cache"
+            "neither HOME nor XDG_CACHE_HOME is set, so nothing is kept between runs; name a \
+             folder with --cache"
         );
     }
 }
@@ -95,7 +96,8 @@ pub(crate) fn why_not_kept(options: &FunctionOptions) -> Option<String> {
     });
     let granted = said.collect::<Vec<_>>().join(" and ");
     Some(format!(
-        "results were not kept: the function was granted {granted}, so another run may answer otherwise"
+        "results were not kept: the function was granted {granted}, so another run may answer \
+         otherwise"
     ))
 }
 

@@ -162,8 +162,7 @@ async fn a_task_that_takes_long_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_is_published_while_the_broker_answers_that_nothing_is_unfinished_is_waited_for()
- {
+async fn a_task_published_while_the_broker_answers_that_nothing_is_unfinished_is_waited_for() {
     let broker = Troubled::new();
     let client = client(&broker);
     broker.answer_late(Duration::from_secs(3));
@@ -421,7 +420,10 @@ async fn a_job_whose_broker_stays_away_is_neither_whole_nor_cancelled_nor_forgot
     assert!(error.why.contains("it is away"), "{error}");
     let error = soon(task).await.unwrap_err();
     assert!(
-        matches!(&error, TaskError::BrokerGone { reason, stays: true } if reason.contains("it is away")),
+        matches!(
+            &error,
+            TaskError::BrokerGone { reason, stays: true } if reason.contains("it is away")
+        ),
         "{error}"
     );
     soon(client.flush_jobs()).await;

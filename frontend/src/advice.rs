@@ -6,7 +6,7 @@
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
-use sortie::protocol::{Advice, Cloud};
+use sortie::protocol::{Advice, Cloud, Limit};
 
 use crate::error::Setting;
 
@@ -31,9 +31,10 @@ pub fn command_line(advice: &Advice) -> String {
             format!("the job stays at the broker: `sortie job gather {job}` writes its results")
         }
         Advice::RunAgain => "run it again with --fresh".into(),
-        Advice::ConfigureStore => {
-            "name a store with --store URL, where the host or the worker is started".into()
-        }
+        Advice::RaiseLimit { limit } => raise(*limit).into(),
+        Advice::ConfigureStore => "start the host or the worker with a --store URL that names a \
+                                   store that can be read and written"
+            .into(),
         Advice::ConfigureCache => "name another folder with --cache, or write --cache off".into(),
         Advice::LowerConcurrency => "a lower --concurrency needs less address space".into(),
         Advice::AllowFiles => {
@@ -65,6 +66,16 @@ pub fn flag(setting: &Setting) -> String {
     }
 }
 
+fn raise(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Memory(_) => "run it again with a larger --memory",
+        Limit::WallTime(_) => "run it again with a longer --timeout",
+        Limit::CpuTime(_) => "run it again with a longer --cpu-time",
+        Limit::OutputBytes(_) => "run it again with a larger --written",
+        Limit::Stack(_) | Limit::Result(_) => "no flag raises this limit",
+    }
+}
+
 fn credentials(cloud: Cloud) -> &'static str {
     match cloud {
         Cloud::S3 => "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
@@ -85,6 +96,10 @@ fn payer(cloud: Cloud) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use sortie::ByteSize;
+
     use super::*;
 
     #[test]
@@ -95,5 +110,26 @@ mod tests {
             "an operator adds one with `sortie broker init --pool gpu`"
         );
         assert_eq!(flag(&Setting::Argument("a".into())), "--arg a");
+    }
+
+    #[test]
+    fn a_limit_is_raised_with_its_flag() {
+        let (size, time) = (ByteSize::mib(1), Duration::from_secs(1));
+        for (limit, words) in [
+            (Limit::Memory(size), "--memory"),
+            (Limit::WallTime(time), "--timeout"),
+            (Limit::CpuTime(time), "--cpu-time"),
+            (Limit::OutputBytes(size), "--written"),
+            (Limit::Stack(size), "no flag"),
+            (Limit::Result(size), "no flag"),
+        ] {
+            let text = command_line(&Advice::RaiseLimit { limit });
+            assert!(text.contains(words), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_store_is_named_with_its_flag() {
+        assert!(command_line(&Advice::ConfigureStore).contains("--store URL"));
     }
 }

@@ -14,7 +14,9 @@
 //! fn count_words(text: Object, longer_than: usize) -> Result<u64, Failure> {
 //!     let mut words = 0;
 //!     for line in text.reader().lines() {
-//!         words += line?.split_whitespace().filter(|word| word.len() > longer_than).count() as u64;
+//!         let line = line?;
+//!         let long = line.split_whitespace().filter(|word| word.len() > longer_than);
+//!         words += long.count() as u64;
 //!     }
 //!     log::info!("{} has {words} words", text.name());
 //!     Ok(words)
@@ -124,6 +126,10 @@ pub mod __private {
 #[macro_export]
 macro_rules! without_functions_of {
     ($($name:ident),+ $(,)?) => {
-        $($crate::__private::submit! { $crate::__private::Hidden { name: ::core::stringify!($name) } })+
+        $(
+            $crate::__private::submit! {
+                $crate::__private::Hidden { name: ::core::stringify!($name) }
+            }
+        )+
     };
 }

@@ -5,8 +5,8 @@
 //! on, and a process that misses one makes it again. The key that artifacts are checked with stays,
 //! and so do files that have no meaning here.
 //!
-//! The store's folder holds objects that results name. A result whose object was removed is useless,
-//! so only [`clear`], and a [`Policy`] that asks for it, remove objects.
+//! The store's folder holds objects that results name. A result whose object was removed is
+//! useless, so only [`clear`], and a [`Policy`] that asks for it, remove objects.
 //!
 //! Bounds: all of a folder's file names and times are held in memory, at most [`FILES_MAX`].
 

@@ -1,8 +1,8 @@
 //! Loads components: compiles, links and describes them, or says in one line why it cannot.
 //!
-//! Loading is the gate: what is not a Sortie component, or imports an interface that Sortie does not
-//! provide, is refused here with one line that says what it is and what to do, and never becomes a
-//! trap in the middle of a job. What depends on a job is checked for each job, with
+//! Loading is the gate: what is not a Sortie component, or imports an interface that Sortie does
+//! not provide, is refused here with one line that says what it is and what to do, and never
+//! becomes a trap in the middle of a job. What depends on a job is checked for each job, with
 //! [`Component::check_grants`]: a component may import an interface that only some jobs may use.
 
 use std::sync::Arc;
@@ -48,7 +48,8 @@ pub enum LoadError {
 }
 
 impl Component {
-    /// Check, compile, link and describe a component. `artifacts` keeps the compiled form, if given.
+    /// Check, compile, link and describe a component. `artifacts` keeps the compiled form, if
+    /// given.
     ///
     /// Compiling takes seconds for a large component and uses every core; call it where that does
     /// not hurt.
@@ -161,8 +162,11 @@ mod tests {
 
     #[tokio::test]
     async fn an_import_that_is_not_provided_is_named() {
-        let wasm = wat::parse_str("(component (import \"wasi:http/types@0.2.0\" (instance)) (import \"acme:db/query@1.0.0\" (instance)))")
-            .unwrap();
+        let wasm = wat::parse_str(
+            "(component (import \"wasi:http/types@0.2.0\" (instance)) \
+             (import \"acme:db/query@1.0.0\" (instance)))",
+        )
+        .unwrap();
         let text = refusal(&wasm).await;
         assert!(
             text.contains("`wasi:http/types@0.2.0`, `acme:db/query@1.0.0`"),

@@ -14,7 +14,8 @@
 //! - [`setup`] puts them together.
 //!
 //! Nothing a guest does may panic, block or exhaust the host: that is a security bug. Only
-//! [`engine`] and [`sandbox`] know wasmtime. Objects are read and written by `sortie_objects`. The host never reads the environment.
+//! [`engine`] and [`sandbox`] know wasmtime. Objects are read and written by `sortie_objects`. The
+//! host never reads the environment.
 
 pub mod attempt;
 pub mod cache;

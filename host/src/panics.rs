@@ -1,11 +1,12 @@
-//! Catches panics of the host: a panic ends the piece of work in which it happens, and nothing else.
+//! Catches panics of the host: a panic ends the piece of work in which it happens, and nothing
+//! else.
 //!
-//! A panic is a bug of Sortie, and one that a guest can cause is a security bug; neither is a reason
-//! to end other tasks. At the end of one piece of work, such as an attempt, its panic is caught and
-//! logged once as an error: which work it was and the panic's text. The process's panic hook prints
-//! file and line, on standard error by default. The work is dropped with all it held and is not
-//! polled again; state that is shared with other work is either behind locks that hold no half-made
-//! state across a call, or replaced as a whole.
+//! A panic is a bug of Sortie, and one that a guest can cause is a security bug; neither is a
+//! reason to end other tasks. At the end of one piece of work, such as an attempt, its panic is
+//! caught and logged once as an error: which work it was and the panic's text. The process's panic
+//! hook prints file and line, on standard error by default. The work is dropped with all it held
+//! and is not polled again; state that is shared with other work is either behind locks that hold
+//! no half-made state across a call, or replaced as a whole.
 //!
 //! The text of a panic stays in the log: it may hold anything, so no outcome carries it.
 
@@ -46,7 +47,9 @@ impl Panicked {
 
     /// What it means for a task that was being worked on: this host failed, and another may not.
     pub(crate) fn failure() -> Failure {
-        let message = "the worker itself failed in the middle of this task, which is a bug of Sortie; its log says more".into();
+        let message = "the worker itself failed in the middle of this task, which is a bug of \
+                       Sortie; its log says more"
+            .into();
         Failure::Platform {
             fault: PlatformFault::Host,
             message,

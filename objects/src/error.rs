@@ -7,8 +7,7 @@
 use sortie_protocol::outcome::{InputFault, cut};
 use sortie_protocol::{Advice, Cloud};
 
-use crate::stores::connector::{CODE, PAID, UNSIGNED};
-use crate::stores::metadata_credentials::Trouble;
+use crate::stores::notes::{CODE, PAID, Trouble, UNSIGNED};
 
 /// An object could not be found, opened or read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -145,7 +144,8 @@ fn denied(shown: &str, sent: Sent) -> Error {
 
 fn elsewhere(shown: &str) -> Error {
     let message = format!(
-        "`{shown}` is in another region or at another endpoint, and the store's redirect is not followed; set the region or the endpoint"
+        "`{shown}` is in another region or at another endpoint, and the store's redirect is not \
+         followed; set the region or the endpoint"
     );
     Error::new(InputFault::Denied, message).advised(Advice::SetRegion)
 }
@@ -208,8 +208,8 @@ const REFUSALS: [(&[&str], InputFault, &str); 10] = [
             "UserProjectInvalid",
         ],
         InputFault::Denied,
-        "may not be read: the project that is named cannot pay for it; check its name, its billing and \
-         what the credentials may do there",
+        "may not be read: the project that is named cannot pay for it; check its name, its billing \
+         and what the credentials may do there",
     ),
     (
         &["InvalidIdentityToken", "IDPRejectedClaim"],

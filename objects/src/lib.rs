@@ -1,13 +1,14 @@
-//! Reads and writes objects, wherever they are: S3, Google Cloud Storage, Azure, web servers, files.
+//! Reads and writes objects, wherever they are: S3, Google Cloud Storage, Azure, web servers,
+//! files.
 //!
 //! An address becomes an [`Object`] that is pinned to one version. It is read through blocks that
 //! all tasks of a process share and that may be kept on disk, ahead of who reads in order
-//! ([`Cursor`]); patterns and prefixes are listed. [`Upload`] writes objects, [`output_store`] keeps
-//! them under the name of their content, and [`values`] brings values that are too large for a
-//! message. [`dir`] and [`sized_dir`] keep files that several processes share.
+//! ([`Cursor`]); patterns and prefixes are listed. [`Upload`] writes objects, [`output_store`]
+//! keeps them under the name of their content, and [`values`] brings values that are too large for
+//! a message. [`dir`] and [`sized_dir`] keep files that several processes share.
 //!
-//! The only crate that knows `object_store`. It knows no wasmtime and never runs a function, so that
-//! a client without a host reads any result. It never reads the environment. All I/O runs on a
+//! The only crate that knows `object_store`. It knows no wasmtime and never runs a function, so
+//! that a client without a host reads any result. It never reads the environment. All I/O runs on a
 //! runtime of the caller's, so that functions which compute never keep a read waiting.
 //!
 //! Bounds: a request is tried [`RETRIES_MAX`] times within [`RETRY_TIME_MAX`]; what is held of

@@ -123,7 +123,8 @@ impl OutputStore {
         let location = self.location_of(digest);
         let Some(data) = self.objects.get_small(&location, bytes_max).await? else {
             let message = format!(
-                "there is nothing at `{location}`; it was removed from the store, and a run without kept results makes it again"
+                "there is nothing at `{location}`; it was removed from the store, and a run \
+                 without kept results makes it again"
             );
             return Err(Error::new(InputFault::Missing, message).advised(Advice::RunAgain));
         };
@@ -131,7 +132,8 @@ impl OutputStore {
             Ok(data)
         } else {
             let message = format!(
-                "`{location}` is damaged: its bytes do not match its name; remove it, and run again without kept results"
+                "`{location}` is damaged: its bytes do not match its name; remove it, and run \
+                 again without kept results"
             );
             Err(Error::new(InputFault::Changed, message).advised(Advice::RunAgain))
         }

@@ -6,9 +6,9 @@
 //!
 //! The directory is never scanned as a whole. Each process scans one subdirectory after its first
 //! write, and then one whenever 1/1024 of the bound was written, so all 256 are scanned while a
-//! quarter of the bound is written. The sizes that were seen are stored in the file `sizes`, and the
-//! next scan continues from there in whichever process it runs. If the total exceeds the bound, the
-//! scanned subdirectory removes its least recently used files until it has its share.
+//! quarter of the bound is written. The sizes that were seen are stored in the file `sizes`, and
+//! the next scan continues from there in whichever process it runs. If the total exceeds the bound,
+//! the scanned subdirectory removes its least recently used files until it has its share.
 //!
 //! Bounds: the total holds over time and may be exceeded by what is written during one turn of 256
 //! scans. Files count with the disk blocks that they take. A file lock lets one process scan at a
@@ -362,7 +362,11 @@ impl Inner {
             temporary.rename(&self.path.join(SIZES))
         });
         if let Err(error) = written {
-            tracing::debug!(folder = %self.path.display(), %error, "failed to remember the sizes of folders");
+            tracing::debug!(
+                folder = %self.path.display(),
+                %error,
+                "failed to remember the sizes of folders"
+            );
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::background::{AbortOnDrop, ended, on};
 use crate::error::{root_cause, sources};
 use crate::objects::Objects;
 use crate::stores::Store;
-use crate::stores::metadata_credentials::Trouble;
+use crate::stores::notes::Trouble;
 use crate::{Error, Location};
 
 /// The size of an upload's parts. S3 takes no smaller ones than 5 MiB, and some stores want all to
@@ -272,7 +272,8 @@ impl Objects {
     ) -> Result<(Store, object_store::path::Path), WriteError> {
         if matches!(location, Location::Http(_)) {
             let message = format!(
-                "`{location}` cannot be written to: it is on a web server; write to a file or to an object store"
+                "`{location}` cannot be written to: it is on a web server; write to a file or to \
+                 an object store"
             );
             return Err(WriteError {
                 fault: WriteFault::NoPlace,
@@ -439,7 +440,8 @@ impl Upload {
         }
         if self.parts_count >= PARTS_MAX {
             let message = format!(
-                "`{}` cannot be written: it would have more than {} GiB; write several smaller ones",
+                "`{}` cannot be written: it would have more than {} GiB; write several smaller \
+                 ones",
                 self.shown,
                 (PARTS_MAX * PART_BYTES) >> 30
             );
@@ -550,7 +552,8 @@ impl WriteError {
             E::NotSupported { .. } | E::NotImplemented { .. } => (
                 WriteFault::NoPlace,
                 format!(
-                    "`{shown}` cannot be written to: the store does not offer it; choose another place"
+                    "`{shown}` cannot be written to: the store does not offer it; choose another \
+                     place"
                 ),
             ),
             other => match system_error(other) {

@@ -4,9 +4,9 @@
 //! else: ids, tasks, jobs, limits, outcomes ([`envelope`] has their bytes). Beside the values stand
 //! the decisions that need nothing but values: whether to try again ([`retry`]), how many tasks
 //! travel together ([`packing`]), which outcomes of a job were seen ([`seen`]), which result may be
-//! reused ([`memo`]), whether a job may run a component ([`grants`]), what becomes of a bundle whose
-//! lease was lost ([`delivery`]), whether a job is over ([`completion`]), and what a client does for
-//! a job at each step ([`submission`]).
+//! reused ([`memo`]), whether a job may run a component ([`grants`]), what becomes of a bundle
+//! whose lease was lost ([`delivery`]), whether a job is over ([`completion`]), and what a client
+//! does for a job at each step ([`submission`]).
 //!
 //! This crate never reads a clock, never does I/O and never starts a thread. Time comes in as
 //! [`Timestamp`].
@@ -22,7 +22,7 @@ pub use decide::{completion, delivery, grants, memo, packing, retry, seen, submi
 pub use wire::envelope;
 pub use words::{
     address, advice, dead, id, job, labels, location, metric, observer, outcome, output, presence,
-    signature, size, task, tenant, time,
+    signature, size, task, tenant, text, time,
 };
 
 pub use address::{Address, ByteRange, Place};

@@ -18,4 +18,5 @@ pub mod signature;
 pub mod size;
 pub mod task;
 pub mod tenant;
+pub mod text;
 pub mod time;

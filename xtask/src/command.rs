@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::project::Stopwatch;
+use crate::stopwatch::Stopwatch;
 
 /// How often a command with a time limit is looked at: short against what a person notices.
 const POLL: Duration = Duration::from_millis(50);

@@ -236,8 +236,14 @@ fn judge(endings: &[Ending], samples: &[String]) -> Result<()> {
 mod tests {
     use super::*;
 
-    const TEXT: &str = r#"{"index":0,"input":"a/letter.pdf","status":"completed","value":{"pages":2,"text":"Dear\n  all,\u001b"}}"#;
-    const DAMAGED: &str = r#"{"index":1,"input":"a/damaged.pdf","status":"failed","error":{"code":"damaged","message":"no pages"}}"#;
+    const TEXT: &str = concat!(
+        r#"{"index":0,"input":"a/letter.pdf","status":"completed","#,
+        r#""value":{"pages":2,"text":"Dear\n  all,\u001b"}}"#,
+    );
+    const DAMAGED: &str = concat!(
+        r#"{"index":1,"input":"a/damaged.pdf","status":"failed","#,
+        r#""error":{"code":"damaged","message":"no pages"}}"#,
+    );
 
     #[test]
     fn a_demo_passes_when_exactly_the_expected_files_fail() {

@@ -23,6 +23,7 @@ mod project;
 mod setup;
 mod slim;
 mod steps;
+mod stopwatch;
 mod tally;
 mod tidy;
 mod toolchain;

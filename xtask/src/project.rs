@@ -6,7 +6,6 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -107,23 +106,4 @@ fn own_variables() -> impl Iterator<Item = String> {
                     "CARGO_BIN_NAME" | "CARGO_CRATE_NAME" | "CARGO_PRIMARY_PACKAGE" | "OUT_DIR"
                 )
         })
-}
-
-/// A stopwatch: the only reader of the clock in this program.
-pub(crate) struct Stopwatch(Instant);
-
-impl Stopwatch {
-    /// Starts now.
-    pub(crate) fn start() -> Self {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a task runner measures real time; nothing here is replayed"
-        )]
-        Self(Instant::now())
-    }
-
-    /// The time since the start.
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.0.elapsed()
-    }
 }

@@ -31,7 +31,8 @@ pub(crate) fn run(project: &Project) -> Result<()> {
     match parts_of_the_engine(&tree).as_slice() {
         [] => Ok(()),
         found => bail!(
-            "a client without the feature `embedded` depends on {}; `cargo tree --manifest-path {FOLDER}/Cargo.toml --invert {}` says why",
+            "a client without the feature `embedded` depends on {}; `cargo tree --manifest-path \
+             {FOLDER}/Cargo.toml --invert {}` says why",
             found.join(", "),
             found.first().copied().unwrap_or_default()
         ),

@@ -17,7 +17,8 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 
 use crate::command::{Cmd, Stream};
-use crate::project::{Project, Stopwatch};
+use crate::project::Project;
+use crate::stopwatch::Stopwatch;
 use crate::tally::Tally;
 
 /// Whom a run is for.
@@ -401,6 +402,7 @@ mod tests {
                 "servers",
                 "guests",
                 "build",
+                "slim",
                 "functions",
                 "tests",
                 "doctests"

@@ -104,9 +104,8 @@ fn check(project: &Project) -> Result<(usize, Vec<Finding>)> {
     if width::ENFORCED {
         findings.extend(files.iter().flat_map(width::check));
     }
-    if circles::ENFORCED {
-        findings.extend(circles::check(&files));
-    }
+    let circles = circles::check(&files).into_iter();
+    findings.extend(circles.filter(|circle| circles::is_enforced(&circle.file)));
     findings.extend(
         files
             .iter()

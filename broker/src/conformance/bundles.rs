@@ -1,4 +1,4 @@
-//! Publishing and pulling.
+//! Checks of publishing and pulling bundles.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;

@@ -1,4 +1,4 @@
-//! Keeping components.
+//! Checks of storing and fetching components.
 
 use bytes::Bytes;
 use sortie_protocol::Digest;
@@ -6,10 +6,10 @@ use sortie_protocol::Digest;
 use super::scene::{Scene, same};
 use super::{Harness, Verdict};
 
-/// Bytes come back as they were put, whatever their size.
+/// A component's bytes are fetched as they were put, whatever their size.
 pub async fn a_component_comes_back_as_it_was_put(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
-    // More than one message of any broker known to us.
+    // Larger than one message of any broker that we know.
     for size in [0_usize, 1, 3 << 20] {
         let bytes: Bytes = (0..=u8::MAX).cycle().take(size).collect();
         let digest = Digest::of(&bytes);

@@ -1,4 +1,4 @@
-//! What is kept of tasks that failed for good.
+//! Checks of dead letters: what is kept of tasks that failed for good.
 
 use sortie_protocol::{
     DeadLetter, FunctionOptions, Job, JobKey, Limits, Outcome, Priority, RetryPolicy, Task,
@@ -99,7 +99,7 @@ pub async fn dead_letters_come_newest_first(harness: &dyn Harness) -> Verdict {
     )
 }
 
-/// Who asks for one job's dead letters gets that job's only.
+/// A list of one job's dead letters has no letters of other jobs.
 pub async fn dead_letters_of_one_job_are_told_apart(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let (one, other) = (scene.job().await?, scene.job().await?);
@@ -149,7 +149,7 @@ pub async fn a_failure_in_a_late_report_is_kept_too(harness: &dyn Harness) -> Ve
     )
 }
 
-/// Forgetting a job leaves its dead letters: they are for whoever looks later.
+/// Forgetting a job leaves its dead letters: an operator may look at them later.
 pub async fn dead_letters_outlive_their_job(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = scene.job().await?;

@@ -1,4 +1,4 @@
-//! Putting, cancelling and forgetting jobs.
+//! Checks of jobs: put, list, seal, count, cancel, forget.
 
 use std::time::Duration;
 
@@ -280,7 +280,7 @@ pub async fn cancel_drops_retrials(harness: &dyn Harness) -> Verdict {
     scene.nothing_to_pull(scene.lease * 3 / 2).await
 }
 
-/// A worker that missed the news learns from its next extension that the job was cancelled.
+/// A worker that missed the cancellation learns of it when it next extends a lease.
 pub async fn cancel_takes_leases_away(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = scene.job().await?;
@@ -298,7 +298,7 @@ pub async fn cancel_takes_leases_away(harness: &dyn Harness) -> Verdict {
     )
 }
 
-/// Every follower, early or late, gets what was stored before, then the news, then the end.
+/// Every follower, early or late, gets what was stored before, then the cancellation, then the end.
 pub async fn cancel_ends_followers_after_what_was_stored(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = scene.job().await?;
@@ -374,7 +374,7 @@ pub async fn cancel_refuses_further_bundles(harness: &dyn Harness) -> Verdict {
     scene.nothing_to_pull(scene.lease / 8).await
 }
 
-/// What workers still report on a cancelled job is not stored: who follows it was told that nothing
+/// What workers still report on a cancelled job is not stored: its followers were told that nothing
 /// more comes.
 pub async fn cancel_makes_late_outcomes_invisible(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
@@ -411,8 +411,7 @@ pub async fn cancel_leaves_other_jobs_alone(harness: &dyn Harness) -> Verdict {
     follower.expect(&[0, 1]).await
 }
 
-/// A forgotten job is unknown, and who followed it sees the end; not as a cancellation, which it is
-/// not.
+/// A forgotten job is unknown. The streams of its followers end, and do not tell of a cancellation.
 pub async fn forget_ends_followers(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = scene.job().await?;

@@ -1,4 +1,4 @@
-//! What becomes of a lease: it is completed, released, extended, or runs out.
+//! Checks of leases: completed, released, extended, expired.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -96,7 +96,8 @@ pub async fn an_extended_lease_is_not_redelivered(harness: &dyn Harness) -> Verd
     )
 }
 
-/// Who extends too late is told so, and does not take the bundle back from whoever has it now.
+/// A worker that extends too late is told so, and does not take the bundle from the worker that has
+/// it now.
 pub async fn an_expired_lease_cannot_be_extended(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = scene.job().await?;

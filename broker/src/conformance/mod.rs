@@ -2,8 +2,7 @@
 //!
 //! Each check is an async function over the [`Broker`] trait, named by the promise it holds the
 //! broker to. [`SUITE`] lists them all, and [`check`] runs them against what a [`Harness`]
-//! provides. Whoever writes a broker runs the suite; whoever adds a promise adds a check here
-//! first.
+//! provides. A new broker has to pass the suite; a new promise begins with a check here.
 //!
 //! A check never looks behind the trait. It lets time pass only by waiting, through tokio: for
 //! something that has to happen with a deadline ([`Harness::patience`]), for something that must
@@ -13,8 +12,8 @@
 //! Bounds: no check publishes more than a few dozen tasks; none waits longer than
 //! [`CASE_LEASES_MAX`] leases and as many times its patience.
 //!
-//! A broker may act on what ran out only while somebody pulls, so no check waits for that without a
-//! pull beside it. What a broker is told it may need a moment to see: checks of counts and lists
+//! A broker may act on expired leases only while some worker pulls, so a check that waits for an
+//! expiry pulls meanwhile. A broker may list and count with a delay, so checks of lists and counts
 //! ask until the answer is right.
 //!
 //! Reading order: [`bundles`], [`leases`], [`outcomes`], [`retrials`], [`jobs`], [`workers`],
@@ -156,7 +155,10 @@ pub async fn check(
 macro_rules! suite {
     ($($module:ident { $($name:ident),* $(,)? })*) => {
         /// Every check there is.
-        pub const SUITE: &[Case] = &[$($(Case { name: stringify!($name), run: |harness| Box::pin($module::$name(harness)) }),*),*];
+        pub const SUITE: &[Case] = &[$($(Case {
+            name: stringify!($name),
+            run: |harness| Box::pin($module::$name(harness)),
+        }),*),*];
     };
 }
 

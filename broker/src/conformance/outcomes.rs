@@ -1,9 +1,10 @@
-//! What is stored of a job's tasks, and who sees it.
+//! Checks of outcomes: which are stored, and which followers see them.
 
 use super::scene::{Scene, completed, completed_with, indices, same};
 use super::{Harness, Verdict};
 
-/// Of two workers that report on the same task, the first is heard, whoever holds the lease.
+/// Of two workers that report on the same task, the first report counts, also if the other worker
+/// holds the lease.
 pub async fn the_first_outcome_of_a_task_wins(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = scene.job().await?;
@@ -33,7 +34,7 @@ pub async fn the_first_outcome_of_a_task_wins(harness: &dyn Harness) -> Verdict 
     )
 }
 
-/// A worker that lost its lease but was done first is heard.
+/// A report under a lost lease counts if it is the first.
 pub async fn a_late_report_is_taken_if_it_is_the_first(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = scene.job().await?;

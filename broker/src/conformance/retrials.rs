@@ -1,4 +1,4 @@
-//! Tasks that are to be tried again.
+//! Checks of retrials: tasks that are to be tried again.
 
 use std::time::Duration;
 

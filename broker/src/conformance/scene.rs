@@ -1,5 +1,5 @@
-//! What the checks have in common: a broker with somebody publishing, somebody working and somebody
-//! following, each wait with its limit.
+//! What the checks share: a broker under test, and calls to publish, pull, report and follow, each
+//! with a limit on its wait.
 
 use std::fmt::Debug;
 use std::num::NonZeroUsize;
@@ -26,7 +26,7 @@ use crate::traits::{
 /// When jobs are submitted, unless a check says something else.
 pub(super) const CREATED: Timestamp = Timestamp::from_nanos(1_700_000_000_000_000_000);
 
-/// A check's broker and its manners.
+/// A check's broker, with its lease and its limits.
 pub(super) struct Scene {
     pub(super) broker: Arc<dyn Broker>,
     pub(super) lease: Duration,
@@ -112,8 +112,8 @@ impl Scene {
         }
     }
 
-    /// Pull one lease, but do not wait long: it is there, or it is a mistake that it is not. Only
-    /// for what does not depend on an expiry.
+    /// Pull one lease that should be there already, with a short limit. Not for what depends on an
+    /// expiry.
     pub(super) async fn pull_at_once(&self) -> Result<Lease, Broken> {
         let pulled = timeout(self.lease / 2, self.pull()).await;
         pulled.unwrap_or_else(|_| {
@@ -123,12 +123,12 @@ impl Scene {
         })
     }
 
-    /// See that there is nothing to pull for that long.
+    /// Check that nothing can be pulled for that long.
     pub(super) async fn nothing_to_pull(&self, during: Duration) -> Verdict {
         self.nothing_to_pull_as(&puller(2), during).await
     }
 
-    /// See that there is nothing to pull for this worker for that long.
+    /// Check that this worker can pull nothing for that long.
     pub(super) async fn nothing_to_pull_as(&self, puller: &Puller, during: Duration) -> Verdict {
         match timeout(during, self.broker.pull(puller, NonZeroUsize::MIN)).await {
             Err(_) => Ok(()),
@@ -260,7 +260,7 @@ impl Scene {
     }
 }
 
-/// Somebody who follows a job.
+/// A follower of a job's outcomes.
 pub(super) struct Follower {
     events: BoxStream<'static, Event>,
     patience: Duration,

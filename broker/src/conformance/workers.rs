@@ -1,4 +1,4 @@
-//! Which worker gets what, and which there are.
+//! Checks of labels and of the list of workers.
 
 use std::num::NonZeroUsize;
 
@@ -8,8 +8,8 @@ use tokio::time::timeout;
 use super::scene::{CREATED, Scene, completed, ensure, labels, puller, puller_with, same, worker};
 use super::{Harness, Verdict};
 
-/// A bundle whose job asks for labels is granted only to a worker that has all of them, whoever
-/// waited first. The others get what is for anyone, and so does a worker with labels.
+/// A bundle whose job asks for labels is granted only to a worker that has all of them, also if
+/// another waited first. A bundle without labels is granted to any worker.
 pub async fn a_job_that_asks_for_labels_goes_only_to_a_worker_that_has_them(
     harness: &dyn Harness,
 ) -> Verdict {
@@ -57,7 +57,7 @@ pub async fn a_job_that_asks_for_labels_goes_only_to_a_worker_that_has_them(
         scene.report(lease, vec![completed(0)]).await?;
     }
 
-    // It is there before anybody pulls.
+    // It is there before any worker pulls.
     scene.publish(asking, [1]).await?;
     scene.nothing_to_pull_as(&plain, scene.lease / 4).await?;
     scene

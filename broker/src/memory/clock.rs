@@ -1,4 +1,4 @@
-//! The clock of a memory broker.
+//! The memory broker's clock: tokio's time since the start, added to the time of day.
 
 use sortie_protocol::Timestamp;
 

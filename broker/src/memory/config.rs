@@ -1,4 +1,4 @@
-//! The bounds of a memory broker.
+//! The configuration of a memory broker: lease, losses, and what it may hold.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The dead letters: a ring, each with a name that is never used again.
+//! Keeps the newest dead letters, up to a number, each under an id that is never used again.
 
 use std::collections::VecDeque;
 

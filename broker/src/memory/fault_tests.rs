@@ -1,8 +1,8 @@
-//! One job through a broker that loses, doubles, delays and reorders, with workers that die, come
-//! late, give up and go away.
+//! Tests one job over a broker that drops, duplicates, delays and reorders bundles, with workers
+//! that die, report late, release their leases and stop.
 //!
 //! The race in every run: several leases of one task at once, and reports on them in any order.
-//! Wanted is that each task has exactly one visible outcome, and that nobody waits for ever. On
+//! Each task must get exactly one visible outcome, and no worker or client may wait for ever. On
 //! paused time, so a seed repeats; a failure prints it.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Faults that a test asks for: what a network and dying workers do to a queue, from a seed.
+//! Injects faults for tests, from a seed: lost, duplicated, reordered and delayed deliveries.
 
 /// Chances, in percent, that a fault strikes a bundle when it is to be granted; decided by a
 /// generator that starts from `seed`, so that a run repeats. At most one strikes, so together they
@@ -7,9 +7,9 @@
 pub struct Faults {
     /// Where the generator starts. Print it when a test fails.
     pub seed: u64,
-    /// The grant is lost on its way: the lease runs, nobody knows of it.
+    /// The grant is lost on its way: the lease runs, and no worker has it.
     pub drop: u8,
-    /// The bundle is granted, and stays ready for somebody else too, as the next delivery.
+    /// The bundle is granted, and stays ready for another worker too, as the next delivery.
     pub duplicate: u8,
     /// Every other ready bundle of the same priority goes first, if the worker may take it.
     pub reorder: u8,

@@ -1,9 +1,9 @@
-//! The broker of one process.
+//! The broker of one process, in memory.
 //!
 //! All decisions are in `queue`, a state machine without a clock; this file is its shell. It has no
-//! task or thread of its own: whoever waits here (a worker for leases, a client for outcomes) also
-//! wakes for the next deadline and lets the queue act on it. While nobody waits, nobody
-//! needs to know that a deadline has passed.
+//! task or thread of its own: each call that waits (a worker for leases, a publisher for room, a
+//! follower for outcomes) also wakes at the next deadline and lets the queue act on it. While no
+//! call waits, an expired lease is acted on at the next input.
 //!
 //! Bounds: bundles that wait weigh at most [`Config::weight_max`] together, then `publish` waits.
 //! Outcomes are kept until the follower trims them, so a client bounds them by the number of tasks
@@ -50,8 +50,8 @@ use crate::traits::{
     Unfinished, Work,
 };
 
-/// How many cancellations a worker may be behind before it misses some; it then treats its next
-/// failed extension as the news.
+/// How many cancellations a worker may be behind before it misses some; it then learns of them from
+/// its next failed extension.
 const CANCELLATIONS_KEPT: usize = 1024;
 
 /// The broker of one process. Cheap to clone; clones are the same broker.
@@ -121,7 +121,7 @@ impl Shared {
         self.step_in(&mut self.state.lock(), input)
     }
 
-    /// [`Self::step`], for whoever has to decide under the same lock.
+    /// [`Self::step`], for a caller that holds the lock.
     fn step_in(&self, state: &mut State, input: Input) -> Vec<Lease> {
         let mut leases = Vec::new();
         // Read under the lock, so that the queue's time never runs back.
@@ -134,14 +134,14 @@ impl Shared {
                     }
                 }
                 Command::WakeWorker => self.ready.notify_one(),
-                // It reaches everybody who sleeps: whoever is not registered now has yet to look.
+                // Reaches every worker that sleeps: one that is not registered yet has yet to look.
                 Command::WakeWorkers => self.ready.notify_waiters(),
                 Command::WakePublishers => self.room.notify_waiters(),
                 Command::Cancelled(job) => {
                     if let Some(log) = state.logs.get_mut(&job) {
                         log.cancel();
                     }
-                    // Nobody listening is fine: then no worker runs.
+                    // An error means that no worker listens, so none runs a task of it.
                     let _ = self.cancellations.send(job);
                 }
             }
@@ -181,8 +181,8 @@ enum Published {
     Full(Bundle),
 }
 
-/// A worker that sleeps. One that goes away in its sleep wakes another, who then sleeps until
-/// whatever it was that this one slept for.
+/// A pull that sleeps. If it is dropped it wakes another, which then sleeps until the deadline that
+/// this one slept for.
 struct Sleeper<'b>(&'b Notify);
 
 impl Drop for Sleeper<'_> {
@@ -325,8 +325,8 @@ impl Work for MemoryBroker {
         loop {
             let ready = self.shared.ready.notified();
             tokio::pin!(ready);
-            // Registered before looking: two that look at once could otherwise share one wake-up,
-            // and one of them oversleep.
+            // Registered before looking: otherwise two workers that look at once could share one
+            // wake-up, and one of them would sleep past its deadline.
             ready.as_mut().enable();
             let leases = self.shared.step(Input::Pull {
                 serves: puller.serves.clone(),

@@ -4,18 +4,20 @@
 //! what is to be done. Time comes in with each input; deadlines are acted on when any input
 //! arrives, so a late tick delays a redelivery but never loses it.
 //!
-//! Whoever waits for this queue ticks it, so somebody has to look in time. [`Queue::look_again`]
-//! says when, and never puts it off for longer than a lease: a lease granted to somebody else
-//! meanwhile ends no sooner, so nobody need be woken for it. A delay may be shorter, so it wakes
-//! one worker, who then sleeps for less. Workers are woken in the order in which they fell asleep,
-//! so those who do not know of the delay go first; only one that goes away in its sleep has to wake
-//! another. Every bundle that becomes ready wakes one worker, and that is enough as
-//! long as a worker registers for wake-ups before it looks. A bundle whose job asks for labels
-//! wakes all: the one could be a worker that may not take it.
+//! Callers that wait for this queue tick it. [`Queue::look_again`] says when a caller has to tick
+//! at the latest, which is never later than one lease from now. A lease that is granted meanwhile
+//! ends no sooner than that, so granting one wakes no caller. A delayed bundle may be due sooner,
+//! so it wakes one worker, which then sleeps until that time. Wake-ups are first in, first out, so
+//! workers that sleep until a later deadline wake before the one that holds the timer. A sleeping
+//! worker that is dropped wakes another in its place.
 //!
-//! Work per input grows with the tasks in it, not with what is queued; but cancelling or forgetting
-//! a job that has bundles left, and a failure reported too late, look through all there is, and a
-//! list of jobs through all jobs.
+//! Each bundle that becomes ready wakes one worker. That is enough as long as a worker registers
+//! for wake-ups before it looks. A bundle whose job asks for labels wakes all workers, because the
+//! one might not serve these labels.
+//!
+//! An input takes time in proportion to its tasks, whatever the length of the queue. Exceptions:
+//! cancelling or forgetting a job that has bundles left, and a failure that is reported too late,
+//! scan all bundles; listing jobs scans all jobs.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -68,7 +70,7 @@ pub(super) enum Input {
 pub(super) enum Command {
     Grant(Lease),
     Store(JobKey, Vec<Outcome>),
-    /// Any one: whoever it is may take what is ready.
+    /// Any one: each worker may take what is ready.
     WakeWorker,
     /// All, because not everyone may take what is ready.
     WakeWorkers,
@@ -236,7 +238,7 @@ impl Queue {
         delayed.into_iter().chain(expiring).min()
     }
 
-    /// When whoever waits from `now` on has to look again, if nobody wakes him.
+    /// When a caller that waits from `now` on has to look again, if it is not woken before.
     pub(super) fn look_again(&self, now: Timestamp) -> Timestamp {
         let lease = now + self.config.lease;
         self.deadline()
@@ -307,8 +309,8 @@ impl Queue {
         }
     }
 
-    /// A delivery came to nothing. As far as its tasks did not end in another way, they are ready
-    /// again, together or each alone, or given up.
+    /// A lease was lost. Tasks of it without an outcome are ready again, together or each alone, or
+    /// are given up.
     fn requeue(&mut self, mut queued: QueuedBundle, now: Timestamp, commands: &mut Vec<Command>) {
         let Some(entry) = self.jobs.get_mut(&queued.bundle.job) else {
             return;
@@ -332,7 +334,7 @@ impl Queue {
         }
     }
 
-    /// The bundle was delivered as often as allowed and nobody ever reported: most likely it kills
+    /// The bundle was delivered as often as allowed and no worker reported: most likely it kills
     /// its workers.
     fn give_up(&mut self, queued: &QueuedBundle, now: Timestamp, commands: &mut Vec<Command>) {
         let (bundle, attempts) = (&queued.bundle, queued.attempts());
@@ -435,7 +437,7 @@ impl Queue {
         );
     }
 
-    /// The next bundle to grant to whoever serves these, with the tasks that did not end.
+    /// The next bundle to grant to a worker that serves these, with the tasks that did not end.
     fn pop_ready(&mut self, serves: &Serves) -> Option<QueuedBundle> {
         loop {
             let mut queued = self.ready.pop(serves)?;
@@ -523,7 +525,7 @@ impl Queue {
         self.requeue(queued, now, commands);
     }
 
-    /// Take the tasks that are to be tried again out of a queued, each into one of its own.
+    /// Move each task that is to be tried again into a bundle of its own.
     fn retry(
         &mut self,
         queued: &mut QueuedBundle,
@@ -556,7 +558,7 @@ impl Queue {
                 self.enqueue(again, commands);
             }
         }
-        // Whoever sleeps until a later deadline has to look again.
+        // A worker that sleeps until a later deadline has to look again.
         commands.push(Command::WakeWorker);
     }
 
@@ -643,7 +645,7 @@ impl Queue {
         if std::mem::replace(&mut entry.state, JobState::Cancelled) != JobState::Cancelled {
             self.drop_bundles(job);
             commands.push(Command::Cancelled(job));
-            // Those who wait for room for this job need not wait any longer.
+            // Publishers that wait for room for this job need not wait any longer.
             commands.push(Command::WakePublishers);
         }
     }

@@ -1,5 +1,5 @@
-//! The queue under random inputs, with its invariants checked after each; and the few exact
-//! examples worth reading.
+//! Tests the queue with random inputs, checking its invariants after each, and with a few exact
+//! examples.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -136,7 +136,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0_u64..150).prop_map(|millis| Step::Advance { millis }),
         8 => (0..JOBS, 0_u64..6).prop_map(|(job, tasks)| Step::Publish { job, tasks }),
         8 => (serves(), 1_usize..4).prop_map(|(serves, credits)| Step::Pull { serves, credits }),
-        8 => (0_usize..64, prop::collection::vec(said(), 1..6)).prop_map(|(lease, said)| Step::Complete { lease, said }),
+        8 => (0_usize..64, prop::collection::vec(said(), 1..6))
+            .prop_map(|(lease, said)| Step::Complete { lease, said }),
         2 => (0_usize..64).prop_map(|lease| Step::Release { lease }),
         2 => (0_usize..64).prop_map(|lease| Step::Extend { lease }),
         1 => (0..JOBS).prop_map(|job| Step::Put { job }),
@@ -477,7 +478,10 @@ fn report(lease: &Lease, said: &[Said]) -> Report {
 
 proptest! {
     #[test]
-    fn every_task_is_in_one_place_until_it_ends(faults in faults(), steps in prop::collection::vec(step(), 1..150)) {
+    fn every_task_is_in_one_place_until_it_ends(
+        faults in faults(),
+        steps in prop::collection::vec(step(), 1..150)
+    ) {
         let mut world = World::new(faults);
         steps.into_iter().for_each(|step| world.run(step));
         world.drain();

@@ -1,7 +1,6 @@
-//! A bundle on its way, as the queue moves it: with its job, its weight, and how often it was
-//! delivered.
+//! A bundle in the queue, with its job, its weight, and how often it was delivered.
 //!
-//! A queued knows nothing of the others, nor of where it is.
+//! It knows neither other bundles nor its place in the queue.
 
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use sortie_protocol::{Bundle, Job, Outcome, Task, Timestamp};
 
 use crate::lane::Lane;
 
-/// A bundle on its way, and how often it was delivered.
+/// A bundle in the queue, and how often it was delivered.
 #[derive(Debug, Clone)]
 pub(super) struct QueuedBundle {
     pub(super) job: Arc<Job>,
@@ -23,7 +22,7 @@ pub(super) struct QueuedBundle {
     pub(super) known: bool,
 }
 
-/// What is left of a queued once its ended tasks are taken out.
+/// What is left of a bundle once its ended tasks are taken out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Left {
     Nothing,
@@ -47,12 +46,12 @@ impl QueuedBundle {
         self.bundle.attempts_before.saturating_add(self.deliveries)
     }
 
-    /// Leases in a row that came to nothing, if the last delivery did.
+    /// Leases in a row that were lost, the last delivery included.
     pub(super) fn losses(&self) -> u32 {
         self.bundle.lost_before.saturating_add(self.deliveries)
     }
 
-    /// What becomes of it after a delivery that came to nothing.
+    /// What becomes of it after its lease was lost.
     pub(super) fn decide(&self, losses_max: u32) -> Delivery {
         delivery::decide(self.bundle.tasks.len(), self.losses(), losses_max)
     }
@@ -86,7 +85,7 @@ impl QueuedBundle {
         }
     }
 
-    /// Each task in a queued of its own, with the losses so far behind it.
+    /// Each task in a bundle of its own, with the losses so far counted.
     pub(super) fn split(self) -> impl Iterator<Item = Self> {
         let (attempts_before, lost_before) = (self.attempts(), self.losses());
         let Self { job, bundle, .. } = self;
@@ -108,8 +107,8 @@ impl QueuedBundle {
         })
     }
 
-    /// One of its tasks, in a queued of its own, as the next attempt. The attempt that asked for it
-    /// ended as it should: no loss counts further.
+    /// One of its tasks, in a bundle of its own, as the next attempt. The lease of the attempt
+    /// before was not lost, so the count of losses starts anew.
     pub(super) fn retrial(&self, task: Task, at: Timestamp) -> Self {
         let attempts_before = self.attempts();
         let alone = Bundle {

@@ -1,9 +1,9 @@
-//! The bundles that are ready, by the priority of their jobs and by the labels these ask for.
+//! The bundles that are ready, by priority and by the labels that they ask for.
 //!
-//! Whoever pulls gets the oldest bundle of the highest priority among those it may take: a set of
-//! labels never keeps another waiting, and neither is kept waiting by it. Work per pull grows with
-//! the number of label sets that have bundles ready, which is one where nobody asks for labels. A
-//! set without bundles is dropped, so what is kept here never grows beyond the bundles.
+//! A worker gets the oldest bundle of the highest priority among those that it may take. Bundles of
+//! different label sets do not block each other. A pull takes time in proportion to the number of
+//! label sets that have bundles ready, which is one where no job asks for labels. A set without
+//! bundles is dropped, so memory is bounded by the bundles.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
@@ -37,7 +37,7 @@ impl Ready {
         pool.push_back((self.next, queued));
     }
 
-    /// The next bundle for whoever serves these.
+    /// The next bundle for a worker that serves these.
     pub(super) fn pop(&mut self, serves: &Serves) -> Option<QueuedBundle> {
         self.pools.values_mut().find_map(|pools| {
             let mine = pools.iter_mut().filter(|(labels, _)| serves.takes(labels));

@@ -1,5 +1,4 @@
-//! The workers that are there: each as it last said itself, for [`PRESENCE`] from when it was
-//! heard.
+//! Lists the workers that are there: what each announced last, for [`PRESENCE`] after it did.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +6,11 @@ use sortie_protocol::{Presence, Timestamp, WorkerId};
 
 use crate::traits::PRESENCE;
 
-/// How many workers are kept: more than one process ever holds. When there are more, the one that
-/// was silent for longest goes.
+/// How many workers are kept: more than one process ever holds. At the limit the one that announced
+/// itself longest ago is dropped.
 const WORKERS_MAX: usize = 1024;
 
-/// The workers that were heard.
+/// The workers that announced themselves.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
     heard: BTreeMap<WorkerId, (Timestamp, Presence)>,

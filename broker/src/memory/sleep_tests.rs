@@ -1,5 +1,6 @@
-//! Workers that wait on the queue, as the shell lets them wait: the race is between wake-ups, for
-//! one worker or for all, and workers that come, look and go. Wanted is that nobody oversleeps.
+//! Tests how workers wait on the queue. The race is between wake-ups, for one worker or for all,
+//! and workers that come, look and go. No worker may sleep past the time at which it could get a
+//! bundle.
 //!
 //! The worker here is `MemoryBroker::pull` step by step, and what wakes it is tokio's `Notify`: it
 //! wakes the longest registered first, keeps one wake-up if nobody is registered, and passes on
@@ -89,7 +90,7 @@ struct World {
     leases: Vec<Lease>,
     workers: BTreeMap<u64, Worker>,
     kinds: BTreeMap<u64, Kind>,
-    /// Those who are registered and not notified, the longest registered first.
+    /// The workers that are registered and not notified, the longest registered first.
     waiters: VecDeque<u64>,
     /// A wake-up that found nobody registered.
     permit: Option<()>,
@@ -333,7 +334,7 @@ impl World {
         })
     }
 
-    /// Everybody does what he has to; then nobody sleeps who should not.
+    /// Run every worker that is awake until it sleeps; then none sleeps that should not.
     fn settle(&mut self) {
         while let Some(id) = self
             .workers

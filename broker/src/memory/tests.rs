@@ -1,4 +1,4 @@
-//! The memory broker kept to the suite, and what only it promises.
+//! Runs the conformance suite on the memory broker, and tests what only this broker promises.
 //!
 //! All on paused time: a lease of a minute costs nothing, and a run is the same every time.
 
@@ -222,9 +222,8 @@ async fn a_publish_that_waits_learns_that_its_job_is_cancelled() {
     let mut publish = broker.publish(bundle(other.key, [0]));
     assert!(waits(&mut publish).await);
     broker.cancel(other.key).await.unwrap();
-    assert!(
-        matches!(timeout(Duration::from_millis(1), publish).await, Ok(Err(Error::JobCancelled(job))) if job == other.key.job)
-    );
+    let refused = timeout(Duration::from_millis(1), publish).await;
+    assert!(matches!(refused, Ok(Err(Error::JobCancelled(job))) if job == other.key.job));
 }
 
 #[tokio::test(start_paused = true)]
@@ -262,8 +261,8 @@ async fn followers_are_woken_at_once() {
     assert!(matches!(event, Ok(None)), "{event:?}");
 }
 
-/// Two workers sleep, and a retrial is asked for, so one of them watches over it. Returns the two
-/// pulls and when the retrial is due.
+/// Two workers sleep, and a retrial is asked for, so one of them sleeps until it is due. Returns
+/// the two pulls and when that is.
 async fn two_sleep_and_one_watches(
     broker: &MemoryBroker,
     job: JobKey,

@@ -113,7 +113,11 @@ impl Admission {
             }
             Ok(held) => held,
             Err(error) => {
-                tracing::warn!(%error, subject = %message.subject, "failed to take a bundle; it will be delivered again");
+                tracing::warn!(
+                    %error,
+                    subject = %message.subject,
+                    "failed to take a bundle; it will be delivered again"
+                );
                 None
             }
         }
@@ -132,7 +136,7 @@ impl Admission {
             .and_then(|headers| number(headers, DELAY))
             .filter(|delay| *delay > 0)
             .map(|delay| delay.min(DELAY_MAX));
-        // The first delivery is spent on the delay, so that nobody has to compare clocks.
+        // The first delivery is spent on the delay, so that no two clocks have to be compared.
         if let (Some(delay), 1) = (delay, origin.delivered) {
             let later = AckKind::Nak(Some(Duration::from_millis(delay)));
             self.tell(ack, later).await?;
@@ -141,7 +145,11 @@ impl Admission {
         let bundle = match read(&origin.key, &message.payload) {
             Ok(bundle) => bundle,
             Err(reason) => {
-                tracing::warn!(subject = %message.subject, reason, "a message that is no bundle; it goes to the dead letters");
+                tracing::warn!(
+                    subject = %message.subject,
+                    reason,
+                    "a message that is no bundle; it goes to the dead letters"
+                );
                 self.end_unread(&origin, task_ranges::read(headers), &reason)
                     .await?;
                 self.dead_letters
@@ -179,8 +187,8 @@ impl Admission {
         }
     }
 
-    /// Nobody will run these tasks, because their bundle cannot be read. Those who wait for them
-    /// hear it, if their job is there. Should this come twice, the first outcome counts.
+    /// End tasks whose bundle cannot be read, because no worker will run them. Only if their job is
+    /// there. If this is done twice, the first outcome counts.
     async fn end_unread(
         &self,
         origin: &Origin,
@@ -197,7 +205,8 @@ impl Admission {
             return Ok(());
         }
         let message = format!(
-            "a worker cannot read the bundle that this task is in, which is among the dead letters: {reason}"
+            "a worker cannot read the bundle that this task is in, which is among the dead \
+             letters: {reason}"
         );
         let outcome = |index| Outcome {
             index,
@@ -282,7 +291,7 @@ impl Admission {
         }
     }
 
-    /// The tasks were delivered as often as allowed and nobody ever reported: most likely they kill
+    /// The tasks were delivered as often as allowed and no worker reported: most likely they kill
     /// their workers.
     async fn give_up(&self, held: &HeldLease) -> Result<(), Error> {
         let message = format!(

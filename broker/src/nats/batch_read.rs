@@ -1,4 +1,4 @@
-//! Many messages of a stream in one go, without a consumer: batched direct reads.
+//! Reads many messages of a stream with one request and without a consumer: batched direct reads.
 //!
 //! Follows ADR-31 of nats-architecture-and-design, "Batched requests". There is no flow control:
 //! the server sends the whole batch at once, so a batch is bounded in messages and bytes to what a
@@ -50,7 +50,12 @@ pub(super) async fn read(
     filter: &str,
     sequence: u64,
 ) -> Result<Batch, Error> {
-    let question = json!({ "seq": sequence.max(1), "next_by_subj": filter, "batch": BATCH_MESSAGES, "max_bytes": BATCH_BYTES });
+    let question = json!({
+        "seq": sequence.max(1),
+        "next_by_subj": filter,
+        "batch": BATCH_MESSAGES,
+        "max_bytes": BATCH_BYTES,
+    });
     let inbox = connection.client.new_inbox();
     let subscriber = connection
         .client

@@ -1,5 +1,5 @@
-//! The clock of this broker's client: leases are counted here, with margins, and never compared
-//! with another machine's clock.
+//! The clocks of the NATS broker: one for leases, which is never compared with another machine's,
+//! and the time of day for people.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 

@@ -1,7 +1,6 @@
 //! Stores and fetches components: chunks under the digest, and a manifest that is written last.
 //!
-//! The digest is looked at when a component is fetched, so a wrong chunk, whoever wrote it, is an
-//! error and never runs.
+//! The digest is checked when a component is fetched, so a wrong chunk is an error and never runs.
 
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -63,7 +62,7 @@ impl Components {
             .await?
         {
             Ok(_) => Ok(()),
-            // Whoever was here before wrote the same; if not, whoever fetches is told.
+            // Another process stored this chunk first. If it is a wrong one, fetching fails.
             Err(refusal) if refusal.is_conflict() => Ok(()),
             Err(refusal) => Err(self.jetstream.refused(&refusal)),
         }

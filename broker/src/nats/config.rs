@@ -1,4 +1,4 @@
-//! What a NATS broker is told before it connects.
+//! The configuration of a NATS broker: servers, credentials, tenant, time limits, layout.
 
 use std::fmt;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
@@ -49,7 +49,7 @@ impl fmt::Display for Name {
     }
 }
 
-/// How to reach a NATS server, and as whom.
+/// How to reach a NATS server, and with which credentials.
 #[derive(Clone)]
 pub struct Config {
     /// Servers, as in `nats://host:4222` or `tls://host:4222`; more of a cluster with commas

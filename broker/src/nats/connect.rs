@@ -1,5 +1,5 @@
-//! Opens the connection to a NATS server: options, credentials, TLS, reconnecting, and what the
-//! library's events mean.
+//! Opens the connection to a NATS server: options, credentials, TLS, reconnecting, and the client
+//! library's events.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ const RECONNECT_MAX: Duration = Duration::from_secs(2);
 /// small share of a few seconds. The first time all of them together still get no more than
 /// [`Config::connect_time_max`].
 const SERVER_TIME_MIN: Duration = Duration::from_secs(2);
-/// Violations that are kept for whoever asks at the moment.
+/// Violations that are kept for requests that are under way.
 const VIOLATIONS_KEPT: usize = 64;
 
 /// What the connection's own task tells.
@@ -146,7 +146,7 @@ fn on_event(
         }
         Event::ServerError(ServerError::Other(text)) => {
             tracing::debug!(broker = place, error = %text.escape_debug(), "the server objects");
-            // Nobody asking at the moment is fine.
+            // An error means that no request is under way.
             let _ = violations.send(text);
         }
         other @ (Event::ServerError(_)

@@ -1,5 +1,5 @@
-//! The connection to a NATS server: requests with a time limit, subscriptions, and errors in our
-//! words.
+//! The connection to a NATS server: requests with a time limit, subscriptions, and errors of this
+//! crate.
 //!
 //! A request ends with its answer or with an error that says whether asking again can help. The
 //! client library keeps the connection up for ever; [`Connection::patiently`] repeats what was
@@ -193,9 +193,13 @@ impl Connection {
             tokio::select! {
                 answer = &mut asking => return Ok(answer),
                 violation = violations.recv() => match violation {
-                    Ok(violation) if violation.contains(&format!("{subject}\"")) => return Err(self.denied(&violation)),
+                    Ok(violation) if violation.contains(&format!("{subject}\"")) => {
+                        return Err(self.denied(&violation));
+                    }
                     Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
-                    Err(broadcast::error::RecvError::Closed) => return Err(self.unreachable("the connection was closed")),
+                    Err(broadcast::error::RecvError::Closed) => {
+                        return Err(self.unreachable("the connection was closed"));
+                    }
                 },
             }
         }
@@ -215,7 +219,7 @@ impl Connection {
         }
     }
 
-    /// Tell whoever listens, without an answer.
+    /// Publish a message and wait for no answer.
     pub(super) async fn tell(
         &self,
         subject: String,

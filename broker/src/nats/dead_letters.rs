@@ -136,7 +136,11 @@ impl DeadLetters {
                     "among the dead letters is a message of another kind; it is skipped"
                 ),
                 Err(error) => {
-                    tracing::warn!(sequence = message.sequence, %error, "a dead letter cannot be read; it is skipped")
+                    tracing::warn!(
+                        sequence = message.sequence,
+                        %error,
+                        "a dead letter cannot be read; it is skipped"
+                    )
                 }
             }
         }

@@ -14,7 +14,7 @@ use crate::traits::Error;
 /// dropped, and read from the start when they are needed again.
 const LOGS_MAX: usize = 64;
 
-/// Outcome logs of jobs, read as far as somebody asked.
+/// Outcome logs of jobs, each read up to when it was last asked for.
 #[derive(Debug)]
 pub(super) struct EndedTasks {
     outcomes: Outcomes,

@@ -85,7 +85,7 @@ impl HeldLeases {
     }
 }
 
-/// The letters for the tasks that failed, each with an id that is the same whoever reports it.
+/// The letters for the tasks that failed. A letter's id does not depend on which worker reports it.
 pub(super) fn letters(held: &HeldLease, outcomes: &[Outcome]) -> Vec<(DeadLetter, String)> {
     let failed = outcomes.iter().filter(has_failed);
     let letter = |outcome: &Outcome| {

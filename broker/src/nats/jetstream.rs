@@ -1,4 +1,4 @@
-//! JetStream over a connection: questions to its API, publishing into streams, reading one message.
+//! JetStream over a connection: requests to its API, publishing into streams, reading one message.
 //!
 //! An answer is what was asked for or a [`Refusal`] with JetStream's own error code, for the caller
 //! to act on; [`JetStream::refused`] makes an error of a refusal that the caller has no use for.
@@ -42,7 +42,7 @@ pub(super) struct JetStream {
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Stored {}
 
-/// Why a question to JetStream got no for an answer.
+/// Why JetStream refused a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) code: u64,
@@ -148,7 +148,7 @@ impl JetStream {
                 .store_once(subject, headers.clone(), payload.clone())
                 .await
             {
-                // Full: as long as it takes. Whoever waits too long drops this call.
+                // Full: as long as it takes. A caller that has waited too long drops this call.
                 Ok(Err(refusal)) if refusal.is_full() => {
                     retry.forgive();
                     self.connection.unreachable(refusal.text)
@@ -239,7 +239,7 @@ impl JetStream {
         }
     }
 
-    /// A refusal that nobody can do anything about here.
+    /// The error for a refusal that the caller does not act on.
     pub(super) fn refused(&self, refusal: &Refusal) -> Error {
         if refusal.code == code::STREAM_NOT_FOUND {
             return self
@@ -252,7 +252,10 @@ impl JetStream {
     }
 
     pub(super) fn no_jetstream(&self) -> Error {
-        self.connection.unsuitable("JetStream is not enabled there: start the server with `-js`, or enable it for this account")
+        self.connection.unsuitable(
+            "JetStream is not enabled there: start the server with `-js`, or enable it for this \
+             account",
+        )
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reads, writes and caches the records of jobs.
 //!
 //! Each record is one message, replaced only on the condition that it is still the one that was
-//! read. What is cached here may be old: a cancellation is told to everybody at once but may be
+//! read. What is cached here may be old: a cancellation is sent to all workers at once but may be
 //! missed, so where it matters the record is read again after [`FRESH`].
 
 use std::collections::HashMap;

@@ -74,8 +74,8 @@ impl Leases {
         ))
     }
 
-    /// Put a bundle back for anyone to take. The server would count handing it back as a delivery,
-    /// so it is published anew.
+    /// Put a bundle back for any worker to take. The server would count handing it back as a
+    /// delivery, so it is published anew.
     pub(super) async fn release(&self, held: &HeldLease) -> Result<(), Error> {
         if !held.holds()
             || self
@@ -214,7 +214,7 @@ impl Leases {
     /// Give each task of a bundle one of its own: together they were lost too often.
     pub(super) async fn split(&self, held: &HeldLease) -> Result<(), Error> {
         for task in &held.bundle.tasks {
-            // This delivery is not an attempt: nobody runs it.
+            // This delivery is not an attempt: no worker runs it.
             let attempts_before = held.attempt.saturating_sub(1);
             let bundle = Bundle {
                 attempts_before,

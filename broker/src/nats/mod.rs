@@ -1,23 +1,22 @@
-//! The broker of a fleet: NATS JetStream, server 2.12 or later.
+//! The broker of a fleet, over NATS JetStream (server 2.12 or later).
 //!
 //! Bundles wait in work-queue streams, sharded, with the job in the subject; a worker asks for as
-//! many as it has free slots. Reports are kept in a stream of each tenant and said again when they
-//! are stored, which is what followers live on; whoever comes later reads the stream.
-//! Records, components, dead letters and who is there are kept in streams of their own. See `names`
-//! for all of them, and the book for what is promised when a server or a disk fails.
+//! many as it has free slots. Reports are stored in a stream of each tenant, which the server
+//! republishes to followers; what a follower missed it reads from the stream. Records of jobs,
+//! components, dead letters and the workers that are there are kept in streams of their own. See
+//! `names` for all of them, and the book for what is promised when a server or a disk fails.
 //!
-//! Who decides what: the server stores, orders and redelivers, and knows nothing of tasks. That the
-//! first outcome of a task counts and nothing after a cancellation is decided by everybody who
-//! reads a job's stream from its start, in the same way (`ledger`). That a lost lease is lost is
-//! decided by the worker, a margin before the server thinks so. So there is no process whose death
-//! loses a decision.
+//! The server stores, orders and redelivers messages, and knows nothing of tasks. Which outcomes
+//! count is decided by each reader of a job's messages, in the same way (`outcome_log`): the first
+//! of each task, and none after a cancellation. When a lease is lost is decided by its worker, a
+//! margin before the server redelivers the bundle. So no decision is lost with a process.
 //!
-//! Bounds: a server's own for bundles that wait ([`Layout::tasks_bytes_max`]), [`OUTCOME_AGE_MAX`]
-//! for outcomes nobody fetched; here, what is known of jobs, leases as many as slots, and for each
-//! follower a few thousand messages.
+//! Bounds at the server: [`Layout::tasks_bytes_max`] for bundles that wait, [`OUTCOME_AGE_MAX`] for
+//! outcomes. Bounds in this process: the cache of jobs' records, as many leases as slots and a few
+//! spare ones, and a few thousand messages for each follower.
 //!
-//! The trade accepted: a task may be run more than once, by design. A report that is stored twice
-//! costs its bytes until the job is forgotten.
+//! The trade accepted: a task may be run more than once. A report that is stored twice takes its
+//! bytes twice, until the job is forgotten.
 
 mod clock;
 mod config;
@@ -234,8 +233,8 @@ impl NatsBroker {
             == async_nats::connection::State::Connected
     }
 
-    /// Give back what was fetched and not granted, and see that all that was said arrived: the last
-    /// thing a worker does.
+    /// Give back what was fetched and not granted, and wait until the server has received
+    /// everything that was sent: the last thing a worker does.
     ///
     /// # Errors
     /// When the broker cannot be reached; what was not given back comes again when its lease is
@@ -266,29 +265,11 @@ impl Services {
             jetstream,
             names,
         } = provisioner.clone();
-        // Where a process starts among the shards: spread, and different for each.
-        let client_id = connection.client.server_info().client_id;
-        let first_shard = u16::try_from(client_id % u64::from(laid.shards.max(1))).unwrap_or(0);
         let jobs = Arc::new(Jobs::new(jetstream.clone(), names.clone()));
-        let outcomes = Outcomes {
-            connection: connection.clone(),
-            jetstream: jetstream.clone(),
-            names: names.clone(),
-        };
+        let outcomes = Self::outcomes(&provisioner);
         let ended = Arc::new(EndedTasks::new(outcomes.clone()));
-        let dead_letters = DeadLetters {
-            connection: connection.clone(),
-            jetstream: jetstream.clone(),
-            names: names.clone(),
-        };
-        let bundles = Arc::new(Bundles {
-            connection: connection.clone(),
-            jetstream: jetstream.clone(),
-            names: names.clone(),
-            jobs: jobs.clone(),
-            shards: laid.shards,
-            next_shard: AtomicU16::new(first_shard),
-        });
+        let dead_letters = Self::dead_letters(&provisioner);
+        let bundles = Arc::new(Self::bundles(&provisioner, jobs.clone(), laid.shards));
         let leases = Arc::new(Leases {
             connection: connection.clone(),
             lease: laid.lease,
@@ -311,16 +292,8 @@ impl Services {
             losses_max: config.losses_max,
         });
         Self {
-            components: Components {
-                connection: connection.clone(),
-                jetstream: jetstream.clone(),
-                names: names.clone(),
-            },
-            presences: Presences {
-                connection: connection.clone(),
-                jetstream: jetstream.clone(),
-                names: names.clone(),
-            },
+            components: Self::components(&provisioner),
+            presences: Self::presences(&provisioner),
             feeds: Arc::new(Feeds {
                 connection: connection.clone(),
                 names: names.clone(),
@@ -347,6 +320,53 @@ impl Services {
             ended,
             dead_letters,
             leases,
+        }
+    }
+
+    fn outcomes(provisioner: &Provisioner) -> Outcomes {
+        Outcomes {
+            connection: provisioner.connection.clone(),
+            jetstream: provisioner.jetstream.clone(),
+            names: provisioner.names.clone(),
+        }
+    }
+
+    fn dead_letters(provisioner: &Provisioner) -> DeadLetters {
+        DeadLetters {
+            connection: provisioner.connection.clone(),
+            jetstream: provisioner.jetstream.clone(),
+            names: provisioner.names.clone(),
+        }
+    }
+
+    fn bundles(provisioner: &Provisioner, jobs: Arc<Jobs>, shards: u16) -> Bundles {
+        let connection = provisioner.connection.clone();
+        // Where a process starts among the shards: spread, and different for each.
+        let client_id = connection.client.server_info().client_id;
+        let first_shard = u16::try_from(client_id % u64::from(shards.max(1))).unwrap_or(0);
+        Bundles {
+            connection,
+            jetstream: provisioner.jetstream.clone(),
+            names: provisioner.names.clone(),
+            jobs,
+            shards,
+            next_shard: AtomicU16::new(first_shard),
+        }
+    }
+
+    fn components(provisioner: &Provisioner) -> Components {
+        Components {
+            connection: provisioner.connection.clone(),
+            jetstream: provisioner.jetstream.clone(),
+            names: provisioner.names.clone(),
+        }
+    }
+
+    fn presences(provisioner: &Provisioner) -> Presences {
+        Presences {
+            connection: provisioner.connection.clone(),
+            jetstream: provisioner.jetstream.clone(),
+            names: provisioner.names.clone(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Names streams, consumers and subjects, and does nothing else.
+//! The names of streams, consumers and subjects.
 //!
 //! All start with the space's name. The job is in the subjects and the task never: a server keeps
 //! some 180 bytes for each live subject.
@@ -7,13 +7,15 @@
 //! |---|---|---|
 //! | `S.tasks.SHARD.POOL.PRIORITY.TENANT.JOB` | `S-tasks-SHARD` | bundles that wait or are leased |
 //! | `S.jobs.TENANT.JOB` | `S-jobs-TENANT` | the job's record |
-//! | `S.outcomes.TENANT.JOB` | `S-outcomes-TENANT` | reports, and the marker of a cancelled job |
-//! | `S.live.TENANT.JOB` | not kept | the same again, when it is stored |
+//! | `S.outcomes.TENANT.JOB` | `S-outcomes-TENANT` | reports, seal, marker of a cancelled job |
+//! | `S.live.TENANT.JOB` | not kept | the same, when it is stored; notices to followers |
 //! | `S.dead.TENANT.JOB` | `S-dead-TENANT` | dead letters |
 //! | `S.components.DIGEST.CHUNK` | `S-components` | components in chunks, and their manifests |
-//! | `S.meta.layout`, `S.meta.pool.POOL` | `S-meta` | how the installation is laid out, and the labels of its pools |
-//! | `S.workers.WORKER` | `S-workers` | who is there |
-//! | `S.cancel.TENANT.JOB`, `S.bell.SHARD.POOL.PRIORITY` | not kept | a job was cancelled; there is work |
+//! | `S.meta.layout` | `S-meta` | how the installation is laid out |
+//! | `S.meta.pool.POOL` | `S-meta` | the labels of a pool |
+//! | `S.workers.WORKER` | `S-workers` | the workers that are there |
+//! | `S.cancel.TENANT.JOB` | not kept | a job was cancelled |
+//! | `S.bell.SHARD.POOL.PRIORITY` | not kept | there is work |
 
 use sortie_protocol::{Digest, JobId, JobKey, Priority, TenantId, WorkerId};
 
@@ -287,10 +289,7 @@ mod tests {
             job: JobId::from_bytes([7; 16]),
         };
         let subject = names.task(&source, &key);
-        assert_eq!(
-            names.parse_task(&subject),
-            Some((source.clone(), key))
-        );
+        assert_eq!(names.parse_task(&subject), Some((source.clone(), key)));
         assert_eq!(names.parse_cancel(&names.cancel(&key)), Some(key));
         assert_eq!(names.parse_bell(&names.bell(&source)), Some(source));
         for other in [

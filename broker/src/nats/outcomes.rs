@@ -59,7 +59,7 @@ impl Outcomes {
         Ok(())
     }
 
-    /// Store that no outcome after this one counts.
+    /// Store the marker of a cancelled job: no outcome after it counts.
     pub(super) async fn mark_cancelled(&self, key: &JobKey) -> Result<(), Error> {
         self.put(key, &HeaderMap::new(), envelope::cancelled())
             .await
@@ -140,7 +140,7 @@ impl Outcomes {
                 log.take(report.sequence, report.headers.as_ref(), &report.payload);
             }
             if reports.is_empty() && end == End::Reached {
-                // A copy that is behind; the leader has more.
+                // This copy is behind the leader.
                 tokio::time::sleep(BEHIND_PAUSE).await;
                 if self.newest(key).await? < newest {
                     // It was purged meanwhile.

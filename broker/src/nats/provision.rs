@@ -1,14 +1,14 @@
 //! Makes the streams and consumers of an installation at the server, once and idempotently.
 //!
 //! The record `meta.layout` is written last, so a client that finds it finds the streams. Making
-//! what is there changes nothing; asking for another layout than there is, is an error. Clients of a
-//! tenant need three streams of their own, workers need the consumers of the pools they serve; both
-//! are made on first use by whichever process has the permission.
+//! what is there changes nothing; asking for another layout than there is, is an error. Clients of
+//! a tenant need three streams of their own, workers need the consumers of the pools they serve;
+//! both are made on first use by whichever process has the permission.
 //!
 //! A consumer's bounds hold for the whole fleet: [`ACKS_PENDING_MAX`] leases and
 //! [`PULLS_WAITING_MAX`] idle workers for each shard and pool. The server has no limit on
-//! deliveries, because a message that it gives up on stays in the stream without anybody being
-//! told; the broker's client counts deliveries and gives up.
+//! deliveries, because a message that it gives up on would stay in the stream unnoticed. The
+//! workers count deliveries and give up (`admission`).
 
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind};
@@ -134,7 +134,7 @@ impl Provisioner {
         self.consumers("any", &Labels::default(), &laid).await?;
         self.put_once(&self.names.layout(), laid.record().to_string().into())
             .await?;
-        // Somebody else may have been faster, with another one.
+        // Another process may have recorded another layout first.
         let kept = self
             .jetstream
             .last(&self.names.meta_stream(), &self.names.layout())
@@ -224,7 +224,8 @@ impl Provisioner {
             lease,
         } = laid;
         Err(self.connection.unsuitable(format!(
-            "it is laid out already, with {shards} shards, {replicas} replicas and leases of {lease:?}; name these, or another space"
+            "it is laid out already, with {shards} shards, {replicas} replicas and leases of \
+             {lease:?}; name these, or another space"
         )))
     }
 
@@ -278,7 +279,8 @@ impl Provisioner {
                 // out of this account.
                 Err(error) if error.kind() == RequestErrorKind::NoResponders => {
                     let reason = format!(
-                        "this user cannot ask for the streams of the tenant `{tenant}`; name its own tenant"
+                        "this user cannot ask for the streams of the tenant `{tenant}`; name its \
+                         own tenant"
                     );
                     Err(self.connection.unsuitable(reason))
                 }

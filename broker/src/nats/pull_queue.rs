@@ -1,10 +1,11 @@
 //! Pulls bundles from JetStream for all slots of a process.
 //!
-//! Slots come with credits and wait in line. One task of this module asks the sources for all of
-//! them, as [`Sources`] decides. So a process has one request at a server where it has many slots,
-//! and never more bundles than its slots can work on. A slot that goes away while something is on
-//! its way to it leaves a *spare*: the next slot gets it, and if none comes within
-//! [`SPARE_TIME_MAX`] it goes back to the server, without counting as an attempt.
+//! Slots wait here in order, each for some number of bundles (its credits). One task asks the
+//! sources for all of them, as [`Sources`] decides. So a process with many slots has one waiting
+//! request at the server, and never more bundles than its slots can work on. If a slot stops
+//! waiting while a bundle is on its way to it, the bundle is a *spare*: the next slot gets it, and
+//! if none comes within [`SPARE_TIME_MAX`] it goes back to the server, without counting as an
+//! attempt.
 //!
 //! A reconnection voids everything asked before it. Replies then come on a new subject, so that no
 //! old request is answered as well.
@@ -42,7 +43,7 @@ use crate::traits::{Error, Lease, Serves};
 const SPARE_TIME_MAX: Duration = Duration::from_millis(100);
 /// The subject that asks a consumer for messages.
 const ASK: &str = "$JS.API.CONSUMER.MSG.NEXT";
-/// How often time passes.
+/// How often the sources are told the time.
 const TICK: Duration = Duration::from_millis(250);
 /// Ticks that are this far apart say that the process was stopped.
 const STOP_MIN: Duration = Duration::from_secs(1);
@@ -90,7 +91,7 @@ struct Queue {
     broken: Option<Error>,
 }
 
-/// Somebody who waits.
+/// A slot that waits for bundles.
 #[derive(Debug)]
 struct Slot {
     credits: usize,
@@ -99,7 +100,7 @@ struct Slot {
 }
 
 impl Queue {
-    /// Give spares to those who wait, in the order in which they came.
+    /// Give spares to the slots that wait, in the order in which they came.
     fn serve(&mut self) {
         while let (Some(slot), false) = (self.slots.front().cloned(), self.spares.is_empty()) {
             let count = slot.credits.min(self.spares.len());
@@ -156,12 +157,12 @@ impl PullQueue {
             changed: Notify::new(),
         });
         let mut task = JoinSet::new();
-        let clerk = Puller {
+        let puller = Puller {
             shared: shared.clone(),
             serves,
             home,
         };
-        task.spawn(clerk.run());
+        task.spawn(puller.run());
         Self {
             shared,
             _task: Arc::new(task),
@@ -259,7 +260,7 @@ impl Quiet {
     }
 }
 
-/// What a puller listens to.
+/// What the puller subscribes to.
 struct Subscriptions {
     inbox: String,
     replies: Subscriber,
@@ -288,7 +289,7 @@ impl Puller {
         }
     }
 
-    /// Those who wait hear why there is nothing for them.
+    /// Tell the slots that wait why there is nothing for them.
     fn tell_waiting(&self, error: &Error) {
         let mut queue = self.shared.queue.lock();
         queue.broken = Some(error.clone());
@@ -320,17 +321,13 @@ impl Puller {
         loop {
             self.act(&subscriptions, std::mem::take(&mut commands), sources)
                 .await?;
-            let spare_until = self
-                .shared
-                .queue
-                .lock()
-                .spares
-                .front()
-                .map(|(since, _)| *since + SPARE_TIME_MAX);
+            let spare_until = self.spare_until();
             let event = tokio::select! {
                 biased;
                 message = subscriptions.replies.next() => match message {
-                    Some(message) => self.on_reply(&subscriptions.inbox, message, quiet.since(), admitting),
+                    Some(message) => {
+                        self.on_reply(&subscriptions.inbox, message, quiet.since(), admitting)
+                    }
                     None => return Err(parts.connection.unreachable("the connection was closed")),
                 },
                 Some(held) = admitting.next(), if !admitting.is_empty() => {
@@ -338,15 +335,7 @@ impl Puller {
                     None
                 }
                 bell = subscriptions.bells.next() => match bell {
-                    Some(bell) => {
-                        let source = parts.names.parse_bell(&bell.subject);
-                        let is_new = source.as_ref().is_some_and(|source| !pools.contains(&source.pool));
-                        if is_new && clock::instant() >= pools_at - POOLS_INTERVAL + POOLS_PAUSE {
-                            pools_at = clock::instant() + POOLS_INTERVAL;
-                            self.look_for_pools(sources, pools).await?;
-                        }
-                        source.map(Event::Rang)
-                    }
+                    Some(bell) => self.on_bell(&bell.subject, sources, pools, &mut pools_at).await?,
                     None => return Err(parts.connection.unreachable("the connection was closed")),
                 },
                 () = self.shared.changed.notified() => None,
@@ -374,18 +363,44 @@ impl Puller {
             if let Some(event) = event {
                 commands.extend(sources.on(event, clock::now()));
             }
-            let wanted = self
-                .shared
-                .queue
-                .lock()
-                .wanted()
-                .saturating_sub(admitting.len());
+            let wanted = self.wanted().saturating_sub(admitting.len());
             commands.extend(sources.on(Event::Wanted(wanted), clock::now()));
             if clock::instant() >= pools_at {
                 pools_at = clock::instant() + POOLS_INTERVAL;
                 self.look_for_pools(sources, pools).await?;
             }
         }
+    }
+
+    /// When the oldest spare has to go back to the server.
+    fn spare_until(&self) -> Option<Instant> {
+        let queue = self.shared.queue.lock();
+        let oldest = queue.spares.front();
+        oldest.map(|(since, _)| *since + SPARE_TIME_MAX)
+    }
+
+    /// How many bundles the waiting slots can take.
+    fn wanted(&self) -> usize {
+        self.shared.queue.lock().wanted()
+    }
+
+    /// A bell of a pool that is not known makes the puller look for pools, at most once in
+    /// [`POOLS_PAUSE`].
+    async fn on_bell(
+        &self,
+        bell: &str,
+        sources: &mut Sources,
+        pools: &mut HashSet<String>,
+        pools_at: &mut Instant,
+    ) -> Result<Option<Event>, Error> {
+        let source = self.shared.parts.names.parse_bell(bell);
+        let pool = source.as_ref().map(|source| &source.pool);
+        let is_new = pool.is_some_and(|pool| !pools.contains(pool));
+        if is_new && clock::instant() >= *pools_at - POOLS_INTERVAL + POOLS_PAUSE {
+            *pools_at = clock::instant() + POOLS_INTERVAL;
+            self.look_for_pools(sources, pools).await?;
+        }
+        Ok(source.map(Event::Rang))
     }
 
     /// What came before the connection had trouble is here already.
@@ -489,9 +504,11 @@ impl Puller {
         );
         let content = match wait {
             Wait::No => serde_json::json!({ "batch": batch, "no_wait": true }),
-            Wait::AtHome => {
-                serde_json::json!({ "batch": batch, "expires": WAIT_MAX.as_nanos(), "idle_heartbeat": HEARTBEAT.as_nanos() })
-            }
+            Wait::AtHome => serde_json::json!({
+                "batch": batch,
+                "expires": WAIT_MAX.as_nanos(),
+                "idle_heartbeat": HEARTBEAT.as_nanos(),
+            }),
         };
         let asked = parts
             .connection
@@ -560,7 +577,11 @@ impl Puller {
             404 | 408 => Some(Event::Ended { question }),
             status => {
                 let said = message.description.unwrap_or_default();
-                tracing::info!(status, said = %said.escape_debug(), "the broker ended a question for work");
+                tracing::info!(
+                    status,
+                    said = %said.escape_debug(),
+                    "the broker ended a question for work"
+                );
                 Some(Event::Ended { question })
             }
         }

@@ -1,4 +1,4 @@
-//! How long a question is asked again while the broker is away, with growing pauses.
+//! Repeats a request while the broker is away, with growing pauses, up to a limit.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Which source a worker asks next, and for how much: decisions only, no clock and no I/O.
+//! Decides which source a worker asks next, and for how many bundles. No clock and no I/O.
 //!
 //! A worker has several sources, one for each shard, pool and priority it serves, and credits:
 //! bundles it wants right now. A source is *clean* when the last question found nothing there, and
@@ -9,7 +9,7 @@
 //!
 //! So a worker never has more bundles on their way than it has credits, with one exception: while a
 //! question waits at home, a bell may ring elsewhere, and both may be answered at once. Then the
-//! worker holds a spare for a moment; see `desk`.
+//! worker holds a spare for a moment; see `pull_queue`.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -256,7 +256,7 @@ impl Sources {
         }
     }
 
-    /// Ask whom there is to ask for what is still wanted.
+    /// Ask the next sources for what is still wanted.
     fn ask(&mut self, now: Timestamp, commands: &mut Vec<Command>) {
         let asked = |wait: Wait| {
             let questions = self.states.iter().flat_map(|state| &state.questions);

@@ -18,7 +18,7 @@ use crate::traits::PRESENCE;
 
 /// How long a job's record is kept after its last change.
 const JOB_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
-/// How long an outcome is kept for whoever comes to fetch it.
+/// How long an outcome is kept, unless its job is forgotten before.
 pub const OUTCOME_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long a dead letter is kept.
 const DEAD_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -88,8 +88,8 @@ impl Streams<'_> {
         Config {
             name: self.names.components_stream(),
             subjects: vec![self.names.all_components()],
-            // Whoever is first with a chunk stays: all tenants write here, and none can take
-            // another's component away.
+            // The first message of a chunk stays: all tenants write here, and none can replace
+            // another's component.
             max_messages_per_subject: 1,
             discard: DiscardPolicy::New,
             discard_new_per_subject: true,
@@ -106,8 +106,8 @@ impl Streams<'_> {
         }
     }
 
-    /// Who is there is forgotten by itself, and known again within seconds: not worth a copy. In a
-    /// file, since a stream in memory is gone with its server.
+    /// Not replicated: workers announce themselves again within seconds. In a file, because a
+    /// stream in memory is lost when its server restarts.
     pub(super) fn workers(&self) -> Config {
         Config {
             name: self.names.workers_stream(),

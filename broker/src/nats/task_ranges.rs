@@ -1,8 +1,8 @@
 //! A header that names the tasks of a bundle or report, for readers that cannot read the message.
 //!
-//! A message of a later version, or a damaged one, must not take its tasks away in silence: a bundle
-//! goes to the dead letters and its tasks end, and a report is told as unreadable. The header has a
-//! bound: ranges that do not fit are left out, and nothing is told of their tasks.
+//! A message of a later version, or a damaged one, must not take its tasks away in silence: a
+//! bundle goes to the dead letters and its tasks end, and a report is told as unreadable. The
+//! header has a bound: ranges that do not fit are left out, and nothing is told of their tasks.
 
 use std::fmt::Write as _;
 
@@ -12,8 +12,8 @@ use sortie_protocol::packing::TASKS_MAX;
 
 /// The header: indices and ranges of them, ends included, as in `0-41,43`.
 const TASKS: &str = "Sortie-Tasks";
-/// How long it may get: a small part of what is reserved for headers. One range of any bundle fits
-/// many times.
+/// The most bytes of the header's value: a small part of what is reserved for headers. One range of
+/// any bundle fits many times.
 const CHARS_MAX: usize = 512;
 
 /// Name the tasks of a message.

@@ -19,7 +19,7 @@ pub use self::values::{
 };
 pub use self::work::Work;
 
-/// A broker: all that anybody needs of one.
+/// A whole broker: what clients, workers and operators need.
 pub trait Broker: Submit + Work + Operate {}
 
 impl<T: Submit + Work + Operate> Broker for T {}

@@ -34,8 +34,8 @@ pub trait Submit: std::fmt::Debug + Send + Sync + 'static {
     /// dropped published the bundle or nothing.
     async fn publish(&self, bundle: Bundle) -> Result<(), Error>;
 
-    /// Store outcomes of tasks that no worker runs. They count if they are the first of their tasks,
-    /// and the job is there and not cancelled; else they change nothing.
+    /// Store outcomes of tasks that no worker runs. They count if they are the first of their
+    /// tasks, and the job is there and not cancelled; else they change nothing.
     async fn report(&self, job: JobKey, outcomes: Vec<Outcome>) -> Result<(), Error>;
 
     /// Say that the submitter of an open job is there, for those who follow it. Not kept.
@@ -46,8 +46,8 @@ pub trait Submit: std::fmt::Debug + Send + Sync + 'static {
     async fn seal(&self, job: JobKey, tasks: TaskIndex) -> Result<(), Error>;
 
     /// Follow a job's outcomes from a position on, or from the first that is kept after it. The
-    /// stream waits for more, and ends after [`Event::Cancelled`] and [`Event::Refused`], or when the
-    /// job is forgotten; then what was not received yet may be missing. It may end before that
+    /// stream waits for more, and ends after [`Event::Cancelled`] and [`Event::Refused`], or when
+    /// the job is forgotten; then what was not received yet may be missing. It may end before that
     /// without a word: then it can be opened again.
     async fn follow(&self, job: JobKey, from: Position)
     -> Result<BoxStream<'static, Event>, Error>;
@@ -55,15 +55,16 @@ pub trait Submit: std::fmt::Debug + Send + Sync + 'static {
     /// What of a job waits or is leased.
     async fn unfinished(&self, job: JobKey) -> Result<Unfinished, Error>;
 
-    /// Tell the broker that outcomes before `before` were received and need not be kept. Some may be
-    /// kept longer; positions do not change.
+    /// Tell the broker that outcomes before `before` were received and need not be kept. Some may
+    /// be kept longer; positions do not change.
     async fn trim(&self, job: JobKey, before: Position) -> Result<(), Error>;
 
     /// Stop a job: its waiting bundles are dropped, its leases are lost, its followers are told.
-    /// Outcomes stored before stay readable; none are stored after. Cancelling again changes nothing.
+    /// Outcomes stored before stay readable; none are stored after. Cancelling again changes
+    /// nothing.
     async fn cancel(&self, job: JobKey) -> Result<(), Error>;
 
-    /// Drop all there is of a job, except its dead letters. For its submitter, once its outcomes are
-    /// received.
+    /// Drop all there is of a job, except its dead letters. For its submitter, once its outcomes
+    /// are received.
     async fn forget(&self, job: JobKey) -> Result<(), Error>;
 }

@@ -18,9 +18,9 @@ pub trait Work: std::fmt::Debug + Send + Sync + 'static {
     /// Take up to `credits` leases, waiting until there is at least one. Cancel safe: no lease is
     /// lost in a dropped call.
     ///
-    /// A job that asks for labels goes only to workers that serve it. Bundles of a higher priority go
-    /// first. Among equals there is no promised order. Tasks that ended while their bundle waited,
-    /// because a late report came, are no longer in it.
+    /// A job that asks for labels goes only to workers that serve it. Bundles of a higher priority
+    /// go first. Among equals there is no promised order. Tasks that ended while their bundle
+    /// waited, because a late report came, are no longer in it.
     async fn pull(&self, puller: &Puller, credits: NonZeroUsize) -> Result<Vec<Lease>, Error>;
 
     /// Keep a lease for another term, counted from now.

@@ -42,7 +42,11 @@ async fn a_server_with_a_certificate_is_used_by_who_knows_its_authority() {
         ..config(&server.url().replace("tls://", "nats://"), LONG)
     })
     .await;
-    assert_error!(NatsBroker::connect(config(&server.url(), LONG)).await, Unreachable, says "certificate", & server.address().to_string());
+    assert_error!(
+        NatsBroker::connect(config(&server.url(), LONG)).await,
+        Unreachable,
+        says "certificate", &server.address().to_string()
+    );
     let authorities = Some(server.folder().join("missing.pem"));
     let missing = Config {
         tls: Tls {
@@ -134,6 +138,14 @@ async fn credentials_of_an_operators_account_open_and_a_strangers_do_not() {
         ..config(&server.url(), LONG)
     };
     runs_a_task(with("operator/user.creds")).await;
-    assert_error!(NatsBroker::connect(with("operator/stranger.creds")).await, Denied, says "credentials", & server.address().to_string());
-    assert_error!(NatsBroker::connect(config(&server.url(), LONG)).await, Denied, says "credentials");
+    assert_error!(
+        NatsBroker::connect(with("operator/stranger.creds")).await,
+        Denied,
+        says "credentials", &server.address().to_string()
+    );
+    assert_error!(
+        NatsBroker::connect(config(&server.url(), LONG)).await,
+        Denied,
+        says "credentials"
+    );
 }

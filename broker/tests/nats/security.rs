@@ -13,7 +13,7 @@ use futures::StreamExt as _;
 use sortie_broker::nats::{Config, Layout, NatsBroker, Provision, Role};
 use sortie_broker::{Extended, Operate as _, Report, Retrial, Submit as _, Work as _};
 use sortie_harness::{NatsBuilder, NatsCluster, NatsServer, repository};
-use sortie_protocol::{Digest, FunctionOptions, JobKey, Labels, Timestamp};
+use sortie_protocol::{Digest, FunctionOptions, JobId, JobKey, Labels, Timestamp};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -104,6 +104,34 @@ impl Fleet {
 async fn a_tenant_and_a_worker_can_do_all_they_need() {
     let fleet = Fleet::start().await;
     let (acme, worker) = (&fleet.acme, &fleet.worker);
+    a_component_is_stored(acme, worker).await;
+
+    let mut cancelled = worker.cancellations().await.unwrap();
+    a_job_runs_to_its_end(&fleet).await;
+
+    let id = put_job(acme).await;
+    let mut follower = Follower::of(acme, id).await;
+    publish(acme, id, [0]).await;
+    publish(acme, id, [1]).await;
+    let lease = pull(worker).await;
+    acme.cancel(id).await.unwrap();
+    assert_eq!(
+        soon("word of the cancellation", cancelled.next()).await,
+        Some(id)
+    );
+    assert_eq!(worker.extend(lease.id).await.unwrap(), Extended::Lost);
+    complete(worker, &lease, all_done(&lease)).await;
+    follower.is_cancelled().await;
+
+    only_labels_with_a_pool_are_accepted(acme).await;
+
+    let presence = presence();
+    worker.announce(presence.clone()).await.unwrap();
+    assert_eq!(acme.workers().await.unwrap(), [presence]);
+    worker.close().await.unwrap();
+}
+
+async fn a_component_is_stored(acme: &NatsBroker, worker: &NatsBroker) {
     let component = Bytes::from_static(b"a component");
     acme.put_component(Digest::of(&component), component.clone())
         .await
@@ -116,8 +144,11 @@ async fn a_tenant_and_a_worker_can_do_all_they_need() {
         worker.component(Digest::of(b"another")).await.unwrap(),
         None
     );
+}
 
-    let mut cancelled = worker.cancellations().await.unwrap();
+/// With a task that fails for good and one that is tried again.
+async fn a_job_runs_to_its_end(fleet: &Fleet) {
+    let (acme, worker) = (&fleet.acme, &fleet.worker);
     let id = put_job(acme).await;
     let mut follower = Follower::of(acme, id).await;
     publish(acme, id, 0..3).await;
@@ -143,29 +174,19 @@ async fn a_tenant_and_a_worker_can_do_all_they_need() {
     }
     follower.sees_all(3).await;
     let letters = acme.dead_letters(None, 10).await.unwrap();
-    assert_eq!(letters.len(), 1);
-    acme.remove_dead_letter(letters[0].0).await.unwrap();
+    let [(letter, _)] = letters.as_slice() else {
+        panic!("not one dead letter: {letters:?}")
+    };
+    acme.remove_dead_letter(*letter).await.unwrap();
     assert_eq!(acme.dead_letters(Some(id), 10).await.unwrap(), []);
     acme.seal(id, 3).await.unwrap();
     assert_eq!(acme.jobs(10).await.unwrap().len(), 1);
     assert_eq!(fleet.globex.jobs(10).await.unwrap(), []);
     acme.forget(id).await.unwrap();
     follower.ends().await;
+}
 
-    let id = put_job(acme).await;
-    let mut follower = Follower::of(acme, id).await;
-    publish(acme, id, [0]).await;
-    publish(acme, id, [1]).await;
-    let lease = pull(worker).await;
-    acme.cancel(id).await.unwrap();
-    assert_eq!(
-        soon("word of the cancellation", cancelled.next()).await,
-        Some(id)
-    );
-    assert_eq!(worker.extend(lease.id).await.unwrap(), Extended::Lost);
-    complete(worker, &lease, all_done(&lease)).await;
-    follower.is_cancelled().await;
-
+async fn only_labels_with_a_pool_are_accepted(acme: &NatsBroker) {
     let labelled = job(
         acme.tenant(),
         FunctionOptions {
@@ -186,11 +207,6 @@ async fn a_tenant_and_a_worker_can_do_all_they_need() {
     let advice = put.as_ref().err().and_then(sortie_broker::Error::advice);
     assert_eq!(advice, Some(sortie_protocol::Advice::InitPool { labels }));
     assert_error!(put, Unsuitable, says "no pool", "`arm`");
-
-    let presence = presence();
-    worker.announce(presence.clone()).await.unwrap();
-    assert_eq!(acme.workers().await.unwrap(), [presence]);
-    worker.close().await.unwrap();
 }
 
 /// A worker may also clean up, give up and bury, for any tenant.
@@ -240,12 +256,15 @@ async fn a_worker_serves_every_tenant_and_buries_what_is_no_bundle() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_permission_is_named_at_once() {
     const DENIED: &str = r#"
-        publish { deny: ["sortie.tasks.>", "$JS.API.CONSUMER.MSG.NEXT.>", "$JS.API.DIRECT.GET.sortie-outcomes-default"
-                         "$JS.API.DIRECT.GET.sortie-dead-default", "sortie.outcomes.>", "$JS.API.STREAM.PURGE.>"
-                         "sortie.components.>", "sortie.workers.*", "$JS.API.DIRECT.GET.sortie-workers"] }
+        publish { deny: ["sortie.tasks.>", "$JS.API.CONSUMER.MSG.NEXT.>"
+                         "$JS.API.DIRECT.GET.sortie-outcomes-default"
+                         "$JS.API.DIRECT.GET.sortie-dead-default", "sortie.outcomes.>"
+                         "$JS.API.STREAM.PURGE.>", "sortie.components.>", "sortie.workers.*"
+                         "$JS.API.DIRECT.GET.sortie-workers"] }
         subscribe { deny: ["sortie.cancel.>"] }"#;
     let users = format!(
-        "users: [{{ user: all, password: pw }}, {{ user: few, password: pw, permissions: {{ {DENIED} }} }}]"
+        "users: [{{ user: all, password: pw }}, {{ user: few, password: pw, permissions: {{ \
+         {DENIED} }} }}]"
     );
     let server = NatsServer::builder()
         .config(&format!("authorization {{ {users} }}"))
@@ -264,13 +283,25 @@ async fn a_missing_permission_is_named_at_once() {
     complete(&all, &lease, report(vec![failed(0)])).await;
 
     let watch = Stopwatch::start();
-    assert_error!(few.publish(bundle(id, [1])).await, Denied, says "sortie.tasks.0.any.normal.default");
+    assert_error!(
+        few.publish(bundle(id, [1])).await,
+        Denied,
+        says "sortie.tasks.0.any.normal.default"
+    );
     assert_error!(try_pull(&few).await, Denied, says "CONSUMER.MSG.NEXT");
-    assert_error!(few.complete(lease.id, id, report(vec![completed(3)])).await, Denied, says "sortie.outcomes.default");
+    assert_error!(
+        few.complete(lease.id, id, report(vec![completed(3)])).await,
+        Denied,
+        says "sortie.outcomes.default"
+    );
     assert_error!(few.dead_letters(None, 10).await, Denied, says "DIRECT.GET.sortie-dead-default");
     assert_error!(few.workers().await, Denied, says "DIRECT.GET.sortie-workers");
     assert_error!(few.forget(id).await, Denied, says "STREAM.PURGE");
-    assert_error!(few.put_component(Digest::of(b"x"), "x".into()).await, Denied, says "sortie.components");
+    assert_error!(
+        few.put_component(Digest::of(b"x"), "x".into()).await,
+        Denied,
+        says "sortie.components"
+    );
     assert_error!(few.cancellations().await.map(drop), Denied, says "sortie.cancel");
     assert!(
         watch.elapsed() < Duration::from_secs(8),
@@ -387,77 +418,61 @@ async fn with_outcome(tenant: &NatsBroker, worker: &NatsBroker) -> JobKey {
     id
 }
 
-/// By everything that it can ask or listen to with a program of its own.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tenant_gets_at_nothing_of_another() {
-    let fleet = Fleet::start().await;
-    let key = with_outcome(&fleet.globex, &fleet.worker).await;
-    let id = key.job;
-    let mut acme = fleet.raw("acme").await;
-    // It can ask at all.
-    assert!(matches!(
-        acme.ask("$JS.API.STREAM.INFO.sortie-jobs-acme", "").await,
-        Asked::Answered(_)
-    ));
-    for stream in ["jobs", "outcomes", "dead"] {
-        let by_subject = format!("{{\"last_by_subj\":\"sortie.{stream}.globex.{id}\"}}");
-        for (subject, payload) in [
-            (
-                format!("$JS.API.STREAM.INFO.sortie-{stream}-globex"),
-                String::new(),
-            ),
-            (
-                format!("$JS.API.STREAM.MSG.GET.sortie-{stream}-globex"),
-                by_subject.clone(),
-            ),
-            (
-                format!("$JS.API.DIRECT.GET.sortie-{stream}-globex"),
-                by_subject.clone(),
-            ),
-            (
-                format!("$JS.API.DIRECT.GET.sortie-{stream}-globex.sortie.{stream}.globex.{id}"),
-                String::new(),
-            ),
-            (
-                format!("$JS.API.STREAM.PURGE.sortie-{stream}-globex"),
-                String::new(),
-            ),
-            (
-                format!("$JS.API.STREAM.MSG.DELETE.sortie-{stream}-globex"),
-                "{\"seq\":1}".into(),
-            ),
-            (
-                format!("$JS.API.STREAM.DELETE.sortie-{stream}-globex"),
-                String::new(),
-            ),
-            (
-                format!("$JS.API.CONSUMER.CREATE.sortie-{stream}-globex"),
-                "{\"config\":{}}".into(),
-            ),
-            (
-                format!("$JS.API.CONSUMER.CREATE.sortie-{stream}-globex.mine"),
-                "{\"config\":{}}".into(),
-            ),
-            (
-                format!(
-                    "$JS.API.CONSUMER.CREATE.sortie-{stream}-globex.mine.sortie.{stream}.globex.>"
-                ),
-                "{\"config\":{}}".into(),
-            ),
-            (
-                format!("$JS.API.CONSUMER.DURABLE.CREATE.sortie-{stream}-globex.mine"),
-                "{\"config\":{}}".into(),
-            ),
-            (format!("sortie.{stream}.globex.{id}"), "mine".into()),
-        ] {
-            let asked = acme.ask(&subject, payload).await;
-            assert!(
-                matches!(asked, Asked::Unheard | Asked::Refused),
-                "{subject}: {asked:?}"
-            );
-        }
-    }
-    for subject in [
+/// Each way to read, change or write a stream of the tenant `globex`: subject and payload.
+fn questions_about_a_stream(stream: &str, id: JobId) -> Vec<(String, String)> {
+    let by_subject = format!("{{\"last_by_subj\":\"sortie.{stream}.globex.{id}\"}}");
+    vec![
+        (
+            format!("$JS.API.STREAM.INFO.sortie-{stream}-globex"),
+            String::new(),
+        ),
+        (
+            format!("$JS.API.STREAM.MSG.GET.sortie-{stream}-globex"),
+            by_subject.clone(),
+        ),
+        (
+            format!("$JS.API.DIRECT.GET.sortie-{stream}-globex"),
+            by_subject.clone(),
+        ),
+        (
+            format!("$JS.API.DIRECT.GET.sortie-{stream}-globex.sortie.{stream}.globex.{id}"),
+            String::new(),
+        ),
+        (
+            format!("$JS.API.STREAM.PURGE.sortie-{stream}-globex"),
+            String::new(),
+        ),
+        (
+            format!("$JS.API.STREAM.MSG.DELETE.sortie-{stream}-globex"),
+            "{\"seq\":1}".into(),
+        ),
+        (
+            format!("$JS.API.STREAM.DELETE.sortie-{stream}-globex"),
+            String::new(),
+        ),
+        (
+            format!("$JS.API.CONSUMER.CREATE.sortie-{stream}-globex"),
+            "{\"config\":{}}".into(),
+        ),
+        (
+            format!("$JS.API.CONSUMER.CREATE.sortie-{stream}-globex.mine"),
+            "{\"config\":{}}".into(),
+        ),
+        (
+            format!("$JS.API.CONSUMER.CREATE.sortie-{stream}-globex.mine.sortie.{stream}.globex.>"),
+            "{\"config\":{}}".into(),
+        ),
+        (
+            format!("$JS.API.CONSUMER.DURABLE.CREATE.sortie-{stream}-globex.mine"),
+            "{\"config\":{}}".into(),
+        ),
+        (format!("sortie.{stream}.globex.{id}"), "mine".into()),
+    ]
+}
+
+/// Subjects that are for the other tenant, a worker or the operator.
+fn subjects_of_others(id: JobId) -> Vec<String> {
+    vec![
         format!("sortie.tasks.0.any.normal.globex.{id}"),
         format!("sortie.live.globex.{id}"),
         format!("sortie.cancel.globex.{id}"),
@@ -484,7 +499,31 @@ async fn a_tenant_gets_at_nothing_of_another() {
         "$JS.ACK.sortie-tasks-0.any-normal.1.1.1.1.0".into(),
         "_INBOX.worker.x".into(),
         "_INBOX.client.globex.x".into(),
-    ] {
+    ]
+}
+
+/// By everything that it can ask or listen to with a program of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_gets_at_nothing_of_another() {
+    let fleet = Fleet::start().await;
+    let key = with_outcome(&fleet.globex, &fleet.worker).await;
+    let id = key.job;
+    let mut acme = fleet.raw("acme").await;
+    // It can ask at all.
+    assert!(matches!(
+        acme.ask("$JS.API.STREAM.INFO.sortie-jobs-acme", "").await,
+        Asked::Answered(_)
+    ));
+    for stream in ["jobs", "outcomes", "dead"] {
+        for (subject, payload) in questions_about_a_stream(stream, id) {
+            let asked = acme.ask(&subject, payload).await;
+            assert!(
+                matches!(asked, Asked::Unheard | Asked::Refused),
+                "{subject}: {asked:?}"
+            );
+        }
+    }
+    for subject in subjects_of_others(id) {
         let asked = acme.ask(&subject, "{}").await;
         assert!(
             matches!(asked, Asked::Unheard | Asked::Refused),
@@ -496,7 +535,11 @@ async fn a_tenant_gets_at_nothing_of_another() {
         tenant: "globex".parse().unwrap(),
         ..of(&fleet.server.url(), "acme", Role::Client)
     };
-    assert_error!(NatsBroker::connect(posing).await, Unsuitable, says "`globex`", "name its own tenant");
+    assert_error!(
+        NatsBroker::connect(posing).await,
+        Unsuitable,
+        says "`globex`", "name its own tenant"
+    );
     // Under its own name it has no such job.
     let mine = JobKey {
         tenant: fleet.acme.tenant(),
@@ -509,7 +552,11 @@ async fn a_tenant_gets_at_nothing_of_another() {
     // Under the other's name it hears nothing of it.
     let foreign = timeout(Duration::from_secs(2), fleet.acme.follow(key, 0)).await;
     assert!(!matches!(foreign, Ok(Ok(_))));
-    assert_error!(fleet.acme.pull(&puller(), NonZeroUsize::MIN).await, Denied, says "Permissions Violation");
+    assert_error!(
+        fleet.acme.pull(&puller(), NonZeroUsize::MIN).await,
+        Denied,
+        says "Permissions Violation"
+    );
     // Nothing happened to any of it.
     Follower::of(&fleet.globex, key).await.sees_all(1).await;
     work(&fleet.worker).await;
@@ -554,64 +601,51 @@ async fn a_tenant_hears_nothing_of_another() {
     }
 }
 
-/// JetStream sends an answer wherever the question says, without asking whether the asker may
-/// publish there. From an account of its own, that is only ever a subject of that account: an
-/// answer can do what the tenant may do anyway, and nothing else.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_answer_that_is_sent_elsewhere_stays_with_its_tenant() {
-    let fleet = Fleet::start().await;
-    let key = with_outcome(&fleet.globex, &fleet.worker).await;
-    let id = key.job;
-    let acme = fleet.raw("acme").await;
-    let mine = put_job(&fleet.acme).await.job;
-    let question = format!("{{\"last_by_subj\":\"sortie.outcomes.acme.{mine}\"}}");
-    let operator = fleet.raw("operator").await;
-    let state = async || {
-        let mut all = Vec::new();
-        for stream in [
-            "tasks-0",
-            "jobs-globex",
-            "outcomes-globex",
-            "dead-globex",
-            "components",
-            "meta",
-            "workers",
-            "jobs-acme",
-        ] {
-            let info = operator
-                .request(&format!("$JS.API.STREAM.INFO.sortie-{stream}"), "")
-                .await
-                .unwrap();
-            let info: serde_json::Value = serde_json::from_str(&info).unwrap();
-            let state = &info["state"];
-            all.push((
-                stream,
-                format!(
-                    "{} {} {} {}",
-                    state["messages"],
-                    state["first_seq"],
-                    state["last_seq"],
-                    state["consumer_count"]
-                ),
-            ));
-        }
-        all
-    };
-    let before = state().await;
-    let consumer = r#"{"stream_name":"sortie-outcomes-globex","config":{"name":"mine","deliver_subject":"sortie.live.acme.x"}}"#;
+/// What the streams hold that an answer could change; the last one is the tenant's own.
+async fn stream_states(operator: &Raw) -> Vec<(&'static str, String)> {
+    let mut all = Vec::new();
+    for stream in [
+        "tasks-0",
+        "jobs-globex",
+        "outcomes-globex",
+        "dead-globex",
+        "components",
+        "meta",
+        "workers",
+        "jobs-acme",
+    ] {
+        let info = operator
+            .request(&format!("$JS.API.STREAM.INFO.sortie-{stream}"), "")
+            .await
+            .unwrap();
+        let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+        let state = info.get("state").unwrap();
+        let counts = ["messages", "first_seq", "last_seq", "consumer_count"]
+            .map(|name| state.get(name).unwrap().to_string());
+        all.push((stream, counts.join(" ")));
+    }
+    all
+}
+
+/// Subjects that an answer could be sent to, each with a body that would do harm there.
+fn foreign_reply_subjects(id: JobId, mine: JobId) -> Vec<(String, &'static str)> {
+    const CONSUMER: &str = concat!(
+        r#"{"stream_name":"sortie-outcomes-globex","#,
+        r#""config":{"name":"mine","deliver_subject":"sortie.live.acme.x"}}"#,
+    );
     // An empty body purges everything; the other makes a consumer.
-    for (subject, body) in [
+    vec![
         ("$JS.API.STREAM.PURGE.sortie-tasks-0".to_owned(), ""),
         ("$JS.API.STREAM.PURGE.sortie-outcomes-globex".into(), ""),
         ("platform.$JS.API.STREAM.PURGE.sortie-tasks-0".into(), ""),
         ("$JS.API.STREAM.DELETE.sortie-jobs-globex".into(), ""),
         (
             "$JS.API.CONSUMER.CREATE.sortie-outcomes-globex.mine".into(),
-            consumer,
+            CONSUMER,
         ),
         (
             "platform.$JS.API.CONSUMER.CREATE.sortie-outcomes-globex.mine".into(),
-            consumer,
+            CONSUMER,
         ),
         (
             "$JS.API.CONSUMER.DELETE.sortie-tasks-0.any-normal".into(),
@@ -625,36 +659,57 @@ async fn an_answer_that_is_sent_elsewhere_stays_with_its_tenant() {
         ("sortie.meta.layout".into(), "forged"),
         ("sortie.workers.me".into(), "forged"),
         ("sortie.components.x.y.z".into(), "forged"),
+    ]
+}
+
+/// Asks for answers of each kind at `subject`: as it was stored, as JSON, and a stream of them.
+async fn ask_for_answers_at(acme: &Raw, mine: JobId, subject: String) {
+    let question = format!("{{\"last_by_subj\":\"sortie.outcomes.acme.{mine}\"}}");
+    for asked in [
+        "$JS.API.DIRECT.GET.sortie-outcomes-acme",
+        "$JS.API.STREAM.MSG.GET.sortie-outcomes-acme",
     ] {
+        acme.client
+            .publish_with_reply(asked, subject.clone(), question.clone().into())
+            .await
+            .unwrap();
+    }
+    let batch =
+        format!("{{\"seq\":1,\"next_by_subj\":\"sortie.outcomes.acme.{mine}\",\"batch\":9}}");
+    acme.client
+        .publish_with_reply(
+            "$JS.API.DIRECT.GET.sortie-outcomes-acme",
+            subject.clone(),
+            batch.into(),
+        )
+        .await
+        .unwrap();
+    acme.client
+        .publish_with_reply("$JS.API.STREAM.INFO.sortie-meta", subject, Bytes::new())
+        .await
+        .unwrap();
+}
+
+/// JetStream sends an answer wherever the question says, without asking whether the asker may
+/// publish there. From an account of its own, that is only ever a subject of that account: an
+/// answer can do what the tenant may do anyway, and nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_sent_elsewhere_stays_with_its_tenant() {
+    let fleet = Fleet::start().await;
+    let key = with_outcome(&fleet.globex, &fleet.worker).await;
+    let id = key.job;
+    let acme = fleet.raw("acme").await;
+    let mine = put_job(&fleet.acme).await.job;
+    let question = format!("{{\"last_by_subj\":\"sortie.outcomes.acme.{mine}\"}}");
+    let operator = fleet.raw("operator").await;
+    let before = stream_states(&operator).await;
+    for (subject, body) in foreign_reply_subjects(id, mine) {
         let stored = acme
             .request(&format!("sortie.outcomes.acme.{mine}"), body.to_owned())
             .await
             .unwrap();
         assert!(stored.contains("seq"), "{stored}");
-        // Answers of each kind: as it was stored, as JSON, and a stream of them.
-        for asked in [
-            "$JS.API.DIRECT.GET.sortie-outcomes-acme",
-            "$JS.API.STREAM.MSG.GET.sortie-outcomes-acme",
-        ] {
-            acme.client
-                .publish_with_reply(asked, subject.clone(), question.clone().into())
-                .await
-                .unwrap();
-        }
-        let batch =
-            format!("{{\"seq\":1,\"next_by_subj\":\"sortie.outcomes.acme.{mine}\",\"batch\":9}}");
-        acme.client
-            .publish_with_reply(
-                "$JS.API.DIRECT.GET.sortie-outcomes-acme",
-                subject.clone(),
-                batch.into(),
-            )
-            .await
-            .unwrap();
-        acme.client
-            .publish_with_reply("$JS.API.STREAM.INFO.sortie-meta", subject, Bytes::new())
-            .await
-            .unwrap();
+        ask_for_answers_at(&acme, mine, subject).await;
     }
     // They were all sent, and came to the tenant itself.
     let last = format!("sortie.jobs.globex.{id}");
@@ -686,7 +741,7 @@ async fn an_answer_that_is_sent_elsewhere_stays_with_its_tenant() {
         .await
         .unwrap();
     assert!(found.contains("no message found"), "{found}");
-    let mut after = state().await;
+    let mut after = stream_states(&operator).await;
     assert_eq!(after.pop().unwrap().0, "jobs-acme");
     assert_eq!(after[..], before[..after.len()]);
     work(&fleet.worker).await;

@@ -136,7 +136,8 @@ async fn a_server_without_jetstream_is_told_what_to_start_it_with() {
 
 #[tokio::test]
 async fn an_account_without_jetstream_is_told_so() {
-    let accounts = "PLAIN { users: [{ user: me, password: right }] }\nOTHER { jetstream: enabled, users: [{ user: other, password: x }] }";
+    let accounts = "PLAIN { users: [{ user: me, password: right }] }\n\
+        OTHER { jetstream: enabled, users: [{ user: other, password: x }] }";
     let server = NatsServer::builder().accounts(accounts).start().await;
     let url = format!("nats://me:right@{}", server.address());
     for provision in [config("", SHORT).provision, Provision::Never] {

@@ -249,8 +249,8 @@ impl Follower {
         }
     }
 
-    /// The next that is neither a mark, nor about the submission, nor unreadable: a follower is told
-    /// of those at any time. What cannot be read takes its positions.
+    /// The next that is neither a mark, nor about the submission, nor unreadable: a follower is
+    /// told of those at any time. What cannot be read takes its positions.
     async fn event(&mut self, waited_for: &dyn Debug) -> Option<Event> {
         let Self { events, next, .. } = self;
         let told = async {

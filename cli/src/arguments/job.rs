@@ -26,9 +26,9 @@ pub(crate) enum Command {
     Status(Status),
     /// Write a job's results as `sortie map` does, and have the broker forget the job
     ///
-    /// Waits until all results are there. A job whose submitter went away before all inputs were
-    /// submitted, or submits nothing for five seconds, ends with the tasks there are, and is
-    /// kept. The inputs themselves are not known any more: `index` says which task it was.
+    /// Waits until all results are there. A job whose submitter is gone, and had not submitted
+    /// all inputs, ends with the tasks there are, and is kept. The inputs themselves are not
+    /// known any more: `index` says which task it was.
     Gather(Box<Gather>),
     /// Stop a job; results that are there stay
     Cancel(One),

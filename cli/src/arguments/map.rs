@@ -19,9 +19,10 @@ pub(crate) struct Map {
     /// Inputs, one task each (for a pattern, one each file)
     ///
     /// For an object parameter: a path, a pattern (*, ?, [...] within a path segment, ** across
-    /// segments; quote it), or a URL (s3://, gs:// and az:// with patterns too, https://, http://, file://). For a value parameter: JSON, and what is not JSON is a string; write
-    /// '"42"' for the string 42. If more than one parameter is left open by --arg: a JSON array
-    /// with all of them.
+    /// segments; quote it), or a URL (s3://, gs:// and az:// with patterns too, https://, http://,
+    /// file://). For a value parameter: JSON, and what is not JSON is a string; write '"42"' for
+    /// the string 42. If more than one parameter is left open by --arg: a JSON array with all of
+    /// them.
     #[arg(value_name = "INPUT", allow_negative_numbers = true)]
     pub(crate) inputs: Vec<String>,
     /// Read inputs from a file, one a line; `-` is standard input

@@ -77,8 +77,8 @@ Each result is one JSON object in a line of its own:
   bill    {queue_ms, fetch_ms, run_ms, cpu_ms, memory_peak_bytes, bytes_in, bytes_out, cached}
   log     {text, dropped_bytes} where the function printed or logged something
 
-Values are JSON as far as JSON goes: byte strings are base64, integers beyond 2^53 are strings, NaN and
-infinities are null, and the keys of maps are strings.
+Values are JSON as far as JSON goes: byte strings are base64, integers beyond 2^53 are strings, NaN
+and infinities are null, and the keys of maps are strings.
 
 Exit codes: 0 all completed, 1 some failed, 2 wrong usage, 3 platform failure, 130 interrupted.
 Interrupted or not, running the same command again runs only what is not known yet.";
@@ -87,10 +87,11 @@ const AFTER_CALL: &str =
     "Exit codes: 0 completed, 1 failed, 2 wrong usage, 3 platform failure, 130 interrupted.";
 
 const AFTER_WORKER: &str = "\
-SIGTERM or SIGINT: no more work is taken, what is in work gets --grace to finish, the rest goes back to the
-broker. A second signal ends the worker at once.
+SIGTERM or SIGINT: no more work is taken, what is in work gets --grace to finish, the rest goes
+back to the broker. A second signal ends the worker at once.
 
-Exit codes: 0 told to end, and everything is reported; 2 wrong usage, 3 platform failure, 130 ended at once.";
+Exit codes: 0 told to end, and everything is reported; 2 wrong usage, 3 platform failure,
+130 ended at once.";
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -124,7 +125,9 @@ pub(crate) fn read() -> Result<Invocation, Error> {
                 Ok(Invocation::Answered)
             }
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Err(Error::Usage(
-                "name a command: map, call, inspect, new, worker, job, dlq, cache or broker; `sortie --help` explains them".into(),
+                "name a command: map, call, inspect, new, worker, job, dlq, cache or broker; \
+                 `sortie --help` explains them"
+                    .into(),
             )),
             _ => Err(Error::Usage(one_line(&error))),
         },

@@ -1,5 +1,5 @@
-//! Options of a task: its limits, grants, retries and labels, and arguments that are the same for all
-//! tasks of a job.
+//! Options of a task: its limits, grants, retries and labels, and arguments that are the same for
+//! all tasks of a job.
 
 use std::time::Duration;
 

@@ -32,7 +32,8 @@ pub(crate) async fn run(
         Command::Clear(clear) => {
             if clear.place.store.is_some() && !clear.everyone {
                 return Err(Error::Usage(
-                    "--store names results that others may use, too; add --everyone to remove them for all, or leave --store out".into(),
+                    "--store names results that others may use, too; add --everyone to remove them \
+                     for all, or leave --store out".into(),
                 ));
             }
             remove(

@@ -11,7 +11,7 @@ use sortie_frontend::session::{Keeps, Session};
 use sortie_frontend::settings::Environment;
 
 use crate::arguments::call::Call;
-use crate::ending::{Ending, Error, refused};
+use crate::ending::{Ending, Error, failure_advice, refused};
 use crate::session;
 use crate::terminal;
 use crate::terminal::interrupt::Interrupt;
@@ -72,14 +72,14 @@ async fn start(
             ));
         }
     }
-    let ending = show(&outcome, arguments.raw)?;
+    let ending = show(&outcome, arguments.raw, session.keeps)?;
     if let Some(why) = session::why_not_kept(function.options()) {
         terminal::say(&why);
     }
     Ok(ending)
 }
 
-fn show(outcome: &Outcome, raw: bool) -> Result<Ending, Error> {
+fn show(outcome: &Outcome, raw: bool, keeps: Keeps) -> Result<Ending, Error> {
     match &outcome.ending {
         TaskEnding::Completed(TaskOutput::Value(cbor)) => print(outcome, cbor, raw),
         TaskEnding::Completed(TaskOutput::Object(object)) => print_object(object, raw),
@@ -96,6 +96,9 @@ fn show(outcome: &Outcome, raw: bool) -> Result<Ending, Error> {
                 String::new()
             };
             terminal::error(&format!("{code}: {failure} (blame: {blame}{attempts})"));
+            if let Some(text) = failure_advice(failure.advice().as_ref(), keeps) {
+                terminal::say(&text);
+            }
             Ok(Ending::TasksFailed)
         }
         // Who interrupts this command waits for no outcome.

@@ -1,4 +1,5 @@
-//! `sortie dlq`: lists dead letters (tasks that failed for good), shows why, and submits them again.
+//! `sortie dlq`: lists dead letters (tasks that failed for good), shows why, and submits them
+//! again.
 
 use std::collections::BTreeMap;
 
@@ -243,7 +244,8 @@ async fn submit_again(
         output.flush()?;
         for letter in replayed.unreadable {
             terminal::say(&format!(
-                "dead letter {letter} holds no task and stays; `sortie dlq remove {letter}` removes it"
+                "dead letter {letter} holds no task and stays; `sortie dlq remove {letter}` \
+                 removes it"
             ));
         }
         if let Some(why) = failed {

@@ -120,6 +120,7 @@ async fn follow(
         progress: Progress::start(arguments.progress, results),
         total,
         on_signal: OnSignal::Cancel,
+        keeps: session.keeps,
         lacks_values: false,
     };
     match run.drive(&mut job, interrupt).await {
@@ -180,7 +181,8 @@ async fn detach(
         format!("{tasks} tasks were")
     };
     terminal::say(&format!(
-        "{what} submitted; `sortie job status {job}` tells how far they are, `sortie job gather {job}` writes their results"
+        "{what} submitted; `sortie job status {job}` tells how far they are, `sortie job gather \
+         {job}` writes their results"
     ));
     Ok(Ending::Completed)
 }
@@ -247,7 +249,8 @@ fn conclude(
             .map(|stays| format!(". {stays}, or"))
             .unwrap_or_else(|| ";".into());
         return Err(Error::Platform(format!(
-            "the job broke off after {ended} of {taken} tasks{why}{stays} run the same command again"
+            "the job broke off after {ended} of {taken} tasks{why}{stays} run the same command \
+             again"
         )));
     }
     if taken == 0 {
@@ -277,15 +280,17 @@ fn how_to_go_on(keeps: Keeps, job: &Job<()>, has_ended: bool) -> String {
             "to start over, run the same command again: without a cache no results are kept"
         }
         (Keeps::Job, ..) if has_ended => {
-            "all tasks had ended, but not all results were written. To start over, run the same command again"
+            "all tasks had ended, but not all results were written. To start over, run the same \
+             command again"
         }
         (Keeps::Job, true, _) | (Keeps::Job, _, None) => {
             "the job was cancelled at the broker. To start over, run the same command again"
         }
         (Keeps::Job, false, Some(id)) => {
             return format!(
-                "interrupted; the broker has not confirmed in time that the job is cancelled, so it may go on: `sortie job cancel {id}` \
-                 cancels it, `sortie job gather {id}` writes its results"
+                "interrupted; the broker has not confirmed in time that the job is cancelled, so \
+                 it may go on: `sortie job cancel {id}` cancels it, `sortie job gather {id}` \
+                 writes its results"
             );
         }
     };

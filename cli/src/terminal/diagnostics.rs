@@ -14,7 +14,8 @@ pub(crate) fn start(environment: &Environment, verbose: u8) -> Result<(), Error>
     let default = match verbose {
         0 => "warn,async_nats=off",
         1 => {
-            "warn,async_nats=off,sortie=info,sortie_broker=info,sortie_host=info,sortie_frontend=info"
+            "warn,async_nats=off,sortie=info,sortie_broker=info,sortie_host=info,\
+             sortie_frontend=info"
         }
         _ => "info,sortie=debug,sortie_broker=debug,sortie_host=debug,sortie_frontend=debug",
     };

@@ -46,10 +46,12 @@ impl Manner {
     fn parting(self) -> &'static str {
         match self {
             Self::Command => {
-                "interrupted; results that were written stay, and the same command goes on from there"
+                "interrupted; results that were written stay, and the same command goes on from \
+                 there"
             }
             Self::Service => {
-                "interrupted twice; what was in work is run again elsewhere when its leases are over"
+                "interrupted twice; what was in work is run again elsewhere when its leases are \
+                 over"
             }
         }
     }

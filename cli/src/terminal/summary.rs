@@ -5,10 +5,13 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::Value;
+use sortie::protocol::Advice;
 use sortie::{Bill, Blame, ByteSize};
 use sortie_frontend::results::{Reason, Status};
+use sortie_frontend::session::Keeps;
 
 use super::units::{megabytes, per_second, seconds};
+use crate::ending::failure_advice;
 
 /// Kinds of failure that are told apart: functions make their own codes, as many as they like.
 const GROUPS_MAX: usize = 64;
@@ -37,6 +40,7 @@ struct Group {
     /// The first one.
     input: String,
     message: String,
+    advice: Option<Advice>,
 }
 
 impl Summary {
@@ -67,6 +71,7 @@ impl Summary {
                 blame: reason.blame,
                 input: cut(&input),
                 message: cut(&reason.message),
+                advice: reason.advice.clone(),
             };
             self.groups.insert(reason.code.clone().into_owned(), group);
         }
@@ -87,8 +92,9 @@ impl Summary {
         self.cached
     }
 
-    /// Lines for the end, with how long it took where that is known.
-    pub(crate) fn lines(&self, elapsed: Option<Duration>) -> Vec<String> {
+    /// Lines for the end, with how long it took where that is known. Below each kind of failure
+    /// stands what can be done about it.
+    pub(crate) fn lines(&self, elapsed: Option<Duration>, keeps: Keeps) -> Vec<String> {
         let mut lines = vec![self.totals(elapsed)];
         let mut groups: Vec<_> = self.groups.iter().collect();
         groups.sort_by_key(|(_, group)| std::cmp::Reverse(group.count));
@@ -98,11 +104,15 @@ impl Summary {
                 blame,
                 input,
                 message,
+                advice,
             } = group;
             lines.push(format!(
                 "  {count} x {code} (blame: {}), such as {input}: {message}",
                 blame.as_str()
             ));
+            if let Some(text) = failure_advice(advice.as_ref(), keeps) {
+                lines.push(format!("    {text}"));
+            }
         }
         let shown: u64 = groups
             .iter()
@@ -191,6 +201,7 @@ mod tests {
             message: "no pages".into(),
             blame: Blame::Guest,
             attempts: 1,
+            advice: None,
         })
     }
 
@@ -206,13 +217,36 @@ mod tests {
             summary.count(&reason(code), &bill(false), &input.into());
         }
         assert_eq!(
-            summary.lines(Some(Duration::from_secs(2))),
+            summary.lines(Some(Duration::from_secs(2)), Keeps::Results),
             [
                 "4 tasks: 1 completed, 3 failed; 2.0 s, 2.0/s, 2.0 s on cores, 6.0 MB read",
                 "  2 x scanned (blame: guest), such as b.pdf: no pages",
                 "  1 x damaged (blame: guest), such as a.pdf: no pages",
             ]
         );
+    }
+
+    #[test]
+    fn advice_stands_once_below_its_kind_of_failure() {
+        let mut summary = Summary::default();
+        for input in ["a.pdf", "b.pdf"] {
+            let reason = Reason {
+                code: "worker-lost".into(),
+                message: "no worker finished this task".into(),
+                blame: Blame::Platform,
+                attempts: 1,
+                advice: Some(Advice::ListDeadLetters),
+            };
+            summary.count(&Status::Failed(reason), &bill(false), &input.into());
+        }
+        let failures = |keeps| summary.lines(None, keeps).split_off(1);
+        let failure =
+            "  2 x worker-lost (blame: platform), such as a.pdf: no worker finished this task";
+        assert_eq!(
+            failures(Keeps::Job),
+            [failure, "    `sortie dlq list` shows it"]
+        );
+        assert_eq!(failures(Keeps::Results), [failure]);
     }
 
     #[test]
@@ -224,12 +258,16 @@ mod tests {
                 message: String::new(),
                 blame: Blame::Guest,
                 attempts: 1,
+                advice: None,
             };
             summary.count(&Status::Failed(reason), &bill(false), &Value::from(n));
         }
         assert_eq!(summary.groups.len(), GROUPS_MAX);
         assert_eq!(
-            summary.lines(Some(Duration::ZERO)).last().unwrap(),
+            summary
+                .lines(Some(Duration::ZERO), Keeps::Results)
+                .last()
+                .unwrap(),
             "  995 more failures of other kinds"
         );
     }
@@ -241,7 +279,7 @@ mod tests {
             summary.count(&Status::Completed, &bill(true), &Value::Null);
         }
         assert_eq!(
-            summary.lines(Some(Duration::from_secs(1))),
+            summary.lines(Some(Duration::from_secs(1)), Keeps::Results),
             ["nothing ran: all 88 results were known; 1.0 s"]
         );
     }

@@ -1,8 +1,8 @@
 //! Writes text to stderr, after removing what controls a terminal.
 //!
 //! Much of the text comes from functions, file names and servers. Only printable text reaches the
-//! terminal, so that none of it can move the cursor, recolour the screen or reverse the direction of
-//! a line.
+//! terminal, so that none of it can move the cursor, recolour the screen or reverse the direction
+//! of a line.
 
 use std::io::Write as _;
 

@@ -29,7 +29,8 @@ impl Client {
     /// let client = Client::connect("nats://broker.example:4222").await?;
     /// let words: Function<u64> = client.load("word-count.wasm").await?.function("count")?;
     /// // Submitted and left to the fleet: this program may end.
-    /// let detached = client.submit_all(&words, (0..1000).map(|i| object(format!("s3://books/{i}.txt")))).await?;
+    /// let books = (0..1000).map(|i| object(format!("s3://books/{i}.txt")));
+    /// let detached = client.submit_all(&words, books).await?;
     /// // Here or elsewhere, now or tomorrow.
     /// let outcomes = client.attach::<u64>(detached.job).await?.gather().await?;
     /// client.forget(detached.job).await?;
@@ -43,8 +44,8 @@ impl Client {
         Self::fleet(nats::Config::new(servers, nats::Role::Client)).await
     }
 
-    /// A client of the fleet whose broker is reached as `config` says. [`Client::builder`] sets more.
-    /// Without the feature `embedded` it cannot load components: make functions with
+    /// A client of the fleet whose broker is reached as `config` says. [`Client::builder`] sets
+    /// more. Without the feature `embedded` it cannot load components: make functions with
     /// [`Function::new`](crate::Function::new).
     ///
     /// # Errors

@@ -84,7 +84,7 @@ impl<T> TaskFuture<T> {
     }
 
     /// Wait for the outcome as it is, with its bill. A large value may be in a store;
-    /// [`Client::fetched`] brings it.
+    /// [`Client::fetched`](crate::Client::fetched) brings it.
     ///
     /// # Errors
     /// When the broker does not tell, because it went away for longer than its patience or refuses.

@@ -221,7 +221,9 @@ impl<'b> Shell<'b> {
             () = stopped(stop) => Event::Stop,
             event = read(feed), if wants.outcomes => event,
             event = requests.answer() => event,
-            input = inputs.next(), if wants.inputs => input.map_or(Event::InputsEnded, Event::Input),
+            input = inputs.next(), if wants.inputs => {
+                input.map_or(Event::InputsEnded, Event::Input)
+            }
             () = std::future::ready(()), if wants.pause => Event::InputsPending,
             () = std::future::poll_fn(|cx| timer.poll(wake_at, clock, runtime, cx)) => Event::Tick,
         }

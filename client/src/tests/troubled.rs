@@ -175,7 +175,9 @@ impl Submit for Troubled {
     }
 
     async fn publish(&self, bundle: Bundle) -> Result<(), Error> {
-        // As over a network: others come in between.
+        // As over a network: others come in between. The first poll only asks whether the answer is
+        // there at once.
+        tokio::task::yield_now().await;
         tokio::task::yield_now().await;
         self.there()?;
         self.inner.publish(bundle).await?;
@@ -219,10 +221,17 @@ impl Submit for Troubled {
                     let event = tokio::select! {
                         biased;
                         event = events.next() => event?,
-                        _ = away.wait_for(|away| *away) => return Some((Event::Refused(unreachable()), None)),
+                        _ = away.wait_for(|away| *away) => {
+                            return Some((Event::Refused(unreachable()), None));
+                        }
                     };
-                    let Event::Outcomes(position, outcomes) = event else { return Some((event, Some((events, away)))) };
-                    if outcomes.iter().any(|outcome| unreadable.lock().unwrap().contains(&outcome.index)) {
+                    let Event::Outcomes(position, outcomes) = event else {
+                        return Some((event, Some((events, away))));
+                    };
+                    if outcomes
+                        .iter()
+                        .any(|outcome| unreadable.lock().unwrap().contains(&outcome.index))
+                    {
                         continue;
                     }
                     return Some((Event::Outcomes(position, outcomes), Some((events, away))));

@@ -76,9 +76,15 @@ fn arguments() -> Option<(usize, Vec<PathBuf>)> {
 
 fn line(file: &Path) -> String {
     let input = file.display().to_string();
-    match Object::open(file).map_err(Failure::from).and_then(pdf_text::extract) {
+    match Object::open(file)
+        .map_err(Failure::from)
+        .and_then(pdf_text::extract)
+    {
         Ok(value) => serde_json::json!({ "input": input, "value": value }),
-        Err(failure) => serde_json::json!({ "input": input, "error": { "code": failure.code(), "message": failure.message() } }),
+        Err(failure) => serde_json::json!({
+            "input": input,
+            "error": { "code": failure.code(), "message": failure.message() },
+        }),
     }
     .to_string()
 }

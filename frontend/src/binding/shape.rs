@@ -212,7 +212,8 @@ impl Shape {
             Ok(Value::Array(items)) => items,
             _ if self.open.is_empty() => {
                 return Err(Error::usage(format!(
-                    "`{}` leaves nothing for inputs to say; write [] for each task, or call it once",
+                    "`{}` leaves nothing for inputs to say; write [] for each task, or call it \
+                     once",
                     self.signature
                 )));
             }
@@ -261,7 +262,8 @@ impl Shape {
             Ok(place) => place,
             Err(Malformed::NoSlash(shown)) => {
                 return Err(Error::usage(format!(
-                    "`{shown}` is no prefix: one ends in a slash, as in `s3://bucket/array.zarr/` or `folder/`"
+                    "`{shown}` is no prefix: one ends in a slash, as in `s3://bucket/array.zarr/` \
+                     or `folder/`"
                 )));
             }
             Err(error) => return Err(Error::usage(error.to_string())),

@@ -248,7 +248,13 @@ mod tests {
 
     #[test]
     fn a_map_is_taken_apart_with_exact_numbers() {
-        let value = cbor!({ "a\"" => u64::MAX, "b" => f64::NAN, "c" => [u64::MAX, f64::INFINITY], 1 => {"d" => 1.0} }).unwrap();
+        let value = cbor!({
+            "a\"" => u64::MAX,
+            "b" => f64::NAN,
+            "c" => [u64::MAX, f64::INFINITY],
+            1 => {"d" => 1.0}
+        })
+        .unwrap();
         assert_eq!(
             taken_apart(&value),
             [

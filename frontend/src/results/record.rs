@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 use sortie::protocol::outcome::PlatformFault;
-use sortie::protocol::{Output, OutputObject, StoredRef};
+use sortie::protocol::{Advice, Output, OutputObject, StoredRef};
 use sortie::{Bill, Blame, Ending, Failure, Log, Outcome};
 
 use crate::json::{self, Layout, Parts};
@@ -40,6 +40,9 @@ pub struct Reason<'a> {
     pub blame: Blame,
     /// How often the task was tried.
     pub attempts: u32,
+    /// What could be done, if that is known. Each front door words it, so results do not have it.
+    #[serde(skip)]
+    pub advice: Option<Advice>,
 }
 
 fn blame<S: serde::Serializer>(blame: &Blame, serializer: S) -> Result<S::Ok, S::Error> {
@@ -146,6 +149,7 @@ fn failed<'a>(outcome: &Outcome, failure: &'a Failure) -> Reason<'a> {
         message: failure.to_string(),
         blame: failure.blame(),
         attempts: outcome.attempts,
+        advice: failure.advice(),
     }
 }
 
@@ -158,6 +162,7 @@ pub fn bad_result(outcome: &Outcome, what: &str) -> Reason<'static> {
         message,
         blame: Blame::Guest,
         attempts: outcome.attempts,
+        advice: None,
     }
 }
 
@@ -176,6 +181,7 @@ fn still_stored(outcome: &Outcome, stored: &StoredRef) -> Reason<'static> {
         message: failure.to_string(),
         blame: failure.blame(),
         attempts: outcome.attempts,
+        advice: failure.advice(),
     }
 }
 
@@ -287,7 +293,10 @@ mod tests {
             .to_owned()
     }
 
-    const BILL: &str = r#""bill":{"queue_ms":1.234,"fetch_ms":0.0,"run_ms":20.0,"cpu_ms":0.0,"memory_peak_bytes":65536,"bytes_in":0,"bytes_out":1,"cached":false,"store_ms":0.0}"#;
+    const BILL: &str = concat!(
+        r#""bill":{"queue_ms":1.234,"fetch_ms":0.0,"run_ms":20.0,"cpu_ms":0.0,"#,
+        r#""memory_peak_bytes":65536,"bytes_in":0,"bytes_out":1,"cached":false,"store_ms":0.0}"#,
+    );
 
     #[test]
     fn a_line_has_exactly_what_is_documented() {

@@ -7,8 +7,8 @@
 //! without its end, so it appears under its name when the run has ended, stopped or not.
 //!
 //! Bounds: [`PENDING_BYTES_MAX`] and one result wait to be written, beside what a table holds
-//! (`table`, `parquet`) and an upload ([`sortie::objects::Upload`]). Writing waits for the store, so
-//! that a slow store slows the job instead of filling memory.
+//! (`table`, `parquet`) and an upload ([`sortie::objects::Upload`]). Writing waits for the store,
+//! so that a slow store slows the job instead of filling memory.
 
 use std::path::Path;
 use std::time::Duration;
@@ -75,8 +75,9 @@ pub enum Written {
 }
 
 impl Writer {
-    /// Open the place; `stream` is where results go if no place was named. A file of lines or rows that is there is emptied; an object or Parquet file
-    /// that is there stays until it is replaced.
+    /// Open the place; `stream` is where results go if no place was named. A file of lines or rows
+    /// that is there is emptied; an object or Parquet file that is there stays until it is
+    /// replaced.
     ///
     /// # Errors
     /// When it cannot be written to, as far as that can be found out now.

@@ -378,10 +378,14 @@ fn ini_section(text: &str, wanted: &str) -> Option<BTreeMap<String, String>> {
 mod tests {
     use super::*;
 
-    const CREDENTIALS: &str = "# keys\n[default]\naws_access_key_id = AKID\naws_secret_access_key=se/cr#et= # mine\n\n\
-        [ci]\nAWS_ACCESS_KEY_ID=CI\naws_secret_access_key=cis\naws_session_token = tok\n[half]\naws_access_key_id=H\n";
-    const CONFIG: &str = "[default]\nregion = eu-west-1\ns3 =\n    endpoint_url = http://nested\n[profile  ci]\n\
-        endpoint_url = http://ci:9000\ns3 =\n  addressing_style = virtual\n[profile sso]\nsso_session = work\n";
+    const CREDENTIALS: &str = "# keys\n[default]\naws_access_key_id = AKID\n\
+        aws_secret_access_key=se/cr#et= # mine\n\n\
+        [ci]\nAWS_ACCESS_KEY_ID=CI\naws_secret_access_key=cis\n\
+        aws_session_token = tok\n[half]\naws_access_key_id=H\n";
+    const CONFIG: &str = "[default]\nregion = eu-west-1\ns3 =\n    endpoint_url = http://nested\n\
+        [profile  ci]\n\
+        endpoint_url = http://ci:9000\ns3 =\n  addressing_style = virtual\n\
+        [profile sso]\nsso_session = work\n";
 
     fn settings(change: impl FnOnce(&mut Variables)) -> Settings {
         let folder = tempfile::tempdir().unwrap();

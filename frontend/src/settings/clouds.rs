@@ -143,7 +143,11 @@ impl Google {
         }
         let project = self.project.clone();
         if project.as_ref().is_some_and(|name| !is_project(name)) {
-            return Err("GOOGLE_CLOUD_QUOTA_PROJECT is not the name of a project of Google, such as my-project-1".into());
+            return Err(
+                "GOOGLE_CLOUD_QUOTA_PROJECT is not the name of a project of Google, such as \
+                 my-project-1"
+                    .into(),
+            );
         }
         let credentials = match (&self.credentials, &self.login) {
             _ if self.unsigned => GsCredentials::Anonymous,
@@ -196,7 +200,8 @@ fn of_file(path: &Path) -> Result<GsCredentials, String> {
             Ok(GsCredentials::Person(path.to_owned()))
         }
         _ => Err(format!(
-            "Google's credentials `{shown}` are neither of a service account nor of `gcloud auth application-default login`, and others are not followed"
+            "Google's credentials `{shown}` are neither of a service account nor of `gcloud auth \
+             application-default login`, and others are not followed"
         )),
     }
 }
@@ -305,9 +310,15 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             of_file(&path)
         };
-        let account = r#"{"type": "service_account", "private_key": "hidden", "private_key_id": "1", "client_email": "me"}"#;
+        let account = concat!(
+            r#"{"type": "service_account", "private_key": "hidden", "#,
+            r#""private_key_id": "1", "client_email": "me"}"#,
+        );
         assert_eq!(read(account), Ok(GsCredentials::Account(account.into())));
-        let person = r#"{"type": "authorized_user", "client_id": "1", "client_secret": "hidden", "refresh_token": "hidden"}"#;
+        let person = concat!(
+            r#"{"type": "authorized_user", "client_id": "1", "#,
+            r#""client_secret": "hidden", "refresh_token": "hidden"}"#,
+        );
         assert_eq!(
             read(person),
             Ok(GsCredentials::Person(folder.path().join("key.json")))

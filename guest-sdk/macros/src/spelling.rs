@@ -38,7 +38,11 @@ fn write(tokens: TokenStream, text: &mut String) {
                 separator @ (',' | ';') => text.extend([separator, ' ']),
                 operator @ ('+' | '=') => text.extend([' ', operator, ' ']),
                 '-' if punct.spacing() == Spacing::Joint => text.push_str(" -"),
-                '>' if matches!(&previous, Some(TokenTree::Punct(dash)) if dash.as_char() == '-') => {
+                '>' if matches!(
+                    &previous,
+                    Some(TokenTree::Punct(dash)) if dash.as_char() == '-'
+                ) =>
+                {
                     text.push_str("> ")
                 }
                 other => text.push(other),

@@ -1,7 +1,7 @@
 //! Runs one attempt of a task: opens its inputs, computes in a sandbox, keeps the result.
 //!
-//! [`open`] opens the inputs, pins their versions, looks the task up in the memo and fetches what
-//! the function reads first; [`compute`] runs the function on a computing thread; [`keep`] stores
+//! `open` opens the inputs, pins their versions, looks the task up in the memo and fetches what
+//! the function reads first; `compute` runs the function on a computing thread; `keep` stores
 //! the result. The three are apart so that inputs arrive, and large results leave, while other
 //! tasks compute. No attempt is repeated here, and whether it should be is not decided here: each
 //! failure is returned as it is.

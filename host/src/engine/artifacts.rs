@@ -50,7 +50,8 @@ pub enum Error {
     },
     /// Somebody else could put files there.
     #[error(
-        "the cache folder `{0}` belongs to another user or others may write to it; make it yours alone (chmod 700), or choose another"
+        "the cache folder `{0}` belongs to another user or others may write to it; make it yours \
+         alone (chmod 700), or choose another"
     )]
     NotPrivate(PathBuf),
 }
@@ -99,7 +100,11 @@ impl Artifacts {
             file.rename(&self.path(digest, &shape))
         };
         if let Err(error) = write() {
-            tracing::warn!(folder = %self.folder.display(), %error, "failed to keep a compiled component; it will be compiled again");
+            tracing::warn!(
+                folder = %self.folder.display(),
+                %error,
+                "failed to keep a compiled component; it will be compiled again"
+            );
         }
         self.evict();
     }
@@ -194,7 +199,8 @@ impl Shape {
 fn deserialize(engine: &wasmtime::Engine, code: &[u8]) -> Option<Component> {
     #[expect(
         unsafe_code,
-        reason = "the one place that loads compiled code; its only caller checks a MAC over these very bytes first"
+        reason = "the one place that loads compiled code; its only caller checks a MAC over these \
+                  very bytes first"
     )]
     // SAFETY: `deserialize` asks for bytes that `Component::serialize` made. `load` has just
     // checked a keyed hash over exactly `code`, under a key that only this user's hosts hold,

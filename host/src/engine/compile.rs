@@ -1,8 +1,8 @@
 //! Compiles components: from bytes to machine code, or one line that says why not.
 //!
 //! What people give by mistake (text, executables, core modules, machine code) is told apart by its
-//! first bytes. Precompiled code is refused: it cannot be checked. What the code may import and must
-//! export is checked when it is linked, by `crate::sandbox`.
+//! first bytes. Precompiled code is refused: it cannot be checked. What the code may import and
+//! must export is checked when it is linked, by `crate::sandbox`.
 //!
 //! Compiling hostile bytes can take long (bounded by [`BYTES_MAX`]); that is outside of what
 //! wasmtime defends against.
@@ -48,17 +48,20 @@ pub enum Error {
     NotWasm(&'static str),
     /// A core module.
     #[error(
-        "is a core WebAssembly module, not a component; build it for the target wasm32-wasip2, or wrap it with `wasm-tools component new`"
+        "is a core WebAssembly module, not a component; build it for the target wasm32-wasip2, or \
+         wrap it with `wasm-tools component new`"
     )]
     CoreModule,
     /// Machine code.
     #[error(
-        "is already compiled to machine code, which cannot be checked; give the .wasm component it was made from"
+        "is already compiled to machine code, which cannot be checked; give the .wasm component it \
+         was made from"
     )]
     Precompiled,
     /// Too many bytes.
     #[error(
-        "is a component of {size} bytes; the most that is loaded is {BYTES_MAX} bytes, so build it with optimisation and without debug information"
+        "is a component of {size} bytes; the most that is loaded is {BYTES_MAX} bytes, so build it \
+         with optimisation and without debug information"
     )]
     TooLarge {
         /// Its size.

@@ -51,7 +51,11 @@ impl Engine {
     /// # Errors
     /// When the system denies the address space or the thread.
     pub fn new(settings: Settings) -> Result<Self, Error> {
-        tracing::info!(paging = ?settings.paging, instances = settings.instances(), "making the WebAssembly engine");
+        tracing::info!(
+            paging = ?settings.paging,
+            instances = settings.instances(),
+            "making the WebAssembly engine"
+        );
         let inner = wasmtime::Engine::new(&config(settings)).map_err(Error::Engine)?;
         let (stop, stopped) = mpsc::channel();
         let weak = inner.weak();

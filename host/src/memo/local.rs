@@ -56,7 +56,11 @@ impl Local {
             .map_err(std::io::Error::other)
             .and_then(|sealed| self.folder.write(&name.to_hex(), &[&sealed]));
         if let Err(error) = written {
-            tracing::warn!(folder = %self.folder.path().display(), %error, "failed to keep a result; it will be computed again");
+            tracing::warn!(
+                folder = %self.folder.path().display(),
+                %error,
+                "failed to keep a result; it will be computed again"
+            );
         }
     }
 }

@@ -56,7 +56,8 @@ impl Memo {
         self.shared.is_some()
     }
 
-    /// What is kept under `name`, and where it was found. Waits for the shared memo only, and not for long. Cancel safe.
+    /// What is kept under `name`, and where it was found. Waits for the shared memo only, and not
+    /// for long. Cancel safe.
     pub(crate) async fn get(
         &self,
         name: Name<'_>,
@@ -74,8 +75,8 @@ impl Memo {
         Some((entry, Tier::Shared))
     }
 
-    /// Keep what the function answered under `name`, in each place that is worth it. Failing to is not an
-    /// error: the task runs again next time.
+    /// Keep what the function answered under `name`, in each place that is worth it. Failing to is
+    /// not an error: the task runs again next time.
     pub(crate) fn put(&self, name: Name<'_>, entry: &Entry, cost: Cost) {
         if let Some(local) = self.local.as_ref().filter(|_| cost.is_worth_keeping()) {
             local.put(name, entry);

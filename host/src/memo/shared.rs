@@ -154,7 +154,10 @@ impl Shared {
         lookups.works();
         let entry = Entry::open(name, &sealed?);
         if entry.is_none() {
-            tracing::debug!(%location, "an entry of the shared memo is damaged, or of another version; computing it again");
+            tracing::debug!(
+                %location,
+                "an entry of the shared memo is damaged, or of another version; computing it again"
+            );
         }
         entry
     }
@@ -199,7 +202,8 @@ impl Shared {
         .is_err()
         {
             tracing::warn!(
-                "the shared memo did not take all results in time; some will be computed again elsewhere"
+                "the shared memo did not take all results in time; some will be computed again \
+                 elsewhere"
             );
         }
     }

@@ -1,8 +1,8 @@
-//! Says what an error that ended a call means for its task: the function's answer, a trap, a limit, a
-//! cancellation, or a fault of the host.
+//! Says what an error that ended a call means for its task: the function's answer, a trap, a limit,
+//! a cancellation, or a fault of the host.
 //!
-//! What a limit or the host did comes first: a guest whose memory could not grow traps, too, and the
-//! trap is reported as the limit that it came from.
+//! What a limit or the host did comes first: a guest whose memory could not grow traps, too, and
+//! the trap is reported as the limit that it came from.
 
 use std::time::Duration;
 

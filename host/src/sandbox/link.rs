@@ -21,11 +21,16 @@ use crate::engine::compile::{Code, one_line};
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// It imports what is not provided.
-    #[error("needs {}, which Sortie does not provide; functions have no files, sockets or other authority beyond their arguments", .0.join(", "))]
+    #[error(
+        "needs {}, which Sortie does not provide; functions have no files, sockets or other \
+         authority beyond their arguments",
+        .0.join(", ")
+    )]
     Imports(Vec<String>),
     /// It does not export the contract.
     #[error(
-        "does not export `sortie:task/handler@{}`, so it has no Sortie functions; write them with the sortie-guest crate",
+        "does not export `sortie:task/handler@{}`, so it has no Sortie functions; write them with \
+         the sortie-guest crate",
         sortie_protocol::CONTRACT_VERSION
     )]
     NoHandler,

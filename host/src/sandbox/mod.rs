@@ -1,5 +1,5 @@
-//! The sandbox: runs one call of a function in an instance of its own, within limits, with access to
-//! its arguments and nothing else.
+//! The sandbox: runs one call of a function in an instance of its own, within limits, with access
+//! to its arguments and nothing else.
 //!
 //! - `link` gives a component the host functions that it imports; `imports` has the table of
 //!   interfaces, with what each needs.
@@ -7,8 +7,8 @@
 //! - `run` runs one call. `limits` bounds it, `failure` says what an error that ended it means.
 //!
 //! A call gets a fresh store and a fresh instance, and both are dropped after it: nothing that one
-//! task wrote is there for the next. After a trap, a timeout or a cancellation the instance is never
-//! entered again.
+//! task wrote is there for the next. After a trap, a timeout or a cancellation the instance is
+//! never entered again.
 
 mod bindings;
 mod describe;

@@ -1,5 +1,5 @@
-//! Runs one call of a function: makes its store and instance, hands over its arguments, and says how
-//! it ended and what it used.
+//! Runs one call of a function: makes its store and instance, hands over its arguments, and says
+//! how it ended and what it used.
 //!
 //! What an instance can use is bounded by `limits`, by the pool it comes from, and by the constants
 //! here. What the guest did wrong comes back as an [`Ended`] value; a fault of the host is possible

@@ -116,7 +116,10 @@ async fn extend_leases(shared: &Background, every: Duration) {
             _ = ticks.tick() => {
                 for lease in shared.leases.running() {
                     if asked.insert(lease) {
-                        answers.push(async move { (lease, timeout(EXTEND_TIME_MAX, shared.broker.extend(lease)).await) });
+                        answers.push(async move {
+                            let extended = timeout(EXTEND_TIME_MAX, shared.broker.extend(lease));
+                            (lease, extended.await)
+                        });
                     }
                 }
             }

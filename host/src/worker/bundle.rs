@@ -98,7 +98,9 @@ impl<'a> Results<'a> {
             tokio::select! {
                 biased;
                 value = &mut future => return value,
-                Some(ended) = self.storing.next(), if !self.storing.is_empty() => self.ended.push(ended),
+                Some(ended) = self.storing.next(), if !self.storing.is_empty() => {
+                    self.ended.push(ended);
+                }
             }
         }
     }
@@ -292,7 +294,12 @@ impl Runner {
     /// How a task ended in the middle of which this host panicked.
     fn panicked(&self, job: JobKey, task: TaskIndex, panicked: &Panicked) -> Attempted {
         self.host.metrics.panicked();
-        tracing::error!(%job, task, %panicked, "this host panicked in the middle of a task, which is a bug; the task is tried again");
+        tracing::error!(
+            %job,
+            task,
+            %panicked,
+            "this host panicked in the middle of a task, which is a bug; the task is tried again"
+        );
         Attempted::failed(Panicked::failure())
     }
 

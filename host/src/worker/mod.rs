@@ -1,17 +1,17 @@
 //! The worker: pulls leases and runs their tasks.
 //!
-//! A worker has a number of slots ([`slots`]), each a loop of its own on the computing threads: pull
-//! one bundle, run its tasks in order, report, again. There are more slots than threads, so that
-//! while some tasks wait for what they read others compute. A slot pulls only when it is free: each
-//! leased bundle is being worked on.
+//! A worker has a number of slots (`slots`), each a loop of its own on the computing threads:
+//! pull one bundle, run its tasks in order, report, again. There are more slots than threads, so
+//! that while some tasks wait for what they read others compute. A slot pulls only when it is free:
+//! each leased bundle is being worked on.
 //!
 //! A bundle's tasks are prepared before they run: their inputs are opened and fetched, several at a
-//! time, without a permit to compute ([`permits`]). Only a task that is prepared takes one of
+//! time, without a permit to compute (`permits`). Only a task that is prepared takes one of
 //! [`Config::slots`] permits, and its bundle keeps that until it has to wait again, for inputs or
-//! for the store ([`bundle`]). Where that takes long, further slots lease bundles ahead so that the
-//! permits stay in use ([`plan`]).
+//! for the store (`bundle`). Where that takes long, further slots lease bundles ahead so that the
+//! permits stay in use (`plan`).
 //!
-//! The [`background`] parts run on the I/O runtime: they extend leases, listen for cancelled jobs
+//! The `background` parts run on the I/O runtime: they extend leases, listen for cancelled jobs
 //! and announce the worker. When a lease is lost (its job was cancelled, or the process was paused
 //! and another worker has the bundle now), its tasks are stopped here. The broker decides what of a
 //! later report still counts.
@@ -21,7 +21,7 @@
 //!
 //! A panic of the host ends the task that it happens in, or the bundle if it is outside of a task,
 //! and the slot goes on. After a panic in a slot or in a background part, that part is restarted
-//! ([`restarts`]), and [`Worker::trouble`] says from then on that the worker should be replaced.
+//! (`restarts`), and [`Worker::trouble`] says from then on that the worker should be replaced.
 //!
 //! Bounds: [`JOBS_MAX`] job contexts and [`COMPONENTS_MAX`] components are held, the most recently
 //! needed.
@@ -252,7 +252,11 @@ impl Worker {
         } else if !self.pool.is_whole() {
             Some("a computing thread of this worker is gone; replace it".into())
         } else if !self.host.engine.ticks() {
-            Some("the clock of this worker's engine has stopped, and guests are not interrupted; replace it".into())
+            Some(
+                "the clock of this worker's engine has stopped, and guests are not interrupted; \
+                 replace it"
+                    .into(),
+            )
         } else {
             None
         }

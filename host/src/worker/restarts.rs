@@ -26,7 +26,12 @@ impl Restarts {
     ) {
         while let Err(panicked) = caught(begin()).await {
             if self.0.lock().insert(part) {
-                tracing::error!(part, %panicked, "a part of this worker panicked, which is a bug; it begins anew, but replace the worker");
+                tracing::error!(
+                    part,
+                    %panicked,
+                    "a part of this worker panicked, which is a bug; it begins anew, but replace \
+                     the worker"
+                );
             } else {
                 tracing::debug!(part, %panicked, "a part of this worker panicked again");
             }

@@ -90,7 +90,12 @@ impl Slots {
         };
         let report = caught(working).await.unwrap_or_else(|panicked| {
             self.runner.host.metrics.panicked();
-            tracing::error!(%job, %panicked, "this host panicked in the middle of a bundle, which is a bug; its tasks are tried again");
+            tracing::error!(
+                %job,
+                %panicked,
+                "this host panicked in the middle of a bundle, which is a bug; its tasks are tried \
+                 again"
+            );
             report::refuse(&lease, &Panicked::failure())
         });
         guard.reports();

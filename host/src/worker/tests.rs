@@ -1,5 +1,6 @@
-//! Tests of the worker over a real broker of one process, with functions of a real component: how it
-//! goes on when its own code panics, what computes while a store is slow, what an observer is told.
+//! Tests of the worker over a real broker of one process, with functions of a real component: how
+//! it goes on when its own code panics, what computes while a store is slow, what an observer is
+//! told.
 
 mod faulty;
 mod scene;
@@ -169,7 +170,8 @@ async fn an_observer_is_told_each_step_of_a_task_and_metrics_count_it() {
         );
     }
     let run = samples.iter().find(|sample| sample.metric == &metrics::RUN);
-    assert!(
-        matches!(&run.unwrap().value, Value::Distribution(runs) if runs.count == 1 && runs.sum > 0.0)
-    );
+    assert!(matches!(
+        &run.unwrap().value,
+        Value::Distribution(runs) if runs.count == 1 && runs.sum > 0.0
+    ));
 }

@@ -7,10 +7,10 @@
 //!
 //! Memory: half of the budget is the cache (least recently used blocks go first); with a disk tier
 //! an eighth of the budget is taken from that half for pending disk writes. The other half is for
-//! blocks that are being fetched or wait to be read. Reading ahead takes from it and is refused when
-//! it is used up, so reading ahead never delays a task. A block that a task needs now is never
-//! refused, because the tasks that hold the rest may be waiting too; a task exceeds the budget by at
-//! most two blocks.
+//! blocks that are being fetched or wait to be read. Reading ahead takes from it and is refused
+//! when it is used up, so reading ahead never delays a task. A block that a task needs now is never
+//! refused, because the tasks that hold the rest may be waiting too; a task exceeds the budget by
+//! at most two blocks.
 //!
 //! A request is aborted when no reader waits for it. Blocks of objects without a validator are not
 //! shared, and local files are left to the operating system's page cache.

@@ -1,10 +1,10 @@
 //! The HTTP client for stores that need credentials.
 //!
 //! It differs from an ordinary client in two ways. It follows no redirects, because a redirected
-//! request would take along headers that the client does not know to be secret, such as the token of
-//! temporary keys. And of an answer that refuses a request it passes on only the error code, because
-//! such a body repeats key ids and signatures and would end up in error texts. It adds to the code
-//! whether the request was signed, which decides the advice that the user is given.
+//! request would take along headers that the client does not know to be secret, such as the token
+//! of temporary keys. And of an answer that refuses a request it passes on only the error code,
+//! because such a body repeats key ids and signatures and would end up in error texts. It adds to
+//! the code whether the request was signed, which decides the advice that the user is given.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
 use url::Url;
 
-use super::metadata_credentials::NOBODY;
+use super::notes::{CODE, NOBODY, PAID, UNSIGNED};
 
 /// How long a connection may take to stand.
 pub(crate) const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
@@ -29,13 +29,6 @@ pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(15);
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
 /// The longest code that is believed to be one.
 const CODE_BYTES_MAX: usize = 64;
-/// Stands in front of the code, in error texts.
-pub(crate) const CODE: &str = "the store's code: ";
-/// Stands in error texts where a request was sent in nobody's name.
-pub(crate) const UNSIGNED: &str = "(sent without credentials)";
-/// Stands in error texts where whoever asked was ready to pay.
-pub(crate) const PAID: &str = "(sent with the will to pay)";
-
 /// The header that names who pays, for stores of Google.
 const PROJECT: &str = "x-goog-user-project";
 

@@ -1,14 +1,15 @@
 //! Fetches temporary credentials from the cloud's metadata service or from the container's agent.
 //!
-//! Outside of its cloud no metadata service answers; requests are then not signed, as public buckets
-//! want it. An agent that was configured must answer. Nothing is asked before an object in a store
-//! is needed, and one answer serves all buckets. Credentials are renewed [`RENEW_BEFORE`] they
-//! expire, by the request that needs them; while renewing fails they are used until they expire.
+//! Outside of its cloud no metadata service answers; requests are then not signed, as public
+//! buckets want it. An agent that was configured must answer. Nothing is asked before an object in
+//! a store is needed, and one answer serves all buckets. Credentials are renewed [`RENEW_BEFORE`]
+//! they expire, by the request that needs them; while renewing fails they are used until they
+//! expire.
 //!
 //! Bounds: an answer must come within [`METADATA_TIME_MAX`] or [`AGENT_TIME_MAX`] and has at most
-//! [`ANSWER_BYTES_MAX`]. Credentials are used for at least [`ASK_AGAIN`], and a failure is remembered
-//! for [`TROUBLE_TIME`], so that a thousand tasks do not ask one after the other. Proxies are not
-//! used, and redirects are not followed.
+//! [`ANSWER_BYTES_MAX`]. Credentials are used for at least [`ASK_AGAIN`], and a failure is
+//! remembered for [`TROUBLE_TIME`], so that a thousand tasks do not ask one after the other.
+//! Proxies are not used, and redirects are not followed.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 use url::{Host, Url};
 
+use super::notes::{NOBODY, Trouble};
 use crate::clock;
 use crate::config::Token;
 
@@ -51,20 +53,6 @@ const TROUBLE_TIME: Duration = Duration::from_secs(2);
 const AMAZON: &str = "http://169.254.169.254";
 /// Where Amazon's containers have their agents: ECS, and EKS over IPv4 and IPv6.
 const AGENTS: [&str; 3] = ["169.254.170.2", "169.254.170.23", "fd00:ec2::23"];
-/// Stands for credentials where there are none: requests that would be signed with it are not.
-pub(crate) const NOBODY: &str = "nobody";
-
-/// Why there are no credentials.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Trouble {
-    /// Somebody answered and gives none.
-    #[error("{0}")]
-    Refused(String),
-    /// Nobody answered, or not sensibly; later it may be otherwise.
-    #[error("{0}")]
-    Silent(String),
-}
-
 /// What was handed out.
 pub(crate) struct Given<C> {
     credential: C,

@@ -1,8 +1,9 @@
-//! Opens the stores behind locations: one client for each bucket or web server, created on first use
-//! and kept for its connections.
+//! Opens the stores behind locations: one client for each bucket or web server, created on first
+//! use and kept for its connections.
 
 pub(crate) mod connector;
 pub(crate) mod metadata_credentials;
+pub(crate) mod notes;
 
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -23,7 +24,8 @@ use sortie_protocol::{Advice, Cloud};
 use url::Url;
 
 use self::connector::Connector;
-use self::metadata_credentials::{Amazon, Google, Keeper, NOBODY, Source};
+use self::metadata_credentials::{Amazon, Google, Keeper, Source};
+use self::notes::NOBODY;
 use crate::config::{
     Addressing, Az, AzCredentials, Config, Gs, GsCredentials, Payer, S3, S3Credentials,
 };
@@ -499,7 +501,10 @@ mod tests {
             az(Some("account"), AzCredentials::Signature("hidden".into()))
                 .contains("shared access signature")
         );
-        let key = r#"{"type": "service_account", "private_key": "hidden", "private_key_id": "1", "client_email": "me"}"#;
+        let key = concat!(
+            r#"{"type": "service_account", "private_key": "hidden", "#,
+            r#""private_key_id": "1", "client_email": "me"}"#,
+        );
         let gs = Gs {
             credentials: GsCredentials::Account(key.into()),
             ..Gs::default()

@@ -20,7 +20,12 @@ pub struct Need {
 /// A component's imports need grants that its job does not give. The text continues the name of the
 /// component, and says what the submitter can do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("needs {}, which only tasks with the {} may use; submit the job with {}", imports(.0), grants(.0), pronoun(.0))]
+#[error(
+    "needs {}, which only tasks with the {} may use; submit the job with {}",
+    imports(.0),
+    grants(.0),
+    pronoun(.0)
+)]
 pub struct Ungranted(
     /// What is missing, in the order of the imports. At least one.
     pub Vec<Need>,
@@ -105,12 +110,14 @@ mod tests {
         let refused = check(&needs(), &[Grant::Random].into()).unwrap_err();
         assert_eq!(
             refused.to_string(),
-            "needs `acme:time/now@1.0.0`, which only tasks with the grant `clock` may use; submit the job with it"
+            "needs `acme:time/now@1.0.0`, which only tasks with the grant `clock` may use; submit \
+             the job with it"
         );
         let refused = check(&needs(), &Grants::none()).unwrap_err();
         assert_eq!(
             refused.to_string(),
-            "needs `acme:time/now@1.0.0`, `acme:dice/throw@1.0.0`, which only tasks with the grants `clock`, `random` may use; submit the job with them"
+            "needs `acme:time/now@1.0.0`, `acme:dice/throw@1.0.0`, which only tasks with the \
+             grants `clock`, `random` may use; submit the job with them"
         );
     }
 }

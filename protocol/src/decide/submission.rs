@@ -21,6 +21,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
+pub use self::manner::{Manner, REQUESTS_AT_ONCE};
 use self::publishing::Publishing;
 use crate::completion::{
     self, Answer, BEAT_INTERVAL, Completion, Incomplete, Mark, Question, Role, Unfinished,
@@ -31,6 +32,7 @@ use crate::seen::First;
 use crate::task::Task;
 use crate::time::Timestamp;
 
+mod manner;
 mod publishing;
 #[cfg(test)]
 mod tests;
@@ -40,39 +42,6 @@ pub type Position = u64;
 
 /// Outcomes that are made at once for tasks without one: bounds what waits for the caller.
 pub const ENDED_AT_ONCE: usize = 1024;
-/// Requests that may be unanswered: at 1 ms for a round trip 64,000 bundles a second, which is more
-/// than one client makes. At the limit no further inputs are taken.
-pub const REQUESTS_AT_ONCE: usize = 64;
-
-/// How a job is driven.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manner {
-    /// Inputs are published, and outcomes followed until each has one.
-    Map,
-    /// Inputs are published and left to the broker.
-    Detached,
-    /// Outcomes of a job that was submitted elsewhere are followed.
-    Attached,
-    /// Tasks that failed before are published alone, and each is confirmed when the broker has it.
-    Replay,
-}
-
-impl Manner {
-    fn follows(self) -> bool {
-        match self {
-            Self::Map | Self::Attached => true,
-            Self::Detached | Self::Replay => false,
-        }
-    }
-
-    fn publishes(self) -> bool {
-        match self {
-            Self::Map | Self::Detached | Self::Replay => true,
-            Self::Attached => false,
-        }
-    }
-}
-
 /// What kind of refusal an answer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {

@@ -138,33 +138,6 @@ pub(crate) mod text {
     }
 }
 
-/// The limit on what a task writes, which a job may leave to its default.
-pub(crate) mod output_bytes {
-    use super::{Decoded, Decoder, Encoded, Encoder, Write};
-    use crate::job::Limits;
-    use crate::size::ByteSize;
-
-    pub(crate) fn encode<C, W: Write>(
-        value: &ByteSize,
-        encoder: &mut Encoder<W>,
-        _: &mut C,
-    ) -> Encoded<W> {
-        encoder.u64(value.as_u64())?.ok()
-    }
-
-    pub(crate) fn decode<C>(decoder: &mut Decoder<'_>, _: &mut C) -> Decoded<ByteSize> {
-        decoder.u64().map(ByteSize)
-    }
-
-    pub(crate) fn nil() -> Option<ByteSize> {
-        Some(Limits::OUTPUT_BYTES_DEFAULT)
-    }
-
-    pub(crate) fn is_nil(value: &ByteSize) -> bool {
-        *value == Limits::OUTPUT_BYTES_DEFAULT
-    }
-}
-
 /// A [`Duration`] as nanoseconds; one beyond 584 years is written as 584 years.
 pub(crate) mod nanos {
     use super::{Decoded, Decoder, Duration, Encoded, Encoder, Write};

@@ -15,7 +15,13 @@
 //! use sortie_protocol::envelope::{self, Message};
 //! use sortie_protocol::{Ending, Outcome};
 //!
-//! let outcome = Outcome { index: 7, attempts: 1, ending: Ending::Cancelled, bill: Default::default(), log: None };
+//! let outcome = Outcome {
+//!     index: 7,
+//!     attempts: 1,
+//!     ending: Ending::Cancelled,
+//!     bill: Default::default(),
+//!     log: None,
+//! };
 //! let message = envelope::outcomes(std::slice::from_ref(&outcome));
 //! assert_eq!(envelope::decode(&message), Ok(Message::Outcomes(vec![outcome])));
 //! ```

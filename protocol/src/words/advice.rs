@@ -5,10 +5,13 @@
 //! messages name no flag, command or environment variable. The set is closed and small: a new
 //! variant must be worded by every front door before it compiles.
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 use std::fmt;
 
 use crate::id::JobId;
 use crate::labels::Labels;
+use crate::outcome::{Failure, InputFault, Limit, PlatformFault};
 
 /// What can be done about an error, and by whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +43,11 @@ pub enum Advice {
     },
     /// The caller runs a task again, without the cache of results.
     RunAgain,
+    /// The caller runs a task again, with a higher limit.
+    RaiseLimit {
+        /// The limit that stopped it.
+        limit: Limit,
+    },
     /// The caller, or an operator, names a store for large outputs.
     ConfigureStore,
     /// The caller, or an operator, names another folder for the cache, or none.
@@ -84,5 +92,104 @@ impl fmt::Display for Cloud {
             Self::Gs => "Google Cloud Storage",
             Self::Az => "Azure Blob Storage",
         })
+    }
+}
+
+impl Failure {
+    /// What could be done, if that is known.
+    ///
+    /// The fault alone does not say why an input was refused or does not come: the store's message
+    /// does. The stack is the same for all tasks, and a larger result belongs in an object.
+    #[must_use]
+    pub fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::Answer { .. } | Self::Trapped { .. } => None,
+            Self::Stopped { limit } => match limit {
+                Limit::Memory(_)
+                | Limit::WallTime(_)
+                | Limit::CpuTime(_)
+                | Limit::OutputBytes(_) => Some(Advice::RaiseLimit { limit: *limit }),
+                Limit::Stack(_) | Limit::Result(_) => None,
+            },
+            Self::Input { fault, .. } => match fault {
+                InputFault::Malformed
+                | InputFault::Missing
+                | InputFault::Denied
+                | InputFault::Changed
+                | InputFault::Unavailable => None,
+            },
+            Self::Platform { fault, .. } => match fault {
+                PlatformFault::WorkerLost | PlatformFault::Host => Some(Advice::ListDeadLetters),
+                PlatformFault::StoreUnusable => Some(Advice::ConfigureStore),
+                PlatformFault::Component | PlatformFault::StoreUnavailable => None,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::size::ByteSize;
+
+    #[test]
+    fn a_limit_is_raised_where_the_caller_sets_it() {
+        let (size, time) = (ByteSize::mib(1), Duration::from_secs(1));
+        for limit in [
+            Limit::Memory(size),
+            Limit::WallTime(time),
+            Limit::CpuTime(time),
+            Limit::OutputBytes(size),
+        ] {
+            let advice = Failure::Stopped { limit }.advice();
+            assert_eq!(advice, Some(Advice::RaiseLimit { limit }));
+        }
+        for limit in [Limit::Stack(size), Limit::Result(size)] {
+            assert_eq!(Failure::Stopped { limit }.advice(), None);
+        }
+    }
+
+    #[test]
+    fn a_platform_failure_leads_to_the_dead_letters_or_to_the_store() {
+        for (fault, advice) in [
+            (PlatformFault::Component, None),
+            (PlatformFault::WorkerLost, Some(Advice::ListDeadLetters)),
+            (PlatformFault::Host, Some(Advice::ListDeadLetters)),
+            (PlatformFault::StoreUnusable, Some(Advice::ConfigureStore)),
+            (PlatformFault::StoreUnavailable, None),
+        ] {
+            let failure = Failure::Platform {
+                fault,
+                message: String::new(),
+            };
+            assert_eq!(failure.advice(), advice, "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_a_trap_and_an_input_have_their_message_only() {
+        let message = String::new;
+        let answer = Failure::Answer {
+            code: "damaged".into(),
+            message: message(),
+            retry: None,
+        };
+        assert_eq!(answer.advice(), None);
+        assert_eq!(Failure::Trapped { message: message() }.advice(), None);
+        for fault in [
+            InputFault::Malformed,
+            InputFault::Missing,
+            InputFault::Denied,
+            InputFault::Changed,
+            InputFault::Unavailable,
+        ] {
+            let failure = Failure::Input {
+                fault,
+                message: message(),
+            };
+            assert_eq!(failure.advice(), None, "{fault:?}");
+        }
     }
 }

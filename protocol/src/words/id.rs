@@ -101,7 +101,10 @@ pub struct ParseError {
 macro_rules! random_id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Encode, Decode)]
+        #[derive(
+            Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord,
+            Serialize, Deserialize, Encode, Decode,
+        )]
         #[cbor(transparent)]
         pub struct $name(#[cbor(with = "minicbor::bytes")] [u8; 16]);
 
@@ -136,7 +139,8 @@ macro_rules! random_id {
 
             fn from_str(text: &str) -> Result<Self, ParseError> {
                 const EXPECTED: &str = concat!("`", $prefix, "` and 32 hexadecimal digits");
-                text.strip_prefix($prefix).and_then(unhex).map(Self).ok_or(ParseError { expected: EXPECTED })
+                let bytes = text.strip_prefix($prefix).and_then(unhex);
+                bytes.map(Self).ok_or(ParseError { expected: EXPECTED })
             }
         }
     };

@@ -164,7 +164,7 @@ pub struct Limits {
     #[n(4)]
     pub log: ByteSize,
     /// The bytes of all objects that the task makes. Default 4 GiB.
-    #[cbor(n(5), with = "codec::output_bytes", has_nil)]
+    #[cbor(n(5), with = "output_bytes", has_nil)]
     pub output_bytes: ByteSize,
 }
 
@@ -191,10 +191,50 @@ impl Default for Limits {
     }
 }
 
-/// A power given to a task that it does not have by itself. It makes results depend on more than the
-/// arguments, so none is memoised.
+/// The limit on what a task writes, which a job may leave to its default.
+mod output_bytes {
+    use minicbor::decode::Error as DecodeError;
+    use minicbor::encode::{Error as EncodeError, Write};
+    use minicbor::{Decoder, Encoder};
+
+    use super::{ByteSize, Limits};
+
+    pub(crate) fn encode<C, W: Write>(
+        value: &ByteSize,
+        encoder: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), EncodeError<W::Error>> {
+        encoder.u64(value.as_u64())?.ok()
+    }
+
+    pub(crate) fn decode<C>(decoder: &mut Decoder<'_>, _: &mut C) -> Result<ByteSize, DecodeError> {
+        decoder.u64().map(ByteSize)
+    }
+
+    pub(crate) fn nil() -> Option<ByteSize> {
+        Some(Limits::OUTPUT_BYTES_DEFAULT)
+    }
+
+    pub(crate) fn is_nil(value: &ByteSize) -> bool {
+        *value == Limits::OUTPUT_BYTES_DEFAULT
+    }
+}
+
+/// A power given to a task that it does not have by itself. It makes results depend on more than
+/// the arguments, so none is memoised.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Encode, Decode,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    minicbor::Encode,
+    minicbor::Decode,
 )]
 #[cbor(map)]
 #[serde(rename_all = "kebab-case")]

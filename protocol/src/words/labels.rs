@@ -28,7 +28,8 @@ pub struct Labels(Arc<[Arc<str>]>);
 pub enum Invalid {
     /// Not a label.
     #[error(
-        "`{0}` is not a label: use 1 to {LABEL_BYTES_MAX} of a-z, 0-9, `.`, `_`, `-`, and `=` before a value, as in `gpu` or `region=eu`"
+        "`{0}` is not a label: use 1 to {LABEL_BYTES_MAX} of a-z, 0-9, `.`, `_`, `-`, and `=` \
+         before a value, as in `gpu` or `region=eu`"
     )]
     Label(String),
     /// Too many.

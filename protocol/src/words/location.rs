@@ -128,7 +128,8 @@ fn is_container(name: &str) -> bool {
 pub enum Malformed {
     /// It has a scheme that is not served.
     #[error(
-        "`{0}` starts with a scheme that is not served; use a path, file://, s3://, gs://, az://, https:// or http://"
+        "`{0}` starts with a scheme that is not served; use a path, file://, s3://, gs://, az://, \
+         https:// or http://"
     )]
     Scheme(String),
     /// It does not parse.
@@ -447,7 +448,7 @@ pub(crate) fn redact(text: &str) -> String {
         }
         None => before_query.to_owned(),
     };
-    crate::outcome::cut(shown, SHOWN_BYTES_MAX)
+    crate::text::cut(shown, SHOWN_BYTES_MAX)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::codec;
 use crate::id::TaskIndex;
 use crate::output::Output;
 use crate::size::ByteSize;
+pub use crate::text::cut;
 
 /// The longest message that an outcome carries, in bytes. Text beyond it is cut: messages are for
 /// people.
@@ -315,16 +316,12 @@ impl fmt::Display for Limit {
         match self {
             Self::Memory(allowed) => write!(
                 f,
-                "the function asked for more memory than the limit of {allowed} (see `memory`)"
+                "the function asked for more memory than the limit of {allowed}"
             ),
-            Self::WallTime(allowed) => write!(
-                f,
-                "the task took longer than {} (see `timeout`)",
-                humane(*allowed)
-            ),
+            Self::WallTime(allowed) => write!(f, "the task took longer than {}", humane(*allowed)),
             Self::CpuTime(allowed) => write!(
                 f,
-                "the function computed for longer than {} (see `cpu-time`)",
+                "the function computed for longer than {}",
                 humane(*allowed)
             ),
             Self::Stack(allowed) => write!(
@@ -334,8 +331,7 @@ impl fmt::Display for Limit {
             Self::Result(allowed) => write!(f, "the result is larger than {allowed}"),
             Self::OutputBytes(allowed) => write!(
                 f,
-                "the objects that the function made are larger than {allowed} together (see \
-                 `written`)"
+                "the objects that the function made are larger than {allowed} together"
             ),
         }
     }
@@ -395,30 +391,9 @@ pub struct Log {
     pub dropped: u64,
 }
 
-/// Cut guest text to `bytes_max` at a character's border.
-#[must_use]
-pub fn cut(mut text: String, bytes_max: usize) -> String {
-    if text.len() > bytes_max {
-        let mut end = bytes_max.saturating_sub('…'.len_utf8());
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.truncate(end);
-        text.push('…');
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn cut_keeps_whole_characters_and_says_that_it_cut() {
-        assert_eq!(cut("short".into(), 10), "short");
-        assert_eq!(cut("ééééé".into(), 8), "éé…");
-        assert_eq!(cut("ééééé".into(), 2), "…");
-    }
 
     #[test]
     fn a_trap_is_final_only_where_nothing_can_differ() {

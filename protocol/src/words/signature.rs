@@ -69,7 +69,11 @@ pub struct Signature {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
     /// Too few or too many arguments.
-    #[error("`{signature}` takes {expected}, but got {got}", expected = arguments(*.expected), got = .got)]
+    #[error(
+        "`{signature}` takes {expected}, but got {got}",
+        expected = arguments(*.expected),
+        got = .got
+    )]
     Arity {
         /// The function, as a person writes it.
         signature: String,
@@ -79,7 +83,11 @@ pub enum Mismatch {
         got: usize,
     },
     /// An argument of another kind.
-    #[error("parameter `{parameter}` of `{signature}` takes {expected}, but got {got}", expected = article(*.expected), got = article(*.got))]
+    #[error(
+        "parameter `{parameter}` of `{signature}` takes {expected}, but got {got}",
+        expected = article(*.expected),
+        got = article(*.got)
+    )]
     Kind {
         /// The function, as a person writes it.
         signature: String,
@@ -193,7 +201,8 @@ mod tests {
                 .check(&[object.clone(), object])
                 .unwrap_err()
                 .to_string(),
-            "parameter `word` of `scan(tar: Object, word: String) -> Vec<Finding>` takes an ordinary value, but got an object"
+            "parameter `word` of `scan(tar: Object, word: String) -> Vec<Finding>` takes an \
+             ordinary value, but got an object"
         );
     }
 }

@@ -1,7 +1,7 @@
 //! Tenants, and the key that names a job among those of all tenants.
 //!
-//! A broker may serve several tenants. A job's id alone does not say whose it is, so everything at a
-//! broker is keyed by tenant and job.
+//! A broker may serve several tenants. A job's id alone does not say whose it is, so everything at
+//! a broker is keyed by tenant and job.
 
 use std::fmt;
 use std::str::FromStr;
@@ -115,7 +115,18 @@ impl<'b, C> Decode<'b, C> for TenantId {
 
 /// Names a job among those of all tenants.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Encode, Decode,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    minicbor::Encode,
+    minicbor::Decode,
 )]
 #[cbor(map)]
 pub struct JobKey {

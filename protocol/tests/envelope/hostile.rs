@@ -30,7 +30,10 @@ proptest! {
     }
 
     #[test]
-    fn any_body_is_read_or_refused(kind in 1u8..=9, body in prop::collection::vec(any::<u8>(), 0..400)) {
+    fn any_body_is_read_or_refused(
+        kind in 1u8..=9,
+        body in prop::collection::vec(any::<u8>(), 0..400)
+    ) {
         let mut message = vec![0x83, 0x02, kind];
         message.extend_from_slice(&body);
         let _ = decode(&message);

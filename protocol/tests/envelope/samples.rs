@@ -15,12 +15,24 @@ use sortie_protocol::{
     RetryPolicy, StoredRef, Task, TenantId, Timestamp, WorkerId,
 };
 
-/// Each golden file: its name, what it shows, and the message.
-pub(crate) fn all() -> Vec<(&'static str, &'static str, Message)> {
+/// A golden file: its name, what it shows, and the message.
+type Sample = (&'static str, &'static str, Message);
+
+/// Each golden file.
+pub(crate) fn all() -> Vec<Sample> {
+    let mut all = bundles_and_outcomes();
+    all.extend(jobs_and_marks());
+    all.extend(dead_letters());
+    all.extend(presences_and_manifest());
+    all
+}
+
+fn bundles_and_outcomes() -> Vec<Sample> {
     vec![
         (
             "bundle",
-            "Tasks at their first attempt: values, objects, a stored value and a prefix, no arguments.",
+            "Tasks at their first attempt: values, objects, a stored value and a prefix, no \
+             arguments.",
             Message::Bundle(bundle()),
         ),
         (
@@ -30,7 +42,8 @@ pub(crate) fn all() -> Vec<(&'static str, &'static str, Message)> {
         ),
         (
             "outcomes",
-            "A result from the memo; one that was paid for, with a log; a cancelled task; a stored value; objects.",
+            "A result from the memo; one that was paid for, with a log; a cancelled task; a stored \
+             value; objects.",
             Message::Outcomes(endings()),
         ),
         (
@@ -48,6 +61,11 @@ pub(crate) fn all() -> Vec<(&'static str, &'static str, Message)> {
             "Each fault of an input and of the platform.",
             Message::Outcomes(other_failures()),
         ),
+    ]
+}
+
+fn jobs_and_marks() -> Vec<Sample> {
+    vec![
         (
             "cancelled",
             "No outcome after this one counts.",
@@ -76,6 +94,11 @@ pub(crate) fn all() -> Vec<(&'static str, &'static str, Message)> {
             "A cancelled job of low priority.",
             Message::Job(Box::new(job(low(), JobState::Cancelled))),
         ),
+    ]
+}
+
+fn dead_letters() -> Vec<Sample> {
+    vec![
         (
             "dead_task",
             "A task that failed for good.",
@@ -86,6 +109,11 @@ pub(crate) fn all() -> Vec<(&'static str, &'static str, Message)> {
             "A message that nobody could read.",
             Message::DeadLetter(Box::new(dead_unreadable())),
         ),
+    ]
+}
+
+fn presences_and_manifest() -> Vec<Sample> {
+    vec![
         (
             "presence",
             "A worker at work.",

@@ -333,7 +333,8 @@ fn list(state: &State, query: &BTreeMap<String, String>) -> Response<Full<Bytes>
         Dialect::Azure => {
             let marker = next.unwrap_or_default();
             format!(
-                "<EnumerationResults><Blobs>{listed}</Blobs><NextMarker>{marker}</NextMarker></EnumerationResults>"
+                "<EnumerationResults><Blobs>{listed}</Blobs>\
+                 <NextMarker>{marker}</NextMarker></EnumerationResults>"
             )
         }
     };
@@ -351,11 +352,14 @@ fn entry(dialect: Dialect, key: &str, content: &Bytes) -> String {
     );
     match dialect {
         Dialect::S3 => format!(
-            "<Contents><Key>{key}</Key><LastModified>2000-01-01T00:00:00.000Z</LastModified><ETag>&quot;{etag}&quot;</ETag><Size>{size}</Size></Contents>"
+            "<Contents><Key>{key}</Key><LastModified>2000-01-01T00:00:00.000Z</LastModified>\
+             <ETag>&quot;{etag}&quot;</ETag><Size>{size}</Size></Contents>"
         ),
         // Without quotes, as Azure does where it lists.
         Dialect::Azure => format!(
-            "<Blob><Name>{key}</Name><Properties><Last-Modified>{MODIFIED}</Last-Modified><Etag>{etag}</Etag><Content-Length>{size}</Content-Length><Content-Type>text/plain</Content-Type></Properties></Blob>"
+            "<Blob><Name>{key}</Name><Properties><Last-Modified>{MODIFIED}</Last-Modified>\
+             <Etag>{etag}</Etag><Content-Length>{size}</Content-Length>\
+             <Content-Type>text/plain</Content-Type></Properties></Blob>"
         ),
     }
 }

@@ -84,7 +84,9 @@ fn answer(request: &Request<Bytes>, (id, secret): &(String, String)) -> Response
         plain(
             StatusCode::OK,
             format!(
-                r#"{{"Code":"Success","Type":"AWS-HMAC","AccessKeyId":"{id}","SecretAccessKey":"{secret}","Token":"session","Expiration":"{EXPIRATION}"}}"#
+                "{{\"Code\":\"Success\",\"Type\":\"AWS-HMAC\",\"AccessKeyId\":\"{id}\",\
+                 \"SecretAccessKey\":\"{secret}\",\"Token\":\"session\",\
+                 \"Expiration\":\"{EXPIRATION}\"}}"
             ),
         )
     };
@@ -143,10 +145,12 @@ fn role(query: &BTreeMap<String, String>, id: &str, secret: &str) -> Response<Fu
         );
     }
     let keys = format!(
-        "<AccessKeyId>{id}</AccessKeyId><SecretAccessKey>{secret}</SecretAccessKey><SessionToken>session</SessionToken><Expiration>{EXPIRATION}</Expiration>"
+        "<AccessKeyId>{id}</AccessKeyId><SecretAccessKey>{secret}</SecretAccessKey>\
+         <SessionToken>session</SessionToken><Expiration>{EXPIRATION}</Expiration>"
     );
     let result = format!(
-        "<AssumeRoleWithWebIdentityResult><Credentials>{keys}</Credentials></AssumeRoleWithWebIdentityResult>"
+        "<AssumeRoleWithWebIdentityResult><Credentials>{keys}</Credentials>\
+         </AssumeRoleWithWebIdentityResult>"
     );
     plain(
         StatusCode::OK,

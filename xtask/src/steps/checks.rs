@@ -1,7 +1,8 @@
 //! What each step runs.
 //!
 //! The workspaces of `examples` and `tests/guests` are checked like the root one (`tests/slim` is
-//! formatted, built and started). Their native builds share a build folder apart from the root's, because their profiles differ.
+//! formatted, built and started). Their native builds share a build folder apart from the root's,
+//! because their profiles differ.
 
 use anyhow::{Context, Result};
 

@@ -133,7 +133,8 @@ mod tests {
         assert_eq!(
             findings,
             [
-                "docs/book/a.md:2: no code has the metric `sortie_runs_total`; name a constant of a `metrics.rs`"
+                "docs/book/a.md:2: no code has the metric `sortie_runs_total`; name a constant of \
+                 a `metrics.rs`"
             ]
         );
     }

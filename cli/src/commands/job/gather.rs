@@ -10,7 +10,7 @@ use sortie::{Client, Job, SubmitError};
 use sortie_frontend::binding::{InFlight, Order};
 use sortie_frontend::chain;
 use sortie_frontend::results::{Reorder, Target};
-use sortie_frontend::session::open_output;
+use sortie_frontend::session::{Keeps, open_output};
 use sortie_frontend::settings::Environment;
 
 use crate::arguments::job::Gather;
@@ -51,6 +51,7 @@ pub(super) async fn run(
         progress: Progress::start(arguments.progress, results),
         total: None,
         on_signal: OnSignal::Leave,
+        keeps: Keeps::Job,
         lacks_values: false,
     };
     match run.drive(&mut job, interrupt).await? {
@@ -98,8 +99,8 @@ async fn conclude(
         terminal::say("the job was cancelled; these are the results there are");
     } else if !progress.complete {
         terminal::say(&format!(
-            "its submitter has not said that these are all: it went away, or waits for its inputs. The job is kept, to be gathered again; \
-             `sortie job forget {id}` drops it"
+            "its submitter is gone and has not said that these are all. The job is kept, to be \
+             gathered again; `sortie job forget {id}` drops it"
         ));
         return Ok(run.ending());
     }

@@ -59,9 +59,7 @@ fn conclude(job: &Job<()>, id: JobId, index: Option<u64>) -> Result<Ending, Erro
             if progress.cancelled {
                 terminal::say("the job was cancelled; these are the logs there are");
             } else if !progress.complete {
-                terminal::say(
-                    "its submitter has not said that these are all tasks: it went away, or waits for its inputs",
-                );
+                terminal::say("its submitter is gone and has not said that these are all tasks");
             }
             Ok(Ending::Completed)
         }

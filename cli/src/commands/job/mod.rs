@@ -88,7 +88,8 @@ pub(crate) async fn run(
             let (client, job) = find(&one.job, &one.broker, environment, interrupt).await?;
             interrupt.or(client.cancel(job)).await?.map_err(refused)?;
             terminal::say(&format!(
-                "{job} is cancelled; results that are there stay until `sortie job gather` or `sortie job forget`"
+                "{job} is cancelled; results that are there stay until `sortie job gather` or \
+                 `sortie job forget`"
             ));
             Ok(Ending::Completed)
         }

@@ -5,8 +5,9 @@
 //! worker takes work, else 503 and the reason. `GET /metrics` is what Prometheus reads. Any other
 //! path is 404.
 //!
-//! Anyone may reach the port, so every request is bounded: [`HEAD_BYTES_MAX`], [`REQUEST_TIME_MAX`],
-//! one a connection, [`CONNECTIONS_MAX`] at a time; more wait in the system's queue.
+//! Anyone may reach the port, so every request is bounded: [`HEAD_BYTES_MAX`],
+//! [`REQUEST_TIME_MAX`], one a connection, [`CONNECTIONS_MAX`] at a time; more wait in the system's
+//! queue.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

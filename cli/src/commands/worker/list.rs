@@ -6,7 +6,7 @@ use sortie_broker::Operate as _;
 use sortie_broker::nats::Role;
 use sortie_frontend::settings::Environment;
 
-use super::connect;
+use super::connect::connect;
 use crate::arguments::worker::List;
 use crate::ending::{Ending, Error, refused};
 use crate::terminal;

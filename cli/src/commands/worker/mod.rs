@@ -1,9 +1,10 @@
 //! `sortie worker`: runs a fleet's tasks until a signal asks it to end; and `sortie worker list`.
 //!
 //! It prints one line when it is ready, and then only what an operator should know. After the first
-//! signal it drains: tasks in work may finish, and the rest goes back to the broker. A second signal
-//! ends it at once; what was in work is run again elsewhere when its leases are over.
+//! signal it drains: tasks in work may finish, and the rest goes back to the broker. A second
+//! signal ends it at once; what was in work is run again elsewhere when its leases are over.
 
+mod connect;
 mod health;
 mod list;
 mod metrics;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use sortie::objects::{Config, Files};
 use sortie::protocol::{Advice, Labels, WorkerId};
 use sortie_broker::Serves;
-use sortie_broker::nats::{Config as BrokerConfig, NatsBroker, Role};
+use sortie_broker::nats::{NatsBroker, Role};
 use sortie_frontend::settings::{Clouds, Environment, cache, store};
 use sortie_frontend::{Error as FrontendError, chain};
 use sortie_host::setup::{self, Identity, Prepared, StoreAt};
@@ -24,8 +25,9 @@ use sortie_host::{Setup, Worker};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+use self::connect::connect;
 use crate::arguments::worker::{Arguments, Command, Serve};
-use crate::ending::{Ending, Error, refused};
+use crate::ending::{Ending, Error};
 use crate::session::warn_if_nothing_is_kept;
 use crate::terminal;
 use crate::terminal::interrupt::Interrupt;
@@ -110,15 +112,6 @@ async fn serve(
     leave(&worker, &broker, id, options.grace.unwrap_or(GRACE)).await
 }
 
-/// Connect to the broker.
-///
-/// # Errors
-/// When it is not reached within the time that `config` allows, refuses, or cannot be used.
-async fn connect(config: BrokerConfig, interrupt: &Interrupt) -> Result<Arc<NatsBroker>, Error> {
-    let connected = interrupt.or(NatsBroker::connect(config)).await?;
-    connected.map(Arc::new).map_err(refused)
-}
-
 /// Finish what is in work, tell the broker, and go.
 async fn leave(
     worker: &Worker,
@@ -141,14 +134,16 @@ async fn leave(
         // Reporting is over, one way or the other, before that.
         Err(_) => {
             tracing::warn!(
-                "the store or the disk has not taken all results in time; those are computed again when they are needed"
+                "the store or the disk has not taken all results in time; those are computed again \
+                 when they are needed"
             );
             Drained::Reported
         }
     };
     if !matches!(timeout(LEAVE_TIME_MAX, broker.close()).await, Ok(Ok(()))) {
         tracing::warn!(
-            "the broker did not confirm the end; what it still counts as leased to this worker comes back when its lease is over"
+            "the broker did not confirm the end; what it still counts as leased to this worker \
+             comes back when its lease is over"
         );
     }
     match drained {
@@ -157,7 +152,8 @@ async fn leave(
             Ok(Ending::Completed)
         }
         Drained::Unreported(count) => Err(Error::Platform(format!(
-            "{count} bundles could not be reported to the broker; they are run again elsewhere when their leases are over"
+            "{count} bundles could not be reported to the broker; they are run again elsewhere \
+             when their leases are over"
         ))),
     }
 }

@@ -1,8 +1,8 @@
 //! What a function holds of objects: handles, readers, prefixes, listings, writers and outputs, and
 //! what one task may have of them.
 //!
-//! [`ObjectsCtx`] counts what a task reads, [`OutputsCtx`] what it writes. [`ObjectsView`] finds both
-//! in a store. The host functions are in `objects`, `prefixes` and `outputs`.
+//! [`ObjectsCtx`] counts what a task reads, [`OutputsCtx`] what it writes. [`ObjectsView`] finds
+//! both in a store. The host functions are in `objects`, `prefixes` and `outputs`.
 //!
 //! Bounds: [`HANDLES_MAX`] handles of all kinds at once; each may have a cursor, which reads ahead.
 

@@ -1,5 +1,5 @@
-//! Collects what a task logs and prints: the host function of `sortie:task/log`, and the buffer that
-//! it shares with standard output and standard error, in the order of writing.
+//! Collects what a task logs and prints: the host function of `sortie:task/log`, and the buffer
+//! that it shares with standard output and standard error, in the order of writing.
 //!
 //! The buffer takes what fits under the task's log limit and counts the rest. Writing never fails
 //! and never waits: a function that prints too much goes on, and its log is cut.
@@ -164,7 +164,10 @@ mod tests {
     fn a_panics_report_becomes_one_line() {
         let log = LogBuffer::new(ByteSize::kib(64));
         assert_eq!(log.last_panic(), None);
-        log.append(b"hello\n\nthread '<unnamed>' (1) panicked at src/lib.rs:3:5:\noh no\nnote: run with `RUST_BACKTRACE=1`\n");
+        log.append(
+            b"hello\n\nthread '<unnamed>' (1) panicked at src/lib.rs:3:5:\noh no\n\
+              note: run with `RUST_BACKTRACE=1`\n",
+        );
         assert_eq!(
             log.last_panic().unwrap(),
             "panicked at src/lib.rs:3:5: oh no"

@@ -104,7 +104,8 @@ impl wit::Host for ObjectsCtxView<'_> {
             .is_some_and(|kind| !is_content_type(kind))
         {
             return invalid(format!(
-                "a media type is 1 to {CONTENT_TYPE_BYTES_MAX} visible ASCII characters and spaces, as in `image/png`"
+                "a media type is 1 to {CONTENT_TYPE_BYTES_MAX} visible ASCII characters and \
+                 spaces, as in `image/png`"
             ));
         }
         if self.outputs.writers >= WRITERS_MAX {

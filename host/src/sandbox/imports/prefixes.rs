@@ -12,8 +12,8 @@ use super::objects::read_error;
 use crate::sandbox::bindings::objects as wit;
 
 impl ObjectsCtxView<'_> {
-    /// An error as the function sees it. A name that is wrong or has no object is the function's own
-    /// doing and no fault of the input.
+    /// An error as the function sees it. A name that is wrong or has no object is the function's
+    /// own doing and no fault of the input.
     fn fail_below(&mut self, error: objects::Error) -> wit::Error {
         match error.fault {
             InputFault::Missing => wit::Error::Missing,

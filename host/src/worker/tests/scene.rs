@@ -204,6 +204,7 @@ impl Scene {
             while outcomes.len() < count {
                 match events.next().await {
                     Some(Event::Outcomes(_, more)) => outcomes.extend(more.iter().cloned()),
+                    Some(Event::CaughtUp(_)) => {}
                     other => panic!("{other:?} instead of outcomes"),
                 }
             }

@@ -32,7 +32,8 @@ fn keys(id: &str, expiration: &str) -> String {
     says(
         "200 OK",
         &format!(
-            r#"{{"AccessKeyId": "{id}", "SecretAccessKey": "hidden", "Token": "t", "Expiration": "{expiration}"}}"#
+            "{{\"AccessKeyId\": \"{id}\", \"SecretAccessKey\": \"hidden\", \"Token\": \"t\", \
+             \"Expiration\": \"{expiration}\"}}"
         ),
     )
 }
@@ -97,7 +98,11 @@ async fn a_machine_with_a_role_has_keys_and_one_without_is_nobody() {
     .await
     .unwrap_err();
     assert!(
-        matches!(&strange, Trouble::Refused(text) if text.contains("no credentials") && !text.contains("hidden")),
+        matches!(
+            &strange,
+            Trouble::Refused(text)
+                if text.contains("no credentials") && !text.contains("hidden")
+        ),
         "{strange}"
     );
 }

@@ -168,9 +168,8 @@ fn where_the_broker_does_not_count_only_age_proves_a_loss() {
     job.on(Event::Sealed(1), at(0));
     assert_eq!(job.on(Event::CaughtUp(Mark(1)), at(0)), ASKED);
     assert_eq!(job.on(Event::Unfinished(Answer::Denied), at(0)), None);
-    let mut now = at(0);
     loop {
-        now = job.wake_at().unwrap();
+        let now = job.wake_at().unwrap();
         match job.on(Event::Tick, now) {
             Some(Command::Ask(_)) => {
                 job.on(Event::Unfinished(Answer::Denied), now);

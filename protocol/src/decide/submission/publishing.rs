@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Manner, REQUESTS_AT_ONCE};
+use super::manner::{Manner, REQUESTS_AT_ONCE};
 use crate::id::TaskIndex;
 use crate::outcome::Outcome;
 use crate::packing::{Collector, Packer};

@@ -168,7 +168,13 @@ fn tasks_whose_outcomes_cannot_be_read_end_at_once() {
     let unreadable = Event::Unreadable([0].into(), "version 9".into());
     let commands = after(&mut job, unreadable, 0);
     assert!(
-        matches!(&commands[..], [Command::PassOn(outcomes)] if matches!(&outcomes[0].ending, Ending::Failed(failure) if failure.to_string().contains("version 9"))),
+        matches!(
+            &commands[..],
+            [Command::PassOn(outcomes)] if matches!(
+                &outcomes[0].ending,
+                Ending::Failed(failure) if failure.to_string().contains("version 9")
+            )
+        ),
         "{commands:?}"
     );
 }
@@ -357,14 +363,15 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         6 => Just(Act::Passed),
         2 => prop::bool::weighted(0.2).prop_map(|fails| Act::Told { fails }),
         2 => (1_u64..20).prop_map(Act::Wait),
-        1 => prop::bool::weighted(0.05).prop_map(|cancel| if cancel { Act::Cancel } else { Act::Read }),
+        1 => prop::bool::weighted(0.05)
+            .prop_map(|cancel| if cancel { Act::Cancel } else { Act::Read }),
     ];
     prop::collection::vec(act, 0..250)
 }
 
 #[derive(Debug, Clone)]
 enum Stored {
-    Outcome(Outcome),
+    Outcome(Box<Outcome>),
     Opaque(TaskIndex),
     Sealed(TaskIndex),
     Cancelled,
@@ -509,7 +516,7 @@ impl World {
                 for outcome in outcomes.iter() {
                     self.unanswered.remove(&outcome.index);
                     if happens && self.ended_at_broker.insert(outcome.index) {
-                        self.stored.push(Stored::Outcome(outcome.clone()));
+                        self.stored.push(Stored::Outcome(Box::new(outcome.clone())));
                     }
                 }
                 (Request::Report(outcomes), happens)
@@ -540,7 +547,7 @@ impl World {
         };
         if self.ended_at_broker.insert(index) {
             self.stored.push(if readable {
-                Stored::Outcome(completed(index))
+                Stored::Outcome(Box::new(completed(index)))
             } else {
                 Stored::Opaque(index)
             });
@@ -559,7 +566,7 @@ impl World {
             Stored::Outcome(outcome) => {
                 let position = self.position;
                 self.position += 1;
-                self.tell(Event::Outcomes(position, [outcome].into()));
+                self.tell(Event::Outcomes(position, [*outcome].into()));
             }
             // Every other one is named by its message.
             Stored::Opaque(index) if index % 2 == 0 => {

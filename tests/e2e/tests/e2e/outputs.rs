@@ -157,16 +157,17 @@ fn without_a_store_a_function_is_told_what_is_missing() {
         (&json!("store-unusable"), &json!("platform"), &json!(1))
     );
     assert!(
-        error["message"].as_str().unwrap().contains("--store"),
+        error["message"].as_str().unwrap().contains("no store"),
         "{error}"
     );
+    assert!(ran.stderr.contains("--store"), "{ran}");
     let said = Sortie::call("begins_objects", [""; 0])
         .args(["--cache", "off"])
         .run()
         .code(0)
         .value();
     assert!(
-        said[0] == 0 && said[1].as_str().unwrap().contains("--store"),
+        said[0] == 0 && said[1].as_str().unwrap().contains("no store"),
         "{said}"
     );
 }

@@ -148,7 +148,14 @@ fn a_machine_of_google_reads_with_its_service_account() {
 fn a_service_account_of_google_shows_a_token_that_it_signed() {
     let folder = tempfile::tempdir().unwrap();
     let bucket = BucketServer::start(Dialect::S3, &OBJECTS);
-    let key = |key: &str| json!({"type": "service_account", "private_key": key, "private_key_id": "1", "client_email": "me@project"});
+    let key = |key: &str| {
+        json!({
+            "type": "service_account",
+            "private_key": key,
+            "private_key_id": "1",
+            "client_email": "me@project",
+        })
+    };
     let file = folder.path().join("key.json");
     let with = |content: &Value| {
         fs::write(&file, content.to_string()).unwrap();

@@ -1,5 +1,5 @@
-//! The randomness of a task: a stream that follows from its content, or the operating system's under
-//! the grant `random`.
+//! The randomness of a task: a stream that follows from its content, or the operating system's
+//! under the grant `random`.
 //!
 //! Without the grant, random bytes are a BLAKE3 stream keyed by the task's content: equal for equal
 //! tasks, different for others.
