@@ -21,17 +21,18 @@ mod words;
 pub use decide::{completion, delivery, grants, memo, packing, retry, seen, submission};
 pub use wire::envelope;
 pub use words::{
-    address, advice, dead, id, job, labels, location, metric, observer, outcome, output, presence,
-    signature, size, task, tenant, text, time,
+    address, advice, dead, function, id, job, labels, location, metric, observer, outcome, output,
+    presence, signature, size, task, tenant, text, time,
 };
 
 pub use address::{Address, ByteRange, Place};
 pub use advice::{Advice, Cloud};
 pub use dead::DeadLetter;
+pub use function::{FunctionIndex, FunctionRef};
 pub use id::{Digest, JobId, LeaseId, TaskIndex, WorkerId};
 pub use job::{
-    FunctionIndex, FunctionOptions, Grant, Grants, Job, JobFunction, JobRecord, JobState, Limits,
-    Priority, RetryPolicy,
+    FunctionOptions, Grant, Grants, Job, JobFunction, JobRecord, JobState, Limits, Priority,
+    RetryPolicy,
 };
 pub use labels::Labels;
 pub use location::Location;
@@ -40,7 +41,7 @@ pub use output::{Output, OutputObject, StoredRef};
 pub use presence::Presence;
 pub use signature::{Kind, Parameter, Signature};
 pub use size::ByteSize;
-pub use task::{Argument, Bundle, FunctionRef, ObjectRef, Pin, Task};
+pub use task::{Argument, Bundle, ObjectRef, Pin, Task};
 pub use tenant::{JobKey, TenantId};
 pub use time::Timestamp;
 

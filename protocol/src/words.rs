@@ -5,6 +5,7 @@
 pub mod address;
 pub mod advice;
 pub mod dead;
+pub mod function;
 pub mod id;
 pub mod job;
 pub mod labels;

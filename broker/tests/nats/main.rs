@@ -12,6 +12,7 @@
 )]
 
 mod cluster;
+mod deployment;
 mod fencing;
 mod identity;
 mod messages;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use sortie_broker::nats::{Config, Layout, NatsBroker, Provision, Role};
 use sortie_broker::{Extended, Operate as _, Report, Retrial, Submit as _, Work as _};
-use sortie_harness::{NatsBuilder, NatsCluster, NatsServer, repository};
+use sortie_harness::{NatsBuilder, NatsServer, repository};
 use sortie_protocol::{Digest, FunctionOptions, JobId, JobKey, Labels, Timestamp};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -35,7 +35,7 @@ pub(crate) fn deployed(file: &str) -> NatsBuilder {
     })
 }
 
-fn of(server: &str, user: &str, role: Role) -> Config {
+pub(crate) fn of(server: &str, user: &str, role: Role) -> Config {
     let tenant = if role == Role::Client { user } else { "nobody" };
     let url = server.replace("nats://", &format!("nats://{user}:{user}-pw@"));
     Config {
@@ -46,7 +46,7 @@ fn of(server: &str, user: &str, role: Role) -> Config {
     }
 }
 
-async fn lay_out(server: &str, replicas: usize, pools: &[Labels]) {
+pub(crate) async fn lay_out(server: &str, replicas: usize, pools: &[Labels]) {
     let replicas = NonZeroUsize::new(replicas).unwrap();
     for tenant in ["acme", "globex"] {
         let Provision::Missing(layout) = config("", LONG).provision else {
@@ -788,67 +788,4 @@ async fn a_worker_can_destroy_nothing_and_reads_no_lists() {
     ] {
         assert_eq!(worker.hears(subject).await, Asked::Refused, "{subject}");
     }
-}
-
-/// The accounts that the README shows for one tenant, as they stand there.
-#[tokio::test]
-async fn one_account_is_enough_for_one_tenant() {
-    let readme = std::fs::read_to_string(repository().join("deploy/nats/README.md")).unwrap();
-    let (_, block) = readme.split_once("```text\naccounts {").unwrap();
-    let accounts = format!("accounts {{{}", block.split("```").next().unwrap());
-    let server = NatsServer::builder().config(&accounts);
-    let server = server
-        .variable("SORTIE_CLIENT_PASSWORD", "client-pw")
-        .variable("SORTIE_WORKER_PASSWORD", "worker-pw")
-        .start()
-        .await;
-    let with = |user, role| Config {
-        role,
-        ..config(
-            &server
-                .url()
-                .replace("nats://", &format!("nats://{user}:{user}-pw@")),
-            LONG,
-        )
-    };
-    let worker = NatsBroker::connect(with("worker", Role::Worker))
-        .await
-        .unwrap();
-    let client = NatsBroker::connect(with("client", Role::Client))
-        .await
-        .unwrap();
-    let id = put_job(&client).await;
-    publish(&client, id, [0]).await;
-    work(&worker).await;
-    Follower::of(&client, id).await.sees_all(1).await;
-}
-
-/// Nobody without a password.
-#[tokio::test]
-async fn strangers_are_not_let_in() {
-    let server = deployed("server.conf").start().await;
-    assert_error!(NatsBroker::connect(config(&server.url(), LONG)).await, Denied, says "missing");
-    let wrong = server.url().replace("nats://", "nats://acme:globex-pw@");
-    assert_error!(NatsBroker::connect(config(&wrong, LONG)).await, Denied, says "password");
-}
-
-/// Three servers with the deployed configuration find each other, and keep three copies.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_deployed_cluster_runs_a_task() {
-    let server = deployed("cluster.conf").variable("SORTIE_NATS_ROUTE_PASSWORD", "route-pw");
-    // Each server's own name follows in a line after the file.
-    let server = server.variable("SORTIE_NATS_NAME", "nobody");
-    let cluster = NatsCluster::start_with(3, server).await;
-    let url = cluster.server(0).url();
-    lay_out(&url, 3, &[]).await;
-    let acme = NatsBroker::connect(of(&url, "acme", Role::Client))
-        .await
-        .unwrap();
-    let worker = NatsBroker::connect(of(&cluster.server(1).url(), "worker", Role::Worker))
-        .await
-        .unwrap();
-    let id = put_job(&acme).await;
-    publish(&acme, id, [0]).await;
-    work(&worker).await;
-    Follower::of(&acme, id).await.sees_all(1).await;
 }

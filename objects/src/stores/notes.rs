@@ -1,4 +1,4 @@
-//! What the HTTP client and the credentials note on a request or an answer, for the words of errors.
+//! What the HTTP client and the credentials note on requests and answers, for the texts of errors.
 
 /// Stands in front of the code, in error texts.
 pub(crate) const CODE: &str = "the store's code: ";

@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::CONTRACT_VERSION;
 use crate::address::Address;
+use crate::function::FunctionRef;
 use crate::job::Limits;
 use crate::size::ByteSize;
-use crate::task::FunctionRef;
 
 /// Stands for a task's content. Two deterministic tasks with equal keys have equal results.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -8,18 +8,15 @@ use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
+use crate::function::{FunctionIndex, FunctionRef};
 use crate::id::TaskIndex;
 use crate::labels::Labels;
 use crate::size::ByteSize;
-use crate::task::{Bundle, FunctionRef};
 use crate::tenant::JobKey;
 use crate::time::Timestamp;
 
 /// The most functions in a job's table.
 pub const FUNCTIONS_MAX: usize = 4096;
-
-/// The place of a function in its job's table, from 0.
-pub type FunctionIndex = u32;
 
 /// The tasks submitted together: their name, and the functions that they call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
@@ -53,13 +50,6 @@ impl Job {
             key,
             functions: vec![JobFunction { function, options }],
         }
-    }
-
-    /// What the tasks of a bundle ask for together: the options of the first one's function.
-    #[must_use]
-    pub fn options_of(&self, bundle: &Bundle) -> Option<&FunctionOptions> {
-        let function = self.function(bundle.tasks.first()?.function)?;
-        Some(&function.options)
     }
 
     /// The function that a task names, if the table has it.

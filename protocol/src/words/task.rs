@@ -1,6 +1,5 @@
 //! Tasks and the bundles they travel in.
 
-use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,31 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::{Address, Place};
 use crate::codec;
-use crate::id::{Digest, TaskIndex};
-use crate::job::FunctionIndex;
+use crate::function::FunctionIndex;
+use crate::id::TaskIndex;
 use crate::output::StoredRef;
 use crate::tenant::JobKey;
 use crate::time::Timestamp;
-
-/// A function: an export of one exact component.
-#[derive(
-    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Encode, Decode,
-)]
-#[cbor(map)]
-pub struct FunctionRef {
-    /// The component.
-    #[n(0)]
-    pub component: Digest,
-    /// The function's name there.
-    #[cbor(n(1), with = "codec::text")]
-    pub name: Arc<str>,
-}
-
-impl fmt::Display for FunctionRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.name, self.component.short())
-    }
-}
 
 /// One argument of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]

@@ -172,6 +172,7 @@ const OUTSIDE: [(&str, &[&str]); 8] = [
             "sortie-chaos",
             "sortie-e2e",
             "sortie-bench",
+            "sortie-slim",
         ],
     ),
     (

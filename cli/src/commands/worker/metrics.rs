@@ -6,7 +6,7 @@
 use std::fmt::{self, Write as _};
 
 use sortie::objects::{DiskMetrics, Metrics};
-use sortie::protocol::metric::{Distribution, Kind, Metric, Sample, Value};
+use sortie::protocol::metric::{Distribution, Kind, Sample, Value};
 use sortie_host::Worker;
 
 /// The metrics of a worker.
@@ -118,7 +118,7 @@ fn disk(metrics: &DiskMetrics) -> [Sample; 9] {
 
 /// The names of what reading objects cost.
 mod names {
-    use super::Metric;
+    use sortie::protocol::metric::Metric;
 
     pub(super) const BLOCK_HITS: Metric = Metric::counter(
         "sortie_object_block_hits_total",
@@ -188,6 +188,8 @@ mod names {
 
 #[cfg(test)]
 mod tests {
+    use sortie::protocol::metric::Metric;
+
     use super::*;
 
     const TASKS: Metric = Metric::counter("sortie_tasks_total", "Tasks.");
