@@ -1,12 +1,13 @@
 //! A client without the embedded host reads a result that no message holds, from a fleet: a real
 //! broker, a worker in a process of its own, and a store that speaks S3.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use sortie::nats::{Config, Role};
 use sortie::protocol::Digest;
 use sortie::protocol::job::Memo;
-use sortie::{ByteSize, Client, Function, FunctionOptions, Limits, value};
+use sortie::{ByteSize, Client, Function, FunctionOptions, JobId, Limits, value};
 use sortie_harness::{NatsServer, S3Server, Sortie};
 
 use crate::{function, in_time};
@@ -14,16 +15,40 @@ use crate::{function, in_time};
 /// A result as large as a table or an image may be: far more than a message holds.
 const RESULT_BYTES: usize = 100_000_000;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_without_a_host_reads_a_stored_result() {
+#[test]
+fn a_client_without_a_host_reads_a_stored_result() {
+    // The worker's handle must not be dropped inside a runtime, so only the waits are in one.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("results")).unwrap();
     let s3 = S3Server::start(folder.path());
-    let nats = NatsServer::start().await;
+    let nats = runtime.block_on(NatsServer::start());
     let worker = Sortie::new(["worker", "--broker", &nats.url(), "--store", "s3://results"]);
-    let worker = s3.for_command(worker).start();
+    let _worker = s3.for_command(worker).start();
+    let job = runtime.block_on(submit(&nats, folder.path().join("cache")));
+
+    let (key, secret) = S3Server::KEYS;
+    let mut command = Command::new(sortie_harness::slim());
+    command.args([&nats.url(), &job.to_string(), &s3.endpoint(), key, secret]);
+    let ran = runtime
+        .block_on(in_time(runtime.spawn_blocking(move || command.output())))
+        .unwrap()
+        .unwrap();
+    let digest = Digest::of(&vec![0x5a; RESULT_BYTES]).to_hex();
+    assert_eq!(
+        String::from_utf8_lossy(&ran.stdout),
+        format!("{RESULT_BYTES} {digest}\n"),
+        "{}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
+    let stored = std::fs::read_dir(folder.path().join("results/objects")).unwrap();
+    assert_eq!(stored.count(), 1, "the result did not travel in a message");
+}
+
+/// Submits the one task whose result is read.
+async fn submit(nats: &NatsServer, cache: PathBuf) -> JobId {
     let submitter = Client::builder()
-        .cache(folder.path().join("cache"))
+        .cache(cache)
         .connect(Config::new(nats.url(), Role::Client))
         .await
         .unwrap();
@@ -39,23 +64,8 @@ async fn a_client_without_a_host_reads_a_stored_result() {
         ..FunctionOptions::default()
     });
     let inputs = [value(RESULT_BYTES)];
-    let job = in_time(submitter.submit_all(&returns, inputs))
+    in_time(submitter.submit_all(&returns, inputs))
         .await
         .unwrap()
-        .job;
-    let (key, secret) = S3Server::KEYS;
-    let mut command = Command::new(sortie_harness::slim());
-    command.args([&nats.url(), &job.to_string(), &s3.endpoint(), key, secret]);
-    let ran = in_time(tokio::task::spawn_blocking(move || command.output())).await;
-    let ran = ran.unwrap().unwrap();
-    let digest = Digest::of(&vec![0x5a; RESULT_BYTES]).to_hex();
-    assert_eq!(
-        String::from_utf8_lossy(&ran.stdout),
-        format!("{RESULT_BYTES} {digest}\n"),
-        "{}",
-        String::from_utf8_lossy(&ran.stderr)
-    );
-    let stored = std::fs::read_dir(folder.path().join("results/objects")).unwrap();
-    assert_eq!(stored.count(), 1, "the result did not travel in a message");
-    drop(worker);
+        .job
 }
