@@ -30,7 +30,7 @@ pub(super) fn check(project: &Project) -> Result<Vec<Finding>> {
 fn tree<'a>(project: &Project, selection: impl IntoIterator<Item = &'a str>) -> Result<String> {
     let cmd = project.cargo().args([
         "tree",
-        "--offline",
+        "--locked",
         "--edges",
         "normal,build",
         "--prefix",
