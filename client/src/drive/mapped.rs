@@ -16,6 +16,7 @@ use super::shell::{Parts, Shell};
 use super::sink::{Control, JobSink};
 use super::window::Window;
 use crate::error::SubmitError;
+use crate::observer::Observed;
 
 /// One task after the other, or why some input is none.
 pub(crate) type Tasks = BoxStream<'static, Result<Task, Failure>>;
@@ -28,7 +29,7 @@ pub(crate) type Tasks = BoxStream<'static, Result<Task, Failure>>;
 pub(crate) async fn map(
     broker: Arc<dyn Broker>,
     runtime: Handle,
-    window: Window,
+    (window, observed): (Window, Observed),
     job: Result<Job, SubmitError>,
     tasks: Tasks,
     mut sink: JobSink,
@@ -38,9 +39,18 @@ pub(crate) async fn map(
         Err(error) => return sink.state.set_trouble(error),
     };
     let key = job.key;
-    match start(&broker, job).await {
+    match start(&broker, job, observed.clone()).await {
         Ok(feed) => {
-            let end = run(&broker, key, &runtime, &window, tasks, feed, &mut sink).await;
+            let end = run(
+                &broker,
+                key,
+                &runtime,
+                (&window, observed),
+                tasks,
+                feed,
+                &mut sink,
+            )
+            .await;
             let is_whole = matches!(end, End::Complete(_) | End::Cancelled);
             set_end(&sink, end, &*broker);
             if sink.is_cut_off() {
@@ -60,17 +70,17 @@ pub(crate) async fn map(
     }
 }
 
-async fn start(broker: &Arc<dyn Broker>, job: Job) -> Result<Feed, Error> {
+async fn start(broker: &Arc<dyn Broker>, job: Job, observed: Observed) -> Result<Feed, Error> {
     let key = job.key;
     broker.put_job(job, time_of_day()).await?;
-    Feed::open(broker, key).await
+    Feed::open(broker, key, observed).await
 }
 
 async fn run(
     broker: &Arc<dyn Broker>,
     key: JobKey,
     runtime: &Handle,
-    window: &Window,
+    (window, observed): (&Window, Observed),
     tasks: Tasks,
     feed: Feed,
     sink: &mut JobSink,
@@ -81,6 +91,7 @@ async fn run(
         feed: Some(feed),
         caller: Some(sink),
         window: Some(window),
+        observed,
         ..Parts::default()
     };
     let mut shell = Shell::new(Manner::Map, (&**broker, key), runtime, parts);
