@@ -6,9 +6,8 @@
 //! passes there. No test ends the run: all failures are reported.
 
 mod checks;
+mod step;
 
-use std::env;
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,19 +15,11 @@ use anyhow::Result;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use crate::command::{Cmd, Stream};
+pub(crate) use self::step::Mode;
+use self::step::{Check, Run};
 use crate::project::Project;
 use crate::stopwatch::Stopwatch;
 use crate::tally::Tally;
-
-/// Whom a run is for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// A person at a terminal.
-    Person,
-    /// Continuous integration.
-    Machine,
-}
 
 /// Which steps to run; all of them by default.
 #[derive(Args)]
@@ -66,13 +57,6 @@ struct Step {
     /// Steps without which this one cannot tell anything.
     needs: &'static [&'static str],
     run: fn(&mut Run<'_>) -> Result<Check>,
-}
-
-/// What a step's function answers when nothing failed.
-enum Check {
-    Done,
-    /// There was nothing to check with.
-    Skipped(&'static str),
 }
 
 /// What is cheap and fails often comes first.
@@ -162,13 +146,6 @@ const STEPS: [Step; 14] = [
         run: checks::licences,
     },
 ];
-
-/// One step while it runs.
-struct Run<'a> {
-    project: &'a Project,
-    mode: Mode,
-    tally: Option<Tally>,
-}
 
 /// Runs the selected steps. What failed has been said when this returns; the code says whether
 /// anything did.
@@ -295,49 +272,6 @@ impl Ending {
             Self::Failed(tally) => format!("FAILED{}", counts(tally)),
             Self::Skipped(reason) => format!("skipped: {reason}"),
         }
-    }
-}
-
-impl Mode {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Person => "test",
-            Self::Machine => "ci",
-        }
-    }
-}
-
-impl Run<'_> {
-    /// Our cargo, with the settings of the mode.
-    fn cargo(&self) -> Cmd {
-        let cargo = self.project.cargo();
-        match self.mode {
-            Mode::Person => cargo,
-            Mode::Machine => cargo
-                .look("CARGO_TERM_PROGRESS_WHEN", "never")
-                .look("CARGO_TERM_COLOR", "never"),
-        }
-    }
-
-    /// Shows a command, then runs it.
-    fn command(&self, cmd: Cmd) -> Result<()> {
-        println!("$ {}", cmd.shown());
-        cmd.run()
-    }
-
-    /// Shows a command, then runs it and counts the tests it reports on this stream.
-    fn count(&mut self, cmd: Cmd, stream: Stream) -> Result<()> {
-        println!("$ {}", cmd.shown());
-        let tally = self.tally.get_or_insert_default();
-        let colours = self.mode == Mode::Person
-            && std::io::stderr().is_terminal()
-            && env::var_os("NO_COLOR").is_none();
-        let cmd = if colours {
-            cmd.look("CARGO_TERM_COLOR", "always")
-        } else {
-            cmd
-        };
-        cmd.watch(stream, |line| tally.read(line))
     }
 }
 

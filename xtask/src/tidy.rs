@@ -12,46 +12,16 @@ mod code;
 mod edges;
 mod features;
 mod files;
+mod finding;
 mod links;
 mod metrics;
 mod sources;
 mod width;
 
-use std::fmt;
-
 use anyhow::{Result, bail};
 
+use self::finding::Finding;
 use crate::project::Project;
-
-/// A breach of a rule.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Finding {
-    file: String,
-    line: usize,
-    what: String,
-    remedy: String,
-}
-
-impl Finding {
-    fn new(file: &str, line: usize, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self {
-            file: file.to_owned(),
-            line,
-            what: what.into(),
-            remedy: remedy.into(),
-        }
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}:{}: {}; {}",
-            self.file, self.line, self.what, self.remedy
-        )
-    }
-}
 
 /// Which rules a run applies.
 #[derive(Clone, Copy, clap::Args)]

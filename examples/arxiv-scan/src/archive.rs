@@ -7,29 +7,14 @@
 use std::io::{self, BufRead, BufReader, Read};
 
 use flate2::bufread::MultiGzDecoder;
-use sortie_guest::{Failure, Object, object};
+use sortie_guest::{Failure, Object};
 use tar::Entry;
 
+use crate::member::{Content, MEMBER_BYTES_MAX, MEMBERS_MAX, damaged, is_pdf};
 use crate::zip;
-
-/// How large a PDF may be to be read. Extraction holds it whole, next to what it decodes; arXiv
-/// takes no files over 50 MB.
-pub(crate) const MEMBER_BYTES_MAX: u64 = 64 << 20;
-
-/// How many members an archive may have, PDFs or not. arXiv's have a few thousand; each costs a
-/// finding in the result.
-pub(crate) const MEMBERS_MAX: usize = 100_000;
 
 /// How a gzip stream begins.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
-
-/// What a member holds.
-pub(crate) enum Content {
-    /// The PDF.
-    Bytes(Vec<u8>),
-    /// It was skipped, in a word.
-    Unread(&'static str),
-}
 
 /// Calls `visit` with every PDF's path and content, in the archive's order. What kind of archive it
 /// is its first bytes say.
@@ -76,12 +61,6 @@ fn pdf_path(member: &Entry<'_, impl Read>) -> Option<String> {
     (member.header().entry_type().is_file() && is_pdf(&path)).then_some(path)
 }
 
-/// Whether a path is a PDF's.
-pub(crate) fn is_pdf(path: &str) -> bool {
-    path.rsplit_once('.')
-        .is_some_and(|(_, extension)| extension.eq_ignore_ascii_case("pdf"))
-}
-
 fn content(member: &mut Entry<'_, impl Read>) -> io::Result<Content> {
     let size = member.size();
     if size > MEMBER_BYTES_MAX {
@@ -94,11 +73,4 @@ fn content(member: &mut Entry<'_, impl Read>) -> io::Result<Content> {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     Ok(Content::Bytes(bytes))
-}
-
-pub(crate) fn damaged(error: io::Error) -> Failure {
-    match object::Error::within(&error) {
-        Some(_) => Failure::from(error),
-        None => Failure::new("damaged", format!("the archive cannot be read: {error}")),
-    }
 }

@@ -7,16 +7,17 @@
 //! that crashes the extractor ends the sandbox and with it this task: who needs a wall round every
 //! PDF maps `pdf-text` over single files.
 //!
-//! Bounded by `archive::MEMBERS_MAX` members and `archive::MEMBER_BYTES_MAX` for each PDF; time is
+//! Bounded by `member::MEMBERS_MAX` members and `member::MEMBER_BYTES_MAX` for each PDF; time is
 //! the task's limit.
 
 use sortie_guest::{Failure, Object};
 
 mod archive;
+mod member;
 mod word;
 mod zip;
 
-use archive::Content;
+use member::Content;
 use word::Word;
 
 // `pdf-text` is a library here.

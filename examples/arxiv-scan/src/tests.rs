@@ -135,7 +135,7 @@ fn an_encrypted_pdf_is_a_finding_and_real_ones_are_read() {
 
 #[test]
 fn a_pdf_over_the_limit_is_skipped() {
-    let large = vec![0; usize::try_from(archive::MEMBER_BYTES_MAX).expect("fits") + 1];
+    let large = vec![0; usize::try_from(member::MEMBER_BYTES_MAX).expect("fits") + 1];
     let papers = archive(&[("large.pdf", &large), ("b.pdf", &pdf("a graph"))]);
     assert_eq!(
         scan_bytes(papers, "graph"),
@@ -329,7 +329,7 @@ fn members_of_a_zip_that_cannot_be_read_are_findings() {
         },
         member("lzma.pdf", b"packed", 14),
         Member {
-            said: Some(archive::MEMBER_BYTES_MAX + 1),
+            said: Some(member::MEMBER_BYTES_MAX + 1),
             ..member("large.pdf", &bomb, 8)
         },
         Member {
@@ -428,10 +428,10 @@ fn a_zip_has_only_so_many_members() {
     let start = 30 + 5 + 3;
     let entry = one[start..record].to_vec();
     let mut file = one[..start].to_vec();
-    (0..=archive::MEMBERS_MAX).for_each(|_| file.extend(&entry));
+    (0..=member::MEMBERS_MAX).for_each(|_| file.extend(&entry));
     let at = file.len() as u64;
     let mut tail = one[record..].to_vec();
-    tail[32..40].copy_from_slice(&(archive::MEMBERS_MAX as u64 + 1).to_le_bytes());
+    tail[32..40].copy_from_slice(&(member::MEMBERS_MAX as u64 + 1).to_le_bytes());
     tail[56 + 8..56 + 16].copy_from_slice(&at.to_le_bytes());
     file.extend(tail);
     assert_eq!(

@@ -5,7 +5,7 @@
 //! the archive is read. What is in memory is one member and one entry of the directory.
 //!
 //! Everything an archive says of itself may be a lie. A member never yields more than it is said
-//! to, nor more than [`crate::archive::MEMBER_BYTES_MAX`]; members that together take more bytes
+//! to, nor more than [`crate::member::MEMBER_BYTES_MAX`]; members that together take more bytes
 //! than the archive has overlap, as in a bomb, and are refused. Archives of several files, and
 //! members that are compressed other than by deflate, are not read.
 
@@ -15,7 +15,7 @@ use flate2::Crc;
 use flate2::bufread::DeflateDecoder;
 use sortie_guest::{Failure, Object};
 
-use crate::archive::{Content, MEMBER_BYTES_MAX, MEMBERS_MAX, damaged, is_pdf};
+use crate::member::{Content, MEMBER_BYTES_MAX, MEMBERS_MAX, damaged, is_pdf};
 
 /// How a zip begins: with a member, or, when it has none, with its end.
 const STARTS: [[u8; 4]; 2] = [*b"PK\x03\x04", *b"PK\x05\x06"];

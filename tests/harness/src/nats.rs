@@ -30,8 +30,6 @@ use process::{Process, Started};
 
 use crate::patience::patience;
 
-/// How often a condition is looked at that cannot be waited for: short against any start.
-const POLL: Duration = Duration::from_millis(5);
 /// How often a server may find its port taken before something else must be wrong.
 const TRIES_MAX: u32 = 10;
 /// The disk that JetStream may hand out. Streams reserve their limits of it without using them, and

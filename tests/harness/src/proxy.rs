@@ -59,7 +59,7 @@ impl TcpProxy {
     }
 
     fn start_as(target: SocketAddr, protocol: Protocol) -> Self {
-        let runtime = crate::web::runtime();
+        let runtime = crate::thread::runtime();
         let listener =
             std::net::TcpListener::bind("127.0.0.1:0").expect("a port of the system's choice");
         let address = listener.local_addr().expect("a bound socket");

@@ -19,7 +19,7 @@ impl Thread {
     /// # Panics
     /// When there is no port to listen on.
     pub(crate) fn listening() -> (Self, TcpListener, SocketAddr) {
-        let runtime = crate::web::runtime();
+        let runtime = runtime();
         let handle = runtime.handle().clone();
         let listener =
             std::net::TcpListener::bind("127.0.0.1:0").expect("a port of the system's choice");
@@ -57,4 +57,13 @@ impl Drop for Thread {
             runtime.shutdown_background();
         }
     }
+}
+
+/// A runtime with one thread of its own, for a server.
+pub(crate) fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime")
 }

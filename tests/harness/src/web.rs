@@ -73,15 +73,6 @@ impl WebServer {
     }
 }
 
-/// A runtime with one thread of its own, for a server.
-pub(crate) fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .expect("a runtime")
-}
-
 async fn serve(listener: TcpListener, folder: Arc<PathBuf>, count: watch::Sender<u64>) {
     while let Ok((stream, _)) = listener.accept().await {
         let (folder, count) = (folder.clone(), count.clone());

@@ -6,7 +6,7 @@
 
 use anyhow::{Context, Result};
 
-use super::{Check, Mode, Run};
+use super::step::{Check, Mode, Run};
 use crate::command::{Cmd, Stream};
 use crate::project::Project;
 use crate::toolchain::TARGET;

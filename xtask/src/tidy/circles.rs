@@ -15,8 +15,9 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::code;
 use super::files::File;
-use super::{Finding, code};
+use super::finding::Finding;
 
 /// The crates where a circle fails the check: those that the product consists of. For the others
 /// `cargo xtask tidy --pending` lists them.

@@ -6,7 +6,7 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::Finding;
+use super::finding::Finding;
 use crate::project::Project;
 
 /// What a package may take of the project's own packages.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
-use super::Finding;
+use super::finding::Finding;
 use crate::demo;
 use crate::project::Project;
 

@@ -4,8 +4,8 @@
 
 use std::path::Path;
 
-use super::Finding;
 use super::files::File;
+use super::finding::Finding;
 
 /// Every broken link of a file; files of other kinds have none.
 pub(super) fn check(root: &Path, file: &File) -> Vec<Finding> {

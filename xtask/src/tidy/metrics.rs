@@ -6,8 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use super::Finding;
 use super::files::File;
+use super::finding::Finding;
 
 /// What every metric's name starts with.
 const PREFIX: &str = concat!("sortie", "_");

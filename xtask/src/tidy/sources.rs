@@ -3,9 +3,9 @@
 //! The rules read text, not syntax, so they can be fooled; they are for honest people. Words that
 //! would breach a rule by standing in its own table are written in two halves.
 
-use super::Finding;
 use super::code;
 use super::files::File;
+use super::finding::Finding;
 
 /// Past this a file is split.
 const LINES_MAX: usize = 800;

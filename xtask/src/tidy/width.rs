@@ -4,8 +4,9 @@
 //! it. A line may be wider when only a literal makes it so: some literals cannot be broken, such as
 //! a raw string. Code inside macros and comments have to fit.
 
+use super::code;
 use super::files::File;
-use super::{Finding, code};
+use super::finding::Finding;
 
 /// rustfmt's default.
 const WIDTH_MAX: usize = 100;

@@ -9,13 +9,16 @@
 use std::fs::File;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde_json::Value;
 use tokio::time::{interval, timeout};
 
-use super::POLL;
 use crate::patience::patience;
+
+/// How often a condition is looked at that cannot be waited for: short against any start.
+const POLL: Duration = Duration::from_millis(5);
 
 /// Its configuration, in the server's folder.
 pub(super) const CONFIG: &str = "nats.conf";

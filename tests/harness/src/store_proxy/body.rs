@@ -10,9 +10,9 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-use super::Shared;
 use super::line::State;
 use super::rules::Fault;
+use super::shared::Shared;
 
 /// The body of an answer of the store, or of the proxy.
 pub(super) enum Source {
