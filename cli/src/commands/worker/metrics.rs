@@ -1,6 +1,6 @@
 //! Renders metrics in Prometheus' text format, version 0.0.4.
 //!
-//! Names and sentences are constants of the crates that count. They are public: a name that changes
+//! Names and help texts are constants of the crates that count. They are public: renaming a metric
 //! breaks dashboards.
 
 use std::fmt::{self, Write as _};
@@ -16,7 +16,7 @@ pub(super) fn text(worker: &Worker) -> String {
     render(&samples)
 }
 
-/// Samples as text. Those of one metric have to follow each other.
+/// Samples as text. The samples of one metric must be adjacent.
 fn render(samples: &[Sample]) -> String {
     let mut text = String::new();
     let mut last = None;
@@ -60,7 +60,7 @@ fn write_sample(text: &mut String, sample: &Sample) -> fmt::Result {
     }
 }
 
-/// Labels in braces, and the upper bound of a bucket, if it is one.
+/// Labels in braces, with the upper bound if the sample is a histogram bucket.
 struct Labels<'a>(&'a [(&'static str, &'static str)], Option<f64>);
 
 impl fmt::Display for Labels<'_> {
@@ -87,7 +87,7 @@ impl fmt::Display for Labels<'_> {
     }
 }
 
-/// What reading objects cost, as samples.
+/// Metrics of reading objects, as samples.
 fn objects(metrics: &Metrics) -> Vec<Sample> {
     let mut samples = vec![
         Sample::count(&names::BLOCK_HITS, metrics.block_hits_total),
@@ -116,7 +116,7 @@ fn disk(metrics: &DiskMetrics) -> [Sample; 9] {
     ]
 }
 
-/// The names of what reading objects cost.
+/// Names and help texts of the metrics of reading objects.
 mod names {
     use sortie::protocol::metric::Metric;
 
@@ -130,11 +130,11 @@ mod names {
     );
     pub(super) const BLOCK_EVICTIONS: Metric = Metric::counter(
         "sortie_object_block_evictions_total",
-        "Blocks evicted from memory for want of room.",
+        "Blocks evicted from memory to make room.",
     );
     pub(super) const BLOCK_EVICTED: Metric = Metric::counter(
         "sortie_object_block_evicted_bytes_total",
-        "Bytes of blocks evicted from memory for want of room.",
+        "Bytes of blocks evicted from memory to make room.",
     );
     pub(super) const BLOCK_HELD: Metric = Metric::gauge(
         "sortie_object_block_held_bytes",
@@ -174,11 +174,11 @@ mod names {
     );
     pub(super) const DISK_EVICTIONS: Metric = Metric::counter(
         "sortie_object_disk_evictions_total",
-        "Blocks removed from disk for want of room.",
+        "Blocks removed from disk to make room.",
     );
     pub(super) const DISK_EVICTED: Metric = Metric::counter(
         "sortie_object_disk_evicted_bytes_total",
-        "Bytes of blocks removed from disk for want of room.",
+        "Bytes of blocks removed from disk to make room.",
     );
     pub(super) const DISK_HELD: Metric = Metric::gauge(
         "sortie_object_disk_held_bytes",

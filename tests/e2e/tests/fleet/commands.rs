@@ -201,7 +201,7 @@ fn a_detached_job_is_gathered_by_another_process_and_then_forgotten() {
     refused(
         beside.sortie(&["job", "cancel", "7"]).run(),
         2,
-        &["`7` is no job"],
+        &["`7` is not a job's name"],
     );
 }
 
@@ -320,8 +320,8 @@ fn a_call_that_somebody_else_cancels_says_so() {
     let lines: Vec<_> = ran.stderr.lines().collect();
     assert_eq!(lines.len(), 2, "{ran}");
     assert!(
-        lines[0].starts_with("no worker is there yet")
-            && lines[1].contains("cancelled by somebody else"),
+        lines[0].starts_with("no worker is connected yet")
+            && lines[1].contains("cancelled by another client"),
         "{ran}"
     );
 
@@ -335,7 +335,10 @@ fn a_call_that_somebody_else_cancels_says_so() {
         .run()
         .code(0);
     assert!(running.line().contains("cancelled"));
-    let _ = running.wait().code(3).says(&["cancelled by somebody else"]);
+    let _ = running
+        .wait()
+        .code(3)
+        .says(&["cancelled by another client"]);
 }
 
 #[test]
@@ -349,7 +352,7 @@ fn a_map_whose_broker_stays_away_leaves_its_job_to_whoever_comes_later() {
     beside.workers.clear();
     beside.fleet.server().kill();
     let ran = running.wait().code(3).says(&[
-        "broke off after 1 of 1 tasks",
+        "ended early, after 1 of 1 tasks",
         "does not answer",
         "sortie job gather job-",
     ]);
@@ -424,7 +427,7 @@ fn logs_that_break_off_are_no_success() {
         let last = ran.stderr.lines().last().unwrap();
         assert!(
             last.starts_with("error: ")
-                && last.contains("broke off")
+                && last.contains("ended early")
                 && last.contains("does not answer"),
             "{ran}"
         );
