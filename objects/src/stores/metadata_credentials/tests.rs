@@ -1,5 +1,5 @@
-//! Against servers that answer what a list says, one connection after the other. What a whole
-//! service says is tested end to end.
+//! Tests against servers that send a list of scripted answers, one connection after another. A
+//! whole service is tested end to end.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
