@@ -206,7 +206,7 @@ fn find(folder: &Path) -> Result<Vec<Found>, Error> {
             return Ok(());
         };
         if is_unfinished(folder, path) {
-            // Whoever writes it now is not disturbed.
+            // A recent temporary file may be in use by its writer.
             if age(metadata) > TEMPORARY_AGE_MAX {
                 let _ = fs::remove_file(path);
             }

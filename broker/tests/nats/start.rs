@@ -206,7 +206,8 @@ async fn brokers_that_lay_out_an_empty_server_at_once_agree() {
         connect(&url, SHORT)
     );
     assert_eq!([one.lease(), two.lease(), three.lease()], [SHORT; 3]);
-    // Whoever wants something else is told, or gets what there is; there are never two truths.
+    // A process with another configuration gets an error or the existing layout; there are never
+    // two layouts.
     let server = NatsServer::start().await;
     let url = server.url();
     let (one, two) = tokio::join!(

@@ -81,7 +81,7 @@ impl Troubled {
         *self.asked.borrow()
     }
 
-    /// Whether outcomes can be read from now on. Where they cannot, whoever follows a job waits.
+    /// Whether outcomes can be read from now on. While they cannot, followers of a job wait.
     pub(super) fn set_read(&self, is_read: bool) {
         self.is_read.send_replace(is_read);
     }

@@ -374,7 +374,7 @@ impl Checker {
                 self.violations.push(Violation::Sealed(Some(*sealed)));
             }
         }
-        // Whoever saw all has read the record too.
+        // A reader that saw all outcomes has also read the seal.
         for (name, _) in self.readers.iter().filter(|(_, reader)| reader.read) {
             if asked.get(name) != Some(&1) {
                 self.violations.push(Violation::Sealed(None));

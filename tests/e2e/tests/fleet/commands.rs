@@ -137,7 +137,7 @@ fn a_map_over_a_broker_gives_the_lines_of_one_without() {
         .args(["add", "2", "40"])
         .cache(beside.fleet.cache());
     assert_eq!(sum.run().code(0).stdout, "42\n");
-    // Whoever has read everything leaves nothing.
+    // After all results were read, the job is removed.
     let ran = beside.sortie(&["job", "list", "--json"]).run().code(0);
     assert_eq!(ran.stdout, "", "{ran}");
 }
@@ -649,7 +649,7 @@ fn a_broker_is_set_up_once_and_checked() {
 fn a_job_whose_results_nobody_took_is_kept() {
     let beside = Beside::with_worker();
     let job = beside.detach("echo", &["x", "y"]);
-    // Whoever would have read has gone before the first result is there to be written.
+    // The reader closes the pipe before the first result can be written.
     let _ = beside.sortie(&["job", "gather", &job]).start().close();
     let again = beside.sortie(&["job", "gather", &job]).run().code(0);
     assert_eq!(results(&again).len(), 2, "{again}");
