@@ -165,15 +165,15 @@ impl Session {
     }
 }
 
-/// The broker was not told in time what becomes of a job.
+/// The broker did not confirm in time that a dropped job is cancelled or forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the broker did not hear in time that a job is done with")]
+#[error("the broker did not confirm in time that a dropped job is cancelled or forgotten")]
 pub struct NotSettled;
 
-/// Tell a broker what becomes of jobs that were dropped, within `time_max`.
+/// Wait, for `time_max` at most, until the broker has confirmed the cancellations of dropped jobs.
 ///
 /// # Errors
-/// When it was not told in time.
+/// When it did not confirm in time.
 pub async fn settle(client: &Client, time_max: Duration) -> Result<(), NotSettled> {
     tokio::time::timeout(time_max, client.flush_jobs())
         .await

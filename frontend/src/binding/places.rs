@@ -252,7 +252,7 @@ impl Places {
         match (places.pop(), places.len()) {
             (Some(place), 0) => Ok(place),
             _ => Err(Error::usage(format!(
-                "`{text}` names several objects where one is taken"
+                "`{text}` names several objects, but one is expected"
             ))),
         }
     }
@@ -371,7 +371,7 @@ fn check_readable(text: &str, path: &Path) -> Result<(), Error> {
     // Opening a pipe would wait for somebody to write into it.
     if !std::fs::metadata(path).map_err(refused)?.is_file() {
         return Err(Error::usage(format!(
-            "`{text}` is not a regular file; its content must be there to be read more than once"
+            "`{text}` is not a regular file; its content must be readable more than once"
         )));
     }
     File::open(path).map(|_| ()).map_err(refused)

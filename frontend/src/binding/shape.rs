@@ -212,7 +212,7 @@ impl Shape {
             Ok(Value::Array(items)) => items,
             _ if self.open.is_empty() => {
                 return Err(Error::usage(format!(
-                    "`{}` leaves nothing for inputs to say; write [] for each task, or call it \
+                    "`{}` has no parameters left for inputs; write [] for each task, or call it \
                      once",
                     self.signature
                 )));
@@ -262,7 +262,7 @@ impl Shape {
             Ok(place) => place,
             Err(Malformed::NoSlash(shown)) => {
                 return Err(Error::usage(format!(
-                    "`{shown}` is no prefix: one ends in a slash, as in `s3://bucket/array.zarr/` \
+                    "`{shown}` is not a prefix: a prefix ends in a slash, as in `s3://bucket/array.zarr/` \
                      or `folder/`"
                 )));
             }
@@ -306,7 +306,7 @@ impl Shape {
             .map(|parameter| format!("`{}`", parameter.name))
             .collect();
         let beside = if self.open.len() < self.slots.len() {
-            " beside the fixed ones"
+            " in addition to the fixed ones"
         } else {
             ""
         };

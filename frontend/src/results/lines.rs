@@ -153,7 +153,7 @@ fn no_place(path: &Path) -> Option<String> {
         .filter(|parent| !parent.as_os_str().is_empty() && !parent.exists())
     {
         Some(parent) => Some(format!(
-            "there is no folder `{}` for `{shown}`; make it first",
+            "there is no folder `{}` for `{shown}`; create it first",
             parent.display()
         )),
         None => path
@@ -170,7 +170,7 @@ mod tests {
     fn what_cannot_be_written_is_named_with_a_remedy() {
         let folder = tempfile::tempdir().unwrap();
         let error = |path: &Path| Lines::create(path).unwrap_err().to_string();
-        assert!(error(&folder.path().join("no/such/file")).contains("make it first"));
+        assert!(error(&folder.path().join("no/such/file")).contains("create it first"));
         assert!(error(folder.path()).contains("name a file in it"));
     }
 }

@@ -178,7 +178,7 @@ impl Column {
             (Values::Text(texts, ends), Cell::Text(text)) => {
                 if text.len() > TEXT_BYTES_MAX {
                     return Err(ParquetError::General(format!(
-                        "a text has {} bytes, and the format takes {TEXT_BYTES_MAX}",
+                        "a text has {} bytes, and the format allows {TEXT_BYTES_MAX}",
                         text.len()
                     )));
                 }

@@ -173,7 +173,7 @@ fn still_stored(outcome: &Outcome, stored: &StoredRef) -> Reason<'static> {
     let failure = Failure::Platform {
         fault,
         message: format!(
-            "the run ended before the result came; it is at `{}`",
+            "the run ended before the result was fetched; it is at `{}`",
             stored.location
         ),
     };

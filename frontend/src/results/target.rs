@@ -84,7 +84,7 @@ impl Target {
             }),
             location if location.to_string().ends_with('/') => {
                 let text = format!(
-                    "`{location}` names no object; add its name, as in `{location}results.parquet`"
+                    "`{location}` does not name an object; add a name, as in `{location}results.parquet`"
                 );
                 Err(Error::usage(text).about(Setting::Output))
             }
@@ -185,7 +185,7 @@ mod tests {
     fn urls_that_are_no_place_for_results_are_refused() {
         for (text, part) in [
             ("s3://b", "s3://bucket/key"),
-            ("s3://b/k/", "names no object"),
+            ("s3://b/k/", "does not name an object"),
             ("what://b/k.csv", "what://"),
         ] {
             let error = parse(text).unwrap_err();

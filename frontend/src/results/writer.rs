@@ -317,7 +317,7 @@ impl Object {
         {
             tracing::debug!(
                 object = self.shown,
-                "the store did not hear in time that an upload is given up"
+                "the store did not confirm in time that an upload is aborted"
             );
         }
     }

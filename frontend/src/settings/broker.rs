@@ -47,7 +47,7 @@ impl BrokerSettings {
         let named = self.servers.clone().or_else(|| environment.broker.clone());
         let Some(servers) = named.filter(|servers| servers != LOCAL) else {
             return match self.first_set() {
-                Some(setting) => Err(Error::usage("it is about a broker, but none is named")
+                Some(setting) => Err(Error::usage("it needs a broker, but none is named")
                     .about(setting)
                     .advised(Advice::NameBroker)),
                 None => Ok(None),
@@ -86,7 +86,7 @@ impl BrokerSettings {
             (Some(tenant), _) => Ok(Some(tenant)),
             (None, Some(text)) => parse::tenant(text)
                 .map(Some)
-                .map_err(|error| Error::usage(error).within("SORTIE_TENANT is no tenant")),
+                .map_err(|error| Error::usage(error).within("SORTIE_TENANT is invalid")),
             (None, None) => Ok(None),
         }
     }

@@ -144,7 +144,7 @@ impl Google {
         let project = self.project.clone();
         if project.as_ref().is_some_and(|name| !is_project(name)) {
             return Err(
-                "GOOGLE_CLOUD_QUOTA_PROJECT is not the name of a project of Google, such as \
+                "GOOGLE_CLOUD_QUOTA_PROJECT is not the id of a Google Cloud project, such as \
                  my-project-1"
                     .into(),
             );

@@ -55,7 +55,7 @@ impl InputSettings {
     pub fn apply(&self, config: &mut Config, cache: Option<&Path>) -> Result<(), Error> {
         if let Some(bytes_max) = self.disk {
             let folder = cache.ok_or_else(|| {
-                Error::usage("inputs are kept in the cache folder, and there is none")
+                Error::usage("inputs are cached in the cache folder, and there is none")
                     .about(Setting::InputDisk)
             })?;
             config.disk = Some(Disk {
@@ -84,7 +84,7 @@ pub fn cache(set: Option<&Cache>, environment: &Environment) -> Option<PathBuf> 
 /// # Errors
 /// When what is named is no place for a store.
 pub fn store(set: Option<&str>, environment: &Environment) -> Result<Option<Location>, Error> {
-    let refused = |error: &dyn std::error::Error| format!("it names no place for a store: {error}");
+    let refused = |error: &dyn std::error::Error| format!("it is not a store location: {error}");
     match (set, &environment.store) {
         (Some(text), _) => sortie::objects::output_store::parse(text, &environment.folder)
             .map(Some)

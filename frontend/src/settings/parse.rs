@@ -42,7 +42,7 @@ pub fn cache(text: &str) -> Result<Cache, String> {
 /// When the text is empty.
 pub fn store(text: &str) -> Result<String, String> {
     if text.is_empty() {
-        Err("name a folder, or a place such as s3://bucket/results".into())
+        Err("name a folder, or a location such as s3://bucket/results".into())
     } else {
         Ok(text.into())
     }
@@ -74,7 +74,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text.trim())
         .map_err(|_| "write a number and a unit, such as 500ms, 30s or 5min".to_owned())?;
     if duration.is_zero() || duration > DURATION_MAX {
-        return Err("write more than nothing and at most a year".into());
+        return Err("write a duration of more than zero and at most a year".into());
     }
     Ok(duration)
 }
