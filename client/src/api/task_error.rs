@@ -20,7 +20,7 @@ pub enum TaskError {
         reason: String,
     },
     /// The broker does not tell how the task ended.
-    #[error("how the task ended is not known: {reason}")]
+    #[error("the task's outcome is not known: {reason}")]
     BrokerGone {
         /// Why it does not.
         reason: String,

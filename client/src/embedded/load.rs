@@ -26,13 +26,13 @@ pub enum LoadError {
         source: sortie_host::LoadError,
     },
     /// The broker did not take it.
-    #[error("the broker did not take the component")]
+    #[error("the broker did not accept the component")]
     Broker(#[from] sortie_broker::Error),
     /// This client has no host to look into the component with.
     #[error("this client has no host to load components with")]
     NoHost,
     /// The host to look into the component with could not be started.
-    #[error("failed to start what looks into components")]
+    #[error("failed to start the component loader")]
     Start(#[from] StartError),
     /// The process is ending.
     #[error("the runtime is shutting down")]
