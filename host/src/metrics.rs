@@ -68,7 +68,7 @@ pub const OUTPUT: Metric = Metric::histogram(
 /// The bundles leased now.
 pub const LEASES: Metric = Metric::gauge(
     "sortie_worker_leased_bundles",
-    "Bundles that are leased: in work, waiting for inputs, or being reported.",
+    "Bundles that are leased: running, waiting for inputs, or being reported.",
 );
 /// Counts lost leases.
 pub const LEASES_LOST: Metric = Metric::counter(

@@ -38,7 +38,7 @@ impl Panicked {
             .copied()
             .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
         let line = text
-            .unwrap_or("it said nothing")
+            .unwrap_or("no message")
             .split_whitespace()
             .collect::<Vec<_>>()
             .join(" ");
@@ -78,7 +78,7 @@ mod tests {
         );
         assert_eq!(
             caught(async { std::panic::panic_any(7) }).await,
-            Err::<(), _>(Panicked("it said nothing".into()))
+            Err::<(), _>(Panicked("no message".into()))
         );
         let long = caught(async { panic!("{}", "x".repeat(10_000)) }).await;
         assert!(matches!(long, Err::<(), _>(Panicked(text)) if text.len() == TEXT_BYTES_MAX));

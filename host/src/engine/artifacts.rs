@@ -103,7 +103,7 @@ impl Artifacts {
             tracing::warn!(
                 folder = %self.folder.display(),
                 %error,
-                "failed to keep a compiled component; it will be compiled again"
+                "failed to cache a compiled component; it will be compiled again"
             );
         }
         self.evict();

@@ -38,7 +38,7 @@ pub struct Engine {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// wasmtime refused the configuration, usually because the system lacks address space.
-    #[error("failed to make the WebAssembly engine")]
+    #[error("failed to create the WebAssembly engine")]
     Engine(#[source] wasmtime::Error),
     /// No thread for the clock.
     #[error("failed to start the engine's clock thread")]
@@ -54,7 +54,7 @@ impl Engine {
         tracing::info!(
             paging = ?settings.paging,
             instances = settings.instances(),
-            "making the WebAssembly engine"
+            "creating the WebAssembly engine"
         );
         let inner = wasmtime::Engine::new(&config(settings)).map_err(Error::Engine)?;
         let (stop, stopped) = mpsc::channel();

@@ -59,7 +59,7 @@ impl Local {
             tracing::warn!(
                 folder = %self.folder.path().display(),
                 %error,
-                "failed to keep a result; it will be computed again"
+                "failed to cache a result; it will be computed again"
             );
         }
     }

@@ -115,7 +115,7 @@ impl Shared {
         let inner = Inner {
             store,
             io,
-            lookups: Side::new("asking the shared memo"),
+            lookups: Side::new("looking up results in the shared memo"),
             puts: Side::new("keeping results in the shared memo"),
             pending: Arc::new(Semaphore::new(pending_max() as usize)),
             writes: Semaphore::new(WRITES_MAX),
@@ -181,9 +181,7 @@ impl Shared {
         };
         let units = u32::try_from((sealed.len() as u64).div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
         let Ok(room) = self.inner.pending.clone().try_acquire_many_owned(units) else {
-            tracing::debug!(
-                "results come faster than the shared memo takes them; one is not kept there"
-            );
+            tracing::debug!("the shared memo is too slow; one result is not stored there");
             return;
         };
         // Bounded by the room that it holds, and waited for by `flush`.
@@ -202,7 +200,7 @@ impl Shared {
         .is_err()
         {
             tracing::warn!(
-                "the shared memo did not take all results in time; some will be computed again \
+                "the shared memo did not store all results in time; some will be computed again \
                  elsewhere"
             );
         }

@@ -69,7 +69,7 @@ impl Why {
         {
             return Self::Failed(Failure::Platform {
                 fault: PlatformFault::Host,
-                message: "the worker has no instance free".into(),
+                message: "the worker has no free instance".into(),
             });
         }
         if let Some(Trap::StackOverflow) = error.downcast_ref::<Trap>() {

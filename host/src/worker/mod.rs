@@ -297,7 +297,7 @@ impl Worker {
         if timeout(grace, &mut ending).await.is_err() {
             tracing::info!(
                 bundles = self.busy(),
-                "the grace period is over; stopping what is in work"
+                "the grace period is over; stopping running tasks"
             );
             self.stop();
             if timeout(REPORT_TIME_MAX, &mut ending).await.is_err() {
