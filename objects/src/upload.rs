@@ -534,7 +534,7 @@ impl WriteError {
         let (fault, message) = match error {
             E::NotFound { .. } => (
                 WriteFault::NoPlace,
-                format!("`{shown}` cannot be written to: there is no such bucket; make it first"),
+                format!("`{shown}` cannot be written to: there is no such bucket; create it first"),
             ),
             E::PermissionDenied { .. } | E::Unauthenticated { .. } => (
                 WriteFault::Denied,

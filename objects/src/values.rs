@@ -42,7 +42,7 @@ pub async fn fetch(
     let location = &stored.location;
     if stored.size > bytes_max {
         let message = format!(
-            "the value at `{location}` has {} bytes; at most {bytes_max} are taken here",
+            "the value at `{location}` has {} bytes; at most {bytes_max} are allowed here",
             stored.size
         );
         return Err(error(InputFault::Malformed, message));

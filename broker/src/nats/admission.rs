@@ -108,7 +108,7 @@ impl Admission {
     pub(super) async fn admit(&self, message: Message, origin: Origin) -> Option<HeldLease> {
         match self.try_admit(&message, origin).await {
             Ok(Some(held)) if !held.holds() => {
-                tracing::debug!(subject = %message.subject, "a lease was over before it was seen");
+                tracing::debug!(subject = %message.subject, "a lease expired before it was received");
                 None
             }
             Ok(held) => held,
@@ -116,7 +116,7 @@ impl Admission {
                 tracing::warn!(
                     %error,
                     subject = %message.subject,
-                    "failed to take a bundle; it will be delivered again"
+                    "failed to accept a bundle; it will be redelivered"
                 );
                 None
             }
@@ -148,7 +148,7 @@ impl Admission {
                 tracing::warn!(
                     subject = %message.subject,
                     reason,
-                    "a message that is no bundle; it goes to the dead letters"
+                    "a message is not a bundle; moving it to the dead letters"
                 );
                 self.end_unread(&origin, task_ranges::read(headers), &reason)
                     .await?;

@@ -111,7 +111,7 @@ impl Components {
             Ok(Message::Manifest(manifest)) => Ok(Some(manifest)),
             Ok(_) => Err(self
                 .connection
-                .unsuitable(format!("the manifest of {digest} is none"))),
+                .unsuitable(format!("the manifest of {digest} is not a manifest"))),
             Err(error) => Err(self
                 .connection
                 .unsuitable(format!("the manifest of {digest} cannot be read: {error}"))),

@@ -135,17 +135,17 @@ fn on_event(
             gap.send_modify(|gaps| *gaps += 1);
         }
         Event::Disconnected => {
-            tracing::warn!(broker = place, "the connection was lost; connecting again")
+            tracing::warn!(broker = place, "the connection was lost; reconnecting")
         }
         Event::SlowConsumer(_) => {
             tracing::debug!(
                 broker = place,
-                "messages were dropped here; reading them again"
+                "messages were dropped by this client; reading them again"
             );
             gap.send_modify(|gaps| *gaps += 1);
         }
         Event::ServerError(ServerError::Other(text)) => {
-            tracing::debug!(broker = place, error = %text.escape_debug(), "the server objects");
+            tracing::debug!(broker = place, error = %text.escape_debug(), "the server reported an error");
             // An error means that no request is under way.
             let _ = violations.send(text);
         }
@@ -174,7 +174,7 @@ fn refused_connection(place: &str, error: &async_nats::ConnectError) -> Error {
         }
         ConnectErrorKind::ServerParse => Error::Unsuitable {
             place,
-            reason: format!("the address is not one, as in nats://host:4222{source}"),
+            reason: format!("the address is invalid; it has the form nats://host:4222{source}"),
             advice: None,
         },
         // What TLS finds where a server greets in plain text.

@@ -161,7 +161,7 @@ impl Connection {
                 self.shared.answer_time_max
             )),
             RequestErrorKind::NoResponders => self.unreachable(format!(
-                "nothing listens on `{subject}`: JetStream or a stream is not there"
+                "nothing listens on `{subject}`: JetStream or a stream is missing"
             )),
             RequestErrorKind::MaxPayloadExceeded | RequestErrorKind::InvalidSubject => {
                 self.unsuitable(format!("`{subject}`: {error}"))

@@ -72,7 +72,7 @@ impl DeadLetters {
             // A letter that cannot be kept must not keep its task's outcome back.
             tracing::warn!(
                 id,
-                "a dead letter is larger than a message may be; it is not kept"
+                "a dead letter is larger than the maximum message size; it is dropped"
             );
             return Ok(());
         };
@@ -133,7 +133,7 @@ impl DeadLetters {
                 Ok(Message::DeadLetter(letter)) => letters.push((message.sequence, *letter)),
                 Ok(_) => tracing::warn!(
                     sequence = message.sequence,
-                    "among the dead letters is a message of another kind; it is skipped"
+                    "a message among the dead letters is not a dead letter; it is skipped"
                 ),
                 Err(error) => {
                     tracing::warn!(

@@ -102,7 +102,7 @@ impl JetStream {
         }
         let strange = |error: serde_json::Error| {
             self.connection
-                .unreachable(format!("an answer that is none: {error}"))
+                .unreachable(format!("an invalid answer: {error}"))
         };
         let envelope: Envelope = serde_json::from_slice(&message.payload).map_err(strange)?;
         match envelope.error {
@@ -183,7 +183,7 @@ impl JetStream {
                 let payload = base64::engine::general_purpose::STANDARD.decode(&message.data);
                 let payload = payload.map_err(|error| {
                     self.connection
-                        .unreachable(format!("a message that is none: {error}"))
+                        .unreachable(format!("an invalid message: {error}"))
                 })?;
                 Ok(Some(Kept {
                     sequence: message.seq,
@@ -244,7 +244,7 @@ impl JetStream {
         if refusal.code == code::STREAM_NOT_FOUND {
             return self
                 .connection
-                .unprepared("a stream is not there", Advice::InitBroker);
+                .unprepared("a stream is missing", Advice::InitBroker);
         }
         // Elections and full disks pass; what does not ends with the outage's limit.
         self.connection

@@ -147,7 +147,7 @@ impl Jobs {
             Ok(Message::Job(record)) if record.job.key == *key => Ok(*record),
             Ok(_) => Err(self
                 .connection
-                .unsuitable(format!("the record of `{}` is not one", key.job))),
+                .unsuitable(format!("the record of `{}` is not a job record", key.job))),
             Err(error) => Err(self.connection.unsuitable(format!(
                 "the record of `{}` cannot be read: {error}",
                 key.job

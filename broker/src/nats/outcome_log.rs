@@ -85,7 +85,7 @@ impl OutcomeLog {
             Ok(_) => {
                 tracing::warn!(
                     sequence,
-                    "skipped a message that is no report in a job's outcomes"
+                    "skipped a message in a job's outcomes that is not a report"
                 );
                 Taken::Nothing
             }

@@ -224,7 +224,7 @@ impl Provisioner {
             lease,
         } = laid;
         Err(self.connection.unsuitable(format!(
-            "it is laid out already, with {shards} shards, {replicas} replicas and leases of \
+            "it already has a layout, with {shards} shards, {replicas} replicas and leases of \
              {lease:?}; name these, or another space"
         )))
     }
@@ -279,7 +279,7 @@ impl Provisioner {
                 // out of this account.
                 Err(error) if error.kind() == RequestErrorKind::NoResponders => {
                     let reason = format!(
-                        "this user cannot ask for the streams of the tenant `{tenant}`; name its \
+                        "this user may not access the streams of the tenant `{tenant}`; name its \
                          own tenant"
                     );
                     Err(self.connection.unsuitable(reason))
@@ -310,11 +310,11 @@ impl Provisioner {
         match error.kind() {
             CreateStreamErrorKind::JetStream(refusal) => self
                 .connection
-                .unsuitable(format!("the stream `{name}` cannot be made: {refusal}")),
+                .unsuitable(format!("the stream `{name}` cannot be created: {refusal}")),
             CreateStreamErrorKind::JetStreamUnavailable => self.jetstream.no_jetstream(),
             _ => self
                 .connection
-                .unreachable(format!("the stream `{name}` could not be made: {error}")),
+                .unreachable(format!("the stream `{name}` could not be created: {error}")),
         }
     }
 
@@ -377,7 +377,7 @@ impl Provisioner {
             .await?;
         made.map(drop).map_err(|error| {
             self.connection.unsuitable(format!(
-                "the consumer `{name}` of `{stream}` cannot be made: {error}"
+                "the consumer `{name}` of `{stream}` cannot be created: {error}"
             ))
         })
     }

@@ -275,14 +275,14 @@ impl Puller {
         let mut pools = HashSet::new();
         loop {
             match self.serve(&mut sources, &mut pools, &mut admitting).await {
-                Ok(()) => tracing::info!("connected again; asking for work anew"),
+                Ok(()) => tracing::info!("reconnected; pulling bundles again"),
                 Err(error @ (Error::Denied { .. } | Error::Unsuitable { .. })) => {
-                    tracing::warn!(%error, "cannot ask for work");
+                    tracing::warn!(%error, "cannot pull bundles");
                     self.tell_waiting(&error);
                     tokio::time::sleep(4 * PAUSE).await;
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "cannot ask for work at the moment");
+                    tracing::debug!(%error, "cannot pull bundles at the moment");
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -470,7 +470,7 @@ impl Puller {
                         tracing::warn!(
                             shard = source.shard,
                             pool = source.pool,
-                            "bundles were waiting and nobody got them; asking anew"
+                            "bundles were waiting but not delivered; sending a new pull request"
                         );
                         let further = sources.on(Event::Stuck, clock::now());
                         Box::pin(self.act(subscriptions, further, sources)).await?;
@@ -480,7 +480,7 @@ impl Puller {
                     tracing::info!(
                         shard = source.shard,
                         pool = source.pool,
-                        "a question to the broker was lost; asking again"
+                        "a pull request to the broker was lost; sending it again"
                     );
                 }
             }
@@ -580,7 +580,7 @@ impl Puller {
                 tracing::info!(
                     status,
                     said = %said.escape_debug(),
-                    "the broker ended a question for work"
+                    "the broker ended a pull request"
                 );
                 Some(Event::Ended { question })
             }

@@ -37,7 +37,7 @@ impl Retry {
         if Instant::now() + self.pause > self.until {
             return Err(error);
         }
-        tracing::debug!(%error, "asking the broker again");
+        tracing::debug!(%error, "retrying a request to the broker");
         sleep(self.pause).await;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
         Ok(())

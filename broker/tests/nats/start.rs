@@ -219,7 +219,7 @@ async fn brokers_that_lay_out_an_empty_server_at_once_agree() {
     for tried in [one, two] {
         match tried {
             Ok(broker) => made += usize::from(broker.lease() == lease),
-            Err(error) => assert_error!(Err::<(), _>(error), Unsuitable, says "cannot be made"),
+            Err(error) => assert_error!(Err::<(), _>(error), Unsuitable, says "cannot be created"),
         }
     }
     assert!(made >= 1);

@@ -630,7 +630,7 @@ fn a_broker_is_set_up_once_and_checked() {
     refused(
         beside.sortie(&["broker", "init", "--shards", "4"]).run(),
         3,
-        &["laid out already"],
+        &["already has a layout"],
     );
     // Who adds a tenant or a pool names no layout, and there is one that is not the default.
     let ran = beside
