@@ -21,7 +21,7 @@ const BATCH_MESSAGES: usize = 500;
 /// Bytes in one batch.
 const BATCH_BYTES: usize = 8 << 20;
 
-/// A message as a batch brings it.
+/// A message of a batch.
 #[derive(Debug, Clone)]
 pub(super) struct Read {
     pub(super) sequence: u64,

@@ -10,31 +10,29 @@ use tokio::time::timeout;
 use super::config::{Config, Role, user_and_password};
 use crate::traits::Error;
 
-/// How often the server is asked whether it is there: two unanswered questions end the connection,
-/// and another server is tried.
+/// Interval of pings: after two unanswered pings the connection is closed, and another server is
+/// tried.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
-/// Messages that wait in this process for each subscription. What exceeds it is dropped and read
-/// again from the stream.
+/// Buffered messages per subscription. Messages beyond it are dropped and read again from the
+/// stream.
 const SUBSCRIPTION_MESSAGES: usize = 2048;
-/// The wait before the second try to connect again; doubled up to [`RECONNECT_MAX`].
+/// The delay before the second reconnect attempt; doubled up to [`RECONNECT_MAX`].
 const RECONNECT_MIN: Duration = Duration::from_millis(20);
-/// The longest wait between two tries to connect again.
+/// Maximum delay between reconnect attempts.
 const RECONNECT_MAX: Duration = Duration::from_secs(2);
-/// What one server gets to be connected to at least, however many there are: the same limit holds
-/// whenever the connection is made again, and a server that is far away or busy takes longer than a
-/// small share of a few seconds. The first time all of them together still get no more than
-/// [`Config::connect_time_max`].
+/// Minimum time for connecting to one server, however many there are. The same limit holds for
+/// reconnecting, and a distant or busy server takes longer than a small share of a few seconds. The
+/// first connect still takes no more than [`Config::connect_time_max`] for all servers together.
 const SERVER_TIME_MIN: Duration = Duration::from_secs(2);
-/// Violations that are kept for requests that are under way.
+/// How many permission violations are buffered for pending requests.
 const VIOLATIONS_KEPT: usize = 64;
 
-/// What the connection's own task tells.
+/// Notifications from the connection's task.
 #[derive(Debug)]
 pub(super) struct Signals {
-    /// Permission violations, as the server words them.
+    /// Permission violations, as text from the server.
     pub(super) violations: broadcast::Sender<String>,
-    /// Counts what may have made messages go missing: reconnections, and subscriptions that
-    /// overflowed.
+    /// Counts events that may have lost messages: reconnects, and overflowed subscriptions.
     pub(super) gaps: watch::Receiver<u64>,
 }
 
@@ -113,9 +111,8 @@ async fn options(
     Ok(options)
 }
 
-/// How long one server may take to be connected to, each time. They are tried one after the other:
-/// one that says nothing must not use up the time of those behind it. Of a name with several
-/// addresses each may take that long.
+/// Timeout for connecting to one server. Servers are tried one after another, and a silent one must
+/// not use up the time of the others. Each address of a host name may take that long.
 fn server_time_max(config: &Config) -> Duration {
     let servers = u32::try_from(config.servers.split(',').count())
         .unwrap_or(u32::MAX)
@@ -145,7 +142,7 @@ fn on_event(
             gap.send_modify(|gaps| *gaps += 1);
         }
         Event::ServerError(ServerError::Other(text)) => {
-            tracing::debug!(broker = place, error = %text.escape_debug(), "the server reported an error");
+            tracing::debug!(broker = place, error = %text.escape_debug(), "server error");
             // An error means that no request is under way.
             let _ = violations.send(text);
         }
