@@ -1,5 +1,5 @@
-//! The one async shell of a client's jobs: it carries out the commands of the state machine and
-//! tells it what happens.
+//! The async driver of a client's jobs: carries out the commands of the state machine and feeds it
+//! events.
 //!
 //! What to do is decided by [`Submission`]; here are only the inputs, the broker's answers, the
 //! outcome stream, the caller and the clock.

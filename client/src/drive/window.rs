@@ -1,4 +1,4 @@
-//! How much of a job is under way at once.
+//! Limits how many bundles of a job are in flight, by the size of the fleet.
 
 #[cfg(feature = "embedded")]
 use std::num::NonZeroUsize;
