@@ -1,8 +1,8 @@
-//! The metrics of a host: names, units and sentences, and the counters behind them.
+//! The metrics of a host: names, units and help texts, and the counters behind them.
 //!
-//! Counting is a few relaxed atomic additions for each attempt: no lock, no allocation. Readings
-//! are taken one by one, so they may differ by what happens in between. Labels are from closed
-//! sets: codes that functions answer are guest text and are counted together as [`ANSWER`].
+//! Counting is a few relaxed atomic additions for each attempt: no lock, no allocation. Counters
+//! are read one by one, so they are not a consistent snapshot. Labels are from closed sets: codes
+//! that functions answer are guest text and are counted together as [`ANSWER`].
 
 use std::array;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -21,7 +21,7 @@ use sortie_protocol::outcome::{PlatformFault, cut};
 /// The most of a panic's text that is logged.
 const TEXT_BYTES_MAX: usize = 500;
 
-/// What a panic said.
+/// A panic's message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Panicked(String);
 
@@ -45,7 +45,7 @@ impl Panicked {
         Self(cut(line, TEXT_BYTES_MAX))
     }
 
-    /// What it means for a task that was being worked on: this host failed, and another may not.
+    /// The failure of the task that was running: a host error, which is retried.
     pub(crate) fn failure() -> Failure {
         let message = "the worker itself failed in the middle of this task, which is a bug of \
                        Sortie; its log says more"

@@ -69,8 +69,8 @@ impl JobStatus {
 }
 
 impl Client {
-    /// How a job stands. Reads its outcomes, to count them: all that were stored when it was asked,
-    /// for five seconds at most.
+    /// A job's status. Reads and counts the outcomes stored when it is called, for at most five
+    /// seconds.
     ///
     /// # Errors
     /// When there is no such job, or the broker does not answer.

@@ -14,7 +14,7 @@ use sortie::{Input, Kind, Signature};
 use super::places::{Named, Places};
 use crate::error::{Error, Setting};
 
-/// Which arguments are fixed, and what an input has to say of the others.
+/// The fixed arguments of a job, and the open parameters that inputs provide.
 #[derive(Debug)]
 pub struct Shape {
     signature: String,
@@ -29,7 +29,7 @@ enum Slot {
     Open,
 }
 
-/// What one input says.
+/// One parsed input.
 #[derive(Debug)]
 pub(crate) struct Given {
     /// The input as results show it.
@@ -47,7 +47,7 @@ impl From<super::places::Place> for Given {
     }
 }
 
-/// What a text stands for.
+/// The inputs that a text names.
 pub(crate) enum Read {
     /// These inputs.
     Known(Vec<Given>),
@@ -74,10 +74,10 @@ pub(crate) enum Look {
 }
 
 impl Shape {
-    /// The shape of `signature` with the arguments that are fixed.
+    /// The shape of `signature` with these fixed arguments.
     ///
     /// # Errors
-    /// When one of them names no parameter, names one twice, or names an object that is not there.
+    /// When one of them names an unknown parameter, names one twice, or names a missing object.
     pub async fn new(
         signature: &Signature,
         fixed: &[(String, String)],

@@ -1,7 +1,7 @@
-//! Writes lines to a file or to a stream that the front door gives.
+//! Writes lines to a file or to a stream.
 //!
-//! Only whole lines are written, some at a time, so that the end of the process, however it comes,
-//! leaves whole lines behind. The caller appends lines and decides when to write them.
+//! Only whole lines are written, several at a time, so that a killed process leaves whole lines
+//! behind. The caller appends lines and decides when to write them.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -33,17 +33,17 @@ impl std::fmt::Debug for Sink {
     }
 }
 
-/// Whether somebody still reads.
+/// Whether the reader is still there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
-    /// Yes, as far as is known.
+    /// It is, as far as known.
     Open,
-    /// The reader has gone, as `head` does when it has enough.
+    /// The reader closed the pipe, as `head` does.
     Closed,
 }
 
 impl Lines {
-    /// Write to a file. One that is there is emptied.
+    /// Write to a file. An existing file is truncated.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -87,13 +87,13 @@ impl Lines {
         &mut self.pending
     }
 
-    /// How much waits to be written.
+    /// Bytes that wait to be written.
     #[must_use]
     pub fn pending_bytes(&self) -> usize {
         self.pending.len()
     }
 
-    /// Write what waits.
+    /// Write the pending lines.
     ///
     /// # Errors
     /// When it cannot be written, as on a full disk.
