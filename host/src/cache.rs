@@ -185,7 +185,7 @@ fn remove(found: &[Found]) -> Result<Usage, Error> {
     for found in found {
         match fs::remove_file(&found.path) {
             Ok(()) => removed.add(found),
-            // Somebody else was faster.
+            // Another process has removed it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => {
                 return Err(Error::Io {

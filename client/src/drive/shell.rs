@@ -46,7 +46,7 @@ pub(crate) struct Shell<'b> {
 pub(crate) struct Parts<'b> {
     /// How many inputs there are, if that is known.
     pub(crate) inputs: Option<u64>,
-    /// When outcomes that nobody fetched may be gone.
+    /// When unread outcomes may have been dropped.
     pub(crate) expires: Option<Timestamp>,
     pub(crate) feed: Option<Feed>,
     pub(crate) caller: Option<&'b mut JobSink>,

@@ -119,8 +119,8 @@ impl JobSink {
         self.state.trouble().is_some_and(SubmitError::is_transient)
     }
 
-    /// The caller reads what is left and lets go. Whether it dropped the job, rather than leaving
-    /// it at the broker.
+    /// Wait until the caller has read the remaining outcomes and dropped the job. Returns false if
+    /// it left the job at the broker.
     pub(crate) async fn dropped(self) -> bool {
         let Self {
             batches,

@@ -367,7 +367,7 @@ fn is_web(text: &str) -> bool {
 
 fn check_readable(text: &str, path: &Path) -> Result<(), Error> {
     let refused = |error: std::io::Error| Error::usage(format!("`{text}` cannot be read: {error}"));
-    // Opening a pipe would wait for somebody to write into it.
+    // Opening a pipe would block until it has a writer.
     if !std::fs::metadata(path).map_err(refused)?.is_file() {
         return Err(Error::usage(format!(
             "`{text}` is not a regular file; its content must be readable more than once"

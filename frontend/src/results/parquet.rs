@@ -196,7 +196,7 @@ impl Column {
         Ok(bytes)
     }
 
-    /// Write what waits, and let go of it.
+    /// Write the pending cells and drop them.
     fn write(&mut self, writer: &mut SerializedColumnWriter<'_>) -> Result<(), ParquetError> {
         let levels = std::mem::take(&mut self.levels);
         match &mut self.values {

@@ -275,7 +275,7 @@ impl Object {
                 self.give_up().await;
                 Err(self.broken(&error))
             }
-            // How much of it was taken is not known, and nobody will ask.
+            // It is unknown how much of it was written; the upload is abandoned.
             None => {
                 self.start_giving_up();
                 Ok(())

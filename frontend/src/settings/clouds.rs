@@ -135,7 +135,7 @@ impl Google {
             } else {
                 format!("http://{host}")
             };
-            // An emulator knows nobody.
+            // An emulator has no accounts.
             return Ok(Gs {
                 endpoint: Some(endpoint),
                 ..Gs::default()

@@ -153,7 +153,7 @@ impl Artifacts {
 /// Make a folder that is this user's alone, or see that it is.
 ///
 /// # Errors
-/// When it cannot be used, belongs to somebody else, or others may write to it.
+/// When it cannot be used, belongs to another user, or others may write to it.
 pub(crate) fn private(folder: &Path) -> Result<(), Error> {
     let io = |source| Error::Io {
         folder: folder.to_owned(),

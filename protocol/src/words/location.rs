@@ -55,7 +55,7 @@ pub enum Service {
 }
 
 impl Service {
-    /// All there are.
+    /// All services.
     pub const ALL: [Self; 3] = [Self::S3, Self::Gs, Self::Az];
 
     /// What its URLs start with.

@@ -39,7 +39,7 @@ pub struct Presence {
     /// When it started, by its own clock.
     #[n(8)]
     pub started: Timestamp,
-    /// When it said so, by its own clock.
+    /// When it was announced, by the worker's own clock.
     #[n(9)]
     pub said: Timestamp,
 }

@@ -28,11 +28,11 @@ pub enum Violation {
     Lost(u64),
     /// A task with outcomes at both positions.
     Twice(u64, [u64; 2]),
-    /// An outcome of a task that nobody submitted.
+    /// An outcome of a task that was never submitted.
     Unsubmitted(u64),
     /// A task that did not end as it had to.
     Wrong(u64, Ended),
-    /// An outcome of a task that nobody attempted.
+    /// An outcome of a task that was never attempted.
     Unattempted(u64),
     /// A task that was recorded twice by submitters: the run itself went wrong.
     SubmittedTwice(u64),

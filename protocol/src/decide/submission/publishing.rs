@@ -165,7 +165,7 @@ impl Publishing {
         }
     }
 
-    /// Learn how long tasks take. Those that nobody ran say nothing of it.
+    /// Record how long tasks take; tasks that did not run are ignored.
     pub(super) fn observe(&mut self, outcomes: &[Outcome]) {
         let ran = outcomes.iter().filter(|outcome| outcome.attempts > 0);
         let work: Duration = ran
