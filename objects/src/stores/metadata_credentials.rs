@@ -457,7 +457,7 @@ impl Service {
 
     fn unknown(&self) -> Trouble {
         Trouble::Refused(format!(
-            "the answer of the service at {} does not contain credentials",
+            "the answer of the service at {} contains no credentials",
             self.shown()
         ))
     }
