@@ -23,6 +23,7 @@
 pub mod conformance;
 mod lane;
 pub mod memory;
+pub mod metrics;
 pub mod nats;
 mod traits;
 

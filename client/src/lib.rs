@@ -47,6 +47,8 @@ mod drive;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod error;
+pub mod metrics;
+pub mod observer;
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::{StreamExt as _, stream};
 use sortie_broker::nats::OUTCOME_AGE_MAX;
 use sortie_broker::{LetterId, Operate as _, PRESENCE, Submit as _, Work as _};
+use sortie_protocol::metric::{Metric, Value};
 use sortie_protocol::{
     Bill, DeadLetter, Digest, Ending, Failure, FunctionRef, JobId, JobKey, JobState, Labels,
     LeaseId, Outcome, Presence, Signature, TaskIndex, TenantId, Timestamp, WorkerId,
@@ -16,7 +17,7 @@ use sortie_protocol::{
 use tokio::time::timeout;
 
 use self::troubled::Troubled;
-use crate::{Client, Counted, Function, TaskError};
+use crate::{Client, Counted, Function, TaskError, metrics};
 
 /// Far above what anything takes here, in time that does not pass for real.
 const DEADLINE: Duration = Duration::from_secs(600);
@@ -634,4 +635,51 @@ async fn a_replay_that_fails_names_the_jobs_that_it_submitted() {
     };
     assert_eq!(job.tasks, unfinished(&broker, job.job).await);
     assert!(job.tasks >= 100 && error.replayed.left > 0, "{error:?}");
+}
+
+#[derive(Debug, Default)]
+struct Recorder(std::sync::Mutex<Vec<String>>);
+
+impl crate::observer::Observer<crate::observer::Event> for Recorder {
+    fn on(&self, event: &crate::observer::Event) {
+        use crate::observer::Event;
+        let told = match event {
+            Event::TasksSubmitted { tasks, .. } => format!("{tasks} submitted"),
+            Event::TasksEnded { outcomes, .. } => format!("{} ended", outcomes.len()),
+        };
+        self.0.lock().unwrap().push(told);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_client_submits_and_receives_is_counted_and_told() {
+    let broker = Troubled::new();
+    let recorder = Arc::new(Recorder::default());
+    let client = Client::observed(Arc::new(broker.clone()), recorder.clone());
+    let job = client.submit_all(&function(), [()]).await.unwrap().job;
+    broker
+        .inner
+        .report(key(job), vec![failed(0)])
+        .await
+        .unwrap();
+    let outcomes = soon(client.attach::<u64>(job).await.unwrap().gather()).await;
+    assert_eq!(outcomes.unwrap().len(), 1);
+    assert_eq!(*recorder.0.lock().unwrap(), ["1 submitted", "1 ended"]);
+    let count = |metric: &Metric, code: Option<&str>| {
+        let samples = client.metrics().into_iter();
+        let found = samples
+            .filter(|sample| sample.metric == metric)
+            .find(|sample| code.is_none_or(|code| sample.labels.contains(&("code", code))));
+        found.map(|sample| sample.value)
+    };
+    assert_eq!(count(&metrics::SUBMITTED, None), Some(Value::Count(1)));
+    assert_eq!(
+        count(&metrics::ENDED, Some("trapped")),
+        Some(Value::Count(1))
+    );
+    assert_eq!(
+        count(&metrics::ENDED, Some("completed")),
+        Some(Value::Count(0))
+    );
+    assert_eq!(count(&metrics::ATTEMPTS, None), Some(Value::Count(1)));
 }

@@ -1,16 +1,16 @@
 //! Sets up a client from settings and the environment, embedded or over a broker, with access to
 //! objects.
 
+#[cfg(feature = "embedded")]
 use std::path::Path;
 use std::time::Duration;
 
 use sortie::nats::Config;
 use sortie::objects::Objects;
 use sortie::protocol::Advice;
-use sortie::{
-    BrokerError, Builder, Client, Component, ConnectError, Function, FunctionOptions, LoadError,
-    StartError, SubmitError,
-};
+use sortie::{BrokerError, Builder, Client, ConnectError, SubmitError};
+#[cfg(feature = "embedded")]
+use sortie::{Component, Function, FunctionOptions, LoadError, StartError};
 use tokio::runtime::Handle;
 
 use crate::binding::{Files, Notice, OutputFile, Places};
@@ -58,7 +58,12 @@ impl Session {
         stop: &Stop,
     ) -> Result<Self, Error> {
         let Some(config) = broker else {
+            #[cfg(feature = "embedded")]
             return Self::start(host, environment);
+            #[cfg(not(feature = "embedded"))]
+            return Err(Error::usage(
+                "this program has no host of its own: it needs a broker",
+            ));
         };
         let (builder, troubles) = builder(host, environment)?;
         let files = if is_here(&config.servers) {
@@ -71,6 +76,7 @@ impl Session {
     }
 
     /// Start an embedded client.
+    #[cfg(feature = "embedded")]
     ///
     /// # Errors
     /// When the cache folder cannot be used, or the system denies what the host needs.
@@ -131,6 +137,7 @@ impl Session {
     pub async fn settle(&self, time_max: Duration) -> Result<(), NotSettled> {
         match self.keeps {
             Keeps::Results | Keeps::Nothing => {
+                #[cfg(feature = "embedded")]
                 self.client.flush_results().await;
                 Ok(())
             }
@@ -139,6 +146,7 @@ impl Session {
     }
 
     /// Load a component.
+    #[cfg(feature = "embedded")]
     ///
     /// # Errors
     /// When it cannot run here.
@@ -147,6 +155,7 @@ impl Session {
     }
 
     /// Load a component and take a function of it.
+    #[cfg(feature = "embedded")]
     ///
     /// # Errors
     /// When the component cannot run here, or has no such function.
@@ -222,9 +231,11 @@ fn builder(host: &HostSettings, environment: &Environment) -> Result<(Builder, T
     let cache = cache(host.cache.as_ref(), environment);
     host.inputs.apply(&mut objects, cache.as_deref())?;
     let mut builder = Client::builder().objects(objects);
+    #[cfg(feature = "embedded")]
     if let Some(tasks) = host.concurrency {
         builder = builder.concurrency(tasks);
     }
+    #[cfg(feature = "embedded")]
     if let Some(folder) = cache {
         builder = builder.cache(folder);
     }
@@ -286,6 +297,7 @@ impl From<SubmitError> for Error {
     }
 }
 
+#[cfg(feature = "embedded")]
 impl From<StartError> for Error {
     fn from(error: StartError) -> Self {
         let text = chain(&error);
@@ -297,6 +309,7 @@ impl From<StartError> for Error {
     }
 }
 
+#[cfg(feature = "embedded")]
 impl From<LoadError> for Error {
     fn from(error: LoadError) -> Self {
         let text = chain(&error);

@@ -1,15 +1,9 @@
-//! The metrics of a host: names, units and help texts, and the counters behind them.
-//!
-//! Counting is a few relaxed atomic additions for each attempt: no lock, no allocation. Counters
-//! are read one by one, so they are not a consistent snapshot. Labels are from closed sets: codes
-//! that functions answer are guest text and are counted together as [`ANSWER`].
+//! The metrics of a host: names, units and help texts, and their instruments.
 
-use std::array;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use sortie_protocol::metric::{Distribution, Metric, Sample, Value};
-use sortie_protocol::{Bill, Ending, Failure};
+use sortie_protocol::metric::{Counter, EndingCounter, Metric, Sample, Sizes, Times};
+use sortie_protocol::{Bill, Ending};
 
 use crate::memo::Tier;
 
@@ -99,187 +93,11 @@ pub const PANICS: Metric = Metric::counter(
     "Panics of the worker's own code, each a bug of Sortie.",
 );
 
-/// The label of endings that are no failure.
-pub const BLAME_NONE: &str = "none";
-/// The code of a task that has a result.
-pub const COMPLETED: &str = "completed";
-/// The code of a task whose job was cancelled.
-pub const CANCELLED: &str = "cancelled";
-/// The code under which a function's own codes are counted.
-pub const ANSWER: &str = "answer";
-
-/// Blame and code of every ending, in the order in which they are counted.
-const ENDINGS: [(&str, &str); 20] = [
-    (BLAME_NONE, COMPLETED),
-    (BLAME_NONE, CANCELLED),
-    ("guest", ANSWER),
-    ("guest", "trapped"),
-    ("guest", "memory-limit"),
-    ("guest", "wall-time-limit"),
-    ("guest", "cpu-time-limit"),
-    ("guest", "stack-overflow"),
-    ("guest", "result-too-large"),
-    ("guest", "written-limit"),
-    ("input", "input-malformed"),
-    ("input", "input-missing"),
-    ("input", "input-denied"),
-    ("input", "input-changed"),
-    ("input", "input-unavailable"),
-    ("platform", "component-unusable"),
-    ("platform", "worker-lost"),
-    ("platform", "host-error"),
-    ("platform", "store-unusable"),
-    ("platform", "store-unavailable"),
-];
-
-/// Upper bounds of buckets of time, in seconds: from the dispatch of an empty task (10 µs) to the
-/// longest time that tasks usually have (5 min), in steps of two to ten.
-const SECONDS: [f64; 16] = [
-    0.000_01, 0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
-    30.0, 300.0,
-];
-/// Upper bounds of buckets of sizes, in bytes: from an argument of a few numbers to the largest
-/// objects that fit into a machine, in steps of eight.
-const BYTES: [f64; 10] = [
-    64.0,
-    512.0,
-    4_096.0,
-    32_768.0,
-    262_144.0,
-    2_097_152.0,
-    16_777_216.0,
-    134_217_728.0,
-    1_073_741_824.0,
-    8_589_934_592.0,
-];
-
-/// Counts endings by blame and code.
-#[derive(Debug)]
-struct Endings([AtomicU64; ENDINGS.len()]);
-
-impl Default for Endings {
-    fn default() -> Self {
-        Self(array::from_fn(|_| AtomicU64::new(0)))
-    }
-}
-
-impl Endings {
-    fn add(&self, position: usize) {
-        if let Some(count) = self.0.get(position) {
-            add(count, 1);
-        }
-    }
-
-    fn read(&self, metric: &'static Metric) -> impl Iterator<Item = Sample> {
-        ENDINGS
-            .iter()
-            .zip(&self.0)
-            .map(move |((blame, code), count)| Sample {
-                metric,
-                labels: vec![("blame", blame), ("code", code)],
-                value: Value::Count(get(count)),
-            })
-    }
-}
-
-/// Counts observations by size. The bucket past the last bound is the last count.
-#[derive(Debug)]
-struct Histogram<const N: usize> {
-    bounds: &'static [f64; N],
-    counts: [AtomicU64; N],
-    above: AtomicU64,
-    /// In nanoseconds or bytes.
-    sum: AtomicU64,
-}
-
-impl<const N: usize> Histogram<N> {
-    fn new(bounds: &'static [f64; N]) -> Self {
-        Self {
-            bounds,
-            counts: array::from_fn(|_| AtomicU64::new(0)),
-            above: AtomicU64::new(0),
-            sum: AtomicU64::new(0),
-        }
-    }
-
-    fn observe(&self, value: f64, exact: u64) {
-        let position = self.bounds.partition_point(|bound| *bound < value);
-        add(self.counts.get(position).unwrap_or(&self.above), 1);
-        add(&self.sum, exact);
-    }
-
-    /// A reading; `unit` is what one unit of the sum is in the metric's unit.
-    fn read(&self, metric: &'static Metric, unit: f64) -> Sample {
-        let mut count = 0;
-        let buckets = self.bounds.iter().zip(&self.counts);
-        let buckets = buckets
-            .map(|(bound, here)| {
-                count += get(here);
-                (*bound, count)
-            })
-            .collect();
-        #[expect(clippy::cast_precision_loss, reason = "a sum for people")]
-        let sum = get(&self.sum) as f64 * unit;
-        let count = count + get(&self.above);
-        let distribution = Distribution {
-            buckets,
-            count,
-            sum,
-        };
-        Sample::new(metric, Value::Distribution(distribution))
-    }
-}
-
-/// A histogram of times.
-#[derive(Debug)]
-struct Times(Histogram<{ SECONDS.len() }>);
-
-impl Default for Times {
-    fn default() -> Self {
-        Self(Histogram::new(&SECONDS))
-    }
-}
-
-impl Times {
-    fn observe(&self, time: Duration) {
-        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.0.observe(time.as_secs_f64(), nanos);
-    }
-
-    fn read(&self, metric: &'static Metric) -> Sample {
-        self.0.read(metric, 1e-9)
-    }
-}
-
-/// A histogram of sizes.
-#[derive(Debug)]
-struct Sizes(Histogram<{ BYTES.len() }>);
-
-impl Default for Sizes {
-    fn default() -> Self {
-        Self(Histogram::new(&BYTES))
-    }
-}
-
-impl Sizes {
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "only compared with coarse bounds"
-    )]
-    fn observe(&self, bytes: u64) {
-        self.0.observe(bytes as f64, bytes);
-    }
-
-    fn read(&self, metric: &'static Metric) -> Sample {
-        self.0.read(metric, 1.0)
-    }
-}
-
 /// Counts and times what a host does, from the start of the process.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    tasks: Endings,
-    attempts: Endings,
+    tasks: EndingCounter,
+    attempts: EndingCounter,
     queue: Times,
     fetch: Times,
     load: Times,
@@ -289,23 +107,23 @@ pub struct Metrics {
     memory_peak: Sizes,
     input: Sizes,
     output: Sizes,
-    leases_lost: AtomicU64,
-    memo_local: AtomicU64,
-    memo_shared: AtomicU64,
-    memo_misses: AtomicU64,
-    panics: AtomicU64,
+    leases_lost: Counter,
+    memo_local: Counter,
+    memo_shared: Counter,
+    memo_misses: Counter,
+    panics: Counter,
 }
 
 impl Metrics {
     /// A task's outcome is reported.
     pub(crate) fn task(&self, ending: &Ending) {
-        self.tasks.add(position(ending));
+        self.tasks.add(ending);
     }
 
     /// An attempt ended. One whose result was known did not run, and one that was cancelled says
     /// nothing about the work: their times and sizes are not observed.
     pub(crate) fn attempt(&self, ending: &Ending, bill: &Bill) {
-        self.attempts.add(position(ending));
+        self.attempts.add(ending);
         self.queue.observe(bill.queue);
         if bill.cached || matches!(ending, Ending::Cancelled) {
             return;
@@ -331,26 +149,25 @@ impl Metrics {
             Some(Tier::Shared) => &self.memo_shared,
             None => &self.memo_misses,
         };
-        add(counter, 1);
+        counter.add(1);
     }
 
     /// A lease was lost.
     pub(crate) fn lease_lost(&self) {
-        add(&self.leases_lost, 1);
+        self.leases_lost.add(1);
     }
 
     /// The host panicked.
     pub(crate) fn panicked(&self) {
-        add(&self.panics, 1);
+        self.panics.add(1);
     }
 
     /// A reading of all of it.
     #[must_use]
     pub fn read(&self) -> Vec<Sample> {
-        let tier = |tier, counter| Sample {
-            metric: &MEMO_HITS,
+        let tier = |tier, counter: &Counter| Sample {
             labels: vec![("tier", tier)],
-            value: Value::Count(get(counter)),
+            ..counter.read(&MEMO_HITS)
         };
         let mut samples: Vec<_> = self.tasks.read(&TASKS).collect();
         samples.extend(self.attempts.read(&ATTEMPTS));
@@ -364,131 +181,12 @@ impl Metrics {
             self.memory_peak.read(&MEMORY_PEAK),
             self.input.read(&INPUT),
             self.output.read(&OUTPUT),
-            Sample::count(&LEASES_LOST, get(&self.leases_lost)),
+            self.leases_lost.read(&LEASES_LOST),
             tier("local", &self.memo_local),
             tier("shared", &self.memo_shared),
-            Sample::count(&MEMO_MISSES, get(&self.memo_misses)),
-            Sample::count(&PANICS, get(&self.panics)),
+            self.memo_misses.read(&MEMO_MISSES),
+            self.panics.read(&PANICS),
         ]);
         samples
-    }
-}
-
-/// Blame and code of an ending, as they are counted.
-pub(crate) fn labels(ending: &Ending) -> (&'static str, &'static str) {
-    ENDINGS
-        .get(position(ending))
-        .copied()
-        .unwrap_or(("platform", "host-error"))
-}
-
-/// Where an ending is counted.
-fn position(ending: &Ending) -> usize {
-    match ending {
-        Ending::Completed(_) => 0,
-        Ending::Cancelled => 1,
-        Ending::Failed(Failure::Answer { .. }) => 2,
-        Ending::Failed(failure) => fixed(failure.code()).unwrap_or(ENDINGS.len()),
-    }
-}
-
-/// Where a code of the platform's is counted; all have a place, as a test shows.
-fn fixed(code: &str) -> Option<usize> {
-    ENDINGS.iter().position(|(_, fixed)| *fixed == code)
-}
-
-fn add(counter: &AtomicU64, count: u64) {
-    counter.fetch_add(count, Ordering::Relaxed);
-}
-
-fn get(counter: &AtomicU64) -> u64 {
-    counter.load(Ordering::Relaxed)
-}
-
-#[cfg(test)]
-mod tests {
-    use sortie_protocol::outcome::{InputFault, Limit, PlatformFault};
-
-    use super::*;
-
-    /// One failure for each fixed code.
-    fn failures() -> Vec<Failure> {
-        let message = String::new;
-        let size = sortie_protocol::ByteSize(0);
-        let limits = [
-            Limit::Memory(size),
-            Limit::WallTime(Duration::ZERO),
-            Limit::CpuTime(Duration::ZERO),
-            Limit::Stack(size),
-            Limit::Result(size),
-            Limit::OutputBytes(size),
-        ];
-        let inputs = [
-            InputFault::Malformed,
-            InputFault::Missing,
-            InputFault::Denied,
-            InputFault::Changed,
-            InputFault::Unavailable,
-        ];
-        let platform = [
-            PlatformFault::Component,
-            PlatformFault::WorkerLost,
-            PlatformFault::Host,
-            PlatformFault::StoreUnusable,
-            PlatformFault::StoreUnavailable,
-        ];
-        let mut failures = vec![Failure::Trapped { message: message() }];
-        failures.extend(limits.map(|limit| Failure::Stopped { limit }));
-        failures.extend(inputs.map(|fault| Failure::Input {
-            fault,
-            message: message(),
-        }));
-        failures.extend(platform.map(|fault| Failure::Platform {
-            fault,
-            message: message(),
-        }));
-        failures
-    }
-
-    #[test]
-    fn each_fixed_code_is_counted_under_itself_and_its_blame() {
-        let failures = failures();
-        assert_eq!(failures.len() + 3, ENDINGS.len());
-        for failure in failures {
-            let blame_and_code = (failure.blame().as_str(), failure.code().to_owned());
-            let (blame, code) = labels(&Ending::Failed(failure));
-            assert_eq!((blame, code.to_owned()), blame_and_code);
-        }
-    }
-
-    #[test]
-    fn a_functions_own_code_is_never_a_label() {
-        let answer = Failure::Answer {
-            code: "host-error".into(),
-            message: String::new(),
-            retry: None,
-        };
-        assert_eq!(labels(&Ending::Failed(answer)), ("guest", ANSWER));
-    }
-
-    #[test]
-    fn buckets_are_cumulative_and_their_bounds_inclusive() {
-        let times = Times::default();
-        for millis in [1, 2, 1_000_000] {
-            times.observe(Duration::from_millis(millis));
-        }
-        let Value::Distribution(read) = times.read(&RUN).value else {
-            panic!("a histogram");
-        };
-        let at = |bound: f64| {
-            read.buckets
-                .iter()
-                .find(|(b, _)| (*b - bound).abs() < 1e-12)
-        };
-        assert_eq!(at(0.000_5).unwrap().1, 0);
-        assert_eq!(at(0.001).unwrap().1, 1);
-        assert_eq!(at(0.002_5).unwrap().1, 2);
-        assert_eq!((read.buckets.last().unwrap().1, read.count), (2, 3));
-        assert!((read.sum - 1_000.003).abs() < 1e-6);
     }
 }

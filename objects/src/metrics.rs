@@ -1,8 +1,76 @@
-//! Metrics of reading objects: block cache hits, requests, bytes, and the disk tier.
+//! The metrics of reading objects, with names, units and help texts: block cache hits, requests,
+//! bytes, and the disk tier.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use sortie_protocol::metric::{Metric, Sample};
+
 use crate::read::block::Purpose;
+
+const BLOCK_HITS: Metric = Metric::counter(
+    "sortie_object_block_hits_total",
+    "Block reads that were served from memory or joined a fetch in progress.",
+);
+const BLOCK_MISSES: Metric = Metric::counter(
+    "sortie_object_block_misses_total",
+    "Block reads that missed memory.",
+);
+const BLOCK_EVICTIONS: Metric = Metric::counter(
+    "sortie_object_block_evictions_total",
+    "Blocks evicted from memory to make room.",
+);
+const BLOCK_EVICTED: Metric = Metric::counter(
+    "sortie_object_block_evicted_bytes_total",
+    "Bytes of blocks evicted from memory to make room.",
+);
+const BLOCK_HELD: Metric = Metric::gauge(
+    "sortie_object_block_held_bytes",
+    "Bytes of blocks held in memory.",
+);
+const REQUESTS: Metric = Metric::counter(
+    "sortie_object_requests_total",
+    "Requests for parts of objects, without retries.",
+);
+const FETCHED: Metric = Metric::counter(
+    "sortie_object_fetched_bytes_total",
+    "Bytes of objects received.",
+);
+const DISK_HITS: Metric = Metric::counter(
+    "sortie_object_disk_hits_total",
+    "Block reads that missed memory and were served from disk.",
+);
+const DISK_READ: Metric = Metric::counter(
+    "sortie_object_disk_read_bytes_total",
+    "Bytes of blocks read from disk.",
+);
+const DISK_MISSES: Metric = Metric::counter(
+    "sortie_object_disk_misses_total",
+    "Block reads that missed both memory and disk.",
+);
+const DISK_WRITTEN: Metric = Metric::counter(
+    "sortie_object_disk_written_bytes_total",
+    "Bytes of blocks written to disk.",
+);
+const DISK_SKIPPED: Metric = Metric::counter(
+    "sortie_object_disk_skipped_total",
+    "Blocks not written to disk because it was too slow or had failed.",
+);
+const DISK_FAILURES: Metric = Metric::counter(
+    "sortie_object_disk_failures_total",
+    "Reads and writes of the disk that failed.",
+);
+const DISK_EVICTIONS: Metric = Metric::counter(
+    "sortie_object_disk_evictions_total",
+    "Blocks removed from disk to make room.",
+);
+const DISK_EVICTED: Metric = Metric::counter(
+    "sortie_object_disk_evicted_bytes_total",
+    "Bytes of blocks removed from disk to make room.",
+);
+const DISK_HELD: Metric = Metric::gauge(
+    "sortie_object_disk_held_bytes",
+    "Bytes of blocks on disk, as far as this process knows.",
+);
 
 /// Counters since the start of the process. They are read one by one, so they are not a consistent
 /// snapshot.
@@ -47,6 +115,40 @@ pub struct DiskMetrics {
     pub evicted_bytes_total: u64,
     /// Bytes in the folder, as far as this process knows.
     pub held_bytes: u64,
+}
+
+impl Metrics {
+    /// As samples, with those of the disk tier if there is one.
+    #[must_use]
+    pub fn samples(&self) -> Vec<Sample> {
+        let mut samples = vec![
+            Sample::count(&BLOCK_HITS, self.block_hits_total),
+            Sample::count(&BLOCK_MISSES, self.block_misses_total),
+            Sample::count(&BLOCK_EVICTIONS, self.block_evictions_total),
+            Sample::count(&BLOCK_EVICTED, self.block_evicted_bytes_total),
+            Sample::count(&BLOCK_HELD, self.block_held_bytes),
+            Sample::count(&REQUESTS, self.requests_total),
+            Sample::count(&FETCHED, self.fetched_bytes_total),
+        ];
+        samples.extend(self.disk.iter().flat_map(DiskMetrics::samples));
+        samples
+    }
+}
+
+impl DiskMetrics {
+    fn samples(&self) -> [Sample; 9] {
+        [
+            Sample::count(&DISK_HITS, self.hits_total),
+            Sample::count(&DISK_READ, self.read_bytes_total),
+            Sample::count(&DISK_MISSES, self.misses_total),
+            Sample::count(&DISK_WRITTEN, self.written_bytes_total),
+            Sample::count(&DISK_SKIPPED, self.skipped_total),
+            Sample::count(&DISK_FAILURES, self.failures_total),
+            Sample::count(&DISK_EVICTIONS, self.evictions_total),
+            Sample::count(&DISK_EVICTED, self.evicted_bytes_total),
+            Sample::count(&DISK_HELD, self.held_bytes),
+        ]
+    }
 }
 
 #[derive(Debug, Default)]

@@ -1,4 +1,5 @@
-//! `slim`: builds a client without the embedded host, and checks that it needs no engine.
+//! `slim`: builds a client without the embedded host, checks the front doors' library in the same
+//! way, and sees that neither needs the engine.
 //!
 //! The package is a workspace of its own, because cargo unites the features of all packages in one:
 //! there the host would always be built in. Its build folder is its own too, so that neither build
@@ -10,6 +11,8 @@ use crate::project::Project;
 
 /// The folder of the package.
 const FOLDER: &str = "tests/slim";
+/// Selects the library of front doors, which a wheel is made of, without the host.
+const FRONTEND: [&str; 3] = ["--package", "sortie-frontend", "--no-default-features"];
 /// Starts of the names of packages that make up the engine.
 const ENGINE: [&str; 4] = ["wasmtime", "cranelift", "wasmparser", "sortie-host"];
 
@@ -22,18 +25,31 @@ pub(crate) fn run(project: &Project) -> Result<()> {
         .arg(&manifest)
         .env("CARGO_TARGET_DIR", project.root().join("target/slim"))
         .run()?;
+    let manifest = manifest.to_string_lossy();
+    refuse_the_engine(project, "a client", &["--manifest-path", &manifest])?;
+    project
+        .cargo()
+        .arg("check")
+        .args(FRONTEND)
+        .env("CARGO_TARGET_DIR", project.root().join("target/slim"))
+        .run()?;
+    refuse_the_engine(project, "a front door", &FRONTEND)
+}
+
+/// Looks at what a selection of packages depends on.
+fn refuse_the_engine(project: &Project, what: &str, selection: &[&str]) -> Result<()> {
     let tree = project
         .cargo()
         .args(["tree", "--edges", "normal,build", "--prefix", "none"])
-        .arg("--manifest-path")
-        .arg(&manifest)
+        .args(selection)
         .read()?;
     match parts_of_the_engine(&tree).as_slice() {
         [] => Ok(()),
         found => bail!(
-            "a client without the feature `embedded` depends on {}; `cargo tree --manifest-path \
-             {FOLDER}/Cargo.toml --invert {}` says why",
+            "{what} without the feature `embedded` depends on {}; `cargo tree {} --invert {}` says \
+             why",
             found.join(", "),
+            selection.join(" "),
             found.first().copied().unwrap_or_default()
         ),
     }

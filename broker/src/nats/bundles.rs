@@ -94,7 +94,9 @@ impl Bundles {
         let mut headers = HeaderMap::new();
         headers.insert(MESSAGE_ID, format!("{}-{first}", key.job).as_str());
         task_ranges::insert(&mut headers, indices(bundle));
-        self.put(&source, key, &headers, &payload).await
+        self.put(&source, key, &headers, &payload).await?;
+        self.connection.metrics().published.add(1);
+        Ok(())
     }
 
     /// Publish tasks that a worker had before.
@@ -112,7 +114,9 @@ impl Bundles {
             headers.insert(DELAY, millis.to_string().as_str());
         }
         self.put(again.source, again.key, &headers, &envelope::bundle(bundle))
-            .await
+            .await?;
+        self.connection.metrics().returned.add(1);
+        Ok(())
     }
 
     /// Publish a bundle, and notify workers whose pull requests may wait at other sources.

@@ -1,13 +1,16 @@
 //! Opens the connection to a NATS server: options, credentials, TLS, reconnecting, and the client
 //! library's events.
 
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerError};
+use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerError};
 use tokio::sync::{broadcast, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::config::{Config, Role, user_and_password};
+use crate::metrics::Metrics;
 use crate::traits::Error;
 
 /// Interval of pings: after two unanswered pings the connection is closed, and another server is
@@ -20,6 +23,8 @@ const SUBSCRIPTION_MESSAGES: usize = 2048;
 const RECONNECT_MIN: Duration = Duration::from_millis(20);
 /// Maximum delay between reconnect attempts.
 const RECONNECT_MAX: Duration = Duration::from_secs(2);
+/// The delay before retrying a server that accepted the first connection and then closed it.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Minimum time for connecting to one server, however many there are. The same limit holds for
 /// reconnecting, and a distant or busy server takes longer than a small share of a few seconds. The
 /// first connect still takes no more than [`Config::connect_time_max`] for all servers together.
@@ -37,14 +42,22 @@ pub(super) struct Signals {
 }
 
 /// Connect to the first server that answers within its share of the time.
-pub(super) async fn open(config: &Config, place: &str) -> Result<(Client, Signals), Error> {
+pub(super) async fn open(
+    config: &Config,
+    place: &str,
+    metrics: &Arc<Metrics>,
+) -> Result<(Client, Signals), Error> {
     let (violations, _) = broadcast::channel(VIOLATIONS_KEPT);
     let (gap, gaps) = watch::channel(0);
-    let options = options(config, place, violations.clone(), gap).await?;
-    let servers: Vec<&str> = config.servers.split(',').map(str::trim).collect();
-    match timeout(config.connect_time_max, options.connect(servers)).await {
+    let told = Told {
+        place: place.to_owned(),
+        violations: violations.clone(),
+        gap,
+        metrics: metrics.clone(),
+    };
+    match timeout(config.connect_time_max, first(config, &told)).await {
         Ok(Ok(client)) => Ok((client, Signals { violations, gaps })),
-        Ok(Err(error)) => Err(refused_connection(place, &error)),
+        Ok(Err(error)) => Err(error),
         Err(_) => Err(Error::Unreachable {
             place: place.to_owned(),
             reason: format!("no connection within {:?}", config.connect_time_max),
@@ -52,12 +65,49 @@ pub(super) async fn open(config: &Config, place: &str) -> Result<(Client, Signal
     }
 }
 
-async fn options(
-    config: &Config,
-    place: &str,
+/// Make the first connection. A server that accepts the connection and closes it before its
+/// greeting is starting or stopping: it is retried for as long as the caller waits. A refused
+/// connection means that there is no server, which is reported at once.
+async fn first(config: &Config, told: &Told) -> Result<Client, Error> {
+    let servers: Vec<&str> = config.servers.split(',').map(str::trim).collect();
+    loop {
+        match options(config, told).await?.connect(servers.clone()).await {
+            Err(error) if is_cut_off(&error) => {
+                tracing::debug!(broker = told.place, %error, "reconnecting");
+                sleep(FIRST_PAUSE).await;
+            }
+            Err(error) => return Err(refused_connection(&told.place, &error)),
+            Ok(client) => return Ok(client),
+        }
+    }
+}
+
+/// Whether a server accepted the connection and closed it before its greeting was complete.
+fn is_cut_off(error: &ConnectError) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let Some(source) = std::error::Error::source(error) else {
+        return false;
+    };
+    match source.downcast_ref::<io::Error>() {
+        Some(error) => matches!(
+            error.kind(),
+            BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+        ),
+        // The library's own words for a connection that ended.
+        None => source.to_string() == "expected INFO, got nothing",
+    }
+}
+
+/// Receives the notifications of the connection's task.
+#[derive(Debug, Clone)]
+struct Told {
+    place: String,
     violations: broadcast::Sender<String>,
     gap: watch::Sender<u64>,
-) -> Result<ConnectOptions, Error> {
+    metrics: Arc<Metrics>,
+}
+
+async fn options(config: &Config, told: &Told) -> Result<ConnectOptions, Error> {
     let inbox = match config.role {
         Role::Client => format!("_INBOX.client.{}", config.tenant),
         Role::Worker => "_INBOX.worker".into(),
@@ -75,14 +125,14 @@ async fn options(
             (RECONNECT_MIN * (1 << doublings)).min(RECONNECT_MAX)
         })
         .event_callback({
-            let place = place.to_owned();
+            let told = told.clone();
             move |event| {
-                on_event(&place, event, &violations, &gap);
+                on_event(event, &told);
                 std::future::ready(())
             }
         });
-    let unusable = |what: &str, error: std::io::Error| Error::Denied {
-        place: place.to_owned(),
+    let unusable = |what: &str, error: io::Error| Error::Denied {
+        place: told.place.clone(),
         reason: format!("{what}: {error}"),
     };
     // The library takes none from the URL.
@@ -120,14 +170,16 @@ fn server_time_max(config: &Config) -> Duration {
     (config.connect_time_max / servers).max(SERVER_TIME_MIN)
 }
 
-fn on_event(
-    place: &str,
-    event: Event,
-    violations: &broadcast::Sender<String>,
-    gap: &watch::Sender<u64>,
-) {
+fn on_event(event: Event, told: &Told) {
+    let Told {
+        place,
+        violations,
+        gap,
+        metrics,
+    } = told;
     match event {
         Event::Connected => {
+            metrics.connections.add(1);
             tracing::info!(broker = place, "connected");
             gap.send_modify(|gaps| *gaps += 1);
         }
@@ -156,7 +208,7 @@ fn on_event(
     }
 }
 
-fn refused_connection(place: &str, error: &async_nats::ConnectError) -> Error {
+fn refused_connection(place: &str, error: &ConnectError) -> Error {
     let place = place.to_owned();
     // The library's own words for a kind are short; its source says what happened.
     let source = std::error::Error::source(error)

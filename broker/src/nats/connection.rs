@@ -18,9 +18,11 @@ use bytes::Bytes;
 use tokio::sync::{broadcast, watch};
 use tokio::time::timeout;
 
+use super::clock;
 use super::config::{Config, place};
 use super::connect::{self, Signals};
 use super::retry::Retry;
+use crate::metrics::Metrics;
 use crate::traits::Error;
 
 /// The oldest server that is accepted: batched reads came with 2.11, and 2.12 is the oldest line
@@ -44,13 +46,15 @@ struct Shared {
     answer_time_max: Duration,
     outage_time_max: Duration,
     signals: Signals,
+    metrics: Arc<Metrics>,
 }
 
 impl Connection {
     /// Connect and check that the server can be used.
     pub(super) async fn connect(config: &Config) -> Result<Self, Error> {
         let place = place(&config.servers);
-        let (client, signals) = connect::open(config, &place).await?;
+        let metrics = Arc::new(Metrics::default());
+        let (client, signals) = connect::open(config, &place, &metrics).await?;
         let connection = Self {
             client,
             shared: Arc::new(Shared {
@@ -58,6 +62,7 @@ impl Connection {
                 answer_time_max: config.answer_time_max,
                 outage_time_max: config.outage_time_max,
                 signals,
+                metrics,
             }),
         };
         connection.check_server()?;
@@ -107,6 +112,11 @@ impl Connection {
         }
     }
 
+    /// What this connection is used for, counted.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
     /// Changes whenever messages may have gone missing.
     pub(super) fn gaps(&self) -> watch::Receiver<u64> {
         self.shared.signals.gaps.clone()
@@ -124,7 +134,7 @@ impl Connection {
 
     /// A retry budget of [`Config::outage_time_max`].
     pub(super) fn retry(&self) -> Retry {
-        Retry::new(self.shared.outage_time_max)
+        Retry::new(self.shared.outage_time_max, self.shared.metrics.clone())
     }
 
     /// Maximum size of a message's content.
@@ -145,13 +155,23 @@ impl Connection {
         if !headers.is_empty() {
             request = request.headers(headers);
         }
+        let asked = clock::instant();
         let answer = self
             .guarded(
                 subject,
                 self.client.send_request(subject.to_owned(), request),
             )
             .await?;
-        answer.map_err(|error| self.unanswered(subject, &error))
+        match answer {
+            Ok(answer) => {
+                self.metrics().answer.observe(asked.elapsed());
+                Ok(answer)
+            }
+            Err(error) => {
+                self.metrics().unanswered.add(1);
+                Err(self.unanswered(subject, &error))
+            }
+        }
     }
 
     pub(super) fn unanswered(&self, subject: &str, error: &async_nats::RequestError) -> Error {

@@ -85,7 +85,10 @@ impl DeadLetters {
             )
             .await?;
         match stored {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.connection.metrics().dead_letters.add(1);
+                Ok(())
+            }
             Err(refusal) => {
                 tracing::warn!(reason = refusal.text, "a dead letter could not be kept");
                 Ok(())

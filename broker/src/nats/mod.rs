@@ -61,6 +61,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use parking_lot::Mutex;
+use sortie_protocol::metric::Sample;
 use sortie_protocol::{
     Bundle, DeadLetter, Digest, Job, JobFunction, JobKey, JobRecord, JobState, Labels, LeaseId,
     Outcome, Presence, TaskIndex, TenantId, Timestamp,
@@ -219,6 +220,12 @@ impl NatsBroker {
     #[must_use]
     pub fn place(&self) -> &str {
         self.services.connection.place()
+    }
+
+    /// A reading of this connection's metrics.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<Sample> {
+        self.services.connection.metrics().read()
     }
 
     /// Duration of a lease.

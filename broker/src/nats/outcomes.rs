@@ -55,6 +55,8 @@ impl Outcomes {
             let mut headers = HeaderMap::new();
             task_ranges::insert(&mut headers, part.iter().map(|outcome| outcome.index));
             self.put(key, &headers, payload).await?;
+            let stored = u64::try_from(part.len()).unwrap_or(u64::MAX);
+            self.connection.metrics().outcomes.add(stored);
         }
         Ok(())
     }

@@ -191,6 +191,8 @@ impl PullQueue {
                 continue;
             }
             if !granted.is_empty() {
+                let leased = u64::try_from(granted.len()).unwrap_or(u64::MAX);
+                self.shared.parts.connection.metrics().leased.add(leased);
                 drop(place);
                 let lease = |held: HeldLease| {
                     let lease = held.lease();

@@ -1,9 +1,11 @@
 //! Retries a request while the broker is unreachable, with exponential back-off, up to a limit.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::metrics::Metrics;
 use crate::traits::Error;
 
 /// The first back-off; doubled up to [`PAUSE_MAX`].
@@ -16,14 +18,16 @@ pub(super) struct Retry {
     time_max: Duration,
     until: Instant,
     pause: Duration,
+    metrics: Arc<Metrics>,
 }
 
 impl Retry {
-    pub(super) fn new(time_max: Duration) -> Self {
+    pub(super) fn new(time_max: Duration, metrics: Arc<Metrics>) -> Self {
         Self {
             time_max,
             until: Instant::now() + time_max,
             pause: PAUSE_MIN,
+            metrics,
         }
     }
 
@@ -38,6 +42,7 @@ impl Retry {
             return Err(error);
         }
         tracing::debug!(%error, "retrying a request to the broker");
+        self.metrics.repeated.add(1);
         sleep(self.pause).await;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
         Ok(())

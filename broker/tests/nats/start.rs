@@ -51,6 +51,30 @@ async fn a_server_that_says_nothing_is_given_up_within_the_connect_time() {
     );
 }
 
+/// A server that is about to start, or a proxy in front of one, takes connections and ends them.
+#[tokio::test]
+async fn a_server_that_ends_connections_before_it_greets_is_tried_again() {
+    let server = NatsServer::start().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let target = server.address();
+    tokio::spawn(async move {
+        for _ in 0..3 {
+            drop(listener.accept().await);
+        }
+        while let Ok((mut near, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut far = tokio::net::TcpStream::connect(target).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+            });
+        }
+    });
+    let broker = NatsBroker::connect(config(&format!("nats://{address}"), LONG))
+        .await
+        .unwrap();
+    assert!(broker.is_connected());
+}
+
 /// In which order servers are tried is up to chance, so it is tried a few times.
 #[tokio::test]
 async fn a_server_that_says_nothing_does_not_hide_the_others() {

@@ -150,6 +150,7 @@ async fn replay_job(
     }
     let parts = Parts {
         letters: &letters.ids,
+        observed: shared.observed.clone(),
         stop: Some(stopped.clone()),
         ..Parts::default()
     };

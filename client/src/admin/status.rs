@@ -13,6 +13,7 @@ use crate::drive::clock::Clock;
 use crate::drive::feed::Feed;
 use crate::drive::requests::told;
 use crate::error::AttachError;
+use crate::observer::Observed;
 
 /// Time limit for reading the stored outcomes: 500,000 a second are read from a broker nearby.
 /// Outcomes not read by then are missing in the count, and the status says so.
@@ -92,7 +93,7 @@ impl Client {
             counted: Counted::All,
             unfinished: unfinished.map(|unfinished| unfinished.bundles),
         };
-        let feed = Feed::open(broker, key).await?;
+        let feed = Feed::open(broker, key, Observed::default()).await?;
         count(&mut status, unfinished, feed).await?;
         Ok(status)
     }

@@ -24,7 +24,7 @@ impl Client {
         let broker = &self.shared.broker;
         let key = self.shared.key(job);
         let record = broker.job(key).await?.ok_or(AttachError::NoSuchJob(job))?;
-        let feed = Feed::open(broker, key).await?;
+        let feed = Feed::open(broker, key, self.shared.observed.clone()).await?;
         let (attached, sink) = Job::new(Some(job), self.shared.values.clone());
         let shared = self.shared.clone();
         self.shared.runtime.spawn(async move {

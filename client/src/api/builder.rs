@@ -19,6 +19,7 @@ use crate::drive::tracker::TaskTracker;
 use crate::drive::window::Window;
 #[cfg(feature = "embedded")]
 use crate::embedded::loader::{ComponentLoader, Embedded};
+use crate::observer::{Event, Observed, Observer};
 
 /// A client could not be connected.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,7 @@ pub struct Builder {
     pub(crate) cache: Option<PathBuf>,
     pub(crate) store: Option<Location>,
     pub(crate) objects: objects::Config,
+    pub(crate) observer: Option<Arc<dyn Observer<Event>>>,
 }
 
 impl Builder {
@@ -81,6 +83,13 @@ impl Builder {
         self
     }
 
+    /// Pass the events of the client's jobs to this observer.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn Observer<Event>>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
     /// Connect to the broker of a fleet, on the tokio runtime of the caller. Tasks run on the
     /// fleet's workers. With the feature `embedded` components are compiled and described in this
     /// process, when the first is loaded.
@@ -104,6 +113,7 @@ impl Builder {
                 runtime: io,
                 window: Window::fleet(),
                 tracker: TaskTracker::default(),
+                observed: Observed::by(self.observer),
                 values: Values::new(objects, store),
                 #[cfg(feature = "embedded")]
                 embedded: Some(Embedded {

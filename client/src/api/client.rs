@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt as _, stream};
 use sortie_broker::Broker;
 use sortie_objects::{self as objects, Objects};
+use sortie_protocol::metric::Sample;
 use sortie_protocol::outcome::InputFault;
 use sortie_protocol::{Bundle, Failure, Job as JobDefinition, Outcome, Task};
 use tokio::runtime::Handle;
@@ -22,6 +23,7 @@ use crate::drive::tracker::TaskTracker;
 use crate::drive::watch::CompletionWatch;
 use crate::drive::window::Window;
 use crate::error::SubmitError;
+use crate::observer::{Event, Observed, Observer};
 
 /// Submits tasks. Cheap to clone; clones are the same client.
 #[derive(Debug, Clone)]
@@ -35,6 +37,16 @@ impl Client {
     /// reference.
     #[must_use]
     pub fn over(broker: Arc<dyn Broker>) -> Self {
+        Self::over_with(broker, Observed::default())
+    }
+
+    /// Like [`Client::over`], with the events of the client's jobs passed to `observer`.
+    #[must_use]
+    pub fn observed(broker: Arc<dyn Broker>, observer: Arc<dyn Observer<Event>>) -> Self {
+        Self::over_with(broker, Observed::by(Some(observer)))
+    }
+
+    fn over_with(broker: Arc<dyn Broker>, observed: Observed) -> Self {
         let objects = Objects::new(objects::Config::default(), Handle::current());
         Self {
             shared: Arc::new(Shared {
@@ -42,6 +54,7 @@ impl Client {
                 runtime: Handle::current(),
                 window: Window::fleet(),
                 tracker: TaskTracker::default(),
+                observed,
                 values: Values::new(objects, None),
                 #[cfg(feature = "embedded")]
                 embedded: None,
@@ -78,7 +91,7 @@ impl Client {
         let (key, broker) = (job.key, &self.shared.broker);
         let now = time_of_day();
         broker.put_job(job, now).await?;
-        let feed = Feed::open(broker, key).await?;
+        let feed = Feed::open(broker, key, self.shared.observed.clone()).await?;
         let watch = CompletionWatch::start(&**broker);
         // From here on dropping the future cancels the job, also when publishing fails.
         let mut future = TaskFuture::new(self.shared.clone(), key, feed, watch);
@@ -91,6 +104,7 @@ impl Client {
         });
         let (published, sealed) = futures::future::join(publish, broker.seal(key, 1)).await;
         published?;
+        self.shared.observed.submitted(key, 1);
         future.published();
         if let Err(error) = sealed {
             // Only other followers miss it.
@@ -136,7 +150,7 @@ impl Client {
             mapped::map(
                 shared.broker.clone(),
                 shared.runtime.clone(),
-                shared.window.clone(),
+                (shared.window.clone(), shared.observed.clone()),
                 definition,
                 tasks.boxed(),
                 sink,
@@ -145,6 +159,12 @@ impl Client {
             drop((tracked, shared));
         });
         job
+    }
+
+    /// A reading of this client's metrics since its start, as declared in [`crate::metrics`].
+    #[must_use]
+    pub fn metrics(&self) -> Vec<Sample> {
+        self.shared.observed.metrics().read()
     }
 
     /// The outcome with its value, fetched from the store if necessary. If it cannot be fetched,

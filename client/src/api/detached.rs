@@ -87,7 +87,10 @@ impl Client {
             Manner::Detached,
             (&*shared.broker, key),
             &shared.runtime,
-            Parts::default(),
+            Parts {
+                observed: shared.observed.clone(),
+                ..Parts::default()
+            },
         );
         match shell.run(std::pin::pin!(tasks)).await {
             End::Complete(tasks) => {

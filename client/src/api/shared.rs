@@ -10,6 +10,7 @@ use crate::api::values::Values;
 use crate::drive::tracker::{TaskTracker, Tracked};
 use crate::drive::window::Window;
 use crate::error::SubmitError;
+use crate::observer::Observed;
 
 /// A client's broker, runtime and values.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ pub(crate) struct Shared {
     pub(crate) runtime: Handle,
     pub(crate) window: Window,
     pub(crate) tracker: TaskTracker,
+    pub(crate) observed: Observed,
     pub(crate) values: Values,
     #[cfg(feature = "embedded")]
     pub(crate) embedded: Option<crate::embedded::loader::Embedded>,

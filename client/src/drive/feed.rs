@@ -16,6 +16,8 @@ use sortie_broker::{Broker, Error, Event, Position};
 use sortie_protocol::JobKey;
 use sortie_protocol::submission;
 
+use crate::observer::Observed;
+
 /// Delay before reopening a stream that ended without any event: avoids a tight loop when the
 /// broker has problems.
 const REOPEN_PAUSE: Duration = Duration::from_millis(500);
@@ -25,6 +27,7 @@ const REOPEN_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) struct Feed {
     broker: Arc<dyn Broker>,
     job: JobKey,
+    observed: Observed,
     /// The position of the next outcome.
     position: Position,
     /// The position at the last opening.
@@ -40,11 +43,16 @@ enum State {
 
 impl Feed {
     /// Follow an existing job.
-    pub(crate) async fn open(broker: &Arc<dyn Broker>, job: JobKey) -> Result<Self, Error> {
+    pub(crate) async fn open(
+        broker: &Arc<dyn Broker>,
+        job: JobKey,
+        observed: Observed,
+    ) -> Result<Self, Error> {
         let stream = broker.follow(job, 0).await?;
         Ok(Self {
             broker: broker.clone(),
             job,
+            observed,
             position: 0,
             opened_at: None,
             state: State::Open(stream),
@@ -70,6 +78,7 @@ impl Feed {
         match event {
             Event::Outcomes(position, outcomes) => {
                 self.position = position + outcomes.len() as Position;
+                self.observed.ended(self.job, &outcomes);
                 submission::Event::Outcomes(position, outcomes)
             }
             Event::Unreadable { tasks, reason } => submission::Event::Unreadable(tasks, reason),

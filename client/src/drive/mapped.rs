@@ -15,6 +15,7 @@ use super::shell::{Parts, Shell};
 use super::sink::{Control, JobSink};
 use super::window::Window;
 use crate::error::SubmitError;
+use crate::observer::Observed;
 
 /// A stream of tasks; an error for an input that cannot be one.
 pub(crate) type Tasks = BoxStream<'static, Result<Task, Failure>>;
@@ -27,7 +28,7 @@ pub(crate) type Tasks = BoxStream<'static, Result<Task, Failure>>;
 pub(crate) async fn map(
     broker: Arc<dyn Broker>,
     runtime: Handle,
-    window: Window,
+    (window, observed): (Window, Observed),
     job: Result<Job, SubmitError>,
     tasks: Tasks,
     mut sink: JobSink,
@@ -37,9 +38,18 @@ pub(crate) async fn map(
         Err(error) => return sink.state.set_trouble(error),
     };
     let key = job.key;
-    match start(&broker, job).await {
+    match start(&broker, job, observed.clone()).await {
         Ok(feed) => {
-            let end = run(&broker, key, &runtime, &window, tasks, feed, &mut sink).await;
+            let end = run(
+                &broker,
+                key,
+                &runtime,
+                (&window, observed),
+                tasks,
+                feed,
+                &mut sink,
+            )
+            .await;
             let is_whole = matches!(end, End::Complete(_) | End::Cancelled);
             set_end(&sink, end, &*broker);
             if sink.is_cut_off() {
@@ -59,17 +69,17 @@ pub(crate) async fn map(
     }
 }
 
-async fn start(broker: &Arc<dyn Broker>, job: Job) -> Result<Feed, Error> {
+async fn start(broker: &Arc<dyn Broker>, job: Job, observed: Observed) -> Result<Feed, Error> {
     let key = job.key;
     broker.put_job(job, time_of_day()).await?;
-    Feed::open(broker, key).await
+    Feed::open(broker, key, observed).await
 }
 
 async fn run(
     broker: &Arc<dyn Broker>,
     key: JobKey,
     runtime: &Handle,
-    window: &Window,
+    (window, observed): (&Window, Observed),
     tasks: Tasks,
     feed: Feed,
     sink: &mut JobSink,
@@ -80,6 +90,7 @@ async fn run(
         feed: Some(feed),
         caller: Some(sink),
         window: Some(window),
+        observed,
         ..Parts::default()
     };
     let mut shell = Shell::new(Manner::Map, (&**broker, key), runtime, parts);

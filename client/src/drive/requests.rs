@@ -19,6 +19,7 @@ use sortie_protocol::submission::{Event, Refusal, Request};
 use sortie_protocol::{Bundle, JobKey, Outcome, Task, TaskIndex};
 
 use super::clock::time_of_day;
+use crate::observer::Observed;
 
 /// Hints that may be under way: each later one says as much, so one that finds no room is dropped.
 const HINTS_MAX: usize = 4;
@@ -59,16 +60,18 @@ fn refusal(error: &Error) -> Refusal {
 pub(crate) struct Requests<'b> {
     broker: &'b dyn Broker,
     job: JobKey,
+    observed: Observed,
     under_way: FuturesUnordered<UnderWay<'b>>,
     hints: FuturesUnordered<BoxFuture<'b, Result>>,
     question: Option<BoxFuture<'b, Event<Error>>>,
 }
 
 impl<'b> Requests<'b> {
-    pub(crate) fn new(broker: &'b dyn Broker, job: JobKey) -> Self {
+    pub(crate) fn new(broker: &'b dyn Broker, job: JobKey, observed: Observed) -> Self {
         Self {
             broker,
             job,
+            observed,
             under_way: FuturesUnordered::new(),
             hints: FuturesUnordered::new(),
             question: None,
@@ -120,7 +123,7 @@ impl<'b> Requests<'b> {
         mut answer: BoxFuture<'b, Result>,
     ) -> Option<Event<Error>> {
         match futures::poll!(answer.as_mut()) {
-            Poll::Ready(result) => Some(answered(request, result)),
+            Poll::Ready(result) => Some(self.heard(answered(request, result))),
             Poll::Pending => {
                 self.under_way.push(UnderWay {
                     request: Some(request),
@@ -129,6 +132,15 @@ impl<'b> Requests<'b> {
                 None
             }
         }
+    }
+
+    /// Count what was published.
+    fn heard(&self, answer: Event<Error>) -> Event<Error> {
+        if let Event::Answered(Request::Publish(_, tasks), Ok(())) = &answer {
+            let tasks = u64::try_from(*tasks).unwrap_or(u64::MAX);
+            self.observed.submitted(self.job, tasks);
+        }
+        answer
     }
 
     /// Say that the submitter is there. Should that fail, it is said again soon.
@@ -166,7 +178,7 @@ impl<'b> Requests<'b> {
         }
         while let Poll::Ready(Some(_)) = self.hints.poll_next_unpin(cx) {}
         match self.under_way.poll_next_unpin(cx) {
-            Poll::Ready(Some(answer)) => Poll::Ready(answer),
+            Poll::Ready(Some(answer)) => Poll::Ready(self.heard(answer)),
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
     }

@@ -20,6 +20,7 @@ use super::requests::Requests;
 use super::sink::{Control, JobSink};
 use super::timer::Timer;
 use super::window::Window;
+use crate::observer::Observed;
 
 /// What a job is driven with.
 pub(crate) struct Shell<'b> {
@@ -51,6 +52,7 @@ pub(crate) struct Parts<'b> {
     pub(crate) feed: Option<Feed>,
     pub(crate) caller: Option<&'b mut JobSink>,
     pub(crate) window: Option<&'b Window>,
+    pub(crate) observed: Observed,
     pub(crate) letters: &'b [LetterId],
     pub(crate) stop: Option<watch::Receiver<()>>,
 }
@@ -64,7 +66,7 @@ impl<'b> Shell<'b> {
     ) -> Self {
         let clock = Clock::start();
         Self {
-            requests: Requests::new(broker, job),
+            requests: Requests::new(broker, job, parts.observed),
             runtime,
             clock,
             timer: Timer::default(),

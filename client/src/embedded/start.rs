@@ -16,6 +16,7 @@ use crate::api::values::Values;
 use crate::drive::tracker::TaskTracker;
 use crate::drive::window::Window;
 use crate::embedded::loader::{ComponentLoader, Embedded, StartError};
+use crate::observer::Observed;
 
 impl Builder {
     /// Start the host and its client, on the tokio runtime of the caller.
@@ -58,6 +59,7 @@ impl Builder {
                 runtime: io,
                 window: Window::Own(slots),
                 tracker: TaskTracker::default(),
+                observed: Observed::by(self.observer),
                 values,
                 embedded,
             }),

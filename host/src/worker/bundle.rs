@@ -30,10 +30,10 @@ use super::plan::{LeaseTarget, Plan};
 use super::report;
 use crate::attempt::{self, Attempt, Attempted, Computed, Host, JobContext, Prepared, Ready};
 use crate::clock;
-use crate::metrics;
 use crate::observer::{Event, Observed};
 use crate::panics::{Panicked, caught};
 use crate::sandbox::Cancel;
+use sortie_protocol::metric;
 
 /// Tasks of one bundle that are prepared at once: as many as cover a wait of 30 ms with the
 /// shortest tasks that travel in one bundle and read objects, about 2 ms each.
@@ -309,7 +309,7 @@ impl Runner {
         let Attempted { ending, bill, .. } = &attempted;
         self.host.metrics.attempt(ending, bill);
         self.observed.tell(|| {
-            let (blame, code) = metrics::labels(ending);
+            let (blame, code) = metric::labels(ending);
             Event::AttemptEnded {
                 job: next.attempt.context.job().key,
                 task: next.task.index,

@@ -46,8 +46,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use sortie_broker::{Broker, Puller, Serves};
+use sortie_objects::Prefetch;
 use sortie_objects::failure_episode::FailureEpisode;
-use sortie_objects::{self as objects, Prefetch};
 use sortie_protocol::WorkerId;
 use sortie_protocol::metric::Sample;
 use tokio::runtime::Handle;
@@ -218,18 +218,13 @@ impl Worker {
         self.leases.len()
     }
 
-    /// Metrics of reading objects.
-    #[must_use]
-    pub fn objects(&self) -> objects::Metrics {
-        self.host.objects.metrics()
-    }
-
-    /// A reading of the host's metrics and of this worker's own.
+    /// A reading of the metrics of the host, its objects and this worker.
     #[must_use]
     pub fn metrics(&self) -> Vec<Sample> {
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         let leased = self.leases.len();
         let mut samples = self.host.metrics.read();
+        samples.extend(self.host.objects.metrics().samples());
         samples.extend([
             Sample::count(&metrics::LEASES, count(leased)),
             Sample::count(

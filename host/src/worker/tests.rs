@@ -20,6 +20,7 @@ use self::scene::Scene;
 use self::watching::{Recorder, When};
 use super::Drained;
 use crate::metrics;
+use sortie_protocol::metric;
 
 /// The codes of outcomes.
 fn codes(outcomes: &[sortie_protocol::Outcome]) -> Vec<(u64, u32, &str)> {
@@ -162,7 +163,7 @@ async fn an_observer_is_told_each_step_of_a_task_and_metrics_count_it() {
     let samples = scene.worker.metrics();
     for metric in [&metrics::TASKS, &metrics::ATTEMPTS] {
         let completed = samples.iter().find(|sample| {
-            sample.metric == metric && sample.labels.contains(&("code", metrics::COMPLETED))
+            sample.metric == metric && sample.labels.contains(&("code", metric::COMPLETED))
         });
         assert_eq!(
             completed.map(|sample| sample.value.clone()),

@@ -4,6 +4,12 @@
 //! renders the readings without knowing which there are. Names start with `sortie_` and end in
 //! their unit. Labels are from closed sets, never an id.
 
+mod instruments;
+
+pub use self::instruments::{
+    ANSWER, BLAME_NONE, CANCELLED, COMPLETED, Counter, EndingCounter, Sizes, Times, labels,
+};
+
 /// What a metric is called, and what it means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metric {

@@ -134,7 +134,7 @@ fn answer(request: &Request<Incoming>, probe: &Probe) -> Response<Full<Bytes>> {
             Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, trouble.to_owned()),
         },
         (&Method::GET | &Method::HEAD, "/metrics") => {
-            (StatusCode::OK, metrics::text(&probe.worker))
+            (StatusCode::OK, metrics::text(&probe.worker, &probe.broker))
         }
         _ => (
             StatusCode::NOT_FOUND,

@@ -1,18 +1,15 @@
 //! Renders metrics in Prometheus' text format, version 0.0.4.
-//!
-//! Names and help texts are constants of the crates that count. They are public: renaming a metric
-//! breaks dashboards.
 
 use std::fmt::{self, Write as _};
 
-use sortie::objects::{DiskMetrics, Metrics};
 use sortie::protocol::metric::{Distribution, Kind, Sample, Value};
+use sortie_broker::nats::NatsBroker;
 use sortie_host::Worker;
 
-/// The metrics of a worker.
-pub(super) fn text(worker: &Worker) -> String {
+/// The metrics of a worker and of its broker's connection.
+pub(super) fn text(worker: &Worker, broker: &NatsBroker) -> String {
     let mut samples = worker.metrics();
-    samples.extend(objects(&worker.objects()));
+    samples.extend(broker.metrics());
     render(&samples)
 }
 
@@ -85,105 +82,6 @@ impl fmt::Display for Labels<'_> {
             Ok(())
         }
     }
-}
-
-/// Metrics of reading objects, as samples.
-fn objects(metrics: &Metrics) -> Vec<Sample> {
-    let mut samples = vec![
-        Sample::count(&names::BLOCK_HITS, metrics.block_hits_total),
-        Sample::count(&names::BLOCK_MISSES, metrics.block_misses_total),
-        Sample::count(&names::BLOCK_EVICTIONS, metrics.block_evictions_total),
-        Sample::count(&names::BLOCK_EVICTED, metrics.block_evicted_bytes_total),
-        Sample::count(&names::BLOCK_HELD, metrics.block_held_bytes),
-        Sample::count(&names::REQUESTS, metrics.requests_total),
-        Sample::count(&names::FETCHED, metrics.fetched_bytes_total),
-    ];
-    samples.extend(metrics.disk.iter().flat_map(disk));
-    samples
-}
-
-fn disk(metrics: &DiskMetrics) -> [Sample; 9] {
-    [
-        Sample::count(&names::DISK_HITS, metrics.hits_total),
-        Sample::count(&names::DISK_READ, metrics.read_bytes_total),
-        Sample::count(&names::DISK_MISSES, metrics.misses_total),
-        Sample::count(&names::DISK_WRITTEN, metrics.written_bytes_total),
-        Sample::count(&names::DISK_SKIPPED, metrics.skipped_total),
-        Sample::count(&names::DISK_FAILURES, metrics.failures_total),
-        Sample::count(&names::DISK_EVICTIONS, metrics.evictions_total),
-        Sample::count(&names::DISK_EVICTED, metrics.evicted_bytes_total),
-        Sample::count(&names::DISK_HELD, metrics.held_bytes),
-    ]
-}
-
-/// Names and help texts of the metrics of reading objects.
-mod names {
-    use sortie::protocol::metric::Metric;
-
-    pub(super) const BLOCK_HITS: Metric = Metric::counter(
-        "sortie_object_block_hits_total",
-        "Block reads that were served from memory or joined a fetch in progress.",
-    );
-    pub(super) const BLOCK_MISSES: Metric = Metric::counter(
-        "sortie_object_block_misses_total",
-        "Block reads that missed memory.",
-    );
-    pub(super) const BLOCK_EVICTIONS: Metric = Metric::counter(
-        "sortie_object_block_evictions_total",
-        "Blocks evicted from memory to make room.",
-    );
-    pub(super) const BLOCK_EVICTED: Metric = Metric::counter(
-        "sortie_object_block_evicted_bytes_total",
-        "Bytes of blocks evicted from memory to make room.",
-    );
-    pub(super) const BLOCK_HELD: Metric = Metric::gauge(
-        "sortie_object_block_held_bytes",
-        "Bytes of blocks held in memory.",
-    );
-    pub(super) const REQUESTS: Metric = Metric::counter(
-        "sortie_object_requests_total",
-        "Requests for parts of objects, without retries.",
-    );
-    pub(super) const FETCHED: Metric = Metric::counter(
-        "sortie_object_fetched_bytes_total",
-        "Bytes of objects received.",
-    );
-    pub(super) const DISK_HITS: Metric = Metric::counter(
-        "sortie_object_disk_hits_total",
-        "Block reads that missed memory and were served from disk.",
-    );
-    pub(super) const DISK_READ: Metric = Metric::counter(
-        "sortie_object_disk_read_bytes_total",
-        "Bytes of blocks read from disk.",
-    );
-    pub(super) const DISK_MISSES: Metric = Metric::counter(
-        "sortie_object_disk_misses_total",
-        "Block reads that missed both memory and disk.",
-    );
-    pub(super) const DISK_WRITTEN: Metric = Metric::counter(
-        "sortie_object_disk_written_bytes_total",
-        "Bytes of blocks written to disk.",
-    );
-    pub(super) const DISK_SKIPPED: Metric = Metric::counter(
-        "sortie_object_disk_skipped_total",
-        "Blocks not written to disk because it was too slow or had failed.",
-    );
-    pub(super) const DISK_FAILURES: Metric = Metric::counter(
-        "sortie_object_disk_failures_total",
-        "Reads and writes of the disk that failed.",
-    );
-    pub(super) const DISK_EVICTIONS: Metric = Metric::counter(
-        "sortie_object_disk_evictions_total",
-        "Blocks removed from disk to make room.",
-    );
-    pub(super) const DISK_EVICTED: Metric = Metric::counter(
-        "sortie_object_disk_evicted_bytes_total",
-        "Bytes of blocks removed from disk to make room.",
-    );
-    pub(super) const DISK_HELD: Metric = Metric::gauge(
-        "sortie_object_disk_held_bytes",
-        "Bytes of blocks on disk, as far as this process knows.",
-    );
 }
 
 #[cfg(test)]
