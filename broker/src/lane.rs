@@ -2,7 +2,7 @@
 
 use sortie_protocol::{Bundle, Job, Labels, Priority};
 
-/// What decides which workers may take a bundle, and when.
+/// Decides which workers may take a bundle, and in which order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Lane {
     pub(crate) labels: Labels,

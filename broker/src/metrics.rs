@@ -1,5 +1,5 @@
-//! The metrics of a process's connection to a NATS broker: names, units and sentences, and the
-//! instruments behind them.
+//! The metrics of a process's connection to a NATS broker: names, units and help texts, and their
+//! instruments.
 
 use sortie_protocol::metric::{Counter, Metric, Sample, Times};
 
@@ -13,7 +13,7 @@ pub const UNANSWERED: Metric = Metric::counter(
     "sortie_broker_unanswered_total",
     "Requests that the broker did not answer in time, or that the connection did not carry.",
 );
-/// Counts repetitions.
+/// Counts retries.
 pub const REPEATED: Metric = Metric::counter(
     "sortie_broker_repeated_total",
     "Requests repeated because the broker was away, full or electing a leader.",
@@ -28,7 +28,7 @@ pub const PUBLISHED: Metric = Metric::counter(
     "sortie_broker_published_bundles_total",
     "Bundles published by this process as a submitter.",
 );
-/// Counts bundles that are published anew.
+/// Counts bundles that are published again.
 pub const RETURNED: Metric = Metric::counter(
     "sortie_broker_returned_bundles_total",
     "Bundles published again by this process: retries, splits and released leases.",
@@ -49,7 +49,7 @@ pub const DEAD_LETTERS: Metric = Metric::counter(
     "Dead letters stored by this process.",
 );
 
-/// Counts and times what a connection is used for, from the start of the process.
+/// The metrics of a connection, from the start of the process.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     pub(crate) answer: Times,

@@ -1,4 +1,4 @@
-//! Exit codes of commands, and errors in words of the command line.
+//! Exit codes of commands, and error messages that name options and commands.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -12,9 +12,9 @@ use sortie_frontend::session::Keeps;
 pub(crate) enum Ending {
     /// Everything was done, and every task completed.
     Completed,
-    /// Everything was done, and some tasks have no result.
+    /// Everything was done, and some tasks failed.
     TasksFailed,
-    /// The command cannot be carried out as it is written.
+    /// The command line, or something that it names, is wrong.
     WrongUsage,
     /// The machine, or Sortie itself, failed.
     PlatformFailure,
@@ -30,14 +30,13 @@ impl Ending {
             Self::TasksFailed => 1,
             Self::WrongUsage => 2,
             Self::PlatformFailure => 3,
-            // As shells report a process that SIGINT ended.
+            // The code that shells report for a process killed by SIGINT.
             Self::Interrupted => 130,
         }
     }
 }
 
-/// Why a command could not do what it was asked: one line for the person who typed it, which names
-/// the thing and says what to do.
+/// Why a command failed: one line for the user, which names the cause and says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
     /// The command, or what it names, is wrong.
@@ -82,19 +81,19 @@ impl From<sortie_frontend::Error> for Error {
     }
 }
 
-/// An error of a library, in words of the command line.
+/// Convert a library's error, and word its advice as options and commands.
 pub(crate) fn refused(error: impl Into<sortie_frontend::Error>) -> Error {
     error.into().into()
 }
 
-/// What to put behind a text about something with this advice.
+/// The advice as a suffix for a message.
 pub(crate) fn advised(advice: Option<Advice>) -> String {
     advice
         .map(|advice| format!("; {}", command_line(&advice)))
         .unwrap_or_default()
 }
 
-/// What to say below a task's failure with this advice. Only a broker has dead letters to list.
+/// The advice shown below a task's failure. Only a broker has dead letters to list.
 pub(crate) fn failure_advice(advice: Option<&Advice>, keeps: Keeps) -> Option<String> {
     advice
         .filter(|advice| keeps == Keeps::Job || **advice != Advice::ListDeadLetters)

@@ -19,8 +19,8 @@ use crate::terminal::interrupt::Interrupt;
 use crate::terminal::progress::{Progress, Results};
 use crate::terminal::summary::Summary;
 
-/// How long cancelled tasks may take to say so. Guests end within a tick; the rest of the second is
-/// for writing what there is.
+/// How long to wait for the outcomes of cancelled tasks. Guests end within a tick; the rest of the
+/// second is for writing the results at hand.
 const CANCEL_TIME_MAX: Duration = Duration::from_millis(600);
 
 /// A job while its results are written.
@@ -28,17 +28,17 @@ pub(crate) struct Run {
     pub(crate) output: Writer,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) reorder: Option<Reorder>,
-    /// Where results are written, as far as progress might get in their way.
+    /// Whether results are written to the terminal that shows progress.
     pub(crate) results: Results,
     pub(crate) summary: Summary,
     pub(crate) progress: Progress,
-    /// How many tasks there will be, as far as is known.
+    /// The total number of tasks, if known.
     pub(crate) total: Option<u64>,
     pub(crate) on_signal: OnSignal,
-    /// Where the job is, which decides what can be done about its failures.
+    /// Where the job is kept, which decides what can be done about its failures.
     pub(crate) keeps: Keeps,
-    /// Whether a result is written without its value, because a signal came before the store had
-    /// given it.
+    /// Whether a result was written without its value, because a signal came before the value was
+    /// fetched from the store.
     pub(crate) lacks_values: bool,
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct Run {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OnSignal {
     Cancel,
-    /// It is somebody else's and goes on.
+    /// Nothing: another process submitted it, and it goes on.
     Leave,
 }
 
@@ -57,7 +57,7 @@ pub(crate) enum Stopped {
     AtEnd,
     /// A signal came.
     BySignal,
-    /// Nobody reads the results any more.
+    /// The reader of the results closed the pipe.
     ByReader,
 }
 
@@ -108,7 +108,7 @@ impl Run {
         if self.finish(stopped, job, interrupt).await? == Flow::Closed {
             return Ok(Stopped::ByReader);
         }
-        // A signal may come while the last results are on their way.
+        // A signal may come while the last results are being fetched.
         Ok(
             if self.output.given_up().is_some() && interrupt.is_raised() {
                 Stopped::BySignal
@@ -159,7 +159,7 @@ impl Run {
         };
         let shown = self.in_flight.end(outcome.index);
         let status = self.output.push(&outcome, &shown)?;
-        // What the input was is not known of a job that somebody else submitted.
+        // The inputs of a job that another process submitted are not known.
         let shown = if shown.is_null() {
             format!("task {}", outcome.index).into()
         } else {
@@ -169,7 +169,8 @@ impl Run {
         Ok(())
     }
 
-    /// Nothing more will come: write what still waits, gaps or not.
+    /// No more outcomes will come: write the results still waiting for their turn, even if earlier
+    /// ones are missing.
     async fn finish(
         &mut self,
         stopped: Stopped,
@@ -192,12 +193,12 @@ impl Run {
         Ok(self.output.close(written, interrupt.stop()).await?)
     }
 
-    /// Whether there is a whole result of everything there was to do.
+    /// Whether every task has ended and every result was written with its value.
     fn has_all(&self, job: &Job<()>) -> bool {
         self.has_ended(job) && !self.lacks_values
     }
 
-    /// Whether everything there was to do has ended.
+    /// Whether every task has ended.
     pub(crate) fn has_ended(&self, job: &Job<()>) -> bool {
         let (progress, ended) = (job.progress(), self.summary.ended());
         let is_sound = job.trouble().is_none() && self.in_flight.trouble().is_none();
@@ -209,8 +210,7 @@ impl Run {
                         && ended > 0
                         && ended == self.in_flight.taken()
                 }
-                // How many there are to be is somebody else's matter, and these are those that
-                // there are.
+                // Only the submitter knows how many tasks were planned; these are all that exist.
                 OnSignal::Leave => true,
             }
     }
@@ -238,13 +238,13 @@ impl Run {
         self.progress.show(&self.summary, total);
     }
 
-    /// Say what was counted, if anything was.
+    /// Print the summary, if any task has ended.
     pub(crate) fn sum_up(&self) {
         self.progress.finish();
         if self.in_flight.taken() == 0 && self.summary.ended() == 0 {
             return;
         }
-        // How long a job took that somebody else submitted is not known, either.
+        // The duration of a job that another process submitted is not known, either.
         let elapsed = match self.on_signal {
             OnSignal::Cancel => Some(terminal::now().duration_since(self.progress.started())),
             OnSignal::Leave => None,
@@ -273,7 +273,7 @@ impl Run {
     }
 }
 
-/// The outcome with its value; nothing if a signal comes and then time runs out.
+/// The outcome with its value; `None` if a signal came and the remaining time ran out.
 async fn fetched(job: &Job<()>, outcome: &Outcome, interrupt: &Interrupt) -> Option<Outcome> {
     let too_late = async {
         interrupt.raised().await;
@@ -290,7 +290,7 @@ async fn fetched(job: &Job<()>, outcome: &Outcome, interrupt: &Interrupt) -> Opt
 enum Next {
     Outcome(Box<Outcome>),
     End,
-    /// Time to look around.
+    /// Time to refresh the progress.
     Tick,
 }
 

@@ -43,7 +43,7 @@ fn start(invocation: Invocation) -> Result<Ending, Error> {
             .map_err(|error| Error::Platform(format!("failed to watch for signals: {error}")))?;
         commands::run(cli.command, &environment, &interrupt).await
     });
-    // What still runs is of no use any more.
+    // Results of tasks still running on the runtime are no longer needed.
     runtime.shutdown_background();
     ended
 }

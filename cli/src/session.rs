@@ -1,4 +1,4 @@
-//! What several commands do with a session: open it, find a job, and say what a person should know.
+//! Shared by several commands: opens sessions, finds jobs by name, prints warnings for the user.
 
 use std::time::Duration;
 
@@ -14,15 +14,15 @@ use crate::ending::{Error, refused};
 use crate::terminal;
 use crate::terminal::interrupt::Interrupt;
 
-/// How long the broker may take to say which workers are there: long for an answer, short for a
-/// person who waits for the first task.
+/// Timeout for listing workers: long enough for an answer, short for a user who waits for the
+/// first task.
 const WORKERS_TIME_MAX: Duration = Duration::from_secs(1);
-/// Jobs that are looked through for the beginning of a name.
+/// How many jobs are searched for a prefix of a name.
 const LOOKED_THROUGH: usize = 100_000;
 /// What a job's name begins with.
 const PREFIX: &str = "job-";
 
-/// Start a client of the broker that is named, or an embedded one where none is.
+/// Start a client of the broker that is named, or an embedded client if none is.
 ///
 /// # Errors
 /// As [`Session::open`].
@@ -38,7 +38,7 @@ pub(crate) async fn open(
     Ok(Session::open(&host, config, environment, tell, interrupt.stop()).await?)
 }
 
-/// A client of the broker that is named; there has to be one.
+/// A client of the broker that is named; an error if none is.
 pub(crate) async fn connect(
     broker: &BrokerOptions,
     environment: &Environment,
@@ -48,8 +48,8 @@ pub(crate) async fn connect(
     Ok(session::connect(config, environment, interrupt.stop()).await?)
 }
 
-/// Without a cache folder every run compiles components again: say why there is none, where that
-/// was not asked for.
+/// Warn if there is no cache folder although the user did not disable it: every run then compiles
+/// components again.
 pub(crate) fn warn_if_nothing_is_kept(option: Option<&Cache>, environment: &Environment) {
     if option.is_none() && environment.cache.is_none() {
         tracing::warn!(
@@ -67,8 +67,8 @@ fn tell(notice: Notice) {
     }
 }
 
-/// Tell the broker of a fleet what becomes of jobs that were dropped; an embedded one ends with
-/// this process, once shared results are stored.
+/// Before exit: send the fleet's broker the pending cancellations of dropped jobs; of an embedded
+/// client, wait until shared results are stored.
 pub(crate) async fn settle(session: &Session, interrupt: &Interrupt) {
     let time_max = interrupt.time_left().unwrap_or(SETTLE_TIME_MAX);
     warn_if_late(session.settle(time_max).await);
@@ -85,7 +85,7 @@ fn warn_if_late(settled: Result<(), session::NotSettled>) {
     }
 }
 
-/// Why the results of a job with these options are not kept, where that is not what was asked for.
+/// Why the results of a job with these options are not cached, if the user did not ask for that.
 pub(crate) fn why_not_kept(options: &FunctionOptions) -> Option<String> {
     if options.grants.deterministic() {
         return None;
@@ -96,12 +96,12 @@ pub(crate) fn why_not_kept(options: &FunctionOptions) -> Option<String> {
     });
     let granted = said.collect::<Vec<_>>().join(" and ");
     Some(format!(
-        "results were not kept: the function was granted {granted}, so another run may answer \
+        "results were not cached: the function was granted {granted}, so another run may answer \
          otherwise"
     ))
 }
 
-/// Tasks wait until a worker comes; a person who waits for them is told.
+/// Tell the user if no worker is connected: tasks then wait until one is.
 pub(crate) async fn say_if_nobody_works(
     function: &Function<()>,
     session: &Session,
@@ -110,7 +110,7 @@ pub(crate) async fn say_if_nobody_works(
     if session.keeps != Keeps::Job {
         return Ok(());
     }
-    // Not necessary: a user who may not ask, or gets no answer, is not held up.
+    // Best effort: missing permissions or a slow answer must not delay the command.
     let asking = tokio::time::timeout(WORKERS_TIME_MAX, session.client.workers());
     let Ok(Ok(workers)) = interrupt.or(asking).await? else {
         return Ok(());
@@ -123,13 +123,13 @@ pub(crate) async fn say_if_nobody_works(
             format!(" with the labels {labels}")
         };
         terminal::say(&format!(
-            "no worker{which} is there yet; the tasks wait for one"
+            "no worker{which} is connected yet; the tasks wait for one"
         ));
     }
     Ok(())
 }
 
-/// A client, and the job with this name or the one whose name begins so.
+/// A client, and the job with this name or unique prefix of a name.
 pub(crate) async fn find(
     text: &str,
     broker: &BrokerOptions,
@@ -148,7 +148,7 @@ pub(crate) async fn find(
     Ok((client, job))
 }
 
-/// A whole name, or nothing if it may be the beginning of one.
+/// A full job name; `None` if the text may be a prefix of one.
 fn parse(text: &str) -> Result<Option<JobId>, Error> {
     if let Ok(job) = text.parse() {
         return Ok(Some(job));
@@ -160,12 +160,13 @@ fn parse(text: &str) -> Result<Option<JobId>, Error> {
         Ok(None)
     } else {
         Err(Error::Usage(format!(
-            "`{text}` is no job; write it as `sortie job list` shows it, or its beginning"
+            "`{text}` is not a job's name; write the name that `sortie job list` \
+             shows, or a prefix of it"
         )))
     }
 }
 
-/// The one job whose name begins so.
+/// The only job whose name has this prefix.
 pub(crate) async fn resolve(client: &Client, text: &str) -> Result<JobId, Error> {
     if let Some(job) = parse(text)? {
         return Ok(job);
@@ -179,7 +180,7 @@ pub(crate) async fn resolve(client: &Client, text: &str) -> Result<JobId, Error>
     match (found.next(), found.count()) {
         (Some(job), 0) => Ok(job),
         (Some(_), others) => Err(Error::Usage(format!(
-            "`{text}` is the beginning of {} jobs; write more of it",
+            "`{text}` is a prefix of {} jobs' names; write a longer one",
             others + 1
         ))),
         (None, _) => Err(unknown(&text)),
@@ -188,7 +189,7 @@ pub(crate) async fn resolve(client: &Client, text: &str) -> Result<JobId, Error>
 
 fn unknown(text: &str) -> Error {
     Error::Usage(format!(
-        "there is no job `{text}`; `sortie job list` shows those there are"
+        "there is no job `{text}`; `sortie job list` shows the existing ones"
     ))
 }
 
@@ -196,7 +197,7 @@ fn unknown(text: &str) -> Error {
 pub(crate) fn refused_job(text: &str, error: sortie::AttachError) -> Error {
     match error {
         sortie::AttachError::NoSuchJob(_) => Error::Usage(format!(
-            "there is no job `{text}`; `sortie job list` shows those there are"
+            "there is no job `{text}`; `sortie job list` shows the existing ones"
         )),
         sortie::AttachError::Broker(error) => refused(error),
     }

@@ -1,4 +1,4 @@
-//! Looks after jobs, dead letters and workers.
+//! Administration: lists and changes jobs, dead letters and workers.
 
 pub(crate) mod dead_letters;
 pub(crate) mod jobs;

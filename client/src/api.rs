@@ -1,4 +1,4 @@
-//! What a program calls: clients, functions, jobs, futures, arguments and outcomes.
+//! The public API: clients, functions, jobs, futures, arguments and outcomes.
 
 pub(crate) mod arguments;
 pub(crate) mod attach;

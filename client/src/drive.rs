@@ -1,5 +1,5 @@
-//! Drives jobs: one async shell around the state machine of `sortie_protocol::submission`, with
-//! what it needs of the broker, the caller and the clock.
+//! Drives jobs: an async loop around the state machine of `sortie_protocol::submission`, which does
+//! its I/O with the broker, the caller and the clock.
 
 pub(crate) mod clock;
 pub(crate) mod feed;

@@ -1,5 +1,4 @@
-//! A host in the client's own process: it loads components, and an embedded client's tasks run in
-//! it.
+//! The host in the client's process: loads components, and runs an embedded client's tasks.
 
 pub(crate) mod load;
 pub(crate) mod loader;

@@ -13,22 +13,22 @@ pub enum SubmitError {
     /// The call is wrong.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// An argument is too large for a message, and the store did not take it.
+    /// An argument is too large for a message, and could not be stored.
     #[error("{0}")]
     Store(Failure),
-    /// The broker did not take it, or does not tell what became of it.
-    #[error("the broker did not do its part")]
+    /// The broker did not accept it, or does not answer.
+    #[error("the broker did not carry out the request")]
     Broker(#[from] sortie_broker::Error),
     /// The broker does not have all outcomes of a job, and will not get them.
     #[error(
-        "{missing} outcomes are not there, and none of the tasks is unfinished: {}those that a \
+        "{missing} outcomes are missing, although no task is unfinished: {}outcomes that a \
          newer program wrote cannot be read here",
         keeps(*kept)
     )]
     Lost {
-        /// How many tasks have none.
+        /// The number of tasks without an outcome.
         missing: u64,
-        /// How long the broker keeps outcomes that nobody fetched, if not as long as the job.
+        /// The broker's retention time of unread outcomes, if they are not kept as long as the job.
         kept: Option<Duration>,
     },
     /// The function's component needs grants that the function does not have.
@@ -37,15 +37,15 @@ pub enum SubmitError {
     /// The process is ending.
     #[error("the runtime is shutting down")]
     ShuttingDown,
-    /// The system has no randomness for the job's name.
-    #[error("the system gives no random bytes")]
+    /// The system provides no random bytes for the job's id.
+    #[error("failed to get random bytes")]
     Random(#[source] std::io::Error),
 }
 
 fn keeps(kept: Option<Duration>) -> String {
     kept.map_or_else(String::new, |kept| {
         let days = kept.as_secs() / (24 * 3600);
-        format!("the broker keeps outcomes that nobody fetched for {days} days, and ")
+        format!("the broker keeps unread outcomes for {days} days, and ")
     })
 }
 
@@ -64,8 +64,8 @@ impl SubmitError {
         }
     }
 
-    /// Whether the broker was away, so that what was asked may have happened, and asking again
-    /// later can help.
+    /// Whether the broker was unreachable: the request may have been carried out, and a later retry
+    /// can help.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {

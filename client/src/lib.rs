@@ -39,7 +39,7 @@
 //! [`Client::embedded`] runs everything in this process: a broker in memory and a host with a slot
 //! per core. [`Client::connect`] is the same API over a fleet: [`Client::submit_all`] leaves a job
 //! to it, and [`Client::attach`] follows one from anywhere. This crate never reads the environment;
-//! what it needs of it is set with [`Builder`] and [`nats::Config`].
+//! everything is configured with [`Builder`] and [`nats::Config`].
 
 mod admin;
 mod api;

@@ -1,14 +1,14 @@
-//! The metrics of a client: names, units and sentences, and the instruments behind them.
+//! The metrics of a client: names, units and help texts, and their instruments.
 
 use sortie_protocol::Outcome;
 use sortie_protocol::metric::{Counter, EndingCounter, Metric, Sample, Times};
 
-/// Counts tasks that the broker took.
+/// Counts tasks that the broker accepted.
 pub const SUBMITTED: Metric = Metric::counter(
     "sortie_client_submitted_tasks_total",
     "Tasks that the broker confirmed.",
 );
-/// Counts outcomes that came.
+/// Counts outcomes received.
 pub const ENDED: Metric = Metric::counter(
     "sortie_client_ended_tasks_total",
     "Outcomes received for followed jobs, by blame and code.",
@@ -46,12 +46,12 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// The broker took so many tasks.
+    /// The broker accepted this many tasks.
     pub(crate) fn submitted(&self, tasks: u64) {
         self.submitted.add(tasks);
     }
 
-    /// Outcomes came. Results that were known did not run.
+    /// Outcomes were received. Cached results did not run.
     pub(crate) fn ended(&self, outcomes: &[Outcome]) {
         for outcome in outcomes {
             self.ended.add(&outcome.ending);

@@ -1,4 +1,4 @@
-//! The events of a client that an observer is told, and who tells them.
+//! The events of a client's jobs, and how they reach an observer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,18 +8,18 @@ use sortie_protocol::{JobKey, Outcome};
 
 use crate::metrics::Metrics;
 
-/// Something that a client's jobs did.
+/// An event of a client's jobs.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Event {
-    /// The broker took tasks of a job.
+    /// The broker accepted tasks of a job.
     TasksSubmitted {
         /// Their job.
         job: JobKey,
         /// How many.
         tasks: u64,
     },
-    /// Outcomes came of a job that is followed: each task's once.
+    /// Outcomes of a followed job were received: each task's once.
     TasksEnded {
         /// Their job.
         job: JobKey,
@@ -28,8 +28,8 @@ pub enum Event {
     },
 }
 
-/// Counts what a client's jobs do, and tells it to the observer, if there is one. Clones are the
-/// same.
+/// Counts the events of a client's jobs, and passes them to the observer, if there is one. Clones
+/// share the same state.
 #[derive(Clone, Default)]
 pub(crate) struct Observed {
     metrics: Arc<Metrics>,
@@ -48,13 +48,13 @@ impl Observed {
         &self.metrics
     }
 
-    /// The broker took tasks.
+    /// The broker accepted tasks.
     pub(crate) fn submitted(&self, job: JobKey, tasks: u64) {
         self.metrics.submitted(tasks);
         self.tell(|| Event::TasksSubmitted { job, tasks });
     }
 
-    /// Outcomes came.
+    /// Outcomes were received.
     pub(crate) fn ended(&self, job: JobKey, outcomes: &Arc<[Outcome]>) {
         self.metrics.ended(outcomes);
         self.tell(|| Event::TasksEnded {

@@ -491,7 +491,7 @@ async fn the_status_of_a_job_that_ends_tasks_without_a_pause_is_told_all_the_sam
 async fn the_status_is_told_of_a_job_that_is_fed_as_fast_as_its_tasks_end() {
     let broker = Troubled::new();
     let client = client(&broker);
-    // Whenever somebody asks nothing is unfinished.
+    // Every query finds nothing unfinished.
     let mut job = client.map_stream(
         &function(),
         stream::unfold((), |()| async {

@@ -1,8 +1,8 @@
-//! Words the advice of errors for the command line: which command to run, flag to add or variable
-//! to set.
+//! Words the advice of errors for the command line: which command to run, which option to add, or
+//! which variable to set.
 //!
-//! Front doors with other words (a Python package, a page) have a function like [`command_line`] of
-//! their own; the match is exhaustive, so none of them can miss new advice.
+//! Other front ends (a Python package, a web page) need a function like [`command_line`] of their
+//! own; the match is exhaustive, so none of them can miss new advice.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -10,7 +10,7 @@ use sortie::protocol::{Advice, Cloud, Limit};
 
 use crate::error::Setting;
 
-/// What the user of the command line can do, to be put behind the error's message.
+/// The advice for a user of the command line, to be appended to the error's message.
 #[must_use]
 pub fn command_line(advice: &Advice) -> String {
     match advice {
@@ -22,10 +22,10 @@ pub fn command_line(advice: &Advice) -> String {
         Advice::InitPool { labels } => {
             format!("an operator adds one with `sortie broker init --pool {labels}`")
         }
-        Advice::ListJobs => "`sortie job list` shows those there are".into(),
+        Advice::ListJobs => "`sortie job list` shows the existing ones".into(),
         Advice::ListDeadLetters => "`sortie dlq list` shows it".into(),
         Advice::UpdateProgram => {
-            "see `sortie dlq list`, and whether a newer version of Sortie runs in the fleet".into()
+            "see `sortie dlq list`, and check if a newer version of Sortie runs in the fleet".into()
         }
         Advice::GatherJob { job } => {
             format!("the job stays at the broker: `sortie job gather {job}` writes its results")
@@ -35,12 +35,12 @@ pub fn command_line(advice: &Advice) -> String {
         Advice::ConfigureStore => "start the host or the worker with a --store URL that names a \
                                    store that can be read and written"
             .into(),
-        Advice::ConfigureCache => "name another folder with --cache, or write --cache off".into(),
+        Advice::ConfigureCache => "name another folder with --cache, or use --cache off".into(),
         Advice::LowerConcurrency => "a lower --concurrency needs less address space".into(),
         Advice::AllowFiles => {
-            "the worker's operator can let tasks read a folder with `--files DIR`".into()
+            "the worker's operator can allow tasks to read a folder with `--files DIR`".into()
         }
-        Advice::ListInputs => "name each of them, or write them to a file for --inputs".into(),
+        Advice::ListInputs => "name each of them, or list them in a file for --inputs".into(),
         Advice::GiveCredentials { cloud } => credentials(*cloud).into(),
         Advice::NameAccount => "set AZURE_STORAGE_ACCOUNT to the account's name".into(),
         Advice::SetPayer { cloud } => payer(*cloud).into(),
@@ -48,7 +48,7 @@ pub fn command_line(advice: &Advice) -> String {
     }
 }
 
-/// The word of the command line for a setting.
+/// The option of the command line for a setting.
 #[must_use]
 pub fn flag(setting: &Setting) -> String {
     match setting {
@@ -86,9 +86,9 @@ fn credentials(cloud: Cloud) -> &'static str {
 
 fn payer(cloud: Cloud) -> &'static str {
     match cloud {
-        Cloud::S3 => "where the reader has to pay, set AWS_REQUEST_PAYER=requester",
+        Cloud::S3 => "if the bucket is set to \"requester pays\", set AWS_REQUEST_PAYER=requester",
         Cloud::Gs => {
-            "set GOOGLE_CLOUD_QUOTA_PROJECT to a project that can pay for it, and have credentials"
+            "set GOOGLE_CLOUD_QUOTA_PROJECT to a project that can pay for it, and provide credentials"
         }
         Cloud::Az => "ask the owner of the account who pays",
     }

@@ -1,8 +1,8 @@
 //! Binds arguments: turns texts into the arguments of tasks, by the signature of their function.
 //!
-//! A text is read as what its parameter takes: an object or prefix by path, pattern or URL, a value
-//! as JSON. Local files, listings and lines of inputs are found as early as can be, and a list of
-//! any length is bound as a stream that holds no more than what is under way.
+//! A text is interpreted by the parameter's kind: an object or prefix as a path, pattern or URL, a
+//! value as JSON. Local files, listings and lines of inputs are checked as early as possible, and a
+//! list of any length is bound as a stream that holds only the tasks in flight.
 
 mod in_flight;
 mod inputs;

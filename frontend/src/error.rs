@@ -1,4 +1,4 @@
-//! The error of every operation of a front door: who has to act, on which setting, and how.
+//! The error of all operations for front ends: who has to act, on which setting, and how.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -8,7 +8,7 @@ use sortie::protocol::Advice;
 
 use crate::stop::Stopped;
 
-/// Why something could not be done: one line that names the thing.
+/// Why an operation failed, in one line that names the cause.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
@@ -25,15 +25,15 @@ pub struct Error {
 /// Who has to act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The caller: what was asked for, or what it names, is wrong.
+    /// The caller: the request, or something that it names, is wrong.
     Usage,
     /// An operator: the machine, the broker, a store or Sortie itself failed.
     Platform,
-    /// Nobody: a stop was asked for.
+    /// Nobody: the operation was stopped on request.
     Stopped,
 }
 
-/// What a user sets. Each front door has its own word for it, such as a flag or a keyword.
+/// A user's setting. Each front end has its own name for it, such as an option or a keyword.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Setting {
     /// Where results go.
@@ -44,7 +44,7 @@ pub enum Setting {
     Argument(String),
     /// The output store.
     Store,
-    /// Room on disk for inputs.
+    /// Disk space for inputs.
     InputDisk,
     /// The tenant.
     Tenant,
@@ -56,12 +56,12 @@ pub enum Setting {
     TlsCertificate,
     /// How long connecting may take.
     ConnectTime,
-    /// How long the broker may be away.
+    /// How long requests are retried while the broker is unreachable.
     OutageTime,
 }
 
 impl Error {
-    /// What was asked for, or what it names, is wrong.
+    /// The request, or something that it names, is wrong.
     #[must_use]
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Kind::Usage, message.into())
@@ -100,7 +100,7 @@ impl Error {
         }
     }
 
-    /// The same, with its place in front of the message.
+    /// The same, with its location in front of the message.
     #[must_use]
     pub fn within(self, place: impl fmt::Display) -> Self {
         Self {

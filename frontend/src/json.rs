@@ -1,9 +1,9 @@
-//! Values as JSON: CBOR goes in, JSON text comes out, without anything in between.
+//! Converts values from CBOR to JSON text, without an intermediate tree.
 //!
-//! Nothing is built in memory but the text, because a function decides over the value: a tree of a
-//! small one can take gigabytes.
+//! Only the text is built in memory, because values are not trusted: the tree of a small value can
+//! take gigabytes.
 //!
-//! Where JSON has no word for it:
+//! Values that JSON cannot represent:
 //! - byte strings are base64 (RFC 4648, padded);
 //! - integers outside of ±(2^53 - 1) are decimal strings, because most readers of JSON would round
 //!   them;

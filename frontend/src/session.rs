@@ -1,5 +1,5 @@
-//! Sets up a client from settings and the environment, embedded or over a broker, with what it
-//! finds objects by.
+//! Sets up a client from settings and the environment, embedded or over a broker, with access to
+//! objects.
 
 #[cfg(feature = "embedded")]
 use std::path::Path;
@@ -19,34 +19,34 @@ use crate::results::{Lines, Target, Writer};
 use crate::settings::{Clouds, Environment, HostSettings, Troubles, cache, store};
 use crate::stop::Stop;
 
-/// How long the broker may take to hear what becomes of dropped jobs, when the front door is done.
+/// Timeout for the cancellations of dropped jobs before the program exits.
 pub const SETTLE_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// A client and how it finds objects.
+/// A client and its access to objects.
 #[derive(Debug)]
 pub struct Session {
     /// The client.
     pub client: Client,
-    /// How objects are found by what a user writes.
+    /// Finds the objects that a user names.
     pub places: Places,
-    /// What becomes of results when the process ends.
+    /// What is kept of results when the process ends.
     pub keeps: Keeps,
 }
 
-/// What becomes of results when the process ends.
+/// What is kept of results when the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keeps {
     /// Results are kept on this machine or in a store.
     Results,
     /// Nothing is kept.
     Nothing,
-    /// The broker has the job until it is told to forget it.
+    /// The broker keeps the job until it is forgotten.
     Job,
 }
 
 impl Session {
-    /// Start a client of the broker, or an embedded one where there is none. `tell` is called with
-    /// what the user should know.
+    /// Start a client of the broker, or an embedded client if none is named. `tell` is called with
+    /// notices for the user.
     ///
     /// # Errors
     /// As [`Self::start`], and when the broker cannot be reached, refuses, or cannot be used.
@@ -149,7 +149,7 @@ impl Session {
     #[cfg(feature = "embedded")]
     ///
     /// # Errors
-    /// When it is not one that can run here.
+    /// When it cannot run here.
     pub async fn component(&self, path: &Path, stop: &Stop) -> Result<Component, Error> {
         Ok(stop.or(self.client.load(path)).await??)
     }
@@ -174,22 +174,22 @@ impl Session {
     }
 }
 
-/// The broker was not told in time what becomes of a job.
+/// The broker did not confirm in time that a dropped job is cancelled or forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the broker did not hear in time that a job is done with")]
+#[error("the broker did not confirm in time that a dropped job is cancelled or forgotten")]
 pub struct NotSettled;
 
-/// Tell a broker what becomes of jobs that were dropped, within `time_max`.
+/// Wait, for `time_max` at most, until the broker has confirmed the cancellations of dropped jobs.
 ///
 /// # Errors
-/// When it was not told in time.
+/// When it did not confirm in time.
 pub async fn settle(client: &Client, time_max: Duration) -> Result<(), NotSettled> {
     tokio::time::timeout(time_max, client.flush_jobs())
         .await
         .map_err(|_| NotSettled)
 }
 
-/// A client of a broker that only looks at jobs: it loads no components.
+/// A client of a broker that only manages jobs: it loads no components.
 ///
 /// # Errors
 /// When the broker cannot be reached, refuses, or cannot be used.

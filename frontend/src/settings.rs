@@ -1,4 +1,4 @@
-//! Settings: what a user sets, and where nothing is set what the environment says.
+//! Settings: the user's settings, with defaults from the environment.
 
 mod aws;
 mod broker;

@@ -1,47 +1,47 @@
-//! Tells waiting code to stop, once: an interrupt at a terminal, a page that was closed.
+//! A stop signal for waiting code, raised once: for example by an interrupt at a terminal.
 //!
-//! A [`Raise`] is held by the front door, and clones of a [`Stop`] by the code that waits. A stop
-//! cannot be taken back.
+//! The front end holds the [`Raise`], and waiting code holds clones of the [`Stop`]. A stop cannot
+//! be taken back.
 
 use std::future::Future;
 
 use tokio::sync::watch;
 
-/// Asks for the stop.
+/// Raises the stop.
 #[derive(Debug)]
 pub struct Raise(watch::Sender<bool>);
 
-/// Says whether a stop was asked for. Clones are the same.
+/// The receiving side. Clones share the same stop.
 #[derive(Debug, Clone)]
 pub struct Stop(watch::Receiver<bool>);
 
-/// A stop was asked for before the result was there.
+/// The stop was raised before the result was available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("stopped")]
 pub struct Stopped;
 
 impl Raise {
-    /// Ask. Asking again changes nothing.
+    /// Raise the stop. Idempotent.
     pub fn raise(&self) {
         self.0.send_replace(true);
     }
 }
 
 impl Stop {
-    /// A stop that nobody has asked for yet.
+    /// A stop that is not raised yet.
     #[must_use]
     pub fn new() -> (Raise, Self) {
         let (sender, receiver) = watch::channel(false);
         (Raise(sender), Self(receiver))
     }
 
-    /// Whether it was asked for.
+    /// Whether it was raised.
     #[must_use]
     pub fn is_raised(&self) -> bool {
         *self.0.borrow()
     }
 
-    /// Wait until it is asked for; for ever, if the [`Raise`] is dropped before. Cancel safe.
+    /// Wait until it is raised; for ever, if the [`Raise`] is dropped before. Cancel safe.
     pub async fn raised(&self) {
         let mut raised = self.0.clone();
         if raised.wait_for(|raised| *raised).await.is_err() {

@@ -1,4 +1,4 @@
-//! The contract as Rust items, generated from `wit/sortie-task`. Not for people.
+//! Rust bindings of the contract, generated from `wit/sortie-task`. Not a public API.
 //!
 //! The generated code is unsafe, because it crosses the component's boundary. The exported
 //! functions are generated in `exports`.

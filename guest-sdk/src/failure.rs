@@ -1,8 +1,8 @@
-//! A function's own answer that it cannot do what was asked.
+//! Failures: a function's own answer that it has no result.
 //!
-//! A failure is a value and ends the task, not the sandbox: it says in a word what went wrong, in a
-//! sentence what exactly, and whether trying again can help. It is never made from a panic, and
-//! nothing converts into one silently except I/O errors, whose codes are fixed.
+//! A failure is a value and ends the task, not the sandbox: it has a code for programs, a message
+//! for people, and tells whether a retry can help. It is never made from a panic, and nothing
+//! converts into one silently except I/O errors, whose codes are fixed.
 
 use std::error::Error;
 use std::fmt;
@@ -39,7 +39,7 @@ const UNREADABLE_INPUT: &str = "unreadable-input";
 /// itself before it said so.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
 
-/// Whether trying again can help.
+/// Whether a retry can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
     /// The same call will fail again.
@@ -48,7 +48,7 @@ pub enum Retry {
     After(Duration),
 }
 
-/// Why a function cannot do what was asked.
+/// Why a function has no result.
 ///
 /// ```
 /// use sortie_guest::{Failure, Retry};
@@ -71,10 +71,9 @@ pub struct Failure {
 impl Failure {
     /// A failure that will happen again if the task is run again.
     ///
-    /// `code` is a word for programs. It is brought into kebab-case (`Not found` becomes
-    /// `not-found`) and cut to 64 bytes; without any ASCII letter or digit it becomes `failed`.
-    /// `message` is a sentence for people; an error will do: `.map_err(|e| Failure::new("damaged",
-    /// e))`.
+    /// `code` is for programs. It is converted to kebab-case (`Not found` becomes `not-found`) and
+    /// cut to 64 bytes; without any ASCII letter or digit it becomes `failed`. `message` is a
+    /// sentence for people; an error will do: `.map_err(|e| Failure::new("damaged", e))`.
     pub fn new(code: impl AsRef<str>, message: impl fmt::Display) -> Self {
         Self {
             code: kebab(code.as_ref()),
@@ -83,8 +82,7 @@ impl Failure {
         }
     }
 
-    /// The same failure, after which the task may be run again, not sooner than `delay` from now.
-    /// Milliseconds count; less does not.
+    /// The same failure, with a retry after at least `delay`, in whole milliseconds.
     #[must_use]
     pub fn retry_after(self, delay: Duration) -> Self {
         Self {
@@ -93,17 +91,17 @@ impl Failure {
         }
     }
 
-    /// The word for programs.
+    /// The code, for programs.
     pub fn code(&self) -> &str {
         &self.code
     }
 
-    /// The sentence for people.
+    /// The message, for people.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// Whether trying again can help.
+    /// Whether a retry can help.
     pub fn retry(&self) -> Retry {
         self.retry
     }

@@ -38,7 +38,7 @@ const NEXT_BYTES: u32 = 256 << 10;
 /// does not double the memory needed.
 const READ_ALL_BYTES: u32 = 16 << 20;
 
-/// An object that this task was handed.
+/// An object argument of this task.
 ///
 /// ```
 /// use sortie_guest::Object;

@@ -16,23 +16,23 @@ const BUFFER_BYTES: usize = 256 << 10;
 /// The most that goes to the host in one call; the contract allows eight times as much.
 const WRITE_BYTES: usize = 1 << 20;
 
-/// Why an object cannot be made; the inner error of the [`io::Error`]s of an [`Output`].
+/// Why an object cannot be written; the inner error of the [`io::Error`]s of an [`Output`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
-    /// There is no place to write to, or none that can be used.
+    /// The host has no output store, or cannot use it.
     NoStore {
         /// What the operator of the host has to do.
         reason: String,
     },
-    /// What was asked for cannot be.
+    /// The request is invalid.
     Invalid {
         /// Why.
         reason: String,
     },
-    /// The place does not take the object now, although the host has tried again.
+    /// The store does not accept the object now, although the host has retried.
     Unavailable {
-        /// What the host says.
+        /// The host's message.
         reason: String,
     },
 }
@@ -96,7 +96,8 @@ type Sink = objects::Writer;
 type Sink = Vec<u8>;
 
 impl Output {
-    /// Begin an object, of this media type where it is known. A task has at most four at once.
+    /// Start an object, with a media type if it is known. A task may have at most four open at a
+    /// time.
     pub fn create(content_type: Option<&str>) -> io::Result<Self> {
         #[cfg(target_arch = "wasm32")]
         let sink = objects::create(content_type).map_err(translate)?;
@@ -171,13 +172,13 @@ impl Write for Output {
         Ok(bytes.len())
     }
 
-    /// Hands over what was collected. Nothing is to be seen of it before [`Output::finish`].
+    /// Sends the buffered bytes to the host. They become visible only with [`Output::finish`].
     fn flush(&mut self) -> io::Result<()> {
         self.send()
     }
 }
 
-/// An object that is made, to be returned.
+/// A finished object, to be returned from the function.
 pub struct OutputObject {
     made: Made,
     size: u64,
@@ -195,7 +196,7 @@ impl OutputObject {
         self.size
     }
 
-    /// Media type, if it was said.
+    /// Media type, if it was set.
     pub fn content_type(&self) -> Option<&str> {
         self.content_type.as_deref()
     }

@@ -17,7 +17,7 @@ use crate::object::{Error, Object};
 /// The contract's limit for a name.
 const NAME_BYTES_MAX: usize = 1024;
 
-/// A place that objects lie below.
+/// A location that contains objects.
 ///
 /// ```
 /// use sortie_guest::{Failure, Prefix};

@@ -1,11 +1,11 @@
 //! Inspects and shrinks the cache folder, for commands.
 //!
-//! Hosts do not use this: they keep their own bounds ([`crate::artifacts`], [`crate::memo`]). They
-//! may run on the folder meanwhile. Files are removed one by one; a process that has one open reads
-//! on, and a process that misses one makes it again. The key that artifacts are checked with stays,
-//! and so do files that have no meaning here.
+//! Hosts do not use this module: they enforce their own bounds ([`crate::artifacts`],
+//! [`crate::memo`]). They may use the folder at the same time. Files are removed one by one; a
+//! process that has a file open can read on, and a process that misses one creates it again. The
+//! key that authenticates artifacts is kept, and so are unknown files.
 //!
-//! The store's folder holds objects that results name. A result whose object was removed is
+//! The store's folder contains objects that results refer to. A result whose object was removed is
 //! useless, so only [`clear`], and a [`Policy`] that asks for it, remove objects.
 //!
 //! Bounds: all of a folder's file names and times are held in memory, at most [`FILES_MAX`].
@@ -26,21 +26,21 @@ use sortie_objects::dir::{TEMPORARY_AGE_MAX, age, is_temporary, modified, taken}
 use sortie_objects::output_store::{self, OutputStore};
 use sortie_objects::{self as objects, Location, WriteError};
 
-/// The most files that are looked at: their names take a gigabyte.
+/// Maximum number of files: their names take a gigabyte.
 pub const FILES_MAX: usize = 5_000_000;
 /// Folders below folders that are looked into; hosts make three.
 const DEPTH_MAX: usize = 8;
 
-/// How much there is of something.
+/// A number of files and their size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Amount {
     /// Files, or objects.
     pub files: u64,
-    /// What they take: on the disk, or in an object store.
+    /// Bytes that they take, on the disk or in an object store.
     pub bytes: u64,
 }
 
-/// What is in a cache folder, or was removed from it.
+/// The contents of a cache folder, or what was removed from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
     /// Compiled components.
@@ -49,20 +49,20 @@ pub struct Usage {
     pub memo: Amount,
     /// Parts of remote inputs.
     pub inputs: Amount,
-    /// Large outputs, where no other store was named.
+    /// Large outputs, unless another store is configured.
     pub store: Amount,
 }
 
-/// What is to go.
+/// What to remove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Policy {
-    /// What was not used for longer than this.
+    /// Remove entries not used for longer than this.
     pub age_max: Option<Duration>,
-    /// What was not used for longest, until the rest takes no more than this.
+    /// Remove the least recently used entries until the rest takes no more than this.
     pub bytes_max: Option<u64>,
 }
 
-/// The cache folder could not be looked at or made smaller.
+/// The cache folder could not be read or shrunk.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or folder of it.
@@ -70,15 +70,15 @@ pub enum Error {
     Io {
         /// Which.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// There are more files than are looked at.
+    /// There are too many files.
     #[error("`{0}` has more than {FILES_MAX} files; remove the folder itself")]
     TooMany(PathBuf),
 }
 
-/// The shared memo could not be looked at or made smaller.
+/// The shared memo could not be listed or shrunk.
 #[derive(Debug, thiserror::Error)]
 pub enum SharedError {
     /// It cannot be listed.
@@ -134,10 +134,10 @@ impl Usage {
     }
 }
 
-/// What is in the cache folder. One that is not there is empty.
+/// The contents of the cache folder. A missing folder is empty.
 ///
 /// # Errors
-/// When it cannot be looked at.
+/// When it cannot be read.
 pub fn info(folder: &Path) -> Result<Usage, Error> {
     let mut usage = Usage::default();
     find(folder)?.iter().for_each(|found| usage.add(found));
@@ -147,12 +147,12 @@ pub fn info(folder: &Path) -> Result<Usage, Error> {
 /// Remove everything. Returns what was removed.
 ///
 /// # Errors
-/// When the folder cannot be looked at, or a file of it may not be removed.
+/// When the folder cannot be read, or a file in it may not be removed.
 pub fn clear(folder: &Path) -> Result<Usage, Error> {
     remove(&find(folder)?)
 }
 
-/// Remove what `policy` says, and what killed processes left behind. Returns what was removed.
+/// Remove what `policy` selects, and temporary files of killed processes. Returns what was removed.
 ///
 /// # Errors
 /// As [`clear`].
@@ -185,7 +185,7 @@ fn remove(found: &[Found]) -> Result<Usage, Error> {
     for found in found {
         match fs::remove_file(&found.path) {
             Ok(()) => removed.add(found),
-            // Somebody else was faster.
+            // Another process has removed it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => {
                 return Err(Error::Io {
@@ -206,7 +206,7 @@ fn find(folder: &Path) -> Result<Vec<Found>, Error> {
             return Ok(());
         };
         if is_unfinished(folder, path) {
-            // Whoever writes it now is not disturbed.
+            // A recent temporary file may be in use by its writer.
             if age(metadata) > TEMPORARY_AGE_MAX {
                 let _ = fs::remove_file(path);
             }
@@ -284,7 +284,7 @@ fn is_unfinished(folder: &Path, path: &Path) -> bool {
         || path.starts_with(folder.join(STORE).join(output_store::INCOMING))
 }
 
-/// What the shared memo in `store` has, of all tenants. Lists all of it.
+/// The size of the shared memo in `store`, of all tenants. Lists all entries.
 ///
 /// # Errors
 /// When it cannot be listed.
@@ -297,8 +297,8 @@ pub async fn shared_info(store: &OutputStore) -> Result<Amount, SharedError> {
     Ok(amount)
 }
 
-/// Remove from the shared memo in `store`, of all tenants, what was written longer ago than
-/// `age_min`. Returns what was removed. Not cancel safe in that what was removed stays removed.
+/// Remove entries written longer ago than `age_min` from the shared memo in `store`, for all
+/// tenants. Returns what was removed. Not cancel safe: entries already removed stay removed.
 ///
 /// # Errors
 /// When it cannot be listed, or an entry may not be removed.

@@ -1,8 +1,8 @@
-//! Loads components: compiles, links and describes them, or says in one line why it cannot.
+//! Loads components: compiles, links and describes them; errors are one line with the reason.
 //!
-//! Loading is the gate: what is not a Sortie component, or imports an interface that Sortie does
-//! not provide, is refused here with one line that says what it is and what to do, and never
-//! becomes a trap in the middle of a job. What depends on a job is checked for each job, with
+//! Bytes that are not a Sortie component, or that import an interface that Sortie does not provide,
+//! are refused here, with one line that says what they are and what to do, instead of trapping in
+//! the middle of a job. Checks that depend on a job are made for each job, with
 //! [`Component::check_grants`]: a component may import an interface that only some jobs may use.
 
 use std::sync::Arc;
@@ -80,7 +80,7 @@ impl Component {
         })
     }
 
-    /// The component's name: the SHA-256 of its bytes.
+    /// The component's digest: the SHA-256 of its bytes.
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.shared.digest
@@ -110,7 +110,7 @@ impl Component {
         self.shared.origin
     }
 
-    /// Its imports that only tasks with a grant have.
+    /// Its imports that need a grant.
     #[must_use]
     pub fn needs(&self) -> &[Need] {
         self.shared.linked.needs()

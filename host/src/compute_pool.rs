@@ -17,7 +17,7 @@ use async_executor::{Executor, Task};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-/// A pool of computing threads. Dropping it ends them, after the polls in progress.
+/// A pool of compute threads. Dropping it ends them, after the polls in progress.
 #[derive(Debug)]
 pub struct ComputePool {
     executor: Arc<Executor<'static>>,
@@ -56,7 +56,7 @@ impl ComputePool {
         Ok(pool)
     }
 
-    /// Whether all threads are there.
+    /// Whether all threads are alive.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         !self.threads.iter().any(JoinHandle::is_finished)

@@ -4,17 +4,17 @@
 //!   disk.
 //! - [`sandbox`] runs one call of a function, within limits, with access to its arguments and
 //!   nothing else.
-//! - [`component`] loads components: compiles, links and describes them, or says in one line why it
-//!   cannot.
+//! - [`component`] loads components: compiles, links and describes them.
 //! - [`memo`] caches results of deterministic tasks, on this machine and for others; [`cache`]
 //!   inspects and clears what is kept on this machine.
 //! - [`attempt`] runs one task once; [`worker`] pulls leases and runs their tasks; [`compute_pool`]
 //!   has the threads on which functions compute.
-//! - [`metrics`] counts what happens, [`observer`] tells it to a program that embeds a worker.
+//! - [`metrics`] has the host's metrics, [`observer`] passes events to a program that embeds a
+//!   worker.
 //! - [`setup`] puts them together.
 //!
 //! Nothing a guest does may panic, block or exhaust the host: that is a security bug. Only
-//! [`engine`] and [`sandbox`] know wasmtime. Objects are read and written by `sortie_objects`. The
+//! [`engine`] and [`sandbox`] use wasmtime. Objects are read and written by `sortie_objects`. The
 //! host never reads the environment.
 
 pub mod attempt;

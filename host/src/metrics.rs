@@ -1,4 +1,4 @@
-//! The metrics of a host: names, units and sentences, and the instruments behind them.
+//! The metrics of a host: names, units and help texts, and their instruments.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ pub const OUTPUT: Metric = Metric::histogram(
 /// The bundles leased now.
 pub const LEASES: Metric = Metric::gauge(
     "sortie_worker_leased_bundles",
-    "Bundles that are leased: in work, waiting for inputs, or being reported.",
+    "Bundles that are leased: running, waiting for inputs, or being reported.",
 );
 /// Counts lost leases.
 pub const LEASES_LOST: Metric = Metric::counter(

@@ -1,4 +1,4 @@
-//! The events of a worker that an observer is told.
+//! The events of a worker, for observers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 pub use sortie_protocol::observer::Observer;
 use sortie_protocol::{Bill, JobKey, LeaseId, TaskIndex};
 
-/// Something that a worker did.
+/// An event of a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -61,9 +61,9 @@ pub enum Event {
         /// The lease.
         lease: LeaseId,
     },
-    /// The worker takes no more work.
+    /// The worker drains: it takes no more bundles.
     WorkerDraining {
-        /// How long tasks at hand have.
+        /// How long running tasks may take to finish.
         grace: Duration,
     },
 }

@@ -21,7 +21,7 @@ use sortie_protocol::outcome::{PlatformFault, cut};
 /// The most of a panic's text that is logged.
 const TEXT_BYTES_MAX: usize = 500;
 
-/// What a panic said.
+/// A panic's message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Panicked(String);
 
@@ -38,14 +38,14 @@ impl Panicked {
             .copied()
             .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
         let line = text
-            .unwrap_or("it said nothing")
+            .unwrap_or("no message")
             .split_whitespace()
             .collect::<Vec<_>>()
             .join(" ");
         Self(cut(line, TEXT_BYTES_MAX))
     }
 
-    /// What it means for a task that was being worked on: this host failed, and another may not.
+    /// The failure of the task that was running: a host error, which is retried.
     pub(crate) fn failure() -> Failure {
         let message = "the worker itself failed in the middle of this task, which is a bug of \
                        Sortie; its log says more"
@@ -78,7 +78,7 @@ mod tests {
         );
         assert_eq!(
             caught(async { std::panic::panic_any(7) }).await,
-            Err::<(), _>(Panicked("it said nothing".into()))
+            Err::<(), _>(Panicked("no message".into()))
         );
         let long = caught(async { panic!("{}", "x".repeat(10_000)) }).await;
         assert!(matches!(long, Err::<(), _>(Panicked(text)) if text.len() == TEXT_BYTES_MAX));

@@ -1,8 +1,7 @@
-//! Sets up a host and its workers from a few choices: the engine, the caches, the objects and the
+//! Sets up a host and its workers from a few settings: the engine, the caches, the objects and the
 //! size of each.
 //!
-//! Everything that runs functions is set up here, an embedded client as well as a process that only
-//! works, so that both have the same limits.
+//! Embedded clients and worker processes are both set up here, so that they have the same limits.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
@@ -28,29 +27,31 @@ pub const INPUTS: &str = "inputs";
 /// The memo's folder in the cache folder.
 pub(crate) const MEMO: &str = "memo";
 
-/// What a host is set up from.
+/// The settings of a host.
 #[derive(Debug, Clone, Default)]
 pub struct Setup {
-    /// Tasks in work at once. Default twice the cores: while some wait for their inputs, others
-    /// compute.
+    /// How many tasks run concurrently. Default twice the number of cores: while some wait for
+    /// their inputs, others compute.
     pub concurrency: Option<NonZeroUsize>,
-    /// Where compiled components and results of deterministic tasks are kept. Default: nowhere.
+    /// The folder where compiled components and results of deterministic tasks are cached. Default
+    /// none.
     pub cache: Option<PathBuf>,
-    /// Where large outputs go, and what several hosts share.
+    /// The store for large outputs and shared results.
     pub store: StoreAt,
-    /// How objects are reached.
+    /// Access to objects.
     pub objects: objects::Config,
 }
 
 /// Where the store is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum StoreAt {
-    /// Nowhere: there is none.
+    /// No store.
     #[default]
     Nowhere,
     /// In the cache folder, for this machine alone; nowhere, if there is no cache.
     Cache,
-    /// At a place that others may use, too: results of deterministic tasks are shared through it.
+    /// At a location that other hosts may use, too: results of deterministic tasks are shared
+    /// through it.
     Shared(Location),
 }
 
@@ -68,25 +69,25 @@ pub enum Error {
 /// A host that is set up, for its workers to be started on.
 #[derive(Debug)]
 pub struct Prepared {
-    /// What attempts run on.
+    /// The host that attempts run on.
     pub host: Host,
     /// Where compiled components are kept, if anywhere.
     pub artifacts: Option<Artifacts>,
-    /// Tasks in work at once.
+    /// How many tasks run concurrently.
     pub slots: NonZeroUsize,
     threads: NonZeroUsize,
     io: Handle,
     observer: Option<Arc<dyn Observer<Event>>>,
 }
 
-/// How a worker is known at a broker.
+/// A worker's identity at a broker.
 #[derive(Debug)]
 pub struct Identity {
     /// Its name.
     pub id: WorkerId,
     /// Which jobs it takes.
     pub serves: Serves,
-    /// What it says of itself to others, if anything.
+    /// What it announces about itself, if anything.
     pub introduction: Option<Introduction>,
 }
 
@@ -151,7 +152,7 @@ fn absolute(folder: &Path) -> PathBuf {
 }
 
 impl Prepared {
-    /// Tell `observer` what workers do that are started from now on.
+    /// Pass the events of workers started from now on to `observer`.
     #[must_use]
     pub fn with_observer(mut self, observer: Arc<dyn Observer<Event>>) -> Self {
         self.observer = Some(observer);

@@ -1,11 +1,11 @@
-//! Runs I/O on the I/O runtime, so that functions which compute never keep it waiting.
+//! Runs I/O on the I/O runtime, so that functions that compute never delay it.
 
 use sortie_protocol::outcome::InputFault;
 use tokio::runtime::Handle;
 
 use crate::Error;
 
-/// A task that ends with its handle.
+/// A tokio task that is aborted when its handle is dropped.
 pub(crate) struct AbortOnDrop<T>(pub(crate) tokio::task::JoinHandle<T>);
 
 impl<T> Drop for AbortOnDrop<T> {
@@ -25,7 +25,7 @@ pub(crate) async fn on<T: Send + 'static>(
         .map_err(|error| Error::new(InputFault::Unavailable, ended(&error)))
 }
 
-/// What became of I/O that did not end by itself.
+/// The error text for an I/O task that panicked or was aborted.
 pub(crate) fn ended(error: &tokio::task::JoinError) -> &'static str {
     if error.is_panic() {
         "access to an object failed inside the host"

@@ -1,10 +1,10 @@
-//! The one place in this crate that looks at real time.
+//! The one place in this crate that reads the clock.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use sortie_protocol::Timestamp;
 
-/// The time of day.
+/// The wall-clock time.
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
 pub(crate) fn now() -> Timestamp {
     Timestamp::default()
@@ -13,7 +13,7 @@ pub(crate) fn now() -> Timestamp {
             .unwrap_or_default()
 }
 
-/// A point to measure durations from.
+/// The monotonic time, for measuring durations.
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
 pub(crate) fn instant() -> Instant {
     Instant::now()

@@ -1,5 +1,5 @@
-//! How objects are reached, as plain data: nothing here looks at the environment, and nothing
-//! prints what is secret.
+//! Configuration of stores, caches and credentials, as plain data. Nothing here reads the
+//! environment, and secrets are never printed.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,14 +8,14 @@ use sortie_protocol::ByteSize;
 
 use crate::Files;
 
-/// What a process holds of objects, unless it is told otherwise: eight streams that are read ahead
-/// as far as they may, or as many short documents as two hundred requests bring.
+/// The default memory budget of a process for objects: enough for eight streams at their maximum
+/// read-ahead, or for the short documents of two hundred requests.
 pub const MEMORY_DEFAULT: ByteSize = ByteSize(512 << 20);
 
-/// How objects are reached.
+/// Configuration of [`crate::Objects`].
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// S3, or a store that speaks its protocol.
+    /// S3, or a compatible store.
     pub s3: S3,
     /// Google Cloud Storage.
     pub gs: Gs,
@@ -23,28 +23,30 @@ pub struct Config {
     pub az: Az,
     /// Which local files may be read.
     pub files: Files,
-    /// What may be held of objects, for tasks that read them and for those to come.
+    /// Memory budget for objects: blocks being read or fetched, and the block cache.
     pub memory: ByteSize,
-    /// Whether objects are read ahead of who needs them.
+    /// Whether objects are fetched before they are needed.
     pub prefetch: Prefetch,
-    /// Where parts of remote objects are kept beyond memory and beyond the process, if they are.
+    /// The disk cache for blocks of remote objects, if any.
     pub disk: Option<Disk>,
 }
 
-/// A folder for parts of remote objects. Whoever may read it reads them, without asking the stores
-/// that they came from; whoever may write to it can forge them. Several processes may use it.
+/// A disk cache for blocks of remote objects. Users who can read the folder can read these blocks
+/// without the stores' permission, and users who can write to it can forge them. Several processes
+/// may share it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disk {
-    /// The folder, made when it is first needed.
+    /// The folder, created when it is first needed.
     pub folder: PathBuf,
-    /// What all files in it may take.
+    /// Maximum size of all files in it.
     pub bytes_max: ByteSize,
 }
 
-/// Whether objects are read ahead of who needs them.
+/// Whether objects are fetched before they are needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Prefetch {
-    /// Inputs of tasks that are to come, and what follows where a function reads in order.
+    /// Fetch the inputs of waiting tasks, and read ahead in objects that a function reads
+    /// sequentially.
     #[default]
     On,
     /// Nothing is fetched before a function asks for it.
@@ -65,7 +67,7 @@ impl Default for Config {
     }
 }
 
-/// A text that is not printed.
+/// A text that `Debug` does not print.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -87,73 +89,72 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// How S3 is reached. What is absent is not guessed, except the region.
+/// Configuration of S3. Absent settings are not guessed, except the region.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct S3 {
-    /// The server, if not Amazon's.
+    /// The endpoint, if not Amazon's.
     pub endpoint: Option<String>,
     /// The region; `us-east-1` if absent.
     pub region: Option<String>,
-    /// Who asks.
+    /// The credentials that requests are signed with.
     pub credentials: S3Credentials,
-    /// Where in a URL the bucket stands.
+    /// Where a URL contains the bucket's name.
     pub addressing: Addressing,
-    /// Who pays for what is read.
+    /// Who pays for requests.
     pub payer: Payer,
 }
 
-/// Who asks S3.
+/// Credentials for S3.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum S3Credentials {
-    /// Nobody: requests are not signed.
+    /// None: requests are not signed.
     #[default]
     Anonymous,
-    /// Whoever has these keys.
+    /// Static or temporary access keys.
     Keys {
         /// The access key id.
         id: Secret,
         /// The secret access key.
         secret: Secret,
-        /// The session token that temporary keys have.
+        /// The session token of temporary keys.
         token: Option<Secret>,
     },
-    /// A role that is taken on with a token from a file, as Kubernetes hands them to pods.
+    /// A role assumed with a web identity token from a file, as Kubernetes gives to pods.
     WebIdentity {
-        /// The file of the token. Read again whenever keys are renewed.
+        /// The file of the token, read again whenever credentials are renewed.
         token_file: PathBuf,
         /// The role.
         role: String,
-        /// What the session is called, if that matters.
+        /// The session's name, if one is set.
         session: Option<String>,
-        /// The security token service, if not Amazon's of the region.
+        /// The security token service (STS), if not Amazon's in the region.
         endpoint: Option<String>,
     },
-    /// What the container's agent gives.
+    /// Credentials from the container's credentials endpoint (ECS, EKS Pod Identity).
     Container {
-        /// Where the agent is. Asked over plain HTTP only on this machine and at the addresses
-        /// that Amazon's containers have for it.
+        /// The agent's URL. Plain HTTP is allowed only for this machine and for the addresses that
+        /// Amazon uses for such agents.
         url: String,
-        /// What the agent wants to see, if anything.
+        /// The authorization token to send, if the agent requires one.
         token: Option<Token>,
     },
-    /// The machine's role, if its metadata service answers and names one; otherwise requests are
-    /// not signed.
+    /// The machine's role, if its metadata service returns one; otherwise requests are not signed.
     Machine {
-        /// The metadata service, if not at Amazon's usual address.
+        /// The metadata service's URL, if not Amazon's usual address.
         endpoint: Option<String>,
     },
 }
 
-/// What somebody shows to be given keys.
+/// The authorization token sent to the container's credentials endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Token {
-    /// This text.
+    /// The token itself.
     Text(Secret),
-    /// What is in a file, which is read again whenever keys are renewed.
+    /// The content of a file, which is read again whenever credentials are renewed.
     File(PathBuf),
 }
 
-/// Where in a URL the bucket stands.
+/// Where a URL contains the bucket's name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Addressing {
     /// In the path: `https://server/bucket/key`.
@@ -163,66 +164,66 @@ pub enum Addressing {
     VirtualHosted,
 }
 
-/// Who pays for what is read.
+/// Who pays for requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Payer {
     /// The bucket's owner.
     #[default]
     Owner,
-    /// Whoever reads, as some buckets want it.
+    /// The reader, as "requester pays" buckets demand.
     Requester,
 }
 
-/// How Google Cloud Storage is reached.
+/// Configuration of Google Cloud Storage.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Gs {
-    /// The server, if not Google's.
+    /// The endpoint, if not Google's.
     pub endpoint: Option<String>,
-    /// Who asks.
+    /// The credentials that requests are signed with.
     pub credentials: GsCredentials,
-    /// The project that pays for requests, where that is not the bucket's owner. Named to the
-    /// store only, and only in somebody's name.
+    /// The project that pays for requests, if not the bucket's owner. Sent to the store only, and
+    /// only with signed requests.
     pub project: Option<String>,
 }
 
-/// Who asks Google Cloud Storage.
+/// Credentials for Google Cloud Storage.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum GsCredentials {
-    /// Nobody: requests are not signed.
+    /// None: requests are not signed.
     #[default]
     Anonymous,
-    /// A service account, by the JSON text of its key.
+    /// A service account: the JSON text of its key.
     Account(Secret),
-    /// A person, by the file that `gcloud auth application-default login` writes.
+    /// A user: the file that `gcloud auth application-default login` writes.
     Person(PathBuf),
     /// The machine's service account, if its metadata service answers; otherwise requests are not
     /// signed.
     Machine {
-        /// Host of the metadata service, and port if it has one.
+        /// Host of the metadata service, with an optional port.
         host: String,
     },
 }
 
-/// How Azure Blob Storage is reached.
+/// Configuration of Azure Blob Storage.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Az {
-    /// The storage account. Without one nothing can be read.
+    /// The storage account. Required for `az://` locations.
     pub account: Option<String>,
     /// The account's URL, if not Azure's usual one.
     pub endpoint: Option<String>,
-    /// Who asks.
+    /// The credentials that requests are signed with.
     pub credentials: AzCredentials,
 }
 
-/// Who asks Azure Blob Storage.
+/// Credentials for Azure Blob Storage.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum AzCredentials {
-    /// Nobody: requests are not signed.
+    /// None: requests are not signed.
     #[default]
     Anonymous,
-    /// Whoever has the account's key.
+    /// The account's key.
     Key(Secret),
-    /// Whoever has this shared access signature.
+    /// A shared access signature (SAS).
     Signature(Secret),
 }
 

@@ -14,12 +14,13 @@ use sortie_protocol::Timestamp;
 
 use crate::clock;
 
-/// Files under a temporary name that are older were left by a process that was killed.
+/// Temporary files older than this were left behind by a killed process.
 pub const TEMPORARY_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
-/// The least that a file counts: no file system keeps one in less.
+/// The minimum size that a file counts as: file systems allocate at least one block.
 const FILE_BYTES_MIN: u64 = 4096;
 
-/// A file that is not there for others until it is renamed, and removed if it never is.
+/// A temporary file: other processes do not see it under its final name until it is renamed. It is
+/// removed if dropped before.
 #[derive(Debug)]
 pub struct Temporary {
     /// Open for writing.
@@ -28,10 +29,10 @@ pub struct Temporary {
 }
 
 impl Temporary {
-    /// A new file in `folder`, with a name of its own that only this user may read.
+    /// Create a file in `folder` with a unique name, readable by this user only.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn create(folder: &Path) -> io::Result<Self> {
         let mut random = [0; 8];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
@@ -44,18 +45,18 @@ impl Temporary {
         Ok(Self { file, path })
     }
 
-    /// Give the file its name, unless there is one of that name.
+    /// Give the file its final name, unless a file of that name exists.
     ///
     /// # Errors
-    /// What the system says; that there is one already is an error of its kind.
+    /// The system's error; [`io::ErrorKind::AlreadyExists`] if the name is taken.
     pub fn link(&self, path: &Path) -> io::Result<()> {
         fs::hard_link(&self.path, path)
     }
 
-    /// Give the file its name, replacing what was there.
+    /// Give the file its final name, replacing an existing file.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn rename(self, path: &Path) -> io::Result<()> {
         fs::rename(&self.path, path)
     }
@@ -68,7 +69,7 @@ impl Drop for Temporary {
     }
 }
 
-/// Note that a file was used.
+/// Set the file's time of last use to now.
 pub fn touch(path: &Path) {
     if let Ok(file) = OpenOptions::new().append(true).open(path) {
         // Only the order of eviction depends on it.
@@ -79,13 +80,13 @@ pub fn touch(path: &Path) {
     }
 }
 
-/// What a file takes on the disk.
+/// The disk space that a file takes.
 #[must_use]
 pub fn taken(metadata: &fs::Metadata) -> u64 {
     (metadata.blocks() * 512).max(FILE_BYTES_MIN)
 }
 
-/// When a file was written, or noted as used.
+/// When a file was written or last used ([`touch`]).
 #[must_use]
 pub fn modified(metadata: &fs::Metadata) -> Timestamp {
     let seconds = Duration::from_secs(u64::try_from(metadata.mtime()).unwrap_or(0));
@@ -94,13 +95,13 @@ pub fn modified(metadata: &fs::Metadata) -> Timestamp {
         + Duration::from_nanos(u64::try_from(metadata.mtime_nsec()).unwrap_or(0))
 }
 
-/// How long ago that was.
+/// The time since [`modified`].
 #[must_use]
 pub fn age(metadata: &fs::Metadata) -> Duration {
     clock::now().since(modified(metadata))
 }
 
-/// Whether the name is one that a file has before it is complete.
+/// Whether this is the name of a temporary file.
 #[must_use]
 pub fn is_temporary(path: &Path) -> bool {
     path.file_name()

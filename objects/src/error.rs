@@ -1,8 +1,8 @@
-//! What is wrong with an object, from what its store said.
+//! Errors of reading objects, derived from the stores' errors.
 //!
-//! One line that names the object, says what is the matter and what to do, and nothing of what was
-//! sent: no credentials, no signatures, no query of a URL. Whether trying again can help follows
-//! from the kind.
+//! A message is one line that names the object, the problem and what to do. It contains nothing
+//! that was sent: no credentials, no signatures, no query of a URL. The kind tells whether a retry
+//! can help.
 
 use sortie_protocol::outcome::{InputFault, cut};
 use sortie_protocol::{Advice, Cloud};
@@ -13,15 +13,15 @@ use crate::stores::notes::{CODE, PAID, Trouble, UNSIGNED};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
-    /// What kind of trouble it is.
+    /// The kind of error.
     pub fault: InputFault,
-    /// Which object, and what is wrong, in one line without credentials.
+    /// The object and the problem, in one line without credentials.
     pub message: String,
-    /// What could be done, if that is known. It does not travel with outcomes.
+    /// What could be done, if known. Not part of outcomes.
     pub advice: Option<Advice>,
 }
 
-/// The longest reason that is passed on.
+/// Maximum length of a reason; longer ones are cut.
 const REASON_BYTES_MAX: usize = 300;
 
 impl Error {
@@ -42,8 +42,8 @@ impl Error {
         }
     }
 
-    /// Whether the same question, asked in another way, would say more: an answer without a body
-    /// has no code.
+    /// Whether a different request would get a better error: an answer without a body has no error
+    /// code.
     pub(crate) fn is_vague(error: &object_store::Error) -> bool {
         use object_store::Error as E;
         let refused = matches!(
@@ -99,14 +99,14 @@ impl Error {
     }
 }
 
-/// How a request was sent that was refused.
+/// How a refused request was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sent {
-    /// In nobody's name.
+    /// Without credentials.
     Unsigned,
-    /// In somebody's, who would pay.
+    /// Signed, by a requester that pays.
     Paid,
-    /// In somebody's.
+    /// Signed.
     Signed,
 }
 
@@ -157,8 +157,8 @@ fn unavailable(shown: &str, cause: &str) -> Error {
     )
 }
 
-/// Refusals that mean the same whoever asks: the stores' codes, the fault, and what follows the
-/// object's name.
+/// Refusals that mean the same for every requester: the stores' error codes, the fault, and the
+/// text that follows the object's name.
 const REFUSALS: [(&[&str], InputFault, &str); 10] = [
     (
         &[
@@ -223,7 +223,7 @@ const REFUSALS: [(&[&str], InputFault, &str); 10] = [
     ),
 ];
 
-/// What a store's own code means, if it says more than the status does.
+/// The error for a store's own error code, if the code says more than the HTTP status.
 fn by_code(shown: &str, code: &str, sent: Sent) -> Option<Error> {
     let known = REFUSALS.iter().find(|(codes, ..)| codes.contains(&code));
     if let Some((_, fault, what)) = known {
@@ -251,8 +251,7 @@ fn by_code(shown: &str, code: &str, sent: Sent) -> Option<Error> {
         | "InsufficientAccountPermissions"
         | "NoAuthenticationInformation"
         | "PublicAccessNotPermitted" => Some(denied(shown, sent)),
-        // What Azure answers to requests without credentials, for containers that are there and for
-        // those that are not.
+        // Azure's answer to requests without credentials, whether or not the container exists.
         "ResourceNotFound" if sent == Sent::Unsigned => Some(Error::new(
             InputFault::Missing,
             format!("there is nothing at `{shown}` that may be read without credentials"),
@@ -290,8 +289,8 @@ pub(crate) fn sources<'a>(
     std::iter::successors(first, |source| source.source())
 }
 
-/// The innermost reason, in one line, without what may hold credentials: outer errors repeat URLs
-/// with their queries.
+/// The innermost cause in one line. Outer errors are left out because they repeat URLs with their
+/// queries, which may contain credentials.
 pub(crate) fn root_cause(error: &object_store::Error) -> String {
     let text = sources(error)
         .last()

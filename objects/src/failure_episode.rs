@@ -1,11 +1,11 @@
-//! Logs a lasting failure twice: one warning when it begins, one line when it is over.
+//! Logs a lasting failure only twice: a warning when it begins, and a line when it is over.
 //!
 //! Failures in between are logged at debug level.
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Something that may fail for a while.
+/// An operation that may keep failing for a while.
 #[derive(Debug)]
 pub struct FailureEpisode {
     what: &'static str,
@@ -21,7 +21,7 @@ impl FailureEpisode {
         }
     }
 
-    /// It failed.
+    /// Record a failure.
     pub fn fails(&self, error: &dyn Display) {
         if self.failing.swap(true, Ordering::Relaxed) {
             tracing::debug!(%error, "{} still fails", self.what);
@@ -30,9 +30,9 @@ impl FailureEpisode {
         }
     }
 
-    /// It succeeded.
+    /// Record a success.
     pub fn works(&self) {
-        // Read first: this is on the way of every bundle, and almost always there is nothing to
+        // Load before swap: this runs for every bundle, and almost always there is nothing to
         // change.
         if self.failing.load(Ordering::Relaxed) && self.failing.swap(false, Ordering::Relaxed) {
             tracing::info!("{} works again", self.what);

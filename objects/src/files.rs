@@ -19,17 +19,17 @@ use crate::Error;
 /// Which local files may be read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Files {
-    /// All that the process may read.
+    /// All files that the process may read.
     #[default]
     Everywhere,
-    /// Those in these folders and below.
+    /// Files in these folders and their subfolders.
     Under(Vec<PathBuf>),
     /// None.
     Nowhere,
 }
 
 impl Files {
-    /// Those in these folders and below; none if there are no folders.
+    /// Files in these folders and their subfolders; no files if there are no folders.
     #[must_use]
     pub fn under(folders: Vec<PathBuf>) -> Self {
         if folders.is_empty() {
@@ -39,7 +39,7 @@ impl Files {
         }
     }
 
-    /// Where to open the file at an absolute path, if it may be read. Looks at the disk.
+    /// The resolved path to open for an absolute path, if it may be read. Accesses the disk.
     pub(crate) fn admit(&self, path: &Path) -> Result<PathBuf, Error> {
         let folders = match self {
             Self::Everywhere => return Ok(path.to_owned()),
@@ -58,7 +58,8 @@ impl Files {
         match path.canonicalize() {
             Ok(real) if is_within(&real) => Ok(real),
             Ok(_) => Err(outside()),
-            // What is outside is not even said to be missing.
+            // Outside of the folders, a missing file is reported as denied, so that tasks learn
+            // nothing.
             Err(error) if error.kind() == io::ErrorKind::NotFound && is_within(&nearest(path)) => {
                 Ok(path.to_owned())
             }
@@ -67,7 +68,7 @@ impl Files {
     }
 }
 
-/// The closest folder above a path that is there.
+/// The closest existing folder above a path.
 fn nearest(path: &Path) -> PathBuf {
     path.ancestors()
         .skip(1)

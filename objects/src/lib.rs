@@ -1,19 +1,20 @@
-//! Reads and writes objects, wherever they are: S3, Google Cloud Storage, Azure, web servers,
+//! Reads and writes objects in S3, Google Cloud Storage, Azure Blob Storage, web servers and local
 //! files.
 //!
-//! An address becomes an [`Object`] that is pinned to one version. It is read through blocks that
-//! all tasks of a process share and that may be kept on disk, ahead of who reads in order
+//! An address becomes an [`Object`] that is pinned to one version. It is read in blocks that all
+//! tasks of a process share and that may be cached on disk, with read-ahead for sequential readers
 //! ([`Cursor`]); patterns and prefixes are listed. [`Upload`] writes objects, [`output_store`]
-//! keeps them under the name of their content, and [`values`] brings values that are too large for
-//! a message. [`dir`] and [`sized_dir`] keep files that several processes share.
+//! stores objects under the digest of their content, and [`values`] stores values that are too
+//! large for a message. [`dir`] and [`sized_dir`] manage directories that several processes share.
 //!
-//! The only crate that knows `object_store`. It knows no wasmtime and never runs a function, so
-//! that a client without a host reads any result. It never reads the environment. All I/O runs on a
-//! runtime of the caller's, so that functions which compute never keep a read waiting.
+//! The only crate that uses `object_store`. It does not depend on wasmtime and never runs a
+//! function, so a client without a host can read any result. It never reads the environment. All
+//! I/O runs on a runtime that the caller passes in, so that functions that compute never delay a
+//! read.
 //!
-//! Bounds: a request is tried [`RETRIES_MAX`] times within [`RETRY_TIME_MAX`]; what is held of
-//! objects stays within [`Config::memory`], but for two blocks of each task that waits. Errors name
-//! the object without credentials or query, and say what kind of trouble it is.
+//! Bounds: a request is retried at most [`RETRIES_MAX`] times within [`RETRY_TIME_MAX`]; objects
+//! held in memory stay within [`Config::memory`], except for two blocks of each waiting task.
+//! Errors name the object without credentials or query, and have a kind.
 
 pub mod dir;
 pub mod failure_episode;

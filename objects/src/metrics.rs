@@ -1,5 +1,5 @@
-//! The metrics of reading objects: block cache hits, requests, bytes, and the disk tier, with their
-//! names, units and sentences.
+//! The metrics of reading objects, with names, units and help texts: block cache hits, requests,
+//! bytes, and the disk tier.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,11 +17,11 @@ const BLOCK_MISSES: Metric = Metric::counter(
 );
 const BLOCK_EVICTIONS: Metric = Metric::counter(
     "sortie_object_block_evictions_total",
-    "Blocks evicted from memory for want of room.",
+    "Blocks evicted from memory to make room.",
 );
 const BLOCK_EVICTED: Metric = Metric::counter(
     "sortie_object_block_evicted_bytes_total",
-    "Bytes of blocks evicted from memory for want of room.",
+    "Bytes of blocks evicted from memory to make room.",
 );
 const BLOCK_HELD: Metric = Metric::gauge(
     "sortie_object_block_held_bytes",
@@ -61,59 +61,59 @@ const DISK_FAILURES: Metric = Metric::counter(
 );
 const DISK_EVICTIONS: Metric = Metric::counter(
     "sortie_object_disk_evictions_total",
-    "Blocks removed from disk for want of room.",
+    "Blocks removed from disk to make room.",
 );
 const DISK_EVICTED: Metric = Metric::counter(
     "sortie_object_disk_evicted_bytes_total",
-    "Bytes of blocks removed from disk for want of room.",
+    "Bytes of blocks removed from disk to make room.",
 );
 const DISK_HELD: Metric = Metric::gauge(
     "sortie_object_disk_held_bytes",
     "Bytes of blocks on disk, as far as this process knows.",
 );
 
-/// Counts since the start of the process. Read one by one, so they may be apart by what happens in
-/// between.
+/// Counters since the start of the process. They are read one by one, so they are not a consistent
+/// snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Metrics {
-    /// Blocks that were read and already here, or on their way.
+    /// Block reads that were served from memory or joined a fetch in progress.
     pub block_hits_total: u64,
-    /// Blocks that were not in memory.
+    /// Block reads that missed memory.
     pub block_misses_total: u64,
-    /// Blocks that the cache let go of, for want of room.
+    /// Blocks evicted from memory to make room.
     pub block_evictions_total: u64,
-    /// Their bytes.
+    /// Bytes of these blocks.
     pub block_evicted_bytes_total: u64,
     /// Bytes that the cache holds now.
     pub block_held_bytes: u64,
-    /// Requests for parts of objects, not counting repetitions.
+    /// Requests for parts of objects, not counting retries.
     pub requests_total: u64,
-    /// Bytes of objects that came.
+    /// Bytes of objects received.
     pub fetched_bytes_total: u64,
     /// The disk tier, if there is one.
     pub disk: Option<DiskMetrics>,
 }
 
-/// What the disk tier did since the start of the process.
+/// Counters of the disk tier since the start of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DiskMetrics {
-    /// Blocks that were not in memory, and on disk.
+    /// Block reads that missed memory and were served from disk.
     pub hits_total: u64,
-    /// Their bytes.
+    /// Bytes of these blocks.
     pub read_bytes_total: u64,
-    /// Blocks that were on disk neither.
+    /// Block reads that missed both memory and disk.
     pub misses_total: u64,
-    /// Bytes that were written.
+    /// Bytes of blocks written to disk.
     pub written_bytes_total: u64,
-    /// Blocks that were not written, because the disk was slower than the network or had failed.
+    /// Blocks not written, because the disk was slower than the network or had failed.
     pub skipped_total: u64,
-    /// Reads and writes that failed.
+    /// Failed reads and writes.
     pub failures_total: u64,
-    /// Blocks that this process let go of, for want of room.
+    /// Blocks that this process removed from disk to make room.
     pub evictions_total: u64,
-    /// Their bytes.
+    /// Bytes of these blocks.
     pub evicted_bytes_total: u64,
-    /// Bytes that the folder holds, as far as this process knows.
+    /// Bytes in the folder, as far as this process knows.
     pub held_bytes: u64,
 }
 

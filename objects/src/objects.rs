@@ -1,7 +1,7 @@
-//! Opens objects, wherever they are, and reads them pinned to one version.
+//! Opens objects of all kinds of stores, and reads them pinned to one version.
 //!
-//! The way in to everything else here: a store is found for an address, the version is looked up or
-//! taken from the pin, and blocks of it are read.
+//! The entry point of this crate: finds the store of an address, looks up the version or takes it
+//! from the pin, and reads its blocks.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ use crate::stores::{Store, Stores};
 use crate::{Address, Error, Files, Location};
 
 /// How much of an object is fetched before its task starts: all of most documents, and enough of a
-/// long one that reading on overlaps with what comes next.
+/// long one to overlap reading it with fetching the rest.
 pub const PREFETCH_BYTES_MAX: u64 = 8 << 20;
 
 /// Opens objects. Cheap to clone; clones share connections.
@@ -44,20 +44,20 @@ pub(crate) struct Shared {
 #[derive(Debug, Clone)]
 pub struct Object {
     shared: Arc<Opened>,
-    /// Blocks that were fetched before anybody asked, the first ones of the object.
+    /// The object's first blocks, if they were prefetched.
     prefetched: Arc<[Block]>,
 }
 
 #[derive(Debug)]
 struct Opened {
     info: Info,
-    /// Where it begins in what is stored.
+    /// Offset of this object's first byte in the stored object (for an address with a range).
     start: u64,
     version: Arc<Version>,
     blocks: Arc<Blocks>,
 }
 
-/// What is known of an object without reading it.
+/// Metadata of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Info {
     /// The last segment of its path.
@@ -71,7 +71,7 @@ pub struct Info {
 }
 
 impl Objects {
-    /// Objects through `config`, with all I/O on `io`.
+    /// Create it from `config`, with all I/O on `io`.
     #[must_use]
     pub fn new(config: Config, io: Handle) -> Self {
         let blocks = Arc::new(Blocks::new(&config, io.clone()));
@@ -84,31 +84,31 @@ impl Objects {
         }
     }
 
-    /// Whether objects are read ahead of who needs them.
+    /// Whether objects are fetched before they are needed.
     #[must_use]
     pub fn prefetch(&self) -> Prefetch {
         self.shared.blocks.prefetch
     }
 
-    /// What reading has cost so far.
+    /// Metrics of all reads so far.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         self.shared.blocks.metrics()
     }
 
-    /// Wait until what is being written to disk is, for some seconds at most: whoever comes next
-    /// need not fetch it. Cancel safe.
+    /// Wait a few seconds at most until pending blocks are written to the disk cache, so that later
+    /// processes need not fetch them. Cancel safe.
     pub async fn flush_disk(&self) {
         self.shared.blocks.flush().await;
     }
 
-    /// Find what is at `address` and pin its version: the one that `pin` says, else the present
-    /// one. Reads nothing of it; a pinned object behind a network is not even asked for,
-    /// because every read is held against the pin.
+    /// Find the object at `address` and pin its version: the version of `pin`, else the current
+    /// one. Reads no content. For a pinned remote object no request is made, because every read is
+    /// checked against the pin.
     ///
     /// # Errors
-    /// When it is not there, may not be read ([`Config::files`]), has not the version of `pin`, is
-    /// shorter than the range that is asked for, or the store does not answer.
+    /// When the object does not exist, may not be read ([`Config::files`]), is not the version of
+    /// `pin`, is shorter than the range of `address`, or the store does not answer.
     pub async fn open(&self, address: &Address, pin: Option<&Pin>) -> Result<Object, Error> {
         let location = &address.location;
         let shown = location.to_string();
@@ -169,11 +169,11 @@ impl Objects {
         })
     }
 
-    /// Whether requests to the bucket of `location` can be made at all, as far as is known without
-    /// making one. What is in none always can.
+    /// Check the configuration for requests to the bucket of `location`, without making a request.
+    /// Locations that are not in a bucket always pass.
     ///
     /// # Errors
-    /// When what is configured for its service cannot be used.
+    /// When the configuration of its service is invalid.
     pub fn check(&self, location: &Location) -> Result<(), Error> {
         match location {
             Location::Bucket { .. } => self.shared.stores.of_place(location).map(drop),
@@ -181,7 +181,7 @@ impl Objects {
         }
     }
 
-    /// What a store says of an object, and its media type.
+    /// A store's metadata of an object, and its media type.
     async fn look(
         &self,
         shown: &str,
@@ -201,7 +201,7 @@ impl Objects {
                     )
                     .await
                 {
-                    // An answer to this question has no body, which would say why.
+                    // The answer to a HEAD request has no body that would tell the reason.
                     Err(error) if Error::is_vague(&error) => {
                         let first = GetOptions {
                             range: Some(GetRange::Bounded(0..1)),
@@ -229,8 +229,8 @@ impl Objects {
         ))
     }
 
-    /// Run `future` where objects are read, so that it goes on whoever looks at it. Dropping what
-    /// comes back ends it.
+    /// Run `future` on the I/O runtime, so that it makes progress without being polled by the
+    /// caller. Dropping the returned handle aborts it.
     ///
     /// # Errors
     /// When the host is shutting down.
@@ -241,7 +241,7 @@ impl Objects {
         on(&self.shared.io, future).await
     }
 
-    /// Where to open a local file, if it may be read.
+    /// The resolved path of a local file, if it may be read.
     pub(crate) async fn admit(&self, path: &Path) -> Result<PathBuf, Error> {
         if *self.shared.stores.files() == Files::Everywhere {
             return Ok(path.to_owned());
@@ -258,17 +258,17 @@ impl Objects {
 }
 
 impl Object {
-    /// What is known of it.
+    /// Its metadata.
     #[must_use]
     pub fn info(&self) -> &Info {
         &self.shared.info
     }
 
-    /// Ask for its first [`PREFETCH_BYTES_MAX`], as far as the memory budget goes, and wait for the
-    /// first block of them. Cancel safe.
+    /// Start fetching the first [`PREFETCH_BYTES_MAX`] bytes, as far as the memory budget allows,
+    /// and wait for the first block. Cancel safe.
     ///
     /// # Errors
-    /// When that cannot be read: whoever would read it need not start.
+    /// When the first block cannot be read; the task then need not start.
     pub async fn prefetch(&mut self) -> Result<(), Error> {
         let end = self
             .blocks_end()
@@ -281,18 +281,17 @@ impl Object {
         Ok(())
     }
 
-    /// Whether all that [`Self::prefetch`] asked for is here, or the reason why a part of it is
-    /// not.
+    /// Whether all blocks requested by [`Self::prefetch`] have arrived or failed.
     #[must_use]
     pub fn is_prefetched(&self) -> bool {
         self.prefetched.iter().all(Block::is_settled)
     }
 
-    /// Wait until all that [`Self::prefetch`] asked for is here: before somebody starts to read who
-    /// would occupy more than a wait does. Cancel safe.
+    /// Wait until all blocks requested by [`Self::prefetch`] have arrived. Waiting here is cheaper
+    /// than letting a started task occupy a thread while it waits. Cancel safe.
     ///
     /// # Errors
-    /// When a part of it cannot be read.
+    /// When one of them cannot be read.
     pub async fn prefetched(&self) -> Result<(), Error> {
         for block in &*self.prefetched {
             block.bytes().await?;
@@ -300,7 +299,7 @@ impl Object {
         Ok(())
     }
 
-    /// Read `range`, cut to the object's end.
+    /// Read `range`, clamped to the object's end.
     ///
     /// # Errors
     /// When the object has changed since it was opened, or cannot be read.
@@ -315,7 +314,7 @@ impl Object {
         gather(&blocks, indices.start, &bytes).await
     }
 
-    /// Where a stretch of this object lies in what is stored.
+    /// Translate a range of this object into a range of the stored object.
     pub(crate) fn stretch(&self, range: Range<u64>) -> Range<u64> {
         self.shared.start + range.start..self.shared.start + range.end
     }
@@ -329,7 +328,7 @@ impl Object {
         self.stretch(0..self.info().size).end.div_ceil(BLOCK_BYTES)
     }
 
-    /// Blocks of what is stored.
+    /// Blocks of the stored object.
     pub(crate) fn blocks(&self, indices: Range<u64>, purpose: Purpose) -> Vec<Block> {
         let start = self.blocks_start();
         let prefetched = |index: u64| {
@@ -348,7 +347,7 @@ impl Object {
     }
 }
 
-/// What is known of an object whose version is known.
+/// The metadata that a pin contains.
 fn pinned(location: StorePath, pin: &Pin) -> ObjectMeta {
     ObjectMeta {
         location,

@@ -1,15 +1,15 @@
-//! The store: objects named by their content, in a folder or a bucket that whoever runs the host
-//! has configured.
+//! The output store: content-addressed objects in a folder or bucket that the operator has
+//! configured.
 //!
-//! An object is at `objects/<first two digits>/<digest>` below the store's place, its digest being
-//! the SHA-256 of its bytes. So whoever writes the same bytes twice writes them once, nobody can
-//! change an object under its name unnoticed, and a reader checks what it gets. What is too
-//! large for memory is written under `incoming/` first and gets its name when it is complete.
+//! An object is at `objects/<first two digits>/<digest>` below the store's location; the digest is
+//! the SHA-256 of its bytes. So equal bytes are stored once, and a reader checks the digest and
+//! notices a changed object. An object that is too large for memory is first written under
+//! `incoming/` and renamed when it is complete.
 //!
-//! Nothing is removed here. What a killed process leaves under `incoming/`, and objects that
-//! nothing names any more, `sortie cache gc` or the bucket's own rules remove.
+//! Nothing is removed here. Files that killed processes left under `incoming/`, and objects that
+//! nothing refers to any more, are removed by `sortie cache gc` or by the bucket's lifecycle rules.
 //!
-//! Bounds: those of [`crate::Upload`]; what is streamed is at most [`STREAM_BYTES_MAX`].
+//! Bounds: those of [`crate::Upload`]; a streamed object has at most [`STREAM_BYTES_MAX`].
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,21 +21,22 @@ use sortie_protocol::{Digest, StoredRef, id};
 
 use crate::{Error, Location, Malformed, Objects, PART_BYTES, Upload, WriteError, WriteFault};
 
-/// Where objects are below a store's place.
+/// The folder of objects below a store's location.
 pub const OBJECTS: &str = "objects";
-/// Where objects are that are not complete yet.
+/// The folder of incomplete objects.
 pub const INCOMING: &str = "incoming";
-/// The most that is written as a stream: S3 gives a larger object no other name.
+/// Maximum size of a streamed object: S3 cannot copy, and so not rename, a larger object in one
+/// request.
 pub const STREAM_BYTES_MAX: u64 = 5 << 30;
 
-/// A place for objects named by their content. Cheap to clone.
+/// A content-addressed store. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct OutputStore {
     objects: Objects,
     place: Arc<Location>,
 }
 
-/// Parse a store's place: a folder, relative to `folder`, or a URL; also of a whole bucket.
+/// Parse a store's location: a path, relative to `folder`, or a URL, which may name a whole bucket.
 ///
 /// # Errors
 /// When it is neither, or on a web server.
@@ -51,7 +52,7 @@ pub fn parse(text: &str, folder: &Path) -> Result<Location, Malformed> {
 }
 
 impl OutputStore {
-    /// The store at `place`, which need not be there yet.
+    /// The store at `place`, which need not exist yet.
     #[must_use]
     pub fn new(objects: Objects, place: Location) -> Self {
         Self {
@@ -60,19 +61,19 @@ impl OutputStore {
         }
     }
 
-    /// Where it is.
+    /// Its location.
     #[must_use]
     pub fn place(&self) -> &Location {
         &self.place
     }
 
-    /// What it reads and writes with.
+    /// The [`Objects`] that it reads and writes with.
     #[must_use]
     pub fn objects(&self) -> &Objects {
         &self.objects
     }
 
-    /// Where the object with this digest is, if it is there.
+    /// The location of the object with this digest, whether or not it exists.
     #[must_use]
     pub fn location_of(&self, digest: Digest) -> Location {
         let name = digest.to_hex();
@@ -80,7 +81,7 @@ impl OutputStore {
         self.place.below(&format!("{OBJECTS}/{first}/{name}"))
     }
 
-    /// Keep `data`. Bytes that are there already are not sent. Cancel safe.
+    /// Store `data`. An object that exists already is not sent again. Cancel safe.
     ///
     /// # Errors
     /// When the store cannot be written to.
@@ -101,7 +102,7 @@ impl OutputStore {
         })
     }
 
-    /// Write an object whose content is not known yet.
+    /// Start writing an object as a stream.
     #[must_use]
     pub fn create(&self, content_type: Option<&str>) -> Writer {
         Writer {
@@ -117,7 +118,7 @@ impl OutputStore {
     /// The bytes with this digest.
     ///
     /// # Errors
-    /// When they are not there, are more than `bytes_max`, were damaged, or the store does not
+    /// When the object does not exist, is larger than `bytes_max` or damaged, or the store does not
     /// answer.
     pub async fn get(&self, digest: Digest, bytes_max: u64) -> Result<Bytes, Error> {
         let location = self.location_of(digest);
@@ -139,40 +140,40 @@ impl OutputStore {
         }
     }
 
-    /// Whether this store would name the object so, and has it as a whole. If the store does not
-    /// say, it has not. Cancel safe.
+    /// Whether the object is in this store, complete and under its proper name. False if the store
+    /// does not answer. Cancel safe.
     pub async fn holds(&self, stored: &StoredRef) -> bool {
         let location = self.location_of(stored.digest);
         location == stored.location && self.has(&location, stored.size).await
     }
 
-    /// Whether the object is there as a whole. If the store does not say, it is written again,
-    /// which harms nothing.
+    /// Whether the complete object exists. False if the store does not answer; it is then written
+    /// again, which is harmless.
     async fn has(&self, location: &Location, size: u64) -> bool {
         matches!(self.objects.size(location).await, Ok(Some(there)) if there == size)
     }
 }
 
-/// An object that is being written to a store. Dropping it gives it up.
+/// An object that is being written to a store. Dropping it abandons the object.
 #[derive(Debug)]
 pub struct Writer {
     store: OutputStore,
     content_type: Option<String>,
     digest: id::DigestBuilder,
     size: u64,
-    /// The whole of it, as long as it fits one part.
+    /// The whole content, as long as it fits one part.
     small: BytesMut,
     large: Option<(Location, Upload)>,
 }
 
 impl Writer {
-    /// How much was written.
+    /// Bytes written so far.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Add to the object. Waits while enough is under way.
+    /// Append to the object. Waits while too many parts are being uploaded.
     ///
     /// Not cancel safe: drop the writer.
     ///
@@ -213,7 +214,7 @@ impl Writer {
         }
     }
 
-    /// Complete the object and give it its name.
+    /// Complete the object and give it its final name.
     ///
     /// # Errors
     /// When the store cannot be written to.
@@ -245,7 +246,7 @@ fn random_name() -> Result<String, WriteError> {
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(
         |error| WriteError {
             fault: WriteFault::Unavailable,
-            message: format!("the system gives no random bytes: {error}"),
+            message: format!("failed to get random bytes: {error}"),
         },
     )?;
     Ok(format!("{:032x}", u128::from_le_bytes(bytes)))

@@ -1,5 +1,5 @@
-//! Reading: objects in blocks that all tasks of a process share, in memory and on disk, ahead of
-//! who reads in order; listings and prefixes.
+//! Reads objects in blocks that all tasks of a process share, with a memory cache, a disk cache and
+//! read-ahead; lists patterns and prefixes.
 
 pub(crate) mod block;
 pub(crate) mod blocks;

@@ -27,27 +27,27 @@ use tokio::runtime::Handle;
 
 use crate::dir::{TEMPORARY_AGE_MAX, Temporary, age, is_temporary, modified, taken, touch};
 
-/// Turns of looks while as much is written as the folder may hold: with 2 GiB a look for each 2
-/// MiB, at 8 MiB in the mean.
+/// How many turns of 256 scans happen while the bound is written once: with a bound of 2 GiB, one
+/// scan for each 2 MiB written, each of 8 MiB on average.
 pub const TURNS: u64 = 4;
-/// How many folders there are.
+/// Number of subdirectories.
 const SPREAD: usize = 256;
-/// What is known of the folders' sizes.
+/// The file with the known sizes of the subdirectories.
 const SIZES: &str = "sizes";
-/// Whoever has locked this file looks.
+/// The lock file: the process that holds the lock scans.
 const LOCK: &str = "lock";
 
-/// What bounds a folder.
+/// Bounds of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// What all files together may take.
+    /// Maximum total size of the files.
     pub bytes: u64,
-    /// A file that was used counts as used now if it was last longer ago than this. Noting it
-    /// costs as much as reading a small file.
+    /// A read updates a file's time of last use only if that is older than this. Updating costs as
+    /// much as reading a small file.
     pub touch_after: Duration,
 }
 
-/// A bounded folder. Cheap to clone.
+/// A size-bounded directory. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct SizedDir {
     inner: Arc<Inner>,
@@ -64,33 +64,33 @@ struct Inner {
     removed_bytes: AtomicU64,
 }
 
-/// What a folder holds, and what this process removed to keep its bound.
+/// The size of a directory, and what this process removed to keep it within its bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
-    /// As far as is known: others may have written meanwhile.
+    /// Known size in bytes: other processes may have written meanwhile.
     pub held_bytes: u64,
-    /// Files that this process removed for want of room.
+    /// Files that this process removed to make room.
     pub removed_files: u64,
-    /// Their bytes.
+    /// Bytes of these files.
     pub removed_bytes: u64,
 }
 
-/// Which of the 256 folders is looked at when.
+/// Schedules the scans of the 256 subdirectories.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Looks {
-    /// What each is known to take; nothing before it was seen first.
+    /// Known size of each; 0 before its first scan.
     sizes: Vec<u64>,
-    /// What of that this process wrote, and nobody else knows.
+    /// The part of that which this process wrote and other processes do not know yet.
     written: Vec<u64>,
     next: u8,
-    /// Written, and not yet followed by looks.
+    /// Bytes written that are not yet followed by scans.
     bytes: u64,
-    /// What all together may have.
+    /// Maximum total size.
     bytes_max: u64,
 }
 
 impl Looks {
-    /// Nothing is known, and the first write is followed by a look.
+    /// Initial state: nothing is known, and the first write triggers a scan.
     fn new(bytes_max: u64) -> Self {
         Self {
             sizes: vec![0; SPREAD],
@@ -131,7 +131,7 @@ impl Looks {
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    /// Others have looked meanwhile: this is what they know, and where they are.
+    /// Take over the sizes and the position of other processes' scans.
     fn adopt(&mut self, known: &Self) {
         self.next = known.next;
         self.sizes = known
@@ -142,20 +142,20 @@ impl Looks {
             .collect();
     }
 
-    /// Others know now what is known here.
+    /// The state was shared with other processes.
     fn told(&mut self) {
         self.written.fill(0);
     }
 
-    /// Whether a folder is due.
+    /// Whether a scan is due.
     fn is_due(&self) -> bool {
         self.bytes >= between(self.bytes_max)
     }
 
-    /// Which folder to look at, if one is due.
+    /// The subdirectory to scan, if a scan is due.
     fn due(&mut self) -> Option<u8> {
         let each = between(self.bytes_max);
-        // More than a turn in one go would show nothing new.
+        // More than one turn at once would find nothing new.
         self.bytes = self
             .bytes
             .min(each.saturating_mul(SPREAD as u64))
@@ -165,7 +165,7 @@ impl Looks {
         Some(due)
     }
 
-    /// A folder was looked at and has this size. Returns the size that it may have.
+    /// A scan found this size. Returns the size that the subdirectory may have.
     fn on_seen(&mut self, folder: u8, size: u64) -> u64 {
         self.set(folder, size);
         let total = self.total();
@@ -176,7 +176,7 @@ impl Looks {
             .unwrap_or(size)
     }
 
-    /// What all are known to take.
+    /// Known total size.
     fn total(&self) -> u64 {
         self.sizes
             .iter()
@@ -192,15 +192,15 @@ impl Looks {
     }
 }
 
-/// How much is written between two looks.
+/// Bytes written between two scans.
 const fn between(bytes_max: u64) -> u64 {
     let bytes = bytes_max / (TURNS * SPREAD as u64);
     if bytes == 0 { 1 } else { bytes }
 }
 
 impl SizedDir {
-    /// Use the folder at `path`, which is made when the first file is written. What tidies up runs
-    /// on `io`.
+    /// Use the directory at `path`, which is created when the first file is written. Scans run on
+    /// `io`.
     pub fn new(path: impl Into<PathBuf>, bounds: Bounds, io: Handle) -> Self {
         let path = path.into();
         let looks = known(&path, bounds.bytes).unwrap_or_else(|| Looks::new(bounds.bytes));
@@ -219,13 +219,13 @@ impl SizedDir {
         }
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.inner.path
     }
 
-    /// The file `name`, which is a hash in hexadecimal digits, and used now. Nothing if there is
-    /// none, or one of more than `bytes_max`.
+    /// Read the file `name` (a hash in hexadecimal digits) and mark it as used. `None` if it does
+    /// not exist or is larger than `bytes_max`.
     pub fn read(&self, name: &str, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
         let (_, path) = self.inner.file(name);
         let file = match fs::File::open(&path) {
@@ -244,7 +244,7 @@ impl SizedDir {
         Ok(Some(bytes))
     }
 
-    /// Write the file `name`, replacing what was there, from its parts.
+    /// Write the file `name` from its parts, replacing an existing file.
     pub fn write(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
         let (folder, path) = self.inner.file(name);
         let bytes = self.inner.write(&path, parts)?;
@@ -253,7 +253,7 @@ impl SizedDir {
         Ok(())
     }
 
-    /// What it holds.
+    /// Its size, and what this process removed.
     pub fn usage(&self) -> Usage {
         Usage {
             held_bytes: self.inner.looks.lock().total(),
@@ -262,7 +262,7 @@ impl SizedDir {
         }
     }
 
-    /// Look at the folders that are due, unless that is being done.
+    /// Start scanning the subdirectories that are due, unless a scan is running.
     fn look(&self) {
         if self.inner.looking.swap(true, Ordering::Acquire) {
             return;
@@ -297,7 +297,7 @@ impl Inner {
         Ok(taken)
     }
 
-    /// Which of the folders a file is in, and its path.
+    /// The subdirectory of a file, and its path.
     fn file(&self, name: &str) -> (u8, PathBuf) {
         let (folder, rest) = name.split_at_checked(2).unwrap_or(("", name));
         (
@@ -306,8 +306,8 @@ impl Inner {
         )
     }
 
-    /// Look at the folders that are due, and go on where others stopped. If another process looks,
-    /// what is due stays so.
+    /// Scan the subdirectories that are due, continuing where other processes stopped. If another
+    /// process is scanning, they stay due.
     fn look(&self) {
         let lock = fs::File::create(self.path.join(LOCK));
         if let Ok(lock) = &lock
@@ -328,10 +328,10 @@ impl Inner {
         self.looks.lock().due()
     }
 
-    /// Look at one folder, and make it smaller if all are too large.
+    /// Scan one subdirectory, and remove files from it if the total is over the bound.
     fn tidy(&self, folder: u8) {
         if folder == 0 {
-            // What lies beside the folders.
+            // Also tidy the files next to the subdirectories.
             drop(files(&self.path));
         }
         let mut files = files(&self.path.join(format!("{folder:02x}")));
@@ -350,7 +350,7 @@ impl Inner {
         self.looks.lock().set(folder, size);
     }
 
-    /// Note what is known of sizes, for others and for processes to come.
+    /// Store the known sizes, for other and later processes.
     fn remember(&self) {
         let known = {
             let mut looks = self.looks.lock();
@@ -365,19 +365,19 @@ impl Inner {
             tracing::debug!(
                 folder = %self.path.display(),
                 %error,
-                "failed to remember the sizes of folders"
+                "failed to store the sizes of the cache's subdirectories"
             );
         }
     }
 }
 
-/// What was noted of the folder's sizes.
+/// The stored sizes.
 fn known(path: &Path, bytes_max: u64) -> Option<Looks> {
     Looks::from_bytes(&fs::read(path.join(SIZES)).ok()?, bytes_max)
 }
 
-/// When each file of a folder was used, what it takes and where it is. Removes what killed
-/// processes left.
+/// Time of last use, size and path of each file in a subdirectory. Removes temporary files of
+/// killed processes.
 fn files(path: &Path) -> Vec<(Timestamp, u64, PathBuf)> {
     let mut files = Vec::new();
     for entry in fs::read_dir(path)
@@ -397,7 +397,7 @@ fn files(path: &Path) -> Vec<(Timestamp, u64, PathBuf)> {
     files
 }
 
-/// Remove a file that another process may have removed already, or may still read.
+/// Remove a file; another process may have removed it already, or may still be reading it.
 fn remove(path: &Path) {
     let _ = fs::remove_file(path);
 }
@@ -438,7 +438,7 @@ mod tests {
             .sum()
     }
 
-    /// Wait until no look is under way.
+    /// Wait until no scan is running.
     fn quiet(folder: &SizedDir) {
         let deadline = clock::instant() + Duration::from_secs(30);
         while folder.inner.looking.load(Ordering::Acquire) {
@@ -451,12 +451,12 @@ mod tests {
     async fn the_folder_stays_within_its_bound_whoever_writes_to_it() {
         const MAX: u64 = 4 << 20;
         let folder = tempfile::tempdir().unwrap();
-        // Eight processes, as far as the folder knows, that write 80 MB together.
+        // Eight handles that act like eight processes and write 80 MB together.
         let locals = [0; 8].map(|_| open(folder.path(), MAX));
         for n in 0..4000 {
             let local = &locals[n % 8];
             local.write(&name(n), &[&[7; 20_000]]).unwrap();
-            // As if looking took no time.
+            // As if scans took no time.
             quiet(local);
             if n % 100 == 99 {
                 assert!(
@@ -498,12 +498,12 @@ mod tests {
                 .unwrap();
         }
         quiet(&local);
-        // The oldest of all is used.
+        // Use the oldest file.
         assert_eq!(local.read(&name(0), 4000).unwrap(), Some(vec![7; 4000]));
         assert_eq!(local.read(&name(0), 3999).unwrap(), None);
         let half = open(folder.path(), size(folder.path()) / 2);
-        // Once all were seen it is known that they are too many, and each gives up its share; until
-        // enough of them have.
+        // Once all subdirectories were scanned, the total is known to be over the bound, and each
+        // scan removes its share until it is not.
         for _ in 0..8 {
             (0..=255).for_each(|folder| half.inner.tidy(folder));
         }
@@ -528,8 +528,7 @@ mod tests {
         assert_eq!(looks.due(), None);
         looks.on_written(4, 1);
         assert_eq!((looks.due(), looks.due()), (Some(1), None));
-        // What was written at once is followed by as many looks as if it had been written bit by
-        // bit, but by no more than a turn.
+        // A single large write triggers as many scans as many small ones, but at most one turn.
         looks.on_written(4, 6 << 20);
         assert_eq!(
             [(); 4].map(|()| looks.due()),
@@ -544,7 +543,7 @@ mod tests {
         assert_eq!((again.on_seen(4, 50), again.on_seen(4, 300)), (50, 150));
         assert_eq!(Looks::from_bytes(&looks.to_bytes()[1..], 200), None);
         assert_eq!(Looks::from_bytes(b"", 200), None);
-        // What others know counts, and beside it what only this process knows.
+        // The sizes known to others count, plus what only this process knows.
         let mut others = Looks::new(200);
         others.set(9, 70);
         let mut here = Looks::new(200);

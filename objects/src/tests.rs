@@ -1,5 +1,5 @@
-//! Objects over real files and the real `object_store`; web servers and S3 are tested end to end,
-//! in processes.
+//! Tests with real files and the real `object_store`; web servers and S3 are tested end to end, in
+//! processes.
 
 use std::fs;
 use std::path::Path;
@@ -170,7 +170,7 @@ async fn a_walk_through_folders_is_not_far_ahead_of_who_takes_what_it_finds() {
     let mut found = objects().list("*/*", folder.path());
     let first = found.try_next().await.unwrap().unwrap();
     assert_eq!(first.address.location.name(), "0000");
-    // It cannot have come as far as here.
+    // The walk cannot have got this far.
     fs::write(folder.path().join("b/late"), "").unwrap();
     let rest: Vec<Found> = found.try_collect().await.unwrap();
     let names: Vec<_> = rest

@@ -1,15 +1,14 @@
-//! Writing objects: whole, or as a stream of parts.
+//! Writes objects: in one request, or as a multipart upload.
 //!
-//! Where to write is said by whoever runs the process (an output, a store), never by a submitter or
-//! a function, so [`crate::Files`] has no say here. An object appears whole or not at all, and
-//! replaces what was there in one step. Folders of local files are made as they are needed.
-//! Web servers are not written to.
+//! The operator of the process chooses where to write (an output, a store), never a submitter or a
+//! function, so [`crate::Files`] does not apply. An object appears complete or not at all, and
+//! replaces an existing object atomically. Folders of local files are created as needed. Writing to
+//! web servers is not supported.
 //!
-//! Bounds: an upload holds at most [`PARTS_IN_FLIGHT_MAX`] parts under way and one that is being
-//! filled, [`PART_BYTES`] each, and has at most [`PARTS_MAX`] parts. Requests are repeated as those
-//! that read are. Dropping an [`Upload`] gives up what was uploaded; a process that is
-//! killed in the middle leaves parts behind, which the store's own rules for unfinished uploads
-//! remove.
+//! Bounds: an upload holds at most [`PARTS_IN_FLIGHT_MAX`] parts in flight and one that is being
+//! filled, [`PART_BYTES`] each, and has at most [`PARTS_MAX`] parts. Requests are retried like
+//! reads. Dropping an [`Upload`] aborts it; a process that is killed during an upload leaves parts
+//! behind, which the bucket's lifecycle rule for incomplete uploads removes.
 
 use std::io;
 
@@ -33,30 +32,29 @@ use crate::stores::Store;
 use crate::stores::notes::Trouble;
 use crate::{Error, Location};
 
-/// The size of an upload's parts. S3 takes no smaller ones than 5 MiB, and some stores want all to
-/// be of one size.
+/// The size of an upload's parts. S3 accepts no parts below 5 MiB, and some stores require equal
+/// sizes.
 pub const PART_BYTES: usize = 8 << 20;
-/// Parts of one upload that are under way at once. With the one being filled, an upload holds 40
-/// MiB.
+/// Concurrent parts of one upload. With the one being filled, an upload holds 40 MiB.
 pub const PARTS_IN_FLIGHT_MAX: usize = 4;
-/// The most parts of an upload, which is what S3 takes: with [`PART_BYTES`], objects of up to 78
-/// GiB. Writing more is an error.
+/// Maximum number of parts, S3's limit: with [`PART_BYTES`], objects of up to 78 GiB. Writing more
+/// is an error.
 pub const PARTS_MAX: usize = 10_000;
-/// Entries of a listing that wait to be taken; then the listing waits.
+/// How many entries a listing may be ahead of its consumer.
 const ENTRIES_AHEAD_MAX: usize = 1000;
 
-/// What is wrong with a place that was to be written to.
+/// The kind of a [`WriteError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteFault {
-    /// There is no such bucket, or it is no place to write to.
+    /// The bucket does not exist, or the location cannot be written to.
     NoPlace,
-    /// It may not be written to.
+    /// Permission denied.
     Denied,
-    /// It has no room left.
+    /// No space left.
     Full,
-    /// It holds no object as large as this.
+    /// The object is larger than the store allows.
     TooLarge,
-    /// It does not answer, or something failed on the way; later it may work.
+    /// The store does not answer, or a transient error occurred; a retry may help.
     Unavailable,
 }
 
@@ -64,16 +62,16 @@ pub enum WriteFault {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct WriteError {
-    /// What kind of trouble it is.
+    /// The kind of error.
     pub fault: WriteFault,
-    /// Which place, what is wrong and what to do, in one line without credentials.
+    /// The location, the problem and what to do, in one line without credentials.
     pub message: String,
 }
 
-/// What a listing knows of an object.
+/// An entry of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its path below the place that was listed.
+    /// Its path below the listed location.
     pub path: String,
     /// Its size in bytes.
     pub size: u64,
@@ -82,11 +80,11 @@ pub struct Entry {
 }
 
 impl Objects {
-    /// Write `data` as the object at `location`, in place of what is there. Cancel safe: the object
-    /// is replaced or it is not.
+    /// Write `data` as the object at `location`, replacing an existing one. Cancel safe: the object
+    /// is either replaced or unchanged.
     ///
     /// # Errors
-    /// When the place cannot be written to.
+    /// When the location cannot be written to.
     pub async fn put(
         &self,
         location: &Location,
@@ -106,11 +104,11 @@ impl Objects {
         finished(on(&self.shared.io, putting).await, &location.to_string()).map(drop)
     }
 
-    /// Start writing the object at `location`, of whatever size. Nothing is sent before there is a
-    /// part, or [`Upload::begin`] asks for it.
+    /// Start writing the object at `location`, of any size. Nothing is sent before the first part
+    /// is full or [`Upload::begin`] is called.
     ///
     /// # Errors
-    /// When `location` is no place to write to.
+    /// When `location` is not a location to write to.
     pub fn upload(
         &self,
         location: &Location,
@@ -131,10 +129,11 @@ impl Objects {
         })
     }
 
-    /// The object at `location`, if there is one. Reads what this process wrote, wherever that is.
+    /// The content of the object at `location`, if it exists. Not restricted by [`crate::Files`]:
+    /// it reads what this process wrote.
     ///
     /// # Errors
-    /// When it cannot be read, or has more than `bytes_max`.
+    /// When it cannot be read, or is larger than `bytes_max`.
     pub async fn get_small(
         &self,
         location: &Location,
@@ -154,7 +153,7 @@ impl Objects {
             let mut data = BytesMut::new();
             let mut chunks = found.into_stream();
             while let Some(chunk) = chunks.try_next().await? {
-                // What a server says of the size need not be true.
+                // A server's size cannot be trusted.
                 if (data.len() + chunk.len()) as u64 > bytes_max {
                     return Ok(None);
                 }
@@ -170,11 +169,11 @@ impl Objects {
         }
     }
 
-    /// The size of the object at `location`, if there is one. As [`Self::get_small`], but reads
-    /// nothing of it.
+    /// The size of the object at `location`, if it exists. Like [`Self::get_small`], but reads no
+    /// content.
     ///
     /// # Errors
-    /// When the store does not say.
+    /// When the store does not answer.
     pub async fn size(&self, location: &Location) -> Result<Option<u64>, Error> {
         let (store, path) = self.shared.stores.of(location)?;
         let looking = async move { store.head(&path).await };
@@ -185,7 +184,7 @@ impl Objects {
         }
     }
 
-    /// Remove the object at `location`. One that is not there is removed already.
+    /// Remove the object at `location`. A missing object is not an error.
     ///
     /// # Errors
     /// When it may not be removed, or the store does not answer.
@@ -198,10 +197,10 @@ impl Objects {
         }
     }
 
-    /// Give the object at `from` the name `to` of the same store, in place of what is there.
+    /// Rename the object at `from` to `to` in the same store, replacing an existing one.
     ///
     /// # Errors
-    /// When the place cannot be written to.
+    /// When the location cannot be written to.
     pub async fn rename(&self, from: &Location, to: &Location) -> Result<(), WriteError> {
         let ((store, from), (_, path)) = (self.writable(from)?, self.writable(to)?);
         finished(
@@ -214,12 +213,11 @@ impl Objects {
         )
     }
 
-    /// All objects below `location`, in no order, as the store names them. At most a thousand are
-    /// held; dropping the stream ends the listing. A folder that is not there has none.
+    /// List all objects below `location`, in no order, with the store's names. At most a thousand
+    /// are held; dropping the stream ends the listing. A missing folder is empty.
     ///
     /// # Errors
-    /// When `location` cannot be listed; in the stream, when the listing breaks off, after which
-    /// nothing comes.
+    /// When `location` cannot be listed; in the stream, when the listing fails, as the last item.
     pub fn list_below(
         &self,
         location: &Location,
@@ -233,7 +231,7 @@ impl Objects {
                 let entry = entry.map(|meta| Entry {
                     path: below(&prefix, &meta.location),
                     size: meta.size,
-                    // What was written before 1970 is old.
+                    // Times before 1970 count as 1970.
                     modified: Timestamp::from_nanos(
                         meta.last_modified
                             .timestamp_nanos_opt()
@@ -254,7 +252,7 @@ impl Objects {
             let (mut receiver, mut listing) = listing?;
             match receiver.recv().await {
                 Some(entry) => Some((entry, Some((receiver, listing)))),
-                // One that did not come to its end is not taken for one that did.
+                // Report a listing that did not complete.
                 None => (&mut listing.0).await.err().map(|error| {
                     (
                         Err(Error::new(InputFault::Unavailable, ended(&error))),
@@ -287,8 +285,8 @@ impl Objects {
     }
 }
 
-/// An object that is being written. It appears when [`Upload::finish`] returns; dropping it before
-/// gives it up.
+/// An object that is being written. It appears when [`Upload::finish`] returns; dropping it earlier
+/// aborts the upload.
 #[derive(Debug)]
 pub struct Upload {
     shown: String,
@@ -304,7 +302,7 @@ pub struct Upload {
     failed: Option<WriteError>,
 }
 
-/// An upload that the store knows of, and that is aborted unless it is completed.
+/// A multipart upload that was started at the store. It is aborted unless it is completed.
 #[derive(Debug)]
 struct Begun {
     upload: Option<Box<dyn MultipartUpload>>,
@@ -314,19 +312,19 @@ struct Begun {
 impl Drop for Begun {
     fn drop(&mut self) {
         if let Some(mut upload) = self.upload.take() {
-            // Parts that stay behind cost money until the store's own rules remove them; nothing
-            // else depends on this.
+            // Parts left behind cost money until a lifecycle rule removes them; nothing else
+            // depends on this.
             self.io.spawn(async move { upload.abort().await });
         }
     }
 }
 
 impl Upload {
-    /// Ask the store now, so that a place that cannot be written to is found before there is
-    /// anything to write.
+    /// Start the upload at the store now, so that a location that cannot be written to is detected
+    /// before there is data.
     ///
     /// # Errors
-    /// When the place cannot be written to.
+    /// When the location cannot be written to.
     pub async fn begin(&mut self) -> Result<(), WriteError> {
         self.check()?;
         if self.begun.is_some() {
@@ -337,7 +335,7 @@ impl Upload {
             attributes: self.attributes.clone(),
             ..PutMultipartOptions::default()
         };
-        // Guarded on the other side: what the store has begun when this future is dropped is
+        // The spawned task holds the guard: if this future is dropped, an upload already started is
         // aborted.
         let beginning = async move {
             let upload = store.put_multipart_opts(&path, options).await?;
@@ -353,13 +351,13 @@ impl Upload {
         Ok(())
     }
 
-    /// Add to the object. Waits while [`PARTS_IN_FLIGHT_MAX`] parts are under way.
+    /// Append to the object. Waits while [`PARTS_IN_FLIGHT_MAX`] parts are in flight.
     ///
-    /// Not cancel safe: how much was taken is then not known; drop the upload.
+    /// Not cancel safe: it is then unknown how much was taken; drop the upload.
     ///
     /// # Errors
-    /// When the place cannot be written to, or the object gets too large. Every later call has the
-    /// same error.
+    /// When the location cannot be written to, or the object gets too large. Every later call
+    /// returns the same error.
     pub async fn write(&mut self, mut data: &[u8]) -> Result<(), WriteError> {
         self.check()?;
         while !data.is_empty() {
@@ -367,7 +365,7 @@ impl Upload {
                 self.send_part().await?;
             }
             if self.filling.is_empty() && self.parts_count > 0 {
-                // Growing by doubling would take more than a part.
+                // Growing by doubling could allocate more than a part.
                 self.filling = BytesMut::with_capacity(PART_BYTES);
             }
             let (taken, rest) = data.split_at(data.len().min(PART_BYTES - self.filling.len()));
@@ -377,11 +375,10 @@ impl Upload {
         Ok(())
     }
 
-    /// Complete the object. Small ones are written in one request.
+    /// Complete the object. A small object is written in one request.
     ///
     /// # Errors
-    /// When the place cannot be written to; the object is then not there, and what was there before
-    /// still is.
+    /// When the location cannot be written to; an existing object is then unchanged.
     pub async fn finish(mut self) -> Result<(), WriteError> {
         self.check()?;
         if self.begun.is_none() {
@@ -421,18 +418,18 @@ impl Upload {
         finished(on(&self.io, completing).await, &self.shown)
     }
 
-    /// Give the object up, and wait until the store knows. Dropping the upload does the same
+    /// Abort the upload, and wait until the store has confirmed. Dropping the upload does the same
     /// without waiting.
     pub async fn abort(mut self) {
         self.parts.abort_all();
         let upload = self.begun.as_mut().and_then(|begun| begun.upload.take());
         if let Some(mut upload) = upload {
-            // There is nobody to tell: the object is given up in any case.
+            // Errors are ignored: the upload is abandoned in any case.
             let _ = on(&self.io, async move { upload.abort().await }).await;
         }
     }
 
-    /// Send what was filled in.
+    /// Send the filled part.
     async fn send_part(&mut self) -> Result<(), WriteError> {
         self.begin().await?;
         while self.parts_under_way() >= PARTS_IN_FLIGHT_MAX {
@@ -476,7 +473,7 @@ impl Upload {
         self.failed.clone().map_or(Ok(()), Err)
     }
 
-    /// Remember why nothing more is written. The store hears of it when this is dropped or aborted.
+    /// Record the error for later calls. The upload is aborted when this is dropped or aborted.
     fn fail(&mut self, error: WriteError) -> WriteError {
         self.parts.abort_all();
         self.filling = BytesMut::new();
@@ -485,7 +482,7 @@ impl Upload {
     }
 }
 
-/// What a file system cannot keep beside a file is left out.
+/// Attributes that a file system cannot store are left out.
 fn attributes(location: &Location, content_type: Option<&str>) -> Attributes {
     let kept = content_type.filter(|_| !matches!(location, Location::File(_)));
     kept.map(|kind| {
@@ -537,7 +534,7 @@ impl WriteError {
         let (fault, message) = match error {
             E::NotFound { .. } => (
                 WriteFault::NoPlace,
-                format!("`{shown}` cannot be written to: there is no such bucket; make it first"),
+                format!("`{shown}` cannot be written to: there is no such bucket; create it first"),
             ),
             E::PermissionDenied { .. } | E::Unauthenticated { .. } => (
                 WriteFault::Denied,
@@ -569,8 +566,7 @@ impl WriteError {
 }
 
 fn system_error(error: &object_store::Error) -> Option<&io::Error> {
-    // A request that failed in the network has one, too; only what a file system says is for the
-    // reader to mend.
+    // Network errors contain an I/O error, too; only those of a file system are handled here.
     sources(error)
         .find_map(|source| source.downcast_ref::<io::Error>())
         .filter(|error| error.raw_os_error().is_some())

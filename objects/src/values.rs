@@ -1,9 +1,9 @@
-//! Values that are too large for a message: kept in the store under their digest, fetched from
-//! wherever they are.
+//! Large values: stores values that are too large for a message under their digest, and fetches
+//! them.
 //!
-//! Bytes are taken for a value only if they have the digest that was named with their location. A
-//! value in the store that this process is configured with is fetched as such, wherever the store
-//! is; any other location is an object like those that tasks are handed, and the same rules apply.
+//! Fetched bytes are accepted only if they have the digest that came with their location. A value
+//! in this process's own output store can always be fetched; any other location is subject to the
+//! same rules as objects that tasks read.
 
 use bytes::{Bytes, BytesMut};
 use sortie_protocol::outcome::{InputFault, PlatformFault};
@@ -13,8 +13,8 @@ use sortie_protocol::{Digest, Failure, Output, StoredRef};
 use crate::output_store::OutputStore;
 use crate::{Access, Address, Cursor, Error, Objects, REQUEST_BYTES_MAX, WriteError, WriteFault};
 
-/// A value as it travels: as it is where it is small or there is no store, else kept in the store.
-/// Cancel safe.
+/// Prepare a value for a message: inline if it is small or there is no store, else stored. Cancel
+/// safe.
 ///
 /// # Errors
 /// When the store cannot be written to.
@@ -31,7 +31,7 @@ pub async fn keep(store: Option<&OutputStore>, value: Bytes) -> Result<Output, W
 /// The bytes of a stored value of at most `bytes_max`. Cancel safe.
 ///
 /// # Errors
-/// When they are not there, cannot be read, are too many, or are others.
+/// When they do not exist, cannot be read, are too large, or do not match the digest.
 pub async fn fetch(
     objects: &Objects,
     store: Option<&OutputStore>,
@@ -42,7 +42,7 @@ pub async fn fetch(
     let location = &stored.location;
     if stored.size > bytes_max {
         let message = format!(
-            "the value at `{location}` has {} bytes; at most {bytes_max} are taken here",
+            "the value at `{location}` has {} bytes; at most {bytes_max} are allowed here",
             stored.size
         );
         return Err(error(InputFault::Malformed, message));
@@ -79,7 +79,7 @@ pub async fn fetch(
     }
 }
 
-/// What it means for a task that a value of its own, `what`, is in a store that does not give it.
+/// The task's failure if its value `what` cannot be fetched from a store.
 #[must_use]
 pub fn unfetched(what: &str, error: &Error) -> Failure {
     let fault = match error.fault {
@@ -94,7 +94,7 @@ pub fn unfetched(what: &str, error: &Error) -> Failure {
     }
 }
 
-/// What it means for a task that the store did not take what it made.
+/// The task's failure if its output could not be stored.
 #[must_use]
 pub fn unkept(error: WriteError) -> Failure {
     let fault = match error.fault {
@@ -147,7 +147,7 @@ mod tests {
             panic!("it was not stored")
         };
         let (max, nowhere) = (1 << 20, objects(Files::Nowhere));
-        // Its own store, wherever that is; else only what may be read.
+        // Its own store is always readable; other locations only if allowed.
         assert_eq!(
             fetch(&nowhere, Some(&store), &stored, max).await.unwrap(),
             value

@@ -1,6 +1,7 @@
-//! How objects are read over a network: what is asked of the store, by readers of all kinds.
+//! Reading over a network: which requests readers of all kinds make.
 //!
-//! The store is a server over HTTP with signatures, behind a proxy that counts what passes.
+//! The store is an HTTP server that checks signatures, behind a proxy that counts requests and
+//! bytes.
 
 #![expect(
     clippy::unwrap_used,
@@ -34,7 +35,7 @@ struct Store {
 }
 
 impl Store {
-    /// `bytes` that differ from place to place, over this line.
+    /// A store with an object of `bytes`, behind a link of this speed.
     fn with(bytes: u64, link: Link) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("bucket")).unwrap();
@@ -59,7 +60,7 @@ impl Store {
         )
     }
 
-    /// With a folder on disk that may grow to so many bytes.
+    /// Objects with a disk cache of at most so many bytes.
     fn objects_on(&self, folder: &Path, bytes_max: u64) -> Objects {
         let disk = Disk {
             folder: folder.to_owned(),
@@ -91,7 +92,7 @@ impl Store {
         }
     }
 
-    /// What came of `large` so far.
+    /// Requests and bytes so far.
     fn passed(&self) -> (u64, u64) {
         let counts = self
             .proxy
@@ -103,7 +104,7 @@ impl Store {
         (counts.gets, counts.body_bytes)
     }
 
-    /// Wait until this holds of what passed.
+    /// Wait until the condition holds.
     async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let looking = async {
             while !holds(self) {
@@ -116,7 +117,7 @@ impl Store {
     }
 }
 
-/// Each four bytes say where they are.
+/// Content in which each four bytes encode their position.
 fn content(range: std::ops::Range<u64>) -> Vec<u8> {
     (range.start / 4..range.end.div_ceil(4))
         .flat_map(|word| {
@@ -138,7 +139,7 @@ async fn open(objects: &Objects) -> Object {
         .unwrap()
 }
 
-/// Read all of it in order, and see that it is what it should be.
+/// Read the whole object sequentially, and check its content.
 async fn scan(object: Object, step: u64) {
     let size = object.info().size;
     let mut cursor = Cursor::new(object, Access::Sequential);
@@ -165,7 +166,7 @@ async fn many_readers_of_one_object_fetch_each_byte_once() {
     let objects = store.objects(128 * MIB, Prefetch::On);
     join_all((0..40).map(|reader| {
         let objects = objects.clone();
-        // Each with steps of its own, so that they are at different places.
+        // Each with its own step size, so that they are at different positions.
         tokio::spawn(async move { scan(open(&objects).await, 64 * 1024 * (1 + reader % 16)).await })
     }))
     .await
@@ -198,7 +199,7 @@ async fn whoever_reads_in_order_has_several_requests_side_by_side() {
         "{:?}",
         store.proxy.counts()
     );
-    // In few requests: 8 MiB each, once it goes.
+    // Few requests: 8 MiB each, once the read-ahead has grown.
     assert!(requests <= 20, "{requests}");
 }
 
@@ -302,7 +303,7 @@ async fn an_object_that_was_replaced_is_never_mixed_with_what_was_read_before() 
         cursor.read(2 * MIB, 8).await.unwrap_err().fault,
         InputFault::Changed
     );
-    // What was read before is there still, and a new task sees the new version only.
+    // Blocks read before are still available, and a new task sees only the new version.
     assert_eq!(before.read(0..8).await.unwrap(), content(0..8));
     assert_eq!(open(&objects).await.read(0..8).await.unwrap(), vec![7; 8]);
 }
@@ -339,7 +340,7 @@ async fn a_stretch_of_an_object_shares_its_blocks_and_is_no_more_than_that() {
         first.read(0..u64::MAX).await.unwrap(),
         content(MIB - 4..2 * MIB + 4)
     );
-    // Blocks 0 to 2, and no other.
+    // Only blocks 0 to 2.
     assert_eq!(store.passed(), (1, 3 * MIB));
     assert_eq!(
         stretch("8-15").await.read(0..100).await.unwrap(),
@@ -373,7 +374,7 @@ async fn an_object_whose_version_is_known_is_not_asked_about() {
     );
 }
 
-/// A line on which a disk keeps up.
+/// A link that a disk can keep up with.
 fn line() -> Link {
     Link {
         latency: Duration::from_millis(5),
@@ -394,7 +395,7 @@ fn blocks(folder: &Path) -> Vec<std::path::PathBuf> {
         .collect()
 }
 
-/// Read all of `large` as a process of its own would, and wait until what it fetched is on disk.
+/// Read all of `large` as a separate process would, and wait until its blocks are on disk.
 async fn scan_as_a_process(store: &Store, folder: &Path) -> DiskMetrics {
     let objects = store.objects_on(folder, 1 << 30);
     scan(open(&objects).await, 256 * 1024).await;
@@ -490,7 +491,7 @@ async fn the_folder_on_disk_stays_within_its_size() {
             .filter_map(|path| Some(path.metadata().ok()?.len()))
             .sum::<u64>()
     };
-    // A look that was due goes on beside.
+    // A scan that was due runs in the background.
     store
         .until("the folder shrinks to its size", |_| size() <= MAX)
         .await;
@@ -515,8 +516,8 @@ async fn a_disk_that_cannot_be_written_costs_no_read() {
     objects.flush_disk().await;
     let metrics = objects.metrics().disk.unwrap();
     assert_eq!((metrics.hits_total, metrics.written_bytes_total), (0, 0));
-    // Each block was looked for in vain. One was to be written, or one by each of the four that
-    // write; then it is left alone for a while.
+    // Each block was a miss. One write was attempted, or one by each of the four writers; then
+    // writing pauses.
     assert!(
         (16..=19).contains(&metrics.skipped_total)
             && metrics.skipped_total + metrics.failures_total == 2 * 20,
@@ -530,7 +531,7 @@ async fn a_disk_that_does_not_answer_holds_a_read_up_for_a_bounded_time() {
     let store = Store::with(4 * MIB, line());
     let disk = tempfile::tempdir().unwrap();
     scan_as_a_process(&store, disk.path()).await;
-    // Reading a pipe that nobody writes to does not end while somebody could.
+    // Reading a pipe blocks while it has a writer that writes nothing.
     let mut writers = Vec::new();
     for file in blocks(disk.path()) {
         std::fs::remove_file(&file).unwrap();
@@ -557,7 +558,7 @@ async fn a_disk_that_does_not_answer_holds_a_read_up_for_a_bounded_time() {
         .expect("the disk held it up");
     assert_eq!(store.passed().1 - before, 4 * MIB);
     assert!(objects.metrics().disk.unwrap().failures_total > 0);
-    // Files are in their places again, and whoever still reads a pipe goes on, so that the test can
+    // The files are restored, and threads that still read a pipe continue, so that the test can
     // end.
     objects.flush_disk().await;
     drop(writers);

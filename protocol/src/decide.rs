@@ -1,5 +1,4 @@
-//! The decisions that need nothing but values: pure functions and state machines, without a clock
-//! and without I/O.
+//! Decision logic as pure functions and state machines, without a clock and without I/O.
 
 pub mod completion;
 pub mod delivery;

@@ -1,12 +1,12 @@
-//! The words of Sortie as plain values, their form on the wire, and the decisions over them.
+//! Sortie's data types, their wire format, and pure decision logic.
 //!
-//! Everything that a client, a broker and a worker tell each other is declared here and nowhere
-//! else: ids, tasks, jobs, limits, outcomes ([`envelope`] has their bytes). Beside the values stand
-//! the decisions that need nothing but values: whether to try again ([`retry`]), how many tasks
-//! travel together ([`packing`]), which outcomes of a job were seen ([`seen`]), which result may be
-//! reused ([`memo`]), whether a job may run a component ([`grants`]), what becomes of a bundle
-//! whose lease was lost ([`delivery`]), whether a job is over ([`completion`]), and what a client
-//! does for a job at each step ([`submission`]).
+//! Everything that clients, brokers and workers exchange is declared here and nowhere else: ids,
+//! tasks, jobs, limits, outcomes ([`envelope`] encodes them). The decision logic needs nothing but
+//! these values: whether to retry ([`retry`]), how many tasks go into a bundle ([`packing`]), which
+//! outcomes of a job were seen ([`seen`]), which result may be reused ([`memo`]), whether a job may
+//! run a component ([`grants`]), what to do with a bundle whose lease was lost ([`delivery`]),
+//! whether a job is over ([`completion`]), and what a client does for a job at each step
+//! ([`submission`]).
 //!
 //! This crate never reads a clock, never does I/O and never starts a thread. Time comes in as
 //! [`Timestamp`].

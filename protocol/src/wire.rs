@@ -1,4 +1,4 @@
-//! The values as bytes: a versioned envelope, and how single fields are written.
+//! The wire format: a versioned envelope, and the encoding of fields.
 
 pub(crate) mod codec;
 pub mod envelope;

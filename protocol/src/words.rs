@@ -1,6 +1,6 @@
 //! The values that clients, brokers and workers exchange: ids, keys, tasks, jobs, limits, outcomes.
 //!
-//! Plain data, decoded once at the edge; nothing here decides anything.
+//! Plain data without logic, decoded once at the edge.
 
 pub mod address;
 pub mod advice;

@@ -1,4 +1,4 @@
-//! What can be typed after `cargo xtask`. The comments here are the help texts.
+//! The command line of `cargo xtask`. The doc comments are the help texts.
 
 use std::path::PathBuf;
 
@@ -26,24 +26,25 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 pub(crate) enum Task {
-    /// Get the toolchain that builds guests and the servers that tests need, if they are not there
+    /// Install the toolchain that builds guests and the servers that tests need, unless they are
+    /// already installed
     Setup {
-        /// Use this route, and remember it
+        /// Install the toolchain by this route only, and use it from now on
         #[arg(long, value_enum)]
         route: Option<Route>,
     },
     /// Build guests as components, into target/components
     Guests {
-        /// Folder of one function crate; without it, all of the project's guests
+        /// Folder of one function crate [default: all of the project's guests]
         path: Option<PathBuf>,
     },
     /// Extract the text of the sample PDFs, each in a sandbox of its own
     Demo,
     /// Run every check: format, lints, documentation, all tests
     Test(Selection),
-    /// What `test` runs, with the settings of continuous integration
+    /// Run the checks of `test` with the settings of continuous integration
     Ci(Selection),
-    /// Measure one thing; without a name, list what can be measured
+    /// Run a benchmark; without a name, list the benchmarks
     Bench(bench::Arguments),
     /// Run tasks over a fleet while its processes are killed, paused and cut off, and check that
     /// nothing is lost

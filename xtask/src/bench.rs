@@ -12,9 +12,9 @@ use crate::setup;
 /// What to measure.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Name of the measurement
+    /// Name of the benchmark [default: list all]
     name: Option<String>,
-    /// Passed on to it
+    /// Arguments that are passed to the benchmark
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<String>,
 }

@@ -14,19 +14,19 @@ use crate::{guests, setup};
 /// What a run is to be like; the program has the defaults.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Decides which fault comes when [default: chosen and shown]
+    /// Seed of the random schedule of faults [default: chosen and printed]
     #[arg(long)]
     seed: Option<u64>,
-    /// Tasks to run [default: 100000]
+    /// Number of tasks to run [default: 100000]
     #[arg(long)]
     tasks: Option<u64>,
-    /// Which servers [default: first one, then the cluster]
+    /// Which servers to run against [default: one server, then a cluster]
     #[arg(long, value_enum)]
     scenario: Option<Scenario>,
-    /// From one fault to the next, about, in milliseconds [default: 2000]
+    /// Average time between two faults, in milliseconds [default: 2000]
     #[arg(long)]
     interval_ms: Option<u64>,
-    /// Tasks in a bundle; 1 for no bundling [default: 8]
+    /// Tasks per bundle; 1 disables bundling [default: 8]
     #[arg(long)]
     bundle: Option<u64>,
 }

@@ -24,10 +24,10 @@ use crate::tally::Tally;
 /// Which steps to run; all of them by default.
 #[derive(Args)]
 pub(crate) struct Selection {
-    /// Leave out format, lints and documentation
+    /// Skip format, lints and documentation
     #[arg(long)]
     fast: bool,
-    /// Only these steps
+    /// Run only these steps
     #[arg(value_parser = PossibleValuesParser::new(STEPS.iter().map(|step| step.name)))]
     steps: Vec<String>,
 }

@@ -12,22 +12,22 @@ use sortie::{Client, Function};
 /// Measure dispatch.
 #[derive(Parser)]
 struct Options {
-    /// The component; it needs a function `empty` that takes nothing.
+    /// The component; it must have a function `empty` without parameters.
     #[arg(long, default_value = "target/components/behaviours.wasm")]
     component: PathBuf,
-    /// Tasks in each measured map.
+    /// Number of tasks in each measured map.
     #[arg(long, default_value_t = 200_000)]
     tasks: u64,
     /// Rounds of bare loop and map, alternating; the median round counts.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Single submits.
+    /// Number of single submits.
     #[arg(long, default_value_t = 5_000)]
     submits: usize,
-    /// Tasks in the long map.
+    /// Number of tasks in the long map.
     #[arg(long, default_value_t = 1_000_000)]
     long: u64,
-    /// Tasks in work at once; default twice the threads.
+    /// How many tasks run concurrently [default: twice the number of threads].
     #[arg(long)]
     concurrency: Option<NonZeroUsize>,
 }

@@ -28,32 +28,32 @@ use sortie_harness::NatsServer;
 /// Measure a fleet on this machine.
 #[derive(Parser)]
 struct Options {
-    /// The component; it needs a function `empty` that takes nothing.
+    /// The component; it must have a function `empty` without parameters.
     #[arg(long, default_value = "target/components/behaviours.wasm")]
     component: PathBuf,
-    /// Worker processes.
+    /// Number of worker processes.
     #[arg(long, default_value_t = 2)]
     workers: u64,
-    /// Bundles in work at once in each worker.
+    /// How many bundles each worker processes concurrently.
     #[arg(long, default_value = "4")]
     concurrency: NonZeroUsize,
-    /// Tasks in each measured map.
+    /// Number of tasks in each measured map.
     #[arg(long, default_value_t = 200_000)]
     tasks: u64,
-    /// Tasks, and messages of the bare server, without bundles.
+    /// Number of tasks in the runs without bundling, and of messages to the bare server.
     #[arg(long, default_value_t = 20_000)]
     single: u64,
-    /// Rounds of all three, one after the other; the median counts.
+    /// Rounds of all three contenders, one after another; the median counts.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Single submits.
+    /// Number of single submits.
     #[arg(long, default_value_t = 2_000)]
     submits: usize,
-    /// Tasks in the long map.
+    /// Number of tasks in the long map.
     #[arg(long, default_value_t = 1_000_000)]
     long: u64,
-    /// Do the long map against this broker and leave: what a process of its own does, so that its
-    /// memory can be told.
+    /// Only run the long map against this broker: used by a separate process, so that its memory
+    /// can be measured.
     #[arg(long, hide = true)]
     long_against: Option<String>,
 }

@@ -27,28 +27,28 @@ struct Options {
     /// A folder of PDFs; default `$SORTIE_CORPUS/pdf`, else the samples.
     #[arg(long)]
     folder: Option<PathBuf>,
-    /// Objects that each PDF becomes.
+    /// Number of copies of each PDF.
     #[arg(long, default_value_t = 16)]
     copies: usize,
-    /// Tars, each with all of the PDFs.
+    /// Number of tar files, each with all of the PDFs.
     #[arg(long, default_value_t = 16)]
     tars: usize,
     /// Alternating measurements of each contender; the median counts.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// From a request to the first byte of its answer, in milliseconds.
+    /// Simulated latency from a request to the first byte of its answer, in milliseconds.
     #[arg(long, default_value_t = 30)]
     latency_ms: u64,
-    /// What a connection carries, in megabytes a second.
+    /// Simulated bandwidth of a connection, in megabytes per second.
     #[arg(long, default_value_t = 40)]
     megabytes_per_second: u64,
-    /// Tasks that all read one object of 100 MB.
+    /// Number of tasks that all read one object of 100 MB.
     #[arg(long, default_value_t = 1000)]
     readers: usize,
-    /// Leave out Dask, which needs Python and packages from PyPI.
+    /// Skip Dask, which needs Python and packages from PyPI.
     #[arg(long)]
     without_dask: bool,
-    /// Where the programs are.
+    /// The folder of the programs.
     #[arg(long, default_value = "target/release")]
     programs: PathBuf,
 }

@@ -29,10 +29,10 @@ struct Options {
     /// Alternating measurements of each contender; the median counts.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Leave out Dask, which needs Python and packages from PyPI.
+    /// Skip Dask, which needs Python and packages from PyPI.
     #[arg(long)]
     without_dask: bool,
-    /// Where the programs are.
+    /// The folder of the programs.
     #[arg(long, default_value = "target/release")]
     programs: PathBuf,
 }

@@ -347,7 +347,7 @@ pub async fn cancel_is_told_to_workers(harness: &dyn Harness) -> Verdict {
         &Some(other),
     )?;
     same(
-        "the one told to whoever came later",
+        "the cancellation that a later follower sees",
         &scene.soon("a cancellation", late.next()).await?,
         &Some(other),
     )

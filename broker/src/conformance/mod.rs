@@ -1,13 +1,13 @@
-//! What every broker promises, as a list of checks.
+//! The conformance suite: checks of what every broker promises.
 //!
 //! Each check is an async function over the [`Broker`] trait, named by the promise it holds the
 //! broker to. [`SUITE`] lists them all, and [`check`] runs them against what a [`Harness`]
 //! provides. A new broker has to pass the suite; a new promise begins with a check here.
 //!
-//! A check never looks behind the trait. It lets time pass only by waiting, through tokio: for
-//! something that has to happen with a deadline ([`Harness::patience`]), for something that must
-//! not happen for a part of a lease. So the same list runs in milliseconds on paused time and
-//! in real time against a server.
+//! A check uses the trait only. Time passes only by waiting through tokio: with a deadline
+//! ([`Harness::patience`]) for something that must happen, and for a part of a lease for something
+//! that must not. So the same suite runs in milliseconds on paused time and in real time against a
+//! server.
 //!
 //! Bounds: no check publishes more than a few dozen tasks; none waits longer than
 //! [`CASE_LEASES_MAX`] leases and as many times its patience.
@@ -45,24 +45,24 @@ use crate::traits::{Broker, Error};
 /// than this.
 pub const CASE_LEASES_MAX: u32 = 20;
 
-/// What the suite needs to know of the broker under test.
+/// Creates the brokers under test, and describes their limits.
 #[async_trait]
 pub trait Harness: Send + Sync {
-    /// A broker with nothing in it. Every check asks for one of its own.
+    /// A new, empty broker. Every check gets its own.
     async fn broker(&self) -> Arc<dyn Broker>;
 
     /// How long a lease of these brokers holds. The shorter, the faster the suite; below a few
     /// hundred milliseconds of real time a busy machine makes checks fail.
     fn lease(&self) -> Duration;
 
-    /// Deliveries in a row that may come to nothing before these brokers give a task up. At least
+    /// After how many deliveries in a row without a report these brokers give a task up. At least
     /// 3, so that a bundle is split before, and well below [`CASE_LEASES_MAX`].
     fn deliveries_max(&self) -> u32;
 
-    /// The most that one bundle may weigh.
+    /// Maximum weight of a bundle.
     fn weight_max(&self) -> usize;
 
-    /// How long to wait for what has to happen. Default: three leases and ten seconds.
+    /// How long to wait for something that must happen. Default: three leases and ten seconds.
     fn patience(&self) -> Duration {
         3 * self.lease() + Duration::from_secs(10)
     }
@@ -97,10 +97,10 @@ impl fmt::Debug for Case {
     }
 }
 
-/// Whether a promise was kept.
+/// The result of a check.
 pub type Verdict = Result<(), Broken>;
 
-/// A promise that was not kept: what was seen, and what should have been.
+/// A failed check: what was observed, and what was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Broken(String);

@@ -130,8 +130,7 @@ pub async fn retrials_of_one_report_come_back_one_by_one(harness: &dyn Harness) 
     scene.nothing_to_pull(scene.lease * 3 / 2).await
 }
 
-/// A worker that lost its lease has no say in what is tried again: the bundle is with somebody
-/// else.
+/// Retries requested by a worker that lost its lease are ignored: another worker has the bundle.
 pub async fn a_retrial_in_a_late_report_is_ignored(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = scene.job().await?;

@@ -136,8 +136,8 @@ impl Scene {
         }
     }
 
-    /// Wait for what has to happen without anything being granted. A pull waits meanwhile: on what
-    /// ran out, a broker may act only while somebody pulls.
+    /// Wait for what has to happen without anything being granted. A pull waits meanwhile: a broker
+    /// may act on expired leases only while a worker pulls.
     pub(super) async fn beside_a_pull<T>(
         &self,
         happens: impl Future<Output = Result<T, Broken>>,

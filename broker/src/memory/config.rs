@@ -11,10 +11,10 @@ use super::faults::Faults;
 pub struct Config {
     /// How long a lease holds unless extended. Default 30 s; at least a millisecond.
     pub lease: Duration,
-    /// Deliveries in a row that may come to nothing before a task is given up as `worker-lost`.
-    /// Default [`LOSSES_MAX`].
+    /// After how many deliveries in a row without a report a task ends as `worker-lost`. Default
+    /// [`LOSSES_MAX`].
     pub deliveries_max: u32,
-    /// What waiting bundles may weigh together. Default 256 MiB; `publish` waits at the limit.
+    /// Maximum total weight of waiting bundles. Default 256 MiB; `publish` waits at the limit.
     pub weight_max: usize,
     /// How many dead letters are kept; the oldest go first. Default 10 000.
     pub dead_letters_max: usize,

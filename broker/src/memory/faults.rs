@@ -1,13 +1,13 @@
 //! Injects faults for tests, from a seed: lost, duplicated, reordered and delayed deliveries.
 
-/// Chances, in percent, that a fault strikes a bundle when it is to be granted; decided by a
-/// generator that starts from `seed`, so that a run repeats. At most one strikes, so together they
+/// Probabilities, in percent, of a fault when a bundle is granted; drawn from a generator seeded
+/// with `seed`, so that runs are reproducible. At most one fault occurs per grant, so their sum
 /// should stay below 100; a bundle that is always dropped or delayed is never delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Faults {
-    /// Where the generator starts. Print it when a test fails.
+    /// The generator's seed. Print it when a test fails.
     pub seed: u64,
-    /// The grant is lost on its way: the lease runs, and no worker has it.
+    /// The grant is lost: the lease runs, but no worker has it.
     pub drop: u8,
     /// The bundle is granted, and stays ready for another worker too, as the next delivery.
     pub duplicate: u8,

@@ -1,4 +1,4 @@
-//! The broker of one process, in memory.
+//! The in-process broker: keeps everything in memory.
 //!
 //! All decisions are in `queue`, a state machine without a clock; this file is its shell. It has no
 //! task or thread of its own: each call that waits (a worker for leases, a publisher for room, a
@@ -10,8 +10,8 @@
 //! it has in flight. Dead letters are a ring of [`Config::dead_letters_max`]; workers that
 //! announced themselves are kept up to a number.
 //!
-//! The trade accepted: everything is lost with the process. That is the embedded case, where client
-//! and workers are lost with it.
+//! Accepted trade-off: everything is lost with the process. In the embedded case client and workers
+//! are lost with it, too.
 
 mod clock;
 mod config;
@@ -54,7 +54,7 @@ use crate::traits::{
 /// its next failed extension.
 const CANCELLATIONS_KEPT: usize = 1024;
 
-/// The broker of one process. Cheap to clone; clones are the same broker.
+/// An in-process broker. Cheap to clone; clones are the same broker.
 #[derive(Debug, Clone)]
 pub struct MemoryBroker {
     shared: Arc<Shared>,
@@ -80,7 +80,7 @@ struct State {
 }
 
 impl MemoryBroker {
-    /// A broker with nothing in it.
+    /// A new, empty broker.
     #[must_use]
     pub fn new(config: Config) -> Self {
         let (cancellations, _) = broadcast::channel(CANCELLATIONS_KEPT);

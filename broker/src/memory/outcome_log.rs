@@ -1,4 +1,4 @@
-//! What is stored of one job's outcomes, in the order in which it was stored.
+//! Stores one job's outcomes, in the order in which they were reported.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

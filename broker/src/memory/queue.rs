@@ -44,7 +44,7 @@ use crate::traits::{Error, Extended, Lease, Report, Retrial, Serves};
 /// over when it is granted would never end.
 const LEASE_MIN: Duration = Duration::from_millis(1);
 
-/// What can happen.
+/// An input of the state machine.
 #[derive(Debug, Clone)]
 pub(super) enum Input {
     Publish(Bundle),
@@ -65,7 +65,7 @@ pub(super) enum Input {
     Tick,
 }
 
-/// What is to be done about it.
+/// An output of the state machine.
 #[derive(Debug, Clone)]
 pub(super) enum Command {
     Grant(Lease),
@@ -265,7 +265,7 @@ impl Queue {
         &mut self.dead
     }
 
-    /// Take in what happened; say what is to be done.
+    /// Process an input; returns commands.
     pub(super) fn on(&mut self, input: Input, now: Timestamp) -> Vec<Command> {
         let mut commands = Vec::new();
         let weight = self.weight;

@@ -1,4 +1,4 @@
-//! Lists the workers that are there: what each announced last, for [`PRESENCE`] after it did.
+//! Lists the connected workers: each worker's last announcement, for [`PRESENCE`].
 
 use std::collections::BTreeMap;
 

@@ -1,9 +1,9 @@
 //! Admits delivered messages: checks a bundle before a worker gets a lease of it.
 //!
-//! Most bundles pass at once. Of a bundle that some worker had before, the tasks that ended are
-//! taken out. A message of a job that is over, or that is no bundle, is taken out of the queue. One
-//! that is to wait is handed back with its delay. A bundle whose leases were lost too often is
-//! split or given up, by the rule of [`sortie_protocol::delivery`].
+//! Most bundles are admitted at once. From a bundle that a worker had before, the tasks that ended
+//! are removed. A message of a job that is over, or one that is not a bundle, is removed from the
+//! queue. A delayed bundle is handed back with its delay. A bundle whose leases were lost too often
+//! is split or given up, by the rule of [`sortie_protocol::delivery`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,27 +30,27 @@ use super::outcomes::Outcomes;
 use super::task_ranges;
 use crate::traits::Error;
 
-/// The longest delay that is granted, in milliseconds: a day. A header may say anything.
+/// Maximum delay in milliseconds: a day. The header is not trusted.
 const DELAY_MAX: u64 = 24 * 3600 * 1000;
 
-/// How often a bundle is looked at whose job has no record, before it is dropped.
+/// How many deliveries of a bundle whose job has no record there are before it is dropped.
 const STRAY_DELIVERIES: u32 = 4;
-/// The time between two looks.
+/// The delay between two such deliveries.
 const STRAY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Where a message is from, by what the server says of it.
+/// A delivery's metadata, from the server.
 #[derive(Debug, Clone)]
 pub(super) struct Origin {
     pub(super) source: Source,
     pub(super) key: JobKey,
-    /// How many more wait there.
+    /// How many more messages wait at the source.
     pub(super) pending: u64,
     delivered: u32,
-    /// Names the message among all.
+    /// A unique id of the message.
     message: String,
-    /// Names this delivery among all.
+    /// A unique id of this delivery.
     name: String,
-    /// Since when the lease may run.
+    /// The earliest time at which the lease may have started.
     leased: Instant,
 }
 
@@ -65,15 +65,16 @@ pub(super) struct Admission {
     pub(super) ended: Arc<EndedTasks>,
     pub(super) dead_letters: DeadLetters,
     pub(super) leases: Arc<Leases>,
-    /// Leases in a row that may be lost before a task is given up.
+    /// How many leases in a row may be lost before a task is given up.
     pub(super) losses_max: u32,
 }
 
 impl Admission {
-    /// Where a message is from, whose lease may run since `leased`; none if it is not a delivery.
+    /// The metadata of a delivery whose lease may run since `leased`; `None` if the message is not
+    /// a delivery.
     pub(super) fn origin(&self, message: &Message, leased: Instant) -> Option<Origin> {
         let (source, key) = self.names.parse_task(&message.subject)?;
-        // Only the reply subject is looked at.
+        // Only the reply subject is parsed.
         let (subject, reply) = (message.subject.clone(), message.reply.clone());
         let bare = Message {
             subject,
@@ -103,12 +104,12 @@ impl Admission {
         })
     }
 
-    /// Make a lease of a delivered message, or deal with it otherwise. On an error nothing is
-    /// acknowledged, and it is delivered again.
+    /// Turn a delivered message into a lease, or remove, delay or split it. On an error nothing is
+    /// acknowledged, and it is redelivered.
     pub(super) async fn admit(&self, message: Message, origin: Origin) -> Option<HeldLease> {
         match self.try_admit(&message, origin).await {
             Ok(Some(held)) if !held.holds() => {
-                tracing::debug!(subject = %message.subject, "a lease was over before it was seen");
+                tracing::debug!(subject = %message.subject, "a lease expired on its way here");
                 None
             }
             Ok(held) => held,
@@ -116,7 +117,7 @@ impl Admission {
                 tracing::warn!(
                     %error,
                     subject = %message.subject,
-                    "failed to take a bundle; it will be delivered again"
+                    "failed to accept a bundle; it will be redelivered"
                 );
                 None
             }
@@ -136,7 +137,7 @@ impl Admission {
             .and_then(|headers| number(headers, DELAY))
             .filter(|delay| *delay > 0)
             .map(|delay| delay.min(DELAY_MAX));
-        // The first delivery is spent on the delay, so that no two clocks have to be compared.
+        // The delay starts at the first delivery, so that no two clocks have to be compared.
         if let (Some(delay), 1) = (delay, origin.delivered) {
             let later = AckKind::Nak(Some(Duration::from_millis(delay)));
             self.tell(ack, later).await?;
@@ -148,7 +149,7 @@ impl Admission {
                 tracing::warn!(
                     subject = %message.subject,
                     reason,
-                    "a message that is no bundle; it goes to the dead letters"
+                    "a message is not a bundle; moving it to the dead letters"
                 );
                 self.end_unread(&origin, task_ranges::read(headers), &reason)
                     .await?;
@@ -224,8 +225,8 @@ impl Admission {
     }
 
     /// There is no record of the bundle's job. A leader that was elected a moment ago may not know
-    /// of it yet, so this is believed only after a while: then the job was forgotten, and
-    /// nobody waits for it.
+    /// of it yet, so the bundle is dropped only after several deliveries: then the job was
+    /// forgotten.
     async fn without_job(&self, origin: &Origin, ack: String) -> Result<(), Error> {
         if origin.delivered < STRAY_DELIVERIES {
             return self.tell(ack, AckKind::Nak(Some(STRAY_PAUSE))).await;
@@ -270,7 +271,7 @@ impl Admission {
         }
     }
 
-    /// A bundle that some worker had before.
+    /// Decide about a bundle that a worker had before.
     async fn judge(&self, mut held: HeldLease) -> Result<Option<HeldLease>, Error> {
         let log = self.ended.of(&held.key).await?;
         let ended = |task: &Task| log.seen().contains(task.index);
@@ -291,8 +292,8 @@ impl Admission {
         }
     }
 
-    /// The tasks were delivered as often as allowed and no worker reported: most likely they kill
-    /// their workers.
+    /// End tasks that were delivered the maximum number of times without a report: most likely they
+    /// kill their workers.
     async fn give_up(&self, held: &HeldLease) -> Result<(), Error> {
         let message = format!(
             "no worker finished this task: {} leases were lost in a row",

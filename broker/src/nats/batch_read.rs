@@ -21,7 +21,7 @@ const BATCH_MESSAGES: usize = 500;
 /// Bytes in one batch.
 const BATCH_BYTES: usize = 8 << 20;
 
-/// A message as a batch brings it.
+/// A message of a batch.
 #[derive(Debug, Clone)]
 pub(super) struct Read {
     pub(super) sequence: u64,
@@ -100,9 +100,7 @@ async fn collect(
     let mut messages = Vec::new();
     loop {
         let Ok(next) = timeout(connection.answer_time_max(), subscriber.next()).await else {
-            return Err(
-                connection.unreachable(format!("a read on `{subject}` stayed without its end"))
-            );
+            return Err(connection.unreachable(format!("a read on `{subject}` did not end")));
         };
         let Some(message) = next else {
             return Err(connection.unreachable("the connection was closed"));
@@ -130,7 +128,7 @@ async fn collect(
             }
             Some(503) => {
                 return Err(connection.unreachable(format!(
-                    "nothing listens on `{subject}`: a stream is not there, or has no leader"
+                    "nothing listens on `{subject}`: a stream is missing or has no leader"
                 )));
             }
             Some(status) => {
@@ -147,7 +145,7 @@ async fn collect(
                     .and_then(|headers| number(headers, "Nats-Sequence"));
                 let Some(sequence) = sequence else {
                     return Err(
-                        connection.unreachable("a read brought a message without its sequence")
+                        connection.unreachable("a read returned a message without its sequence")
                     );
                 };
                 messages.push(Read {

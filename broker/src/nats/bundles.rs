@@ -25,24 +25,24 @@ pub(super) struct Bundles {
     pub(super) names: Names,
     pub(super) jobs: Arc<Jobs>,
     pub(super) shards: u16,
-    /// Counts publishes; bundles go to the shards in turn.
+    /// Publish counter: bundles are distributed over the shards round-robin.
     pub(super) next_shard: AtomicU16,
 }
 
-/// Why a bundle is published again, and how.
+/// How to publish a bundle again.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Again<'a> {
-    /// Where it waits.
+    /// The source to publish to.
     pub(super) source: &'a Source,
     pub(super) key: &'a JobKey,
-    /// Within the duplicate window, publishes with the same id count once.
+    /// The deduplication id: within the duplicate window, publishes with the same id count once.
     pub(super) id: &'a str,
-    /// Not before this long.
+    /// The delay before it may be run.
     pub(super) after: Duration,
 }
 
 impl Bundles {
-    /// The shard whose ordinary bundles this process waits for.
+    /// The home shard of this process, on which its idle pull requests wait.
     pub(super) fn home(&self) -> u16 {
         self.next_shard.load(Ordering::Relaxed) % self.shards.max(1)
     }
@@ -99,7 +99,7 @@ impl Bundles {
         Ok(())
     }
 
-    /// Publish tasks that some worker had before.
+    /// Publish tasks that a worker had before.
     pub(super) async fn publish_again(
         &self,
         again: Again<'_>,
@@ -119,7 +119,7 @@ impl Bundles {
         Ok(())
     }
 
-    /// Put a bundle into the queue, and ring if nobody may be waiting at its source.
+    /// Publish a bundle, and notify workers whose pull requests may wait at other sources.
     async fn put(
         &self,
         source: &Source,
@@ -136,7 +136,7 @@ impl Bundles {
             Err(refusal) => return Err(self.jetstream.refused(&refusal)),
         }
         if self.shards > 1 || source.pool != "any" || source.priority != Priority::Normal {
-            // A bell that is not heard costs a second.
+            // A lost notification costs about a second.
             let _ = self
                 .connection
                 .tell(self.names.bell(source), HeaderMap::new(), Bytes::new())

@@ -1,11 +1,10 @@
-//! The clocks of the NATS broker: one for leases, which is never compared with another machine's,
-//! and the time of day for people.
+//! The clocks of the NATS broker: a monotonic clock for leases, and the wall clock for display.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use sortie_protocol::Timestamp;
 
-/// The time of day: only ever shown to people.
+/// Wall-clock time, for display only.
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place where this module looks at the time of day"
@@ -17,7 +16,7 @@ pub(super) fn now() -> Timestamp {
             .unwrap_or_default()
 }
 
-/// A time that only moves forward, and also while the process is stopped.
+/// Monotonic time that also advances while the process is stopped.
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place where this module reads a clock"

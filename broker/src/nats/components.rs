@@ -15,10 +15,10 @@ use crate::traits::Error;
 
 /// Bytes in one chunk: half of what a server takes by default.
 const CHUNK_BYTES: u32 = 512 << 10;
-/// The largest component that is fetched. A manifest may say anything; this is what memory it can
-/// cost.
+/// Maximum size of a fetched component. Manifests are not trusted; this bounds the memory that one
+/// can cost.
 const COMPONENT_BYTES_MAX: u64 = 512 << 20;
-/// Chunks on their way at once.
+/// Concurrent chunk requests.
 const CHUNKS_AT_ONCE: usize = 4;
 
 /// The stream of components, which all tenants share.
@@ -111,14 +111,15 @@ impl Components {
             Ok(Message::Manifest(manifest)) => Ok(Some(manifest)),
             Ok(_) => Err(self
                 .connection
-                .unsuitable(format!("the manifest of {digest} is none"))),
+                .unsuitable(format!("the manifest of {digest} is not a manifest"))),
             Err(error) => Err(self
                 .connection
                 .unsuitable(format!("the manifest of {digest} cannot be read: {error}"))),
         }
     }
 
-    /// What one subject holds. A copy may answer; only the leader knows that there is nothing.
+    /// The message on a subject. Any replica may answer; only the leader's answer that there is
+    /// none is believed.
     async fn part(&self, subject: &str) -> Result<Option<Bytes>, Error> {
         let stream = self.names.components_stream();
         let found = self

@@ -9,14 +9,14 @@ use std::time::Duration;
 use sortie_protocol::TenantId;
 use sortie_protocol::delivery::LOSSES_MAX;
 
-/// The most characters in the name of a space: it becomes part of stream names.
+/// Maximum length of a space's name: it becomes part of stream names.
 const NAME_CHARS_MAX: usize = 32;
 
 /// The name of a space, which all its streams and subjects begin with.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name(String);
 
-/// The text is no such name.
+/// The text is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a name has 1 to {NAME_CHARS_MAX} characters of a-z, 0-9 and `-`")]
 pub struct InvalidName;
@@ -52,39 +52,39 @@ impl fmt::Display for Name {
 /// How to reach a NATS server, and with which credentials.
 #[derive(Clone)]
 pub struct Config {
-    /// Servers, as in `nats://host:4222` or `tls://host:4222`; more of a cluster with commas
-    /// between them. A user and password may stand in the URL.
+    /// Server URLs, such as `nats://host:4222` or `tls://host:4222`; several servers of a cluster
+    /// are separated by commas. A URL may contain a user and password.
     pub servers: String,
-    /// Whose jobs these are. Default `default`. A worker serves all tenants; its own name is not
-    /// looked at.
+    /// The tenant that the jobs belong to. Default `default`. Ignored for workers, which serve all
+    /// tenants.
     pub tenant: TenantId,
     /// Names the streams and subjects, so that several installations can share one account.
     /// Default `sortie`.
     pub space: Name,
     /// A credentials file, as `nsc` writes it: a user's JWT and nkey seed.
     pub credentials: Option<PathBuf>,
-    /// How TLS is spoken, where the URL or the server asks for it.
+    /// TLS settings, used if the URL or the server requires TLS.
     pub tls: Tls,
-    /// What this end of the connection is: decides under which subject replies come, see
+    /// Whether this process is a client or a worker: decides the subject of replies, see
     /// `deploy/nats`.
     pub role: Role,
-    /// How long connecting may take, over all servers; each gets its share of that, two seconds at
-    /// least, also whenever the connection is made again. A name with several addresses counts
-    /// as one server, and each of its addresses may take that whole share. Default 5 s.
+    /// Timeout for connecting, over all servers. Each server gets an equal share, at least two
+    /// seconds, also for reconnecting. A host name with several addresses counts as one server, and
+    /// each of its addresses may take the whole share. Default 5 s.
     pub connect_time_max: Duration,
-    /// How long one question may stay unanswered before it is asked again. Default 3 s: most
-    /// elections take less.
+    /// Timeout of one request, after which it is retried. Default 3 s: most leader elections take
+    /// less.
     pub answer_time_max: Duration,
-    /// How long an outage may last before what waits for the broker gives up. Default 10 minutes:
-    /// longer than any restart or election.
+    /// How long requests are retried during an outage before they fail. Default 10 minutes: longer
+    /// than any restart or election.
     pub outage_time_max: Duration,
-    /// Lost leases of a task, in a row, before it is given up as `worker-lost`. Default 5.
+    /// After how many lost leases in a row a task ends as `worker-lost`. Default 5.
     pub losses_max: u32,
-    /// Whether, and how, missing streams are made.
+    /// Whether and how missing streams are created.
     pub provision: Provision,
 }
 
-/// What this end of a connection does.
+/// The role of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Submits and follows jobs of one tenant.
@@ -93,44 +93,44 @@ pub enum Role {
     Worker,
 }
 
-/// How TLS is spoken.
+/// TLS settings.
 #[derive(Debug, Clone, Default)]
 pub struct Tls {
-    /// Require it, whatever the URL says. Default no.
+    /// Require TLS even if the URL does not. Default no.
     pub required: bool,
-    /// Certificates of authorities, beside the system's: a PEM file.
+    /// A PEM file with certificate authorities to trust in addition to the system's.
     pub authorities: Option<PathBuf>,
-    /// This end's own certificate and key: two PEM files.
+    /// The client certificate and its key: two PEM files.
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
-/// Whether, and how, missing streams are made.
+/// Whether and how missing streams are created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Provision {
-    /// On first use, like this, if permitted.
+    /// Create them on first use with this layout, if permitted.
     Missing(Layout),
-    /// Never: an operator did.
+    /// Never create any: an operator did that.
     Never,
 }
 
-/// How an installation is laid out. Chosen once, when its streams are made.
+/// The layout of an installation. Chosen once, when its streams are created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
-    /// Streams that share the bundles. Default 1; more spread the load of very many bundles over
-    /// the servers of a cluster.
+    /// Number of streams that bundles are distributed over. Default 1; more spread a very high load
+    /// over the servers of a cluster.
     pub shards: NonZeroU16,
-    /// Servers that keep a copy. Default 1; 3 outlives the loss of one.
+    /// JetStream replicas of each stream. Default 1; 3 survives the loss of one server.
     pub replicas: NonZeroUsize,
-    /// How long a lease holds unless it is extended. Default 30 s, at least 1 s.
+    /// How long a lease lasts unless it is extended. Default 30 s, at least 1 s.
     pub lease: Duration,
-    /// What the bundles that wait may take in each shard; publishing waits at the limit. Default 1
+    /// Maximum size of the waiting bundles in each shard; publishing waits at the limit. Default 1
     /// GiB.
     pub tasks_bytes_max: NonZeroU32,
 }
 
 /// The shortest lease: a worker extends its leases every 3 s at most, tests are faster.
 pub const LEASE_MIN: Duration = Duration::from_millis(500);
-/// The most shards: every worker asks each of them for work.
+/// Maximum number of shards: every worker polls each of them.
 pub const SHARDS_MAX: u16 = 64;
 
 impl Default for Layout {
@@ -165,7 +165,7 @@ impl Config {
 }
 
 impl fmt::Debug for Config {
-    /// Without the URL: there may be a password in it.
+    /// Leaves the URL out: it may contain a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
             .field("place", &place(&self.servers))
@@ -175,7 +175,7 @@ impl fmt::Debug for Config {
     }
 }
 
-/// The servers as a person may see them: hosts and ports, no user and no password.
+/// The servers for display: hosts and ports, without users and passwords.
 pub(super) fn place(servers: &str) -> String {
     let hosts = servers.split(',').map(|server| {
         let server = server.trim();
@@ -201,7 +201,7 @@ pub(super) fn user_and_password(servers: &str) -> Option<(String, Option<String>
     })
 }
 
-/// Text from a URL, without its percent signs. What is no escape stays.
+/// Percent-decode text from a URL. Invalid escapes stay as they are.
 fn unescaped(text: &str) -> String {
     let mut parts = text.split('%');
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();

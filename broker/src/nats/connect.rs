@@ -13,33 +13,31 @@ use super::config::{Config, Role, user_and_password};
 use crate::metrics::Metrics;
 use crate::traits::Error;
 
-/// How often the server is asked whether it is there: two unanswered questions end the connection,
-/// and another server is tried.
+/// Interval of pings: after two unanswered pings the connection is closed, and another server is
+/// tried.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
-/// Messages that wait in this process for each subscription. What exceeds it is dropped and read
-/// again from the stream.
+/// Buffered messages per subscription. Messages beyond it are dropped and read again from the
+/// stream.
 const SUBSCRIPTION_MESSAGES: usize = 2048;
-/// The wait before the second try to connect again; doubled up to [`RECONNECT_MAX`].
+/// The delay before the second reconnect attempt; doubled up to [`RECONNECT_MAX`].
 const RECONNECT_MIN: Duration = Duration::from_millis(20);
-/// The longest wait between two tries to connect again.
+/// Maximum delay between reconnect attempts.
 const RECONNECT_MAX: Duration = Duration::from_secs(2);
-/// The wait before a server is tried again that took the first connection and ended it.
+/// The delay before retrying a server that accepted the first connection and then closed it.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// What one server gets to be connected to at least, however many there are: the same limit holds
-/// whenever the connection is made again, and a server that is far away or busy takes longer than a
-/// small share of a few seconds. The first time all of them together still get no more than
-/// [`Config::connect_time_max`].
+/// Minimum time for connecting to one server, however many there are. The same limit holds for
+/// reconnecting, and a distant or busy server takes longer than a small share of a few seconds. The
+/// first connect still takes no more than [`Config::connect_time_max`] for all servers together.
 const SERVER_TIME_MIN: Duration = Duration::from_secs(2);
-/// Violations that are kept for requests that are under way.
+/// How many permission violations are buffered for pending requests.
 const VIOLATIONS_KEPT: usize = 64;
 
-/// What the connection's own task tells.
+/// Notifications from the connection's task.
 #[derive(Debug)]
 pub(super) struct Signals {
-    /// Permission violations, as the server words them.
+    /// Permission violations, as text from the server.
     pub(super) violations: broadcast::Sender<String>,
-    /// Counts what may have made messages go missing: reconnections, and subscriptions that
-    /// overflowed.
+    /// Counts events that may have lost messages: reconnects, and overflowed subscriptions.
     pub(super) gaps: watch::Receiver<u64>,
 }
 
@@ -67,15 +65,15 @@ pub(super) async fn open(
     }
 }
 
-/// Make the first connection. A server that takes the connection and ends it before it greets is
-/// about to start or to stop: it is tried again for as long as the caller waits. One that refuses
-/// is not there, which a person wants to hear at once.
+/// Make the first connection. A server that accepts the connection and closes it before its
+/// greeting is starting or stopping: it is retried for as long as the caller waits. A refused
+/// connection means that there is no server, which is reported at once.
 async fn first(config: &Config, told: &Told) -> Result<Client, Error> {
     let servers: Vec<&str> = config.servers.split(',').map(str::trim).collect();
     loop {
         match options(config, told).await?.connect(servers.clone()).await {
             Err(error) if is_cut_off(&error) => {
-                tracing::debug!(broker = told.place, %error, "connecting again");
+                tracing::debug!(broker = told.place, %error, "reconnecting");
                 sleep(FIRST_PAUSE).await;
             }
             Err(error) => return Err(refused_connection(&told.place, &error)),
@@ -84,7 +82,7 @@ async fn first(config: &Config, told: &Told) -> Result<Client, Error> {
     }
 }
 
-/// Whether a server took the connection and ended it before its greeting was complete.
+/// Whether a server accepted the connection and closed it before its greeting was complete.
 fn is_cut_off(error: &ConnectError) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     let Some(source) = std::error::Error::source(error) else {
@@ -100,7 +98,7 @@ fn is_cut_off(error: &ConnectError) -> bool {
     }
 }
 
-/// What is done with what the connection's own task tells.
+/// Receives the notifications of the connection's task.
 #[derive(Debug, Clone)]
 struct Told {
     place: String,
@@ -163,9 +161,8 @@ async fn options(config: &Config, told: &Told) -> Result<ConnectOptions, Error> 
     Ok(options)
 }
 
-/// How long one server may take to be connected to, each time. They are tried one after the other:
-/// one that says nothing must not use up the time of those behind it. Of a name with several
-/// addresses each may take that long.
+/// Timeout for connecting to one server. Servers are tried one after another, and a silent one must
+/// not use up the time of the others. Each address of a host name may take that long.
 fn server_time_max(config: &Config) -> Duration {
     let servers = u32::try_from(config.servers.split(',').count())
         .unwrap_or(u32::MAX)
@@ -187,17 +184,17 @@ fn on_event(event: Event, told: &Told) {
             gap.send_modify(|gaps| *gaps += 1);
         }
         Event::Disconnected => {
-            tracing::warn!(broker = place, "the connection was lost; connecting again")
+            tracing::warn!(broker = place, "the connection was lost; reconnecting")
         }
         Event::SlowConsumer(_) => {
             tracing::debug!(
                 broker = place,
-                "messages were dropped here; reading them again"
+                "messages were dropped by this client; reading them again"
             );
             gap.send_modify(|gaps| *gaps += 1);
         }
         Event::ServerError(ServerError::Other(text)) => {
-            tracing::debug!(broker = place, error = %text.escape_debug(), "the server objects");
+            tracing::debug!(broker = place, error = %text.escape_debug(), "server error");
             // An error means that no request is under way.
             let _ = violations.send(text);
         }
@@ -226,7 +223,7 @@ fn refused_connection(place: &str, error: &ConnectError) -> Error {
         }
         ConnectErrorKind::ServerParse => Error::Unsuitable {
             place,
-            reason: format!("the address is not one, as in nats://host:4222{source}"),
+            reason: format!("the address is invalid; it has the form nats://host:4222{source}"),
             advice: None,
         },
         // What TLS finds where a server greets in plain text.

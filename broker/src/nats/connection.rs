@@ -1,13 +1,13 @@
 //! The connection to a NATS server: requests with a time limit, subscriptions, and errors of this
 //! crate.
 //!
-//! A request ends with its answer or with an error that says whether asking again can help. The
-//! client library keeps the connection up for ever; [`Connection::patiently`] repeats what was
-//! asked while it was down, up to [`Config::outage_time_max`].
+//! A request ends with its answer or with an error that tells whether a retry can help. The client
+//! library reconnects for ever; [`Connection::patiently`] retries requests while the connection is
+//! down, up to [`Config::outage_time_max`].
 //!
-//! A server reports a missing permission beside the request, not in answer to it. So permission
-//! violations are kept, and a request that stays unanswered because of one ends with it instead of
-//! with a time-out.
+//! A server reports a missing permission asynchronously, not as the answer to the request. So
+//! permission violations are buffered, and an unanswered request that one of them explains fails
+//! with it instead of with a timeout.
 
 use sortie_protocol::Advice;
 use std::sync::Arc;
@@ -28,9 +28,9 @@ use crate::traits::Error;
 /// The oldest server that is accepted: batched reads came with 2.11, and 2.12 is the oldest line
 /// that the configuration was written for.
 pub(super) const SERVER_MIN: (i64, i64, i64) = (2, 12, 0);
-/// How much later than the answer to a flush the library may tell of a refusal.
+/// How long after the answer to a flush the library may report a permission violation.
 const REFUSAL_LAG: Duration = Duration::from_millis(5);
-/// What headers and the envelope may add to a message's content.
+/// Bytes reserved for headers and the envelope of a message.
 pub(super) const ENVELOPE_BYTES: usize = 2048;
 
 /// A connection. Cheap to clone.
@@ -50,7 +50,7 @@ struct Shared {
 }
 
 impl Connection {
-    /// Connect and see that the server is one that can be used.
+    /// Connect and check that the server can be used.
     pub(super) async fn connect(config: &Config) -> Result<Self, Error> {
         let place = place(&config.servers);
         let metrics = Arc::new(Metrics::default());
@@ -83,7 +83,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Where the broker is, for people.
+    /// The broker's address for display.
     pub(super) fn place(&self) -> &str {
         &self.shared.place
     }
@@ -96,7 +96,7 @@ impl Connection {
         }
     }
 
-    /// As [`Self::unsuitable`], where it is known what an operator can do.
+    /// Like [`Self::unsuitable`], with advice for the operator.
     pub(super) fn unprepared(&self, reason: impl Into<String>, advice: Advice) -> Error {
         Error::Unsuitable {
             place: self.shared.place.clone(),
@@ -122,7 +122,7 @@ impl Connection {
         self.shared.signals.gaps.clone()
     }
 
-    /// What the server did not permit, from now on.
+    /// Subscribe to permission violations.
     pub(super) fn violations(&self) -> broadcast::Receiver<String> {
         self.shared.signals.violations.subscribe()
     }
@@ -132,17 +132,17 @@ impl Connection {
         self.shared.answer_time_max
     }
 
-    /// For repeating a request for as long as an outage may last.
+    /// A retry budget of [`Config::outage_time_max`].
     pub(super) fn retry(&self) -> Retry {
         Retry::new(self.shared.outage_time_max, self.shared.metrics.clone())
     }
 
-    /// The most that a message's content may take.
+    /// Maximum size of a message's content.
     pub(super) fn payload_max(&self) -> usize {
         self.client.max_payload().saturating_sub(ENVELOPE_BYTES)
     }
 
-    /// Ask once.
+    /// Send a request once.
     pub(super) async fn ask(
         &self,
         subject: &str,
@@ -181,7 +181,7 @@ impl Connection {
                 self.shared.answer_time_max
             )),
             RequestErrorKind::NoResponders => self.unreachable(format!(
-                "nothing listens on `{subject}`: JetStream or a stream is not there"
+                "nothing listens on `{subject}`: JetStream or a stream is missing"
             )),
             RequestErrorKind::MaxPayloadExceeded | RequestErrorKind::InvalidSubject => {
                 self.unsuitable(format!("`{subject}`: {error}"))
@@ -199,9 +199,9 @@ impl Connection {
         }
     }
 
-    /// Wait for what asks on `subject` by itself, unless the server says that this is not
-    /// permitted. It then names the subject, or, where the account maps it to another, one that
-    /// ends with it.
+    /// Wait for an operation that publishes on `subject`, but fail if the server reports a
+    /// permission violation for it. The violation names the subject or, if the account maps it to
+    /// another one, a subject that ends with it.
     pub(super) async fn guarded<T>(
         &self,
         subject: &str,
@@ -225,7 +225,7 @@ impl Connection {
         }
     }
 
-    /// Do something that asks, again and again while the broker is away.
+    /// Retry an operation while the broker is unreachable.
     pub(super) async fn patiently<T, F>(&self, mut ask: impl FnMut() -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
@@ -239,7 +239,7 @@ impl Connection {
         }
     }
 
-    /// Publish a message and wait for no answer.
+    /// Publish a message without waiting for an answer.
     pub(super) async fn tell(
         &self,
         subject: String,
@@ -256,8 +256,8 @@ impl Connection {
         told.map_err(|error| self.unreachable(error.to_string()))
     }
 
-    /// Listen, and be sure to hear what is said from now on. Where that is not permitted nothing is
-    /// heard, and perhaps nothing said.
+    /// Subscribe, and wait until the subscription is active. Without permission no messages arrive,
+    /// and there may be no error.
     pub(super) async fn hear(&self, subject: String) -> Result<async_nats::Subscriber, Error> {
         let subscriber = self
             .client
@@ -268,7 +268,7 @@ impl Connection {
         Ok(subscriber)
     }
 
-    /// As [`Self::hear`], and wait to be told if it is not permitted.
+    /// Like [`Self::hear`], and wait for a permission violation.
     pub(super) async fn listen(&self, subject: String) -> Result<async_nats::Subscriber, Error> {
         let mut violations = self.shared.signals.violations.subscribe();
         let subscriber = self.hear(subject.clone()).await?;
@@ -283,7 +283,7 @@ impl Connection {
                 }
             }
         };
-        // The server refuses before it answers the flush, but the library tells of it on another
+        // The server refuses before it answers the flush, but the library reports it from another
         // task.
         match timeout(REFUSAL_LAG, refused).await {
             Ok(violation) => Err(self.denied(&violation)),
@@ -291,7 +291,7 @@ impl Connection {
         }
     }
 
-    /// Wait until the server has taken in all that was said.
+    /// Wait until the server has processed everything that was sent.
     pub(super) async fn flush(&self) -> Result<(), Error> {
         match timeout(self.shared.answer_time_max, self.round_trip()).await {
             Ok(flushed) => flushed,

@@ -15,7 +15,7 @@ use super::jetstream::{JetStream, code};
 use super::names::Names;
 use crate::traits::{Error, LetterId};
 
-/// The most of a subject that a letter names.
+/// Maximum length of the subject in a letter.
 const PLACE_CHARS_MAX: usize = 256;
 
 /// The dead letters of all tenants. Cheap to clone.
@@ -27,7 +27,7 @@ pub(super) struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// Bury the tasks that failed.
+    /// Store dead letters for failed tasks.
     pub(super) async fn bury(
         &self,
         tenant: &TenantId,
@@ -39,7 +39,7 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Bury what stood in the place of a bundle.
+    /// Store a dead letter for a message that is not a readable bundle.
     pub(super) async fn bury_unreadable(
         &self,
         tenant: &TenantId,
@@ -69,10 +69,10 @@ impl DeadLetters {
         let mut headers = HeaderMap::new();
         headers.insert(MESSAGE_ID, id);
         let Some(payload) = self.fitting(letter) else {
-            // A letter that cannot be kept must not keep its task's outcome back.
+            // A letter that cannot be stored must not prevent storing its task's outcome.
             tracing::warn!(
                 id,
-                "a dead letter is larger than a message may be; it is not kept"
+                "a dead letter is larger than the maximum message size; it is dropped"
             );
             return Ok(());
         };
@@ -96,8 +96,7 @@ impl DeadLetters {
         }
     }
 
-    /// A letter as a message, without its log if that takes too much; none if it is too large all
-    /// the same.
+    /// Encode a letter, without its log if that is too large; `None` if it is still too large.
     fn fitting(&self, letter: &DeadLetter) -> Option<Bytes> {
         let fits = |payload: &Bytes| payload.len() <= self.connection.payload_max();
         let whole = Some(envelope::dead_letter(letter)).filter(fits);
@@ -136,7 +135,7 @@ impl DeadLetters {
                 Ok(Message::DeadLetter(letter)) => letters.push((message.sequence, *letter)),
                 Ok(_) => tracing::warn!(
                     sequence = message.sequence,
-                    "among the dead letters is a message of another kind; it is skipped"
+                    "a message among the dead letters is not a dead letter; it is skipped"
                 ),
                 Err(error) => {
                     tracing::warn!(

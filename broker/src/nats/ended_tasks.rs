@@ -1,4 +1,4 @@
-//! Remembers which tasks of a job ended, for bundles that are delivered again.
+//! Caches which tasks of a job ended, for redelivered bundles.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use super::outcome_log::OutcomeLog;
 use super::outcomes::Outcomes;
 use crate::traits::Error;
 
-/// Jobs whose outcome logs are kept here. Beyond this number, logs that nobody is reading are
-/// dropped, and read from the start when they are needed again.
+/// How many jobs' outcome logs are cached. Beyond this number, unused logs are dropped, and read
+/// from the start when they are needed again.
 const LOGS_MAX: usize = 64;
 
-/// Outcome logs of jobs, each read up to when it was last asked for.
+/// Cached outcome logs, each read up to its last use.
 #[derive(Debug)]
 pub(super) struct EndedTasks {
     outcomes: Outcomes,
@@ -29,8 +29,8 @@ impl EndedTasks {
         }
     }
 
-    /// A job's log, with everything that is stored by now. Others that ask for the same job wait
-    /// until it is dropped.
+    /// A job's log, brought up to date. Other callers for the same job wait until the guard is
+    /// dropped.
     pub(super) async fn of(&self, key: &JobKey) -> Result<OwnedMutexGuard<OutcomeLog>, Error> {
         let mut log = self.log(key).lock_owned().await;
         self.outcomes.catch_up(key, &mut log).await?;

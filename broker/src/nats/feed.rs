@@ -1,15 +1,16 @@
-//! Follows a job: tells what is stored of its outcomes already, then what is stored from now on.
+//! Follows a job: yields the outcomes stored so far, then new ones as they are stored.
 //!
 //! The server republishes what it stores on a live subject. Live messages are sent once and can be
-//! missed. Each names the sequence of the one before it on the same subject, so a gap is seen at
-//! once and read from the stream. Where no further message shows a gap, the connection's own
-//! trouble does ([`Connection::gaps`]), and a look every [`LOOK_INTERVAL`].
+//! missed. Each contains the sequence of its predecessor on the same subject, so a gap is detected
+//! at once and read from the stream. If no further message reveals a gap, a connection problem does
+//! ([`Connection::gaps`]), or the check every [`LOOK_INTERVAL`].
 //!
-//! A follower is told [`Event::CaughtUp`] when it was passed everything up to a mark: after each
-//! look, with the sequence that the stream's leader has by then, and whenever live messages without
-//! a gap have been passed on and no other is there.
+//! A follower gets [`Event::CaughtUp`] when it has received everything up to a mark: after each
+//! check, with the stream leader's last sequence at that time, and whenever all pending live
+//! messages were passed on without a gap.
 //!
-//! A slow follower slows nobody: what it does not take in time is dropped here and read again.
+//! A slow follower does not delay others: messages that it does not take in time are dropped here
+//! and read again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,14 +32,14 @@ use super::outcome_log::{OutcomeLog, Taken};
 use super::outcomes::{BEHIND_PAUSE, Outcomes};
 use crate::traits::{Error, Event, Mark, Position};
 
-/// Events that wait for the follower to take them.
+/// Buffered events per follower.
 const EVENTS_WAITING: usize = 16;
-/// How often a follower looks for what it may have missed while nothing comes.
+/// How often an idle follower checks the stream for missed messages.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
-/// Wait before it is believed that a job's record is gone.
+/// Delay before a missing job record is checked again and believed.
 const DOUBT_PAUSE: Duration = Duration::from_secs(2);
 
-/// What every feed needs.
+/// Shared state of all feeds.
 #[derive(Debug)]
 pub(super) struct Feeds {
     pub(super) connection: Connection,
@@ -53,16 +54,16 @@ struct Feed {
     key: JobKey,
     from: Position,
     log: OutcomeLog,
-    /// Up to which mark the follower was told that it has everything.
+    /// The last mark of [`Event::CaughtUp`].
     caught_up: Option<u64>,
     is_seal_told: bool,
     events: mpsc::Sender<Event>,
 }
 
-/// The feed has nothing more to say, or nobody listens.
+/// The feed is complete, or its receiver is gone.
 struct Over;
 
-/// Why a feed ends, if it is not over as it should be.
+/// Why a feed ends.
 enum Ended {
     Over,
     Broken(Error),
@@ -80,7 +81,7 @@ impl From<Error> for Ended {
     }
 }
 
-/// Follow a job, which has to be there.
+/// Follow an existing job.
 pub(super) async fn follow(
     feeds: Arc<Feeds>,
     key: JobKey,
@@ -91,8 +92,8 @@ pub(super) async fn follow(
         .known_by_now(&key)
         .await?
         .ok_or(Error::NoSuchJob(key.job))?;
-    // Listening before reading: what is stored in between comes twice and not never. A client that
-    // may read but not listen is told what each look finds.
+    // Subscribe before reading, so that messages stored in between arrive twice rather than never.
+    // A client without permission to subscribe gets what each check finds.
     let live = feeds.connection.hear(feeds.names.live(&key)).await?;
     let (events, receiver) = mpsc::channel(EVENTS_WAITING);
     let feed = Feed {
@@ -122,8 +123,8 @@ impl Feed {
     async fn run(mut self, live: async_nats::Subscriber) {
         if let Err(Ended::Broken(error)) = self.feed(live).await {
             tracing::debug!(job = %self.key, %error, "failed to follow a job's outcomes");
-            // Opening the feed again would give the same error, or wait once more for as long as an
-            // outage may last. A follower that has gone is told nothing.
+            // Reopening the feed would give the same error, or wait for the whole outage time
+            // again. Sending fails if the follower is gone.
             let _ = self.send(Event::Refused(error)).await;
         }
     }
@@ -148,7 +149,7 @@ impl Feed {
                     Ok(()) => self.catch_up().await?,
                     Err(_) => return Err(closed.into()),
                 },
-                // No other message is there: a busy job is told once for many of them.
+                // No other message is pending: on a busy job, one event covers many messages.
                 () = std::future::ready(()), if is_behind => {
                     self.tell_caught_up(self.log.last()).await?;
                 }
@@ -183,7 +184,7 @@ impl Feed {
         Ok(self.pass_on(taken).await?)
     }
 
-    /// Read what is stored and was not read, up to what the leader has by now, and tell that.
+    /// Read unread messages up to the leader's last sequence, and report the mark.
     async fn catch_up(&mut self) -> Result<(), Ended> {
         let newest = self.feeds.outcomes.newest(&self.key).await?;
         if newest < self.log.last() || newest == 0 {
@@ -202,7 +203,7 @@ impl Feed {
                 self.pass_on(taken).await?;
             }
             if reports.is_empty() && end == End::Reached {
-                // A copy that is behind, or the job was forgotten meanwhile.
+                // The replica is behind, or the job was forgotten meanwhile.
                 self.look_for_record().await?;
                 sleep(BEHIND_PAUSE).await;
             }
@@ -240,7 +241,7 @@ impl Feed {
             Some(JobState::Sealed { tasks }) if !self.log.is_sealed() => {
                 match self.feeds.outcomes.mark_sealed(&self.key, tasks).await {
                     Ok(()) => {}
-                    // It may read and not write: then the record is all that it goes by.
+                    // Without permission to write, rely on the record alone.
                     Err(Error::Denied { .. }) => self.tell_sealed(tasks).await?,
                     Err(error) => return Err(error.into()),
                 }

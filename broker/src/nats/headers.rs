@@ -2,17 +2,17 @@
 
 use async_nats::HeaderMap;
 
-/// The header that makes a publish that comes twice count once.
+/// JetStream's deduplication header.
 pub(super) const MESSAGE_ID: &str = "Nats-Msg-Id";
-/// The header of a bundle whose tasks some worker had before: its admission looks up which ended.
+/// Marks a bundle whose tasks a worker had before: admission checks which of them ended.
 pub(super) const AGAIN: &str = "Sortie-Again";
-/// The header of a bundle that is to be run after a delay, in milliseconds.
+/// The delay before a bundle may be run, in milliseconds.
 pub(super) const DELAY: &str = "Sortie-Delay";
-/// The header of the notice that a job was forgotten.
+/// Marks the notice that a job was forgotten.
 pub(super) const FORGOTTEN: &str = "Sortie-Forgotten";
-/// The header of the notice that the submitter of an open job is there.
+/// Marks the heartbeat of an open job's submitter.
 pub(super) const SUBMITTING: &str = "Sortie-Submitting";
-/// The header for what a subject's last sequence must be.
+/// The expected last sequence of the subject.
 const EXPECTED_SEQUENCE: &str = "Nats-Expected-Last-Subject-Sequence";
 
 /// The header that makes a publish conditional on the last sequence of its subject; 0 for a subject

@@ -21,26 +21,26 @@ pub(super) struct HeldLease {
     pub(super) job: Arc<Job>,
     pub(super) bundle: Arc<Bundle>,
     pub(super) source: Source,
-    /// Where acknowledgements go.
+    /// The subject for acknowledgements.
     pub(super) ack: String,
     pub(super) attempt: u32,
     /// Leases of these tasks that were lost in a row before this one.
     pub(super) losses: u32,
-    /// Whether some worker had these tasks before.
+    /// Whether a worker had these tasks before.
     pub(super) is_again: bool,
-    /// Names this delivery among all: what is published because of it has ids that follow from it.
+    /// A unique id of this delivery; ids of messages published because of it are derived from it.
     pub(super) delivery: String,
-    /// From here on it counts as lost.
+    /// When it counts as lost.
     pub(super) until: Instant,
 }
 
 impl HeldLease {
-    /// Whether the lease is not over.
+    /// Whether the lease still holds.
     pub(super) fn holds(&self) -> bool {
         clock::instant() < self.until
     }
 
-    /// As a worker sees it.
+    /// The lease in the form that workers get.
     pub(super) fn lease(&self) -> Lease {
         let deadline = clock::now() + self.until.saturating_duration_since(clock::instant());
         Lease {
@@ -53,8 +53,8 @@ impl HeldLease {
     }
 }
 
-/// The leases that are held here. One ends with its report, so there are no more than the worker
-/// has slots, and a few spare ones.
+/// The leases held by this process. A lease ends with its report, so there are no more than the
+/// worker's slots plus a few spares.
 #[derive(Debug, Default)]
 pub(super) struct HeldLeases {
     held: Mutex<HashMap<LeaseId, HeldLease>>,

@@ -1,7 +1,7 @@
-//! JetStream over a connection: requests to its API, publishing into streams, reading one message.
+//! A JetStream client: API requests, publishing into streams, reading single messages.
 //!
-//! An answer is what was asked for or a [`Refusal`] with JetStream's own error code, for the caller
-//! to act on; [`JetStream::refused`] makes an error of a refusal that the caller has no use for.
+//! An answer is a result or a [`Refusal`] with JetStream's error code, which the caller may handle;
+//! [`JetStream::refused`] turns a refusal into an error.
 
 use async_nats::jetstream::{self, Context};
 use async_nats::{HeaderMap, Message, StatusCode};
@@ -15,7 +15,7 @@ use sortie_protocol::Advice;
 use super::connection::Connection;
 use crate::traits::Error;
 
-/// Error codes of JetStream that are acted on. From `server/errors.json` of nats-server.
+/// JetStream error codes that are handled. From `server/errors.json` of nats-server.
 pub(super) mod code {
     pub(crate) const WRONG_LAST_SEQUENCE: u64 = 10071;
     pub(crate) const WRONG_LAST_SEQUENCE_CONSTANT: u64 = 10164;
@@ -52,7 +52,7 @@ pub(super) struct Refusal {
 /// An answer, or a refusal to act on.
 pub(super) type Answer<T> = Result<Result<T, Refusal>, Error>;
 
-/// A message as a stream holds it.
+/// A stored message.
 #[derive(Debug, Clone)]
 pub(super) struct Kept {
     pub(super) sequence: u64,
@@ -70,7 +70,7 @@ impl JetStream {
         }
     }
 
-    /// Ask JetStream's API once. `subject` comes after `$JS.API.`.
+    /// Send a request to JetStream's API once. `subject` comes after `$JS.API.`.
     pub(super) async fn api<T: DeserializeOwned>(
         &self,
         subject: &str,
@@ -102,7 +102,7 @@ impl JetStream {
         }
         let strange = |error: serde_json::Error| {
             self.connection
-                .unreachable(format!("an answer that is none: {error}"))
+                .unreachable(format!("an invalid answer: {error}"))
         };
         let envelope: Envelope = serde_json::from_slice(&message.payload).map_err(strange)?;
         match envelope.error {
@@ -134,8 +134,8 @@ impl JetStream {
         self.parse(&message)
     }
 
-    /// Publish into a stream, again and again while the broker is away or full; a refusal of
-    /// another kind comes back.
+    /// Publish into a stream, retrying while the broker is unreachable or the stream is full; other
+    /// refusals are returned.
     pub(super) async fn store(
         &self,
         subject: &str,
@@ -148,12 +148,14 @@ impl JetStream {
                 .store_once(subject, headers.clone(), payload.clone())
                 .await
             {
-                // Full: as long as it takes. A caller that has waited too long drops this call.
+                // Full: wait without limit. A caller that does not want to wait longer drops the
+                // future.
                 Ok(Err(refusal)) if refusal.is_full() => {
                     retry.forgive();
                     self.connection.unreachable(refusal.text)
                 }
-                // An election is not over, or the same message, asked twice, is not stored yet.
+                // A leader election is in progress, or the same message is being stored by an
+                // earlier request.
                 Ok(Err(refusal)) if refusal.is_transient() => self.refused(&refusal),
                 Err(error) if error.is_transient() => error,
                 other => return other,
@@ -162,7 +164,7 @@ impl JetStream {
         }
     }
 
-    /// The last message on a subject, as the stream's leader knows it: never an old one.
+    /// The last message on a subject, from the stream's leader: never stale.
     pub(super) async fn last(&self, stream: &str, subject: &str) -> Result<Option<Kept>, Error> {
         #[derive(Deserialize)]
         struct Found {
@@ -183,7 +185,7 @@ impl JetStream {
                 let payload = base64::engine::general_purpose::STANDARD.decode(&message.data);
                 let payload = payload.map_err(|error| {
                     self.connection
-                        .unreachable(format!("a message that is none: {error}"))
+                        .unreachable(format!("an invalid message: {error}"))
                 })?;
                 Ok(Some(Kept {
                     sequence: message.seq,
@@ -195,8 +197,8 @@ impl JetStream {
         }
     }
 
-    /// The last message on a subject, as any server knows it: an old one, or none, for a moment
-    /// after it was stored.
+    /// The last message on a subject, from any replica: may be stale or missing for a moment after
+    /// it was stored.
     pub(super) async fn last_anywhere(
         &self,
         stream: &str,
@@ -244,9 +246,9 @@ impl JetStream {
         if refusal.code == code::STREAM_NOT_FOUND {
             return self
                 .connection
-                .unprepared("a stream is not there", Advice::InitBroker);
+                .unprepared("a stream is missing", Advice::InitBroker);
         }
-        // Elections and full disks pass; what does not ends with the outage's limit.
+        // Elections and full disks are temporary; anything else fails after the outage time.
         self.connection
             .unreachable(format!("{} (code {})", refusal.text, refusal.code))
     }
@@ -260,7 +262,7 @@ impl JetStream {
 }
 
 impl Refusal {
-    /// Whether a subject was not in the state that a publish asked for.
+    /// Whether the subject was not in the state that the publish expected.
     pub(super) fn is_conflict(&self) -> bool {
         matches!(
             self.code,

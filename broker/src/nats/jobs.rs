@@ -1,7 +1,7 @@
 //! Reads, writes and caches the records of jobs.
 //!
 //! Each record is one message, replaced only on the condition that it is still the one that was
-//! read. What is cached here may be old: a cancellation is sent to all workers at once but may be
+//! read. Cached records may be stale: a cancellation is sent to all workers at once but may be
 //! missed, so where it matters the record is read again after [`FRESH`].
 
 use std::collections::HashMap;
@@ -20,14 +20,13 @@ use super::jetstream::{JetStream, Kept};
 use super::names::Names;
 use crate::traits::Error;
 
-/// How long a worker may run tasks of a job that was cancelled unheard: as long as between two
-/// extensions of a lease.
+/// How long a worker may run tasks of a job whose cancellation it missed: the time between two
+/// lease extensions.
 const FRESH: Duration = Duration::from_secs(3);
-/// Jobs that are known here; the ones looked up longest ago are forgotten first, and looked up
-/// again.
+/// Cache size in jobs; the least recently used are evicted, and looked up again when needed.
 const KNOWN_MAX: usize = 4096;
 
-/// What is known of a job.
+/// A cached job.
 #[derive(Debug, Clone)]
 pub(super) struct Known {
     pub(super) job: Arc<Job>,
@@ -36,7 +35,7 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// Whether it was cancelled, as far as that is known here.
+    /// Whether it is known to be cancelled.
     pub(super) fn is_cancelled(&self) -> bool {
         self.state == JobState::Cancelled
     }
@@ -66,7 +65,7 @@ impl Jobs {
         self.known.lock().get(key).cloned()
     }
 
-    /// Note that a job was sealed.
+    /// Update the cache: the job was sealed.
     pub(super) fn sealed(&self, key: &JobKey, tasks: TaskIndex) {
         if let Some(known) = self.known.lock().get_mut(key)
             && known.state == JobState::Open
@@ -75,7 +74,7 @@ impl Jobs {
         }
     }
 
-    /// Note that a job was cancelled.
+    /// Update the cache: the job was cancelled.
     pub(super) fn cancelled(&self, key: &JobKey) {
         if let Some(known) = self.known.lock().get_mut(key) {
             known.state = JobState::Cancelled;
@@ -97,7 +96,7 @@ impl Jobs {
         jobs.insert(known.job.key, known);
     }
 
-    /// A job by its record, or as it is known here.
+    /// A job, from the cache or from its record.
     pub(super) async fn known(&self, key: &JobKey) -> Result<Option<Known>, Error> {
         match self.get(key) {
             Some(known) => Ok(Some(known)),
@@ -105,7 +104,7 @@ impl Jobs {
         }
     }
 
-    /// As [`Self::known`], but what is known may not be old.
+    /// Like [`Self::known`], but a stale cache entry is refreshed.
     pub(super) async fn known_by_now(&self, key: &JobKey) -> Result<Option<Known>, Error> {
         match self.get(key) {
             Some(known) if known.looked_up.elapsed() < FRESH || known.is_cancelled() => {
@@ -129,7 +128,7 @@ impl Jobs {
         Ok(Some(known))
     }
 
-    /// A job's record with its place in the stream.
+    /// A job's record with its sequence in the stream.
     pub(super) async fn record(&self, key: &JobKey) -> Result<Option<(u64, JobRecord)>, Error> {
         let stream = self.names.jobs_stream(&key.tenant);
         let subject = self.names.job(key);
@@ -147,7 +146,7 @@ impl Jobs {
             Ok(Message::Job(record)) if record.job.key == *key => Ok(*record),
             Ok(_) => Err(self
                 .connection
-                .unsuitable(format!("the record of `{}` is not one", key.job))),
+                .unsuitable(format!("the record of `{}` is not a job record", key.job))),
             Err(error) => Err(self.connection.unsuitable(format!(
                 "the record of `{}` cannot be read: {error}",
                 key.job
@@ -155,7 +154,7 @@ impl Jobs {
         }
     }
 
-    /// Write a record where none is. What is there stays.
+    /// Write a record unless one exists.
     pub(super) async fn put(&self, record: JobRecord) -> Result<(), Error> {
         let key = &record.job.key.clone();
         let stored = self
@@ -177,7 +176,7 @@ impl Jobs {
         }
     }
 
-    /// Change a record's state, if `change` wants another one than it has.
+    /// Change a record's state, if `change` returns a new one.
     pub(super) async fn change(
         &self,
         key: &JobKey,
@@ -203,8 +202,8 @@ impl Jobs {
                 .await?;
             match stored {
                 Ok(_) => return Ok(Changed::Yes(state)),
-                // Somebody else changed it, or this was asked twice and came through the first
-                // time; look again. Each round somebody gets through.
+                // Another process changed it, or an earlier try of this request succeeded: read it
+                // again. In each round some process makes progress.
                 Err(refusal) if refusal.is_conflict() => is_contended = true,
                 Err(refusal) => return Err(self.jetstream.refused(&refusal)),
             }
@@ -249,10 +248,10 @@ impl Jobs {
     }
 }
 
-/// What became of a change, with the state that the record has now.
+/// The result of a change, with the record's current state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Changed {
-    /// It was made, here or, where two asked at once, by the other.
+    /// The change was made, by this process or by a concurrent one.
     Yes(JobState),
     No(JobState),
     NotThere,

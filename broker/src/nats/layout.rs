@@ -1,4 +1,4 @@
-//! The layout of an installation, as it was chosen once and is recorded at the server.
+//! The layout of an installation, as recorded at the server.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::config::Layout;
 
-/// The version of the layout. Another one is refused.
+/// The layout's version. Other versions are refused.
 const LAYOUT_VERSION: u64 = 1;
 
 /// The layout that was found.
@@ -27,7 +27,7 @@ struct Record {
 }
 
 impl ExistingLayout {
-    /// The layout that is asked for, as it will be once it is made.
+    /// The layout that will exist once the requested one is created.
     pub(super) fn of(asked: &Layout) -> Self {
         Self {
             shards: asked.shards.get(),

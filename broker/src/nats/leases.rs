@@ -1,13 +1,12 @@
 //! Ends and extends the leases that this process holds.
 //!
 //! A server knows a lease as a delivered message without its acknowledgement, and takes an
-//! acknowledgement from every process that ever had the message. So this side keeps the promise: a
-//! lease counts as lost a margin before the server can think so, by a clock that only moves
-//! forward, and a report under a lost lease only stores outcomes.
+//! acknowledgement from every process that ever had the message. So this side enforces the lease:
+//! by a monotonic clock, it counts as lost a margin before the server can redeliver the bundle, and
+//! a report under a lost lease only stores outcomes.
 //!
-//! The order of what is asked of the server decides what a crash in between does: first the
-//! outcomes are stored, then the retrials are published, last the bundle is acknowledged. So a
-//! crash repeats work and loses none.
+//! The order of requests makes crashes safe: first outcomes are stored, then retries are published,
+//! and last the bundle is acknowledged. So a crash may repeat work but loses none.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -27,7 +26,7 @@ use super::jobs::Jobs;
 use super::outcomes::Outcomes;
 use crate::traits::{Error, Extended, Report, Retrial};
 
-/// The leases of this process, and what their ends need.
+/// The leases of this process, and the services that ending one needs.
 #[derive(Debug)]
 pub(super) struct Leases {
     pub(super) connection: Connection,
@@ -42,7 +41,7 @@ pub(super) struct Leases {
 }
 
 impl Leases {
-    /// From when on a lease counts as lost that the server granted, or extended, after `asked`.
+    /// When a lease counts as lost that the server granted or extended after `asked`.
     pub(super) fn until(&self, asked: Instant) -> Instant {
         asked + self.lease.saturating_sub(self.lease / 10)
     }
@@ -60,7 +59,7 @@ impl Leases {
             return Ok(Extended::Lost);
         }
         let asked = clock::instant();
-        // With an answer, so that nobody works on under a lease that was not extended.
+        // Wait for the answer, so that no work continues under a lease that was not extended.
         self.connection
             .ask(&held.ack, HeaderMap::new(), AckKind::Progress.into())
             .await?;
@@ -74,8 +73,8 @@ impl Leases {
         ))
     }
 
-    /// Put a bundle back for any worker to take. The server would count handing it back as a
-    /// delivery, so it is published anew.
+    /// Return a bundle to the queue. A negative acknowledgement would count as a delivery, so it is
+    /// published again.
     pub(super) async fn release(&self, held: &HeldLease) -> Result<(), Error> {
         if !held.holds()
             || self
@@ -95,8 +94,8 @@ impl Leases {
         self.acknowledge(&held.ack).await
     }
 
-    /// Those that hold, of jobs that are not cancelled; the others are dealt with, or will come
-    /// again.
+    /// The leases that still hold and whose jobs are not cancelled; the others are ended here, or
+    /// redelivered later.
     pub(super) async fn without_ended(
         &self,
         leases: Vec<HeldLease>,
@@ -129,8 +128,7 @@ impl Leases {
     pub(super) async fn complete(&self, held: &HeldLease, report: Report) -> Result<(), Error> {
         let key = &held.key;
         match self.jobs.known(key).await? {
-            // Forgotten, or it seems so; if it is, the bundle is taken out when it is delivered
-            // again.
+            // The job seems forgotten; if it is, the bundle is removed when it is redelivered.
             None => return Ok(()),
             Some(known) if known.is_cancelled() => return self.acknowledge(&held.ack).await,
             Some(_) => {}
@@ -142,7 +140,7 @@ impl Leases {
             .collect();
         let mut letters = letters(held, &report.outcomes);
         if !letters.is_empty() && (held.is_again || !held.holds()) {
-            // Another worker may have been first, and then what failed here does not count.
+            // Another worker may have reported first; then a failure here does not count.
             let log = self.ended.of(key).await?;
             letters.retain(|(letter, _)| match letter {
                 DeadLetter::Task { task, .. } => !log.seen().contains(task.index),
@@ -160,7 +158,7 @@ impl Leases {
         if left.is_empty() {
             return self.acknowledge(&held.ack).await;
         }
-        // Asked after the outcomes were stored: that may have taken long.
+        // Checked after storing the outcomes, which may have taken long.
         if held.holds() {
             self.put_back(held, &left, &report.retrials).await?;
             self.acknowledge(&held.ack).await?;
@@ -168,7 +166,7 @@ impl Leases {
         Ok(())
     }
 
-    /// Publish what did not end: each task that is to be tried again alone, the rest as if the
+    /// Publish the tasks that did not end: each task to retry in its own bundle, the rest as if the
     /// lease had been lost.
     async fn put_back(
         &self,
@@ -211,7 +209,7 @@ impl Leases {
             .await
     }
 
-    /// Give each task of a bundle one of its own: together they were lost too often.
+    /// Publish each task of a bundle in its own bundle, after too many lost leases.
     pub(super) async fn split(&self, held: &HeldLease) -> Result<(), Error> {
         for task in &held.bundle.tasks {
             // This delivery is not an attempt: no worker runs it.
@@ -233,7 +231,7 @@ impl Leases {
         self.acknowledge(&held.ack).await
     }
 
-    /// Publish a bundle because of a delivery; twice for the same reason counts once.
+    /// Publish a bundle because of a delivery; deduplicated by the reason.
     async fn publish_again(
         &self,
         held: &HeldLease,
@@ -250,8 +248,8 @@ impl Leases {
         self.bundles.publish_again(again, bundle).await
     }
 
-    /// Tell the server that a delivery is dealt with. Should that get lost, it is delivered again,
-    /// and found to have ended.
+    /// Acknowledge a delivery. If the acknowledgement is lost, the message is redelivered, and its
+    /// tasks are found to have ended.
     pub(super) async fn acknowledge(&self, ack: &str) -> Result<(), Error> {
         self.connection
             .tell(ack.to_owned(), HeaderMap::new(), AckKind::Ack.into())

@@ -1,10 +1,10 @@
 //! The broker of a fleet, over NATS JetStream (server 2.12 or later).
 //!
-//! Bundles wait in work-queue streams, sharded, with the job in the subject; a worker asks for as
-//! many as it has free slots. Reports are stored in a stream of each tenant, which the server
-//! republishes to followers; what a follower missed it reads from the stream. Records of jobs,
-//! components, dead letters and the workers that are there are kept in streams of their own. See
-//! `names` for all of them, and the book for what is promised when a server or a disk fails.
+//! Bundles wait in sharded work-queue streams, with the job in the subject; a worker pulls as many
+//! as it has free slots. Reports are stored in one stream per tenant, which the server republishes
+//! to followers; a follower reads missed reports from the stream. Job records, components, dead
+//! letters and the presence of workers are kept in streams of their own. See `names` for all of
+//! them, and the book for what is promised when a server or a disk fails.
 //!
 //! The server stores, orders and redelivers messages, and knows nothing of tasks. Which outcomes
 //! count is decided by each reader of a job's messages, in the same way (`outcome_log`): the first
@@ -15,8 +15,8 @@
 //! outcomes. Bounds in this process: the cache of jobs' records, as many leases as slots and a few
 //! spare ones, and a few thousand messages for each follower.
 //!
-//! The trade accepted: a task may be run more than once. A report that is stored twice takes its
-//! bytes twice, until the job is forgotten.
+//! Accepted trade-off: a task may run more than once. A report that is stored twice takes its bytes
+//! twice, until the job is forgotten.
 
 mod clock;
 mod config;
@@ -97,11 +97,11 @@ use crate::traits::{
 #[derive(Debug, Clone)]
 pub struct NatsBroker {
     services: Arc<Services>,
-    /// One for each set of labels that is pulled for here.
+    /// One for each set of labels that workers of this process pull for.
     pull_queues: Arc<Mutex<Vec<(Serves, PullQueue)>>>,
 }
 
-/// The parts of a broker, each with one duty.
+/// The parts of a broker, each with one responsibility.
 #[derive(Debug)]
 struct Services {
     connection: Connection,
@@ -121,27 +121,28 @@ struct Services {
     pulling: Parts,
 }
 
-/// What an installation at a server consists of.
+/// Description of an installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installed {
-    /// The version that the server says it is.
+    /// The server's version.
     pub server: String,
-    /// Streams that share the bundles.
+    /// Number of streams that bundles are distributed over.
     pub shards: u16,
-    /// Copies of each stream.
+    /// Replicas of each stream.
     pub replicas: usize,
-    /// How long a lease holds.
+    /// Duration of a lease.
     pub lease: Duration,
-    /// The label sets that have a pool, beside the pool for all, where the broker tells.
+    /// The label sets that have a pool, without the default pool; `None` if this user may not read
+    /// them.
     pub pools: Option<Vec<Labels>>,
 }
 
 impl NatsBroker {
-    /// Connect, and make what is missing if that is wanted and permitted.
+    /// Connect, and create missing streams if that is configured and permitted.
     ///
     /// # Errors
-    /// When there is no server, it refuses, it is too old or has no JetStream, or what is needed is
-    /// missing and may not be made.
+    /// When no server answers, it refuses the connection, is too old or has no JetStream, or
+    /// streams are missing and may not be created.
     pub async fn connect(config: Config) -> Result<Self, Error> {
         // Boxed: what the library needs to connect would make every caller's future a large one.
         Box::pin(Self::open(config)).await
@@ -167,11 +168,11 @@ impl NatsBroker {
         })
     }
 
-    /// Make all that an installation needs: its streams, a tenant's, and pools for these sets of
-    /// labels. What is there is kept.
+    /// Create everything that an installation needs: its streams, a tenant's streams, and pools for
+    /// these sets of labels. Existing ones are kept.
     ///
     /// # Errors
-    /// As [`Self::connect`], and when there is an installation with another layout.
+    /// As [`Self::connect`], and when an installation with another layout exists.
     pub async fn init(config: Config, pools: &[Labels]) -> Result<Installed, Error> {
         Box::pin(Self::install(config, pools)).await
     }
@@ -194,7 +195,7 @@ impl NatsBroker {
         } = &*broker.services;
         if let Some(layout) = asked {
             provisioner.check_layout(*laid, &layout)?;
-            // Streams that were lost are made again.
+            // Lost streams are created again.
             provisioner.make(&layout).await?;
         }
         for labels in pools {
@@ -215,37 +216,37 @@ impl NatsBroker {
         })
     }
 
-    /// Where the broker is, without secrets.
+    /// The broker's address, without secrets.
     #[must_use]
     pub fn place(&self) -> &str {
         self.services.connection.place()
     }
 
-    /// A reading of what this connection was used for.
+    /// A reading of this connection's metrics.
     #[must_use]
     pub fn metrics(&self) -> Vec<Sample> {
         self.services.connection.metrics().read()
     }
 
-    /// How long a lease holds.
+    /// Duration of a lease.
     #[must_use]
     pub fn lease(&self) -> Duration {
         self.services.laid.lease
     }
 
-    /// Whether the connection stands at the moment.
+    /// Whether it is connected now.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.services.connection.client.connection_state()
             == async_nats::connection::State::Connected
     }
 
-    /// Give back what was fetched and not granted, and wait until the server has received
-    /// everything that was sent: the last thing a worker does.
+    /// Return bundles that were fetched but not granted, and wait until the server has received
+    /// everything that was sent. The last step of a worker's shutdown.
     ///
     /// # Errors
-    /// When the broker cannot be reached; what was not given back comes again when its lease is
-    /// over.
+    /// When the broker cannot be reached; bundles not returned are redelivered when their leases
+    /// expire.
     pub async fn close(&self) -> Result<(), Error> {
         let queues = std::mem::take(&mut *self.pull_queues.lock());
         for (_, queue) in queues {
@@ -348,7 +349,7 @@ impl Services {
 
     fn bundles(provisioner: &Provisioner, jobs: Arc<Jobs>, shards: u16) -> Bundles {
         let connection = provisioner.connection.clone();
-        // Where a process starts among the shards: spread, and different for each.
+        // The first shard of this process, so that processes start at different shards.
         let client_id = connection.client.server_info().client_id;
         let first_shard = u16::try_from(client_id % u64::from(shards.max(1))).unwrap_or(0);
         Bundles {
@@ -407,7 +408,7 @@ impl Services {
             return Ok(());
         }
         if matches!(changed, Changed::Yes(_)) {
-            // Workers are told first: that ends what costs.
+            // Notify workers first: that stops running tasks.
             let subject = self.names.cancel(key);
             self.connection
                 .tell(subject, HeaderMap::new(), Bytes::new())

@@ -21,10 +21,10 @@ use sortie_protocol::{Digest, JobId, JobKey, Priority, TenantId, WorkerId};
 
 use super::config::Name;
 
-/// Where a bundle waits.
+/// Identifies the queue that a bundle waits in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Source {
-    /// Which of the streams that share the bundles.
+    /// The shard.
     pub(super) shard: u16,
     /// The pool of workers that may take it.
     pub(super) pool: String,
@@ -32,7 +32,7 @@ pub(super) struct Source {
     pub(super) priority: Priority,
 }
 
-/// Names things in one space.
+/// Builds the names of one space.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
     space: Name,
@@ -91,7 +91,7 @@ impl Names {
         )
     }
 
-    /// Where a task's subject says it is from.
+    /// The source and the job in a task's subject.
     pub(super) fn parse_task(&self, subject: &str) -> Option<(Source, JobKey)> {
         let mut words = subject
             .strip_prefix(self.space.as_str())?

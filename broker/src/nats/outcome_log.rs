@@ -17,7 +17,7 @@ use sortie_protocol::{Outcome, TaskIndex};
 use super::task_ranges;
 use crate::traits::Position;
 
-/// What one reader has read so far.
+/// The state of one reader of a job's reports.
 #[derive(Debug, Default)]
 pub(super) struct OutcomeLog {
     seen: Seen,
@@ -81,11 +81,11 @@ impl OutcomeLog {
                 self.cancelled = true;
                 Taken::Cancelled
             }
-            // No outcome is lost with it: nothing of this kind holds any.
+            // No outcome is lost: messages of this kind contain none.
             Ok(_) => {
                 tracing::warn!(
                     sequence,
-                    "skipped a message that is no report in a job's outcomes"
+                    "skipped a message in a job's outcomes that is not a report"
                 );
                 Taken::Nothing
             }

@@ -18,7 +18,7 @@ use super::outcome_log::OutcomeLog;
 use super::task_ranges;
 use crate::traits::Error;
 
-/// Wait before a copy of the stream that is behind is asked again.
+/// Delay before asking again when a replica of the stream is behind.
 pub(super) const BEHIND_PAUSE: Duration = Duration::from_millis(10);
 
 /// The outcome streams of all tenants. Cheap to clone.
@@ -75,12 +75,12 @@ impl Outcomes {
         self.put(key, &headers, envelope::sealed(tasks)).await
     }
 
-    /// Tell the followers that a job's submitter is there. Not stored.
+    /// Send a heartbeat of the submitter to a job's followers. Not stored.
     pub(super) async fn tell_submitting(&self, key: &JobKey) -> Result<(), Error> {
         self.notify(key, SUBMITTING).await
     }
 
-    /// Send a notice to the followers of a job, beside what is stored.
+    /// Send a notice to the followers of a job that is not stored.
     async fn notify(&self, key: &JobKey, notice: &'static str) -> Result<(), Error> {
         let mut headers = HeaderMap::new();
         headers.insert(notice, "1");
@@ -100,7 +100,7 @@ impl Outcomes {
         }
     }
 
-    /// The outcome of a task whose result no message can hold.
+    /// The outcome of a task whose result is too large for a message.
     fn too_large(&self, mut outcome: Outcome) -> Outcome {
         let payload_max = self.connection.payload_max();
         outcome.log = None;
@@ -122,7 +122,7 @@ impl Outcomes {
         Ok(last.map_or(0, |kept| kept.sequence))
     }
 
-    /// The next reports after the sequence `last`, as far as the copy that answers has them.
+    /// The next reports after the sequence `last`, as far as the answering replica has them.
     pub(super) async fn after(&self, key: &JobKey, last: u64) -> Result<(Vec<Read>, End), Error> {
         let stream = self.names.outcomes_stream(&key.tenant);
         let subject = self.names.outcomes(key);
@@ -133,7 +133,7 @@ impl Outcomes {
         Ok((batch.messages, batch.end))
     }
 
-    /// Read all there is into `log`, for a caller that only wants to know which tasks ended.
+    /// Read all stored reports into `log`, for a caller that only needs to know which tasks ended.
     pub(super) async fn catch_up(&self, key: &JobKey, log: &mut OutcomeLog) -> Result<(), Error> {
         let newest = self.newest(key).await?;
         while log.last() < newest && !log.is_over() {

@@ -1,4 +1,4 @@
-//! Stores which workers are there, each for [`PRESENCE`](crate::traits::PRESENCE), and lists them.
+//! Stores workers' announcements, each for [`PRESENCE`](crate::traits::PRESENCE), and lists them.
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use super::jetstream::JetStream;
 use super::names::Names;
 use crate::traits::Error;
 
-/// The stream of workers that are there.
+/// The stream of announcements.
 #[derive(Debug)]
 pub(super) struct Presences {
     pub(super) connection: Connection,
@@ -20,7 +20,7 @@ pub(super) struct Presences {
 }
 
 impl Presences {
-    /// Store what a worker says of itself. Not repeated: the next announcement comes soon.
+    /// Store a worker's announcement. Not retried: the next announcement comes soon.
     pub(super) async fn announce(&self, presence: &Presence) -> Result<(), Error> {
         let subject = self.names.worker(presence.worker);
         match self
@@ -33,7 +33,7 @@ impl Presences {
         }
     }
 
-    /// The workers that are there, in the order of their names.
+    /// The connected workers, ordered by id.
     pub(super) async fn list(&self) -> Result<Vec<Presence>, Error> {
         let stream = self.names.workers_stream();
         let filter = self.names.all_workers();

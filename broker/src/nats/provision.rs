@@ -1,9 +1,9 @@
-//! Makes the streams and consumers of an installation at the server, once and idempotently.
+//! Creates the streams and consumers of an installation at the server, idempotently.
 //!
-//! The record `meta.layout` is written last, so a client that finds it finds the streams. Making
-//! what is there changes nothing; asking for another layout than there is, is an error. Clients of
+//! The record `meta.layout` is written last, so a client that finds it finds the streams. Creating
+//! what exists changes nothing; a layout that differs from the existing one is an error. Clients of
 //! a tenant need three streams of their own, workers need the consumers of the pools they serve;
-//! both are made on first use by whichever process has the permission.
+//! both are created on first use by a process that has the permission.
 //!
 //! A consumer's bounds hold for the whole fleet: [`ACKS_PENDING_MAX`] leases and
 //! [`PULLS_WAITING_MAX`] idle workers for each shard and pool. The server has no limit on
@@ -28,12 +28,13 @@ use super::names::{Names, PRIORITIES, Source};
 use super::streams::Streams;
 use crate::traits::Error;
 
-/// Leases of one pool, priority and shard. A server's own default is 1000 for the whole fleet.
+/// Maximum unacknowledged deliveries per pool, priority and shard. The server's default is 1000 for
+/// the whole fleet.
 const ACKS_PENDING_MAX: i64 = 100_000;
-/// Pulls that may wait at one consumer, one for each idle worker.
+/// Maximum waiting pull requests per consumer: one for each idle worker.
 const PULLS_WAITING_MAX: i64 = 8192;
 
-/// Makes and finds what an installation consists of.
+/// Creates and checks the streams and consumers of an installation.
 #[derive(Debug, Clone)]
 pub(super) struct Provisioner {
     pub(super) connection: Connection,
@@ -42,7 +43,7 @@ pub(super) struct Provisioner {
 }
 
 impl Provisioner {
-    /// The layout there is, or the one that is made now.
+    /// The existing layout, or the one created now.
     pub(super) async fn ensure(&self, provision: &Provision) -> Result<ExistingLayout, Error> {
         let unanswered = match self
             .jetstream
@@ -51,15 +52,15 @@ impl Provisioner {
         {
             Ok(Some(payload)) => return self.parse(&payload),
             Ok(None) => None,
-            // There is no such stream, or no JetStream, or no answer at the moment; making it will
-            // tell.
+            // The stream or JetStream is missing, or there is no answer at the moment; creating it
+            // will tell.
             Err(error @ Error::Unreachable { .. }) => Some(error),
             Err(error) => return Err(error),
         };
         match provision {
             Provision::Missing(layout) => match (self.make(layout).await, unanswered) {
-                // What cannot be made because it is there had no leader a moment ago: that is no
-                // reason to refuse it for good.
+                // The stream exists but had no leader a moment ago: a transient error, not a
+                // refusal.
                 (Err(refusal @ Error::Unsuitable { .. }), Some(unanswered)) => {
                     let reason = self.missing(Some(unanswered)).await;
                     Err(if reason.is_transient() {
@@ -74,8 +75,8 @@ impl Provisioner {
         }
     }
 
-    /// Why there is no layout: a server that does not answer must not be taken for one that is
-    /// empty.
+    /// The error for a missing layout: a server that does not answer must not be mistaken for an
+    /// empty one.
     async fn missing(&self, unanswered: Option<Error>) -> Error {
         #[derive(Deserialize)]
         struct Info {}
@@ -101,7 +102,7 @@ impl Provisioner {
                 Ok(Err(refusal)) => self.jetstream.refused(&refusal),
                 Err(error) => error,
             },
-            // A server with JetStream listens there, whether it has a leader or not.
+            // A server with JetStream answers there, whether or not it has a leader.
             Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
                 self.jetstream.no_jetstream()
             }
@@ -118,7 +119,7 @@ impl Provisioner {
         })
     }
 
-    /// Make all streams, then say so.
+    /// Create all streams, then record the layout.
     pub(super) async fn make(&self, layout: &Layout) -> Result<ExistingLayout, Error> {
         let laid = ExistingLayout::of(layout);
         let streams = Streams {
@@ -196,7 +197,7 @@ impl Provisioner {
             .await
     }
 
-    /// See that a job's pool is there; a client that may not make one is told who can.
+    /// Check that a job's pool exists; a client without the permission to create it gets advice.
     pub(super) async fn pool_for_job(
         &self,
         labels: &Labels,
@@ -213,7 +214,7 @@ impl Provisioner {
         }
     }
 
-    /// See that an installation is laid out as it is asked for.
+    /// Check that the existing layout is the requested one.
     pub(super) fn check_layout(&self, laid: ExistingLayout, asked: &Layout) -> Result<(), Error> {
         if laid == ExistingLayout::of(asked) {
             return Ok(());
@@ -224,12 +225,12 @@ impl Provisioner {
             lease,
         } = laid;
         Err(self.connection.unsuitable(format!(
-            "it is laid out already, with {shards} shards, {replicas} replicas and leases of \
+            "it already has a layout, with {shards} shards, {replicas} replicas and leases of \
              {lease:?}; name these, or another space"
         )))
     }
 
-    /// The labels of every pool there is, beside the one for all.
+    /// The labels of every existing pool, without the default pool.
     pub(super) async fn pools(&self) -> Result<Vec<Labels>, Error> {
         let read = batch_read::read_all(
             &self.connection,
@@ -257,7 +258,7 @@ impl Provisioner {
         }
     }
 
-    /// Whether a tenant's stream is there.
+    /// Whether a tenant's stream exists.
     async fn is_there(&self, tenant: &TenantId, stream: &str) -> Result<bool, Error> {
         #[derive(Deserialize)]
         struct Info {}
@@ -275,11 +276,11 @@ impl Provisioner {
                 .await?
             {
                 Ok(answer) => self.jetstream.parse::<Info>(&answer),
-                // The layout could be read, so JetStream is there; this question has no way to it
-                // out of this account.
+                // The layout could be read, so JetStream is available; this account just has no
+                // access to the subject.
                 Err(error) if error.kind() == RequestErrorKind::NoResponders => {
                     let reason = format!(
-                        "this user cannot ask for the streams of the tenant `{tenant}`; name its \
+                        "this user may not access the streams of the tenant `{tenant}`; name its \
                          own tenant"
                     );
                     Err(self.connection.unsuitable(reason))
@@ -310,11 +311,11 @@ impl Provisioner {
         match error.kind() {
             CreateStreamErrorKind::JetStream(refusal) => self
                 .connection
-                .unsuitable(format!("the stream `{name}` cannot be made: {refusal}")),
+                .unsuitable(format!("the stream `{name}` cannot be created: {refusal}")),
             CreateStreamErrorKind::JetStreamUnavailable => self.jetstream.no_jetstream(),
             _ => self
                 .connection
-                .unreachable(format!("the stream `{name}` could not be made: {error}")),
+                .unreachable(format!("the stream `{name}` could not be created: {error}")),
         }
     }
 
@@ -377,7 +378,7 @@ impl Provisioner {
             .await?;
         made.map(drop).map_err(|error| {
             self.connection.unsuitable(format!(
-                "the consumer `{name}` of `{stream}` cannot be made: {error}"
+                "the consumer `{name}` of `{stream}` cannot be created: {error}"
             ))
         })
     }

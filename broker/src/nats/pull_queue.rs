@@ -1,14 +1,14 @@
 //! Pulls bundles from JetStream for all slots of a process.
 //!
-//! Slots wait here in order, each for some number of bundles (its credits). One task asks the
-//! sources for all of them, as [`Sources`] decides. So a process with many slots has one waiting
-//! request at the server, and never more bundles than its slots can work on. If a slot stops
-//! waiting while a bundle is on its way to it, the bundle is a *spare*: the next slot gets it, and
-//! if none comes within [`SPARE_TIME_MAX`] it goes back to the server, without counting as an
-//! attempt.
+//! Slots wait here in FIFO order, each for some number of bundles (its credits). One task pulls
+//! from the sources for all of them, as [`Sources`] decides. So a process with many slots has one
+//! waiting pull request at the server, and never more bundles than its slots can process. If a slot
+//! stops waiting while a bundle is on its way to it, the bundle is a *spare*: the next slot gets
+//! it, and if none comes within [`SPARE_TIME_MAX`] it goes back to the server, without counting as
+//! an attempt.
 //!
-//! A reconnection voids everything asked before it. Replies then come on a new subject, so that no
-//! old request is answered as well.
+//! A reconnect invalidates all earlier pull requests. Replies then use a new subject, so that
+//! answers to old requests are not received.
 
 use std::collections::{HashSet, VecDeque};
 use std::num::NonZeroUsize;
@@ -41,22 +41,22 @@ use crate::traits::{Error, Lease, Serves};
 
 /// How long a bundle may wait here for a slot.
 const SPARE_TIME_MAX: Duration = Duration::from_millis(100);
-/// The subject that asks a consumer for messages.
+/// The API subject for pull requests.
 const ASK: &str = "$JS.API.CONSUMER.MSG.NEXT";
-/// How often the sources are told the time.
+/// Interval of [`Event::Tick`].
 const TICK: Duration = Duration::from_millis(250);
-/// Ticks that are this far apart say that the process was stopped.
+/// A gap between two ticks that shows that the process was stopped.
 const STOP_MIN: Duration = Duration::from_secs(1);
-/// After a stop, what was sent meanwhile may take this long to come through the connection.
+/// After a stop, how long messages sent meanwhile may take to arrive.
 const DOUBT: Duration = Duration::from_secs(1);
-/// How often pools are looked for that were added since.
+/// How often the list of pools is refreshed.
 const POOLS_INTERVAL: Duration = Duration::from_secs(15);
-/// The least time between two looks, whatever bells ring.
+/// Minimum time between two refreshes, whatever notifications arrive.
 const POOLS_PAUSE: Duration = Duration::from_millis(200);
-/// How often asking is tried again while the broker is away.
+/// Delay between attempts while the broker is unreachable.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// The way to a pull queue. The queue closes when the last handle is dropped.
+/// A handle of the pull queue. The queue closes when the last handle is dropped.
 #[derive(Debug, Clone)]
 pub(super) struct PullQueue {
     shared: Arc<Shared>,
@@ -67,11 +67,11 @@ pub(super) struct PullQueue {
 struct Shared {
     parts: Parts,
     queue: Mutex<Queue>,
-    /// The puller has to look: slots came or went.
+    /// Wakes the puller: slots were added or removed.
     changed: Notify,
 }
 
-/// What pulling needs of the broker.
+/// The parts of the broker that pulling needs.
 #[derive(Debug, Clone)]
 pub(super) struct Parts {
     pub(super) connection: Connection,
@@ -87,7 +87,7 @@ pub(super) struct Parts {
 struct Queue {
     slots: VecDeque<Arc<Slot>>,
     spares: VecDeque<(Instant, HeldLease)>,
-    /// Nothing can be asked for, for this reason.
+    /// Pulling is impossible, for this reason.
     broken: Option<Error>,
 }
 
@@ -100,7 +100,7 @@ struct Slot {
 }
 
 impl Queue {
-    /// Give spares to the slots that wait, in the order in which they came.
+    /// Give spares to the waiting slots, in FIFO order.
     fn serve(&mut self) {
         while let (Some(slot), false) = (self.slots.front().cloned(), self.spares.is_empty()) {
             let count = slot.credits.min(self.spares.len());
@@ -127,8 +127,7 @@ impl Shared {
     }
 }
 
-/// A slot's place in the queue. Going away takes nothing along: what was granted meanwhile is
-/// spare.
+/// A slot's place in the queue. If it is dropped, bundles granted meanwhile become spares.
 struct Place<'d> {
     shared: &'d Shared,
     slot: Arc<Slot>,
@@ -169,8 +168,8 @@ impl PullQueue {
         }
     }
 
-    /// Wait for bundles. Cancel safe: what comes to a call that was dropped goes to the next, or
-    /// back.
+    /// Wait for bundles. Cancel safe: a bundle for a dropped call goes to the next slot, or back to
+    /// the server.
     pub(super) async fn pull(&self, credits: NonZeroUsize) -> Result<Vec<Lease>, Error> {
         let slot = Arc::new(Slot {
             credits: credits.get(),
@@ -208,7 +207,7 @@ impl PullQueue {
         }
     }
 
-    /// Give back what waits here for slots.
+    /// Return all spares to the server.
     pub(super) async fn clear(&self) -> Result<(), Error> {
         let spares = std::mem::take(&mut self.shared.queue.lock().spares);
         for (_, held) in spares {
@@ -218,18 +217,18 @@ impl PullQueue {
     }
 }
 
-/// The task that asks the server.
+/// The task that sends pull requests.
 struct Puller {
     shared: Arc<Shared>,
     serves: Serves,
     home: u16,
 }
 
-/// Since when a delivery may have been on its way: a lease runs from there.
+/// The earliest time at which a received delivery may have been sent, from which its lease counts.
 ///
-/// A process that was stopped finds, when it goes on, deliveries whose leases ran meanwhile, and
-/// cannot see how long. So each counts as made when nothing was there the last time; and for a
-/// moment after a stop, before it.
+/// A process that was stopped finds deliveries whose leases ran meanwhile, for an unknown time. So
+/// each delivery counts from the last time at which none was pending; and, for a moment after a
+/// stop, from before the stop.
 #[derive(Debug)]
 struct Quiet {
     since: Instant,
@@ -250,7 +249,7 @@ impl Quiet {
         self.since
     }
 
-    /// Nothing was there, a tick after the last time or, after a stop, much later.
+    /// No delivery was pending, a tick after the last time or, after a stop, much later.
     fn nothing_there(&mut self, now: Instant) {
         if now.saturating_duration_since(self.looked) > STOP_MIN {
             self.doubtful_until = now + DOUBT;
@@ -277,21 +276,21 @@ impl Puller {
         let mut pools = HashSet::new();
         loop {
             match self.serve(&mut sources, &mut pools, &mut admitting).await {
-                Ok(()) => tracing::info!("connected again; asking for work anew"),
+                Ok(()) => tracing::info!("reconnected; pulling bundles again"),
                 Err(error @ (Error::Denied { .. } | Error::Unsuitable { .. })) => {
-                    tracing::warn!(%error, "cannot ask for work");
+                    tracing::warn!(%error, "cannot pull bundles");
                     self.tell_waiting(&error);
                     tokio::time::sleep(4 * PAUSE).await;
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "cannot ask for work at the moment");
+                    tracing::debug!(%error, "cannot pull bundles at the moment");
                     tokio::time::sleep(PAUSE).await;
                 }
             }
         }
     }
 
-    /// Tell the slots that wait why there is nothing for them.
+    /// Send the error to the waiting slots.
     fn tell_waiting(&self, error: &Error) {
         let mut queue = self.shared.queue.lock();
         queue.broken = Some(error.clone());
@@ -300,9 +299,9 @@ impl Puller {
         }
     }
 
-    /// Ask until the connection has to be set up anew.
+    /// Pull until the subscriptions have to be set up again.
     ///
-    /// What is being taken in stays in `admitting`: those bundles are leased already.
+    /// Bundles in `admitting` stay there: they are leased already.
     async fn serve(
         &self,
         sources: &mut Sources,
@@ -346,7 +345,7 @@ impl Puller {
                     self.take_rest(&mut subscriptions, quiet.since(), admitting);
                     return Ok(());
                 }
-                // Asking for work has no answer that could say so.
+                // A pull request gets no answer that would report this.
                 Ok(violation) = violations.recv() => {
                     if violation.contains(ASK) {
                         return Err(parts.connection.denied(&violation));
@@ -374,7 +373,7 @@ impl Puller {
         }
     }
 
-    /// When the oldest spare has to go back to the server.
+    /// When the oldest spare has to be returned to the server.
     fn spare_until(&self) -> Option<Instant> {
         let queue = self.shared.queue.lock();
         let oldest = queue.spares.front();
@@ -386,7 +385,7 @@ impl Puller {
         self.shared.queue.lock().wanted()
     }
 
-    /// A bell of a pool that is not known makes the puller look for pools, at most once in
+    /// A notification for an unknown pool refreshes the list of pools, at most once in
     /// [`POOLS_PAUSE`].
     async fn on_bell(
         &self,
@@ -405,7 +404,7 @@ impl Puller {
         Ok(source.map(Event::Rang))
     }
 
-    /// What came before the connection had trouble is here already.
+    /// Process deliveries that arrived before the connection problem.
     fn take_rest(
         &self,
         subscriptions: &mut Subscriptions,
@@ -429,7 +428,7 @@ impl Puller {
         })
     }
 
-    /// Learn which pools there are, and take those as sources that are served here.
+    /// Refresh the list of pools, and add those that this worker serves as sources.
     async fn look_for_pools(
         &self,
         sources: &mut Sources,
@@ -472,7 +471,7 @@ impl Puller {
                         tracing::warn!(
                             shard = source.shard,
                             pool = source.pool,
-                            "bundles were waiting and nobody got them; asking anew"
+                            "bundles were waiting but not delivered; sending a new pull request"
                         );
                         let further = sources.on(Event::Stuck, clock::now());
                         Box::pin(self.act(subscriptions, further, sources)).await?;
@@ -482,7 +481,7 @@ impl Puller {
                     tracing::info!(
                         shard = source.shard,
                         pool = source.pool,
-                        "a question to the broker was lost; asking again"
+                        "a pull request to the broker was lost; sending it again"
                     );
                 }
             }
@@ -524,7 +523,7 @@ impl Puller {
         asked.map_err(|error| parts.connection.unreachable(error.to_string()))
     }
 
-    /// Whether a source has bundles although we wait there.
+    /// Whether a source has bundles although a pull request waits there.
     async fn waits_in_vain(&self, source: &Source) -> Result<bool, Error> {
         #[derive(Deserialize)]
         struct Info {
@@ -543,7 +542,7 @@ impl Puller {
         {
             Ok(Ok(Info { num_pending })) => Ok(num_pending > 0),
             Ok(Err(refusal)) => Err(parts.jetstream.refused(&refusal)),
-            // A server that does not answer is not stuck, it is away.
+            // A server that does not answer is unreachable, not stuck.
             Err(Error::Unreachable { .. }) => Ok(false),
             Err(error) => Err(error),
         }
@@ -582,7 +581,7 @@ impl Puller {
                 tracing::info!(
                     status,
                     said = %said.escape_debug(),
-                    "the broker ended a question for work"
+                    "the broker ended a pull request"
                 );
                 Some(Event::Ended { question })
             }

@@ -1,4 +1,4 @@
-//! Repeats a request while the broker is away, with growing pauses, up to a limit.
+//! Retries a request while the broker is unreachable, with exponential back-off, up to a limit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,12 +8,12 @@ use tokio::time::{Instant, sleep};
 use crate::metrics::Metrics;
 use crate::traits::Error;
 
-/// The wait before something is asked again; doubled up to [`PAUSE_MAX`].
+/// The first back-off; doubled up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(20);
-/// The longest wait before something is asked again.
+/// Maximum back-off.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// The repetitions of one request.
+/// The retries of one request.
 pub(super) struct Retry {
     time_max: Duration,
     until: Instant,
@@ -31,17 +31,17 @@ impl Retry {
         }
     }
 
-    /// The broker is there, so this is no outage.
+    /// The broker answered, so the outage is over: reset the limit.
     pub(super) fn forgive(&mut self) {
         self.until = Instant::now() + self.time_max;
     }
 
-    /// Wait before asking again; `error` when it has been too long.
+    /// Wait before the next retry; returns `error` when the limit is reached.
     pub(super) async fn wait(&mut self, error: Error) -> Result<(), Error> {
         if Instant::now() + self.pause > self.until {
             return Err(error);
         }
-        tracing::debug!(%error, "asking the broker again");
+        tracing::debug!(%error, "retrying a request to the broker");
         self.metrics.repeated.add(1);
         sleep(self.pause).await;
         self.pause = (self.pause * 2).min(PAUSE_MAX);

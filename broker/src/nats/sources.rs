@@ -1,15 +1,16 @@
-//! Decides which source a worker asks next, and for how many bundles. No clock and no I/O.
+//! Decides from which source a worker pulls next, and how many bundles. No clock and no I/O.
 //!
-//! A worker has several sources, one for each shard, pool and priority it serves, and credits:
-//! bundles it wants right now. A source is *clean* when the last question found nothing there, and
-//! *dirty* when there may be something: at first, when its bell rang, and every [`SWEEP_INTERVAL`]
-//! because bells can get lost. Dirty sources are asked one after the other, the highest priority
-//! first, without waiting. When all are clean, one source, the *home*, is asked to wait: that of
-//! ordinary bundles, in a shard that differs between workers.
+//! A worker has several sources, one for each shard, pool and priority it serves, and credits: the
+//! number of bundles it wants now. A source is *clean* when the last pull request found nothing
+//! there, and *dirty* when it may have bundles: at first, after a notification (its bell), and
+//! every [`SWEEP_INTERVAL`] because notifications can get lost. Dirty sources are polled one after
+//! another, the highest priority first, with requests that do not wait. When all are clean, a
+//! waiting pull request is sent to one source, the *home*: that of normal priority without labels,
+//! in a shard that differs between workers.
 //!
-//! So a worker never has more bundles on their way than it has credits, with one exception: while a
-//! question waits at home, a bell may ring elsewhere, and both may be answered at once. Then the
-//! worker holds a spare for a moment; see `pull_queue`.
+//! So a worker never has more bundles in flight than credits, with one exception: while a request
+//! waits at home, a notification may come for another source, and both requests may be answered at
+//! once. Then the worker holds a spare for a moment; see `pull_queue`.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -18,57 +19,58 @@ use sortie_protocol::{Priority, Timestamp};
 
 use super::names::Source;
 
-/// How often sources that rang no bell are asked nevertheless.
+/// How often sources are polled without a notification.
 pub(super) const SWEEP_INTERVAL: Duration = Duration::from_secs(2);
-/// How long a question waits at home before it is asked anew.
+/// How long a pull request waits at home before it is renewed.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(30);
-/// How often the server says that a waiting question still waits.
+/// The server's heartbeat interval for waiting pull requests.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(5);
-/// Silence after which a waiting question counts as lost: two heartbeats, and some.
+/// Silence after which a waiting pull request counts as lost: a little more than two heartbeats.
 const SILENCE_MAX: Duration = Duration::from_secs(11);
-/// How long an answer to a question that does not wait may take.
+/// Timeout of a pull request that does not wait.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
-/// How long a question may wait at home before somebody looks whether it waits in vain.
+/// How long a request may wait at home before checking whether the source has bundles that are not
+/// delivered.
 const SUSPICION: Duration = Duration::from_secs(20);
 
-/// What happened.
+/// An input of the state machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Event {
-    /// So many bundles are wanted by now, those on their way included.
+    /// The number of bundles wanted now, those in flight included.
     Wanted(usize),
-    /// A bundle came, and so many more wait there.
+    /// A bundle arrived, and so many more wait at the source.
     Delivered { source: Source, pending: u64 },
-    /// A question got its last answer.
+    /// A pull request ended.
     Ended { question: u64 },
-    /// A question still waits.
+    /// A pull request still waits (heartbeat).
     Waiting { question: u64 },
-    /// There may be work.
+    /// A notification: the source may have bundles.
     Rang(Source),
-    /// The home source has work that nobody gets.
+    /// The home source has bundles that are not delivered.
     Stuck,
-    /// Questions that were asked are void.
+    /// All earlier pull requests are void.
     Reconnected,
-    /// Time passes.
+    /// Time has passed.
     Tick,
 }
 
-/// What is to be done.
+/// An output of the state machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Command {
-    /// Ask a source.
+    /// Send a pull request to a source.
     Ask {
         question: u64,
         source: Source,
         batch: usize,
         wait: Wait,
     },
-    /// Look whether the home source has work that nobody gets.
+    /// Check whether the home source has bundles that are not delivered.
     Suspect(Source),
-    /// A question was lost on its way.
+    /// A pull request was lost.
     Lost { source: Source },
 }
 
-/// Whether a question waits for an answer.
+/// Whether a pull request waits at the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wait {
     No,
@@ -91,7 +93,7 @@ struct State {
     questions: VecDeque<Question>,
 }
 
-/// The sources of one worker, and the questions under way.
+/// The sources of one worker, and the pending pull requests.
 #[derive(Debug)]
 pub(super) struct Sources {
     states: Vec<State>,
@@ -136,7 +138,7 @@ impl Sources {
         });
     }
 
-    /// Take in what happened; say what is to be done.
+    /// Process an event; returns commands.
     pub(super) fn on(&mut self, event: Event, now: Timestamp) -> Vec<Command> {
         let mut commands = Vec::new();
         match event {
@@ -180,7 +182,7 @@ impl Sources {
             return;
         };
         state.dirty = pending > 0;
-        // A server answers questions in the order in which they came.
+        // A server answers requests in FIFO order.
         if let Some(question) = state.questions.front_mut() {
             question.left = question.left.saturating_sub(1);
             if question.left == 0 {
@@ -256,7 +258,7 @@ impl Sources {
         }
     }
 
-    /// Ask the next sources for what is still wanted.
+    /// Send pull requests for the bundles still wanted.
     fn ask(&mut self, now: Timestamp, commands: &mut Vec<Command>) {
         let asked = |wait: Wait| {
             let questions = self.states.iter().flat_map(|state| &state.questions);
@@ -267,7 +269,7 @@ impl Sources {
         };
         let (sweeping, waiting) = (asked(Wait::No), asked(Wait::AtHome));
         if sweeping > 0 || self.wanted == 0 {
-            // One at a time: the answer decides who is asked next.
+            // One at a time: the answer decides which source is polled next.
             return;
         }
         if let Some(at) = self

@@ -1,4 +1,4 @@
-//! The settings of the streams, with the reason for each.
+//! The configuration of the streams, with the reason for each setting.
 //!
 //! Bundles wait in work-queue streams that refuse what does not fit, instead of dropping the
 //! oldest. Everything else is kept for a time, and components for ever.
@@ -24,9 +24,9 @@ pub const OUTCOME_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 const DEAD_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Dead letters that are kept of a tenant; the oldest go first.
 const DEAD_MESSAGES_MAX: i64 = 10_000;
-/// Within this time a bundle that is published twice is stored once: what a client asks again after
-/// a lost answer. Longer costs memory, about 170 bytes for each bundle; beyond it a bundle runs
-/// twice, and only its first outcomes count.
+/// JetStream's deduplication window: within it, a bundle that a client publishes again after a lost
+/// answer is stored once. A longer window costs memory, about 170 bytes per bundle; beyond it a
+/// bundle runs twice, and only its first outcomes count.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(30);
 
 /// Makes the settings of the streams of one installation.

@@ -1,8 +1,8 @@
 //! A header that names the tasks of a bundle or report, for readers that cannot read the message.
 //!
-//! A message of a later version, or a damaged one, must not take its tasks away in silence: a
-//! bundle goes to the dead letters and its tasks end, and a report is told as unreadable. The
-//! header has a bound: ranges that do not fit are left out, and nothing is told of their tasks.
+//! A message of a later version, or a damaged one, must not lose its tasks silently: a bundle goes
+//! to the dead letters and its tasks end, and a report is passed on as unreadable. The header is
+//! bounded: ranges that do not fit are left out, and their tasks are not reported.
 
 use std::fmt::Write as _;
 
@@ -21,8 +21,8 @@ pub(super) fn insert(headers: &mut HeaderMap, tasks: impl IntoIterator<Item = Ta
     headers.insert(TASKS, written(tasks.into_iter()).as_str());
 }
 
-/// The tasks that a header names, no more than a bundle holds. It may say anything, or not be
-/// there.
+/// The tasks that a header names, no more than fit a bundle. The header is not trusted and may be
+/// missing.
 pub(super) fn read(headers: Option<&HeaderMap>) -> Vec<TaskIndex> {
     headers
         .and_then(|headers| headers.get(TASKS))

@@ -1,10 +1,10 @@
-//! What clients, workers and operators need of a broker: one trait for each of them.
+//! The broker's traits: one each for clients, workers and operators.
 //!
 //! See the crate's documentation for what every implementation promises, and
 //! [`conformance`](crate::conformance) for how each promise is checked.
 //!
-//! Publishing to a job that is not there, and following it, are errors. Ending what is not there, a
-//! lease or a job, is none: nobody who ends something can know whether somebody else did so first.
+//! Publishing to or following a job that does not exist is an error. Ending a lease or a job that
+//! does not exist is not: a caller cannot know whether another process ended it first.
 
 mod operate;
 mod submit;
@@ -19,7 +19,7 @@ pub use self::values::{
 };
 pub use self::work::Work;
 
-/// A whole broker: what clients, workers and operators need.
+/// A complete broker, for clients, workers and operators.
 pub trait Broker: Submit + Work + Operate {}
 
 impl<T: Submit + Work + Operate> Broker for T {}

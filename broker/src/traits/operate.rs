@@ -1,11 +1,11 @@
-//! What an operator needs of a broker: lists of jobs, dead letters and workers.
+//! The operator's trait: lists jobs, dead letters and workers.
 
 use async_trait::async_trait;
 use sortie_protocol::{DeadLetter, JobKey, JobRecord, Presence};
 
 use super::values::{Error, LetterId};
 
-/// Lists what is there, and removes dead letters.
+/// Lists jobs, dead letters and workers, and removes dead letters.
 #[async_trait]
 pub trait Operate: std::fmt::Debug + Send + Sync + 'static {
     /// The records of the jobs put last, newest first.
@@ -18,9 +18,9 @@ pub trait Operate: std::fmt::Debug + Send + Sync + 'static {
         count_max: usize,
     ) -> Result<Vec<(LetterId, DeadLetter)>, Error>;
 
-    /// Remove a dead letter: it was dealt with. One that is not there is no error.
+    /// Remove a dead letter. A missing one is not an error.
     async fn remove_dead_letter(&self, letter: LetterId) -> Result<(), Error>;
 
-    /// The workers that are there, in the order of their names.
+    /// The connected workers, ordered by id.
     async fn workers(&self) -> Result<Vec<Presence>, Error>;
 }

@@ -1,4 +1,4 @@
-//! What a client needs of a broker: put jobs, publish tasks, follow outcomes, cancel.
+//! The client's trait: puts jobs, publishes tasks, follows outcomes, cancels.
 
 use std::time::Duration;
 
@@ -14,57 +14,56 @@ use super::values::{Error, Event, Position, Unfinished};
 /// Submits jobs and follows their outcomes.
 #[async_trait]
 pub trait Submit: std::fmt::Debug + Send + Sync + 'static {
-    /// Whose jobs are submitted here.
+    /// The tenant whose jobs are submitted here.
     fn tenant(&self) -> TenantId;
 
-    /// How long outcomes are kept that nobody trims. `None`: as long as their job.
+    /// Retention time of outcomes that are not trimmed. `None`: as long as their job.
     fn retention(&self) -> Option<Duration>;
 
-    /// Keep a component's bytes under its digest. Putting it again changes nothing.
+    /// Store a component's bytes under its digest. Idempotent.
     async fn put_component(&self, digest: Digest, bytes: Bytes) -> Result<(), Error>;
 
-    /// Write a job's record, before its first bundle. Putting it again changes nothing, even if the
-    /// job was cancelled. `created` is the submitter's time.
+    /// Write a job's record, before its first bundle. Idempotent, even if the job was cancelled.
+    /// `created` is the submitter's time.
     async fn put_job(&self, job: Job, created: Timestamp) -> Result<(), Error>;
 
     /// A job's record, if it was put and not forgotten.
     async fn job(&self, job: JobKey) -> Result<Option<JobRecord>, Error>;
 
-    /// Publish a bundle of a job. Waits while the broker is full. Cancel safe: a call that was
-    /// dropped published the bundle or nothing.
+    /// Publish a bundle of a job. Waits while the broker is full. Cancel safe: a dropped call has
+    /// published either the whole bundle or nothing.
     async fn publish(&self, bundle: Bundle) -> Result<(), Error>;
 
-    /// Store outcomes of tasks that no worker runs. They count if they are the first of their
-    /// tasks, and the job is there and not cancelled; else they change nothing.
+    /// Store outcomes of tasks that no worker runs. They count if they are the first of their tasks
+    /// and the job exists and is not cancelled; otherwise they change nothing.
     async fn report(&self, job: JobKey, outcomes: Vec<Outcome>) -> Result<(), Error>;
 
-    /// Say that the submitter of an open job is there, for those who follow it. Not kept.
+    /// Send a heartbeat of an open job's submitter to its followers. Not stored.
     async fn submitting(&self, job: JobKey) -> Result<(), Error>;
 
-    /// Say that a job has this many tasks and gets no more, so that followers know when all is
-    /// there. Sealing again, or a job that is not there or cancelled, changes nothing.
+    /// Seal a job: record its final number of tasks, so that followers know when all outcomes have
+    /// arrived. Sealing again, or sealing a missing or cancelled job, changes nothing.
     async fn seal(&self, job: JobKey, tasks: TaskIndex) -> Result<(), Error>;
 
-    /// Follow a job's outcomes from a position on, or from the first that is kept after it. The
+    /// Follow a job's outcomes from a position on, or from the first one still stored after it. The
     /// stream waits for more, and ends after [`Event::Cancelled`] and [`Event::Refused`], or when
-    /// the job is forgotten; then what was not received yet may be missing. It may end before that
-    /// without a word: then it can be opened again.
+    /// the job is forgotten; then outcomes not yet received may be missing. It may also end early
+    /// without an event; then call this again.
     async fn follow(&self, job: JobKey, from: Position)
     -> Result<BoxStream<'static, Event>, Error>;
 
-    /// What of a job waits or is leased.
+    /// Count a job's bundles that wait or are leased.
     async fn unfinished(&self, job: JobKey) -> Result<Unfinished, Error>;
 
-    /// Tell the broker that outcomes before `before` were received and need not be kept. Some may
-    /// be kept longer; positions do not change.
+    /// Allow the broker to drop outcomes before `before`, which were received. Some may be kept
+    /// longer; positions do not change.
     async fn trim(&self, job: JobKey, before: Position) -> Result<(), Error>;
 
-    /// Stop a job: its waiting bundles are dropped, its leases are lost, its followers are told.
-    /// Outcomes stored before stay readable; none are stored after. Cancelling again changes
-    /// nothing.
+    /// Cancel a job: its waiting bundles are dropped, its leases are lost, its followers get an
+    /// event. Outcomes stored before stay readable; none are stored afterwards. Idempotent.
     async fn cancel(&self, job: JobKey) -> Result<(), Error>;
 
-    /// Drop all there is of a job, except its dead letters. For its submitter, once its outcomes
-    /// are received.
+    /// Remove everything stored of a job, except its dead letters. For its submitter, after it has
+    /// received the outcomes.
     async fn forget(&self, job: JobKey) -> Result<(), Error>;
 }

@@ -1,4 +1,4 @@
-//! The values that pass between a broker and those who use it: leases, reports, events, errors.
+//! The values of the broker's traits: leases, reports, events, errors.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use sortie_protocol::{
     Advice, Bundle, Job, JobId, Labels, LeaseId, Outcome, TaskIndex, Timestamp, WorkerId,
 };
 
-/// Names a dead letter within its broker; later ones have greater names.
+/// A dead letter's id within its broker; later letters have greater ids.
 pub type LetterId = u64;
 
-/// How long a worker counts as present after it said so: three times it may miss its turn.
+/// How long a worker counts as connected after an announcement: it may miss three.
 pub const PRESENCE: Duration = Duration::from_secs(12);
 
-/// Who pulls.
+/// The worker that pulls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Puller {
     /// The worker.
@@ -27,14 +27,14 @@ pub struct Puller {
 /// Which jobs a worker takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Serves {
-    /// All, whatever labels they ask for: the only worker there is.
+    /// All jobs, whatever labels they require: for the only worker of a broker.
     Everything,
-    /// Those that ask for nothing but these labels.
+    /// Jobs that require a subset of these labels.
     Labels(Labels),
 }
 
 impl Serves {
-    /// Whether a job that asks for these labels is among them.
+    /// Whether a job that requires these labels is among them.
     #[must_use]
     pub fn takes(&self, asked: &Labels) -> bool {
         match self {
@@ -47,7 +47,7 @@ impl Serves {
 /// A worker's promise to run a bundle until a deadline, or longer if it extends the lease.
 #[derive(Debug, Clone)]
 pub struct Lease {
-    /// Names this lease; every grant has a new name.
+    /// The lease's id; every grant has a new one.
     pub id: LeaseId,
     /// The job of the bundle.
     pub job: Arc<Job>,
@@ -59,71 +59,71 @@ pub struct Lease {
     pub deadline: Timestamp,
 }
 
-/// What became of a leased bundle's tasks.
+/// The results of a leased bundle's tasks.
 ///
-/// A task that is in neither list is not lost: it comes back as if the lease had run out. One that
-/// is in both has ended.
+/// A task that is in neither list is not lost: it is requeued as if the lease had expired. A task
+/// in both lists has ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// Tasks that ended.
     pub outcomes: Vec<Outcome>,
-    /// Tasks that are to be tried again.
+    /// Tasks to retry.
     pub retrials: Vec<Retrial>,
 }
 
 impl Report {
-    /// Whether it says nothing: what was leased comes back.
+    /// Whether it is empty: then all tasks are requeued.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.outcomes.is_empty() && self.retrials.is_empty()
     }
 }
 
-/// One task that is to be tried again, in a bundle of its own. It counts as the next attempt.
+/// A task to retry, in its own bundle. It counts as the next attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retrial {
     /// The task.
     pub index: TaskIndex,
-    /// Not before this long.
+    /// The minimum delay.
     pub after: Duration,
 }
 
 /// Whether a lease could be extended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extended {
-    /// It holds until then.
+    /// The lease holds until then.
     Until(Timestamp),
-    /// It is over: it expired, or its job was cancelled. Stop the work; a report would still be
-    /// taken.
+    /// The lease expired, or its job was cancelled. Stop the work; a report would still be
+    /// accepted.
     Lost,
 }
 
-/// What a job's follower is told.
+/// An event of a followed job.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// Outcomes were stored. The position is that of the first.
     Outcomes(Position, Arc<[Outcome]>),
-    /// Outcomes are stored that this program cannot read.
+    /// Outcomes were stored that this program cannot read.
     Unreadable {
         /// Their tasks, as far as the message names them.
         tasks: Arc<[TaskIndex]>,
         /// Why they cannot be read.
         reason: String,
     },
-    /// The job's submitter is there, and has not sealed it.
+    /// A heartbeat of the submitter of an unsealed job.
     Submitting,
-    /// The job has this many tasks, and gets no more. Told once.
+    /// The job was sealed with this many tasks. Sent once.
     Sealed(TaskIndex),
-    /// Everything that was stored up to this mark was told before.
+    /// Everything stored up to this mark has been sent.
     CaughtUp(Mark),
     /// The job was cancelled: tasks without an outcome will get none. The last event.
     Cancelled,
-    /// The broker will not tell, for this reason: asking again will not help, or was done for as
-    /// long as an outage may last. The last event.
+    /// The broker refused, for this reason: a retry does not help, or was done for the whole outage
+    /// time. The last event.
     Refused(Error),
 }
 
-/// Why a broker could not do what it was asked.
+/// Why a request to a broker failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// The job was never put, or is forgotten.
@@ -132,26 +132,26 @@ pub enum Error {
     /// The job was cancelled.
     #[error("job `{0}` was cancelled")]
     JobCancelled(JobId),
-    /// A bundle that no broker could carry.
+    /// The bundle is larger than the broker accepts.
     #[error("a bundle of {weight} bytes exceeds the broker's limit of {limit}")]
     TooLarge {
         /// The bundle's weight.
         weight: usize,
-        /// The most this broker takes.
+        /// The broker's limit.
         limit: usize,
     },
     /// The bundle has no tasks.
     #[error("the bundle has no tasks")]
     Empty,
-    /// The broker does not answer. What was asked may have happened or not; asking again is safe.
+    /// The broker does not answer. The request may have been carried out or not; a retry is safe.
     #[error("the broker at {place} does not answer: {reason}")]
     Unreachable {
-        /// Where it should be.
+        /// The broker's address.
         place: String,
-        /// What was tried and what came of it.
+        /// What was tried, and how it failed.
         reason: String,
     },
-    /// The broker knows who asks, or does not, and refuses.
+    /// The broker refuses: credentials or permissions are missing or wrong.
     #[error("the broker at {place} refuses: {reason}")]
     Denied {
         /// Where it is.
@@ -159,7 +159,7 @@ pub enum Error {
         /// What was refused, and what to do.
         reason: String,
     },
-    /// What is there cannot serve as a broker as it is.
+    /// The server cannot serve as a broker in its present state.
     #[error("the broker at {place} cannot be used: {reason}")]
     Unsuitable {
         /// Where it is.
@@ -186,7 +186,7 @@ impl Error {
         }
     }
 
-    /// Whether asking again, later, can help.
+    /// Whether a later retry can help.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {

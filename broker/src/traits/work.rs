@@ -1,4 +1,4 @@
-//! What a worker needs of a broker: pull leases, keep them, report.
+//! The worker's trait: pulls leases, extends them, reports.
 
 use std::num::NonZeroUsize;
 
@@ -9,38 +9,38 @@ use sortie_protocol::{Digest, JobKey, LeaseId, Presence};
 
 use super::values::{Error, Extended, Lease, Puller, Report};
 
-/// Gives leases, and takes reports on them.
+/// Grants leases, and takes reports on them.
 #[async_trait]
 pub trait Work: std::fmt::Debug + Send + Sync + 'static {
-    /// A component's bytes, if they were put.
+    /// A component's bytes, if it is stored.
     async fn component(&self, digest: Digest) -> Result<Option<Bytes>, Error>;
 
     /// Take up to `credits` leases, waiting until there is at least one. Cancel safe: no lease is
     /// lost in a dropped call.
     ///
-    /// A job that asks for labels goes only to workers that serve it. Bundles of a higher priority
-    /// go first. Among equals there is no promised order. Tasks that ended while their bundle
-    /// waited, because a late report came, are no longer in it.
+    /// A job that requires labels goes only to workers that serve it. Bundles of a higher priority
+    /// go first; the order among equals is not specified. Tasks that ended while their bundle
+    /// waited, because a late report came, are removed from it.
     async fn pull(&self, puller: &Puller, credits: NonZeroUsize) -> Result<Vec<Lease>, Error>;
 
-    /// Keep a lease for another term, counted from now.
+    /// Extend a lease for its full duration, counted from now.
     async fn extend(&self, lease: LeaseId) -> Result<Extended, Error>;
 
     /// Report on a leased bundle and end the lease.
     ///
-    /// Outcomes count even when the lease is over, if they are the first of their tasks; retrials
-    /// only while it holds, because the bundle is with somebody else otherwise. Nothing counts once
-    /// the job is cancelled or forgotten; that is no error.
+    /// Outcomes count even after the lease expired, if they are the first of their tasks; retrials
+    /// count only while it holds, because otherwise another worker has the bundle. Nothing counts
+    /// once the job is cancelled or forgotten; that is not an error.
     async fn complete(&self, lease: LeaseId, job: JobKey, report: Report) -> Result<(), Error>;
 
-    /// Give a lease back unworked, for anyone to take at once. It does not count as an attempt, nor
-    /// towards the deliveries after which a bundle is given up.
+    /// Return a bundle unprocessed, so that another worker can take it at once. Counts neither as
+    /// an attempt nor as a lost lease.
     async fn release(&self, lease: LeaseId) -> Result<(), Error>;
 
-    /// The jobs that are cancelled from now on, for workers to stop what they run of them. A worker
-    /// that falls far behind may miss some; its next extension tells it.
+    /// A stream of the jobs cancelled from now on, whose tasks workers should stop. A worker that
+    /// falls far behind may miss some; its next extension returns [`Extended::Lost`].
     async fn cancellations(&self) -> Result<BoxStream<'static, JobKey>, Error>;
 
-    /// Say that a worker is there, and how busy. Holds for [`PRESENCE`](super::PRESENCE).
+    /// Announce a worker and its load. Valid for [`PRESENCE`](super::PRESENCE).
     async fn announce(&self, presence: Presence) -> Result<(), Error>;
 }

@@ -68,6 +68,6 @@ async fn a_cluster_that_loses_its_leaders_loses_no_task() {
     })
     .await;
     working.abort();
-    // Whoever comes later sees the same.
+    // A later follower sees the same.
     Follower::of(&client, job).await.sees_all(TASKS).await;
 }

@@ -39,7 +39,7 @@ async fn one_account_is_enough_for_one_tenant() {
     Follower::of(&client, id).await.sees_all(1).await;
 }
 
-/// Nobody without a password.
+/// Clients without a password are refused.
 #[tokio::test]
 async fn strangers_are_not_let_in() {
     let server = deployed("server.conf").start().await;

@@ -48,7 +48,7 @@ impl Scene {
     async fn is_done(&self, count: u64) {
         let mut follower = Follower::of(&self.near, self.job).await;
         follower.sees_all(count).await;
-        // Bundles that end without being granted need somebody who asks for work.
+        // Bundles that end without being granted need a worker that pulls.
         let near = self.near.clone();
         let idle = tokio::spawn(async move { pull(&near).await });
         until("unfinished", &0, async || {

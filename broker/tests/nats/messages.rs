@@ -345,7 +345,7 @@ async fn a_component_that_is_gone_or_damaged_is_told() {
         )
         .await;
     };
-    // A chunk and a manifest that are there stay, whoever writes, and however.
+    // An existing chunk or manifest cannot be overwritten.
     for part in [part("1"), part("manifest")] {
         let answer = client.request(part, "something else".into()).await.unwrap();
         assert!(
@@ -396,8 +396,8 @@ async fn a_component_that_is_gone_or_damaged_is_told() {
     assert_eq!(broker.component(digest).await.unwrap(), None);
 }
 
-/// Whoever knows a component's digest can be first with a wrong chunk. Putting the right one then
-/// neither waits nor helps.
+/// A client that knows a component's digest can store a wrong chunk first. Putting the right one
+/// afterwards neither waits nor helps.
 #[tokio::test]
 async fn a_wrong_chunk_that_was_there_first_is_told_to_whoever_fetches() {
     let server = narrow_server().await;

@@ -206,7 +206,7 @@ async fn a_question_for_work_that_is_lost_is_asked_again() {
     soon("a pull", waiting).await.unwrap();
 }
 
-/// The recurring fault of servers: bundles wait, workers wait, and nobody gets anything. A paused
+/// A recurring fault of servers: bundles wait, workers wait, and nothing is delivered. A paused
 /// consumer looks just like that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bundles_that_nobody_got_are_found_without_a_further_publish() {
@@ -342,7 +342,7 @@ async fn a_job_that_somebody_else_cancels_ends_for_everybody() {
     );
     assert_eq!(other.extend(lease.id).await.unwrap(), Extended::Lost);
     follower.is_cancelled().await;
-    // Nobody told this connection's publishers.
+    // The publishers of this connection were not notified.
     let refused = async || {
         matches!(
             one.publish(bundle(job, [1])).await,
@@ -402,7 +402,7 @@ async fn who_is_there_is_known_again_after_a_restart_of_the_server() {
         busy: 1,
         ..presence()
     };
-    // Nobody repeats an announcement: the next one comes soon by itself.
+    // Announcements are not retried: the next one comes soon.
     until("that it is announced", &true, async || {
         worker.announce(busy.clone()).await.is_ok()
     })

@@ -1,8 +1,7 @@
 //! The configuration in `deploy/nats`, started exactly as it is: what each user needs it permits,
 //! and everything else it refuses.
 //!
-//! The second half asks raw questions, as a program would that somebody wrote to get around the
-//! broker.
+//! The second half sends raw requests, as a malicious program would that bypasses the broker.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -327,7 +326,7 @@ enum Asked {
     Answered(String),
     /// It is not permitted.
     Refused,
-    /// Nobody is there to hear it.
+    /// It has no subscriber.
     Unheard,
 }
 

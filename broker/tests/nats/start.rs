@@ -230,7 +230,8 @@ async fn brokers_that_lay_out_an_empty_server_at_once_agree() {
         connect(&url, SHORT)
     );
     assert_eq!([one.lease(), two.lease(), three.lease()], [SHORT; 3]);
-    // Whoever wants something else is told, or gets what there is; there are never two truths.
+    // A process with another configuration gets an error or the existing layout; there are never
+    // two layouts.
     let server = NatsServer::start().await;
     let url = server.url();
     let (one, two) = tokio::join!(
@@ -242,7 +243,7 @@ async fn brokers_that_lay_out_an_empty_server_at_once_agree() {
     for tried in [one, two] {
         match tried {
             Ok(broker) => made += usize::from(broker.lease() == lease),
-            Err(error) => assert_error!(Err::<(), _>(error), Unsuitable, says "cannot be made"),
+            Err(error) => assert_error!(Err::<(), _>(error), Unsuitable, says "cannot be created"),
         }
     }
     assert!(made >= 1);

@@ -1,5 +1,5 @@
-//! What the tests of faults share: brokers that give up soon, somebody who follows, and raw
-//! connections past the broker.
+//! Shared by the tests of faults: brokers with short timeouts, a follower, and raw connections that
+//! bypass the broker.
 //!
 //! Every wait has [`PATIENCE`] as its limit and ends on a condition.
 
@@ -231,7 +231,7 @@ pub(crate) async fn work(broker: &NatsBroker) -> Lease {
     lease
 }
 
-/// Somebody who follows a job from its start, and sees that positions are dense and no task comes
+/// A follower of a job from its start, which checks that positions are dense and no task comes
 /// twice.
 pub(crate) struct Follower {
     events: BoxStream<'static, Event>,

@@ -1,4 +1,4 @@
-//! Options of the connection to a broker. The environment is asked where they say nothing.
+//! Options of the connection to a broker. Environment variables apply where an option is absent.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,29 +11,31 @@ use sortie_frontend::settings::{BrokerSettings, parse};
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Broker")]
 pub(crate) struct BrokerOptions {
-    /// The NATS servers of the fleet, with commas between them: nats://host:4222, or
-    /// tls://host:4222; or `local` for none [env: SORTIE_BROKER]
+    /// URLs of the fleet's NATS servers, separated by commas: nats://host:4222 or tls://host:4222;
+    /// `local` runs tasks in this process, without a broker [env: SORTIE_BROKER]
     #[arg(long, value_name = "URL")]
     broker: Option<String>,
-    /// Whose jobs these are [env: SORTIE_TENANT] [default: default]
+    /// The tenant that the jobs belong to [env: SORTIE_TENANT] [default: default]
     #[arg(long, value_name = "NAME", value_parser = parse::tenant)]
     tenant: Option<TenantId>,
-    /// A credentials file for the broker, as `nsc` writes it [env: SORTIE_CREDS]
+    /// A NATS credentials file (.creds), as `nsc` writes it [env: SORTIE_CREDS]
     #[arg(long, value_name = "FILE")]
     creds: Option<PathBuf>,
-    /// Require TLS, and trust the authorities in this PEM file beside the system's
+    /// Require TLS, and trust the certificate authorities in this PEM file in addition to the
+    /// system's
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
-    /// Require TLS, and show this certificate (PEM) to the broker
+    /// Require TLS, and authenticate to the broker with this client certificate (PEM file)
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
-    /// The key (PEM) of the certificate
+    /// The private key of the client certificate (PEM file)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// How long connecting to the broker may take, over all of its servers [default: 5s]
+    /// Timeout for connecting to the broker, all of its servers included [default: 5s]
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     connect_timeout: Option<Duration>,
-    /// How long the broker may be away before what waits for it gives up [default: 10min]
+    /// How long requests are retried while the broker is unreachable, before they fail [default:
+    /// 10min]
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     outage_timeout: Option<Duration>,
 }

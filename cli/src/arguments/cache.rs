@@ -13,24 +13,24 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
-/// What can be done.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show what is kept, and how much of it
+    /// Show the cached results and compiled components, and their sizes
     Info(Place),
-    /// Remove everything that is kept
+    /// Remove everything in the cache
     Clear(Clear),
-    /// Remove what was not used for long, and what killed processes left behind
+    /// Remove entries that were not used for long, and temporary files of killed processes
     Gc(Gc),
 }
 
-/// Where to look.
+/// Which cache to use.
 #[derive(Debug, Args)]
 pub(crate) struct Place {
-    /// The cache folder [default: the user's]
+    /// The cache folder [default: the user's cache folder]
     #[arg(long, value_name = "DIR", value_parser = parse::cache)]
     pub(crate) cache: Option<Cache>,
-    /// Look into the memo of this store, too (the variable SORTIE_STORE is not looked at here)
+    /// Include the shared results in this store (this command ignores the variable SORTIE_STORE)
     #[arg(long, value_name = "URL", value_parser = parse::store)]
     pub(crate) store: Option<String>,
     /// Print one JSON object
@@ -42,7 +42,8 @@ pub(crate) struct Place {
 pub(crate) struct Clear {
     #[command(flatten)]
     pub(crate) place: Place,
-    /// With --store: yes, remove the kept results of all who use the store
+    /// Required with --store: confirms that the shared results of all users of the store are
+    /// removed
     #[arg(long, requires = "store")]
     pub(crate) everyone: bool,
 }
@@ -51,12 +52,12 @@ pub(crate) struct Clear {
 pub(crate) struct Gc {
     #[command(flatten)]
     pub(crate) place: Place,
-    /// Remove what was not used for this long, such as 30d; in a store what was written that long
+    /// Remove entries not used for this long, such as 30d; in a store, entries written that long
     /// ago
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     pub(crate) older_than: Option<Duration>,
-    /// Remove what was not used for longest, until the rest takes no more than this, such as 1GiB;
-    /// on this machine only
+    /// Remove the least recently used entries until the cache is no larger than this, such as 1GiB;
+    /// applies to the local cache only
     #[arg(long, value_name = "SIZE")]
     pub(crate) max: Option<ByteSize>,
 }

@@ -15,13 +15,13 @@ pub(crate) struct Call {
     pub(crate) component: PathBuf,
     /// The function's name, as `sortie inspect` shows it
     pub(crate) function: String,
-    /// The arguments that --arg does not give, in order: JSON, else a string; for an object a path
-    /// or URL
+    /// Arguments for the parameters that --arg does not set, in order: a JSON value, or any other
+    /// text as a string; for an object, a path or URL
     #[arg(value_name = "ARG", allow_negative_numbers = true)]
     pub(crate) arguments: Vec<String>,
     #[command(flatten)]
     pub(crate) fixed: Fixed,
-    /// Print a string, or bytes, as they are
+    /// Print a string or bytes without JSON encoding; of an object print its URL only
     #[arg(long)]
     pub(crate) raw: bool,
     #[command(flatten)]

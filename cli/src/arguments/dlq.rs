@@ -7,7 +7,7 @@ use sortie::LetterId;
 
 use super::broker::BrokerOptions;
 
-/// Letters that are listed unless more are asked for.
+/// Default of `--count`.
 const LISTED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(19);
 
 /// `sortie dlq`.
@@ -21,24 +21,25 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Show the newest dead letters, newest first
     List(List),
-    /// Show one with its task's arguments, as JSON
+    /// Show one dead letter with its task's arguments, as JSON
     Show(Show),
-    /// Submit their tasks again, in new jobs with the same options, and print these jobs
+    /// Submit the tasks of dead letters again, in new jobs with the same options, and print the new
+    /// jobs
     Replay(Replay),
-    /// Remove some: they were dealt with
+    /// Remove dead letters without running their tasks again
     Remove(Remove),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// Only those of this job, which may be forgotten already; the beginning of a job's name will
-    /// do while the job is there
+    /// Show only dead letters of this job, which may have been forgotten. A unique prefix of the
+    /// job's name is enough while the broker still has the job
     #[arg(long)]
     pub(crate) job: Option<String>,
-    /// Show this many
+    /// Show at most this many
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = LISTED)]
     pub(crate) count: NonZeroUsize,
-    /// Print one JSON object for each, a line each
+    /// Print one JSON object per dead letter, one per line
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
@@ -47,7 +48,7 @@ pub(crate) struct List {
 
 #[derive(Debug, Args)]
 pub(crate) struct Show {
-    /// Its number, as `sortie dlq list` shows it
+    /// The dead letter's number, as `sortie dlq list` shows it
     pub(crate) id: LetterId,
     #[command(flatten)]
     pub(crate) broker: BrokerOptions,
@@ -59,10 +60,10 @@ pub(crate) struct Replay {
     /// Their numbers, as `sortie dlq list` shows them
     #[arg(value_name = "ID")]
     pub(crate) ids: Vec<LetterId>,
-    /// Those of this job
+    /// All dead letters of this job
     #[arg(long)]
     pub(crate) job: Option<String>,
-    /// All there are
+    /// All dead letters
     #[arg(long)]
     pub(crate) all: bool,
     #[command(flatten)]

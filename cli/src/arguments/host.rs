@@ -1,4 +1,4 @@
-//! Options of the host in this process, and of how inputs are read.
+//! Options of the host in this process, and of reading inputs.
 
 use std::num::NonZeroUsize;
 
@@ -7,38 +7,38 @@ use sortie::ByteSize;
 use sortie::objects::Prefetch;
 use sortie_frontend::settings::{Cache, HostSettings, InputSettings, parse};
 
-/// How the host in this process works. With a broker it only looks into components.
+/// Options of the host in this process. With a broker, the host only reads components' signatures.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct HostOptions {
-    /// Tasks in work at once [default: twice the cores]
+    /// How many tasks run concurrently [default: twice the number of cores]
     #[arg(long, value_name = "COUNT", value_parser = parse::concurrency)]
     pub(crate) concurrency: Option<NonZeroUsize>,
-    /// Keep compiled code and results here, or `off` to keep nothing [default: the user's cache
-    /// folder]
+    /// The folder where compiled components and results are cached; `off` disables the cache
+    /// [default: the user's cache folder]
     #[arg(long, value_name = "DIR|off", value_parser = parse::cache)]
     pub(crate) cache: Option<Cache>,
     #[command(flatten)]
     pub(crate) inputs: InputOptions,
-    /// Keep large outputs here, and share results with all who name the same place: a folder, or
-    /// s3://BUCKET/PREFIX (also gs://, az://) [default: a folder in the cache folder, not
-    /// shared; or the variable SORTIE_STORE]
+    /// Where large outputs are stored, and results are shared with all clients and workers that use
+    /// the same location: a folder, or s3://BUCKET/PREFIX (also gs://, az://) [env: SORTIE_STORE]
+    /// [default: a folder in the cache folder, not shared]
     #[arg(long, value_name = "URL", value_parser = parse::store)]
     pub(crate) store: Option<String>,
 }
 
-/// How inputs are read.
+/// Options of reading inputs.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct InputOptions {
-    /// Memory for inputs that are fetched ahead, and for those that are kept in case another task
-    /// reads them [default: 512MiB]
+    /// Memory for prefetched inputs, and for inputs cached in case another task reads them
+    /// [default: 512MiB]
     #[arg(long, value_name = "SIZE", value_parser = parse::input_memory)]
     input_memory: Option<ByteSize>,
-    /// Room in the cache folder for blocks of remote inputs, such as 100GiB: a task or a later
-    /// process that reads them again need not fetch them again [default: none]
+    /// Disk space in the cache folder for blocks of remote inputs, such as 100GiB; later tasks and
+    /// processes read them from there instead of fetching them again [default: none]
     #[arg(long, value_name = "SIZE", value_parser = parse::input_disk)]
     input_disk: Option<ByteSize>,
-    /// Fetch inputs before functions ask for them: those of tasks to come, and what follows where
-    /// one is read in order [default: on]
+    /// Whether inputs are fetched before functions ask for them: the inputs of waiting tasks, and
+    /// the next blocks of an input that is read sequentially [default: on]
     #[arg(long, value_enum, value_name = "WHEN")]
     prefetch: Option<OnOff>,
 }

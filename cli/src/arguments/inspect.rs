@@ -13,7 +13,8 @@ pub(crate) struct Inspect {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
-    /// Keep compiled code here, or `off` to keep nothing [default: the user's cache folder]
+    /// The folder where compiled components are cached; `off` disables the cache [default: the
+    /// user's cache folder]
     #[arg(long, value_name = "DIR|off", value_parser = parse::cache)]
     pub(crate) cache: Option<Cache>,
 }

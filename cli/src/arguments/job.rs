@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use super::broker::BrokerOptions;
 use super::progress::ProgressKind;
 
-/// Jobs that are listed unless more are asked for.
+/// Default of `--count`.
 const LISTED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(19);
 
 /// `sortie job`.
@@ -20,31 +20,31 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show the jobs submitted last, newest first
+    /// Show the most recently submitted jobs, newest first
     List(List),
-    /// Show how far a job is
+    /// Show a job's progress
     Status(Status),
-    /// Write a job's results as `sortie map` does, and have the broker forget the job
+    /// Write a job's results as `sortie map` does, then remove the job from the broker
     ///
-    /// Waits until all results are there. A job whose submitter is gone, and had not submitted
-    /// all inputs, ends with the tasks there are, and is kept. The inputs themselves are not
-    /// known any more: `index` says which task it was.
+    /// Waits until every task has ended. If the submitter disappeared before it had submitted all
+    /// inputs, the results of the tasks it did submit are written, and the job is kept. The inputs
+    /// themselves are no longer known: `index` tells which task a result belongs to.
     Gather(Box<Gather>),
-    /// Stop a job; results that are there stay
+    /// Cancel a job: stop its tasks; results that are already stored stay
     Cancel(One),
-    /// Show what a job's tasks printed and logged
+    /// Show the output and log lines of a job's tasks
     Logs(Logs),
-    /// Drop all there is of a job, its results too; what runs of it is stopped
+    /// Remove everything the broker has of a job, results included; running tasks are stopped
     Forget(One),
 }
 
 /// `sortie job list`.
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// Show this many
+    /// Show at most this many
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = LISTED)]
     pub(crate) count: NonZeroUsize,
-    /// Print one JSON object for each job, a line each
+    /// Print one JSON object per job, one per line
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
@@ -54,7 +54,7 @@ pub(crate) struct List {
 /// `sortie job status`.
 #[derive(Debug, Args)]
 pub(crate) struct Status {
-    /// The job, or the beginning of its name, as in job-ab12
+    /// The job's name, or a unique prefix of it, such as job-ab12
     pub(crate) job: String,
     /// Print one JSON object
     #[arg(long)]
@@ -63,10 +63,10 @@ pub(crate) struct Status {
     pub(crate) broker: BrokerOptions,
 }
 
-/// A command about one job.
+/// Arguments of a command that takes one job.
 #[derive(Debug, Args)]
 pub(crate) struct One {
-    /// The job, or the beginning of its name, as in job-ab12
+    /// The job's name, or a unique prefix of it, such as job-ab12
     pub(crate) job: String,
     #[command(flatten)]
     pub(crate) broker: BrokerOptions,
@@ -75,17 +75,17 @@ pub(crate) struct One {
 /// `sortie job gather`.
 #[derive(Debug, Args)]
 pub(crate) struct Gather {
-    /// The job, or the beginning of its name, as in job-ab12
+    /// The job's name, or a unique prefix of it, such as job-ab12
     pub(crate) job: String,
     /// Write results here instead of to standard output, as `sortie map` does: to a file or an
-    /// object in a store, as JSON lines, CSV or Parquet
+    /// object in a bucket, as JSON lines, CSV or Parquet
     #[arg(short, long, value_name = "FILE|URL")]
     pub(crate) output: Option<PathBuf>,
-    /// Write results in the order of the inputs instead of as they came; results that wait for an
-    /// earlier one are held in memory
+    /// Write results in the order of the inputs instead of in the order of completion; results that
+    /// wait for an earlier one are held in memory
     #[arg(long)]
     pub(crate) ordered: bool,
-    /// Leave the job at the broker, to be gathered again
+    /// Keep the job at the broker, so that it can be gathered again
     #[arg(long)]
     pub(crate) keep: bool,
     /// How progress is shown on standard error
@@ -98,10 +98,10 @@ pub(crate) struct Gather {
 /// `sortie job logs`.
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
-    /// The job, or the beginning of its name, as in job-ab12
+    /// The job's name, or a unique prefix of it, such as job-ab12
     pub(crate) job: String,
-    /// Only the task with this index; without it the logs of all, as their results come, until the
-    /// job ends
+    /// Show only the log of the task with this index [default: the logs of all tasks, as they end,
+    /// until the job ends]
     pub(crate) index: Option<u64>,
     #[command(flatten)]
     pub(crate) broker: BrokerOptions,

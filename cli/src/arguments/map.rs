@@ -16,20 +16,19 @@ pub(crate) struct Map {
     pub(crate) component: PathBuf,
     /// The function's name, as `sortie inspect` shows it
     pub(crate) function: String,
-    /// Inputs, one task each (for a pattern, one each file)
+    /// Inputs, one task each (for a pattern, one task for each matching file)
     ///
     /// For an object parameter: a path, a pattern (*, ?, [...] within a path segment, ** across
     /// segments; quote it), or a URL (s3://, gs:// and az:// with patterns too, https://, http://,
-    /// file://). For a value parameter: JSON, and what is not JSON is a string; write '"42"' for
-    /// the string 42. If more than one parameter is left open by --arg: a JSON array with all of
-    /// them.
+    /// file://). For a value parameter: a JSON value; text that is not JSON is taken as a string;
+    /// write '"42"' for the string 42. If --arg leaves more than one parameter unset: a JSON array
+    /// with a value for each of them.
     #[arg(value_name = "INPUT", allow_negative_numbers = true)]
     pub(crate) inputs: Vec<String>,
-    /// Read inputs from a file, one a line; `-` is standard input
+    /// Read inputs from a file, one per line; `-` is standard input
     ///
-    /// Lines are read while tasks run, and empty ones are skipped. A file is checked before the
-    /// first task starts; a line of standard input that does not fit ends the run when it is
-    /// reached.
+    /// Lines are read while tasks run, and empty lines are skipped. A file is checked before the
+    /// first task starts; an invalid line of standard input ends the run when it is reached.
     #[arg(long = "inputs", value_name = "FILE", conflicts_with = "inputs")]
     pub(crate) lines: Option<PathBuf>,
     #[command(flatten)]
@@ -37,24 +36,23 @@ pub(crate) struct Map {
     /// Write results here instead of to standard output: to a file, or to an object such as
     /// s3://BUCKET/KEY.parquet
     ///
-    /// The extension says how: .csv and .parquet are tables, anything else has JSON lines. What is
-    /// there is replaced, when everything else has been checked. Lines and rows are added to a
-    /// file as they come: whatever ends the run, those written stay, and a run that starts again
-    /// takes them from the cache. A Parquet file appears when the run ends, interrupted or
-    /// not; an object in a store when all results are there.
+    /// The extension selects the format: .csv and .parquet are tables, anything else is JSON lines.
+    /// An existing file is replaced, after everything else has been checked. Lines and rows are
+    /// appended as tasks end: if the run is stopped, those written stay, and a new run takes these
+    /// results from the cache. A Parquet file appears when the run ends, interrupted or not; an
+    /// object in a bucket appears when all results are complete.
     #[arg(short, long, value_name = "FILE|URL")]
     pub(crate) output: Option<PathBuf>,
-    /// Write results in the order of the inputs instead of as they come
+    /// Write results in the order of the inputs instead of in the order of completion
     ///
-    /// Results that wait for an earlier one are held in memory: at most 16384 of them or 64 MiB,
-    /// then no further inputs are taken until the earlier one is there.
+    /// Results that wait for an earlier one are held in memory: at most 16384 of them or 64 MiB;
+    /// then no further inputs are taken until the earlier result arrives.
     #[arg(long)]
     pub(crate) ordered: bool,
     /// How progress is shown on standard error
     #[arg(long, value_enum, default_value_t = ProgressKind::Auto, value_name = "HOW")]
     pub(crate) progress: ProgressKind,
-    /// Submit the job to the fleet, print its name and leave; `sortie job gather` writes its
-    /// results
+    /// Submit the job to the fleet, print its name and exit; `sortie job gather` writes its results
     #[arg(long, conflicts_with_all = ["output", "ordered"])]
     pub(crate) detach: bool,
     #[command(flatten)]

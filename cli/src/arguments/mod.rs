@@ -33,15 +33,15 @@ use self::new::New;
 #[derive(Debug, Parser)]
 #[command(name = "sortie", version, max_term_width = 100)]
 pub(crate) struct Cli {
-    /// Say more about what happens; twice for more still. The variable SORTIE_LOG sets a filter of
-    /// its own.
+    /// Log more to standard error; -vv logs still more. The variable SORTIE_LOG sets a filter
+    /// instead.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-/// What can be done.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a function over many inputs, one task each
@@ -50,55 +50,55 @@ pub(crate) enum Command {
     /// Run a function once and print its value
     #[command(after_long_help = AFTER_CALL)]
     Call(Box<Call>),
-    /// Show what a component is and which functions it has
+    /// Show a component's metadata and its functions
     Inspect(Inspect),
-    /// Start a crate with functions of your own
+    /// Create a crate for your own functions
     New(New),
-    /// Run the fleet's tasks until told to end, or show which workers there are
+    /// Run the fleet's tasks until a signal stops the worker, or list the workers
     #[command(after_long_help = AFTER_WORKER)]
     Worker(Box<worker::Arguments>),
-    /// See, gather and cancel the jobs of a fleet
+    /// List, gather and cancel the jobs of a fleet
     Job(job::Arguments),
-    /// See and replay tasks of a fleet that failed for good
+    /// List, replay and remove dead letters: tasks of a fleet that failed permanently
     Dlq(dlq::Arguments),
-    /// See and remove what is kept on this machine
+    /// Show or clear the cache of results and compiled components
     Cache(cache::Arguments),
-    /// Set up a fleet's broker, or look at it
+    /// Set up a fleet's broker, or show its configuration
     Broker(provision::Arguments),
 }
 
 const AFTER_MAP: &str = "\
-Each result is one JSON object in a line of its own:
+Each result is one JSON object on one line:
   index   position among the inputs, from 0
-  input   the input as you gave it, or the file or URL that a pattern stood for
+  input   the input as you gave it, or the file or URL that matched a pattern
   status  completed, failed or cancelled
-  value   what the function returned, where it completed
-  error   {code, message, blame, attempts} where it failed; blame is guest, input or platform
+  value   what the function returned, if it completed
+  error   {code, message, blame, attempts} if it failed; blame is guest, input or platform
   bill    {queue_ms, fetch_ms, run_ms, cpu_ms, memory_peak_bytes, bytes_in, bytes_out, cached}
-  log     {text, dropped_bytes} where the function printed or logged something
+  log     {text, dropped_bytes} if the function printed or logged something
 
-Values are JSON as far as JSON goes: byte strings are base64, integers beyond 2^53 are strings, NaN
-and infinities are null, and the keys of maps are strings.
+Values that JSON cannot represent are converted: byte strings become base64, integers beyond 2^53
+become strings, NaN and infinities become null, and the keys of maps become strings.
 
 Exit codes: 0 all completed, 1 some failed, 2 wrong usage, 3 platform failure, 130 interrupted.
-Interrupted or not, running the same command again runs only what is not known yet.";
+Running the same command again runs only the tasks whose results are not in the cache.";
 
 const AFTER_CALL: &str =
     "Exit codes: 0 completed, 1 failed, 2 wrong usage, 3 platform failure, 130 interrupted.";
 
 const AFTER_WORKER: &str = "\
-SIGTERM or SIGINT: no more work is taken, what is in work gets --grace to finish, the rest goes
-back to the broker. A second signal ends the worker at once.
+After SIGTERM or SIGINT the worker takes no more tasks, running tasks get --grace to finish, and
+the rest goes back to the broker. A second signal ends the worker at once.
 
-Exit codes: 0 told to end, and everything is reported; 2 wrong usage, 3 platform failure,
+Exit codes: 0 stopped by a signal, and everything is reported; 2 wrong usage, 3 platform failure,
 130 ended at once.";
 
-/// What the command line asks for.
+/// The result of parsing the command line.
 #[derive(Debug)]
 pub(crate) enum Invocation {
     /// A command.
     Run(Box<Cli>),
-    /// Help or the version, which was printed.
+    /// Help or the version was asked for, and has been printed.
     Answered,
 }
 
@@ -115,7 +115,7 @@ impl Invocation {
 /// Read the command line.
 ///
 /// # Errors
-/// One line that names what is wrong.
+/// One line that says which argument is wrong.
 pub(crate) fn read() -> Result<Invocation, Error> {
     match Cli::try_parse() {
         Ok(cli) => Ok(Invocation::Run(Box::new(cli))),
@@ -137,7 +137,7 @@ pub(crate) fn read() -> Result<Invocation, Error> {
 fn answer(error: &clap::Error) {
     let text = error.render();
     let mut stdout = std::io::stdout().lock();
-    // A reader that went away wants no more help.
+    // A closed pipe is not an error here.
     let _ = if std::io::stdout().is_terminal() {
         write!(stdout, "{}", text.ansi())
     } else {
@@ -145,7 +145,7 @@ fn answer(error: &clap::Error) {
     };
 }
 
-/// What clap says of a command line, without the usage text: that is one `--help` away.
+/// clap's error message without the usage text, which `--help` prints.
 fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let said = text

@@ -7,9 +7,10 @@ use clap::Args;
 /// `sortie new`.
 #[derive(Debug, Args)]
 pub(crate) struct New {
-    /// The crate's name; a folder of this name is made here
+    /// The crate's name; the crate is created in a folder of this name in the current folder
     pub(crate) name: String,
-    /// Where the sortie-guest crate is, if not where this program was built
+    /// Path of the sortie-guest crate [default: the guest-sdk folder that this program was built
+    /// from]
     #[arg(long, value_name = "PATH")]
     pub(crate) sdk: Option<PathBuf>,
 }

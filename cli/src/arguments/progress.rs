@@ -5,13 +5,13 @@ use clap::ValueEnum;
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProgressKind {
-    /// A bar where standard error is a terminal, else lines; nothing where results go to the same
-    /// terminal
+    /// A bar if standard error is a terminal, else lines; nothing if results are written to the
+    /// same terminal
     Auto,
-    /// A bar; where there is no terminal, lines
+    /// A bar; lines if standard error is not a terminal
     Bar,
     /// A line every five seconds
     Lines,
-    /// None; the summary at the end stays
+    /// No progress; the summary at the end is still shown
     Off,
 }

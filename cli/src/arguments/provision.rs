@@ -19,25 +19,27 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make the streams that a fleet needs, and say what there is; what is there already stays
+    /// Create the streams that a fleet needs, and show the configuration; existing streams are kept
     Init(Init),
-    /// Connect, and say what there is
+    /// Connect to the broker and show its configuration
     Check(Check),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Init {
-    /// Servers that keep a copy of everything; 3 outlives the loss of one [default: 1]
+    /// JetStream replicas of each stream; with 3, the fleet survives the loss of one server
+    /// [default: 1]
     #[arg(long, value_name = "COUNT")]
     pub(crate) replicas: Option<NonZeroUsize>,
-    /// Streams that share the tasks; more spread the load of very many over the servers of a
-    /// cluster [default: 1]
+    /// Streams that tasks are distributed over; more than one spreads a very high load over the
+    /// servers of a cluster [default: 1]
     #[arg(long, value_name = "COUNT", value_parser = shards)]
     pub(crate) shards: Option<NonZeroU16>,
-    /// How long a worker that went silent keeps its tasks [default: 30s]
+    /// How long a lease lasts unless the worker extends it: after this time, the tasks of a worker
+    /// that stopped responding go to another [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = lease)]
     pub(crate) lease: Option<Duration>,
-    /// A pool for jobs that ask for these labels, such as gpu,region=eu. Repeatable
+    /// Create a pool for jobs that require these labels, such as gpu,region=eu. Repeatable
     #[arg(long = "pool", value_name = "LABELS")]
     pub(crate) pools: Vec<Labels>,
     #[command(flatten)]
@@ -62,7 +64,7 @@ fn lease(text: &str) -> Result<Duration, String> {
     let lease = parse::duration(text)?;
     if lease < LEASE_MIN {
         Err(format!(
-            "a lease holds at least {}",
+            "a lease lasts at least {}",
             humantime::format_duration(LEASE_MIN)
         ))
     } else {

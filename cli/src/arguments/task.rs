@@ -11,34 +11,34 @@ use sortie_frontend::settings::parse;
 /// Arguments that are the same for all tasks.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Fixed {
-    /// Give a parameter the same argument in every task: JSON, else a string; for an object a path
-    /// or URL. Repeatable
+    /// Set a parameter to the same argument in every task: a JSON value, or any other text as a
+    /// string; for an object, a path or URL. Repeatable
     #[arg(long = "arg", value_name = "NAME=VALUE", value_parser = parse::named)]
     pub(crate) named: Vec<(String, String)>,
 }
 
-/// What a task may use and see.
+/// Limits, grants, retries and labels of the tasks.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct TaskOptions {
-    /// Memory of a task [default: 256MiB]
+    /// Memory limit of a task [default: 256MiB]
     #[arg(long, value_name = "SIZE", value_parser = parse::memory)]
     memory: Option<ByteSize>,
-    /// Time of a task from start to end, waiting for inputs included [default: 5min]
+    /// Wall-clock time limit of a task, time spent waiting for inputs included [default: 5min]
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     timeout: Option<Duration>,
-    /// Time of a task on a core [default: 1min]
+    /// CPU time limit of a task [default: 1min]
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     cpu_time: Option<Duration>,
-    /// All objects that a task makes, together [default: 4GiB]
+    /// Limit on the total size of the objects that a task writes [default: 4GiB]
     #[arg(long, value_name = "SIZE")]
     written: Option<ByteSize>,
-    /// How often a task is repeated after a failure that may pass [default: 3]
+    /// How often a task is retried after a transient failure [default: 3]
     #[arg(long, value_name = "COUNT")]
     retries: Option<u32>,
-    /// Let functions see the real clock or real randomness; their results are then not kept
+    /// Give functions the real clock or real randomness; their results are then not cached
     #[arg(long, value_enum, value_name = "GRANT", value_delimiter = ',')]
     grant: Vec<Grant>,
-    /// Run everything, also what is known from an earlier run; results are not kept either
+    /// Ignore the cache of results: run every task, and do not cache its result
     #[arg(long)]
     fresh: bool,
     /// Run only on workers that have all of these labels, such as gpu,region=eu [default: any
@@ -47,7 +47,7 @@ pub(crate) struct TaskOptions {
     labels: Option<Labels>,
 }
 
-/// A power that is given to tasks.
+/// A grant given to tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Grant {
     Clock,
@@ -64,7 +64,7 @@ impl Grant {
 }
 
 impl TaskOptions {
-    /// The options of a job, with the defaults where nothing was said.
+    /// The options of a job, with defaults for those not given.
     pub(crate) fn job(&self) -> FunctionOptions {
         let defaults = FunctionOptions::default();
         FunctionOptions {

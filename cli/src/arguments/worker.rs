@@ -22,23 +22,22 @@ pub(crate) struct Arguments {
     pub(crate) serve: Serve,
 }
 
-/// What else can be done about workers.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show which workers are there
+    /// List the workers that are connected to the broker
     List(List),
 }
 
-/// How the worker works.
+/// Options of a worker.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) broker: BrokerOptions,
-    /// Tasks in work at once [default: twice the cores]
+    /// How many bundles are processed concurrently [default: twice the number of cores]
     #[arg(long, value_name = "COUNT", value_parser = parse::concurrency)]
     pub(crate) concurrency: Option<NonZeroUsize>,
-    /// What this worker has, such as gpu,region=eu: jobs that ask for no more than these labels
-    /// come here
+    /// Labels of this worker, such as gpu,region=eu: it runs jobs that require a subset of them
     #[arg(
         long,
         value_name = "LABELS",
@@ -46,36 +45,37 @@ pub(crate) struct Serve {
         hide_default_value = true
     )]
     pub(crate) labels: Labels,
-    /// Keep compiled code and results here, or `off` to keep nothing [default: the user's cache
-    /// folder]
+    /// The folder where compiled components and results are cached; `off` disables the cache
+    /// [default: the user's cache folder]
     #[arg(long, value_name = "DIR|off", value_parser = parse::cache)]
     pub(crate) cache: Option<Cache>,
     #[command(flatten)]
     pub(crate) inputs: InputOptions,
-    /// Keep large outputs here, and share results with all workers that name the same place:
-    /// s3://BUCKET/PREFIX, or a folder that all of them have [default: none; or the variable
-    /// SORTIE_STORE]
+    /// Where large outputs are stored, and results are shared with all workers that use the same
+    /// location: s3://BUCKET/PREFIX (also gs://, az://), or a folder that all of them mount [env:
+    /// SORTIE_STORE] [default: none]
     #[arg(long, value_name = "URL", value_parser = parse::store)]
     pub(crate) store: Option<String>,
-    /// Answer GET /healthz, /readyz and /metrics over HTTP at this address, such as
-    /// 127.0.0.1:8080; port 0 takes a free one [default: off]
+    /// Serve /healthz, /readyz and /metrics over HTTP at this address, such as 127.0.0.1:8080; with
+    /// port 0 the system picks a free port [default: off]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) health: Option<SocketAddr>,
-    /// What tasks in work get to finish when the worker is asked to end [default: 15s]
+    /// How long running tasks may take to finish after the first signal [default: 15s]
     ///
-    /// Up to 14 seconds more are for reporting to the broker what was stopped, for storing
-    /// results, and for giving back the rest: 29 in all, of the 30 that Kubernetes grants by
-    /// default.
+    /// After that the worker takes up to 14 seconds to report stopped tasks to the broker, to store
+    /// results, and to return the remaining bundles: 29 seconds in all, of the 30 that Kubernetes
+    /// grants by default.
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     pub(crate) grace: Option<Duration>,
-    /// Lost leases of a task, in a row, after which it ends as worker-lost [default: 5]
+    /// After how many lost leases in a row a task ends as worker-lost [default: 5]
     ///
-    /// The second loss of a bundle parts its tasks. A lease is lost when a worker dies, is cut
-    /// off, or stands still for as long as a lease holds: where that happens often, healthy
-    /// tasks need more than the default. From 3 to 100.
+    /// After a bundle's second loss its tasks are queued one by one. A lease is lost when a worker
+    /// dies, is disconnected, or is paused for as long as a lease lasts; where that happens often,
+    /// healthy tasks need more than the default. From 3 to 100.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(3..=100))]
     pub(crate) give_up_after: Option<u32>,
-    /// Let tasks read local files in this folder and below; without it they read none. Repeatable
+    /// Let tasks read local files in this folder and its subfolders. Repeatable [default: no local
+    /// files]
     #[arg(long, value_name = "DIR")]
     pub(crate) files: Vec<PathBuf>,
 }
@@ -85,7 +85,7 @@ pub(crate) struct Serve {
 pub(crate) struct List {
     #[command(flatten)]
     pub(crate) broker: BrokerOptions,
-    /// Print one JSON object for each worker, a line each
+    /// Print one JSON object per worker, one per line
     #[arg(long)]
     pub(crate) json: bool,
 }

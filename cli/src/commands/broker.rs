@@ -50,7 +50,7 @@ async fn init(
         provision: Provision::Never,
         ..config.clone()
     };
-    // Without a layout on the command line the one there is is taken.
+    // Without a layout on the command line, the existing one is kept.
     if is_open
         && interrupt
             .or(NatsBroker::init(as_is.clone(), &[]))
@@ -60,8 +60,8 @@ async fn init(
         return show(as_is, &arguments.pools, interrupt).await;
     }
     if is_open {
-        // What is missing is a tenant's, or everything. Neither says that the layout there is has
-        // to be the default one.
+        // Either a tenant's streams are missing, or all streams. In neither case does the existing
+        // layout have to be the default one.
         let missing = Config {
             provision: Provision::Missing(Layout::default()),
             ..config
@@ -90,7 +90,7 @@ async fn init(
     .await
 }
 
-/// Make what `config` permits to be made, and say what there is.
+/// Create the streams that `config` permits to create, and show the configuration.
 async fn show(config: Config, pools: &[Labels], interrupt: &Interrupt) -> Result<Ending, Error> {
     let installed = interrupt
         .or(NatsBroker::init(config.clone(), pools))
@@ -108,13 +108,13 @@ async fn show(config: Config, pools: &[Labels], interrupt: &Interrupt) -> Result
     let workers = interrupt.or(client.workers()).await?.map_err(refused)?;
     let slots: u64 = workers.iter().map(|worker| u64::from(worker.slots)).sum();
     let pools = match &installed.pools {
-        Some(pools) if pools.is_empty() => "none beside the one for all".into(),
+        Some(pools) if pools.is_empty() => "only the default pool".into(),
         Some(pools) => pools
             .iter()
             .map(Labels::to_string)
             .collect::<Vec<_>>()
             .join("; "),
-        None => "not told to this user".into(),
+        None => "not visible to this user".into(),
     };
     let rows = [
         ["server".into(), format!("nats-server {}", installed.server)],

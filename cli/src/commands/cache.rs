@@ -1,6 +1,6 @@
-//! `sortie cache`: shows what is kept on this machine, and removes it.
+//! `sortie cache`: shows and clears the cache of results and compiled components.
 //!
-//! Commands may run meanwhile, here or elsewhere: what they miss they make again.
+//! Other commands may run at the same time: they compile or compute again what was removed.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -76,7 +76,7 @@ pub(crate) async fn run(
     }
 }
 
-/// What is to be removed: everything, or what a policy says.
+/// What to remove: everything, or the entries that a policy selects.
 #[derive(Debug, Clone, Copy)]
 struct Removal {
     policy: Option<Policy>,
@@ -152,7 +152,7 @@ fn folder(place: &Place, environment: &Environment) -> Result<PathBuf, Error> {
     match &place.cache {
         Some(Cache::Folder(folder)) => Ok(folder.clone()),
         Some(Cache::Off) => Err(Error::Usage(
-            "--cache off names no folder; name the one to look into".into(),
+            "--cache off is not a folder here; name the cache folder".into(),
         )),
         None => environment.cache.clone().ok_or_else(|| {
             Error::Usage(
@@ -177,14 +177,14 @@ fn store(place: &Place, environment: &Environment) -> Result<Option<OutputStore>
     Ok(Some(OutputStore::new(objects, location)))
 }
 
-/// Look at a disk on a thread of its own, so that a signal is not kept waiting.
+/// Access the disk on a separate thread, so that signals are handled meanwhile.
 async fn in_background(
     interrupt: &Interrupt,
     work: impl FnOnce() -> Result<Usage, cache::Error> + Send + 'static,
 ) -> Result<Usage, Error> {
     let ended = interrupt.or(tokio::task::spawn_blocking(work)).await?;
     let usage =
-        ended.map_err(|error| Error::Platform(format!("failed to look at the cache: {error}")))?;
+        ended.map_err(|error| Error::Platform(format!("failed to read the cache: {error}")))?;
     usage.map_err(|error| Error::Platform(chain(&error)))
 }
 

@@ -101,15 +101,15 @@ fn show(outcome: &Outcome, raw: bool, keeps: Keeps) -> Result<Ending, Error> {
             }
             Ok(Ending::TasksFailed)
         }
-        // Who interrupts this command waits for no outcome.
+        // Not our own interrupt: that ends the command before there is an outcome.
         TaskEnding::Cancelled => Err(Error::Platform(
-            "the task was cancelled by somebody else; run the same command again".into(),
+            "the task was cancelled by another client; run the same command again".into(),
         )),
     }
 }
 
-/// The broker does not tell how the task ended. Where it was away for longer than its patience, the
-/// task may go on without us.
+/// The task's outcome could not be read. If the broker was unreachable for longer than
+/// `--outage-timeout`, the task may still be running.
 fn lost(error: &TaskError, job: JobId, keeps: Keeps) -> Error {
     Error::Platform(match (keeps, error) {
         (Keeps::Job, TaskError::BrokerGone { stays: true, .. }) => {
@@ -119,7 +119,7 @@ fn lost(error: &TaskError, job: JobId, keeps: Keeps) -> Error {
     })
 }
 
-/// An object is shown as lines of results show it; `--raw` is its URL alone.
+/// Print an object as in JSON lines of results; with `--raw` only its URL.
 fn print_object(object: &OutputObject, raw: bool) -> Result<Ending, Error> {
     let mut output = stdout::lines();
     let pending = output.pending();
@@ -151,13 +151,13 @@ fn print(outcome: &Outcome, cbor: &[u8], raw: bool) -> Result<Ending, Error> {
         }
         output.pending().push(b'\n');
     }
-    // A reader that went away has seen what it wanted.
+    // A closed pipe is not an error here.
     output.flush()?;
     Ok(Ending::Completed)
 }
 
-/// The bytes of a value that is a text or byte string; nothing for other values, which are not even
-/// looked at: as a tree they could take gigabytes.
+/// The bytes of a text or byte string; `None` for other values, which are not decoded: as a tree
+/// they could take gigabytes.
 fn plain(cbor: &[u8]) -> Option<Vec<u8>> {
     const BYTE_STRING: u8 = 2;
     const TEXT_STRING: u8 = 3;

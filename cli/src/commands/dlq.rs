@@ -18,7 +18,7 @@ use crate::terminal::interrupt::Interrupt;
 use crate::terminal::stdout;
 use crate::terminal::table;
 
-/// Letters that are looked through: as many as a broker of one process keeps.
+/// How many letters are searched: as many as an in-process broker keeps.
 const LOOKED_THROUGH: usize = 10_000;
 
 /// A letter as JSON.
@@ -176,7 +176,7 @@ async fn show_one(
     Ok(Ending::Completed)
 }
 
-/// A value as it is, an object as its URL.
+/// An argument as JSON: a value as it is, an object as its URL.
 fn argument(argument: &Argument) -> Value {
     match argument {
         Argument::Value(cbor) => {
@@ -209,14 +209,14 @@ async fn replay(
     }
     let ended = submit_again(&client, letters, interrupt).await;
     if ended.is_err() {
-        // What was on its way is brought to its end.
+        // Requests already sent are completed.
         settle_client(&client).await;
     }
     ended
 }
 
-/// Submit the tasks of letters again, the jobs one after the other. Whatever ends this, each job
-/// that was submitted was named by then.
+/// Submit the tasks of letters again, one job after another. Each job's name is printed when it was
+/// submitted, so an interruption loses none.
 async fn submit_again(
     client: &Client,
     letters: Vec<(LetterId, DeadLetter)>,
@@ -256,7 +256,7 @@ async fn submit_again(
     say_submitted(tasks);
     if left > 0 {
         terminal::say(&format!(
-            "interrupted; {left} dead letters are still there, to be replayed with the same command"
+            "interrupted; {left} dead letters remain; the same command replays them"
         ));
         return Ok(Ending::Interrupted);
     }
@@ -285,7 +285,7 @@ async fn letters(
         .map_err(refused)
 }
 
-/// The letters of these numbers; all have to be there.
+/// The letters with these numbers; an error if one does not exist.
 async fn chosen(
     client: &Client,
     ids: &[LetterId],
@@ -297,7 +297,7 @@ async fn chosen(
         .find(|id| !found.iter().any(|(letter, _)| letter == *id))
     {
         return Err(Error::Usage(format!(
-            "there is no dead letter {missing}; `sortie dlq list` shows those there are"
+            "there is no dead letter {missing}; `sortie dlq list` shows the existing ones"
         )));
     }
     found.retain(|(letter, _)| ids.contains(letter));

@@ -1,4 +1,4 @@
-//! `sortie inspect`: prints what a component is and which functions it has.
+//! `sortie inspect`: prints a component's metadata and its functions.
 
 use serde::Serialize;
 use sortie::{Component, Signature};
@@ -34,7 +34,7 @@ pub(crate) async fn run(
         text(&component)
     };
     output.pending().extend_from_slice(text.as_bytes());
-    // A reader that went away has seen what it wanted.
+    // A closed pipe is not an error here.
     output.flush()?;
     Ok(Ending::Completed)
 }
@@ -106,7 +106,7 @@ fn text(component: &Component) -> String {
     for signature in component.signatures() {
         text.push_str(&function(signature));
     }
-    // A component says what it likes about itself.
+    // The text comes from the component, so it is not trusted.
     terminal::text(&text)
 }
 

@@ -1,7 +1,7 @@
 //! `sortie map`: one task for each input, results as JSON lines or as a table.
 //!
 //! Everything that can be checked is checked before the output is touched and the first task
-//! starts. From then on nothing is held but what is under way: inputs are taken as results are
+//! starts. From then on only tasks in flight are held in memory: inputs are taken as results are
 //! written.
 
 use std::path::Path;
@@ -108,7 +108,7 @@ async fn follow(
         .client
         .map_stream(function, inputs.stream(in_flight.clone()));
     if session.keeps == Keeps::Job && output.is_whole_or_nothing() {
-        // A broker in this process would only hold them in memory, and ends with it.
+        // An in-process broker would only hold them in memory, and ends with this process.
         job.keep_outcomes();
     }
     let mut run = Run {
@@ -137,7 +137,7 @@ async fn follow(
     }
 }
 
-/// Results could not be written; those of a fleet are not lost with that.
+/// Results could not be written. Those of a fleet stay at the broker: say how to get them.
 fn left(error: Error, job: Job<()>, keeps: Keeps) -> Error {
     match (error, keeps, job.id()) {
         (Error::Platform(text), Keeps::Job, Some(id)) => {
@@ -166,7 +166,7 @@ async fn detach(
     let Detached { job, tasks } = interrupt.or(submitting).await?.map_err(refused)?;
     let wrong = in_flight.trouble().or_else(|| (tasks == 0).then_some(none));
     if let Some(wrong) = wrong {
-        // Half a job is none.
+        // A job without all of its inputs is of no use.
         session.client.forget(job).await.map_err(refused)?;
         return Err(wrong.into());
     }
@@ -181,13 +181,13 @@ async fn detach(
         format!("{tasks} tasks were")
     };
     terminal::say(&format!(
-        "{what} submitted; `sortie job status {job}` tells how far they are, `sortie job gather \
+        "{what} submitted; `sortie job status {job}` shows their progress, `sortie job gather \
          {job}` writes their results"
     ));
     Ok(Ending::Completed)
 }
 
-/// What needs neither a client nor a component to be seen.
+/// Checks that need neither a client nor a component.
 fn check_early(arguments: &Map) -> Result<(), Error> {
     match &arguments.lines {
         Some(path) => {
@@ -214,7 +214,7 @@ fn same_file(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-/// Say what became of everything.
+/// Report how the run ended.
 fn conclude(
     run: &Run,
     stopped: Stopped,
@@ -236,7 +236,7 @@ fn conclude(
     }
     if job.progress().cancelled {
         return Err(Error::Platform(
-            "the job was cancelled by somebody else; run the same command again".into(),
+            "the job was cancelled by another client; run the same command again".into(),
         ));
     }
     let (taken, ended) = (run.in_flight.taken(), run.summary.ended());
@@ -249,7 +249,7 @@ fn conclude(
             .map(|stays| format!(". {stays}, or"))
             .unwrap_or_else(|| ";".into());
         return Err(Error::Platform(format!(
-            "the job broke off after {ended} of {taken} tasks{why}{stays} run the same command \
+            "the run ended early, after {ended} of {taken} tasks{why}{stays} run the same command \
              again"
         )));
     }
@@ -260,7 +260,7 @@ fn conclude(
     }
 }
 
-/// Where the rest is of a job whose broker was away for too long.
+/// Where to find the remaining results if the broker was unreachable for too long.
 fn stays(job: &Job<()>) -> Option<String> {
     let id = job
         .id()
@@ -270,7 +270,8 @@ fn stays(job: &Job<()>) -> Option<String> {
     ))
 }
 
-/// A job that has ended is interrupted where its results are still on their way into a store.
+/// What to do after an interrupt. A job that has ended can still be interrupted while its results
+/// are uploaded.
 fn how_to_go_on(keeps: Keeps, job: &Job<()>, has_ended: bool) -> String {
     let text = match (keeps, job.progress().cancelled, job.id()) {
         (Keeps::Results, ..) => {

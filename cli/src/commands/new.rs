@@ -1,7 +1,7 @@
-//! `sortie new`: writes a crate with functions to start from.
+//! `sortie new`: creates a crate with example functions.
 //!
-//! The files are those of `cli/template`, with the crate's name and the place of the guest SDK
-//! filled in. Nothing that is there is touched.
+//! The files are those of `cli/template`, with the crate's name and the guest SDK's path filled in.
+//! Existing files are never changed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use crate::arguments::new::New;
 use crate::ending::{Ending, Error};
 use crate::terminal;
 
-/// The files, and where they go. The manifest has another name here, so that cargo does not take
-/// the template for a package of its own.
+/// The template's files and their paths in the new crate. The manifest has another name here, so
+/// that cargo does not treat the template as a package.
 const FILES: [(&str, &str); 5] = [
     ("Cargo.toml", include_str!("../../template/manifest.toml")),
     ("src/lib.rs", include_str!("../../template/src/lib.rs")),
@@ -25,11 +25,11 @@ const FILES: [(&str, &str); 5] = [
     (".gitignore", include_str!("../../template/gitignore")),
 ];
 
-/// Where the SDK is when this program runs on the machine that built it.
+/// The SDK's path if this program runs on the machine that built it.
 const SDK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-sdk");
-/// The longest name: as long as crates.io takes.
+/// The longest name: the limit of crates.io.
 const NAME_BYTES_MAX: usize = 64;
-/// Names that cargo or the compiler keep for themselves.
+/// Names that cargo or the compiler reserve.
 const RESERVED: [&str; 58] = [
     "abstract",
     "alloc",
@@ -97,13 +97,13 @@ pub(crate) fn run(arguments: &New, environment: &Environment) -> Result<Ending, 
     let sdk = sdk(arguments.sdk.as_deref(), &environment.folder).map_err(Error::Usage)?;
     let folder = environment.folder.join(&arguments.name);
     let failed = |what: &Path, error: std::io::Error| {
-        Error::Usage(format!("failed to make `{}`: {error}", what.display()))
+        Error::Usage(format!("failed to create `{}`: {error}", what.display()))
     };
     match fs::create_dir(&folder) {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             return Err(Error::Usage(format!(
-                "`{}` is there already; choose another name",
+                "`{}` already exists; choose another name",
                 arguments.name
             )));
         }
@@ -122,7 +122,7 @@ pub(crate) fn run(arguments: &New, environment: &Environment) -> Result<Ending, 
             .map_err(|error| failed(&path, error))?;
     }
     terminal::say(&format!(
-        "made `{0}`; {0}/README.md says how to test, build and run it",
+        "created `{0}`; {0}/README.md says how to test, build and run it",
         arguments.name
     ));
     Ok(Ending::Completed)
@@ -131,24 +131,24 @@ pub(crate) fn run(arguments: &New, environment: &Environment) -> Result<Ending, 
 fn check_name(name: &str) -> Result<(), String> {
     let said = |what: &str| format!("`{name}` cannot be a crate's name: {what}");
     if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
-        return Err(said("it starts with a letter"));
+        return Err(said("it must start with a letter"));
     }
     if !name
         .chars()
         .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
     {
-        return Err(said("it has letters, digits, - and _ only"));
+        return Err(said("only letters, digits, - and _ are allowed"));
     }
     if name.len() > NAME_BYTES_MAX {
         return Err(said("it is longer than 64 characters"));
     }
     if RESERVED.contains(&name) {
-        return Err(said("it has a meaning of its own"));
+        return Err(said("it is a reserved name"));
     }
     Ok(())
 }
 
-/// Where a function crate finds the SDK.
+/// Where the new crate finds the SDK.
 enum Sdk {
     Folder(PathBuf),
     Published,
@@ -201,7 +201,7 @@ impl Sdk {
         }
     }
 
-    /// Where the component is then.
+    /// Path of the built component.
     fn component(&self, name: &str) -> String {
         match self.checkout() {
             Some(checkout) => format!(
@@ -216,7 +216,7 @@ impl Sdk {
         }
     }
 
-    /// The checkout that the SDK lies in, if it has our task runner.
+    /// The checkout that contains the SDK, if it has `xtask`.
     fn checkout(&self) -> Option<&Path> {
         match self {
             Self::Folder(path) => path

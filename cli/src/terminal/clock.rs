@@ -1,4 +1,4 @@
-//! The one place in this crate that looks at the clock.
+//! The one place in this crate that reads the clock.
 
 use std::time::Instant;
 

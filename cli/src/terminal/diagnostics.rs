@@ -8,8 +8,8 @@ use tracing_subscriber::EnvFilter;
 use crate::ending::Error;
 
 /// Diagnostics go to stderr: warnings by default, more with `-v`, anything with `SORTIE_LOG`. The
-/// broker's own client is silent: what it has to say comes back as an error, which is said once and
-/// with what to do.
+/// NATS client's own events are off: its problems come back as errors, which are printed once, with
+/// advice.
 pub(crate) fn start(environment: &Environment, verbose: u8) -> Result<(), Error> {
     let default = match verbose {
         0 => "warn,async_nats=off",

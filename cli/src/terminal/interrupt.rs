@@ -1,9 +1,9 @@
 //! Handles SIGINT (Ctrl-C) and SIGTERM.
 //!
-//! The first signal asks: code that waits through [`Interrupt`] stops, and the command writes what
-//! it has and ends. A second signal ends the process at once. A command also ends [`GRACE`] after
-//! the first signal, so that a pipe that nobody reads cannot hold it. A service bounds its own end,
-//! which may take longer.
+//! The first signal is a request: code that waits through [`Interrupt`] stops, and the command
+//! writes the results it has and ends. A second signal ends the process at once. A command also
+//! ends [`GRACE`] after the first signal, so that a pipe that nobody reads cannot block it. A
+//! service bounds its own shutdown, which may take longer.
 
 use std::future::Future;
 use std::process::exit;
@@ -17,24 +17,24 @@ use tokio::task::JoinSet;
 use super::{clock, text};
 use crate::ending::{Ending, Error};
 
-/// From the first signal to the end, whatever happens: people expect an interrupted command to end
-/// within a second.
+/// Maximum time from the first signal to exit: users expect an interrupted command to end within a
+/// second.
 const GRACE: Duration = Duration::from_millis(950);
 
-/// What a command needs at its very end, to say what became of it.
+/// Time reserved at the end for the final message.
 const LAST_WORDS: Duration = Duration::from_millis(50);
 
-/// What a signal finds running.
+/// What kind of command handles the signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Manner {
-    /// Something that a person waits for.
+    /// A command that a user waits for.
     Command,
-    /// Something that runs until it is told to end, and ends in its own time.
+    /// A service, which runs until a signal and bounds its own shutdown.
     Service,
 }
 
 impl Manner {
-    /// Wait for the time after which the process ends, whatever it was doing.
+    /// Wait until the process has to exit, whatever it is doing.
     async fn grace(self) {
         match self {
             Self::Command => tokio::time::sleep(GRACE).await,
@@ -42,7 +42,7 @@ impl Manner {
         }
     }
 
-    /// What the process says when it is ended.
+    /// The message printed when the process is forced to exit.
     fn parting(self) -> &'static str {
         match self {
             Self::Command => {
@@ -50,15 +50,14 @@ impl Manner {
                  there"
             }
             Self::Service => {
-                "interrupted twice; what was in work is run again elsewhere when its leases are \
+                "interrupted twice; running tasks are run again elsewhere when their leases are \
                  over"
             }
         }
     }
 }
 
-/// Tells of signals. Dropping it leaves them to the system again as far as this process goes:
-/// nothing reacts.
+/// Reports signals. After it is dropped, the process no longer reacts to them.
 #[derive(Debug)]
 pub(crate) struct Interrupt {
     stop: Stop,
@@ -88,7 +87,7 @@ impl Interrupt {
         })
     }
 
-    /// What stops when a signal comes.
+    /// Stops operations when a signal comes.
     pub(crate) fn stop(&self) -> &Stop {
         &self.stop
     }
@@ -98,7 +97,7 @@ impl Interrupt {
         self.stop.is_raised()
     }
 
-    /// How long a command that is interrupted may still wait for something, if it is.
+    /// How long an interrupted command may still wait; `None` if it is not interrupted.
     pub(crate) fn time_left(&self) -> Option<Duration> {
         self.since.get().map(|since| {
             GRACE

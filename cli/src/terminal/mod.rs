@@ -1,4 +1,4 @@
-//! What a person sees and types at a terminal: text on stderr, progress, tables, signals.
+//! Terminal output and signals: text on stderr, progress, tables, interrupts.
 
 mod clock;
 pub(crate) mod diagnostics;

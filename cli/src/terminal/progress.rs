@@ -11,12 +11,12 @@ use super::text;
 use super::units::per_second;
 use crate::arguments::progress::ProgressKind;
 
-/// How often a bar is drawn.
+/// How often the bar is redrawn.
 const BAR_PERIOD: Duration = Duration::from_millis(100);
-/// How often a line is said.
+/// How often a progress line is printed.
 const LINE_PERIOD: Duration = Duration::from_secs(5);
 
-/// Shows how far a job is.
+/// Shows a job's progress.
 #[derive(Debug)]
 pub(crate) struct Progress {
     how: How,
@@ -31,7 +31,7 @@ enum How {
     Off,
 }
 
-/// Where results are written, as far as progress might get in their way.
+/// Whether results are written to the terminal that shows progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Results {
     Elsewhere,
@@ -39,7 +39,7 @@ pub(crate) enum Results {
 }
 
 impl Progress {
-    /// Progress in the way that was asked for.
+    /// Start showing progress of this kind.
     pub(crate) fn start(kind: ProgressKind, results: Results) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let how = match (kind, results, terminal) {
@@ -62,7 +62,7 @@ impl Progress {
         self.started
     }
 
-    /// How often to look whether anything is due.
+    /// How often to call `show`.
     pub(crate) fn period(&self) -> Duration {
         match self.how {
             How::Bar(_) => BAR_PERIOD,
@@ -70,11 +70,10 @@ impl Progress {
         }
     }
 
-    /// Show how far the job is, if that is due. `total` is how many tasks there are, where it is
-    /// known.
+    /// Show the job's progress if an update is due. `total` is the number of tasks, if known.
     pub(crate) fn show(&mut self, summary: &Summary, total: Option<u64>) {
         let now = clock::now();
-        // A little early beats missing a turn.
+        // Slightly early is better than skipping a period.
         if now.duration_since(self.shown) + BAR_PERIOD / 10 < self.period() {
             return;
         }
@@ -92,7 +91,7 @@ impl Progress {
         }
     }
 
-    /// Do something that writes to the same terminal.
+    /// Run code that writes to the same terminal, with the bar hidden.
     pub(crate) fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
         match &self.how {
             How::Bar(bar) => bar.suspend(write),
@@ -100,7 +99,7 @@ impl Progress {
         }
     }
 
-    /// Leave the terminal as it was.
+    /// Remove the bar from the terminal.
     pub(crate) fn finish(&self) {
         if let How::Bar(bar) = &self.how {
             bar.finish_and_clear();
@@ -141,7 +140,7 @@ fn line(summary: &Summary, total: Option<u64>, elapsed: Duration) -> String {
     text
 }
 
-/// Time for `count` more tasks; unknown while there is no rate.
+/// Estimated time for `count` more tasks; `None` while there is no rate.
 fn left(count: u64, rate: f64) -> Option<Duration> {
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     let seconds = count as f64 / rate;

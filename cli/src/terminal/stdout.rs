@@ -9,7 +9,7 @@ pub(crate) fn lines() -> Lines {
     Lines::to(Box::new(std::io::stdout()), "standard output")
 }
 
-/// Whether a person sees the results as they are written.
+/// Whether results are written to a terminal.
 pub(crate) fn is_terminal(writer: &Writer) -> bool {
     match writer.lines() {
         None => false,

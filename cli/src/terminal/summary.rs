@@ -13,14 +13,14 @@ use sortie_frontend::session::Keeps;
 use super::units::{megabytes, per_second, seconds};
 use crate::ending::failure_advice;
 
-/// Kinds of failure that are told apart: functions make their own codes, as many as they like.
+/// How many failure codes are counted separately: functions may use any number of codes.
 const GROUPS_MAX: usize = 64;
-/// Kinds of failure that are shown.
+/// How many failure codes are shown.
 const GROUPS_SHOWN: usize = 5;
 /// How much of a message or input is shown.
 const TEXT_BYTES_SHOWN: usize = 200;
 
-/// Counts of a job.
+/// Counters of a job.
 #[derive(Debug, Default)]
 pub(crate) struct Summary {
     completed: u64,
@@ -37,7 +37,7 @@ pub(crate) struct Summary {
 struct Group {
     count: u64,
     blame: Blame,
-    /// The first one.
+    /// Input of the first failure.
     input: String,
     message: String,
     advice: Option<Advice>,
@@ -77,7 +77,7 @@ impl Summary {
         }
     }
 
-    /// Tasks that have ended, one way or the other.
+    /// Tasks that have ended, successfully or not.
     pub(crate) fn ended(&self) -> u64 {
         self.completed + self.failed + self.cancelled
     }
@@ -87,13 +87,13 @@ impl Summary {
         self.failed
     }
 
-    /// Tasks whose ending was known from an earlier run.
+    /// Tasks whose outcome came from the cache.
     pub(crate) fn cached(&self) -> u64 {
         self.cached
     }
 
-    /// Lines for the end, with how long it took where that is known. Below each kind of failure
-    /// stands what can be done about it.
+    /// The lines of the summary, with the duration if it is known. Each failure code is followed by
+    /// advice.
     pub(crate) fn lines(&self, elapsed: Option<Duration>, keeps: Keeps) -> Vec<String> {
         let mut lines = vec![self.totals(elapsed)];
         let mut groups: Vec<_> = self.groups.iter().collect();

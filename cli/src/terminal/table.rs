@@ -8,7 +8,7 @@ use sortie::protocol::Timestamp;
 use super::{stdout, text};
 use crate::ending::Error;
 
-/// Write rows of cells as columns under their titles. Nothing in a cell moves the cursor.
+/// Write rows of cells as columns under their titles. Control characters in cells are removed.
 pub(crate) fn print<const N: usize>(
     titles: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
@@ -36,12 +36,12 @@ pub(crate) fn print<const N: usize>(
             .extend_from_slice(cells.collect::<Vec<_>>().join("  ").trim_end().as_bytes());
         output.pending().push(b'\n');
     }
-    // A reader that went away has seen what it wanted.
+    // A closed pipe is not an error here.
     output.flush()?;
     Ok(())
 }
 
-/// Write each as a JSON object in a line of its own.
+/// Write JSON lines: one object per line.
 pub(crate) fn print_json<T: Serialize>(objects: impl IntoIterator<Item = T>) -> Result<(), Error> {
     let mut output = stdout::lines();
     for object in objects {

@@ -1,4 +1,4 @@
-//! Writes text to stderr, after removing what controls a terminal.
+//! Writes text to stderr, after removing terminal control characters.
 //!
 //! Much of the text comes from functions, file names and servers. Only printable text reaches the
 //! terminal, so that none of it can move the cursor, recolour the screen or reverse the direction
@@ -28,17 +28,17 @@ pub(crate) fn text(text: &str) -> String {
         .collect()
 }
 
-/// Say one line on stderr.
+/// Print one line to stderr.
 pub(crate) fn say(text: &str) {
     write(&format!("{}\n", line(text)));
 }
 
-/// Say what is wrong, on stderr.
+/// Print an error to stderr.
 pub(crate) fn error(text: &str) {
     say(&format!("error: {text}"));
 }
 
-/// Show what a function logged, on stderr.
+/// Print a function's log to stderr.
 pub(crate) fn log(logged: &str) {
     let shown = text(logged);
     let end = if shown.is_empty() || shown.ends_with('\n') {
@@ -50,7 +50,7 @@ pub(crate) fn log(logged: &str) {
 }
 
 fn write(text: &str) {
-    // With stderr closed there is nobody to tell.
+    // If stderr is closed, the error cannot be reported.
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 

@@ -6,18 +6,18 @@ use std::io::BufRead as _;
 use serde::Serialize;
 use sortie_guest::{Failure, Object};
 
-/// What was counted in a text.
+/// Counts of a text.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// Lines, the last one with or without its end.
+    /// Lines; the last one may lack its line break.
     pub lines: u64,
-    /// Runs of characters between blanks.
+    /// Words, separated by whitespace.
     pub words: u64,
 }
 
-/// Count the lines and words of a text, however long it is.
+/// Count the lines and words of a text of any length.
 ///
-/// Fails with `empty` where there is none.
+/// Fails with `empty` if the text has no words.
 #[sortie_guest::function]
 pub fn count(text: Object) -> Result<Counts, Failure> {
     let mut counts = Counts { lines: 0, words: 0 };
@@ -34,7 +34,7 @@ pub fn count(text: Object) -> Result<Counts, Failure> {
     Ok(counts)
 }
 
-/// Greet somebody by name.
+/// Return a greeting for a name.
 #[sortie_guest::function]
 pub fn greet(name: String) -> String {
     println!("greeting {name}");

@@ -1,4 +1,5 @@
-//! Dead letters: tasks that failed for good, with what it takes to run them again.
+//! Lists and removes dead letters: tasks that failed permanently, kept so that they can be run
+//! again.
 
 use sortie_broker::{Error, LetterId};
 use sortie_protocol::{DeadLetter, JobId};
@@ -19,7 +20,7 @@ impl Client {
         self.shared.broker.dead_letters(job, count_max).await
     }
 
-    /// Remove a dead letter: it was dealt with. One that is not there is no error.
+    /// Remove a dead letter. A missing one is not an error.
     ///
     /// # Errors
     /// When the broker does not answer.

@@ -22,8 +22,8 @@ impl Client {
         self.shared.broker.job(self.shared.key(job)).await
     }
 
-    /// Cancel a job: what waits is dropped, what runs is stopped. Outcomes that were stored before
-    /// stay readable. Cancelling again, or a job that is not there, changes nothing.
+    /// Cancel a job: waiting tasks are dropped, running tasks are stopped. Outcomes stored before
+    /// stay readable. Cancelling again, or cancelling a missing job, changes nothing.
     ///
     /// # Errors
     /// When the broker does not answer.
@@ -31,8 +31,8 @@ impl Client {
         self.shared.broker.cancel(self.shared.key(job)).await
     }
 
-    /// Have the broker drop all there is of a job, its outcomes too, except its dead letters. What
-    /// still waits or runs of it is stopped first.
+    /// Remove everything that the broker has of a job, outcomes included, except its dead letters.
+    /// Its waiting and running tasks are stopped first.
     ///
     /// # Errors
     /// When the broker does not answer.

@@ -1,12 +1,12 @@
 //! Replays dead letters: submits their tasks again as new jobs.
 //!
-//! A letter is removed as soon as its task was published anew, so an interruption neither loses a
-//! letter nor runs a task twice, but for the few that were on their way. Stopping is not dropping:
-//! a caller that lets go of a replay stops it, and what was published by then is finished in the
-//! background: its letters are removed, and the new job is told how many tasks it has. Only a
-//! process that dies at once leaves more: letters of up to
+//! A letter is removed as soon as its task was published again, so an interruption neither loses a
+//! letter nor runs a task twice, except for the few in flight. If the caller drops a replay, no
+//! further tasks are published, and the replay is completed in the background: the letters of
+//! published tasks are removed, and the new job is sealed. Only a process that is killed leaves
+//! more behind: letters of up to
 //! [`REQUESTS_AT_ONCE`](sortie_protocol::submission::REQUESTS_AT_ONCE) tasks that are submitted
-//! already, and a job whose number of tasks nobody was told.
+//! already, and a job that is not sealed.
 
 use std::collections::BTreeMap;
 
@@ -23,27 +23,26 @@ use crate::drive::clock::time_of_day;
 use crate::drive::shell::{Parts, Shell};
 use crate::error::SubmitError;
 
-/// What came of replaying dead letters.
+/// The result of replaying dead letters.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Replayed {
-    /// The new jobs, one for each job that a letter was of, each with how many tasks were
-    /// submitted.
+    /// The new jobs, one for each original job, each with its number of submitted tasks.
     pub jobs: Vec<Detached>,
-    /// Letters that hold no task, and stay.
+    /// Letters without a task, which are kept.
     pub unreadable: Vec<LetterId>,
-    /// Letters whose tasks the broker has not confirmed, because the replay ended before. They are
-    /// still there.
+    /// Number of letters whose tasks the broker had not confirmed when the replay ended. They are
+    /// kept.
     pub left: usize,
 }
 
-/// A replay broke off.
+/// A replay failed before it was complete.
 #[derive(Debug, thiserror::Error)]
 #[error("not all dead letters could be replayed")]
 pub struct ReplayError {
-    /// What was done by then. Of the last job those tasks are counted that the broker confirmed;
-    /// it was not told how many there are.
+    /// What was done by then. For the last job, which is not sealed, only tasks that the broker
+    /// confirmed are counted.
     pub replayed: Replayed,
-    /// Why it broke off.
+    /// Why it failed.
     #[source]
     pub why: SubmitError,
 }
@@ -55,16 +54,16 @@ struct Letters {
 }
 
 impl Client {
-    /// Submit the tasks of dead letters again: for each job that they were of a new one with the
-    /// same function and options, its tasks counted from 0 in the order of the letters. A
-    /// letter is removed once its task was published; a letter whose task fails again comes back.
+    /// Submit the tasks of dead letters again: a new job with the same function and options for
+    /// each original job, with tasks numbered from 0 in the order of the letters. A letter is
+    /// removed once its task was published; a task that fails again becomes a new dead letter.
     ///
-    /// Dropping the future stops: what was published by then is finished in the background, which
-    /// [`Client::flush_jobs`] waits for.
+    /// Dropping the future stops the replay; it is completed in the background for the tasks
+    /// published by then, which [`Client::flush_jobs`] waits for.
     ///
     /// # Errors
-    /// When the broker does not answer; the error names the jobs that were submitted by then.
-    /// Letters whose tasks were not published are still there.
+    /// When the broker does not answer; the error contains the jobs submitted by then. Letters
+    /// whose tasks were not published are kept.
     pub async fn replay(
         &self,
         letters: impl IntoIterator<Item = (LetterId, DeadLetter)>,
@@ -72,7 +71,7 @@ impl Client {
         self.replay_until(letters, std::future::pending()).await
     }
 
-    /// As [`Client::replay`], but no further tasks are submitted from when `stop` resolves.
+    /// Like [`Client::replay`], but no further tasks are submitted after `stop` resolves.
     ///
     /// # Errors
     /// As [`Client::replay`].
@@ -97,7 +96,7 @@ impl Client {
         }
         let (stopping, stopped) = watch::channel(());
         let (shared, tracked) = (self.shared.clone(), self.shared.tracker.begin());
-        // On a task of its own, so that it goes on to a sound end when nobody waits any more.
+        // In a spawned task, so that it completes properly if the caller drops the future.
         let mut replaying = self.shared.runtime.spawn(async move {
             let _tracked = tracked;
             let mut failed = None;

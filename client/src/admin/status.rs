@@ -1,4 +1,4 @@
-//! Tells how a job stands: how many of its tasks ended, and how.
+//! Reads a job's status: how many of its tasks completed, failed or are unfinished.
 
 use std::time::Duration;
 
@@ -15,37 +15,37 @@ use crate::drive::requests::told;
 use crate::error::AttachError;
 use crate::observer::Observed;
 
-/// How long the outcomes that are stored are read at most: 500,000 a second are read through a
-/// broker nearby. What was not read by then is missing in the count, and the status says so.
+/// Time limit for reading the stored outcomes: 500,000 a second are read from a broker nearby.
+/// Outcomes not read by then are missing in the count, and the status says so.
 const COUNT_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// How a job stands.
+/// A job's status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobStatus {
-    /// What it is, when it was submitted, and whether it was sealed or cancelled.
+    /// The job, when it was submitted, and whether it was sealed or cancelled.
     pub record: JobRecord,
     /// Tasks that completed.
     pub completed: u64,
-    /// Tasks that failed for good.
+    /// Tasks that failed permanently.
     pub failed: u64,
-    /// Whether these are all that had ended when the status was asked for.
+    /// Whether these numbers include all tasks that had ended when the status was requested.
     pub counted: Counted,
-    /// Bundles that wait or are in work, where the broker tells: it does not tell a tenant that
-    /// shares it with others.
+    /// Bundles that wait or are leased; `None` if this tenant may not read it, because it shares
+    /// the broker.
     pub unfinished: Option<u64>,
 }
 
-/// Whether all outcomes were counted that a job has.
+/// Whether all outcomes of a job were counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counted {
-    /// All that were stored when the status was asked for, and perhaps some that came since.
+    /// All outcomes stored when the status was requested, and perhaps some later ones.
     All,
-    /// At least these: further ones could not be read in time, or not by this program.
+    /// Not all: some could not be read in time, or cannot be read by this program.
     Some,
 }
 
 impl JobStatus {
-    /// How many tasks there are, if that is known.
+    /// The job's number of tasks, if known.
     #[must_use]
     pub fn tasks(&self) -> Option<u64> {
         match self.record.state {
@@ -70,8 +70,8 @@ impl JobStatus {
 }
 
 impl Client {
-    /// How a job stands. Reads its outcomes, to count them: all that were stored when it was asked,
-    /// for five seconds at most.
+    /// A job's status. Reads and counts the outcomes stored when it is called, for at most five
+    /// seconds.
     ///
     /// # Errors
     /// When there is no such job, or the broker does not answer.

@@ -1,4 +1,4 @@
-//! The workers of a fleet.
+//! Lists the workers of a fleet.
 
 use sortie_broker::Error;
 use sortie_protocol::Presence;
@@ -6,7 +6,7 @@ use sortie_protocol::Presence;
 use crate::api::client::Client;
 
 impl Client {
-    /// The workers that are there.
+    /// The connected workers.
     ///
     /// # Errors
     /// When the broker does not answer.

@@ -1,4 +1,4 @@
-//! What a function is called with.
+//! Arguments of tasks.
 
 use std::path::PathBuf;
 
@@ -8,12 +8,12 @@ use sortie_protocol::{Address, Argument, ObjectRef, Pin, Place};
 
 /// One argument: made by [`value`], [`object`], [`prefix`] or [`cbor`].
 ///
-/// A value that cannot be encoded is kept as such and refused when it is submitted, so that
-/// arguments can be made inside iterators.
+/// A value that cannot be encoded is reported when the task is submitted, so that arguments can be
+/// created inside iterators.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Input(pub(crate) Result<Argument, String>);
 
-/// An argument that travels as a value: anything serde can serialize.
+/// A value argument: anything serde can serialize.
 pub fn value(value: impl Serialize) -> Input {
     let mut bytes = Vec::new();
     Input(match ciborium::into_writer(&value, &mut bytes) {
@@ -22,22 +22,22 @@ pub fn value(value: impl Serialize) -> Input {
     })
 }
 
-/// An argument that is a CBOR item already. It is not checked here; the function refuses what does
-/// not decode.
+/// A value argument that is already encoded as CBOR. It is not checked here; the function refuses
+/// what it cannot decode.
 #[must_use]
 pub fn cbor(item: impl Into<Bytes>) -> Input {
     Input(Ok(Argument::Value(item.into())))
 }
 
-/// An argument that travels as a handle to an object: a URL (`s3://`, `gs://`, `az://`, `https://`,
-/// `http://`, `file://`), perhaps with a range of bytes behind it (`#bytes=0-1048575`), or the path
-/// of a local file, made absolute here.
+/// An object argument, which the function receives as a handle: a URL (`s3://`, `gs://`, `az://`,
+/// `https://`, `http://`, `file://`), optionally followed by a byte range (`#bytes=0-1048575`), or
+/// the path of a local file, made absolute here.
 pub fn object(location: impl AsRef<str>) -> Input {
     Input(address(location.as_ref()).map(|address| Argument::Object(address.into())))
 }
 
-/// An object at the version that a listing saw: the task fails with `input-changed` if it has
-/// another by then.
+/// An object pinned to a version, for example from a listing: the task fails with `input-changed`
+/// if the object has another version.
 pub fn object_at(location: impl AsRef<str>, pin: Pin) -> Input {
     Input(address(location.as_ref()).map(|address| {
         Argument::Object(ObjectRef {
@@ -47,9 +47,9 @@ pub fn object_at(location: impl AsRef<str>, pin: Pin) -> Input {
     }))
 }
 
-/// An argument that travels as a handle to all objects below one place: a URL or the path of a
-/// local folder, with a slash at its end, as in `s3://bucket/array.zarr/`. A path is made absolute
-/// here.
+/// A prefix argument, which the function receives as a handle to all objects below a location: a
+/// URL or the path of a local folder, ending in a slash, as in `s3://bucket/array.zarr/`. A path is
+/// made absolute here.
 pub fn prefix(location: impl AsRef<str>) -> Input {
     let text = location.as_ref();
     let place = folder(text)
@@ -73,7 +73,8 @@ fn address(text: &str) -> Result<Address, String> {
     Address::parse(text, &folder(text)?).map_err(|error| error.to_string())
 }
 
-/// What a path is relative to. Asked only where that matters: a process may have no folder.
+/// The folder that a path is relative to. Determined only if needed: a process may have no current
+/// folder.
 fn folder(text: &str) -> Result<PathBuf, String> {
     if text.contains("://") || text.starts_with('/') {
         return Ok(PathBuf::from("/"));
@@ -87,7 +88,7 @@ fn folder(text: &str) -> Result<PathBuf, String> {
 pub struct Arguments(pub(crate) Vec<Input>);
 
 impl Arguments {
-    /// The arguments as they travel, or why one of them cannot.
+    /// The encoded arguments, or why one cannot be encoded.
     pub(crate) fn into_protocol(self) -> Result<Vec<Argument>, String> {
         self.0.into_iter().map(|input| input.0).collect()
     }

@@ -1,4 +1,4 @@
-//! Jobs that were submitted elsewhere, or by this program when it ran before.
+//! Attaches to jobs that were submitted by another process, or by an earlier run of this program.
 
 use sortie_protocol::JobId;
 
@@ -9,14 +9,14 @@ use crate::drive::mapped;
 use crate::error::AttachError;
 
 impl Client {
-    /// Follow a job that was submitted before, from its first outcome on. Its results are decoded
-    /// as `T`.
+    /// Follow an existing job from its first outcome on. Its results are decoded as `T`.
     ///
-    /// It ends when all outcomes are there. If the job was cancelled, it ends with those there are;
-    /// if its submitter is gone before it said how many tasks there are, it ends when nothing more
-    /// can come ([`Job::incomplete`] says why). If outcomes were dropped, because nobody fetched
-    /// them in time, it ends too, and [`Job::trouble`] says how many. Dropping it cancels nothing,
-    /// and the broker keeps the outcomes until [`Client::forget`].
+    /// The stream ends when all outcomes have arrived. If the job was cancelled, it ends with the
+    /// outcomes stored so far; if the submitter disappeared before it sealed the job, it ends when
+    /// no more outcomes can come ([`Job::incomplete`] says why). If outcomes were dropped because
+    /// they were not read within the retention time, it ends too, and [`Job::trouble`] says how
+    /// many. Dropping the job cancels nothing, and the broker keeps the outcomes until
+    /// [`Client::forget`].
     ///
     /// # Errors
     /// When there is no such job, or the broker does not answer.

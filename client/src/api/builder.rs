@@ -1,5 +1,5 @@
-//! Sets up a client: what it reaches objects with, where it keeps large values, and, with the
-//! feature `embedded`, how many tasks run at once and what is kept on disk.
+//! Configures clients: object access, the store for large values, and, with the feature `embedded`,
+//! concurrency and the cache folder.
 
 #[cfg(feature = "embedded")]
 use std::num::NonZeroUsize;
@@ -27,12 +27,12 @@ pub enum ConnectError {
     /// There is no tokio runtime to run on.
     #[error("a client needs a tokio runtime: call it from async code")]
     NoRuntime,
-    /// The broker cannot be reached, refuses, or cannot be used.
+    /// The broker cannot be reached, refuses the connection, or cannot be used.
     #[error(transparent)]
     Broker(#[from] sortie_broker::Error),
 }
 
-/// Sets up a client.
+/// Configures and starts a client.
 #[derive(Debug, Clone, Default)]
 pub struct Builder {
     #[cfg(feature = "embedded")]
@@ -45,9 +45,9 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// How many tasks are in work at once. Default twice the cores: while some wait for their
-    /// inputs, others compute. At most one thread for each core computes. Means nothing for a
-    /// client of a fleet.
+    /// How many tasks run concurrently. Default twice the number of cores: while some wait for
+    /// their inputs, others compute, on at most one thread per core. Ignored by a client of a
+    /// fleet.
     #[cfg(feature = "embedded")]
     #[must_use]
     pub fn concurrency(mut self, tasks: NonZeroUsize) -> Self {
@@ -55,8 +55,8 @@ impl Builder {
         self
     }
 
-    /// Keep compiled components and results of deterministic tasks in this folder. Default: nothing
-    /// is kept. A client of a fleet keeps compiled components only.
+    /// Cache compiled components and results of deterministic tasks in this folder. Default: no
+    /// cache. A client of a fleet caches compiled components only.
     #[cfg(feature = "embedded")]
     #[must_use]
     pub fn cache(mut self, folder: impl Into<PathBuf>) -> Self {
@@ -64,18 +64,18 @@ impl Builder {
         self
     }
 
-    /// Keep large outputs here, and share results of deterministic tasks with all who use the same
-    /// place. Anyone who may write there can forge results. Default: large outputs go to a folder
-    /// below the cache folder, and nothing is shared. A client of a fleet keeps large arguments
-    /// here, where the fleet's workers fetch them: without it arguments are as large as the broker
-    /// takes.
+    /// Store large outputs here, and share results of deterministic tasks with all clients and
+    /// workers that use the same location. Users with write access can forge results. Default:
+    /// large outputs go to a folder below the cache folder, and nothing is shared. A client of a
+    /// fleet stores large arguments here, and the fleet's workers fetch them: without it, the
+    /// broker's message size limits arguments.
     #[must_use]
     pub fn store(mut self, place: Location) -> Self {
         self.store = Some(place);
         self
     }
 
-    /// How objects are reached. Default: files, web servers, and public buckets at Amazon and
+    /// Configure access to objects. Default: files, web servers, and public buckets at Amazon and
     /// Google.
     #[must_use]
     pub fn objects(mut self, config: objects::Config) -> Self {
@@ -83,7 +83,7 @@ impl Builder {
         self
     }
 
-    /// Tell this observer what the client's jobs do.
+    /// Pass the events of the client's jobs to this observer.
     #[must_use]
     pub fn observer(mut self, observer: Arc<dyn Observer<Event>>) -> Self {
         self.observer = Some(observer);
@@ -95,7 +95,7 @@ impl Builder {
     /// process, when the first is loaded.
     ///
     /// # Errors
-    /// When the broker cannot be reached, refuses, or cannot be used.
+    /// When the broker cannot be reached, refuses the connection, or cannot be used.
     pub async fn connect(self, config: nats::Config) -> Result<Client, ConnectError> {
         let io = Handle::try_current().map_err(|_| ConnectError::NoRuntime)?;
         let config = nats::Config {
@@ -126,7 +126,7 @@ impl Builder {
 }
 
 impl Client {
-    /// Set up a client.
+    /// Configure a client.
     #[must_use]
     pub fn builder() -> Builder {
         Builder::default()

@@ -32,15 +32,15 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of `broker`, whose workers run elsewhere. Call it within a tokio runtime: the
-    /// client's own work runs there. It has no host to load components with; use functions by
+    /// A client of `broker`, whose workers run elsewhere. Call it within a tokio runtime, on which
+    /// the client's background work runs. It has no host for loading components; use functions by
     /// reference.
     #[must_use]
     pub fn over(broker: Arc<dyn Broker>) -> Self {
         Self::over_with(broker, Observed::default())
     }
 
-    /// As [`Client::over`], with what the client's jobs do told to `observer`.
+    /// Like [`Client::over`], with the events of the client's jobs passed to `observer`.
     #[must_use]
     pub fn observed(broker: Arc<dyn Broker>, observer: Arc<dyn Observer<Event>>) -> Self {
         Self::over_with(broker, Observed::by(Some(observer)))
@@ -62,19 +62,19 @@ impl Client {
         }
     }
 
-    /// Wait until the broker was told what becomes of jobs and futures that were dropped. A process
-    /// that is about to end calls it, else they may go on without it. Waits for jobs and futures
-    /// that are still held, too. Cancel safe.
+    /// Wait until the broker has confirmed the cancellations of dropped jobs and futures. Call it
+    /// before the process exits; otherwise they may keep running. Also waits for jobs and futures
+    /// that are still held. Cancel safe.
     pub async fn flush_jobs(&self) {
         self.shared.tracker.flush().await;
     }
 
-    /// Submit one task. The future that comes back resolves to the function's result; dropping it
-    /// cancels the task.
+    /// Submit one task. The returned future resolves to the function's result; dropping it cancels
+    /// the task.
     ///
     /// # Errors
-    /// When the arguments do not fit the function, or the broker does not take the task. Nothing is
-    /// queued then.
+    /// When the arguments do not match the function, or the broker does not accept the task.
+    /// Nothing is queued then.
     pub async fn submit<T>(
         &self,
         function: &Function<T>,
@@ -113,11 +113,11 @@ impl Client {
         Ok(future)
     }
 
-    /// Submit one task for each of `inputs`, which is taken as fast as tasks complete and outcomes
-    /// are read: neither all inputs nor all outcomes are ever held. Dropping the job cancels
-    /// what is left of it, and has the broker forget it.
+    /// Submit one task for each item of `inputs`, which is consumed as fast as tasks complete and
+    /// outcomes are read: never are all inputs or all outcomes held in memory. Dropping the job
+    /// cancels its remaining tasks and removes it from the broker.
     ///
-    /// An input that does not fit the function fails that one task, with blame `input`.
+    /// An input that does not match the function fails that one task, with blame `input`.
     pub fn map<T, I>(&self, function: &Function<T>, inputs: I) -> Job<T>
     where
         I: IntoIterator,
@@ -127,7 +127,7 @@ impl Client {
         self.map_stream(function, stream::iter(inputs))
     }
 
-    /// As [`Client::map`], over a stream: tasks start while inputs still arrive.
+    /// Like [`Client::map`], over a stream: tasks start while inputs still arrive.
     pub fn map_stream<T, S>(&self, function: &Function<T>, inputs: S) -> Job<T>
     where
         S: Stream + Send + 'static,
@@ -161,15 +161,14 @@ impl Client {
         job
     }
 
-    /// A reading of what this client submitted and received since its start; the metrics are those
-    /// of [`crate::metrics`].
+    /// A reading of this client's metrics since its start, as declared in [`crate::metrics`].
     #[must_use]
     pub fn metrics(&self) -> Vec<Sample> {
         self.shared.observed.metrics().read()
     }
 
-    /// An outcome with its value at hand, wherever that was. If it cannot be fetched, the outcome
-    /// says so instead. Cancel safe.
+    /// The outcome with its value, fetched from the store if necessary. If it cannot be fetched,
+    /// the outcome is a failure that says so. Cancel safe.
     pub async fn fetched(&self, outcome: Outcome) -> Outcome {
         self.shared.values.fetched(outcome).await
     }
@@ -184,7 +183,7 @@ impl Client {
     }
 }
 
-/// One input as a task, or why it is none.
+/// Convert an input into a task, or say why it cannot be one.
 pub(crate) async fn as_sent<T>(
     function: &Function<T>,
     values: &Values,

@@ -1,4 +1,4 @@
-//! Clients of a fleet.
+//! Connects to a fleet's broker.
 
 use sortie_broker::nats;
 use sortie_protocol::Advice;
@@ -7,7 +7,7 @@ use crate::api::builder::ConnectError;
 use crate::api::client::Client;
 
 impl ConnectError {
-    /// What could be done, if that is known.
+    /// What could be done, if known.
     #[must_use]
     pub fn advice(&self) -> Option<Advice> {
         match self {
@@ -19,8 +19,8 @@ impl ConnectError {
 
 impl Client {
     /// A client of the fleet whose broker is at `servers`: `nats://host:4222` or `tls://host:4222`,
-    /// more servers of a cluster with commas between them. What a URL cannot say is set with
-    /// [`Client::fleet`].
+    /// several servers of a cluster are separated by commas. [`Client::fleet`] takes settings that
+    /// a URL cannot express.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -44,8 +44,8 @@ impl Client {
         Self::fleet(nats::Config::new(servers, nats::Role::Client)).await
     }
 
-    /// A client of the fleet whose broker is reached as `config` says. [`Client::builder`] sets
-    /// more. Without the feature `embedded` it cannot load components: make functions with
+    /// A client of the fleet with this broker configuration. [`Client::builder`] has more settings.
+    /// Without the feature `embedded` it cannot load components: make functions with
     /// [`Function::new`](crate::Function::new).
     ///
     /// # Errors

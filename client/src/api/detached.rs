@@ -1,4 +1,4 @@
-//! Jobs that are submitted as a whole and left to the broker: nobody follows them here.
+//! Submits complete jobs without following their outcomes.
 
 use futures::{Stream, StreamExt as _, stream};
 use sortie_protocol::submission::{End, Manner};
@@ -13,10 +13,10 @@ use crate::drive::shell::{Parts, Shell};
 use crate::drive::tracker::Tracked;
 use crate::error::SubmitError;
 
-/// A job that was submitted as a whole.
+/// A job that was submitted without following it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Detached {
-    /// Its name at the broker, for [`Client::attach`].
+    /// Its id, for [`Client::attach`].
     pub job: JobId,
     /// How many tasks it has.
     pub tasks: u64,
@@ -38,16 +38,16 @@ impl Drop for Guard<'_> {
 }
 
 impl Client {
-    /// Submit one task for each of `inputs` and leave the job to the broker: it runs whether or not
-    /// this program does, and [`Client::attach`] follows it. Inputs are taken as fast as the
-    /// broker takes tasks, which waits while it is full.
+    /// Submit one task for each item of `inputs`, without following the job: it runs whether or not
+    /// this program does, and [`Client::attach`] follows it later. Inputs are consumed as fast as
+    /// the broker accepts tasks; submitting waits while the broker is full.
     ///
-    /// An input that does not fit the function fails that one task, with blame `input`. Dropping
-    /// the future before it resolves cancels the job; so does an error. With an embedded client
-    /// the job ends with the client.
+    /// An input that does not match the function fails that one task, with blame `input`. Dropping
+    /// the future before it resolves cancels the job; so does an error. With an embedded client the
+    /// job ends with the client.
     ///
     /// # Errors
-    /// When the broker does not take the job, or goes away.
+    /// When the broker does not accept the job, or becomes unreachable.
     pub async fn submit_all<T, I>(
         &self,
         function: &Function<T>,
@@ -60,7 +60,7 @@ impl Client {
         self.submit_all_stream(function, stream::iter(inputs)).await
     }
 
-    /// As [`Client::submit_all`], over a stream: tasks start while inputs still arrive.
+    /// Like [`Client::submit_all`], over a stream: tasks start while inputs still arrive.
     ///
     /// # Errors
     /// As [`Client::submit_all`].

@@ -1,4 +1,4 @@
-//! Components and their functions, as a client knows them.
+//! Loaded components, and their functions with options.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -15,7 +15,7 @@ use sortie_protocol::{
 
 use crate::api::arguments::Arguments;
 
-/// A component that was loaded: a set of functions.
+/// A loaded component: a set of functions.
 #[derive(Debug, Clone)]
 pub struct Component {
     pub(crate) digest: Digest,
@@ -25,7 +25,7 @@ pub struct Component {
     pub(crate) needs: Arc<[Need]>,
 }
 
-/// A call cannot be made as it is written.
+/// A call is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// The component has no such function.
@@ -33,13 +33,13 @@ pub enum CallError {
     NoSuchFunction {
         /// The name that was asked for.
         name: String,
-        /// The names there are.
+        /// The names of the component's functions.
         known: Vec<String>,
     },
-    /// The arguments do not fit.
+    /// The arguments do not match the signature.
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
-    /// An argument cannot travel.
+    /// An argument cannot be encoded.
     #[error("{0}")]
     Argument(String),
 }
@@ -56,7 +56,7 @@ fn list(names: &[String]) -> String {
 }
 
 impl Component {
-    /// Its digest, which names it everywhere.
+    /// Its digest, which identifies it.
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.digest
@@ -80,10 +80,10 @@ impl Component {
         &self.signatures
     }
 
-    /// The function of that name, whose results decode as `T`.
+    /// The function with this name, whose results decode as `T`.
     ///
     /// # Errors
-    /// When there is none; the error lists those there are.
+    /// When there is no such function; the error lists the component's functions.
     pub fn function<T>(&self, name: &str) -> Result<Function<T>, CallError> {
         let Some(signature) = self
             .signatures
@@ -153,7 +153,7 @@ impl<T> Function<T> {
         }
     }
 
-    /// The same function, where results are not looked at.
+    /// The same function, with results that are not decoded.
     pub(crate) fn untyped(&self) -> Function<()> {
         let (reference, signature) = (self.reference.clone(), self.signature.clone());
         Function {
@@ -165,7 +165,7 @@ impl<T> Function<T> {
         }
     }
 
-    /// What it takes and returns.
+    /// Its parameters and result type.
     #[must_use]
     pub fn signature(&self) -> &Signature {
         &self.signature
@@ -191,28 +191,28 @@ impl<T> Function<T> {
         self
     }
 
-    /// The same function with a limit on the time from an attempt's start to its end.
+    /// The same function with a wall-clock time limit for an attempt.
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.options.limits.wall_time = limit;
         self
     }
 
-    /// The same function with a limit on the time on a core.
+    /// The same function with a CPU time limit.
     #[must_use]
     pub fn cpu_time(mut self, limit: Duration) -> Self {
         self.options.limits.cpu_time = limit;
         self
     }
 
-    /// The same function, repeated at most this often where a failure may pass.
+    /// The same function, with this many retries after transient failures.
     #[must_use]
     pub fn retries(mut self, retries: u32) -> Self {
         self.options.retry = RetryPolicy::retries(retries);
         self
     }
 
-    /// The same function, before or after other jobs.
+    /// The same function with a priority relative to other jobs.
     #[must_use]
     pub fn priority(mut self, priority: Priority) -> Self {
         self.options.priority = priority;
@@ -220,7 +220,8 @@ impl<T> Function<T> {
     }
 
     /// The same function, run only by workers that have all of these labels. Default none: any
-    /// worker will do. An embedded client's own worker takes every job, whatever it asks for.
+    /// worker can run it. An embedded client's own worker takes every job, whatever labels it
+    /// requires.
     #[must_use]
     pub fn labels(mut self, labels: Labels) -> Self {
         self.options.labels = labels;
@@ -234,7 +235,7 @@ impl<T> Function<T> {
         self
     }
 
-    /// The same function, using the memo or not.
+    /// The same function, with or without the memo (the cache of results).
     #[must_use]
     pub fn memo(mut self, memo: Memo) -> Self {
         self.options.memo = memo;
@@ -247,7 +248,7 @@ impl<T> Function<T> {
         grants::check(&self.needs, &self.options.grants)
     }
 
-    /// The arguments as they travel, if they fit the signature.
+    /// The encoded arguments, if they match the signature.
     pub(crate) fn check(&self, arguments: Arguments) -> Result<Vec<Argument>, CallError> {
         let arguments = arguments.into_protocol().map_err(CallError::Argument)?;
         self.signature.check(&arguments)?;

@@ -1,4 +1,5 @@
-//! Futures of single tasks: submitted alone, and resolved by the first outcome of their job.
+//! Futures of single tasks: each task is its own job, and the job's first outcome resolves the
+//! future.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -27,7 +28,7 @@ pub struct TaskFuture<T> {
     job: JobKey,
     feed: Feed,
     watch: CompletionWatch,
-    /// The outcome, whose value is under way.
+    /// The outcome, whose value is being fetched.
     fetching: Option<BoxFuture<'static, Outcome>>,
     ended: bool,
     tracked: Option<Tracked>,
@@ -83,12 +84,12 @@ impl<T> TaskFuture<T> {
         self.shared.broker.cancel(self.job).await
     }
 
-    /// Wait for the outcome as it is, with its bill. A large value may be in a store;
-    /// [`Client::fetched`](crate::Client::fetched) brings it.
+    /// Wait for the undecoded outcome, with its bill. A large value may be in a store;
+    /// [`Client::fetched`](crate::Client::fetched) fetches it.
     ///
     /// # Errors
-    /// When the broker does not tell, because it went away for longer than its patience or refuses.
-    /// [`TaskError::BrokerGone`] says whether the task stays at the broker, where its
+    /// When the broker was unreachable for longer than its outage time, or refuses.
+    /// [`TaskError::BrokerGone`] says whether the task stays at the broker, so that its
     /// [job](Self::job) can be attached to.
     pub async fn outcome(mut self) -> Result<Outcome, TaskError> {
         std::future::poll_fn(|cx| self.poll_outcome(cx)).await
@@ -177,7 +178,7 @@ impl<T> Drop for TaskFuture<T> {
     }
 }
 
-/// Wait for all of `futures`; results in their order.
+/// Wait for all of `futures`; returns the results in the same order.
 pub async fn gather<T: Decode>(
     futures: impl IntoIterator<Item = TaskFuture<T>>,
 ) -> Vec<Result<T, TaskError>> {

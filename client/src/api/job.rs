@@ -1,4 +1,4 @@
-//! Jobs as a caller holds them: a stream of outcomes, and what can be asked of it.
+//! The caller's handle of a job: a stream of outcomes, progress and cancellation.
 //!
 //! A task on the client's runtime drives the job ([`mapped`](crate::drive::mapped)) and passes
 //! outcomes on only as fast as the caller reads them.
@@ -21,55 +21,54 @@ use crate::api::values::{Values, is_stored};
 use crate::drive::sink::{Control, JobSink, JobSource, State, ends};
 use crate::error::SubmitError;
 
-/// A job under way: a stream of its outcomes, in the order of completion.
+/// A running job: a stream of its outcomes, in the order of completion.
 ///
-/// One that was submitted by [`Client::map`](crate::Client::map) belongs to its holder:
-/// dropping it cancels what is left and has the broker forget the job. One that was attached to by
-/// [`Client::attach`](crate::Client::attach) belongs to nobody: dropping it changes nothing.
+/// Dropping a job from [`Client::map`](crate::Client::map) cancels its remaining tasks and removes
+/// it from the broker. Dropping a job from [`Client::attach`](crate::Client::attach) changes
+/// nothing.
 pub struct Job<T> {
     id: Option<JobId>,
     batches: mpsc::Receiver<Arc<[Outcome]>>,
     batch: Option<(Arc<[Outcome]>, usize)>,
-    /// Outcomes that were taken from here.
+    /// Number of outcomes taken by the caller.
     taken: u64,
     values: Values,
-    /// An outcome that was taken, whose value is under way.
+    /// A taken outcome whose value is being fetched.
     fetching: Option<BoxFuture<'static, Outcome>>,
     state: Arc<State>,
     control: watch::Sender<Control>,
     result: PhantomData<fn() -> T>,
 }
 
-/// How far a job is.
+/// A job's progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Inputs that were taken. Of a job that was attached to and whose number of tasks is not
-    /// known yet: outcomes that came.
+    /// Number of inputs taken. For an attached job whose number of tasks is not known yet: number
+    /// of outcomes so far.
     pub submitted: u64,
-    /// Whether these are all: the inputs have ended, or are not taken any more because the job was
-    /// cancelled.
+    /// Whether this number is final: the inputs have ended, or the job was cancelled.
     pub complete: bool,
     /// Whether the job was cancelled.
     pub cancelled: bool,
 }
 
 impl Progress {
-    /// How many tasks the job has, once that is known.
+    /// The job's number of tasks, once known.
     #[must_use]
     pub fn total(&self) -> Option<u64> {
         self.complete.then_some(self.submitted)
     }
 }
 
-/// A job ended, and not every task of it has an outcome here.
+/// A job ended without an outcome for every task.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{} came, and {}: {why}", count(outcomes.len() as u64), shown(*missing))]
 pub struct GatherError<T> {
-    /// The outcomes that came, in the order of the inputs.
+    /// The outcomes received, in the order of the inputs.
     pub outcomes: Vec<TaskOutcome<T>>,
-    /// How many are missing, if that is known.
+    /// The number of missing outcomes, if known.
     pub missing: Option<u64>,
-    /// Why they are.
+    /// Why they are missing.
     pub why: String,
 }
 
@@ -108,7 +107,7 @@ impl<T> fmt::Debug for Job<T> {
 }
 
 impl<T> Job<T> {
-    /// A job that is not driven yet, and the end that its shell holds.
+    /// A job that is not driven yet, and its driver's end.
     pub(crate) fn new(id: Option<JobId>, values: Values) -> (Self, JobSink) {
         let (source, sink) = ends();
         let JobSource {
@@ -130,14 +129,14 @@ impl<T> Job<T> {
         (job, sink)
     }
 
-    /// Its name at the broker. None if the system had no randomness to make one of; then the job
+    /// Its id at the broker. `None` if the system provided no random bytes for one; then the job
     /// ends at once.
     #[must_use]
     pub fn id(&self) -> Option<JobId> {
         self.id
     }
 
-    /// How far the job is.
+    /// The job's progress.
     #[must_use]
     pub fn progress(&self) -> Progress {
         let progress = self.state.progress();
@@ -148,47 +147,46 @@ impl<T> Job<T> {
         }
     }
 
-    /// Why the job ended before all outcomes were there, if the broker was the reason.
+    /// The broker's error, if the job ended early because of one.
     #[must_use]
     pub fn trouble(&self) -> Option<&SubmitError> {
         self.state.trouble()
     }
 
-    /// Why a job that was attached to ended although nobody knows how many tasks it has: its
-    /// submitter is gone.
+    /// Why an attached job ended although its number of tasks is unknown: its submitter is gone.
     #[must_use]
     pub fn incomplete(&self) -> Option<Incomplete> {
         self.state.incomplete()
     }
 
-    /// Cancel what is left. Tasks that were submitted and have no outcome end as cancelled; further
-    /// inputs are not taken.
+    /// Cancel the remaining tasks. Submitted tasks without an outcome end as cancelled; no further
+    /// inputs are taken.
     pub fn cancel(&self) {
         self.control.send_replace(Control::Cancel);
     }
 
-    /// Have the broker keep outcomes that are passed on from now on, until it forgets the job: for
-    /// a caller who has nothing to show for them before the end, and may [`leave`](Self::leave)
-    /// the job instead. Without it, what was passed on is dropped there.
+    /// Keep outcomes at the broker until the job is forgotten, although they were passed on: for a
+    /// caller that produces no results before the end of the job, and may [`leave`](Self::leave) it
+    /// early. By default, outcomes are trimmed at the broker once passed on.
     pub fn keep_outcomes(&self) {
         self.state.keep_outcomes();
     }
 
-    /// Leave the job at its broker, as a client does that is killed: no further inputs are taken,
-    /// what was published runs to its end, and [`Client::attach`](crate::Client::attach) finds
-    /// the outcomes.
+    /// Leave the job at its broker, as if the client was killed: no further inputs are taken,
+    /// published tasks run to their end, and [`Client::attach`](crate::Client::attach) gets the
+    /// outcomes.
     pub fn leave(self) {
         self.control.send_replace(Control::Leave);
     }
 
-    /// The next outcome as it is, undecoded. A large value may be in a store; [`Job::fetched`]
-    /// brings it. Cancel safe.
+    /// The next outcome, undecoded. A large value may be in a store; [`Job::fetched`] fetches it.
+    /// Cancel safe.
     pub async fn next_outcome(&mut self) -> Option<Outcome> {
         std::future::poll_fn(|cx| self.poll_outcome(cx)).await
     }
 
-    /// The outcome with its value at hand, wherever that was. If it cannot be fetched, the outcome
-    /// says so instead. Cancel safe.
+    /// The outcome with its value, fetched from the store if necessary. If it cannot be fetched,
+    /// the outcome is a failure that says so. Cancel safe.
     pub async fn fetched(&self, outcome: Outcome) -> Outcome {
         self.values.fetched(outcome).await
     }
@@ -236,12 +234,13 @@ impl<T: Decode> Job<T> {
             .map(TaskOutcome::new)
     }
 
-    /// Wait for all outcomes that were not taken yet; in the order of the inputs. Holds them all.
+    /// Wait for all remaining outcomes; returns them in the order of the inputs. Holds all of them
+    /// in memory.
     ///
     /// # Errors
-    /// When not every task of the job has one: the broker went away, outcomes were lost, or the job
-    /// was attached to and its submitter never said how many tasks there are. Those that came
-    /// are in the error. A task that failed or was cancelled has an outcome like any other.
+    /// When a task of the job has no outcome: the broker became unreachable, outcomes were lost, or
+    /// the job was attached to and its submitter never sealed it. The error contains the outcomes
+    /// received. Failed and cancelled tasks have outcomes, too.
     pub async fn gather(mut self) -> Result<Vec<TaskOutcome<T>>, GatherError<T>> {
         let mut outcomes = Vec::new();
         while let Some(outcome) = self.next().await {

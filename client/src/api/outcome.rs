@@ -1,4 +1,4 @@
-//! Outcomes as a caller sees them: decoded.
+//! Decoded outcomes.
 
 use sortie_protocol::{Bill, Ending, Log, Outcome, Output, TaskIndex};
 
@@ -21,7 +21,7 @@ pub struct TaskOutcome<T> {
 }
 
 impl<T: Decode> TaskOutcome<T> {
-    /// Of an outcome whose value is at hand.
+    /// Decode an outcome whose value has been fetched.
     pub(crate) fn new(outcome: Outcome) -> Self {
         let Outcome {
             index,

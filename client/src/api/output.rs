@@ -1,11 +1,11 @@
-//! Objects that functions made, and what a result is decoded as.
+//! Output objects, and the decoding of results.
 
 use serde::de::DeserializeOwned;
 use sortie_protocol::{Digest, Location, OutputObject};
 
 use crate::api::task_error::TaskError;
 
-/// An object that a function made: what a [`Function<Output>`](crate::Function) resolves to.
+/// An object that a function wrote: the result type of a [`Function<Output>`](crate::Function).
 ///
 /// ```no_run
 /// use sortie::{Client, Output, object};
@@ -49,29 +49,29 @@ impl Output {
         self.object.stored.digest
     }
 
-    /// Its media type, if the function said one.
+    /// Its media type, if the function set one.
     #[must_use]
     pub fn content_type(&self) -> Option<&str> {
         self.object.content_type.as_deref()
     }
 }
 
-/// What a result can be decoded as: [`Output`] where the function returns an object, else anything
-/// serde can deserialize.
+/// A type that a result can be decoded as: [`Output`] if the function returns an object, else
+/// anything serde can deserialize.
 ///
-/// A value never becomes an [`Output`], whatever is in it: a function cannot make up the URL of
-/// one.
+/// A value is never decoded as an [`Output`], whatever it contains: a function cannot forge the URL
+/// of one.
 pub trait Decode: Sized {
-    /// From a CBOR item.
+    /// Decode a CBOR item.
     ///
     /// # Errors
-    /// When it is something else.
+    /// When the item is of another type.
     fn from_value(cbor: &[u8]) -> Result<Self, TaskError>;
 
-    /// From an object.
+    /// Decode an output object.
     ///
     /// # Errors
-    /// When it is to be a value.
+    /// When the type requires a value.
     fn from_object(object: OutputObject) -> Result<Self, TaskError>;
 }
 

@@ -1,4 +1,4 @@
-//! What all clones of a client, and its futures, share.
+//! The state shared by all clones of a client and its futures.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub(crate) struct Shared {
     pub(crate) embedded: Option<crate::embedded::loader::Embedded>,
 }
 
-/// How far a job was when nobody wanted it any more.
+/// The state of a job when it was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Abandoned {
     UnderWay,
@@ -49,7 +49,7 @@ impl Shared {
         Ok(self.key(JobId::from_bytes(bytes)))
     }
 
-    /// Bundles of a job that wait or are in work, where the broker tells.
+    /// Number of a job's bundles that wait or are leased, if the broker tells.
     pub(crate) async fn unfinished(&self, job: JobKey) -> Result<Option<u64>, Error> {
         match self.broker.unfinished(job).await {
             Ok(unfinished) => Ok(Some(unfinished.bundles)),

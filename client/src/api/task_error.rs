@@ -5,27 +5,27 @@ use sortie_protocol::Failure;
 /// Why a task has no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TaskError {
-    /// It failed for good.
+    /// It failed permanently.
     #[error("{code}: {0}", code = .0.code())]
     Failed(Failure),
     /// Its job was cancelled.
     #[error("the task was cancelled")]
     Cancelled,
-    /// The function's result is not what the caller asked for.
+    /// The function's result cannot be decoded as the requested type.
     #[error("the result is not a `{expected}`: {reason}")]
     Decode {
         /// The type that was asked for.
         expected: &'static str,
-        /// What does not fit.
+        /// Why it cannot be decoded.
         reason: String,
     },
-    /// The broker does not tell how the task ended.
-    #[error("how the task ended is not known: {reason}")]
+    /// The broker did not deliver the task's outcome.
+    #[error("the task's outcome is not known: {reason}")]
     BrokerGone {
-        /// Why it does not.
+        /// Why it did not.
         reason: String,
-        /// Whether the task stays at the broker, which was away: a client that attaches to its job
-        /// when the broker is back finds the outcome. Else the job is cancelled and forgotten.
+        /// Whether the task stays at the broker, which was unreachable: a client that attaches to
+        /// its job later gets the outcome. Otherwise the job is cancelled and forgotten.
         stays: bool,
     },
 }

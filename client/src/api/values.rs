@@ -1,16 +1,16 @@
-//! Large values on their way: arguments that go to the store before their task is published, and
-//! results that are fetched when they are taken.
+//! Large values: stores arguments before their task is published, and fetches results when the
+//! caller takes them.
 //!
-//! A client holds no stored value that nobody asked for: outcomes wait with the names of their
-//! values only. Without a store of its own a client sends large arguments as they are, as far as
-//! the broker takes them; it fetches results by their URLs in any case.
+//! A client fetches stored values only on demand: waiting outcomes contain only references to them.
+//! A client without a store sends large arguments inline, as far as the broker accepts their size;
+//! it fetches results by their URLs in any case.
 
 use bytes::Bytes;
 use sortie_objects::{Objects, OutputStore, values};
 use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::{Argument, Ending, Failure, Outcome, Output, StoredRef};
 
-/// Where a client keeps large arguments, and what it fetches results with. Cheap to clone.
+/// A client's store for large arguments, and its access to stored results. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Values {
     pub(crate) objects: Objects,
@@ -18,7 +18,7 @@ pub(crate) struct Values {
 }
 
 impl Values {
-    /// The largest value that is fetched: a function has no more memory to make one in.
+    /// Maximum size of a fetched value: the maximum memory of a function.
     const BYTES_MAX: u64 = sortie_protocol::Limits::MEMORY_MAX.as_u64();
 
     pub(crate) fn new(objects: Objects, store: Option<OutputStore>) -> Self {
@@ -48,7 +48,7 @@ impl Values {
         }
     }
 
-    /// Arguments as they travel, large ones through the store. Cancel safe.
+    /// Prepare arguments for a message, storing large ones. Cancel safe.
     pub(crate) async fn send(
         &self,
         mut arguments: Vec<Argument>,
@@ -82,7 +82,7 @@ impl Values {
     }
 }
 
-/// Whether the value of an outcome is still to be fetched.
+/// Whether the outcome's value is in a store and not yet fetched.
 pub(crate) fn is_stored(outcome: &Outcome) -> bool {
     matches!(outcome.ending, Ending::Completed(Output::Stored(_)))
 }

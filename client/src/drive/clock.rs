@@ -1,4 +1,4 @@
-//! The client's clock: a time that only grows, and that prints as the time of day.
+//! The client's clock: a monotonic time that prints as a wall-clock time.
 
 use std::time::Duration;
 
@@ -25,13 +25,14 @@ impl Clock {
         self.time_of_day + self.started.elapsed()
     }
 
-    /// How long it is until then.
+    /// The duration until this time.
     pub(crate) fn until(&self, at: Timestamp) -> Duration {
         at.since(self.now())
     }
 }
 
-/// The time of day, to say when jobs and bundles were made and to measure how long they waited.
+/// The wall-clock time, for the creation times of jobs and bundles, from which waiting times are
+/// measured.
 #[expect(clippy::disallowed_methods, reason = "this is the client's clock")]
 pub(crate) fn time_of_day() -> Timestamp {
     Timestamp::default()

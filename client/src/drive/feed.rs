@@ -1,8 +1,8 @@
-//! Follows a job's outcome stream, and opens it again where it ends before the job does.
+//! Follows a job's outcome stream, and reopens it if it ends before the job does.
 //!
-//! A stream that was opened again goes on from the position that was reached, so that nothing comes
-//! twice and nothing is missed. The feed closes when the job is cancelled or forgotten, when the
-//! broker refuses for good, or when it stayed away for longer than one of its own calls waits.
+//! A reopened stream continues from the position reached, so that no outcome is duplicated or
+//! missed. The feed closes when the job is cancelled or forgotten, when the broker refuses
+//! permanently, or when it was unreachable for its whole outage time.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use sortie_protocol::submission;
 
 use crate::observer::Observed;
 
-/// Wait before a stream is opened again that ended without a word since it was opened: a broker in
-/// trouble is not asked in a tight loop.
+/// Delay before reopening a stream that ended without any event: avoids a tight loop when the
+/// broker has problems.
 const REOPEN_PAUSE: Duration = Duration::from_millis(500);
 
 /// The outcomes of one job, from the first that is kept, as events of the state machine. The last
@@ -30,7 +30,7 @@ pub(crate) struct Feed {
     observed: Observed,
     /// The position of the next outcome.
     position: Position,
-    /// Where it was when it was opened last.
+    /// The position at the last opening.
     opened_at: Option<Position>,
     state: State,
 }
@@ -42,7 +42,7 @@ enum State {
 }
 
 impl Feed {
-    /// Follow a job that is there.
+    /// Follow an existing job.
     pub(crate) async fn open(
         broker: &Arc<dyn Broker>,
         job: JobKey,
@@ -73,7 +73,7 @@ impl Feed {
         )
     }
 
-    /// What the machine is told of what the broker told.
+    /// Translate a broker's event into an event of the state machine.
     fn translated(&mut self, event: Event) -> submission::Event<Error> {
         match event {
             Event::Outcomes(position, outcomes) => {

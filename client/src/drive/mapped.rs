@@ -1,5 +1,4 @@
-//! Jobs that are submitted and followed here, or followed only, from their first request to the
-//! last.
+//! Runs the whole life of a job that this client submits and follows, or only follows.
 
 use std::sync::Arc;
 
@@ -18,14 +17,14 @@ use super::window::Window;
 use crate::error::SubmitError;
 use crate::observer::Observed;
 
-/// One task after the other, or why some input is none.
+/// A stream of tasks; an error for an input that cannot be one.
 pub(crate) type Tasks = BoxStream<'static, Result<Task, Failure>>;
 
 /// Submit a job and follow it until its caller is done with it.
 ///
-/// The broker forgets the job only when the caller has read its end and let go: outcomes that were
-/// on their way to a caller that died are still at the broker. So are those of a job whose broker
-/// was away for longer than its patience.
+/// The job is forgotten only after the caller has read its end and dropped it: if the caller dies,
+/// outcomes in flight are still at the broker. So are those of a job whose broker was unreachable
+/// for its whole outage time.
 pub(crate) async fn map(
     broker: Arc<dyn Broker>,
     runtime: Handle,

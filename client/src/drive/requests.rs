@@ -1,4 +1,4 @@
-//! A client's requests to its broker about one job, many under way at once.
+//! Sends a client's requests about one job, many of them concurrently.
 //!
 //! Over a network an answer takes a round trip, so up to
 //! [`REQUESTS_AT_ONCE`](sortie_protocol::submission::REQUESTS_AT_ONCE) may be under way; in which

@@ -1,5 +1,5 @@
-//! The one async shell of a client's jobs: it carries out the commands of the state machine and
-//! tells it what happens.
+//! The async driver of a client's jobs: carries out the commands of the state machine and feeds it
+//! events.
 //!
 //! What to do is decided by [`Submission`]; here are only the inputs, the broker's answers, the
 //! outcome stream, the caller and the clock.
@@ -47,7 +47,7 @@ pub(crate) struct Shell<'b> {
 pub(crate) struct Parts<'b> {
     /// How many inputs there are, if that is known.
     pub(crate) inputs: Option<u64>,
-    /// When outcomes that nobody fetched may be gone.
+    /// When unread outcomes may have been dropped.
     pub(crate) expires: Option<Timestamp>,
     pub(crate) feed: Option<Feed>,
     pub(crate) caller: Option<&'b mut JobSink>,

@@ -1,5 +1,5 @@
-//! The two ends of a job: the caller's, which reads outcomes, and the shell's, which passes them
-//! on only as fast as they are read.
+//! The channel between a job's driver and its caller: outcomes are passed on only as fast as they
+//! are read.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -14,7 +14,7 @@ use crate::error::SubmitError;
 /// Batches of outcomes that wait for the caller.
 const BATCHES_WAITING: usize = 16;
 
-/// What the holder of a job wants of it. That the holder drops it says the rest.
+/// What the caller wants to happen to a job that it has not dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Control {
     /// It goes on.
@@ -119,8 +119,8 @@ impl JobSink {
         self.state.trouble().is_some_and(SubmitError::is_transient)
     }
 
-    /// The caller reads what is left and lets go. Whether it dropped the job, rather than leaving
-    /// it at the broker.
+    /// Wait until the caller has read the remaining outcomes and dropped the job. Returns false if
+    /// it left the job at the broker.
     pub(crate) async fn dropped(self) -> bool {
         let Self {
             batches,

@@ -1,4 +1,4 @@
-//! Wakes a state machine at the time it asks for.
+//! A timer that wakes a state machine at a requested time.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

@@ -1,4 +1,4 @@
-//! Decides for a future of one task whether its outcome still comes.
+//! Decides whether a single task's outcome is lost or can still arrive.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};

@@ -1,4 +1,4 @@
-//! How much of a job is under way at once.
+//! Limits how many bundles of a job are in flight, by the size of the fleet.
 
 #[cfg(feature = "embedded")]
 use std::num::NonZeroUsize;
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use sortie_broker::Broker;
 
-/// Slots that a fleet is taken to have before it said so, and at least: a few machines, so that the
-/// first workers find enough to do.
+/// The number of slots assumed before the fleet's size is known, and the minimum: a few machines,
+/// so that the first workers find enough to do.
 const FLEET_SLOTS_MIN: usize = 64;
 /// How often the fleet is asked how large it is, while a job runs: as often as its workers say that
 /// they are there, nearly.

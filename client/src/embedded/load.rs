@@ -14,7 +14,7 @@ pub enum LoadError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The file is not a component that can run here.
@@ -22,17 +22,17 @@ pub enum LoadError {
     Refused {
         /// The file.
         path: PathBuf,
-        /// What it is instead, and what to do.
+        /// What the file is instead, and what to do.
         source: sortie_host::LoadError,
     },
-    /// The broker did not take it.
-    #[error("the broker did not take the component")]
+    /// The broker did not accept it.
+    #[error("the broker did not accept the component")]
     Broker(#[from] sortie_broker::Error),
-    /// This client has no host to look into the component with.
+    /// This client has no host to load the component with.
     #[error("this client has no host to load components with")]
     NoHost,
-    /// The host to look into the component with could not be started.
-    #[error("failed to start what looks into components")]
+    /// The host for loading components could not be started.
+    #[error("failed to start the component loader")]
     Start(#[from] StartError),
     /// The process is ending.
     #[error("the runtime is shutting down")]
@@ -41,8 +41,8 @@ pub enum LoadError {
 
 impl Client {
     /// Load a component from a file: read, check, compile and describe it. A component that was
-    /// compiled before is taken from the cache. Loading puts it to the broker, where workers
-    /// find it.
+    /// compiled before is taken from the cache. Loading also stores it at the broker, where workers
+    /// fetch it.
     ///
     /// # Errors
     /// When the file cannot be read, or is not a component that can run here.

@@ -22,7 +22,7 @@ pub enum StartError {
     /// The cache folder.
     #[error(transparent)]
     Cache(#[from] artifacts::Error),
-    /// The computing threads.
+    /// The compute threads.
     #[error("failed to start the worker")]
     Worker(#[source] std::io::Error),
 }
@@ -36,15 +36,15 @@ impl From<setup::Error> for StartError {
     }
 }
 
-/// What a client has in its own process.
+/// The embedded parts of a client.
 #[derive(Debug)]
 pub(crate) struct Embedded {
     pub(crate) loader: ComponentLoader,
     pub(crate) worker: Option<Worker>,
 }
 
-/// Where components are compiled and described. Made when it is needed first: most of a connected
-/// client's commands never need it.
+/// Compiles and describes components. Created lazily: most operations of a connected client do not
+/// need it.
 #[derive(Debug)]
 pub(crate) struct ComponentLoader {
     cache: Option<PathBuf>,
@@ -58,7 +58,7 @@ pub(crate) struct Tools {
     pub(crate) artifacts: Option<Artifacts>,
 }
 
-/// Why there are no tools.
+/// Why the tools could not be created.
 pub(crate) enum NoTools {
     Start(StartError),
     ShuttingDown,

@@ -1,5 +1,4 @@
-//! Starts a client with everything in this process: a broker in memory, a host, and the client in
-//! front of them.
+//! Starts an embedded client: an in-memory broker, a host and the client in one process.
 
 use std::sync::Arc;
 
@@ -69,8 +68,8 @@ impl Builder {
 }
 
 impl Client {
-    /// A client with everything in this process, and nothing kept on disk. Call it within a tokio
-    /// runtime.
+    /// An embedded client: broker and host run in this process, and nothing is stored on disk. Call
+    /// it within a tokio runtime.
     ///
     /// # Errors
     /// When the system denies address space or threads.
@@ -78,10 +77,9 @@ impl Client {
         Builder::default().start()
     }
 
-    /// Wait until the results that tasks had in this process are where [`Builder::store`] shares
-    /// them, for as long as that may take ([`sortie_host::memo::shared::FLUSH_TIME_MAX`]). A
-    /// program that is about to end calls it, so that others need not compute them again.
-    /// Cancel safe.
+    /// Wait, for at most [`sortie_host::memo::shared::FLUSH_TIME_MAX`], until the results of this
+    /// process's tasks are written to the shared store ([`Builder::store`]). Call it before the
+    /// program exits, so that other processes need not compute them again. Cancel safe.
     pub async fn flush_results(&self) {
         if let Some(worker) = self
             .shared

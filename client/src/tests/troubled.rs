@@ -30,7 +30,7 @@ pub(super) struct Troubled {
     unreadable: Arc<Mutex<HashSet<TaskIndex>>>,
     away: watch::Sender<bool>,
     published: watch::Sender<usize>,
-    /// Times that somebody asked what is unfinished.
+    /// How often the unfinished bundles were queried.
     asked: watch::Sender<usize>,
     /// How long an answer to that is under way.
     answer_takes: Arc<Mutex<Duration>>,
@@ -58,7 +58,7 @@ impl Troubled {
         self.unreadable.lock().unwrap().insert(index);
     }
 
-    /// From now on it answers nobody, for longer than anybody waits.
+    /// From now on it does not answer, for longer than any client waits.
     pub(super) fn leave(&self) {
         self.away.send_replace(true);
     }
@@ -81,7 +81,7 @@ impl Troubled {
         *self.asked.borrow()
     }
 
-    /// Whether outcomes can be read from now on. Where they cannot, whoever follows a job waits.
+    /// Whether outcomes can be read from now on. While they cannot, followers of a job wait.
     pub(super) fn set_read(&self, is_read: bool) {
         self.is_read.send_replace(is_read);
     }

@@ -20,14 +20,14 @@ pub(crate) const AHEAD_MAX: u64 = 16 << 10;
 /// With ordered results: how many bytes of results may wait for an earlier one.
 pub(crate) const WAITING_BYTES_MAX: usize = 64 << 20;
 
-/// In which order results are written.
+/// The order in which results are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// As tasks end.
+    /// The order in which tasks end.
     Completion,
-    /// As their inputs.
+    /// The order of the inputs.
     Inputs,
-    /// Not at all: they are written elsewhere.
+    /// Results are not written by this process.
     Nowhere,
 }
 
@@ -76,7 +76,7 @@ impl InFlight {
         }
     }
 
-    /// An input was taken: the next task is its.
+    /// Record the input of the next task.
     pub(crate) fn take(&self, shown: Value) {
         let mut state = self.lock();
         let index = state.taken;
@@ -86,7 +86,7 @@ impl InFlight {
         }
     }
 
-    /// A result is about to be written: its input is forgotten here.
+    /// Remove and return the input of a result that is about to be written.
     pub fn end(&self, index: u64) -> Value {
         let mut state = self.lock();
         state.written += 1;
@@ -96,13 +96,13 @@ impl InFlight {
         shown.unwrap_or(Value::Null)
     }
 
-    /// How many bytes of results wait for an earlier one.
+    /// Set how many bytes of results wait for an earlier one.
     pub fn set_waiting_bytes(&self, bytes: usize) {
         self.lock().waiting_bytes = bytes;
         self.room.notify_one();
     }
 
-    /// How many inputs were taken.
+    /// The number of inputs taken.
     #[must_use]
     pub fn taken(&self) -> u64 {
         self.lock().taken

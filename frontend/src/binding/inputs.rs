@@ -1,9 +1,9 @@
 //! Turns the inputs of a job, named or in lines, into a stream of arguments.
 //!
-//! Local files that are named are all found before the job starts, unless there are very many; of
-//! another listing only the first object is, and the rest is listed while tasks run. Lines are read
-//! while the job runs, too, and none is held longer than its task. The job's output is refused as
-//! an input as soon as it is found among them.
+//! Local files are all listed before the job starts, unless there are very many; of a bucket's
+//! listing only the first object is, and the rest is listed while tasks run. Lines are read while
+//! the job runs, too, and none is held longer than its task. If the job's output is among the
+//! inputs, this is an error as soon as it is found.
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -20,16 +20,16 @@ use super::shape::{Given, Look, Read, Shape};
 use crate::error::Error;
 use crate::stop::Stop;
 
-/// Where inputs are named.
+/// Where the inputs come from.
 #[derive(Debug, Clone)]
 pub enum Source {
-    /// Here, one by one or by patterns.
+    /// A list of inputs and patterns.
     Named(Vec<String>),
-    /// In a file, one per line; `-` is standard input.
+    /// A file with one input per line; `-` is standard input.
     Lines(PathBuf),
 }
 
-/// Inputs that were checked as far as that is possible before any task starts.
+/// The inputs of a job, checked as far as possible before any task starts.
 pub struct Inputs {
     shape: Arc<Shape>,
     /// What the command line names, in its order.
@@ -39,10 +39,10 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// Find the inputs that are named.
+    /// Find and check the inputs.
     ///
     /// # Errors
-    /// When there are none, or one of them is wrong.
+    /// When there are none, or one of them is invalid.
     pub async fn open(source: &Source, shape: Shape, stop: &Stop) -> Result<Self, Error> {
         let shape = Arc::new(shape);
         match source {
@@ -101,14 +101,14 @@ impl Inputs {
         })
     }
 
-    /// How many there are, where that is known before they are listed. A line that is a pattern
-    /// counts as one.
+    /// The number of inputs, if known before they are listed. A line that is a pattern counts as
+    /// one.
     #[must_use]
     pub fn total(&self) -> Option<u64> {
         self.total
     }
 
-    /// What to say if there was none after all.
+    /// The error if there turn out to be no inputs.
     #[must_use]
     pub fn none(&self) -> Error {
         match &self.lines {
@@ -117,7 +117,7 @@ impl Inputs {
         }
     }
 
-    /// The arguments of one task after another.
+    /// The stream of the tasks' arguments.
     #[must_use]
     pub fn stream(self, in_flight: Arc<InFlight>) -> Tasks {
         let left = if self.lines.is_none() {
@@ -145,8 +145,8 @@ fn no_lines(origin: &Origin) -> Error {
     Error::usage(format!("there are no inputs in {}", origin.name()))
 }
 
-/// A stream of arguments that knows how many are left, where that is known: the last bundles of a
-/// job are made smaller.
+/// A stream of arguments with a size hint, if the number is known, so that the last bundles of a
+/// job can be smaller.
 pub struct Tasks {
     left: Option<u64>,
     inner: BoxStream<'static, Vec<Input>>,

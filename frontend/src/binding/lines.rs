@@ -30,7 +30,7 @@ pub(crate) struct Line {
     pub(crate) text: String,
 }
 
-/// Where lines come from.
+/// The origin of lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// A regular file: it can be read twice.
@@ -42,7 +42,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// What `path` is.
+    /// The origin that `path` names.
     ///
     /// # Errors
     /// When there is no such file.
@@ -66,7 +66,7 @@ impl Origin {
         })
     }
 
-    /// What to call it when a line of it is wrong.
+    /// Its name in error messages.
     pub(crate) fn name(&self) -> String {
         match self {
             Self::File(path) | Self::Pipe(path) => format!("`{}`", path.display()),
@@ -104,8 +104,8 @@ impl Origin {
     pub(crate) fn lines(&self) -> Lines {
         let (sender, batches) = mpsc::channel(BATCHES_WAITING);
         let origin = self.clone();
-        // A thread of its own, which nobody joins: reading from a terminal or pipe cannot be
-        // interrupted, and must not hold up the end.
+        // A detached thread: reading from a terminal or pipe cannot be interrupted, and must not
+        // delay the exit of the process.
         let started = std::thread::Builder::new()
             .name("sortie-lines".into())
             .spawn(move || feed(&origin, &sender));
@@ -149,7 +149,7 @@ impl Lines {
     }
 }
 
-/// Read until the end, or until nobody takes lines any more.
+/// Read until the end, or until the receiver is dropped.
 fn feed(origin: &Origin, sender: &mpsc::Sender<Result<Vec<Line>, Error>>) {
     let mut batch = Vec::new();
     let mut bytes = 0;
@@ -159,14 +159,14 @@ fn feed(origin: &Origin, sender: &mpsc::Sender<Result<Vec<Line>, Error>>) {
             let line = match reader.next() {
                 Ok(Some(line)) => line,
                 other => {
-                    // What was read before the trouble counts.
+                    // Lines read before the error count.
                     let _ = sender.blocking_send(Ok(std::mem::take(&mut batch)));
                     return other.map(|_| ());
                 }
             };
             bytes += line.text.len();
             batch.push(line);
-            // Nothing more is there yet, perhaps for long: pass on what is.
+            // No more data is buffered, and reading may block for long: pass on the lines so far.
             if batch.len() >= BATCH_LINES_MAX || bytes >= BATCH_BYTES_MAX || reader.is_drained() {
                 bytes = 0;
                 if sender
@@ -179,7 +179,7 @@ fn feed(origin: &Origin, sender: &mpsc::Sender<Result<Vec<Line>, Error>>) {
         }
     };
     if let Err(error) = { read }() {
-        // Nobody left to tell is fine too.
+        // The receiver may be gone.
         let _ = sender.blocking_send(Err(error));
     }
 }

@@ -16,27 +16,26 @@ use sortie::protocol::ObjectRef;
 use crate::error::Error;
 use crate::settings::Troubles;
 
-/// Names of local files that one pattern may have before its listing is no longer taken to its end
-/// before the first task starts: some 30 MB of memory. With fewer it is known how many tasks there
-/// are.
+/// Up to this many local files, a pattern's listing is completed before the first task starts, so
+/// that the number of tasks is known. Takes some 30 MB of memory.
 const KNOWN_MAX: usize = 100_000;
 
 /// Finds objects by path, pattern or URL.
 #[derive(Debug, Clone)]
 pub struct Places {
-    /// How objects are reached.
+    /// Access to objects.
     pub objects: Objects,
-    /// Where relative paths start.
+    /// The folder that relative paths start from.
     pub folder: PathBuf,
-    /// Why services cannot be used, as far as that is known.
+    /// Known configuration errors of services.
     pub troubles: Troubles,
-    /// Where the files are read that are named here.
+    /// Which machine reads local files.
     pub files: Files,
-    /// Where results go, which must not be an input.
+    /// The output, which must not be an input.
     pub output: Option<OutputFile>,
 }
 
-/// Where results go: no input may be the same object.
+/// The output of a job: no input may be the same object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputFile {
     location: Location,
@@ -46,27 +45,27 @@ pub struct OutputFile {
     file: Option<FileId>,
 }
 
-/// A file as the system knows it, by whatever path it is reached: its device, and its number there.
+/// A file's identity, whatever path names it: device and inode number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileId(u64, u64);
 
-/// Where local files are read. Clones are the same.
+/// Which machine reads local files.
 #[derive(Debug, Clone)]
 pub enum Files {
     /// On this machine.
     Here,
-    /// On other machines, perhaps.
+    /// Other machines, possibly.
     Elsewhere(Arc<Notifier>),
 }
 
-/// Something that a front door may want to tell its user.
+/// A notice for the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
     /// An input is a local file, which workers read on their own machines.
     FilesElsewhere,
 }
 
-/// Tells a front door, once.
+/// Passes a notice to the front end, once.
 pub struct Notifier {
     told: AtomicBool,
     tell: Box<dyn Fn(Notice) + Send + Sync>,
@@ -111,7 +110,7 @@ impl FileId {
 }
 
 impl Files {
-    /// On other machines, perhaps: the first local file that is named is told to `tell`.
+    /// Other machines, possibly: the first local file among the inputs is reported through `tell`.
     #[must_use]
     pub fn elsewhere(tell: impl Fn(Notice) + Send + Sync + 'static) -> Self {
         Self::Elsewhere(Arc::new(Notifier {
@@ -252,13 +251,13 @@ impl Places {
         match (places.pop(), places.len()) {
             (Some(place), 0) => Ok(place),
             _ => Err(Error::usage(format!(
-                "`{text}` names several objects where one is taken"
+                "`{text}` names several objects, but one is expected"
             ))),
         }
     }
 
-    /// The objects that a line of inputs names, without looking whether they are there: their tasks
-    /// will tell.
+    /// The objects that a line of inputs names, without checking that they exist: their tasks do
+    /// that.
     ///
     /// # Errors
     /// When the line is no location.
@@ -368,10 +367,10 @@ fn is_web(text: &str) -> bool {
 
 fn check_readable(text: &str, path: &Path) -> Result<(), Error> {
     let refused = |error: std::io::Error| Error::usage(format!("`{text}` cannot be read: {error}"));
-    // Opening a pipe would wait for somebody to write into it.
+    // Opening a pipe would block until it has a writer.
     if !std::fs::metadata(path).map_err(refused)?.is_file() {
         return Err(Error::usage(format!(
-            "`{text}` is not a regular file; its content must be there to be read more than once"
+            "`{text}` is not a regular file; its content must be readable more than once"
         )));
     }
     File::open(path).map(|_| ()).map_err(refused)

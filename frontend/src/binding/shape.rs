@@ -14,7 +14,7 @@ use sortie::{Input, Kind, Signature};
 use super::places::{Named, Places};
 use crate::error::{Error, Setting};
 
-/// Which arguments are fixed, and what an input has to say of the others.
+/// The fixed arguments of a job, and the open parameters that inputs provide.
 #[derive(Debug)]
 pub struct Shape {
     signature: String,
@@ -29,7 +29,7 @@ enum Slot {
     Open,
 }
 
-/// What one input says.
+/// One parsed input.
 #[derive(Debug)]
 pub(crate) struct Given {
     /// The input as results show it.
@@ -47,7 +47,7 @@ impl From<super::places::Place> for Given {
     }
 }
 
-/// What a text stands for.
+/// The inputs that a text names.
 pub(crate) enum Read {
     /// These inputs.
     Known(Vec<Given>),
@@ -74,10 +74,10 @@ pub(crate) enum Look {
 }
 
 impl Shape {
-    /// The shape of `signature` with the arguments that are fixed.
+    /// The shape of `signature` with these fixed arguments.
     ///
     /// # Errors
-    /// When one of them names no parameter, names one twice, or names an object that is not there.
+    /// When one of them names an unknown parameter, names one twice, or names a missing object.
     pub async fn new(
         signature: &Signature,
         fixed: &[(String, String)],
@@ -212,7 +212,7 @@ impl Shape {
             Ok(Value::Array(items)) => items,
             _ if self.open.is_empty() => {
                 return Err(Error::usage(format!(
-                    "`{}` leaves nothing for inputs to say; write [] for each task, or call it \
+                    "`{}` has no parameters left for inputs; write [] for each task, or call it \
                      once",
                     self.signature
                 )));
@@ -262,7 +262,7 @@ impl Shape {
             Ok(place) => place,
             Err(Malformed::NoSlash(shown)) => {
                 return Err(Error::usage(format!(
-                    "`{shown}` is no prefix: one ends in a slash, as in `s3://bucket/array.zarr/` \
+                    "`{shown}` is not a prefix: a prefix ends in a slash, as in `s3://bucket/array.zarr/` \
                      or `folder/`"
                 )));
             }
@@ -306,7 +306,7 @@ impl Shape {
             .map(|parameter| format!("`{}`", parameter.name))
             .collect();
         let beside = if self.open.len() < self.slots.len() {
-            " beside the fixed ones"
+            " in addition to the fixed ones"
         } else {
             ""
         };

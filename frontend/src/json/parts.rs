@@ -1,5 +1,4 @@
-//! A value taken apart into its fields, as tables have them: CBOR goes in, the text of each field
-//! comes out.
+//! Splits a value into its fields, for tables: takes CBOR and returns the text of each field.
 //!
 //! As little is built as in [`super`]: one text, and where the fields are in it, of which at most
 //! [`FIELDS_MAX`] are told apart. Only the value itself is taken apart, not what its fields hold.

@@ -1,5 +1,4 @@
-//! What stands in a column: from the text of a field, of which it is not known beforehand what it
-//! is.
+//! Infers the types of columns and cells from the text of fields.
 
 use std::borrow::Cow;
 

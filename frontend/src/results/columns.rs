@@ -1,9 +1,9 @@
-//! The columns of a table: those that every result has, and between them the fields of what the
-//! function returned.
+//! The columns of a table: the columns that every result has, and between them the fields of the
+//! returned values.
 //!
 //! Fields are not known before there are results, and a table's columns cannot change once its
-//! first row is written. So the fields of the first results make the columns, and whatever a later
-//! result has that none of them takes stands in the column `rest`, as JSON: nothing is left out.
+//! first row is written. So the fields of the first results become the columns, and fields of later
+//! results that match no column go to the column `rest`, as JSON: nothing is left out.
 
 use std::collections::{HashMap, HashSet};
 

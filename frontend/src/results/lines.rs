@@ -1,7 +1,7 @@
-//! Writes lines to a file or to a stream that the front door gives.
+//! Writes lines to a file or to a stream.
 //!
-//! Only whole lines are written, some at a time, so that the end of the process, however it comes,
-//! leaves whole lines behind. The caller appends lines and decides when to write them.
+//! Only whole lines are written, several at a time, so that a killed process leaves whole lines
+//! behind. The caller appends lines and decides when to write them.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -33,17 +33,17 @@ impl std::fmt::Debug for Sink {
     }
 }
 
-/// Whether somebody still reads.
+/// Whether the reader is still there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
-    /// Yes, as far as is known.
+    /// It is, as far as known.
     Open,
-    /// The reader has gone, as `head` does when it has enough.
+    /// The reader closed the pipe, as `head` does.
     Closed,
 }
 
 impl Lines {
-    /// Write to a file. One that is there is emptied.
+    /// Write to a file. An existing file is truncated.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -87,13 +87,13 @@ impl Lines {
         &mut self.pending
     }
 
-    /// How much waits to be written.
+    /// Bytes that wait to be written.
     #[must_use]
     pub fn pending_bytes(&self) -> usize {
         self.pending.len()
     }
 
-    /// Write what waits.
+    /// Write the pending lines.
     ///
     /// # Errors
     /// When it cannot be written, as on a full disk.
@@ -153,7 +153,7 @@ fn no_place(path: &Path) -> Option<String> {
         .filter(|parent| !parent.as_os_str().is_empty() && !parent.exists())
     {
         Some(parent) => Some(format!(
-            "there is no folder `{}` for `{shown}`; make it first",
+            "there is no folder `{}` for `{shown}`; create it first",
             parent.display()
         )),
         None => path
@@ -170,7 +170,7 @@ mod tests {
     fn what_cannot_be_written_is_named_with_a_remedy() {
         let folder = tempfile::tempdir().unwrap();
         let error = |path: &Path| Lines::create(path).unwrap_err().to_string();
-        assert!(error(&folder.path().join("no/such/file")).contains("make it first"));
+        assert!(error(&folder.path().join("no/such/file")).contains("create it first"));
         assert!(error(folder.path()).contains("name a file in it"));
     }
 }

@@ -178,7 +178,7 @@ impl Column {
             (Values::Text(texts, ends), Cell::Text(text)) => {
                 if text.len() > TEXT_BYTES_MAX {
                     return Err(ParquetError::General(format!(
-                        "a text has {} bytes, and the format takes {TEXT_BYTES_MAX}",
+                        "a text has {} bytes, and the format allows {TEXT_BYTES_MAX}",
                         text.len()
                     )));
                 }
@@ -196,7 +196,7 @@ impl Column {
         Ok(bytes)
     }
 
-    /// Write what waits, and let go of it.
+    /// Write the pending cells and drop them.
     fn write(&mut self, writer: &mut SerializedColumnWriter<'_>) -> Result<(), ParquetError> {
         let levels = std::mem::take(&mut self.levels);
         match &mut self.values {

@@ -166,13 +166,14 @@ pub fn bad_result(outcome: &Outcome, what: &str) -> Reason<'static> {
     }
 }
 
-/// Whoever writes results fetches them before, unless the run ends first.
+/// The reason for a value that is still in the store: results are fetched before they are written,
+/// unless the run ends first.
 fn still_stored(outcome: &Outcome, stored: &StoredRef) -> Reason<'static> {
     let fault = PlatformFault::StoreUnavailable;
     let failure = Failure::Platform {
         fault,
         message: format!(
-            "the run ended before the result came; it is at `{}`",
+            "the run ended before the result was fetched; it is at `{}`",
             stored.location
         ),
     };

@@ -1,4 +1,4 @@
-//! Puts results back into the order of their inputs.
+//! Reorders results into the order of their inputs.
 //!
 //! How many outcomes wait is bounded by the side that takes inputs: [`crate::binding::InFlight`].
 

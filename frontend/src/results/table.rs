@@ -172,7 +172,7 @@ impl Rows {
 
 fn unwritable(error: &dyn std::error::Error) -> Error {
     Error::platform(format!(
-        "failed to write the results as Parquet: {error}; JSON lines take any result"
+        "failed to write the results as Parquet: {error}; JSON lines can hold any result"
     ))
 }
 

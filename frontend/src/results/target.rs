@@ -1,4 +1,4 @@
-//! Reads where results go from a path or URL: a place, and by its extension a format.
+//! Parses the destination of results: a path or URL, and the format from its extension.
 
 use std::path::{Path, PathBuf};
 
@@ -48,7 +48,7 @@ pub(crate) enum Place {
     Object(Location),
 }
 
-/// Where results are to go, and how.
+/// The destination and format of results.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     pub(crate) place: Place,
@@ -56,10 +56,10 @@ pub struct Target {
 }
 
 impl Target {
-    /// Read what was named; paths are relative to `folder`.
+    /// Parse the destination; paths are relative to `folder`.
     ///
     /// # Errors
-    /// When it is a URL, and no place for results.
+    /// When it is a URL that results cannot be written to.
     pub fn parse(output: Option<&Path>, folder: &Path) -> Result<Self, Error> {
         let Some(path) = output else {
             return Ok(Self {
@@ -84,7 +84,7 @@ impl Target {
             }),
             location if location.to_string().ends_with('/') => {
                 let text = format!(
-                    "`{location}` names no object; add its name, as in `{location}results.parquet`"
+                    "`{location}` does not name an object; add a name, as in `{location}results.parquet`"
                 );
                 Err(Error::usage(text).about(Setting::Output))
             }
@@ -111,8 +111,8 @@ impl Target {
         }
     }
 
-    /// What no input may be: opening a file empties it, and an object is replaced at the end. Paths
-    /// are relative to `folder`.
+    /// The output that no input may be: opening a file truncates it, and an object is replaced at
+    /// the end. Paths are relative to `folder`.
     #[must_use]
     pub fn as_output(&self, folder: &Path) -> Option<OutputFile> {
         match &self.place {
@@ -185,7 +185,7 @@ mod tests {
     fn urls_that_are_no_place_for_results_are_refused() {
         for (text, part) in [
             ("s3://b", "s3://bucket/key"),
-            ("s3://b/k/", "names no object"),
+            ("s3://b/k/", "does not name an object"),
             ("what://b/k.csv", "what://"),
         ] {
             let error = parse(text).unwrap_err();

@@ -1,10 +1,10 @@
 //! Writes the results of a job to a stream, a file or an object in a store, as JSON lines or as a
 //! table.
 //!
-//! A place that cannot be written to is refused when it is opened, before any task runs. Streams
-//! and files get whole lines or rows as results come, and keep them however the run ends. An object
-//! in a store appears when all results are in it, or not at all. A Parquet file cannot be read
-//! without its end, so it appears under its name when the run has ended, stopped or not.
+//! A destination that cannot be written to is refused when it is opened, before any task runs.
+//! Streams and files get whole lines or rows as results arrive, and keep them however the run ends.
+//! An object in a store appears when all results are in it, or not at all. A Parquet file cannot be
+//! read without its end, so it appears under its name when the run has ended, stopped or not.
 //!
 //! Bounds: [`PENDING_BYTES_MAX`] and one result wait to be written, beside what a table holds
 //! (`table`, `parquet`) and an upload ([`sortie::objects::Upload`]). Writing waits for the store,
@@ -27,8 +27,8 @@ use crate::stop::Stop;
 
 /// After this much results are passed on, even if more follow at once.
 const PENDING_BYTES_MAX: usize = 64 << 10;
-/// How long a store may take to hear that an object is given up. After a signal a command has no
-/// more; parts that stay are for the bucket's rules.
+/// Timeout for aborting an upload. After a signal a command has no more time; parts left behind are
+/// removed by the bucket's lifecycle rules.
 const GIVE_UP_TIME_MAX: Duration = Duration::from_millis(300);
 
 /// Writes the results of a job.
@@ -65,7 +65,7 @@ enum Incomplete {
     GivenUp,
 }
 
-/// Whether what was written is all.
+/// Whether all results were written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
     /// Every result of the job.
@@ -129,7 +129,7 @@ impl Writer {
         }
     }
 
-    /// What has no results although it was to have some.
+    /// The name of an object that was abandoned without results.
     #[must_use]
     pub fn given_up(&self) -> Option<&str> {
         match &self.sink {
@@ -138,7 +138,7 @@ impl Writer {
         }
     }
 
-    /// Whether what was written is of use only when everything is.
+    /// Whether the output is useless unless it is complete.
     #[must_use]
     pub fn is_whole_or_nothing(&self) -> bool {
         matches!(&self.sink, Sink::Object(_))
@@ -156,7 +156,7 @@ impl Writer {
     /// Add an outcome, whose input was `shown`.
     ///
     /// # Errors
-    /// When the format has no place for it.
+    /// When the format cannot represent it.
     pub fn push<'a>(&mut self, outcome: &'a Outcome, shown: &Value) -> Result<Status<'a>, Error> {
         let pending = match &mut self.sink {
             Sink::Stream(output) => output.pending(),
@@ -168,7 +168,7 @@ impl Writer {
         }
     }
 
-    /// Whether it is time to write what waits.
+    /// Whether enough is pending to write it.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.pending_bytes() >= PENDING_BYTES_MAX
@@ -194,7 +194,7 @@ impl Writer {
         }
     }
 
-    /// Write what waits. A stop gives an object in a store up.
+    /// Write the pending results. A stop aborts the upload of an object.
     ///
     /// # Errors
     /// When it cannot be written, as on a full disk.
@@ -205,7 +205,7 @@ impl Writer {
         }
     }
 
-    /// Write the end, or give up what is of no use without all results.
+    /// Write the end, or abandon an output that is useless without all results.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -275,7 +275,7 @@ impl Object {
                 self.give_up().await;
                 Err(self.broken(&error))
             }
-            // How much of it was taken is not known, and nobody will ask.
+            // It is unknown how much of it was written; the upload is abandoned.
             None => {
                 self.start_giving_up();
                 Ok(())
@@ -317,7 +317,7 @@ impl Object {
         {
             tracing::debug!(
                 object = self.shown,
-                "the store did not hear in time that an upload is given up"
+                "the store did not confirm in time that an upload is aborted"
             );
         }
     }

@@ -168,7 +168,7 @@ fn given(variables: &Variables) -> Result<Option<S3Credentials>, String> {
     };
     let Some(role) = variables.role.clone() else {
         return Err(
-            "AWS_WEB_IDENTITY_TOKEN_FILE is set, but no role to take on with it: set AWS_ROLE_ARN"
+            "AWS_WEB_IDENTITY_TOKEN_FILE is set, but no role to assume with it: set AWS_ROLE_ARN"
                 .into(),
         );
     };

@@ -1,7 +1,7 @@
 //! Settings of the connection to a broker: which servers, for which tenant, with what credentials.
 //!
-//! Without a broker a front door works in its own process. What is wrong with a file or an address
-//! is said by the broker's own code, with the place and without secrets.
+//! Without a broker, tasks run in the front end's own process. Errors in files and addresses are
+//! reported by the broker's code, without secrets.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,40 +14,42 @@ use super::environment::Environment;
 use super::parse;
 use crate::error::{Error, Setting};
 
-/// What is written instead of servers to have no broker although the environment names one.
+/// Written instead of servers to use no broker although the environment names one.
 const LOCAL: &str = "local";
 
-/// Which broker, for which tenant, with what credentials. What is not set is taken from the
-/// environment, else the defaults hold.
+/// Which broker, for which tenant, with what credentials. Unset fields are taken from the
+/// environment, else from the defaults.
 #[derive(Debug, Clone, Default)]
 pub struct BrokerSettings {
-    /// The servers, with commas between them; or `local` for none.
+    /// The servers, separated by commas; `local` for none.
     pub servers: Option<String>,
-    /// Whose jobs these are.
+    /// The tenant of the jobs.
     pub tenant: Option<TenantId>,
     /// A credentials file, as `nsc` writes it.
     pub credentials: Option<PathBuf>,
-    /// Require TLS, and trust the authorities in this PEM file beside the system's.
+    /// Require TLS, and trust the certificate authorities in this PEM file in addition to the
+    /// system's.
     pub tls_authorities: Option<PathBuf>,
-    /// Require TLS, and show this certificate with this key, both PEM.
+    /// Require TLS, and authenticate with this client certificate and key, both PEM.
     pub tls_identity: Option<(PathBuf, PathBuf)>,
-    /// How long connecting may take, over all servers.
+    /// Timeout for connecting, over all servers.
     pub connect_time_max: Option<Duration>,
-    /// How long the broker may be away before what waits for it gives up.
+    /// How long requests are retried while the broker is unreachable, before they fail.
     pub outage_time_max: Option<Duration>,
 }
 
 impl BrokerSettings {
-    /// How to reach the broker; none if neither the settings nor the environment name one.
+    /// The broker's configuration; `None` if neither the settings nor the environment name a
+    /// broker.
     ///
     /// # Errors
-    /// When something is set that means nothing without a broker and no broker is named, or when
-    /// the environment holds an invalid tenant.
+    /// When a setting requires a broker and none is named, or when the environment contains an
+    /// invalid tenant.
     pub fn config(&self, environment: &Environment, role: Role) -> Result<Option<Config>, Error> {
         let named = self.servers.clone().or_else(|| environment.broker.clone());
         let Some(servers) = named.filter(|servers| servers != LOCAL) else {
             return match self.first_set() {
-                Some(setting) => Err(Error::usage("it is about a broker, but none is named")
+                Some(setting) => Err(Error::usage("it needs a broker, but none is named")
                     .about(setting)
                     .advised(Advice::NameBroker)),
                 None => Ok(None),
@@ -72,7 +74,7 @@ impl BrokerSettings {
         Ok(Some(config))
     }
 
-    /// As [`Self::config`], for what is of no use without a broker.
+    /// Like [`Self::config`], for commands that require a broker.
     ///
     /// # Errors
     /// As [`Self::config`], and when no broker is named.
@@ -86,7 +88,7 @@ impl BrokerSettings {
             (Some(tenant), _) => Ok(Some(tenant)),
             (None, Some(text)) => parse::tenant(text)
                 .map(Some)
-                .map_err(|error| Error::usage(error).within("SORTIE_TENANT is no tenant")),
+                .map_err(|error| Error::usage(error).within("SORTIE_TENANT is invalid")),
             (None, None) => Ok(None),
         }
     }

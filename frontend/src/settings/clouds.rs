@@ -1,4 +1,4 @@
-//! Addresses and credentials of all cloud services, from what the environment says.
+//! Endpoints and credentials of all cloud services, from the environment.
 //!
 //! A problem with one service is kept, and reported only when an object of that service is asked
 //! for.
@@ -72,21 +72,21 @@ impl std::fmt::Debug for Azure {
     }
 }
 
-/// How objects are reached.
+/// Access to objects.
 #[derive(Debug, Clone, Default)]
 pub struct Clouds {
-    /// How the services are reached. All local files may be read.
+    /// The configuration of the services. All local files may be read.
     pub config: Config,
-    /// Which services cannot be used.
+    /// Configuration errors of services.
     pub troubles: Troubles,
 }
 
-/// Why services cannot be used, as far as that is known before anything is asked of them.
+/// Known configuration errors of services, found without sending a request.
 #[derive(Debug, Clone, Default)]
 pub struct Troubles(Vec<(Service, String)>);
 
 impl Troubles {
-    /// Why what a text names cannot be reached, if that is known.
+    /// The error of the service that a text names, if any.
     #[must_use]
     pub fn with(&self, text: &str) -> Option<&str> {
         let service = Service::of(text)?;
@@ -95,7 +95,7 @@ impl Troubles {
             .map(|(_, trouble)| trouble)
     }
 
-    /// What was set up, but wrongly, with the service it is about.
+    /// All errors, with their services.
     pub fn all(&self) -> impl Iterator<Item = (Service, &str)> {
         self.0
             .iter()
@@ -135,7 +135,7 @@ impl Google {
             } else {
                 format!("http://{host}")
             };
-            // An emulator knows nobody.
+            // An emulator has no accounts.
             return Ok(Gs {
                 endpoint: Some(endpoint),
                 ..Gs::default()
@@ -144,7 +144,7 @@ impl Google {
         let project = self.project.clone();
         if project.as_ref().is_some_and(|name| !is_project(name)) {
             return Err(
-                "GOOGLE_CLOUD_QUOTA_PROJECT is not the name of a project of Google, such as \
+                "GOOGLE_CLOUD_QUOTA_PROJECT is not the id of a Google Cloud project, such as \
                  my-project-1"
                     .into(),
             );

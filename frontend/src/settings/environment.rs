@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{aws, clouds};
 
-/// What is taken from the environment.
+/// The settings taken from the environment.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
     /// The tracing filter.
@@ -16,7 +16,7 @@ pub struct Environment {
     pub store: Option<String>,
     /// The servers of the broker.
     pub broker: Option<String>,
-    /// Whose jobs these are.
+    /// The tenant of the jobs.
     pub tenant: Option<String>,
     /// The credentials file for the broker.
     pub credentials: Option<PathBuf>,
@@ -27,7 +27,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Read it. Variables that are set to nothing count as not set.
+    /// Read the environment. Empty variables count as not set.
     #[must_use]
     pub fn read() -> Self {
         let home = path("HOME");
@@ -49,7 +49,7 @@ impl Environment {
         }
     }
 
-    /// Where buckets are and the credentials for them, and which services are set up wrongly.
+    /// Endpoints and credentials of buckets, and configuration errors.
     #[must_use]
     pub fn clouds(&self) -> clouds::Clouds {
         clouds::Clouds::read(&self.clouds)

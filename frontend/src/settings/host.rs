@@ -1,4 +1,4 @@
-//! Settings of the host in this process: how many tasks it runs, what it keeps and how it reads.
+//! Settings of the host in this process: concurrency, cache, store and reading of inputs.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -22,10 +22,10 @@ pub enum Cache {
     Folder(PathBuf),
 }
 
-/// How the host in this process works. Nothing set means the defaults.
+/// Settings of the host in this process. Unset fields mean the defaults.
 #[derive(Debug, Clone, Default)]
 pub struct HostSettings {
-    /// Tasks in work at once.
+    /// How many tasks run concurrently.
     pub concurrency: Option<NonZeroUsize>,
     /// Where compiled components and results are kept; without it the folder that the environment
     /// names.
@@ -36,26 +36,26 @@ pub struct HostSettings {
     pub store: Option<String>,
 }
 
-/// How inputs are read. Nothing set means the defaults.
+/// Settings of reading inputs. Unset fields mean the defaults.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct InputSettings {
     /// Memory for blocks of inputs.
     pub memory: Option<ByteSize>,
-    /// Room on disk for blocks of remote inputs; none without it.
+    /// Disk space for blocks of remote inputs. Default none.
     pub disk: Option<ByteSize>,
-    /// Whether blocks are read before they are asked for.
+    /// Whether blocks are prefetched.
     pub prefetch: Option<Prefetch>,
 }
 
 impl InputSettings {
-    /// Put what is set into a configuration. `cache` is the cache folder, if there is one.
+    /// Apply the settings to a configuration. `cache` is the cache folder, if there is one.
     ///
     /// # Errors
     /// When inputs are to be kept on disk and there is no cache folder to keep them in.
     pub fn apply(&self, config: &mut Config, cache: Option<&Path>) -> Result<(), Error> {
         if let Some(bytes_max) = self.disk {
             let folder = cache.ok_or_else(|| {
-                Error::usage("inputs are kept in the cache folder, and there is none")
+                Error::usage("inputs are cached in the cache folder, and there is none")
                     .about(Setting::InputDisk)
             })?;
             config.disk = Some(Disk {
@@ -82,9 +82,9 @@ pub fn cache(set: Option<&Cache>, environment: &Environment) -> Option<PathBuf> 
 /// Where the output store is: as set, else as the environment says.
 ///
 /// # Errors
-/// When what is named is no place for a store.
+/// When the text is not a location for a store.
 pub fn store(set: Option<&str>, environment: &Environment) -> Result<Option<Location>, Error> {
-    let refused = |error: &dyn std::error::Error| format!("it names no place for a store: {error}");
+    let refused = |error: &dyn std::error::Error| format!("it is not a store location: {error}");
     match (set, &environment.store) {
         (Some(text), _) => sortie::objects::output_store::parse(text, &environment.folder)
             .map(Some)

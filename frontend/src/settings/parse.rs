@@ -1,6 +1,6 @@
-//! Parses the texts of settings and checks them against what can be granted.
+//! Parses the texts of settings and checks their ranges.
 //!
-//! Each error says what to write instead; the front door puts the setting's name in front.
+//! Each error says what to write instead; the front end adds the setting's name.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use sortie::{ByteSize, Limits};
 
 use super::host::Cache;
 
-/// The most tasks in work at once: each may take a slot of address space, of which a process has
-/// about this many.
+/// Maximum number of concurrent tasks: each takes a slot of address space, and a process has room
+/// for about this many.
 const CONCURRENCY_MAX: usize = 1000;
-/// The longest time that can be set: a year. Longer is a slip of the finger.
+/// Maximum duration: a year. Longer is most likely a typo.
 const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The least memory for inputs: a few blocks for each of a handful of tasks.
 const INPUT_MEMORY_MIN: ByteSize = ByteSize(16 << 20);
@@ -42,7 +42,7 @@ pub fn cache(text: &str) -> Result<Cache, String> {
 /// When the text is empty.
 pub fn store(text: &str) -> Result<String, String> {
     if text.is_empty() {
-        Err("name a folder, or a place such as s3://bucket/results".into())
+        Err("name a folder, or a location such as s3://bucket/results".into())
     } else {
         Ok(text.into())
     }
@@ -69,12 +69,12 @@ pub fn memory(text: &str) -> Result<ByteSize, String> {
 /// A time such as `1m 30s`.
 ///
 /// # Errors
-/// When it is no duration, is zero, or is longer than a year.
+/// When it is not a duration, is zero, or is longer than a year.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text.trim())
         .map_err(|_| "write a number and a unit, such as 500ms, 30s or 5min".to_owned())?;
     if duration.is_zero() || duration > DURATION_MAX {
-        return Err("write more than nothing and at most a year".into());
+        return Err("write a duration of more than zero and at most a year".into());
     }
     Ok(duration)
 }
@@ -82,7 +82,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// How many tasks run at once.
 ///
 /// # Errors
-/// When it is no number in the range.
+/// When it is not a number in the range.
 pub fn concurrency(text: &str) -> Result<NonZeroUsize, String> {
     let number = text
         .parse()
@@ -132,7 +132,7 @@ fn at_least(min: ByteSize, text: &str) -> Result<ByteSize, String> {
 /// A tenant.
 ///
 /// # Errors
-/// When it is no name for one.
+/// When it is not a valid name.
 pub fn tenant(text: &str) -> Result<TenantId, String> {
     text.parse().map_err(|error: InvalidName| error.to_string())
 }

@@ -12,7 +12,7 @@ use crate::sandbox::Why;
 pub(crate) struct Attempted {
     /// The result, the failure, or the cancellation.
     pub(crate) ending: Ending,
-    /// What it cost. The time in the queue is set by the caller, who knows it.
+    /// What it cost. The caller adds the time in the queue.
     pub(crate) bill: Bill,
     /// What the function printed.
     pub(crate) log: Option<Box<Log>>,

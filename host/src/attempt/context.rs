@@ -1,4 +1,4 @@
-//! What an attempt works with: the host's parts, the job's context, the attempt itself.
+//! Shared state of attempts: the host's parts, the job's context, the attempt itself.
 
 use std::sync::Arc;
 
@@ -13,18 +13,18 @@ use crate::memo::{JobCosts, Memo};
 use crate::metrics::Metrics;
 use crate::sandbox::Cancel;
 
-/// What all attempts on a host share. Cheap to clone.
+/// The parts of a host that all attempts share. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Host {
     /// The engine.
     pub engine: Arc<Engine>,
-    /// Where inputs come from.
+    /// Access to inputs.
     pub objects: Objects,
-    /// Where results are kept, if anywhere.
+    /// The cache of results, if any.
     pub memo: Option<Memo>,
-    /// Where large outputs go, if anywhere.
+    /// The store for large outputs, if any.
     pub store: Option<OutputStore>,
-    /// What is counted and timed.
+    /// Counters and timers.
     pub metrics: Arc<Metrics>,
 }
 

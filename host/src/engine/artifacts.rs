@@ -1,4 +1,4 @@
-//! Compiled components, kept on disk so that the next start need not compile.
+//! A disk cache of compiled components, so that the next start need not compile.
 //!
 //! Loading an artifact runs its bytes as native code, and wasmtime validates it only lightly, so an
 //! artifact is loaded only if this user's host made it for this engine:
@@ -40,15 +40,15 @@ pub struct Artifacts {
 /// The folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It cannot be made, read or written.
+    /// The folder cannot be created, read or written.
     #[error("failed to use the cache folder `{folder}`")]
     Io {
         /// The folder.
         folder: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// Somebody else could put files there.
+    /// Other users could write files to it.
     #[error(
         "the cache folder `{0}` belongs to another user or others may write to it; make it yours \
          alone (chmod 700), or choose another"
@@ -57,10 +57,10 @@ pub enum Error {
 }
 
 impl Artifacts {
-    /// Open the folder, making it and its key where they are missing.
+    /// Open the folder; creates it and its key if they are missing.
     ///
     /// # Errors
-    /// When the folder cannot be used, or is not this user's alone.
+    /// When the folder cannot be used, or other users have access to it.
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self, Error> {
         let folder = folder.into();
         private(&folder)?;
@@ -71,7 +71,7 @@ impl Artifacts {
         Ok(Self { folder, key })
     }
 
-    /// The component, if it was compiled before by this user for this engine.
+    /// Load a component that this user compiled before for this engine, if it is cached.
     #[must_use]
     pub fn load(&self, engine: &wasmtime::Engine, digest: Digest) -> Option<Component> {
         let shape = Shape::of(engine);
@@ -88,7 +88,7 @@ impl Artifacts {
         Some(component)
     }
 
-    /// Keep a compiled component. Failing to is not an error: the next start compiles again.
+    /// Cache a compiled component. A failure is only logged: the next start compiles again.
     pub fn store(&self, engine: &wasmtime::Engine, digest: Digest, component: &Component) {
         let shape = Shape::of(engine);
         let write = || -> io::Result<()> {
@@ -103,7 +103,7 @@ impl Artifacts {
             tracing::warn!(
                 folder = %self.folder.display(),
                 %error,
-                "failed to keep a compiled component; it will be compiled again"
+                "failed to cache a compiled component; it will be compiled again"
             );
         }
         self.evict();
@@ -153,7 +153,7 @@ impl Artifacts {
 /// Make a folder that is this user's alone, or see that it is.
 ///
 /// # Errors
-/// When it cannot be used, belongs to somebody else, or others may write to it.
+/// When it cannot be used, belongs to another user, or others may write to it.
 pub(crate) fn private(folder: &Path) -> Result<(), Error> {
     let io = |source| Error::Io {
         folder: folder.to_owned(),

@@ -41,7 +41,7 @@ const WAITING_PER_RUNNING: u32 = 1;
 /// Instances in which components describe themselves while all others are taken.
 const DESCRIBING: u32 = 1;
 
-/// What an engine is made for.
+/// Sizes of an engine's instance pool.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
     /// Instances for tasks that compute: as many as a worker has slots.

@@ -2,8 +2,8 @@
 //! interrupts functions.
 //!
 //! - [`Settings`] say how many instances the pool has; `config` makes the wasmtime configuration.
-//! - [`compile`] turns bytes into machine code, or says in one line why it cannot; [`artifacts`]
-//!   keeps machine code on disk.
+//! - [`compile`] turns bytes into machine code, with one-line errors; [`artifacts`] keeps machine
+//!   code on disk.
 //! - [`Engine`] holds wasmtime's engine. A thread of its own raises the engine's epoch every
 //!   [`TICK`], so that a function which never calls the host is still stopped within two ticks.
 //!
@@ -22,7 +22,7 @@ use std::time::Duration;
 use self::config::config;
 pub use self::config::{Paging, STACK_BYTES, Settings};
 
-/// How often guests are looked at: a timeout or a cancellation stops one within two ticks.
+/// How often running guests are checked: a timeout or a cancellation stops one within two ticks.
 pub const TICK: Duration = Duration::from_millis(10);
 
 /// The engine and its clock thread. Dropping it stops the clock.
@@ -38,7 +38,7 @@ pub struct Engine {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// wasmtime refused the configuration, usually because the system lacks address space.
-    #[error("failed to make the WebAssembly engine")]
+    #[error("failed to create the WebAssembly engine")]
     Engine(#[source] wasmtime::Error),
     /// No thread for the clock.
     #[error("failed to start the engine's clock thread")]
@@ -46,7 +46,7 @@ pub enum Error {
 }
 
 impl Engine {
-    /// Make the engine and start its clock.
+    /// Create the engine and start its clock.
     ///
     /// # Errors
     /// When the system denies the address space or the thread.
@@ -54,7 +54,7 @@ impl Engine {
         tracing::info!(
             paging = ?settings.paging,
             instances = settings.instances(),
-            "making the WebAssembly engine"
+            "creating the WebAssembly engine"
         );
         let inner = wasmtime::Engine::new(&config(settings)).map_err(Error::Engine)?;
         let (stop, stopped) = mpsc::channel();
@@ -77,7 +77,7 @@ impl Engine {
         })
     }
 
-    /// Whether its clock runs. Without it no guest is interrupted.
+    /// Whether its clock thread is alive. Without it no guest is interrupted.
     #[must_use]
     pub fn ticks(&self) -> bool {
         self.clock

@@ -1,19 +1,19 @@
-//! What tasks cost to compute, and whether their results are worth keeping.
+//! Decides from a task's cost whether its result is worth caching.
 //!
 //! Pure but for one atomic count for each job.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// The least work that is worth a file: writing one takes about 50 µs. Tasks that read objects are
-/// kept in any case: those have to be opened.
+/// Minimum cost of a result that is cached in the local folder: writing a file takes about 50 µs.
+/// Results of tasks that read objects are always cached, because opening objects costs more.
 pub const WORTH_KEEPING: Duration = Duration::from_micros(200);
-/// The least work, with reading, that is worth an entry in the shared memo: about what asking for
-/// it takes, and what paying for it is worth.
+/// Minimum cost, reading included, of a result that is stored in the shared memo: about as long as
+/// a lookup takes, and worth the price of the requests.
 pub const SHARED_WORTH_KEEPING: Duration = Duration::from_millis(20);
-/// Runs in a row that were not worth an entry in the shared memo, after which it is no longer asked
-/// for tasks of that job: a lookup that finds nothing costs more than such a run. A run that is
-/// worth an entry starts the count anew.
+/// After so many runs in a row that were too cheap for the shared memo, tasks of that job no longer
+/// look results up there: a miss costs more than such a run. A run that is worth an entry resets
+/// the count.
 pub const CHEAP_RUNS_MAX: u32 = 32;
 
 /// What a task cost.

@@ -1,4 +1,4 @@
-//! What the memo keeps of a task, and the bytes that it is kept as.
+//! The entries of the memo and their file format.
 //!
 //! An entry starts with the version of its format and a hash over its name and content. An entry
 //! that a crash truncated, one of another version and one that lies under another's name are

@@ -10,13 +10,13 @@ use tokio::runtime::Handle;
 use super::entry::{Entry, Name};
 use sortie_objects::sized_dir::{Bounds, SizedDir};
 
-/// The most that the folder takes by default: a million small results, or some thousand large ones.
-/// What was not used for longest goes. It may be exceeded by a quarter while it is written to.
+/// Default size of the folder: a million small results, or some thousand large ones. The least
+/// recently used entries are removed. The size may be exceeded by a quarter while results are
+/// written.
 pub const BYTES_MAX: u64 = 2 << 30;
-/// The largest entry that is read: a result of the default limit (64 MiB), its log and what is
-/// around them.
+/// Maximum size of an entry: a result of the default limit (64 MiB), its log and the framing.
 pub const ENTRY_BYTES_MAX: u64 = 65 << 20;
-/// An entry's time of use is set anew when it is older than this: setting it costs as much as
+/// An entry's time of last use is updated when it is older than this: updating costs as much as
 /// reading the entry.
 pub const TOUCH_AFTER: Duration = Duration::from_secs(3600);
 
@@ -27,8 +27,8 @@ pub struct Local {
 }
 
 impl Local {
-    /// Use `folder`, which is made when the first result is kept, for up to `bytes_max`. What
-    /// tidies up runs on `io`.
+    /// Use `folder`, which is created when the first result is cached, for up to `bytes_max`.
+    /// Cleanup runs on `io`.
     #[must_use]
     pub fn new(folder: impl Into<PathBuf>, bytes_max: u64, io: Handle) -> Self {
         Self {
@@ -59,7 +59,7 @@ impl Local {
             tracing::warn!(
                 folder = %self.folder.path().display(),
                 %error,
-                "failed to keep a result; it will be computed again"
+                "failed to cache a result; it will be computed again"
             );
         }
     }

@@ -28,7 +28,7 @@ pub(crate) use self::entry::{Entry, Name, is_final};
 pub use self::local::Local;
 pub use self::shared::Shared;
 
-/// Where results are kept: one place, or both. Cheap to clone.
+/// The cache of results: a local folder, a shared store, or both. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Memo {
     local: Option<Local>,
@@ -45,7 +45,7 @@ pub(crate) enum Tier {
 }
 
 impl Memo {
-    /// Results in these places; nothing, if there is none.
+    /// A memo with these tiers; `None` if there is none.
     #[must_use]
     pub fn new(local: Option<Local>, shared: Option<Shared>) -> Option<Self> {
         (local.is_some() || shared.is_some()).then_some(Self { local, shared })
@@ -86,7 +86,7 @@ impl Memo {
         }
     }
 
-    /// Wait until the shared memo has what it was given, or [`shared::FLUSH_TIME_MAX`] have
+    /// Wait until pending entries are written to the shared memo, or [`shared::FLUSH_TIME_MAX`] has
     /// passed. Cancel safe.
     pub async fn flush(&self) {
         if let Some(shared) = &self.shared {

@@ -25,24 +25,24 @@ use sortie_objects::Location;
 use sortie_objects::OutputStore;
 use sortie_objects::failure_episode::FailureEpisode;
 
-/// Where entries are below a store's place.
+/// The folder of entries below a store's location.
 pub const FOLDER: &str = "memo";
-/// The longest that a task waits for the answer whether its result is known: an object store
-/// answers within a tenth of it.
+/// Timeout of a lookup, which a task waits for: an object store usually answers within a tenth of
+/// it.
 pub const LOOKUP_TIME_MAX: Duration = Duration::from_secs(1);
-/// How long a store is left alone that did not answer, so that it costs a task of one slot a second
-/// twice a minute at most.
+/// How long a store that did not answer is not used, so that it costs a slot at most a second twice
+/// a minute.
 pub const PAUSE: Duration = Duration::from_secs(30);
-/// The longest that writing an entry may take. Nobody waits for it but the end of the process.
+/// Timeout of writing an entry. Only the shutdown of the process waits for it.
 pub const WRITE_TIME_MAX: Duration = Duration::from_secs(20);
-/// The longest that the end of a process waits for entries to be written.
+/// How long shutdown waits for entries to be written.
 pub const FLUSH_TIME_MAX: Duration = Duration::from_secs(5);
-/// The largest entry: it is read within [`LOOKUP_TIME_MAX`]. Larger results are kept in the local
-/// folder only.
+/// Maximum size of an entry, which must be readable within [`LOOKUP_TIME_MAX`]. Larger results are
+/// cached in the local folder only.
 pub const ENTRY_BYTES_MAX: u64 = 4 << 20;
-/// The most that waits to be written.
+/// Maximum size of entries that wait to be written.
 pub const PENDING_BYTES_MAX: u64 = 64 << 20;
-/// Entries that are written at once: enough for a thousand a second at 50 ms each.
+/// Concurrent writes: enough for a thousand a second at 50 ms each.
 pub const WRITES_MAX: usize = 50;
 /// What is counted of what waits.
 const UNIT_BYTES: u64 = 1024;
@@ -109,13 +109,13 @@ fn pending_max() -> u32 {
 }
 
 impl Shared {
-    /// Results in `store`. What is written runs on `io`.
+    /// A shared memo in `store`. Writes run on `io`.
     #[must_use]
     pub fn new(store: OutputStore, io: Handle) -> Self {
         let inner = Inner {
             store,
             io,
-            lookups: Side::new("asking the shared memo"),
+            lookups: Side::new("looking up results in the shared memo"),
             puts: Side::new("keeping results in the shared memo"),
             pending: Arc::new(Semaphore::new(pending_max() as usize)),
             writes: Semaphore::new(WRITES_MAX),
@@ -181,9 +181,7 @@ impl Shared {
         };
         let units = u32::try_from((sealed.len() as u64).div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
         let Ok(room) = self.inner.pending.clone().try_acquire_many_owned(units) else {
-            tracing::debug!(
-                "results come faster than the shared memo takes them; one is not kept there"
-            );
+            tracing::debug!("the shared memo is too slow; one result is not stored there");
             return;
         };
         // Bounded by the room that it holds, and waited for by `flush`.
@@ -202,7 +200,7 @@ impl Shared {
         .is_err()
         {
             tracing::warn!(
-                "the shared memo did not take all results in time; some will be computed again \
+                "the shared memo did not store all results in time; some will be computed again \
                  elsewhere"
             );
         }

@@ -64,7 +64,7 @@ fn limits() -> Limits {
 fn check(signatures: &[Signature]) -> Result<(), String> {
     if signatures.len() > FUNCTIONS_MAX {
         return Err(format!(
-            "it has {} functions; at most {FUNCTIONS_MAX} are taken",
+            "it has {} functions; at most {FUNCTIONS_MAX} are allowed",
             signatures.len()
         ));
     }

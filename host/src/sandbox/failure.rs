@@ -1,5 +1,5 @@
-//! Says what an error that ended a call means for its task: the function's answer, a trap, a limit,
-//! a cancellation, or a fault of the host.
+//! Classifies the error that ended a call: the function's answer, a trap, a limit, a cancellation,
+//! or a fault of the host.
 //!
 //! What a limit or the host did comes first: a guest whose memory could not grow traps, too, and
 //! the trap is reported as the limit that it came from.
@@ -69,7 +69,7 @@ impl Why {
         {
             return Self::Failed(Failure::Platform {
                 fault: PlatformFault::Host,
-                message: "the worker has no instance free".into(),
+                message: "the worker has no free instance".into(),
             });
         }
         if let Some(Trap::StackOverflow) = error.downcast_ref::<Trap>() {

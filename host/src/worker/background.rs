@@ -45,12 +45,12 @@ impl Drop for Guard {
     }
 }
 
-/// What a worker says of itself.
+/// The information that a worker announces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Introduction {
-    /// The machine, as that calls itself.
+    /// The host name.
     pub machine: String,
-    /// The process there.
+    /// The process id.
     pub process: u32,
     /// The version of the program.
     pub version: String,

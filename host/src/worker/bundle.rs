@@ -1,12 +1,12 @@
-//! Runs one leased bundle: prepares its tasks, computes them one after the other, and gathers how
-//! they ended.
+//! Runs one leased bundle: prepares its tasks, computes them one after another, and collects their
+//! outcomes.
 //!
 //! Tasks are prepared ahead, [`PREPARED_MAX`] at a time and without a permit to compute. The bundle
 //! takes a permit for the first task that is ready and keeps it until it has to wait. A task that
 //! has only the beginning of its inputs waits for the rest, unless a permit is free: then no other
 //! bundle could use it, and the rest comes meanwhile. A result that goes to the store does so while
 //! the next tasks compute, [`STORING_MAX`] at a time; the permit is given up while there is nothing
-//! to compute. A bundle that only waits for the store lets another slot pull in its stead.
+//! to compute. While a bundle only waits for the store, another slot may pull.
 //!
 //! A panic while a task is prepared or run ends that task as a failure of the platform, which is
 //! tried again; the others go on.

@@ -1,4 +1,4 @@
-//! What a worker does at the moment: works, drains, or has stopped.
+//! The phases of a worker: working, draining, stopped.
 
 use std::time::Duration;
 

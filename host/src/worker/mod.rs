@@ -76,38 +76,38 @@ use crate::observer::{Event, Observed, Observer};
 /// How often leases are extended, at most: several times within the lease that a broker grants by
 /// default (30 s).
 pub const HEARTBEAT_MAX: Duration = Duration::from_secs(3);
-/// How long reporting may take at the end of [`Worker::drain`], after the grace period: what is not
-/// reported then comes back when its lease is over.
+/// Timeout for reporting at the end of [`Worker::drain`], after the grace period: bundles not
+/// reported by then are redelivered when their leases expire.
 pub const REPORT_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// What a worker is made of.
+/// The configuration of a worker.
 #[derive(Debug)]
 pub struct Config {
-    /// Its name at the broker.
+    /// Its id at the broker.
     pub id: WorkerId,
     /// Which jobs it takes.
     pub serves: Serves,
-    /// What it says of itself to others, if anything.
+    /// What it announces about itself, if anything.
     pub introduction: Option<Introduction>,
-    /// Where leases come from.
+    /// The broker to pull from.
     pub broker: Arc<dyn Broker>,
-    /// What attempts run on.
+    /// The host that attempts run on.
     pub host: Host,
-    /// Where compiled components are kept, if anywhere.
+    /// The cache of compiled components, if any.
     pub artifacts: Option<Artifacts>,
-    /// Bundles that compute at once, or wait for what they read while they do.
+    /// How many bundles compute, or wait for reads while computing, concurrently.
     pub slots: NonZeroUsize,
-    /// Computing threads.
+    /// Number of compute threads.
     pub threads: NonZeroUsize,
     /// How often leases are extended; several times within a lease. At most [`HEARTBEAT_MAX`].
     pub heartbeat: Duration,
-    /// Where I/O runs.
+    /// The runtime for I/O.
     pub io: Handle,
-    /// Is told what the worker does, if anything.
+    /// Receives the worker's events, if set.
     pub observer: Option<Arc<dyn Observer<Event>>>,
 }
 
-/// A running worker. Dropping it stops it at once; leases in work are then left to expire.
+/// A running worker. Dropping it stops it at once; its leases are then left to expire.
 #[derive(Debug)]
 pub struct Worker {
     host: Host,
@@ -123,13 +123,13 @@ pub struct Worker {
     pool: ComputePool,
 }
 
-/// How a worker ended that was asked to.
+/// The result of [`Worker::drain`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drained {
-    /// All that was in work is reported, or given back.
+    /// All bundles were reported or returned.
     Reported,
-    /// The broker did not take this many reports in time; their bundles come back when their leases
-    /// are over.
+    /// This many reports were not confirmed in time; their bundles are redelivered when their
+    /// leases expire.
     Unreported(usize),
 }
 
@@ -207,7 +207,7 @@ impl Worker {
         })
     }
 
-    /// Make a loaded component known, so that its tasks need not fetch it from the broker.
+    /// Add a loaded component, so that its tasks need not fetch it from the broker.
     pub fn add_component(&self, component: Component) {
         self.components.add(component);
     }
@@ -236,8 +236,8 @@ impl Worker {
         samples
     }
 
-    /// Why the worker should be replaced, if it should: a part of it panicked and was begun anew,
-    /// or is gone. What it still does is right, but it may be less than it was.
+    /// Why the worker should be replaced, if it should: a part of it panicked and was restarted, or
+    /// ended. It still works correctly, but perhaps with less capacity.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         if let Some(panicked) = self.restarts.panicked() {
@@ -257,14 +257,14 @@ impl Worker {
         }
     }
 
-    /// Whether it takes no more work because it is about to end.
+    /// Whether it is draining: it takes no more bundles because it is about to end.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.lifecycle.phase() > Phase::Working
     }
 
-    /// Wait until the shared memo, if there is one, has what it was given, and the disk what was
-    /// fetched, but no longer than [`memo::shared::FLUSH_TIME_MAX`]. Cancel safe.
+    /// Wait until pending results are written to the shared memo and pending blocks to the disk,
+    /// but no longer than [`memo::shared::FLUSH_TIME_MAX`]. Cancel safe.
     ///
     /// [`memo::shared::FLUSH_TIME_MAX`]: crate::memo::shared::FLUSH_TIME_MAX
     pub async fn flush_results(&self) {
@@ -277,10 +277,10 @@ impl Worker {
         futures::join!(remembered, objects.flush_disk());
     }
 
-    /// End in peace: take no more work, give what is in work `grace` to finish, then stop it,
-    /// report what came of it and give back the rest for others to take at once. Ends when all
-    /// is reported, [`REPORT_TIME_MAX`] after the grace period at the latest, and the shared memo
-    /// has what it was given ([`Self::flush_results`]).
+    /// Shut down gracefully: take no more bundles, give running tasks `grace` to finish, then stop
+    /// them, report all outcomes and return the remaining bundles, so that other workers can take
+    /// them at once. Returns when all is reported, [`REPORT_TIME_MAX`] after the grace period at
+    /// the latest, and pending results are written ([`Self::flush_results`]).
     ///
     /// Not cancel safe: a call that was dropped stops the worker at once.
     pub async fn drain(&self, grace: Duration) -> Drained {
@@ -292,7 +292,7 @@ impl Worker {
         if timeout(grace, &mut ending).await.is_err() {
             tracing::info!(
                 bundles = self.busy(),
-                "the grace period is over; stopping what is in work"
+                "the grace period is over; stopping running tasks"
             );
             self.stop();
             if timeout(REPORT_TIME_MAX, &mut ending).await.is_err() {

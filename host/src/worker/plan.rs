@@ -1,4 +1,4 @@
-//! Plans how many bundles a worker leases at once.
+//! Decides how many bundles a worker leases concurrently.
 //!
 //! As many as may compute, and as many more as have to wait for their inputs if the computing
 //! threads are not to: by Little's law, that is the time that a bundle waits, over the time that it

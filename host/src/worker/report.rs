@@ -1,5 +1,4 @@
-//! Turns the ends of a bundle's attempts into the report for the broker: outcomes, and tasks to try
-//! again.
+//! Builds the report on a bundle for the broker: outcomes, and tasks to retry.
 
 use sortie_broker::{Lease, Report, Retrial};
 use sortie_protocol::retry::{self, Decision};

@@ -29,7 +29,7 @@ impl Restarts {
                 tracing::error!(
                     part,
                     %panicked,
-                    "a part of this worker panicked, which is a bug; it begins anew, but replace \
+                    "a part of this worker panicked, which is a bug; it is restarted, but replace \
                      the worker"
                 );
             } else {

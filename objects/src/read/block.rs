@@ -1,5 +1,4 @@
-//! A block: one part of an object, held in memory or on its way, and the bytes of several in one
-//! piece.
+//! Blocks: parts of objects that are in memory or being fetched; joins the bytes of several.
 //!
 //! Plain values that the cache, the disk tier and requests share. Nothing here starts a request.
 
@@ -11,11 +10,11 @@ use tokio::sync::{OwnedSemaphorePermit, SetOnce};
 
 use crate::Error;
 
-/// How much of an object is held or fetched at least: most documents are smaller, and at 40 MB/s it
-/// takes as long to come as the answer's first byte does.
+/// The size of a block, the unit of caching and fetching: most documents are smaller, and at 40
+/// MB/s transferring it takes as long as waiting for the answer's first byte.
 pub const BLOCK_BYTES: u64 = 1 << 20;
-/// The most that one request asks for: enough that waiting for its first byte costs little beside
-/// it, little enough that several can share a long object.
+/// Maximum size of one request: large enough that the latency of its first byte matters little,
+/// small enough that several requests can share a long object.
 pub const REQUEST_BYTES_MAX: u64 = 8 << 20;
 /// Names a block: a version of an object, and the block's place in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,15 +23,15 @@ pub(crate) struct Key {
     pub(crate) index: u64,
 }
 
-/// Where one block comes.
+/// A block that is being fetched.
 #[derive(Debug)]
 pub(crate) struct Cell {
     pub(crate) content: SetOnce<Result<Bytes, Error>>,
-    /// Its part of the budget, unless it was overdrawn.
+    /// Its share of the memory budget; `None` if the budget was exceeded.
     pub(crate) permit: Option<OwnedSemaphorePermit>,
 }
 
-/// A block, as a reader has it.
+/// A block, in memory or being fetched.
 #[derive(Debug, Clone)]
 pub(crate) enum Block {
     Here(Bytes),
@@ -42,13 +41,13 @@ pub(crate) enum Block {
 /// Why a block is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// Somebody waits for it.
+    /// A reader waits for it.
     Demand,
-    /// Somebody will, probably.
+    /// A reader will probably need it.
     Ahead,
 }
 
-/// Blocks that one request brings, the first at `index`.
+/// Blocks fetched by one request, the first at `index`.
 pub(crate) struct Run {
     pub(crate) index: u64,
     pub(crate) cells: Vec<Weak<Cell>>,
@@ -63,7 +62,7 @@ impl Block {
         }
     }
 
-    /// Whether its bytes are there, or the reason why they are not.
+    /// Whether it has arrived or failed.
     pub(crate) fn is_settled(&self) -> bool {
         match self {
             Self::Here(_) => true,
@@ -71,7 +70,7 @@ impl Block {
         }
     }
 
-    /// Whether its bytes are there.
+    /// Whether it has arrived.
     pub(crate) fn has_come(&self) -> bool {
         match self {
             Self::Here(_) => true,
@@ -79,10 +78,10 @@ impl Block {
         }
     }
 
-    /// Whether it may be kept: its memory is accounted for.
+    /// Whether it may be kept: its memory is charged to the budget.
     pub(crate) fn is_paid(&self) -> bool {
         match self {
-            // The cache may have let go of it meanwhile.
+            // The cache may have evicted it meanwhile.
             Self::Here(_) => false,
             Self::Coming(cell) => cell.permit.is_some(),
         }
@@ -105,7 +104,7 @@ pub(crate) async fn gather(
     Ok(all.freeze())
 }
 
-/// What `bytes` of the object lie in a block.
+/// The part of the range `bytes` that lies in a block.
 fn part(block: &Bytes, index: u64, bytes: &Range<u64>) -> Bytes {
     let start = index * BLOCK_BYTES;
     let within = |position: u64| {

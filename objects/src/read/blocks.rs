@@ -1,4 +1,4 @@
-//! Starts and joins the requests that bring blocks, for all tasks of a process.
+//! The block cache: starts and shares the requests that fetch blocks, for all tasks of a process.
 //!
 //! An object is read in blocks of [`BLOCK_BYTES`]. A reader that asks for a block gets it from the
 //! cache, joins the request that is fetching it, or starts one. So each block is fetched once while
@@ -31,7 +31,7 @@ use super::version::Version;
 use crate::metrics::Metrics;
 use crate::{Config, Prefetch};
 
-/// What one permit stands for; blocks of small objects take less than others.
+/// Bytes per semaphore permit; blocks of small objects take fewer permits.
 const PERMIT_BYTES: u64 = 1 << 10;
 
 /// Gives blocks to all readers of a process, and starts the requests for those that are missing.
@@ -44,7 +44,7 @@ pub(crate) struct Blocks {
 }
 
 impl Blocks {
-    /// Blocks within the budget and the disk of `config`, with requests on `io`.
+    /// A block cache with the budget and disk of `config`, making requests on `io`.
     pub(crate) fn new(config: &Config, io: Handle) -> Self {
         let half = config.memory.as_u64() / 2;
         let writes = config
@@ -62,18 +62,18 @@ impl Blocks {
         }
     }
 
-    /// What reading has cost so far.
+    /// Metrics of all reads so far.
     pub(crate) fn metrics(&self) -> Metrics {
         self.held.metrics()
     }
 
-    /// Wait until what is being written to disk is, for a bounded time. Cancel safe.
+    /// Wait, for a bounded time, until pending blocks are written to disk. Cancel safe.
     pub(crate) async fn flush(&self) {
         self.held.flush().await;
     }
 
-    /// The blocks of `version` at these indices, as far as the purpose goes: reading ahead ends
-    /// where the budget does.
+    /// The blocks of `version` at these indices; read-ahead returns only as many as the budget
+    /// allows.
     pub(crate) fn get(
         &self,
         version: &Arc<Version>,
@@ -108,8 +108,8 @@ impl Blocks {
         }
         drop(coming);
         for run in runs {
-            // Ends with its last cell, or when nobody waits for those that are left; so it is
-            // bounded by whoever holds cells.
+            // Ends with its last cell, or when no reader waits for the remaining ones; so the
+            // number of tasks is bounded by the readers that hold cells.
             drop(
                 self.io
                     .spawn(fetch::run(self.held.clone(), version.clone(), run)),
@@ -124,7 +124,7 @@ impl Blocks {
     }
 }
 
-/// Put a block behind those that one request brings, or into a new one.
+/// Append a block to the last run, or start a new run.
 fn extend(runs: &mut Vec<Run>, index: u64, cell: &Arc<Cell>) {
     let full = (REQUEST_BYTES_MAX / BLOCK_BYTES) as usize;
     match runs

@@ -1,11 +1,10 @@
-//! Reading an object here and there, and ahead of whoever reads it in order.
+//! Reads an object at any position, with adaptive read-ahead for sequential readers.
 //!
-//! A cursor sees how it is used. Reads that follow each other make it fetch ahead, twice as far
-//! whenever it had to wait all the same, up to [`AHEAD_BYTES_MAX`]; a jump starts over. So a scan
-//! over a long object soon has several requests side by side, and a look into a footer fetches one
-//! block.
+//! A cursor detects the access pattern. Sequential reads make it read ahead; the read-ahead doubles
+//! whenever a read still had to wait, up to [`AHEAD_BYTES_MAX`], and a jump resets it. So a scan
+//! over a long object soon has several concurrent requests, and reading a footer fetches one block.
 //!
-//! What a cursor holds is accounted for in the process's budget; it keeps nothing that is not.
+//! A cursor holds only blocks that are charged to the process's memory budget.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -16,12 +15,12 @@ use super::block::{BLOCK_BYTES, Block, Purpose, REQUEST_BYTES_MAX, gather};
 use crate::Error;
 use crate::objects::Object;
 
-/// How far a cursor reads ahead at most: with requests of 8 MiB, four connections for each stream.
+/// Maximum read-ahead: with requests of 8 MiB, four connections for each stream.
 pub const AHEAD_BYTES_MAX: u64 = 32 << 20;
-/// How far it begins to.
+/// Initial read-ahead.
 const AHEAD_BYTES_MIN: u64 = 2 << 20;
-/// Blocks that a cursor keeps while reads jump: parsers go back and forth between a table and what
-/// it tells of.
+/// Blocks that a cursor keeps while reads jump: parsers go back and forth between a table and the
+/// data that it refers to.
 const RANDOM_BLOCKS_MAX: usize = 4;
 const _: () = assert!(
     AHEAD_BYTES_MAX >= 4 * REQUEST_BYTES_MAX,
@@ -30,24 +29,25 @@ const _: () = assert!(
 const AHEAD_BLOCKS_MAX: u64 = AHEAD_BYTES_MAX / BLOCK_BYTES;
 const AHEAD_BLOCKS_MIN: u64 = AHEAD_BYTES_MIN / BLOCK_BYTES;
 
-/// How an object is going to be read.
+/// The expected access pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Anywhere, so far as is known.
+    /// Unknown, or random access.
     Random,
-    /// From a position on, in order.
+    /// Sequentially from some position.
     Sequential,
 }
 
-/// A place in an object, and what is held around it. Not for several readers at once.
+/// A reader's position in an object, with its blocks. For one reader at a time.
 #[derive(Debug)]
 pub struct Cursor {
     object: Object,
-    /// Blocks by index that are under way or wait to be read, each with its part of the budget.
+    /// Blocks that are being fetched or wait to be read, by index, each with its share of the
+    /// budget.
     held: BTreeMap<u64, Block>,
-    /// How many blocks to have under way beyond what was read.
+    /// How many blocks to read ahead.
     ahead: u64,
-    /// Up to which block was asked ahead.
+    /// The end (exclusive) of the blocks requested by read-ahead.
     asked: u64,
     /// Where the last read ended.
     end: Option<u64>,
@@ -76,7 +76,7 @@ impl Cursor {
         &self.object
     }
 
-    /// Up to `len` bytes at `offset`: fewer only at the end of the object, and where `len` is more
+    /// Read up to `len` bytes at `offset`: fewer only at the end of the object, or if `len` is more
     /// than a block.
     ///
     /// Cancel safe: a read that was dropped read nothing.
@@ -91,10 +91,10 @@ impl Cursor {
             return Ok(Bytes::new());
         }
         let bytes = self.object.stretch(offset..offset + len);
-        // The first read counts as in order: whoever said how it is going to be read is believed.
+        // The first read counts as sequential, so that the read-ahead chosen by `Access` is kept.
         let in_order = self.end.is_none_or(|end| end == bytes.start);
         if !in_order {
-            // What was fetched for the way that is not taken ends, if nobody else waits for it.
+            // Abort the read-ahead of the old position, unless other readers wait for its blocks.
             self.held.retain(|_, block| block.is_settled());
             self.ahead = 0;
             self.asked = 0;
@@ -110,14 +110,14 @@ impl Cursor {
             self.ahead = (self.ahead * 2).clamp(AHEAD_BLOCKS_MIN, AHEAD_BLOCKS_MAX);
         }
         if read.is_err() {
-            // What failed is asked for anew by the next read.
+            // The next read requests failed blocks again.
             self.held.clear();
             self.asked = 0;
         }
         read
     }
 
-    /// The blocks that are read now, two at most because a read is no longer than a block.
+    /// The blocks of this read: at most two, because a read is no longer than a block.
     fn demand(&mut self, indices: &Range<u64>) -> Vec<Block> {
         let mut wanted: Vec<Block> = indices
             .clone()
@@ -132,7 +132,8 @@ impl Cursor {
         wanted
     }
 
-    /// Have enough under way beyond `from`; half of it at a time, so that it comes in few requests.
+    /// Keep `ahead` blocks requested beyond `from`, refilling half of them at a time so that there
+    /// are few requests.
     fn ask_ahead(&mut self, from: u64) {
         let asked = self.asked.max(from);
         let to = (from + self.ahead).min(self.object.blocks_end());
@@ -143,8 +144,7 @@ impl Cursor {
         }
     }
 
-    /// Of what was read, keep the block that is read on, and where reads jump some of those they
-    /// came from.
+    /// Drop blocks that were read, except the current one and, while reads jump, a few recent ones.
     fn let_go(&mut self, in_order: bool, current: u64) {
         if in_order {
             self.held = self.held.split_off(&current);
@@ -156,7 +156,8 @@ impl Cursor {
         }
     }
 
-    /// Hold what is accounted for. The rest comes from the cache when it is read again.
+    /// Hold the blocks that are charged to the budget. The others come from the cache when they are
+    /// read again.
     fn keep(&mut self, first: u64, blocks: &[Block]) {
         self.held.extend(
             (first..)

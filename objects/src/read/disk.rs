@@ -33,34 +33,34 @@ use crate::failure_episode::FailureEpisode;
 use crate::metrics::{DiskMetrics, add};
 use crate::sized_dir::{self, Bounds, SizedDir};
 
-/// Threads that write at once: enough to keep a disk busy while one makes a folder or a file's
-/// name.
+/// Concurrent writer threads: enough to keep a disk busy while one creates a folder or renames a
+/// file.
 const WRITERS_MAX: usize = 4;
-/// Threads that read at once: more than a disk has work for. One that does not answer keeps them,
-/// and no more.
+/// Concurrent reader threads: more than a disk can use. A disk that hangs blocks these threads, and
+/// no more.
 const READERS_MAX: usize = 16;
-/// How long the disk may take to say what it has of eight blocks: longer than a busy disk does,
-/// shorter than a person's patience.
+/// Timeout for looking up eight blocks: longer than a busy disk takes, shorter than a user's
+/// patience.
 pub const READ_TIME_MAX: Duration = Duration::from_secs(5);
-/// For how long nothing is written after a write failed, and nothing read after the disk did not
-/// answer: trying costs time, and what is wrong with a disk is wrong for a while.
+/// How long writing pauses after a write failed, and reading after the disk did not answer: every
+/// attempt costs time, and disk problems last for a while.
 pub const PAUSE: Duration = Duration::from_secs(10);
-/// How long the end of a process waits for what is being written.
+/// How long shutdown waits for pending writes.
 const SETTLE_TIME_MAX: Duration = Duration::from_secs(5);
-/// A block's time of use is set anew when it is older than this: beside a block of a megabyte that
-/// costs nothing, and a job lasts minutes.
+/// A block's time of last use is updated when it is older than this. Updating costs little compared
+/// with reading a megabyte, and jobs last minutes.
 const TOUCH_AFTER: Duration = Duration::from_secs(60);
 const HASH_BYTES: usize = 32;
-/// What one permit of the room for writes stands for: the least that a file takes.
+/// Bytes per permit of the write budget: the minimum size of a file.
 const PERMIT_BYTES: u64 = 4096;
 
-/// The folder may be exceeded by what is written in one turn of looks, which must not make it
-/// larger than was allowed.
+/// The bound to give to [`SizedDir`], which may exceed its bound by what is written during one turn
+/// of scans, so that the total stays within `bytes_max`.
 const fn within(bytes_max: u64) -> u64 {
     bytes_max / (sized_dir::TURNS + 1) * sized_dir::TURNS
 }
 
-/// Blocks on disk.
+/// The disk cache of blocks.
 #[derive(Debug)]
 pub(crate) struct Tier {
     folder: SizedDir,
@@ -76,7 +76,7 @@ pub(crate) struct Tier {
     counters: Counters,
 }
 
-/// When something is tried again.
+/// The end of a pause, if one is on.
 #[derive(Debug, Default)]
 struct Pause(Mutex<Option<Instant>>);
 
@@ -90,7 +90,7 @@ impl Pause {
     }
 }
 
-/// What waits to be written, and how many write.
+/// Pending writes, and the number of active writers.
 #[derive(Debug, Default)]
 struct Writes {
     waiting: VecDeque<Write>,
@@ -115,7 +115,7 @@ struct Counters {
 }
 
 impl Tier {
-    /// Blocks on `disk`, of which no more than `waiting_max` bytes wait to be written.
+    /// A cache on `disk` with at most `waiting_max` bytes of pending writes.
     pub(crate) fn new(disk: &Disk, waiting_max: u64, io: Handle) -> Arc<Self> {
         let permits = u32::try_from(waiting_max / PERMIT_BYTES).unwrap_or(u32::MAX);
         let bounds = Bounds {
@@ -139,8 +139,7 @@ impl Tier {
         })
     }
 
-    /// What is here of these blocks, in their order. Not cancel safe in that the disk is read all
-    /// the same.
+    /// Look up these blocks, in order. If the future is dropped, the disk is read all the same.
     pub(crate) async fn get(
         self: &Arc<Self>,
         version: &Arc<Version>,
@@ -156,7 +155,7 @@ impl Tier {
                 let _reader = reader;
                 indices.map(|index| tier.read(&version, index)).collect()
             });
-            // Nothing is here for a host that is shutting down.
+            // While the host is shutting down, every lookup is a miss.
             looking.await.ok()
         };
         let Ok(found) = timeout(READ_TIME_MAX, looking).await else {
@@ -201,7 +200,7 @@ impl Tier {
         content
     }
 
-    /// Keep a block that came, if the disk keeps up.
+    /// Queue a fetched block for writing, unless the disk is too slow.
     pub(crate) fn put(self: &Arc<Self>, key: Key, content: Bytes) {
         let permits =
             u32::try_from((content.len() as u64).div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
@@ -232,7 +231,7 @@ impl Tier {
         }
     }
 
-    /// What to write next; a writer that finds nothing ends.
+    /// The next block to write; a writer that finds none ends.
     fn next(&self) -> Option<Write> {
         let mut writes = self.writes.lock();
         let next = writes.waiting.pop_front();
@@ -263,7 +262,7 @@ impl Tier {
         }
     }
 
-    /// Wait until what is being written is, or [`SETTLE_TIME_MAX`] have passed. Cancel safe.
+    /// Wait until pending writes are done, or [`SETTLE_TIME_MAX`] has passed. Cancel safe.
     pub(crate) async fn flush(&self) {
         let _ = timeout(SETTLE_TIME_MAX, self.room.acquire_many(self.permits))
             .await
@@ -291,7 +290,8 @@ impl Tier {
     }
 }
 
-/// The file of a block: blocks of one object are spread like those of many.
+/// The file name of a block: a hash, so that the blocks of one object are spread over all
+/// subdirectories.
 fn name(key: &Key) -> String {
     let mut hasher = blake3::Hasher::new_derive_key("sortie object block name 1");
     hasher.update(&key.version).update(&key.index.to_le_bytes());
@@ -299,7 +299,7 @@ fn name(key: &Key) -> String {
     hash.chars().take(32).collect()
 }
 
-/// What shows that a file holds this block.
+/// The hash that a block's file starts with.
 fn seal(key: &Key, content: &[u8]) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new_derive_key("sortie object block 1");
     hasher
@@ -309,7 +309,7 @@ fn seal(key: &Key, content: &[u8]) -> blake3::Hash {
     hasher.finalize()
 }
 
-/// The content of a block's file, if it is what was written.
+/// The content of a block's file, if its hash is right.
 fn open(key: &Key, bytes: Vec<u8>) -> Option<Bytes> {
     let mut content = Bytes::from(bytes);
     if content.len() < HASH_BYTES {

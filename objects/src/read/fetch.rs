@@ -1,9 +1,9 @@
-//! One request: a stretch of an object, cut into blocks as it comes. What of it is on disk is not
-//! asked for.
+//! Performs one request for a run of blocks, completing each block as its bytes arrive. Blocks
+//! found on disk are not requested.
 //!
-//! `object_store` repeats a request that was refused or broke off, within the two bounds of its
-//! configuration, and sees to it that what comes after a break is of the same version. Here is what
-//! it does not do: give up on a body that stops coming, and on one that nobody waits for.
+//! `object_store` retries a request that was refused or interrupted, within the two bounds of its
+//! configuration, and ensures that the remainder is of the same version. This module adds two
+//! things: it gives up on a body that stalls, and on one that no reader waits for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,12 +20,11 @@ use super::pending::{Pending, Stretch};
 use super::version::Version;
 use crate::Error;
 
-/// How long the next part of a body may take, its repetitions included: longer than any pause of a
-/// store that works, shorter than a person's patience. What is cut off here is tried again by the
-/// task's retry policy.
+/// Timeout for the next part of a body, retries included: longer than any pause of a working store,
+/// shorter than a user's patience. After it, the task's retry policy applies.
 pub const STALL_TIME_MAX: Duration = Duration::from_secs(90);
 
-/// Fetch a run of blocks and settle each as it is complete.
+/// Fetch a run of blocks and publish each as it is complete.
 pub(crate) async fn run(held: Arc<Held>, version: Arc<Version>, run: Run) {
     let mut pending = Pending::new(held, version.clone(), run);
     if let Err(error) = bring(&version, &mut pending).await {
@@ -47,14 +46,14 @@ async fn bring(version: &Version, pending: &mut Pending) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether anybody waits for what is left.
+/// Whether a reader waits for the remaining blocks.
 #[derive(PartialEq, Eq)]
 enum Wanted {
     Yes,
     No,
 }
 
-/// Ask for the next `count` blocks.
+/// Request the next `count` blocks.
 async fn request(version: &Version, pending: &mut Pending, count: usize) -> Result<Wanted, Error> {
     let answer = version.get(pending.ask(count)).await?;
     match answer.payload {
@@ -63,7 +62,7 @@ async fn request(version: &Version, pending: &mut Pending, count: usize) -> Resu
     }
 }
 
-/// A local file comes at once, by one read.
+/// A local file is read at once, by one read.
 async fn file(
     version: &Version,
     answer: GetResult,

@@ -1,7 +1,7 @@
-//! The cache of blocks: those in memory, those on their way, and the disk tier below them.
+//! Holds blocks: the memory cache, the blocks being fetched, and the disk tier below them.
 //!
-//! Requests put what came here; readers find it here. Nothing here starts a request, so that
-//! requests can depend on it.
+//! Requests store fetched blocks here, and readers find them here. Nothing here starts a request,
+//! so that requests can depend on this module.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -16,7 +16,7 @@ use super::version::Version;
 use crate::metrics::{Counters, Metrics};
 use crate::{Config, Error};
 
-/// Blocks in memory and on disk, and those on their way.
+/// Blocks in memory, on disk, and being fetched.
 #[derive(Debug)]
 pub(crate) struct Held {
     cache: moka::sync::Cache<Key, Bytes>,
@@ -25,32 +25,33 @@ pub(crate) struct Held {
     pub(crate) counters: Arc<Counters>,
 }
 
-/// The blocks on their way, while nobody else changes them.
+/// The blocks being fetched, under their lock.
 pub(crate) struct Coming<'h> {
     cache: &'h moka::sync::Cache<Key, Bytes>,
     cells: MutexGuard<'h, HashMap<Key, Weak<Cell>>>,
 }
 
 impl Coming<'_> {
-    /// A block that is here or on its way. A block is put here before it is no longer on its way,
-    /// and both are looked at under one lock.
+    /// Find a block in memory or being fetched. A block is added to the cache before it is removed
+    /// from the blocks being fetched, and both are checked under one lock, so a block is never
+    /// missed in between.
     pub(crate) fn find(&self, key: &Key) -> Option<Block> {
         if let Some(cell) = self.cells.get(key).and_then(Weak::upgrade) {
-            // One that failed is asked for again.
+            // A failed block is requested again.
             return (!matches!(cell.content.get(), Some(Err(_)))).then_some(Block::Coming(cell));
         }
         self.cache.get(key).map(Block::Here)
     }
 
-    /// Note that a block is on its way.
+    /// Record that a block is being fetched.
     pub(crate) fn insert(&mut self, key: Key, cell: &Arc<Cell>) {
         self.cells.insert(key, Arc::downgrade(cell));
     }
 }
 
 impl Held {
-    /// At most `memory_bytes_max` in memory, and the disk of `config`, to which at most
-    /// `write_bytes_max` wait to be written.
+    /// A cache of at most `memory_bytes_max` in memory, and the disk of `config` with at most
+    /// `write_bytes_max` of pending writes.
     pub(crate) fn new(
         config: &Config,
         memory_bytes_max: u64,
@@ -62,8 +63,8 @@ impl Held {
         let cache = moka::sync::Cache::builder()
             .max_capacity(memory_bytes_max)
             .weigher(|_, bytes: &Bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX))
-            // What was fetched ahead must still be there when it is read: an admission policy that
-            // prefers what is known would drop it.
+            // Prefetched blocks must still be there when they are read: an admission policy that
+            // prefers known entries would drop them.
             .eviction_policy(moka::policy::EvictionPolicy::lru())
             .eviction_listener(move |_, bytes, cause| {
                 if cause.was_evicted() {
@@ -80,7 +81,7 @@ impl Held {
         }
     }
 
-    /// What reading has cost so far.
+    /// Metrics of all reads so far.
     pub(crate) fn metrics(&self) -> Metrics {
         self.cache.run_pending_tasks();
         let disk = self.disk.as_ref().map(|disk| disk.metrics());
@@ -90,14 +91,14 @@ impl Held {
         }
     }
 
-    /// Wait until what is being written to disk is, for a bounded time. Cancel safe.
+    /// Wait, for a bounded time, until pending blocks are written to disk. Cancel safe.
     pub(crate) async fn flush(&self) {
         if let Some(disk) = &self.disk {
             disk.flush().await;
         }
     }
 
-    /// The blocks on their way, locked.
+    /// Lock the blocks being fetched.
     pub(crate) fn coming(&self) -> Coming<'_> {
         Coming {
             cache: &self.cache,
@@ -105,7 +106,7 @@ impl Held {
         }
     }
 
-    /// A block came.
+    /// A block has arrived: cache it and wake its readers.
     pub(crate) fn settle(
         &self,
         version: &Version,
@@ -120,16 +121,16 @@ impl Held {
             self.cache.insert(key, bytes.clone());
         }
         if let Some(cell) = cell.upgrade() {
-            // It is set once, here.
+            // Set only once, here.
             let _ = cell.content.set(content);
         }
         self.forget(&key, cell);
     }
 
-    /// Nobody waits for a block any more, or it is here.
+    /// A block is no longer being fetched.
     pub(crate) fn forget(&self, key: &Key, cell: &Weak<Cell>) {
         let mut coming = self.coming.lock();
-        // Somebody may have asked anew meanwhile.
+        // A new fetch of the block may have started meanwhile.
         if coming.get(key).is_some_and(|current| current.ptr_eq(cell)) {
             coming.remove(key);
         }

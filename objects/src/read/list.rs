@@ -1,13 +1,13 @@
-//! From a pattern to the objects it names.
+//! Lists the objects that a pattern matches.
 //!
 //! `*`, `?` and `[…]` match within one path segment, `**` across segments. Buckets are listed below
 //! the last segment without a wildcard, page by page. Local folders are walked in the order of
-//! their names by a thread that waits when it is [`WALKED_AHEAD_MAX`] files ahead of who takes
-//! them. Web servers cannot be listed.
+//! their names by a thread that waits when it is [`WALKED_AHEAD_MAX`] files ahead of the consumer.
+//! Web servers cannot be listed.
 //!
-//! Bounds: of a store's listing a page is held. Of a local one, beside what was walked ahead, the
-//! names in the folder that is walked and in those it lies in, as far as they are still to be
-//! looked at: sorting takes whole folders.
+//! Bounds: of a store's listing one page is held. Of a local listing, the files walked ahead are
+//! held, and the names still to be visited in the current folder and its parents: sorting needs
+//! whole folders.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,13 +26,13 @@ use crate::objects::Objects;
 use crate::stores::Store;
 use crate::{Address, Error, Location, Service};
 
-/// Files that a walk through local folders is ahead of who takes them, at most; then it waits. A
-/// few hundred kilobytes of names, which keep whoever takes them busy while a folder is read.
+/// How many files a walk through local folders may be ahead of the consumer. A few hundred
+/// kilobytes of names, which keep the consumer busy while a folder is read.
 const WALKED_AHEAD_MAX: usize = 1000;
-/// How often a listing goes on after it broke off, whatever its length. Each request in it is
-/// repeated as others are, besides.
+/// How often an interrupted listing is resumed, whatever its length. In addition, each of its
+/// requests is retried as usual.
 const LISTING_TRIES_MAX: usize = 5;
-/// Before it does.
+/// The pause before resuming.
 const LISTING_PAUSE: Duration = Duration::from_millis(200);
 
 const OPTIONS: MatchOptions = MatchOptions {
@@ -41,12 +41,12 @@ const OPTIONS: MatchOptions = MatchOptions {
     require_literal_leading_dot: false,
 };
 
-/// An object that a pattern named.
+/// An object that matches a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// Where it is.
+    /// Its address.
     pub address: Address,
-    /// The version that the listing saw, where the store says that.
+    /// The version that the listing reported, if the store reports one.
     pub pin: Option<Pin>,
 }
 
@@ -57,9 +57,9 @@ impl From<Address> for Found {
 }
 
 impl Objects {
-    /// What a location or pattern names, as a stream in the store's order; paths are relative to
-    /// `folder`. A URL without wildcards names itself, unseen; a local file is looked at. The
-    /// stream ends after an error, and has one if nothing matches.
+    /// List the objects that a location or pattern names, in the store's order; paths are relative
+    /// to `folder`. A URL without wildcards is returned without a request; a local file is checked.
+    /// The stream ends after an error, and yields an error if nothing matches.
     pub fn list(&self, pattern: &str, folder: &Path) -> BoxStream<'static, Result<Found, Error>> {
         list(self.clone(), pattern.to_owned(), folder.to_owned())
     }
@@ -88,7 +88,7 @@ async fn open(
     match &address.location {
         Location::File(path) => {
             objects.admit(&fixed(path)).await?;
-            // A file that has that very name is meant, brackets and all.
+            // An existing file with exactly this name takes precedence over the pattern.
             if !is_pattern(text) || path.is_file() {
                 objects.admit(path).await?;
                 check_file(text, path)?;
@@ -115,9 +115,9 @@ async fn open(
     }
 }
 
-/// Whether there is an object of that very name: then it is meant, as with files. Brackets are the
-/// one pattern that does not match itself, so only they cost this request. Where the store does not
-/// say, as where credentials may list and not look, it is a pattern.
+/// Whether an object with exactly this name exists, which then takes precedence, as with files.
+/// Only brackets need this request, because other wildcards match themselves. If the store does not
+/// answer, for example because the credentials may list but not read, the text is a pattern.
 async fn has(objects: &Objects, location: &Location) -> bool {
     matches!(objects.size(location).await, Ok(Some(_)))
 }
@@ -130,14 +130,14 @@ fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '['])
 }
 
-/// The part of a path before anything that may be a wildcard.
+/// The part of a path before the first segment with a wildcard.
 fn fixed(path: &Path) -> PathBuf {
     path.components()
         .take_while(|part| !is_pattern(&part.as_os_str().to_string_lossy()))
         .collect()
 }
 
-/// Say at once what would fail later.
+/// Check a local file now, rather than when its task reads it.
 fn check_file(text: &str, path: &Path) -> Result<(), Error> {
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => {
@@ -173,9 +173,9 @@ fn local(
         pattern,
         sender,
     };
-    // A thread of its own: one of the runtime's would hold up the runtime's end for as long as
-    // nobody takes what it found. It ends when it has found everything, or with its next find
-    // after the stream is dropped.
+    // A dedicated thread: a thread of the runtime would delay its shutdown while the consumer does
+    // not take files. It ends when it has found everything, or at the next file after the stream is
+    // dropped.
     let started = std::thread::Builder::new()
         .name("sortie-walk".into())
         .spawn(move || walk.run());
@@ -189,7 +189,7 @@ fn local(
     let found = stream::unfold(Some(receiver), move |receiver| {
         let broken_off = Error::new(
             InputFault::Unavailable,
-            format!("failed to list `{text}`: the walk through its folders broke off"),
+            format!("failed to list `{text}`: the walk through its folders failed"),
         );
         async move {
             let mut receiver = receiver?;
@@ -200,7 +200,7 @@ fn local(
                 )),
                 Some(Ok(Walked::All)) => None,
                 Some(Err(error)) => Some((Err(error), None)),
-                // It panicked. What was found until then is not taken for everything.
+                // It panicked, so the listing is incomplete.
                 None => Some((Err(broken_off), None)),
             }
         }
@@ -208,10 +208,10 @@ fn local(
     Ok(found.boxed())
 }
 
-/// What a walk comes upon.
+/// What a walk sends.
 enum Walked {
     File(PathBuf),
-    /// Its end.
+    /// The walk is complete.
     All,
 }
 
@@ -224,8 +224,7 @@ struct Walk {
 }
 
 impl Walk {
-    /// Send what matches, then that this was all, or what is wrong. Nobody may be there any more to
-    /// hear of it.
+    /// Send matching files, then the end or an error. The receiver may be gone.
     fn run(self) {
         let end = self.walk().map(|()| Walked::All);
         let _ = self.sender.blocking_send(end);
@@ -244,11 +243,11 @@ impl Walk {
                 format!("`{shown}` is not a pattern: {reason}"),
             )
         };
-        // Reads each folder when it comes to it.
+        // Reads each folder lazily.
         for entry in glob::glob_with(&pattern.to_string_lossy(), OPTIONS)
             .map_err(|error| malformed(error.msg))?
         {
-            // A folder that may not be read hides its files; saying so beats skipping them.
+            // An unreadable folder is an error; skipping it would silently leave out its files.
             let path = entry.map_err(|error| {
                 Error::new(
                     InputFault::Denied,
@@ -267,7 +266,7 @@ impl Walk {
 }
 
 /// A listing below the last segment of a key without a wildcard, page by page. Memory does not grow
-/// with it.
+/// with its length.
 fn remote(
     objects: &Objects,
     text: &str,
@@ -321,7 +320,7 @@ fn remote(
     Ok(some(matching.boxed(), nothing(&text)))
 }
 
-/// A validator as reads have it: Azure, and Google's emulators, list it without the quotes.
+/// An etag in the form that reads return: Azure, and Google's emulators, list it without quotes.
 fn validator(service: Service, etag: String) -> String {
     match service {
         Service::Gs | Service::Az if !etag.ends_with('"') => format!("\"{etag}\""),
@@ -329,7 +328,7 @@ fn validator(service: Service, etag: String) -> String {
     }
 }
 
-/// The same stream, but with this error if there is nothing in it.
+/// The same stream, but with this error if it is empty.
 fn some(
     found: BoxStream<'static, Result<Found, Error>>,
     nothing: Error,
@@ -344,7 +343,7 @@ fn some(
     .boxed()
 }
 
-/// A listing that goes on after what broke off.
+/// A listing that is resumed after an interruption.
 struct Listing {
     store: Store,
     prefix: Option<StorePath>,
@@ -355,7 +354,7 @@ struct Listing {
 }
 
 impl Listing {
-    /// All entries, until an error that trying again does not mend.
+    /// All entries, until an error that a retry cannot fix.
     fn entries(self) -> impl Stream<Item = Result<ObjectMeta, Error>> + Send + 'static {
         stream::unfold(Some(self), |listing| async move {
             let mut listing = listing?;

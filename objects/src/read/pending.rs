@@ -1,7 +1,8 @@
-//! What is left of one request for blocks: which of them are on disk, which are still asked for,
-//! and who waits for them.
+//! The state of one request for blocks: which are on disk, which are still requested, and who waits
+//! for them.
 //!
-//! A request that ends without its last block tells those who wait for it; dropping it does so too.
+//! If a request ends before its last block, the readers that wait for the remaining blocks get an
+//! error, also when it is dropped.
 
 use std::ops::Range;
 use std::sync::{Arc, Weak};
@@ -15,15 +16,15 @@ use super::held::Held;
 use super::version::Version;
 use crate::Error;
 
-/// Blocks that follow each other.
+/// Adjacent blocks.
 pub(crate) enum Stretch {
-    /// One that is on disk.
+    /// One block that was found on disk.
     Kept(Bytes),
-    /// So many that are not.
+    /// The number of blocks that were not.
     Missing(usize),
 }
 
-/// What is left of a request; whoever still waits is told when it ends without them.
+/// The remaining blocks of a request. Their readers get an error if it is dropped early.
 pub(crate) struct Pending {
     held: Arc<Held>,
     version: Arc<Version>,
@@ -41,7 +42,7 @@ impl Pending {
         }
     }
 
-    /// All that is to come, looked up on disk.
+    /// Look up the remaining blocks on disk.
     pub(crate) async fn look_up(&self) -> Vec<Stretch> {
         let count = self.cells.as_slice().len();
         let Some(disk) = self.disk() else {
@@ -62,19 +63,19 @@ impl Pending {
         stretches
     }
 
-    /// Where its blocks are kept beyond memory, if they are.
+    /// The disk tier, if these blocks are kept there.
     fn disk(&self) -> Option<&Arc<Tier>> {
         self.held.disk.as_ref().filter(|_| self.version.is_shared())
     }
 
-    /// The bytes of the next `count` blocks, which are about to be asked for.
+    /// The byte range of the next `count` blocks, which are about to be requested.
     pub(crate) fn ask(&self, count: usize) -> Range<u64> {
         self.held.counters.request();
         let start = self.index * BLOCK_BYTES;
         start..(start + count as u64 * BLOCK_BYTES).min(self.version.size())
     }
 
-    /// Whether anybody waits for one of them.
+    /// Whether a reader waits for one of them.
     pub(crate) fn is_wanted(&self) -> bool {
         self.cells
             .as_slice()
@@ -82,12 +83,12 @@ impl Pending {
             .any(|cell| cell.strong_count() > 0)
     }
 
-    /// How long the next block is.
+    /// Size of the next block.
     pub(crate) fn next_bytes(&self) -> usize {
         usize::try_from(self.version.block_bytes(self.index)).unwrap_or(usize::MAX)
     }
 
-    /// The next block came from the store.
+    /// The next block was fetched from the store.
     pub(crate) fn settle(&mut self, bytes: Bytes) {
         self.held.counters.fetched(bytes.len());
         if let Some(disk) = self.disk() {
@@ -96,7 +97,7 @@ impl Pending {
         self.settle_kept(bytes);
     }
 
-    /// The next block is here.
+    /// The next block was found on disk.
     pub(crate) fn settle_kept(&mut self, bytes: Bytes) {
         if let Some(cell) = self.cells.next() {
             self.held
@@ -105,7 +106,7 @@ impl Pending {
         }
     }
 
-    /// None of the rest will come.
+    /// The remaining blocks failed.
     pub(crate) fn fail(&mut self, error: &Error) {
         for cell in self.cells.by_ref() {
             self.held
@@ -117,7 +118,7 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        // After all have come there is nobody left to tell.
+        // Nothing to do once all blocks have arrived.
         let shown = self.version.shown().to_owned();
         self.fail(&Error::new(
             InputFault::Unavailable,

@@ -1,10 +1,10 @@
-//! Prefixes: places that objects lie below, and nothing else is reached through.
+//! Prefixes: give access to the objects below a location, and to nothing else.
 //!
-//! A name below a prefix is segments with slashes between them, taken as they are: what could mean
-//! another place (`..`, a slash in front, an empty segment) is refused before any store sees it,
-//! and what a web server would decode is encoded. In folders links are followed as long as
-//! they stay in the folder; those that lead out of it are not listed and not opened. Whoever can
-//! change links in a folder while it is read decides what is read.
+//! A name below a prefix consists of segments separated by slashes, taken literally: names that
+//! could refer to another location (`..`, a leading slash, an empty segment) are refused before any
+//! store sees them, and characters that a web server would decode are encoded. In folders, links
+//! are followed as long as they stay in the folder; links that lead out of it are neither listed
+//! nor opened. A user who can change links in a folder while it is read decides what is read.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -21,24 +21,24 @@ use crate::objects::{Object, Objects};
 use crate::upload::Entry;
 use crate::{Address, Error, Location, Place};
 
-/// The longest name below a prefix: what S3 takes as a key.
+/// Maximum length of a name below a prefix: S3's limit for keys.
 const NAME_BYTES_MAX: usize = 1024;
-/// The most entries that one step of a listing brings: as many as S3 answers at once.
+/// Maximum number of entries per step of a listing: S3's page size.
 const ENTRIES_MAX: usize = 1000;
 
-/// A place that objects lie below. Cheap to clone.
+/// A location that contains objects. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Prefix {
     objects: Objects,
-    /// Where it is, without links if only some local files may be read.
+    /// Its location, with links resolved if local files are restricted.
     location: Location,
     name: String,
 }
 
-/// What lies below a prefix, as far as it was listed. Dropping it ends the listing.
+/// A listing in progress. Dropping it ends the listing.
 pub struct Listing {
     entries: BoxStream<'static, Result<Entry, Error>>,
-    /// What is in front of the names that the stream has.
+    /// Prepended to the names that the stream yields.
     below: String,
 }
 
@@ -51,7 +51,7 @@ impl std::fmt::Debug for Listing {
 }
 
 impl Objects {
-    /// The prefix at `place`. Nothing is looked at; that nothing lies there is no error.
+    /// The prefix at `place`. No request is made; an empty prefix is not an error.
     ///
     /// # Errors
     /// When it is a folder that may not be read.
@@ -75,11 +75,11 @@ impl Objects {
         })
     }
 
-    /// The files in the folder `start`, which is in `folder`, and below it: those that are in
-    /// `folder` after links, each way to them once.
+    /// The files in the folder `start` (inside `folder`) and its subfolders: those that are still
+    /// in `folder` after links are resolved, once for each path.
     fn walk(&self, folder: PathBuf, start: PathBuf) -> BoxStream<'static, Result<Entry, Error>> {
         let (sender, receiver) = mpsc::channel(ENTRIES_MAX);
-        // Ends with its receiver: nothing can be sent then.
+        // Ends when the receiver is dropped, because sending then fails.
         self.shared
             .io
             .spawn_blocking(move || walk(&folder, &start, &sender));
@@ -89,7 +89,7 @@ impl Objects {
         .boxed()
     }
 
-    /// Look at the disk, where that does not hold up others' I/O.
+    /// Access the disk on a blocking thread.
     async fn on_disk<T: Send + 'static>(
         &self,
         looking: impl FnOnce() -> T + Send + 'static,
@@ -109,10 +109,10 @@ impl Prefix {
         self.name.clone()
     }
 
-    /// List the objects below, in `below` if it is not empty.
+    /// List the objects below the prefix, or below `below` inside of it if that is not empty.
     ///
     /// # Errors
-    /// When `below` is no name, or the place cannot be listed.
+    /// When `below` is not a valid name, or the location cannot be listed.
     pub fn list(&self, below: &str) -> Result<Listing, Error> {
         let below = below.trim_end_matches('/');
         if let Location::Http(_) = &self.location {
@@ -138,17 +138,17 @@ impl Prefix {
         } else {
             format!("{below}/")
         };
-        // Asked again after its end, it has nothing.
+        // After its end, it yields nothing.
         Ok(Listing {
             entries: entries.fuse().boxed(),
             below,
         })
     }
 
-    /// Open the object of that name, and pin its present version.
+    /// Open the object with this name, and pin its current version.
     ///
     /// # Errors
-    /// When it is no name, there is no such object, or it cannot be opened.
+    /// When the name is invalid, the object does not exist, or it cannot be opened.
     pub async fn open(&self, name: &str) -> Result<Object, Error> {
         let location = self.locate(name)?;
         if let (Location::File(folder), Location::File(path)) = (&self.location, &location) {
@@ -167,7 +167,7 @@ impl Prefix {
         self.objects.open(&Address::from(location), None).await
     }
 
-    /// Where the object of that name is.
+    /// The location of the object with this name.
     fn locate(&self, name: &str) -> Result<Location, Error> {
         if let Some(reason) = why_no_name(name) {
             let message = format!(
@@ -188,7 +188,7 @@ fn last_segment(path: &str) -> String {
         .to_owned()
 }
 
-/// Why a text is no name below a prefix, if it is none.
+/// Why a text is not a valid name below a prefix, if it is not.
 fn why_no_name(name: &str) -> Option<&'static str> {
     if name.len() > NAME_BYTES_MAX {
         return Some("it has more than 1024 bytes");
@@ -203,7 +203,7 @@ fn why_no_name(name: &str) -> Option<&'static str> {
     })
 }
 
-/// Whether a path that lies below a folder by its name does so after links, too. What is not there
+/// Whether a path below a folder is still inside of it after links are resolved. A missing path
 /// leads nowhere.
 fn is_inside(folder: &Path, path: &Path) -> bool {
     match (folder.canonicalize(), path.canonicalize()) {
@@ -212,7 +212,7 @@ fn is_inside(folder: &Path, path: &Path) -> bool {
     }
 }
 
-/// Send all files below `start` that are in `folder`, until nobody listens.
+/// Send all files below `start` that are in `folder`, until the receiver is dropped.
 fn walk(folder: &Path, start: &Path, sender: &mpsc::Sender<Result<Entry, Error>>) {
     let is_in = |entry: &DirEntry| !entry.path_is_symlink() || is_inside(folder, entry.path());
     if !is_inside(folder, start) {
@@ -225,7 +225,7 @@ fn walk(folder: &Path, start: &Path, sender: &mpsc::Sender<Result<Entry, Error>>
     {
         let found = match entry.and_then(|entry| Ok((entry.metadata()?, entry))) {
             Ok((meta, entry)) if meta.is_file() => {
-                // A name that is not UTF-8 cannot be asked for.
+                // A name that is not UTF-8 cannot be opened, so it is not listed.
                 let Some(path) = entry.path().strip_prefix(start).ok().and_then(Path::to_str)
                 else {
                     continue;
@@ -244,8 +244,7 @@ fn walk(folder: &Path, start: &Path, sender: &mpsc::Sender<Result<Entry, Error>>
                 })
             }
             Ok(_) => continue,
-            // What leads back to where it came from has nothing new below it; what has gone is not
-            // there.
+            // A link loop contains nothing new; a file that vanished is skipped.
             Err(error)
                 if error.loop_ancestor().is_some()
                     || error
@@ -267,10 +266,10 @@ fn walk(folder: &Path, start: &Path, sender: &mpsc::Sender<Result<Entry, Error>>
 }
 
 impl Listing {
-    /// The next entries, in no order; none only at the end. Not cancel safe: entries are lost.
+    /// The next entries, in no order; empty only at the end. Not cancel safe: entries are lost.
     ///
     /// # Errors
-    /// When the listing broke off.
+    /// When the listing failed.
     pub async fn next(&mut self) -> Result<Vec<Entry>, Error> {
         loop {
             let Some(chunk) = self.entries.as_mut().ready_chunks(ENTRIES_MAX).next().await else {
@@ -284,7 +283,7 @@ impl Listing {
                     ..entry
                 })
                 .collect();
-            // What cannot be opened is not shown: a key may hold anything.
+            // Entries whose names cannot be opened are left out: a key may contain any characters.
             entries.retain(|entry| why_no_name(&entry.path).is_none());
             if !entries.is_empty() {
                 return Ok(entries);

@@ -1,4 +1,4 @@
-//! One version of a stored object: where it is, and what must be true of every answer.
+//! One version of a stored object: its location, and the checks on every answer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,7 +10,7 @@ use super::block::{BLOCK_BYTES, Key};
 use crate::Error;
 use crate::stores::Store;
 
-/// A version. Reads answer its bytes or fail: never those of another.
+/// A version. Reads return its bytes or fail; they never return another version's bytes.
 #[derive(Debug)]
 pub(crate) struct Version {
     name: [u8; 16],
@@ -20,18 +20,18 @@ pub(crate) struct Version {
     locality: Locality,
 }
 
-/// Where the bytes are.
+/// Whether the object is local or remote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Locality {
-    /// On this machine, which keeps what was read by itself.
+    /// On this machine, where the operating system caches what was read.
     Here,
     /// Behind a network.
     Remote,
 }
 
 impl Version {
-    /// The version that `meta` tells of. `name` is the object's among all stores, `shown` in front
-    /// of people.
+    /// The version that `meta` describes. `name` identifies the object among all stores; `shown` is
+    /// its name in messages.
     pub(crate) fn new(
         name: &str,
         shown: String,
@@ -43,7 +43,8 @@ impl Version {
         let mut hasher = blake3::Hasher::new_derive_key("sortie object version 1");
         match &meta.e_tag {
             Some(etag) => hasher.update(format!("{name}\n{etag}\n{}", meta.size).as_bytes()),
-            // Nothing tells this version from another of the same name: it is shared with nobody.
+            // Without a validator, versions of the same object cannot be told apart, so this one is
+            // not shared.
             None => hasher.update(&NEXT.fetch_add(1, Ordering::Relaxed).to_le_bytes()),
         };
         let mut hash = [0; 16];
@@ -73,7 +74,7 @@ impl Version {
         }
     }
 
-    /// How long a block is: the last one is shorter.
+    /// Size of a block: the last one may be shorter.
     pub(crate) fn block_bytes(&self, index: u64) -> u64 {
         self.meta
             .size
@@ -81,12 +82,12 @@ impl Version {
             .min(BLOCK_BYTES)
     }
 
-    /// Whether its blocks are of use to others, and not there anyway.
+    /// Whether its blocks are cached for other readers: it has a validator and is remote.
     pub(crate) fn is_shared(&self) -> bool {
         self.meta.e_tag.is_some() && self.locality == Locality::Remote
     }
 
-    /// Ask for a range, and see that the answer is of this version.
+    /// Request a range, and check that the answer is of this version.
     pub(crate) async fn get(&self, range: std::ops::Range<u64>) -> Result<GetResult, Error> {
         let mut options = GetOptions {
             range: Some(GetRange::Bounded(range.clone())),
@@ -94,7 +95,8 @@ impl Version {
         };
         match &self.meta.e_tag {
             Some(etag) => options.if_match = Some(etag.clone()),
-            // The best there is without a validator, to the resolution of the store's clock.
+            // Without an etag this is the best available check, to the resolution of the store's
+            // clock.
             None => options.if_unmodified_since = Some(self.meta.last_modified),
         }
         let answer = self
@@ -102,7 +104,7 @@ impl Version {
             .get_opts(self.path(), options)
             .await
             .map_err(|error| Error::from_store(&self.shown, &error))?;
-        // Stores that do not know the condition answer all the same.
+        // Stores that do not support the condition answer anyway.
         if answer.meta.e_tag != self.meta.e_tag || answer.meta.size != self.meta.size {
             return Err(self.changed());
         }

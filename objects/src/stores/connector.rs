@@ -20,35 +20,35 @@ use url::Url;
 
 use super::notes::{CODE, NOBODY, PAID, UNSIGNED};
 
-/// How long a connection may take to stand.
+/// Timeout for connecting.
 pub(crate) const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
-/// How long nothing may come of an answer before it is asked for again. A store's slowest first
-/// bytes take seconds.
+/// Timeout for a silent answer, after which the request is retried. A store's slowest first bytes
+/// take seconds.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(15);
-/// What is read of an answer that refuses something; its code stands at the front.
+/// How much of an error response is read; its code is at the front.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
-/// The longest code that is believed to be one.
+/// Maximum length of an error code.
 const CODE_BYTES_MAX: usize = 64;
-/// The header that names who pays, for stores of Google.
+/// Google's header for the project that pays.
 const PROJECT: &str = "x-goog-user-project";
 
-/// Makes clients for stores with credentials.
+/// Creates HTTP clients for stores with credentials.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Connector {
     payer: Option<Payer>,
 }
 
-/// The project that pays for requests to one store of Google.
+/// The project that pays for requests to Google Cloud Storage.
 #[derive(Debug, Clone)]
 struct Payer {
-    /// Host and port of the store: the services that hand out its tokens are asked through the
-    /// same client, and are not told.
+    /// Host and port of the store: the token services use the same client, and must not get the
+    /// header.
     store: String,
     project: HeaderValue,
 }
 
 impl Connector {
-    /// Clients that name this project to the store at `endpoint`, in signed requests.
+    /// A connector whose clients add this project to signed requests to the store at `endpoint`.
     pub(crate) fn paying(project: &str, endpoint: &Url) -> std::result::Result<Self, String> {
         let project = HeaderValue::from_str(project)
             .map_err(|_| "the project that pays has a name that no header can hold")?;
@@ -102,11 +102,12 @@ impl HttpService for Client {
         if answer.status().is_success() || answer.status().as_u16() == 304 {
             return Ok(answer);
         }
-        // Said again by `object_store` as a redirect that leads nowhere.
+        // Without the header, `object_store` reports the redirect as an error and does not follow
+        // it.
         answer.headers_mut().remove("location");
         let (parts, body) = answer.into_parts();
         let body = front(body).await;
-        // Azure has it in a header, too, where there is no body.
+        // Azure also sends the code in a header, for answers without a body.
         let header = parts
             .headers
             .get("x-ms-error-code")
@@ -126,8 +127,8 @@ impl HttpService for Client {
     }
 }
 
-/// How a request is sent, as error texts have it. One that nobody signed loses its signature here;
-/// one that somebody did says who pays.
+/// The marks for error texts on how a request was sent. Removes the placeholder signature of an
+/// unsigned request, and adds the paying project to a signed one.
 fn marks(
     request: &mut HttpRequest,
     payer: Option<&Payer>,
@@ -165,7 +166,8 @@ fn marks(
         .flatten()
 }
 
-/// The first bytes of a body. A refusal whose body breaks off is a refusal all the same.
+/// The first bytes of a body. If the body of an error response breaks off, the bytes so far are
+/// used.
 async fn front(body: HttpResponseBody) -> Vec<u8> {
     let mut parts = body.bytes_stream();
     let mut front = Vec::new();
@@ -177,7 +179,7 @@ async fn front(body: HttpResponseBody) -> Vec<u8> {
     front
 }
 
-/// The code in `<Error><Code>NoSuchBucket</Code>…`, or in JSON as Google's stores answer it.
+/// The error code in `<Error><Code>NoSuchBucket</Code>…`, or in Google's JSON errors.
 fn code_of(body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(body);
     let between = |before: &str, after: &str| {

@@ -1,15 +1,15 @@
 //! Fetches temporary credentials from the cloud's metadata service or from the container's agent.
 //!
-//! Outside of its cloud no metadata service answers; requests are then not signed, as public
-//! buckets want it. An agent that was configured must answer. Nothing is asked before an object in
-//! a store is needed, and one answer serves all buckets. Credentials are renewed [`RENEW_BEFORE`]
-//! they expire, by the request that needs them; while renewing fails they are used until they
+//! Outside of its cloud no metadata service answers; requests are then not signed, which is what
+//! public buckets need. A configured agent must answer. No request is made before an object in a
+//! store is needed, and one answer serves all buckets. Credentials are renewed [`RENEW_BEFORE`]
+//! they expire, by the request that needs them; while renewing fails, they are used until they
 //! expire.
 //!
 //! Bounds: an answer must come within [`METADATA_TIME_MAX`] or [`AGENT_TIME_MAX`] and has at most
-//! [`ANSWER_BYTES_MAX`]. Credentials are used for at least [`ASK_AGAIN`], and a failure is
-//! remembered for [`TROUBLE_TIME`], so that a thousand tasks do not ask one after the other.
-//! Proxies are not used, and redirects are not followed.
+//! [`ANSWER_BYTES_MAX`]. Credentials are used for at least [`ASK_AGAIN`], and a failure is cached
+//! for [`TROUBLE_TIME`], so that a thousand tasks do not each send a request. Proxies are not used,
+//! and redirects are not followed.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,57 +32,56 @@ use super::notes::{NOBODY, Trouble};
 use crate::clock;
 use crate::config::Token;
 
-/// How long a metadata service may take to hand out credentials: it is on the same machine, and
-/// Amazon's own clients give it as long. When it takes longer, requests are not signed.
+/// Timeout for a metadata service: it is on the same machine, and Amazon's own clients use the same
+/// timeout. After it, requests are not signed.
 pub const METADATA_TIME_MAX: Duration = Duration::from_secs(1);
-/// How long an agent may take that was named: it may have to ask elsewhere. When it takes longer,
-/// the object is unavailable for now.
+/// Timeout for a configured agent, which may have to ask another service. After it, the object is
+/// reported as unavailable.
 pub const AGENT_TIME_MAX: Duration = Duration::from_secs(5);
-/// The longest answer that is read: tokens and keys take some thousand bytes.
+/// Maximum size of an answer: tokens and keys take a few thousand bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
-/// How long before the end of credentials new ones are asked for: services have new ones ready by
-/// then.
+/// How long before their expiry credentials are renewed: services have new ones ready by then.
 const RENEW_BEFORE: Duration = Duration::from_secs(300);
-/// How long what was given is used at least, also if it was nothing: a bucket that is read at full
-/// speed does not ask for every request.
+/// How long an answer is used at least, also the answer that there are no credentials: otherwise
+/// every request to a bucket would ask again.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
-/// How long an answer that was none holds for all who want one: longer than those wait who came in
-/// the meantime, shorter than a task's retries.
+/// How long a failure is cached for all requests: longer than the requests that are already waiting
+/// take, shorter than a task's retries.
 const TROUBLE_TIME: Duration = Duration::from_secs(2);
-/// Where Amazon's machines have their metadata service.
+/// The metadata service of Amazon's machines.
 const AMAZON: &str = "http://169.254.169.254";
-/// Where Amazon's containers have their agents: ECS, and EKS over IPv4 and IPv6.
+/// The agents' addresses in Amazon's containers: ECS, and EKS over IPv4 and IPv6.
 const AGENTS: [&str; 3] = ["169.254.170.2", "169.254.170.23", "fd00:ec2::23"];
-/// What was handed out.
+/// Credentials, with their lifetime.
 pub(crate) struct Given<C> {
     credential: C,
-    /// When it ends, if it does.
+    /// Time until they expire, if they do.
     lasts: Option<Duration>,
 }
 
-/// Somebody who hands out credentials.
+/// A source of credentials.
 #[async_trait]
 pub(crate) trait Source: Send + Sync + 'static {
-    /// What is handed out.
+    /// The credential type.
     type Credential: Send + Sync;
 
-    /// What stands for credentials where there are none.
+    /// The placeholder for absent credentials.
     fn nobody() -> Self::Credential;
 
-    /// Ask. None, where it is no mistake that nobody answers or has something to give.
+    /// Request credentials. `None` if there are none and that is not an error.
     async fn ask(&self) -> Result<Option<Given<Self::Credential>>, Trouble>;
 }
 
-/// Keeps what a source gave while it lasts.
+/// Caches a source's credentials until they expire.
 pub(crate) struct Keeper<S: Source> {
     source: S,
     last: Mutex<Last<S::Credential>>,
 }
 
-/// What came of asking last.
+/// The result of the last request.
 struct Last<C> {
     kept: Option<Kept<C>>,
-    /// Why nothing came, and until when that holds.
+    /// The failure, and until when it is cached.
     trouble: Option<(Trouble, Instant)>,
 }
 
@@ -103,9 +102,9 @@ impl<S: Source> Keeper<S> {
         }
     }
 
-    /// Cancel safe: whoever comes next asks again.
+    /// Cancel safe: the next caller sends the request again.
     async fn get(&self) -> Result<Arc<S::Credential>, Trouble> {
-        // Held while asking, so that one asks for all.
+        // Held during the request, so that one caller asks for all.
         let mut last = self.last.lock().await;
         let is_past = |end: Option<Instant>| end.is_some_and(|end| end <= clock::instant());
         if let Some(kept) = last.kept.as_ref().filter(|kept| !is_past(kept.fresh_until)) {
@@ -157,7 +156,7 @@ impl<S: Source> Keeper<S> {
 
 impl<S: Source> std::fmt::Debug for Keeper<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Never what is kept.
+        // Never print the credentials.
         f.debug_struct("Keeper").finish_non_exhaustive()
     }
 }
@@ -179,18 +178,18 @@ where
     }
 }
 
-/// Who has keys for S3.
+/// Where keys for S3 come from.
 pub(crate) enum Amazon {
-    /// The machine.
+    /// The machine's metadata service.
     Machine(Service),
     /// The container's agent.
     Agent(Service, Option<Token>),
 }
 
-/// The machine, of Google.
+/// The metadata service of Google's machines.
 pub(crate) struct Google(Service);
 
-/// A service on this machine or beside it.
+/// An HTTP service on this machine or near it.
 pub(crate) struct Service {
     client: Client,
     url: Url,
@@ -222,7 +221,7 @@ impl Google {
     }
 }
 
-/// Whether a server is on this machine or where Amazon's containers have their agents.
+/// Whether a server is on this machine or at the address of an Amazon agent.
 fn is_near(url: &Url) -> bool {
     let address = match url.host() {
         Some(Host::Ipv4(address)) => IpAddr::from(address),
@@ -302,8 +301,8 @@ impl Source for Google {
     }
 }
 
-/// Keys of the machine's role, if it has one. Version 2 of the service only: it is not open to
-/// whoever makes this process ask for a URL.
+/// Keys of the machine's role, if it has one. Version 2 of the service only, which protects against
+/// server-side request forgery.
 async fn machine(service: &Service) -> Result<Option<Keys>, Trouble> {
     const ROLES: &str = "latest/meta-data/iam/security-credentials/";
     const TOKEN: &str = "X-aws-ec2-metadata-token";
@@ -366,7 +365,7 @@ async fn shown_token(token: &Token) -> Result<String, Trouble> {
     Ok(text.trim().to_owned())
 }
 
-/// What a service said.
+/// A service's answer.
 struct Answer {
     status: u16,
     body: Vec<u8>,
@@ -378,7 +377,7 @@ impl Service {
             .ok()
             .filter(|url| url.has_host() && matches!(url.scheme(), "http" | "https"));
         let url = parsed.ok_or(
-            "the service that is to hand out credentials has no URL such as http://host/path",
+            "the URL of the credentials service is not valid; it has the form http://host/path",
         )?;
         let client = Client::builder()
             .no_proxy()
@@ -437,7 +436,7 @@ impl Service {
         Ok(Answer { status, body })
     }
 
-    /// Keys, if the answer has them.
+    /// The keys in the answer, if it has any.
     fn accepted(&self, answer: Answer, who: &str) -> Result<Keys, Trouble> {
         match answer.status {
             200 => self.parse(&answer.body),
@@ -446,7 +445,7 @@ impl Service {
                 self.shown()
             ))),
             status => Err(Trouble::Refused(format!(
-                "{who} at {} hands out no credentials: it answers {status}",
+                "{who} at {} returned no credentials: it answered {status}",
                 self.shown()
             ))),
         }
@@ -458,13 +457,13 @@ impl Service {
 
     fn unknown(&self) -> Trouble {
         Trouble::Refused(format!(
-            "what the service at {} answers are no credentials",
+            "the answer of the service at {} contains no credentials",
             self.shown()
         ))
     }
 }
 
-/// Keys, as Amazon's services write them. Never printed.
+/// Keys, in the JSON format of Amazon's services. Never printed.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Keys {
@@ -486,7 +485,7 @@ impl Keys {
         });
         if left == Some(Duration::ZERO) {
             return Err(Trouble::Silent(format!(
-                "the credentials that {} hands out have expired",
+                "the credentials from {} have expired",
                 service.shown()
             )));
         }
@@ -502,7 +501,7 @@ impl Keys {
     }
 }
 
-/// A token, as Google's service writes it. Never printed.
+/// A token, in the JSON format of Google's service. Never printed.
 #[derive(Deserialize)]
 struct GoogleToken {
     access_token: String,

@@ -31,19 +31,19 @@ use crate::config::{
 };
 use crate::{Error, Files, Location, Service};
 
-/// How often a request is repeated after an answer that repetition can mend.
+/// How often a request is retried after a transient error.
 pub const RETRIES_MAX: usize = 5;
-/// How long repetition may take in all.
+/// Maximum total time of the retries of a request.
 pub const RETRY_TIME_MAX: Duration = Duration::from_secs(60);
 /// How many stores are kept open. Signed URLs make one each; at the limit all are closed and opened
 /// again as needed.
 const STORES_MAX: usize = 256;
 
-/// Requests to one bucket or web server at once, each with a connection of its own: at 40 MB/s each
-/// more than a machine's network carries. More wait.
+/// Concurrent requests to one bucket or web server, each on its own connection; more wait. At 40
+/// MB/s each, they exceed a machine's network.
 pub const REQUESTS_MAX: usize = 128;
 
-/// Where Google's store is.
+/// The endpoint of Google Cloud Storage.
 const GOOGLE_STORAGE: &str = "https://storage.googleapis.com";
 
 /// An open store. Cheap to clone.
@@ -60,7 +60,7 @@ impl Deref for Store {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // What lies below would print keys and signatures.
+        // The inner store's `Debug` would print keys and signatures.
         f.write_str("Store")
     }
 }
@@ -70,8 +70,8 @@ impl std::fmt::Debug for Store {
 pub(crate) struct Stores {
     config: Config,
     open: Mutex<HashMap<String, Store>>,
-    /// What gives keys for S3 and for Google, if a machine or container does: one for all buckets,
-    /// made when first needed.
+    /// Credentials for S3 and for Google from a metadata service or agent: one for all buckets,
+    /// created when first needed.
     amazon: OnceLock<Arc<Keeper<Amazon>>>,
     google: OnceLock<Arc<Keeper<Google>>>,
 }
@@ -91,8 +91,8 @@ impl Stores {
         &self.config.files
     }
 
-    /// What names an object among those of all stores that there are, and not only among those that
-    /// this process reaches.
+    /// A name that identifies an object among all stores, not only among those of this
+    /// configuration.
     pub(crate) fn name(&self, location: &Location) -> String {
         let server = match location {
             Location::File(_) | Location::Http(_) => None,
@@ -121,8 +121,8 @@ impl Stores {
         format!("{}\n{}", server.unwrap_or_default(), location.to_url())
     }
 
-    /// The store of an object, and the object's path in it. A key that the library's paths cannot
-    /// hold as it is would name another object, and is refused.
+    /// The store of an object, and the object's path in it. A key that the library's path type
+    /// would change is refused, because it would name another object.
     pub(crate) fn of(&self, location: &Location) -> Result<(Store, Path), Error> {
         let (store, path) = self.of_place(location)?;
         match location {
@@ -134,8 +134,7 @@ impl Stores {
         }
     }
 
-    /// The store of a place that objects lie below, and its path there, without the slash at its
-    /// end.
+    /// The store of a prefix, and the prefix's path in it, without the trailing slash.
     pub(crate) fn of_place(&self, location: &Location) -> Result<(Store, Path), Error> {
         let malformed = |reason: String| malformed(location, &reason);
         let (key, path) = match location {
@@ -155,8 +154,8 @@ impl Stores {
                 let path = Path::from_url_path(url.path())
                     .map_err(|error| malformed(error.to_string()))?;
                 let mut base = url.clone();
-                // A query, such as a signature, stays with the base: the store appends the path in
-                // front of it.
+                // A query, such as a signature, stays in the base URL: the store inserts the path
+                // before it.
                 base.set_path("/");
                 (base.into(), path)
             }
@@ -176,7 +175,7 @@ impl Stores {
         Ok((store, path))
     }
 
-    /// What could be done about a store that cannot be set up.
+    /// Advice for a store that cannot be set up.
     fn advice(&self, location: &Location) -> Option<Advice> {
         match location {
             Location::Bucket {
@@ -191,7 +190,7 @@ impl Stores {
         }
     }
 
-    /// A store, or why there is none, without secrets.
+    /// Open a store. The error text contains no secrets.
     fn make(&self, location: &Location, key: &str) -> Result<Store, String> {
         match location {
             Location::File(_) => Ok(Store(Arc::new(LocalFileSystem::new()))),
@@ -308,7 +307,8 @@ impl Stores {
         };
         Ok(match credentials {
             GsCredentials::Anonymous => {
-                // Never sent. Without any, the builder would look for a file of its own choice.
+                // A placeholder that is never sent. Without it, the builder would look for
+                // credential files itself.
                 let nobody = GcpCredential {
                     bearer: NOBODY.into(),
                 };
@@ -334,7 +334,7 @@ impl Stores {
             credentials,
         } = &self.config.az;
         let account = account.as_ref().ok_or("no storage account is named")?;
-        // It becomes part of the server's name.
+        // The account's name becomes part of the host name.
         if account.is_empty()
             || !account
                 .bytes()
@@ -385,8 +385,8 @@ fn malformed(location: &Location, reason: &str) -> Error {
     )
 }
 
-/// A key, or a part of one up to a slash, as the library has it. Only a slash at its end is left
-/// out; one in front would be, too, and another object would be meant.
+/// A key, or a prefix of keys, as the library's path. The library drops a trailing slash, which is
+/// fine, and a leading slash, which would name another object and is refused.
 pub(crate) fn folder(key: &str) -> Result<Path, String> {
     let path = Path::parse(key).map_err(|error| error.to_string())?;
     if path.as_ref() == key.strip_suffix('/').unwrap_or(key) {
@@ -396,13 +396,13 @@ pub(crate) fn folder(key: &str) -> Result<Path, String> {
     }
 }
 
-/// A store, with its limit.
+/// A store with a limit on concurrent requests.
 fn limited<T: ObjectStore>(store: object_store::Result<T>) -> Result<Store, String> {
     let store = store.map_err(|error| crate::error::root_cause(&error))?;
     Ok(Store(Arc::new(LimitStore::new(store, REQUESTS_MAX))))
 }
 
-/// The one that is there, or a new one. Two at once may both make one: the first stays.
+/// The existing one, or a new one. If two callers create one at the same time, the first stays.
 fn kept<S: Source>(
     there: &OnceLock<Arc<Keeper<S>>>,
     make: impl FnOnce() -> Result<S, String>,
@@ -414,7 +414,7 @@ fn kept<S: Source>(
     Ok(there.get_or_init(|| new).clone())
 }
 
-/// An endpoint that can be one.
+/// Parse and check an endpoint.
 fn checked(endpoint: Option<&str>) -> Result<Option<Url>, String> {
     let Some(text) = endpoint else {
         return Ok(None);
@@ -431,7 +431,7 @@ fn checked(endpoint: Option<&str>) -> Result<Option<Url>, String> {
     }
 }
 
-/// The bucket in front of the server's name.
+/// The endpoint with the bucket as part of the host name.
 fn hosted(endpoint: &Url, bucket: &str) -> Result<String, String> {
     let host = endpoint.domain().ok_or(
         "a bucket in front of the server's name needs an endpoint with a name, not an address",
@@ -464,7 +464,7 @@ mod tests {
         );
     }
 
-    /// What is said of an object that cannot be opened with this configuration.
+    /// The error text for an object that cannot be opened with this configuration.
     fn told(text: &str, config: Config) -> String {
         let objects = Objects::new(config, Handle::current());
         let address = Address::parse(text, std::path::Path::new("/")).unwrap();

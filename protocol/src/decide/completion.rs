@@ -1,4 +1,4 @@
-//! Decides whether a job is over, from what its outcome stream and its broker say.
+//! Decides whether a job is over, from its outcome stream and its broker's answers.
 //!
 //! Nothing is concluded from silence. A bundle leaves the queue only after its outcomes were
 //! stored, so three facts together prove that a missing outcome will never come: the task was
@@ -7,17 +7,17 @@
 //! when the bundles had been counted ([`Unfinished::through`]). While any bundle is unfinished no
 //! task is lost, however long the stream is silent.
 //!
-//! A job that is not sealed ends for its followers when its submitter is gone: a submitter says
-//! every [`BEAT_INTERVAL`] that it is there. Then the job ends as incomplete if nothing is
-//! unfinished, or if something is and no worker is there to finish it.
+//! A job that is not sealed ends for its followers when its submitter is gone: a submitter sends a
+//! heartbeat every [`BEAT_INTERVAL`]. Then the job ends as incomplete if no bundle is unfinished,
+//! or if some are and no worker is connected that could finish them.
 //!
-//! A broker that does not count for this tenant proves nothing. Then a job ends only by age: when
-//! outcomes that nobody fetched are not kept any longer, or, not sealed and without a submitter,
-//! when nothing came for [`BLIND_QUIET`].
+//! A broker that does not let this tenant count unfinished bundles proves nothing. Then a job ends
+//! only by age: when the retention time of unread outcomes is over, or, for an unsealed job without
+//! a submitter, when no outcome came for [`BLIND_QUIET`].
 //!
 //! The machine never reads a clock: the caller hands in the time, calls [`Completion::on`] with
-//! [`Event::Tick`] at [`Completion::wake_at`], and puts the questions that come back to the broker.
-//! At most one question is open at a time.
+//! [`Event::Tick`] at [`Completion::wake_at`], and sends the returned questions to the broker. At
+//! most one question is open at a time.
 
 use std::fmt;
 use std::time::Duration;
@@ -26,43 +26,44 @@ use crate::id::TaskIndex;
 use crate::seen::{First, Seen};
 use crate::time::Timestamp;
 
-/// How often the submitter of an open job says that it is there.
+/// How often the submitter of an open job sends a heartbeat.
 pub const BEAT_INTERVAL: Duration = Duration::from_secs(5);
-/// A submitter that was not heard for this long is gone: three beats, so that one may be lost and
-/// one late.
+/// A submitter counts as gone after this long without a heartbeat: three intervals, so that one may
+/// be lost and one late.
 pub const SUBMITTER_QUIET_MAX: Duration = Duration::from_secs(15);
-/// Wait for further outcomes before the broker is asked what is unfinished: one question each time
-/// for every job that is followed, so not for each pause between two outcomes.
+/// How long to wait for further outcomes before asking the broker what is unfinished. Every
+/// followed job costs a request each time, so short pauses between two outcomes must not trigger
+/// one.
 pub const ASK_PAUSE: Duration = Duration::from_secs(5);
-/// While something is unfinished each wait is twice the one before, up to this: thousands of
+/// While bundles are unfinished, each wait is twice the previous one, up to this: thousands of
 /// futures may wait for tasks that take hours.
 pub const ASK_PAUSE_MAX: Duration = Duration::from_secs(60);
-/// Where the broker does not say what is unfinished, a job whose age or submitter gives it up ends
-/// after this long without an outcome: longer than most bundles take.
+/// If the broker does not tell what is unfinished, a job that is older than the retention time, or
+/// whose submitter is gone, ends after this long without an outcome: longer than most bundles take.
 pub const BLIND_QUIET: Duration = Duration::from_secs(60);
 
-/// A place in what is stored of a job's outcomes, messages of all kinds included. Only compared
-/// with another of the same job: it grows with what is stored.
+/// A position in a job's stored outcome stream, messages of all kinds included. It grows with each
+/// message; compare only marks of the same job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Mark(pub u64);
 
-/// What of a job a broker still holds.
+/// The unfinished bundles of a job at the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unfinished {
-    /// Bundles that wait or are leased. Zero: everything that was published has ended, or the job
+    /// Bundles that wait or are leased. Zero means that everything published has ended, or the job
     /// is over.
     pub bundles: u64,
-    /// What was stored of the job's outcomes when the bundles had been counted: the outcomes of
-    /// all tasks that had ended by then are at this mark or before.
+    /// The end of the outcome stream after the bundles had been counted: the outcomes of all tasks
+    /// that had ended by then are at or before this mark.
     pub through: Mark,
 }
 
-/// Who waits for the job.
+/// Whether the client submitted the job or only follows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Its submitter, which knows what it published.
+    /// The submitter, which knows what it published.
     Submitter,
-    /// Anybody else, who learns from the stream how many tasks there are.
+    /// Another client, which learns the number of tasks from the stream.
     Follower,
 }
 
@@ -71,61 +72,62 @@ pub enum Role {
 pub enum Answer<T> {
     /// The broker's answer.
     Told(T),
-    /// The broker does not tell this tenant, and will not.
+    /// The broker does not answer this question for this tenant; asking again does not help.
     Denied,
-    /// There was no answer this time.
+    /// The request failed; asking again may help.
     Failed,
 }
 
-/// What happened.
+/// An input of the state machine.
 #[derive(Debug, Clone, Copy)]
 pub enum Event<'a> {
-    /// Outcomes came. Their tasks were given to [`Completion::end`] before.
+    /// Outcomes arrived. Their tasks were passed to [`Completion::end`] before.
     Outcomes,
     /// These tasks have outcomes that this program cannot read.
     Unreadable(&'a [TaskIndex]),
     /// The job has this many tasks.
     Sealed(TaskIndex),
-    /// Everything that is stored up to this mark was told before.
+    /// All stored messages up to this mark have been handed in.
     CaughtUp(Mark),
-    /// The submitter of the open job is there.
+    /// A heartbeat of the open job's submitter.
     Submitting,
-    /// The stream was opened anew: what is said once and not stored may have been missed.
+    /// The stream was reopened: messages that are not stored, such as heartbeats, may have been
+    /// missed.
     Reopened,
-    /// The submitter's own: so many tasks, counted from the first, were published and answered.
-    /// `None` while an answer is awaited.
+    /// For the submitter only: the first so many tasks were published and acknowledged. `None`
+    /// while an acknowledgement is awaited.
     Expected(Option<TaskIndex>),
     /// The answer to [`Question::Unfinished`].
     Unfinished(Answer<Unfinished>),
-    /// The answer to [`Question::Workers`]: how many are there.
+    /// The answer to [`Question::Workers`]: the number of workers.
     Workers(Answer<usize>),
-    /// Time passed.
+    /// Time has passed.
     Tick,
 }
 
-/// What has to be asked of the broker.
+/// A request to send to the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Question {
-    /// What of the job is unfinished.
+    /// Which of the job's bundles are unfinished.
     Unfinished,
-    /// How many workers are there.
+    /// How many workers are connected.
     Workers,
 }
 
-/// Why a job that nobody sealed ends.
+/// Why an unsealed job ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Incomplete {
-    /// Its submitter is gone, and everything that was published has ended.
+    /// Its submitter is gone, and all published tasks have ended.
     SubmitterGone,
-    /// Its submitter is gone, and no worker is there for the bundles that are unfinished. They may
-    /// have ended: a worker that is killed after it stored its outcomes and before it acknowledged
-    /// leaves a bundle that only another worker takes away.
+    /// Its submitter is gone, and no worker is connected for the unfinished bundles. Their tasks
+    /// may have ended: a worker that is killed after storing outcomes and before acknowledging
+    /// leaves a bundle that only another worker removes.
     NoWorker {
         /// Bundles that wait or were leased.
         bundles: u64,
     },
-    /// Its submitter is gone, nothing came for a while, and the broker does not say whether
-    /// anything is unfinished.
+    /// Its submitter is gone, no outcome came for a while, and the broker does not tell whether
+    /// bundles are unfinished.
     NotTold,
 }
 
@@ -153,32 +155,32 @@ impl fmt::Display for Incomplete {
 pub enum End {
     /// Every task has an outcome.
     Complete,
-    /// Tasks before this index have no outcome that can be read, and get none. The submitter may
+    /// Tasks before this index have no readable outcome and will not get one. The submitter may
     /// give them up and go on.
     Lost {
-        /// The first index of which nothing is known.
+        /// The first index that this says nothing about.
         before: TaskIndex,
-        /// How many they are.
+        /// The number of tasks without an outcome.
         missing: u64,
     },
-    /// Nobody can say how many tasks there are.
+    /// The number of tasks is unknown.
     Incomplete(Incomplete),
 }
 
-/// What to do.
+/// An output of the state machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
-    /// Put a question to the broker. Its answer is an event.
+    /// Send a question to the broker. Its answer is an event.
     Ask(Question),
     /// The job is over.
     End(End),
 }
 
-/// What the broker said last, and of what it is a proof.
+/// The broker's last answer, and what it proves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Proof {
     None,
-    /// So many bundles were unfinished; workers, where that was asked.
+    /// The number of unfinished bundles, and of workers if that was asked.
     Counted {
         subject: Subject,
         unfinished: Unfinished,
@@ -187,12 +189,12 @@ enum Proof {
     Denied,
 }
 
-/// What a proof is wanted of.
+/// The statement to prove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Subject {
-    /// That tasks before this index without an outcome get none.
+    /// Tasks before this index without an outcome will not get one.
     Tasks(TaskIndex),
-    /// That nothing more comes of a job whose submitter is gone.
+    /// No more outcomes come for a job whose submitter is gone.
     Open,
 }
 
@@ -200,18 +202,18 @@ enum Subject {
 #[derive(Debug, Clone)]
 pub struct Completion {
     role: Role,
-    /// Tasks that ended, with an outcome that can be read or without.
+    /// Tasks that ended, with a readable outcome or not.
     ended: Seen,
-    /// How many of them without.
+    /// How many of them have no readable outcome.
     unreadable: u64,
     total: Option<TaskIndex>,
     expected: Option<TaskIndex>,
     caught_up: Option<Mark>,
-    /// When outcomes that were stored at the job's beginning are not kept any longer.
+    /// When the retention time of the job's first outcomes is over.
     expires: Option<Timestamp>,
-    /// When the submitter was heard last.
+    /// Time of the submitter's last heartbeat.
     heard: Timestamp,
-    /// When an outcome came last.
+    /// Time of the last outcome.
     changed: Timestamp,
     ask_at: Timestamp,
     pause: Duration,
@@ -220,13 +222,12 @@ pub struct Completion {
 }
 
 impl Completion {
-    /// Of a job that is followed from now on. Outcomes of it that nobody fetched may be gone from
-    /// `expires` on.
+    /// Start following a job. From `expires` on, its unread outcomes may have been dropped.
     #[must_use]
     pub fn new(role: Role, expires: Option<Timestamp>, now: Timestamp) -> Self {
         let ask_at = match role {
             Role::Submitter => now + ASK_PAUSE,
-            // What is missing of a job that ended long ago is known as soon as it was read.
+            // For a job that ended long ago, ask as soon as the stream was read.
             Role::Follower => now,
         };
         Self {
@@ -246,7 +247,7 @@ impl Completion {
         }
     }
 
-    /// A task ended. Says whether that is new.
+    /// Record that a task ended. Returns whether that is new.
     pub fn end(&mut self, index: TaskIndex) -> First {
         self.ended.insert(index)
     }
@@ -275,7 +276,7 @@ impl Completion {
         self.caught_up.is_some_and(|caught_up| caught_up >= mark)
     }
 
-    /// Something happened.
+    /// Process an event.
     pub fn on(&mut self, event: Event<'_>, now: Timestamp) -> Option<Command> {
         match event {
             Event::Outcomes => self.on_progress(now),
@@ -308,7 +309,8 @@ impl Completion {
         self.decide(now)
     }
 
-    /// When to come with [`Event::Tick`] at the latest, unless only an event can change anything.
+    /// When to send [`Event::Tick`] at the latest; `None` if only another event can change
+    /// anything.
     #[must_use]
     pub fn wake_at(&self) -> Option<Timestamp> {
         let is_open = self.role == Role::Follower && self.total.is_none();
@@ -328,8 +330,8 @@ impl Completion {
         [ask, blind].into_iter().flatten().min()
     }
 
-    /// The submitter is there, or nobody could have heard it. What was found while it was taken
-    /// for gone proves nothing any more.
+    /// The submitter is alive, or its heartbeats could not have been received. A proof made while
+    /// it counted as gone is void.
     fn on_heard(&mut self, now: Timestamp) {
         self.heard = now;
         if let Some((_, subject)) = &mut self.open_question
@@ -386,7 +388,7 @@ impl Completion {
                     *workers = Some(count);
                 }
             }
-            // Somebody may be there.
+            // There may be workers.
             Answer::Denied => {
                 if let Proof::Counted { workers, .. } = &mut self.proof {
                     *workers = Some(usize::MAX);
@@ -396,7 +398,7 @@ impl Completion {
         }
     }
 
-    /// The broker is away, and so may the submitter's beats have been.
+    /// The broker is unreachable, so heartbeats may have been missed, too.
     fn on_failed(&mut self, now: Timestamp) {
         self.on_heard(now);
         self.ask_at = now + ASK_PAUSE;
@@ -465,7 +467,7 @@ impl Completion {
         }
     }
 
-    /// What is over by a count whose outcomes were all read.
+    /// The end that follows from a count after all outcomes up to its mark were read.
     fn over_by(&mut self, proven: Subject, bundles: u64, workers: Option<usize>) -> Option<End> {
         match (proven, bundles, workers) {
             (Subject::Tasks(before), 0, _) => self.lost(before),
@@ -484,7 +486,7 @@ impl Completion {
         (missing > 0).then_some(End::Lost { before, missing })
     }
 
-    /// What a question would have to prove, whatever the time.
+    /// The statement that a question would have to prove, regardless of the time.
     fn wanted(&self) -> Option<TaskIndex> {
         let published = match self.role {
             Role::Submitter => self.expected,
@@ -501,12 +503,12 @@ impl Completion {
         is_gone.then_some(Subject::Open)
     }
 
-    /// When the submitter counts as gone if it is not heard before.
+    /// When the submitter counts as gone unless a heartbeat arrives.
     fn gone_at(&self) -> Timestamp {
         self.heard + SUBMITTER_QUIET_MAX
     }
 
-    /// A follower asks when it has read what there is: often nothing is missing then.
+    /// A follower asks only after it has read the stream: often nothing is missing then.
     fn may_ask(&self) -> bool {
         self.role == Role::Submitter || self.caught_up.is_some()
     }
@@ -523,7 +525,7 @@ impl Completion {
         unfinished.bundles > 0 && self.subject(now) == Some(Subject::Open)
     }
 
-    /// Whether a job is over of which the broker tells nothing.
+    /// Whether a job is over if the broker does not count unfinished bundles.
     fn is_blind_over(&self, is_open: bool, now: Timestamp) -> bool {
         self.caught_up.is_some() && self.blind_at(is_open).is_some_and(|at| now >= at)
     }
@@ -539,7 +541,7 @@ impl Completion {
 }
 
 impl Subject {
-    /// Whether a proof of this is of use where that one is wanted.
+    /// Whether a proof of `self` also proves `wanted`.
     fn covers(self, wanted: Self) -> bool {
         match (self, wanted) {
             (Self::Tasks(_), Self::Tasks(_)) | (Self::Open, Self::Open) => true,

@@ -1,23 +1,23 @@
-//! What to do with a bundle that is delivered again.
+//! Decides what to do with a redelivered bundle.
 //!
-//! A lease that ran out says that a worker died, or that the bundle killed it. One bad task must
-//! not take its neighbours down, so after the second loss the tasks travel alone; and it must not
-//! take the fleet down, so after [`LOSSES_MAX`] it is given up.
+//! An expired lease means that a worker died, perhaps because of the bundle. One bad task must not
+//! affect the other tasks of its bundle, so after the second loss each task gets its own bundle;
+//! and it must not kill the whole fleet, so after [`LOSSES_MAX`] losses it is given up.
 
-/// How many leases of a task may be lost in a row before it is given up: enough to outlive an
-/// unlucky day, few enough that a task that kills its workers kills no more than these.
+/// How many leases of a task may be lost in a row before it is given up: enough to survive
+/// unrelated failures, few enough to limit how many workers a bad task can kill.
 pub const LOSSES_MAX: u32 = 5;
-/// After this many losses the tasks of a bundle travel alone.
+/// After this many losses, each task of a bundle gets its own bundle.
 const LOSSES_TOGETHER_MAX: u32 = 2;
 
-/// What becomes of a delivered bundle.
+/// What to do with a delivered bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
-    /// It is run.
+    /// Run it.
     Run,
-    /// Each of its tasks gets a bundle of its own.
+    /// Put each of its tasks into its own bundle.
     Split,
-    /// Its tasks end as `worker-lost`.
+    /// End its tasks as `worker-lost`.
     GiveUp,
 }
 

@@ -1,14 +1,14 @@
-//! Whether the grants of a job cover what its component imports.
+//! Checks whether a job's grants cover its component's imports.
 //!
-//! A component may import an interface that only some tasks may use. Its job is refused when it is
-//! submitted, if the submitter knows the component, and else by the worker that loads it: before an
-//! instance is made, and not by a trap in the middle of a task.
+//! A component may import an interface that needs a grant. Without the grant, the job is refused
+//! when it is submitted, if the submitter knows the component, and else by the worker that loads
+//! it: before an instance is created, not by a trap in the middle of a task.
 
 use std::collections::BTreeSet;
 
 use crate::{Grant, Grants};
 
-/// An import that only tasks with a grant have.
+/// An import that needs a grant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Need {
     /// The interface, as in `wasi:http/outgoing-handler@0.2.0`.

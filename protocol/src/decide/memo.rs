@@ -1,10 +1,10 @@
-//! Memo keys: when two tasks are the same task.
+//! Memo keys: derives the key of a task's result in the cache of results.
 //!
 //! A key covers everything a deterministic task can see: the contract, the component, the function,
 //! each argument, the version of each object, and the limits that a guest can notice. A task with a
-//! grant sees more than that and has no key; neither has one whose objects' store
-//! gives no validator, or one with a prefix, whose content may change at any time. Limits on time
-//! and on what is written are left out: they decide whether there is a result, never which.
+//! grant sees more than that and has no key. Neither has a task with an object whose store provides
+//! no validator, or with a prefix, whose content may change at any time. Limits on time and on
+//! output size are left out: they decide whether there is a result, never which one.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ use crate::function::FunctionRef;
 use crate::job::Limits;
 use crate::size::ByteSize;
 
-/// Stands for a task's content. Two deterministic tasks with equal keys have equal results.
+/// The hash of a task's content. Two deterministic tasks with equal keys have equal results.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Key([u8; 32]);
 
@@ -40,14 +40,15 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Collects a task's content into a [`Key`].
+/// Hashes a task's content into a [`Key`].
 #[derive(Debug, Clone)]
 pub struct KeyBuilder {
     hasher: blake3::Hasher,
 }
 
 impl KeyBuilder {
-    /// Start with what all tasks of a job share. Build it once and clone it for each task.
+    /// Start with the parts that all tasks of a job share. Build it once and clone it for each
+    /// task.
     #[must_use]
     pub fn new(function: &FunctionRef, limits: &Limits) -> Self {
         let mut builder = Self {
@@ -91,7 +92,7 @@ impl KeyBuilder {
         Key(*self.hasher.finalize().as_bytes())
     }
 
-    /// Length first, so that no two sequences of parts look alike.
+    /// Each part is preceded by its length, so that different sequences of parts never hash alike.
     fn bytes(&mut self, bytes: &[u8]) {
         self.hasher.update(&(bytes.len() as u64).to_le_bytes());
         self.hasher.update(bytes);

@@ -1,28 +1,28 @@
-//! How many tasks travel in one bundle.
+//! Decides how many tasks go into one bundle.
 //!
 //! A bundle's fixed cost (a message, a lease, an acknowledgement, a wake-up) is shared by its
-//! tasks, so short tasks travel together; but a bundle runs on one core, so long ones must not. The
-//! packer measures what a task takes and aims at [`TARGET`] of work a bundle. It starts with single
-//! tasks, because nothing is known yet and the first outcome should come soon, and at most doubles
-//! from one bundle to the next.
+//! tasks, so short tasks are bundled; but a bundle runs on one core, so long tasks must not be. The
+//! packer measures how long tasks take and aims at [`TARGET`] of work per bundle. It starts with
+//! single tasks, because nothing is known yet and the first outcome should come soon, and at most
+//! doubles from one bundle to the next.
 
 use std::time::Duration;
 
 use crate::task::Task;
 
 /// The work one bundle should hold: long against the fixed cost (about 20 µs in process, 200 µs
-/// through a broker), short against a person's patience and against the imbalance it can cause at
-/// the end of a job.
+/// through a broker), short enough not to be noticed and not to cause imbalance at the end of a
+/// job.
 pub const TARGET: Duration = Duration::from_millis(20);
-/// The most a bundle's tasks may weigh together: a broker message stays far below 1 MiB. A single
-/// heavier task travels alone.
+/// Maximum total weight of a bundle's tasks: a broker message stays far below 1 MiB. A heavier task
+/// gets its own bundle.
 pub const WEIGHT_MAX: usize = 64 << 10;
-/// The most tasks in a bundle: bounds what one lost lease repeats.
+/// Maximum number of tasks in a bundle: bounds how much a lost lease repeats.
 pub const TASKS_MAX: usize = 1024;
 /// Weight of the newest measurement in the running mean.
 const SMOOTHING: f64 = 0.25;
 
-/// Decides over the size of the next bundle.
+/// Decides the size of the next bundle.
 #[derive(Debug, Clone)]
 pub struct Packer {
     task_seconds: Option<f64>,
@@ -39,7 +39,7 @@ impl Default for Packer {
 }
 
 impl Packer {
-    /// Learn that `tasks` tasks took `work` on their core together.
+    /// Record that `tasks` tasks together took `work` on their core.
     pub fn observe(&mut self, tasks: usize, work: Duration) {
         if tasks == 0 {
             return;
@@ -59,9 +59,9 @@ impl Packer {
         self.tasks = fit.clamp(1, TASKS_MAX).min(self.tasks.saturating_mul(2));
     }
 
-    /// How many tasks the next bundle takes when `left` are known to be left (none if unknown) for
-    /// `slots` workers' slots: near the end of a job the rest is spread, so that no slot is
-    /// left with all of it.
+    /// The number of tasks for the next bundle, when `left` tasks are left (`None` if unknown) for
+    /// `slots` worker slots. Near the end of a job the rest is spread, so that no slot gets all of
+    /// it.
     #[must_use]
     pub fn tasks(&self, left: Option<u64>, slots: usize) -> usize {
         let share = left.map_or(usize::MAX, |left| {
@@ -79,8 +79,8 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Add `task`; when it does not fit beside those collected, they come back as a bundle's worth
-    /// and `task` starts the next.
+    /// Add `task`. If it does not fit, the tasks collected so far are returned as a bundle, and
+    /// `task` starts the next one.
     pub fn push(&mut self, task: Task) -> Option<Vec<Task>> {
         let weight = task.weight();
         let full = if self.weight + weight > WEIGHT_MAX {
@@ -105,7 +105,7 @@ impl Collector {
         self.tasks.is_empty()
     }
 
-    /// What is collected, if anything.
+    /// The collected tasks, if any.
     pub fn take(&mut self) -> Option<Vec<Task>> {
         self.weight = 0;
         let tasks = std::mem::take(&mut self.tasks);

@@ -1,22 +1,22 @@
-//! Whether, and when, a failed task is tried again.
+//! Decides whether and when a failed task is retried.
 
 use std::time::Duration;
 
 use crate::job::{Grants, RetryPolicy};
 use crate::outcome::{Failure, Retry};
 
-/// What becomes of a failed attempt.
+/// What to do after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     /// The failure is the task's outcome.
     Final,
-    /// Another attempt, not before this long.
+    /// Retry, after at least this long.
     Again(Duration),
 }
 
-/// Decide over a failed attempt, the `attempt`-th of its task (from 1).
+/// Decide whether to retry after a failed attempt, the `attempt`-th of its task (from 1).
 ///
-/// The function's own delay counts where it is longer than the back-off; the back-off doubles from
+/// The function's own delay is used if it is longer than the back-off; the back-off doubles from
 /// `backoff_min` to `backoff_max`.
 #[must_use]
 pub fn decide(policy: &RetryPolicy, grants: &Grants, attempt: u32, failure: &Failure) -> Decision {

@@ -1,9 +1,9 @@
-//! Which outcomes of a job have been seen.
+//! Deduplicates a job's outcomes by task index.
 //!
-//! The first outcome of a task wins; this set tells first from further. It is kept as ranges that
-//! touch nowhere, so its size is bounded by the gaps between them: one for each task that is
-//! missing below the highest that was seen, which is no more than there are tasks in flight. A task
-//! that takes an hour while a million others end beside it costs one range, not a million indices.
+//! The first outcome of a task wins; this set detects further ones. It is stored as disjoint,
+//! non-adjacent ranges, so its size is bounded by the gaps between them: at most one for each
+//! missing task below the highest index seen, which is no more than there are tasks in flight. A
+//! task that takes an hour while a million others end costs one range, not a million indices.
 
 use std::collections::BTreeMap;
 
@@ -12,14 +12,14 @@ use crate::id::TaskIndex;
 /// A set of task indices, dense from 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// The end of each range, which is not in it, by its start. No two touch.
+    /// Exclusive end of each range, by its start. Ranges are never adjacent.
     ranges: BTreeMap<TaskIndex, TaskIndex>,
     len: u64,
 }
 
 impl Seen {
-    /// Add `index`; says whether it was new. The highest number there is, which no job has a task
-    /// of, is taken for one that was there already.
+    /// Add `index`; returns whether it was new. `u64::MAX`, which no task has, counts as already
+    /// present.
     pub fn insert(&mut self, index: TaskIndex) -> First {
         let Some(mut end) = index.checked_add(1) else {
             return First::No;
@@ -84,12 +84,12 @@ impl Seen {
     }
 }
 
-/// Whether an index came for the first time.
+/// Whether an index was added for the first time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum First {
-    /// It did.
+    /// It was new.
     Yes,
-    /// It was there already.
+    /// It was already present.
     No,
 }
 

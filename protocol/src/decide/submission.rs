@@ -1,21 +1,22 @@
-//! The life of a client's job as one state machine: inputs, answers and outcomes in, commands out.
+//! The client's state machine for one job: takes inputs, answers and outcomes, and returns
+//! commands.
 //!
 //! It packs inputs into bundles and publishes them, passes outcomes on to the caller in the order
-//! in which they come, seals the job when every publish was answered, says every few seconds that
-//! the submitter is there, and decides by [`Completion`] when the job is over. [`Manner`] says
-//! which of that a job needs.
+//! in which they come, seals the job when every publish was answered, sends heartbeats every few
+//! seconds, and decides by [`Completion`] when the job is over. [`Manner`] selects which of these a
+//! job needs.
 //!
-//! Everything it holds is bounded. Inputs are taken only while few bundles are out and few answers
-//! are awaited, and outcomes are read only while the caller takes them: a caller that stops reading
-//! stops the job, and a job of any length takes the same memory.
+//! Everything it holds is bounded. Inputs are taken only while few bundles are unfinished and few
+//! answers are awaited, and outcomes are read only while the caller takes them: a caller that stops
+//! reading pauses the job, and a job of any length takes the same memory.
 //!
-//! The broker has an outcome for every task, also for those that no worker can run, so that
-//! everybody who follows the job sees the same. A task that the broker did not take, or whose
-//! outcome is lost, ends for the caller with a failure of the platform.
+//! An outcome is stored at the broker for every task, also for those that no worker can run, so
+//! that all followers of the job see the same. A task that the broker did not accept, or whose
+//! outcome is lost, ends for the caller with a platform failure.
 //!
-//! The machine never reads a clock and does no I/O. Its shell hands in [`Event`]s with the time,
-//! carries out each [`Command`], polls for what [`Submission::wants`] names and ticks at
-//! [`Submission::wake_at`]. `E` is the broker's error: it passes through and is never looked into.
+//! The machine never reads a clock and does no I/O. Its driver passes in [`Event`]s with the time,
+//! carries out each [`Command`], polls the sources that [`Submission::wants`] names, and ticks at
+//! [`Submission::wake_at`]. `E` is the broker's error, which is passed through.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -37,25 +38,26 @@ mod publishing;
 #[cfg(test)]
 mod tests;
 
-/// A place in a job's outcomes, from 0, in the order in which they were stored.
+/// A position in a job's outcome stream, from 0, in the order of storing.
 pub type Position = u64;
 
-/// Outcomes that are made at once for tasks without one: bounds what waits for the caller.
+/// How many outcomes are made at once for tasks without one: bounds the outcomes that wait for the
+/// caller.
 pub const ENDED_AT_ONCE: usize = 1024;
-/// What kind of refusal an answer is.
+/// Why the broker refused a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// The job was cancelled; its stream tells of it.
     Cancelled,
-    /// What was asked may have happened, or nothing can be told to the broker.
+    /// It is unknown whether the request was carried out, or the broker is unreachable.
     Unknown,
-    /// The broker cannot carry this bundle. Others it can.
+    /// This bundle is too large for the broker. Other bundles may fit.
     TooLarge,
-    /// The broker will not do it.
+    /// The broker denied the request.
     Denied,
 }
 
-/// What an answer answers.
+/// The request that an answer belongs to.
 #[derive(Debug, Clone)]
 pub enum Request {
     /// [`Command::Publish`]: the first task, and how many.
@@ -70,118 +72,119 @@ pub enum Request {
     Cancel,
 }
 
-/// What happened.
+/// An input of the state machine.
 #[derive(Debug, Clone)]
 pub enum Event<E> {
     /// An input: a task, whose index is set here, or why there is none.
     Input(Result<Task, Failure>),
-    /// The inputs have nothing right now: what is collected goes out.
+    /// No input is ready right now: publish the collected tasks.
     InputsPending,
     /// There are no more inputs.
     InputsEnded,
     /// The broker answered.
     Answered(Request, Result<(), (Refusal, E)>),
-    /// Outcomes came, the first at this position.
+    /// Outcomes arrived, the first at this position.
     Outcomes(Position, Arc<[Outcome]>),
     /// Outcomes are stored that this program cannot read, for this reason.
     Unreadable(Arc<[TaskIndex]>, String),
     /// The job has this many tasks.
     Sealed(TaskIndex),
-    /// Everything that is stored up to this mark was told before.
+    /// All stored messages up to this mark have been handed in.
     CaughtUp(Mark),
-    /// The submitter of the open job is there.
+    /// A heartbeat of the open job's submitter.
     Submitting,
-    /// The stream was opened anew.
+    /// The stream was reopened.
     Reopened,
     /// The job was cancelled: tasks without an outcome get none.
     Cancelled,
-    /// The stream is over, for this reason if the broker gave one.
+    /// The stream ended, for this reason if the broker gave one.
     Closed(Option<E>),
     /// The answer to [`Question::Unfinished`].
     Unfinished(Answer<Unfinished>),
     /// The answer to [`Question::Workers`].
     Workers(Answer<usize>),
-    /// The caller has room again for what was passed on.
+    /// The caller has taken a batch that was passed on.
     Passed,
-    /// The size of the fleet: how many slots there are, and how many bundles may be out for them.
+    /// The size of the fleet: its number of slots, and how many bundles may be unfinished for them.
     Window {
         /// Slots that work on the job.
         slots: usize,
-        /// Bundles that may be published and not ended.
+        /// Maximum number of published, unfinished bundles.
         bundles: usize,
     },
     /// The caller wants the job cancelled.
     Cancel,
     /// The caller wants no further task submitted, and the job sealed as it is.
     Stop,
-    /// The caller let go.
+    /// The caller dropped the job.
     Gone,
-    /// Time passed.
+    /// Time has passed.
     Tick,
 }
 
-/// What to do.
+/// An output of the state machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command<E> {
     /// Publish a bundle of these tasks.
     Publish(Vec<Task>),
-    /// Store outcomes of tasks that no worker runs.
+    /// Store outcomes for tasks that no worker runs.
     Report(Arc<[Outcome]>),
-    /// Say that the job has this many tasks.
+    /// Seal the job: tell the broker that it has this many tasks.
     Seal(TaskIndex),
-    /// A task given for a replay is published: what it was taken from can be removed.
+    /// A replayed task was published: its dead letter can be removed.
     Confirm(TaskIndex),
     /// Cancel the job.
     Cancel,
-    /// Say that the submitter is there. Not answered.
+    /// Send a heartbeat. Not answered.
     Beat,
-    /// Outcomes before this were taken and need not be kept. Not answered.
+    /// Outcomes before this position were taken and can be dropped. Not answered.
     Trim(Position),
-    /// Put a question to the broker.
+    /// Send a question to the broker.
     Ask(Question),
     /// Pass outcomes on to the caller; [`Event::Passed`] once it has taken them.
     PassOn(Arc<[Outcome]>),
-    /// The job is over here. The last command.
+    /// The job is over for this client. The last command.
     End(End<E>),
 }
 
-/// How a job ends here.
+/// How a job ends for this client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End<E> {
-    /// All is done: every task has an outcome, or was submitted where nobody follows. There are so
-    /// many.
+    /// Done: every task has an outcome (or, for a detached job, was submitted). With the number of
+    /// tasks.
     Complete(TaskIndex),
     /// It was cancelled.
     Cancelled,
-    /// So many outcomes will not come.
+    /// This many outcomes will not come.
     Lost(u64),
-    /// Nobody can say how many tasks there are.
+    /// The number of tasks is unknown.
     Incomplete(Incomplete),
-    /// The broker says no more, for this reason if it gave one.
+    /// The broker closed the stream, for this reason if it gave one.
     Closed(Option<E>),
-    /// The broker did not do what the job needs.
+    /// A request that the job needs failed.
     Failed(E),
-    /// The caller let go.
+    /// The caller dropped the job.
     Gone,
 }
 
-/// What a shell polls for.
+/// The sources that the driver should poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wants {
     /// Further inputs.
     pub inputs: bool,
-    /// To be told when there are no inputs right now.
+    /// Notification if no input is ready right now.
     pub pause: bool,
     /// The outcome stream.
     pub outcomes: bool,
 }
 
-/// How far a job is.
+/// A job's progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Inputs that were taken. Of a job that is followed and not sealed: outcomes that came.
+    /// Number of inputs taken. For an unsealed job that is only followed: number of outcomes so
+    /// far.
     pub submitted: u64,
-    /// Whether these are all.
+    /// Whether this number is final.
     pub complete: bool,
     /// Whether the job was cancelled.
     pub cancelled: bool,
@@ -201,14 +204,15 @@ pub struct Submission<E> {
     manner: Manner,
     publishing: Publishing,
     completion: Completion,
-    /// Where the outcomes are that came.
+    /// The position up to which outcomes arrived.
     reached: Position,
     /// Batches that the caller has not taken yet.
     passing: usize,
     trim: Option<Position>,
     sweep: Option<Sweep>,
     is_cancelled: bool,
-    /// How it ends when the caller has taken everything and nothing is unanswered that counts.
+    /// How the job will end once the caller has taken everything and all relevant requests are
+    /// answered.
     ending: Option<End<E>>,
     is_over: bool,
     beat_at: Timestamp,
@@ -216,8 +220,8 @@ pub struct Submission<E> {
 }
 
 impl<E: fmt::Display> Submission<E> {
-    /// A job that begins now. `left` tells how many inputs there are, if that is known. Outcomes
-    /// that nobody fetched may be gone from `expires` on.
+    /// Start a job. `left` is the number of inputs, if known. From `expires` on, unread outcomes
+    /// may have been dropped.
     #[must_use]
     pub fn new(
         manner: Manner,
@@ -262,7 +266,7 @@ impl<E: fmt::Display> Submission<E> {
         }
     }
 
-    /// When to come with [`Event::Tick`] at the latest.
+    /// When to send [`Event::Tick`] at the latest.
     #[must_use]
     pub fn wake_at(&self) -> Option<Timestamp> {
         if self.is_over {
@@ -276,7 +280,7 @@ impl<E: fmt::Display> Submission<E> {
         [beat, decide].into_iter().flatten().min()
     }
 
-    /// How far it is.
+    /// Its progress.
     #[must_use]
     pub fn progress(&self) -> Progress {
         let (submitted, complete) = match (self.manner, self.completion.total()) {
@@ -300,7 +304,7 @@ impl<E: fmt::Display> Submission<E> {
         self.publishing.confirmed()
     }
 
-    /// Something happened.
+    /// Process an event.
     pub fn on(&mut self, event: Event<E>, now: Timestamp) {
         if self.is_over {
             return;
@@ -436,7 +440,7 @@ impl<E: fmt::Display> Submission<E> {
         self.end_with(End::Failed(error));
     }
 
-    /// Pass outcomes on that the broker will not have.
+    /// Pass outcomes to the caller that will not be stored at the broker.
     fn give_up(&mut self, outcomes: &[Outcome]) {
         let fresh = outcomes
             .iter()
@@ -633,13 +637,13 @@ fn host_failure(message: String) -> Failure {
     }
 }
 
-/// How a task ends whose outcome is not there and will not come.
+/// The ending of a task whose outcome is lost.
 #[must_use]
 pub fn lost() -> Ending {
     Ending::Failed(host_failure(LOST.into()))
 }
 
-/// How a task ends whose outcome this program cannot read.
+/// The ending of a task whose outcome this program cannot read.
 #[must_use]
 pub fn unreadable(reason: &str) -> Ending {
     Ending::Failed(host_failure(format!(

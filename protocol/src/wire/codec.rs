@@ -1,4 +1,4 @@
-//! How values look in CBOR, where a derive alone does not say it.
+//! The CBOR encoding of values, beyond what the derives define.
 //!
 //! The form, the same for every type here: a struct is a map with small integers for keys,
 //! ascending; an enum with fields is an array of a number and such a map (an argument, of which

@@ -5,11 +5,11 @@
 //! older programs skip, in the body and after it. The files in `tests/golden` are the messages of
 //! each version: a change that alters one of them is a new version, not a new file.
 //!
-//! Whoever reads a message gets it from a broker that others write to, so the bytes may be
-//! anything. Reading never panics, and allocates less than a hundred times the message's length;
-//! the length itself is for the broker to bound. A message is walked twice, once to check
-//! and once to build. That takes about half of the time to decode, a tenth of a millisecond for a
-//! full bundle, and keeps every bound in one place.
+//! A reader gets messages from a broker that others can write to, so the bytes may be anything.
+//! Reading never panics, and allocates less than a hundred times the message's length; the length
+//! itself is for the broker to bound. A message is walked twice, once to check and once to build.
+//! That takes about half of the time to decode, a tenth of a millisecond for a full bundle, and
+//! keeps every bound in one place.
 //!
 //! ```
 //! use sortie_protocol::envelope::{self, Message};
@@ -59,15 +59,15 @@ pub enum Message {
     Sealed(TaskIndex),
     /// A job.
     Job(Box<JobRecord>),
-    /// What failed for good.
+    /// A dead letter.
     DeadLetter(Box<DeadLetter>),
-    /// A worker, as it says itself.
+    /// A worker's presence.
     Presence(Presence),
-    /// What a stored component consists of.
+    /// The manifest of a stored component.
     Manifest(Manifest),
 }
 
-/// What a stored component consists of: its chunks, in order, are its bytes.
+/// The manifest of a stored component: its bytes are the concatenation of its chunks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Manifest {
@@ -146,7 +146,7 @@ pub fn bundle(bundle: &Bundle) -> Bytes {
     message(Kind::Bundle, bundle, bundle.weight())
 }
 
-/// A message of how tasks ended.
+/// Encode a message with outcomes.
 #[must_use]
 pub fn outcomes(outcomes: &[Outcome]) -> Bytes {
     message(
@@ -156,13 +156,13 @@ pub fn outcomes(outcomes: &[Outcome]) -> Bytes {
     )
 }
 
-/// A message that no outcome after it counts.
+/// Encode a message that the job was cancelled; no outcome after it counts.
 #[must_use]
 pub fn cancelled() -> Bytes {
     message(Kind::Cancelled, &Nothing {}, 0)
 }
 
-/// A message that a job has this many tasks.
+/// Encode a message that the job is sealed with this many tasks.
 #[must_use]
 pub fn sealed(tasks: TaskIndex) -> Bytes {
     message(Kind::Sealed, &Sealed { tasks }, 0)
@@ -174,7 +174,7 @@ pub fn job(job: &JobRecord) -> Bytes {
     message(Kind::Job, job, 0)
 }
 
-/// A message of what failed for good.
+/// Encode a message with a dead letter.
 #[must_use]
 pub fn dead_letter(letter: &DeadLetter) -> Bytes {
     let bytes = match letter {
@@ -190,7 +190,7 @@ pub fn presence(presence: &Presence) -> Bytes {
     message(Kind::Presence, presence, 0)
 }
 
-/// A message of what a stored component consists of.
+/// Encode a message with a component's manifest.
 #[must_use]
 pub fn manifest(manifest: &Manifest) -> Bytes {
     message(Kind::Manifest, manifest, 0)
@@ -199,8 +199,8 @@ pub fn manifest(manifest: &Manifest) -> Bytes {
 /// Read a message.
 ///
 /// # Errors
-/// When the bytes are none, or one of a later program. Each error's text is for whoever runs this
-/// program.
+/// When the bytes are not a message, or are of another version. The error's text is for the
+/// operator of this program.
 pub fn decode(bytes: &[u8]) -> Result<Message, Error> {
     let mut decoder = Decoder::new(bytes);
     // The version first: whatever else a later one changes, it stays an array that begins with its
@@ -276,7 +276,7 @@ fn outcome_bytes(outcome: &Outcome) -> usize {
     OUTCOME_BYTES + ending + outcome.log.as_ref().map_or(0, |log| log.text.len())
 }
 
-/// A bundle has tasks, and each once: a worker that ran one twice would answer for it twice.
+/// A bundle must have at least one task and no duplicates: a worker would report a duplicate twice.
 fn checked_bundle(bundle: Bundle) -> Result<Bundle, Error> {
     if bundle.tasks.is_empty() {
         return Err(Error::Malformed("a bundle without tasks".into()));

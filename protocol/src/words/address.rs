@@ -4,8 +4,8 @@
 //! (section 14.1.2) writes it: both ends count, `bytes=500-` goes to the end, `bytes=-500` are the
 //! last 500. In a plain path `#` is part of the name.
 //!
-//! An address is parsed once ([`crate::location`]) and travels as its parts. [`Place`] is what
-//! objects lie below.
+//! An address is parsed once ([`crate::location`]) and travels as its parts. [`Place`] is the
+//! location of a prefix.
 
 use std::fmt;
 use std::ops::Range;
@@ -24,7 +24,7 @@ pub struct Address {
     /// The object.
     #[cbor(n(0), decode_with = "decode_object")]
     pub location: Location,
-    /// The bytes that are meant; all, if absent.
+    /// The range of bytes; the whole object if absent.
     #[n(1)]
     pub bytes: Option<ByteRange>,
 }
@@ -40,12 +40,12 @@ pub enum ByteRange {
     /// first, no object has such bytes.
     #[n(1)]
     Within(#[n(0)] u64, #[n(1)] u64),
-    /// So many bytes at the end.
+    /// The last so many bytes.
     #[n(2)]
     Last(#[n(0)] u64),
 }
 
-/// A place that objects lie below: a folder, a bucket, a key or a URL that ends in a slash.
+/// The location of a prefix: a folder, a bucket, or a key or URL that ends in a slash.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, Encode)]
 #[serde(try_from = "Location")]
 #[cbor(transparent)]
@@ -71,7 +71,7 @@ impl Address {
     /// Parse a URL, perhaps with a range, or a path relative to `folder`.
     ///
     /// # Errors
-    /// When the scheme is not served, a part is missing, or the range is none.
+    /// When the scheme is not supported, a part is missing, or the range is invalid.
     pub fn parse(text: &str, folder: &Path) -> Result<Self, Malformed> {
         let Some((whole, range)) = text
             .rsplit_once(MARK)
@@ -227,8 +227,8 @@ impl ByteRange {
         }
     }
 
-    /// The bytes that are meant of an object of this size, cut to its end; none if it ends before
-    /// they begin.
+    /// The range in an object of this size, clamped to its end; `None` if the object ends before
+    /// the range begins.
     #[must_use]
     pub fn within(self, size: u64) -> Option<Range<u64>> {
         match self {

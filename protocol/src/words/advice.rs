@@ -1,5 +1,5 @@
-//! What can be done about an error, as a value: errors of every crate carry it, and each front door
-//! words it for its users.
+//! Advice on what to do about an error, as a value: errors of every crate carry it, and each front
+//! end words it for its users.
 //!
 //! A library does not know whether its user types flags, calls a function or clicks, so its
 //! messages name no flag, command or environment variable. The set is closed and small: a new
@@ -16,61 +16,61 @@ use crate::outcome::{Failure, InputFault, Limit, PlatformFault};
 /// What can be done about an error, and by whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Advice {
-    /// The caller names a broker.
+    /// The caller should name a broker.
     NameBroker,
-    /// An operator lays the broker out.
+    /// An operator should set up the broker.
     InitBroker,
-    /// An operator adds a tenant to the broker.
+    /// An operator should add a tenant to the broker.
     InitTenant {
         /// Its name.
         tenant: String,
     },
-    /// An operator adds a pool of workers to the broker.
+    /// An operator should add a pool to the broker.
     InitPool {
-        /// What the pool's workers have.
+        /// The labels of the pool's workers.
         labels: Labels,
     },
-    /// The caller looks which jobs there are.
+    /// The caller can list the jobs.
     ListJobs,
-    /// An operator looks at the dead letters.
+    /// An operator should list the dead letters.
     ListDeadLetters,
-    /// An operator updates the program that is older than what it reads.
+    /// An operator should update a program that is older than the messages it reads.
     UpdateProgram,
-    /// The caller gathers the results of a job that stays at the broker.
+    /// The caller can gather the results of a job that stays at the broker.
     GatherJob {
         /// The job.
         job: JobId,
     },
-    /// The caller runs a task again, without the cache of results.
+    /// The caller should run a task again, without the cache of results.
     RunAgain,
-    /// The caller runs a task again, with a higher limit.
+    /// The caller should run a task again, with a higher limit.
     RaiseLimit {
         /// The limit that stopped it.
         limit: Limit,
     },
-    /// The caller, or an operator, names a store for large outputs.
+    /// The caller or an operator should configure a store for large outputs.
     ConfigureStore,
-    /// The caller, or an operator, names another folder for the cache, or none.
+    /// The caller or an operator should configure another cache folder, or none.
     ConfigureCache,
-    /// The caller asks for fewer tasks at once.
+    /// The caller should run fewer tasks concurrently.
     LowerConcurrency,
-    /// The operator of a worker lets tasks read a folder of local files.
+    /// The worker's operator should allow tasks to read a folder of local files.
     AllowFiles,
-    /// The caller names the inputs one by one, as in a file of them.
+    /// The caller should list the inputs one by one, for example in a file.
     ListInputs,
-    /// Credentials, or other ones, are given for a service.
+    /// Configure credentials, or different ones, for a service.
     GiveCredentials {
         /// The service.
         cloud: Cloud,
     },
-    /// The storage account is named.
+    /// Configure the storage account.
     NameAccount,
-    /// A request says who pays for it.
+    /// Configure who pays for requests.
     SetPayer {
         /// The service.
         cloud: Cloud,
     },
-    /// The region of the buckets is named, or the server's address.
+    /// Configure the buckets' region, or the endpoint.
     SetRegion,
 }
 

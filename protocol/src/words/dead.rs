@@ -1,4 +1,5 @@
-//! Dead letters: what failed for good, kept for whoever wants to know why or run it again.
+//! Dead letters: tasks and messages that failed permanently, kept so that an operator can inspect
+//! or replay them.
 
 use bytes::Bytes;
 use minicbor::{Decode, Encode};
@@ -14,7 +15,7 @@ use crate::time::Timestamp;
 /// How many bytes are kept of a message that could not be read: enough to see what it was.
 pub const UNREADABLE_BYTES_MAX: usize = 64 << 10;
 
-/// What was buried, and why.
+/// A dead letter: what failed, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 #[cbor(map)]
 #[expect(
@@ -34,11 +35,11 @@ pub enum DeadLetter {
         /// Its outcome.
         #[n(2)]
         outcome: Outcome,
-        /// When it was buried.
+        /// When it became a dead letter.
         #[n(3)]
         buried: Timestamp,
     },
-    /// A message in the place of a bundle that is none: of an unknown version, or damaged.
+    /// A queue message that is not a readable bundle: of an unknown version, or damaged.
     #[n(1)]
     Unreadable {
         /// Where it was found.
@@ -50,7 +51,7 @@ pub enum DeadLetter {
         /// What it begins with, at most [`UNREADABLE_BYTES_MAX`].
         #[cbor(n(2), with = "codec::bytes")]
         bytes: Bytes,
-        /// When it was buried.
+        /// When it became a dead letter.
         #[n(3)]
         buried: Timestamp,
     },
@@ -66,7 +67,7 @@ impl DeadLetter {
         }
     }
 
-    /// When it was buried.
+    /// When it became a dead letter.
     #[must_use]
     pub fn buried(&self) -> Timestamp {
         match self {

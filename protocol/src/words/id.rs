@@ -1,7 +1,7 @@
 //! Ids and digests.
 //!
 //! Each is a newtype, so that a job is never taken for a lease. They print in the form that logs,
-//! results and broker subjects use, and parse from it where somebody may type it. Random ids are
+//! results and broker subjects use, and are parsed from it if a user may type it. Random ids are
 //! made by the caller: this crate has no source of randomness.
 
 use std::fmt;

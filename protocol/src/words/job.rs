@@ -112,7 +112,7 @@ pub struct FunctionOptions {
     /// Whether results may come from, and go to, the memo.
     #[cbor(n(4), default)]
     pub memo: Memo,
-    /// What a worker must have to run them. Default nothing: any worker will do.
+    /// Labels that a worker must have to run them. Default none: any worker can run them.
     #[cbor(n(5), skip_if = "Labels::is_empty")]
     pub labels: Labels,
 }

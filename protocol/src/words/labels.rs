@@ -1,4 +1,4 @@
-//! Labels: what a worker has and a job may ask for.
+//! Labels: properties that workers have and jobs can require.
 //!
 //! A label is a word, or a word with a value (`gpu`, `region=eu-west-1`); it means what an
 //! installation agrees on. A job runs only on workers that have all of its labels. The set a job
@@ -76,7 +76,7 @@ impl Labels {
         self.0.iter().map(|label| &**label)
     }
 
-    /// Whether whoever has these labels has all of `asked`.
+    /// Whether these labels include all of `asked`.
     #[must_use]
     pub fn include(&self, asked: &Self) -> bool {
         asked

@@ -55,7 +55,7 @@ pub enum Service {
 }
 
 impl Service {
-    /// All there are.
+    /// All services.
     pub const ALL: [Self; 3] = [Self::S3, Self::Gs, Self::Az];
 
     /// What its URLs start with.
@@ -141,7 +141,7 @@ pub enum Malformed {
         reason: &'static str,
     },
     /// It is to be a prefix.
-    #[error("`{0}` is no prefix: one ends in a slash, as in `s3://bucket/array.zarr/`")]
+    #[error("`{0}` is not a prefix: a prefix ends in a slash, as in `s3://bucket/array.zarr/`")]
     NoSlash(String),
 }
 

@@ -1,15 +1,15 @@
-//! The observer: what a program implements to be told events of a worker or of a client.
+//! The observer trait, through which a program receives events of a worker or a client.
 //!
 //! Each crate that calls one has its own closed set of events. Metrics and traces do not pass
 //! through it.
 
 use std::fmt::Debug;
 
-/// Is told events as they happen.
+/// Receives events as they happen.
 ///
 /// `on` runs on the thread on which the event happens, between two steps of a task: it must not
 /// block. A slow observer slows tasks down.
 pub trait Observer<Event>: Debug + Send + Sync + 'static {
-    /// Something happened.
+    /// Called for each event.
     fn on(&self, event: &Event);
 }

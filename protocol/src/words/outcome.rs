@@ -1,9 +1,9 @@
-//! Outcomes: how a task ended, whose doing it was, and what it cost.
+//! Outcomes: how a task ended, who has to act on a failure, and the bill.
 //!
 //! A failure says who has to act ([`Blame`]) and whether another attempt can help ([`Retry`]); both
 //! follow from the variant by exhaustive match, so that a new kind of failure does not compile
-//! until somebody has decided. What the function answered, what stopped it and what the
-//! platform failed to do are different variants and never mix.
+//! until both are decided. What the function answered, what stopped it and what the platform failed
+//! to do are different variants and never mix.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -56,7 +56,7 @@ pub enum Ending {
     /// There is no result, and there will be none.
     #[n(1)]
     Failed(#[n(0)] Failure),
-    /// Somebody cancelled the job first.
+    /// The job was cancelled before the task ended.
     #[n(2)]
     Cancelled,
 }
@@ -69,13 +69,13 @@ pub enum Failure {
     /// shown.
     #[n(0)]
     Answer {
-        /// The function's word for it.
+        /// The function's own code.
         #[n(0)]
         code: String,
-        /// The function's sentence.
+        /// The function's own message.
         #[n(1)]
         message: String,
-        /// The function's view on trying again.
+        /// When to retry, if the function asked for it.
         #[cbor(n(2), with = "codec::nanos_if_any", skip_if = "Option::is_none")]
         retry: Option<Duration>,
     },
@@ -109,7 +109,7 @@ pub enum Failure {
         /// What failed.
         #[n(0)]
         fault: PlatformFault,
-        /// What is known of it.
+        /// Details.
         #[n(1)]
         message: String,
     },
@@ -149,34 +149,34 @@ pub enum InputFault {
     /// There is nothing under that name.
     #[n(1)]
     Missing,
-    /// The store refuses to hand it out.
+    /// The store denied access.
     #[n(2)]
     Denied,
     /// It was replaced since the task first saw it.
     #[n(3)]
     Changed,
-    /// The store did not answer, or not sensibly.
+    /// The store did not answer, or not properly.
     #[n(4)]
     Unavailable,
 }
 
-/// What the platform can fail at.
+/// The kinds of platform failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
 #[cbor(index_only)]
 pub enum PlatformFault {
-    /// The component is not there, or this worker cannot load it.
+    /// The component is missing, or this worker cannot load it.
     #[n(0)]
     Component,
     /// The worker stopped renewing its lease, and so did its successors.
     #[n(1)]
     WorkerLost,
-    /// A host error that is not the guest's doing.
+    /// An error in the host that the guest did not cause.
     #[n(2)]
     Host,
-    /// The worker has no store, or one that cannot be written to until somebody sees to it.
+    /// The worker has no store, or a store that cannot be written to until an operator fixes it.
     #[n(3)]
     StoreUnusable,
-    /// The store does not take or give anything now.
+    /// The store is temporarily unavailable.
     #[n(4)]
     StoreUnavailable,
 }
@@ -184,11 +184,11 @@ pub enum PlatformFault {
 /// Who has to act so that the task can succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Blame {
-    /// Whoever wrote the function or chose its limits.
+    /// The author of the function, or the submitter who chose its limits.
     Guest,
-    /// Whoever owns the input.
+    /// The owner of the input.
     Input,
-    /// Whoever runs the fleet.
+    /// The operator of the fleet.
     Platform,
 }
 
@@ -207,7 +207,7 @@ impl Blame {
 /// Whether another attempt can help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
-    /// It would end the same.
+    /// No: it would fail again.
     Never,
     /// After the policy's back-off.
     Backoff,
@@ -266,8 +266,7 @@ impl Failure {
         }
     }
 
-    /// The word for programs. Words that start with a host fault are fixed; a function's own are
-    /// its own.
+    /// The machine-readable code. Codes of the platform are fixed; a function defines its own.
     #[must_use]
     pub fn code(&self) -> &str {
         match self {

@@ -1,11 +1,11 @@
-//! What a function answered: a value or an object, and where a value is that is too large for a
+//! A function's result: a value or an object, and the location of a value that is too large for a
 //! message.
 //!
-//! A message takes a megabyte at most, and whoever follows a job holds many. So a value over
-//! [`INLINE_BYTES_MAX`] is kept in the store that the host is configured with, under the digest of
-//! its bytes, and only its name travels. Where no store is configured it travels as it is, as
-//! far as the broker takes it. Whoever fetches a stored value compares its bytes with the digest;
-//! that is what makes a forged location harmless.
+//! A message has at most a megabyte, and a follower of a job holds many messages. So a value over
+//! [`INLINE_BYTES_MAX`] is stored in the host's output store, under the digest of its bytes, and
+//! the message contains only a reference. Without a store, the value is sent inline, as far as the
+//! broker accepts its size. A reader compares a stored value's bytes with the digest, so a forged
+//! location is harmless.
 
 use bytes::Bytes;
 use minicbor::data::Type;

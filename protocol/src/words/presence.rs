@@ -1,4 +1,4 @@
-//! Presence: what a worker tells the others of itself, every few seconds.
+//! Presence: the announcement that a worker sends every few seconds.
 
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -8,17 +8,17 @@ use crate::id::WorkerId;
 use crate::labels::Labels;
 use crate::time::Timestamp;
 
-/// A worker, as it said itself.
+/// A worker's announcement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 #[cbor(map)]
 pub struct Presence {
     /// The worker.
     #[n(0)]
     pub worker: WorkerId,
-    /// The machine it runs on, as that calls itself.
+    /// The host name of its machine.
     #[n(1)]
     pub machine: String,
-    /// Its process there.
+    /// Its process id.
     #[n(2)]
     pub process: u32,
     /// The version of the program.
@@ -27,19 +27,19 @@ pub struct Presence {
     /// What it has.
     #[cbor(n(4), skip_if = "Labels::is_empty")]
     pub labels: Labels,
-    /// Bundles it can have in work at once.
+    /// How many bundles it can process concurrently.
     #[n(5)]
     pub slots: u32,
-    /// Bundles it has in work.
+    /// How many bundles it is processing.
     #[cbor(n(6), skip_if = "codec::is_default")]
     pub busy: u32,
-    /// Whether it takes no more work because it is about to end.
+    /// Whether it is draining: it takes no more bundles because it is about to end.
     #[cbor(n(7), skip_if = "codec::is_default")]
     pub draining: bool,
     /// When it started, by its own clock.
     #[n(8)]
     pub started: Timestamp,
-    /// When it said so, by its own clock.
+    /// When it was announced, by the worker's own clock.
     #[n(9)]
     pub said: Timestamp,
 }

@@ -1,4 +1,4 @@
-//! Signatures: what a component says of its functions, and the check of a call against them.
+//! Function signatures of a component, and the check of a call against them.
 
 use std::fmt;
 

@@ -28,11 +28,11 @@ pub enum Violation {
     Lost(u64),
     /// A task with outcomes at both positions.
     Twice(u64, [u64; 2]),
-    /// An outcome of a task that nobody submitted.
+    /// An outcome of a task that was never submitted.
     Unsubmitted(u64),
     /// A task that did not end as it had to.
     Wrong(u64, Ended),
-    /// An outcome of a task that nobody attempted.
+    /// An outcome of a task that was never attempted.
     Unattempted(u64),
     /// A task that was recorded twice by submitters: the run itself went wrong.
     SubmittedTwice(u64),
@@ -374,7 +374,7 @@ impl Checker {
                 self.violations.push(Violation::Sealed(Some(*sealed)));
             }
         }
-        // Whoever saw all has read the record too.
+        // A reader that saw all outcomes has also read the seal.
         for (name, _) in self.readers.iter().filter(|(_, reader)| reader.read) {
             if asked.get(name) != Some(&1) {
                 self.violations.push(Violation::Sealed(None));

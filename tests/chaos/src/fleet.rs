@@ -163,8 +163,8 @@ impl Member {
         Ok(())
     }
 
-    /// Begin what is done to the process. A kill is a kill only once: it is started again by
-    /// whoever knows with what arguments.
+    /// Begin what is done to the process. A kill is a kill only once: the caller, which knows the
+    /// arguments, starts it again.
     pub(crate) fn begin(&mut self, kind: Kind) {
         match kind {
             Kind::Kill => self.child = None,

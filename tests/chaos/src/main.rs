@@ -36,28 +36,28 @@ struct Arguments {
 
 #[derive(Args)]
 struct Run {
-    /// Tasks to run
+    /// Number of tasks to run
     #[arg(long, default_value_t = 100_000)]
     tasks: u64,
-    /// Decides which fault comes when; without it, one by the clock
+    /// Seed of the random schedule of faults [default: taken from the clock]
     #[arg(long)]
     seed: Option<u64>,
-    /// Which servers; without it, first one and then a cluster
+    /// Which servers to run against [default: one server, then a cluster]
     #[arg(long, value_enum)]
     scenario: Option<Scenario>,
-    /// From one fault to the next, about, in milliseconds
+    /// Average time between two faults, in milliseconds
     #[arg(long, default_value_t = 2000)]
     interval_ms: u64,
-    /// Tasks in a bundle; 1 for no bundling
+    /// Tasks per bundle; 1 disables bundling
     #[arg(long, default_value_t = 8)]
     bundle: u64,
-    /// Rounds of arithmetic of a task: a million take a few milliseconds
+    /// Rounds of arithmetic per task: a million take a few milliseconds
     #[arg(long, default_value_t = 400_000)]
     rounds: u64,
-    /// One task in this many never ends by itself; 0 for none
+    /// One in this many tasks never ends by itself; 0 for none
     #[arg(long, default_value_t = 1000)]
     poison: u64,
-    /// Between the publishing of two bundles, in microseconds
+    /// Pause between publishing two bundles, in microseconds
     #[arg(long, default_value_t = 4000)]
     pace_micros: u64,
 }

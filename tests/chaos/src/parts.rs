@@ -159,7 +159,8 @@ async fn follow(part: &Part, reading: &Reading, log: &mut Log) -> Result<()> {
     let is_last = reading.through == Through::BrokerAtEnd;
     let broker = connect(&part.broker).await?;
     if is_last {
-        // Bundles whose tasks ended may be delivered once more, to whoever finds that out.
+        // Bundles whose tasks ended may be delivered once more, to a worker that then finds that
+        // out.
         let left = until_empty(&broker, part.job).await?;
         log.write([Record::Left { bundles: left }])?;
     }

@@ -314,7 +314,7 @@ impl<'a> Stage<'a> {
             from,
         }])?;
         self.reader_from = from;
-        // Whoever begins anew does so as a user's program does.
+        // A reader that starts from the beginning uses the client, as a user's program does.
         let through = if from == 0 {
             Through::Client
         } else {

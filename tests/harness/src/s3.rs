@@ -67,8 +67,7 @@ impl S3Server {
         Self::with(folder, May::Everything)
     }
 
-    /// Serve the folders in `folder` as buckets, and answer whoever wants to write that it is
-    /// denied.
+    /// Serve the folders in `folder` as buckets, and deny every write.
     ///
     /// # Panics
     /// When there is no port to listen on.

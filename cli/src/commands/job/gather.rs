@@ -1,7 +1,7 @@
 //! `sortie job gather`: the results of a job that was submitted before.
 //!
-//! The broker forgets the job only when every line was written: whatever ends this process before,
-//! the results can be gathered again.
+//! The job is removed from the broker only after every line was written: if this process ends
+//! earlier, the results can be gathered again.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ pub(super) async fn run(
     };
     let mut run = Run {
         output,
-        // Which inputs these are the results of is not known here.
+        // The inputs are not known here.
         in_flight: Arc::new(InFlight::new(Order::Nowhere)),
         reorder: arguments.ordered.then(Reorder::default),
         summary: Summary::default(),
@@ -89,14 +89,14 @@ async fn conclude(
         }
         Some(trouble) => {
             return Err(Error::Platform(format!(
-                "the results broke off after {ended} tasks: {}; gather them again",
+                "the results ended early, after {ended} tasks: {}; gather them again",
                 chain(trouble)
             )));
         }
         None => {}
     }
     if progress.cancelled {
-        terminal::say("the job was cancelled; these are the results there are");
+        terminal::say("the job was cancelled; these are the results of the tasks that had ended");
     } else if !progress.complete {
         terminal::say(&format!(
             "its submitter is gone and has not said that these are all. The job is kept, to be \

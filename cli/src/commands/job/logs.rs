@@ -1,4 +1,4 @@
-//! `sortie job logs`: prints what tasks printed and logged.
+//! `sortie job logs`: prints the output and log lines of a job's tasks.
 
 use sortie::{Job, JobId, Outcome};
 use sortie_frontend::chain;
@@ -49,15 +49,15 @@ fn conclude(job: &Job<()>, id: JobId, index: Option<u64>) -> Result<Ending, Erro
     let progress = job.progress();
     match (job.trouble(), index) {
         (Some(trouble), _) => Err(Error::Platform(format!(
-            "the logs broke off: {}",
+            "the logs ended early: {}",
             chain(trouble)
         ))),
-        (None, Some(index)) => Err(Error::Usage(format!(
-            "{id} has no result of a task {index}"
-        ))),
+        (None, Some(index)) => Err(Error::Usage(format!("{id} has no result of task {index}"))),
         (None, None) => {
             if progress.cancelled {
-                terminal::say("the job was cancelled; these are the logs there are");
+                terminal::say(
+                    "the job was cancelled; these are the logs of the tasks that had ended",
+                );
             } else if !progress.complete {
                 terminal::say("its submitter is gone and has not said that these are all tasks");
             }
@@ -68,7 +68,7 @@ fn conclude(job: &Job<()>, id: JobId, index: Option<u64>) -> Result<Ending, Erro
 
 fn append(outcome: &Outcome, out: &mut Vec<u8>) {
     let Some(log) = &outcome.log else { return };
-    // A function prints what it likes.
+    // The text comes from a function, so it is not trusted.
     let text = terminal::text(&log.text);
     out.extend_from_slice(text.as_bytes());
     if !text.is_empty() && !text.ends_with('\n') {

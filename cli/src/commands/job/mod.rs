@@ -35,9 +35,9 @@ struct Shown {
 struct Counts {
     completed: u64,
     failed: u64,
-    /// If not, tasks end faster than they are counted, and there are more of them.
+    /// False if tasks end faster than they are counted; then there are more than counted.
     counted_all: bool,
-    /// Not told to a tenant that shares its broker.
+    /// Not visible to a tenant that shares the broker.
     unfinished_bundles: Option<u64>,
 }
 
@@ -57,14 +57,14 @@ impl Shown {
     }
 }
 
-/// What is said of each function of a job, once, with commas between.
+/// A text about each function of a job, without duplicates, separated by commas.
 fn each(job: &Job, say: impl Fn(&JobFunction) -> String) -> String {
     let mut said: Vec<String> = job.functions.iter().map(say).collect();
     said.dedup();
     said.join(", ")
 }
 
-/// The labels that functions of a job ask for.
+/// The labels that functions of a job require.
 fn labels(job: &Job) -> Vec<String> {
     let asked = job.functions.iter().flat_map(|called| {
         let labels = called.options.labels.iter();
@@ -88,7 +88,7 @@ pub(crate) async fn run(
             let (client, job) = find(&one.job, &one.broker, environment, interrupt).await?;
             interrupt.or(client.cancel(job)).await?.map_err(refused)?;
             terminal::say(&format!(
-                "{job} is cancelled; results that are there stay until `sortie job gather` or \
+                "{job} is cancelled; stored results stay until `sortie job gather` or \
                  `sortie job forget`"
             ));
             Ok(Ending::Completed)
@@ -189,9 +189,9 @@ async fn show_status(
         ["completed".into(), number(completed)],
         ["failed".into(), number(failed)],
         [
-            "waiting or in work".into(),
+            "waiting or running".into(),
             unfinished.map_or_else(
-                || "not told to this tenant".into(),
+                || "not visible to this tenant".into(),
                 |bundles| format!("{bundles} bundles"),
             ),
         ],
@@ -201,7 +201,7 @@ async fn show_status(
     Ok(Ending::Completed)
 }
 
-/// How a job's submission stands, and how many tasks it has if that is known.
+/// The state of a job's submission, and its number of tasks if that is known.
 fn state(record: &JobRecord) -> (&'static str, Option<u64>) {
     match record.state {
         JobState::Open => ("open", None),

@@ -10,7 +10,8 @@ use crate::terminal::interrupt::Interrupt;
 /// Connect to the broker.
 ///
 /// # Errors
-/// When it is not reached within the time that `config` allows, refuses, or cannot be used.
+/// When the broker is not reached within the time that `config` allows, refuses the connection, or
+/// lacks what a worker needs.
 pub(super) async fn connect(
     config: BrokerConfig,
     interrupt: &Interrupt,

@@ -1,13 +1,13 @@
 //! Answers HTTP for orchestrators and Prometheus: `/healthz`, `/readyz` and `/metrics`.
 //!
-//! `GET /healthz` is 200 unless the worker should be replaced, because a part of it panicked or is
-//! gone; then it is 503 and the reason. `GET /readyz` is 200 while the broker is connected and the
-//! worker takes work, else 503 and the reason. `GET /metrics` is what Prometheus reads. Any other
-//! path is 404.
+//! `GET /healthz` answers 200 unless the worker should be restarted because a part of it panicked
+//! or ended; then it answers 503 with the reason. `GET /readyz` answers 200 while the broker is
+//! connected and the worker accepts tasks, else 503 with the reason. `GET /metrics` answers with
+//! metrics for Prometheus. Any other path is 404.
 //!
 //! Anyone may reach the port, so every request is bounded: [`HEAD_BYTES_MAX`],
-//! [`REQUEST_TIME_MAX`], one a connection, [`CONNECTIONS_MAX`] at a time; more wait in the system's
-//! queue.
+//! [`REQUEST_TIME_MAX`], one request per connection, [`CONNECTIONS_MAX`] at a time; more wait in
+//! the listen backlog.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -32,35 +32,35 @@ use tokio::time::{sleep, timeout};
 use super::metrics;
 use crate::ending::Error;
 
-/// The most bytes of a request's head: the least that the HTTP library can be told, and ample for a
-/// probe.
+/// Maximum size of a request's head: the smallest value that the HTTP library accepts, and ample
+/// for a probe.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
-/// How long a request may take to arrive, and its answer to be taken: probes run on the same
-/// machine or near.
+/// Time limit for receiving a request and sending its answer: probes run on the same machine or
+/// near it.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(5);
-/// Connections at a time. Probes come one by one; this is for those that hang.
+/// Maximum concurrent connections. Probes come one by one; the rest is for connections that hang.
 const CONNECTIONS_MAX: usize = 16;
-/// Wait after a connection could not be accepted, for lack of descriptors most likely.
+/// Pause after `accept` failed, most likely because the process ran out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What is asked about.
+/// What a probe reports on.
 #[derive(Debug, Clone)]
 pub(super) struct Probe {
     pub(super) broker: Arc<NatsBroker>,
     pub(super) worker: Arc<Worker>,
 }
 
-/// A port that is taken, and not served yet.
+/// A bound port that is not served yet.
 #[derive(Debug)]
 pub(super) struct Listener {
     socket: TcpListener,
     address: SocketAddr,
 }
 
-/// Take the port.
+/// Bind the port.
 ///
 /// # Errors
-/// When it cannot be had.
+/// When the address cannot be bound.
 pub(super) async fn listen(address: SocketAddr) -> Result<Listener, Error> {
     let refused = |error: std::io::Error| {
         Error::Usage(format!(
@@ -78,7 +78,7 @@ impl Listener {
         self.address
     }
 
-    /// Answer, until what comes back is dropped.
+    /// Serve requests until the returned `JoinSet` is dropped.
     pub(super) fn serve(self, probe: Probe) -> JoinSet<()> {
         let mut serving = JoinSet::new();
         serving.spawn(accept(self.socket, probe));
@@ -90,7 +90,7 @@ async fn accept(socket: TcpListener, probe: Probe) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
-        // The place first: who finds none waits in the system's queue.
+        // The permit first: connections without one wait in the listen backlog.
         let Ok(place) = permits.clone().acquire_owned().await else {
             return;
         };
@@ -122,7 +122,7 @@ async fn connection(stream: TcpStream, probe: Probe) {
         .max_buf_size(HEAD_BYTES_MAX)
         .timer(TokioTimer::new())
         .header_read_timeout(REQUEST_TIME_MAX);
-    // Who goes away in the middle, or sends what is no request, gets no answer.
+    // A client that disconnects early or sends an invalid request gets no answer.
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }
 
@@ -150,7 +150,7 @@ fn answer(request: &Request<Incoming>, probe: &Probe) -> Response<Full<Bytes>> {
     response
 }
 
-/// What a process says of itself that should be replaced for this reason, or need not be.
+/// The answer of `/healthz`: 503 with the reason to restart the process, else 200.
 fn health(trouble: Option<String>) -> (StatusCode, String) {
     match trouble {
         None => (StatusCode::OK, "ok\n".into()),

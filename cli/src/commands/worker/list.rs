@@ -1,4 +1,4 @@
-//! `sortie worker list`: prints the workers that are present.
+//! `sortie worker list`: prints the workers that are connected.
 
 use serde::Serialize;
 use sortie::protocol::Presence;
@@ -13,7 +13,7 @@ use crate::terminal;
 use crate::terminal::interrupt::Interrupt;
 use crate::terminal::table;
 
-/// What stands above the columns.
+/// Column titles.
 const TITLES: [&str; 8] = [
     "WORKER", "MACHINE", "PROCESS", "LABELS", "SLOTS", "BUSY", "SINCE", "STATE",
 ];
@@ -42,7 +42,7 @@ pub(super) async fn run(
     let broker = connect(config, interrupt).await?;
     let workers = interrupt.or(broker.workers()).await?.map_err(refused)?;
     if workers.is_empty() {
-        terminal::say(&format!("no workers are at {}", broker.place()));
+        terminal::say(&format!("there are no workers at {}", broker.place()));
     } else if list.json {
         table::print_json(workers.iter().map(shown))?;
     } else {

@@ -13,7 +13,7 @@ pub(super) fn text(worker: &Worker, broker: &NatsBroker) -> String {
     render(&samples)
 }
 
-/// Samples as text. Those of one metric have to follow each other.
+/// Samples as text. The samples of one metric must be adjacent.
 fn render(samples: &[Sample]) -> String {
     let mut text = String::new();
     let mut last = None;
@@ -57,7 +57,7 @@ fn write_sample(text: &mut String, sample: &Sample) -> fmt::Result {
     }
 }
 
-/// Labels in braces, and the upper bound of a bucket, if it is one.
+/// Labels in braces, with the upper bound if the sample is a histogram bucket.
 struct Labels<'a>(&'a [(&'static str, &'static str)], Option<f64>);
 
 impl fmt::Display for Labels<'_> {

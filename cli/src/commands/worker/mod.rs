@@ -1,8 +1,9 @@
-//! `sortie worker`: runs a fleet's tasks until a signal asks it to end; and `sortie worker list`.
+//! `sortie worker`: runs a fleet's tasks until a signal stops it; and `sortie worker list`.
 //!
 //! It prints one line when it is ready, and then only what an operator should know. After the first
-//! signal it drains: tasks in work may finish, and the rest goes back to the broker. A second
-//! signal ends it at once; what was in work is run again elsewhere when its leases are over.
+//! signal it drains: running tasks may finish, and the rest goes back to the broker. A second
+//! signal ends it at once; the tasks that were running are run again elsewhere when their leases
+//! expire.
 
 mod connect;
 mod health;
@@ -32,14 +33,13 @@ use crate::session::warn_if_nothing_is_kept;
 use crate::terminal;
 use crate::terminal::interrupt::Interrupt;
 
-/// How long tasks in work may take when the process is asked to end. Orchestrators grant 30 s in
-/// all by default, and kill what is not gone by then: what follows the grace period takes 14 s at
-/// most.
+/// How long running tasks may take to finish after the first signal. Orchestrators grant 30 s in
+/// all by default and then kill the process: the steps after the grace period take 14 s at most.
 const GRACE: Duration = Duration::from_secs(15);
-/// What the store and the disk get at least, when all is reported, to take the results that they
-/// were given. What they have not taken then is computed again when it is needed.
+/// Minimum time, after everything is reported, for pending writes of results to the store and the
+/// disk. Results not written by then are computed again when they are needed.
 const STORE_TIME_MAX: Duration = Duration::from_secs(2);
-/// How long leaving the broker may take after that.
+/// How long disconnecting from the broker may take after that.
 const LEAVE_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Run the command.
@@ -73,9 +73,9 @@ async fn serve(
     };
     let broker = match connect(config, interrupt).await {
         Ok(broker) => broker,
-        // Asked to end, and there is nothing that could be in work.
+        // Stopped before anything could run.
         Err(Error::Interrupted) => {
-            terminal::say("told to end before the broker was reached; nothing was in work");
+            terminal::say("stopped before the broker was reached; no tasks were running");
             return Ok(Ending::Completed);
         }
         Err(error) => return Err(error),
@@ -121,7 +121,7 @@ async fn leave(
 ) -> Result<Ending, Error> {
     let shown = humantime::format_duration(grace);
     terminal::say(&format!(
-        "sortie worker {id}: draining; {} bundles in work have {shown} to finish",
+        "sortie worker {id}: draining; {} running bundles have {shown} to finish",
         worker.busy()
     ));
     let drained = match timeout(
@@ -131,10 +131,10 @@ async fn leave(
     .await
     {
         Ok(drained) => drained,
-        // Reporting is over, one way or the other, before that.
+        // Reporting has ended before that, successfully or not.
         Err(_) => {
             tracing::warn!(
-                "the store or the disk has not taken all results in time; those are computed again \
+                "the store or the disk did not store all results in time; these are computed again \
                  when they are needed"
             );
             Drained::Reported
@@ -142,8 +142,8 @@ async fn leave(
     };
     if !matches!(timeout(LEAVE_TIME_MAX, broker.close()).await, Ok(Ok(()))) {
         tracing::warn!(
-            "the broker did not confirm the end; what it still counts as leased to this worker \
-             comes back when its lease is over"
+            "the broker did not confirm the disconnect; what it still counts as leased to this \
+             worker comes back when its lease expires"
         );
     }
     match drained {
@@ -153,7 +153,7 @@ async fn leave(
         }
         Drained::Unreported(count) => Err(Error::Platform(format!(
             "{count} bundles could not be reported to the broker; they are run again elsewhere \
-             when their leases are over"
+             when their leases expire"
         ))),
     }
 }
@@ -218,7 +218,7 @@ fn start(
         .map_err(|error| Error::Platform(format!("failed to start the worker: {error}")))
 }
 
-/// A folder that is not there is most likely misspelt; said now rather than by every task.
+/// A missing folder is most likely misspelt; reported now rather than by every task.
 fn check_folders(folders: &[PathBuf]) -> Result<(), Error> {
     match folders.iter().find(|folder| !folder.is_dir()) {
         Some(folder) => Err(Error::Usage(format!(
@@ -232,7 +232,7 @@ fn check_folders(folders: &[PathBuf]) -> Result<(), Error> {
 fn random_id() -> Result<WorkerId, Error> {
     let mut bytes = [0; 16];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-        .map_err(|error| Error::Platform(format!("the system gives no random bytes: {error}")))?;
+        .map_err(|error| Error::Platform(format!("failed to get random bytes: {error}")))?;
     Ok(WorkerId::from_bytes(bytes))
 }
 

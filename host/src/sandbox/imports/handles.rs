@@ -1,5 +1,5 @@
-//! What a function holds of objects: handles, readers, prefixes, listings, writers and outputs, and
-//! what one task may have of them.
+//! The resources of a task: handles to objects, readers, prefixes, listings, writers and outputs,
+//! with their limits.
 //!
 //! [`ObjectsCtx`] counts what a task reads, [`OutputsCtx`] what it writes. [`ObjectsView`] finds
 //! both in a store. The host functions are in `objects`, `prefixes` and `outputs`.

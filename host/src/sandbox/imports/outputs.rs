@@ -25,7 +25,7 @@ const WRITE_BYTES_MAX: usize = 8 << 20;
 const CONTENT_TYPE_BYTES_MAX: usize = 255;
 /// What a host without an output store says.
 const NO_STORE: &str =
-    "there is no store for the objects that functions make; the operator of the host can name one";
+    "there is no store for the objects that functions write; the host's operator can configure one";
 
 /// What a function returned.
 #[derive(Debug)]
@@ -137,7 +137,7 @@ impl wit::HostWriter for ObjectsCtxView<'_> {
     ) -> wasmtime::Result<Result<(), wit::WriteError>> {
         if bytes.len() > WRITE_BYTES_MAX {
             let text = format!(
-                "{} bytes in one call; at most {WRITE_BYTES_MAX} are taken",
+                "{} bytes in one call; at most {WRITE_BYTES_MAX} are allowed",
                 bytes.len()
             );
             return Ok(Err(wit::WriteError::Invalid(text)));

@@ -1,5 +1,5 @@
-//! Against servers that answer what a list says, one connection after the other. What a whole
-//! service says is tested end to end.
+//! Tests against servers that send a list of scripted answers, one connection after another. A
+//! whole service is tested end to end.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -109,7 +109,7 @@ async fn a_machine_with_a_role_has_keys_and_one_without_is_nobody() {
 
 #[tokio::test]
 async fn a_service_that_does_not_answer_is_not_waited_for() {
-    // Connections wait in the listener's queue, and nobody takes them.
+    // Connections stay in the listener's backlog and are never accepted.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let machine = || Keeper::new(Amazon::machine(Some(&url)).unwrap());
@@ -166,7 +166,7 @@ async fn what_an_agent_answers_decides_whether_to_try_again() {
 
 #[tokio::test]
 async fn what_was_given_is_asked_for_once() {
-    // A second question would find nobody.
+    // A second request would not be answered.
     let url = service(answers([keys("AKID", "2099-01-01T00:00:00Z")])).await;
     let keeper = Keeper::new(Amazon::agent(&url, None).unwrap());
     for _ in 0..3 {

@@ -1,19 +1,20 @@
-//! The manners of a submission, and how many requests it may have under way.
+//! The modes of a submission, and its limit on concurrent requests.
 
-/// Requests that may be unanswered: at 1 ms for a round trip 64,000 bundles a second, which is more
-/// than one client makes. At the limit no further inputs are taken.
+/// Maximum unanswered requests: with round trips of 1 ms this allows 64,000 bundles a second, more
+/// than one client produces. At the limit no further inputs are taken.
 pub const REQUESTS_AT_ONCE: usize = 64;
 
 /// How a job is driven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
-    /// Inputs are published, and outcomes followed until each has one.
+    /// Inputs are published, and outcomes followed until every task has one.
     Map,
-    /// Inputs are published and left to the broker.
+    /// Inputs are published; outcomes are not followed.
     Detached,
-    /// Outcomes of a job that was submitted elsewhere are followed.
+    /// The outcomes of a job that another client submitted are followed.
     Attached,
-    /// Tasks that failed before are published alone, and each is confirmed when the broker has it.
+    /// Dead letters' tasks are published one per bundle, and each is confirmed when the broker has
+    /// it.
     Replay,
 }
 

@@ -1,5 +1,5 @@
-//! What of a job was published: the bundle that is being packed, those that are out, and the
-//! requests that are not answered.
+//! The publishing side of a job: the bundle being packed, unfinished bundles, and unanswered
+//! requests.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,7 +24,7 @@ enum Seal {
     Said,
 }
 
-/// The publishing half of a job.
+/// The publishing side of a job.
 #[derive(Debug)]
 pub(super) struct Publishing {
     manner: Manner,
@@ -34,7 +34,7 @@ pub(super) struct Publishing {
     bundles_max: usize,
     packer: Packer,
     collector: Collector,
-    /// How many tasks without an outcome each published bundle has, by its first index.
+    /// Number of tasks without an outcome of each published bundle, by the bundle's first index.
     out: BTreeMap<TaskIndex, usize>,
     submitted: TaskIndex,
     confirmed: u64,
@@ -165,7 +165,7 @@ impl Publishing {
         }
     }
 
-    /// Learn how long tasks take. Those that nobody ran say nothing of it.
+    /// Record how long tasks take; tasks that did not run are ignored.
     pub(super) fn observe(&mut self, outcomes: &[Outcome]) {
         let ran = outcomes.iter().filter(|outcome| outcome.attempts > 0);
         let work: Duration = ran

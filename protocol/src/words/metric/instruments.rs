@@ -1,8 +1,8 @@
-//! The instruments behind metrics: counters and histograms that any thread may add to.
+//! Thread-safe counters and histograms for metrics.
 //!
-//! Adding is a few relaxed atomic additions: no lock, no allocation. Readings are taken one by one,
-//! so two of them may differ by what happened in between. Labels are from closed sets: codes that
-//! functions answer are guest text, and are counted together as [`ANSWER`].
+//! Adding is a few relaxed atomic additions: no lock, no allocation. Counters are read one by one,
+//! so they are not a consistent snapshot. Labels are from closed sets: codes that functions answer
+//! are guest text, and are counted together as [`ANSWER`].
 
 use std::array;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::{Distribution, Metric, Sample, Value};
 use crate::{Ending, Failure};
 
-/// Counts something.
+/// A counter.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 

@@ -146,11 +146,11 @@ async fn a_prefix_that_is_none_is_refused_before_anything_is_queued() {
     for (argument, words) in [
         (
             prefix("s3://bucket/array.zarr"),
-            "`s3://bucket/array.zarr` is no prefix",
+            "`s3://bucket/array.zarr` is not a prefix",
         ),
         (
             prefix("https://host/a?signature=secret"),
-            "`https://host/a` is no prefix",
+            "`https://host/a` is not a prefix",
         ),
         (value(1), "takes a prefix, but got an ordinary value"),
     ] {

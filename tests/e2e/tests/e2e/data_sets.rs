@@ -167,12 +167,12 @@ fn what_is_no_prefix_is_refused_before_anything_runs() {
     };
     refused(
         "bucket/array.zarr",
-        &["`bucket/array.zarr` is no prefix", "ends in a slash"],
+        &["`bucket/array.zarr` is not a prefix", "ends in a slash"],
     );
     refused("bucket/none/", &["there is no folder `bucket/none/`"]);
     refused(
         "https://host/a?signature=secret",
-        &["`https://host/a` is no prefix"],
+        &["`https://host/a` is not a prefix"],
     );
     Sortie::map("two_objects", ["bucket/secret", "--arg", "b=bucket/"])
         .folder(folder.path())

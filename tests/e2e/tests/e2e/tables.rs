@@ -275,11 +275,11 @@ fn a_table_that_cannot_be_written_is_refused() {
     for (name, parts) in [
         (
             "no/such/folder.parquet",
-            ["no folder `no/such`", "make it first"],
+            ["no folder `no/such`", "create it first"],
         ),
         (
             "no/such/folder.csv",
-            ["no folder `no/such`", "make it first"],
+            ["no folder `no/such`", "create it first"],
         ),
         (
             "folder.parquet",

@@ -88,7 +88,7 @@ fn what_is_there_is_not_overwritten() {
     Sortie::new(["new", "mine"])
         .folder(folder.path())
         .run()
-        .refused(&["`mine`", "there already"]);
+        .refused(&["`mine`", "already exists"]);
     assert_eq!(
         fs::read_to_string(folder.path().join("mine/README.md")).unwrap(),
         "precious"

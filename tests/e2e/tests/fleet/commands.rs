@@ -137,7 +137,7 @@ fn a_map_over_a_broker_gives_the_lines_of_one_without() {
         .args(["add", "2", "40"])
         .cache(beside.fleet.cache());
     assert_eq!(sum.run().code(0).stdout, "42\n");
-    // Whoever has read everything leaves nothing.
+    // After all results were read, the job is removed.
     let ran = beside.sortie(&["job", "list", "--json"]).run().code(0);
     assert_eq!(ran.stdout, "", "{ran}");
 }
@@ -201,7 +201,7 @@ fn a_detached_job_is_gathered_by_another_process_and_then_forgotten() {
     refused(
         beside.sortie(&["job", "cancel", "7"]).run(),
         2,
-        &["`7` is no job"],
+        &["`7` is not a job's name"],
     );
 }
 
@@ -320,8 +320,8 @@ fn a_call_that_somebody_else_cancels_says_so() {
     let lines: Vec<_> = ran.stderr.lines().collect();
     assert_eq!(lines.len(), 2, "{ran}");
     assert!(
-        lines[0].starts_with("no worker is there yet")
-            && lines[1].contains("cancelled by somebody else"),
+        lines[0].starts_with("no worker is connected yet")
+            && lines[1].contains("cancelled by another client"),
         "{ran}"
     );
 
@@ -335,7 +335,10 @@ fn a_call_that_somebody_else_cancels_says_so() {
         .run()
         .code(0);
     assert!(running.line().contains("cancelled"));
-    let _ = running.wait().code(3).says(&["cancelled by somebody else"]);
+    let _ = running
+        .wait()
+        .code(3)
+        .says(&["cancelled by another client"]);
 }
 
 #[test]
@@ -349,7 +352,7 @@ fn a_map_whose_broker_stays_away_leaves_its_job_to_whoever_comes_later() {
     beside.workers.clear();
     beside.fleet.server().kill();
     let ran = running.wait().code(3).says(&[
-        "broke off after 1 of 1 tasks",
+        "ended early, after 1 of 1 tasks",
         "does not answer",
         "sortie job gather job-",
     ]);
@@ -424,7 +427,7 @@ fn logs_that_break_off_are_no_success() {
         let last = ran.stderr.lines().last().unwrap();
         assert!(
             last.starts_with("error: ")
-                && last.contains("broke off")
+                && last.contains("ended early")
                 && last.contains("does not answer"),
             "{ran}"
         );
@@ -627,7 +630,7 @@ fn a_broker_is_set_up_once_and_checked() {
     refused(
         beside.sortie(&["broker", "init", "--shards", "4"]).run(),
         3,
-        &["laid out already"],
+        &["already has a layout"],
     );
     // Who adds a tenant or a pool names no layout, and there is one that is not the default.
     let ran = beside
@@ -646,7 +649,7 @@ fn a_broker_is_set_up_once_and_checked() {
 fn a_job_whose_results_nobody_took_is_kept() {
     let beside = Beside::with_worker();
     let job = beside.detach("echo", &["x", "y"]);
-    // Whoever would have read has gone before the first result is there to be written.
+    // The reader closes the pipe before the first result can be written.
     let _ = beside.sortie(&["job", "gather", &job]).start().close();
     let again = beside.sortie(&["job", "gather", &job]).run().code(0);
     assert_eq!(results(&again).len(), 2, "{again}");

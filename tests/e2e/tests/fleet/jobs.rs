@@ -150,7 +150,7 @@ async fn outcomes_stay_until_their_reader_is_done_with_them() {
     let mut job = client.map(&echo, (0..5).map(|n| value(n.to_string())));
     let id = job.id().unwrap();
     while in_time(job.next()).await.is_some() {}
-    // Read to its end and still held: whoever dies now has lost nothing.
+    // Read to its end and not dropped: a client that dies now loses nothing.
     let other = fleet.client().await;
     assert_eq!(
         in_time(other.attach::<String>(id).await.unwrap().gather())

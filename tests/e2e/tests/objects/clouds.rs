@@ -1,5 +1,5 @@
 //! Buckets of Google and Azure, and what says who asks: keys that machines, containers and web
-//! identities are given, nobody, and whoever pays.
+//! identities are given, anonymous requests, and requester pays.
 //!
 //! That keys are the right ones is found out by a server that checks signatures of S3; what says
 //! who asks at Google and Azure is looked at in the requests.

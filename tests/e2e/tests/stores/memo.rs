@@ -272,17 +272,17 @@ fn results_of_functions_with_grants_are_not_kept_and_it_is_said_why() {
     let run = |grants: &[&str]| s3.for_command(map(1)).args(grants).run().code(0);
     for _ in 0..2 {
         let ran = run(&["--grant", "clock"])
-            .says(&["results were not kept: the function was granted the clock"]);
+            .says(&["results were not cached: the function was granted the clock"]);
         assert_eq!(known(&ran), [false]);
     }
     assert_eq!(files(&folder.path().join("shared")), [] as [PathBuf; 0]);
     let ran = run(&[]);
-    assert!(!ran.stderr.contains("were not kept"), "{ran}");
+    assert!(!ran.stderr.contains("were not cached"), "{ran}");
     let call = Sortie::call("spins_for", ["1", "--grant", "clock,random"])
         .run()
         .code(0);
     let _ =
-        call.says(&["results were not kept: the function was granted the clock and randomness"]);
+        call.says(&["results were not cached: the function was granted the clock and randomness"]);
 }
 
 #[test]

@@ -27,7 +27,7 @@ async fn two_workers_complete_a_job_and_are_listed() {
         sortie(&["worker", "list", "--json", "--broker", &fleet.server.url()]).await;
     assert_eq!((code, records.len()), (Some(0), 0));
     assert!(
-        said.starts_with("no workers are at nats://127.0.0.1:"),
+        said.starts_with("there are no workers at nats://127.0.0.1:"),
         "{said}"
     );
 
@@ -157,7 +157,7 @@ async fn a_worker_that_is_told_to_end_before_it_reached_the_broker_ends_in_peace
     worker.signal(Signal::TERM);
     let (code, said) = worker.ended().await;
     assert_eq!((code, said.lines().count()), (Some(0), 1), "{said}");
-    assert!(said.contains("told to end"), "{said}");
+    assert!(said.contains("stopped before"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -53,7 +53,7 @@ fn begins_objects() -> (usize, String) {
     }
 }
 
-/// Makes small objects for ever and lets go of none.
+/// Creates small objects for ever and keeps the handles of all.
 #[sortie_guest::function]
 fn hoards_outputs() -> Result<(), Failure> {
     loop {

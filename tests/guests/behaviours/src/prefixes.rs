@@ -45,7 +45,7 @@ fn reaches_out(place: Prefix, names: Vec<String>) -> Vec<String> {
         .collect()
 }
 
-/// Begins listings for ever and lets go of none.
+/// Starts listings for ever and keeps the handles of all.
 #[sortie_guest::function]
 fn hoards_listings(place: Prefix) -> Result<(), Failure> {
     loop {
