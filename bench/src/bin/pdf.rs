@@ -227,7 +227,8 @@ impl Setup {
                         .args(["-q", "-enc", "UTF-8"])
                         .arg(file)
                         .arg("-")
-                        .output()?;
+                        .output()
+                        .context("`pdftotext` cannot be started: install poppler-utils")?;
                     let (recall, precision) = score(
                         &words(&text),
                         &words(&String::from_utf8_lossy(&reference.stdout)),
