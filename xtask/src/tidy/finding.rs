@@ -7,8 +7,8 @@ use std::fmt;
 pub(super) struct Finding {
     pub(super) file: String,
     pub(super) line: usize,
-    what: String,
-    remedy: String,
+    pub(super) what: String,
+    pub(super) remedy: String,
 }
 
 impl Finding {
