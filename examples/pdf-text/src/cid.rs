@@ -17,7 +17,7 @@ use skrifa::charmap::Charmap;
 use skrifa::raw::FontRef;
 
 /// Entries looked at in the character map of an embedded font; a font has at most 65,536 glyphs.
-const MAPPINGS_MAX: usize = 200_000;
+const CHARACTERS_MAX: usize = 200_000;
 
 /// Answers for one font.
 pub(crate) struct Resolver {
@@ -148,7 +148,7 @@ impl Tables {
 }
 
 /// The embedded font's own character map, turned round.
-fn characters_by_glyph(code: u32, font: &Font<'_>) -> FxHashMap<u32, char> {
+pub(crate) fn characters_by_glyph(code: u32, font: &Font<'_>) -> FxHashMap<u32, char> {
     let mut characters = FxHashMap::default();
     let FontGlyph::Outline(glyph) = font.glyph(font.map_code(code), code) else {
         return characters;
@@ -159,7 +159,7 @@ fn characters_by_glyph(code: u32, font: &Font<'_>) -> FxHashMap<u32, char> {
     let Ok(font) = FontRef::new((*data.data).as_ref()) else {
         return characters;
     };
-    for (character, glyph) in Charmap::new(&font).mappings().take(MAPPINGS_MAX) {
+    for (character, glyph) in Charmap::new(&font).mappings().take(CHARACTERS_MAX) {
         if let Some(character) = char::from_u32(character) {
             // The first character wins: it is the plainest one in every encoding order.
             characters.entry(glyph.to_u32()).or_insert(character);

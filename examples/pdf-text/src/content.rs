@@ -1,37 +1,43 @@
 //! The content interpreter: runs the operators that place text and collects glyphs.
 //!
-//! It follows the text state, transformations, forms, annotations' appearances, optional content
-//! and `ActualText`. It must never build a path, convert a colour or decode an image: of everything
-//! that is not text it only counts that images are there, so that a scanned page can be told from
-//! an empty one.
+//! It follows the text state, transformations, forms, optional content and `ActualText`; the glyphs
+//! of a string are in [`crate::show`], annotations in [`crate::annotations`]. It must never build a
+//! path, convert a colour or decode an image: of everything that is not text it only counts that
+//! images are there, so that a scanned page can be told from an empty one.
 //!
-//! Errors in content are skipped, as every reader does. Bounded by [`crate::limits`]: the bytes of
-//! content and the glyphs are counted, forms nest to a fixed depth, and nothing else recurses.
+//! Errors in content are skipped, as every reader does. What a stream, a font or a resource has
+//! lost is noted as damage of the page, and the rest is read. Bounded by [`crate::limits`]: the
+//! bytes of content and the glyphs are counted, forms nest to a fixed depth, and nothing else
+//! recurses.
 
-use hayro_syntax::content::{Instruction, UntypedIter};
 use hayro_syntax::object::{
-    Array, Dict, MaybeRef, Name, Null, Object, ObjectIdentifier, Rect, Stream, String as PdfString,
+    Array, Dict, FromBytes, MaybeRef, Name, Object, ObjectIdentifier, String as PdfString,
 };
-use hayro_syntax::page::{Page, Resources};
+use hayro_syntax::page::Resources;
 use rustc_hash::FxHashSet;
 
+use crate::annotations::Fields;
 use crate::document::Error;
 use crate::fonts::Fonts;
-use crate::glyph::{Glyph, Text, Texts};
+use crate::glyph::{Glyph, Kind, Text, Texts};
 use crate::layers::Layers;
 use crate::limits::{
-    CONTENT_BYTES_MAX, FORM_BYTES, FORM_DEPTH_MAX, GLYPHS_PER_PAGE_MAX, MARKED_DEPTH_MAX,
-    SAVED_STATES_MAX,
+    CONTENT_BYTES_MAX, CONTENTS_DEPTH_MAX, DAMAGES_PER_PAGE_MAX, ENTRY_BYTES, FORM_BYTES,
+    FORM_DEPTH_MAX, MARKED_DEPTH_MAX, SAVED_STATES_MAX, STREAM_BYTES_MAX,
 };
 use crate::matrix::Matrix;
-use crate::pen::{Pen, is_inside};
+use crate::scan::{Operand, Scanner};
+use crate::streams::{Body, Decoded, Lookup, Source};
+use crate::tree::Page;
 use crate::unicode;
 
 /// What is shared by the pages of a document.
 pub(crate) struct Shared<'a> {
+    pub(crate) source: Source<'a>,
     pub(crate) fonts: Fonts<'a>,
     pub(crate) texts: Texts,
     pub(crate) layers: Layers,
+    pub(crate) fields: Fields<'a>,
     /// Decoded content that was run so far, with what forms count for.
     pub(crate) content_bytes: u64,
     /// Forms that show nothing of interest, such as the markers of a plot, of which there can be
@@ -45,50 +51,96 @@ pub(crate) struct PageContent {
     pub(crate) glyphs: Vec<Glyph>,
     /// Whether an image is drawn anywhere on the page.
     pub(crate) has_images: bool,
-    /// Whether a stream that should hold content could not be decoded.
-    pub(crate) is_damaged: bool,
+    /// What could not be read, each reason once.
+    pub(crate) damage: Vec<String>,
+}
+
+impl PageContent {
+    pub(crate) fn add_damage(&mut self, reason: String) {
+        match self.damage.len() {
+            len if len >= DAMAGES_PER_PAGE_MAX => {}
+            _ if self.damage.contains(&reason) => {}
+            len if len + 1 == DAMAGES_PER_PAGE_MAX => self.damage.push("and more".into()),
+            _ => self.damage.push(reason),
+        }
+    }
+}
+
+/// The resources of the content that is run, and of the content around it: a form that names what
+/// only the page has finds it there, as in other readers.
+#[derive(Clone, Copy)]
+pub(crate) struct Scope<'r, 'a> {
+    own: &'r Resources<'a>,
+    outer: Option<&'r Scope<'r, 'a>>,
+}
+
+impl<'r, 'a> Scope<'r, 'a> {
+    pub(crate) fn new(own: &'r Resources<'a>) -> Self {
+        Self { own, outer: None }
+    }
+
+    /// The nearest dictionary of a kind that has an entry for `name`.
+    fn holder(
+        &self,
+        kind: fn(&'r Resources<'a>) -> &'r Dict<'a>,
+        name: &[u8],
+    ) -> Option<&'r Dict<'a>> {
+        let mut scope = Some(self);
+        while let Some(Scope { own, outer }) = scope {
+            let dict = kind(own);
+            if dict.contains_key(name) {
+                return Some(dict);
+            }
+            scope = *outer;
+        }
+        None
+    }
 }
 
 /// The part of the graphics state that text needs.
 #[derive(Clone, Copy)]
-struct State {
-    ctm: Matrix,
-    font: Option<usize>,
-    font_size: f64,
-    char_space: f64,
-    word_space: f64,
+pub(crate) struct State {
+    pub(crate) ctm: Matrix,
+    pub(crate) font: Option<usize>,
+    pub(crate) font_size: f64,
+    pub(crate) char_space: f64,
+    pub(crate) word_space: f64,
     /// Horizontal scaling, 1 for 100 %.
-    stretch: f64,
-    leading: f64,
-    rise: f64,
+    pub(crate) stretch: f64,
+    pub(crate) leading: f64,
+    pub(crate) rise: f64,
 }
 
 /// An open marked-content sequence.
-struct Marked {
-    is_hidden: bool,
+pub(crate) struct Marked {
+    pub(crate) is_hidden: bool,
     /// Replacement text, and the number of glyphs before the sequence.
-    actual: Option<(Text, usize)>,
+    pub(crate) actual: Option<(Text, usize)>,
+    /// Whether this or a sequence around it has replacement text.
+    pub(crate) is_replaced: bool,
 }
 
 /// Interprets the content of one page.
 pub(crate) struct Interpreter<'s, 'a> {
-    shared: &'s mut Shared<'a>,
-    page: PageContent,
-    width: f32,
-    height: f32,
-    state: State,
+    pub(crate) shared: &'s mut Shared<'a>,
+    pub(crate) page: PageContent,
+    pub(crate) width: f32,
+    pub(crate) height: f32,
+    pub(crate) state: State,
     saved: Vec<State>,
     /// States saved beyond the limit.
     unsaved: usize,
-    text_matrix: Matrix,
+    pub(crate) text_matrix: Matrix,
     line_matrix: Matrix,
-    marked: Vec<Marked>,
+    /// Whether the pen was set down anew since it last drew.
+    pub(crate) is_placed: bool,
+    pub(crate) marked: Vec<Marked>,
     /// Sequences opened by the content around the form that is run.
     marked_floor: usize,
     unmarked: usize,
     depth: usize,
     /// Operators so far that show text or draw objects.
-    shows: u64,
+    pub(crate) shows: u64,
 }
 
 impl<'s, 'a> Interpreter<'s, 'a> {
@@ -97,7 +149,7 @@ impl<'s, 'a> Interpreter<'s, 'a> {
         page: &Page<'a>,
         shared: &'s mut Shared<'a>,
     ) -> Result<PageContent, Error> {
-        let (ctm, width, height) = page_matrix(page);
+        let (ctm, width, height) = page.matrix();
         let state = State {
             ctm,
             font: None,
@@ -118,53 +170,118 @@ impl<'s, 'a> Interpreter<'s, 'a> {
             unsaved: 0,
             text_matrix: Matrix::IDENTITY,
             line_matrix: Matrix::IDENTITY,
+            is_placed: true,
             marked: Vec::new(),
             marked_floor: 0,
             unmarked: 0,
             depth: 0,
             shows: 0,
         };
-        let content = interpreter.page_content(page);
-        interpreter.run(&content, page.resources())?;
-        interpreter.run_annotations(page, ctm)?;
+        if page.lacks_resources() {
+            interpreter
+                .page
+                .add_damage("its resources are missing".into());
+        }
+        let resources = Resources::new(page.resources());
+        let scope = Scope::new(&resources);
+        let content = interpreter.page_content(page)?;
+        interpreter.run(&content, scope)?;
+        interpreter.run_annotations(page, ctm, scope)?;
         Ok(interpreter.page)
     }
 
-    /// The page's content streams, joined. They are decoded here and not by the page, which would
-    /// keep every one of them until the document is dropped.
-    fn page_content(&mut self, page: &Page<'a>) -> Vec<u8> {
-        let dict = page.raw();
+    /// The page's content streams, joined.
+    fn page_content(&mut self, page: &Page<'a>) -> Result<Vec<u8>, Error> {
         let mut content = Vec::new();
-        let mut add = |stream: Option<Stream<'_>>| match stream
-            .and_then(|stream| stream.decoded_data().ok())
-        {
-            Some(data) => {
-                content.extend_from_slice(&data);
-                content.push(b' ');
+        match page.dict.get_raw::<Object<'a>>("Contents") {
+            Some(entry) => self.add_content(entry, &mut content, 0)?,
+            None if page.dict.contains_key("Contents") => {
+                self.page.add_damage("its content cannot be found".into());
             }
-            None => self.page.is_damaged = true,
-        };
-        if let Some(streams) = dict.get::<Array<'_>>("Contents") {
-            for item in streams.raw_iter() {
-                add(item
-                    .as_obj_ref()
-                    .and_then(|id| page.xref().get::<Stream<'_>>(id.into())));
-            }
-        } else if dict.contains_key("Contents") && dict.get::<Null>("Contents").is_none() {
-            add(dict.get::<Stream<'_>>("Contents"));
+            None => {}
         }
-        content
+        Ok(content)
     }
 
-    fn run(&mut self, content: &[u8], resources: &Resources<'a>) -> Result<(), Error> {
-        self.shared.content_bytes += content.len() as u64;
+    /// Append what an entry for contents leads to: a stream, or an array of such entries. Null is
+    /// none.
+    fn add_content(
+        &mut self,
+        entry: MaybeRef<Object<'a>>,
+        content: &mut Vec<u8>,
+        depth: usize,
+    ) -> Result<(), Error> {
+        let array = match entry {
+            MaybeRef::Ref(reference) => match self.shared.source.object(reference) {
+                Some(Object::Array(array)) => array,
+                _ => match self.shared.source.stream(reference) {
+                    Lookup::Found(body) => {
+                        let data = self.decoded(&body, "content")?.data;
+                        if content.len().saturating_add(data.len()) > STREAM_BYTES_MAX {
+                            return Err(stream_too_large());
+                        }
+                        content.extend_from_slice(&data);
+                        content.push(b'\n');
+                        return Ok(());
+                    }
+                    Lookup::Nothing => return Ok(()),
+                    Lookup::Missing(why) => {
+                        self.page.add_damage(format!("its content: {why}"));
+                        return Ok(());
+                    }
+                },
+            },
+            MaybeRef::NotRef(Object::Array(array)) => array,
+            MaybeRef::NotRef(Object::Null(_)) => return Ok(()),
+            MaybeRef::NotRef(_) => {
+                self.page.add_damage("its content is no stream".into());
+                return Ok(());
+            }
+        };
+        if depth >= CONTENTS_DEPTH_MAX {
+            self.page
+                .add_damage("its content is nested too deep".into());
+            return Ok(());
+        }
+        for item in array.raw_iter() {
+            self.charge(ENTRY_BYTES)?;
+            self.add_content(item, content, depth + 1)?;
+        }
+        Ok(())
+    }
+
+    /// The data of a stream, with its damage noted as that of `what`.
+    fn decoded(&mut self, body: &Body<'a>, what: &str) -> Result<Decoded<'a>, Error> {
+        let decoded = body.decoded();
+        if decoded.is_too_large() {
+            return Err(stream_too_large());
+        }
+        if let Some(damage) = &decoded.damage {
+            // What decodes to little may take long all the same.
+            self.charge(body.len())?;
+            self.page.add_damage(match body.dict.obj_id() {
+                Some(id) => format!("its {what} (object {}): {damage}", id.obj_number),
+                None => format!("its {what}: {damage}"),
+            });
+        }
+        Ok(decoded)
+    }
+
+    /// Count work against what a document may cost.
+    pub(crate) fn charge(&mut self, bytes: u64) -> Result<(), Error> {
+        self.shared.content_bytes = self.shared.content_bytes.saturating_add(bytes);
         if self.shared.content_bytes > CONTENT_BYTES_MAX {
             return Err(Error::TooLarge {
                 what: "bytes of content",
                 max: CONTENT_BYTES_MAX,
             });
         }
-        let mut operators = UntypedIter::new(content);
+        Ok(())
+    }
+
+    pub(crate) fn run(&mut self, content: &[u8], scope: Scope<'_, 'a>) -> Result<(), Error> {
+        self.charge(content.len() as u64)?;
+        let mut scanner = Scanner::new(content);
         // What is open belongs to the content around this, which it must not close.
         let outer = (
             self.state,
@@ -173,8 +290,8 @@ impl<'s, 'a> Interpreter<'s, 'a> {
             self.marked_floor,
         );
         self.marked_floor = self.marked.len();
-        while let Some(instruction) = operators.next() {
-            self.on(&instruction, resources)?;
+        while let Some(operator) = scanner.next() {
+            self.on(operator, &scanner, scope)?;
         }
         while self.marked.len() > self.marked_floor {
             self.end_marked();
@@ -185,18 +302,19 @@ impl<'s, 'a> Interpreter<'s, 'a> {
 
     fn on(
         &mut self,
-        instruction: &Instruction<'_, '_>,
-        resources: &Resources<'a>,
+        operator: &[u8],
+        scanner: &Scanner<'_>,
+        scope: Scope<'_, 'a>,
     ) -> Result<(), Error> {
-        match &**instruction.operator {
-            b"Tj" | b"TJ" | b"'" | b"\"" => return self.on_show(instruction),
-            b"Do" => return self.on_object(instruction, resources),
+        match operator {
+            b"Tj" | b"TJ" | b"'" | b"\"" => return self.on_show(operator, scanner),
+            b"Do" => return self.on_object(scanner, scope),
             b"q" if self.saved.len() < SAVED_STATES_MAX => self.saved.push(self.state),
             b"q" => self.unsaved += 1,
             b"Q" if self.unsaved > 0 => self.unsaved -= 1,
             b"Q" => self.state = self.saved.pop().unwrap_or(self.state),
             b"cm" => {
-                if let Some(matrix) = numbers(instruction) {
+                if let Some(matrix) = scanner.numbers() {
                     self.state.ctm = self.state.ctm.after(Matrix(matrix));
                 }
             }
@@ -204,36 +322,28 @@ impl<'s, 'a> Interpreter<'s, 'a> {
                 self.shows += 1;
                 self.page.has_images = true;
             }
-            b"gs" => self.on_graphics_state(instruction, resources),
-            b"BDC" => self.begin_marked(instruction, resources),
-            b"BMC" => self.push_marked(Marked {
-                is_hidden: false,
-                actual: None,
-            }),
+            b"gs" => self.on_graphics_state(scanner, scope),
+            b"BDC" => self.begin_marked(scanner, scope),
+            b"BMC" => self.push_marked(false, None),
             b"EMC" if self.unmarked > 0 => self.unmarked -= 1,
             b"EMC" if self.marked.len() > self.marked_floor => self.end_marked(),
-            operator => self.on_text_state(operator, instruction, resources),
+            operator => self.on_text_state(operator, scanner, scope),
         }
         Ok(())
     }
 
-    fn on_text_state(
-        &mut self,
-        operator: &[u8],
-        instruction: &Instruction<'_, '_>,
-        resources: &Resources<'a>,
-    ) {
-        let number = || numbers::<1>(instruction).map(|[number]| number);
+    fn on_text_state(&mut self, operator: &[u8], scanner: &Scanner<'_>, scope: Scope<'_, 'a>) {
+        let number = || scanner.numbers::<1>().map(|[number]| number);
         let set = |place: &mut f64| *place = number().unwrap_or(*place);
         match operator {
             b"BT" => self.set_text_matrix(Matrix::IDENTITY),
             b"Tm" => {
-                if let Some(matrix) = numbers(instruction) {
+                if let Some(matrix) = scanner.numbers() {
                     self.set_text_matrix(Matrix(matrix));
                 }
             }
             b"Td" | b"TD" => {
-                let Some([x, y]) = numbers(instruction) else {
+                let Some([x, y]) = scanner.numbers() else {
                     return;
                 };
                 if operator == b"TD" {
@@ -242,7 +352,7 @@ impl<'s, 'a> Interpreter<'s, 'a> {
                 self.next_line(x, y);
             }
             b"T*" => self.next_line(0.0, -self.state.leading),
-            b"Tf" => self.on_font(instruction, resources),
+            b"Tf" => self.on_font(scanner, scope),
             b"Tc" => set(&mut self.state.char_space),
             b"Tw" => set(&mut self.state.word_space),
             b"TL" => set(&mut self.state.leading),
@@ -257,28 +367,39 @@ impl<'s, 'a> Interpreter<'s, 'a> {
     fn set_text_matrix(&mut self, matrix: Matrix) {
         self.text_matrix = matrix;
         self.line_matrix = matrix;
+        self.is_placed = true;
     }
 
-    fn next_line(&mut self, x: f64, y: f64) {
+    pub(crate) fn next_line(&mut self, x: f64, y: f64) {
         self.set_text_matrix(self.line_matrix.moved(x, y));
     }
 
-    fn on_font(&mut self, instruction: &Instruction<'_, '_>, resources: &Resources<'a>) {
-        let mut operands = instruction.operands();
-        if let (Some(Object::Name(name)), Some(Object::Number(size))) =
-            (operands.next(), operands.next())
-        {
-            self.state.font = self.shared.fonts.find(name, &resources.fonts);
-            self.state.font_size = size.as_f64();
-        }
-    }
-
-    fn on_graphics_state(&mut self, instruction: &Instruction<'_, '_>, resources: &Resources<'a>) {
-        let Some(Object::Name(name)) = instruction.operands().next() else {
+    fn on_font(&mut self, scanner: &Scanner<'_>, scope: Scope<'_, 'a>) {
+        let [.., Operand::Name(name), Operand::Number(size)] = scanner.operands() else {
             return;
         };
-        let Some(font) = resources
-            .get_ext_g_state(name)
+        let holder = scope.holder(|resources| &resources.fonts, name);
+        let font = self.shared.fonts.find(name, holder);
+        self.set_font(font, *size, name);
+    }
+
+    fn set_font(&mut self, font: Option<usize>, size: f64, name: &[u8]) {
+        if let Some(damage) = font.and_then(|font| self.shared.fonts.damage(font)) {
+            let reason = format!("its font `{}`: {damage}", name.escape_ascii());
+            self.page.add_damage(reason);
+        }
+        self.state.font = font;
+        // Viewers differ in how they draw letters of no size; all of them have the text.
+        self.state.font_size = if size == 0.0 { 1.0 } else { size };
+    }
+
+    fn on_graphics_state(&mut self, scanner: &Scanner<'_>, scope: Scope<'_, 'a>) {
+        let [.., Operand::Name(name)] = scanner.operands() else {
+            return;
+        };
+        let Some(font) = scope
+            .holder(|resources| &resources.ext_g_states, name)
+            .and_then(|states| states.get::<Dict<'a>>(name))
             .and_then(|state| state.get::<Array<'a>>("Font"))
         else {
             return;
@@ -287,245 +408,117 @@ impl<'s, 'a> Interpreter<'s, 'a> {
         if let (Some(Object::Dict(dict)), Some(Object::Number(size))) =
             (entries.next(), entries.next())
         {
-            self.state.font = self.shared.fonts.of_dict(&dict);
-            self.state.font_size = size.as_f64();
+            let font = self.shared.fonts.of_dict(&dict);
+            self.set_font(font, size.as_f64(), name);
         }
     }
 
-    fn on_show(&mut self, instruction: &Instruction<'_, '_>) -> Result<(), Error> {
+    fn on_object(&mut self, scanner: &Scanner<'_>, scope: Scope<'_, 'a>) -> Result<(), Error> {
         self.shows += 1;
-        if &**instruction.operator == b"\"" {
-            let mut spaces = instruction.operands();
-            if let (Some(Object::Number(word)), Some(Object::Number(char))) =
-                (spaces.next(), spaces.next())
-            {
-                (self.state.word_space, self.state.char_space) = (word.as_f64(), char.as_f64());
-            }
-        }
-        if matches!(&**instruction.operator, b"\"" | b"'") {
-            self.next_line(0.0, -self.state.leading);
-        }
-        match instruction.operands().last() {
-            Some(Object::String(string)) => self.show(string.as_bytes()),
-            Some(Object::Array(items)) => {
-                items.iter::<Object<'_>>().try_for_each(|item| match item {
-                    Object::String(string) => self.show(string.as_bytes()),
-                    Object::Number(adjustment) => {
-                        self.adjust(adjustment.as_f64());
-                        Ok(())
-                    }
-                    _ => Ok(()),
-                })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn adjust(&mut self, thousandths: f64) {
-        let distance = -thousandths / 1000.0 * self.state.font_size;
-        let is_vertical = self
-            .state
-            .font
-            .is_some_and(|font| self.shared.fonts.is_vertical(font));
-        self.text_matrix = match is_vertical {
-            true => self.text_matrix.moved(0.0, distance),
-            false => self.text_matrix.moved(distance * self.state.stretch, 0.0),
-        };
-    }
-
-    fn show(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let Some(index) = self.state.font.or_else(|| self.shared.fonts.stand_in()) else {
+        let [.., Operand::Name(name)] = scanner.operands() else {
             return Ok(());
         };
-        let Shared { fonts, texts, .. } = &mut *self.shared;
-        let Some(face) = fonts.get_mut(index) else {
+        let Some(holder) = scope.holder(|resources| &resources.x_objects, name) else {
             return Ok(());
         };
-        let state = &self.state;
-        let start = state.ctm.after(self.text_matrix);
-        let pen = Pen::new(
-            start,
-            state.font_size * f64::from(face.em),
-            state.stretch,
-            face.is_vertical,
-        );
-        // How far the pen has moved: the matrix follows once, at the end of the string.
-        let (mut right, mut down) = (0.0, 0.0);
-        let is_hidden = self.marked.last().is_some_and(|marked| marked.is_hidden);
-        let mut at = 0;
-        while let Some((code, len)) = face.read(bytes, at) {
-            at += len;
-            let known = face.code(code, texts);
-            let word_space = if code == 32 && len == 1 {
-                state.word_space
-            } else {
-                0.0
-            };
-            let advance = f64::from(known.advance) * state.font_size;
-            if known.text != Text::NONE && !is_hidden {
-                let origin = start.apply((right, down + state.rise));
-                if let Some(glyph) = pen.glyph(origin, advance, known.text, known.kind)
-                    && is_inside(&glyph, self.width, self.height)
-                {
-                    if self.page.glyphs.len() >= GLYPHS_PER_PAGE_MAX {
-                        return Err(Error::TooLarge {
-                            what: "glyphs on one page",
-                            max: GLYPHS_PER_PAGE_MAX as u64,
-                        });
-                    }
-                    self.page.glyphs.push(glyph);
-                }
-            }
-            let step = advance + state.char_space + word_space;
-            match face.is_vertical {
-                true => down += step,
-                false => right += step * state.stretch,
-            }
+        let Some(reference) = holder.get_ref(name) else {
+            return Ok(());
+        };
+        // Markers of plots are drawn very often, and need not be read each time.
+        if self.shared.plain_forms.contains(&reference.into()) {
+            return Ok(());
         }
-        self.text_matrix = self.text_matrix.moved(right, down);
-        Ok(())
-    }
-
-    fn on_object(
-        &mut self,
-        instruction: &Instruction<'_, '_>,
-        resources: &Resources<'a>,
-    ) -> Result<(), Error> {
-        self.shows += 1;
-        let Some(Object::Name(name)) = instruction.operands().next() else {
-            return Ok(());
+        let body = match self.shared.source.stream(reference) {
+            Lookup::Found(body) => body,
+            Lookup::Nothing => return Ok(()),
+            Lookup::Missing(why) => {
+                let reason = format!("its form or image `{}`: {why}", name.escape_ascii());
+                self.page.add_damage(reason);
+                return Ok(());
+            }
         };
-        let Some(stream) = resources.get_x_object(name) else {
-            return Ok(());
-        };
-        match stream.dict().get::<Name<'_>>("Subtype").as_deref() {
+        match body.dict.get::<Name<'_>>("Subtype").as_deref() {
             Some(b"Image") => {
                 self.page.has_images = true;
                 Ok(())
             }
-            Some(b"Form") if !self.shared.layers.hides(stream.dict()) => {
-                self.run_form(&stream, resources, Matrix::IDENTITY)
+            Some(b"Form") if !self.shared.layers.hides(&body.dict) => {
+                self.run_form(&body, scope, Matrix::IDENTITY)
             }
             _ => Ok(()),
         }
     }
 
     /// Draw a form, in coordinates moved by `placed` and then by its own matrix.
-    fn run_form(
+    pub(crate) fn run_form(
         &mut self,
-        form: &Stream<'a>,
-        outer: &Resources<'a>,
+        form: &Body<'a>,
+        outer: Scope<'_, 'a>,
         placed: Matrix,
     ) -> Result<(), Error> {
-        if self.depth >= FORM_DEPTH_MAX || self.shared.plain_forms.contains(&form.obj_id()) {
+        let id = form.dict.obj_id();
+        if self.depth >= FORM_DEPTH_MAX
+            || id.is_some_and(|id| self.shared.plain_forms.contains(&id))
+        {
             return Ok(());
         }
-        self.shared.content_bytes += FORM_BYTES;
-        let Ok(content) = form.decoded_data() else {
-            self.page.is_damaged = true;
-            return Ok(());
-        };
+        self.charge(FORM_BYTES)?;
+        let content = self.decoded(form, "form")?.data;
         let matrix = form
-            .dict()
+            .dict
             .get::<[f64; 6]>("Matrix")
             .map_or(Matrix::IDENTITY, Matrix);
-        let resources = form.dict().get::<Dict<'a>>("Resources").map(Resources::new);
+        let own = form.dict.get::<Dict<'a>>("Resources").map(Resources::new);
+        let scope = own.as_ref().map_or(outer, |own| Scope {
+            own,
+            outer: Some(&outer),
+        });
         let (outer_state, text_matrix, line_matrix) =
             (self.state, self.text_matrix, self.line_matrix);
         self.state.ctm = self.state.ctm.after(placed).after(matrix);
         let shows = self.shows;
         self.depth += 1;
-        let result = self.run(&content, resources.as_ref().unwrap_or(outer));
+        let result = self.run(&content, scope);
         self.depth -= 1;
         if self.shows == shows {
-            self.shared.plain_forms.insert(form.obj_id());
+            self.shared.plain_forms.extend(id);
         }
         (self.state, self.text_matrix, self.line_matrix) = (outer_state, text_matrix, line_matrix);
         result
     }
 
-    /// Form fields and other annotations show text by an appearance stream.
-    fn run_annotations(&mut self, page: &Page<'a>, ctm: Matrix) -> Result<(), Error> {
-        const HIDDEN_OR_NO_VIEW: u32 = 1 << 1 | 1 << 5;
-        let Some(annotations) = page.raw().get::<Array<'a>>("Annots") else {
-            return Ok(());
-        };
-        for item in annotations.raw_iter() {
-            let annotation = match item {
-                MaybeRef::Ref(id) => page.xref().get::<Dict<'a>>(id.into()),
-                MaybeRef::NotRef(object) => object.into_dict(),
-            };
-            let Some(annotation) = annotation else {
-                continue;
-            };
-            if annotation.get::<u32>("F").unwrap_or(0) & HIDDEN_OR_NO_VIEW != 0
-                || self.shared.layers.hides(&annotation)
-            {
-                continue;
-            }
-            if let Some(appearance) = appearance(&annotation)
-                && let Some(placed) = placed(&annotation, &appearance)
-            {
-                self.state = State {
-                    ctm,
-                    font: None,
-                    ..self.state
-                };
-                self.run_form(&appearance, page.resources(), placed)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn begin_marked(&mut self, instruction: &Instruction<'_, '_>, resources: &Resources<'a>) {
-        let outer_hides = self.marked.last().is_some_and(|marked| marked.is_hidden);
-        let mut operands = instruction.operands();
-        let tag = operands.next();
-        let (mut is_hidden, mut actual) = (outer_hides, None);
-        match operands.next() {
-            Some(Object::Name(name)) => {
-                if matches!(tag, Some(Object::Name(tag)) if &**tag == b"OC") {
-                    is_hidden |= self.shared.layers.hides_entry(&resources.properties, name);
+    fn begin_marked(&mut self, scanner: &Scanner<'_>, scope: Scope<'_, 'a>) {
+        let (mut is_hidden, mut actual) = (false, None);
+        match scanner.operands() {
+            [.., Operand::Name(tag), Operand::Name(name)] => {
+                if let Some(holder) = scope.holder(|resources| &resources.properties, name) {
+                    if &**tag == b"OC" {
+                        is_hidden = self.shared.layers.hides_entry(holder, name);
+                    }
+                    actual = holder.get::<Dict<'_>>(name).and_then(actual_text);
                 }
-                actual = resources
-                    .properties
-                    .get::<Dict<'_>>(name)
-                    .and_then(|properties| properties.get::<PdfString<'_>>("ActualText"));
-                let text = actual
-                    .as_ref()
-                    .map(|actual| self.actual_text(actual.as_bytes()));
-                return self.push_marked(Marked {
-                    is_hidden,
-                    actual: text,
-                });
             }
-            Some(Object::Dict(properties)) => {
-                actual = properties.get::<PdfString<'_>>("ActualText")
+            [.., Operand::Dict(properties)] => {
+                actual = Dict::from_bytes(properties).and_then(actual_text);
             }
             _ => {}
         }
-        let actual = actual
-            .as_ref()
-            .map(|actual| self.actual_text(actual.as_bytes()));
-        self.push_marked(Marked { is_hidden, actual });
+        let actual =
+            actual.map(|actual| (self.shared.texts.intern(&actual), self.page.glyphs.len()));
+        self.push_marked(is_hidden, actual);
     }
 
-    fn actual_text(&mut self, bytes: &[u8]) -> (Text, usize) {
-        (
-            self.shared
-                .texts
-                .intern(&unicode::plain(&unicode::text_string(bytes))),
-            self.page.glyphs.len(),
-        )
-    }
-
-    fn push_marked(&mut self, mut marked: Marked) {
+    fn push_marked(&mut self, is_hidden: bool, actual: Option<(Text, usize)>) {
         if self.marked.len() >= MARKED_DEPTH_MAX {
             self.unmarked += 1;
             return;
         }
-        marked.is_hidden |= self.marked.last().is_some_and(|outer| outer.is_hidden);
-        self.marked.push(marked);
+        let outer = self.marked.last();
+        self.marked.push(Marked {
+            is_hidden: is_hidden || outer.is_some_and(|outer| outer.is_hidden),
+            is_replaced: actual.is_some() || outer.is_some_and(|outer| outer.is_replaced),
+            actual,
+        });
     }
 
     /// Close a sequence. Its replacement text goes to its first glyph, which is stretched over the
@@ -553,86 +546,28 @@ impl<'s, 'a> Interpreter<'s, 'a> {
                 .max(last.along() + last.advance - first.along());
         }
         first.text = text;
-        first.kind = self
-            .shared
-            .texts
-            .first(text)
-            .map(unicode::kind_of)
-            .unwrap_or_default();
+        let placement = first.kind.of(Kind::PLACED | Kind::VERTICAL);
+        first.kind = placement
+            | self
+                .shared
+                .texts
+                .first(text)
+                .map(unicode::kind_of)
+                .unwrap_or_default();
         let keep = if text == Text::NONE { from } else { from + 1 };
         self.page.glyphs.truncate(keep);
     }
 }
 
-/// The last `N` operands, if they are all numbers.
-fn numbers<const N: usize>(instruction: &Instruction<'_, '_>) -> Option<[f64; N]> {
-    let mut numbers = [0.0; N];
-    let mut count = 0;
-    for operand in instruction.operands() {
-        let Object::Number(number) = operand else {
-            return None;
-        };
-        numbers.rotate_left(1);
-        *numbers.last_mut()? = number.as_f64();
-        count += 1;
-    }
-    (count >= N).then_some(numbers)
-}
-
-/// From the page's coordinates to those of its visible box as a reader sees it, with the size of
-/// that box.
-fn page_matrix(page: &Page<'_>) -> (Matrix, f32, f32) {
-    use hayro_syntax::page::Rotation;
-    let Rect { x0, y0, .. } = page.intersected_crop_box();
-    let (width, height) = page.base_dimensions();
-    let (x1, y1) = (x0 + f64::from(width), y0 + f64::from(height));
-    match page.rotation() {
-        Rotation::None => (Matrix([1.0, 0.0, 0.0, -1.0, -x0, y1]), width, height),
-        Rotation::Horizontal => (Matrix([0.0, 1.0, 1.0, 0.0, -y0, -x0]), height, width),
-        Rotation::Flipped => (Matrix([-1.0, 0.0, 0.0, 1.0, x1, -y0]), width, height),
-        Rotation::FlippedHorizontal => (Matrix([0.0, -1.0, -1.0, 0.0, y1, x1]), height, width),
+fn stream_too_large() -> Error {
+    Error::TooLarge {
+        what: "bytes in one stream",
+        max: STREAM_BYTES_MAX as u64,
     }
 }
 
-/// The normal appearance of an annotation, in its current state if it has several.
-fn appearance<'a>(annotation: &Dict<'a>) -> Option<Stream<'a>> {
-    match annotation.get::<Dict<'a>>("AP")?.get::<Object<'a>>("N")? {
-        Object::Stream(stream) => Some(stream),
-        Object::Dict(states) => states.get::<Stream<'a>>(annotation.get::<Name<'_>>("AS")?),
-        _ => None,
-    }
-}
-
-/// How an appearance is moved and scaled to fill the annotation's rectangle.
-fn placed(annotation: &Dict<'_>, appearance: &Stream<'_>) -> Option<Matrix> {
-    let rect = annotation.get::<Rect>("Rect")?;
-    let bbox = appearance.dict().get::<Rect>("BBox")?;
-    let matrix = appearance
-        .dict()
-        .get::<[f64; 6]>("Matrix")
-        .map_or(Matrix::IDENTITY, Matrix);
-    let corners = [
-        (bbox.x0, bbox.y0),
-        (bbox.x1, bbox.y0),
-        (bbox.x0, bbox.y1),
-        (bbox.x1, bbox.y1),
-    ]
-    .map(|(x, y)| matrix.apply((x, y)));
-    let least = |of: fn(&(f64, f64)) -> f64| corners.iter().map(of).fold(f64::INFINITY, f64::min);
-    let most =
-        |of: fn(&(f64, f64)) -> f64| corners.iter().map(of).fold(f64::NEG_INFINITY, f64::max);
-    let (x0, x1, y0, y1) = (least(|c| c.0), most(|c| c.0), least(|c| c.1), most(|c| c.1));
-    let scale = |to: f64, from: f64| if from > 0.0 { to / from } else { 1.0 };
-    let (sx, sy) = (
-        scale(rect.x1 - rect.x0, x1 - x0),
-        scale(rect.y1 - rect.y0, y1 - y0),
-    );
-    Some(Matrix([
-        sx,
-        0.0,
-        0.0,
-        sy,
-        rect.x0 - sx * x0,
-        rect.y0 - sy * y0,
-    ]))
+/// The replacement text that a property list has.
+fn actual_text(properties: Dict<'_>) -> Option<String> {
+    let actual = properties.get::<PdfString<'_>>("ActualText")?;
+    Some(unicode::plain(&unicode::text_string(actual.as_bytes())))
 }

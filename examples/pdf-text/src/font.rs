@@ -2,9 +2,10 @@
 //! table lookup for each code.
 //!
 //! hayro-font reads the font; this module asks it once for each code and remembers the answer,
-//! because every question walks character maps and glyph names. Where the font does not say what a
-//! code means, the rules of last resort are here (TeX fonts without names) and in [`crate::cid`]
-//! (CJK fonts without `ToUnicode`).
+//! because every question walks character maps and glyph names. What the font itself says in a
+//! `ToUnicode` map comes first. Where nothing says what a code means, the rules of last resort are
+//! here (TeX fonts without names), in [`crate::truetype`] (fonts without an encoding) and in
+//! [`crate::cid`] (CJK fonts without `ToUnicode`).
 //!
 //! Outlines are never asked for. A font is loaded once for each document; tables are bounded by the
 //! codes that occur.
@@ -19,6 +20,10 @@ use std::sync::Arc;
 
 use crate::cid;
 use crate::glyph::{Kind, Text, Texts};
+use crate::predefined::{self, Form};
+use crate::streams::{Lookup, Source};
+use crate::tounicode::ToUnicode;
+use crate::truetype;
 use crate::unicode;
 
 /// What one code of a font does.
@@ -33,9 +38,13 @@ pub(crate) struct Code {
 
 /// A font of the document, with what was learnt about its codes.
 pub(crate) struct Face<'a> {
-    font: Font<'a>,
+    /// None for a font whose codes cannot be told apart from glyphs.
+    font: Option<Font<'a>>,
+    to_unicode: Option<ToUnicode>,
     codes: Codes,
     unmapped: Unmapped,
+    /// Why text in this font may be wrong.
+    pub(crate) damage: Option<String>,
     pub(crate) is_vertical: bool,
     /// The size of the letters against the font size: 1 except in Type 3 fonts, whose matrix may
     /// say anything.
@@ -45,11 +54,21 @@ pub(crate) struct Face<'a> {
 enum Codes {
     /// One byte each.
     Simple(Box<[Option<Code>; 256]>),
-    /// Codes of one to four bytes; `is_two_bytes` when all of them have two.
+    /// Codes of one to four bytes.
     Composite {
-        is_two_bytes: bool,
+        width: Width,
         known: FxHashMap<u32, Code>,
     },
+}
+
+/// How long the codes of a composite font are.
+#[derive(Clone, Copy)]
+enum Width {
+    Two,
+    /// Those of a form of Unicode.
+    Form(Form),
+    /// As its CMap says.
+    Mixed,
 }
 
 /// What to do with a code the font does not explain.
@@ -58,8 +77,12 @@ enum Unmapped {
     Tex { is_ot1: bool },
     /// The code is the character if it is a printable one.
     Plain,
+    /// A TrueType font without an encoding.
+    TrueType(Option<Box<truetype::Characters>>),
     /// Look at the character collection or the embedded font.
     Cid(Box<cid::Resolver>),
+    /// The codes of an unknown CMap.
+    Unknown,
     /// A stand-in font: only ASCII makes sense.
     Ascii,
 }
@@ -79,16 +102,19 @@ impl<'a> Loader<'a> {
                 FontQuery::Standard(font) => Some(font.get_font_data()),
                 FontQuery::Fallback(query) => Some(query.pick_standard_font().get_font_data()),
             }),
-            cmaps: Arc::new(hayro_cmap::load_embedded),
+            cmaps: Arc::new(predefined::load),
         }
     }
 
     /// The font of a font dictionary, or the stand-in when it cannot be read.
-    pub(crate) fn load(&self, dict: &Dict<'a>) -> Option<Face<'a>> {
-        match self.cache.font(dict, &self.fonts, &self.cmaps) {
-            Some(font) => Some(Face::new(font, dict, &self.cmaps)),
-            None => self.stand_in(),
-        }
+    pub(crate) fn load(&self, dict: &Dict<'a>, source: Source<'a>) -> Option<Face<'a>> {
+        let mut face = match self.cache.font(dict, &self.fonts, &self.cmaps) {
+            Some(font) => Face::new(font, dict, &self.cmaps),
+            None if is_composite(dict) => Face::undecodable(dict),
+            None => self.stand_in()?,
+        };
+        face.read_to_unicode(dict, source);
+        Some(face)
     }
 
     /// What other readers use where a page names no font, or one that does not exist.
@@ -97,18 +123,31 @@ impl<'a> Loader<'a> {
             .cache
             .standard_font(StandardFont::Helvetica, &self.fonts)?;
         Some(Face {
-            font,
+            font: Some(font),
+            to_unicode: None,
             codes: Codes::simple(),
             unmapped: Unmapped::Ascii,
+            damage: None,
             is_vertical: false,
             em: 1.0,
         })
     }
 }
 
+fn is_composite(dict: &Dict<'_>) -> bool {
+    dict.get::<Name<'_>>("Subtype").as_deref() == Some(b"Type0")
+}
+
 impl Codes {
     fn simple() -> Self {
         Self::Simple(Box::new([None; 256]))
+    }
+
+    fn composite(width: Width) -> Self {
+        Self::Composite {
+            width,
+            known: FxHashMap::default(),
+        }
     }
 }
 
@@ -116,28 +155,21 @@ impl<'a> Face<'a> {
     fn new(font: Font<'a>, dict: &Dict<'a>, cmaps: &CMapResolverFn) -> Self {
         let subtype = dict.get::<Name<'_>>("Subtype");
         let is_vertical = !font.is_horizontal();
-        if subtype.as_deref() == Some(b"Type0") {
-            let encoding = dict.get::<Name<'_>>("Encoding");
-            let is_two_bytes = matches!(encoding.as_deref(), Some(b"Identity-H" | b"Identity-V"));
-            let unmapped = Unmapped::Cid(Box::new(cid::Resolver::new(dict, Arc::clone(cmaps))));
-            return Self {
-                font,
-                codes: Codes::Composite {
-                    is_two_bytes,
-                    known: FxHashMap::default(),
-                },
-                unmapped,
-                is_vertical,
-                em: 1.0,
-            };
-        }
-        let em = if subtype.as_deref() == Some(b"Type3") {
-            type3_em(&font)
-        } else {
-            1.0
-        };
-        // TeX knows no TrueType; the subsets of other producers number their glyphs as they come.
+        let (mut em, mut codes) = (1.0, Codes::simple());
         let unmapped = match subtype.as_deref() {
+            Some(b"Type0") => {
+                let encoding = dict.get::<Name<'_>>("Encoding");
+                let name = encoding.as_deref().unwrap_or_default();
+                codes = Codes::composite(match Form::of(name) {
+                    Some(form) => Width::Form(form),
+                    None if matches!(name, b"Identity-H" | b"Identity-V") => Width::Two,
+                    None => Width::Mixed,
+                });
+                Unmapped::Cid(Box::new(cid::Resolver::new(dict, Arc::clone(cmaps))))
+            }
+            Some(b"TrueType") if truetype::lacks_encoding(dict) => Unmapped::TrueType(None),
+            // TeX knows no TrueType; the subsets of other producers number their glyphs as they
+            // come.
             Some(b"TrueType") => Unmapped::Plain,
             // Codes 11 to 15 are the ligatures of OT1; T1 has rare signs there and its ligatures at
             // 27 to 31.
@@ -145,12 +177,59 @@ impl<'a> Face<'a> {
                 is_ot1: (0x0b..=0x0f).any(|code| font.code_advance(code).x > 0.0),
             },
         };
+        if subtype.as_deref() == Some(b"Type3") {
+            em = type3_em(&font);
+        }
         Self {
-            font,
-            codes: Codes::simple(),
+            font: Some(font),
+            to_unicode: None,
+            codes,
             unmapped,
+            damage: None,
             is_vertical,
             em,
+        }
+    }
+
+    /// A composite font whose CMap is unknown or cannot be read: its codes have two bytes, as
+    /// nearly all do, and only a `ToUnicode` map can say what they mean.
+    fn undecodable(dict: &Dict<'a>) -> Self {
+        let map = match dict.get::<Name<'_>>("Encoding") {
+            Some(name) => format!("its character map `{}` is not known", name.escape_ascii()),
+            None => "its character map cannot be read".into(),
+        };
+        Self {
+            font: None,
+            to_unicode: None,
+            codes: Codes::composite(Width::Two),
+            unmapped: Unmapped::Unknown,
+            damage: Some(map),
+            is_vertical: false,
+            em: 1.0,
+        }
+    }
+
+    fn read_to_unicode(&mut self, dict: &Dict<'a>, source: Source<'a>) {
+        if let Some(name) = dict.get::<Name<'_>>("ToUnicode") {
+            self.to_unicode = ToUnicode::named(&name);
+            return;
+        }
+        let damage = match source.entry(dict, b"ToUnicode") {
+            Lookup::Nothing => None,
+            Lookup::Missing(why) => Some(why),
+            Lookup::Found(body) => {
+                let decoded = body.decoded();
+                let map = ToUnicode::parse(&decoded.data);
+                let is_cut_off = map.is_cut_off;
+                self.to_unicode = Some(map);
+                decoded
+                    .damage
+                    .or_else(|| is_cut_off.then(|| "it has too many entries".into()))
+            }
+        };
+        if let Some(why) = damage {
+            self.damage
+                .get_or_insert_with(|| format!("its map to Unicode is damaged: {why}"));
         }
     }
 
@@ -159,16 +238,17 @@ impl<'a> Face<'a> {
         let first = *bytes.get(at)?;
         match &self.codes {
             Codes::Simple(_) => Some((u32::from(first), 1)),
-            Codes::Composite {
-                is_two_bytes: true, ..
-            } => match bytes.get(at + 1) {
-                Some(&second) => Some((u32::from(first) << 8 | u32::from(second), 2)),
-                None => Some((0, 1)),
+            Codes::Composite { width, .. } => match (width, &self.font) {
+                (Width::Form(form), _) => Some(form.read(bytes.get(at..)?)),
+                (Width::Mixed, Some(font)) => {
+                    let (code, len) = font.read_code(bytes, at);
+                    Some((code, len.max(1)))
+                }
+                _ => match bytes.get(at + 1) {
+                    Some(&second) => Some((u32::from(first) << 8 | u32::from(second), 2)),
+                    None => Some((0, 1)),
+                },
             },
-            Codes::Composite { .. } => {
-                let (code, len) = self.font.read_code(bytes, at);
-                Some((code, len.max(1)))
-            }
         }
     }
 
@@ -206,12 +286,17 @@ impl<'a> Face<'a> {
     }
 
     fn learn(&mut self, code: u32, texts: &mut Texts) -> Code {
-        let advance = self.font.code_advance(code);
-        let advance = narrow(if self.is_vertical {
-            advance.y
-        } else {
-            advance.x
-        }) / 1000.0;
+        let advance = match &self.font {
+            Some(font) => {
+                let advance = font.code_advance(self.inner_code(code));
+                narrow(if self.is_vertical {
+                    advance.y
+                } else {
+                    advance.x
+                }) / 1000.0
+            }
+            None => 1.0,
+        };
         let text = texts.intern(&self.text_of(code));
         let mut kind = texts.first(text).map(unicode::kind_of).unwrap_or_default();
         if self.is_vertical {
@@ -224,8 +309,37 @@ impl<'a> Face<'a> {
         }
     }
 
+    /// The code by which hayro knows the glyph.
+    fn inner_code(&self, code: u32) -> u32 {
+        match self.codes {
+            Codes::Composite {
+                width: Width::Form(form),
+                ..
+            } => form.to_utf16(code).unwrap_or(0),
+            _ => code,
+        }
+    }
+
     fn text_of(&mut self, code: u32) -> String {
-        let said = match self.font.glyph(GlyphId::NOTDEF, code) {
+        let mapped = self.to_unicode.as_ref().and_then(|map| map.get(code));
+        if let Some(said) = mapped.filter(|said| !is_nonsense(said)) {
+            return unicode::plain(&said);
+        }
+        if let Codes::Composite {
+            width: Width::Form(form),
+            ..
+        } = self.codes
+        {
+            let said = form.character(code).map(String::from).unwrap_or_default();
+            return unicode::plain(&said);
+        }
+        let Some(font) = &self.font else {
+            return self.unmapped.text_of(code, None);
+        };
+        // hayro would take the codes of a font without an encoding for StandardEncoding.
+        let is_unencoded = matches!(self.unmapped, Unmapped::TrueType(_));
+        let said = match font.glyph(GlyphId::NOTDEF, code) {
+            _ if is_unencoded => None,
             FontGlyph::Outline(glyph) => glyph.as_unicode(),
             FontGlyph::Type3(glyph) => glyph.as_unicode(),
         };
@@ -234,23 +348,36 @@ impl<'a> Face<'a> {
             Some(BfString::String(string)) => string,
             None => String::new(),
         };
-        let is_nonsense = said.chars().all(|c| c.is_control() && !c.is_whitespace());
-        if is_nonsense {
-            self.unmapped.text_of(code, &self.font)
+        if is_nonsense(&said) {
+            self.unmapped.text_of(code, Some(font))
         } else {
             unicode::plain(&said)
         }
     }
 }
 
+/// Whether a font says nothing but control characters.
+fn is_nonsense(said: &str) -> bool {
+    said.chars().all(|c| c.is_control() && !c.is_whitespace())
+}
+
 impl Unmapped {
-    fn text_of(&mut self, code: u32, font: &Font<'_>) -> String {
-        match self {
-            Self::Tex { is_ot1 } => tex(code, *is_ot1).unwrap_or_default(),
-            Self::Plain if code < 0x20 => char::REPLACEMENT_CHARACTER.to_string(),
-            Self::Plain => tex(code, false).unwrap_or_default(),
-            Self::Cid(resolver) => unicode::plain(&resolver.text_of(code, font)),
-            Self::Ascii => char::from_u32(code)
+    fn text_of(&mut self, code: u32, font: Option<&Font<'_>>) -> String {
+        match (self, font) {
+            (Self::Tex { is_ot1 }, _) => tex(code, *is_ot1).unwrap_or_default(),
+            (Self::Plain, _) if code < 0x20 => char::REPLACEMENT_CHARACTER.to_string(),
+            (Self::Plain, _) => tex(code, false).unwrap_or_default(),
+            (Self::TrueType(characters), Some(font)) => {
+                let characters =
+                    characters.get_or_insert_with(|| Box::new(truetype::Characters::read(font)));
+                let c = characters.get(code).unwrap_or(char::REPLACEMENT_CHARACTER);
+                unicode::plain(&c.to_string())
+            }
+            (Self::Cid(resolver), Some(font)) => unicode::plain(&resolver.text_of(code, font)),
+            (Self::Unknown | Self::Cid(_) | Self::TrueType(_), _) => {
+                char::REPLACEMENT_CHARACTER.to_string()
+            }
+            (Self::Ascii, _) => char::from_u32(code)
                 .filter(char::is_ascii)
                 .filter(|c| !c.is_control())
                 .map(String::from)

@@ -4,13 +4,15 @@
 //! one written in place is known by its bytes. Every dictionary is loaded once, in the order in
 //! which text first uses it.
 
-use hayro_syntax::object::{Dict, Name, ObjectIdentifier};
+use hayro_syntax::object::{Dict, ObjectIdentifier};
 use rustc_hash::FxHashMap;
 
 use crate::font::{Face, Loader};
+use crate::streams::Source;
 
 /// All fonts met so far.
 pub(crate) struct Fonts<'a> {
+    source: Source<'a>,
     loader: Loader<'a>,
     faces: Vec<Face<'a>>,
     by_id: FxHashMap<ObjectIdentifier, Option<usize>>,
@@ -19,8 +21,9 @@ pub(crate) struct Fonts<'a> {
 }
 
 impl<'a> Fonts<'a> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(source: Source<'a>) -> Self {
         Self {
+            source,
             loader: Loader::new(),
             faces: Vec::new(),
             by_id: FxHashMap::default(),
@@ -30,15 +33,18 @@ impl<'a> Fonts<'a> {
     }
 
     /// The font that `name` has in a resource dictionary, or the stand-in.
-    pub(crate) fn find(&mut self, name: &Name<'_>, fonts: &Dict<'a>) -> Option<usize> {
+    pub(crate) fn find(&mut self, name: &[u8], fonts: Option<&Dict<'a>>) -> Option<usize> {
+        let Some(fonts) = fonts else {
+            return self.stand_in();
+        };
         if let Some(id) = fonts.get_ref(name).map(ObjectIdentifier::from) {
             if let Some(known) = self.by_id.get(&id) {
                 return *known;
             }
-            let loaded = fonts
-                .get::<Dict<'a>>(name)
-                .and_then(|dict| self.load(&dict))
-                .or_else(|| self.stand_in());
+            let loaded = match fonts.get::<Dict<'a>>(name) {
+                Some(dict) => self.load(&dict).or_else(|| self.stand_in()),
+                None => self.missing(id),
+            };
             self.by_id.insert(id, loaded);
             return loaded;
         }
@@ -69,6 +75,18 @@ impl<'a> Fonts<'a> {
         index
     }
 
+    /// The stand-in for a font that the file has lost.
+    fn missing(&mut self, id: ObjectIdentifier) -> Option<usize> {
+        let mut face = self.loader.stand_in()?;
+        face.damage = Some(format!("object {} is missing", id.obj_number));
+        Some(self.add(face))
+    }
+
+    /// Why text in this font may be wrong.
+    pub(crate) fn damage(&self, index: usize) -> Option<&str> {
+        self.faces.get(index)?.damage.as_deref()
+    }
+
     pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut Face<'a>> {
         self.faces.get_mut(index)
     }
@@ -78,7 +96,7 @@ impl<'a> Fonts<'a> {
     }
 
     fn load(&mut self, dict: &Dict<'a>) -> Option<usize> {
-        let face = self.loader.load(dict)?;
+        let face = self.loader.load(dict, self.source)?;
         Some(self.add(face))
     }
 

@@ -87,7 +87,7 @@ impl Texts {
 
 /// Properties of a glyph that layout asks for often, computed once for each code of a font.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Kind(u8);
+pub(crate) struct Kind(u16);
 
 impl Kind {
     pub(crate) const SPACE: Self = Self(1);
@@ -103,6 +103,15 @@ impl Kind {
     pub(crate) const WIDE: Self = Self(64);
     /// Drawn by a font in vertical writing mode, or found to be stacked.
     pub(crate) const VERTICAL: Self = Self(128);
+    /// Found to be of one letter-spaced word with the letter before it.
+    pub(crate) const JOINED: Self = Self(256);
+    /// The first one after the pen was set down anew, by a matrix or a move.
+    pub(crate) const PLACED: Self = Self(512);
+
+    /// Those of the given kinds that apply.
+    pub(crate) fn of(self, among: Self) -> Self {
+        Self(self.0 & among.0)
+    }
 
     /// Whether any of the given kinds applies.
     pub(crate) fn has(self, any: Self) -> bool {

@@ -9,8 +9,11 @@
 
 pub mod document;
 
+mod annotations;
+mod attachments;
 mod cid;
 mod content;
+mod filters;
 mod font;
 mod fonts;
 mod glyph;
@@ -19,15 +22,22 @@ mod layout;
 mod limits;
 mod matrix;
 mod pen;
+mod predefined;
+mod scan;
+mod show;
+mod streams;
+mod tounicode;
+mod tree;
+mod truetype;
 mod unicode;
 
-pub use document::{Document, Error};
+pub use document::{Damage, Document, Error};
 use sortie_guest::{Failure, Object};
 
 /// Extract the text of a PDF, in reading order, pages separated by form feeds, with its title,
-/// author and producer.
+/// author and producer. What of it cannot be read is listed in `damaged`, by page.
 ///
-/// Fails with `encrypted` when a password is needed, `damaged` when parts of the file are missing,
+/// Fails with `encrypted` when a password is needed, `damaged` when no page can be read,
 /// `scanned` when the pages are images without text, and `too-large` past a limit of this function.
 #[sortie_guest::function]
 pub fn extract(pdf: Object) -> Result<Document, Failure> {
@@ -42,10 +52,14 @@ pub fn extract(pdf: Object) -> Result<Document, Failure> {
 }
 
 /// Count the words in the text of a PDF: runs of characters between blanks that have a letter or a
-/// digit among them.
+/// digit among them. Fails with `damaged` when any part of the text cannot be read: a number cannot
+/// say that it is too small.
 #[sortie_guest::function]
 pub fn count_words(pdf: Object) -> Result<u64, Failure> {
     let document = extract(pdf)?;
+    if let Some(damage) = document.damaged.first() {
+        return Err(Error::Damaged(damage.to_string()).into());
+    }
     let is_word = |word: &&str| word.contains(char::is_alphanumeric);
     Ok(document.text.split_whitespace().filter(is_word).count() as u64)
 }

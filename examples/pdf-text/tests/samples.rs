@@ -102,7 +102,7 @@ fn the_document_says_what_it_is() -> Result<(), Box<dyn Error>> {
             .producer
             .is_some_and(|producer| producer.contains("gropdf"))
     );
-    assert_eq!(document.pages, 3);
+    assert_eq!((document.pages, document.damaged), (3, Vec::new()));
     assert_eq!(document.text.matches('\u{c}').count(), 2);
     Ok(())
 }

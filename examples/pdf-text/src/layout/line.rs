@@ -11,7 +11,8 @@ use crate::unicode;
 
 /// Gap, in ems, that is a space: a third of a usual space, more than any kerning.
 const SPACE_MIN: f32 = 0.12;
-/// The same in lines that draw their spaces, where other gaps are more likely to be kerning.
+/// The same in lines that draw their spaces, where other gaps are more likely to be kerning, unless
+/// the pen was set down anew.
 const SPACE_MIN_DRAWN: f32 = 0.2;
 /// The same between ideographs, which stand in squares.
 const SPACE_MIN_WIDE: f32 = 0.5;
@@ -21,10 +22,20 @@ const SPACE_MIN_WIDE_SIGN: f32 = 0.8;
 const TRACKED_MIN: usize = 6;
 /// Letter-spacing, in ems, beyond which letters stand for themselves.
 const TRACKING_MAX: f32 = 0.4;
+/// Letters that make a letter-spaced word in a line with too few of them to be sure.
+const TRACKED_WORD_MIN: usize = 3;
+/// Letter-spacing, in ems, of such a word: less than a space has.
+const TRACKED_WORD_MAX: f32 = 0.24;
+/// How far, in ems, the spaces between its letters may differ.
+const TRACKED_WORD_VARIATION: f32 = 0.05;
 /// How much nearer, in ems, a mark must be to the less likely of two letters.
 const MARK_SHIFT: f32 = 0.2;
 /// Distance, in ems, from a mark to the letter that carries it.
 const MARK_DISTANCE_MAX: f32 = 0.6;
+/// How far, in ems, the pen goes back from one script to the other.
+const SCRIPT_OVERLAP: f32 = 0.2;
+/// Distance, in ems, between the baselines of two scripts.
+const SCRIPT_STEP: f32 = 0.6;
 /// Signs in the mark of a footnote.
 const MARK_MAX: usize = 3;
 /// Letters for each space in a line that draws its spaces, at most.
@@ -35,6 +46,8 @@ const LETTERS_PER_SPACE: usize = 20;
 pub(crate) struct Cluster {
     pub(super) from: f32,
     pub(super) to: f32,
+    /// The baseline.
+    across: f32,
     pub(super) em: f32,
     pub(super) text: Text,
     pub(super) kind: Kind,
@@ -48,6 +61,7 @@ impl Cluster {
         Self {
             from,
             to: from + glyph.advance,
+            across: glyph.across(),
             em: glyph.em,
             text: glyph.text,
             kind: glyph.kind,
@@ -59,6 +73,7 @@ impl Cluster {
         Self {
             from: 0.0,
             to: 0.0,
+            across: 0.0,
             em: 0.0,
             text: Text::SPACE,
             kind: Kind::SPACE,
@@ -77,6 +92,14 @@ impl Cluster {
         }
         unicode::push_accented(&marked, out);
     }
+}
+
+/// The gaps, in ems, that are spaces in a line.
+#[derive(Clone, Copy)]
+struct Least {
+    usual: f32,
+    /// Before a glyph for which the pen was set down anew.
+    placed: f32,
 }
 
 /// Writes lines; keeps its buffers between them.
@@ -109,7 +132,18 @@ impl Speller {
             // Glyphs of these scripts are drawn in either order.
             self.clusters.sort_by(|a, b| a.from.total_cmp(&b.from));
         }
-        let least = self.space_min() + self.tracking();
+        let tracking = self.tracking();
+        let least = Least {
+            usual: self.space_min() + tracking,
+            // Letters that do not join their neighbours stand apart in joined scripts.
+            placed: match kinds.has(Kind::RTL) {
+                true => self.space_min() + tracking,
+                false => SPACE_MIN + tracking,
+            },
+        };
+        if tracking == 0.0 && !kinds.has(Kind::RTL) {
+            join_tracked_words(&mut self.clusters);
+        }
         if kinds.has(Kind::RTL) {
             self.spaced.clear();
             let spaced = &mut self.spaced;
@@ -185,7 +219,7 @@ impl Speller {
 }
 
 /// Go through a line and say before which clusters there is a space. A drawn space is no cluster.
-fn separate(clusters: &[Cluster], least: f32, mut emit: impl FnMut(bool, Option<&Cluster>)) {
+fn separate(clusters: &[Cluster], least: Least, mut emit: impl FnMut(bool, Option<&Cluster>)) {
     let mut last: Option<&Cluster> = None;
     for (index, cluster) in clusters.iter().enumerate() {
         if cluster.text == Text::of('\u{ad}')
@@ -216,19 +250,104 @@ fn is_hidden_hyphen(hyphen: &Cluster, next: &Cluster) -> bool {
     next.from - hyphen.from < 0.1 * hyphen.em
 }
 
-fn is_space(last: &Cluster, next: &Cluster, least: f32) -> bool {
-    if last.kind.has(Kind::SPACE) {
+fn is_space(last: &Cluster, next: &Cluster, least: Least) -> bool {
+    if last.kind.has(Kind::SPACE) || next.kind.has(Kind::JOINED) {
         return false;
     }
+    if is_other_script(last, next) {
+        return true;
+    }
+    let usual = match next.kind.has(Kind::PLACED) && ends_word(last) && begins_word(next) {
+        true => least.placed,
+        false => least.usual,
+    };
     let least = match (last.kind.has(Kind::WIDE), next.kind.has(Kind::WIDE)) {
         (true, true) if last.kind.has(Kind::LETTER) && next.kind.has(Kind::LETTER) => {
             SPACE_MIN_WIDE
         }
         (true, true) => SPACE_MIN_WIDE_SIGN,
-        _ => least,
+        _ => usual,
     };
-    let gap = (next.from - last.to) / greater(last.em, next.em);
+    let gap = gap(last, next);
     gap > least || gap < -1.0
+}
+
+fn begins_word(cluster: &Cluster) -> bool {
+    cluster.kind.has(Kind::LETTER | Kind::DIGIT)
+}
+
+fn ends_word(cluster: &Cluster) -> bool {
+    begins_word(cluster)
+        || matches!(
+            cluster.text.as_char(),
+            Some(',' | '.' | ';' | ':' | '!' | '?' | ')')
+        )
+}
+
+/// Whether the pen went back from a superscript to a subscript, or from a numerator to its
+/// denominator.
+fn is_other_script(last: &Cluster, next: &Cluster) -> bool {
+    let em = greater(last.em, next.em);
+    next.from < last.to - SCRIPT_OVERLAP * em
+        && (next.across - last.across).abs() > SCRIPT_STEP * em
+}
+
+/// The space between two clusters, in ems.
+fn gap(last: &Cluster, next: &Cluster) -> f32 {
+    (next.from - last.to) / greater(last.em, next.em)
+}
+
+/// Mark the letters of short letter-spaced words as joined: at least three letters that stand
+/// evenly apart, and further from what is around them. Beside such a word, two letters do.
+fn join_tracked_words(clusters: &mut [Cluster]) {
+    let mut tracking = None;
+    for least in [TRACKED_WORD_MIN, 2] {
+        if least < TRACKED_WORD_MIN && tracking.is_none() {
+            return;
+        }
+        let mut start = 0;
+        while start + 1 < clusters.len() {
+            let (end, found) = tracked_word(clusters, start);
+            let found = found.filter(|gap| {
+                tracking.is_none_or(|usual: f32| (gap - usual).abs() < TRACKED_WORD_VARIATION)
+            });
+            if let Some(gap) = found
+                && end - start >= least
+            {
+                tracking.get_or_insert(gap);
+                for letter in clusters.get_mut(start + 1..end).unwrap_or_default() {
+                    letter.kind = letter.kind | Kind::JOINED;
+                }
+            }
+            // The last of these letters may begin a word of another spacing.
+            start = end.saturating_sub(1).max(start + 1);
+        }
+    }
+}
+
+/// Where the letters end that stand evenly apart from here on, and how far apart they do if they
+/// are a letter-spaced word.
+fn tracked_word(clusters: &[Cluster], start: usize) -> (usize, Option<f32>) {
+    let is_letter =
+        |cluster: &&Cluster| cluster.kind.has(Kind::LETTER) && !cluster.kind.has(Kind::WIDE);
+    let gap_at = |at: usize| {
+        let last = clusters.get(at.checked_sub(1)?).filter(is_letter)?;
+        clusters
+            .get(at)
+            .filter(is_letter)
+            .map(|next| gap(last, next))
+    };
+    let Some(first) = gap_at(start + 1).filter(|gap| (SPACE_MIN..TRACKED_WORD_MAX).contains(gap))
+    else {
+        return (start, None);
+    };
+    let mut end = start + 2;
+    while gap_at(end).is_some_and(|gap| (gap - first).abs() < TRACKED_WORD_VARIATION) {
+        end += 1;
+    }
+    let is_apart = |at: usize| gap_at(at).is_none_or(|gap| gap > first + SPACE_MIN);
+    let is_word = is_apart(start) && is_apart(end);
+    (end, is_word.then_some(first))
 }
 
 /// Whether a line begins with the small raised mark of a footnote, which stands close to the first

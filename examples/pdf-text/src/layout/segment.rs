@@ -18,6 +18,13 @@ const SHIFT_SCRIPT: f32 = 0.6;
 /// Gap, in ems, between a letter and its script.
 const SCRIPT_GAP: f32 = 0.5;
 
+/// Size of a script, at most, against that of its line.
+const SCRIPT_SIZE: f32 = 0.85;
+/// Shift, in widths, of a glyph that is drawn again at once.
+const REPEATED_SHIFT: f32 = 0.3;
+/// Shift, in ems, of a short word that is drawn again.
+const COPY_SHIFT: f32 = 0.15;
+
 /// A run of glyphs by their indices.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Segment {
@@ -70,6 +77,31 @@ impl Segment {
         }
     }
 
+    /// The segment without some glyphs at its start.
+    pub(super) fn without_first(&self, count: usize) -> Self {
+        Self {
+            start: self.start + count,
+            ..*self
+        }
+    }
+
+    /// Take the extent again from the glyphs that say something.
+    pub(super) fn measure(&mut self, glyphs: &[Glyph]) {
+        let mut said = glyphs
+            .get(self.start..self.end)
+            .unwrap_or_default()
+            .iter()
+            .filter(|glyph| glyph.text != Text::NONE);
+        let Some(first) = said.next() else {
+            return;
+        };
+        (self.from, self.to) = (first.along(), first.along() + first.advance);
+        for glyph in said {
+            self.from = lesser(self.from, glyph.along());
+            self.to = greater(self.to, glyph.along() + glyph.advance);
+        }
+    }
+
     /// Whether the pen, having drawn `last`, moves on in this segment to draw `glyph`.
     fn continues(&self, last: &Glyph, glyph: &Glyph) -> bool {
         if !last.is_parallel(glyph) {
@@ -81,7 +113,10 @@ impl Segment {
         if shift <= SHIFT_NONE * size {
             return gap > -BACK_MAX * em && gap < GAP_MAX * em;
         }
-        shift <= SHIFT_SCRIPT * size && gap > -SCRIPT_GAP * em && gap < SCRIPT_GAP * em
+        // The second of two scripts of a letter goes back under the first.
+        let is_second = last.size < SCRIPT_SIZE * self.size && glyph.size < SCRIPT_SIZE * self.size;
+        let back = if is_second { BACK_MAX } else { SCRIPT_GAP };
+        shift <= SHIFT_SCRIPT * size && gap > -back * em && gap < SCRIPT_GAP * em
     }
 }
 
@@ -94,24 +129,50 @@ fn is_vague(glyph: &Glyph) -> bool {
 pub(crate) fn build(glyphs: &mut [Glyph]) -> Vec<Segment> {
     let mut segments: Vec<Segment> = Vec::new();
     let mut last: Option<Glyph> = None;
-    for (index, glyph) in glyphs.iter_mut().enumerate() {
+    for index in 0..glyphs.len() {
+        let Some(&glyph) = glyphs.get(index) else {
+            break;
+        };
         match (segments.last_mut(), last) {
-            (Some(segment), Some(last)) if is_repeated(&last, glyph) => {
-                glyph.text = Text::NONE;
+            (Some(segment), Some(last)) if is_repeated(&last, &glyph) => {
+                if let Some(glyph) = glyphs.get_mut(index) {
+                    glyph.text = Text::NONE;
+                }
                 segment.end += 1;
                 continue;
             }
-            (Some(segment), Some(last)) if segment.continues(&last, glyph) => segment.add(glyph),
-            _ => segments.push(Segment::of(index, glyph)),
+            (Some(segment), Some(last))
+                if segment.continues(&last, &glyph)
+                    && !begins_copy(glyphs, segment.start, index, &last, &glyph) =>
+            {
+                segment.add(&glyph);
+            }
+            _ => segments.push(Segment::of(index, &glyph)),
         }
-        last = Some(*glyph);
+        last = Some(glyph);
     }
     segments
+}
+
+/// Whether the pen goes back to draw a short word again over itself, which stays a segment of its
+/// own.
+fn begins_copy(glyphs: &[Glyph], start: usize, index: usize, last: &Glyph, glyph: &Glyph) -> bool {
+    /// Letters of such a word; longer ones are further back than a segment goes.
+    const LETTERS_MAX: usize = 8;
+    if glyph.along() > last.along() || is_vague(glyph) {
+        return false;
+    }
+    let earlier = glyphs.get(start..index).unwrap_or_default();
+    earlier.iter().rev().take(LETTERS_MAX).any(|earlier| {
+        earlier.text == glyph.text
+            && (earlier.along() - glyph.along()).abs() < COPY_SHIFT * glyph.em
+            && (earlier.across() - glyph.across()).abs() < COPY_SHIFT * glyph.size
+    })
 }
 
 fn is_repeated(last: &Glyph, glyph: &Glyph) -> bool {
     last.text == glyph.text
         && last.is_parallel(glyph)
-        && (last.along() - glyph.along()).abs() < 0.1 * lesser(glyph.em, glyph.advance)
+        && (last.along() - glyph.along()).abs() < REPEATED_SHIFT * lesser(glyph.em, glyph.advance)
         && (last.across() - glyph.across()).abs() < 0.1 * glyph.size
 }

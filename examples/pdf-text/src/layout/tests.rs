@@ -436,3 +436,94 @@ fn absurd_numbers_do_no_harm() {
     });
     assert!(laid_out(glyphs).contains('x'));
 }
+
+#[test]
+fn short_words_are_letter_spaced_too() {
+    let spaced = |text: &str, x: f32, gap: f32| -> Vec<Glyph> {
+        text.chars()
+            .zip(0_u8..)
+            .map(|(c, index)| glyph(c, x + f32::from(index) * (WIDTH + gap), 20.0))
+            .collect()
+    };
+    assert_eq!(laid_out(spaced("PART", 0.0, 1.7)), "PART");
+    assert_eq!(laid_out(spaced("TWO", 0.0, 2.0)), "TWO");
+    assert_eq!(
+        laid_out([spaced("PART", 0.0, 1.7), words("and so on", 31.0, 20.0)].concat()),
+        "PART and so on"
+    );
+    // Two letters, or spaces of full width, are words of one letter each.
+    assert_eq!(laid_out(spaced("ab", 0.0, 1.7)), "a b");
+    assert_eq!(laid_out(spaced("abc", 0.0, 2.8)), "a b c");
+}
+
+#[test]
+fn a_soft_hyphen_at_the_end_of_a_line_joins_its_word() {
+    let broken = [
+        words("Gesell\u{ad}", 10.0, 20.0),
+        words("schaft", 10.0, 32.0),
+    ];
+    assert_eq!(laid_out(broken.concat()), "Gesellschaft");
+    let far = [
+        words("Gesell\u{ad}", 10.0, 20.0),
+        words("schaft", 10.0, 300.0),
+    ];
+    assert_eq!(laid_out(far.concat()), "Gesellschaft");
+    let last = words("end\u{ad}", 10.0, 20.0);
+    assert_eq!(laid_out(last), "end\u{ad}");
+}
+
+#[test]
+fn letters_that_come_close_by_chance_are_no_copies() {
+    let lines = [words("aaaa", 0.0, 20.0), words("aaaa", 2.0, 23.1)];
+    assert_eq!(laid_out(lines.concat()).matches('a').count(), 8);
+}
+
+#[test]
+fn a_subscript_under_a_superscript_stands_apart() {
+    let script = |c, x, y| Glyph {
+        advance: 3.5,
+        em: 7.0,
+        size: 7.0,
+        ..glyph(c, x, y)
+    };
+    // A square of an indexed letter, and a half.
+    let square = [
+        glyph('x', 0.0, 20.0),
+        script('2', 5.0, 16.4),
+        script('i', 5.0, 22.5),
+    ];
+    assert_eq!(laid_out(square), "x2 i");
+    let half = [script('1', 0.0, 16.1), script('2', 0.0, 23.4)];
+    assert_eq!(
+        laid_out([words("a", -5.2, 20.0), half.to_vec()].concat()),
+        "a1 2"
+    );
+}
+
+#[test]
+fn italic_letters_beside_signs_are_no_words() {
+    let placed = |text: &str, x: f32| {
+        let mut glyphs = words(text, x, 20.0);
+        glyphs[0].kind = glyphs[0].kind | Kind::PLACED;
+        glyphs
+    };
+    let drawn = |x: f32| Glyph {
+        text: Text::SPACE,
+        kind: Kind::SPACE,
+        ..glyph(' ', x, 20.0)
+    };
+    let line = [
+        words("to", 0.0, 20.0),
+        vec![drawn(10.0)],
+        placed("printf", 15.0),
+        placed("(3)", 46.6),
+    ];
+    assert_eq!(laid_out(line.concat()), "to printf(3)");
+    let line = [
+        words("to", 0.0, 20.0),
+        vec![drawn(10.0)],
+        placed("one", 15.0),
+        placed("two", 31.6),
+    ];
+    assert_eq!(laid_out(line.concat()), "to one two");
+}

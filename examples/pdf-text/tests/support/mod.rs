@@ -121,6 +121,94 @@ pub(crate) fn page(content: &str, resources: &str, further: &[String]) -> Vec<u8
     pdf(&objects)
 }
 
+/// The catalog and the page tree with these kids, and further objects from number 3 on.
+pub(crate) fn pages(kids: &str, further: &[String]) -> Vec<String> {
+    let mut objects = vec![
+        "<< /Type /Catalog /Pages 2 0 R >>".to_owned(),
+        format!(
+            "<< /Type /Pages /Kids [{kids}] /Count {} >>",
+            kids.matches('R').count()
+        ),
+    ];
+    objects.extend_from_slice(further);
+    objects
+}
+
+/// A page with Helvetica as `/F` and these entries.
+pub(crate) fn content_page(entries: &str) -> String {
+    format!(
+        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] /Resources << /Font << /F << /Type \
+         /Font /Subtype /Type1 /BaseFont /Helvetica >> >> >> {entries} >>"
+    )
+}
+
+/// A stream with a TrueType font of empty glyphs, whose map of one platform and encoding takes
+/// these codes to glyphs.
+pub(crate) fn true_type(platform: u16, encoding: u16, map: &[(u16, u16)]) -> String {
+    let glyphs = map.iter().map(|&(_, glyph)| glyph).max().unwrap_or(0) + 1;
+    let words = |words: &[u16]| {
+        words
+            .iter()
+            .flat_map(|word| word.to_be_bytes())
+            .collect::<Vec<u8>>()
+    };
+    // Format 4, a segment for each code.
+    let count = u16::try_from(map.len() + 1).unwrap_or(1);
+    let codes: Vec<u16> = map.iter().map(|&(code, _)| code).chain([0xffff]).collect();
+    let deltas: Vec<u16> = map
+        .iter()
+        .map(|&(code, glyph)| glyph.wrapping_sub(code))
+        .chain([1])
+        .collect();
+    let mut subtable = vec![4, 16 + 8 * count, 0, 2 * count, 0, 0, 0];
+    subtable.extend(
+        codes
+            .iter()
+            .copied()
+            .chain([0])
+            .chain(codes.iter().copied()),
+    );
+    subtable.extend(
+        deltas
+            .iter()
+            .copied()
+            .chain(std::iter::repeat_n(0, usize::from(count))),
+    );
+    let mut cmap = vec![0, 1, platform, encoding, 0, 12];
+    cmap.extend(subtable);
+    let head = [
+        1, 0, 1, 0, 0, 0, 0x5f0f, 0x3cf5, 0, 1000, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1000, 1000, 0, 8,
+        2, 0, 0,
+    ];
+    let mut hhea = [0; 18];
+    (hhea[0], hhea[2], hhea[17]) = (1, 800, glyphs);
+    let mut maxp = [0; 16];
+    (maxp[0], maxp[2]) = (1, glyphs);
+    let tables: [(&[u8; 4], Vec<u8>); 7] = [
+        (b"cmap", words(&cmap)),
+        (b"glyf", vec![0; 4]),
+        (b"head", words(&head)),
+        (b"hhea", words(&hhea)),
+        (b"hmtx", words(&[500, 0].repeat(usize::from(glyphs)))),
+        (b"loca", words(&vec![0; usize::from(glyphs) + 1])),
+        (b"maxp", words(&maxp)),
+    ];
+    let mut file = words(&[1, 0, 7, 64, 2, 48]);
+    let mut data: Vec<u8> = Vec::new();
+    for (tag, table) in &tables {
+        file.extend_from_slice(*tag);
+        let place = 12 + 16 * tables.len() + data.len();
+        for number in [0, place, table.len()] {
+            file.extend(u32::try_from(number).unwrap_or(0).to_be_bytes());
+        }
+        data.extend_from_slice(table);
+        data.resize(data.len().next_multiple_of(4), 0);
+    }
+    file.extend(data);
+    let digits: String = file.iter().map(|byte| format!("{byte:02x}")).collect();
+    stream("/Filter /ASCIIHexDecode", &digits)
+}
+
 /// A stream object.
 pub(crate) fn stream(entries: &str, content: &str) -> String {
     format!(
