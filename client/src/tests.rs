@@ -49,6 +49,7 @@ fn completed(index: TaskIndex) -> Outcome {
         ending: Ending::Completed(vec![7].into()),
         bill: Bill::default(),
         log: None,
+        input: None,
     }
 }
 
@@ -308,6 +309,7 @@ fn idle_worker() -> Presence {
         draining: false,
         started: Timestamp::default(),
         said: Timestamp::default(),
+        store: None,
     }
 }
 

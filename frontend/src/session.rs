@@ -9,14 +9,14 @@ use sortie::objects::Objects;
 use sortie::protocol::Advice;
 use sortie::{
     BrokerError, Builder, Client, Component, ConnectError, Function, FunctionOptions, LoadError,
-    StartError, SubmitError,
+    Presence, Signature, StartError, SubmitError,
 };
 use tokio::runtime::Handle;
 
 use crate::binding::{Files, Notice, OutputFile, Places};
 use crate::error::{Error, chain};
 use crate::results::{Lines, Target, Writer};
-use crate::settings::{Clouds, Environment, HostSettings, Troubles, cache, store};
+use crate::settings::{Clouds, Environment, HostSettings, Terminal, Troubles, cache, store};
 use crate::stop::Stop;
 
 /// How long the broker may take to hear what becomes of dropped jobs, when the front door is done.
@@ -31,6 +31,8 @@ pub struct Session {
     pub places: Places,
     /// What becomes of results when the process ends.
     pub keeps: Keeps,
+    /// What the terminal takes, if there is one.
+    pub terminal: Terminal,
 }
 
 /// What becomes of results when the process ends.
@@ -111,6 +113,7 @@ impl Session {
                 output: None,
             },
             keeps,
+            terminal: environment.terminal,
         }
     }
 
@@ -163,6 +166,35 @@ impl Session {
             .map_err(|error| Error::usage(format!("{error} (`{}`)", path.display())))?;
         Ok(function.with_options(options))
     }
+}
+
+/// Refuse a function that returns an object where it is known that there is no store for it: in this
+/// process, or at all of the `workers` that may run it, as far as they say so.
+///
+/// # Errors
+/// What is missing.
+pub fn check_store(
+    signature: &Signature,
+    keeps: Keeps,
+    workers: Option<&[Presence]>,
+) -> Result<(), Error> {
+    let lacking = match (keeps, workers) {
+        (Keeps::Nothing, _) => "there is no store here".into(),
+        (Keeps::Job, Some(workers)) if !workers.is_empty() => {
+            if workers.iter().any(|worker| worker.store != Some(false)) {
+                return Ok(());
+            }
+            match workers.len() {
+                1 => "the one worker that may run it has no store".into(),
+                count => format!("none of the {count} workers that may run it has a store"),
+            }
+        }
+        (Keeps::Job | Keeps::Results, _) => return Ok(()),
+    };
+    Err(
+        Error::usage(format!("`{signature}` makes an object, and {lacking}"))
+            .advised(Advice::ConfigureStore),
+    )
 }
 
 /// The broker was not told in time what becomes of a job.
@@ -313,6 +345,46 @@ impl From<LoadError> for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_function_that_makes_an_object_is_refused_only_where_no_store_is_known_to_be() {
+        let signature = Signature {
+            name: "thumbnail".into(),
+            doc: String::new(),
+            parameters: Vec::new(),
+            returns: "OutputObject".into(),
+        };
+        let worker = |store| Presence {
+            worker: sortie::protocol::WorkerId::from_bytes([1; 16]),
+            machine: "m".into(),
+            process: 1,
+            version: "0".into(),
+            labels: sortie::Labels::default(),
+            slots: 1,
+            busy: 0,
+            draining: false,
+            started: sortie::protocol::Timestamp::default(),
+            said: sortie::protocol::Timestamp::default(),
+            store,
+        };
+        let check = |keeps, workers: Option<&[Presence]>| check_store(&signature, keeps, workers);
+        assert!(check(Keeps::Nothing, None).is_err() && check(Keeps::Results, None).is_ok());
+        let (with, without, old) = (worker(Some(true)), worker(Some(false)), worker(None));
+        for workers in [
+            None,
+            Some(&[][..]),
+            Some(&[with.clone(), without.clone()]),
+            Some(&[old, without.clone()]),
+        ] {
+            assert_eq!(check(Keeps::Job, workers), Ok(()));
+        }
+        let refused = check(Keeps::Job, Some(&[without.clone(), without])).unwrap_err();
+        assert!(
+            refused.message.contains("none of the 2 workers"),
+            "{refused}"
+        );
+        assert_eq!(refused.advice, Some(Advice::ConfigureStore));
+    }
 
     #[test]
     fn servers_on_this_machine_are_known_by_their_names() {

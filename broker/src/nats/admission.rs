@@ -217,6 +217,7 @@ impl Admission {
             }),
             bill: Bill::default(),
             log: None,
+            input: None,
         };
         self.outcomes
             .store(&origin.key, tasks.into_iter().map(outcome).collect())
@@ -307,6 +308,7 @@ impl Admission {
             }),
             bill: Bill::default(),
             log: None,
+            input: task.input.clone(),
         };
         let outcomes: Vec<Outcome> = held.bundle.tasks.iter().map(outcome).collect();
         self.dead_letters

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use sortie_protocol::{
-    Bundle, Digest, Job, JobKey, JobRecord, Outcome, TaskIndex, TenantId, Timestamp,
+    Bundle, Digest, Job, JobKey, JobRecord, Outcome, Reading, TaskIndex, TenantId, Timestamp,
 };
 
 use super::values::{Error, Event, Position, Unfinished};
@@ -54,6 +54,11 @@ pub trait Submit: std::fmt::Debug + Send + Sync + 'static {
 
     /// What of a job waits or is leased.
     async fn unfinished(&self, job: JobKey) -> Result<Unfinished, Error>;
+
+    /// Note what a reader of a job's outcomes says. When the last one ends and all were gathered,
+    /// the outcomes are taken away, and the job's record stays for a while. The record as it is
+    /// then, if the job is there.
+    async fn note(&self, job: JobKey, reading: Reading) -> Result<Option<JobRecord>, Error>;
 
     /// Tell the broker that outcomes before `before` were received and need not be kept. Some may
     /// be kept longer; positions do not change.

@@ -11,6 +11,10 @@ use super::progress::ProgressKind;
 /// Jobs that are listed unless more are asked for.
 const LISTED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(19);
 
+const AFTER_GATHER: &str = "\
+Exit codes: 0 all completed, 1 some failed or the job was cancelled, 2 wrong usage, 3 platform
+failure, 4 the job's submitter is gone and more may be missing, 130 interrupted.";
+
 /// `sortie job`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -24,11 +28,12 @@ pub(crate) enum Command {
     List(List),
     /// Show how far a job is
     Status(Status),
-    /// Write a job's results as `sortie map` does, and have the broker forget the job
+    /// Write a job's results as `sortie map` does, and have the broker drop them
     ///
-    /// Waits until all results are there. A job whose submitter is gone, and had not submitted
-    /// all inputs, ends with the tasks there are, and is kept. The inputs themselves are not
-    /// known any more: `index` says which task it was.
+    /// Waits until all results are there. The job stays listed as gathered. While somebody else
+    /// reads its results they stay, too. A job whose submitter is gone, and had not submitted all
+    /// inputs, ends with the tasks there are, is kept, and the exit code is 4.
+    #[command(after_long_help = AFTER_GATHER)]
     Gather(Box<Gather>),
     /// Stop a job; results that are there stay
     Cancel(One),
@@ -45,8 +50,11 @@ pub(crate) struct List {
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = LISTED)]
     pub(crate) count: NonZeroUsize,
     /// Print one JSON object for each job, a line each
-    #[arg(long)]
+    #[arg(long, conflicts_with = "watch")]
     pub(crate) json: bool,
+    /// Show them again and again, until interrupted
+    #[arg(short, long)]
+    pub(crate) watch: bool,
     #[command(flatten)]
     pub(crate) broker: BrokerOptions,
 }
@@ -56,9 +64,12 @@ pub(crate) struct List {
 pub(crate) struct Status {
     /// The job, or the beginning of its name, as in job-ab12
     pub(crate) job: String,
-    /// Print one JSON object
+    /// Print one JSON object; with --watch one each time
     #[arg(long)]
     pub(crate) json: bool,
+    /// Show it again and again, until the job has ended
+    #[arg(short, long)]
+    pub(crate) watch: bool,
     #[command(flatten)]
     pub(crate) broker: BrokerOptions,
 }
@@ -78,9 +89,10 @@ pub(crate) struct Gather {
     /// The job, or the beginning of its name, as in job-ab12
     pub(crate) job: String,
     /// Write results here instead of to standard output, as `sortie map` does: to a file or an
-    /// object in a store, as JSON lines, CSV or Parquet
+    /// object in a store, by its extension; with braces, as in 's3://BUCKET/{index}.png', it names
+    /// the objects that tasks made
     #[arg(short, long, value_name = "FILE|URL")]
-    pub(crate) output: Option<PathBuf>,
+    pub(crate) output: Vec<PathBuf>,
     /// Write results in the order of the inputs instead of as they came; results that wait for an
     /// earlier one are held in memory
     #[arg(long)]
@@ -100,9 +112,11 @@ pub(crate) struct Gather {
 pub(crate) struct Logs {
     /// The job, or the beginning of its name, as in job-ab12
     pub(crate) job: String,
-    /// Only the task with this index; without it the logs of all, as their results come, until the
-    /// job ends
+    /// Only the task with this index; without it the logs of all
     pub(crate) index: Option<u64>,
+    /// Wait for the logs of tasks that have not ended, until the job ends
+    #[arg(short, long)]
+    pub(crate) follow: bool,
     #[command(flatten)]
     pub(crate) broker: BrokerOptions,
 }

@@ -22,6 +22,8 @@ use std::io::{IsTerminal as _, Write as _};
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Parser, Subcommand};
 
+use sortie_frontend::settings::{Environment, Terminal};
+
 use crate::ending::Error;
 
 use self::call::Call;
@@ -74,6 +76,7 @@ Each result is one JSON object in a line of its own:
   status  completed, failed or cancelled
   value   what the function returned, where it completed
   error   {code, message, blame, attempts} where it failed; blame is guest, input or platform
+  object  {url, size, content_type} in place of value, of an object that the function made
   bill    {queue_ms, fetch_ms, run_ms, cpu_ms, memory_peak_bytes, bytes_in, bytes_out, cached}
   log     {text, dropped_bytes} where the function printed or logged something
 
@@ -81,7 +84,8 @@ Values are JSON as far as JSON goes: byte strings are base64, integers beyond 2^
 and infinities are null, and the keys of maps are strings.
 
 Exit codes: 0 all completed, 1 some failed, 2 wrong usage, 3 platform failure, 130 interrupted.
-Interrupted or not, running the same command again runs only what is not known yet.";
+Without a broker, running the same command again runs only what is not known yet, unless the cache
+is off, --fresh is given, or the function has grants.";
 
 const AFTER_CALL: &str =
     "Exit codes: 0 completed, 1 failed, 2 wrong usage, 3 platform failure, 130 interrupted.";
@@ -121,7 +125,7 @@ pub(crate) fn read() -> Result<Invocation, Error> {
         Ok(cli) => Ok(Invocation::Run(Box::new(cli))),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-                answer(&error);
+                answer(&error)?;
                 Ok(Invocation::Answered)
             }
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Err(Error::Usage(
@@ -134,15 +138,22 @@ pub(crate) fn read() -> Result<Invocation, Error> {
     }
 }
 
-fn answer(error: &clap::Error) {
+fn answer(error: &clap::Error) -> Result<(), Error> {
     let text = error.render();
     let mut stdout = std::io::stdout().lock();
-    // A reader that went away wants no more help.
-    let _ = if std::io::stdout().is_terminal() {
-        write!(stdout, "{}", text.ansi())
-    } else {
-        write!(stdout, "{text}")
-    };
+    let written =
+        if std::io::stdout().is_terminal() && Environment::read().terminal == Terminal::Full {
+            write!(stdout, "{}", text.ansi())
+        } else {
+            write!(stdout, "{text}")
+        };
+    match written.and_then(|()| stdout.flush()) {
+        // A reader that went away wants no more help.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::Platform(
+            format!("failed to write to standard output: {error}"),
+        )),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// What clap says of a command line, without the usage text: that is one `--help` away.

@@ -114,7 +114,7 @@ impl Lines {
             Ok(()) => Ok(Flow::Open),
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Flow::Closed),
             Err(error) => Err(Error::platform(format!(
-                "failed to write the results to {}: {error}",
+                "failed to write to {}: {error}",
                 self.name()
             ))),
         }

@@ -43,5 +43,6 @@ pub(super) fn add(lease: &Lease, task: &Task, attempted: Attempted, report: &mut
         ending,
         bill,
         log,
+        input: task.input.clone(),
     });
 }

@@ -56,6 +56,11 @@ pub enum Advice {
     LowerConcurrency,
     /// The operator of a worker lets tasks read a folder of local files.
     AllowFiles,
+    /// The caller gives an argument for each of these parameters.
+    NameArguments {
+        /// Their names, in order.
+        parameters: Vec<String>,
+    },
     /// The caller names the inputs one by one, as in a file of them.
     ListInputs,
     /// Credentials, or other ones, are given for a service.
