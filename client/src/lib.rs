@@ -48,6 +48,11 @@ mod drive;
 mod embedded;
 mod error;
 
+/// The program of the book's page on this library compiles.
+#[cfg(all(doctest, feature = "embedded"))]
+#[doc = include_str!("../../docs/book/client.md")]
+mod book {}
+
 #[cfg(test)]
 mod tests;
 

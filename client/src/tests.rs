@@ -1,6 +1,7 @@
 //! What a caller sees when outcomes do not come, and of a replay that is stopped. Time is paused:
 //! it passes when everybody waits.
 
+mod book;
 mod troubled;
 
 use std::sync::Arc;

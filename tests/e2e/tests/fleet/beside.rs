@@ -20,7 +20,7 @@ impl Beside {
         Self {
             runtime,
             fleet,
-            pub(crate) workers: Vec::new(),
+            workers: Vec::new(),
         }
     }
 
@@ -108,4 +108,3 @@ pub(crate) fn refused(ran: Ran, code: i32, parts: &[&str]) {
         "{ran}"
     );
 }
-

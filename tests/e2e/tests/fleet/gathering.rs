@@ -112,10 +112,7 @@ fn a_reader_that_waits_keeps_the_results_for_itself() {
     let job = beside.detach("logs_a_little", &["[]"]);
     let client = beside.runtime.block_on(beside.fleet.client());
     let id = job.parse().unwrap();
-    let mut attached = beside
-        .runtime
-        .block_on(client.attach::<()>(id))
-        .unwrap();
+    let mut attached = beside.runtime.block_on(client.attach::<()>(id)).unwrap();
     let _ = beside
         .sortie(&["job", "gather", &job])
         .run()
