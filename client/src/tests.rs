@@ -349,6 +349,29 @@ async fn a_job_without_submitter_whose_bundle_no_worker_is_there_for_ends_as_inc
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_worker_that_lacks_what_a_job_asks_for_is_not_there_for_it() {
+    let broker = Troubled::new();
+    let client = client(&broker);
+    let picky = function().labels("gpu".parse().unwrap());
+    let job = client.map_stream(&picky, stream::iter([()]).chain(stream::pending()));
+    broker.published(1).await;
+    let id = job.id().unwrap();
+    job.leave();
+    let other = broker.clone();
+    tokio::spawn(async move {
+        loop {
+            other.inner.announce(idle_worker()).await.unwrap();
+            tokio::time::sleep(PRESENCE / 3).await;
+        }
+    });
+    let gathering = client.attach::<u64>(id).await.unwrap().gather();
+    let error = soon(gathering).await.unwrap_err();
+    assert!(error.why.contains("no worker is there"), "{error}");
+    assert_eq!(client.workers().await.unwrap().len(), 1);
+    assert_eq!(client.workers_of(id).await.unwrap(), []);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_feed_that_is_silent_while_bundles_are_unfinished_is_no_loss() {
     const MINUTE: Duration = Duration::from_secs(60);
     let broker = Troubled::new();

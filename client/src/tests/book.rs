@@ -19,7 +19,10 @@ fn the_manifest_of_the_book_names_the_versions_that_are_built_here() {
         let name = line.split(" = ").next().unwrap();
         names.push(name);
         if name == "sortie" {
-            assert!(env!("CARGO_PKG_VERSION").starts_with(quoted(line)), "{line}");
+            assert!(
+                env!("CARGO_PKG_VERSION").starts_with(quoted(line)),
+                "{line}"
+            );
             continue;
         }
         let start = format!("{name} = ");
