@@ -27,6 +27,11 @@ use crate::terminal::summary::Summary;
 /// for writing what there is.
 const CANCEL_TIME_MAX: Duration = Duration::from_millis(600);
 
+/// Objects on their way to their names.
+pub(crate) type Copies = JoinSet<Result<Outcome, sortie_frontend::Error>>;
+/// One that came to its name, or did not.
+type Copied = Result<Result<Outcome, sortie_frontend::Error>, JoinError>;
+
 /// A job while its results are written.
 pub(crate) struct Run {
     pub(crate) output: Writer,
@@ -47,7 +52,7 @@ pub(crate) struct Run {
     /// What gives the objects that tasks make their names, if anything does.
     pub(crate) naming: Option<Naming>,
     /// Objects on their way to their names.
-    pub(crate) copies: JoinSet<Result<Outcome, sortie_frontend::Error>>,
+    pub(crate) copies: Copies,
     /// Whether workers are there, where a fleet runs the job.
     pub(crate) workers: Option<WorkerWatch>,
     /// How many the user was told of last.
@@ -130,11 +135,12 @@ impl Run {
                     if self.flush(interrupt).await? == Flow::Closed {
                         return Ok(Stopped::ByReader);
                     }
-                    wait(job, interrupt, cancelled, &mut ticks).await
+                    wait(job, &mut self.copies, interrupt, cancelled, &mut ticks).await
                 }
             };
             match next {
                 Next::Outcome(outcome) => self.on_outcome(job, *outcome, interrupt).await?,
+                Next::Copied(copied) => self.on_copied(job, *copied, interrupt).await?,
                 Next::Tick => {}
                 Next::End => break,
             }
@@ -191,7 +197,7 @@ impl Run {
     async fn on_copied(
         &mut self,
         job: &Job<()>,
-        copied: Result<Result<Outcome, sortie_frontend::Error>, JoinError>,
+        copied: Copied,
         interrupt: &Interrupt,
     ) -> Result<(), Error> {
         let copied = copied.map_err(|error| Error::Platform(error.to_string()))?;
@@ -418,6 +424,8 @@ async fn fetched(job: &Job<()>, outcome: &Outcome, interrupt: &Interrupt) -> Opt
 /// What happens next.
 enum Next {
     Outcome(Box<Outcome>),
+    /// An object is at its name.
+    Copied(Box<Copied>),
     End,
     /// Time to look around.
     Tick,
@@ -426,6 +434,7 @@ enum Next {
 /// Wait for the next thing. Cancel safe.
 async fn wait(
     job: &mut Job<()>,
+    copies: &mut Copies,
     interrupt: &Interrupt,
     cancelled: Option<Instant>,
     ticks: &mut Interval,
@@ -443,6 +452,7 @@ async fn wait(
             Some(outcome) => Next::Outcome(Box::new(outcome)),
             None => Next::End,
         },
+        Some(copied) = copies.join_next(), if !copies.is_empty() => Next::Copied(copied.into()),
         () = too_late => Next::End,
         _ = ticks.tick() => Next::Tick,
     }

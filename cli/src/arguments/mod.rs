@@ -20,7 +20,7 @@ pub(crate) mod worker;
 use std::io::{IsTerminal as _, Write as _};
 
 use clap::error::{ContextKind, ErrorKind};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use sortie_frontend::settings::{Environment, Terminal};
 
@@ -128,14 +128,33 @@ pub(crate) fn read() -> Result<Invocation, Error> {
                 answer(&error)?;
                 Ok(Invocation::Answered)
             }
-            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Err(Error::Usage(
-                "name a command: map, call, inspect, new, worker, job, dlq, cache or broker; \
-                 `sortie --help` explains them"
-                    .into(),
-            )),
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                Err(Error::Usage(missing_command(&error.render().to_string())))
+            }
             _ => Err(Error::Usage(one_line(&error))),
         },
     }
+}
+
+/// What to say where a command with this help has commands of which none is named.
+fn missing_command(help: &str) -> String {
+    let usage = help.split("Usage:").nth(1).unwrap_or_default();
+    let path = command_of(usage);
+    let mut command = Cli::command();
+    for word in path.split(' ').skip(1) {
+        if let Some(named) = command.find_subcommand(word) {
+            command = named.clone();
+        }
+    }
+    let names: Vec<_> = command
+        .get_subcommands()
+        .map(clap::Command::get_name)
+        .filter(|name| *name != "help")
+        .collect();
+    format!(
+        "name a command: {}; `{path} --help` explains them",
+        names.join(", ")
+    )
 }
 
 fn answer(error: &clap::Error) -> Result<(), Error> {
@@ -240,6 +259,20 @@ mod tests {
                 assert!(said.contains(part), "`{part}` is not in: {said}");
             }
         }
+    }
+
+    #[test]
+    fn where_a_command_is_missing_those_there_are_are_named() {
+        let said = |line: &str| {
+            let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
+            missing_command(&error.render().to_string())
+        };
+        assert!(said("sortie").starts_with("name a command: map, call, inspect,"));
+        assert_eq!(
+            said("sortie -v job"),
+            "name a command: list, status, gather, cancel, logs, forget; `sortie job --help` \
+             explains them"
+        );
     }
 
     #[test]

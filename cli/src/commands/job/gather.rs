@@ -42,7 +42,33 @@ pub(super) async fn run(
         .await?
         .map_err(|error| refused_job(&arguments.job, error))?;
     interrupt.set_parting(LEFT.into());
-    let output = open_output(&target, stdout::lines, environment, interrupt.stop()).await?;
+    let at = (&client, id);
+    let ended = write(
+        arguments,
+        &mut job,
+        at,
+        (&target, naming),
+        environment,
+        interrupt,
+    )
+    .await;
+    // The broker is told that nobody reads any more.
+    drop(job);
+    let time_max = interrupt.time_left().unwrap_or(SETTLE_TIME_MAX);
+    let _ = settle(&client, time_max).await;
+    ended
+}
+
+/// Write the results of a job that is followed.
+async fn write(
+    arguments: &Gather,
+    job: &mut Job<()>,
+    (client, id): (&Client, JobId),
+    (target, naming): (&Target, Option<Naming>),
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
+    let output = open_output(target, stdout::lines, environment, interrupt.stop()).await?;
     let results = if stdout::is_terminal(&output) {
         Results::OnTerminal
     } else {
@@ -65,27 +91,21 @@ pub(super) async fn run(
         workers: Some(WorkerWatch::start(client.clone(), id)),
         workers_told: None,
     };
-    let ended = match run.drive(&mut job, interrupt).await {
-        Ok(Stopped::ByReader) => {
+    match run.drive(job, interrupt).await? {
+        Stopped::ByReader => {
             run.progress.finish();
             Err(stdout::closed())
         }
-        Ok(Stopped::BySignal) => {
+        Stopped::BySignal => {
             run.sum_up();
             terminal::say(LEFT);
             Ok(Ending::Interrupted)
         }
-        Ok(Stopped::AtEnd) => {
+        Stopped::AtEnd => {
             run.sum_up();
-            conclude(&run, &job, id, &client, arguments.keep, interrupt).await
+            conclude(&run, job, id, client, arguments.keep, interrupt).await
         }
-        Err(error) => Err(error),
-    };
-    // The broker is told that nobody reads any more.
-    drop(job);
-    let time_max = interrupt.time_left().unwrap_or(SETTLE_TIME_MAX);
-    let _ = settle(&client, time_max).await;
-    ended
+    }
 }
 
 /// What names the objects that tasks made, if a pattern is given.

@@ -1,7 +1,6 @@
 //! Jobs by the `sortie` command: what one process submits, another gathers.
 
 use rustix::process::Signal;
-use serde_json::Value;
 use sortie_e2e::tables::Table;
 use sortie_harness::{
     Fault, Link, NatsServer, Operation, Ran, S3Server, Sortie, StoreProxy, TcpProxy,
