@@ -18,6 +18,9 @@ pub(crate) enum Ending {
     WrongUsage,
     /// The machine, or Sortie itself, failed.
     PlatformFailure,
+    /// Everything that is known was done, and there may be more: the job was never submitted to its
+    /// end.
+    Incomplete,
     /// A signal stopped it.
     Interrupted,
 }
@@ -30,7 +33,8 @@ impl Ending {
             Self::TasksFailed => 1,
             Self::WrongUsage => 2,
             Self::PlatformFailure => 3,
-            // The code that shells report for a process killed by SIGINT.
+            Self::Incomplete => 4,
+            // As shells report a process that SIGINT ended.
             Self::Interrupted => 130,
         }
     }

@@ -2,15 +2,19 @@
 //!
 //! Used by `map`, which submits the job, and by `job gather`, which finds it at a broker.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
+use serde_json::Value;
 use sortie::protocol::Output;
 use sortie::{Job, Outcome};
-use sortie_frontend::binding::InFlight;
-use sortie_frontend::results::{Flow, Reorder, Writer, Written};
+use sortie_frontend::WorkerWatch;
+use sortie_frontend::binding::{InFlight, shown};
+use sortie_frontend::results::{COPIES_MAX, Flow, Naming, Reorder, Writer, Written, is_pattern};
 use sortie_frontend::session::Keeps;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::ending::{Ending, Error};
@@ -22,6 +26,11 @@ use crate::terminal::summary::Summary;
 /// How long to wait for the outcomes of cancelled tasks. Guests end within a tick; the rest of the
 /// second is for writing the results at hand.
 const CANCEL_TIME_MAX: Duration = Duration::from_millis(600);
+
+/// Objects on their way to their names.
+pub(crate) type Copies = JoinSet<Result<Outcome, sortie_frontend::Error>>;
+/// One that came to its name, or did not.
+type Copied = Result<Result<Outcome, sortie_frontend::Error>, JoinError>;
 
 /// A job while its results are written.
 pub(crate) struct Run {
@@ -37,9 +46,17 @@ pub(crate) struct Run {
     pub(crate) on_signal: OnSignal,
     /// Where the job is kept, which decides what can be done about its failures.
     pub(crate) keeps: Keeps,
-    /// Whether a result was written without its value, because a signal came before the value was
-    /// fetched from the store.
+    /// Whether a result is written without its value, or its object without a name, because a signal
+    /// came first.
     pub(crate) lacks_values: bool,
+    /// What gives the objects that tasks make their names, if anything does.
+    pub(crate) naming: Option<Naming>,
+    /// Objects on their way to their names.
+    pub(crate) copies: Copies,
+    /// Whether workers are there, where a fleet runs the job.
+    pub(crate) workers: Option<WorkerWatch>,
+    /// How many the user was told of last.
+    pub(crate) workers_told: Option<usize>,
 }
 
 /// What a signal does to the job.
@@ -59,6 +76,38 @@ pub(crate) enum Stopped {
     BySignal,
     /// The reader of the results closed the pipe.
     ByReader,
+}
+
+/// Which outputs were named.
+#[derive(Debug, Default)]
+pub(crate) struct Outputs {
+    /// Where results go.
+    pub(crate) results: Option<PathBuf>,
+    /// How objects are named.
+    pub(crate) pattern: Option<String>,
+}
+
+impl Outputs {
+    /// Tell the two apart: what has braces is for objects.
+    pub(crate) fn of(named: &[PathBuf]) -> Result<Self, Error> {
+        let mut outputs = Self::default();
+        for output in named {
+            let is_second = if is_pattern(output) {
+                let text = output.to_string_lossy().into_owned();
+                outputs.pattern.replace(text).is_some()
+            } else {
+                outputs.results.replace(output.clone()).is_some()
+            };
+            if is_second {
+                return Err(Error::Usage(format!(
+                    "--output: `{}` is a second one of its kind; one place for results, and one \
+                     with {{...}} for the objects that tasks make",
+                    output.display()
+                )));
+            }
+        }
+        Ok(outputs)
+    }
 }
 
 impl Run {
@@ -86,19 +135,24 @@ impl Run {
                     if self.flush(interrupt).await? == Flow::Closed {
                         return Ok(Stopped::ByReader);
                     }
-                    wait(job, interrupt, cancelled, &mut ticks).await
+                    wait(job, &mut self.copies, interrupt, cancelled, &mut ticks).await
                 }
             };
             match next {
-                Next::Outcome(outcome) => self.take(job, *outcome, interrupt).await?,
+                Next::Outcome(outcome) => self.on_outcome(job, *outcome, interrupt).await?,
+                Next::Copied(copied) => self.on_copied(job, *copied, interrupt).await?,
                 Next::Tick => {}
                 Next::End => break,
+            }
+            while let Some(copied) = self.copies.try_join_next() {
+                self.on_copied(job, copied, interrupt).await?;
             }
             if self.output.is_full() && self.flush(interrupt).await? == Flow::Closed {
                 return Ok(Stopped::ByReader);
             }
             self.show(job);
         }
+        self.finish_copies(job, interrupt).await?;
         let stopped = match (cancelled, self.on_signal) {
             // The job ended as the signal came: there was nothing left to stop.
             (Some(_), OnSignal::Cancel) if self.has_all(job) => Stopped::AtEnd,
@@ -118,7 +172,71 @@ impl Run {
         )
     }
 
-    /// An outcome came.
+    /// An outcome came. An object gets its name before its result is written.
+    async fn on_outcome(
+        &mut self,
+        job: &Job<()>,
+        outcome: Outcome,
+        interrupt: &Interrupt,
+    ) -> Result<(), Error> {
+        let naming = self.naming.as_ref();
+        let Some(naming) = naming.filter(|naming| naming.is_for(&outcome)).cloned() else {
+            return self.take(job, outcome, interrupt).await;
+        };
+        while self.copies.len() >= COPIES_MAX
+            && let Some(copied) = interrupt.or(self.copies.join_next()).await?
+        {
+            self.on_copied(job, copied, interrupt).await?;
+        }
+        let shown = self.shown(&outcome);
+        self.copies
+            .spawn(async move { naming.named(outcome, &shown).await });
+        Ok(())
+    }
+
+    async fn on_copied(
+        &mut self,
+        job: &Job<()>,
+        copied: Copied,
+        interrupt: &Interrupt,
+    ) -> Result<(), Error> {
+        let copied = copied.map_err(|error| Error::Platform(error.to_string()))?;
+        self.take(job, copied?, interrupt).await
+    }
+
+    /// Wait for the objects that are on their way; after a signal no longer than tasks get to end.
+    async fn finish_copies(&mut self, job: &Job<()>, interrupt: &Interrupt) -> Result<(), Error> {
+        let too_late = async {
+            interrupt.raised().await;
+            sleep(CANCEL_TIME_MAX).await;
+        };
+        tokio::pin!(too_late);
+        loop {
+            let copied = tokio::select! {
+                biased;
+                copied = self.copies.join_next() => copied,
+                () = &mut too_late => {
+                    self.lacks_values = true;
+                    self.copies.abort_all();
+                    return Ok(());
+                }
+            };
+            match copied {
+                Some(copied) => self.on_copied(job, copied, interrupt).await?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// The input of a task, as results show it: as it is known here, or as its submitter called it.
+    fn shown(&self, outcome: &Outcome) -> Value {
+        match self.in_flight.shown(outcome.index) {
+            Value::Null => shown(outcome.input.as_ref()),
+            shown => shown,
+        }
+    }
+
+    /// A result is to be written.
     async fn take(
         &mut self,
         job: &Job<()>,
@@ -157,9 +275,10 @@ impl Run {
             }
             _ => outcome,
         };
-        let shown = self.in_flight.end(outcome.index);
+        let shown = self.shown(&outcome);
+        self.in_flight.end(outcome.index);
         let status = self.output.push(&outcome, &shown)?;
-        // The inputs of a job that another process submitted are not known.
+        // A submitter need not call its inputs anything.
         let shown = if shown.is_null() {
             format!("task {}", outcome.index).into()
         } else {
@@ -235,7 +354,23 @@ impl Run {
         } else {
             self.total.map(|total| total.max(taken.submitted))
         };
-        self.progress.show(&self.summary, total);
+        let workers = self.workers.as_ref().and_then(WorkerWatch::count);
+        self.tell_workers(workers);
+        self.progress.show(&self.summary, total, workers);
+    }
+
+    /// Say that nobody works any more, or again.
+    fn tell_workers(&mut self, workers: Option<usize>) {
+        let Some(count) = workers else { return };
+        let says = match (self.workers_told, count) {
+            (Some(0), 1..) => "workers are there again",
+            (None | Some(1..), 0) => "no worker is there; what is left waits for one",
+            (None | Some(1..), 1..) | (Some(0), 0) => "",
+        };
+        self.workers_told = Some(count);
+        if !says.is_empty() {
+            self.progress.aside(|| terminal::say(says));
+        }
     }
 
     /// Print the summary, if any task has ended.
@@ -289,6 +424,8 @@ async fn fetched(job: &Job<()>, outcome: &Outcome, interrupt: &Interrupt) -> Opt
 /// What happens next.
 enum Next {
     Outcome(Box<Outcome>),
+    /// An object is at its name.
+    Copied(Box<Copied>),
     End,
     /// Time to refresh the progress.
     Tick,
@@ -297,6 +434,7 @@ enum Next {
 /// Wait for the next thing. Cancel safe.
 async fn wait(
     job: &mut Job<()>,
+    copies: &mut Copies,
     interrupt: &Interrupt,
     cancelled: Option<Instant>,
     ticks: &mut Interval,
@@ -314,6 +452,7 @@ async fn wait(
             Some(outcome) => Next::Outcome(Box::new(outcome)),
             None => Next::End,
         },
+        Some(copied) = copies.join_next(), if !copies.is_empty() => Next::Copied(copied.into()),
         () = too_late => Next::End,
         _ = ticks.tick() => Next::Tick,
     }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use sortie::nats::Role;
-use sortie::{Client, Function, FunctionOptions, Grant, JobId};
+use sortie::{Client, Function, FunctionOptions, Grant, JobId, Presence};
 use sortie_frontend::binding::Notice;
+use sortie_frontend::results::makes_object;
 use sortie_frontend::session::{self, Keeps, SETTLE_TIME_MAX, Session};
 use sortie_frontend::settings::{Cache, Environment};
 
@@ -101,22 +102,62 @@ pub(crate) fn why_not_kept(options: &FunctionOptions) -> Option<String> {
     ))
 }
 
-/// Tell the user if no worker is connected: tasks then wait until one is.
-pub(crate) async fn say_if_nobody_works(
+/// What is said where a command ends before it is known what becomes of its job at the broker.
+pub(crate) fn may_go_on(job: JobId) -> String {
+    format!(
+        "interrupted; the job may go on at the broker: `sortie job cancel {job}` cancels it, \
+         `sortie job gather {job}` writes its results"
+    )
+}
+
+/// The workers that are there for a function, if the broker tells in time. A user who may not ask,
+/// or gets no answer, is not held up.
+async fn workers(
+    function: &Function<()>,
+    session: &Session,
+    interrupt: &Interrupt,
+) -> Result<Option<Vec<Presence>>, Error> {
+    if session.keeps != Keeps::Job {
+        return Ok(None);
+    }
+    let asking = tokio::time::timeout(WORKERS_TIME_MAX, session.client.workers());
+    let Ok(Ok(mut workers)) = interrupt.or(asking).await? else {
+        return Ok(None);
+    };
+    workers.retain(|worker| worker.labels.include(&function.options().labels));
+    Ok(Some(workers))
+}
+
+/// A function that returns an object needs a store where it runs: refuse it where it is known that
+/// there is none.
+pub(crate) async fn check_store(
     function: &Function<()>,
     session: &Session,
     interrupt: &Interrupt,
 ) -> Result<(), Error> {
-    if session.keeps != Keeps::Job {
+    if !makes_object(function.signature()) {
         return Ok(());
     }
-    // Best effort: missing permissions or a slow answer must not delay the command.
-    let asking = tokio::time::timeout(WORKERS_TIME_MAX, session.client.workers());
-    let Ok(Ok(workers)) = interrupt.or(asking).await? else {
-        return Ok(());
+    let workers = workers(function, session, interrupt).await?;
+    Ok(session::check_store(
+        function.signature(),
+        session.keeps,
+        workers.as_deref(),
+    )?)
+}
+
+/// Tasks wait until a worker comes; a person who waits for them is told. How many there are, if
+/// that is known.
+pub(crate) async fn say_if_nobody_works(
+    function: &Function<()>,
+    session: &Session,
+    interrupt: &Interrupt,
+) -> Result<Option<usize>, Error> {
+    let Some(workers) = workers(function, session, interrupt).await? else {
+        return Ok(None);
     };
     let labels = &function.options().labels;
-    if !workers.iter().any(|worker| worker.labels.include(labels)) {
+    if workers.is_empty() {
         let which = if labels.is_empty() {
             String::new()
         } else {
@@ -126,7 +167,7 @@ pub(crate) async fn say_if_nobody_works(
             "no worker{which} is connected yet; the tasks wait for one"
         ));
     }
-    Ok(())
+    Ok(Some(workers.len()))
 }
 
 /// A client, and the job with this name or unique prefix of a name.
@@ -199,6 +240,13 @@ pub(crate) fn refused_job(text: &str, error: sortie::AttachError) -> Error {
         sortie::AttachError::NoSuchJob(_) => Error::Usage(format!(
             "there is no job `{text}`; `sortie job list` shows the existing ones"
         )),
+        sortie::AttachError::Gathered { gathered, .. } => Error::Usage(format!(
+            "the results of `{text}` were gathered at {} and are not kept any longer",
+            terminal::table::time(gathered.at)
+        )),
+        sortie::AttachError::Random(error) => {
+            Error::Platform(format!("the system gives no random bytes: {error}"))
+        }
         sortie::AttachError::Broker(error) => refused(error),
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod arguments;
 pub(crate) mod attach;
+pub(crate) mod borrowed;
 pub(crate) mod builder;
 pub(crate) mod client;
 pub(crate) mod connect;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sortie_protocol::grants::Ungranted;
-use sortie_protocol::{Advice, Failure, JobId};
+use sortie_protocol::{Advice, Failure, Gathered, JobId};
 
 use crate::api::function::CallError;
 
@@ -89,6 +89,19 @@ pub enum AttachError {
          read"
     )]
     NoSuchJob(JobId),
+    /// Its outcomes were gathered before, and are not kept any longer.
+    #[error(
+        "the results of `{job}` were gathered before, and the broker does not have them any more"
+    )]
+    Gathered {
+        /// The job.
+        job: JobId,
+        /// When, and how it had ended.
+        gathered: Gathered,
+    },
+    /// The system has no randomness for the reader's name.
+    #[error("the system gives no random bytes")]
+    Random(#[from] std::io::Error),
     /// The broker did not answer as it should.
     #[error(transparent)]
     Broker(sortie_broker::Error),

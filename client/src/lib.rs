@@ -50,14 +50,20 @@ mod error;
 pub mod metrics;
 pub mod observer;
 
+/// The program of the book's page on this library compiles.
+#[cfg(all(doctest, feature = "embedded"))]
+#[doc = include_str!("../../docs/book/client.md")]
+mod book {}
+
 #[cfg(test)]
 mod tests;
 
 pub use self::admin::replay::{ReplayError, Replayed};
-pub use self::admin::status::{Counted, JobStatus};
+pub use self::admin::status::{Counted, JobPhase, JobStatus, JobWatch};
 pub use self::api::arguments::{
-    Arguments, Input, IntoArguments, cbor, object, object_at, prefix, value,
+    Arguments, Input, IntoArguments, IntoInput, cbor, object, object_at, prefix, value,
 };
+pub use self::api::borrowed::BorrowedJob;
 pub use self::api::builder::{Builder, ConnectError};
 pub use self::api::client::Client;
 pub use self::api::detached::Detached;
@@ -77,7 +83,7 @@ pub use sortie_objects as objects;
 pub use sortie_protocol as protocol;
 pub use sortie_protocol::completion::Incomplete;
 pub use sortie_protocol::{
-    Bill, Blame, ByteSize, DeadLetter, Ending, Failure, FunctionOptions, Grant, Grants, JobId,
-    JobKey, JobRecord, JobState, Kind, Labels, Limits, Log, Outcome, Presence, Priority,
-    RetryPolicy, Signature, TenantId,
+    Bill, Blame, ByteSize, DeadLetter, Ending, Failure, FunctionOptions, Gathered, Grant, Grants,
+    InputName, JobId, JobKey, JobRecord, JobState, Kind, Labels, Limits, Log, Outcome, Presence,
+    Priority, RetryPolicy, Signature, TenantId,
 };

@@ -1,6 +1,7 @@
 //! What a caller sees when outcomes do not come, and of a replay that is stopped. Time is paused:
 //! it passes when everybody waits.
 
+mod book;
 mod troubled;
 
 use std::sync::Arc;
@@ -50,6 +51,7 @@ fn completed(index: TaskIndex) -> Outcome {
         ending: Ending::Completed(vec![7].into()),
         bill: Bill::default(),
         log: None,
+        input: None,
     }
 }
 
@@ -309,6 +311,7 @@ fn idle_worker() -> Presence {
         draining: false,
         started: Timestamp::default(),
         said: Timestamp::default(),
+        store: None,
     }
 }
 
@@ -344,6 +347,29 @@ async fn a_job_without_submitter_whose_bundle_no_worker_is_there_for_ends_as_inc
         "{error}"
     );
     assert_eq!(unfinished(&broker, id).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_lacks_what_a_job_asks_for_is_not_there_for_it() {
+    let broker = Troubled::new();
+    let client = client(&broker);
+    let picky = function().labels("gpu".parse().unwrap());
+    let job = client.map_stream(&picky, stream::iter([()]).chain(stream::pending()));
+    broker.published(1).await;
+    let id = job.id().unwrap();
+    job.leave();
+    let other = broker.clone();
+    tokio::spawn(async move {
+        loop {
+            other.inner.announce(idle_worker()).await.unwrap();
+            tokio::time::sleep(PRESENCE / 3).await;
+        }
+    });
+    let gathering = client.attach::<u64>(id).await.unwrap().gather();
+    let error = soon(gathering).await.unwrap_err();
+    assert!(error.why.contains("no worker is there"), "{error}");
+    assert_eq!(client.workers().await.unwrap().len(), 1);
+    assert_eq!(client.workers_of(id).await.unwrap(), []);
 }
 
 #[tokio::test(start_paused = true)]

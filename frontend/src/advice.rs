@@ -40,7 +40,8 @@ pub fn command_line(advice: &Advice) -> String {
         Advice::AllowFiles => {
             "the worker's operator can allow tasks to read a folder with `--files DIR`".into()
         }
-        Advice::ListInputs => "name each of them, or list them in a file for --inputs".into(),
+        Advice::NameArguments { parameters } => name_arguments(parameters),
+        Advice::ListInputs => "name each of them, or write them to a file for --inputs".into(),
         Advice::GiveCredentials { cloud } => credentials(*cloud).into(),
         Advice::NameAccount => "set AZURE_STORAGE_ACCOUNT to the account's name".into(),
         Advice::SetPayer { cloud } => payer(*cloud).into(),
@@ -74,6 +75,15 @@ fn raise(limit: Limit) -> &'static str {
         Limit::OutputBytes(_) => "run it again with a larger --written",
         Limit::Stack(_) | Limit::Result(_) => "no flag raises this limit",
     }
+}
+
+fn name_arguments(parameters: &[String]) -> String {
+    let named = parameters
+        .iter()
+        .map(|name| format!("--arg {name}=VALUE"))
+        .collect::<Vec<_>>()
+        .join(" ");
+    format!("write them one after the other, or name them: {named}")
 }
 
 fn credentials(cloud: Cloud) -> &'static str {

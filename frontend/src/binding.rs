@@ -9,9 +9,10 @@ mod inputs;
 mod lines;
 mod places;
 mod shape;
+mod types;
 
 pub use self::in_flight::{InFlight, Order};
 pub use self::inputs::{Inputs, Source, Tasks};
 pub use self::lines::Origin;
 pub use self::places::{Files, Notice, OutputFile, Places};
-pub use self::shape::Shape;
+pub use self::shape::{Shape, shown};

@@ -1,15 +1,17 @@
 //! Converts values from CBOR to JSON text, without an intermediate tree.
 //!
-//! Only the text is built in memory, because values are not trusted: the tree of a small value can
-//! take gigabytes.
+//! Nothing is built in memory but the text, because a function decides over the value: a tree of a
+//! small one can take gigabytes. And the text takes at most [`GROWTH_MAX`] times the bytes of the
+//! value, however that is nested: what could grow with the depth, the quotes of keys within keys
+//! and the indentation, ends at a bound.
 //!
 //! Values that JSON cannot represent:
 //! - byte strings are base64 (RFC 4648, padded);
 //! - integers outside of ±(2^53 - 1) are decimal strings, because most readers of JSON would round
 //!   them;
 //! - NaN and the infinities are `null`, as are CBOR's `null` and `undefined`;
-//! - keys of maps that are not text are strings of what they would be as values; keys that become
-//!   equal all stay;
+//! - keys of maps that are not text are strings of what they would be as values, and lists and maps
+//!   that are keys within such a key stand there without quotes; keys that become equal all stay;
 //! - tags are dropped and the tagged value stays.
 
 mod parts;
@@ -27,6 +29,12 @@ pub(crate) use self::parts::{FIELDS_MAX, Parts, Whole, append_member, valid};
 
 /// Integers up to here are the same in every reader of JSON.
 const EXACT_MAX: u64 = (1 << 53) - 1;
+
+/// The most bytes of text for a byte of a value: an indented `false` in a list.
+pub const GROWTH_MAX: usize = 24;
+/// How deep text is indented. What lies deeper stands on one line: each line of a value that nests
+/// hundreds deep would begin with hundreds of blanks.
+const INDENTED_MAX: usize = 8;
 
 /// How the text is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +73,7 @@ impl<'de, const INDENTED: bool> Deserialize<'de> for Rendered<INDENTED> {
             out: &mut out,
             depth: INDENTED.then_some(0),
             numbers: Numbers::AsReadersTakeThem,
+            within: Within::Value,
         })?;
         Ok(Self(out))
     }
@@ -85,6 +94,14 @@ struct Text<'a> {
     /// How deep the value lies, where the text is indented.
     depth: Option<usize>,
     numbers: Numbers,
+    within: Within,
+}
+
+/// Whether a value is part of the key of a map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Within {
+    Value,
+    Key,
 }
 
 /// How numbers are written that readers of JSON do not all take.
@@ -115,6 +132,7 @@ impl Text<'_> {
             out: self.out,
             depth: self.depth.map(|depth| depth + 1),
             numbers: Numbers::AsReadersTakeThem,
+            within: self.within,
         }
     }
 
@@ -134,7 +152,7 @@ impl Text<'_> {
     }
 
     fn break_line(&mut self, deeper: usize) {
-        if let Some(depth) = self.depth {
+        if let Some(depth) = self.depth.filter(|depth| *depth < INDENTED_MAX) {
             self.out.push(b'\n');
             self.out.resize(self.out.len() + 2 * (depth + deeper), b' ');
         }
@@ -247,7 +265,11 @@ impl<'de> Visitor<'de> for Text<'_> {
         loop {
             let mark = self.out.len();
             self.separate(count);
-            if entries.next_key_seed(Key(self.out))?.is_none() {
+            let key = Key {
+                out: self.out,
+                within: self.within,
+            };
+            if entries.next_key_seed(key)?.is_none() {
                 self.out.truncate(mark);
                 break;
             }
@@ -286,29 +308,36 @@ impl<'de, S: DeserializeSeed<'de, Value = ()>> Visitor<'de> for Tagged<S> {
     }
 }
 
-/// Writes the key of a map: always a string.
-struct Key<'a>(&'a mut Vec<u8>);
+/// Writes the key of a map: a string, unless it is a list or a map within another key. There each
+/// further pair of quotes would double the backslashes of those within.
+struct Key<'a> {
+    out: &'a mut Vec<u8>,
+    /// Where the map is.
+    within: Within,
+}
 
 impl<'de> DeserializeSeed<'de> for Key<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        let mark = self.0.len();
+        let mark = self.out.len();
         deserializer.deserialize_any(Text {
-            out: self.0,
+            out: self.out,
             depth: None,
             numbers: Numbers::AsReadersTakeThem,
+            within: Within::Key,
         })?;
-        let written = self.0.get(mark..).unwrap_or_default();
-        if written.first() != Some(&b'"') {
+        let written = self.out.get(mark..).unwrap_or_default();
+        let is_done = match (self.within, written.first()) {
+            (_, Some(b'"')) => true,
+            (Within::Key, Some(b'[' | b'{')) => true,
+            (Within::Key | Within::Value, _) => false,
+        };
+        if !is_done {
             let text = String::from_utf8_lossy(written).into_owned();
-            self.0.truncate(mark);
-            Text {
-                out: self.0,
-                depth: None,
-                numbers: Numbers::AsReadersTakeThem,
-            }
-            .json(&text);
+            self.out.truncate(mark);
+            // Writing a string into memory cannot fail.
+            let _ = serde_json::to_writer(self.out, &text);
         }
         Ok(())
     }
@@ -317,6 +346,7 @@ impl<'de> DeserializeSeed<'de> for Key<'_> {
 #[cfg(test)]
 mod tests {
     use ciborium::{Value, cbor};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -403,6 +433,109 @@ mod tests {
             line(&encode(&map)).unwrap(),
             r#"{"1":0,"true":0,"null":0,"/w==":0,"[\"a\"]":0}"#
         );
+    }
+
+    #[test]
+    fn keys_within_keys_take_no_more_than_their_bytes_allow() {
+        let mut nested = Value::from(1);
+        for _ in 0..30 {
+            nested = Value::Map(vec![(nested, Value::from("\u{1b}\""))]);
+        }
+        let cbor = encode(&nested);
+        for layout in [Layout::Line, Layout::Indented] {
+            let mut out = Vec::new();
+            write(&cbor, layout, &mut out).unwrap();
+            assert!(out.len() < GROWTH_MAX * cbor.len(), "{} bytes", out.len());
+            assert!(serde_json::from_slice::<serde_json::Value>(&out).is_ok());
+        }
+        let twice = Value::Map(vec![(
+            Value::Map(vec![
+                (Value::Array(vec![Value::from("a")]), Value::from(2)),
+                (Value::from(1), Value::from(3)),
+            ]),
+            Value::from(4),
+        )]);
+        assert_eq!(
+            line(&encode(&twice)).unwrap(),
+            r#"{"{[\"a\"]:2,\"1\":3}":4}"#
+        );
+    }
+
+    #[test]
+    fn what_nests_deep_is_not_indented_further() {
+        let mut nested = Value::Array(vec![Value::Null; 1000]);
+        for _ in 0..100 {
+            nested = Value::Array(vec![nested]);
+        }
+        let cbor = encode(&nested);
+        let mut out = Vec::new();
+        write(&cbor, Layout::Indented, &mut out).unwrap();
+        assert!(out.len() < GROWTH_MAX * cbor.len(), "{} bytes", out.len());
+        let text: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(text.to_string(), line(&cbor).unwrap());
+    }
+
+    /// Any value, with any values for keys.
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::Bool),
+            any::<u64>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::Float),
+            any::<String>().prop_map(Value::from),
+            "[\"\\\\\u{0}-\u{1f}]{0,20}".prop_map(Value::from),
+            prop::collection::vec(any::<u8>(), 0..20).prop_map(Value::Bytes),
+        ];
+        leaf.prop_recursive(24, 256, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::Array),
+                prop::collection::vec((inner.clone(), inner.clone()), 0..6).prop_map(Value::Map),
+                (any::<u64>(), inner).prop_map(|(tag, value)| Value::Tag(tag, value.into())),
+            ]
+        })
+    }
+
+    fn check_growth(cbor: &[u8]) -> Result<(), TestCaseError> {
+        for layout in [Layout::Line, Layout::Indented] {
+            let mut out = Vec::new();
+            if write(cbor, layout, &mut out).is_ok() {
+                prop_assert!(
+                    out.len() <= GROWTH_MAX * cbor.len(),
+                    "{} bytes of {}: {}",
+                    out.len(),
+                    cbor.len(),
+                    String::from_utf8_lossy(&out)
+                );
+                prop_assert!(serde_json::from_slice::<serde::de::IgnoredAny>(&out).is_ok());
+            }
+        }
+        if let Ok(parts) = Parts::of(cbor) {
+            let bytes = parts.bytes();
+            prop_assert!(
+                bytes <= GROWTH_MAX * cbor.len(),
+                "{bytes} of {}",
+                cbor.len()
+            );
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_grows_beyond_the_bound(value in any_value()) {
+            check_growth(&encode(&value))?;
+        }
+
+        #[test]
+        fn no_bytes_grow_beyond_the_bound(
+            bytes in prop::collection::vec(
+                prop_oneof![any::<u8>(), Just(0xa1), Just(0xbf), Just(0x9f), Just(0xff)],
+                1..200,
+            ),
+        ) {
+            check_growth(&bytes)?;
+        }
     }
 
     #[test]

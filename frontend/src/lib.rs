@@ -5,6 +5,7 @@
 //! - [`binding`]: turns texts (JSON, paths, patterns, URLs) into arguments by a function's
 //!   signature, and whole lists of them into a stream of tasks;
 //! - [`json`]: CBOR values as JSON;
+//! - [`log`]: what functions logged, as it is shown;
 //! - [`results`]: outcomes as JSON lines, CSV or Parquet, written to a stream, a file or a store;
 //! - [`advice`]: words the advice of errors for the command line.
 //!
@@ -16,10 +17,13 @@ pub mod advice;
 pub mod binding;
 mod error;
 pub mod json;
+pub mod log;
 pub mod results;
 pub mod session;
 pub mod settings;
 mod stop;
+mod worker_watch;
 
 pub use self::error::{Error, Kind, Setting, chain};
 pub use self::stop::{Raise, Stop, Stopped};
+pub use self::worker_watch::WorkerWatch;

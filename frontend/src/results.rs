@@ -2,8 +2,11 @@
 
 mod cells;
 mod columns;
+mod compress;
 mod csv;
 mod lines;
+mod naming;
+mod nested;
 mod parquet;
 mod record;
 mod reorder;
@@ -12,6 +15,7 @@ mod target;
 mod writer;
 
 pub use self::lines::{Flow, Lines};
+pub use self::naming::{COPIES_MAX, Naming, Stems, is_pattern, makes_object};
 pub use self::record::{Reason, ShownObject, Status, bad_result};
 pub use self::reorder::Reorder;
 pub use self::target::Target;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use sortie::nats::Config;
 use sortie::objects::Objects;
 use sortie::protocol::Advice;
-use sortie::{BrokerError, Builder, Client, ConnectError, SubmitError};
+use sortie::{BrokerError, Builder, Client, ConnectError, Presence, Signature, SubmitError};
 #[cfg(feature = "embedded")]
 use sortie::{Component, Function, FunctionOptions, LoadError, StartError};
 use tokio::runtime::Handle;
@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use crate::binding::{Files, Notice, OutputFile, Places};
 use crate::error::{Error, chain};
 use crate::results::{Lines, Target, Writer};
-use crate::settings::{Clouds, Environment, HostSettings, Troubles, cache, store};
+use crate::settings::{Clouds, Environment, HostSettings, Terminal, Troubles, cache, store};
 use crate::stop::Stop;
 
 /// Timeout for the cancellations of dropped jobs before the program exits.
@@ -31,6 +31,8 @@ pub struct Session {
     pub places: Places,
     /// What is kept of results when the process ends.
     pub keeps: Keeps,
+    /// What the terminal takes, if there is one.
+    pub terminal: Terminal,
 }
 
 /// What is kept of results when the process ends.
@@ -117,6 +119,7 @@ impl Session {
                 output: None,
             },
             keeps,
+            terminal: environment.terminal,
         }
     }
 
@@ -174,7 +177,36 @@ impl Session {
     }
 }
 
-/// The broker did not confirm in time that a dropped job is cancelled or forgotten.
+/// Refuse a function that returns an object where it is known that there is no store for it: in this
+/// process, or at all of the `workers` that may run it, as far as they say so.
+///
+/// # Errors
+/// What is missing.
+pub fn check_store(
+    signature: &Signature,
+    keeps: Keeps,
+    workers: Option<&[Presence]>,
+) -> Result<(), Error> {
+    let lacking = match (keeps, workers) {
+        (Keeps::Nothing, _) => "there is no store here".into(),
+        (Keeps::Job, Some(workers)) if !workers.is_empty() => {
+            if workers.iter().any(|worker| worker.store != Some(false)) {
+                return Ok(());
+            }
+            match workers.len() {
+                1 => "the one worker that may run it has no store".into(),
+                count => format!("none of the {count} workers that may run it has a store"),
+            }
+        }
+        (Keeps::Job | Keeps::Results, _) => return Ok(()),
+    };
+    Err(
+        Error::usage(format!("`{signature}` makes an object, and {lacking}"))
+            .advised(Advice::ConfigureStore),
+    )
+}
+
+/// The broker was not told in time what becomes of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the broker did not confirm in time that a dropped job is cancelled or forgotten")]
 pub struct NotSettled;
@@ -326,6 +358,46 @@ impl From<LoadError> for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_function_that_makes_an_object_is_refused_only_where_no_store_is_known_to_be() {
+        let signature = Signature {
+            name: "thumbnail".into(),
+            doc: String::new(),
+            parameters: Vec::new(),
+            returns: "OutputObject".into(),
+        };
+        let worker = |store| Presence {
+            worker: sortie::protocol::WorkerId::from_bytes([1; 16]),
+            machine: "m".into(),
+            process: 1,
+            version: "0".into(),
+            labels: sortie::Labels::default(),
+            slots: 1,
+            busy: 0,
+            draining: false,
+            started: sortie::protocol::Timestamp::default(),
+            said: sortie::protocol::Timestamp::default(),
+            store,
+        };
+        let check = |keeps, workers: Option<&[Presence]>| check_store(&signature, keeps, workers);
+        assert!(check(Keeps::Nothing, None).is_err() && check(Keeps::Results, None).is_ok());
+        let (with, without, old) = (worker(Some(true)), worker(Some(false)), worker(None));
+        for workers in [
+            None,
+            Some(&[][..]),
+            Some(&[with.clone(), without.clone()]),
+            Some(&[old, without.clone()]),
+        ] {
+            assert_eq!(check(Keeps::Job, workers), Ok(()));
+        }
+        let refused = check(Keeps::Job, Some(&[without.clone(), without])).unwrap_err();
+        assert!(
+            refused.message.contains("none of the 2 workers"),
+            "{refused}"
+        );
+        assert_eq!(refused.advice, Some(Advice::ConfigureStore));
+    }
 
     #[test]
     fn servers_on_this_machine_are_known_by_their_names() {

@@ -9,5 +9,5 @@ pub mod parse;
 
 pub use self::broker::BrokerSettings;
 pub use self::clouds::{Clouds, Troubles};
-pub use self::environment::Environment;
+pub use self::environment::{Environment, Terminal};
 pub use self::host::{Cache, HostSettings, InputSettings, cache, store};

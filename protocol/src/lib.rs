@@ -21,15 +21,17 @@ mod words;
 pub use decide::{completion, delivery, grants, memo, packing, retry, seen, submission};
 pub use wire::envelope;
 pub use words::{
-    address, advice, dead, function, id, job, labels, location, metric, observer, outcome, output,
-    presence, signature, size, task, tenant, text, time,
+    address, advice, dead, function, gathering, id, input_name, job, labels, location, metric,
+    observer, outcome, output, presence, signature, size, task, tenant, text, time,
 };
 
 pub use address::{Address, ByteRange, Place};
 pub use advice::{Advice, Cloud};
 pub use dead::DeadLetter;
 pub use function::{FunctionIndex, FunctionRef};
+pub use gathering::{Gathered, Reader, Readers, Reading};
 pub use id::{Digest, JobId, LeaseId, TaskIndex, WorkerId};
+pub use input_name::InputName;
 pub use job::{
     FunctionOptions, Grant, Grants, Job, JobFunction, JobRecord, JobState, Limits, Priority,
     RetryPolicy,

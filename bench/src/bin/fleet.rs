@@ -261,6 +261,7 @@ async fn singles(broker: &NatsBroker, function: &FunctionRef, tasks: u64) -> Res
                 index,
                 function: 0,
                 arguments: Vec::<Argument>::new(),
+                input: None,
             }],
         };
         let publishing = stream::iter(0..tasks).map(|index| broker.publish(bundle(index)));

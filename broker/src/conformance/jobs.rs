@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use sortie_protocol::{Job, JobKey, JobRecord, JobState, Timestamp};
+use sortie_protocol::gathering::READING_TIME;
+use sortie_protocol::{
+    Gathered, Job, JobKey, JobRecord, JobState, Reader, Readers, Reading, Timestamp,
+};
 
 use super::scene::{
     CREATED, Scene, bundle, completed, ensure, indices, job, labels, puller_with, retrial, same,
@@ -79,6 +82,8 @@ pub async fn a_sealed_job_says_how_many_tasks_it_has(harness: &dyn Harness) -> V
         job: job.clone(),
         created: CREATED,
         state,
+        readers: Readers::default(),
+        gathered: None,
     };
     let is = async |what: &str, state| {
         scene
@@ -156,10 +161,67 @@ pub async fn jobs_are_listed_newest_first(harness: &dyn Harness) -> Verdict {
             job: second.clone(),
             created,
             state: JobState::Open,
+            readers: Readers::default(),
+            gathered: None,
         }),
     )?;
     scene.broker.forget(third.key).await?;
     listed("the jobs that are left", 100, &[&fourth, &second, &first]).await
+}
+
+/// Outcomes that were gathered are taken away when the last of their readers ends, and the job's
+/// record stays and says how the job had ended.
+pub async fn outcomes_go_when_the_last_of_their_readers_ends(harness: &dyn Harness) -> Verdict {
+    let scene = Scene::new(harness).await;
+    let job = scene.job().await?;
+    scene.broker.report(job, vec![completed(0)]).await?;
+    scene.broker.seal(job, 1).await?;
+    let note = async |reading| scene.broker.note(job, reading).await;
+    let reads = |id| {
+        Reading::Reads(Reader {
+            id: [id; 16],
+            until: CREATED + READING_TIME,
+        })
+    };
+    note(reads(1)).await?;
+    note(reads(2)).await?;
+    let gathered = Gathered {
+        at: CREATED,
+        completed: 1,
+        failed: 0,
+    };
+    let id = [1; 16];
+    let first = note(Reading::Gathers { id, gathered }).await?;
+    same(
+        "whether outcomes are gone that another reads",
+        &first.map(|record| record.is_gathered()),
+        &Some(false),
+    )?;
+    same(
+        "the outcomes that another reads",
+        &scene.follow(job, 0).await?.outcomes(1).await?,
+        &vec![(0, completed(0))],
+    )?;
+    let (id, now) = ([2; 16], CREATED);
+    note(Reading::Ends { id, now }).await?;
+    let left = scene.record(job).await?;
+    same(
+        "what is left of the job",
+        &(left.is_gathered(), left.gathered),
+        &(true, Some(gathered)),
+    )?;
+    let late = note(reads(3)).await?;
+    same(
+        "whether a late reader brings the outcomes back",
+        &late.map(|record| record.is_gathered()),
+        &Some(true),
+    )?;
+    let absent = self::job().key;
+    same(
+        "what is noted of a job that is not there",
+        &scene.broker.note(absent, reads(1)).await?,
+        &None,
+    )
 }
 
 /// Bundles count as unfinished from being published until nothing of them is left to do, wherever

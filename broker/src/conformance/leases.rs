@@ -7,7 +7,7 @@ use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::{Ending, Failure, LeaseId, Outcome, TaskIndex};
 use tokio::time::{Instant, timeout};
 
-use super::scene::{Scene, completed, ensure, indices, puller, same};
+use super::scene::{Scene, completed, ensure, indices, input, puller, same};
 use super::{Broken, Harness, Verdict};
 use crate::traits::{Extended, Report};
 
@@ -269,5 +269,7 @@ fn lost(outcome: &Outcome, attempts: u32) -> Verdict {
             outcome.ending
         )
     })?;
-    same("its attempts", &outcome.attempts, &attempts)
+    same("its attempts", &outcome.attempts, &attempts)?;
+    let named = Some(input(outcome.index));
+    same("what its input is called", &outcome.input, &named)
 }

@@ -210,6 +210,7 @@ suite! {
         putting_a_job_again_keeps_its_state,
         a_sealed_job_says_how_many_tasks_it_has,
         jobs_are_listed_newest_first,
+        outcomes_go_when_the_last_of_their_readers_ends,
         what_is_unfinished_is_counted,
         jobs_do_not_mix,
         cancel_drops_what_waits,

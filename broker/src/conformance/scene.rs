@@ -13,8 +13,8 @@ use futures::future::{Either, select};
 use futures::stream::BoxStream;
 use sortie_protocol::{
     Address, Argument, Bill, Bundle, DeadLetter, Digest, Ending, Failure, FunctionOptions,
-    FunctionRef, Job, JobId, JobKey, JobRecord, Labels, Location, Outcome, Priority, Task,
-    TaskIndex, TenantId, Timestamp, WorkerId,
+    FunctionRef, InputName, Job, JobId, JobKey, JobRecord, Labels, Location, Outcome, Priority,
+    Task, TaskIndex, TenantId, Timestamp, WorkerId,
 };
 use tokio::time::{Instant, timeout};
 
@@ -460,7 +460,13 @@ pub(super) fn task(index: TaskIndex) -> Task {
             Argument::Value(Bytes::from(value)),
             Argument::Object(address.into()),
         ],
+        input: Some(input(index)),
     }
+}
+
+/// What the submitter calls the input of a task.
+pub(super) fn input(index: TaskIndex) -> InputName {
+    format!("input {index}").into()
 }
 
 pub(super) fn bundle(job: JobKey, indices: impl IntoIterator<Item = TaskIndex>) -> Bundle {
@@ -488,6 +494,7 @@ pub(super) fn completed_with(index: TaskIndex, result: &'static str) -> Outcome 
         ending: Ending::Completed(Bytes::from_static(result.as_bytes()).into()),
         bill: Bill::default(),
         log: None,
+        input: None,
     }
 }
 
@@ -501,6 +508,7 @@ pub(super) fn failed(index: TaskIndex) -> Outcome {
         ending: Ending::Failed(failure),
         bill: Bill::default(),
         log: None,
+        input: None,
     }
 }
 

@@ -94,6 +94,7 @@ pub async fn an_announced_worker_is_listed(harness: &dyn Harness) -> Verdict {
         draining: false,
         started: CREATED,
         said: CREATED,
+        store: None,
     };
     let gpu = labels("gpu")?;
     let listed = async |what: &str, should: Vec<Presence>| {

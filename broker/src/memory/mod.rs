@@ -34,8 +34,8 @@ use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use parking_lot::Mutex;
 use sortie_protocol::{
-    Bundle, DeadLetter, Digest, Job, JobKey, JobRecord, LeaseId, Outcome, Presence, TaskIndex,
-    TenantId, Timestamp,
+    Bundle, DeadLetter, Digest, Job, JobKey, JobRecord, LeaseId, Outcome, Presence, Reading,
+    TaskIndex, TenantId, Timestamp,
 };
 use tokio::sync::{Notify, broadcast};
 
@@ -290,6 +290,17 @@ impl Submit for MemoryBroker {
             bundles: state.queue.unfinished(job),
             through: state.logs.get(&job).map_or(Mark(0), OutcomeLog::mark),
         })
+    }
+
+    async fn note(&self, job: JobKey, reading: Reading) -> Result<Option<JobRecord>, Error> {
+        let mut state = self.shared.state.lock();
+        let record = state.queue.note(job, reading);
+        if record.as_ref().is_some_and(JobRecord::is_gathered)
+            && let Some(log) = state.logs.get_mut(&job)
+        {
+            log.trim(Position::MAX);
+        }
+        Ok(record)
     }
 
     async fn trim(&self, job: JobKey, before: Position) -> Result<(), Error> {

@@ -29,8 +29,8 @@ use sortie_protocol::delivery::Delivery;
 use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::seen::{First, Seen};
 use sortie_protocol::{
-    Bill, Bundle, DeadLetter, Ending, Failure, Job, JobKey, JobRecord, JobState, LeaseId, Outcome,
-    Task, TaskIndex, Timestamp,
+    Bill, Bundle, DeadLetter, Ending, Failure, Gathered, Job, JobKey, JobRecord, JobState, LeaseId,
+    Outcome, Readers, Reading, Task, TaskIndex, Timestamp,
 };
 
 use super::config::Config;
@@ -98,6 +98,8 @@ struct Entry {
     job: Arc<Job>,
     created: Timestamp,
     state: JobState,
+    readers: Readers,
+    gathered: Option<Gathered>,
     /// Its place in the order in which jobs were put.
     number: u64,
     seen: Seen,
@@ -116,6 +118,8 @@ impl Entry {
             job: Job::clone(&self.job),
             created: self.created,
             state: self.state,
+            readers: self.readers.clone(),
+            gathered: self.gathered,
         }
     }
 }
@@ -169,6 +173,8 @@ impl Queue {
             job: Arc::new(job),
             created,
             state: JobState::Open,
+            readers: Readers::default(),
+            gathered: None,
             number,
             seen: Seen::default(),
             bundles: 0,
@@ -184,6 +190,16 @@ impl Queue {
             }
             Some(_) | None => Seal::Nothing,
         }
+    }
+
+    /// Note what a reader says; the record as it is then.
+    pub(super) fn note(&mut self, job: JobKey, reading: Reading) -> Option<JobRecord> {
+        let entry = self.jobs.get_mut(&job)?;
+        let mut record = entry.record();
+        record.note(reading);
+        entry.readers.clone_from(&record.readers);
+        entry.gathered = record.gathered;
+        Some(record)
     }
 
     pub(super) fn job(&self, job: JobKey) -> Option<JobRecord> {
@@ -351,6 +367,7 @@ impl Queue {
             }),
             bill: Bill::default(),
             log: None,
+            input: task.input.clone(),
         };
         let outcomes = bundle.tasks.iter().map(outcome).collect();
         self.store(bundle.job, outcomes, Some(&bundle.tasks), now, commands);

@@ -57,6 +57,7 @@ fn bundle(job: JobKey, indices: impl IntoIterator<Item = TaskIndex>) -> Bundle {
         index,
         arguments: vec![Argument::Value(Bytes::from(index.to_string()))],
         function: 0,
+        input: None,
     };
     Bundle {
         job,
@@ -80,6 +81,7 @@ fn outcome(index: TaskIndex, failed: Failed) -> Outcome {
         ending,
         bill: Bill::default(),
         log: None,
+        input: None,
     }
 }
 

@@ -71,6 +71,7 @@ mod tests {
             draining: false,
             started: Timestamp::default(),
             said: Timestamp::default(),
+            store: None,
         }
     }
 

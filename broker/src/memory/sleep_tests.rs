@@ -265,6 +265,7 @@ impl World {
                     index: self.next,
                     arguments: Vec::new(),
                     function: 0,
+                    input: None,
                 }];
                 self.on(Input::Publish(Bundle {
                     job,
@@ -296,6 +297,7 @@ impl World {
                     ending: Ending::Cancelled,
                     bill: Bill::default(),
                     log: None,
+                    input: None,
                 };
                 Report {
                     outcomes: vec![outcome],

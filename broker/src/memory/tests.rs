@@ -70,6 +70,7 @@ pub(super) fn bundle(job: JobKey, indices: impl IntoIterator<Item = TaskIndex>) 
         index,
         arguments: vec![Argument::Value(Bytes::from_static(b"argument"))],
         function: 0,
+        input: None,
     };
     Bundle {
         job,
@@ -87,6 +88,7 @@ pub(super) fn completed(lease: &Lease) -> Report {
         ending: Ending::Completed(Bytes::new().into()),
         bill: Bill::default(),
         log: None,
+        input: None,
     };
     Report {
         outcomes: lease.bundle.tasks.iter().map(outcome).collect(),
@@ -378,6 +380,7 @@ async fn a_worker_that_fell_silent_is_no_longer_listed() {
         draining: false,
         started: Timestamp::default(),
         said: Timestamp::default(),
+        store: None,
     };
     broker.announce(presence.clone()).await.unwrap();
     tokio::time::sleep(PRESENCE - Duration::from_millis(1)).await;

@@ -218,6 +218,7 @@ impl Admission {
             }),
             bill: Bill::default(),
             log: None,
+            input: None,
         };
         self.outcomes
             .store(&origin.key, tasks.into_iter().map(outcome).collect())
@@ -308,6 +309,7 @@ impl Admission {
             }),
             bill: Bill::default(),
             log: None,
+            input: task.input.clone(),
         };
         let outcomes: Vec<Outcome> = held.bundle.tasks.iter().map(outcome).collect();
         self.dead_letters

@@ -182,28 +182,48 @@ impl Jobs {
         key: &JobKey,
         change: impl Fn(JobState) -> Option<JobState>,
     ) -> Result<Changed, Error> {
+        let revise = |record: &mut JobRecord| match change(record.state) {
+            Some(state) => {
+                record.state = state;
+                true
+            }
+            None => false,
+        };
+        Ok(match self.revise(key, revise).await? {
+            None => Changed::NotThere,
+            Some((record, Revised::Yes)) => Changed::Yes(record.state),
+            Some((record, Revised::No)) => Changed::No(record.state),
+        })
+    }
+
+    /// Change a record, if `revise` does. The record as it is then, if there is one.
+    pub(super) async fn revise(
+        &self,
+        key: &JobKey,
+        revise: impl Fn(&mut JobRecord) -> bool,
+    ) -> Result<Option<(JobRecord, Revised)>, Error> {
         let mut is_contended = false;
         loop {
             let Some((sequence, mut record)) = self.record(key).await? else {
-                return Ok(Changed::NotThere);
+                return Ok(None);
             };
-            let Some(state) = change(record.state) else {
-                return Ok(if is_contended {
-                    Changed::Yes(record.state)
+            if !revise(&mut record) {
+                let revised = if is_contended {
+                    Revised::Yes
                 } else {
-                    Changed::No(record.state)
-                });
-            };
-            record.state = state;
+                    Revised::No
+                };
+                return Ok(Some((record, revised)));
+            }
             let subject = self.names.job(key);
             let stored = self
                 .jetstream
                 .store(&subject, &expecting(sequence), &envelope::job(&record))
                 .await?;
             match stored {
-                Ok(_) => return Ok(Changed::Yes(state)),
-                // Another process changed it, or an earlier try of this request succeeded: read it
-                // again. In each round some process makes progress.
+                Ok(_) => return Ok(Some((record, Revised::Yes))),
+                // Somebody else changed it, or this was asked twice and came through the first
+                // time; look again. Each round somebody gets through.
                 Err(refusal) if refusal.is_conflict() => is_contended = true,
                 Err(refusal) => return Err(self.jetstream.refused(&refusal)),
             }
@@ -248,7 +268,14 @@ impl Jobs {
     }
 }
 
-/// The result of a change, with the record's current state.
+/// Whether a record was changed, here or, where two asked at once, by the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Revised {
+    Yes,
+    No,
+}
+
+/// What became of a change, with the state that the record has now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Changed {
     /// The change was made, by this process or by a concurrent one.

@@ -64,7 +64,7 @@ use parking_lot::Mutex;
 use sortie_protocol::metric::Sample;
 use sortie_protocol::{
     Bundle, DeadLetter, Digest, Job, JobFunction, JobKey, JobRecord, JobState, Labels, LeaseId,
-    Outcome, Presence, TaskIndex, TenantId, Timestamp,
+    Outcome, Presence, Readers, Reading, TaskIndex, TenantId, Timestamp,
 };
 
 use self::admission::Admission;
@@ -456,6 +456,8 @@ impl Submit for NatsBroker {
                 job,
                 created,
                 state: JobState::Open,
+                readers: Readers::default(),
+                gathered: None,
             })
             .await
     }
@@ -500,6 +502,16 @@ impl Submit for NatsBroker {
         // After the count: a bundle leaves the queue only when its outcomes are stored.
         let through = Mark(services.outcomes.newest(&job).await?);
         Ok(Unfinished { bundles, through })
+    }
+
+    async fn note(&self, job: JobKey, reading: Reading) -> Result<Option<JobRecord>, Error> {
+        let services = &self.services;
+        let noted = services.jobs.revise(&job, |record| record.note(reading));
+        let record = noted.await?.map(|(record, _)| record);
+        if record.as_ref().is_some_and(JobRecord::is_gathered) {
+            services.outcomes.drop_all(&job).await?;
+        }
+        Ok(record)
     }
 
     /// Keeps everything: positions stay what they are for a follower that attaches later. What a

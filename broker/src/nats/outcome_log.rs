@@ -137,6 +137,7 @@ mod tests {
             ending: Ending::Completed(Bytes::from_static(word).into()),
             bill: Bill::default(),
             log: None,
+            input: None,
         };
         envelope::outcomes(&indices.iter().map(outcome).collect::<Vec<_>>())
     }

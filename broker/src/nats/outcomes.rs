@@ -155,11 +155,16 @@ impl Outcomes {
 
     /// Remove a forgotten job's reports and tell its followers.
     pub(super) async fn forget(&self, key: &JobKey) -> Result<(), Error> {
+        self.drop_all(key).await?;
+        self.notify(key, FORGOTTEN).await
+    }
+
+    /// Remove a job's reports.
+    pub(super) async fn drop_all(&self, key: &JobKey) -> Result<(), Error> {
         let stream = self.names.outcomes_stream(&key.tenant);
         let subject = self.names.outcomes(key);
         self.connection
             .patiently(|| self.jetstream.purge(&stream, &subject))
-            .await?;
-        self.notify(key, FORGOTTEN).await
+            .await
     }
 }

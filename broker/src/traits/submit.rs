@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use sortie_protocol::{
-    Bundle, Digest, Job, JobKey, JobRecord, Outcome, TaskIndex, TenantId, Timestamp,
+    Bundle, Digest, Job, JobKey, JobRecord, Outcome, Reading, TaskIndex, TenantId, Timestamp,
 };
 
 use super::values::{Error, Event, Position, Unfinished};
@@ -55,8 +55,13 @@ pub trait Submit: std::fmt::Debug + Send + Sync + 'static {
     /// Count a job's bundles that wait or are leased.
     async fn unfinished(&self, job: JobKey) -> Result<Unfinished, Error>;
 
-    /// Allow the broker to drop outcomes before `before`, which were received. Some may be kept
-    /// longer; positions do not change.
+    /// Note what a reader of a job's outcomes says. When the last one ends and all were gathered,
+    /// the outcomes are taken away, and the job's record stays for a while. The record as it is
+    /// then, if the job is there.
+    async fn note(&self, job: JobKey, reading: Reading) -> Result<Option<JobRecord>, Error>;
+
+    /// Tell the broker that outcomes before `before` were received and need not be kept. Some may
+    /// be kept longer; positions do not change.
     async fn trim(&self, job: JobKey, before: Position) -> Result<(), Error>;
 
     /// Cancel a job: its waiting bundles are dropped, its leases are lost, its followers get an

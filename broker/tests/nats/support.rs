@@ -100,6 +100,7 @@ pub(crate) fn presence() -> Presence {
         draining: false,
         started: Timestamp::default(),
         said: Timestamp::default(),
+        store: None,
     }
 }
 
@@ -128,6 +129,7 @@ pub(crate) fn bundle(job: JobKey, indices: impl IntoIterator<Item = TaskIndex>) 
         index,
         arguments: vec![Argument::Value(Bytes::from(format!("value {index}")))],
         function: 0,
+        input: None,
     };
     Bundle {
         job,
@@ -187,6 +189,7 @@ pub(crate) fn completed_with(index: TaskIndex, result: impl Into<Output>) -> Out
         ending: Ending::Completed(result.into()),
         bill: Bill::default(),
         log: None,
+        input: None,
     }
 }
 

@@ -11,6 +11,10 @@ use super::progress::ProgressKind;
 /// Default of `--count`.
 const LISTED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(19);
 
+const AFTER_GATHER: &str = "\
+Exit codes: 0 all completed, 1 some failed or the job was cancelled, 2 wrong usage, 3 platform
+failure, 4 the job's submitter is gone and more may be missing, 130 interrupted.";
+
 /// `sortie job`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -24,11 +28,12 @@ pub(crate) enum Command {
     List(List),
     /// Show a job's progress
     Status(Status),
-    /// Write a job's results as `sortie map` does, then remove the job from the broker
+    /// Write a job's results as `sortie map` does, and have the broker drop them
     ///
-    /// Waits until every task has ended. If the submitter disappeared before it had submitted all
-    /// inputs, the results of the tasks it did submit are written, and the job is kept. The inputs
-    /// themselves are no longer known: `index` tells which task a result belongs to.
+    /// Waits until all results are there. The job stays listed as gathered. While somebody else
+    /// reads its results they stay, too. A job whose submitter is gone, and had not submitted all
+    /// inputs, ends with the tasks there are, is kept, and the exit code is 4.
+    #[command(after_long_help = AFTER_GATHER)]
     Gather(Box<Gather>),
     /// Cancel a job: stop its tasks; results that are already stored stay
     Cancel(One),
@@ -44,9 +49,12 @@ pub(crate) struct List {
     /// Show at most this many
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = LISTED)]
     pub(crate) count: NonZeroUsize,
-    /// Print one JSON object per job, one per line
-    #[arg(long)]
+    /// Print one JSON object for each job, a line each
+    #[arg(long, conflicts_with = "watch")]
     pub(crate) json: bool,
+    /// Show them again and again, until interrupted
+    #[arg(short, long)]
+    pub(crate) watch: bool,
     #[command(flatten)]
     pub(crate) broker: BrokerOptions,
 }
@@ -56,9 +64,12 @@ pub(crate) struct List {
 pub(crate) struct Status {
     /// The job's name, or a unique prefix of it, such as job-ab12
     pub(crate) job: String,
-    /// Print one JSON object
+    /// Print one JSON object; with --watch one each time
     #[arg(long)]
     pub(crate) json: bool,
+    /// Show it again and again, until the job has ended
+    #[arg(short, long)]
+    pub(crate) watch: bool,
     #[command(flatten)]
     pub(crate) broker: BrokerOptions,
 }
@@ -78,11 +89,12 @@ pub(crate) struct Gather {
     /// The job's name, or a unique prefix of it, such as job-ab12
     pub(crate) job: String,
     /// Write results here instead of to standard output, as `sortie map` does: to a file or an
-    /// object in a bucket, as JSON lines, CSV or Parquet
+    /// object in a store, by its extension; with braces, as in 's3://BUCKET/{index}.png', it names
+    /// the objects that tasks made
     #[arg(short, long, value_name = "FILE|URL")]
-    pub(crate) output: Option<PathBuf>,
-    /// Write results in the order of the inputs instead of in the order of completion; results that
-    /// wait for an earlier one are held in memory
+    pub(crate) output: Vec<PathBuf>,
+    /// Write results in the order of the inputs instead of as they came; results that wait for an
+    /// earlier one are held in memory
     #[arg(long)]
     pub(crate) ordered: bool,
     /// Keep the job at the broker, so that it can be gathered again
@@ -100,9 +112,11 @@ pub(crate) struct Gather {
 pub(crate) struct Logs {
     /// The job's name, or a unique prefix of it, such as job-ab12
     pub(crate) job: String,
-    /// Show only the log of the task with this index [default: the logs of all tasks, as they end,
-    /// until the job ends]
+    /// Only the task with this index; without it the logs of all
     pub(crate) index: Option<u64>,
+    /// Wait for the logs of tasks that have not ended, until the job ends
+    #[arg(short, long)]
+    pub(crate) follow: bool,
     #[command(flatten)]
     pub(crate) broker: BrokerOptions,
 }

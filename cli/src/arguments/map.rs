@@ -34,16 +34,21 @@ pub(crate) struct Map {
     #[command(flatten)]
     pub(crate) fixed: Fixed,
     /// Write results here instead of to standard output: to a file, or to an object such as
-    /// s3://BUCKET/KEY.parquet
+    /// s3://BUCKET/KEY.parquet; `-` is standard output
     ///
-    /// The extension selects the format: .csv and .parquet are tables, anything else is JSON lines.
-    /// An existing file is replaced, after everything else has been checked. Lines and rows are
-    /// appended as tasks end: if the run is stopped, those written stay, and a new run takes these
-    /// results from the cache. A Parquet file appears when the run ends, interrupted or not; an
-    /// object in a bucket appears when all results are complete.
+    /// The extension says how: .csv, .tsv and .parquet are tables, .jsonl and others JSON lines; .gz
+    /// or .zst behind compresses all but Parquet. What is there is replaced, when everything else
+    /// has been checked. Lines and rows are added to a file as they come: whatever ends the run,
+    /// those written stay. A Parquet file appears when the run ends, interrupted or not; an object
+    /// in a store when all results are there.
+    ///
+    /// With braces it names the objects that tasks make, as in 's3://BUCKET/{stem}.png': {stem} is
+    /// the input's name without folders and extension, {index} its position, {digest} the SHA-256 of
+    /// the object. Each object is copied there when its task has ended, and results say so. Both may
+    /// be given: one -o for results, another for names.
     #[arg(short, long, value_name = "FILE|URL")]
-    pub(crate) output: Option<PathBuf>,
-    /// Write results in the order of the inputs instead of in the order of completion
+    pub(crate) output: Vec<PathBuf>,
+    /// Write results in the order of the inputs instead of as they come
     ///
     /// Results that wait for an earlier one are held in memory: at most 16384 of them or 64 MiB;
     /// then no further inputs are taken until the earlier result arrives.

@@ -20,7 +20,9 @@ pub(crate) mod worker;
 use std::io::{IsTerminal as _, Write as _};
 
 use clap::error::{ContextKind, ErrorKind};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use sortie_frontend::settings::{Environment, Terminal};
 
 use crate::ending::Error;
 
@@ -74,6 +76,7 @@ Each result is one JSON object on one line:
   status  completed, failed or cancelled
   value   what the function returned, if it completed
   error   {code, message, blame, attempts} if it failed; blame is guest, input or platform
+  object  {url, size, content_type} in place of value, of an object that the function made
   bill    {queue_ms, fetch_ms, run_ms, cpu_ms, memory_peak_bytes, bytes_in, bytes_out, cached}
   log     {text, dropped_bytes} if the function printed or logged something
 
@@ -81,7 +84,8 @@ Values that JSON cannot represent are converted: byte strings become base64, int
 become strings, NaN and infinities become null, and the keys of maps become strings.
 
 Exit codes: 0 all completed, 1 some failed, 2 wrong usage, 3 platform failure, 130 interrupted.
-Running the same command again runs only the tasks whose results are not in the cache.";
+Without a broker, running the same command again runs only the tasks whose results are not in the
+cache, unless the cache is off, --fresh is given, or the function has grants.";
 
 const AFTER_CALL: &str =
     "Exit codes: 0 completed, 1 failed, 2 wrong usage, 3 platform failure, 130 interrupted.";
@@ -121,28 +125,54 @@ pub(crate) fn read() -> Result<Invocation, Error> {
         Ok(cli) => Ok(Invocation::Run(Box::new(cli))),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-                answer(&error);
+                answer(&error)?;
                 Ok(Invocation::Answered)
             }
-            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Err(Error::Usage(
-                "name a command: map, call, inspect, new, worker, job, dlq, cache or broker; \
-                 `sortie --help` explains them"
-                    .into(),
-            )),
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                Err(Error::Usage(missing_command(&error.render().to_string())))
+            }
             _ => Err(Error::Usage(one_line(&error))),
         },
     }
 }
 
-fn answer(error: &clap::Error) {
+/// What to say where a command with this help has commands of which none is named.
+fn missing_command(help: &str) -> String {
+    let usage = help.split("Usage:").nth(1).unwrap_or_default();
+    let path = command_of(usage);
+    let mut command = Cli::command();
+    for word in path.split(' ').skip(1) {
+        if let Some(named) = command.find_subcommand(word) {
+            command = named.clone();
+        }
+    }
+    let names: Vec<_> = command
+        .get_subcommands()
+        .map(clap::Command::get_name)
+        .filter(|name| *name != "help")
+        .collect();
+    format!(
+        "name a command: {}; `{path} --help` explains them",
+        names.join(", ")
+    )
+}
+
+fn answer(error: &clap::Error) -> Result<(), Error> {
     let text = error.render();
     let mut stdout = std::io::stdout().lock();
-    // A closed pipe is not an error here.
-    let _ = if std::io::stdout().is_terminal() {
-        write!(stdout, "{}", text.ansi())
-    } else {
-        write!(stdout, "{text}")
-    };
+    let written =
+        if std::io::stdout().is_terminal() && Environment::read().terminal == Terminal::Full {
+            write!(stdout, "{}", text.ansi())
+        } else {
+            write!(stdout, "{text}")
+        };
+    match written.and_then(|()| stdout.flush()) {
+        // A reader that went away wants no more help.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::Platform(
+            format!("failed to write to standard output: {error}"),
+        )),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// clap's error message without the usage text, which `--help` prints.
@@ -229,6 +259,20 @@ mod tests {
                 assert!(said.contains(part), "`{part}` is not in: {said}");
             }
         }
+    }
+
+    #[test]
+    fn where_a_command_is_missing_those_there_are_are_named() {
+        let said = |line: &str| {
+            let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
+            missing_command(&error.render().to_string())
+        };
+        assert!(said("sortie").starts_with("name a command: map, call, inspect,"));
+        assert_eq!(
+            said("sortie -v job"),
+            "name a command: list, status, gather, cancel, logs, forget; `sortie job --help` \
+             explains them"
+        );
     }
 
     #[test]

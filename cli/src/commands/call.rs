@@ -52,12 +52,16 @@ async fn start(
     let inputs = interrupt
         .or(shape.arguments(&arguments.arguments))
         .await??;
+    session::check_store(&function, session, interrupt).await?;
     session::say_if_nobody_works(&function, session, interrupt).await?;
     let task = interrupt
         .or(session.client.submit(&function, inputs))
         .await?
         .map_err(refused)?;
     let job = task.job();
+    if session.keeps == Keeps::Job {
+        interrupt.set_parting(session::may_go_on(job));
+    }
     let outcome = interrupt
         .or(task.outcome())
         .await?
@@ -130,7 +134,7 @@ fn print_object(object: &OutputObject, raw: bool) -> Result<Ending, Error> {
         let _ = serde_json::to_writer(&mut *pending, &ShownObject::from(object));
     }
     pending.push(b'\n');
-    output.flush()?;
+    stdout::flush(&mut output)?;
     Ok(Ending::Completed)
 }
 
@@ -151,8 +155,7 @@ fn print(outcome: &Outcome, cbor: &[u8], raw: bool) -> Result<Ending, Error> {
         }
         output.pending().push(b'\n');
     }
-    // A closed pipe is not an error here.
-    output.flush()?;
+    stdout::flush(&mut output)?;
     Ok(Ending::Completed)
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sortie::protocol::{Argument, JobId, JobKey};
 use sortie::{Client, DeadLetter, Detached, Ending as TaskEnding, LetterId, ReplayError};
+use sortie_frontend::binding::shown;
 use sortie_frontend::json::{self, Layout};
 use sortie_frontend::settings::Environment;
 
@@ -28,8 +29,6 @@ struct Shown<'a> {
     buried: String,
     #[serde(flatten)]
     what: What<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    arguments: Option<Vec<Value>>,
 }
 
 #[derive(Serialize)]
@@ -38,6 +37,7 @@ enum What<'a> {
     Task {
         job: String,
         index: u64,
+        input: Value,
         function: &'a str,
         component: String,
         code: &'a str,
@@ -65,6 +65,7 @@ impl<'a> Shown<'a> {
                 What::Task {
                     job: job.key.job.to_string(),
                     index: task.index,
+                    input: shown(task.input.as_ref()),
                     function: called.map_or("", |called| &called.function.name),
                     component: called
                         .map(|called| called.function.component.to_string())
@@ -81,7 +82,6 @@ impl<'a> Shown<'a> {
             id: *id,
             buried: table::time(letter.buried()),
             what,
-            arguments: None,
         }
     }
 
@@ -163,33 +163,52 @@ async fn show_one(
 ) -> Result<Ending, Error> {
     let client = connect(&show.broker, environment, interrupt).await?;
     let letters = chosen(&client, &[show.id], interrupt).await?;
-    table::print_json(letters.iter().map(|letter| {
-        let arguments = match &letter.1 {
-            DeadLetter::Task { task, .. } => Some(task.arguments.iter().map(argument).collect()),
-            DeadLetter::Unreadable { .. } => None,
-        };
-        Shown {
-            arguments,
-            ..Shown::new(letter)
-        }
-    }))?;
+    let mut output = stdout::lines();
+    for letter in &letters {
+        append(letter, output.pending())?;
+    }
+    stdout::flush(&mut output)?;
     Ok(Ending::Completed)
 }
 
-/// An argument as JSON: a value as it is, an object as its URL.
-fn argument(argument: &Argument) -> Value {
-    match argument {
-        Argument::Value(cbor) => {
-            let mut text = Vec::new();
-            let read = json::write(cbor, Layout::Line, &mut text)
-                .ok()
-                .and_then(|()| serde_json::from_slice(&text).ok());
-            read.unwrap_or_default()
+/// Append a letter with the arguments of its task. Nothing is made of them but their text: as a tree
+/// a small value can take gigabytes.
+fn append(letter: &(LetterId, DeadLetter), out: &mut Vec<u8>) -> Result<(), Error> {
+    let mut line = serde_json::to_vec(&Shown::new(letter))
+        .map_err(|error| Error::Platform(format!("failed to write JSON: {error}")))?;
+    if let DeadLetter::Task { task, .. } = &letter.1 {
+        // The brace that closes the object.
+        line.pop();
+        line.extend_from_slice(b",\"arguments\":[");
+        for (n, argument) in task.arguments.iter().enumerate() {
+            if n > 0 {
+                line.push(b',');
+            }
+            append_argument(argument, &mut line);
         }
-        Argument::Object(object) => Value::String(object.address.to_url()),
-        Argument::Stored(stored) => Value::String(stored.location.to_url()),
-        Argument::Prefix(place) => Value::String(place.to_url()),
+        line.extend_from_slice(b"]}");
     }
+    out.append(&mut line);
+    out.push(b'\n');
+    Ok(())
+}
+
+/// A value as it is, an object as its URL.
+fn append_argument(argument: &Argument, out: &mut Vec<u8>) {
+    let url = match argument {
+        Argument::Value(cbor) => {
+            let mark = out.len();
+            if json::write(cbor, Layout::Line, out).is_err() {
+                out.truncate(mark);
+                out.extend_from_slice(b"null");
+            }
+            return;
+        }
+        Argument::Object(object) => object.address.to_url(),
+        Argument::Stored(stored) => stored.location.to_url(),
+        Argument::Prefix(place) => place.to_url(),
+    };
+    out.extend_from_slice(Value::String(url).to_string().as_bytes());
 }
 
 async fn replay(
@@ -241,7 +260,7 @@ async fn submit_again(
                 .pending()
                 .extend_from_slice(format!("{job}\n").as_bytes());
         }
-        output.flush()?;
+        stdout::flush(&mut output)?;
         for letter in replayed.unreadable {
             terminal::say(&format!(
                 "dead letter {letter} holds no task and stays; `sortie dlq remove {letter}` \
@@ -302,4 +321,22 @@ async fn chosen(
     }
     found.retain(|(letter, _)| ids.contains(letter));
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_of_a_letter_take_no_more_than_their_bytes_allow() {
+        // Maps that are the keys of maps.
+        let nested = [[0xa1].repeat(30), [0x00].repeat(31)].concat();
+        let mut out = Vec::new();
+        append_argument(&Argument::Value(nested.clone().into()), &mut out);
+        assert!(out.len() < json::GROWTH_MAX * nested.len(), "{}", out.len());
+        let broken = vec![0x82, 0x01];
+        out.clear();
+        append_argument(&Argument::Value(broken.into()), &mut out);
+        assert_eq!(out, b"null");
+    }
 }

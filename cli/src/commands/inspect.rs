@@ -34,8 +34,7 @@ pub(crate) async fn run(
         text(&component)
     };
     output.pending().extend_from_slice(text.as_bytes());
-    // A closed pipe is not an error here.
-    output.flush()?;
+    stdout::flush(&mut output)?;
     Ok(Ending::Completed)
 }
 

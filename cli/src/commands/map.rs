@@ -7,17 +7,19 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use sortie::{Detached, Function, Job, SubmitError};
+use sortie::protocol::job::Memo;
+use sortie::{Detached, Function, FunctionOptions, Job, JobId, SubmitError};
 use sortie_frontend::binding::{InFlight, Inputs, Order, Origin, Shape, Source};
-use sortie_frontend::chain;
-use sortie_frontend::results::{Reorder, Target, Writer};
+use sortie_frontend::results::{Naming, Reorder, Target, Writer, makes_object};
 use sortie_frontend::session::{Keeps, Session};
 use sortie_frontend::settings::Environment;
+use sortie_frontend::{WorkerWatch, chain};
+use tokio::task::JoinSet;
 
 use crate::arguments::map::Map;
 use crate::ending::{Ending, Error, refused};
-use crate::follow::{OnSignal, Run, Stopped};
-use crate::session;
+use crate::follow::{OnSignal, Outputs, Run, Stopped};
+use crate::session::{self, may_go_on};
 use crate::terminal;
 use crate::terminal::interrupt::Interrupt;
 use crate::terminal::progress::{Progress, Results};
@@ -51,7 +53,8 @@ async fn start(arguments: &Map, session: &Session, interrupt: &Interrupt) -> Res
             interrupt.stop(),
         )
         .await?;
-    let target = Target::parse(arguments.output.as_deref(), &session.places.folder)?;
+    let outputs = Outputs::of(&arguments.output)?;
+    let target = Target::parse(outputs.results.as_deref(), &session.places.folder)?;
     let places = session.places_beside(target.as_output(&session.places.folder));
     let shape = interrupt
         .or(Shape::new(
@@ -60,6 +63,9 @@ async fn start(arguments: &Map, session: &Session, interrupt: &Interrupt) -> Res
             places,
         ))
         .await??;
+    let naming = naming(outputs.pattern.as_deref(), &function, &shape, session)?;
+    let shape = shape.with_naming(naming.clone());
+    session::check_store(&function, session, interrupt).await?;
     let source = match &arguments.lines {
         Some(path) => Source::Lines(path.clone()),
         None => Source::Named(arguments.inputs.clone()),
@@ -68,23 +74,69 @@ async fn start(arguments: &Map, session: &Session, interrupt: &Interrupt) -> Res
     if arguments.detach {
         detach(&function, inputs, session, interrupt).await
     } else {
-        follow(arguments, &target, &function, inputs, session, interrupt).await
+        let job = ToFollow {
+            target,
+            naming,
+            function,
+            inputs,
+        };
+        follow(arguments, job, session, interrupt).await
     }
+}
+
+/// What names the objects that tasks make, if a pattern is given.
+fn naming(
+    pattern: Option<&str>,
+    function: &Function<()>,
+    shape: &Shape,
+    session: &Session,
+) -> Result<Option<Naming>, Error> {
+    let Some(pattern) = pattern else {
+        return Ok(None);
+    };
+    if !makes_object(function.signature()) {
+        return Err(Error::Usage(format!(
+            "--output: `{pattern}` names objects that tasks make, but `{}` returns none; for its \
+             results name a place without braces",
+            function.signature()
+        )));
+    }
+    let places = &session.places;
+    let naming = Naming::parse(
+        pattern,
+        shape.stems(),
+        &places.objects,
+        &places.folder,
+        &places.troubles,
+    )?;
+    Ok(Some(naming))
+}
+
+/// A job that is to be submitted and followed.
+struct ToFollow {
+    target: Target,
+    naming: Option<Naming>,
+    function: Function<()>,
+    inputs: Inputs,
 }
 
 /// Submit the job and write its results.
 async fn follow(
     arguments: &Map,
-    target: &Target,
-    function: &Function<()>,
-    inputs: Inputs,
+    job: ToFollow,
     session: &Session,
     interrupt: &Interrupt,
 ) -> Result<Ending, Error> {
-    session::say_if_nobody_works(function, session, interrupt).await?;
+    let ToFollow {
+        target,
+        naming,
+        function,
+        inputs,
+    } = job;
+    let workers_told = session::say_if_nobody_works(&function, session, interrupt).await?;
     target.check(&session.places.troubles)?;
     let output = Writer::open(
-        target,
+        &target,
         stdout::lines,
         &session.places.objects,
         &session.places.folder,
@@ -106,7 +158,9 @@ async fn follow(
     let none = Error::from(inputs.none());
     let mut job = session
         .client
-        .map_stream(function, inputs.stream(in_flight.clone()));
+        .map_stream(&function, inputs.stream(in_flight.clone()));
+    let kept = Kept::of(session.keeps, function.options());
+    interrupt.set_parting(kept.parting(job.id()));
     if session.keeps == Keeps::Job && output.is_whole_or_nothing() {
         // An in-process broker would only hold them in memory, and ends with this process.
         job.keep_outcomes();
@@ -117,15 +171,19 @@ async fn follow(
         reorder: arguments.ordered.then(Reorder::default),
         summary: Summary::default(),
         results,
-        progress: Progress::start(arguments.progress, results),
+        progress: Progress::start(arguments.progress, results, session.terminal),
         total,
         on_signal: OnSignal::Cancel,
         keeps: session.keeps,
         lacks_values: false,
+        naming,
+        copies: JoinSet::new(),
+        workers: watch(session, &job),
+        workers_told,
     };
     match run.drive(&mut job, interrupt).await {
         Ok(stopped) => {
-            let ended = conclude(&run, stopped, &job, none, session.keeps);
+            let ended = conclude(&run, stopped, &job, none, kept);
             if let Some(why) = session::why_not_kept(function.options())
                 .filter(|_| stopped == Stopped::AtEnd && run.summary.ended() > 0)
             {
@@ -137,7 +195,13 @@ async fn follow(
     }
 }
 
-/// Results could not be written. Those of a fleet stay at the broker: say how to get them.
+/// Watch whether workers are there for the job of a fleet.
+fn watch(session: &Session, job: &Job<()>) -> Option<WorkerWatch> {
+    let id = job.id().filter(|_| session.keeps == Keeps::Job)?;
+    Some(WorkerWatch::start(session.client.clone(), id))
+}
+
+/// Results could not be written; those of a fleet are not lost with that.
 fn left(error: Error, job: Job<()>, keeps: Keeps) -> Error {
     match (error, keeps, job.id()) {
         (Error::Platform(text), Keeps::Job, Some(id)) => {
@@ -159,6 +223,10 @@ async fn detach(
 ) -> Result<Ending, Error> {
     session::say_if_nobody_works(function, session, interrupt).await?;
     let in_flight = Arc::new(InFlight::new(Order::Nowhere));
+    interrupt.set_parting(
+        "interrupted; what was submitted may go on at the broker: `sortie job list` shows it"
+            .into(),
+    );
     let none = inputs.none();
     let submitting = session
         .client
@@ -174,7 +242,7 @@ async fn detach(
     output
         .pending()
         .extend_from_slice(format!("{job}\n").as_bytes());
-    output.flush()?;
+    stdout::flush(&mut output)?;
     let what = if tasks == 1 {
         "1 task was".to_owned()
     } else {
@@ -192,14 +260,17 @@ fn check_early(arguments: &Map) -> Result<(), Error> {
     match &arguments.lines {
         Some(path) => {
             let origin = Origin::of(path)?;
-            match (&origin, &arguments.output) {
-                (Origin::File(from), Some(to)) if same_file(from, to) => {
-                    let shown = from.display();
-                    Err(Error::Usage(format!(
-                        "`{shown}` is an input and the output; write the results to another file"
-                    )))
-                }
-                _ => Ok(()),
+            let is_output = match &origin {
+                Origin::File(from) => arguments.output.iter().any(|to| same_file(from, to)),
+                Origin::Pipe(_) | Origin::Stdin => false,
+            };
+            if is_output {
+                Err(Error::Usage(format!(
+                    "`{}` is an input and the output; write the results to another file",
+                    path.display()
+                )))
+            } else {
+                Ok(())
             }
         }
         None if arguments.inputs.is_empty() => Err(Error::Usage(
@@ -220,15 +291,15 @@ fn conclude(
     stopped: Stopped,
     job: &Job<()>,
     none: Error,
-    keeps: Keeps,
+    kept: Kept,
 ) -> Result<Ending, Error> {
     if stopped == Stopped::ByReader {
         run.progress.finish();
-        return Ok(run.ending());
+        return Err(stdout::closed());
     }
     run.sum_up();
     if stopped == Stopped::BySignal {
-        terminal::say(&how_to_go_on(keeps, job, run.has_ended(job)));
+        terminal::say(&how_to_go_on(kept, job, run.has_ended(job)));
         return Ok(Ending::Interrupted);
     }
     if let Some(trouble) = run.in_flight.trouble() {
@@ -270,30 +341,112 @@ fn stays(job: &Job<()>) -> Option<String> {
     ))
 }
 
-/// What to do after an interrupt. A job that has ended can still be interrupted while its results
-/// are uploaded.
-fn how_to_go_on(keeps: Keeps, job: &Job<()>, has_ended: bool) -> String {
-    let text = match (keeps, job.progress().cancelled, job.id()) {
-        (Keeps::Results, ..) => {
-            "to go on, run the same command again: finished results are kept in the cache"
+/// What becomes of results when a run is interrupted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    /// They are in the cache, or in a store.
+    InCache,
+    /// There is no cache.
+    Nowhere,
+    /// There is one, but the results of this run are not kept there.
+    NotOfThisRun,
+    /// The broker has the job.
+    AtBroker,
+}
+
+impl Kept {
+    fn of(keeps: Keeps, options: &FunctionOptions) -> Self {
+        match keeps {
+            Keeps::Job => Self::AtBroker,
+            Keeps::Nothing => Self::Nowhere,
+            Keeps::Results if options.memo == Memo::Off || !options.grants.deterministic() => {
+                Self::NotOfThisRun
+            }
+            Keeps::Results => Self::InCache,
         }
-        (Keeps::Nothing, ..) => {
-            "to start over, run the same command again: without a cache no results are kept"
+    }
+
+    /// How to go on after an interruption, where nothing else is known.
+    fn how_to_go_on(self) -> &'static str {
+        match self {
+            Self::InCache => {
+                "to go on, run the same command again: finished results are kept in the cache"
+            }
+            Self::Nowhere => {
+                "to start over, run the same command again: without a cache no results are kept"
+            }
+            Self::NotOfThisRun => {
+                "to start over, run the same command again: the results of this run are not kept"
+            }
+            Self::AtBroker => {
+                "the job was cancelled at the broker. To start over, run the same command again"
+            }
         }
-        (Keeps::Job, ..) if has_ended => {
-            "all tasks had ended, but not all results were written. To start over, run the same \
-             command again"
+    }
+
+    /// What is said where a second signal ends the process before anything is known for sure.
+    fn parting(self, job: Option<JobId>) -> String {
+        match (self, job) {
+            (Self::AtBroker, Some(id)) => may_go_on(id),
+            (Self::AtBroker, None) => "interrupted".into(),
+            (Self::InCache, _) => "interrupted; results that were written stay, and finished ones \
+                                   are kept in the cache"
+                .into(),
+            (Self::Nowhere | Self::NotOfThisRun, _) => {
+                "interrupted; results that were written stay".into()
+            }
         }
-        (Keeps::Job, true, _) | (Keeps::Job, _, None) => {
-            "the job was cancelled at the broker. To start over, run the same command again"
+    }
+}
+
+/// A job that has ended is interrupted where its results are still on their way into a store.
+fn how_to_go_on(kept: Kept, job: &Job<()>, has_ended: bool) -> String {
+    match (kept, job.progress().cancelled, job.id()) {
+        (Kept::AtBroker, ..) if has_ended => {
+            "interrupted; all tasks had ended, but not all results were written. To start over, \
+             run the same command again"
+                .into()
         }
-        (Keeps::Job, false, Some(id)) => {
-            return format!(
-                "interrupted; the broker has not confirmed in time that the job is cancelled, so \
-                 it may go on: `sortie job cancel {id}` cancels it, `sortie job gather {id}` \
-                 writes its results"
-            );
+        (Kept::AtBroker, false, Some(id)) => format!(
+            "{}; the broker has not confirmed in time that the job is cancelled",
+            may_go_on(id)
+        ),
+        (kept, ..) => format!("interrupted; {}", kept.how_to_go_on()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_promised_of_results_that_are_not_kept() {
+        let options = FunctionOptions::default();
+        let fresh = FunctionOptions {
+            memo: Memo::Off,
+            ..options.clone()
+        };
+        let granted = FunctionOptions {
+            grants: [sortie::Grant::Clock].into(),
+            ..options.clone()
+        };
+        let kept = Kept::of(Keeps::Results, &options);
+        assert!(kept.how_to_go_on().contains("finished results are kept"));
+        for (keeps, options) in [
+            (Keeps::Results, &fresh),
+            (Keeps::Results, &granted),
+            (Keeps::Nothing, &options),
+        ] {
+            let kept = Kept::of(keeps, options);
+            for text in [kept.how_to_go_on().to_owned(), kept.parting(None)] {
+                assert!(!text.contains("are kept in the cache"), "{text}");
+            }
         }
-    };
-    format!("interrupted; {text}")
+        let id = JobId::from_bytes([7; 16]);
+        let parting = Kept::of(Keeps::Job, &fresh).parting(Some(id));
+        assert!(
+            parting.contains(&format!("sortie job cancel {id}")),
+            "{parting}"
+        );
+    }
 }

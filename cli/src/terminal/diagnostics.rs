@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal as _;
 
-use sortie_frontend::settings::Environment;
+use sortie_frontend::settings::{Environment, Terminal};
 use tracing_subscriber::EnvFilter;
 
 use crate::ending::Error;
@@ -25,7 +25,7 @@ pub(crate) fn start(environment: &Environment, verbose: u8) -> Result<(), Error>
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(std::io::stderr().is_terminal() && environment.terminal == Terminal::Full)
         .init();
     Ok(())
 }

@@ -7,7 +7,7 @@
 
 use std::future::Future;
 use std::process::exit;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use sortie_frontend::{Raise, Stop};
@@ -42,13 +42,10 @@ impl Manner {
         }
     }
 
-    /// The message printed when the process is forced to exit.
+    /// What the process says when it is ended, if it has nothing of its own to say.
     fn parting(self) -> &'static str {
         match self {
-            Self::Command => {
-                "interrupted; results that were written stay, and the same command goes on from \
-                 there"
-            }
+            Self::Command => "interrupted",
             Self::Service => {
                 "interrupted twice; running tasks are run again elsewhere when their leases are \
                  over"
@@ -63,6 +60,8 @@ pub(crate) struct Interrupt {
     stop: Stop,
     /// When the first signal came.
     since: Arc<OnceLock<Instant>>,
+    /// What is said should the process be ended at once.
+    parting: Arc<Mutex<Option<String>>>,
     _watcher: JoinSet<()>,
 }
 
@@ -78,16 +77,29 @@ impl Interrupt {
         );
         let (raise, stop) = Stop::new();
         let since = Arc::new(OnceLock::new());
+        let parting = Arc::<Mutex<Option<String>>>::default();
         let mut watcher = JoinSet::new();
-        watcher.spawn(attend(signals, raise, since.clone(), manner));
+        let (began, says) = (since.clone(), parting.clone());
+        watcher.spawn(async move {
+            attend(signals, raise, began, manner).await;
+            let says = says.lock().unwrap_or_else(PoisonError::into_inner).take();
+            text::error(says.as_deref().unwrap_or_else(|| manner.parting()));
+            exit(Ending::Interrupted.code().into());
+        });
         Ok(Self {
             stop,
             since,
+            parting,
             _watcher: watcher,
         })
     }
 
-    /// Stops operations when a signal comes.
+    /// From now on say this should the process be ended at once: what becomes of what it began.
+    pub(crate) fn set_parting(&self, says: String) {
+        *self.parting.lock().unwrap_or_else(PoisonError::into_inner) = Some(says);
+    }
+
+    /// What stops when a signal comes.
     pub(crate) fn stop(&self) -> &Stop {
         &self.stop
     }
@@ -133,8 +145,6 @@ async fn attend(
         () = next(&mut interrupt, &mut terminate) => {}
         () = manner.grace() => {}
     }
-    text::error(manner.parting());
-    exit(Ending::Interrupted.code().into());
 }
 
 async fn next(interrupt: &mut Signal, terminate: &mut Signal) {

@@ -10,6 +10,6 @@ pub(crate) mod table;
 pub(crate) mod text;
 mod units;
 
-pub(crate) use self::clock::now;
+pub(crate) use self::clock::{now, time_of_day};
 pub(crate) use self::text::{error, line, log, say, text};
 pub(crate) use self::units::megabytes;

@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use sortie_frontend::settings::Terminal;
 
 use super::clock;
 use super::summary::Summary;
@@ -13,7 +14,9 @@ use crate::arguments::progress::ProgressKind;
 
 /// How often the bar is redrawn.
 const BAR_PERIOD: Duration = Duration::from_millis(100);
-/// How often a progress line is printed.
+/// A terminal with fewer columns shows no bar: the text beside it takes up to 60.
+const BAR_COLUMNS_MIN: u16 = 80;
+/// How often a line is said.
 const LINE_PERIOD: Duration = Duration::from_secs(5);
 
 /// Shows a job's progress.
@@ -39,12 +42,12 @@ pub(crate) enum Results {
 }
 
 impl Progress {
-    /// Start showing progress of this kind.
-    pub(crate) fn start(kind: ProgressKind, results: Results) -> Self {
-        let terminal = std::io::stderr().is_terminal();
-        let how = match (kind, results, terminal) {
+    /// Progress in the way that was asked for.
+    pub(crate) fn start(kind: ProgressKind, results: Results, terminal: Terminal) -> Self {
+        let moves = std::io::stderr().is_terminal() && terminal != Terminal::Dumb;
+        let how = match (kind, results, moves) {
             (ProgressKind::Off, _, _) | (ProgressKind::Auto, Results::OnTerminal, _) => How::Off,
-            (ProgressKind::Auto | ProgressKind::Bar, _, true) => How::Bar(bar()),
+            (ProgressKind::Auto | ProgressKind::Bar, _, true) => How::Bar(bar(width())),
             (ProgressKind::Auto | ProgressKind::Bar, _, false) | (ProgressKind::Lines, _, _) => {
                 How::Lines
             }
@@ -70,8 +73,9 @@ impl Progress {
         }
     }
 
-    /// Show the job's progress if an update is due. `total` is the number of tasks, if known.
-    pub(crate) fn show(&mut self, summary: &Summary, total: Option<u64>) {
+    /// Show how far the job is, if that is due. `total` is how many tasks there are, where it is
+    /// known.
+    pub(crate) fn show(&mut self, summary: &Summary, total: Option<u64>, workers: Option<usize>) {
         let now = clock::now();
         // Slightly early is better than skipping a period.
         if now.duration_since(self.shown) + BAR_PERIOD / 10 < self.period() {
@@ -84,9 +88,13 @@ impl Progress {
                     bar.set_length(total);
                 }
                 bar.set_position(summary.ended());
-                bar.set_message(line(summary, total, now.duration_since(self.started)));
+                let elapsed = now.duration_since(self.started);
+                bar.set_message(line(summary, total, workers, elapsed));
             }
-            How::Lines => text::say(&line(summary, total, now.duration_since(self.started))),
+            How::Lines => {
+                let elapsed = now.duration_since(self.started);
+                text::say(&line(summary, total, workers, elapsed));
+            }
             How::Off => {}
         }
     }
@@ -107,16 +115,32 @@ impl Progress {
     }
 }
 
-fn bar() -> ProgressBar {
+/// The columns of the terminal, if it says so.
+fn width() -> Option<u16> {
+    let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok()?;
+    Some(size.ws_col).filter(|columns| *columns > 0)
+}
+
+fn bar(width: Option<u16>) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    if let Ok(style) = ProgressStyle::with_template("[{wide_bar}] {msg}") {
+    // Where there is no room for both, what the bar shows is in the text, too; that is cut.
+    let template = match width {
+        Some(columns) if columns < BAR_COLUMNS_MIN => "{wide_msg}",
+        Some(_) | None => "[{wide_bar}] {msg}",
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("=> "));
     }
     bar
 }
 
 /// `120/880 done, 24.0/s, 2 failed, 31 s left`.
-fn line(summary: &Summary, total: Option<u64>, elapsed: Duration) -> String {
+fn line(
+    summary: &Summary,
+    total: Option<u64>,
+    workers: Option<usize>,
+    elapsed: Duration,
+) -> String {
     let ended = summary.ended();
     let rate = per_second(ended, elapsed);
     let mut text = match total {
@@ -134,14 +158,18 @@ fn line(summary: &Summary, total: Option<u64>, elapsed: Duration) -> String {
             text.push_str(&format!(", {count} {what}"));
         }
     }
+    if workers == Some(0) {
+        text.push_str(", no worker");
+        return text;
+    }
     if let Some(left) = total.and_then(|total| left(total.saturating_sub(ended), rate)) {
         text.push_str(&format!(", {} left", humantime::format_duration(left)));
     }
     text
 }
 
-/// Estimated time for `count` more tasks; `None` while there is no rate.
-fn left(count: u64, rate: f64) -> Option<Duration> {
+/// Time for `count` more tasks; unknown while there is no rate.
+pub(crate) fn left(count: u64, rate: f64) -> Option<Duration> {
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     let seconds = count as f64 / rate;
     Duration::try_from_secs_f64(seconds.ceil()).ok()
@@ -156,8 +184,17 @@ mod tests {
         assert_eq!(left(30, 2.0), Some(Duration::from_secs(15)));
         assert_eq!(left(30, 0.0), None);
         assert_eq!(
-            line(&Summary::default(), Some(3), Duration::from_secs(9)),
+            line(&Summary::default(), Some(3), None, Duration::from_secs(9)),
             "0/3 done"
+        );
+        assert_eq!(
+            line(
+                &Summary::default(),
+                Some(3),
+                Some(0),
+                Duration::from_secs(9)
+            ),
+            "0/3 done, no worker"
         );
     }
 }

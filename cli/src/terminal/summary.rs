@@ -82,6 +82,11 @@ impl Summary {
         self.completed + self.failed + self.cancelled
     }
 
+    /// Tasks that completed.
+    pub(crate) fn completed(&self) -> u64 {
+        self.completed
+    }
+
     /// Tasks that failed.
     pub(crate) fn failed(&self) -> u64 {
         self.failed

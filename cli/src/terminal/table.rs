@@ -1,9 +1,11 @@
 //! Prints lists: columns for people, one JSON object per line for programs.
 
+use std::io::IsTerminal as _;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
 use sortie::protocol::Timestamp;
+use sortie_frontend::settings::Terminal;
 
 use super::{stdout, text};
 use crate::ending::Error;
@@ -36,8 +38,7 @@ pub(crate) fn print<const N: usize>(
             .extend_from_slice(cells.collect::<Vec<_>>().join("  ").trim_end().as_bytes());
         output.pending().push(b'\n');
     }
-    // A closed pipe is not an error here.
-    output.flush()?;
+    stdout::flush(&mut output)?;
     Ok(())
 }
 
@@ -50,8 +51,27 @@ pub(crate) fn print_json<T: Serialize>(objects: impl IntoIterator<Item = T>) -> 
         output.pending().extend_from_slice(&line);
         output.pending().push(b'\n');
     }
-    output.flush()?;
+    stdout::flush(&mut output)?;
     Ok(())
+}
+
+/// Write one line of printable text.
+pub(crate) fn print_line(line: &str) -> Result<(), Error> {
+    let mut output = stdout::lines();
+    output
+        .pending()
+        .extend_from_slice(format!("{}\n", text::line(line)).as_bytes());
+    stdout::flush(&mut output)
+}
+
+/// Make room for what is shown again: clear the terminal, or leave a line free where there is none.
+pub(crate) fn clear(kind: Terminal) -> Result<(), Error> {
+    let is_cleared = std::io::stdout().is_terminal() && kind != Terminal::Dumb;
+    let mut output = stdout::lines();
+    output
+        .pending()
+        .extend_from_slice(if is_cleared { b"\x1b[H\x1b[2J" } else { b"\n" });
+    stdout::flush(&mut output)
 }
 
 /// A time, as in `2026-01-31T12:00:00Z`.

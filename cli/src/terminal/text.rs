@@ -40,7 +40,7 @@ pub(crate) fn error(text: &str) {
 
 /// Print a function's log to stderr.
 pub(crate) fn log(logged: &str) {
-    let shown = text(logged);
+    let shown = text(&sortie_frontend::log::shown(logged));
     let end = if shown.is_empty() || shown.ends_with('\n') {
         ""
     } else {

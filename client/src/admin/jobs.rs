@@ -1,9 +1,10 @@
 //! Lists, cancels and forgets jobs.
 
 use sortie_broker::Error;
-use sortie_protocol::{JobId, JobRecord};
+use sortie_protocol::{JobId, JobRecord, Reading};
 
 use crate::api::client::Client;
+use crate::drive::clock::time_of_day;
 
 impl Client {
     /// The jobs submitted last, newest first, at most `count_max`.
@@ -11,7 +12,24 @@ impl Client {
     /// # Errors
     /// When the broker does not answer.
     pub async fn jobs(&self, count_max: usize) -> Result<Vec<JobRecord>, Error> {
-        self.shared.broker.jobs(count_max).await
+        let records = self.shared.broker.jobs(count_max).await?;
+        self.drop_left_behind(&records).await?;
+        Ok(records)
+    }
+
+    /// Take away outcomes that were gathered while a reader stood in the record that had died.
+    async fn drop_left_behind(&self, records: &[JobRecord]) -> Result<(), Error> {
+        let now = time_of_day();
+        // A name that no reader has: what is noted then is only that others are gone.
+        let ends = Reading::Ends { id: [0; 16], now };
+        for record in records.iter().filter(|record| !record.is_gathered()) {
+            let mut noted = record.clone();
+            noted.note(ends);
+            if noted.is_gathered() {
+                self.shared.broker.note(record.job.key, ends).await?;
+            }
+        }
+        Ok(())
     }
 
     /// A job's record, if the broker has the job.

@@ -1,28 +1,33 @@
-//! Reads a job's status: how many of its tasks completed, failed or are unfinished.
+//! Tells how a job stands: how many of its tasks ended, and how, once or again and again.
 
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use sortie_protocol::completion::{Answer, Completion, Event as Fact, Mark, Role, Unfinished};
+use sortie_protocol::completion::{Answer, Mark, Unfinished};
 use sortie_protocol::submission::Event;
-use sortie_protocol::{Ending, JobId, JobRecord, JobState, Outcome};
+use sortie_protocol::{Ending, JobId, JobKey, JobRecord, JobState, Outcome};
 use tokio::time::{Instant, timeout_at};
 
 use crate::api::client::Client;
-use crate::drive::clock::Clock;
+use crate::drive::clock::time_of_day;
 use crate::drive::feed::Feed;
 use crate::drive::requests::told;
 use crate::error::AttachError;
 use crate::observer::Observed;
 
-/// Time limit for reading the stored outcomes: 500,000 a second are read from a broker nearby.
-/// Outcomes not read by then are missing in the count, and the status says so.
+/// How long the outcomes that are stored are read at most for one status: 500,000 a second are read
+/// through a broker nearby. What was not read by then is missing in the count, and the status says
+/// so.
 const COUNT_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// A job's status.
+/// How long outcomes are waited for that are there already, where the broker does not tell how many
+/// these are.
+const AT_ONCE: Duration = Duration::from_millis(200);
+
+/// How a job stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobStatus {
-    /// The job, when it was submitted, and whether it was sealed or cancelled.
+    /// What it is, when it was submitted, and whether it was sealed, cancelled or gathered.
     pub record: JobRecord,
     /// Tasks that completed.
     pub completed: u64,
@@ -44,8 +49,61 @@ pub enum Counted {
     Some,
 }
 
+/// What a job does at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobPhase {
+    /// Its submitter has not said that all tasks are there.
+    Submitting,
+    /// Tasks run or wait for a slot.
+    Running,
+    /// Tasks wait, and no worker is there for them.
+    Waiting,
+    /// Every task has ended.
+    Ended,
+    /// It was cancelled.
+    Cancelled,
+    /// Its results were gathered.
+    Gathered,
+}
+
+impl JobPhase {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Submitting => "submitting",
+            Self::Running => "running",
+            Self::Waiting => "no worker",
+            Self::Ended => "ended",
+            Self::Cancelled => "cancelled",
+            Self::Gathered => "gathered",
+        }
+    }
+
+    /// Whether nothing more happens by itself.
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        match self {
+            Self::Submitting | Self::Running | Self::Waiting => false,
+            Self::Ended | Self::Cancelled | Self::Gathered => true,
+        }
+    }
+}
+
 impl JobStatus {
-    /// The job's number of tasks, if known.
+    fn new(record: JobRecord) -> Self {
+        let mut status = Self {
+            record,
+            completed: 0,
+            failed: 0,
+            counted: Counted::All,
+            unfinished: None,
+        };
+        status.take_gathered();
+        status
+    }
+
+    /// How many tasks there are, if that is known.
     #[must_use]
     pub fn tasks(&self) -> Option<u64> {
         match self.record.state {
@@ -54,8 +112,50 @@ impl JobStatus {
         }
     }
 
-    fn ended(&self) -> u64 {
+    /// How many tasks have ended.
+    #[must_use]
+    pub fn ended(&self) -> u64 {
         self.completed + self.failed
+    }
+
+    /// How many tasks wait or run, if that is known.
+    #[must_use]
+    pub fn left(&self) -> Option<u64> {
+        self.tasks()
+            .map(|tasks| tasks.saturating_sub(self.ended()))
+            .filter(|_| self.counted == Counted::All)
+    }
+
+    /// What the job does, if so many workers are there for it; `None` where that was not told.
+    #[must_use]
+    pub fn phase(&self, workers: Option<usize>) -> JobPhase {
+        if self.record.gathered.is_some() {
+            return JobPhase::Gathered;
+        }
+        match self.record.state {
+            JobState::Cancelled => JobPhase::Cancelled,
+            JobState::Sealed { .. } if self.left() == Some(0) => JobPhase::Ended,
+            JobState::Open | JobState::Sealed { .. } if workers == Some(0) => JobPhase::Waiting,
+            JobState::Open => JobPhase::Submitting,
+            JobState::Sealed { .. } => JobPhase::Running,
+        }
+    }
+
+    /// Tasks that ended each second since the job was submitted, for a job that is under way.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        let ended = self.ended() as f64;
+        let elapsed = time_of_day().since(self.record.created);
+        ended / elapsed.as_secs_f64().max(1e-3)
+    }
+
+    /// Outcomes that were gathered are not kept, but how many there were is.
+    fn take_gathered(&mut self) {
+        if let Some(gathered) = self.record.gathered.filter(|_| self.record.is_gathered()) {
+            (self.completed, self.failed) = (gathered.completed, gathered.failed);
+            self.counted = Counted::All;
+        }
     }
 
     fn count(&mut self, outcomes: &[Outcome]) {
@@ -76,57 +176,148 @@ impl Client {
     /// # Errors
     /// When there is no such job, or the broker does not answer.
     pub async fn job_status(&self, job: JobId) -> Result<JobStatus, AttachError> {
-        let broker = &self.shared.broker;
+        let mut watch = self.watch_job(job).await?;
+        watch.look(COUNT_TIME_MAX).await?;
+        Ok(watch.status)
+    }
+
+    /// Watch how a job stands. What was counted once is not read again.
+    ///
+    /// # Errors
+    /// When there is no such job, or the broker does not answer.
+    pub async fn watch_job(&self, job: JobId) -> Result<JobWatch, AttachError> {
         let key = self.shared.key(job);
-        let unfinished = match broker.unfinished(key).await {
+        let record = self.shared.broker.job(key).await?;
+        let record = record.ok_or(AttachError::NoSuchJob(job))?;
+        Ok(self.watch_record(record))
+    }
+
+    /// As [`Client::watch_job`], of a job whose record is at hand.
+    #[must_use]
+    pub fn watch_record(&self, record: JobRecord) -> JobWatch {
+        JobWatch {
+            client: self.clone(),
+            key: record.job.key,
+            feed: Source::Unopened,
+            read: Mark::default(),
+            lacks_some: false,
+            status: JobStatus::new(record),
+        }
+    }
+}
+
+/// Counts how the tasks of a job end.
+pub struct JobWatch {
+    client: Client,
+    key: JobKey,
+    feed: Source,
+    /// Up to where everything was read.
+    read: Mark,
+    /// Whether some outcomes cannot be read by this program.
+    lacks_some: bool,
+    status: JobStatus,
+}
+
+enum Source {
+    Unopened,
+    Open(Feed),
+    /// Nothing more comes.
+    Over,
+}
+
+impl std::fmt::Debug for JobWatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JobWatch")
+            .field("job", &self.key)
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
+}
+
+impl JobWatch {
+    /// How the job stood at the last look.
+    #[must_use]
+    pub fn status(&self) -> &JobStatus {
+        &self.status
+    }
+
+    /// Look how the job stands: count what is stored by now and was not counted yet, for `time_max`
+    /// at most.
+    ///
+    /// # Errors
+    /// When the job is not there any more, or the broker does not answer.
+    pub async fn look(&mut self, time_max: Duration) -> Result<&JobStatus, AttachError> {
+        let until = Instant::now() + time_max;
+        let broker = self.client.shared.broker.clone();
+        let unfinished = match broker.unfinished(self.key).await {
             Err(error) if told::<()>(Err(error.clone())) != Answer::Denied => {
                 return Err(error.into());
             }
             unfinished => unfinished.ok(),
         };
         // Read last: what it says of the tasks is then true of what is counted.
-        let record = broker.job(key).await?.ok_or(AttachError::NoSuchJob(job))?;
-        let mut status = JobStatus {
-            record,
-            completed: 0,
-            failed: 0,
-            counted: Counted::All,
-            unfinished: unfinished.map(|unfinished| unfinished.bundles),
-        };
-        let feed = Feed::open(broker, key, Observed::default()).await?;
-        count(&mut status, unfinished, feed).await?;
-        Ok(status)
+        let record = broker.job(self.key).await?;
+        self.status.record = record.ok_or(AttachError::NoSuchJob(self.key.job))?;
+        self.status.unfinished = unfinished.map(|unfinished| unfinished.bundles);
+        if self.status.record.is_gathered() {
+            self.feed = Source::Over;
+            self.status.take_gathered();
+            return Ok(&self.status);
+        }
+        if matches!(self.feed, Source::Unopened) {
+            self.feed = Source::Open(Feed::open(&broker, self.key, Observed::default()).await?);
+        }
+        self.count(unfinished, until).await?;
+        Ok(&self.status)
     }
-}
 
-/// Count what is stored up to the mark that the broker named, or what it tells first that all was
-/// read.
-async fn count(
-    status: &mut JobStatus,
-    unfinished: Option<Unfinished>,
-    mut feed: Feed,
-) -> Result<(), AttachError> {
-    let clock = Clock::start();
-    let mut completion = Completion::new(Role::Follower, None, clock.now());
-    let through = unfinished.map_or(Mark::default(), |unfinished| unfinished.through);
-    let until = Instant::now() + COUNT_TIME_MAX;
-    while status.tasks().is_none_or(|tasks| status.ended() < tasks) && !completion.has_read(through)
-    {
-        if Instant::now() >= until {
-            status.counted = Counted::Some;
-            break;
-        }
-        match timeout_at(until, feed.next()).await {
-            Ok(Some(Event::Outcomes(_, outcomes))) => status.count(&outcomes),
-            Ok(Some(Event::Unreadable(..))) | Err(_) => status.counted = Counted::Some,
-            Ok(Some(Event::CaughtUp(mark))) => {
-                // Only what was read is asked of it here.
-                let _ = completion.on(Fact::CaughtUp(mark), clock.now());
+    /// Count what is stored up to the mark that the broker named, or what it tells first that all
+    /// was read.
+    async fn count(
+        &mut self,
+        unfinished: Option<Unfinished>,
+        until: Instant,
+    ) -> Result<(), AttachError> {
+        let is_first = self.read == Mark::default();
+        // Told nothing, the first mark that comes will do; later, what is there at once.
+        let through = unfinished.map_or(Mark(u64::MAX), |unfinished| unfinished.through);
+        let until = if unfinished.is_some() || is_first {
+            until
+        } else {
+            until.min(Instant::now() + AT_ONCE)
+        };
+        let mut counted = Counted::All;
+        while let Source::Open(feed) = &mut self.feed {
+            let tasks = self.status.tasks();
+            let is_whole = tasks.is_some_and(|tasks| self.status.ended() >= tasks);
+            if is_whole || self.read >= through {
+                break;
             }
-            Ok(Some(Event::Closed(Some(error)))) => return Err(error.into()),
-            Ok(Some(Event::Cancelled | Event::Closed(None)) | None) => break,
-            Ok(Some(_)) => {}
+            let Ok(event) = timeout_at(until, feed.next()).await else {
+                if unfinished.is_some() || is_first {
+                    counted = Counted::Some;
+                }
+                break;
+            };
+            match event {
+                Some(Event::Outcomes(_, outcomes)) => self.status.count(&outcomes),
+                Some(Event::Unreadable(..)) => self.lacks_some = true,
+                Some(Event::CaughtUp(mark)) => {
+                    self.read = self.read.max(mark);
+                    if unfinished.is_none() {
+                        break;
+                    }
+                }
+                Some(Event::Closed(Some(error))) => return Err(error.into()),
+                Some(Event::Cancelled | Event::Closed(None)) | None => self.feed = Source::Over,
+                Some(_) => {}
+            }
         }
+        self.status.counted = if self.lacks_some {
+            Counted::Some
+        } else {
+            counted
+        };
+        Ok(())
     }
-    Ok(())
 }

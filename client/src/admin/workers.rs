@@ -1,9 +1,10 @@
 //! Lists the workers of a fleet.
 
 use sortie_broker::Error;
-use sortie_protocol::Presence;
+use sortie_protocol::{JobId, Presence};
 
 use crate::api::client::Client;
+use crate::drive::requests::workers;
 
 impl Client {
     /// The connected workers.
@@ -12,5 +13,13 @@ impl Client {
     /// When the broker does not answer.
     pub async fn workers(&self) -> Result<Vec<Presence>, Error> {
         self.shared.broker.workers().await
+    }
+
+    /// The workers that are there for a job: those that have the labels it asks for.
+    ///
+    /// # Errors
+    /// When the broker does not answer.
+    pub async fn workers_of(&self, job: JobId) -> Result<Vec<Presence>, Error> {
+        workers(&*self.shared.broker, self.shared.key(job)).await
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use serde::Serialize;
-use sortie_protocol::{Address, Argument, ObjectRef, Pin, Place};
+use sortie_protocol::{Address, Argument, InputName, ObjectRef, Pin, Place};
 
 /// One argument: made by [`value`], [`object`], [`prefix`] or [`cbor`].
 ///
@@ -85,17 +85,67 @@ fn folder(text: &str) -> Result<PathBuf, String> {
 
 /// The arguments of one task.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Arguments(pub(crate) Vec<Input>);
+pub struct Arguments {
+    inputs: Vec<Input>,
+    name: Option<InputName>,
+}
 
 impl Arguments {
-    /// The encoded arguments, or why one cannot be encoded.
+    /// The same arguments, which results call by this name: their outcome has it as
+    /// [`TaskOutcome::input`](crate::TaskOutcome), wherever it is read. A name longer than 1 KiB is
+    /// cut.
+    #[must_use]
+    pub fn named(self, name: impl Into<InputName>) -> Self {
+        Self {
+            name: Some(name.into()),
+            ..self
+        }
+    }
+
+    /// The arguments as they travel, or why one of them cannot.
     pub(crate) fn into_protocol(self) -> Result<Vec<Argument>, String> {
-        self.0.into_iter().map(|input| input.0).collect()
+        self.inputs.into_iter().map(|input| input.0).collect()
+    }
+
+    /// What results call them.
+    pub(crate) fn name(&self) -> Option<&InputName> {
+        self.name.as_ref()
     }
 }
 
-/// What can be given as the arguments of a task: one [`Input`], an array, vector or tuple of them,
-/// or nothing: `()`.
+impl From<Vec<Input>> for Arguments {
+    fn from(inputs: Vec<Input>) -> Self {
+        Self { inputs, name: None }
+    }
+}
+
+/// What can be given as one argument: an [`Input`], or as a value whatever serde can serialize.
+pub trait IntoInput {
+    /// The argument.
+    fn into_input(self) -> Input;
+}
+
+impl IntoInput for Input {
+    fn into_input(self) -> Input {
+        self
+    }
+}
+
+impl IntoInput for &Input {
+    fn into_input(self) -> Input {
+        self.clone()
+    }
+}
+
+impl<T: Serialize> IntoInput for T {
+    fn into_input(self) -> Input {
+        value(self)
+    }
+}
+
+/// What can be given as the arguments of a task: one [`Input`], an array or vector of them, a tuple
+/// of up to eight arguments as in `(1, object("a.pdf"))`, or nothing: `()`. A value alone is
+/// `(value,)`, or [`value`] of it.
 pub trait IntoArguments {
     /// The arguments, in order.
     fn into_arguments(self) -> Arguments;
@@ -107,6 +157,12 @@ impl IntoArguments for Arguments {
     }
 }
 
+impl IntoArguments for &Arguments {
+    fn into_arguments(self) -> Arguments {
+        self.clone()
+    }
+}
+
 impl IntoArguments for () {
     fn into_arguments(self) -> Arguments {
         Arguments::default()
@@ -115,30 +171,89 @@ impl IntoArguments for () {
 
 impl IntoArguments for Input {
     fn into_arguments(self) -> Arguments {
-        Arguments(vec![self])
+        vec![self].into()
+    }
+}
+
+impl IntoArguments for &Input {
+    fn into_arguments(self) -> Arguments {
+        vec![self.clone()].into()
     }
 }
 
 impl<const N: usize> IntoArguments for [Input; N] {
     fn into_arguments(self) -> Arguments {
-        Arguments(self.into())
+        Vec::from(self).into()
+    }
+}
+
+impl IntoArguments for &[Input] {
+    fn into_arguments(self) -> Arguments {
+        self.to_vec().into()
     }
 }
 
 impl IntoArguments for Vec<Input> {
     fn into_arguments(self) -> Arguments {
-        Arguments(self)
+        self.into()
     }
 }
 
-impl IntoArguments for (Input, Input) {
+impl IntoArguments for &Vec<Input> {
     fn into_arguments(self) -> Arguments {
-        Arguments(vec![self.0, self.1])
+        self.clone().into()
     }
 }
 
-impl IntoArguments for (Input, Input, Input) {
-    fn into_arguments(self) -> Arguments {
-        Arguments(vec![self.0, self.1, self.2])
+macro_rules! tuples {
+    ($(($($part:ident),*))*) => {
+        $(impl<$($part: IntoInput),*> IntoArguments for ($($part,)*) {
+            #[expect(non_snake_case, reason = "each part is called as its type")]
+            fn into_arguments(self) -> Arguments {
+                let ($($part,)*) = self;
+                vec![$($part.into_input()),*].into()
+            }
+        })*
+    };
+}
+
+tuples! {
+    (A)
+    (A, B)
+    (A, B, C)
+    (A, B, C, D)
+    (A, B, C, D, E)
+    (A, B, C, D, E, F)
+    (A, B, C, D, E, F, G)
+    (A, B, C, D, E, F, G, H)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tuples_are_arguments_and_what_is_no_input_is_a_value() {
+        assert_eq!(
+            (1, 2).into_arguments(),
+            vec![value(1), value(2)].into_arguments()
+        );
+        let text = String::from("text");
+        assert_eq!(
+            (object("/a.pdf"), &text, [1, 2]).into_arguments(),
+            vec![object("/a.pdf"), value("text"), value([1, 2])].into_arguments()
+        );
+        let eight = (1, 2, 3, 4, 5, 6, 7, "eight").into_arguments();
+        assert_eq!(eight.inputs.len(), 8);
+        assert_eq!(eight.inputs.last(), Some(&value("eight")));
+        assert_eq!((5,).into_arguments(), value(5).into_arguments());
+        assert_eq!(().into_arguments(), Arguments::default());
+    }
+
+    #[test]
+    fn arguments_have_the_name_that_they_were_given() {
+        let named = (1, 2).into_arguments().named("the first");
+        assert_eq!(named.name().map(InputName::as_str), Some("the first"));
+        assert_eq!((1, 2).into_arguments().name(), None);
     }
 }

@@ -7,7 +7,8 @@ use sortie_broker::Broker;
 use sortie_objects::{self as objects, Objects};
 use sortie_protocol::metric::Sample;
 use sortie_protocol::outcome::InputFault;
-use sortie_protocol::{Bundle, Failure, Job as JobDefinition, Outcome, Task};
+use sortie_protocol::submission::NoTask;
+use sortie_protocol::{Bundle, Failure, InputName, Job as JobDefinition, Outcome, Task};
 use tokio::runtime::Handle;
 
 use crate::api::arguments::{Arguments, IntoArguments};
@@ -80,7 +81,9 @@ impl Client {
         function: &Function<T>,
         arguments: impl IntoArguments,
     ) -> Result<TaskFuture<T>, SubmitError> {
-        let arguments = function.check(arguments.into_arguments())?;
+        let arguments = arguments.into_arguments();
+        let input = arguments.name().cloned();
+        let arguments = function.check(arguments)?;
         let arguments = self
             .shared
             .values
@@ -100,7 +103,7 @@ impl Client {
             attempts_before: 0,
             lost_before: 0,
             published: now,
-            tasks: vec![task(arguments)],
+            tasks: vec![task(arguments, input)],
         });
         let (published, sealed) = futures::future::join(publish, broker.seal(key, 1)).await;
         published?;
@@ -188,21 +191,27 @@ pub(crate) async fn as_sent<T>(
     function: &Function<T>,
     values: &Values,
     arguments: Arguments,
-) -> Result<Task, Failure> {
-    match function.check(arguments) {
-        Ok(arguments) => values.send(arguments).await.map(task),
-        Err(error) => Err(Failure::Input {
+) -> Result<Task, NoTask> {
+    let input = arguments.name().cloned();
+    let failure = match function.check(arguments) {
+        Ok(arguments) => match values.send(arguments).await {
+            Ok(arguments) => return Ok(task(arguments, input)),
+            Err(failure) => failure,
+        },
+        Err(error) => Failure::Input {
             fault: InputFault::Malformed,
             message: error.to_string(),
-        }),
-    }
+        },
+    };
+    Err(NoTask { failure, input })
 }
 
 /// A task of a job's first function, and the first of its job until it is given another index.
-fn task(arguments: Vec<sortie_protocol::Argument>) -> Task {
+fn task(arguments: Vec<sortie_protocol::Argument>, input: Option<InputName>) -> Task {
     Task {
         index: 0,
         arguments,
         function: 0,
+        input,
     }
 }

@@ -28,6 +28,8 @@ use crate::error::SubmitError;
 /// nothing.
 pub struct Job<T> {
     id: Option<JobId>,
+    /// What the broker calls a holder who was attached.
+    pub(crate) reader: Option<[u8; 16]>,
     batches: mpsc::Receiver<Arc<[Outcome]>>,
     batch: Option<(Arc<[Outcome]>, usize)>,
     /// Number of outcomes taken by the caller.
@@ -117,6 +119,7 @@ impl<T> Job<T> {
         } = source;
         let job = Self {
             id,
+            reader: None,
             batches,
             batch: None,
             taken: 0,
@@ -192,7 +195,7 @@ impl<T> Job<T> {
     }
 
     /// The next outcome, with its value. What was taken stays taken if nobody polls on.
-    fn poll_fetched(&mut self, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
+    pub(crate) fn poll_fetched(&mut self, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
         loop {
             if let Some(fetching) = &mut self.fetching {
                 let outcome = ready!(fetching.poll_unpin(cx));
@@ -246,6 +249,14 @@ impl<T: Decode> Job<T> {
         while let Some(outcome) = self.next().await {
             outcomes.push(outcome);
         }
+        self.all_of(outcomes)
+    }
+
+    /// All outcomes there are, in the order of the inputs, if they are those of every task.
+    pub(crate) fn all_of(
+        &self,
+        mut outcomes: Vec<TaskOutcome<T>>,
+    ) -> Result<Vec<TaskOutcome<T>>, GatherError<T>> {
         outcomes.sort_by_key(|outcome| outcome.index);
         let Progress { cancelled, .. } = self.progress();
         let missing = self

@@ -18,6 +18,9 @@ pub struct TaskOutcome<T> {
     pub bill: Bill,
     /// What the last attempt printed and logged.
     pub log: Option<Box<Log>>,
+    /// What the submitter called the task's arguments, if it did
+    /// ([`Arguments::named`](crate::Arguments::named)).
+    pub input: Option<String>,
 }
 
 impl<T: Decode> TaskOutcome<T> {
@@ -29,6 +32,7 @@ impl<T: Decode> TaskOutcome<T> {
             ending,
             bill,
             log,
+            input,
         } = outcome;
         Self {
             index,
@@ -36,6 +40,7 @@ impl<T: Decode> TaskOutcome<T> {
             attempts,
             bill,
             log,
+            input: input.map(|name| name.to_string()),
         }
     }
 }

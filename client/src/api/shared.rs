@@ -32,6 +32,13 @@ pub(crate) enum Abandoned {
     Ended,
 }
 
+/// A name that nothing else has.
+pub(crate) fn random_id() -> std::io::Result<[u8; 16]> {
+    let mut bytes = [0; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    Ok(bytes)
+}
+
 impl Shared {
     /// The key of one of this tenant's jobs.
     pub(crate) fn key(&self, job: JobId) -> JobKey {
@@ -43,10 +50,8 @@ impl Shared {
 
     /// The key of a job that is new.
     pub(crate) fn new_key(&self) -> Result<JobKey, SubmitError> {
-        let mut bytes = [0; 16];
-        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-            .map_err(|error| SubmitError::Random(error.into()))?;
-        Ok(self.key(JobId::from_bytes(bytes)))
+        let id = random_id().map_err(SubmitError::Random)?;
+        Ok(self.key(JobId::from_bytes(id)))
     }
 
     /// Number of a job's bundles that wait or are leased, if the broker tells.

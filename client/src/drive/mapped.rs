@@ -5,8 +5,9 @@ use std::sync::Arc;
 use futures::Stream;
 use futures::stream::{self, BoxStream};
 use sortie_broker::{Broker, Error};
-use sortie_protocol::submission::{End, Event, Manner};
-use sortie_protocol::{Failure, Job, JobKey, JobRecord, JobState, Task};
+use sortie_protocol::gathering::{READING_INTERVAL, READING_TIME};
+use sortie_protocol::submission::{End, Event, Manner, NoTask};
+use sortie_protocol::{Job, JobKey, JobRecord, JobState, Reader, Reading, Task};
 use tokio::runtime::Handle;
 
 use super::clock::time_of_day;
@@ -17,8 +18,8 @@ use super::window::Window;
 use crate::error::SubmitError;
 use crate::observer::Observed;
 
-/// A stream of tasks; an error for an input that cannot be one.
-pub(crate) type Tasks = BoxStream<'static, Result<Task, Failure>>;
+/// One task after the other, or why some input is none.
+pub(crate) type Tasks = BoxStream<'static, Result<Task, NoTask>>;
 
 /// Submit a job and follow it until its caller is done with it.
 ///
@@ -101,14 +102,33 @@ async fn run(
     }
 }
 
-/// Follow a job that was submitted before.
+/// What a reader says that is there for a while.
+pub(crate) fn reads(id: [u8; 16]) -> Reading {
+    Reading::Reads(Reader {
+        id,
+        until: time_of_day() + READING_TIME,
+    })
+}
+
+/// Say again and again that a job's outcomes are read. Never returns. Cancel safe.
+async fn keep_reading(broker: &dyn Broker, job: JobKey, id: [u8; 16]) {
+    loop {
+        tokio::time::sleep(READING_INTERVAL).await;
+        // Should that fail, it is said again soon.
+        let _ = broker.note(job, reads(id)).await;
+    }
+}
+
+/// Follow a job that was submitted before, as a reader of this name.
 pub(crate) async fn attach(
     broker: Arc<dyn Broker>,
     runtime: Handle,
     record: JobRecord,
+    id: [u8; 16],
     feed: Feed,
     mut sink: JobSink,
 ) {
+    let key = record.job.key;
     let parts = Parts {
         expires: broker.retention().map(|kept| record.created + kept),
         feed: Some(feed),
@@ -124,10 +144,18 @@ pub(crate) async fn attach(
     if let JobState::Sealed { tasks } = record.state {
         shell.tell(Event::Sealed(tasks));
     }
-    let end = shell.run(stream::empty()).await;
+    let end = tokio::select! {
+        biased;
+        end = shell.run(stream::empty()) => end,
+        () = keep_reading(&*broker, key, id) => End::Gone,
+    };
     drop(shell);
-    // The sink is dropped: that is the end for the caller.
     set_end(&sink, end, &*broker);
+    // That is the end for the caller.
+    drop(sink);
+    let now = time_of_day();
+    // Should it fail, the reader counts for some minutes more.
+    let _ = broker.note(key, Reading::Ends { id, now }).await;
 }
 
 /// What the caller can ask about the end.

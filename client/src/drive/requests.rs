@@ -16,7 +16,7 @@ use futures::stream::FuturesUnordered;
 use sortie_broker::{Broker, Error, LetterId, Position};
 use sortie_protocol::completion::{Answer, Question};
 use sortie_protocol::submission::{Event, Refusal, Request};
-use sortie_protocol::{Bundle, JobKey, Outcome, Task, TaskIndex};
+use sortie_protocol::{Bundle, JobKey, Outcome, Presence, Task, TaskIndex};
 
 use super::clock::time_of_day;
 use crate::observer::Observed;
@@ -189,10 +189,25 @@ pub(crate) async fn ask(broker: &dyn Broker, job: JobKey, question: Question) ->
     match question {
         Question::Unfinished => Event::Unfinished(told(broker.unfinished(job).await)),
         Question::Workers => {
-            let workers = broker.workers().await;
+            let workers = workers(broker, job).await;
             Event::Workers(told(workers.map(|workers| workers.len())))
         }
     }
+}
+
+/// The workers that are there for a job: those that have the labels which one of its functions asks
+/// for. Of a job that the broker does not have, all.
+pub(crate) async fn workers(
+    broker: &dyn Broker,
+    job: JobKey,
+) -> std::result::Result<Vec<Presence>, Error> {
+    let mut workers = broker.workers().await?;
+    if !workers.is_empty()
+        && let Some(record) = broker.job(job).await?
+    {
+        workers.retain(|worker| record.is_served_by(&worker.labels));
+    }
+    Ok(workers)
 }
 
 /// What a broker told, or did not.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _};
 use sortie_broker::{Broker, Error, LetterId};
-use sortie_protocol::submission::{Command, End, Event, Manner, Progress, Submission};
-use sortie_protocol::{Failure, JobKey, Outcome, Task, Timestamp};
+use sortie_protocol::submission::{Command, End, Event, Manner, NoTask, Progress, Submission};
+use sortie_protocol::{JobKey, Outcome, Task, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -95,7 +95,7 @@ impl<'b> Shell<'b> {
     /// Drive the job to its end. Dropping this stops it where it is.
     pub(crate) async fn run<S>(&mut self, inputs: S) -> End<Error>
     where
-        S: Stream<Item = Result<Task, Failure>> + Unpin,
+        S: Stream<Item = Result<Task, NoTask>> + Unpin,
     {
         let mut inputs = inputs.fuse();
         loop {
@@ -202,7 +202,7 @@ impl<'b> Shell<'b> {
     /// Wait for the next thing that happens. Cancel safe: what is polled here is kept.
     async fn next<S>(&mut self, inputs: &mut S) -> Event<Error>
     where
-        S: Stream<Item = Result<Task, Failure>> + Unpin,
+        S: Stream<Item = Result<Task, NoTask>> + Unpin,
     {
         let wants = self.machine.wants();
         let wake_at = self.machine.wake_at();

@@ -17,8 +17,8 @@ use sortie_broker::{
     Work,
 };
 use sortie_protocol::{
-    Bundle, DeadLetter, Digest, Job, JobKey, JobRecord, LeaseId, Outcome, Presence, TaskIndex,
-    TenantId, Timestamp, WorkerId,
+    Bundle, DeadLetter, Digest, Job, JobKey, JobRecord, LeaseId, Outcome, Presence, Reading,
+    TaskIndex, TenantId, Timestamp, WorkerId,
 };
 use tokio::sync::watch;
 
@@ -248,6 +248,11 @@ impl Submit for Troubled {
         let answer_takes = *self.answer_takes.lock().unwrap();
         tokio::time::sleep(answer_takes).await;
         unfinished
+    }
+
+    async fn note(&self, job: JobKey, reading: Reading) -> Result<Option<JobRecord>, Error> {
+        self.there()?;
+        self.inner.note(job, reading).await
     }
 
     async fn trim(&self, job: JobKey, before: Position) -> Result<(), Error> {

@@ -86,7 +86,13 @@ impl InFlight {
         }
     }
 
-    /// Remove and return the input of a result that is about to be written.
+    /// The input of a task whose result is still to be written.
+    #[must_use]
+    pub fn shown(&self, index: u64) -> Value {
+        self.lock().shown.get(&index).cloned().unwrap_or_default()
+    }
+
+    /// A result is about to be written: its input is forgotten here.
     pub fn end(&self, index: u64) -> Value {
         let mut state = self.lock();
         state.written += 1;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::stream::{self, BoxStream, Stream, StreamExt as _, unfold};
-use sortie::Input;
+use sortie::Arguments;
 use sortie::protocol::Advice;
 
 use super::in_flight::InFlight;
@@ -149,11 +149,11 @@ fn no_lines(origin: &Origin) -> Error {
 /// job can be smaller.
 pub struct Tasks {
     left: Option<u64>,
-    inner: BoxStream<'static, Vec<Input>>,
+    inner: BoxStream<'static, Arguments>,
 }
 
 impl Stream for Tasks {
-    type Item = Vec<Input>;
+    type Item = Arguments;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let polled = self.inner.as_mut().poll_next(cx);
@@ -179,12 +179,14 @@ struct Feed {
 }
 
 impl Feed {
-    async fn step(mut self) -> Option<(Vec<Input>, Self)> {
+    async fn step(mut self) -> Option<(Arguments, Self)> {
         self.in_flight.room().await;
         match self.next().await {
-            Ok(Some(mut given)) => {
-                self.in_flight.take(std::mem::take(&mut given.shown));
-                Some((self.shape.fill(given), self))
+            Ok(Some(given)) => {
+                let shown = given.shown.clone();
+                let arguments = self.shape.fill(given);
+                self.in_flight.take(shown);
+                Some((arguments, self))
             }
             Ok(None) => None,
             Err(trouble) => {

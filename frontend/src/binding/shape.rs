@@ -1,18 +1,20 @@
 //! Turns the text of an input into the arguments of a task, by the function's signature.
 //!
 //! A parameter is either fixed for the whole job or open. With one open parameter an input is that
-//! parameter's argument: for an object what [`Places`] finds, for a value JSON, else a string. With
-//! several, or none, an input is a JSON array of all of them.
+//! parameter's argument: for an object what [`Places`] finds, for a value what its type makes of the
+//! text ([`Type`]). With several, or none, an input is a JSON array of all of them.
 
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use serde_json::Value;
 use sortie::objects::{Address, Location, Malformed};
-use sortie::protocol::{ObjectRef, Parameter, Place};
-use sortie::{Input, Kind, Signature};
+use sortie::protocol::{Advice, ObjectRef, Parameter, Place};
+use sortie::{Arguments, Input, InputName, Kind, Signature};
 
 use super::places::{Named, Places};
+use super::types::Type;
 use crate::error::{Error, Setting};
+use crate::results::{Naming, Stems};
 
 /// The fixed arguments of a job, and the open parameters that inputs provide.
 #[derive(Debug)]
@@ -20,7 +22,11 @@ pub struct Shape {
     signature: String,
     slots: Vec<Slot>,
     open: Vec<Parameter>,
+    /// What each of them takes.
+    types: Vec<Type>,
     places: Places,
+    /// What names the objects that tasks make, if anything does.
+    naming: Option<Naming>,
 }
 
 #[derive(Debug)]
@@ -88,7 +94,9 @@ impl Shape {
             signature: signature.to_string(),
             slots: Vec::new(),
             open: Vec::new(),
+            types: Vec::new(),
             places,
+            naming: None,
         };
         for parameter in &signature.parameters {
             let slot = match fixed.iter().find(|(name, _)| *name == parameter.name) {
@@ -100,6 +108,7 @@ impl Shape {
                 ),
                 None => {
                     shape.open.push(parameter.clone());
+                    shape.types.push(Type::of(&parameter.type_name));
                     Slot::Open
                 }
             };
@@ -108,11 +117,36 @@ impl Shape {
         Ok(shape)
     }
 
+    /// Where inputs have names from.
+    #[must_use]
+    pub fn stems(&self) -> Stems {
+        match &*self.open {
+            [parameter] if parameter.kind != Kind::Value => Stems::Named,
+            _ => Stems::Unnamed,
+        }
+    }
+
+    /// The same; inputs are looked at for whether the objects that are made of them can be named.
+    #[must_use]
+    pub fn with_naming(self, naming: Option<Naming>) -> Self {
+        Self { naming, ..self }
+    }
+
     /// What `text` stands for: several tasks' inputs if it is a pattern, else one.
     ///
     /// # Errors
     /// What is wrong with it, and what to write.
     pub(crate) async fn read(&self, text: &str, look: Look) -> Result<Read, Error> {
+        let read = self.look_up(text, look).await?;
+        if let (Some(naming), Look::Now, Read::Known(given)) = (&self.naming, look, &read) {
+            given
+                .iter()
+                .try_for_each(|given| naming.expect(&given.shown))?;
+        }
+        Ok(read)
+    }
+
+    async fn look_up(&self, text: &str, look: Look) -> Result<Read, Error> {
         match &*self.open {
             [
                 Parameter {
@@ -138,9 +172,9 @@ impl Shape {
                     kind: Kind::Value, ..
                 },
             ] => {
-                let shown = value(text);
+                let (input, shown) = self.value(text)?;
                 Ok(Read::Known(vec![Given {
-                    open: vec![sortie::value(&shown)],
+                    open: vec![input],
                     shown,
                 }]))
             }
@@ -158,7 +192,16 @@ impl Shape {
                 Parameter {
                     kind: Kind::Object, ..
                 },
-            ] => self.address(text).map(|_| ()),
+            ] => {
+                self.address(text)?;
+                match &self.naming {
+                    // Which objects a pattern stands for is found out later.
+                    Some(naming) if !text.contains(['*', '?', '[']) => {
+                        naming.expect(&Value::String(text.into()))
+                    }
+                    Some(_) | None => Ok(()),
+                }
+            }
             [
                 Parameter {
                     kind: Kind::Prefix, ..
@@ -168,7 +211,7 @@ impl Shape {
                 Parameter {
                     kind: Kind::Value, ..
                 },
-            ] => Ok(()),
+            ] => self.value(text).map(|_| ()),
             _ => self.array(text).map(|_| ()),
         }
     }
@@ -177,7 +220,7 @@ impl Shape {
     ///
     /// # Errors
     /// When their number is wrong, or an object is not there.
-    pub async fn arguments(&self, texts: &[String]) -> Result<Vec<Input>, Error> {
+    pub async fn arguments(&self, texts: &[String]) -> Result<Arguments, Error> {
         self.check_count(texts.len())?;
         let mut open = Vec::with_capacity(texts.len());
         for (parameter, text) in self.open.iter().zip(texts) {
@@ -189,22 +232,39 @@ impl Shape {
         }))
     }
 
-    /// All arguments of a task, in order.
-    pub(crate) fn fill(&self, given: Given) -> Vec<Input> {
+    /// All arguments of a task, in order, with the name that results call them by wherever they
+    /// are read.
+    pub(crate) fn fill(&self, given: Given) -> Arguments {
         let mut open = given.open.into_iter();
         let argument = |slot: &Slot| match slot {
             Slot::Fixed(input) => Some(input.clone()),
             Slot::Open => open.next(),
         };
-        self.slots.iter().filter_map(argument).collect()
+        let inputs: Vec<Input> = self.slots.iter().filter_map(argument).collect();
+        let arguments = Arguments::from(inputs);
+        match name(&given.shown) {
+            Some(name) => arguments.named(name),
+            None => arguments,
+        }
     }
 
     async fn fixed(&self, parameter: &Parameter, text: &str) -> Result<Input, Error> {
         match parameter.kind {
             Kind::Object => self.places.find_one(text).await.map(|place| place.input()),
             Kind::Prefix => self.prefix(text, Look::Now),
-            Kind::Value => Ok(sortie::value(value(text))),
+            Kind::Value => match Type::of(&parameter.type_name).read(text) {
+                Ok((input, _)) => Ok(input),
+                Err(wanted) => Err(unfit(parameter, &wanted)),
+            },
         }
+    }
+
+    /// The argument of the one open parameter.
+    fn value(&self, text: &str) -> Result<(Input, Value), Error> {
+        let ([parameter], [kind]) = (&*self.open, &*self.types) else {
+            return Err(Error::usage("there is not one open parameter"));
+        };
+        kind.read(text).map_err(|wanted| unfit(parameter, &wanted))
     }
 
     fn array(&self, text: &str) -> Result<Given, Error> {
@@ -229,8 +289,9 @@ impl Shape {
         let open = self
             .open
             .iter()
+            .zip(&self.types)
             .zip(&items)
-            .map(|(parameter, item)| self.item(parameter, item))
+            .map(|((parameter, kind), item)| self.item(parameter, kind, item))
             .collect::<Result<_, _>>()?;
         Ok(Given {
             shown: Value::Array(items),
@@ -238,9 +299,9 @@ impl Shape {
         })
     }
 
-    fn item(&self, parameter: &Parameter, item: &Value) -> Result<Input, Error> {
+    fn item(&self, parameter: &Parameter, kind: &Type, item: &Value) -> Result<Input, Error> {
         match (parameter.kind, item) {
-            (Kind::Value, item) => Ok(sortie::value(item)),
+            (Kind::Value, item) => kind.take(item).map_err(|wanted| unfit(parameter, &wanted)),
             (Kind::Object, Value::String(text)) => self
                 .address(text)
                 .map(|address| Input::from(ObjectRef::from(address))),
@@ -295,7 +356,10 @@ impl Shape {
             "`{}` takes {}, but got {count}",
             self.signature,
             self.wanted()
-        )))
+        ))
+        .advised((!self.open.is_empty()).then(|| Advice::NameArguments {
+            parameters: self.open.iter().map(|open| open.name.clone()).collect(),
+        })))
     }
 
     /// The open parameters, for people.
@@ -318,9 +382,32 @@ impl Shape {
     }
 }
 
-/// A value as people write it on a command line.
-fn value(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.into()))
+/// An argument that its parameter does not take.
+fn unfit(parameter: &Parameter, wanted: &str) -> Error {
+    Error::usage(format!("parameter `{}` {wanted}", parameter.name))
+}
+
+/// What results call an input that is shown so: JSON, which [`shown`] reads again. Of a value that
+/// is too long for a name it is the beginning.
+fn name(shown: &Value) -> Option<InputName> {
+    match shown {
+        Value::Null => None,
+        // A path or URL is its own name, unless it would be read as something else.
+        Value::String(text) if serde_json::from_str::<Value>(text).is_err() => {
+            Some(text.as_str().into())
+        }
+        value => Some(value.to_string().into()),
+    }
+}
+
+/// The input that a result says it is of, as results show it.
+#[must_use]
+pub fn shown(name: Option<&InputName>) -> Value {
+    match name {
+        None => Value::Null,
+        Some(name) => serde_json::from_str(name.as_str())
+            .unwrap_or_else(|_| Value::String(name.as_str().into())),
+    }
 }
 
 fn cut(text: &str) -> String {

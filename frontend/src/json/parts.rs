@@ -12,7 +12,7 @@ use serde::de::{
     Visitor,
 };
 
-use super::{Key, Numbers, Tagged, Text, reason};
+use super::{Key, Numbers, Tagged, Text, Within, reason};
 
 /// Fields of a map that are told apart; further ones stay one text. A table with more columns is
 /// nothing that a person reads, and each takes memory beyond its text.
@@ -77,6 +77,12 @@ impl Parts {
             .map(move |field| (part(&field.key), part(&field.value)))
     }
 
+    /// How much text it is.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.text.len() + self.more.len()
+    }
+
     /// The text from `start` on is a field's, whose key ends at `middle`.
     fn add(&mut self, start: usize, middle: usize) {
         let fields = self.fields.get_or_insert_default();
@@ -130,6 +136,7 @@ impl Apart<'_> {
             out: &mut self.0.text,
             depth: None,
             numbers: Numbers::Exact,
+            within: Within::Value,
         }
     }
 }
@@ -205,7 +212,11 @@ impl<'de> Visitor<'de> for Apart<'_> {
         self.0.fields = Some(Vec::new());
         loop {
             let start = self.0.text.len();
-            if entries.next_key_seed(Key(&mut self.0.text))?.is_none() {
+            let key = Key {
+                out: &mut self.0.text,
+                within: Within::Value,
+            };
+            if entries.next_key_seed(key)?.is_none() {
                 return Ok(());
             }
             let middle = self.0.text.len();

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::nested;
 use crate::json::valid;
 
 /// Integers up to here are the same as floating point numbers.
@@ -15,10 +16,12 @@ pub(crate) enum Cell<'a> {
     Integer(i64),
     Number(f64),
     Text(Cow<'a, str>),
+    /// A list or map that fits into the nested column it is for, as JSON.
+    Nested(&'a str),
 }
 
 /// What a column holds beside nulls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Type {
     Bool,
     /// 64 bits, with a sign.
@@ -28,10 +31,21 @@ pub(crate) enum Type {
     Text,
     /// Anything, as JSON text.
     Json,
+    List(Box<Type>),
+    /// Fields by their keys, at least one.
+    Struct(Vec<(String, Type)>),
+}
+
+/// Whether lists and maps may have nested columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Nesting {
+    /// They are JSON text.
+    Flat,
+    Nested,
 }
 
 /// What was seen of a column so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Seen {
     /// Nulls only.
     Nothing,
@@ -41,14 +55,28 @@ pub(crate) enum Seen {
     LargeInteger,
     Number,
     Text,
-    /// Lists, maps, or this and that.
+    List(Box<Seen>),
+    /// Fields by their keys, in the order in which they were seen.
+    Map(Vec<(String, Seen)>),
+    /// This and that.
     Anything,
+}
+
+/// What a column of lists or maps nests.
+enum Nested {
+    /// This, with so many leaves.
+    Known(Type, usize),
+    /// Nothing was there to see.
+    Unknown,
+    /// This and that.
+    Mixed,
 }
 
 impl Seen {
     /// What the text of a part is, as [`crate::json::Parts`] has it.
-    pub(crate) fn of(part: &[u8]) -> Self {
+    pub(crate) fn of(part: &[u8], nesting: Nesting) -> Self {
         match part {
+            [b'[' | b'{', ..] if nesting == Nesting::Nested => nested::seen(part),
             [b'n', ..] => Self::Nothing,
             [b't' | b'f', ..] => Self::Bool,
             [b'"', ..] => Self::Text,
@@ -67,6 +95,8 @@ impl Seen {
                 Self::LargeInteger
             }
             (Self::Integer, Self::Number) | (Self::Number, Self::Integer) => Self::Number,
+            (Self::List(one), Self::List(other)) => Self::List(Box::new(one.and(*other))),
+            (Self::Map(fields), Self::Map(others)) => nested::merged(fields, others),
             _ => Self::Anything,
         }
     }
@@ -80,6 +110,50 @@ impl Seen {
             Self::Text => Type::Text,
             // Where nothing is known everything fits.
             Self::Anything | Self::Nothing => Type::Json,
+            Self::List(_) | Self::Map(_) => match self.nested() {
+                Nested::Known(kind, leaves) if leaves <= nested::LEAVES_MAX => kind,
+                Nested::Known(..) | Nested::Unknown | Nested::Mixed => Type::Json,
+            },
+        }
+    }
+
+    fn nested(self) -> Nested {
+        match self {
+            Self::Anything => Nested::Mixed,
+            Self::Nothing => Nested::Unknown,
+            Self::List(item) => match item.nested() {
+                Nested::Known(kind, leaves) => Nested::Known(Type::List(Box::new(kind)), leaves),
+                other @ (Nested::Unknown | Nested::Mixed) => other,
+            },
+            Self::Map(fields) => {
+                let (mut kinds, mut all) = (Vec::with_capacity(fields.len()), 0);
+                for (key, seen) in fields {
+                    let (kind, leaves) = match seen.nested() {
+                        Nested::Known(kind, leaves) => (kind, leaves),
+                        // Only nulls, and what has nothing in it, were there so far.
+                        Nested::Unknown => (Type::Json, 1),
+                        Nested::Mixed => return Nested::Mixed,
+                    };
+                    kinds.push((key, kind));
+                    all += leaves;
+                }
+                match all {
+                    0 => Nested::Unknown,
+                    all => Nested::Known(Type::Struct(kinds), all),
+                }
+            }
+            Self::Bool | Self::Integer | Self::LargeInteger | Self::Number | Self::Text => {
+                Nested::Known(self.column(), 1)
+            }
+        }
+    }
+
+    /// An integer, if it has 64 bits with a sign.
+    pub(crate) fn integer(value: Option<i64>) -> Self {
+        match value {
+            Some(value) if value.unsigned_abs() <= EXACT_MAX => Self::Integer,
+            Some(_) => Self::LargeInteger,
+            None => Self::Anything,
         }
     }
 }
@@ -88,18 +162,14 @@ fn number(part: &[u8]) -> Seen {
     if part.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E')) {
         return Seen::Number;
     }
-    match text(part).parse::<i64>() {
-        Ok(value) if value.unsigned_abs() <= EXACT_MAX => Seen::Integer,
-        Ok(_) => Seen::LargeInteger,
-        Err(_) => Seen::Anything,
-    }
+    Seen::integer(text(part).parse().ok())
 }
 
 impl Type {
     /// The cell of a column of this type for the text of a part; none if the column cannot hold it
     /// as it is.
-    pub(crate) fn cell(self, part: &[u8]) -> Option<Cell<'_>> {
-        let seen = Seen::of(part);
+    pub(crate) fn cell<'a>(&self, part: &'a [u8]) -> Option<Cell<'a>> {
+        let seen = Seen::of(part, Nesting::Flat);
         match (self, seen) {
             (_, Seen::Nothing) => Some(Cell::Null),
             (Self::Json, _) => Some(json(part)),
@@ -111,6 +181,9 @@ impl Type {
             (Self::Text, Seen::Text) => serde_json::from_slice(part)
                 .ok()
                 .map(|text| Cell::Text(Cow::Owned(text))),
+            (Self::List(_) | Self::Struct(_), Seen::Anything) if nested::fits(self, part) => {
+                Some(Cell::Nested(text(part)))
+            }
             _ => None,
         }
     }
@@ -145,7 +218,7 @@ mod tests {
     fn column(parts: &[&str]) -> (Type, Vec<Option<Cell<'static>>>) {
         let seen = parts
             .iter()
-            .map(|part| Seen::of(part.as_bytes()))
+            .map(|part| Seen::of(part.as_bytes(), Nesting::Flat))
             .fold(Seen::Nothing, Seen::and);
         let owned = |cell: Cell<'_>| match cell {
             Cell::Text(text) => Cell::Text(text.into_owned().into()),
@@ -153,14 +226,14 @@ mod tests {
             Cell::Bool(value) => Cell::Bool(value),
             Cell::Integer(value) => Cell::Integer(value),
             Cell::Number(value) => Cell::Number(value),
+            Cell::Nested(_) => panic!("nothing nests here"),
         };
-        (
-            seen.column(),
-            parts
-                .iter()
-                .map(|part| seen.column().cell(part.as_bytes()).map(owned))
-                .collect(),
-        )
+        let kind = seen.column();
+        let cells = parts
+            .iter()
+            .map(|part| kind.cell(part.as_bytes()).map(owned))
+            .collect();
+        (kind, cells)
     }
 
     fn json(texts: &[&'static str]) -> (Type, Vec<Option<Cell<'static>>>) {

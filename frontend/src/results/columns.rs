@@ -10,13 +10,18 @@ use std::collections::{HashMap, HashSet};
 use serde_json::Value;
 use sortie::Outcome;
 
-use super::cells::{Cell, Seen, Type};
+use super::cells::{Cell, Nesting, Seen, Type};
+use super::nested::Node;
 use super::record::{ShownBill, Status};
 use crate::json::{Parts, Whole, append_member, valid};
+use crate::log::shown;
 
 /// Columns of fields. The first results may have more fields between them; those seen later are in
 /// `rest`.
 const FIELDS_MAX: usize = crate::json::FIELDS_MAX;
+/// Leaves of nested columns, all together; columns past that are JSON text. A Parquet file says
+/// something of each leaf for each of its row groups.
+const NESTED_LEAVES_MAX: usize = 1000;
 /// What goes before a field's name that is taken by another column.
 const PREFIX: &str = "value_";
 /// The column of values that have no fields.
@@ -49,8 +54,9 @@ const LAST: [(&str, Type); 16] = [
 ];
 
 /// The fields that results had so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Fields {
+    nesting: Nesting,
     /// Each key, as a JSON string, in the order in which they were seen.
     order: Vec<Box<[u8]>>,
     seen: HashMap<Box<[u8]>, Seen>,
@@ -59,16 +65,29 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
+    /// None yet.
+    pub(crate) fn new(nesting: Nesting) -> Self {
+        Self {
+            nesting,
+            order: Vec::new(),
+            seen: HashMap::new(),
+            whole: None,
+        }
+    }
+
     /// A result came.
     pub(crate) fn see(&mut self, parts: &Parts) {
         if let Whole::One(value) = parts.whole() {
-            let seen = Seen::of(value);
-            self.whole = Some(self.whole.map_or(seen, |before| before.and(seen)));
+            let seen = Seen::of(value, self.nesting);
+            self.whole = Some(match self.whole.take() {
+                Some(before) => before.and(seen),
+                None => seen,
+            });
         }
         for (key, value) in parts.fields() {
-            let seen = Seen::of(value);
+            let seen = Seen::of(value, self.nesting);
             if let Some(before) = self.seen.get_mut(key) {
-                *before = before.and(seen);
+                *before = std::mem::replace(before, Seen::Nothing).and(seen);
             } else if self.order.len() < FIELDS_MAX {
                 self.order.push(key.into());
                 self.seen.insert(key.into(), seen);
@@ -89,7 +108,7 @@ pub(crate) struct Columns {
 
 impl Columns {
     /// The columns of results that have these fields.
-    pub(crate) fn of(fields: Fields) -> Self {
+    pub(crate) fn of(mut fields: Fields) -> Self {
         // Names that differ in case only are one name to databases.
         let mut taken: HashSet<String> = FIRST
             .iter()
@@ -99,32 +118,25 @@ impl Columns {
         taken.insert(WHOLE.into());
         let (mut names, mut types): (Vec<_>, Vec<_>) = FIRST
             .iter()
-            .map(|(name, kind)| ((*name).to_owned(), *kind))
+            .map(|(name, kind)| ((*name).to_owned(), kind.clone()))
             .unzip();
+        let mut leaves_left = NESTED_LEAVES_MAX;
         let whole = fields.whole.map(|seen| {
             names.push(WHOLE.into());
-            types.push(seen.column());
+            types.push(within(seen.column(), &mut leaves_left));
             names.len() - 1
         });
         let mut by_key = HashMap::new();
         for key in fields.order {
-            let mut name: String = serde_json::from_slice(&key).unwrap_or_default();
-            while name.is_empty() || !taken.insert(name.to_lowercase()) {
-                name.insert_str(0, PREFIX);
-            }
-            types.push(
-                fields
-                    .seen
-                    .get(&key)
-                    .copied()
-                    .unwrap_or(Seen::Nothing)
-                    .column(),
-            );
+            let name = serde_json::from_slice(&key).unwrap_or_default();
+            let seen = fields.seen.remove(&key).unwrap_or(Seen::Nothing);
+            types.push(within(seen.column(), &mut leaves_left));
+            let name = unique(name, &mut taken);
             by_key.insert(key, names.len());
             names.push(name);
         }
         names.extend(LAST.iter().map(|(name, _)| (*name).to_owned()));
-        types.extend(LAST.iter().map(|(_, kind)| *kind));
+        types.extend(LAST.iter().map(|(_, kind)| kind.clone()));
         Self {
             names,
             types,
@@ -139,11 +151,8 @@ impl Columns {
     }
 
     /// The columns, by name and type.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Type)> {
-        self.names
-            .iter()
-            .map(String::as_str)
-            .zip(self.types.iter().copied())
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Type)> {
+        self.names.iter().map(String::as_str).zip(&self.types)
     }
 
     /// The row of an outcome whose input is shown as this text, and whose value is this.
@@ -163,7 +172,7 @@ impl Columns {
         cells.extend(error(status));
         cells.extend(bill(&ShownBill::from(&outcome.bill)));
         cells.extend(match &outcome.log {
-            Some(log) => [text(&log.text), integer(log.dropped)],
+            Some(log) => [Cell::Text(shown(&log.text)), integer(log.dropped)],
             None => [Cell::Null, Cell::Null],
         });
         cells
@@ -211,6 +220,36 @@ impl Columns {
             _ => false,
         }
     }
+}
+
+/// The type of a column, if its leaves are among those that are left; else it is JSON text.
+fn within(kind: Type, leaves_left: &mut usize) -> Type {
+    let (Type::List(_) | Type::Struct(_)) = kind else {
+        return kind;
+    };
+    match leaves_left.checked_sub(Node::of(&kind).leaves().len()) {
+        Some(left) => {
+            *leaves_left = left;
+            kind
+        }
+        None => Type::Json,
+    }
+}
+
+/// A name that none of `taken` is, in whatever case: one that is taken gets [`PREFIX`] in front,
+/// and a number behind where that is taken, too.
+pub(crate) fn unique(name: String, taken: &mut HashSet<String>) -> String {
+    if !name.is_empty() && taken.insert(name.to_lowercase()) {
+        return name;
+    }
+    let prefixed = format!("{PREFIX}{name}");
+    let mut next = prefixed.clone();
+    let mut number = 2_usize;
+    while !taken.insert(next.to_lowercase()) {
+        next = format!("{prefixed}_{number}");
+        number += 1;
+    }
+    next
 }
 
 /// An input as a cell shows it: a path or text as it is, any other value as JSON.
@@ -261,6 +300,7 @@ fn integer(count: u64) -> Cell<'static> {
 mod tests {
     use ciborium::{Value as Cbor, cbor};
 
+    use super::super::csv::Separator;
     use super::*;
 
     fn parts(value: &Cbor) -> Parts {
@@ -270,7 +310,7 @@ mod tests {
     }
 
     fn columns(values: &[Cbor]) -> Columns {
-        let mut fields = Fields::default();
+        let mut fields = Fields::new(Nesting::Flat);
         values.iter().for_each(|value| fields.see(&parts(value)));
         Columns::of(fields)
     }
@@ -281,7 +321,8 @@ mod tests {
         let mut cells = vec![Cell::Null; columns.names.len() - LAST.len()];
         let rest = columns.place(&parts, &mut cells);
         let mut out = Vec::new();
-        super::super::csv::append(cells.get(FIRST.len()..).unwrap(), &mut out);
+        let fields = cells.get(FIRST.len()..).unwrap();
+        super::super::csv::append(fields, Separator::Comma, &mut out);
         format!(
             "{}|{}",
             String::from_utf8(out).unwrap().trim_end(),
@@ -298,7 +339,7 @@ mod tests {
         let kinds: Vec<_> = columns.iter().skip(FIRST.len()).take(3).collect();
         assert_eq!(
             kinds,
-            [("b", Type::Number), ("a", Type::Text), ("c", Type::Json)]
+            [("b", &Type::Number), ("a", &Type::Text), ("c", &Type::Json)]
         );
         assert_eq!(
             placed(
@@ -334,7 +375,7 @@ mod tests {
         let columns = columns(&[Cbor::from(1), Cbor::from(2)]);
         assert_eq!(
             columns.iter().nth(FIRST.len()),
-            Some(("value", Type::Integer))
+            Some(("value", &Type::Integer))
         );
         assert_eq!(placed(&columns, &Cbor::from(3)), "3|");
         assert_eq!(
@@ -371,6 +412,39 @@ mod tests {
             .map(|name| name.to_lowercase())
             .collect();
         assert_eq!(all.len(), columns.names.len());
+    }
+
+    #[test]
+    fn names_that_collide_again_and_again_stay_short() {
+        let mut taken = HashSet::new();
+        let names: Vec<String> = (0..512_u32)
+            .map(|bits| {
+                let spelled = (0..9).map(|n| if bits >> n & 1 == 1 { 'A' } else { 'a' });
+                unique(spelled.collect(), &mut taken)
+            })
+            .collect();
+        assert!(names.iter().all(|name| name.len() < 9 + PREFIX.len() + 5));
+        assert_eq!(taken.len(), 512);
+    }
+
+    #[test]
+    fn nested_columns_have_a_bound_together() {
+        let map = |wide: usize| {
+            let inner = (0..wide).map(|n| (Cbor::from(format!("k{n}")), Cbor::from(1)));
+            Cbor::Map(inner.collect())
+        };
+        let wide = Cbor::Map(
+            (0..40)
+                .map(|n| (Cbor::from(format!("column{n}")), map(50)))
+                .collect(),
+        );
+        let mut fields = Fields::new(Nesting::Nested);
+        fields.see(&parts(&wide));
+        let columns = Columns::of(fields);
+        let nested = columns
+            .iter()
+            .filter(|(_, kind)| matches!(kind, Type::Struct(_)));
+        assert_eq!(nested.count(), NESTED_LEAVES_MAX / 50);
     }
 
     #[test]

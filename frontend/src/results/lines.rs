@@ -113,10 +113,12 @@ impl Lines {
         match written {
             Ok(()) => Ok(Flow::Open),
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Flow::Closed),
-            Err(error) => Err(Error::platform(format!(
-                "failed to write the results to {}: {error}",
-                self.name()
-            ))),
+            Err(error) => Err(Error::platform(match &self.sink {
+                Sink::File(..) => {
+                    format!("failed to write the results to {}: {error}", self.name())
+                }
+                Sink::Stream(..) => format!("failed to write to {}: {error}", self.name()),
+            })),
         }
     }
 

@@ -13,6 +13,7 @@ use sortie::protocol::{Advice, Output, OutputObject, StoredRef};
 use sortie::{Bill, Blame, Ending, Failure, Log, Outcome};
 
 use crate::json::{self, Layout, Parts};
+use crate::log;
 
 /// The code of a result that is not CBOR. The contract asks for CBOR, so the function is to blame.
 const BAD_RESULT: &str = "bad-result";
@@ -248,14 +249,14 @@ fn millis(duration: Duration) -> f64 {
 
 #[derive(Serialize)]
 struct ShownLog<'a> {
-    text: &'a str,
+    text: Cow<'a, str>,
     dropped_bytes: u64,
 }
 
 impl<'a> From<&'a Log> for ShownLog<'a> {
     fn from(log: &'a Log) -> Self {
         Self {
-            text: &log.text,
+            text: log::shown(&log.text),
             dropped_bytes: log.dropped,
         }
     }
@@ -281,6 +282,7 @@ mod tests {
             ending,
             bill,
             log: None,
+            input: None,
         }
     }
 

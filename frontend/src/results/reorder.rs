@@ -62,6 +62,7 @@ mod tests {
             ending: Ending::Completed(vec![0xf6; 10].into()),
             bill: sortie::Bill::default(),
             log: None,
+            input: None,
         }
     }
 

@@ -6,11 +6,12 @@
 use serde_json::Value;
 use sortie::Outcome;
 
-use super::cells::Cell;
+use super::cells::{Cell, Nesting};
 use super::columns::{Columns, Fields, shown_input};
+use super::csv::{self, Separator};
+use super::parquet;
 use super::record::{self, Status};
 use super::reorder::weight;
-use super::{csv, parquet};
 use crate::error::Error;
 
 /// Completed tasks whose results say what columns there are: more than enough for functions that
@@ -24,8 +25,17 @@ const OUTCOME_BYTES: usize = 256;
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    Csv,
+    Separated(Separator),
     Parquet,
+}
+
+impl Kind {
+    fn nesting(self) -> Nesting {
+        match self {
+            Self::Separated(_) => Nesting::Flat,
+            Self::Parquet => Nesting::Nested,
+        }
+    }
 }
 
 /// A table, of which some was written.
@@ -52,7 +62,7 @@ struct Sample {
 
 #[derive(Debug)]
 enum Rows {
-    Csv,
+    Separated(Separator),
     Parquet(Box<parquet::Writer>),
 }
 
@@ -109,7 +119,7 @@ impl Table {
             State::Writing(_, Rows::Parquet(writer)) => {
                 writer.finish(out).map_err(|error| unwritable(&error))
             }
-            State::Writing(_, Rows::Csv) | State::Sampling(_) | State::Over => Ok(()),
+            State::Writing(_, Rows::Separated(_)) | State::Sampling(_) | State::Over => Ok(()),
         }
     }
 
@@ -122,7 +132,7 @@ impl Table {
         // In the order of the inputs, so that the columns do not depend on which task was faster.
         let mut by_index: Vec<_> = held.iter().collect();
         by_index.sort_by_key(|(outcome, _)| outcome.index);
-        let mut fields = Fields::default();
+        let mut fields = Fields::new(self.kind.nesting());
         by_index
             .iter()
             .filter_map(|(outcome, _)| record::take_apart(outcome).1)
@@ -144,14 +154,14 @@ impl Table {
 impl Rows {
     fn start(kind: Kind, columns: &Columns, out: &mut Vec<u8>) -> Result<Self, Error> {
         match kind {
-            Kind::Csv => {
+            Kind::Separated(separator) => {
                 let header: Vec<_> = columns
                     .names()
                     .iter()
                     .map(|name| Cell::Text(name.as_str().into()))
                     .collect();
-                csv::append(&header, out);
-                Ok(Self::Csv)
+                csv::append(&header, separator, out);
+                Ok(Self::Separated(separator))
             }
             Kind::Parquet => parquet::Writer::new(columns)
                 .map(|writer| Self::Parquet(Box::new(writer)))
@@ -161,7 +171,7 @@ impl Rows {
 
     fn append(&mut self, cells: &[Cell<'_>], out: &mut Vec<u8>) -> Result<(), Error> {
         match self {
-            Self::Csv => csv::append(cells, out),
+            Self::Separated(separator) => csv::append(cells, *separator, out),
             Self::Parquet(writer) => writer
                 .append(cells, out)
                 .map_err(|error| unwritable(&error))?,
@@ -206,6 +216,7 @@ mod tests {
             ending: Ending::Completed(value.into()),
             bill: Bill::default(),
             log: None,
+            input: None,
         }
     }
 
@@ -250,7 +261,7 @@ mod tests {
 
     #[test]
     fn csv_comes_out_row_by_row_after_the_first() {
-        let (file, at_once) = written(Kind::Csv, 5000);
+        let (file, at_once) = written(Kind::Separated(Separator::Comma), 5000);
         assert_eq!(file.iter().filter(|byte| **byte == b'\n').count(), 5001);
         assert!(
             file.len() > 10_000_000 && at_once < 2 * SAMPLE_BYTES_MAX,

@@ -18,10 +18,12 @@ use sortie::Outcome;
 use sortie::objects::{Location, Objects, Upload, WriteError, WriteFault};
 use tokio::task::JoinSet;
 
+use super::compress::Compressor;
+use super::csv::Separator;
 use super::lines::{Flow, Lines, check_place};
 use super::record::{self, Status};
 use super::table::{Kind, Table};
-use super::target::{Format, Place, Target};
+use super::target::{Format, Layout, Place, Target};
 use crate::error::{Error, Setting};
 use crate::stop::Stop;
 
@@ -36,6 +38,8 @@ const GIVE_UP_TIME_MAX: Duration = Duration::from_millis(300);
 pub struct Writer {
     /// None for JSON lines.
     table: Option<Table>,
+    /// What is still to be compressed, where results are.
+    compressed: Option<(Compressor, Vec<u8>)>,
     sink: Sink,
 }
 
@@ -88,15 +92,19 @@ impl Writer {
         folder: &Path,
         stop: &Stop,
     ) -> Result<Self, Error> {
-        let table = match target.format {
-            Format::Lines => None,
-            Format::Csv => Some(Table::new(Kind::Csv)),
-            Format::Parquet => Some(Table::new(Kind::Parquet)),
+        let table = match target.format.layout {
+            Layout::Lines => None,
+            Layout::Csv => Some(Table::new(Kind::Separated(Separator::Comma))),
+            Layout::Tsv => Some(Table::new(Kind::Separated(Separator::Tab))),
+            Layout::Parquet => Some(Table::new(Kind::Parquet)),
         };
-        let sink = match (&target.place, target.format) {
+        let compressed = Compressor::new(target.format.compression)?;
+        let sink = match (&target.place, target.format.layout) {
             (Place::Stdout, _) => Sink::Stream(stream()),
-            (Place::File(path), Format::Lines | Format::Csv) => Sink::Stream(Lines::create(path)?),
-            (Place::File(path), Format::Parquet) => {
+            (Place::File(path), Layout::Lines | Layout::Csv | Layout::Tsv) => {
+                Sink::Stream(Lines::create(path)?)
+            }
+            (Place::File(path), Layout::Parquet) => {
                 check_place(path)?;
                 let location = Location::File(folder.join(path));
                 Sink::Object(
@@ -111,13 +119,17 @@ impl Writer {
                     .into(),
                 )
             }
-            (Place::Object(location), format) => Sink::Object(
-                Object::open(location.to_string(), location, format, objects, stop)
+            (Place::Object(location), _) => Sink::Object(
+                Object::open(location.to_string(), location, target.format, objects, stop)
                     .await?
                     .into(),
             ),
         };
-        Ok(Self { table, sink })
+        Ok(Self {
+            table,
+            compressed: compressed.map(|compressor| (compressor, Vec::new())),
+            sink,
+        })
     }
 
     /// What it is called, if results are to be found there when the command has ended.
@@ -158,9 +170,10 @@ impl Writer {
     /// # Errors
     /// When the format cannot represent it.
     pub fn push<'a>(&mut self, outcome: &'a Outcome, shown: &Value) -> Result<Status<'a>, Error> {
-        let pending = match &mut self.sink {
-            Sink::Stream(output) => output.pending(),
-            Sink::Object(object) => &mut object.pending,
+        let pending = match (&mut self.compressed, &mut self.sink) {
+            (Some((_, plain)), _) => plain,
+            (None, Sink::Stream(output)) => output.pending(),
+            (None, Sink::Object(object)) => &mut object.pending,
         };
         match &mut self.table {
             None => Ok(record::write(outcome, shown, pending)),
@@ -177,9 +190,23 @@ impl Writer {
     /// How much waits to be written.
     #[must_use]
     pub fn pending_bytes(&self) -> usize {
-        match &self.sink {
-            Sink::Stream(output) => output.pending_bytes(),
-            Sink::Object(object) => object.pending.len(),
+        let plain = self.compressed.as_ref().map_or(0, |(_, plain)| plain.len());
+        plain
+            + match &self.sink {
+                Sink::Stream(output) => output.pending_bytes(),
+                Sink::Object(object) => object.pending.len(),
+            }
+    }
+
+    /// Compress what is to be compressed.
+    fn compress(&mut self) -> Result<(), Error> {
+        let pending = match &mut self.sink {
+            Sink::Stream(output) => output.pending(),
+            Sink::Object(object) => &mut object.pending,
+        };
+        match &mut self.compressed {
+            Some((compressor, plain)) => compressor.append(plain, pending),
+            None => Ok(()),
         }
     }
 
@@ -188,6 +215,7 @@ impl Writer {
     /// # Errors
     /// When they cannot be written, as on a full disk.
     pub fn flush_lines(&mut self) -> Result<Flow, Error> {
+        self.compress()?;
         match &mut self.sink {
             Sink::Stream(lines) => lines.flush(),
             Sink::Object(_) => Ok(Flow::Open),
@@ -199,6 +227,7 @@ impl Writer {
     /// # Errors
     /// When it cannot be written, as on a full disk.
     pub async fn flush(&mut self, stop: &Stop) -> Result<Flow, Error> {
+        self.compress()?;
         match &mut self.sink {
             Sink::Stream(output) => output.flush(),
             Sink::Object(object) => object.flush(stop).await.map(|()| Flow::Open),
@@ -210,18 +239,28 @@ impl Writer {
     /// # Errors
     /// When it cannot be written.
     pub async fn close(&mut self, written: Written, stop: &Stop) -> Result<Flow, Error> {
-        let pending = match &mut self.sink {
-            Sink::Stream(output) => output.pending(),
+        let mut pending = Vec::new();
+        match &mut self.sink {
+            Sink::Stream(_) => {}
             Sink::Object(object)
                 if written == Written::Some && object.incomplete == Incomplete::GivenUp =>
             {
                 object.give_up().await;
                 return Ok(Flow::Open);
             }
-            Sink::Object(object) => &mut object.pending,
-        };
+            Sink::Object(_) => {}
+        }
         if let Some(table) = &mut self.table {
-            table.finish(pending)?;
+            table.finish(&mut pending)?;
+        }
+        if let Some((mut compressor, mut plain)) = self.compressed.take() {
+            plain.append(&mut pending);
+            compressor.append(&mut plain, &mut pending)?;
+            compressor.finish(&mut pending)?;
+        }
+        match &mut self.sink {
+            Sink::Stream(output) => output.pending().append(&mut pending),
+            Sink::Object(object) => object.pending.append(&mut pending),
         }
         match &mut self.sink {
             Sink::Stream(output) => output.flush(),

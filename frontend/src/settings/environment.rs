@@ -24,6 +24,20 @@ pub struct Environment {
     pub(crate) clouds: clouds::Variables,
     /// The folder that relative paths start from.
     pub folder: PathBuf,
+    /// What the terminal takes, if there is one.
+    pub terminal: Terminal,
+}
+
+/// What the terminal takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Terminal {
+    /// Text only: `TERM` is `dumb`, or not set.
+    #[default]
+    Dumb,
+    /// Text, and what moves the cursor, but no colours: `NO_COLOR` is set.
+    Colorless,
+    /// Colours, too.
+    Full,
 }
 
 impl Environment {
@@ -46,6 +60,7 @@ impl Environment {
                 azure: azure(),
             },
             folder: env::current_dir().unwrap_or_default(),
+            terminal: terminal(),
         }
     }
 
@@ -53,6 +68,15 @@ impl Environment {
     #[must_use]
     pub fn clouds(&self) -> clouds::Clouds {
         clouds::Clouds::read(&self.clouds)
+    }
+}
+
+fn terminal() -> Terminal {
+    match text("TERM") {
+        None => Terminal::Dumb,
+        Some(kind) if kind == "dumb" => Terminal::Dumb,
+        Some(_) if text("NO_COLOR").is_some() => Terminal::Colorless,
+        Some(_) => Terminal::Full,
     }
 }
 

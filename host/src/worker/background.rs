@@ -69,6 +69,8 @@ pub(super) struct Background {
     pub(super) restarts: Arc<Restarts>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) observed: Observed,
+    /// Whether what tasks make can be kept.
+    pub(super) has_store: bool,
 }
 
 /// Start all parts. Each ends with its guard.
@@ -217,5 +219,6 @@ fn presence(shared: &Background, introduction: &Introduction, draining: bool) ->
         draining,
         started: shared.started,
         said: clock::now(),
+        store: Some(shared.has_store),
     }
 }

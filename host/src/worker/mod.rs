@@ -160,6 +160,7 @@ impl Worker {
             restarts: restarts.clone(),
             metrics: config.host.metrics.clone(),
             observed: observed.clone(),
+            has_store: config.host.store.is_some(),
         };
         let heartbeat = config.heartbeat.min(HEARTBEAT_MAX);
         let guards = background::start(&background, heartbeat, config.introduction, &config.io);

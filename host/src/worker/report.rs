@@ -42,5 +42,6 @@ pub(super) fn add(lease: &Lease, task: &Task, attempted: Attempted, report: &mut
         ending,
         bill,
         log,
+        input: task.input.clone(),
     });
 }

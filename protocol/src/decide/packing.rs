@@ -160,6 +160,7 @@ mod tests {
             function: 0,
             index,
             arguments: vec![Argument::Value(vec![0; bytes].into())],
+            input: None,
         };
         let mut collector = Collector::default();
         assert_eq!(collector.push(task(0, 40_000)), None);

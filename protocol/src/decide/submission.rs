@@ -28,6 +28,7 @@ use crate::completion::{
     self, Answer, BEAT_INTERVAL, Completion, Incomplete, Mark, Question, Role, Unfinished,
 };
 use crate::id::TaskIndex;
+use crate::input_name::InputName;
 use crate::outcome::{Bill, Ending, Failure, Outcome, PlatformFault};
 use crate::seen::First;
 use crate::task::Task;
@@ -72,12 +73,21 @@ pub enum Request {
     Cancel,
 }
 
-/// An input of the state machine.
+/// An input that is no task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoTask {
+    /// Why it is none.
+    pub failure: Failure,
+    /// What its submitter calls it.
+    pub input: Option<InputName>,
+}
+
+/// What happened.
 #[derive(Debug, Clone)]
 pub enum Event<E> {
     /// An input: a task, whose index is set here, or why there is none.
-    Input(Result<Task, Failure>),
-    /// No input is ready right now: publish the collected tasks.
+    Input(Result<Task, NoTask>),
+    /// The inputs have nothing right now: what is collected goes out.
     InputsPending,
     /// There are no more inputs.
     InputsEnded,
@@ -346,7 +356,7 @@ impl<E: fmt::Display> Submission<E> {
         self.advance(now);
     }
 
-    fn on_input(&mut self, input: Result<Task, Failure>) {
+    fn on_input(&mut self, input: Result<Task, NoTask>) {
         match input {
             Ok(task) => {
                 let full = self.publishing.push(task);
@@ -355,11 +365,11 @@ impl<E: fmt::Display> Submission<E> {
                     self.flush();
                 }
             }
-            Err(failure) => {
+            Err(NoTask { failure, input }) => {
                 // Bundles hold tasks one after the other.
                 self.flush();
-                let index = self.publishing.skip();
-                self.report([unrun(index, Ending::Failed(failure))].into());
+                let unrun = unrun(self.publishing.skip(), Ending::Failed(failure));
+                self.report([Outcome { input, ..unrun }].into());
             }
         }
     }
@@ -660,6 +670,7 @@ pub fn unrun(index: TaskIndex, ending: Ending) -> Outcome {
         ending,
         bill: Bill::default(),
         log: None,
+        input: None,
     }
 }
 

@@ -21,6 +21,7 @@
 //!     ending: Ending::Cancelled,
 //!     bill: Default::default(),
 //!     log: None,
+//!     input: None,
 //! };
 //! let message = envelope::outcomes(std::slice::from_ref(&outcome));
 //! assert_eq!(envelope::decode(&message), Ok(Message::Outcomes(vec![outcome])));
@@ -32,6 +33,7 @@ use minicbor::{Decode, Decoder, Encode, Encoder};
 use crate::codec;
 use crate::dead::DeadLetter;
 use crate::id::TaskIndex;
+use crate::input_name::InputName;
 use crate::job::{FUNCTIONS_MAX, JobRecord};
 use crate::outcome::{Ending, Outcome};
 use crate::presence::Presence;
@@ -273,7 +275,8 @@ fn outcome_bytes(outcome: &Outcome) -> usize {
         Ending::Completed(output) => output.weight(),
         Ending::Failed(_) | Ending::Cancelled => 0,
     };
-    OUTCOME_BYTES + ending + outcome.log.as_ref().map_or(0, |log| log.text.len())
+    let input = outcome.input.as_ref().map_or(0, InputName::weight);
+    OUTCOME_BYTES + ending + input + outcome.log.as_ref().map_or(0, |log| log.text.len())
 }
 
 /// A bundle must have at least one task and no duplicates: a worker would report a duplicate twice.

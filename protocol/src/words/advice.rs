@@ -56,7 +56,12 @@ pub enum Advice {
     LowerConcurrency,
     /// The worker's operator should allow tasks to read a folder of local files.
     AllowFiles,
-    /// The caller should list the inputs one by one, for example in a file.
+    /// The caller gives an argument for each of these parameters.
+    NameArguments {
+        /// Their names, in order.
+        parameters: Vec<String>,
+    },
+    /// The caller names the inputs one by one, as in a file of them.
     ListInputs,
     /// Configure credentials, or different ones, for a service.
     GiveCredentials {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec;
 use crate::function::{FunctionIndex, FunctionRef};
+use crate::gathering::{Gathered, Readers};
 use crate::id::TaskIndex;
 use crate::labels::Labels;
 use crate::size::ByteSize;
@@ -72,6 +73,21 @@ pub struct JobRecord {
     /// How far its submission is.
     #[n(2)]
     pub state: JobState,
+    /// Who reads its outcomes now.
+    #[cbor(n(3), skip_if = "Readers::is_empty")]
+    pub readers: Readers,
+    /// How it had ended when somebody read all of its outcomes and had no further use for them.
+    #[n(4)]
+    pub gathered: Option<Gathered>,
+}
+
+impl JobRecord {
+    /// Whether a worker with these labels is there for a function of the job.
+    #[must_use]
+    pub fn is_served_by(&self, labels: &Labels) -> bool {
+        let mut functions = self.job.functions.iter();
+        functions.any(|called| labels.include(&called.options.labels))
+    }
 }
 
 /// How far a job's submission is.

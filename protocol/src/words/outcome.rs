@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec;
 use crate::id::TaskIndex;
+use crate::input_name::InputName;
 use crate::output::Output;
 use crate::size::ByteSize;
 pub use crate::text::cut;
@@ -44,6 +45,9 @@ pub struct Outcome {
     /// What the last attempt logged, if anything.
     #[n(4)]
     pub log: Option<Box<Log>>,
+    /// What the task's submitter calls its input, as the task said it.
+    #[n(5)]
+    pub input: Option<InputName>,
 }
 
 /// The three ways a task ends.

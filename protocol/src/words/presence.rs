@@ -42,4 +42,8 @@ pub struct Presence {
     /// When it was announced, by the worker's own clock.
     #[n(9)]
     pub said: Timestamp,
+    /// Whether it has a store for the objects that tasks make, and for large results. Workers of
+    /// earlier programs do not say.
+    #[n(10)]
+    pub store: Option<bool>,
 }

@@ -10,6 +10,7 @@ use crate::address::{Address, Place};
 use crate::codec;
 use crate::function::FunctionIndex;
 use crate::id::TaskIndex;
+use crate::input_name::InputName;
 use crate::output::StoredRef;
 use crate::tenant::JobKey;
 use crate::time::Timestamp;
@@ -84,6 +85,9 @@ pub struct Task {
     /// Which function of its job it calls. Default the first.
     #[cbor(n(2), skip_if = "codec::is_default")]
     pub function: FunctionIndex,
+    /// What its submitter calls the input that it is of; its outcome says so again.
+    #[n(3)]
+    pub input: Option<InputName>,
 }
 
 impl Task {
@@ -100,7 +104,8 @@ impl Task {
                 Argument::Prefix(place) => place.location().weight(),
             })
             .sum();
-        arguments + 16 + 8 * self.arguments.len()
+        let input = self.input.as_ref().map_or(0, InputName::weight);
+        arguments + input + 16 + 8 * self.arguments.len()
     }
 }
 

@@ -10,9 +10,9 @@ use proptest::prelude::*;
 use sortie_protocol::location::Service;
 use sortie_protocol::outcome::{InputFault, PlatformFault};
 use sortie_protocol::{
-    Address, Argument, Bill, Bundle, ByteRange, ByteSize, Digest, Ending, Failure, JobId, JobKey,
-    Limit, Location, Log, ObjectRef, Outcome, Output, OutputObject, Pin, StoredRef, Task, TenantId,
-    Timestamp,
+    Address, Argument, Bill, Bundle, ByteRange, ByteSize, Digest, Ending, Failure, InputName,
+    JobId, JobKey, Limit, Location, Log, ObjectRef, Outcome, Output, OutputObject, Pin, StoredRef,
+    Task, TenantId, Timestamp,
 };
 
 fn bytes() -> impl Strategy<Value = Bytes> {
@@ -108,9 +108,13 @@ fn output() -> impl Strategy<Value = Output> {
 }
 
 /// A function's place in its table, often the first, and arguments.
-fn call() -> impl Strategy<Value = (u32, Vec<Argument>)> {
+fn call() -> impl Strategy<Value = (u32, Vec<Argument>, Option<InputName>)> {
     let function = prop_oneof![Just(0), any::<u32>()];
-    (function, prop::collection::vec(argument(), 0..5))
+    (function, prop::collection::vec(argument(), 0..5), name())
+}
+
+fn name() -> impl Strategy<Value = Option<InputName>> {
+    prop::option::of(any::<String>().prop_map(InputName::from))
 }
 
 fn tenant() -> impl Strategy<Value = TenantId> {
@@ -122,10 +126,11 @@ pub(crate) fn bundle() -> impl Strategy<Value = Bundle> {
     let tasks = prop::collection::hash_map(any::<u64>(), call(), 1..20).prop_map(|tasks| {
         tasks
             .into_iter()
-            .map(|(index, (function, arguments))| Task {
+            .map(|(index, (function, arguments, input))| Task {
                 index,
                 function,
                 arguments,
+                input,
             })
             .collect()
     });
@@ -224,13 +229,14 @@ pub(crate) fn outcome() -> impl Strategy<Value = Outcome> {
     let log = prop::option::of(
         (any::<String>(), any::<u64>()).prop_map(|(text, dropped)| Box::new(Log { text, dropped })),
     );
-    (any::<u64>(), any::<u32>(), ending, bill(), log).prop_map(
-        |(index, attempts, ending, bill, log)| Outcome {
+    (any::<u64>(), any::<u32>(), ending, bill(), log, name()).prop_map(
+        |(index, attempts, ending, bill, log, input)| Outcome {
             index,
             attempts,
             ending,
             bill,
             log,
+            input,
         },
     )
 }

@@ -10,9 +10,10 @@ use sortie_protocol::job::Memo;
 use sortie_protocol::outcome::{InputFault, PlatformFault};
 use sortie_protocol::{
     Address, Argument, Bill, Bundle, ByteSize, DeadLetter, Digest, Ending, Failure,
-    FunctionOptions, FunctionRef, Grant, Job, JobFunction, JobId, JobKey, JobRecord, JobState,
-    Labels, Limit, Limits, Log, ObjectRef, Outcome, Output, OutputObject, Pin, Presence, Priority,
-    RetryPolicy, StoredRef, Task, TenantId, Timestamp, WorkerId,
+    FunctionOptions, FunctionRef, Gathered, Grant, Job, JobFunction, JobId, JobKey, JobRecord,
+    JobState, Labels, Limit, Limits, Log, ObjectRef, Outcome, Output, OutputObject, Pin, Presence,
+    Priority, Reader, Readers, Reading, RetryPolicy, StoredRef, Task, TenantId, Timestamp,
+    WorkerId,
 };
 
 /// A golden file: its name, what it shows, and the message.
@@ -39,6 +40,19 @@ fn bundles_and_outcomes() -> Vec<Sample> {
             "bundle_again",
             "A task that failed before and whose last lease was lost.",
             Message::Bundle(bundle_again()),
+        ),
+        (
+            "bundle_named",
+            "A task whose submitter calls its input by a name.",
+            Message::Bundle(bundle_named()),
+        ),
+        (
+            "outcomes_named",
+            "A result with the name of its input.",
+            Message::Outcomes(vec![Outcome {
+                input: Some("papers/in.pdf".into()),
+                ..outcome(7, Ending::Cancelled)
+            }]),
         ),
         (
             "outcomes",
@@ -94,6 +108,16 @@ fn jobs_and_marks() -> Vec<Sample> {
             "A cancelled job of low priority.",
             Message::Job(Box::new(job(low(), JobState::Cancelled))),
         ),
+        (
+            "job_read",
+            "A job whose outcomes somebody reads.",
+            Message::Job(Box::new(read())),
+        ),
+        (
+            "job_gathered",
+            "A job whose outcomes were gathered.",
+            Message::Job(Box::new(gathered())),
+        ),
     ]
 }
 
@@ -123,6 +147,14 @@ fn presences_and_manifest() -> Vec<Sample> {
             "presence_idle",
             "A worker without labels that does nothing.",
             Message::Presence(idle()),
+        ),
+        (
+            "presence_with_store",
+            "A worker that says whether it has a store.",
+            Message::Presence(Presence {
+                store: Some(true),
+                ..presence()
+            }),
         ),
         (
             "manifest",
@@ -186,16 +218,19 @@ fn bundle() -> Bundle {
             index: 0,
             function: 0,
             arguments: vec![value(&[0x18, 0x2a]), object, value(&[0x62, b'h', b'i'])],
+            input: None,
         },
         Task {
             index: 1000,
             function: 1,
             arguments: vec![],
+            input: None,
         },
         Task {
             index: 1001,
             function: 0,
             arguments: vec![pinned],
+            input: None,
         },
         Task {
             index: 1002,
@@ -204,6 +239,7 @@ fn bundle() -> Bundle {
                 Argument::Stored(stored()),
                 Argument::Prefix("s3://papers/array.zarr/".parse().unwrap()),
             ],
+            input: None,
         },
     ];
     Bundle {
@@ -228,6 +264,7 @@ fn bundle_again() -> Bundle {
         index: u64::MAX,
         function: 0,
         arguments: vec![value(&[0xf6])],
+        input: None,
     }];
     Bundle {
         job: key(),
@@ -238,6 +275,36 @@ fn bundle_again() -> Bundle {
     }
 }
 
+fn bundle_named() -> Bundle {
+    let mut bundle = bundle_again();
+    bundle
+        .tasks
+        .iter_mut()
+        .for_each(|task| task.input = Some("papers/in.pdf".into()));
+    bundle
+}
+
+fn read() -> JobRecord {
+    let mut record = job(FunctionOptions::default(), JobState::Open);
+    record.note(Reading::Reads(Reader {
+        id: [3; 16],
+        until: NOW,
+    }));
+    record
+}
+
+fn gathered() -> JobRecord {
+    let mut record = job(FunctionOptions::default(), JobState::Sealed { tasks: 3 });
+    let gathered = Gathered {
+        at: NOW,
+        completed: 2,
+        failed: 1,
+    };
+    let id = [3; 16];
+    record.note(Reading::Gathers { id, gathered });
+    record
+}
+
 fn outcome(index: u64, ending: Ending) -> Outcome {
     Outcome {
         index,
@@ -245,6 +312,7 @@ fn outcome(index: u64, ending: Ending) -> Outcome {
         ending,
         bill: Bill::default(),
         log: None,
+        input: None,
     }
 }
 
@@ -383,6 +451,8 @@ fn job(options: FunctionOptions, state: JobState) -> JobRecord {
         },
         created: NOW,
         state,
+        readers: Readers::default(),
+        gathered: None,
     }
 }
 
@@ -449,6 +519,7 @@ fn presence() -> Presence {
         draining: true,
         started: Timestamp::from_nanos(1),
         said: NOW,
+        store: None,
     }
 }
 

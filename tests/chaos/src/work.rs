@@ -67,6 +67,7 @@ impl Work {
             index,
             function: 0,
             arguments: vec![Argument::Value(bytes.into())],
+            input: None,
         }
     }
 }

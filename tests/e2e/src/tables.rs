@@ -57,7 +57,8 @@ impl Table {
         let reader = SerializedFileReader::new(file).expect("a Parquet file");
         let schema = reader.metadata().file_metadata().schema_descr_ptr();
         let columns = schema
-            .columns()
+            .root_schema()
+            .get_fields()
             .iter()
             .map(|column| column.name().to_owned())
             .collect();
@@ -127,6 +128,11 @@ fn value(field: &Field) -> Value {
         Field::Long(value) => (*value).into(),
         Field::Double(value) => (*value).into(),
         Field::Str(value) => value.clone().into(),
+        Field::Group(fields) => fields
+            .get_column_iter()
+            .map(|(name, field)| (name.clone(), value(field)))
+            .collect(),
+        Field::ListInternal(items) => items.elements().iter().map(value).collect(),
         other => panic!("results have no {other:?}"),
     }
 }

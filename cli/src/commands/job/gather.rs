@@ -1,21 +1,22 @@
 //! `sortie job gather`: the results of a job that was submitted before.
 //!
-//! The job is removed from the broker only after every line was written: if this process ends
-//! earlier, the results can be gathered again.
+//! The broker drops the results only when every line was written, and nobody else reads them:
+//! whatever ends this process before, they can be gathered again.
 
 use std::sync::Arc;
 
 use sortie::protocol::JobId;
 use sortie::{Client, Job, SubmitError};
 use sortie_frontend::binding::{InFlight, Order};
-use sortie_frontend::chain;
-use sortie_frontend::results::{Reorder, Target};
-use sortie_frontend::session::{Keeps, open_output};
-use sortie_frontend::settings::Environment;
+use sortie_frontend::results::{Naming, Reorder, Stems, Target};
+use sortie_frontend::session::{Keeps, SETTLE_TIME_MAX, open_output, settle};
+use sortie_frontend::settings::{Clouds, Environment};
+use sortie_frontend::{WorkerWatch, chain};
+use tokio::task::JoinSet;
 
 use crate::arguments::job::Gather;
 use crate::ending::{Ending, Error, refused};
-use crate::follow::{OnSignal, Run, Stopped};
+use crate::follow::{OnSignal, Outputs, Run, Stopped};
 use crate::session::{find, refused_job};
 use crate::terminal;
 use crate::terminal::interrupt::Interrupt;
@@ -23,19 +24,51 @@ use crate::terminal::progress::{Progress, Results};
 use crate::terminal::stdout;
 use crate::terminal::summary::Summary;
 
+/// What is said of a job that goes on when its results are not gathered any more.
+const LEFT: &str = "interrupted; the job goes on, and its results can be gathered again";
+
 /// Run the command.
 pub(super) async fn run(
     arguments: &Gather,
     environment: &Environment,
     interrupt: &Interrupt,
 ) -> Result<Ending, Error> {
+    let outputs = Outputs::of(&arguments.output)?;
+    let target = Target::parse(outputs.results.as_deref(), &environment.folder)?;
     let (client, id) = find(&arguments.job, &arguments.broker, environment, interrupt).await?;
+    let naming = naming(outputs.pattern.as_deref(), &client, environment)?;
     let mut job = interrupt
         .or(client.attach::<()>(id))
         .await?
         .map_err(|error| refused_job(&arguments.job, error))?;
-    let target = Target::parse(arguments.output.as_deref(), &environment.folder)?;
-    let output = open_output(&target, stdout::lines, environment, interrupt.stop()).await?;
+    interrupt.set_parting(LEFT.into());
+    let at = (&client, id);
+    let ended = write(
+        arguments,
+        &mut job,
+        at,
+        (&target, naming),
+        environment,
+        interrupt,
+    )
+    .await;
+    // The broker is told that nobody reads any more.
+    drop(job);
+    let time_max = interrupt.time_left().unwrap_or(SETTLE_TIME_MAX);
+    let _ = settle(&client, time_max).await;
+    ended
+}
+
+/// Write the results of a job that is followed.
+async fn write(
+    arguments: &Gather,
+    job: &mut Job<()>,
+    (client, id): (&Client, JobId),
+    (target, naming): (&Target, Option<Naming>),
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
+    let output = open_output(target, stdout::lines, environment, interrupt.stop()).await?;
     let results = if stdout::is_terminal(&output) {
         Results::OnTerminal
     } else {
@@ -43,32 +76,51 @@ pub(super) async fn run(
     };
     let mut run = Run {
         output,
-        // The inputs are not known here.
+        // Each outcome says what its submitter called its input.
         in_flight: Arc::new(InFlight::new(Order::Nowhere)),
         reorder: arguments.ordered.then(Reorder::default),
         summary: Summary::default(),
         results,
-        progress: Progress::start(arguments.progress, results),
+        progress: Progress::start(arguments.progress, results, environment.terminal),
         total: None,
         on_signal: OnSignal::Leave,
         keeps: Keeps::Job,
         lacks_values: false,
+        naming,
+        copies: JoinSet::new(),
+        workers: Some(WorkerWatch::start(client.clone(), id)),
+        workers_told: None,
     };
-    match run.drive(&mut job, interrupt).await? {
+    match run.drive(job, interrupt).await? {
         Stopped::ByReader => {
             run.progress.finish();
-            Ok(run.ending())
+            Err(stdout::closed())
         }
         Stopped::BySignal => {
             run.sum_up();
-            terminal::say("interrupted; the job goes on, and its results can be gathered again");
+            terminal::say(LEFT);
             Ok(Ending::Interrupted)
         }
         Stopped::AtEnd => {
             run.sum_up();
-            conclude(&run, &job, id, &client, arguments.keep, interrupt).await
+            conclude(&run, job, id, client, arguments.keep, interrupt).await
         }
     }
+}
+
+/// What names the objects that tasks made, if a pattern is given.
+fn naming(
+    pattern: Option<&str>,
+    client: &Client,
+    environment: &Environment,
+) -> Result<Option<Naming>, Error> {
+    let Some(pattern) = pattern else {
+        return Ok(None);
+    };
+    let Clouds { troubles, .. } = environment.clouds();
+    let folder = &environment.folder;
+    let naming = Naming::parse(pattern, Stems::Unknown, client.objects(), folder, &troubles)?;
+    Ok(Some(naming))
 }
 
 async fn conclude(
@@ -98,14 +150,24 @@ async fn conclude(
     if progress.cancelled {
         terminal::say("the job was cancelled; these are the results of the tasks that had ended");
     } else if !progress.complete {
+        let why = job.incomplete().map_or_else(
+            || "nobody said that these are all".into(),
+            |why| why.to_string(),
+        );
         terminal::say(&format!(
-            "its submitter is gone and has not said that these are all. The job is kept, to be \
-             gathered again; `sortie job forget {id}` drops it"
+            "more may be missing: {why}. The job is kept, to be gathered again; `sortie job forget \
+             {id}` drops it"
         ));
-        return Ok(run.ending());
+        return Ok(Ending::Incomplete);
     }
     if !keep {
-        interrupt.or(client.forget(id)).await?.map_err(refused)?;
+        let counts = (run.summary.completed(), run.summary.failed());
+        let gathered = client.gathered(job, counts);
+        if !interrupt.or(gathered).await?.map_err(refused)? {
+            terminal::say(&format!(
+                "somebody else reads {id} as well; its results stay until then"
+            ));
+        }
     }
     Ok(if progress.cancelled {
         Ending::TasksFailed

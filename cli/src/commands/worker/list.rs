@@ -1,9 +1,12 @@
 //! `sortie worker list`: prints the workers that are connected.
 
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
 use serde::Serialize;
-use sortie::protocol::Presence;
+use sortie::protocol::{Presence, Timestamp, WorkerId};
 use sortie_broker::Operate as _;
-use sortie_broker::nats::Role;
+use sortie_broker::nats::{NatsBroker, Role};
 use sortie_frontend::settings::Environment;
 
 use super::connect::connect;
@@ -13,7 +16,13 @@ use crate::terminal;
 use crate::terminal::interrupt::Interrupt;
 use crate::terminal::table;
 
-/// Column titles.
+/// A worker says every three seconds that it is there. One that was not heard for this long is
+/// dead, or cannot reach the broker.
+const PRESENCE_LATE: Duration = Duration::from_secs(5);
+/// How often it is seen whether a worker was heard again.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What stands above the columns.
 const TITLES: [&str; 8] = [
     "WORKER", "MACHINE", "PROCESS", "LABELS", "SLOTS", "BUSY", "SINCE", "STATE",
 ];
@@ -29,7 +38,12 @@ struct Shown<'a> {
     slots: u32,
     busy: u32,
     draining: bool,
+    /// Whether it has a store, if it says so.
+    store: Option<bool>,
+    state: &'static str,
     since: String,
+    /// When it was heard last, by its own clock.
+    said: String,
 }
 
 /// Run the command.
@@ -41,17 +55,64 @@ pub(super) async fn run(
     let config = list.broker.settings().required(environment, Role::Client)?;
     let broker = connect(config, interrupt).await?;
     let workers = interrupt.or(broker.workers()).await?.map_err(refused)?;
+    let silent = silent(&broker, &workers, interrupt).await?;
+    let is_silent = |presence: &Presence| silent.contains(&presence.worker);
     if workers.is_empty() {
         terminal::say(&format!("there are no workers at {}", broker.place()));
     } else if list.json {
-        table::print_json(workers.iter().map(shown))?;
+        table::print_json(
+            workers
+                .iter()
+                .map(|presence| shown(presence, is_silent(presence))),
+        )?;
     } else {
-        table::print(TITLES, workers.iter().map(row))?;
+        table::print(
+            TITLES,
+            workers
+                .iter()
+                .map(|presence| row(presence, is_silent(presence))),
+        )?;
     }
     Ok(Ending::Completed)
 }
 
-fn shown(presence: &Presence) -> Shown<'_> {
+/// The workers that are not heard any more. One that is there says so every few seconds; of one
+/// whose word is older, by the clocks of two machines, it is seen whether another word comes.
+async fn silent(
+    broker: &NatsBroker,
+    workers: &[Presence],
+    interrupt: &Interrupt,
+) -> Result<HashSet<WorkerId>, Error> {
+    let now = terminal::time_of_day();
+    let mut suspected: HashMap<WorkerId, Timestamp> = workers
+        .iter()
+        .filter(|worker| now.since(worker.said) > PRESENCE_LATE || worker.said > now)
+        .map(|worker| (worker.worker, worker.said))
+        .collect();
+    let until = terminal::now() + PRESENCE_LATE;
+    while !suspected.is_empty() && terminal::now() < until {
+        interrupt.or(tokio::time::sleep(LOOK_INTERVAL)).await?;
+        for worker in interrupt.or(broker.workers()).await?.map_err(refused)? {
+            if suspected
+                .get(&worker.worker)
+                .is_some_and(|said| *said != worker.said)
+            {
+                suspected.remove(&worker.worker);
+            }
+        }
+    }
+    Ok(suspected.into_keys().collect())
+}
+
+fn state(presence: &Presence, is_silent: bool) -> &'static str {
+    match (is_silent, presence.draining) {
+        (true, _) => "dead",
+        (false, true) => "draining",
+        (false, false) => "working",
+    }
+}
+
+fn shown(presence: &Presence, is_silent: bool) -> Shown<'_> {
     Shown {
         worker: presence.worker.to_string(),
         machine: &presence.machine,
@@ -61,11 +122,14 @@ fn shown(presence: &Presence) -> Shown<'_> {
         slots: presence.slots,
         busy: presence.busy,
         draining: presence.draining,
+        store: presence.store,
+        state: state(presence, is_silent),
         since: table::time(presence.started),
+        said: table::time(presence.said),
     }
 }
 
-fn row(presence: &Presence) -> [String; 8] {
+fn row(presence: &Presence, is_silent: bool) -> [String; 8] {
     [
         presence.worker.to_string(),
         presence.machine.clone(),
@@ -78,11 +142,6 @@ fn row(presence: &Presence) -> [String; 8] {
         presence.slots.to_string(),
         presence.busy.to_string(),
         table::time(presence.started),
-        if presence.draining {
-            "draining"
-        } else {
-            "working"
-        }
-        .into(),
+        state(presence, is_silent).into(),
     ]
 }

@@ -10,8 +10,8 @@ use sortie_broker::{
     Error, Event, Extended, Lease, LetterId, Operate, Position, Report, Submit, Unfinished, Work,
 };
 use sortie_protocol::{
-    Bundle, DeadLetter, Digest, Job, JobKey, JobRecord, LeaseId, Outcome, Presence, TaskIndex,
-    TenantId, Timestamp,
+    Bundle, DeadLetter, Digest, Job, JobKey, JobRecord, LeaseId, Outcome, Presence, Reading,
+    TaskIndex, TenantId, Timestamp,
 };
 
 use super::super::{Duration, Mutex, NonZeroUsize, Puller};
@@ -110,6 +110,10 @@ impl Submit for Faulty {
 
     async fn seal(&self, job: JobKey, tasks: TaskIndex) -> Result<(), Error> {
         self.inner.seal(job, tasks).await
+    }
+
+    async fn note(&self, job: JobKey, reading: Reading) -> Result<Option<JobRecord>, Error> {
+        self.inner.note(job, reading).await
     }
 
     async fn trim(&self, job: JobKey, before: Position) -> Result<(), Error> {

@@ -184,6 +184,7 @@ impl Scene {
                 index,
                 function: 0,
                 arguments,
+                input: None,
             })
             .collect();
         let bundle = Bundle {

@@ -33,6 +33,7 @@ fn task() -> Task {
         index: 0,
         arguments: vec![Argument::Value(vec![1].into())],
         function: 0,
+        input: None,
     }
 }
 
@@ -53,10 +54,12 @@ fn after(job: &mut Job, event: Event<String>, seconds: u64) -> Vec<Command<Strin
 }
 
 fn bad_input() -> Event<String> {
-    Event::Input(Err(Failure::Input {
+    let failure = Failure::Input {
         fault: InputFault::Malformed,
         message: "it does not fit".into(),
-    }))
+    };
+    let input = Some("the bad one".into());
+    Event::Input(Err(NoTask { failure, input }))
 }
 
 #[test]
@@ -122,7 +125,8 @@ fn an_input_that_is_no_task_has_an_outcome_at_the_broker() {
     let mut job = job(Manner::Map);
     let commands = after(&mut job, bad_input(), 0);
     assert!(
-        matches!(&commands[..], [Command::Report(outcomes)] if outcomes[0].index == 0),
+        matches!(&commands[..], [Command::Report(outcomes)]
+            if outcomes[0].index == 0 && outcomes[0].input == Some("the bad one".into())),
         "{commands:?}"
     );
 }

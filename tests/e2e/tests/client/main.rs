@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use sortie::{
-    Blame, ByteSize, CallError, Client, Function, Grant, Priority, SubmitError, TaskError, object,
-    value,
+    Blame, ByteSize, CallError, Client, Function, Grant, IntoArguments as _, Priority, SubmitError,
+    TaskError, object, value,
 };
 use sortie_e2e::Place;
 
@@ -50,6 +50,8 @@ over_both! {
     a_job_whose_inputs_end_after_all_outcomes_came_ends,
     a_submitted_task_resolves_to_its_typed_result,
     a_wrong_call_is_refused_before_anything_is_queued,
+    tuples_are_arguments_and_inputs_may_be_borrowed,
+    outcomes_have_the_name_of_their_input,
     gather_keeps_the_order_and_as_completed_the_positions,
     a_map_resolves_every_input_once_with_its_bill,
     cancelling_ends_a_loop_and_everything_that_waits,
@@ -65,6 +67,41 @@ async fn a_submitted_task_resolves_to_its_typed_result(place: Place) {
     let add: Function<i64> = function(&client, "add").await;
     let sum = client.submit(&add, [value(2), value(40)]).await.unwrap();
     assert_eq!(in_time(sum).await, Ok(42));
+}
+
+async fn tuples_are_arguments_and_inputs_may_be_borrowed(place: Place) {
+    let client = place.client(None).await;
+    let add: Function<i64> = function(&client, "add").await;
+    let sum = client.submit(&add, (2, 40)).await.unwrap();
+    assert_eq!(in_time(sum).await, Ok(42));
+    let echo: Function<String> = function(&client, "echo").await;
+    let lines: Vec<String> = (0..3000).map(|n| format!("line {n}")).collect();
+    let job = client.map_borrowed(&echo, lines.iter().map(|line| (line,)));
+    let echoed = in_time(job.gather()).await.unwrap();
+    let echoed = echoed.into_iter().map(|outcome| outcome.result.unwrap());
+    assert!(echoed.eq(lines.iter().cloned()));
+    // Whoever has enough reads no further, and takes no further inputs.
+    let taken = AtomicU64::new(0);
+    let endless = (0..).map(|n| {
+        taken.fetch_add(1, Ordering::Relaxed);
+        (n, 1)
+    });
+    let mut job = client.map_borrowed(&add, endless);
+    assert!(in_time(job.next()).await.unwrap().result.is_ok());
+    drop(job);
+    assert!(taken.load(Ordering::Relaxed) < 100_000);
+}
+
+async fn outcomes_have_the_name_of_their_input(place: Place) {
+    let client = place.client(None).await;
+    let fails: Function<()> = function(&client, "fails").await;
+    let inputs = ["first", "second"].map(|name| ("code", "message").into_arguments().named(name));
+    let outcomes = in_time(client.map(&fails, inputs).gather()).await.unwrap();
+    let names: Vec<_> = outcomes
+        .iter()
+        .map(|outcome| outcome.input.as_deref())
+        .collect();
+    assert_eq!(names, [Some("first"), Some("second")]);
 }
 
 async fn a_wrong_call_is_refused_before_anything_is_queued(place: Place) {

@@ -3,18 +3,20 @@
 use sortie_harness::{Sortie, component};
 
 /// The texts of the other modules.
-const TESTS: [&str; 11] = [
+const TESTS: [&str; 13] = [
     include_str!("answers.rs"),
     include_str!("bad_input.rs"),
     include_str!("data_sets.rs"),
     include_str!("hostile.rs"),
     include_str!("interrupts.rs"),
     include_str!("map.rs"),
+    include_str!("named.rs"),
     include_str!("neighbours.rs"),
     include_str!("outputs.rs"),
     include_str!("places.rs"),
     include_str!("probes.rs"),
     include_str!("tables.rs"),
+    include_str!("typed.rs"),
 ];
 
 #[test]

@@ -141,11 +141,43 @@ fn a_run_whose_results_nobody_reads_can_be_interrupted() {
 }
 
 #[test]
-fn a_reader_that_has_enough_ends_the_run_quietly() {
+fn a_reader_that_has_enough_is_told_from_one_that_has_all() {
     let mut running = Sortie::map("echo", ["--inputs", "-"])
         .input("x\n".repeat(100_000))
         .start();
     running.line();
-    let ran = running.close().code(0);
-    assert_eq!(ran.stderr, "", "{ran}");
+    let ran = running.close().code(3);
+    assert_eq!(
+        ran.stderr, "error: standard output was closed before everything was written to it\n",
+        "{ran}"
+    );
+}
+
+#[test]
+fn an_output_without_room_is_an_error() {
+    for words in [
+        "map behaviours echo x",
+        "call behaviours echo x",
+        "inspect behaviours",
+        "--help",
+    ] {
+        let component = sortie_harness::component("behaviours");
+        let words = words.replace("behaviours", &component.to_string_lossy());
+        let ran = Sortie::new(words.split(' '))
+            .by_script("exec \"$@\" > /dev/full")
+            .run()
+            .code(3);
+        assert!(ran.stderr.contains("standard output"), "{ran}");
+    }
+}
+
+#[test]
+fn nothing_is_promised_of_a_fresh_run_that_is_interrupted() {
+    let cache = tempfile::tempdir().unwrap();
+    let ran = stop(endless(cache.path()).args(["--fresh"]).start(), Signal::INT);
+    assert!(
+        ran.stderr.contains("the results of this run are not kept")
+            && !ran.stderr.contains("kept in the cache"),
+        "{ran}"
+    );
 }

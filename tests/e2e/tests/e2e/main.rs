@@ -8,15 +8,18 @@ mod archives;
 mod bad_input;
 mod coverage;
 mod data_sets;
+mod formats;
 mod hostile;
 mod interrupts;
 mod map;
+mod named;
 mod neighbours;
 mod outputs;
 mod places;
 mod probes;
 mod tables;
 mod template;
+mod typed;
 mod uploads;
 
 use serde_json::Value;

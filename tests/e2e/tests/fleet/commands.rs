@@ -1,117 +1,13 @@
 //! Jobs by the `sortie` command: what one process submits, another gathers.
 
 use rustix::process::Signal;
-use serde_json::Value;
-use sortie_e2e::Fleet;
 use sortie_e2e::tables::Table;
 use sortie_harness::{
     Fault, Link, NatsServer, Operation, Ran, S3Server, Sortie, StoreProxy, TcpProxy,
 };
-use sortie_host::Worker;
 use tokio::runtime::Runtime;
 
-/// A fleet beside processes that are waited for without a runtime.
-struct Beside {
-    runtime: Runtime,
-    fleet: Fleet,
-    workers: Vec<Worker>,
-}
-
-impl Beside {
-    fn start() -> Self {
-        let runtime = Runtime::new().unwrap();
-        let fleet = runtime.block_on(Fleet::start());
-        Self {
-            runtime,
-            fleet,
-            workers: Vec::new(),
-        }
-    }
-
-    fn with_worker() -> Self {
-        let mut beside = Self::start();
-        beside.add_worker();
-        beside
-    }
-
-    fn add_worker(&mut self) {
-        self.workers
-            .push(self.runtime.block_on(self.fleet.worker(2)));
-    }
-
-    fn map(
-        &self,
-        function: &str,
-        inputs: impl IntoIterator<Item = impl AsRef<std::ffi::OsStr>>,
-    ) -> Sortie {
-        Sortie::map(function, inputs)
-            .cache(self.fleet.cache())
-            .env("SORTIE_BROKER", self.fleet.url())
-    }
-
-    fn call(
-        &self,
-        function: &str,
-        arguments: impl IntoIterator<Item = impl AsRef<std::ffi::OsStr>>,
-    ) -> Sortie {
-        Sortie::call(function, arguments)
-            .cache(self.fleet.cache())
-            .env("SORTIE_BROKER", self.fleet.url())
-    }
-
-    /// The name of the only job, once there is one.
-    fn job(&self) -> String {
-        // Asking takes a while itself, so this is a minute at least.
-        for _ in 0..2000 {
-            let listed = self.sortie(&["job", "list", "--json"]).run().code(0);
-            if !listed.stdout.is_empty() {
-                return listed.value()["job"].as_str().unwrap().to_owned();
-            }
-        }
-        panic!("no job was submitted")
-    }
-
-    fn sortie(&self, words: &[&str]) -> Sortie {
-        Sortie::new(words).env("SORTIE_BROKER", self.fleet.url())
-    }
-
-    /// Submit and leave; the job's name.
-    fn detach(&self, function: &str, inputs: &[&str]) -> String {
-        let ran = self
-            .map(function, inputs)
-            .args(["--detach"])
-            .run()
-            .code(0)
-            .says(&["sortie job gather"]);
-        let job = ran.stdout.trim().to_owned();
-        assert!(job.starts_with("job-") && !job.contains('\n'), "{ran}");
-        job
-    }
-}
-
-/// What became of each input, in order, without what differs from run to run.
-fn results(ran: &Ran) -> Vec<(u64, Value, Value, Value)> {
-    let one = |record: &Value| {
-        (
-            record["index"].as_u64().unwrap(),
-            record["status"].clone(),
-            record["value"].clone(),
-            record["error"]["code"].clone(),
-        )
-    };
-    let mut results: Vec<_> = ran.records().iter().map(one).collect();
-    results.sort_by_key(|(index, ..)| *index);
-    results
-}
-
-#[track_caller]
-fn refused(ran: Ran, code: i32, parts: &[&str]) {
-    let ran = ran.code(code).says(parts);
-    assert!(
-        ran.stderr.starts_with("error: ") && ran.stderr.trim_end().lines().count() == 1,
-        "{ran}"
-    );
-}
+use crate::beside::{Beside, refused, results};
 
 #[test]
 fn a_map_over_a_broker_gives_the_lines_of_one_without() {
@@ -143,7 +39,7 @@ fn a_map_over_a_broker_gives_the_lines_of_one_without() {
 }
 
 #[test]
-fn a_detached_job_is_gathered_by_another_process_and_then_forgotten() {
+fn a_detached_job_is_gathered_by_another_process_and_stays_listed() {
     let mut beside = Beside::start();
     let job = beside.detach("echo", &["a", "b", "c"]);
     let listed = beside
@@ -191,8 +87,18 @@ fn a_detached_job_is_gathered_by_another_process_and_then_forgotten() {
     refused(
         beside.sortie(&["job", "gather", &job]).run(),
         2,
-        &["there is no job", "sortie job list"],
+        &["were gathered at", "not kept any longer"],
     );
+    let listed = beside
+        .sortie(&["job", "list", "--json"])
+        .run()
+        .code(0)
+        .value();
+    assert_eq!(
+        (&listed["phase"], &listed["completed"], &listed["left"]),
+        (&"gathered".into(), &3.into(), &0.into())
+    );
+    let _ = beside.sortie(&["job", "forget", &job]).run().code(0);
     refused(
         beside.sortie(&["job", "status", &job[..12]]).run(),
         2,
@@ -229,8 +135,8 @@ fn what_a_killed_client_submitted_is_gathered() {
     let ran = beside
         .sortie(&["job", "gather", name])
         .run()
-        .code(0)
-        .says(&["has not said that these are all", "sortie job forget"]);
+        .code(4)
+        .says(&["more may be missing", "sortie job forget"]);
     let results = results(&ran);
     // What was read from the input and what was submitted may differ by what the client had in
     // hand.
@@ -292,6 +198,7 @@ fn a_cancellation_that_the_broker_did_not_confirm_is_not_said_to_be_done() {
     let ran = running.wait().code(130).says(&[
         "1 task: 1 completed",
         "has not confirmed",
+        "may go on at the broker",
         "sortie job cancel job-",
     ]);
     // And no more than is known.
@@ -381,8 +288,8 @@ fn a_map_whose_broker_stays_away_leaves_its_job_to_whoever_comes_later() {
     let ran = beside
         .sortie(&["job", "gather", job])
         .run()
-        .code(0)
-        .says(&["has not said that these are all"]);
+        .code(4)
+        .says(&["more may be missing"]);
     assert_eq!(results(&ran).len(), 1, "{ran}");
 }
 
@@ -398,8 +305,8 @@ fn logs_that_break_off_are_no_success() {
             .start()
     };
     let running = [
-        broken(&["job", "logs", &job]),
-        broken(&["job", "logs", &job, "0"]),
+        broken(&["job", "logs", &job, "--follow"]),
+        broken(&["job", "logs", &job, "0", "--follow"]),
         broken(&["job", "gather", &job]),
     ];
     let call = beside
@@ -488,7 +395,7 @@ fn results_that_a_store_did_not_take_are_all_gathered_into_another_object() {
     for n in 0..200 {
         assert_eq!(table.row(n)["value"], format!("input {n}"));
     }
-    refused(gather("s3://bucket/r.parquet"), 2, &["there is no job"]);
+    refused(gather("s3://bucket/r.parquet"), 2, &["were gathered at"]);
 }
 
 #[test]
@@ -523,11 +430,17 @@ fn a_job_is_cancelled_by_name() {
 fn logs_of_a_job_are_shown_by_task() {
     let beside = Beside::with_worker();
     let job = beside.detach("logs_a_little", &["[]", "[]"]);
-    let all = beside.sortie(&["job", "logs", &job]).run().code(0);
+    let all = beside
+        .sortie(&["job", "logs", &job, "--follow"])
+        .run()
+        .code(0);
     assert!(
-        all.stdout.contains("==> task 0 <==") && all.stdout.contains("==> task 1 <=="),
+        all.stdout.contains("==> task 0: [] <==") && all.stdout.contains("==> task 1: [] <=="),
         "{all}"
     );
+    // What has ended is there without waiting, too.
+    let now = beside.sortie(&["job", "logs", &job]).run().code(0);
+    assert_eq!(now.stdout.len(), all.stdout.len(), "{now}");
     let one = beside.sortie(&["job", "logs", &job, "1"]).run().code(0);
     assert!(
         one.stdout.contains("a line on stdout\n") && !one.stdout.contains("==>"),

@@ -2,7 +2,9 @@
 //! replayed and forgotten, by program and by command. The broker is a real server; workers run in
 //! the test's process.
 
+mod beside;
 mod commands;
+mod gathering;
 mod jobs;
 mod tenants;
 

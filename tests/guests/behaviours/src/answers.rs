@@ -48,6 +48,12 @@ fn add(a: i64, b: i64) -> i64 {
     a.wrapping_add(b)
 }
 
+/// Returns half of a number.
+#[sortie_guest::function]
+fn halves(value: f64) -> f64 {
+    value / 2.0
+}
+
 /// Returns `len` bytes, each 0x5a.
 #[sortie_guest::function]
 fn returns_bytes(len: u64) -> Result<ByteBuf, Failure> {

@@ -1,14 +1,22 @@
 //! Objects that functions make.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 
-use sortie_guest::{Failure, Output, OutputObject};
+use sortie_guest::{Failure, Object, Output, OutputObject};
 
 /// Makes an object of `len` bytes, each 0x5a, written in pieces.
 #[sortie_guest::function]
 fn makes_object(len: u64, content_type: Option<String>) -> Result<OutputObject, Failure> {
     let mut output = Output::create(content_type.as_deref())?;
     fill(&mut output, len)?;
+    Ok(output.finish()?)
+}
+
+/// Makes an object with the bytes of another.
+#[sortie_guest::function]
+fn copies(object: Object) -> Result<OutputObject, Failure> {
+    let mut output = Output::create(None)?;
+    io::copy(&mut object.reader(), &mut output)?;
     Ok(output.finish()?)
 }
 
