@@ -40,6 +40,9 @@ pub fn command_line(advice: &Advice) -> String {
         Advice::AllowFiles => {
             "the worker's operator can let tasks read a folder with `--files DIR`".into()
         }
+        Advice::AllowNetworks => "the worker's operator can let tasks read web servers in a \
+                                  network with `--allow-network NETWORK`"
+            .into(),
         Advice::ListInputs => "name each of them, or write them to a file for --inputs".into(),
         Advice::GiveCredentials { cloud } => credentials(*cloud).into(),
         Advice::NameAccount => "set AZURE_STORAGE_ACCOUNT to the account's name".into(),

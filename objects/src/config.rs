@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use sortie_protocol::ByteSize;
 
-use crate::Files;
+use crate::{Files, Networks};
 
 /// What a process holds of objects, unless it is told otherwise: eight streams that are read ahead
 /// as far as they may, or as many short documents as two hundred requests bring.
@@ -23,6 +23,8 @@ pub struct Config {
     pub az: Az,
     /// Which local files may be read.
     pub files: Files,
+    /// Which addresses web servers are read at.
+    pub web_networks: Networks,
     /// What may be held of objects, for tasks that read them and for those to come.
     pub memory: ByteSize,
     /// Whether objects are read ahead of who needs them.
@@ -58,6 +60,7 @@ impl Default for Config {
             gs: Gs::default(),
             az: Az::default(),
             files: Files::default(),
+            web_networks: Networks::default(),
             memory: MEMORY_DEFAULT,
             prefetch: Prefetch::default(),
             disk: None,

@@ -8,6 +8,8 @@ pub(crate) mod disk;
 pub(crate) mod fetch;
 pub(crate) mod held;
 pub(crate) mod list;
+pub(crate) mod pattern;
 pub(crate) mod pending;
 pub(crate) mod prefix;
 pub(crate) mod version;
+pub(crate) mod walk;

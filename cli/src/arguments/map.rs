@@ -32,6 +32,10 @@ pub(crate) struct Map {
     /// reached.
     #[arg(long = "inputs", value_name = "FILE", conflicts_with = "inputs")]
     pub(crate) lines: Option<PathBuf>,
+    /// Take each input for the name of one object, whatever is in it: no patterns, no ranges and
+    /// no versions
+    #[arg(long)]
+    pub(crate) literal: bool,
     #[command(flatten)]
     pub(crate) fixed: Fixed,
     /// Write results here instead of to standard output: to a file, or to an object such as

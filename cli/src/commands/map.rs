@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sortie::{Detached, Function, Job, SubmitError};
-use sortie_frontend::binding::{InFlight, Inputs, Order, Origin, Shape, Source};
+use sortie_frontend::binding::{InFlight, Inputs, Names, Order, Origin, Shape, Source};
 use sortie_frontend::chain;
 use sortie_frontend::results::{Reorder, Target, Writer};
 use sortie_frontend::session::{Keeps, Session};
@@ -52,7 +52,12 @@ async fn start(arguments: &Map, session: &Session, interrupt: &Interrupt) -> Res
         )
         .await?;
     let target = Target::parse(arguments.output.as_deref(), &session.places.folder)?;
-    let places = session.places_beside(target.as_output(&session.places.folder));
+    let names = if arguments.literal {
+        Names::Literal
+    } else {
+        Names::Patterns
+    };
+    let places = session.places_beside(target.as_output(&session.places.folder), names);
     let shape = interrupt
         .or(Shape::new(
             function.signature(),

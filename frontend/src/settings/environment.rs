@@ -16,6 +16,8 @@ pub struct Environment {
     pub store: Option<String>,
     /// The servers of the broker.
     pub broker: Option<String>,
+    /// Networks that a worker's tasks may read web servers in.
+    pub networks: Option<String>,
     /// Whose jobs these are.
     pub tenant: Option<String>,
     /// The credentials file for the broker.
@@ -37,6 +39,7 @@ impl Environment {
             log: text("SORTIE_LOG"),
             cache: caches.map(|folder| folder.join("sortie")),
             store: text("SORTIE_STORE"),
+            networks: text("SORTIE_ALLOW_NETWORKS"),
             broker: text("SORTIE_BROKER"),
             tenant: text("SORTIE_TENANT"),
             credentials: text("SORTIE_CREDS").map(PathBuf::from),

@@ -56,6 +56,8 @@ pub enum Advice {
     LowerConcurrency,
     /// The operator of a worker lets tasks read a folder of local files.
     AllowFiles,
+    /// The operator of a worker lets tasks read web servers in a network that is not public.
+    AllowNetworks,
     /// The caller names the inputs one by one, as in a file of them.
     ListInputs,
     /// Credentials, or other ones, are given for a service.
