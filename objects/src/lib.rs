@@ -50,6 +50,7 @@ pub use self::output_store::OutputStore;
 pub use self::read::block::{BLOCK_BYTES, REQUEST_BYTES_MAX};
 pub use self::read::cursor::{AHEAD_BYTES_MAX, Access, Cursor};
 pub use self::read::disk::{PAUSE as DISK_PAUSE, READ_TIME_MAX as DISK_READ_TIME_MAX};
+pub use self::read::entries::Entry;
 pub use self::read::fetch::STALL_TIME_MAX;
 pub use self::read::list::{Found, parse, parse_literal};
 pub use self::read::prefix::{Listing, Prefix};
@@ -57,7 +58,7 @@ pub use self::stores::metadata_credentials::{AGENT_TIME_MAX, METADATA_TIME_MAX};
 pub use self::stores::web::WHOLE_BYTES_MAX;
 pub use self::stores::{REQUESTS_MAX, RETRIES_MAX, RETRY_TIME_MAX};
 pub use self::upload::{
-    Entry, PART_BYTES, PARTS_IN_FLIGHT_MAX, PARTS_MAX, Upload, WriteError, WriteFault,
+    PART_BYTES, PARTS_IN_FLIGHT_MAX, PARTS_MAX, Upload, WriteError, WriteFault,
 };
 pub use sortie_protocol::address::{Address, ByteRange, Place, VersionId};
 pub use sortie_protocol::location::{Location, Malformed, Service};

@@ -5,6 +5,7 @@ pub(crate) mod block;
 pub(crate) mod blocks;
 pub(crate) mod cursor;
 pub(crate) mod disk;
+pub(crate) mod entries;
 pub(crate) mod fetch;
 pub(crate) mod held;
 pub(crate) mod list;

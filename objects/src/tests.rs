@@ -273,7 +273,8 @@ async fn links_that_are_swapped_while_a_name_is_opened_lead_nowhere() {
     });
     let mut opened = 0;
     for _ in 0..2000 {
-        let named = objects.open(&Location::File(at("open/way/file")).into(), None);
+        let address = Location::File(at("open/way/file")).into();
+        let named = objects.open(&address, None);
         for object in [named.await, prefix.open("way/file").await]
             .into_iter()
             .flatten()

@@ -12,30 +12,25 @@
 //! remove.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bytes::{Bytes, BytesMut};
-use futures::stream::BoxStream;
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::TryStreamExt as _;
 use object_store::{
     Attribute, AttributeValue, Attributes, GetOptions, MultipartUpload, PutMultipartOptions,
     PutOptions, PutPayload,
 };
-use sortie_protocol::Timestamp;
 use sortie_protocol::outcome::InputFault;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::background::{AbortOnDrop, ended, on};
+use crate::background::{ended, on};
 use crate::blocking::Pool;
-use crate::dir::is_temporary;
 use crate::error::{root_cause, sources, system_error};
 use crate::objects::Objects;
-use crate::stores::bucket::{Bucket, Keyed};
+use crate::stores::bucket::Keyed;
 use crate::stores::local::{self, Links, LocalFile, Parts, done};
 use crate::stores::notes::Trouble;
-use crate::stores::page::Listed;
 use crate::stores::{Spot, shown};
 use crate::{Error, Location};
 
@@ -48,8 +43,6 @@ pub const PARTS_IN_FLIGHT_MAX: usize = 4;
 /// The most parts of an upload, which is what S3 takes: with [`PART_BYTES`], objects of up to 78
 /// GiB. Writing more is an error.
 pub const PARTS_MAX: usize = 10_000;
-/// Entries of a listing that wait to be taken; then the listing waits.
-const ENTRIES_AHEAD_MAX: usize = 1000;
 
 /// What is wrong with a place that was to be written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,17 +67,6 @@ pub struct WriteError {
     pub fault: WriteFault,
     /// Which place, what is wrong and what to do, in one line without credentials.
     pub message: String,
-}
-
-/// What a listing knows of an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Its path below the place that was listed.
-    pub path: String,
-    /// Its size in bytes.
-    pub size: u64,
-    /// When it was written.
-    pub modified: Timestamp,
 }
 
 impl Objects {
@@ -238,90 +220,6 @@ impl Objects {
             }
         };
         finished(renamed, &shown(to))
-    }
-
-    /// All objects below `location`, in no order, as the store names them. At most a thousand are
-    /// held; dropping the stream ends the listing. A folder that is not there has none. What only
-    /// stands for a folder, or is not written to its end yet, is left out.
-    ///
-    /// # Errors
-    /// When `location` cannot be listed; in the stream, when the listing breaks off, after which
-    /// nothing comes.
-    pub fn list_below(
-        &self,
-        location: &Location,
-    ) -> Result<BoxStream<'static, Result<Entry, Error>>, Error> {
-        match location {
-            Location::File(folder) => {
-                let unfinished = |entry: &Entry| is_temporary(Path::new(&entry.path));
-                let entries = self.walk(folder.clone(), folder.clone());
-                Ok(entries
-                    .try_filter(move |entry| std::future::ready(!unfinished(entry)))
-                    .boxed())
-            }
-            Location::Bucket { key, .. } => {
-                let bucket = self.shared.stores.bucket(location)?;
-                let slash = if key.is_empty() || key.ends_with('/') {
-                    ""
-                } else {
-                    "/"
-                };
-                let (prefix, shown) = (format!("{key}{slash}"), shown(location));
-                let listed = self.listed(&bucket, &prefix, shown);
-                let below = move |entry: Listed| {
-                    let path = entry.key.strip_prefix(&prefix)?.to_owned();
-                    (!path.is_empty() && !entry.is_folder_marker()).then_some(Entry {
-                        path,
-                        size: entry.size,
-                        modified: entry.modified,
-                    })
-                };
-                Ok(listed
-                    .try_filter_map(move |entry| std::future::ready(Ok(below(entry))))
-                    .boxed())
-            }
-            Location::Http(_) => Err(Error::new(
-                InputFault::Malformed,
-                format!(
-                    "`{}` is on a web server, which cannot be listed",
-                    shown(location)
-                ),
-            )),
-        }
-    }
-
-    /// What is in a bucket under keys that begin with `prefix`, listed on the I/O runtime. A few
-    /// pages are held.
-    pub(crate) fn listed(
-        &self,
-        bucket: &Bucket,
-        prefix: &str,
-        shown: String,
-    ) -> BoxStream<'static, Result<Listed, Error>> {
-        let (sender, receiver) = mpsc::channel(ENTRIES_AHEAD_MAX);
-        let mut listed = bucket.list(prefix);
-        let listing = AbortOnDrop(self.shared.io.spawn(async move {
-            while let Some(entry) = listed.next().await {
-                let entry = entry.map_err(|error| Error::from_store(&shown, &error));
-                if sender.send(entry).await.is_err() {
-                    return;
-                }
-            }
-        }));
-        futures::stream::unfold(Some((receiver, listing)), |listing| async move {
-            let (mut receiver, mut listing) = listing?;
-            match receiver.recv().await {
-                Some(entry) => Some((entry, Some((receiver, listing)))),
-                // One that did not come to its end is not taken for one that did.
-                None => (&mut listing.0).await.err().map(|error| {
-                    (
-                        Err(Error::new(InputFault::Unavailable, ended(&error))),
-                        None,
-                    )
-                }),
-            }
-        })
-        .boxed()
     }
 
     /// Where this process keeps something, or reads what it kept.

@@ -2,11 +2,7 @@
 //!
 //! The store is a server over HTTP with signatures, behind a proxy that counts what passes.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::num::NonZeroU64;
 use std::path::Path;

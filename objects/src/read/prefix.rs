@@ -13,12 +13,12 @@ use futures::stream::BoxStream;
 use sortie_protocol::Timestamp;
 use sortie_protocol::outcome::InputFault;
 
+use super::entries::Entry;
 use super::pattern::Pattern;
 use super::walk::{Found, State, Step, Walk, Ways, is_inside};
 use crate::objects::{Object, Objects};
 use crate::stores::local::{Links, LocalFile, told};
 use crate::stores::{one_line, shown};
-use crate::upload::Entry;
 use crate::{Address, Error, Location, Place};
 
 /// The longest name below a prefix: what S3 takes as a key.

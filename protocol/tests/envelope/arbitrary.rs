@@ -12,7 +12,7 @@ use sortie_protocol::outcome::{InputFault, PlatformFault};
 use sortie_protocol::{
     Address, Argument, Bill, Bundle, ByteRange, ByteSize, Digest, Ending, Failure, JobId, JobKey,
     Limit, Location, Log, ObjectRef, Outcome, Output, OutputObject, Pin, StoredRef, Task, TenantId,
-    Timestamp,
+    Timestamp, VersionId,
 };
 
 fn bytes() -> impl Strategy<Value = Bytes> {

@@ -61,6 +61,8 @@ struct State {
     objects: BTreeMap<String, Bytes>,
     /// Earlier versions, by key and name.
     versions: BTreeMap<(String, String), Bytes>,
+    /// What was sent of objects that are uploaded in parts, by key and part.
+    parts: BTreeMap<(String, String), Bytes>,
     refusal: Option<Refusal>,
     wants_payer: bool,
     asked: Vec<Asked>,
@@ -87,6 +89,7 @@ impl BucketServer {
             dialect,
             objects,
             versions: BTreeMap::new(),
+            parts: BTreeMap::new(),
             refusal: None,
             wants_payer: false,
             asked: Vec::new(),
@@ -187,6 +190,10 @@ fn answer(shared: &watch::Sender<State>, request: &Request<Bytes>) -> Response<F
             .nth(segments)
             .unwrap_or_default(),
     );
+    if let Some(step) = Step::of(request, &query) {
+        drop(state);
+        return upload(shared, request, key, step);
+    }
     if let Some(version) = query.get("versionId") {
         return match state.versions.get(&(key, version.clone())) {
             Some(content) => read(request, content),
@@ -213,6 +220,62 @@ fn answer(shared: &watch::Sender<State>, request: &Request<Bytes>) -> Response<F
         Some(content) => read(request, content),
         None => refused(request, &missing("NoSuchKey")),
     }
+}
+
+/// A step of an upload in parts: S3's, which Google takes after, and Azure's.
+enum Step {
+    Begin,
+    Part(String),
+    Complete,
+}
+
+impl Step {
+    fn of(request: &Request<Bytes>, query: &BTreeMap<String, String>) -> Option<Self> {
+        let part = query.get("partNumber").or_else(|| query.get("blockid"));
+        let completes = query.get("comp").is_some_and(|what| what == "blocklist");
+        match (part, request.method()) {
+            (Some(part), _) => Some(Self::Part(part.clone())),
+            (None, &Method::POST) if query.contains_key("uploads") => Some(Self::Begin),
+            (None, &Method::POST) if query.contains_key("uploadId") => Some(Self::Complete),
+            (None, _) => completes.then_some(Self::Complete),
+        }
+    }
+}
+
+fn upload(
+    shared: &watch::Sender<State>,
+    request: &Request<Bytes>,
+    key: String,
+    step: Step,
+) -> Response<Full<Bytes>> {
+    let body = match step {
+        Step::Begin => "<InitiateMultipartUploadResult><UploadId>1</UploadId>\
+                        </InitiateMultipartUploadResult>"
+            .to_owned(),
+        Step::Part(part) => {
+            shared.send_modify(|state| {
+                let _ = state.parts.insert((key, part), request.body().clone());
+            });
+            String::new()
+        }
+        Step::Complete => {
+            shared.send_modify(|state| {
+                let parts = std::mem::take(&mut state.parts);
+                let (own, others) = parts.into_iter().partition(|((of, _), _)| *of == key);
+                state.parts = others;
+                let own: BTreeMap<(String, String), Bytes> = own;
+                let content: Vec<u8> = own.into_values().flatten().collect();
+                let _ = state.objects.insert(key, content.into());
+            });
+            "<CompleteMultipartUploadResult><ETag>1</ETag></CompleteMultipartUploadResult>".into()
+        }
+    };
+    Response::builder()
+        .status(StatusCode::CREATED)
+        .header(ETAG, "\"1\"")
+        .header(LAST_MODIFIED, MODIFIED)
+        .body(Full::new(body.into()))
+        .expect("a sound response")
 }
 
 fn missing(code: &'static str) -> Refusal {
