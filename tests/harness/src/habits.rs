@@ -4,6 +4,7 @@
 //! validators and what is made of them. [`HabitServer::asked`] tells what was asked.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -81,19 +82,20 @@ impl HabitServer {
     }
 }
 
+fn redirect(to: String) -> Response<Full<Bytes>> {
+    Response::builder()
+        .status(StatusCode::FOUND)
+        .header(LOCATION, to)
+        .body(Full::default())
+        .expect("a redirect")
+}
+
 fn answer(request: &Request<Bytes>) -> Response<Full<Bytes>> {
-    static ANSWERS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    static ANSWERS: AtomicU64 = AtomicU64::new(0);
     let path = request.uri().path();
     let habit = path.split('/').nth(1).unwrap_or_default();
     let is_head = request.method() == Method::HEAD;
     let content = HabitServer::content(path);
-    let redirect = |to: String| {
-        Response::builder()
-            .status(StatusCode::FOUND)
-            .header(LOCATION, to)
-            .body(Full::default())
-            .expect("a redirect")
-    };
     match habit {
         "no-head" if is_head => return plain(StatusCode::METHOD_NOT_ALLOWED, ""),
         "denied-head" if is_head => return plain(StatusCode::FORBIDDEN, ""),
@@ -105,7 +107,7 @@ fn answer(request: &Request<Bytes>) -> Response<Full<Bytes>> {
         "away" => return redirect(request.uri().query().unwrap_or_default().to_owned()),
         _ => {}
     }
-    let number = ANSWERS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let number = ANSWERS.fetch_add(1, Ordering::Relaxed);
     let etag = match habit {
         "weak" => Some("W/\"one\"".to_owned()),
         "unquoted" => Some("one".to_owned()),
