@@ -41,6 +41,9 @@ pub fn command_line(advice: &Advice) -> String {
             "the worker's operator can allow tasks to read a folder with `--files DIR`".into()
         }
         Advice::NameArguments { parameters } => name_arguments(parameters),
+        Advice::AllowNetworks => "the worker's operator can let tasks read web servers in a \
+                                  network with `--allow-network NETWORK`"
+            .into(),
         Advice::ListInputs => "name each of them, or write them to a file for --inputs".into(),
         Advice::GiveCredentials { cloud } => credentials(*cloud).into(),
         Advice::NameAccount => "set AZURE_STORAGE_ACCOUNT to the account's name".into(),

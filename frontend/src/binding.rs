@@ -14,5 +14,5 @@ mod types;
 pub use self::in_flight::{InFlight, Order};
 pub use self::inputs::{Inputs, Source, Tasks};
 pub use self::lines::Origin;
-pub use self::places::{Files, Notice, OutputFile, Places};
+pub use self::places::{Files, Names, Notice, OutputFile, Places};
 pub use self::shape::{Shape, shown};

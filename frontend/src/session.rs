@@ -13,7 +13,7 @@ use sortie::{BrokerError, Builder, Client, ConnectError, Presence, Signature, Su
 use sortie::{Component, Function, FunctionOptions, LoadError, StartError};
 use tokio::runtime::Handle;
 
-use crate::binding::{Files, Notice, OutputFile, Places};
+use crate::binding::{Files, Names, Notice, OutputFile, Places};
 use crate::error::{Error, chain};
 use crate::results::{Lines, Target, Writer};
 use crate::settings::{Clouds, Environment, HostSettings, Terminal, Troubles, cache, store};
@@ -117,17 +117,20 @@ impl Session {
                 troubles,
                 files,
                 output: None,
+                names: Names::default(),
             },
             keeps,
             terminal: environment.terminal,
         }
     }
 
-    /// The places of this session, for a job whose results go to `output`.
+    /// The places of this session, for a job whose results go to `output`, and whose inputs are
+    /// read so.
     #[must_use]
-    pub fn places_beside(&self, output: Option<OutputFile>) -> Places {
+    pub fn places_beside(&self, output: Option<OutputFile>, names: Names) -> Places {
         Places {
             output,
+            names,
             ..self.places.clone()
         }
     }

@@ -10,4 +10,4 @@ pub mod parse;
 pub use self::broker::BrokerSettings;
 pub use self::clouds::{Clouds, Troubles};
 pub use self::environment::{Environment, Terminal};
-pub use self::host::{Cache, HostSettings, InputSettings, cache, store};
+pub use self::host::{Cache, HostSettings, InputSettings, cache, networks, store};

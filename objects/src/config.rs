@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use sortie_protocol::ByteSize;
 
-use crate::Files;
+use crate::{Files, Networks};
 
 /// The default memory budget of a process for objects: enough for eight streams at their maximum
 /// read-ahead, or for the short documents of two hundred requests.
@@ -23,7 +23,9 @@ pub struct Config {
     pub az: Az,
     /// Which local files may be read.
     pub files: Files,
-    /// Memory budget for objects: blocks being read or fetched, and the block cache.
+    /// Which addresses web servers are read at.
+    pub web_networks: Networks,
+    /// What may be held of objects, for tasks that read them and for those to come.
     pub memory: ByteSize,
     /// Whether objects are fetched before they are needed.
     pub prefetch: Prefetch,
@@ -60,6 +62,7 @@ impl Default for Config {
             gs: Gs::default(),
             az: Az::default(),
             files: Files::default(),
+            web_networks: Networks::default(),
             memory: MEMORY_DEFAULT,
             prefetch: Prefetch::default(),
             disk: None,

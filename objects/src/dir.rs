@@ -34,9 +34,7 @@ impl Temporary {
     /// # Errors
     /// The system's error.
     pub fn create(folder: &Path) -> io::Result<Self> {
-        let mut random = [0; 8];
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-        let path = folder.join(format!(".tmp-{:016x}", u64::from_le_bytes(random)));
+        let path = folder.join(temporary_name()?);
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -60,6 +58,13 @@ impl Temporary {
     pub fn rename(self, path: &Path) -> io::Result<()> {
         fs::rename(&self.path, path)
     }
+}
+
+/// A name that no other file has, for one that is not complete.
+pub(crate) fn temporary_name() -> io::Result<String> {
+    let mut random = [0; 8];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+    Ok(format!(".tmp-{:016x}", u64::from_le_bytes(random)))
 }
 
 impl Drop for Temporary {

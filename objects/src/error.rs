@@ -4,9 +4,12 @@
 //! that was sent: no credentials, no signatures, no query of a URL. The kind tells whether a retry
 //! can help.
 
+use std::io;
+
 use sortie_protocol::outcome::{InputFault, cut};
 use sortie_protocol::{Advice, Cloud};
 
+use crate::stores::local::{FILE, told};
 use crate::stores::notes::{CODE, PAID, Trouble, UNSIGNED};
 
 /// An object could not be found, opened or read.
@@ -19,6 +22,8 @@ pub struct Error {
     pub message: String,
     /// What could be done, if known. Not part of outcomes.
     pub advice: Option<Advice>,
+    /// What a function is told, if more than the kind of trouble.
+    guest: Option<String>,
 }
 
 /// Maximum length of a reason; longer ones are cut.
@@ -30,6 +35,30 @@ impl Error {
             fault,
             message: message.into(),
             advice: None,
+            guest: None,
+        }
+    }
+
+    /// The same, with a text for functions, which names nothing but what a function named.
+    #[must_use]
+    pub(crate) fn telling_guests(self, text: impl Into<String>) -> Self {
+        Self {
+            guest: Some(text.into()),
+            ..self
+        }
+    }
+
+    /// What is wrong, for the function that asked: it learns neither where the object is nor what
+    /// its store said, which is for the submitter and the operator.
+    #[must_use]
+    pub fn for_guest(&self) -> &str {
+        match (&self.guest, self.fault) {
+            (Some(text), _) => text,
+            (None, InputFault::Missing) => "there is no such object",
+            (None, InputFault::Denied) => "the object may not be read",
+            (None, InputFault::Changed) => "the object was replaced",
+            (None, InputFault::Malformed) => "the object cannot be read as it was named",
+            (None, InputFault::Unavailable) => "the object cannot be read now",
         }
     }
 
@@ -65,6 +94,10 @@ impl Error {
             };
             return Self::new(fault, format!("`{shown}` may not be read: {trouble}"));
         }
+        let of_file = matches!(error, E::Generic { store: FILE, .. });
+        if let Some(error) = system_error(error).filter(|_| of_file) {
+            return told(shown, error);
+        }
         let sent = Sent::of(error);
         if let Some(told) = code_of(error).and_then(|code| by_code(shown, &code, sent)) {
             return told;
@@ -82,10 +115,6 @@ impl Error {
             E::InvalidPath { .. } => Self::new(
                 InputFault::Malformed,
                 format!("`{shown}` is not a name that the store accepts"),
-            ),
-            other if denied_by_system(other) => Self::new(
-                InputFault::Denied,
-                format!("`{shown}` may not be read; check the file's permissions"),
             ),
             other => {
                 let cause = root_cause(other);
@@ -274,12 +303,11 @@ fn code_of(error: &object_store::Error) -> Option<String> {
     )
 }
 
-fn denied_by_system(error: &object_store::Error) -> bool {
-    sources(error).any(|source| {
-        source
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|io| io.kind() == std::io::ErrorKind::PermissionDenied)
-    })
+/// What the system said, where it said something.
+pub(crate) fn system_error(error: &object_store::Error) -> Option<&io::Error> {
+    sources(error)
+        .find_map(|source| source.downcast_ref::<io::Error>())
+        .filter(|error| error.raw_os_error().is_some() || error.kind() != io::ErrorKind::Other)
 }
 
 pub(crate) fn sources<'a>(

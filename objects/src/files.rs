@@ -5,8 +5,9 @@
 //! directories.
 //!
 //! Links and `..` are resolved before paths are compared, and the resolved path is the one that is
-//! opened. Anyone who can change links inside a named directory while a task opens a file decides
-//! what is read, so an operator must not name directories that others can write to.
+//! opened, without following any link: one that is put there in between does not lead out. What
+//! lies in a named directory under another name than it is asked for, by links that were there, is
+//! read all the same.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,8 @@ use std::path::{Path, PathBuf};
 use sortie_protocol::Advice;
 use sortie_protocol::outcome::InputFault;
 
-use crate::Error;
+use crate::stores::local::{Links, LocalFile, told};
+use crate::{Error, Location};
 
 /// Which local files may be read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -39,10 +41,15 @@ impl Files {
         }
     }
 
-    /// The resolved path to open for an absolute path, if it may be read. Accesses the disk.
-    pub(crate) fn admit(&self, path: &Path) -> Result<PathBuf, Error> {
+    /// How to open the file at an absolute path, if it may be read. Looks at the disk.
+    pub(crate) fn admit(&self, path: &Path) -> Result<LocalFile, Error> {
         let folders = match self {
-            Self::Everywhere => return Ok(path.to_owned()),
+            Self::Everywhere => {
+                return Ok(LocalFile {
+                    path: path.to_owned(),
+                    links: Links::Followed,
+                });
+            }
             Self::Nowhere => {
                 return Err(denied(path, "this worker reads no local files"));
             }
@@ -55,14 +62,21 @@ impl Files {
                 .any(|folder| real.starts_with(folder))
         };
         let outside = || denied(path, "it is outside of the folders that this worker reads");
+        let resolved = |path: PathBuf| LocalFile {
+            path,
+            links: Links::Refused,
+        };
         match path.canonicalize() {
-            Ok(real) if is_within(&real) => Ok(real),
+            Ok(real) if is_within(&real) => Ok(resolved(real)),
             Ok(_) => Err(outside()),
             // Outside of the folders, a missing file is reported as denied, so that tasks learn
             // nothing.
             Err(error) if error.kind() == io::ErrorKind::NotFound && is_within(&nearest(path)) => {
-                Ok(path.to_owned())
+                Ok(resolved(path.to_owned()))
             }
+            // Links below a named directory that lead in a circle, or through too many others, are
+            // no secret, and no way out.
+            Err(error) if is_within(&nearest(path)) => Err(told(&shown(path), &error)),
             Err(_) => Err(outside()),
         }
     }
@@ -76,12 +90,16 @@ fn nearest(path: &Path) -> PathBuf {
         .unwrap_or_default()
 }
 
+fn shown(path: &Path) -> String {
+    crate::stores::shown(&Location::File(path.to_owned()))
+}
+
 fn denied(path: &Path, why: &str) -> Error {
     Error::new(
         InputFault::Denied,
         format!(
-            "`file://{}` may not be read: {why}; its operator can name folders",
-            path.display()
+            "`{}` may not be read: {why}; its operator can name folders",
+            shown(path)
         ),
     )
     .advised(Advice::AllowFiles)

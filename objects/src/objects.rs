@@ -4,24 +4,28 @@
 //! from the pin, and reads its blocks.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use object_store::path::Path as StorePath;
-use object_store::{Attribute, GetOptions, GetRange, ObjectMeta};
+use object_store::{Attribute, GetOptions};
 use sortie_protocol::Pin;
 use sortie_protocol::outcome::InputFault;
 use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::background::on;
+use crate::blocking::{FILES_MAX, LISTINGS_MAX, Pool};
 use crate::config::{Config, Prefetch};
 use crate::metrics::Metrics;
 use crate::read::block::{BLOCK_BYTES, Block, Purpose, gather};
 use crate::read::blocks::Blocks;
-use crate::read::version::{Locality, Version};
-use crate::stores::{Store, Stores};
-use crate::{Address, Error, Files, Location};
+use crate::read::version::{Looked, Source, Version};
+use crate::stores::bucket::Keyed;
+use crate::stores::local::{Links, LocalFile};
+use crate::stores::web::{Opened, WebFile};
+use crate::stores::{Spot, Stores, shown};
+use crate::{Address, ByteRange, Error, Files, Location, VersionId};
 
 /// How much of an object is fetched before its task starts: all of most documents, and enough of a
 /// long one to overlap reading it with fetching the rest.
@@ -37,19 +41,23 @@ pub struct Objects {
 pub(crate) struct Shared {
     pub(crate) stores: Stores,
     blocks: Arc<Blocks>,
+    /// For local files.
+    pub(crate) files: Pool,
+    /// For listings of local folders.
+    pub(crate) listings: Pool,
     pub(crate) io: Handle,
 }
 
 /// One version of an object. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Object {
-    shared: Arc<Opened>,
-    /// The object's first blocks, if they were prefetched.
+    shared: Arc<Pinned>,
+    /// Blocks that were fetched before anybody asked, the first ones of the object.
     prefetched: Arc<[Block]>,
 }
 
 #[derive(Debug)]
-struct Opened {
+struct Pinned {
     info: Info,
     /// Offset of this object's first byte in the stored object (for an address with a range).
     start: u64,
@@ -77,8 +85,10 @@ impl Objects {
         let blocks = Arc::new(Blocks::new(&config, io.clone()));
         Self {
             shared: Arc::new(Shared {
-                stores: Stores::new(config),
+                stores: Stores::new(config, io.clone()),
                 blocks,
+                files: Pool::new(FILES_MAX, io.clone()),
+                listings: Pool::new(LISTINGS_MAX, io.clone()),
                 io,
             }),
         }
@@ -102,70 +112,150 @@ impl Objects {
         self.shared.blocks.flush().await;
     }
 
-    /// Find the object at `address` and pin its version: the version of `pin`, else the current
-    /// one. Reads no content. For a pinned remote object no request is made, because every read is
-    /// checked against the pin.
+    /// Find what is at `address` and pin its version: the one that `pin` says, else the present
+    /// one. Reads nothing of it, but from a web server, which is asked in no other way; a pinned
+    /// object behind a network is not even asked for, because every read is held against the pin.
     ///
     /// # Errors
-    /// When the object does not exist, may not be read ([`Config::files`]), is not the version of
-    /// `pin`, is shorter than the range of `address`, or the store does not answer.
+    /// When it is not there, may not be read ([`Config::files`], [`Config::web_networks`]), has not
+    /// the version of `pin`, is shorter than the range that is asked for, or the store does not
+    /// answer.
     pub async fn open(&self, address: &Address, pin: Option<&Pin>) -> Result<Object, Error> {
-        let location = &address.location;
-        let shown = location.to_string();
-        let (store, path, locality) = match location {
-            Location::File(path) => {
-                let (store, path) = self
-                    .shared
-                    .stores
-                    .of(&Location::File(self.admit(path).await?))?;
-                (store, path, Locality::Here)
+        match self.shared.stores.of(&address.location)? {
+            Spot::File(path) => {
+                let file = self.admit(&path).await?;
+                self.open_file(address, file, pin).await
             }
-            Location::Bucket { .. } | Location::Http(_) => {
-                let (store, path) = self.shared.stores.of(location)?;
-                (store, path, Locality::Remote)
+            Spot::Bucket(object) => {
+                let (shown, version) = (shown(&address.location), address.version.clone());
+                let found = match pin {
+                    Some(pin) => Looked::pinned(pin),
+                    None => {
+                        let (object, shown, version) =
+                            (object.clone(), shown.clone(), version.clone());
+                        on(&self.shared.io, async move {
+                            look(&shown, &object, version.as_ref()).await
+                        })
+                        .await??
+                    }
+                };
+                let (size, content_type) = (found.size, found.content_type.clone());
+                let etag = found.etag.clone();
+                let source = Source::Bucket {
+                    object,
+                    version,
+                    found,
+                };
+                self.made(address, size, (etag, content_type), source, Vec::new())
             }
-        };
-        let (meta, content_type) = match (pin, locality) {
-            (Some(pin), Locality::Remote) => (pinned(path, pin), None),
-            (_, Locality::Here) | (None, Locality::Remote) => {
-                self.look(&shown, &store, path).await?
-            }
-        };
-        if pin.is_some_and(|pin| meta.e_tag.as_deref() != Some(&*pin.etag)) {
-            return Err(Error::new(
-                InputFault::Changed,
-                format!("`{shown}` was replaced after it was listed"),
-            ));
+            Spot::Web(file) => self.open_web(address, file, pin).await,
         }
+    }
+
+    /// The file, pinned.
+    pub(crate) async fn open_file(
+        &self,
+        address: &Address,
+        file: LocalFile,
+        pin: Option<&Pin>,
+    ) -> Result<Object, Error> {
+        let name = shown(&address.location);
+        let looked = file.clone();
+        let stamp = self.shared.files.run(move || looked.stamp(&name)).await??;
+        let (size, etag) = (stamp.size, Some(stamp.etag.clone()));
+        if pin.is_some_and(|pin| etag.as_deref() != Some(&*pin.etag)) {
+            return Err(replaced(address));
+        }
+        let pool = self.shared.files.clone();
+        let source = Source::File { file, stamp, pool };
+        self.made(address, size, (etag, None), source, Vec::new())
+    }
+
+    /// A file on a web server, with what came of it.
+    async fn open_web(
+        &self,
+        address: &Address,
+        file: WebFile,
+        pin: Option<&Pin>,
+    ) -> Result<Object, Error> {
+        let name = shown(&address.location);
+        let range = first_range(address.bytes, self.prefetch());
+        let blocks = self.shared.blocks.clone();
+        let asked = file.clone();
+        let opening = async move {
+            let mut permits = Vec::new();
+            let reserve = |bytes| {
+                blocks
+                    .permit(bytes)
+                    .map(|permit| permits.push(permit))
+                    .is_some()
+            };
+            let opened = asked.open(&name, range, reserve).await;
+            opened.map(|opened| (opened, permits))
+        };
+        let (opened, permits) = on(&self.shared.io, opening).await??;
+        let Opened {
+            known,
+            bytes,
+            start,
+        } = opened;
+        let (size, content_type) = (known.size, known.content_type.clone());
+        let etag = known.strong_etag().map(ToOwned::to_owned);
+        if pin.is_some_and(|pin| etag.as_deref() != Some(&*pin.etag)) {
+            return Err(replaced(address));
+        }
+        let here = blocks_in(&bytes, start, size, permits);
+        let source = Source::Web {
+            file,
+            known: Box::new(known),
+        };
+        self.made(address, size, (etag, content_type), source, here)
+    }
+
+    /// The object of which this is known, with blocks that are here already.
+    fn made(
+        &self,
+        address: &Address,
+        size: u64,
+        (etag, content_type): (Option<String>, Option<String>),
+        source: Source,
+        here: Vec<(u64, Block)>,
+    ) -> Result<Object, Error> {
         let bytes = match address.bytes {
-            None => 0..meta.size,
-            Some(range) => range.within(meta.size).ok_or_else(|| {
+            None => 0..size,
+            Some(range) => range.within(size).ok_or_else(|| {
                 Error::new(
                     InputFault::Malformed,
-                    format!(
-                        "`{address}` names bytes past the end: the object has {}",
-                        meta.size
-                    ),
+                    format!("`{address}` names bytes past the end: the object has {size}"),
                 )
             })?,
         };
         let info = Info {
-            name: location.name(),
+            name: address.location.name(),
             size: bytes.end - bytes.start,
-            etag: meta.e_tag.clone(),
+            etag: etag.clone(),
             content_type,
         };
-        let name = self.shared.stores.name(location);
-        let version = Arc::new(Version::new(&name, shown, store, meta, locality));
-        let opened = Opened {
+        let version = Version::new(
+            &self.shared.stores.name(address),
+            shown(&address.location),
+            source,
+            (size, etag),
+        );
+        let first = bytes.start / BLOCK_BYTES;
+        let prefetched = (first..)
+            .map_while(|index| here.iter().find(|(at, _)| *at == index))
+            .map(|(_, block)| block.clone())
+            .collect();
+        let opened = Pinned {
             info,
             start: bytes.start,
-            version,
+            version: Arc::new(version),
             blocks: self.shared.blocks.clone(),
         };
         Ok(Object {
             shared: Arc::new(opened),
-            prefetched: Arc::default(),
+            prefetched,
         })
     }
 
@@ -176,61 +266,13 @@ impl Objects {
     /// When the configuration of its service is invalid.
     pub fn check(&self, location: &Location) -> Result<(), Error> {
         match location {
-            Location::Bucket { .. } => self.shared.stores.of_place(location).map(drop),
+            Location::Bucket { .. } => self.shared.stores.bucket(location).map(drop),
             Location::File(_) | Location::Http(_) => Ok(()),
         }
     }
 
-    /// A store's metadata of an object, and its media type.
-    async fn look(
-        &self,
-        shown: &str,
-        store: &Store,
-        path: StorePath,
-    ) -> Result<(ObjectMeta, Option<String>), Error> {
-        let looking = {
-            let (store, path) = (store.clone(), path.clone());
-            async move {
-                match store
-                    .get_opts(
-                        &path,
-                        GetOptions {
-                            head: true,
-                            ..GetOptions::default()
-                        },
-                    )
-                    .await
-                {
-                    // The answer to a HEAD request has no body that would tell the reason.
-                    Err(error) if Error::is_vague(&error) => {
-                        let first = GetOptions {
-                            range: Some(GetRange::Bounded(0..1)),
-                            ..GetOptions::default()
-                        };
-                        Err(store.get_opts(&path, first).await.err().unwrap_or(error))
-                    }
-                    answer => answer,
-                }
-            }
-        };
-        let found = on(&self.shared.io, looking)
-            .await?
-            .map_err(|error| Error::from_store(shown, &error))?;
-        let content_type = found
-            .attributes
-            .get(&Attribute::ContentType)
-            .map(|value| value.as_ref().to_owned());
-        Ok((
-            ObjectMeta {
-                location: path,
-                ..found.meta
-            },
-            content_type,
-        ))
-    }
-
-    /// Run `future` on the I/O runtime, so that it makes progress without being polled by the
-    /// caller. Dropping the returned handle aborts it.
+    /// Run `future` where objects are read, so that it goes on whoever looks at it. Dropping what
+    /// comes back ends it.
     ///
     /// # Errors
     /// When the host is shutting down.
@@ -241,20 +283,97 @@ impl Objects {
         on(&self.shared.io, future).await
     }
 
-    /// The resolved path of a local file, if it may be read.
-    pub(crate) async fn admit(&self, path: &Path) -> Result<PathBuf, Error> {
+    /// How to open a local file, if it may be read.
+    pub(crate) async fn admit(&self, path: &Path) -> Result<LocalFile, Error> {
         if *self.shared.stores.files() == Files::Everywhere {
-            return Ok(path.to_owned());
+            return Ok(LocalFile {
+                path: path.to_owned(),
+                links: Links::Followed,
+            });
         }
         let (shared, path) = (self.shared.clone(), path.to_owned());
-        let looking = self
-            .shared
-            .io
-            .spawn_blocking(move || shared.stores.files().admit(&path));
-        looking
-            .await
-            .map_err(|_| Error::new(InputFault::Unavailable, "the host is shutting down"))?
+        self.shared
+            .files
+            .run(move || shared.stores.files().admit(&path))
+            .await?
     }
+}
+
+/// The first bytes that a web server is asked for: the block where reading is going to begin, or as
+/// little as tells how large the file is.
+fn first_range(bytes: Option<ByteRange>, prefetch: Prefetch) -> Range<u64> {
+    let first = match (prefetch, bytes) {
+        (Prefetch::Off, _) | (_, Some(ByteRange::Last(_))) => return 0..1,
+        (Prefetch::On, None) => 0,
+        (Prefetch::On, Some(ByteRange::From(first) | ByteRange::Within(first, _))) => first,
+    };
+    let start = first / BLOCK_BYTES * BLOCK_BYTES;
+    start..start.saturating_add(BLOCK_BYTES)
+}
+
+/// What a store says of a version of an object.
+async fn look(shown: &str, object: &Keyed, version: Option<&VersionId>) -> Result<Looked, Error> {
+    let answer = match object.head(version).await {
+        // An answer to this question has no body, which would say why; and some servers answer only
+        // who reads.
+        Err(error) if Error::is_vague(&error) => match object.first(0..1, version).await {
+            Ok(answer) => Ok(answer),
+            // There is nothing to read where the question is not answered either.
+            Err(other) if Error::is_vague(&other) => Err(error),
+            Err(other) => Err(other),
+        },
+        answer => answer,
+    };
+    let answer = answer.map_err(|error| Error::from_store(shown, &error))?;
+    Ok(Looked {
+        size: answer.meta.size,
+        etag: answer.meta.e_tag,
+        unmodified: GetOptions {
+            if_unmodified_since: Some(answer.meta.last_modified),
+            ..GetOptions::default()
+        },
+        content_type: answer
+            .attributes
+            .get(&Attribute::ContentType)
+            .map(|value| value.as_ref().to_owned()),
+    })
+}
+
+fn replaced(address: &Address) -> Error {
+    Error::new(
+        InputFault::Changed,
+        format!(
+            "`{}` was replaced after it was listed",
+            shown(&address.location)
+        ),
+    )
+}
+
+/// The blocks that are whole in bytes that begin at `start` of an object of this size, each with
+/// its index.
+fn blocks_in(
+    bytes: &Bytes,
+    start: u64,
+    size: u64,
+    permits: Vec<OwnedSemaphorePermit>,
+) -> Vec<(u64, Block)> {
+    let permits = Arc::new(permits);
+    let end = start + bytes.len() as u64;
+    let mut blocks = Vec::new();
+    for index in start.div_ceil(BLOCK_BYTES)..end.div_ceil(BLOCK_BYTES) {
+        let (first, last) = (index * BLOCK_BYTES, ((index + 1) * BLOCK_BYTES).min(size));
+        let within = |position: u64| usize::try_from(position - start).unwrap_or(usize::MAX);
+        if last > end {
+            break;
+        }
+        let bytes = bytes.slice(within(first)..within(last));
+        let block = Block::Brought {
+            bytes,
+            _paid: permits.clone(),
+        };
+        blocks.push((index, block));
+    }
+    blocks
 }
 
 impl Object {
@@ -273,6 +392,9 @@ impl Object {
         let end = self
             .blocks_end()
             .min(self.blocks_start() + PREFETCH_BYTES_MAX / BLOCK_BYTES);
+        if self.prefetched.len() as u64 >= end - self.blocks_start() {
+            return Ok(());
+        }
         let blocks = self.blocks(self.blocks_start()..end, Purpose::Ahead);
         if let Some(first) = blocks.first() {
             first.bytes().await?;
@@ -344,16 +466,5 @@ impl Object {
             blocks.extend(self.shared.blocks.get(&self.shared.version, rest, purpose));
         }
         blocks
-    }
-}
-
-/// The metadata that a pin contains.
-fn pinned(location: StorePath, pin: &Pin) -> ObjectMeta {
-    ObjectMeta {
-        location,
-        last_modified: Default::default(),
-        size: pin.size,
-        e_tag: Some(pin.etag.to_string()),
-        version: None,
     }
 }

@@ -3,11 +3,7 @@
 //! The store is an HTTP server that checks signatures, behind a proxy that counts requests and
 //! bytes.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::num::NonZeroU64;
 use std::path::Path;
@@ -15,7 +11,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt as _;
 use futures::future::join_all;
-use sortie_harness::{Link, Operation, S3Server, StoreProxy};
+use sortie_harness::{Link, Operation, S3Server, StoreProxy, until};
 use sortie_objects::{
     Access, Address, BLOCK_BYTES, Config, Cursor, DISK_READ_TIME_MAX, Disk, DiskMetrics, Object,
     Objects, Prefetch, S3, S3Credentials,
@@ -106,14 +102,7 @@ impl Store {
 
     /// Wait until the condition holds.
     async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
-        let looking = async {
-            while !holds(self) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(60), looking)
-            .await
-            .unwrap_or_else(|_| panic!("{what} did not happen; {:?}", self.proxy.counts()));
+        until(what, || holds(self)).await;
     }
 }
 

@@ -25,7 +25,7 @@ pub use words::{
     observer, outcome, output, presence, signature, size, task, tenant, text, time,
 };
 
-pub use address::{Address, ByteRange, Place};
+pub use address::{Address, ByteRange, Place, VersionId};
 pub use advice::{Advice, Cloud};
 pub use dead::DeadLetter;
 pub use function::{FunctionIndex, FunctionRef};

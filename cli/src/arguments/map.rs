@@ -31,6 +31,10 @@ pub(crate) struct Map {
     /// first task starts; an invalid line of standard input ends the run when it is reached.
     #[arg(long = "inputs", value_name = "FILE", conflicts_with = "inputs")]
     pub(crate) lines: Option<PathBuf>,
+    /// Take each input for the name of one object, whatever is in it: no patterns, no ranges and
+    /// no versions
+    #[arg(long)]
+    pub(crate) literal: bool,
     #[command(flatten)]
     pub(crate) fixed: Fixed,
     /// Write results here instead of to standard output: to a file, or to an object such as

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use sortie::Labels;
+use sortie::objects::Network;
 use sortie_frontend::settings::{Cache, parse};
 
 use super::broker::BrokerOptions;
@@ -78,6 +79,11 @@ pub(crate) struct Serve {
     /// files]
     #[arg(long, value_name = "DIR")]
     pub(crate) files: Vec<PathBuf>,
+    /// Let tasks read web servers in this network, such as 10.1.0.0/16, although it is not public;
+    /// 0.0.0.0/0 and ::/0 are everything. Repeatable [default: none; or the variable
+    /// SORTIE_ALLOW_NETWORKS, with commas between them]
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) allow_network: Vec<Network>,
 }
 
 /// `sortie worker list`.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use sortie::protocol::job::Memo;
 use sortie::{Detached, Function, FunctionOptions, Job, JobId, SubmitError};
-use sortie_frontend::binding::{InFlight, Inputs, Order, Origin, Shape, Source};
+use sortie_frontend::binding::{InFlight, Inputs, Names, Order, Origin, Shape, Source};
 use sortie_frontend::results::{Naming, Reorder, Target, Writer, makes_object};
 use sortie_frontend::session::{Keeps, Session};
 use sortie_frontend::settings::Environment;
@@ -55,7 +55,12 @@ async fn start(arguments: &Map, session: &Session, interrupt: &Interrupt) -> Res
         .await?;
     let outputs = Outputs::of(&arguments.output)?;
     let target = Target::parse(outputs.results.as_deref(), &session.places.folder)?;
-    let places = session.places_beside(target.as_output(&session.places.folder));
+    let names = if arguments.literal {
+        Names::Literal
+    } else {
+        Names::Patterns
+    };
+    let places = session.places_beside(target.as_output(&session.places.folder), names);
     let shape = interrupt
         .or(Shape::new(
             function.signature(),

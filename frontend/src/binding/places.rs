@@ -33,6 +33,18 @@ pub struct Places {
     pub files: Files,
     /// The output, which must not be an input.
     pub output: Option<OutputFile>,
+    /// How names are read.
+    pub names: Names,
+}
+
+/// How names of objects are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Names {
+    /// Wildcards make patterns; a version or a range may stand behind a URL.
+    #[default]
+    Patterns,
+    /// Each is that of one object, whatever is in it.
+    Literal,
 }
 
 /// The output of a job: no input may be the same object.
@@ -168,6 +180,15 @@ impl Places {
 
     async fn find_within(&self, text: &str, known_max: usize) -> Result<Named, Error> {
         self.check_reach(text)?;
+        if self.names == Names::Literal {
+            let named = self.find_unseen(text)?;
+            if let Named::Known(places) = &named {
+                for place in places {
+                    check_local(text, &place.found.address.location)?;
+                }
+            }
+            return Ok(named);
+        }
         if is_remote_pattern(text) {
             let mut places = self.list(text);
             let first = places.next().await.transpose()?;
@@ -191,22 +212,8 @@ impl Places {
                 stream::iter(known).map(Ok).chain(rest).boxed(),
             ));
         }
-        if let [
-            Place {
-                found:
-                    Found {
-                        address:
-                            Address {
-                                location: Location::File(path),
-                                ..
-                            },
-                        ..
-                    },
-                ..
-            },
-        ] = &*known
-        {
-            check_readable(text, path)?;
+        if let [place] = &*known {
+            check_local(text, &place.found.address.location)?;
         }
         Ok(Named::Known(known))
     }
@@ -263,12 +270,21 @@ impl Places {
     /// When the line is no location.
     pub(crate) fn find_unseen(&self, text: &str) -> Result<Named, Error> {
         self.check_reach(text)?;
-        if text.contains(['*', '?', '[']) && !is_web(text) {
+        let may_match = self.names == Names::Patterns && text.contains(['*', '?', '[']);
+        if may_match && !is_web(text) {
             return Ok(Named::Listing(self.list(text)));
         }
-        let address = Address::parse(text, &self.folder).map_err(malformed)?;
+        let address = self.address(text).map_err(malformed)?;
         self.refuse_output(&address.location)?;
         Ok(Named::Known(vec![self.place(text, address.into())]))
+    }
+
+    /// The object of that name.
+    pub(crate) fn address(&self, text: &str) -> Result<Address, Malformed> {
+        match self.names {
+            Names::Patterns => sortie::objects::parse(text, &self.folder),
+            Names::Literal => sortie::objects::parse_literal(text, &self.folder),
+        }
     }
 
     /// What matches, until the output is among it.
@@ -299,11 +315,12 @@ impl Places {
     /// Whether this can be reached, as far as is known without asking.
     pub(crate) fn check_reach(&self, text: &str) -> Result<(), Error> {
         // Workers elsewhere reach it with what they have; only listings are made here.
-        if matches!(self.files, Files::Elsewhere(_)) && !is_remote_pattern(text) {
+        let is_listed = self.names == Names::Patterns && is_remote_pattern(text);
+        if matches!(self.files, Files::Elsewhere(_)) && !is_listed {
             return Ok(());
         }
         self.check_set_up(text)?;
-        match Address::parse(text, &self.folder) {
+        match self.address(text) {
             Ok(address) => self.objects.check(&address.location).map_err(not_found),
             Err(error) => Err(malformed(error)),
         }
@@ -329,7 +346,7 @@ impl Places {
     /// Paths are shown the way they were written, relative or absolute; URLs without what may be
     /// secret.
     fn place(&self, text: &str, found: Found) -> Place {
-        let Address { location, bytes } = &found.address;
+        let location = &found.address.location;
         self.files.note(location);
         let shown = match location {
             Location::File(path) if !text.contains("://") && Path::new(text).is_relative() => path
@@ -338,11 +355,9 @@ impl Places {
                 .display()
                 .to_string(),
             Location::File(path) if !text.contains("://") => path.display().to_string(),
-            Location::File(_) | Location::Bucket { .. } | Location::Http(_) => Address {
-                location: location.clone(),
-                bytes: *bytes,
+            Location::File(_) | Location::Bucket { .. } | Location::Http(_) => {
+                found.address.to_string()
             }
-            .to_string(),
         };
         Place {
             found,
@@ -363,6 +378,13 @@ fn is_remote_pattern(text: &str) -> bool {
 fn is_web(text: &str) -> bool {
     let scheme = text.split("://").next().unwrap_or_default();
     scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
+}
+
+fn check_local(text: &str, location: &Location) -> Result<(), Error> {
+    match location {
+        Location::File(path) => check_readable(text, path),
+        Location::Bucket { .. } | Location::Http(_) => Ok(()),
+    }
 }
 
 fn check_readable(text: &str, path: &Path) -> Result<(), Error> {
@@ -403,6 +425,7 @@ mod tests {
             troubles: Troubles::default(),
             files: Files::Here,
             output: Some(output),
+            names: Names::Patterns,
         }
     }
 
@@ -467,6 +490,55 @@ mod tests {
         let (_, names) = found(named).await;
         assert_eq!((names.len(), names.contains(&"91".into())), (10, false));
     }
+
+    #[tokio::test]
+    async fn a_literal_name_is_that_of_one_object() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut places = places(folder.path(), "new");
+        for name in ["[1]", "*", "a#bytes=0-0"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        places.names = Names::Literal;
+        for name in ["[1]", "*", "a#bytes=0-0"] {
+            for named in [
+                places.find(name).await.unwrap(),
+                places.find_unseen(name).unwrap(),
+            ] {
+                assert_eq!(found(named).await, (true, vec![name.into()]));
+            }
+        }
+        assert!(places.find("?").await.is_err());
+        for url in ["s3://b/k[1]*?#bytes=0-0", "s3://b/k?versionId=1"] {
+            assert_eq!(
+                found(places.find_unseen(url).unwrap()).await,
+                (true, vec![url.into()])
+            );
+            assert_eq!(
+                places.address(url).unwrap(),
+                Address::literal(url, folder.path()).unwrap()
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_step_up_goes_where_the_system_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let places = places(folder.path(), "new");
+        std::fs::create_dir_all(folder.path().join("real/sub")).unwrap();
+        std::fs::write(folder.path().join("real/x"), "").unwrap();
+        std::os::unix::fs::symlink("real/sub", folder.path().join("link")).unwrap();
+        let real = folder.path().canonicalize().unwrap();
+        assert_eq!(
+            places.address("link/../x").unwrap().location,
+            Location::File(real.join("real/x"))
+        );
+        assert_eq!(
+            places.address("real/../7").unwrap().location,
+            Location::File(folder.path().join("7"))
+        );
+        assert!(places.find("link/../x").await.is_ok() && places.find("link/../7").await.is_err());
+    }
+
     #[tokio::test]
     async fn the_output_is_refused_by_whatever_path_it_is_reached() {
         let folder = tempfile::tempdir().unwrap();

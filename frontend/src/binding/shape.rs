@@ -341,7 +341,9 @@ impl Shape {
 
     fn address(&self, text: &str) -> Result<Address, Error> {
         self.places.check_reach(text)?;
-        let address = Address::parse(text, &self.places.folder)
+        let address = self
+            .places
+            .address(text)
             .map_err(|error| Error::usage(error.to_string()))?;
         self.places.refuse_output(&address.location)?;
         self.places.files.note(&address.location);

@@ -16,7 +16,9 @@ pub struct Environment {
     pub store: Option<String>,
     /// The servers of the broker.
     pub broker: Option<String>,
-    /// The tenant of the jobs.
+    /// Networks that a worker's tasks may read web servers in.
+    pub networks: Option<String>,
+    /// Whose jobs these are.
     pub tenant: Option<String>,
     /// The credentials file for the broker.
     pub credentials: Option<PathBuf>,
@@ -51,6 +53,7 @@ impl Environment {
             log: text("SORTIE_LOG"),
             cache: caches.map(|folder| folder.join("sortie")),
             store: text("SORTIE_STORE"),
+            networks: text("SORTIE_ALLOW_NETWORKS"),
             broker: text("SORTIE_BROKER"),
             tenant: text("SORTIE_TENANT"),
             credentials: text("SORTIE_CREDS").map(PathBuf::from),

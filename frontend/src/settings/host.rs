@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use sortie::ByteSize;
-use sortie::objects::{Config, Disk, Location, Prefetch};
+use sortie::objects::{Config, Disk, Location, Network, Networks, Prefetch};
 
 use super::environment::Environment;
 use crate::error::{Error, Setting};
@@ -77,6 +77,23 @@ pub fn cache(set: Option<&Cache>, environment: &Environment) -> Option<PathBuf> 
         Some(Cache::Folder(folder)) => Some(folder.clone()),
         None => environment.cache.clone(),
     }
+}
+
+/// Where a worker's tasks may read web servers: at public addresses, and in the networks that are
+/// set, else in those that the environment names.
+///
+/// # Errors
+/// When the environment names what is no network.
+pub fn networks(set: &[Network], environment: &Environment) -> Result<Networks, Error> {
+    let named = match &environment.networks {
+        Some(text) if set.is_empty() => text
+            .split(',')
+            .map(|network| network.trim().parse())
+            .collect::<Result<Vec<Network>, _>>()
+            .map_err(|error| Error::usage(error.to_string()).within("SORTIE_ALLOW_NETWORKS"))?,
+        Some(_) | None => set.to_vec(),
+    };
+    Ok(Networks::PublicAnd(named))
 }
 
 /// Where the output store is: as set, else as the environment says.

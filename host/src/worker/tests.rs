@@ -11,6 +11,7 @@ mod watching;
 use std::time::Duration;
 
 use sortie_broker::Submit as _;
+use sortie_harness::until;
 use sortie_protocol::metric::Value;
 use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::{Ending, Failure};
@@ -91,14 +92,13 @@ async fn a_slot_that_panics_begins_anew_and_the_worker_says_so() {
             "{ask:?}: {outcomes:?}"
         );
         assert_eq!(scene.broker.left(ask), 0, "{ask:?}");
-        scene
-            .until("trouble", || {
-                scene
-                    .worker
-                    .trouble()
-                    .is_some_and(|trouble| trouble.contains("panicked in: a slot;"))
-            })
-            .await;
+        until("trouble", || {
+            scene
+                .worker
+                .trouble()
+                .is_some_and(|trouble| trouble.contains("panicked in: a slot;"))
+        })
+        .await;
         // Awaiting a slot that ended by a panic would panic here.
         assert_eq!(
             scene.worker.drain(Duration::from_secs(60)).await,
@@ -117,24 +117,19 @@ async fn what_runs_beside_the_slots_is_not_lost_in_silence() {
         // A slot that is new to a job asks whether its lease holds, too: that costs an attempt.
         let job = scene.job("spins_forever", 3).await;
         scene.publish_bare(job, 1).await;
-        scene
-            .until("trouble", || {
-                scene
-                    .worker
-                    .trouble()
-                    .is_some_and(|trouble| trouble.contains(part))
-            })
-            .await;
+        until("trouble", || {
+            scene
+                .worker
+                .trouble()
+                .is_some_and(|trouble| trouble.contains(part))
+        })
+        .await;
         // It is there again: a cancellation, which is heard of or seen when the lease is extended,
         // ends the task.
-        scene
-            .until("all panics", || scene.broker.left(ask) == 0)
-            .await;
-        scene.until("a lease", || scene.worker.busy() == 1).await;
+        until("all panics", || scene.broker.left(ask) == 0).await;
+        until("a lease", || scene.worker.busy() == 1).await;
         scene.broker.cancel(job).await.unwrap();
-        scene
-            .until("the task's end", || scene.worker.busy() == 0)
-            .await;
+        until("the task's end", || scene.worker.busy() == 0).await;
     }
 }
 

@@ -35,6 +35,12 @@ pub(crate) struct Cell {
 #[derive(Debug, Clone)]
 pub(crate) enum Block {
     Here(Bytes),
+    /// Came with what opened its object, and is held as long as that is, with its part of the
+    /// budget.
+    Brought {
+        bytes: Bytes,
+        _paid: Arc<Vec<OwnedSemaphorePermit>>,
+    },
     Coming(Arc<Cell>),
 }
 
@@ -57,7 +63,7 @@ impl Block {
     /// Its bytes. Cancel safe.
     pub(crate) async fn bytes(&self) -> Result<Bytes, Error> {
         match self {
-            Self::Here(bytes) => Ok(bytes.clone()),
+            Self::Here(bytes) | Self::Brought { bytes, .. } => Ok(bytes.clone()),
             Self::Coming(cell) => cell.content.wait().await.clone(),
         }
     }
@@ -65,7 +71,7 @@ impl Block {
     /// Whether it has arrived or failed.
     pub(crate) fn is_settled(&self) -> bool {
         match self {
-            Self::Here(_) => true,
+            Self::Here(_) | Self::Brought { .. } => true,
             Self::Coming(cell) => cell.content.get().is_some(),
         }
     }
@@ -73,7 +79,7 @@ impl Block {
     /// Whether it has arrived.
     pub(crate) fn has_come(&self) -> bool {
         match self {
-            Self::Here(_) => true,
+            Self::Here(_) | Self::Brought { .. } => true,
             Self::Coming(cell) => matches!(cell.content.get(), Some(Ok(_))),
         }
     }
@@ -83,6 +89,7 @@ impl Block {
         match self {
             // The cache may have evicted it meanwhile.
             Self::Here(_) => false,
+            Self::Brought { .. } => true,
             Self::Coming(cell) => cell.permit.is_some(),
         }
     }

@@ -118,7 +118,8 @@ impl Blocks {
         found
     }
 
-    fn permit(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+    /// A part of the budget for blocks under way, if there is so much left.
+    pub(crate) fn permit(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
         let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).ok()?;
         self.ahead.clone().try_acquire_many_owned(permits).ok()
     }

@@ -9,15 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt as _;
-use object_store::{GetResult, GetResultPayload};
+use futures::stream::{BoxStream, StreamExt as _};
 use sortie_protocol::outcome::InputFault;
 use tokio::time::timeout;
 
 use super::block::Run;
 use super::held::Held;
 use super::pending::{Pending, Stretch};
-use super::version::Version;
+use super::version::{Body, Version};
 use crate::Error;
 
 /// Timeout for the next part of a body, retries included: longer than any pause of a working store,
@@ -55,24 +54,19 @@ enum Wanted {
 
 /// Request the next `count` blocks.
 async fn request(version: &Version, pending: &mut Pending, count: usize) -> Result<Wanted, Error> {
-    let answer = version.get(pending.ask(count)).await?;
-    match answer.payload {
-        GetResultPayload::File(..) => file(version, answer, pending, count).await,
-        GetResultPayload::Stream(_) => stream(version, answer, pending, count).await,
+    match version.get(pending.ask(count)).await? {
+        Body::Whole(bytes) => settle(version, bytes, pending, count),
+        Body::Stream(body) => stream(version, body, pending, count).await,
     }
 }
 
-/// A local file is read at once, by one read.
-async fn file(
+/// What came at once.
+fn settle(
     version: &Version,
-    answer: GetResult,
+    mut bytes: Bytes,
     pending: &mut Pending,
     count: usize,
 ) -> Result<Wanted, Error> {
-    let mut bytes = answer
-        .bytes()
-        .await
-        .map_err(|error| Error::from_store(version.shown(), &error))?;
     for _ in 0..count {
         let length = pending.next_bytes();
         if bytes.len() < length {
@@ -85,11 +79,10 @@ async fn file(
 
 async fn stream(
     version: &Version,
-    answer: GetResult,
+    mut body: BoxStream<'static, Result<Bytes, Error>>,
     pending: &mut Pending,
     count: usize,
 ) -> Result<Wanted, Error> {
-    let mut body = answer.into_stream();
     let mut rest = Bytes::new();
     for _ in 0..count {
         let length = pending.next_bytes();
@@ -110,11 +103,11 @@ async fn stream(
 
 async fn next(
     version: &Version,
-    body: &mut (impl futures::Stream<Item = object_store::Result<Bytes>> + Unpin),
+    body: &mut BoxStream<'static, Result<Bytes, Error>>,
 ) -> Result<Bytes, Error> {
     match timeout(STALL_TIME_MAX, body.next()).await {
         Ok(Some(Ok(part))) => Ok(part),
-        Ok(Some(Err(error))) => Err(Error::from_store(version.shown(), &error)),
+        Ok(Some(Err(error))) => Err(error),
         Ok(None) => Err(cut_short(version)),
         Err(_) => {
             let message = format!(

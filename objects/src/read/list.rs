@@ -1,45 +1,73 @@
 //! Lists the objects that a pattern matches.
 //!
-//! `*`, `?` and `[…]` match within one path segment, `**` across segments. Buckets are listed below
-//! the last segment without a wildcard, page by page. Local folders are walked in the order of
-//! their names by a thread that waits when it is [`WALKED_AHEAD_MAX`] files ahead of the consumer.
-//! Web servers cannot be listed.
+//! `*`, `?` and `[…]` match within one path segment, `**` across segments ([`super::pattern`]). What
+//! has that very name is meant first. Buckets are listed below the last segment without a wildcard,
+//! page by page; what only stands for a folder there is no object, unless the pattern ends in a
+//! slash. Local folders are walked in the order of their names, step by step ([`super::walk`]): no
+//! thread is held while nobody takes what was found. Web servers cannot be listed.
 //!
-//! Bounds: of a store's listing one page is held. Of a local listing, the files walked ahead are
-//! held, and the names still to be visited in the current folder and its parents: sorting needs
-//! whole folders.
+//! Bounds: of a store's listing a page or two are held. Of a local one the files that a step found,
+//! and the names in the folder that is walked and in those it lies in, as far as they are still to
+//! be looked at: sorting takes whole folders.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::{Component, Path, PathBuf};
 
 use futures::stream::{self, BoxStream};
-use futures::{Stream, StreamExt as _, TryStreamExt as _};
-use glob::{MatchOptions, Pattern};
-use object_store::ObjectMeta;
-use object_store::path::Path as StorePath;
+use futures::{StreamExt as _, TryStreamExt as _};
 use sortie_protocol::Advice;
 use sortie_protocol::Pin;
 use sortie_protocol::outcome::InputFault;
-use tokio::sync::mpsc;
 
+use super::pattern::{Pattern, is_pattern};
+use super::walk::{self, State, Walk, Ways};
 use crate::objects::Objects;
-use crate::stores::Store;
-use crate::{Address, Error, Location, Service};
+use crate::stores::{one_line, shown};
+use crate::{Address, Error, Location, Malformed, Service};
 
-/// How many files a walk through local folders may be ahead of the consumer. A few hundred
-/// kilobytes of names, which keep the consumer busy while a folder is read.
-const WALKED_AHEAD_MAX: usize = 1000;
-/// How often an interrupted listing is resumed, whatever its length. In addition, each of its
-/// requests is retried as usual.
-const LISTING_TRIES_MAX: usize = 5;
-/// The pause before resuming.
-const LISTING_PAUSE: Duration = Duration::from_millis(200);
+/// Parse a URL, perhaps with a version and a range, or a path relative to `folder`, in which `..`
+/// leads to where the system would go: behind a link, to the folder above that which it leads to.
+///
+/// # Errors
+/// As [`Address::parse`].
+pub fn parse(text: &str, folder: &Path) -> Result<Address, Malformed> {
+    Address::parse(text, folder).map(|address| through_links(address, text, folder))
+}
 
-const OPTIONS: MatchOptions = MatchOptions {
-    case_sensitive: true,
-    require_literal_separator: true,
-    require_literal_leading_dot: false,
-};
+/// The same of a name behind which nothing stands, neither a version nor a range.
+///
+/// # Errors
+/// As [`Address::literal`].
+pub fn parse_literal(text: &str, folder: &Path) -> Result<Address, Malformed> {
+    Address::literal(text, folder).map(|address| through_links(address, text, folder))
+}
+
+fn through_links(address: Address, text: &str, folder: &Path) -> Address {
+    let parts = || Path::new(text).components();
+    let is_path = matches!(address.location, Location::File(_)) && !text.contains("://");
+    if !is_path || !parts().any(|part| part == Component::ParentDir) {
+        return address;
+    }
+    let mut path = if Path::new(text).is_absolute() {
+        PathBuf::new()
+    } else {
+        folder.to_owned()
+    };
+    for part in parts() {
+        match part {
+            Component::ParentDir => {
+                if path.is_symlink()
+                    && let Ok(real) = path.canonicalize()
+                {
+                    path = real;
+                }
+                path.pop();
+            }
+            Component::CurDir => {}
+            part => path.push(part),
+        }
+    }
+    Address::from(Location::File(path))
+}
 
 /// An object that matches a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,9 +99,9 @@ fn list(
     folder: PathBuf,
 ) -> BoxStream<'static, Result<Found, Error>> {
     stream::once(async move {
-        let address = Address::parse(&text, &folder)
+        let address = parse(&text, &folder)
             .map_err(|error| Error::new(InputFault::Malformed, error.to_string()))?;
-        open(&objects, &text, address).await
+        open(&objects, &text, address, &folder).await
     })
     .try_flatten()
     .boxed()
@@ -83,25 +111,26 @@ async fn open(
     objects: &Objects,
     text: &str,
     address: Address,
+    folder: &Path,
 ) -> Result<BoxStream<'static, Result<Found, Error>>, Error> {
     let one = |address: Address| Ok(stream::iter([Ok(Found::from(address))]).boxed());
     match &address.location {
         Location::File(path) => {
-            objects.admit(&fixed(path)).await?;
-            // An existing file with exactly this name takes precedence over the pattern.
-            if !is_pattern(text) || path.is_file() {
+            let start = fixed(text, path, folder);
+            objects.admit(&start).await?;
+            let (looked, named) = (path.clone(), text.to_owned());
+            let is_there = move || check_file(&named, &looked);
+            let looked = objects.shared.files.run(is_there).await?;
+            // A file that has that very name is meant, brackets and all.
+            if !is_pattern(text) || looked.is_ok() {
                 objects.admit(path).await?;
-                check_file(text, path)?;
+                looked?;
                 return one(address);
             }
-            Ok(some(local(objects, text, path.clone())?, nothing(text)))
+            Ok(some(local(objects, text, path, folder)?, nothing(text)))
         }
         Location::Bucket { key, .. } if !is_pattern(key) => one(address),
-        location @ Location::Bucket { key, .. }
-            if key.contains('[') && has(objects, location).await =>
-        {
-            one(address)
-        }
+        location @ Location::Bucket { .. } if has(objects, location).await? => one(address),
         Location::Bucket {
             service,
             bucket,
@@ -115,26 +144,22 @@ async fn open(
     }
 }
 
-/// Whether an object with exactly this name exists, which then takes precedence, as with files.
-/// Only brackets need this request, because other wildcards match themselves. If the store does not
-/// answer, for example because the credentials may list but not read, the text is a pattern.
-async fn has(objects: &Objects, location: &Location) -> bool {
-    matches!(objects.size(location).await, Ok(Some(_)))
+/// Whether there is an object of that very name: then it is meant, as with files. Where the store
+/// does not say, as where credentials may list and not look, it is a pattern; where it does not
+/// answer at all, it would not answer a listing either.
+async fn has(objects: &Objects, location: &Location) -> Result<bool, Error> {
+    match objects.size(location).await {
+        Ok(size) => Ok(size.is_some()),
+        Err(error) if error.fault == InputFault::Unavailable => Err(error),
+        Err(_) => Ok(false),
+    }
 }
 
 fn nothing(text: &str) -> Error {
-    Error::new(InputFault::Missing, format!("nothing matches `{text}`"))
-}
-
-fn is_pattern(text: &str) -> bool {
-    text.contains(['*', '?', '['])
-}
-
-/// The part of a path before the first segment with a wildcard.
-fn fixed(path: &Path) -> PathBuf {
-    path.components()
-        .take_while(|part| !is_pattern(&part.as_os_str().to_string_lossy()))
-        .collect()
+    Error::new(
+        InputFault::Missing,
+        format!("nothing matches `{}`", one_line(text)),
+    )
 }
 
 /// Check a local file now, rather than when its task reads it.
@@ -147,6 +172,10 @@ fn check_file(text: &str, path: &Path) -> Result<(), Error> {
             );
             Err(Error::new(InputFault::Malformed, message))
         }
+        Ok(_) if text.ends_with('/') => Err(Error::new(
+            InputFault::Malformed,
+            format!("`{text}` ends in a slash, as a folder does, and is a file"),
+        )),
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Error::new(
             InputFault::Missing,
@@ -164,105 +193,100 @@ fn check_file(text: &str, path: &Path) -> Result<(), Error> {
 fn local(
     objects: &Objects,
     text: &str,
-    pattern: PathBuf,
+    path: &Path,
+    folder: &Path,
 ) -> Result<BoxStream<'static, Result<Found, Error>>, Error> {
-    let (sender, receiver) = mpsc::channel(WALKED_AHEAD_MAX);
-    let walk = Walk {
+    let start = fixed(text, path, folder);
+    let rest = path.strip_prefix(&start).unwrap_or(path).to_string_lossy();
+    let pattern = Pattern::parse(&rest).map_err(|reason| no_pattern(text, reason))?;
+    let state = Walking {
+        walk: Some(Walk::new(&start, pattern, Ways::Real)),
         objects: objects.clone(),
         shown: text.to_owned(),
-        pattern,
-        sender,
     };
-    // A dedicated thread: a thread of the runtime would delay its shutdown while the consumer does
-    // not take files. It ends when it has found everything, or at the next file after the stream is
-    // dropped.
-    let started = std::thread::Builder::new()
-        .name("sortie-walk".into())
-        .spawn(move || walk.run());
-    started.map_err(|error| {
-        Error::new(
-            InputFault::Unavailable,
-            format!("failed to list `{text}`: {error}"),
-        )
-    })?;
-    let text = text.to_owned();
-    let found = stream::unfold(Some(receiver), move |receiver| {
-        let broken_off = Error::new(
-            InputFault::Unavailable,
-            format!("failed to list `{text}`: the walk through its folders failed"),
-        );
-        async move {
-            let mut receiver = receiver?;
-            match receiver.recv().await {
-                Some(Ok(Walked::File(path))) => Some((
-                    Ok(Found::from(Address::from(Location::File(path)))),
-                    Some(receiver),
-                )),
-                Some(Ok(Walked::All)) => None,
-                Some(Err(error)) => Some((Err(error), None)),
-                // It panicked, so the listing is incomplete.
-                None => Some((Err(broken_off), None)),
-            }
-        }
+    let found = stream::unfold(Some(state), |state| async move {
+        let mut state = state?;
+        Some(match state.step().await {
+            Ok(found) => (Ok(found), state.walk.is_some().then_some(state)),
+            Err(error) => (Err(error), None),
+        })
     });
-    Ok(found.boxed())
+    let named = |file: walk::Found| Found::from(Address::from(Location::File(file.path)));
+    Ok(found
+        .map_ok(move |files| stream::iter(files).map(move |file| file.map(named)))
+        .try_flatten()
+        .boxed())
 }
 
-/// What a walk sends.
-enum Walked {
-    File(PathBuf),
-    /// The walk is complete.
-    All,
-}
-
-/// A walk through local folders.
-struct Walk {
+/// A walk that matches, between its steps.
+struct Walking {
+    /// Unless it is over.
+    walk: Option<Walk>,
     objects: Objects,
     shown: String,
-    pattern: PathBuf,
-    sender: mpsc::Sender<Result<Walked, Error>>,
 }
 
-impl Walk {
-    /// Send matching files, then the end or an error. The receiver may be gone.
-    fn run(self) {
-        let end = self.walk().map(|()| Walked::All);
-        let _ = self.sender.blocking_send(end);
-    }
-
-    fn walk(&self) -> Result<(), Error> {
-        let Self {
-            objects,
-            shown,
-            pattern,
-            sender,
-        } = self;
-        let malformed = |reason: &str| {
-            Error::new(
-                InputFault::Malformed,
-                format!("`{shown}` is not a pattern: {reason}"),
-            )
+impl Walking {
+    /// What comes next. A file that may not be read, and a folder that cannot, end it: saying so
+    /// beats skipping them.
+    async fn step(&mut self) -> Result<Vec<Result<walk::Found, Error>>, Error> {
+        let Some(mut walk) = self.walk.take() else {
+            return Ok(Vec::new());
         };
-        // Reads each folder lazily.
-        for entry in glob::glob_with(&pattern.to_string_lossy(), OPTIONS)
-            .map_err(|error| malformed(error.msg))?
-        {
-            // An unreadable folder is an error; skipping it would silently leave out its files.
-            let path = entry.map_err(|error| {
-                Error::new(
-                    InputFault::Denied,
-                    format!("failed to list `{shown}`: {error}"),
-                )
-            })?;
-            if path.is_file() {
-                objects.shared.stores.files().admit(&path)?;
-                if sender.blocking_send(Ok(Walked::File(path))).is_err() {
+        let shared = self.objects.shared.clone();
+        let stepping = self.objects.shared.listings.run(move || {
+            let step = walk.step();
+            let mut found = Vec::with_capacity(step.found.len());
+            for file in step.found {
+                let admitted = shared.stores.files().admit(&file.path);
+                let stops = admitted.is_err();
+                found.push(admitted.map(|_| file));
+                if stops {
                     break;
                 }
             }
+            (found, step.state, walk)
+        });
+        let (mut found, state, walk) = stepping.await?;
+        match state {
+            State::GoesOn => self.walk = Some(walk),
+            State::Over => {}
+            State::Broken(path, error) => found.push(Err(Error::new(
+                InputFault::Denied,
+                format!(
+                    "failed to list `{}`: `{}`: {error}",
+                    one_line(&self.shown),
+                    shown(&Location::File(path))
+                ),
+            ))),
         }
-        Ok(())
+        Ok(found)
     }
+}
+
+/// The part of a path before anything that may be a wildcard. What is in front of a relative path
+/// is none, whatever is in its name.
+fn fixed(text: &str, path: &Path, folder: &Path) -> PathBuf {
+    let is_relative = !text.contains("://") && Path::new(text).is_relative();
+    let known = if is_relative && path.starts_with(folder) {
+        folder.components().count()
+    } else {
+        0
+    };
+    path.components()
+        .enumerate()
+        .take_while(|(index, part)| {
+            *index < known || !is_pattern(&part.as_os_str().to_string_lossy())
+        })
+        .map(|(_, part)| part)
+        .collect()
+}
+
+fn no_pattern(text: &str, reason: &str) -> Error {
+    Error::new(
+        InputFault::Malformed,
+        format!("`{}` is not a pattern: {reason}", one_line(text)),
+    )
 }
 
 /// A listing below the last segment of a key without a wildcard, page by page. Memory does not grow
@@ -273,59 +297,40 @@ fn remote(
     address: &Address,
     (service, bucket, key): (Service, &str, &str),
 ) -> Result<BoxStream<'static, Result<Found, Error>>, Error> {
-    let pattern = Pattern::new(key).map_err(|error| {
-        Error::new(
-            InputFault::Malformed,
-            format!("`{address}` is not a pattern: {}", error.msg),
-        )
-    })?;
+    if address.version.is_some() {
+        return Err(no_pattern(text, "a version is one of a single object"));
+    }
+    let shown_pattern = shown(&address.location);
+    let pattern = Pattern::parse(key).map_err(|reason| no_pattern(&shown_pattern, reason))?;
     let fixed = key.split(['*', '?', '[']).next().unwrap_or_default();
     let prefix = fixed
         .rfind('/')
         .and_then(|slash| fixed.get(..=slash))
         .unwrap_or_default();
-    let place = Location::Bucket {
-        service,
-        bucket: bucket.into(),
-        key: prefix.into(),
-    };
-    let (store, prefix) = objects.shared.stores.of_place(&place)?;
-    let listing = Listing {
-        store,
-        prefix: (!prefix.is_root()).then_some(prefix),
-        shown: address.location.to_string(),
-        last: None,
-        tries_left: LISTING_TRIES_MAX,
-        entries: None,
-    };
-    let (bucket, bytes, text) = (bucket.to_owned(), address.bytes, text.to_owned());
-    let matching = listing.entries().try_filter_map(move |entry| {
-        let (size, etag, key) = (entry.size, entry.e_tag, String::from(entry.location));
-        let found = pattern.matches_with(&key, OPTIONS).then(|| Found {
+    let store = objects.shared.stores.bucket(&address.location)?;
+    let listed = objects.listed(&store, prefix, shown_pattern);
+    let (bucket, bytes) = (bucket.to_owned(), address.bytes);
+    let matching = listed.try_filter_map(move |entry| {
+        let stands_for_folder = entry.is_folder_marker() && !pattern.ends_in_slash();
+        let matches = !stands_for_folder && pattern.matches(&entry.key);
+        let found = matches.then(|| Found {
             address: Address {
                 location: Location::Bucket {
                     service,
                     bucket: bucket.clone(),
-                    key,
+                    key: entry.key,
                 },
                 bytes,
+                version: None,
             },
-            pin: etag.map(|etag| Pin {
-                etag: validator(service, etag).into(),
-                size,
+            pin: entry.etag.map(|etag| Pin {
+                etag: etag.into(),
+                size: entry.size,
             }),
         });
         std::future::ready(Ok(found))
     });
-    Ok(some(matching.boxed(), nothing(&text)))
-}
-
-/// An etag in the form that reads return: Azure, and Google's emulators, list it without quotes.
-fn validator(service: Service, etag: String) -> String {
-    match service {
-        Service::Gs | Service::Az if !etag.ends_with('"') => format!("\"{etag}\""),
-        Service::S3 | Service::Gs | Service::Az => etag,
-    }
+    Ok(some(matching.boxed(), nothing(text)))
 }
 
 /// The same stream, but with this error if it is empty.
@@ -341,54 +346,4 @@ fn some(
         }
     })
     .boxed()
-}
-
-/// A listing that is resumed after an interruption.
-struct Listing {
-    store: Store,
-    prefix: Option<StorePath>,
-    shown: String,
-    last: Option<StorePath>,
-    tries_left: usize,
-    entries: Option<BoxStream<'static, object_store::Result<ObjectMeta>>>,
-}
-
-impl Listing {
-    /// All entries, until an error that a retry cannot fix.
-    fn entries(self) -> impl Stream<Item = Result<ObjectMeta, Error>> + Send + 'static {
-        stream::unfold(Some(self), |listing| async move {
-            let mut listing = listing?;
-            match listing.next().await {
-                Ok(None) => None,
-                Ok(Some(entry)) => Some((Ok(entry), Some(listing))),
-                Err(error) => Some((Err(error), None)),
-            }
-        })
-    }
-
-    async fn next(&mut self) -> Result<Option<ObjectMeta>, Error> {
-        loop {
-            let (store, prefix, last) = (&self.store, self.prefix.as_ref(), &self.last);
-            let entries = self.entries.get_or_insert_with(|| match last {
-                Some(last) => store.list_with_offset(prefix, last),
-                None => store.list(prefix),
-            });
-            let error = match entries.try_next().await {
-                Ok(entry) => {
-                    self.last = entry
-                        .as_ref()
-                        .map(|entry| entry.location.clone())
-                        .or(self.last.take());
-                    return Ok(entry);
-                }
-                Err(error) => Error::from_store(&self.shown, &error),
-            };
-            if error.fault != InputFault::Unavailable || self.tries_left == 0 {
-                return Err(error);
-            }
-            self.tries_left -= 1;
-            self.entries = None;
-            tokio::time::sleep(LISTING_PAUSE).await;
-        }
-    }
 }

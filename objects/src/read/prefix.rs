@@ -1,24 +1,24 @@
 //! Prefixes: give access to the objects below a location, and to nothing else.
 //!
-//! A name below a prefix consists of segments separated by slashes, taken literally: names that
-//! could refer to another location (`..`, a leading slash, an empty segment) are refused before any
-//! store sees them, and characters that a web server would decode are encoded. In folders, links
-//! are followed as long as they stay in the folder; links that lead out of it are neither listed
-//! nor opened. A user who can change links in a folder while it is read decides what is read.
+//! A name below a prefix is segments with slashes between them, taken as they are: what could mean
+//! another place (`..`, a slash in front, an empty segment) is refused before any store sees it,
+//! and what a web server would decode is encoded. In a bucket any text behind the prefix is a key
+//! below it. In folders links are followed as long as they stay in the folder; those that lead out
+//! of it are not listed and not opened, also if they are put there while a name is opened.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use sortie_protocol::Timestamp;
 use sortie_protocol::outcome::InputFault;
-use tokio::sync::mpsc;
-use walkdir::{DirEntry, WalkDir};
 
-use crate::background::ended;
+use super::entries::Entry;
+use super::pattern::Pattern;
+use super::walk::{Found, State, Step, Walk, Ways, is_inside};
 use crate::objects::{Object, Objects};
-use crate::upload::Entry;
+use crate::stores::local::{Links, LocalFile, told};
+use crate::stores::{one_line, shown};
 use crate::{Address, Error, Location, Place};
 
 /// Maximum length of a name below a prefix: S3's limit for keys.
@@ -65,7 +65,7 @@ impl Objects {
             Location::Http(url) => last_segment(url.path()),
         };
         let location = match place.location() {
-            Location::File(folder) => Location::File(self.admit(folder).await?),
+            Location::File(folder) => Location::File(self.admit(folder).await?.path),
             elsewhere => elsewhere.clone(),
         };
         Ok(Prefix {
@@ -75,30 +75,53 @@ impl Objects {
         })
     }
 
-    /// The files in the folder `start` (inside `folder`) and its subfolders: those that are still
-    /// in `folder` after links are resolved, once for each path.
-    fn walk(&self, folder: PathBuf, start: PathBuf) -> BoxStream<'static, Result<Entry, Error>> {
-        let (sender, receiver) = mpsc::channel(ENTRIES_MAX);
-        // Ends when the receiver is dropped, because sending then fails.
-        self.shared
-            .io
-            .spawn_blocking(move || walk(&folder, &start, &sender));
-        futures::stream::unfold(receiver, |mut receiver| async {
-            receiver.recv().await.map(|entry| (entry, receiver))
-        })
-        .boxed()
-    }
-
-    /// Access the disk on a blocking thread.
-    async fn on_disk<T: Send + 'static>(
+    /// The files in the folder `start`, which is in `folder`, and below it: those that are in
+    /// `folder` after links, each way to them once. Nothing is looked at before it is asked for.
+    pub(crate) fn walk(
         &self,
-        looking: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Error> {
-        self.shared
-            .io
-            .spawn_blocking(looking)
-            .await
-            .map_err(|error| Error::new(InputFault::Unavailable, ended(&error)))
+        folder: PathBuf,
+        start: PathBuf,
+    ) -> BoxStream<'static, Result<Entry, Error>> {
+        let walk = Walk::new(&start, Pattern::everything(), Ways::Inside(folder.clone()));
+        let state = (self.clone(), folder, start, walk);
+        futures::stream::unfold(Some(state), |state| async {
+            let (objects, folder, start, mut walk) = state?;
+            let below = start.clone();
+            let root = folder.clone();
+            let stepping = objects.shared.listings.run(move || {
+                // It may lead out by now.
+                let step = is_inside(&root, &below).then(|| walk.step());
+                (step.unwrap_or_else(Step::over), walk)
+            });
+            Some(match stepping.await {
+                Ok((step, walk)) => {
+                    let mut entries: Vec<Result<Entry, Error>> = step
+                        .found
+                        .iter()
+                        .filter_map(|found| entry(&start, found))
+                        .map(Ok)
+                        .collect();
+                    let next = match step.state {
+                        State::GoesOn => Some((objects, folder, start, walk)),
+                        State::Over => None,
+                        State::Broken(path, error) => {
+                            entries.push(Err(Error::new(
+                                InputFault::Unavailable,
+                                format!(
+                                    "`{}` cannot be listed: {error}",
+                                    shown(&Location::File(path))
+                                ),
+                            )));
+                            None
+                        }
+                    };
+                    (entries, next)
+                }
+                Err(error) => (vec![Err(error)], None),
+            })
+        })
+        .flat_map(futures::stream::iter)
+        .boxed()
     }
 }
 
@@ -114,13 +137,16 @@ impl Prefix {
     /// # Errors
     /// When `below` is not a valid name, or the location cannot be listed.
     pub fn list(&self, below: &str) -> Result<Listing, Error> {
-        let below = below.trim_end_matches('/');
+        let below = below.strip_suffix('/').unwrap_or(below);
         if let Location::Http(_) = &self.location {
             let message = format!(
                 "`{}` is on a web server, which cannot be listed; open objects by their names",
                 self.location
             );
-            return Err(Error::new(InputFault::Malformed, message));
+            return Err(Error::new(InputFault::Malformed, message).telling_guests(
+                "the prefix is on a web server, which cannot be listed; open objects by their \
+                 names",
+            ));
         }
         let place = if below.is_empty() {
             self.location.clone()
@@ -150,31 +176,45 @@ impl Prefix {
     /// # Errors
     /// When the name is invalid, the object does not exist, or it cannot be opened.
     pub async fn open(&self, name: &str) -> Result<Object, Error> {
-        let location = self.locate(name)?;
-        if let (Location::File(folder), Location::File(path)) = (&self.location, &location) {
-            let (folder, path) = (folder.clone(), path.clone());
-            let inside = self
-                .objects
-                .on_disk(move || is_inside(&folder, &path))
-                .await?;
-            if !inside {
-                return Err(Error::new(
-                    InputFault::Malformed,
-                    format!("`{name}` is a link that leads out of the folder"),
-                ));
-            }
+        let address = Address::from(self.locate(name)?);
+        let (Location::File(folder), Location::File(path)) = (&self.location, &address.location)
+        else {
+            return self.objects.open(&address, None).await;
+        };
+        let (folder, path) = (folder.clone(), path.clone());
+        let resolving = self
+            .objects
+            .shared
+            .files
+            .run(move || Ok((folder.canonicalize()?, path.canonicalize()?)));
+        let name = shown(&address.location);
+        let (folder, real) = resolving
+            .await?
+            .map_err(|error: std::io::Error| told(&name, &error))?;
+        if !real.starts_with(folder) {
+            return Err(Error::new(
+                InputFault::Malformed,
+                format!("`{name}` is a link that leads out of the folder"),
+            )
+            .telling_guests("the name is that of a link that leads out of the prefix"));
         }
-        self.objects.open(&Address::from(location), None).await
+        // May it be read? Opened is what was looked at: no link on the way is followed any more.
+        self.objects.admit(&real).await?;
+        let file = LocalFile {
+            path: real,
+            links: Links::Refused,
+        };
+        self.objects.open_file(&address, file, None).await
     }
 
     /// The location of the object with this name.
     fn locate(&self, name: &str) -> Result<Location, Error> {
-        if let Some(reason) = why_no_name(name) {
+        if let Some(reason) = why_no_name(&self.location, name) {
             let message = format!(
                 "`{}` cannot be a name below a prefix: {reason}",
-                sortie_protocol::outcome::cut(name.to_owned(), 200)
+                one_line(&sortie_protocol::outcome::cut(name.to_owned(), 200))
             );
-            return Err(Error::new(InputFault::Malformed, message));
+            return Err(Error::new(InputFault::Malformed, message.clone()).telling_guests(message));
         }
         Ok(self.location.below(name))
     }
@@ -188,13 +228,20 @@ fn last_segment(path: &str) -> String {
         .to_owned()
 }
 
-/// Why a text is not a valid name below a prefix, if it is not.
-fn why_no_name(name: &str) -> Option<&'static str> {
+/// Why a text is no name below a prefix, if it is none. In a bucket whatever is put behind a key
+/// lies below it; in a folder and on a web server some segments mean another place.
+fn why_no_name(place: &Location, name: &str) -> Option<&'static str> {
     if name.len() > NAME_BYTES_MAX {
         return Some("it has more than 1024 bytes");
     }
-    if name.chars().any(char::is_control) {
-        return Some("it has control characters");
+    match place {
+        _ if name.contains('\0') => return Some("it has a zero byte"),
+        Location::Bucket { .. } if name.is_empty() => return Some("it is empty"),
+        Location::Bucket { .. } => return None,
+        Location::Http(_) if name.chars().any(char::is_control) => {
+            return Some("it has control characters");
+        }
+        Location::File(_) | Location::Http(_) => {}
     }
     name.split('/').find_map(|segment| match segment {
         "" => Some("a segment is empty"),
@@ -203,66 +250,22 @@ fn why_no_name(name: &str) -> Option<&'static str> {
     })
 }
 
-/// Whether a path below a folder is still inside of it after links are resolved. A missing path
-/// leads nowhere.
-fn is_inside(folder: &Path, path: &Path) -> bool {
-    match (folder.canonicalize(), path.canonicalize()) {
-        (Ok(folder), Ok(path)) => path.starts_with(folder),
-        (Err(_), _) | (_, Err(_)) => true,
-    }
-}
-
-/// Send all files below `start` that are in `folder`, until the receiver is dropped.
-fn walk(folder: &Path, start: &Path, sender: &mpsc::Sender<Result<Entry, Error>>) {
-    let is_in = |entry: &DirEntry| !entry.path_is_symlink() || is_inside(folder, entry.path());
-    if !is_inside(folder, start) {
-        return;
-    }
-    for entry in WalkDir::new(start)
-        .follow_links(true)
-        .into_iter()
-        .filter_entry(is_in)
-    {
-        let found = match entry.and_then(|entry| Ok((entry.metadata()?, entry))) {
-            Ok((meta, entry)) if meta.is_file() => {
-                // A name that is not UTF-8 cannot be opened, so it is not listed.
-                let Some(path) = entry.path().strip_prefix(start).ok().and_then(Path::to_str)
-                else {
-                    continue;
-                };
-                let modified = meta
-                    .modified()
-                    .ok()
-                    .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
-                    .unwrap_or_default();
-                let modified =
-                    Timestamp::from_nanos(u64::try_from(modified.as_nanos()).unwrap_or(u64::MAX));
-                Ok(Entry {
-                    path: path.to_owned(),
-                    size: meta.len(),
-                    modified,
-                })
-            }
-            Ok(_) => continue,
-            // A link loop contains nothing new; a file that vanished is skipped.
-            Err(error)
-                if error.loop_ancestor().is_some()
-                    || error
-                        .io_error()
-                        .is_some_and(|e| e.kind() == ErrorKind::NotFound) =>
-            {
-                continue;
-            }
-            Err(error) => Err(Error::new(
-                InputFault::Unavailable,
-                format!("`{}` cannot be listed: {error}", start.display()),
-            )),
-        };
-        let ends = found.is_err();
-        if sender.blocking_send(found).is_err() || ends {
-            return;
-        }
-    }
+/// What a listing says of a file. A name that is not UTF-8 is shown as far as it is text; opening
+/// it then says that there is no such object.
+fn entry(start: &Path, found: &Found) -> Option<Entry> {
+    // A link that leads nowhere is no object.
+    let metadata = found.metadata.as_ref()?;
+    let path = found.path.strip_prefix(start).ok()?;
+    let modified = metadata
+        .modified()
+        .ok()
+        .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
+        .unwrap_or_default();
+    Some(Entry {
+        path: path.to_string_lossy().into_owned(),
+        size: metadata.len(),
+        modified: Timestamp::from_nanos(u64::try_from(modified.as_nanos()).unwrap_or(u64::MAX)),
+    })
 }
 
 impl Listing {
@@ -271,24 +274,17 @@ impl Listing {
     /// # Errors
     /// When the listing failed.
     pub async fn next(&mut self) -> Result<Vec<Entry>, Error> {
-        loop {
-            let Some(chunk) = self.entries.as_mut().ready_chunks(ENTRIES_MAX).next().await else {
-                return Ok(Vec::new());
-            };
-            let chunk: Vec<Entry> = chunk.into_iter().collect::<Result<_, _>>()?;
-            let mut entries: Vec<Entry> = chunk
-                .into_iter()
-                .map(|entry| Entry {
-                    path: format!("{}{}", self.below, entry.path),
-                    ..entry
-                })
-                .collect();
-            // Entries whose names cannot be opened are left out: a key may contain any characters.
-            entries.retain(|entry| why_no_name(&entry.path).is_none());
-            if !entries.is_empty() {
-                return Ok(entries);
-            }
-        }
+        let Some(chunk) = self.entries.as_mut().ready_chunks(ENTRIES_MAX).next().await else {
+            return Ok(Vec::new());
+        };
+        let chunk: Vec<Entry> = chunk.into_iter().collect::<Result<_, _>>()?;
+        Ok(chunk
+            .into_iter()
+            .map(|entry| Entry {
+                path: format!("{}{}", self.below, entry.path),
+                ..entry
+            })
+            .collect())
     }
 }
 

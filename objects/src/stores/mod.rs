@@ -1,35 +1,46 @@
 //! Opens the stores behind locations: one client for each bucket or web server, created on first
 //! use and kept for its connections.
 
+pub(crate) mod bucket;
 pub(crate) mod connector;
+pub(crate) mod key;
+pub(crate) mod local;
 pub(crate) mod metadata_credentials;
 pub(crate) mod notes;
+pub(crate) mod page;
+pub(crate) mod signer;
+pub(crate) mod web;
 
 use std::collections::HashMap;
-use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureAccessKey, AzureCredential, MicrosoftAzureBuilder, split_sas};
 use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder};
-use object_store::http::HttpBuilder;
 use object_store::limit::LimitStore;
-use object_store::local::LocalFileSystem;
-use object_store::path::Path;
 use object_store::{ObjectStore, RetryConfig, StaticCredentialProvider};
 use parking_lot::Mutex;
 use sortie_protocol::outcome::InputFault;
 use sortie_protocol::{Advice, Cloud};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use url::Url;
 
+use self::bucket::{Bucket, Keyed};
 use self::connector::Connector;
+use self::key::Slashes;
 use self::metadata_credentials::{Amazon, Google, Keeper, Source};
 use self::notes::NOBODY;
+use self::signer::Signer;
+use self::web::{Web, WebFile};
+use crate::blocking::{NAMES_MAX, Pool};
 use crate::config::{
     Addressing, Az, AzCredentials, Config, Gs, GsCredentials, Payer, S3, S3Credentials,
 };
-use crate::{Error, Files, Location, Service};
+use crate::networks::{Networks, Resolver};
+use crate::{Address, Error, Files, Location, Service};
 
 /// How often a request is retried after a transient error.
 pub const RETRIES_MAX: usize = 5;
@@ -46,43 +57,40 @@ pub const REQUESTS_MAX: usize = 128;
 /// The endpoint of Google Cloud Storage.
 const GOOGLE_STORAGE: &str = "https://storage.googleapis.com";
 
-/// An open store. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct Store(Arc<dyn ObjectStore>);
-
-impl Deref for Store {
-    type Target = dyn ObjectStore;
-
-    fn deref(&self) -> &Self::Target {
-        &*self.0
-    }
-}
-
-impl std::fmt::Debug for Store {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The inner store's `Debug` would print keys and signatures.
-        f.write_str("Store")
-    }
+/// Where an object is, with what it is read through. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) enum Spot {
+    File(PathBuf),
+    Bucket(Keyed),
+    Web(WebFile),
 }
 
 /// Open stores.
 #[derive(Debug)]
 pub(crate) struct Stores {
     config: Config,
-    open: Mutex<HashMap<String, Store>>,
-    /// Credentials for S3 and for Google from a metadata service or agent: one for all buckets,
-    /// created when first needed.
+    open: Mutex<HashMap<String, Bucket>>,
+    /// Requests at once to each web server.
+    servers: Mutex<HashMap<String, Arc<Semaphore>>>,
+    /// What gives keys for S3 and for Google, if a machine or container does: one for all buckets,
+    /// made when first needed.
     amazon: OnceLock<Arc<Keeper<Amazon>>>,
     google: OnceLock<Arc<Keeper<Google>>>,
+    web: OnceLock<Web>,
+    /// Looks up names of servers.
+    names: Pool,
 }
 
 impl Stores {
-    pub(crate) fn new(config: Config) -> Self {
+    pub(crate) fn new(config: Config, io: Handle) -> Self {
         Self {
             config,
             open: Mutex::default(),
+            servers: Mutex::default(),
             amazon: OnceLock::new(),
             google: OnceLock::new(),
+            web: OnceLock::new(),
+            names: Pool::new(NAMES_MAX, io),
         }
     }
 
@@ -91,10 +99,10 @@ impl Stores {
         &self.config.files
     }
 
-    /// A name that identifies an object among all stores, not only among those of this
-    /// configuration.
-    pub(crate) fn name(&self, location: &Location) -> String {
-        let server = match location {
+    /// What names an object among those of all stores that there are, and not only among those that
+    /// this process reaches.
+    pub(crate) fn name(&self, address: &Address) -> String {
+        let server = match &address.location {
             Location::File(_) | Location::Http(_) => None,
             Location::Bucket {
                 service: Service::S3,
@@ -118,61 +126,100 @@ impl Stores {
                 ))
             }
         };
-        format!("{}\n{}", server.unwrap_or_default(), location.to_url())
-    }
-
-    /// The store of an object, and the object's path in it. A key that the library's path type
-    /// would change is refused, because it would name another object.
-    pub(crate) fn of(&self, location: &Location) -> Result<(Store, Path), Error> {
-        let (store, path) = self.of_place(location)?;
-        match location {
-            Location::Bucket { key, .. } if path.as_ref() != key => Err(malformed(
-                location,
-                "keys that begin or end with a slash are not supported",
-            )),
-            Location::Bucket { .. } | Location::File(_) | Location::Http(_) => Ok((store, path)),
-        }
-    }
-
-    /// The store of a prefix, and the prefix's path in it, without the trailing slash.
-    pub(crate) fn of_place(&self, location: &Location) -> Result<(Store, Path), Error> {
-        let malformed = |reason: String| malformed(location, &reason);
-        let (key, path) = match location {
-            Location::File(path) => (
-                "file".into(),
-                Path::from_absolute_path(path).map_err(|error| malformed(error.to_string()))?,
-            ),
-            Location::Bucket {
-                service,
-                bucket,
-                key,
-            } => {
-                let path = folder(key).map_err(malformed)?;
-                (format!("{}://{bucket}", service.scheme()), path)
-            }
-            Location::Http(url) => {
-                let path = Path::from_url_path(url.path())
-                    .map_err(|error| malformed(error.to_string()))?;
-                let mut base = url.clone();
-                // A query, such as a signature, stays in the base URL: the store inserts the path
-                // before it.
-                base.set_path("/");
-                (base.into(), path)
-            }
+        let whole = Address {
+            bytes: None,
+            ..address.clone()
         };
-        let mut open = self.open.lock();
-        if let Some(store) = open.get(&key) {
-            return Ok((store.clone(), path));
+        format!("{}\n{}", server.unwrap_or_default(), whole.to_url())
+    }
+
+    /// Where an object is. A key that cannot be asked for as it is would name another object, and
+    /// is refused.
+    pub(crate) fn of(&self, location: &Location) -> Result<Spot, Error> {
+        match location {
+            Location::File(path) => Ok(Spot::File(path.clone())),
+            Location::Bucket { service, key, .. } => match key::why_not(*service, key) {
+                Some(reason) => Err(malformed(location, reason)),
+                None => Ok(Spot::Bucket(Keyed {
+                    bucket: self.bucket(location)?,
+                    key: key.clone(),
+                })),
+            },
+            Location::Http(url) => Ok(Spot::Web(WebFile {
+                web: self.web().map_err(|reason| malformed(location, &reason))?,
+                url: url.clone(),
+                permits: self.permits(url),
+            })),
         }
-        let store = self.make(location, &key).map_err(|reason| Error {
-            advice: self.advice(location),
-            ..malformed(reason)
+    }
+
+    /// The bucket of a location, which is in one.
+    pub(crate) fn bucket(&self, location: &Location) -> Result<Bucket, Error> {
+        let Location::Bucket {
+            service, bucket, ..
+        } = location
+        else {
+            return Err(malformed(location, "it is in no bucket"));
+        };
+        let key = format!("{}://{bucket}", service.scheme());
+        let mut open = self.open.lock();
+        if let Some(bucket) = open.get(&key) {
+            return Ok(bucket.clone());
+        }
+        let made = match service {
+            Service::S3 => self.s3(bucket),
+            Service::Gs => self.gs(bucket),
+            Service::Az => self.az(bucket),
+        };
+        let made = made.map_err(|reason| {
+            let error = malformed(location, &reason);
+            match self.advice(location) {
+                Some(advice) => error.advised(advice),
+                None => error,
+            }
         })?;
         if open.len() >= STORES_MAX {
             open.clear();
         }
-        open.insert(key, store.clone());
-        Ok((store, path))
+        open.insert(key, made.clone());
+        Ok(made)
+    }
+
+    fn web(&self) -> Result<Web, String> {
+        if let Some(web) = self.web.get() {
+            return Ok(web.clone());
+        }
+        let new = Web::new(self.resolver(self.config.web_networks.clone()))?;
+        Ok(self.web.get_or_init(|| new).clone())
+    }
+
+    fn permits(&self, url: &Url) -> Arc<Semaphore> {
+        let mut servers = self.servers.lock();
+        // Those that are in use keep what they have.
+        if servers.len() >= STORES_MAX {
+            servers.clear();
+        }
+        servers
+            .entry(format!("{}://{}", url.scheme(), url.authority()))
+            .or_insert_with(|| Arc::new(Semaphore::new(REQUESTS_MAX)))
+            .clone()
+    }
+
+    fn resolver(&self, networks: Networks) -> Resolver {
+        Resolver {
+            networks: Arc::new(networks),
+            pool: self.names.clone(),
+        }
+    }
+
+    fn connector(
+        &self,
+        service: Service,
+        payer: Option<connector::Payer>,
+    ) -> Result<Connector, String> {
+        // Where stores are, the operator says.
+        let resolver = self.resolver(Networks::Everywhere);
+        Connector::new(Slashes::of(service), payer, resolver)
     }
 
     /// Advice for a store that cannot be set up.
@@ -190,61 +237,57 @@ impl Stores {
         }
     }
 
-    /// Open a store. The error text contains no secrets.
-    fn make(&self, location: &Location, key: &str) -> Result<Store, String> {
-        match location {
-            Location::File(_) => Ok(Store(Arc::new(LocalFileSystem::new()))),
-            Location::Bucket {
-                service: Service::S3,
-                bucket,
-                ..
-            } => limited(self.s3(bucket)?.build()),
-            Location::Bucket {
-                service: Service::Gs,
-                bucket,
-                ..
-            } => limited(self.gs(bucket)?.build()),
-            Location::Bucket {
-                service: Service::Az,
-                bucket,
-                ..
-            } => limited(self.az(bucket)?.build()),
-            Location::Http(url) => {
-                let options = connector::open_options().with_allow_http(url.scheme() == "http");
-                limited(
-                    HttpBuilder::new()
-                        .with_url(key)
-                        .with_client_options(options)
-                        .with_retry(retry())
-                        .build(),
-                )
-            }
-        }
-    }
-
-    fn s3(&self, bucket: &str) -> Result<AmazonS3Builder, String> {
+    /// A bucket in S3, or why it cannot be opened, without secrets.
+    fn s3(&self, bucket: &str) -> Result<Bucket, String> {
         let S3 {
             endpoint,
             region,
-            credentials,
             addressing,
             payer,
+            ..
         } = &self.config.s3;
+        let region = region.as_deref().unwrap_or("us-east-1");
+        let connector = self.connector(Service::S3, None)?;
         let builder = AmazonS3Builder::new()
             .with_bucket_name(bucket)
-            .with_region(region.as_deref().unwrap_or("us-east-1"))
+            .with_region(region)
             .with_virtual_hosted_style_request(*addressing == Addressing::VirtualHosted)
             .with_request_payer(*payer == Payer::Requester)
-            .with_http_connector(Connector::default())
+            .with_http_connector(connector.clone())
             .with_retry(retry());
-        let builder = match (checked(endpoint.as_deref())?, addressing) {
-            (None, _) => builder,
-            (Some(endpoint), Addressing::Path) => builder.with_endpoint(endpoint.as_str()),
-            (Some(endpoint), Addressing::VirtualHosted) => {
-                builder.with_endpoint(hosted(&endpoint, bucket)?)
+        let endpoint = match checked(endpoint.as_deref())? {
+            Some(endpoint) => endpoint,
+            None => checked(Some(&format!("https://s3.{region}.amazonaws.com")))?
+                .ok_or("the region has a name that no server's name can hold")?,
+        };
+        let (builder, url) = match addressing {
+            Addressing::Path => {
+                let endpoint = endpoint.as_str().trim_end_matches('/');
+                let url = format!("{endpoint}/{bucket}");
+                (builder.with_endpoint(endpoint), url)
+            }
+            Addressing::VirtualHosted => {
+                let hosted = hosted(&endpoint, bucket)?;
+                (builder.with_endpoint(&hosted), hosted)
             }
         };
-        Ok(match credentials {
+        let store = self
+            .s3_credentials(builder)?
+            .build()
+            .map_err(|error| crate::error::root_cause(&error))?;
+        if self.config.s3.credentials != S3Credentials::Anonymous {
+            connector.sign_with(Signer::Amazon {
+                credentials: store.credentials().clone(),
+                region: region.to_owned(),
+                pays: *payer == Payer::Requester,
+            });
+        }
+        let client = connector.client();
+        Ok(Bucket::new(Service::S3, limited(store), client, url))
+    }
+
+    fn s3_credentials(&self, builder: AmazonS3Builder) -> Result<AmazonS3Builder, String> {
+        Ok(match &self.config.s3.credentials {
             S3Credentials::Anonymous => builder.with_skip_signature(true),
             S3Credentials::Keys { id, secret, token } => {
                 let builder = builder
@@ -283,29 +326,27 @@ impl Stores {
         })
     }
 
-    fn gs(&self, bucket: &str) -> Result<GoogleCloudStorageBuilder, String> {
+    /// A bucket at Google, or why it cannot be opened, without secrets.
+    fn gs(&self, bucket: &str) -> Result<Bucket, String> {
         let Gs {
             endpoint,
             credentials,
             project,
         } = &self.config.gs;
-        let endpoint = checked(endpoint.as_deref())?;
-        let connector = match project {
-            None => Connector::default(),
-            Some(project) => {
-                let usual = || Url::parse(GOOGLE_STORAGE).map_err(|error| error.to_string());
-                Connector::paying(project, &endpoint.clone().map_or_else(usual, Ok)?)?
-            }
-        };
+        let usual = || Url::parse(GOOGLE_STORAGE).map_err(|error| error.to_string());
+        let endpoint = checked(endpoint.as_deref())?.map_or_else(usual, Ok)?;
+        let payer = project
+            .as_ref()
+            .map(|project| connector::Payer::new(project, &endpoint))
+            .transpose()?;
+        let connector = self.connector(Service::Gs, payer)?;
+        let endpoint = endpoint.as_str().trim_end_matches('/');
         let builder = GoogleCloudStorageBuilder::new()
             .with_bucket_name(bucket)
-            .with_http_connector(connector)
+            .with_http_connector(connector.clone())
+            .with_base_url(endpoint)
             .with_retry(retry());
-        let builder = match endpoint {
-            Some(endpoint) => builder.with_base_url(endpoint.as_str().trim_end_matches('/')),
-            None => builder,
-        };
-        Ok(match credentials {
+        let builder = match credentials {
             GsCredentials::Anonymous => {
                 // A placeholder that is never sent. Without it, the builder would look for
                 // credential files itself.
@@ -324,10 +365,18 @@ impl Stores {
             GsCredentials::Machine { host } => {
                 builder.with_credentials(kept(&self.google, || Google::machine(host))?)
             }
-        })
+        };
+        let store = builder
+            .build()
+            .map_err(|error| crate::error::root_cause(&error))?;
+        connector.sign_with(Signer::Google(store.credentials().clone()));
+        let url = format!("{endpoint}/{bucket}");
+        let client = connector.client();
+        Ok(Bucket::new(Service::Gs, limited(store), client, url))
     }
 
-    fn az(&self, container: &str) -> Result<MicrosoftAzureBuilder, String> {
+    /// A container at Azure, or why it cannot be opened, without secrets.
+    fn az(&self, container: &str) -> Result<Bucket, String> {
         let Az {
             account,
             endpoint,
@@ -345,29 +394,43 @@ impl Stores {
         let builder = MicrosoftAzureBuilder::new()
             .with_account(account)
             .with_container_name(container);
+        let connector = self.connector(Service::Az, None)?;
         let builder = builder
-            .with_http_connector(Connector::default())
+            .with_http_connector(connector.clone())
             .with_retry(retry());
-        let builder = match checked(endpoint.as_deref())? {
-            Some(endpoint) => {
-                builder.with_endpoint(endpoint.as_str().trim_end_matches('/').to_owned())
-            }
-            None => builder,
+        let endpoint = match checked(endpoint.as_deref())? {
+            Some(endpoint) => endpoint.as_str().trim_end_matches('/').to_owned(),
+            None => format!("https://{account}.blob.core.windows.net"),
         };
-        let credential = match credentials {
-            AzCredentials::Anonymous => AzureCredential::SASToken(Vec::new()),
-            AzCredentials::Key(key) => AzureCredential::AccessKey(
-                AzureAccessKey::try_new(key.expose())
-                    .map_err(|_| "the storage account's key is not base64")?,
-            ),
-            AzCredentials::Signature(signature) => AzureCredential::SASToken(
-                split_sas(signature.expose())
-                    .map_err(|_| "the shared access signature has not the form sv=...&sig=...")?,
-            ),
-        };
-        let builder = builder.with_credentials(Arc::new(StaticCredentialProvider::new(credential)));
-        Ok(builder.with_skip_signature(*credentials == AzCredentials::Anonymous))
+        let builder = builder.with_endpoint(endpoint.clone());
+        let provider = StaticCredentialProvider::new(az_credential(credentials)?);
+        let store = builder
+            .with_credentials(Arc::new(provider))
+            .with_skip_signature(*credentials == AzCredentials::Anonymous)
+            .build()
+            .map_err(|error| crate::error::root_cause(&error))?;
+        connector.sign_with(Signer::Azure {
+            credential: Arc::new(az_credential(credentials)?),
+            account: account.clone(),
+        });
+        let url = format!("{endpoint}/{container}");
+        let client = connector.client();
+        Ok(Bucket::new(Service::Az, limited(store), client, url))
     }
+}
+
+fn az_credential(credentials: &AzCredentials) -> Result<AzureCredential, String> {
+    Ok(match credentials {
+        AzCredentials::Anonymous => AzureCredential::SASToken(Vec::new()),
+        AzCredentials::Key(key) => AzureCredential::AccessKey(
+            AzureAccessKey::try_new(key.expose())
+                .map_err(|_| "the storage account's key is not base64")?,
+        ),
+        AzCredentials::Signature(signature) => AzureCredential::SASToken(
+            split_sas(signature.expose())
+                .map_err(|_| "the shared access signature has not the form sv=...&sig=...")?,
+        ),
+    })
 }
 
 fn retry() -> RetryConfig {
@@ -378,28 +441,46 @@ fn retry() -> RetryConfig {
     }
 }
 
-fn malformed(location: &Location, reason: &str) -> Error {
-    Error::new(
-        InputFault::Malformed,
-        format!("`{location}` cannot be opened: {reason}"),
-    )
-}
-
-/// A key, or a prefix of keys, as the library's path. The library drops a trailing slash, which is
-/// fine, and a leading slash, which would name another object and is refused.
-pub(crate) fn folder(key: &str) -> Result<Path, String> {
-    let path = Path::parse(key).map_err(|error| error.to_string())?;
-    if path.as_ref() == key.strip_suffix('/').unwrap_or(key) {
-        Ok(path)
-    } else {
-        Err("keys that begin with a slash are not supported".into())
+/// A location as error texts have it: in one line, whatever is in its name.
+pub(crate) fn shown(location: &Location) -> String {
+    match location {
+        Location::File(path) => {
+            let path = path.as_os_str().as_encoded_bytes().utf8_chunks();
+            path.fold("file://".to_owned(), |mut text, chunk| {
+                text.push_str(&one_line(chunk.valid()));
+                for byte in chunk.invalid() {
+                    text.push_str(&format!("\\x{byte:02x}"));
+                }
+                text
+            })
+        }
+        Location::Bucket { .. } | Location::Http(_) => one_line(&location.to_string()),
     }
 }
 
-/// A store with a limit on concurrent requests.
-fn limited<T: ObjectStore>(store: object_store::Result<T>) -> Result<Store, String> {
-    let store = store.map_err(|error| crate::error::root_cause(&error))?;
-    Ok(Store(Arc::new(LimitStore::new(store, REQUESTS_MAX))))
+/// A text without control characters.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
+    }
+    line
+}
+
+fn malformed(location: &Location, reason: &str) -> Error {
+    Error::new(
+        InputFault::Malformed,
+        format!("`{}` cannot be opened: {reason}", shown(location)),
+    )
+}
+
+/// A store, with its limit.
+fn limited<T: ObjectStore>(store: T) -> LimitStore<T> {
+    LimitStore::new(store, REQUESTS_MAX)
 }
 
 /// The existing one, or a new one. If two callers create one at the same time, the first stays.
@@ -448,7 +529,7 @@ mod tests {
     use tokio::runtime::Handle;
 
     use super::*;
-    use crate::{Address, Objects, Token};
+    use crate::{Objects, Token};
 
     #[test]
     fn the_bucket_goes_in_front_of_the_servers_name() {

@@ -4,8 +4,12 @@
 //! (section 14.1.2) writes it: both ends count, `bytes=500-` goes to the end, `bytes=-500` are the
 //! last 500. In a plain path `#` is part of the name.
 //!
-//! An address is parsed once ([`crate::location`]) and travels as its parts. [`Place`] is the
-//! location of a prefix.
+//! Behind the URL of an object in S3 a version may stand, as in `s3://logs/2026.csv?versionId=3HL4k`;
+//! a range comes after it. Elsewhere `?` is part of the key. Whoever means a key that ends so takes
+//! [`Address::literal`], for which nothing stands behind a name.
+//!
+//! An address is parsed once ([`crate::location`]) and travels as its parts. [`Place`] is what
+//! objects lie below.
 
 use std::fmt;
 use std::ops::Range;
@@ -15,7 +19,7 @@ use std::str::FromStr;
 use minicbor::{Decode, Decoder, Encode};
 use serde::{Deserialize, Serialize};
 
-use crate::location::{Location, Malformed, absolute, redact, syntax};
+use crate::location::{Location, Malformed, Service, absolute, redact, syntax};
 
 /// An object, or a range of its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
@@ -27,7 +31,17 @@ pub struct Address {
     /// The range of bytes; the whole object if absent.
     #[n(1)]
     pub bytes: Option<ByteRange>,
+    /// The version that is meant, by the name that its store gave it; the present one, if absent.
+    #[n(2)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<VersionId>,
 }
+
+/// The name that a store gave a version of an object.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, Encode)]
+#[serde(try_from = "String", into = "String")]
+#[cbor(transparent)]
+pub struct VersionId(String);
 
 /// A range of bytes of an object whose size is not known yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
@@ -53,6 +67,10 @@ pub struct Place(Location);
 
 /// Stands between a URL and the range of bytes that is meant.
 const MARK: &str = "#bytes=";
+/// Stands between a URL and the version that is meant.
+const VERSION_MARK: &str = "?versionId=";
+/// The longest name of a version, which is S3's bound.
+const VERSION_BYTES_MAX: usize = 1024;
 
 /// The location of an object: not a whole bucket.
 fn decode_object<'b, C>(
@@ -68,46 +86,118 @@ fn decode_object<'b, C>(
 }
 
 impl Address {
-    /// Parse a URL, perhaps with a range, or a path relative to `folder`.
+    /// Parse a URL, perhaps with a version and a range, or a path relative to `folder`.
     ///
     /// # Errors
-    /// When the scheme is not supported, a part is missing, or the range is invalid.
+    /// When the scheme is not served, a part is missing, or the version or the range is none.
     pub fn parse(text: &str, folder: &Path) -> Result<Self, Malformed> {
-        let Some((whole, range)) = text
-            .rsplit_once(MARK)
-            .filter(|(whole, _)| whole.contains("://"))
-        else {
-            return Ok(Self {
-                location: Location::parse(text, folder)?,
-                bytes: None,
-            });
+        let (whole, range) = match text.rsplit_once(MARK) {
+            Some((whole, range)) if whole.contains("://") => (whole, Some(range)),
+            _ => (text, None),
+        };
+        let (whole, version) = match whole.rsplit_once(VERSION_MARK) {
+            Some((whole, version)) if Service::of(whole) == Some(Service::S3) => {
+                (whole, Some(version))
+            }
+            _ => (whole, None),
         };
         let location = Location::parse(whole, folder)?;
-        match ByteRange::parse(range) {
-            Some(bytes) => Ok(Self {
-                location,
-                bytes: Some(bytes),
-            }),
-            None => Err(syntax(
-                &location.to_string(),
-                "write a range as #bytes=0-1048575, #bytes=500- or #bytes=-500",
-            )),
-        }
+        let wrong = |reason| syntax(&location.to_string(), reason);
+        let bytes = range
+            .map(|range| ByteRange::parse(range).ok_or_else(|| wrong(RANGE_RULE)))
+            .transpose()?;
+        let version = version
+            .map(|version| VersionId::new(version).ok_or_else(|| wrong(VERSION_RULE)))
+            .transpose()?;
+        Ok(Self {
+            location,
+            bytes,
+            version,
+        })
+    }
+
+    /// Take a URL or a path relative to `folder` as the name of an object and nothing else: a
+    /// version or a range is not looked for behind it.
+    ///
+    /// # Errors
+    /// When the scheme is not served, or a part is missing.
+    pub fn literal(text: &str, folder: &Path) -> Result<Self, Malformed> {
+        Location::parse(text, folder).map(Self::from)
     }
 
     /// About how many bytes it takes in a message.
     #[must_use]
     pub fn weight(&self) -> usize {
-        self.location.weight() + self.bytes.map_or(0, |_| 16)
+        let version = self.version.as_ref().map_or(0, |version| version.0.len());
+        self.location.weight() + self.bytes.map_or(0, |_| 16) + version
     }
 
-    /// The URL, with user and query, and with the range behind it. For people and for results, as
-    /// [`Location::to_url`] is.
+    /// The URL, with user and query, and with version and range behind it. For people and for
+    /// results, as [`Location::to_url`] is.
     #[must_use]
     pub fn to_url(&self) -> String {
-        let url = self.location.to_url();
-        self.bytes
-            .map_or_else(|| url.clone(), |bytes| format!("{url}{MARK}{bytes}"))
+        format!("{}{}", self.location.to_url(), Behind(self))
+    }
+}
+
+/// What stands behind the URL of an object.
+struct Behind<'a>(&'a Address);
+
+impl fmt::Display for Behind<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(version) = &self.0.version {
+            write!(f, "{VERSION_MARK}{version}")?;
+        }
+        self.0
+            .bytes
+            .map_or(Ok(()), |bytes| write!(f, "{MARK}{bytes}"))
+    }
+}
+
+/// What to write for a range.
+const RANGE_RULE: &str = "write a range as #bytes=0-1048575, #bytes=500- or #bytes=-500";
+/// What to write for a version.
+const VERSION_RULE: &str = "write a version as ?versionId= and the name that the store gave it";
+
+impl VersionId {
+    /// A version of this name, if it can be one: nothing that has a meaning in a URL.
+    #[must_use]
+    pub fn new(name: &str) -> Option<Self> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~+/=".contains(&byte);
+        ((1..=VERSION_BYTES_MAX).contains(&name.len()) && name.bytes().all(fits))
+            .then(|| Self(name.to_owned()))
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for VersionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for VersionId {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, &'static str> {
+        Self::new(&name).ok_or(VERSION_RULE)
+    }
+}
+
+impl From<VersionId> for String {
+    fn from(version: VersionId) -> Self {
+        version.0
+    }
+}
+
+impl<'b, C> Decode<'b, C> for VersionId {
+    fn decode(decoder: &mut Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+        Self::new(decoder.str()?).ok_or_else(|| minicbor::decode::Error::message(VERSION_RULE))
     }
 }
 
@@ -116,15 +206,14 @@ impl From<Location> for Address {
         Self {
             location,
             bytes: None,
+            version: None,
         }
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.location)?;
-        self.bytes
-            .map_or(Ok(()), |bytes| write!(f, "{MARK}{bytes}"))
+        write!(f, "{}{}", self.location, Behind(self))
     }
 }
 
@@ -254,7 +343,6 @@ impl fmt::Display for ByteRange {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::location::Service;
 
     fn parse(text: &str) -> Result<Address, Malformed> {
         Address::parse(text, Path::new("/data"))
@@ -317,6 +405,46 @@ mod tests {
         let bytes = minicbor::to_vec(Address::from(bucket)).unwrap();
         assert!(minicbor::decode::<Address>(&bytes).is_err());
         assert_eq!(ByteRange::Within(5, 4).within(9), None);
+    }
+
+    #[test]
+    fn a_version_stands_behind_the_url_of_an_object_in_s3() {
+        let key = |text: &str| match parse(text).unwrap() {
+            Address {
+                location: Location::Bucket { key, .. },
+                bytes,
+                version,
+            } => (key, bytes, version.map(String::from)),
+            other => panic!("{other}"),
+        };
+        let url = "s3://b/k?versionId=3HL4kqtJ.x-_";
+        assert_eq!(key(url), ("k".into(), None, Some("3HL4kqtJ.x-_".into())));
+        assert_eq!(parse(url).unwrap().to_url(), url);
+        let both = "s3://b/k?versionId=null#bytes=5-";
+        assert_eq!(
+            key(both),
+            ("k".into(), Some(ByteRange::From(5)), Some("null".into()))
+        );
+        assert_eq!(parse(both).unwrap().to_string(), both);
+        let bytes = minicbor::to_vec(parse(both).unwrap()).unwrap();
+        assert_eq!(
+            minicbor::decode::<Address>(&bytes).unwrap(),
+            parse(both).unwrap()
+        );
+        assert_eq!(key("gs://b/k?versionId=1").0, "k?versionId=1");
+        for wrong in ["", "a b", "a&x=y", "a#b"] {
+            assert!(parse(&format!("s3://b/k?versionId={wrong}")).is_err());
+        }
+        let literal = Address::literal(both, Path::new("/")).unwrap();
+        assert_eq!(
+            literal.location,
+            Location::Bucket {
+                service: Service::S3,
+                bucket: "b".into(),
+                key: "k?versionId=null#bytes=5-".into()
+            }
+        );
+        assert_eq!((literal.bytes, literal.version), (None, None));
     }
 
     #[test]

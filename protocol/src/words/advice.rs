@@ -61,6 +61,8 @@ pub enum Advice {
         /// Their names, in order.
         parameters: Vec<String>,
     },
+    /// The operator of a worker lets tasks read web servers in a network that is not public.
+    AllowNetworks,
     /// The caller names the inputs one by one, as in a file of them.
     ListInputs,
     /// Configure credentials, or different ones, for a service.

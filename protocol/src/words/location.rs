@@ -90,8 +90,10 @@ impl Service {
     fn why_no_bucket(self, name: &str) -> Option<&'static str> {
         match self {
             _ if name.is_empty() => Some(self.pattern()),
-            // Amazon's rules changed over time, and other servers have their own.
-            Self::S3 => None,
+            Self::S3 if is_bucket(name) => None,
+            Self::S3 => Some(
+                "a bucket's name has letters, digits, and any of -_. between them, 255 at most",
+            ),
             Self::Gs if is_google_bucket(name) => None,
             Self::Gs => {
                 Some("a bucket's name has lower case letters, digits, and any of -_. between them")
@@ -108,19 +110,34 @@ impl Service {
     }
 }
 
-/// Google's rule, as far as it is about letters.
+/// The longest name of a bucket that any service has or had.
+const BUCKET_BYTES_MAX: usize = 255;
+
+/// The rule of Amazon's first years, which other servers keep to: any later one is stricter. The
+/// name becomes a part of a URL, so nothing that has a meaning there may be in it.
+fn is_bucket(name: &str) -> bool {
+    let is_within = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    name.len() <= BUCKET_BYTES_MAX
+        && name.bytes().all(is_within)
+        && name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && name.ends_with(|last: char| last.is_ascii_alphanumeric())
+        && !name.contains("..")
+}
+
+/// Google's rule, without the length.
 fn is_google_bucket(name: &str) -> bool {
-    name.bytes()
-        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte))
+    is_bucket(name) && !name.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
 /// Azure's rule; what begins with `$` has a meaning of its own there.
 fn is_container(name: &str) -> bool {
-    let plain = |name: &str| {
-        name.bytes()
+    let plain = name.strip_prefix('$').unwrap_or(name);
+    (3..=63).contains(&name.len())
+        && plain
+            .bytes()
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-    };
-    (3..=63).contains(&name.len()) && plain(name.strip_prefix('$').unwrap_or(name))
+        && !plain.starts_with('-')
+        && !plain.ends_with('-')
 }
 
 /// The text is not a location.
@@ -186,8 +203,8 @@ impl Location {
                 Some(path) => Self::file(text, &Path::new("/").join(path)),
                 None => Err(syntax(text, "write file:/// and an absolute path")),
             },
-            "http" | "https" => match Url::parse(text) {
-                Ok(url) if is_http(&url) => Ok(Self::Http(url)),
+            "http" | "https" => match url(text)? {
+                url if is_http(&url) => Ok(Self::Http(url)),
                 _ => Err(syntax(text, "write https://host/path")),
             },
             _ => Err(Malformed::Scheme(redact(text))),
@@ -197,6 +214,9 @@ impl Location {
     fn file(text: &str, path: &Path) -> Result<Self, Malformed> {
         if text.is_empty() {
             return Err(syntax(text, "it is empty"));
+        }
+        if text.contains('\0') {
+            return Err(syntax(text, "no path has a zero byte in it"));
         }
         // Lexically, so that a link stays what the person named; `..` after a link is rare enough.
         let mut absolute = PathBuf::new();
@@ -298,6 +318,26 @@ pub(crate) fn absolute(text: &str) -> Result<&str, Malformed> {
     } else {
         Err(syntax(text, "a relative path means nothing here"))
     }
+}
+
+/// A URL of a web server, as it was written: what parsing would take away or turn into something
+/// else is refused or encoded first.
+fn url(text: &str) -> Result<Url, Malformed> {
+    if text.contains(|c: char| c.is_ascii_control()) || text.trim() != text {
+        return Err(syntax(
+            text,
+            "write control characters, and spaces at its ends, with a percent sign, as %0A",
+        ));
+    }
+    let authority = text
+        .split_once("://")
+        .and_then(|(_, rest)| rest.split(['/', '?', '#']).next())
+        .unwrap_or_default();
+    if authority.contains('\\') {
+        return Err(syntax(text, "write https://host/path"));
+    }
+    // It would be taken for a slash.
+    Url::parse(&text.replace('\\', "%5C")).map_err(|_| syntax(text, "write https://host/path"))
 }
 
 /// Whether a URL names a file on a web server.
@@ -486,7 +526,20 @@ mod tests {
             ),
             ("az://my_box/key", "3 to 63"),
             ("az://b/key", "3 to 63"),
+            ("s3://victim?policy&x=/key", "letters, digits"),
+            ("s3://../key", "letters, digits"),
+            ("s3://b#/key", "letters, digits"),
+            ("s3://b%2fc/key", "letters, digits"),
+            ("s3://user@host/key", "letters, digits"),
+            ("gs://../key", "lower case"),
+            ("gs://a..b/key", "lower case"),
+            ("az://---/key", "3 to 63"),
+            ("az://b?c/key", "3 to 63"),
             ("https://host", "https://host/path"),
+            ("https://host\\@other/a", "https://host/path"),
+            ("https://host/a\tb", "percent sign"),
+            ("https://host/a ", "percent sign"),
+            ("/a\0b", "zero byte"),
             ("file://relative", "absolute path"),
             ("ftp://host/x", "not served"),
         ] {
@@ -543,6 +596,24 @@ mod tests {
     }
 
     #[test]
+    fn a_url_is_taken_as_it_was_written() {
+        for (text, wire) in [
+            ("https://host/a%2Fb//c/", "/a%2Fb//c/"),
+            ("https://host/caf%E9", "/caf%E9"),
+            ("https://host/a\\b", "/a%5Cb"),
+            (
+                "https://host/a:b,c;d=e+f@g!h$i'j(k)*~.txt",
+                "/a:b,c;d=e+f@g!h$i'j(k)*~.txt",
+            ),
+        ] {
+            let Ok(Location::Http(url)) = parse(text) else {
+                panic!("{text}");
+            };
+            assert_eq!(url.path(), wire);
+        }
+    }
+
+    #[test]
     fn what_travels_is_what_was_named() {
         let name = OsString::from_vec(b"/data/latin\xe9#bytes=0-0".to_vec());
         let samples = [
@@ -575,7 +646,11 @@ mod tests {
         for parts in [
             bucket(Service::S3, ""),
             bucket(Service::S3, "a/b"),
+            bucket(Service::S3, "victim?policy&x="),
+            bucket(Service::S3, ".."),
+            bucket(Service::S3, "b#"),
             bucket(Service::Gs, "Box"),
+            bucket(Service::Gs, ".."),
             bucket(Service::Az, "b"),
             http("ftp://host/a"),
             http("https://host"),

@@ -12,7 +12,7 @@ use sortie_protocol::outcome::{InputFault, PlatformFault};
 use sortie_protocol::{
     Address, Argument, Bill, Bundle, ByteRange, ByteSize, Digest, Ending, Failure, InputName,
     JobId, JobKey, Limit, Location, Log, ObjectRef, Outcome, Output, OutputObject, Pin, StoredRef,
-    Task, TenantId, Timestamp,
+    Task, TenantId, Timestamp, VersionId,
 };
 
 fn bytes() -> impl Strategy<Value = Bytes> {
@@ -38,10 +38,18 @@ fn argument() -> impl Strategy<Value = Argument> {
             size,
         }),
     );
-    let object = (location(), prop::option::of(range()), pin).prop_map(|(location, bytes, pin)| {
-        let address = Address { location, bytes };
-        Argument::Object(ObjectRef { address, pin })
-    });
+    let version = prop::option::of("[a-zA-Z0-9._-]{1,40}")
+        .prop_map(|name| name.and_then(|name| VersionId::new(&name)));
+    let object = (location(), prop::option::of(range()), version, pin).prop_map(
+        |(location, bytes, version, pin)| {
+            let address = Address {
+                location,
+                bytes,
+                version,
+            };
+            Argument::Object(ObjectRef { address, pin })
+        },
+    );
     let prefix = any::<String>().prop_map(|key| {
         let place = Location::Bucket {
             service: Service::Gs,

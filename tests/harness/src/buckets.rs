@@ -59,6 +59,10 @@ pub struct Asked {
 struct State {
     dialect: Dialect,
     objects: BTreeMap<String, Bytes>,
+    /// Earlier versions, by key and name.
+    versions: BTreeMap<(String, String), Bytes>,
+    /// What was sent of objects that are uploaded in parts, by key and part.
+    parts: BTreeMap<(String, String), Bytes>,
     refusal: Option<Refusal>,
     wants_payer: bool,
     asked: Vec<Asked>,
@@ -84,6 +88,8 @@ impl BucketServer {
         let state = Arc::new(watch::Sender::new(State {
             dialect,
             objects,
+            versions: BTreeMap::new(),
+            parts: BTreeMap::new(),
             refusal: None,
             wants_payer: false,
             asked: Vec::new(),
@@ -104,6 +110,21 @@ impl BucketServer {
     pub fn refuse(&self, refusal: Refusal) {
         self.state
             .send_modify(|state| state.refusal = Some(refusal));
+    }
+
+    /// Keep an earlier version of an object under this name.
+    pub fn keep_version(&self, key: &str, name: &str, content: &str) {
+        let content = Bytes::from(content.to_owned());
+        self.state.send_modify(|state| {
+            let _ = state
+                .versions
+                .insert((key.to_owned(), name.to_owned()), content);
+        });
+    }
+
+    /// The content of this object, if there is one.
+    pub fn content(&self, key: &str) -> Option<Bytes> {
+        self.state.borrow().objects.get(key).cloned()
     }
 
     /// Denies requests that do not say that the requester pays.
@@ -169,7 +190,22 @@ fn answer(shared: &watch::Sender<State>, request: &Request<Bytes>) -> Response<F
             .nth(segments)
             .unwrap_or_default(),
     );
+    if let Some(step) = Step::of(request, &query) {
+        drop(state);
+        return upload(shared, request, key, step);
+    }
+    if let Some(version) = query.get("versionId") {
+        return match state.versions.get(&(key, version.clone())) {
+            Some(content) => read(request, content),
+            None => refused(request, &missing("NoSuchVersion")),
+        };
+    }
     match state.objects.get(&key) {
+        _ if request.method() == Method::DELETE => {
+            drop(state);
+            shared.send_modify(|state| drop(state.objects.remove(&key)));
+            plain(StatusCode::NO_CONTENT, "")
+        }
         _ if request.method() == Method::PUT => {
             drop(state);
             shared.send_modify(|state| drop(state.objects.insert(key, request.body().clone())));
@@ -182,14 +218,71 @@ fn answer(shared: &watch::Sender<State>, request: &Request<Bytes>) -> Response<F
                 .expect("a sound response")
         }
         Some(content) => read(request, content),
-        None => refused(
-            request,
-            &Refusal {
-                status: 404,
-                code: "NoSuchKey",
-                more: "",
-            },
-        ),
+        None => refused(request, &missing("NoSuchKey")),
+    }
+}
+
+/// A step of an upload in parts: S3's, which Google takes after, and Azure's.
+enum Step {
+    Begin,
+    Part(String),
+    Complete,
+}
+
+impl Step {
+    fn of(request: &Request<Bytes>, query: &BTreeMap<String, String>) -> Option<Self> {
+        let part = query.get("partNumber").or_else(|| query.get("blockid"));
+        let completes = query.get("comp").is_some_and(|what| what == "blocklist");
+        match (part, request.method()) {
+            (Some(part), _) => Some(Self::Part(part.clone())),
+            (None, &Method::POST) if query.contains_key("uploads") => Some(Self::Begin),
+            (None, &Method::POST) if query.contains_key("uploadId") => Some(Self::Complete),
+            (None, _) => completes.then_some(Self::Complete),
+        }
+    }
+}
+
+fn upload(
+    shared: &watch::Sender<State>,
+    request: &Request<Bytes>,
+    key: String,
+    step: Step,
+) -> Response<Full<Bytes>> {
+    let body = match step {
+        Step::Begin => "<InitiateMultipartUploadResult><UploadId>1</UploadId>\
+                        </InitiateMultipartUploadResult>"
+            .to_owned(),
+        Step::Part(part) => {
+            shared.send_modify(|state| {
+                let _ = state.parts.insert((key, part), request.body().clone());
+            });
+            String::new()
+        }
+        Step::Complete => {
+            shared.send_modify(|state| {
+                let parts = std::mem::take(&mut state.parts);
+                let (own, others) = parts.into_iter().partition(|((of, _), _)| *of == key);
+                state.parts = others;
+                let own: BTreeMap<(String, String), Bytes> = own;
+                let content: Vec<u8> = own.into_values().flatten().collect();
+                let _ = state.objects.insert(key, content.into());
+            });
+            "<CompleteMultipartUploadResult><ETag>1</ETag></CompleteMultipartUploadResult>".into()
+        }
+    };
+    Response::builder()
+        .status(StatusCode::CREATED)
+        .header(ETAG, "\"1\"")
+        .header(LAST_MODIFIED, MODIFIED)
+        .body(Full::new(body.into()))
+        .expect("a sound response")
+}
+
+fn missing(code: &'static str) -> Refusal {
+    Refusal {
+        status: 404,
+        code,
+        more: "",
     }
 }
 
@@ -344,12 +437,24 @@ fn list(state: &State, query: &BTreeMap<String, String>) -> Response<Full<Bytes>
     )
 }
 
+/// A key in XML: control characters as references, as S3 writes them.
+fn escaped(key: &str) -> String {
+    let mut text = String::new();
+    for character in key.chars() {
+        match character {
+            '&' => text.push_str("&amp;"),
+            '<' => text.push_str("&lt;"),
+            control if control.is_control() => {
+                text.push_str(&format!("&#{};", u32::from(control)));
+            }
+            other => text.push(other),
+        }
+    }
+    text
+}
+
 fn entry(dialect: Dialect, key: &str, content: &Bytes) -> String {
-    let (key, size, etag) = (
-        key.replace('&', "&amp;").replace('<', "&lt;"),
-        content.len(),
-        etag(content),
-    );
+    let (key, size, etag) = (escaped(key), content.len(), etag(content));
     match dialect {
         Dialect::S3 => format!(
             "<Contents><Key>{key}</Key><LastModified>2000-01-01T00:00:00.000Z</LastModified>\

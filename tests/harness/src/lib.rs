@@ -8,6 +8,7 @@
 //! with the command that makes it.
 
 mod buckets;
+mod habits;
 mod http;
 mod moto;
 mod nats;
@@ -24,9 +25,10 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 pub use buckets::{Asked, BucketServer, Dialect, Refusal};
+pub use habits::HabitServer;
 pub use moto::MotoServer;
 pub use nats::{NatsBuilder, NatsCluster, NatsServer, nats_server, nats_server_too_old};
-pub use patience::{patience, within};
+pub use patience::{patience, until, within};
 pub use process::{Ran, Running, Sortie};
 pub use proxy::TcpProxy;
 pub use s3::S3Server;

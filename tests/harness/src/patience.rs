@@ -9,7 +9,7 @@ use std::env;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 
 /// The longest wait on an ordinary machine, even beside several builds: the slowest single step,
 /// the compilation of a large component, takes some ten seconds there.
@@ -43,6 +43,21 @@ pub async fn within<T>(what: &str, happens: impl Future<Output = T>) -> T {
     timeout(patience, happens)
         .await
         .unwrap_or_else(|_| panic!("{what} did not happen within {patience:?}"))
+}
+
+/// Waits until something holds, looking every few milliseconds. `what` completes "... did not
+/// happen" in the message of the panic.
+///
+/// # Panics
+/// When it does not hold within [`patience`].
+pub async fn until(what: &str, holds: impl Fn() -> bool) {
+    let mut ticks = interval(Duration::from_millis(5));
+    within(what, async {
+        while !holds() {
+            ticks.tick().await;
+        }
+    })
+    .await;
 }
 
 fn factor_of(text: &str) -> f64 {

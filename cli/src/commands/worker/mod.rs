@@ -18,7 +18,7 @@ use sortie::objects::{Config, Files};
 use sortie::protocol::{Advice, Labels, WorkerId};
 use sortie_broker::Serves;
 use sortie_broker::nats::{NatsBroker, Role};
-use sortie_frontend::settings::{Clouds, Environment, cache, store};
+use sortie_frontend::settings::{Clouds, Environment, cache, networks, store};
 use sortie_frontend::{Error as FrontendError, chain};
 use sortie_host::setup::{self, Identity, Prepared, StoreAt};
 use sortie_host::worker::{Drained, Introduction, REPORT_TIME_MAX};
@@ -168,6 +168,7 @@ fn prepare(options: &Serve, environment: &Environment) -> Result<Prepared, Error
     }
     let mut objects = Config {
         files: Files::under(options.files.clone()),
+        web_networks: networks(&options.allow_network, environment)?,
         ..config
     };
     warn_if_nothing_is_kept(options.cache.as_ref(), environment);

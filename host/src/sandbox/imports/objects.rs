@@ -42,14 +42,14 @@ impl ObjectsCtxView<'_> {
     }
 }
 
-/// An error as the function sees it.
+/// An error as the function sees it: made for it, without what the submitter is told.
 pub(super) fn read_error(error: &objects::Error) -> wit::Error {
     match error.fault {
         InputFault::Changed => wit::Error::Changed,
         InputFault::Malformed
         | InputFault::Missing
         | InputFault::Denied
-        | InputFault::Unavailable => wit::Error::Unavailable(error.to_string()),
+        | InputFault::Unavailable => wit::Error::Unavailable(error.for_guest().to_owned()),
     }
 }
 

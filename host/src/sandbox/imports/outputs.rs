@@ -65,7 +65,7 @@ impl OutputsCtx {
 }
 
 fn write_error(error: &WriteError) -> wit::WriteError {
-    let message = error.message.clone();
+    let message = error.for_guest().to_owned();
     match error.fault {
         WriteFault::NoPlace | WriteFault::Denied => wit::WriteError::NoStore(message),
         WriteFault::TooLarge => wit::WriteError::Invalid(message),

@@ -17,7 +17,7 @@ impl ObjectsCtxView<'_> {
     fn fail_below(&mut self, error: objects::Error) -> wit::Error {
         match error.fault {
             InputFault::Missing => wit::Error::Missing,
-            InputFault::Malformed => wit::Error::Invalid(error.message),
+            InputFault::Malformed => wit::Error::Invalid(error.for_guest().to_owned()),
             InputFault::Changed | InputFault::Denied | InputFault::Unavailable => {
                 let answer = read_error(&error);
                 self.objects.error.get_or_insert(error);

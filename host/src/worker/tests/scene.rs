@@ -9,7 +9,6 @@ use sortie_protocol::{
     Argument, Bundle, Digest, FunctionOptions, FunctionRef, Job, JobId, JobKey, Limits, Outcome,
     RetryPolicy, Task, TenantId,
 };
-use tokio::time::sleep;
 
 use super::super::{Arc, Duration, Handle, NonZeroUsize, Serves, Worker, WorkerId, timeout};
 use super::faulty::{Ask, Faulty};
@@ -215,17 +214,5 @@ impl Scene {
         timeout(DEADLINE, collecting)
             .await
             .expect("outcomes in time")
-    }
-
-    /// Wait until this holds.
-    pub(super) async fn until(&self, what: &str, holds: impl Fn() -> bool) {
-        let looking = async {
-            while !holds() {
-                sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(DEADLINE, looking)
-            .await
-            .unwrap_or_else(|_| panic!("{what} did not come"));
     }
 }

@@ -1,7 +1,7 @@
 //! Who computes while a store is slow.
 
 use sortie_broker::Submit as _;
-use sortie_harness::{Fault, Link, Operation, S3Server, StoreProxy};
+use sortie_harness::{Fault, Link, Operation, S3Server, StoreProxy, until};
 use sortie_protocol::outcome::Limit;
 use sortie_protocol::{Ending, Failure, Limits, Output};
 
@@ -76,12 +76,11 @@ async fn the_next_task_of_a_bundle_computes_while_a_result_is_being_stored() {
         .await;
     // It is on its way while the first is, and the permit is free when there is nothing more to
     // compute.
-    scene.until("the second result", || store.held() == 2).await;
-    scene
-        .until("a free permit", || {
-            scene.worker.permits.compute.available_permits() == 1
-        })
-        .await;
+    until("the second result", || store.held() == 2).await;
+    until("a free permit", || {
+        scene.worker.permits.compute.available_permits() == 1
+    })
+    .await;
     assert_eq!(scene.worker.busy(), 1);
     store.proxy.release();
     let outcomes = scene.outcomes(job, 3).await;
@@ -119,7 +118,7 @@ async fn another_bundle_is_taken_and_computed_while_a_result_is_being_stored() {
     let scene = store.scene(1);
     let job = scene.job("returns_bytes", 0).await;
     scene.publish(job, &[LARGE[0].into()]).await;
-    scene.until("the first result", || store.held() == 1).await;
+    until("the first result", || store.held() == 1).await;
     scene.publish_after(job, 1, &[5.into()]).await;
     assert_eq!(codes(&scene.outcomes(job, 1).await), [(1, 1, "completed")]);
     assert_eq!((store.held(), scene.worker.busy()), (1, 1));
@@ -136,11 +135,9 @@ async fn a_result_on_its_way_to_the_store_is_cancelled_and_has_the_tasks_time() 
     let scene = store.scene(1);
     let cancelled = scene.job("returns_bytes", 0).await;
     scene.publish(cancelled, &LARGE.map(Into::into)).await;
-    scene.until("results", || store.held() == 3).await;
+    until("results", || store.held() == 3).await;
     scene.broker.cancel(cancelled).await.unwrap();
-    scene
-        .until("the end of what is stored", || scene.worker.busy() == 0)
-        .await;
+    until("the end of what is stored", || scene.worker.busy() == 0).await;
 
     let limits = Limits {
         wall_time: Duration::from_millis(300),
@@ -164,7 +161,7 @@ async fn results_for_which_there_is_no_room_hold_their_permit_until_they_are_sto
     let job = scene.job("returns_bytes", 0).await;
     scene.publish(job, &LARGE.map(Into::into)).await;
     for held in 1..=3 {
-        scene.until("a result", || store.held() == held).await;
+        until("a result", || store.held() == held).await;
         assert_eq!(scene.worker.permits.compute.available_permits(), 0);
         store.proxy.release();
     }

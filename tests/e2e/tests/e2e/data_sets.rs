@@ -131,12 +131,13 @@ fn no_name_reaches_out_of_a_prefix() {
             .folder(folder.path())
             .run()
             .code(0);
-        // Servers follow links in their own folders, which a store has none of; the empty name
-        // lists the prefix itself.
+        // Servers follow links in their own folders, which a store has none of, and take two
+        // slashes for one; the empty name lists the prefix itself.
         let opened: Vec<String> = serde_json::from_value(ran.value()).unwrap();
         let expected = |name: &&String| {
             matches!(name.as_str(), "c/0/0")
                 || (name.is_empty() && !place.starts_with("http"))
+                || (name.as_str() == "c//0/0" && place.starts_with("s3"))
                 || (place.contains("://") && matches!(name.as_str(), "link" | "out" | "out/secret"))
         };
         let unexpected: Vec<_> = opened.iter().filter(|name| !expected(name)).collect();

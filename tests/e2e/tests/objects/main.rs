@@ -4,15 +4,18 @@
 //! [`stores`] has two genuine servers and nothing that fails; [`inputs`] what is wrong with an
 //! input for good; [`faults`] what passes, or does not; [`clouds`] the other services, and where
 //! keys come from; [`changes`] objects that change while they are read; [`disk`] what is kept on
-//! disk; [`secrets`] what must be seen nowhere. Every run is checked for secrets.
+//! disk; [`names`] that names are what was written; [`web`] web servers; [`secrets`] what must be
+//! seen nowhere. Every run is checked for secrets.
 
 mod changes;
 mod clouds;
 mod disk;
 mod faults;
 mod inputs;
+mod names;
 mod secrets;
 mod stores;
+mod web;
 
 use std::fs;
 use std::path::PathBuf;

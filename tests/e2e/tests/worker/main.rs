@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use sortie::protocol::Labels;
 use sortie::{Function, TaskError, object, value};
 use sortie_broker::Operate as _;
-use sortie_harness::TcpProxy;
+use sortie_harness::{HabitServer, TcpProxy};
 
 use support::{Fleet, LONG, SHORT, WorkerProcess, check_each_once, get, soon, sortie, until};
 
@@ -491,4 +491,32 @@ async fn a_workers_disk_is_read_only_where_its_operator_says() {
         assert_eq!(read(path).await.unwrap_err().0, "input-denied", "{path}");
     }
     assert_eq!(read("open/missing").await.unwrap_err().0, "input-missing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn web_servers_are_read_in_networks_that_the_operator_allows() {
+    let fleet = Fleet::start(LONG).await;
+    let server = HabitServer::start();
+    let sum: Function<(u64, u64)> = fleet.function("sum_of").await;
+    let read = async || {
+        let url = server.url("plain/small");
+        let task = fleet.client.submit(&sum, object(&url)).await.unwrap();
+        match soon("a task", task).await {
+            Ok((len, _)) => Ok(len),
+            Err(TaskError::Failed(failure)) => {
+                Err((failure.code().to_owned(), failure.to_string()))
+            }
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let strict = fleet.worker(&[]).await;
+    let (code, text) = read().await.unwrap_err();
+    assert_eq!(code, "input-denied");
+    assert!(text.contains("can allow networks"), "{text}");
+    strict.signal(Signal::TERM);
+    assert_eq!(strict.ended().await.0, Some(0));
+    assert_eq!(server.asked(), [""; 0]);
+
+    let _open = fleet.worker(&["--allow-network", "127.0.0.0/8"]).await;
+    assert_eq!(read().await, Ok(12));
 }
