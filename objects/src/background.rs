@@ -14,15 +14,19 @@ impl<T> Drop for AbortOnDrop<T> {
     }
 }
 
-/// Run I/O on the I/O runtime. Dropping the future aborts it.
-pub(crate) async fn on<T: Send + 'static>(
-    io: &Handle,
-    future: impl Future<Output = T> + Send + 'static,
-) -> Result<T, Error> {
+/// Run I/O on the I/O runtime. It starts at once; dropping the future aborts it. What waits for it
+/// holds a handle only, however large the I/O's own future is.
+pub(crate) fn on<T, F>(io: &Handle, future: F) -> impl Future<Output = Result<T, Error>> + use<T, F>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
     let mut task = AbortOnDrop(io.spawn(future));
-    (&mut task.0)
-        .await
-        .map_err(|error| Error::new(InputFault::Unavailable, ended(&error)))
+    async move {
+        (&mut task.0)
+            .await
+            .map_err(|error| Error::new(InputFault::Unavailable, ended(&error)))
+    }
 }
 
 /// The error text for an I/O task that panicked or was aborted.

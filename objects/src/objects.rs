@@ -148,7 +148,8 @@ impl Objects {
                 };
                 self.made(address, size, (etag, content_type), source, Vec::new())
             }
-            Spot::Web(file) => self.open_web(address, file, pin).await,
+            // Boxed: a request and its redirects would make every caller's future a large one.
+            Spot::Web(file) => Box::pin(self.open_web(address, file, pin)).await,
         }
     }
 

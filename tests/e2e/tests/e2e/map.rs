@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::{Value, json};
 use sortie_harness::Sortie;
 
-use crate::{endings, sorted};
+use crate::sorted;
 
 fn values(records: &[Value]) -> Vec<&Value> {
     records.iter().map(|record| &record["value"]).collect()

