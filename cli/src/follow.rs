@@ -46,8 +46,8 @@ pub(crate) struct Run {
     pub(crate) on_signal: OnSignal,
     /// Where the job is kept, which decides what can be done about its failures.
     pub(crate) keeps: Keeps,
-    /// Whether a result is written without its value, or its object without a name, because a signal
-    /// came first.
+    /// Whether a result is written without its value, or its object without a name, because a
+    /// signal came first.
     pub(crate) lacks_values: bool,
     /// What gives the objects that tasks make their names, if anything does.
     pub(crate) naming: Option<Naming>,

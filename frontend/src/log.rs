@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-/// What Rust's standard library adds to a panic's message: advice for somebody who runs the function
-/// as a program of their own. Here nobody can follow it.
+/// What Rust's standard library adds to a panic's message: advice for somebody who runs the
+/// function as a program of their own. Here nobody can follow it.
 const NOTES: [&str; 2] = [
     "note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace",
     "note: run with `RUST_BACKTRACE=full` environment variable to display a verbose backtrace",

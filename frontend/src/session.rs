@@ -180,8 +180,8 @@ impl Session {
     }
 }
 
-/// Refuse a function that returns an object where it is known that there is no store for it: in this
-/// process, or at all of the `workers` that may run it, as far as they say so.
+/// Refuse a function that returns an object where it is known that there is no store for it: in
+/// this process, or at all of the `workers` that may run it, as far as they say so.
 ///
 /// # Errors
 /// What is missing.

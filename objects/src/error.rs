@@ -6,10 +6,10 @@
 
 use std::io;
 
+use rustix::io::Errno;
 use sortie_protocol::outcome::{InputFault, cut};
 use sortie_protocol::{Advice, Cloud};
 
-use crate::stores::local::{FILE, told};
 use crate::stores::notes::{CODE, PAID, Trouble, UNSIGNED};
 
 /// An object could not be found, opened or read.
@@ -329,4 +329,45 @@ pub(crate) fn root_cause(error: &object_store::Error) -> String {
         .map(|word| word.split_once('?').map_or(word, |(before, _)| before))
         .collect();
     cut(safe.join(" "), REASON_BYTES_MAX)
+}
+/// What errors of the file system are told apart by.
+pub(crate) const FILE: &str = "file";
+
+/// What the system said of a file that was to be read.
+pub(crate) fn told(shown: &str, error: &io::Error) -> Error {
+    let errno = Errno::from_io_error(error);
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::new(
+            InputFault::Missing,
+            format!("there is nothing at `{shown}`"),
+        ),
+        io::ErrorKind::PermissionDenied => Error::new(
+            InputFault::Denied,
+            format!("`{shown}` may not be read; check the file's permissions"),
+        ),
+        io::ErrorKind::IsADirectory => not_regular(shown),
+        io::ErrorKind::InvalidFilename => Error::new(
+            InputFault::Malformed,
+            format!("`{shown}` is not a name that the file system accepts"),
+        ),
+        // A socket, or a device that is not there.
+        _ if matches!(errno, Some(Errno::NXIO | Errno::NODEV)) => not_regular(shown),
+        _ if errno == Some(Errno::LOOP) => Error::new(
+            InputFault::Malformed,
+            format!("`{shown}` is a link that leads in a circle, or through too many others"),
+        ),
+        _ => Error::new(
+            InputFault::Unavailable,
+            format!("failed to read `{shown}`: {error}"),
+        ),
+    }
+}
+
+pub(crate) fn not_regular(shown: &str) -> Error {
+    Error::new(
+        InputFault::Malformed,
+        format!(
+            "`{shown}` is not a regular file; its content must be there to be read more than once"
+        ),
+    )
 }

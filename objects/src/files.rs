@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 use sortie_protocol::Advice;
 use sortie_protocol::outcome::InputFault;
 
-use crate::stores::local::{Links, LocalFile, told};
+use crate::error::told;
+use crate::stores::local::{Links, LocalFile};
 use crate::{Error, Location};
 
 /// Which local files may be read.
@@ -91,7 +92,7 @@ fn nearest(path: &Path) -> PathBuf {
 }
 
 fn shown(path: &Path) -> String {
-    crate::stores::shown(&Location::File(path.to_owned()))
+    crate::shown::shown(&Location::File(path.to_owned()))
 }
 
 fn denied(path: &Path, why: &str) -> Error {

@@ -35,6 +35,7 @@ mod metrics;
 mod networks;
 mod objects;
 mod read;
+mod shown;
 mod stores;
 mod upload;
 
@@ -55,9 +56,10 @@ pub use self::read::entries::Entry;
 pub use self::read::fetch::STALL_TIME_MAX;
 pub use self::read::list::{Found, parse, parse_literal};
 pub use self::read::prefix::{Listing, Prefix};
+pub use self::stores::REQUESTS_MAX;
 pub use self::stores::metadata_credentials::{AGENT_TIME_MAX, METADATA_TIME_MAX};
+pub use self::stores::retries::{RETRIES_MAX, RETRY_TIME_MAX};
 pub use self::stores::web::WHOLE_BYTES_MAX;
-pub use self::stores::{REQUESTS_MAX, RETRIES_MAX, RETRY_TIME_MAX};
 pub use self::upload::{
     PART_BYTES, PARTS_IN_FLIGHT_MAX, PARTS_MAX, Upload, WriteError, WriteFault,
 };

@@ -21,10 +21,11 @@ use crate::metrics::Metrics;
 use crate::read::block::{BLOCK_BYTES, Block, Purpose, gather};
 use crate::read::blocks::Blocks;
 use crate::read::version::{Looked, Source, Version};
+use crate::shown::shown;
 use crate::stores::bucket::Keyed;
 use crate::stores::local::{Links, LocalFile};
 use crate::stores::web::{Opened, WebFile};
-use crate::stores::{Spot, Stores, shown};
+use crate::stores::{Spot, Stores};
 use crate::{Address, ByteRange, Error, Files, Location, VersionId};
 
 /// How much of an object is fetched before its task starts: all of most documents, and enough of a

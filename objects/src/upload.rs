@@ -27,10 +27,11 @@ use crate::background::{ended, on};
 use crate::blocking::Pool;
 use crate::error::{root_cause, sources, system_error};
 use crate::objects::Objects;
+use crate::shown::shown;
+use crate::stores::Spot;
 use crate::stores::bucket::Keyed;
 use crate::stores::local::{self, Links, LocalFile, Parts, done};
 use crate::stores::notes::Trouble;
-use crate::stores::{Spot, shown};
 use crate::{Error, Location};
 
 /// The size of an upload's parts. S3 accepts no parts below 5 MiB, and some stores require equal

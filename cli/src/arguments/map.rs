@@ -40,16 +40,16 @@ pub(crate) struct Map {
     /// Write results here instead of to standard output: to a file, or to an object such as
     /// s3://BUCKET/KEY.parquet; `-` is standard output
     ///
-    /// The extension says how: .csv, .tsv and .parquet are tables, .jsonl and others JSON lines; .gz
-    /// or .zst behind compresses all but Parquet. What is there is replaced, when everything else
-    /// has been checked. Lines and rows are added to a file as they come: whatever ends the run,
-    /// those written stay. A Parquet file appears when the run ends, interrupted or not; an object
-    /// in a store when all results are there.
+    /// The extension says how: .csv, .tsv and .parquet are tables, .jsonl and others JSON lines;
+    /// .gz or .zst behind compresses all but Parquet. What is there is replaced, when everything
+    /// else has been checked. Lines and rows are added to a file as they come: whatever ends the
+    /// run, those written stay. A Parquet file appears when the run ends, interrupted or not; an
+    /// object in a store when all results are there.
     ///
     /// With braces it names the objects that tasks make, as in 's3://BUCKET/{stem}.png': {stem} is
-    /// the input's name without folders and extension, {index} its position, {digest} the SHA-256 of
-    /// the object. Each object is copied there when its task has ended, and results say so. Both may
-    /// be given: one -o for results, another for names.
+    /// the input's name without folders and extension, {index} its position, {digest} the SHA-256
+    /// of the object. Each object is copied there when its task has ended, and results say so. Both
+    /// may be given: one -o for results, another for names.
     #[arg(short, long, value_name = "FILE|URL")]
     pub(crate) output: Vec<PathBuf>,
     /// Write results in the order of the inputs instead of as they come

@@ -171,8 +171,8 @@ async fn show_one(
     Ok(Ending::Completed)
 }
 
-/// Append a letter with the arguments of its task. Nothing is made of them but their text: as a tree
-/// a small value can take gigabytes.
+/// Append a letter with the arguments of its task. Nothing is made of them but their text: as a
+/// tree a small value can take gigabytes.
 fn append(letter: &(LetterId, DeadLetter), out: &mut Vec<u8>) -> Result<(), Error> {
     let mut line = serde_json::to_vec(&Shown::new(letter))
         .map_err(|error| Error::Platform(format!("failed to write JSON: {error}")))?;

@@ -21,7 +21,8 @@ impl Client {
     /// [gathered](Client::gathered) and nobody is attached any more.
     ///
     /// # Errors
-    /// When there is no such job, its outcomes were gathered already, or the broker does not answer.
+    /// When there is no such job, its outcomes were gathered already, or the broker does not
+    /// answer.
     pub async fn attach<T>(&self, job: JobId) -> Result<Job<T>, AttachError> {
         let broker = &self.shared.broker;
         let key = self.shared.key(job);

@@ -1,8 +1,8 @@
 //! Turns the text of an input into the arguments of a task, by the function's signature.
 //!
 //! A parameter is either fixed for the whole job or open. With one open parameter an input is that
-//! parameter's argument: for an object what [`Places`] finds, for a value what its type makes of the
-//! text ([`Type`]). With several, or none, an input is a JSON array of all of them.
+//! parameter's argument: for an object what [`Places`] finds, for a value what its type makes of
+//! the text ([`Type`]). With several, or none, an input is a JSON array of all of them.
 
 use futures::StreamExt as _;
 use futures::stream::BoxStream;

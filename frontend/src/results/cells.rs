@@ -1,9 +1,17 @@
 //! Infers the types of columns and cells from the text of fields.
 
 use std::borrow::Cow;
+use std::fmt;
 
-use super::nested;
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
 use crate::json::valid;
+
+/// Leaves of one column. What nests wider is JSON text: a map whose keys are data rather than names
+/// would otherwise get a column for each.
+pub(crate) const LEAVES_MAX: usize = 64;
+/// How deep columns nest. What nests deeper is JSON text.
+pub(crate) const NESTING_MAX: usize = 8;
 
 /// Integers up to here are the same as floating point numbers.
 const EXACT_MAX: u64 = 1 << 53;
@@ -76,7 +84,7 @@ impl Seen {
     /// What the text of a part is, as [`crate::json::Parts`] has it.
     pub(crate) fn of(part: &[u8], nesting: Nesting) -> Self {
         match part {
-            [b'[' | b'{', ..] if nesting == Nesting::Nested => nested::seen(part),
+            [b'[' | b'{', ..] if nesting == Nesting::Nested => seen_nested(part),
             [b'n', ..] => Self::Nothing,
             [b't' | b'f', ..] => Self::Bool,
             [b'"', ..] => Self::Text,
@@ -96,7 +104,7 @@ impl Seen {
             }
             (Self::Integer, Self::Number) | (Self::Number, Self::Integer) => Self::Number,
             (Self::List(one), Self::List(other)) => Self::List(Box::new(one.and(*other))),
-            (Self::Map(fields), Self::Map(others)) => nested::merged(fields, others),
+            (Self::Map(fields), Self::Map(others)) => merged(fields, others),
             _ => Self::Anything,
         }
     }
@@ -111,7 +119,7 @@ impl Seen {
             // Where nothing is known everything fits.
             Self::Anything | Self::Nothing => Type::Json,
             Self::List(_) | Self::Map(_) => match self.nested() {
-                Nested::Known(kind, leaves) if leaves <= nested::LEAVES_MAX => kind,
+                Nested::Known(kind, leaves) if leaves <= LEAVES_MAX => kind,
                 Nested::Known(..) | Nested::Unknown | Nested::Mixed => Type::Json,
             },
         }
@@ -165,9 +173,120 @@ fn number(part: &[u8]) -> Seen {
     Seen::integer(text(part).parse().ok())
 }
 
+/// What the text of a list or map nests; [`Seen::Anything`] where that is too much.
+fn seen_nested(part: &[u8]) -> Seen {
+    let mut reader = serde_json::Deserializer::from_slice(part);
+    let see = See {
+        nesting_left: NESTING_MAX,
+    };
+    see.deserialize(&mut reader).unwrap_or(Seen::Anything)
+}
+
+/// Sees the next value.
+#[derive(Clone, Copy)]
+struct See {
+    nesting_left: usize,
+}
+
+impl See {
+    fn inner<E: serde::de::Error>(self) -> Result<Self, E> {
+        Ok(Self {
+            nesting_left: self.nesting_left.checked_sub(1).ok_or_else(too_much)?,
+        })
+    }
+}
+
+fn too_much<E: serde::de::Error>() -> E {
+    E::custom("it nests too much")
+}
+
+impl<'de> DeserializeSeed<'de> for See {
+    type Value = Seen;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Seen, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for See {
+    type Value = Seen;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value of JSON")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Seen, E> {
+        Ok(Seen::Bool)
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Seen, E> {
+        Ok(Seen::integer(i64::try_from(value).ok()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Seen, E> {
+        Ok(Seen::integer(Some(value)))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Seen, E> {
+        Ok(Seen::Number)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Seen, E> {
+        Ok(Seen::Text)
+    }
+
+    fn visit_unit<E>(self) -> Result<Seen, E> {
+        Ok(Seen::Nothing)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Seen, A::Error> {
+        let mut all = Seen::Nothing;
+        while let Some(item) = items.next_element_seed(self.inner()?)? {
+            all = all.and(item);
+        }
+        Ok(Seen::List(Box::new(all)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Seen, A::Error> {
+        let mut fields: Vec<(String, Seen)> = Vec::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            let value = entries.next_value_seed(self.inner()?)?;
+            add(&mut fields, key, value).map_err(|_| too_much())?;
+        }
+        Ok(Seen::Map(fields))
+    }
+}
+
+/// Fields of both, each once; more than a column has leaves for are anything.
+fn merged(mut fields: Vec<(String, Seen)>, others: Vec<(String, Seen)>) -> Seen {
+    for (key, seen) in others {
+        if add(&mut fields, key, seen).is_err() {
+            return Seen::Anything;
+        }
+    }
+    Seen::Map(fields)
+}
+
+/// There are more fields than a column has leaves for.
+struct TooMany;
+
+/// A field was seen, perhaps again.
+fn add(fields: &mut Vec<(String, Seen)>, key: String, seen: Seen) -> Result<(), TooMany> {
+    if let Some((_, before)) = fields.iter_mut().find(|(name, _)| *name == key) {
+        *before = std::mem::replace(before, Seen::Nothing).and(seen);
+        return Ok(());
+    }
+    if fields.len() < LEAVES_MAX {
+        fields.push((key, seen));
+        Ok(())
+    } else {
+        Err(TooMany)
+    }
+}
+
 impl Type {
-    /// The cell of a column of this type for the text of a part; none if the column cannot hold it
-    /// as it is.
+    /// The cell of a column of this type for the text of a part that is no list and no map; none if
+    /// the column cannot hold it as it is.
     pub(crate) fn cell<'a>(&self, part: &'a [u8]) -> Option<Cell<'a>> {
         let seen = Seen::of(part, Nesting::Flat);
         match (self, seen) {
@@ -181,9 +300,6 @@ impl Type {
             (Self::Text, Seen::Text) => serde_json::from_slice(part)
                 .ok()
                 .map(|text| Cell::Text(Cow::Owned(text))),
-            (Self::List(_) | Self::Struct(_), Seen::Anything) if nested::fits(self, part) => {
-                Some(Cell::Nested(text(part)))
-            }
             _ => None,
         }
     }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use sortie::Outcome;
 
 use super::cells::{Cell, Nesting, Seen, Type};
-use super::nested::Node;
+use super::nested::{Node, cell};
 use super::record::{ShownBill, Status};
 use crate::json::{Parts, Whole, append_member, valid};
 use crate::log::shown;
@@ -211,7 +211,7 @@ impl Columns {
     }
 
     fn put<'a>(&self, column: usize, value: &'a [u8], cells: &mut [Cell<'a>]) -> bool {
-        let cell = self.types.get(column).and_then(|kind| kind.cell(value));
+        let cell = self.types.get(column).and_then(|kind| cell(kind, value));
         match (cells.get_mut(column), cell) {
             (Some(place), Some(cell)) => {
                 *place = cell;

@@ -10,13 +10,8 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
-use super::cells::{Cell, Seen, Type};
+use super::cells::{Cell, LEAVES_MAX, Nesting, Seen, Type};
 
-/// Leaves of one column. What nests wider is JSON text: a map whose keys are data rather than names
-/// would otherwise get a column for each.
-pub(crate) const LEAVES_MAX: usize = 64;
-/// How deep columns nest. What nests deeper is JSON text.
-pub(crate) const NESTING_MAX: usize = 8;
 /// Entries that a value may add to the leaves of its column for each byte of its text, beyond one
 /// for each leaf. A list of maps without fields would add one for each leaf with each `{}`.
 const ENTRIES_PER_BYTE: usize = 2;
@@ -24,114 +19,6 @@ const ENTRIES_PER_BYTE: usize = 2;
 /// A part does not fit where it is to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unfit;
-
-/// What the text of a list or map nests; [`Seen::Anything`] where that is too much.
-pub(crate) fn seen(part: &[u8]) -> Seen {
-    let mut reader = serde_json::Deserializer::from_slice(part);
-    let see = See {
-        nesting_left: NESTING_MAX,
-    };
-    see.deserialize(&mut reader).unwrap_or(Seen::Anything)
-}
-
-/// Sees the next value.
-#[derive(Clone, Copy)]
-struct See {
-    nesting_left: usize,
-}
-
-impl See {
-    fn inner<E: serde::de::Error>(self) -> Result<Self, E> {
-        Ok(Self {
-            nesting_left: self.nesting_left.checked_sub(1).ok_or_else(too_much)?,
-        })
-    }
-}
-
-fn too_much<E: serde::de::Error>() -> E {
-    E::custom("it nests too much")
-}
-
-impl<'de> DeserializeSeed<'de> for See {
-    type Value = Seen;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Seen, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for See {
-    type Value = Seen;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value of JSON")
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Seen, E> {
-        Ok(Seen::Bool)
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Seen, E> {
-        Ok(Seen::integer(i64::try_from(value).ok()))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Seen, E> {
-        Ok(Seen::integer(Some(value)))
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Seen, E> {
-        Ok(Seen::Number)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Seen, E> {
-        Ok(Seen::Text)
-    }
-
-    fn visit_unit<E>(self) -> Result<Seen, E> {
-        Ok(Seen::Nothing)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Seen, A::Error> {
-        let mut all = Seen::Nothing;
-        while let Some(item) = items.next_element_seed(self.inner()?)? {
-            all = all.and(item);
-        }
-        Ok(Seen::List(Box::new(all)))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Seen, A::Error> {
-        let mut fields: Vec<(String, Seen)> = Vec::new();
-        while let Some(key) = entries.next_key::<String>()? {
-            let value = entries.next_value_seed(self.inner()?)?;
-            add(&mut fields, key, value).map_err(|_| too_much())?;
-        }
-        Ok(Seen::Map(fields))
-    }
-}
-
-/// Fields of both, each once; more than a column has leaves for are anything.
-pub(crate) fn merged(mut fields: Vec<(String, Seen)>, others: Vec<(String, Seen)>) -> Seen {
-    for (key, seen) in others {
-        if add(&mut fields, key, seen).is_err() {
-            return Seen::Anything;
-        }
-    }
-    Seen::Map(fields)
-}
-
-/// A field was seen, perhaps again.
-fn add(fields: &mut Vec<(String, Seen)>, key: String, seen: Seen) -> Result<(), Unfit> {
-    if let Some((_, before)) = fields.iter_mut().find(|(name, _)| *name == key) {
-        *before = std::mem::replace(before, Seen::Nothing).and(seen);
-        return Ok(());
-    }
-    if fields.len() < LEAVES_MAX {
-        fields.push((key, seen));
-        Ok(())
-    } else {
-        Err(Unfit)
-    }
-}
 
 /// How the leaves of a nested column hang together.
 #[derive(Debug, Clone, PartialEq)]
@@ -195,6 +82,18 @@ pub(crate) trait Sink {
 pub(crate) struct Levels {
     pub(crate) repetition: i16,
     pub(crate) definition: i16,
+}
+
+/// The cell of a column of this type for the text of a part; none if the column cannot hold it as
+/// it is.
+pub(crate) fn cell<'a>(kind: &Type, part: &'a [u8]) -> Option<Cell<'a>> {
+    let nests = matches!(kind, Type::List(_) | Type::Struct(_));
+    match Seen::of(part, Nesting::Flat) {
+        Seen::Anything if nests && fits(kind, part) => {
+            std::str::from_utf8(part).ok().map(Cell::Nested)
+        }
+        _ => kind.cell(part),
+    }
 }
 
 /// Whether a part fits into a column as it is, with no more entries than its text allows.
@@ -418,7 +317,7 @@ mod tests {
     fn column(parts: &[&str]) -> Type {
         parts
             .iter()
-            .map(|part| seen(part.as_bytes()))
+            .map(|part| Seen::of(part.as_bytes(), Nesting::Nested))
             .fold(Seen::Nothing, Seen::and)
             .column()
     }

@@ -13,9 +13,9 @@ use tokio::sync::mpsc;
 use crate::background::{AbortOnDrop, ended};
 use crate::dir::is_temporary;
 use crate::objects::Objects;
+use crate::shown::shown;
 use crate::stores::bucket::Bucket;
 use crate::stores::page::Listed;
-use crate::stores::shown;
 use crate::{Error, Location};
 
 /// Entries of a listing that wait to be taken; then the listing waits.

@@ -1,10 +1,11 @@
 //! Lists the objects that a pattern matches.
 //!
-//! `*`, `?` and `[…]` match within one path segment, `**` across segments ([`super::pattern`]). What
-//! has that very name is meant first. Buckets are listed below the last segment without a wildcard,
-//! page by page; what only stands for a folder there is no object, unless the pattern ends in a
-//! slash. Local folders are walked in the order of their names, step by step ([`super::walk`]): no
-//! thread is held while nobody takes what was found. Web servers cannot be listed.
+//! `*`, `?` and `[…]` match within one path segment, `**` across segments ([`super::pattern`]).
+//! What has that very name is meant first. Buckets are listed below the last segment without a
+//! wildcard, page by page; what only stands for a folder there is no object, unless the pattern
+//! ends in a slash. Local folders are walked in the order of their names, step by step
+//! ([`super::walk`]): no thread is held while nobody takes what was found. Web servers cannot be
+//! listed.
 //!
 //! Bounds: of a store's listing a page or two are held. Of a local one the files that a step found,
 //! and the names in the folder that is walked and in those it lies in, as far as they are still to
@@ -21,7 +22,7 @@ use sortie_protocol::outcome::InputFault;
 use super::pattern::{Pattern, is_pattern};
 use super::walk::{self, State, Walk, Ways};
 use crate::objects::Objects;
-use crate::stores::{one_line, shown};
+use crate::shown::{one_line, shown};
 use crate::{Address, Error, Location, Malformed, Service};
 
 /// Parse a URL, perhaps with a version and a range, or a path relative to `folder`, in which `..`

@@ -16,9 +16,10 @@ use sortie_protocol::outcome::InputFault;
 use super::entries::Entry;
 use super::pattern::Pattern;
 use super::walk::{Found, State, Step, Walk, Ways, is_inside};
+use crate::error::told;
 use crate::objects::{Object, Objects};
-use crate::stores::local::{Links, LocalFile, told};
-use crate::stores::{one_line, shown};
+use crate::shown::{one_line, shown};
+use crate::stores::local::{Links, LocalFile};
 use crate::{Address, Error, Location, Place};
 
 /// Maximum length of a name below a prefix: S3's limit for keys.

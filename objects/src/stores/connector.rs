@@ -26,8 +26,8 @@ use url::Url;
 
 use super::key::{Slashes, revealed};
 use super::notes::{CODE, NOBODY, PAID, UNSIGNED};
+use super::retries::{RETRIES_MAX, RETRY_TIME_MAX};
 use super::signer::Signer;
-use super::{RETRIES_MAX, RETRY_TIME_MAX};
 use crate::clock;
 use crate::networks::Resolver;
 

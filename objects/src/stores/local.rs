@@ -25,6 +25,7 @@ use sortie_protocol::outcome::InputFault;
 
 use crate::Error;
 use crate::blocking::Pool;
+use crate::error::{FILE, not_regular, told};
 
 /// Whether links on the way to a file are followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,8 +136,6 @@ impl LocalFile {
     }
 }
 
-/// What errors of the file system are told apart by.
-pub(crate) const FILE: &str = "file";
 /// Opening waits for nobody who would write into a pipe, and takes no terminal.
 const FLAGS: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
@@ -183,45 +182,6 @@ fn open_by_segments(path: &Path) -> Result<OwnedFd, Errno> {
         folder = openat(&folder, name, way, Mode::empty())?;
     }
     Err(Errno::ISDIR)
-}
-
-fn not_regular(shown: &str) -> Error {
-    Error::new(
-        InputFault::Malformed,
-        format!(
-            "`{shown}` is not a regular file; its content must be there to be read more than once"
-        ),
-    )
-}
-
-/// What the system said of a file that was to be read.
-pub(crate) fn told(shown: &str, error: &io::Error) -> Error {
-    let errno = Errno::from_io_error(error);
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::new(
-            InputFault::Missing,
-            format!("there is nothing at `{shown}`"),
-        ),
-        io::ErrorKind::PermissionDenied => Error::new(
-            InputFault::Denied,
-            format!("`{shown}` may not be read; check the file's permissions"),
-        ),
-        io::ErrorKind::IsADirectory => not_regular(shown),
-        io::ErrorKind::InvalidFilename => Error::new(
-            InputFault::Malformed,
-            format!("`{shown}` is not a name that the file system accepts"),
-        ),
-        // A socket, or a device that is not there.
-        _ if matches!(errno, Some(Errno::NXIO | Errno::NODEV)) => not_regular(shown),
-        _ if errno == Some(Errno::LOOP) => Error::new(
-            InputFault::Malformed,
-            format!("`{shown}` is a link that leads in a circle, or through too many others"),
-        ),
-        _ => Error::new(
-            InputFault::Unavailable,
-            format!("failed to read `{shown}`: {error}"),
-        ),
-    }
 }
 
 /// A file that is being written, under a name of its own until it is complete.

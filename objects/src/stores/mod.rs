@@ -8,19 +8,19 @@ pub(crate) mod local;
 pub(crate) mod metadata_credentials;
 pub(crate) mod notes;
 pub(crate) mod page;
+pub(crate) mod retries;
 pub(crate) mod signer;
 pub(crate) mod web;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureAccessKey, AzureCredential, MicrosoftAzureBuilder, split_sas};
 use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder};
 use object_store::limit::LimitStore;
-use object_store::{ObjectStore, RetryConfig, StaticCredentialProvider};
+use object_store::{ObjectStore, StaticCredentialProvider};
 use parking_lot::Mutex;
 use sortie_protocol::outcome::InputFault;
 use sortie_protocol::{Advice, Cloud};
@@ -33,6 +33,7 @@ use self::connector::Connector;
 use self::key::Slashes;
 use self::metadata_credentials::{Amazon, Google, Keeper, Source};
 use self::notes::NOBODY;
+use self::retries::retry;
 use self::signer::Signer;
 use self::web::{Web, WebFile};
 use crate::blocking::{NAMES_MAX, Pool};
@@ -40,12 +41,9 @@ use crate::config::{
     Addressing, Az, AzCredentials, Config, Gs, GsCredentials, Payer, S3, S3Credentials,
 };
 use crate::networks::{Networks, Resolver};
+use crate::shown::shown;
 use crate::{Address, Error, Files, Location, Service};
 
-/// How often a request is retried after a transient error.
-pub const RETRIES_MAX: usize = 5;
-/// Maximum total time of the retries of a request.
-pub const RETRY_TIME_MAX: Duration = Duration::from_secs(60);
 /// How many stores are kept open. Signed URLs make one each; at the limit all are closed and opened
 /// again as needed.
 const STORES_MAX: usize = 256;
@@ -431,44 +429,6 @@ fn az_credential(credentials: &AzCredentials) -> Result<AzureCredential, String>
                 .map_err(|_| "the shared access signature has not the form sv=...&sig=...")?,
         ),
     })
-}
-
-fn retry() -> RetryConfig {
-    RetryConfig {
-        max_retries: RETRIES_MAX,
-        retry_timeout: RETRY_TIME_MAX,
-        ..RetryConfig::default()
-    }
-}
-
-/// A location as error texts have it: in one line, whatever is in its name.
-pub(crate) fn shown(location: &Location) -> String {
-    match location {
-        Location::File(path) => {
-            let path = path.as_os_str().as_encoded_bytes().utf8_chunks();
-            path.fold("file://".to_owned(), |mut text, chunk| {
-                text.push_str(&one_line(chunk.valid()));
-                for byte in chunk.invalid() {
-                    text.push_str(&format!("\\x{byte:02x}"));
-                }
-                text
-            })
-        }
-        Location::Bucket { .. } | Location::Http(_) => one_line(&location.to_string()),
-    }
-}
-
-/// A text without control characters.
-pub(crate) fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() {
-            line.extend(character.escape_default());
-        } else {
-            line.push(character);
-        }
-    }
-    line
 }
 
 fn malformed(location: &Location, reason: &str) -> Error {

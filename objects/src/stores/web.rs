@@ -26,7 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
 use super::connector::{CONNECT_TIME_MAX, SILENCE_MAX, USER_AGENT};
-use super::{RETRIES_MAX, RETRY_TIME_MAX};
+use super::retries::{RETRIES_MAX, RETRY_TIME_MAX};
 use crate::networks::{Closed, Networks, Resolver};
 use crate::{Error, clock};
 

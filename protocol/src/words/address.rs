@@ -4,9 +4,10 @@
 //! (section 14.1.2) writes it: both ends count, `bytes=500-` goes to the end, `bytes=-500` are the
 //! last 500. In a plain path `#` is part of the name.
 //!
-//! Behind the URL of an object in S3 a version may stand, as in `s3://logs/2026.csv?versionId=3HL4k`;
-//! a range comes after it. Elsewhere `?` is part of the key. Whoever means a key that ends so takes
-//! [`Address::literal`], for which nothing stands behind a name.
+//! Behind the URL of an object in S3 a version may stand, as in
+//! `s3://logs/2026.csv?versionId=3HL4k`; a range comes after it. Elsewhere `?` is part of the key.
+//! Whoever means a key that ends so takes [`Address::literal`], for which nothing stands behind a
+//! name.
 //!
 //! An address is parsed once ([`crate::location`]) and travels as its parts. [`Place`] is what
 //! objects lie below.

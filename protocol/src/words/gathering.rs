@@ -13,7 +13,6 @@ use std::time::Duration;
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use crate::job::JobRecord;
 use crate::time::Timestamp;
 
 /// How long a reader counts as reading after it said so: five times it may miss its turn, and the
@@ -49,7 +48,16 @@ impl Readers {
         self.0.is_empty()
     }
 
-    fn remove(&mut self, id: [u8; 16], now: Timestamp) {
+    /// Note one that reads from `start` on; those that died before are dropped.
+    pub(crate) fn add(&mut self, reader: Reader) {
+        let start = reader.until.as_nanos().saturating_sub(nanos(READING_TIME));
+        self.remove(reader.id, Timestamp::from_nanos(start));
+        if self.0.len() < READERS_MAX {
+            self.0.push(reader);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, id: [u8; 16], now: Timestamp) {
         self.0
             .retain(|reader| reader.id != id && reader.until > now);
     }
@@ -91,39 +99,6 @@ pub enum Reading {
     },
 }
 
-impl JobRecord {
-    /// Whether the outcomes were gathered and taken away.
-    #[must_use]
-    pub fn is_gathered(&self) -> bool {
-        self.gathered.is_some() && self.readers.is_empty()
-    }
-
-    /// Note what a reader says. Whether that changes anything.
-    pub fn note(&mut self, reading: Reading) -> bool {
-        let before = (self.readers.clone(), self.gathered);
-        match reading {
-            // It comes too late.
-            Reading::Reads(_) if self.is_gathered() => {}
-            Reading::Reads(reader) => {
-                // One that died is noticed by those that come later.
-                let start = Timestamp::from_nanos(
-                    reader.until.as_nanos().saturating_sub(nanos(READING_TIME)),
-                );
-                self.readers.remove(reader.id, start);
-                if self.readers.0.len() < READERS_MAX {
-                    self.readers.0.push(reader);
-                }
-            }
-            Reading::Ends { id, now } => self.readers.remove(id, now),
-            Reading::Gathers { id, gathered } => {
-                self.readers.remove(id, gathered.at);
-                self.gathered = Some(gathered);
-            }
-        }
-        before != (self.readers.clone(), self.gathered)
-    }
-}
-
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -132,7 +107,7 @@ fn nanos(duration: Duration) -> u64 {
 mod tests {
     use super::*;
     use crate::id::JobId;
-    use crate::job::{Job, JobState};
+    use crate::job::{Job, JobRecord, JobState};
     use crate::tenant::{JobKey, TenantId};
 
     const NOW: Timestamp = Timestamp::from_nanos(1_790_000_000_000_000_000);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec;
 use crate::function::{FunctionIndex, FunctionRef};
-use crate::gathering::{Gathered, Readers};
+use crate::gathering::{Gathered, Readers, Reading};
 use crate::id::TaskIndex;
 use crate::labels::Labels;
 use crate::size::ByteSize;
@@ -419,4 +419,28 @@ pub enum Priority {
     /// Before everything else.
     #[n(2)]
     High,
+}
+
+impl JobRecord {
+    /// Whether the outcomes were gathered and taken away.
+    #[must_use]
+    pub fn is_gathered(&self) -> bool {
+        self.gathered.is_some() && self.readers.is_empty()
+    }
+
+    /// Note what a reader says. Whether that changes anything.
+    pub fn note(&mut self, reading: Reading) -> bool {
+        let before = (self.readers.clone(), self.gathered);
+        match reading {
+            // It comes too late.
+            Reading::Reads(_) if self.is_gathered() => {}
+            Reading::Reads(reader) => self.readers.add(reader),
+            Reading::Ends { id, now } => self.readers.remove(id, now),
+            Reading::Gathers { id, gathered } => {
+                self.readers.remove(id, gathered.at);
+                self.gathered = Some(gathered);
+            }
+        }
+        before != (self.readers.clone(), self.gathered)
+    }
 }

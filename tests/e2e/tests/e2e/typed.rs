@@ -1,4 +1,5 @@
-//! What is written for a value is made to what its parameter takes, or refused before anything runs.
+//! What is written for a value is made to what its parameter takes, or refused before anything
+//! runs.
 
 use std::fs;
 

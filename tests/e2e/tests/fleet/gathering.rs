@@ -1,5 +1,5 @@
-//! What is told of a job while it runs and when it is gathered: its inputs, how far it is, who reads
-//! it, and who is there to run it.
+//! What is told of a job while it runs and when it is gathered: its inputs, how far it is, who
+//! reads it, and who is there to run it.
 
 use rustix::process::Signal;
 use serde_json::Value;
