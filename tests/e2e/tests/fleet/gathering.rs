@@ -258,7 +258,7 @@ fn it_is_said_within_a_minute_that_the_last_worker_is_gone() {
     until(&beside, &["worker", "list", "--json"], |worker| {
         worker["busy"] == 1
     });
-    let started = std::time::Instant::now();
+    let started = tokio::time::Instant::now();
     let mut gathering = beside
         .sortie(&["job", "gather", &job, "--progress", "lines"])
         .by_script("exec \"$@\" 2>&1")
