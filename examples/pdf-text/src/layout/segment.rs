@@ -18,8 +18,6 @@ const SHIFT_SCRIPT: f32 = 0.6;
 /// Gap, in ems, between a letter and its script.
 const SCRIPT_GAP: f32 = 0.5;
 
-/// Size of a script, at most, against that of its line.
-const SCRIPT_SIZE: f32 = 0.85;
 /// Shift, in widths, of a glyph that is drawn again at once.
 const REPEATED_SHIFT: f32 = 0.3;
 /// Shift, in ems, of a short word that is drawn again.
@@ -113,10 +111,7 @@ impl Segment {
         if shift <= SHIFT_NONE * size {
             return gap > -BACK_MAX * em && gap < GAP_MAX * em;
         }
-        // The second of two scripts of a letter goes back under the first.
-        let is_second = last.size < SCRIPT_SIZE * self.size && glyph.size < SCRIPT_SIZE * self.size;
-        let back = if is_second { BACK_MAX } else { SCRIPT_GAP };
-        shift <= SHIFT_SCRIPT * size && gap > -back * em && gap < SCRIPT_GAP * em
+        shift <= SHIFT_SCRIPT * size && gap > -SCRIPT_GAP * em && gap < SCRIPT_GAP * em
     }
 }
 

@@ -481,7 +481,7 @@ fn letters_that_come_close_by_chance_are_no_copies() {
 #[test]
 fn a_subscript_under_a_superscript_stands_apart() {
     let script = |c, x, y| Glyph {
-        advance: 3.5,
+        advance: 3.0,
         em: 7.0,
         size: 7.0,
         ..glyph(c, x, y)
