@@ -157,23 +157,46 @@ impl Objects {
     /// # Errors
     /// When the store does not answer.
     pub async fn size(&self, location: &Location) -> Result<Option<u64>, Error> {
-        let looked = match self.place(location)? {
+        match self.measure(location).await? {
+            Ok(size) => Ok(Some(size)),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(Error::from_store(&shown(location), &error)),
+        }
+    }
+
+    /// Whether there is an object at `location`. Where the store refuses to say, there is none.
+    ///
+    /// # Errors
+    /// When it does not answer at all.
+    pub(crate) async fn has(&self, location: &Location) -> Result<bool, Error> {
+        let error = match self.measure(location).await? {
+            Ok(_) => return Ok(true),
+            Err(error) => error,
+        };
+        // An answer to this question has no body that would say more.
+        if is_missing(&error) || Error::is_vague(&error) {
+            return Ok(false);
+        }
+        match Error::from_store(&shown(location), &error) {
+            error if error.fault == InputFault::Unavailable => Err(error),
+            _ => Ok(false),
+        }
+    }
+
+    /// What the store says of the size of an object.
+    async fn measure(&self, location: &Location) -> Result<object_store::Result<u64>, Error> {
+        match self.place(location)? {
             Place::File(path, pool) => {
                 let looking = pool.run(move || match std::fs::metadata(&path)? {
                     found if found.is_file() => Ok(found.len()),
                     _ => Err(io::ErrorKind::NotFound.into()),
                 });
-                done(looking.await)
+                Ok(done(looking.await))
             }
             Place::Bucket(object) => {
                 let looking = async move { object.meta().await.map(|meta| meta.size) };
-                on(&self.shared.io, looking).await?
+                on(&self.shared.io, looking).await
             }
-        };
-        match looked {
-            Ok(size) => Ok(Some(size)),
-            Err(error) if is_missing(&error) => Ok(None),
-            Err(error) => Err(Error::from_store(&shown(location), &error)),
         }
     }
 
@@ -534,8 +557,8 @@ impl WriteError {
     pub fn for_guest(&self) -> &'static str {
         match self.fault {
             WriteFault::NoPlace => {
-                "the store for objects that functions make cannot be used; whoever runs the host \
-                 has to name another"
+                "there is no store that takes the objects that functions write; the host's \
+                 operator can configure one"
             }
             WriteFault::Denied => "the store for objects that functions make may not be written to",
             WriteFault::Full => "the store has no room left",

@@ -131,7 +131,9 @@ async fn open(
             Ok(some(local(objects, text, path, folder)?, nothing(text)))
         }
         Location::Bucket { key, .. } if !is_pattern(key) => one(address),
-        location @ Location::Bucket { .. } if has(objects, location).await? => one(address),
+        // An object that has that very name is meant, as with files. Where the store does not say,
+        // as where credentials may list and not look, it is a pattern.
+        location @ Location::Bucket { .. } if objects.has(location).await? => one(address),
         Location::Bucket {
             service,
             bucket,
@@ -142,17 +144,6 @@ async fn open(
             let message = format!("`{address}` has a wildcard, but web servers cannot be listed");
             Err(Error::new(InputFault::Malformed, message).advised(Advice::ListInputs))
         }
-    }
-}
-
-/// Whether there is an object of that very name: then it is meant, as with files. Where the store
-/// does not say, as where credentials may list and not look, it is a pattern; where it does not
-/// answer at all, it would not answer a listing either.
-async fn has(objects: &Objects, location: &Location) -> Result<bool, Error> {
-    match objects.size(location).await {
-        Ok(size) => Ok(size.is_some()),
-        Err(error) if error.fault == InputFault::Unavailable => Err(error),
-        Err(_) => Ok(false),
     }
 }
 

@@ -48,8 +48,7 @@ impl HabitServer {
     /// The URL of this path. Its first segment is one of:
     /// - `plain`: ranges, a strong validator;
     /// - `no-head`, `denied-head`, `empty-head`: `HEAD` is answered with 405, with 403, or says
-    /// that
-    ///   there is nothing in the file;
+    ///   that there is nothing in the file;
     /// - `no-ranges`: everything at once, whatever is asked for;
     /// - `weak`, `unquoted`, `bare`: a weak validator, one that is none, or nothing of the kind; a
     ///   condition with one of those is never met;

@@ -21,7 +21,7 @@ pub struct Link {
     pub bytes_per_second: Option<NonZeroU64>,
 }
 
-/// What passed since the start or the last [`StoreProxy::forget`].
+/// What passed since the start or the last [`StoreProxy::forget`](super::StoreProxy::forget).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Requests of any kind.
