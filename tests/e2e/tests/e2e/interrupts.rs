@@ -60,7 +60,7 @@ fn an_interrupted_call_has_no_result() {
     let web = WebServer::start(folder.path());
     let running = Sortie::call("reads_forever", [web.url("file")]).start();
     // It is under way when it has read.
-    web.wait_for(2);
+    web.wait_for(1);
     running.signal(Signal::INT);
     let ran = running.wait().code(130);
     assert_eq!(

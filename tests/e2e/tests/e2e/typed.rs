@@ -70,7 +70,7 @@ fn a_call_without_all_arguments_is_told_how_to_name_them() {
         .run()
         .refused(&["takes 2 arguments", "--arg a=VALUE --arg b=VALUE"]);
     Sortie::call("add", ["--arg", "a=1"]).run().refused(&[
-        "takes 1 argument beside the fixed ones: `b`",
+        "takes 1 argument in addition to the fixed ones: `b`",
         "--arg b=VALUE",
     ]);
 }
