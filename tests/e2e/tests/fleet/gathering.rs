@@ -167,7 +167,7 @@ fn logs_are_followed_until_the_job_ends() {
     refused(
         beside.sortie(&["job", "logs", &job, "1"]).run(),
         2,
-        &["no result of a task 1 yet", "--follow"],
+        &["no result of task 1 yet", "--follow"],
     );
     let following = beside.sortie(&["job", "logs", &job, "--follow"]).start();
     beside.add_worker();
