@@ -80,6 +80,8 @@ impl Error {
             E::NotFound { .. }
                 | E::PermissionDenied { .. }
                 | E::Unauthenticated { .. }
+                // What the library makes of a conflict, whatever was asked.
+                | E::AlreadyExists { .. }
                 | E::Generic { .. }
         );
         refused && code_of(error).is_none() && root_cause(error).starts_with("Server returned")
