@@ -112,17 +112,6 @@ impl Scene {
         }
     }
 
-    /// Pull one lease that should be there already, with a short limit. Not for what depends on an
-    /// expiry.
-    pub(super) async fn pull_at_once(&self) -> Result<Lease, Broken> {
-        let pulled = timeout(self.lease / 2, self.pull()).await;
-        pulled.unwrap_or_else(|_| {
-            Err(Broken::new(
-                "a bundle that should be ready was not granted within half a lease",
-            ))
-        })
-    }
-
     /// Check that nothing can be pulled for that long.
     pub(super) async fn nothing_to_pull(&self, during: Duration) -> Verdict {
         self.nothing_to_pull_as(&puller(2), during).await

@@ -10,7 +10,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
-use super::cells::{Cell, LEAVES_MAX, Nesting, Seen, Type};
+use super::cells::{Cell, LEAVES_MAX, Type};
 
 /// Entries that a value may add to the leaves of its column for each byte of its text, beyond one
 /// for each leaf. A list of maps without fields would add one for each leaf with each `{}`.
@@ -87,10 +87,10 @@ pub(crate) struct Levels {
 /// The cell of a column of this type for the text of a part; none if the column cannot hold it as
 /// it is.
 pub(crate) fn cell<'a>(kind: &Type, part: &'a [u8]) -> Option<Cell<'a>> {
-    let nests = matches!(kind, Type::List(_) | Type::Struct(_));
-    match Seen::of(part, Nesting::Flat) {
-        Seen::Anything if nests && fits(kind, part) => {
-            std::str::from_utf8(part).ok().map(Cell::Nested)
+    match (kind, part) {
+        (Type::List(_) | Type::Struct(_), [b'[' | b'{', ..]) => {
+            let text = std::str::from_utf8(part).ok()?;
+            fits(kind, part).then_some(Cell::Nested(text))
         }
         _ => kind.cell(part),
     }
@@ -286,6 +286,7 @@ impl<'de> Visitor<'de> for Shred<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::cells::{Nesting, Seen};
 
     /// What each leaf gets: repetition, definition and value.
     #[derive(Default)]
