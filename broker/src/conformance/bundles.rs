@@ -46,7 +46,7 @@ pub async fn a_dropped_pull_takes_no_lease_with_it(harness: &dyn Harness) -> Ver
     for index in 0..4 {
         scene.nothing_to_pull(scene.lease / 8).await?;
         scene.publish(job, [index]).await?;
-        let lease = scene.pull_at_once().await?;
+        let lease = scene.pull().await?;
         same("the attempt after a dropped pull", &lease.attempt, &1)?;
         // Ended here, so that its expiry is not mistaken for a bundle of a later round.
         scene.report(&lease, vec![completed(index)]).await?;
@@ -161,7 +161,7 @@ pub async fn a_higher_priority_goes_first(harness: &dyn Harness) -> Verdict {
     }
     let mut granted = Vec::new();
     for _ in 0..3 {
-        granted.push(scene.pull_at_once().await?.job.key);
+        granted.push(scene.pull().await?.job.key);
     }
     same("the jobs by priority", &granted, &expected)
 }

@@ -122,7 +122,7 @@ pub async fn a_released_bundle_comes_back_and_does_not_count(harness: &dyn Harne
     scene.publish(job, 0..3).await?;
     // More often than a bundle may be delivered: a release uses none of the deliveries up.
     for _ in 0..=harness.deliveries_max() {
-        let lease = scene.pull_at_once().await?;
+        let lease = scene.pull().await?;
         same("the attempt", &lease.attempt, &1)?;
         same("the tasks", &indices(&lease), &vec![0, 1, 2])?;
         scene.broker.release(lease.id).await?;
@@ -132,7 +132,7 @@ pub async fn a_released_bundle_comes_back_and_does_not_count(harness: &dyn Harne
             &Extended::Lost,
         )?;
     }
-    scene.pull_at_once().await.map(drop)
+    scene.pull().await.map(drop)
 }
 
 /// What was completed stays away for good.

@@ -4,10 +4,6 @@ use async_nats::HeaderMap;
 
 /// The header that makes a publish that comes twice count once.
 pub(super) const MESSAGE_ID: &str = "Nats-Msg-Id";
-/// The header of a bundle whose tasks some worker had before: its admission looks up which ended.
-pub(super) const AGAIN: &str = "Sortie-Again";
-/// The header of a bundle that is to be run after a delay, in milliseconds.
-pub(super) const DELAY: &str = "Sortie-Delay";
 /// The header of the notice that a job was forgotten.
 pub(super) const FORGOTTEN: &str = "Sortie-Forgotten";
 /// The header of the notice that the submitter of an open job is there.

@@ -17,6 +17,12 @@ pub trait Submit: std::fmt::Debug + Send + Sync + 'static {
     /// Whose jobs are submitted here.
     fn tenant(&self) -> TenantId;
 
+    /// Why something that this process asked to be stored waits for room at the broker, if anything
+    /// does.
+    fn full(&self) -> Option<String> {
+        None
+    }
+
     /// How long outcomes are kept that nobody trims. `None`: as long as their job.
     fn retention(&self) -> Option<Duration>;
 
