@@ -8,8 +8,8 @@ use super::scene::{Scene, completed, ensure, indices, retrial, same, task};
 use super::{Harness, Verdict};
 use crate::traits::Report;
 
-/// A task to be tried again comes back without its neighbours that ended, with every attempt so far counted,
-/// and the neighbours' outcomes are visible before it does.
+/// A task to be tried again comes back without its neighbours that ended, with every attempt so far
+/// counted, and the neighbours' outcomes are visible before it does.
 pub async fn a_retrial_comes_back_without_what_ended_as_the_next_attempt(
     harness: &dyn Harness,
 ) -> Verdict {

@@ -5,8 +5,8 @@
 //!
 //! | subject | kept in | what |
 //! |---|---|---|
-//! | `S.tasks.TENANT.SHARD.POOL.PRIORITY.JOB` | `S-tasks-TENANT-SHARD` | bundles that wait or are leased |
-//! | `S.attempts.TENANT.JOB.SHARD.SEQUENCE` | `S-attempts-TENANT` | attempts at a bundle that was handed back |
+//! | `S.tasks.TENANT.SHARD.POOL.PRIORITY.JOB` | `S-tasks-TENANT-SHARD` | bundles |
+//! | `S.attempts.TENANT.JOB.SHARD.SEQUENCE` | `S-attempts-TENANT` | notes on bundles |
 //! | `S.jobs.TENANT.JOB` | `S-jobs-TENANT` | the job's record |
 //! | `S.outcomes.TENANT.JOB` | `S-outcomes-TENANT` | reports, seal, marker of a cancelled job |
 //! | `S.live.TENANT.JOB` | not kept | the same, when it is stored; notices to followers |
@@ -17,7 +17,7 @@
 //! | `S.meta.tenant.TENANT` | `S-meta` | a tenant, and its share of the workers |
 //! | `S.workers.WORKER` | `S-workers` | the workers that are there |
 //! | `S.cancel.TENANT.JOB` | not kept | a job was cancelled |
-//! | `S.bell.TENANT.SHARD.POOL.PRIORITY.JOB` | not kept | a bundle was stored: the server republishes its headers |
+//! | `S.bell.TENANT.SHARD.POOL.PRIORITY.JOB` | not kept | the headers of a stored bundle |
 
 use sortie_protocol::{Digest, JobId, JobKey, Priority, TenantId, WorkerId};
 
