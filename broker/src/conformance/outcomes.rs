@@ -252,8 +252,8 @@ pub async fn a_report_without_a_lease_counts_if_it_is_the_first(harness: &dyn Ha
     follower.expect_cancelled().await
 }
 
-/// A follower that comes when everything is over is told all of it: the outcomes, the seal once, and
-/// that there is no more up to the mark.
+/// A follower that comes when everything is over is told all of it: the outcomes, the seal once,
+/// and that there is no more up to the mark.
 pub async fn a_late_follower_is_told_of_the_seal_and_that_it_has_caught_up(
     harness: &dyn Harness,
 ) -> Verdict {

@@ -101,8 +101,8 @@ pub async fn a_full_queue_of_one_tenant_leaves_room_for_another(harness: &dyn Ha
     Ok(())
 }
 
-/// An operator empties the queue of one tenant: its bundles are gone, its jobs are not, and no other
-/// tenant's bundles are.
+/// An operator empties the queue of one tenant: its bundles are gone, its jobs are not, and no
+/// other tenant's bundles are.
 pub async fn an_emptied_queue_has_no_bundles_and_its_jobs_are_there(
     harness: &dyn Harness,
 ) -> Verdict {

@@ -215,8 +215,8 @@ impl Queue {
         self.jobs.get(&job).map(Entry::record)
     }
 
-    /// The newest jobs of a tenant by their submitters' clocks, and those of one moment by the order
-    /// in which they were put; newest first.
+    /// The newest jobs of a tenant by their submitters' clocks, and those of one moment by the
+    /// order in which they were put; newest first.
     pub(super) fn jobs(&self, tenant: &TenantId, count_max: usize) -> Vec<JobRecord> {
         let jobs = self.jobs.iter().filter(|(key, _)| key.tenant == *tenant);
         let mut entries: Vec<_> = jobs.map(|(_, entry)| entry).collect();

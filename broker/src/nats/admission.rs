@@ -128,8 +128,8 @@ impl Admission {
         })
     }
 
-    /// Make a lease of a delivered message, or deal with it otherwise. On an error it is handed back
-    /// for a while, if the broker lets that be noted, and delivered again.
+    /// Make a lease of a delivered message, or deal with it otherwise. On an error it is handed
+    /// back for a while, if the broker lets that be noted, and delivered again.
     pub(super) async fn admit(&self, message: Message, origin: Origin) -> Option<HeldLease> {
         let (id, delivery) = (origin.message, origin.delivered);
         match self.try_admit(&message, origin).await {

@@ -79,8 +79,8 @@ impl Report {
     }
 }
 
-/// One task that is to be tried again, without those of its bundle that ended. It counts as the next
-/// attempt.
+/// One task that is to be tried again, without those of its bundle that ended. It counts as the
+/// next attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retrial {
     /// The task.

@@ -647,7 +647,7 @@ fn a_queue_has_the_size_that_was_named_and_can_be_emptied() {
     let beside = Beside::start();
     for size in ["16MiB", "32MiB"] {
         let words = ["broker", "init", "--queue-size", size, "--weight", "2"];
-        beside.sortie(&words).run().code(0);
+        let _ = beside.sortie(&words).run().code(0);
     }
     let words = ["broker", "init", "--queue-size", "1MiB"];
     refused(beside.sortie(&words).run(), 2, &["write a size from"]);
