@@ -13,8 +13,9 @@ use super::scene::{CREATED, Scene, bundle, completed, ensure, indices, puller, s
 use super::{Broken, Harness, Verdict};
 use crate::traits::Error;
 
-/// A lease has the bundle as it was published, its job as it was put, and is the first attempt. When
-/// it was published is the broker's to say: it may know better than a submitter with a wrong clock.
+/// A lease has the bundle as it was published, its job as it was put, and is the first attempt.
+/// When it was published is the broker's to say: it may know better than a submitter with a wrong
+/// clock.
 pub async fn what_is_published_is_pulled(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = super::scene::job();
