@@ -29,5 +29,5 @@ mod traits;
 
 pub use traits::{
     Broker, Error, Event, Extended, Lease, LetterId, Mark, Operate, PRESENCE, Position, Puller,
-    Report, Retrial, Serves, Submit, Unfinished, Work,
+    Report, Retrial, Serves, Submit, Unfinished, Waiting, Work,
 };

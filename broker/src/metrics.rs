@@ -28,10 +28,10 @@ pub const PUBLISHED: Metric = Metric::counter(
     "sortie_broker_published_bundles_total",
     "Bundles published by this process as a submitter.",
 );
-/// Counts bundles that are published again.
+/// Counts bundles that are handed back.
 pub const RETURNED: Metric = Metric::counter(
     "sortie_broker_returned_bundles_total",
-    "Bundles published again by this process: retries, splits and released leases.",
+    "Bundles handed back by this process: retries, splits and released leases.",
 );
 /// Counts grants.
 pub const LEASED: Metric = Metric::counter(

@@ -310,6 +310,7 @@ impl From<BrokerError> for Error {
             | BrokerError::TooLarge { .. }
             | BrokerError::Empty
             | BrokerError::Unreachable { .. }
+            | BrokerError::Full { .. }
             | BrokerError::Denied { .. }
             | BrokerError::Unsuitable { .. } => Self::platform(text),
         };

@@ -236,8 +236,8 @@ pub async fn what_is_unfinished_is_counted(harness: &dyn Harness) -> Verdict {
         .await?;
     scene.unfinished("of a new job", job, 0).await?;
     scene.publish(other, [0]).await?;
-    scene.publish(job, 0..3).await?;
-    scene.publish(job, 3..5).await?;
+    scene.publish(job, [0]).await?;
+    scene.publish(job, [1]).await?;
     scene.unfinished("that were published", job, 2).await?;
     let (one, two) = (scene.pull().await?, scene.pull().await?);
     scene.unfinished("that are leased", job, 2).await?;
@@ -262,11 +262,7 @@ pub async fn what_is_unfinished_is_counted(harness: &dyn Harness) -> Verdict {
         )
         .await?;
     scene
-        .unfinished(
-            "that wait to be tried again",
-            job,
-            indices(&two).len() as u64,
-        )
+        .unfinished("that wait to be tried again", job, 1)
         .await?;
     scene.broker.cancel(job).await?;
     scene.unfinished("of a cancelled job", job, 0).await?;

@@ -17,7 +17,7 @@
 //! ask until the answer is right.
 //!
 //! Reading order: [`bundles`], [`leases`], [`outcomes`], [`retrials`], [`jobs`], [`workers`],
-//! [`dead_letters`], [`components`].
+//! [`tenants`], [`room`], [`dead_letters`], [`components`].
 
 pub mod bundles;
 pub mod leases;
@@ -27,6 +27,8 @@ pub mod retrials;
 pub mod components;
 pub mod dead_letters;
 pub mod jobs;
+pub mod room;
+pub mod tenants;
 pub mod workers;
 
 mod scene;
@@ -50,6 +52,17 @@ pub const CASE_LEASES_MAX: u32 = 20;
 pub trait Harness: Send + Sync {
     /// A new, empty broker. Every check gets its own.
     async fn broker(&self) -> Arc<dyn Broker>;
+
+    /// Two tenants of one installation with nothing in it. Whoever pulls, at either, serves both.
+    async fn tenants(&self) -> [Arc<dyn Broker>; 2] {
+        self.tenants_with(self.weight_max()).await
+    }
+
+    /// As [`Self::tenants`], with queues that take about so many bytes.
+    async fn tenants_with(&self, bytes: usize) -> [Arc<dyn Broker>; 2];
+
+    /// A broker with nothing in it, whose queue takes about so many bytes.
+    async fn narrow_broker(&self, bytes: usize) -> Arc<dyn Broker>;
 
     /// How long a lease of these brokers holds. The shorter, the faster the suite; below a few
     /// hundred milliseconds of real time a busy machine makes checks fail.
@@ -196,12 +209,16 @@ suite! {
         a_follower_sees_outcomes_as_they_are_stored,
         two_followers_see_the_same,
         trim_forgets_nothing_from_its_position_on,
+        a_report_without_a_lease_counts_if_it_is_the_first,
+        a_late_follower_is_told_of_the_seal_and_that_it_has_caught_up,
+        what_was_counted_before_a_mark_is_told_before_it,
     }
     retrials {
-        a_retrial_comes_back_alone_as_the_next_attempt,
+        a_retrial_comes_back_without_what_ended_as_the_next_attempt,
         a_retrial_waits_for_its_delay,
         a_retrial_holds_up_nobody,
-        retrials_of_one_report_come_back_one_by_one,
+        each_retrial_of_a_report_comes_back_once,
+        retrials_with_different_delays_come_back_each_in_time,
         a_retrial_in_a_late_report_is_ignored,
         a_retrial_of_a_task_that_ended_is_ignored,
     }
@@ -227,6 +244,18 @@ suite! {
     workers {
         a_job_that_asks_for_labels_goes_only_to_a_worker_that_has_them,
         an_announced_worker_is_listed,
+    }
+    tenants {
+        tenants_see_nothing_of_each_other,
+        much_work_of_one_tenant_does_not_hold_up_another,
+        a_full_queue_of_one_tenant_leaves_room_for_another,
+        an_emptied_queue_has_no_bundles_and_its_jobs_are_there,
+    }
+    room {
+        a_broker_that_is_full_says_so_until_there_is_room,
+        a_full_queue_takes_back_what_is_released_or_tried_again,
+        cancel_makes_room_without_a_worker,
+        forget_makes_room_without_a_worker,
     }
     dead_letters {
         a_failed_task_is_kept_with_its_arguments,

@@ -235,3 +235,57 @@ pub async fn trim_forgets_nothing_from_its_position_on(harness: &dyn Harness) ->
         &next.first(),
     )
 }
+
+/// Outcomes that are reported without a lease count if they are the first of their tasks, and not
+/// once the job is cancelled.
+pub async fn a_report_without_a_lease_counts_if_it_is_the_first(harness: &dyn Harness) -> Verdict {
+    let scene = Scene::new(harness).await;
+    let job = scene.job().await?;
+    let mut follower = scene.follow(job, 0).await?;
+    scene.broker.report(job, vec![completed(0)]).await?;
+    follower.expect(&[0]).await?;
+    let both = vec![completed(0), completed(1)];
+    scene.broker.report(job, both).await?;
+    follower.expect(&[1]).await?;
+    scene.broker.cancel(job).await?;
+    scene.broker.report(job, vec![completed(2)]).await?;
+    follower.expect_cancelled().await
+}
+
+/// A follower that comes when everything is over is told all of it: the outcomes, the seal once,
+/// and that there is no more up to the mark.
+pub async fn a_late_follower_is_told_of_the_seal_and_that_it_has_caught_up(
+    harness: &dyn Harness,
+) -> Verdict {
+    let scene = Scene::new(harness).await;
+    let job = scene.job().await?;
+    scene.publish(job, 0..3).await?;
+    scene.work().await?;
+    scene.broker.seal(job, 3).await?;
+    scene.broker.seal(job, 4).await?;
+    let through = scene.broker.unfinished(job).await?.through;
+    for _ in 0..2 {
+        let (sealed, mut tasks) = scene.follow(job, 0).await?.read_to(through).await?;
+        tasks.sort_unstable();
+        same("the seal", &sealed, &Some(3))?;
+        same("the tasks that ended", &tasks, &vec![0, 1, 2])?;
+    }
+    Ok(())
+}
+
+/// A bundle that does not count as unfinished any more has its outcomes before the mark that comes
+/// with the count.
+pub async fn what_was_counted_before_a_mark_is_told_before_it(harness: &dyn Harness) -> Verdict {
+    let scene = Scene::new(harness).await;
+    let job = scene.job().await?;
+    let mut follower = scene.follow(job, 0).await?;
+    for index in 0..3 {
+        scene.publish(job, [index]).await?;
+        scene.work().await?;
+        scene.unfinished("when it is worked off", job, 0).await?;
+        let through = scene.broker.unfinished(job).await?.through;
+        let (_, tasks) = follower.read_to(through).await?;
+        same("the tasks that ended", &tasks, &vec![index])?;
+    }
+    Ok(())
+}

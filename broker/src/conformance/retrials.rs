@@ -8,9 +8,11 @@ use super::scene::{Scene, completed, ensure, indices, retrial, same, task};
 use super::{Harness, Verdict};
 use crate::traits::Report;
 
-/// A task to be tried again comes back without its neighbours, with every attempt so far counted,
-/// and the neighbours' outcomes are visible before it does.
-pub async fn a_retrial_comes_back_alone_as_the_next_attempt(harness: &dyn Harness) -> Verdict {
+/// A task to be tried again comes back without its neighbours that ended, with every attempt so far
+/// counted, and the neighbours' outcomes are visible before it does.
+pub async fn a_retrial_comes_back_without_what_ended_as_the_next_attempt(
+    harness: &dyn Harness,
+) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = scene.job().await?;
     let mut follower = scene.follow(job, 0).await?;
@@ -102,8 +104,9 @@ pub async fn a_retrial_holds_up_nobody(harness: &dyn Harness) -> Verdict {
     )
 }
 
-/// Several tasks of one bundle to be tried again come back one by one.
-pub async fn retrials_of_one_report_come_back_one_by_one(harness: &dyn Harness) -> Verdict {
+/// Several tasks of one bundle to be tried again come back, together or apart, each once and as the
+/// next attempt.
+pub async fn each_retrial_of_a_report_comes_back_once(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = scene.job().await?;
     scene.publish(job, 0..3).await?;
@@ -121,17 +124,61 @@ pub async fn retrials_of_one_report_come_back_one_by_one(harness: &dyn Harness) 
         )
         .await?;
     let mut seen = Vec::new();
-    for _ in 0..3 {
+    while seen.len() < 3 {
         let lease = scene.work().await?;
         same("the attempt", &lease.attempt, &2)?;
-        seen.push(indices(&lease));
+        seen.extend(indices(&lease));
     }
     seen.sort_unstable();
-    same("the bundles", &seen, &vec![vec![0], vec![1], vec![2]])?;
+    same("the tasks", &seen, &vec![0, 1, 2])?;
     scene.nothing_to_pull(scene.lease * 3 / 2).await
 }
 
-/// Retries requested by a worker that lost its lease are ignored: another worker has the bundle.
+/// Tasks of one report that are to be tried again after different delays come back when they are
+/// due, each as its next attempt, however long the others wait or run.
+pub async fn retrials_with_different_delays_come_back_each_in_time(
+    harness: &dyn Harness,
+) -> Verdict {
+    let scene = Scene::new(harness).await;
+    let job = scene.job().await?;
+    let mut follower = scene.follow(job, 0).await?;
+    scene.publish(job, 0..4).await?;
+    let lease = scene.pull().await?;
+    let (reported, late) = (Instant::now(), scene.lease * 3 / 2);
+    let report = Report {
+        outcomes: vec![completed(3)],
+        retrials: vec![
+            retrial(0, Duration::ZERO),
+            retrial(1, late),
+            retrial(2, scene.lease / 4),
+        ],
+    };
+    scene.report_on(&lease, report).await?;
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        let lease = scene.work().await?;
+        same("the attempt", &lease.attempt, &2)?;
+        // A tenth for clocks that differ.
+        ensure(
+            !indices(&lease).contains(&1) || reported.elapsed() >= late * 9 / 10,
+            || {
+                format!(
+                    "a retrial asked for after {late:?} came after {:?}",
+                    reported.elapsed()
+                )
+            },
+        )?;
+        seen.extend(indices(&lease));
+    }
+    same("the task that waited longest", &seen.last(), &Some(&1))?;
+    let mut ended = follower.outcomes(4).await?;
+    ended.sort_by_key(|(_, outcome)| outcome.index);
+    let ended: Vec<_> = ended.iter().map(|(_, outcome)| outcome.index).collect();
+    same("the tasks that ended", &ended, &vec![0, 1, 2, 3])
+}
+
+/// A worker that lost its lease has no say in what is tried again: the bundle is with somebody
+/// else.
 pub async fn a_retrial_in_a_late_report_is_ignored(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let job = scene.job().await?;

@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{Broken, Harness, Verdict};
 use crate::traits::{
-    Broker, Error, Event, Lease, LetterId, Position, Puller, Report, Retrial, Serves,
+    Broker, Error, Event, Lease, LetterId, Mark, Position, Puller, Report, Retrial, Serves,
 };
 
 /// When jobs are submitted, unless a check says something else.
@@ -35,8 +35,13 @@ pub(super) struct Scene {
 
 impl Scene {
     pub(super) async fn new(harness: &dyn Harness) -> Self {
+        Self::of(harness, harness.broker().await)
+    }
+
+    /// Of a broker that is not the usual one.
+    pub(super) fn of(harness: &dyn Harness, broker: Arc<dyn Broker>) -> Self {
         Self {
-            broker: harness.broker().await,
+            broker,
             lease: harness.lease(),
             patience: harness.patience(),
         }
@@ -316,6 +321,40 @@ impl Follower {
                 return Ok((found.0, found.1.clone()));
             }
         }
+    }
+
+    /// What is told until everything up to a mark was told: the seal, and the tasks that ended.
+    pub(super) async fn read_to(
+        &mut self,
+        through: Mark,
+    ) -> Result<(Option<TaskIndex>, Vec<TaskIndex>), Broken> {
+        let (mut sealed, mut tasks) = (None, Vec::new());
+        let reading = async {
+            loop {
+                match self.events.next().await {
+                    Some(Event::CaughtUp(mark)) if mark >= through => return Ok(()),
+                    Some(Event::Sealed(count)) if sealed.is_none() => sealed = Some(count),
+                    Some(Event::Outcomes(_, outcomes)) => {
+                        tasks.extend(outcomes.iter().map(|outcome| outcome.index));
+                    }
+                    Some(Event::CaughtUp(_) | Event::Submitting) => {}
+                    other => {
+                        return Err(Broken::new(format!(
+                            "a follower read to {through:?}, and got {other:?}"
+                        )));
+                    }
+                }
+            }
+        };
+        match timeout(self.patience, reading).await {
+            Ok(read) => read?,
+            Err(_) => {
+                return Err(Broken::new(format!(
+                    "a follower was not told that it has everything up to {through:?}"
+                )));
+            }
+        }
+        Ok((sealed, tasks))
     }
 
     /// See that the next outcomes are of these tasks, in this order.

@@ -14,7 +14,8 @@ pub struct Config {
     /// After how many deliveries in a row without a report a task ends as `worker-lost`. Default
     /// [`LOSSES_MAX`].
     pub deliveries_max: u32,
-    /// Maximum total weight of waiting bundles. Default 256 MiB; `publish` waits at the limit.
+    /// What the waiting bundles of a tenant may weigh together. Default 256 MiB; `publish` waits at
+    /// the limit.
     pub weight_max: usize,
     /// How many dead letters are kept; the oldest go first. Default 10 000.
     pub dead_letters_max: usize,

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use sortie_protocol::{DeadLetter, JobKey};
+use sortie_protocol::{DeadLetter, JobKey, TenantId};
 
 use crate::traits::LetterId;
 
@@ -31,14 +31,17 @@ impl DeadLetters {
         self.letters.drain(..excess);
     }
 
-    /// The newest, of a job or of all, newest first.
+    /// The newest of a tenant, or of one job, newest first.
     pub(super) fn newest(
         &self,
+        tenant: &TenantId,
         job: Option<JobKey>,
         count_max: usize,
     ) -> Vec<(LetterId, DeadLetter)> {
-        let wanted =
-            |letter: &&(LetterId, DeadLetter)| job.is_none_or(|job| letter.1.job() == Some(job));
+        let wanted = |(_, letter): &&(LetterId, DeadLetter)| match (job, letter.job()) {
+            (Some(job), of) => of == Some(job),
+            (None, of) => of.is_none_or(|of| of.tenant == *tenant),
+        };
         self.letters
             .iter()
             .rev()

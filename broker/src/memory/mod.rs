@@ -5,7 +5,8 @@
 //! follower for outcomes) also wakes at the next deadline and lets the queue act on it. While no
 //! call waits, an expired lease is acted on at the next input.
 //!
-//! Bounds: bundles that wait weigh at most [`Config::weight_max`] together, then `publish` waits.
+//! Bounds: bundles of a tenant that wait weigh at most [`Config::weight_max`] together, then its
+//! `publish` waits.
 //! Outcomes are kept until the follower trims them, so a client bounds them by the number of tasks
 //! it has in flight. Dead letters are a ring of [`Config::dead_letters_max`]; workers that
 //! announced themselves are kept up to a number.
@@ -47,7 +48,7 @@ use self::queue::{Admitted, Command, Input, Queue, Seal};
 use self::roster::Roster;
 use crate::traits::{
     Error, Event, Extended, Lease, LetterId, Mark, Operate, Position, Puller, Report, Submit,
-    Unfinished, Work,
+    Unfinished, Waiting, Work,
 };
 
 /// How many cancellations a worker may be behind before it misses some; it then learns of them from
@@ -58,6 +59,7 @@ const CANCELLATIONS_KEPT: usize = 1024;
 #[derive(Debug, Clone)]
 pub struct MemoryBroker {
     shared: Arc<Shared>,
+    tenant: TenantId,
 }
 
 #[derive(Debug)]
@@ -67,6 +69,8 @@ struct Shared {
     ready: Notify,
     /// Wakes publishers: the queue has room again.
     room: Notify,
+    /// Publishers of each tenant that wait for room.
+    full: Mutex<HashMap<TenantId, usize>>,
     cancellations: broadcast::Sender<JobKey>,
     clock: Clock,
 }
@@ -96,9 +100,20 @@ impl MemoryBroker {
                 state: Mutex::new(state),
                 ready,
                 room,
+                full: Mutex::default(),
                 cancellations,
                 clock,
             }),
+            tenant: TenantId::default(),
+        }
+    }
+
+    /// The same broker, for another tenant: whoever pulls, here or there, serves both.
+    #[must_use]
+    pub fn for_tenant(&self, tenant: TenantId) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            tenant,
         }
     }
 
@@ -181,6 +196,31 @@ enum Published {
     Full(Bundle),
 }
 
+/// A publisher of a tenant that waits for room.
+struct WaitsForRoom<'b> {
+    shared: &'b Shared,
+    tenant: TenantId,
+}
+
+impl<'b> WaitsForRoom<'b> {
+    fn new(shared: &'b Shared, tenant: TenantId) -> Self {
+        *shared.full.lock().entry(tenant).or_default() += 1;
+        Self { shared, tenant }
+    }
+}
+
+impl Drop for WaitsForRoom<'_> {
+    fn drop(&mut self) {
+        let mut full = self.shared.full.lock();
+        if let Some(waiting) = full.get_mut(&self.tenant) {
+            *waiting -= 1;
+            if *waiting == 0 {
+                full.remove(&self.tenant);
+            }
+        }
+    }
+}
+
 /// A pull that sleeps. If it is dropped it wakes another, which then sleeps until the deadline that
 /// this one slept for.
 struct Sleeper<'b>(&'b Notify);
@@ -200,7 +240,17 @@ impl Sleeper<'_> {
 #[async_trait]
 impl Submit for MemoryBroker {
     fn tenant(&self) -> TenantId {
-        TenantId::default()
+        self.tenant
+    }
+
+    fn full(&self) -> Option<String> {
+        let full = self.shared.full.lock();
+        full.get(&self.tenant).map(|_| {
+            format!(
+                "the queue of the tenant `{}` has no room for a bundle",
+                self.tenant
+            )
+        })
     }
 
     fn retention(&self) -> Option<Duration> {
@@ -229,6 +279,7 @@ impl Submit for MemoryBroker {
     }
 
     async fn publish(&self, mut bundle: Bundle) -> Result<(), Error> {
+        let mut waits = None;
         loop {
             let room = self.shared.room.notified();
             tokio::pin!(room);
@@ -236,7 +287,11 @@ impl Submit for MemoryBroker {
             room.as_mut().enable();
             match self.shared.try_publish(bundle)? {
                 Published::Now => return Ok(()),
-                Published::Full(refused) => bundle = refused,
+                Published::Full(refused) => {
+                    let tenant = refused.job.tenant;
+                    waits.get_or_insert_with(|| WaitsForRoom::new(&self.shared, tenant));
+                    bundle = refused;
+                }
             }
             self.shared.wait(room).await;
         }
@@ -391,7 +446,7 @@ impl Work for MemoryBroker {
 #[async_trait]
 impl Operate for MemoryBroker {
     async fn jobs(&self, count_max: usize) -> Result<Vec<JobRecord>, Error> {
-        Ok(self.shared.state.lock().queue.jobs(count_max))
+        Ok(self.shared.state.lock().queue.jobs(&self.tenant, count_max))
     }
 
     async fn dead_letters(
@@ -399,12 +454,23 @@ impl Operate for MemoryBroker {
         job: Option<JobKey>,
         count_max: usize,
     ) -> Result<Vec<(LetterId, DeadLetter)>, Error> {
-        Ok(self.shared.state.lock().queue.dead().newest(job, count_max))
+        let state = self.shared.state.lock();
+        Ok(state.queue.dead().newest(&self.tenant, job, count_max))
     }
 
     async fn remove_dead_letter(&self, letter: LetterId) -> Result<(), Error> {
         self.shared.state.lock().queue.dead_mut().remove(letter);
         Ok(())
+    }
+
+    async fn queues(&self) -> Result<Vec<Waiting>, Error> {
+        Ok(self.shared.state.lock().queue.waiting())
+    }
+
+    async fn empty(&self, tenant: TenantId) -> Result<u64, Error> {
+        let dropped = self.shared.state.lock().queue.empty(&tenant);
+        self.shared.room.notify_waiters();
+        Ok(dropped)
     }
 
     async fn workers(&self) -> Result<Vec<Presence>, Error> {

@@ -30,7 +30,7 @@ use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::seen::{First, Seen};
 use sortie_protocol::{
     Bill, Bundle, DeadLetter, Ending, Failure, Gathered, Job, JobKey, JobRecord, JobState, LeaseId,
-    Outcome, Readers, Reading, Task, TaskIndex, Timestamp,
+    Outcome, Readers, Reading, Task, TaskIndex, TenantId, Timestamp,
 };
 
 use super::config::Config;
@@ -38,7 +38,7 @@ use super::dead_letters::DeadLetters;
 use super::faults::{Fault, FaultInjector};
 use super::queued_bundle::{Left, QueuedBundle};
 use super::ready::Ready;
-use crate::traits::{Error, Extended, Lease, Report, Retrial, Serves};
+use crate::traits::{Error, Extended, Lease, Report, Retrial, Serves, Waiting};
 
 /// The shortest lease, whatever the configuration says: timers are no finer, and a lease that is
 /// over when it is granted would never end.
@@ -130,6 +130,31 @@ struct Leased {
     deadline: Timestamp,
 }
 
+/// What the waiting bundles of each tenant weigh.
+#[derive(Debug, Default)]
+struct Weights {
+    by_tenant: HashMap<TenantId, usize>,
+    /// Whether something was taken since this was reset.
+    is_less: bool,
+}
+
+impl Weights {
+    fn of(&self, tenant: &TenantId) -> usize {
+        self.by_tenant.get(tenant).copied().unwrap_or(0)
+    }
+
+    fn put(&mut self, queued: &QueuedBundle) {
+        *self.by_tenant.entry(queued.bundle.job.tenant).or_default() += queued.weight;
+    }
+
+    fn take(&mut self, queued: &QueuedBundle) {
+        self.is_less |= queued.weight > 0;
+        if let Some(weight) = self.by_tenant.get_mut(&queued.bundle.job.tenant) {
+            *weight = weight.saturating_sub(queued.weight);
+        }
+    }
+}
+
 /// All bundles of all jobs.
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -142,7 +167,7 @@ pub(super) struct Queue {
     deadlines: BTreeMap<(Timestamp, LeaseId), ()>,
     dead: DeadLetters,
     /// What ready and delayed bundles weigh.
-    weight: usize,
+    weights: Weights,
     next: u64,
 }
 
@@ -160,7 +185,7 @@ impl Queue {
             leases: HashMap::new(),
             deadlines: BTreeMap::new(),
             dead,
-            weight: 0,
+            weights: Weights::default(),
             next: 0,
         }
     }
@@ -206,10 +231,11 @@ impl Queue {
         self.jobs.get(&job).map(Entry::record)
     }
 
-    /// The newest jobs by their submitters' clocks, and those of one moment by the order in which
-    /// they were put; newest first.
-    pub(super) fn jobs(&self, count_max: usize) -> Vec<JobRecord> {
-        let mut entries: Vec<_> = self.jobs.values().collect();
+    /// The newest jobs of a tenant by their submitters' clocks, and those of one moment by the
+    /// order in which they were put; newest first.
+    pub(super) fn jobs(&self, tenant: &TenantId, count_max: usize) -> Vec<JobRecord> {
+        let jobs = self.jobs.iter().filter(|(key, _)| key.tenant == *tenant);
+        let mut entries: Vec<_> = jobs.map(|(_, entry)| entry).collect();
         entries.sort_unstable_by_key(|entry| Reverse((entry.created, entry.number)));
         entries
             .into_iter()
@@ -240,11 +266,58 @@ impl Queue {
         if weight > limit {
             return Err(Error::TooLarge { weight, limit });
         }
-        Ok(if self.weight + weight <= limit {
+        Ok(if self.weights.of(&bundle.job.tenant) + weight <= limit {
             Admitted::Now
         } else {
             Admitted::Later
         })
+    }
+
+    /// What waits of each tenant: bundles, what they weigh, and bundles that are leased.
+    pub(super) fn waiting(&self) -> Vec<Waiting> {
+        let mut all: BTreeMap<TenantId, Waiting> = BTreeMap::new();
+        let mut of = |tenant: TenantId, count: fn(&mut Waiting)| {
+            count(all.entry(tenant).or_insert(Waiting {
+                tenant,
+                bundles: 0,
+                leased: Some(0),
+                bytes: self.weights.of(&tenant) as u64,
+                bytes_max: self.config.weight_max as u64,
+            }));
+        };
+        for key in self.jobs.keys() {
+            of(key.tenant, |_| {});
+        }
+        for queued in self.ready.iter().chain(self.delayed.values()) {
+            of(queued.bundle.job.tenant, |waiting| waiting.bundles += 1);
+        }
+        for leased in self.leases.values() {
+            of(leased.queued.bundle.job.tenant, |waiting| {
+                waiting.bundles += 1;
+                waiting.leased = waiting.leased.map(|leased| leased + 1);
+            });
+        }
+        all.into_values().collect()
+    }
+
+    /// Drop the bundles of a tenant that wait. Their jobs stay.
+    pub(super) fn empty(&mut self, tenant: &TenantId) -> u64 {
+        let (jobs, weights) = (&mut self.jobs, &mut self.weights);
+        let mut dropped = 0;
+        let mut keep = |queued: &QueuedBundle| {
+            let keep = queued.bundle.job.tenant != *tenant;
+            if !keep {
+                weights.take(queued);
+                dropped += 1;
+                if let Some(entry) = jobs.get_mut(&queued.bundle.job) {
+                    entry.bundles = entry.bundles.saturating_sub(1);
+                }
+            }
+            keep
+        };
+        self.ready.retain(&mut keep);
+        self.delayed.retain(|_, queued| keep(queued));
+        dropped
     }
 
     /// The next moment at which something happens by itself.
@@ -284,7 +357,7 @@ impl Queue {
     /// Process an input; returns commands.
     pub(super) fn on(&mut self, input: Input, now: Timestamp) -> Vec<Command> {
         let mut commands = Vec::new();
-        let weight = self.weight;
+        self.weights.is_less = false;
         self.on_time(now, &mut commands);
         match input {
             Input::Publish(bundle) => self.on_publish(bundle, &mut commands),
@@ -298,7 +371,7 @@ impl Queue {
             Input::Forget(job) => self.on_forget(job, &mut commands),
             Input::Tick => {}
         }
-        if self.weight < weight {
+        if self.weights.is_less {
             commands.push(Command::WakePublishers);
         }
         commands
@@ -310,7 +383,7 @@ impl Queue {
                 break;
             }
             let queued = entry.remove();
-            self.weight = self.weight.saturating_sub(queued.weight);
+            self.weights.take(&queued);
             self.enqueue(queued, commands);
         }
         while let Some(entry) = self.deadlines.first_entry() {
@@ -388,7 +461,7 @@ impl Queue {
     }
 
     fn enqueue(&mut self, queued: QueuedBundle, commands: &mut Vec<Command>) {
-        self.weight += queued.weight;
+        self.weights.put(&queued);
         commands.push(if queued.lane.labels.is_empty() {
             Command::WakeWorker
         } else {
@@ -458,7 +531,7 @@ impl Queue {
     fn pop_ready(&mut self, serves: &Serves) -> Option<QueuedBundle> {
         loop {
             let mut queued = self.ready.pop(serves)?;
-            self.weight = self.weight.saturating_sub(queued.weight);
+            self.weights.take(&queued);
             if !queued.known {
                 return Some(queued);
             }
@@ -473,7 +546,7 @@ impl Queue {
     }
 
     fn delay(&mut self, queued: QueuedBundle, until: Timestamp) {
-        self.weight += queued.weight;
+        self.weights.put(&queued);
         self.next += 1;
         self.delayed.insert((until, self.next), queued);
     }
@@ -681,11 +754,11 @@ impl Queue {
         if bundles == 0 {
             return;
         }
-        let weight = &mut self.weight;
+        let weights = &mut self.weights;
         let mut keep = |queued: &QueuedBundle| {
             let keep = queued.bundle.job != job;
             if !keep {
-                *weight = weight.saturating_sub(queued.weight);
+                weights.take(queued);
             }
             keep
         };

@@ -278,14 +278,19 @@ impl World {
         let bundle = bundle(job, first..first + tasks);
         match self.queue.admits(&bundle) {
             Ok(Admitted::Now) => {
-                assert!(self.queue.weight + bundle.weight() <= WEIGHT_MAX);
+                assert!(
+                    self.queue.weights.of(&TenantId::default()) + bundle.weight() <= WEIGHT_MAX
+                );
                 self.next_index.insert(job, first + tasks);
                 self.open
                     .extend((first..first + tasks).map(|index| (job, index)));
                 self.on(Input::Publish(bundle));
             }
             Ok(Admitted::Later) => {
-                assert!(self.queue.weight > 0, "an empty queue refused a bundle")
+                assert!(
+                    self.queue.weights.of(&TenantId::default()) > 0,
+                    "an empty queue refused a bundle"
+                )
             }
             Err(Error::Empty) => assert_eq!(tasks, 0),
             Err(_) => {}
@@ -367,11 +372,11 @@ impl World {
         let queue = &self.queue;
         let waiting = || queue.ready.iter().chain(queue.delayed.values());
         assert_eq!(
-            queue.weight,
+            queue.weights.of(&TenantId::default()),
             waiting().map(|queued| queued.weight).sum::<usize>()
         );
         assert_eq!(
-            queue.weight,
+            queue.weights.of(&TenantId::default()),
             waiting()
                 .map(|queued| queued.bundle.weight())
                 .sum::<usize>()
@@ -566,7 +571,10 @@ fn a_bundle_that_shrinks_gives_its_weight_back() {
         bundle(key(0), [3]).tasks
     );
     queue.on(Input::Tick, later + LEASE);
-    assert_eq!(queue.weight, bundle(key(0), [3]).weight());
+    assert_eq!(
+        queue.weights.of(&TenantId::default()),
+        bundle(key(0), [3]).weight()
+    );
 }
 
 #[test]
@@ -639,7 +647,7 @@ fn a_queue_that_keeps_no_dead_letters_keeps_none() {
         },
         now,
     );
-    assert_eq!(queue.dead().newest(None, 10), []);
+    assert_eq!(queue.dead().newest(&TenantId::default(), None, 10), []);
 }
 
 #[test]

@@ -37,6 +37,23 @@ impl Harness for Memory {
         Arc::new(MemoryBroker::new(self.0.clone()))
     }
 
+    async fn tenants_with(&self, bytes: usize) -> [Arc<dyn Broker>; 2] {
+        let broker = MemoryBroker::new(Config {
+            weight_max: bytes,
+            ..self.0.clone()
+        });
+        ["acme", "globex"].map(|tenant| -> Arc<dyn Broker> {
+            Arc::new(broker.for_tenant(tenant.parse().unwrap()))
+        })
+    }
+
+    async fn narrow_broker(&self, bytes: usize) -> Arc<dyn Broker> {
+        Arc::new(MemoryBroker::new(Config {
+            weight_max: bytes,
+            ..self.0.clone()
+        }))
+    }
+
     fn lease(&self) -> Duration {
         self.0.lease
     }

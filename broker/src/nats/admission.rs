@@ -1,10 +1,12 @@
 //! Admits delivered messages: checks a bundle before a worker gets a lease of it.
 //!
-//! Most bundles are admitted at once. From a bundle that a worker had before, the tasks that ended
-//! are removed. A message of a job that is over, or one that is not a bundle, is removed from the
-//! queue. A delayed bundle is handed back with its delay. A bundle whose leases were lost too often
-//! is split or given up, by the rule of [`sortie_protocol::delivery`].
+//! Most bundles pass at once. Of a bundle that some worker had before, the tasks that ended are
+//! taken out, and which of the others are run now, wait or are given up is decided by
+//! [`Attempts`](super::attempts::Attempts). A message of a job that is over is taken out of the
+//! queue. One that is no bundle, or whose job's record cannot be read, goes to the dead letters,
+//! and the tasks that its header names end.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,46 +14,66 @@ use async_nats::HeaderMap;
 use async_nats::Message;
 use async_nats::jetstream::{AckKind, Message as Delivered};
 use bytes::Bytes;
-use sortie_protocol::delivery::{self, Delivery};
 use sortie_protocol::envelope;
 use sortie_protocol::outcome::PlatformFault;
-use sortie_protocol::{Bill, Bundle, Ending, Failure, Job, JobKey, Outcome, Task, TaskIndex};
+use sortie_protocol::{Bill, Bundle, Ending, Failure, Job, JobKey, Outcome, TaskIndex, Timestamp};
+use tokio::time::timeout;
 
+use super::attempts::{Attempted, Attempts, Next, Note};
 use super::bundles::Bundles;
+use super::clock;
 use super::dead_letters::DeadLetters;
 use super::ended_tasks::EndedTasks;
-use super::headers::{AGAIN, DELAY, number};
 use super::held_lease::{HeldLease, letters};
 use super::jetstream::JetStream;
-use super::jobs::Jobs;
+use super::jobs::{Found, Jobs};
 use super::leases::Leases;
 use super::names::{Names, Source};
+use super::notes::BundleId;
 use super::outcomes::Outcomes;
+use super::server_clock::ServerClock;
 use super::task_ranges;
+use super::warnings::Warnings;
 use crate::traits::Error;
 
-/// Maximum delay in milliseconds: a day. The header is not trusted.
-const DELAY_MAX: u64 = 24 * 3600 * 1000;
-
-/// How many deliveries of a bundle whose job has no record there are before it is dropped.
-const STRAY_DELIVERIES: u32 = 4;
-/// The delay between two such deliveries.
+/// How often a bundle is looked at whose job has no record, before it is dropped.
+const STRAY_DELIVERIES: u64 = 4;
+/// The time between two looks.
 const STRAY_PAUSE: Duration = Duration::from_secs(1);
 
-/// A delivery's metadata, from the server.
+/// How long a bundle is handed back for that could not be looked into, and how long noting that may
+/// take.
+const NOT_TAKEN_PAUSE: Duration = Duration::from_secs(1);
+
+/// Where a message is from, by what the server says of it.
 #[derive(Debug, Clone)]
 pub(super) struct Origin {
     pub(super) source: Source,
     pub(super) key: JobKey,
     /// How many more messages wait at the source.
     pub(super) pending: u64,
-    delivered: u32,
-    /// A unique id of the message.
-    message: String,
-    /// A unique id of this delivery.
-    name: String,
-    /// The earliest time at which the lease may have started.
+    delivered: u64,
+    /// Which message it is.
+    message: BundleId,
+    /// When the server stored it, in nanoseconds of its time of day.
+    stored: i128,
+    /// Since when the lease may run.
     leased: Instant,
+}
+
+impl Origin {
+    /// Its place in its stream.
+    pub(super) fn sequence(&self) -> u64 {
+        self.message.sequence
+    }
+
+    /// The name of the letter for a message that cannot be read: burying it twice counts once.
+    fn letter(&self) -> String {
+        let BundleId {
+            shard, sequence, ..
+        } = self.message;
+        format!("{shard}-{sequence}")
+    }
 }
 
 /// Turns delivered messages into leases.
@@ -65,7 +87,9 @@ pub(super) struct Admission {
     pub(super) ended: Arc<EndedTasks>,
     pub(super) dead_letters: DeadLetters,
     pub(super) leases: Arc<Leases>,
-    /// How many leases in a row may be lost before a task is given up.
+    pub(super) warnings: Warnings,
+    pub(super) server_clock: ServerClock,
+    /// Leases in a row that may be lost before a task is given up.
     pub(super) losses_max: u32,
 }
 
@@ -91,22 +115,24 @@ impl Admission {
         };
         let info = wrapped.info().ok()?;
         Some(Origin {
+            pending: info.pending,
+            delivered: u64::try_from(info.delivered).unwrap_or(1).max(1),
+            message: BundleId {
+                key,
+                shard: source.shard,
+                sequence: info.stream_sequence,
+            },
             source,
             key,
-            pending: info.pending,
-            delivered: u32::try_from(info.delivered).unwrap_or(u32::MAX).max(1),
-            message: format!("{}-{}", info.stream, info.stream_sequence),
-            name: format!(
-                "{}-{}-{}",
-                info.stream, info.stream_sequence, info.delivered
-            ),
+            stored: info.published.unix_timestamp_nanos(),
             leased,
         })
     }
 
-    /// Turn a delivered message into a lease, or remove, delay or split it. On an error nothing is
-    /// acknowledged, and it is redelivered.
+    /// Make a lease of a delivered message, or deal with it otherwise. On an error it is handed
+    /// back for a while, if the broker lets that be noted, and delivered again.
     pub(super) async fn admit(&self, message: Message, origin: Origin) -> Option<HeldLease> {
+        let (id, delivery) = (origin.message, origin.delivered);
         match self.try_admit(&message, origin).await {
             Ok(Some(held)) if !held.holds() => {
                 tracing::debug!(subject = %message.subject, "a lease expired on its way here");
@@ -114,13 +140,37 @@ impl Admission {
             }
             Ok(held) => held,
             Err(error) => {
-                tracing::warn!(
-                    %error,
-                    subject = %message.subject,
-                    "failed to accept a bundle; it will be redelivered"
-                );
+                self.warnings
+                    .warn("bundles cannot be taken", &error.to_string());
+                tracing::debug!(%error, subject = %message.subject, "failed to take a bundle");
+                self.not_taken(&message, &id, delivery).await;
                 None
             }
+        }
+    }
+
+    /// A delivery that could not be looked into is no lost lease. Where that cannot be noted, it
+    /// counts as one.
+    async fn not_taken(&self, message: &Message, id: &BundleId, delivery: u64) {
+        let Some(ack) = message.reply.as_ref().map(ToString::to_string) else {
+            return;
+        };
+        let noting = async {
+            let attempts = match self.leases.notes.of(id).await? {
+                Some(note) => note.attempts,
+                None if delivery > 1 => return Ok(()),
+                None => match read(&id.key, &message.payload) {
+                    Ok(bundle) => Attempts::of(&bundle),
+                    Err(_) => return Ok(()),
+                },
+            };
+            let note = Note { delivery, attempts };
+            self.leases.notes.put(id, &note).await?;
+            self.tell(ack, AckKind::Nak(Some(NOT_TAKEN_PAUSE))).await
+        };
+        let noted: Result<Result<(), Error>, _> = timeout(NOT_TAKEN_PAUSE, noting).await;
+        if let Ok(Err(error)) = noted {
+            tracing::debug!(%error, "failed to hand a bundle back; its lease will run out");
         }
     }
 
@@ -132,60 +182,80 @@ impl Admission {
         let Some(ack) = message.reply.as_ref().map(ToString::to_string) else {
             return Ok(None);
         };
-        let headers = message.headers.as_ref();
-        let delay = headers
-            .and_then(|headers| number(headers, DELAY))
-            .filter(|delay| *delay > 0)
-            .map(|delay| delay.min(DELAY_MAX));
-        // The delay starts at the first delivery, so that no two clocks have to be compared.
-        if let (Some(delay), 1) = (delay, origin.delivered) {
-            let later = AckKind::Nak(Some(Duration::from_millis(delay)));
-            self.tell(ack, later).await?;
-            return Ok(None);
-        }
-        let bundle = match read(&origin.key, &message.payload) {
+        let mut bundle = match read(&origin.key, &message.payload) {
             Ok(bundle) => bundle,
             Err(reason) => {
-                tracing::warn!(
-                    subject = %message.subject,
-                    reason,
-                    "a message is not a bundle; moving it to the dead letters"
-                );
-                self.end_unread(&origin, task_ranges::read(headers), &reason)
-                    .await?;
-                self.dead_letters
-                    .bury_unreadable(
-                        &origin.key.tenant,
-                        &message.subject,
-                        &message.payload,
-                        reason,
-                        &origin.message,
-                    )
-                    .await?;
-                self.leases.acknowledge(&ack).await?;
+                self.bury(message, &origin, ack, reason).await?;
                 return Ok(None);
             }
         };
-        let Some(known) = self.jobs.known(&origin.key).await? else {
-            return self.without_job(&origin, ack).await.map(|()| None);
+        let known = match self.jobs.find(&origin.key).await? {
+            Found::Known(known) => known,
+            Found::Unreadable(reason) => {
+                let reason = format!("the record of its job cannot be read: {reason}");
+                self.bury(message, &origin, ack, reason).await?;
+                return Ok(None);
+            }
+            Found::Nothing => return self.without_job(&origin, ack).await.map(|()| None),
         };
         if known.is_cancelled() {
             self.leases.acknowledge(&ack).await?;
             return self.clear(&origin).await.map(|()| None);
         }
-        let lost = origin
-            .delivered
-            .saturating_sub(if delay.is_some() { 2 } else { 1 });
-        let again = lost > 0 || headers.is_some_and(|headers| headers.get(AGAIN).is_some());
-        let held = HeldLease {
-            is_again: again,
-            ..self.held(origin, known.job, bundle, ack, lost)
-        };
-        if again {
-            self.judge(held).await
+        if origin.delivered == 1 {
+            bundle.published = self.published(&origin, bundle.published);
+            let attempt = bundle.attempts_before.saturating_add(1);
+            let losses = bundle.lost_before;
+            let held = self.held(origin, known.job, bundle, ack);
+            Ok(Some(HeldLease {
+                attempt,
+                losses,
+                ..held
+            }))
         } else {
-            Ok(Some(held))
+            self.judge(origin, known.job, bundle, ack).await
         }
+    }
+
+    /// When a bundle was stored, by the clock of this machine. The submitter's word counts only
+    /// where the server's clock is not known, and never as later than now.
+    fn published(&self, origin: &Origin, told: Timestamp) -> Timestamp {
+        let now = clock::now();
+        match self.server_clock.since(origin.stored) {
+            Some(since) => {
+                let since = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+                Timestamp::from_nanos(now.as_nanos().saturating_sub(since))
+            }
+            None => told.min(now),
+        }
+    }
+
+    /// A message that no worker can make a bundle of ends here, with the tasks that its header
+    /// names.
+    async fn bury(
+        &self,
+        message: &Message,
+        origin: &Origin,
+        ack: String,
+        reason: String,
+    ) -> Result<(), Error> {
+        self.warnings.warn(
+            "messages that are no bundles go to the dead letters",
+            &reason,
+        );
+        tracing::debug!(subject = %message.subject, reason, "a message that is no bundle");
+        self.end_unread(origin, task_ranges::read(message.headers.as_ref()), &reason)
+            .await?;
+        self.dead_letters
+            .bury_unreadable(
+                &origin.key.tenant,
+                &message.subject,
+                &message.payload,
+                reason,
+                &origin.letter(),
+            )
+            .await?;
+        self.leases.acknowledge(&ack).await
     }
 
     /// End tasks whose bundle cannot be read, because no worker will run them. Only if their job is
@@ -196,13 +266,12 @@ impl Admission {
         tasks: Vec<TaskIndex>,
         reason: &str,
     ) -> Result<(), Error> {
-        if tasks.is_empty()
-            || self
-                .jobs
-                .known(&origin.key)
-                .await?
-                .is_none_or(|known| known.is_cancelled())
-        {
+        let counts = match self.jobs.find(&origin.key).await? {
+            Found::Known(known) => !known.is_cancelled(),
+            Found::Unreadable(_) => true,
+            Found::Nothing => false,
+        };
+        if tasks.is_empty() || !counts {
             return Ok(());
         }
         let message = format!(
@@ -238,7 +307,7 @@ impl Admission {
 
     async fn clear(&self, origin: &Origin) -> Result<(), Error> {
         let bundles = &self.bundles;
-        bundles.clear(origin.source.shard, &origin.key).await
+        bundles.remove_from(origin.source.shard, &origin.key).await
     }
 
     async fn tell(&self, ack: String, kind: AckKind) -> Result<(), Error> {
@@ -246,78 +315,120 @@ impl Admission {
         connection.tell(ack, HeaderMap::new(), kind.into()).await
     }
 
-    fn held(
+    fn held(&self, origin: Origin, job: Arc<Job>, bundle: Bundle, ack: String) -> HeldLease {
+        HeldLease {
+            id: self.leases.held.next_id(),
+            key: origin.key,
+            job,
+            attempt: 1,
+            losses: 0,
+            is_again: origin.delivered > 1,
+            bundle: Arc::new(bundle),
+            message: origin.message,
+            ack,
+            delivery: origin.delivered,
+            rest: Attempts::default(),
+            since: origin.leased,
+            until: self.leases.until(origin.leased),
+        }
+    }
+
+    /// A bundle that some worker had before, or that was lost on its way to one.
+    async fn judge(
         &self,
         origin: Origin,
         job: Arc<Job>,
         bundle: Bundle,
         ack: String,
-        lost: u32,
-    ) -> HeldLease {
-        HeldLease {
-            id: self.leases.held.next_id(),
-            key: origin.key,
-            job,
-            attempt: bundle
-                .attempts_before
-                .saturating_add(lost)
-                .saturating_add(1),
-            losses: bundle.lost_before.saturating_add(lost),
-            is_again: false,
-            bundle: Arc::new(bundle),
-            source: origin.source,
-            ack,
-            delivery: origin.name,
-            until: self.leases.until(origin.leased),
+    ) -> Result<Option<HeldLease>, Error> {
+        let mut attempts = self.attempts(&origin, &bundle).await?;
+        let log = self.ended.of(&origin.key).await?;
+        if log.is_over() {
+            return self.leases.acknowledge(&ack).await.map(|()| None);
         }
-    }
-
-    /// Decide about a bundle that a worker had before.
-    async fn judge(&self, mut held: HeldLease) -> Result<Option<HeldLease>, Error> {
-        let log = self.ended.of(&held.key).await?;
-        let ended = |task: &Task| log.seen().contains(task.index);
-        if log.is_over() || held.bundle.tasks.iter().all(ended) {
-            self.leases.acknowledge(&held.ack).await?;
-            return Ok(None);
-        }
-        if held.bundle.tasks.iter().any(ended) {
-            Arc::make_mut(&mut held.bundle)
-                .tasks
-                .retain(|task| !ended(task));
-        }
+        attempts.remove(|index| log.seen().contains(index));
         drop(log);
-        match delivery::decide(held.bundle.tasks.len(), held.losses, self.losses_max) {
-            Delivery::Run => Ok(Some(held)),
-            Delivery::Split => self.leases.split(&held).await.map(|()| None),
-            Delivery::GiveUp => self.give_up(&held).await.map(|()| None),
+        let mut held = self.held(origin, job, bundle, ack);
+        loop {
+            match attempts.next(self.losses_max) {
+                Next::Nothing => {
+                    return self.leases.acknowledge(&held.ack).await.map(|()| None);
+                }
+                Next::Wait(_) => {
+                    return self
+                        .leases
+                        .hand_back(&held.message, held.delivery, &held.ack, attempts)
+                        .await
+                        .map(|()| None);
+                }
+                Next::GiveUp(tasks) => {
+                    attempts.remove(|index| tasks.iter().any(|task| task.index == index));
+                    self.give_up(&held, &tasks).await?;
+                }
+                Next::Run(tasks) => {
+                    attempts.remove(|index| tasks.iter().any(|task| task.index == index));
+                    held.rest = attempts;
+                    return Ok(Some(lease_of(held, &tasks)));
+                }
+            }
         }
     }
 
-    /// End tasks that were delivered the maximum number of times without a report: most likely they
-    /// kill their workers.
-    async fn give_up(&self, held: &HeldLease) -> Result<(), Error> {
-        let message = format!(
-            "no worker finished this task: {} leases were lost in a row",
-            held.losses
-        );
-        let outcome = |task: &Task| Outcome {
+    /// The attempts at a bundle's tasks so far: what was noted, and what was lost since.
+    async fn attempts(&self, origin: &Origin, bundle: &Bundle) -> Result<Attempts, Error> {
+        let note = self.leases.notes.of(&origin.message).await?;
+        let mut note = note.unwrap_or_else(|| Note {
+            delivery: 0,
+            attempts: Attempts::of(bundle),
+        });
+        let there: HashSet<TaskIndex> = bundle.tasks.iter().map(|task| task.index).collect();
+        note.attempts.remove(|index| !there.contains(&index));
+        let lost = origin.delivered.saturating_sub(note.delivery + 1);
+        // More losses than this give everything up.
+        let losses_max = u64::from(self.losses_max).saturating_mul(bundle.tasks.len() as u64);
+        for _ in 0..lost.min(losses_max) {
+            note.attempts.lose(self.losses_max);
+        }
+        Ok(note.attempts)
+    }
+
+    /// The tasks were delivered as often as allowed and no worker reported: most likely they kill
+    /// their workers.
+    async fn give_up(&self, held: &HeldLease, tasks: &[Attempted]) -> Result<(), Error> {
+        let outcome = |task: &Attempted| Outcome {
             index: task.index,
-            attempts: held.attempt.saturating_sub(1),
+            attempts: task.attempts,
             ending: Ending::Failed(Failure::Platform {
                 fault: PlatformFault::WorkerLost,
-                message: message.clone(),
+                message: format!(
+                    "no worker finished this task: {} leases were lost in a row",
+                    task.losses
+                ),
             }),
             bill: Bill::default(),
             log: None,
             input: task.input.clone(),
         };
-        let outcomes: Vec<Outcome> = held.bundle.tasks.iter().map(outcome).collect();
+        let outcomes: Vec<Outcome> = tasks.iter().map(outcome).collect();
         self.dead_letters
             .bury(&held.key.tenant, letters(held, &outcomes))
             .await?;
-        self.outcomes.store(&held.key, outcomes).await?;
-        self.leases.acknowledge(&held.ack).await
+        self.outcomes.store(&held.key, outcomes).await
     }
+}
+
+/// The lease of some of a bundle's tasks. They were published when the bundle was, but waited from
+/// now on at the earliest: what they waited before is in the bills of the attempts before.
+fn lease_of(mut held: HeldLease, tasks: &[Attempted]) -> HeldLease {
+    let bundle = Arc::make_mut(&mut held.bundle);
+    let run: HashSet<TaskIndex> = tasks.iter().map(|task| task.index).collect();
+    bundle.tasks.retain(|task| run.contains(&task.index));
+    bundle.published = clock::now();
+    if let Some(first) = tasks.first() {
+        held.attempt = first.attempts.saturating_add(1);
+        held.losses = first.losses;
+    }
+    held
 }
 
 /// The bundle in a message, which has to be of the job that the subject names: that is what the

@@ -29,6 +29,13 @@ pub(super) struct Read {
     pub(super) payload: Bytes,
 }
 
+impl Read {
+    /// The subject that it was published to.
+    pub(super) fn subject(&self) -> Option<&str> {
+        Some(self.headers.as_ref()?.get("Nats-Subject")?.as_str())
+    }
+}
+
 /// A batch, and whether there was more.
 #[derive(Debug)]
 pub(super) struct Batch {

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::Duration;
 
 use async_nats::HeaderMap;
-use bytes::Bytes;
-use sortie_protocol::{Bundle, JobKey, Priority, TaskIndex, envelope};
+use sortie_protocol::{Bundle, Job, JobKey, TaskIndex, TenantId, envelope};
 
 use super::connection::Connection;
-use super::headers::{AGAIN, DELAY, MESSAGE_ID};
+use super::headers::MESSAGE_ID;
 use super::jetstream::JetStream;
 use super::jobs::Jobs;
 use super::names::{Names, PRIORITIES, Source};
@@ -29,29 +27,18 @@ pub(super) struct Bundles {
     pub(super) next_shard: AtomicU16,
 }
 
-/// How to publish a bundle again.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Again<'a> {
-    /// The source to publish to.
-    pub(super) source: &'a Source,
-    pub(super) key: &'a JobKey,
-    /// The deduplication id: within the duplicate window, publishes with the same id count once.
-    pub(super) id: &'a str,
-    /// The delay before it may be run.
-    pub(super) after: Duration,
-}
-
 impl Bundles {
     /// The home shard of this process, on which its idle pull requests wait.
     pub(super) fn home(&self) -> u16 {
         self.next_shard.load(Ordering::Relaxed) % self.shards.max(1)
     }
 
-    /// All sources of these pools.
-    pub(super) fn sources(&self, pools: &[String]) -> Vec<Source> {
+    /// All sources of these pools of a tenant.
+    pub(super) fn sources(&self, tenant: TenantId, pools: &[String]) -> Vec<Source> {
         let all = (0..self.shards).flat_map(|shard| {
             pools.iter().flat_map(move |pool| {
                 PRIORITIES.map(|priority| Source {
+                    tenant,
                     shard,
                     pool: pool.clone(),
                     priority,
@@ -84,65 +71,37 @@ impl Bundles {
                 limit,
             });
         }
-        let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.shards.max(1);
-        let Lane { labels, priority } = Lane::of(&known.job, bundle);
-        let source = Source {
-            shard,
-            pool: labels.pool(),
-            priority,
-        };
         let mut headers = HeaderMap::new();
         headers.insert(MESSAGE_ID, format!("{}-{first}", key.job).as_str());
         task_ranges::insert(&mut headers, indices(bundle));
-        self.put(&source, key, &headers, &payload).await?;
-        self.connection.metrics().published.add(1);
-        Ok(())
-    }
-
-    /// Publish tasks that a worker had before.
-    pub(super) async fn publish_again(
-        &self,
-        again: Again<'_>,
-        bundle: &Bundle,
-    ) -> Result<(), Error> {
-        let mut headers = HeaderMap::new();
-        headers.insert(AGAIN, "1");
-        headers.insert(MESSAGE_ID, again.id);
-        task_ranges::insert(&mut headers, indices(bundle));
-        if !again.after.is_zero() {
-            let millis = again.after.as_millis().max(1);
-            headers.insert(DELAY, millis.to_string().as_str());
-        }
-        self.put(again.source, again.key, &headers, &envelope::bundle(bundle))
-            .await?;
-        self.connection.metrics().returned.add(1);
-        Ok(())
-    }
-
-    /// Publish a bundle, and notify workers whose pull requests may wait at other sources.
-    async fn put(
-        &self,
-        source: &Source,
-        key: &JobKey,
-        headers: &HeaderMap,
-        payload: &Bytes,
-    ) -> Result<(), Error> {
         match self
             .jetstream
-            .store(&self.names.task(source, key), headers, payload)
+            .store_at(&self.subjects(&known.job, bundle), &headers, &payload)
             .await?
         {
-            Ok(_) => {}
-            Err(refusal) => return Err(self.jetstream.refused(&refusal)),
+            Ok(_) => {
+                self.connection.metrics().published.add(1);
+                Ok(())
+            }
+            Err(refusal) => Err(self.jetstream.refused(&refusal)),
         }
-        if self.shards > 1 || source.pool != "any" || source.priority != Priority::Normal {
-            // A lost notification costs about a second.
-            let _ = self
-                .connection
-                .tell(self.names.bell(source), HeaderMap::new(), Bytes::new())
-                .await;
-        }
-        Ok(())
+    }
+
+    /// Where a bundle may be published: in each shard, the next one in turn first.
+    fn subjects(&self, job: &Job, bundle: &Bundle) -> Vec<String> {
+        let Lane { labels, priority } = Lane::of(job, bundle);
+        let (pool, shards) = (labels.pool(), self.shards.max(1));
+        let first = self.next_shard.fetch_add(1, Ordering::Relaxed);
+        let subject = |further: u16| {
+            let source = Source {
+                tenant: bundle.job.tenant,
+                shard: first.wrapping_add(further) % shards,
+                pool: pool.clone(),
+                priority,
+            };
+            self.names.task(&source, bundle.job.job)
+        };
+        (0..shards).map(subject).collect()
     }
 
     /// How many bundles of a job wait or are leased.
@@ -158,7 +117,10 @@ impl Bundles {
         }
         let mut count = 0;
         for shard in 0..self.shards {
-            let subject = format!("STREAM.INFO.{}", self.names.tasks_stream(shard));
+            let subject = format!(
+                "STREAM.INFO.{}",
+                self.names.tasks_stream(&key.tenant, shard)
+            );
             let question =
                 serde_json::json!({ "subjects_filter": self.names.tasks_of(shard, key) });
             match self
@@ -175,12 +137,21 @@ impl Bundles {
         Ok(count)
     }
 
+    /// Remove the bundles of a job that is over, wherever they wait.
+    pub(super) async fn remove(&self, key: &JobKey) -> Result<(), Error> {
+        for shard in 0..self.shards {
+            self.remove_from(shard, key).await?;
+        }
+        Ok(())
+    }
+
     /// Remove the bundles of a job that is over from one shard.
-    pub(super) async fn clear(&self, shard: u16, key: &JobKey) -> Result<(), Error> {
-        let stream = self.names.tasks_stream(shard);
+    pub(super) async fn remove_from(&self, shard: u16, key: &JobKey) -> Result<(), Error> {
+        let stream = self.names.tasks_stream(&key.tenant, shard);
         let subject = self.names.tasks_of(shard, key);
-        match self.jetstream.purge(&stream, &subject).await {
-            // Without this permission they are taken out one by one.
+        let purging = || self.jetstream.purge(&stream, &subject);
+        match self.connection.patiently(purging).await {
+            // Without this permission workers take them out one by one.
             Ok(()) | Err(Error::Denied { .. }) => Ok(()),
             Err(error) => Err(error),
         }

@@ -1,4 +1,5 @@
-//! The clocks of the NATS broker: a monotonic clock for leases, and the wall clock for display.
+//! The clocks of the NATS broker: one for decisions, which is never compared with another machine's
+//! and never goes back, and the time of day for people.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -23,4 +24,21 @@ pub(super) fn now() -> Timestamp {
 )]
 pub(super) fn instant() -> Instant {
     Instant::now()
+}
+
+/// The clock for decisions, as a timestamp: what it says means nothing outside of this process.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Steady {
+    start: Instant,
+}
+
+impl Steady {
+    pub(super) fn new() -> Self {
+        Self { start: instant() }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        // Not from zero: what never happened has to look long ago.
+        Timestamp::from_nanos(u64::MAX / 4) + self.start.elapsed()
+    }
 }

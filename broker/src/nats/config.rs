@@ -113,20 +113,41 @@ pub enum Provision {
     Never,
 }
 
-/// The layout of an installation. Chosen once, when its streams are created.
+/// How an installation is laid out. Shards, replicas and lease are chosen once, when its first
+/// streams are made; the rest for each tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
-    /// Number of streams that bundles are distributed over. Default 1; more spread a very high load
-    /// over the servers of a cluster.
+    /// Streams that share the bundles of a tenant. Default 1; more spread the load of very many
+    /// bundles over the servers of a cluster.
     pub shards: NonZeroU16,
     /// JetStream replicas of each stream. Default 1; 3 survives the loss of one server.
     pub replicas: NonZeroUsize,
     /// How long a lease lasts unless it is extended. Default 30 s, at least 1 s.
     pub lease: Duration,
-    /// Maximum size of the waiting bundles in each shard; publishing waits at the limit. Default 1
-    /// GiB.
+    /// What the bundles of a tenant that wait may take in each shard; publishing waits at the
+    /// limit, and the server reserves that much disk. Default [`QUEUE_BYTES`], or less on a server
+    /// that has less: see [`QUEUE_BYTES_MIN`].
     pub tasks_bytes_max: NonZeroU32,
+    /// A tenant's share of the workers, in proportion to those of the others that have work.
+    /// Default 1.
+    pub weight: NonZeroU16,
 }
+
+/// What an operator changes of a tenant; what is `None` stays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quota {
+    /// As [`Layout::tasks_bytes_max`].
+    pub queue_bytes: Option<NonZeroU32>,
+    /// As [`Layout::weight`].
+    pub weight: Option<NonZeroU16>,
+}
+
+/// What the bundles that wait may take, of each tenant and shard, if nothing else is said: some
+/// thousand bundles of the usual size, and room for a few dozen tenants on a small disk.
+pub const QUEUE_BYTES: NonZeroU32 = NonZeroU32::MIN.saturating_add((256 << 20) - 1);
+/// The least that a server is asked for where it has no room for [`QUEUE_BYTES`]: some bundles as
+/// large as a message may be.
+pub const QUEUE_BYTES_MIN: NonZeroU32 = NonZeroU32::MIN.saturating_add((8 << 20) - 1);
 
 /// The shortest lease: a worker extends its leases every 3 s at most, tests are faster.
 pub const LEASE_MIN: Duration = Duration::from_millis(500);
@@ -139,7 +160,8 @@ impl Default for Layout {
             shards: NonZeroU16::MIN,
             replicas: NonZeroUsize::MIN,
             lease: Duration::from_secs(30),
-            tasks_bytes_max: NonZeroU32::MIN.saturating_add((1 << 30) - 1),
+            tasks_bytes_max: QUEUE_BYTES,
+            weight: NonZeroU16::MIN,
         }
     }
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use async_nats::{Client, HeaderMap, Message, Request, RequestErrorKind};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::{broadcast, watch};
 use tokio::time::timeout;
 
@@ -47,6 +48,29 @@ struct Shared {
     outage_time_max: Duration,
     signals: Signals,
     metrics: Arc<Metrics>,
+    /// What waits for room at the moment: how many, and what the broker said to the last.
+    room: Mutex<Room>,
+}
+
+#[derive(Debug, Default)]
+struct Room {
+    waiting: usize,
+    reason: String,
+}
+
+/// Something that this process could not store for want of room, and tries again. While it is
+/// there, [`Connection::fullness`] tells of it.
+#[derive(Debug)]
+pub(super) struct WaitsForRoom(Connection);
+
+impl Drop for WaitsForRoom {
+    fn drop(&mut self) {
+        let mut room = self.0.shared.room.lock();
+        room.waiting = room.waiting.saturating_sub(1);
+        if room.waiting == 0 {
+            tracing::info!(broker = self.0.place(), "the broker has room again");
+        }
+    }
 }
 
 impl Connection {
@@ -63,6 +87,7 @@ impl Connection {
                 outage_time_max: config.outage_time_max,
                 signals,
                 metrics,
+                room: Mutex::default(),
             }),
         };
         connection.check_server()?;
@@ -115,6 +140,31 @@ impl Connection {
     /// What this connection is used for, counted.
     pub(super) fn metrics(&self) -> &Metrics {
         &self.shared.metrics
+    }
+
+    /// There is no room at the broker.
+    pub(super) fn full(&self, reason: impl Into<String>) -> Error {
+        Error::Full {
+            place: self.shared.place.clone(),
+            reason: reason.into(),
+        }
+    }
+
+    /// Note that something waits for room, until the value is dropped. Warns once an episode.
+    pub(super) fn waits_for_room(&self, error: &Error) -> WaitsForRoom {
+        let mut room = self.shared.room.lock();
+        if room.waiting == 0 {
+            tracing::warn!(%error, "waiting for room at the broker");
+        }
+        room.waiting += 1;
+        room.reason = error.to_string();
+        WaitsForRoom(self.clone())
+    }
+
+    /// Why something waits for room, if anything does.
+    pub(super) fn fullness(&self) -> Option<String> {
+        let room = self.shared.room.lock();
+        (room.waiting > 0).then(|| room.reason.clone())
     }
 
     /// Changes whenever messages may have gone missing.

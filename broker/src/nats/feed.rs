@@ -18,6 +18,7 @@ use std::time::Duration;
 use async_nats::Message;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, stream};
+use parking_lot::Mutex;
 use sortie_protocol::{JobKey, JobState, TaskIndex};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -30,6 +31,7 @@ use super::jobs::Jobs;
 use super::names::Names;
 use super::outcome_log::{OutcomeLog, Taken};
 use super::outcomes::{BEHIND_PAUSE, Outcomes};
+use super::trims::Trims;
 use crate::traits::{Error, Event, Mark, Position};
 
 /// Buffered events per follower.
@@ -46,6 +48,18 @@ pub(super) struct Feeds {
     pub(super) names: Names,
     pub(super) jobs: Arc<Jobs>,
     pub(super) outcomes: Outcomes,
+    pub(super) trims: Mutex<Trims>,
+}
+
+impl Feeds {
+    /// Drop the outcomes that were received, where that is worth it.
+    pub(super) async fn trim(&self, key: &JobKey, before: Position) -> Result<(), Error> {
+        let dropped = self.trims.lock().received(key, before);
+        match dropped {
+            Some(sequence) => self.outcomes.drop_before(key, sequence).await,
+            None => Ok(()),
+        }
+    }
 }
 
 /// One follower's task.
@@ -60,7 +74,13 @@ struct Feed {
     events: mpsc::Sender<Event>,
 }
 
-/// The feed is complete, or its receiver is gone.
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.feeds.trims.lock().ended(&self.key);
+    }
+}
+
+/// The feed has nothing more to say, or nobody listens.
 struct Over;
 
 /// Why a feed ends.
@@ -95,12 +115,13 @@ pub(super) async fn follow(
     // Subscribe before reading, so that messages stored in between arrive twice rather than never.
     // A client without permission to subscribe gets what each check finds.
     let live = feeds.connection.hear(feeds.names.live(&key)).await?;
+    let log = OutcomeLog::from(feeds.trims.lock().dropped(&key));
     let (events, receiver) = mpsc::channel(EVENTS_WAITING);
     let feed = Feed {
         feeds,
         key,
         from,
-        log: OutcomeLog::default(),
+        log,
         caught_up: None,
         is_seal_told: false,
         events,
@@ -181,7 +202,9 @@ impl Feed {
             return self.catch_up().await;
         }
         let taken = self.log.take(sequence, Some(headers), &message.payload);
-        Ok(self.pass_on(taken).await?)
+        self.pass_on(taken).await?;
+        self.passed(message.payload.len());
+        Ok(())
     }
 
     /// Read unread messages up to the leader's last sequence, and report the mark.
@@ -201,6 +224,7 @@ impl Feed {
                 let headers = report.headers.as_ref();
                 let taken = self.log.take(report.sequence, headers, &report.payload);
                 self.pass_on(taken).await?;
+                self.passed(report.payload.len());
             }
             if reports.is_empty() && end == End::Reached {
                 // The replica is behind, or the job was forgotten meanwhile.
@@ -276,6 +300,15 @@ impl Feed {
             }
             Taken::Nothing => Ok(()),
         }
+    }
+
+    /// Note where the message lay that was just passed on.
+    fn passed(&self, bytes: usize) {
+        let (sequence, end) = (self.log.last(), self.log.position());
+        self.feeds
+            .trims
+            .lock()
+            .passed(&self.key, sequence, end, bytes);
     }
 
     async fn tell_sealed(&mut self, tasks: TaskIndex) -> Result<(), Over> {

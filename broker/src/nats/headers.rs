@@ -4,11 +4,7 @@ use async_nats::HeaderMap;
 
 /// JetStream's deduplication header.
 pub(super) const MESSAGE_ID: &str = "Nats-Msg-Id";
-/// Marks a bundle whose tasks a worker had before: admission checks which of them ended.
-pub(super) const AGAIN: &str = "Sortie-Again";
-/// The delay before a bundle may be run, in milliseconds.
-pub(super) const DELAY: &str = "Sortie-Delay";
-/// Marks the notice that a job was forgotten.
+/// The header of the notice that a job was forgotten.
 pub(super) const FORGOTTEN: &str = "Sortie-Forgotten";
 /// Marks the heartbeat of an open job's submitter.
 pub(super) const SUBMITTING: &str = "Sortie-Submitting";

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use sortie_protocol::{Bundle, DeadLetter, Job, JobKey, LeaseId, Outcome};
+use sortie_protocol::{Bundle, DeadLetter, Job, JobKey, LeaseId, Outcome, TenantId};
 
+use super::attempts::Attempts;
 use super::clock;
 use super::dead_letters::has_failed;
-use super::names::Source;
+use super::notes::BundleId;
 use crate::traits::Lease;
 
 /// A lease that is held here.
@@ -20,17 +21,22 @@ pub(super) struct HeldLease {
     pub(super) key: JobKey,
     pub(super) job: Arc<Job>,
     pub(super) bundle: Arc<Bundle>,
-    pub(super) source: Source,
-    /// The subject for acknowledgements.
+    /// Which message it is.
+    pub(super) message: BundleId,
+    /// Where acknowledgements go.
     pub(super) ack: String,
     pub(super) attempt: u32,
     /// Leases of these tasks that were lost in a row before this one.
     pub(super) losses: u32,
     /// Whether a worker had these tasks before.
     pub(super) is_again: bool,
-    /// A unique id of this delivery; ids of messages published because of it are derived from it.
-    pub(super) delivery: String,
-    /// When it counts as lost.
+    /// The number of this delivery of the message.
+    pub(super) delivery: u64,
+    /// Tasks of the message that did not end, and are not in this lease.
+    pub(super) rest: Attempts,
+    /// Since when it may run.
+    pub(super) since: Instant,
+    /// From here on it counts as lost.
     pub(super) until: Instant,
 }
 
@@ -76,6 +82,15 @@ impl HeldLeases {
 
     pub(super) fn get(&self, lease: LeaseId) -> Option<HeldLease> {
         self.held.lock().get(&lease).cloned()
+    }
+
+    /// How many are held of each tenant.
+    pub(super) fn by_tenant(&self) -> HashMap<TenantId, usize> {
+        let mut counts = HashMap::new();
+        for held in self.held.lock().values() {
+            *counts.entry(held.key.tenant).or_default() += 1;
+        }
+        counts
     }
 
     pub(super) fn prolong(&self, lease: LeaseId, until: Instant) {

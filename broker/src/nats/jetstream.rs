@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sortie_protocol::Advice;
 
-use super::connection::Connection;
+use super::connection::{Connection, WaitsForRoom};
 use crate::traits::Error;
 
 /// JetStream error codes that are handled. From `server/errors.json` of nats-server.
@@ -23,12 +23,18 @@ pub(super) mod code {
     pub(crate) const SEQUENCE_NOT_FOUND: u64 = 10043;
     pub(crate) const MESSAGE_DELETE_FAILED: u64 = 10057;
     pub(crate) const STREAM_NOT_FOUND: u64 = 10059;
-    pub(crate) const STREAM_STORE_FAILED: u64 = 10077;
     pub(crate) const TOO_MANY_REQUESTS: u64 = 10167;
     pub(crate) const DUPLICATE_IN_PROCESS: u64 = 10158;
     pub(crate) const UNAVAILABLE: u64 = 10008;
+    pub(crate) const NO_PEERS: u64 = 10005;
     pub(crate) const NOT_ENABLED: u64 = 10076;
     pub(crate) const NOT_ENABLED_FOR_ACCOUNT: u64 = 10039;
+    // There is no room: in the stream, on the server, or in what the account may take.
+    pub(crate) const STREAM_STORE_FAILED: u64 = 10077;
+    pub(crate) const ACCOUNT_RESOURCES_EXCEEDED: u64 = 10002;
+    pub(crate) const INSUFFICIENT_RESOURCES: u64 = 10023;
+    pub(crate) const MEMORY_EXCEEDED: u64 = 10028;
+    pub(crate) const STORAGE_EXCEEDED: u64 = 10047;
 }
 
 /// JetStream at a server. Cheap to clone.
@@ -134,25 +140,47 @@ impl JetStream {
         self.parse(&message)
     }
 
-    /// Publish into a stream, retrying while the broker is unreachable or the stream is full; other
-    /// refusals are returned.
+    /// Publish into a stream, again and again while the broker is away or full; a refusal of
+    /// another kind comes back.
+    ///
+    /// While it is full this waits as long as it takes, and [`Connection::full`] says so. A caller
+    /// that has waited too long drops this call.
     pub(super) async fn store(
         &self,
         subject: &str,
         headers: &HeaderMap,
         payload: &Bytes,
     ) -> Answer<Stored> {
+        let subject = subject.to_owned();
+        self.store_at(&[subject], headers, payload).await
+    }
+
+    /// As [`Self::store`], at the first of these subjects whose stream is not full.
+    pub(super) async fn store_at(
+        &self,
+        subjects: &[String],
+        headers: &HeaderMap,
+        payload: &Bytes,
+    ) -> Answer<Stored> {
+        let mut subjects = subjects.iter().cycle();
+        let mut subject = subjects.next().map_or("", String::as_str);
         let mut retry = self.connection.retry();
+        let mut waits: Option<WaitsForRoom> = None;
         loop {
             let error = match self
                 .store_once(subject, headers.clone(), payload.clone())
                 .await
             {
-                // Full: wait without limit. A caller that does not want to wait longer drops the
-                // future.
+                Ok(Err(refusal)) if refusal.is_busy() => {
+                    retry.forgive();
+                    self.refused(&refusal)
+                }
                 Ok(Err(refusal)) if refusal.is_full() => {
                     retry.forgive();
-                    self.connection.unreachable(refusal.text)
+                    let error = self.refused(&refusal);
+                    waits.get_or_insert_with(|| self.connection.waits_for_room(&error));
+                    subject = subjects.next().map_or(subject, String::as_str);
+                    error
                 }
                 // A leader election is in progress, or the same message is being stored by an
                 // earlier request.
@@ -226,13 +254,29 @@ impl JetStream {
 
     /// Remove all messages on a subject.
     pub(super) async fn purge(&self, stream: &str, subject: &str) -> Result<(), Error> {
+        self.purge_as(stream, &serde_json::json!({ "filter": subject }))
+            .await
+    }
+
+    /// Remove the messages on a subject that come before this sequence.
+    pub(super) async fn purge_before(
+        &self,
+        stream: &str,
+        subject: &str,
+        sequence: u64,
+    ) -> Result<(), Error> {
+        self.purge_as(
+            stream,
+            &serde_json::json!({ "filter": subject, "seq": sequence }),
+        )
+        .await
+    }
+
+    async fn purge_as(&self, stream: &str, question: &Value) -> Result<(), Error> {
         #[derive(Deserialize)]
         struct Purged {}
         match self
-            .api::<Purged>(
-                &format!("STREAM.PURGE.{stream}"),
-                &serde_json::json!({ "filter": subject }),
-            )
+            .api::<Purged>(&format!("STREAM.PURGE.{stream}"), question)
             .await?
         {
             Ok(Purged {}) => Ok(()),
@@ -248,7 +292,12 @@ impl JetStream {
                 .connection
                 .unprepared("a stream is missing", Advice::InitBroker);
         }
-        // Elections and full disks are temporary; anything else fails after the outage time.
+        if refusal.is_full() {
+            return self
+                .connection
+                .full(format!("{} (code {})", refusal.text, refusal.code));
+        }
+        // Elections pass; what does not ends with the outage's limit.
         self.connection
             .unreachable(format!("{} (code {})", refusal.text, refusal.code))
     }
@@ -274,12 +323,21 @@ impl Refusal {
         matches!(self.code, code::DUPLICATE_IN_PROCESS | code::UNAVAILABLE)
     }
 
-    /// A subject that has its one message is refused with the same code, but only to publishes that
-    /// do not expect it empty; all of ours do.
-    fn is_full(&self) -> bool {
+    /// The server has more to store than it manages at the moment.
+    fn is_busy(&self) -> bool {
+        self.code == code::TOO_MANY_REQUESTS
+    }
+
+    /// Whether there is no room. A subject that has its one message is refused with the same code,
+    /// but only to publishes that do not expect it empty; all of ours do.
+    pub(super) fn is_full(&self) -> bool {
         matches!(
             self.code,
-            code::STREAM_STORE_FAILED | code::TOO_MANY_REQUESTS
+            code::STREAM_STORE_FAILED
+                | code::ACCOUNT_RESOURCES_EXCEEDED
+                | code::INSUFFICIENT_RESOURCES
+                | code::MEMORY_EXCEEDED
+                | code::STORAGE_EXCEEDED
         )
     }
 }

@@ -96,7 +96,20 @@ impl Jobs {
         jobs.insert(known.job.key, known);
     }
 
-    /// A job, from the cache or from its record.
+    /// A job by its record, or as it is known here; whoever cannot do anything about a record that
+    /// cannot be read is told so.
+    pub(super) async fn find(&self, key: &JobKey) -> Result<Found, Error> {
+        if let Some(known) = self.get(key) {
+            return Ok(Found::Known(known));
+        }
+        Ok(match self.stored(key).await? {
+            None => Found::Nothing,
+            Some((_, Err(reason))) => Found::Unreadable(reason),
+            Some((_, Ok(record))) => Found::Known(self.learn(record)),
+        })
+    }
+
+    /// A job by its record, or as it is known here.
     pub(super) async fn known(&self, key: &JobKey) -> Result<Option<Known>, Error> {
         match self.get(key) {
             Some(known) => Ok(Some(known)),
@@ -119,39 +132,42 @@ impl Jobs {
             self.forget_known(key);
             return Ok(None);
         };
+        Ok(Some(self.learn(record)))
+    }
+
+    fn learn(&self, record: JobRecord) -> Known {
         let known = Known {
             job: Arc::new(record.job),
             state: record.state,
             looked_up: clock::instant(),
         };
         self.keep(known.clone());
-        Ok(Some(known))
+        known
     }
 
     /// A job's record with its sequence in the stream.
     pub(super) async fn record(&self, key: &JobKey) -> Result<Option<(u64, JobRecord)>, Error> {
+        match self.stored(key).await? {
+            None => Ok(None),
+            Some((sequence, Ok(record))) => Ok(Some((sequence, record))),
+            Some((_, Err(reason))) => Err(self.connection.unsuitable(format!(
+                "the record of `{}` cannot be read: {reason}",
+                key.job
+            ))),
+        }
+    }
+
+    async fn stored(
+        &self,
+        key: &JobKey,
+    ) -> Result<Option<(u64, Result<JobRecord, String>)>, Error> {
         let stream = self.names.jobs_stream(&key.tenant);
         let subject = self.names.job(key);
         let found = self
             .connection
             .patiently(|| self.jetstream.last(&stream, &subject))
             .await?;
-        found
-            .map(|Kept { sequence, payload }| Ok((sequence, self.parse_record(key, &payload)?)))
-            .transpose()
-    }
-
-    fn parse_record(&self, key: &JobKey, payload: &[u8]) -> Result<JobRecord, Error> {
-        match envelope::decode(payload) {
-            Ok(Message::Job(record)) if record.job.key == *key => Ok(*record),
-            Ok(_) => Err(self
-                .connection
-                .unsuitable(format!("the record of `{}` is not a job record", key.job))),
-            Err(error) => Err(self.connection.unsuitable(format!(
-                "the record of `{}` cannot be read: {error}",
-                key.job
-            ))),
-        }
+        Ok(found.map(|Kept { sequence, payload }| (sequence, parse_record(key, &payload))))
     }
 
     /// Write a record unless one exists.
@@ -273,6 +289,25 @@ impl Jobs {
 pub(super) enum Revised {
     Yes,
     No,
+}
+
+/// What there is of a job.
+#[derive(Debug)]
+pub(super) enum Found {
+    Known(Known),
+    /// Its record is there, and cannot be read.
+    Unreadable(String),
+    /// Nothing, as far as the leader of the records knows.
+    Nothing,
+}
+
+fn parse_record(key: &JobKey, payload: &[u8]) -> Result<JobRecord, String> {
+    match envelope::decode(payload) {
+        Ok(Message::Job(record)) if record.job.key == *key => Ok(*record),
+        Ok(Message::Job(_)) => Err("it is another job's".into()),
+        Ok(_) => Err("it is a message of another kind".into()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// What became of a change, with the state that the record has now.

@@ -1,13 +1,14 @@
 //! The layout of an installation, as recorded at the server.
 
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::config::Layout;
 
-/// The layout's version. Other versions are refused.
-const LAYOUT_VERSION: u64 = 1;
+/// The version of the layout. Another one is refused.
+const LAYOUT_VERSION: u64 = 2;
 
 /// The layout that was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,5 +63,28 @@ impl ExistingLayout {
             "replicas": self.replicas,
             "lease_ms": lease_ms,
         })
+    }
+}
+
+/// `meta.tenant.NAME`, as JSON: that a tenant is there, with its streams, and what it may have of
+/// the workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(super) struct TenantRecord {
+    #[serde(default = "one")]
+    pub(super) weight: NonZeroU16,
+}
+
+fn one() -> NonZeroU16 {
+    NonZeroU16::MIN
+}
+
+impl TenantRecord {
+    /// One that cannot be read counts as one without wishes: its bundles are taken all the same.
+    pub(super) fn parse(payload: &[u8]) -> Self {
+        serde_json::from_slice(payload).unwrap_or(Self { weight: one() })
+    }
+
+    pub(super) fn record(self) -> serde_json::Value {
+        serde_json::json!({ "weight": self.weight })
     }
 }

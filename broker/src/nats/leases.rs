@@ -5,8 +5,13 @@
 //! by a monotonic clock, it counts as lost a margin before the server can redeliver the bundle, and
 //! a report under a lost lease only stores outcomes.
 //!
-//! The order of requests makes crashes safe: first outcomes are stored, then retries are published,
-//! and last the bundle is acknowledged. So a crash may repeat work but loses none.
+//! The order of what is asked of the server decides what a crash in between does: first the
+//! outcomes are stored, then it is noted what is left of the bundle, last the bundle is
+//! acknowledged or handed back. So a crash repeats work and loses none.
+//!
+//! Nothing here is published into a queue, which may be full. What is stored instead may have to
+//! wait for room, or for the broker; meanwhile the lease is extended, because a worker that cannot
+//! report is not a worker that was lost.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -14,15 +19,16 @@ use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::AckKind;
-use sortie_protocol::{Bundle, DeadLetter, JobKey, LeaseId, Outcome, Task, TaskIndex};
+use sortie_protocol::{DeadLetter, JobKey, LeaseId, Outcome, TaskIndex};
 
-use super::bundles::{Again, Bundles};
+use super::attempts::{Attempted, Attempts, Note};
 use super::clock;
 use super::connection::Connection;
 use super::dead_letters::DeadLetters;
 use super::ended_tasks::EndedTasks;
 use super::held_lease::{HeldLease, HeldLeases, letters};
 use super::jobs::Jobs;
+use super::notes::{BundleId, Notes};
 use super::outcomes::Outcomes;
 use crate::traits::{Error, Extended, Report, Retrial};
 
@@ -34,10 +40,10 @@ pub(super) struct Leases {
     pub(super) lease: Duration,
     pub(super) held: HeldLeases,
     pub(super) jobs: Arc<Jobs>,
-    pub(super) bundles: Arc<Bundles>,
     pub(super) outcomes: Outcomes,
     pub(super) ended: Arc<EndedTasks>,
     pub(super) dead_letters: DeadLetters,
+    pub(super) notes: Notes,
 }
 
 impl Leases {
@@ -73,8 +79,8 @@ impl Leases {
         ))
     }
 
-    /// Return a bundle to the queue. A negative acknowledgement would count as a delivery, so it is
-    /// published again.
+    /// Give a bundle back for any worker to take. The server counts that as a delivery, so it is
+    /// noted first.
     pub(super) async fn release(&self, held: &HeldLease) -> Result<(), Error> {
         if !held.holds()
             || self
@@ -84,14 +90,16 @@ impl Leases {
         {
             return Ok(());
         }
-        let bundle = Bundle {
-            attempts_before: held.attempt.saturating_sub(1),
-            lost_before: held.losses,
-            ..Bundle::clone(&held.bundle)
-        };
-        self.publish_again(held, &bundle, Duration::ZERO, "back")
-            .await?;
-        self.acknowledge(&held.ack).await
+        let mut left = held.rest.clone();
+        left.0
+            .extend(held.bundle.tasks.iter().map(|task| Attempted {
+                index: task.index,
+                attempts: held.attempt.saturating_sub(1),
+                losses: held.losses,
+                wait: Duration::ZERO,
+            }));
+        self.hand_back(&held.message, held.delivery, &held.ack, left)
+            .await
     }
 
     /// The leases that still hold and whose jobs are not cancelled; the others are ended here, or
@@ -125,8 +133,9 @@ impl Leases {
     }
 
     /// Store a report on a lease that was held here, and end the lease.
-    pub(super) async fn complete(&self, held: &HeldLease, report: Report) -> Result<(), Error> {
-        let key = &held.key;
+    pub(super) async fn complete(&self, mut held: HeldLease, report: Report) -> Result<(), Error> {
+        let held = &mut held;
+        let key = &held.key.clone();
         match self.jobs.known(key).await? {
             // The job seems forgotten; if it is, the bundle is removed when it is redelivered.
             None => return Ok(()),
@@ -147,105 +156,77 @@ impl Leases {
                 DeadLetter::Unreadable { .. } => true,
             });
         }
-        self.dead_letters.bury(&key.tenant, letters).await?;
-        self.outcomes.store(key, report.outcomes).await?;
-        let left: Vec<&Task> = held
-            .bundle
-            .tasks
-            .iter()
-            .filter(|task| !ended.contains(&task.index))
-            .collect();
-        if left.is_empty() {
+        self.extending(held, async {
+            self.dead_letters.bury(&key.tenant, letters).await?;
+            self.outcomes.store(key, report.outcomes).await
+        })
+        .await?;
+        let mut left = held.rest.clone();
+        left.pass(held.since.elapsed());
+        left.0.extend(left_of(held, &ended, &report.retrials));
+        if left.0.is_empty() {
             return self.acknowledge(&held.ack).await;
         }
         // Checked after storing the outcomes, which may have taken long.
         if held.holds() {
-            self.put_back(held, &left, &report.retrials).await?;
-            self.acknowledge(&held.ack).await?;
+            let (message, ack) = (held.message, held.ack.clone());
+            let handing = self.hand_back(&message, held.delivery, &ack, left);
+            self.extending(held, handing).await?;
         }
         Ok(())
     }
 
-    /// Publish the tasks that did not end: each task to retry in its own bundle, the rest as if the
-    /// lease had been lost.
-    async fn put_back(
+    /// Hand a bundle back, with these of its tasks left, for as long as they have to wait.
+    pub(super) async fn hand_back(
         &self,
-        held: &HeldLease,
-        left: &[&Task],
-        retrials: &[Retrial],
+        message: &BundleId,
+        delivery: u64,
+        ack: &str,
+        mut left: Attempts,
     ) -> Result<(), Error> {
-        let again: HashMap<TaskIndex, Duration> = retrials
-            .iter()
-            .map(|retrial| (retrial.index, retrial.after))
-            .collect();
-        let mut rest = Vec::new();
-        for &task in left {
-            match again.get(&task.index) {
-                Some(after) => {
-                    let bundle = Bundle {
-                        job: held.key,
-                        attempts_before: held.attempt,
-                        lost_before: 0,
-                        published: clock::now() + *after,
-                        tasks: vec![task.clone()],
-                    };
-                    self.publish_again(held, &bundle, *after, &format!("again-{}", task.index))
-                        .await?;
-                }
-                None => rest.push(task.clone()),
+        let delay = left.hand_back();
+        let note = Note {
+            delivery,
+            attempts: left,
+        };
+        self.notes.put(message, &note).await?;
+        let kind = AckKind::Nak((!delay.is_zero()).then_some(delay));
+        self.connection
+            .tell(ack.to_owned(), HeaderMap::new(), kind.into())
+            .await?;
+        self.connection.metrics().returned.add(1);
+        Ok(())
+    }
+
+    /// Do something that may have to wait for the broker or for room there, and keep the lease
+    /// meanwhile.
+    async fn extending<T>(
+        &self,
+        held: &mut HeldLease,
+        doing: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        tokio::pin!(doing);
+        loop {
+            let pause = tokio::time::sleep(self.lease / 3);
+            tokio::select! {
+                done = &mut doing => return done,
+                () = pause => {}
+            }
+            let asked = clock::instant();
+            if !held.holds() {
+                continue;
+            }
+            let progress =
+                self.connection
+                    .ask(&held.ack, HeaderMap::new(), AckKind::Progress.into());
+            let extended = tokio::select! {
+                done = &mut doing => return done,
+                extended = progress => extended.is_ok() && held.holds(),
+            };
+            if extended {
+                held.until = self.until(asked);
             }
         }
-        if rest.is_empty() {
-            return Ok(());
-        }
-        let lost_before = held.losses.saturating_add(1);
-        let bundle = Bundle {
-            attempts_before: held.attempt,
-            lost_before,
-            tasks: rest,
-            ..bundle_of(held)
-        };
-        self.publish_again(held, &bundle, Duration::ZERO, "rest")
-            .await
-    }
-
-    /// Publish each task of a bundle in its own bundle, after too many lost leases.
-    pub(super) async fn split(&self, held: &HeldLease) -> Result<(), Error> {
-        for task in &held.bundle.tasks {
-            // This delivery is not an attempt: no worker runs it.
-            let attempts_before = held.attempt.saturating_sub(1);
-            let bundle = Bundle {
-                attempts_before,
-                lost_before: held.losses,
-                tasks: vec![task.clone()],
-                ..bundle_of(held)
-            };
-            self.publish_again(
-                held,
-                &bundle,
-                Duration::ZERO,
-                &format!("alone-{}", task.index),
-            )
-            .await?;
-        }
-        self.acknowledge(&held.ack).await
-    }
-
-    /// Publish a bundle because of a delivery; deduplicated by the reason.
-    async fn publish_again(
-        &self,
-        held: &HeldLease,
-        bundle: &Bundle,
-        after: Duration,
-        why: &str,
-    ) -> Result<(), Error> {
-        let again = Again {
-            source: &held.source,
-            key: &held.key,
-            id: &format!("{}-{why}", held.delivery),
-            after,
-        };
-        self.bundles.publish_again(again, bundle).await
     }
 
     /// Acknowledge a delivery. If the acknowledgement is lost, the message is redelivered, and its
@@ -257,12 +238,26 @@ impl Leases {
     }
 }
 
-fn bundle_of(held: &HeldLease) -> Bundle {
-    Bundle {
-        job: held.key,
-        attempts_before: 0,
-        lost_before: 0,
-        published: held.bundle.published,
-        tasks: Vec::new(),
-    }
+/// What a report leaves of a lease's tasks: those to try again, and those it says nothing of, which
+/// count as if the lease had been lost.
+fn left_of(held: &HeldLease, ended: &HashSet<TaskIndex>, retrials: &[Retrial]) -> Vec<Attempted> {
+    let again: HashMap<TaskIndex, Duration> = retrials
+        .iter()
+        .map(|retrial| (retrial.index, retrial.after))
+        .collect();
+    let tasks = held.bundle.tasks.iter();
+    let left = tasks.filter(|task| !ended.contains(&task.index));
+    left.map(|task| {
+        let again = again.get(&task.index);
+        Attempted {
+            index: task.index,
+            attempts: held.attempt,
+            losses: match again {
+                Some(_) => 0,
+                None => held.losses.saturating_add(1),
+            },
+            wait: again.copied().unwrap_or_default(),
+        }
+    })
+    .collect()
 }

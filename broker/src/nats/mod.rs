@@ -23,12 +23,14 @@ mod config;
 mod headers;
 mod names;
 mod task_ranges;
+mod warnings;
 
 mod batch_read;
 mod connect;
 mod connection;
 mod jetstream;
 mod retry;
+mod server_clock;
 
 mod components;
 mod dead_letters;
@@ -38,16 +40,21 @@ mod outcome_log;
 mod outcomes;
 mod presence;
 mod provision;
+mod queues;
 mod streams;
+mod tenants;
 
 mod admission;
+mod attempts;
 mod bundles;
 mod ended_tasks;
 mod feed;
 mod held_lease;
 mod leases;
+mod notes;
 mod pull_queue;
 mod sources;
+mod trims;
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
@@ -71,7 +78,8 @@ use self::admission::Admission;
 use self::bundles::Bundles;
 use self::components::Components;
 pub use self::config::{
-    Config, InvalidName, LEASE_MIN, Layout, Name, Provision, Role, SHARDS_MAX, Tls,
+    Config, InvalidName, LEASE_MIN, Layout, Name, Provision, QUEUE_BYTES, QUEUE_BYTES_MIN, Quota,
+    Role, SHARDS_MAX, Tls,
 };
 use self::connection::Connection;
 use self::dead_letters::DeadLetters;
@@ -83,14 +91,18 @@ use self::jobs::{Changed, Jobs};
 use self::layout::ExistingLayout;
 use self::leases::Leases;
 use self::names::Names;
+use self::notes::Notes;
 use self::outcomes::Outcomes;
 use self::presence::Presences;
 use self::provision::Provisioner;
 use self::pull_queue::{Parts, PullQueue};
+use self::queues::Queues;
+use self::server_clock::ServerClock;
 pub use self::streams::OUTCOME_AGE_MAX;
+use self::warnings::Warnings;
 use crate::traits::{
     Error, Event, Extended, Lease, LetterId, Mark, Operate, Position, Puller, Report, Serves,
-    Submit, Unfinished, Work,
+    Submit, Unfinished, Waiting, Work,
 };
 
 /// A broker over NATS JetStream. Cheap to clone; clones are the same connection.
@@ -195,15 +207,17 @@ impl NatsBroker {
         } = &*broker.services;
         if let Some(layout) = asked {
             provisioner.check_layout(*laid, &layout)?;
-            // Lost streams are created again.
+            // What was lost is made again.
             provisioner.make(&layout).await?;
+            let tenant = &broker.services.tenant;
+            provisioner.make_tenant(tenant, laid, &layout).await?;
         }
-        for labels in pools {
-            provisioner.ensure_pool(labels, laid).await?;
+        for labels in pools.iter().filter(|labels| !labels.is_empty()) {
+            provisioner.make_pool(labels, laid).await?;
         }
         let server = connection.client.server_info().version;
-        let pools = match provisioner.pools().await {
-            Ok(pools) => Some(pools),
+        let pools = match provisioner.served().await {
+            Ok(served) => Some(served.pools),
             Err(Error::Denied { .. }) => None,
             Err(error) => return Err(error),
         };
@@ -216,7 +230,38 @@ impl NatsBroker {
         })
     }
 
-    /// The broker's address, without secrets.
+    /// Change what a tenant has, and make it first if it is not there. The installation's layout
+    /// stays what it is.
+    ///
+    /// # Errors
+    /// As [`Self::init`], and when there is no room for queues of that size.
+    pub async fn resize(config: Config, quota: Quota) -> Result<(), Error> {
+        Box::pin(Self::change(config, quota)).await
+    }
+
+    async fn change(config: Config, quota: Quota) -> Result<(), Error> {
+        let mut layout = match &config.provision {
+            Provision::Missing(layout) => layout.clone(),
+            Provision::Never => Layout::default(),
+        };
+        layout.tasks_bytes_max = quota.queue_bytes.unwrap_or(layout.tasks_bytes_max);
+        layout.weight = quota.weight.unwrap_or(layout.weight);
+        let broker = Self::connect(Config {
+            role: Role::Client,
+            provision: Provision::Missing(layout),
+            ..config
+        })
+        .await?;
+        let Services {
+            provisioner,
+            laid,
+            tenant,
+            ..
+        } = &*broker.services;
+        provisioner.resize(tenant, laid, quota).await
+    }
+
+    /// Where the broker is, without secrets.
     #[must_use]
     pub fn place(&self) -> &str {
         self.services.connection.place()
@@ -283,10 +328,10 @@ impl Services {
             lease: laid.lease,
             held: HeldLeases::default(),
             jobs: jobs.clone(),
-            bundles: bundles.clone(),
             outcomes: outcomes.clone(),
             ended: ended.clone(),
             dead_letters: dead_letters.clone(),
+            notes: Self::notes(&provisioner),
         });
         let admission = Arc::new(Admission {
             jetstream: jetstream.clone(),
@@ -297,6 +342,8 @@ impl Services {
             ended: ended.clone(),
             dead_letters: dead_letters.clone(),
             leases: leases.clone(),
+            warnings: Warnings::default(),
+            server_clock: ServerClock::default(),
             losses_max: config.losses_max,
         });
         Self {
@@ -307,6 +354,7 @@ impl Services {
                 names: names.clone(),
                 jobs: jobs.clone(),
                 outcomes: outcomes.clone(),
+                trims: Mutex::default(),
             }),
             pulling: Parts {
                 connection: connection.clone(),
@@ -347,6 +395,14 @@ impl Services {
         }
     }
 
+    fn notes(provisioner: &Provisioner) -> Notes {
+        Notes {
+            connection: provisioner.connection.clone(),
+            jetstream: provisioner.jetstream.clone(),
+            names: provisioner.names.clone(),
+        }
+    }
+
     fn bundles(provisioner: &Provisioner, jobs: Arc<Jobs>, shards: u16) -> Bundles {
         let connection = provisioner.connection.clone();
         // The first shard of this process, so that processes start at different shards.
@@ -375,6 +431,13 @@ impl Services {
             connection: provisioner.connection.clone(),
             jetstream: provisioner.jetstream.clone(),
             names: provisioner.names.clone(),
+        }
+    }
+
+    fn queues(&self) -> Queues<'_> {
+        Queues {
+            provisioner: &self.provisioner,
+            shards: self.laid.shards,
         }
     }
 
@@ -414,13 +477,22 @@ impl Services {
                 .tell(subject, HeaderMap::new(), Bytes::new())
                 .await?;
         }
-        // Also when it was cancelled before: the process that did may have died before this.
+        // Also when it was cancelled before: the process that did may have died before this. What
+        // waits goes first, because the marker may have to wait for room.
+        self.bundles.remove(key).await?;
         self.outcomes.mark_cancelled(key).await
     }
 
     async fn forget(&self, key: &JobKey) -> Result<(), Error> {
         self.jobs.forget(key).await?;
         self.ended.forget(key);
+        self.feeds.trims.lock().forget(key);
+        self.bundles.remove(key).await?;
+        match self.leases.notes.forget(key).await {
+            // Without this permission they go when they are old.
+            Ok(()) | Err(Error::Denied { .. }) => {}
+            Err(error) => return Err(error),
+        }
         self.outcomes.forget(key).await
     }
 }
@@ -429,6 +501,10 @@ impl Services {
 impl Submit for NatsBroker {
     fn tenant(&self) -> TenantId {
         self.services.tenant
+    }
+
+    fn full(&self) -> Option<String> {
+        self.services.connection.fullness()
     }
 
     fn retention(&self) -> Option<Duration> {
@@ -514,10 +590,9 @@ impl Submit for NatsBroker {
         Ok(record)
     }
 
-    /// Keeps everything: positions stay what they are for a follower that attaches later. What a
-    /// job left is dropped when it is forgotten.
-    async fn trim(&self, _job: JobKey, _before: Position) -> Result<(), Error> {
-        Ok(())
+    /// Keeps a job whole while its outcomes are not many, see [`trims`].
+    async fn trim(&self, job: JobKey, before: Position) -> Result<(), Error> {
+        self.services.feeds.trim(&job, before).await
     }
 
     async fn cancel(&self, job: JobKey) -> Result<(), Error> {
@@ -546,7 +621,7 @@ impl Work for NatsBroker {
     async fn complete(&self, lease: LeaseId, job: JobKey, report: Report) -> Result<(), Error> {
         let leases = &self.services.leases;
         match leases.held.remove(lease) {
-            Some(held) if held.key == job => leases.complete(&held, report).await,
+            Some(held) if held.key == job => leases.complete(held, report).await,
             other => {
                 // A report on one job never ends a lease of another.
                 other.into_iter().for_each(|held| leases.held.insert(held));
@@ -603,6 +678,14 @@ impl Operate for NatsBroker {
     async fn remove_dead_letter(&self, letter: LetterId) -> Result<(), Error> {
         let services = &self.services;
         services.dead_letters.remove(&services.tenant, letter).await
+    }
+
+    async fn queues(&self) -> Result<Vec<Waiting>, Error> {
+        self.services.queues().list(&self.services.tenant).await
+    }
+
+    async fn empty(&self, tenant: TenantId) -> Result<u64, Error> {
+        self.services.queues().empty(&tenant).await
     }
 
     async fn workers(&self) -> Result<Vec<Presence>, Error> {

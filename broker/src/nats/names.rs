@@ -5,7 +5,8 @@
 //!
 //! | subject | kept in | what |
 //! |---|---|---|
-//! | `S.tasks.SHARD.POOL.PRIORITY.TENANT.JOB` | `S-tasks-SHARD` | bundles that wait or are leased |
+//! | `S.tasks.TENANT.SHARD.POOL.PRIORITY.JOB` | `S-tasks-TENANT-SHARD` | bundles |
+//! | `S.attempts.TENANT.JOB.SHARD.SEQUENCE` | `S-attempts-TENANT` | notes on bundles |
 //! | `S.jobs.TENANT.JOB` | `S-jobs-TENANT` | the job's record |
 //! | `S.outcomes.TENANT.JOB` | `S-outcomes-TENANT` | reports, seal, marker of a cancelled job |
 //! | `S.live.TENANT.JOB` | not kept | the same, when it is stored; notices to followers |
@@ -13,9 +14,10 @@
 //! | `S.components.DIGEST.CHUNK` | `S-components` | components in chunks, and their manifests |
 //! | `S.meta.layout` | `S-meta` | how the installation is laid out |
 //! | `S.meta.pool.POOL` | `S-meta` | the labels of a pool |
+//! | `S.meta.tenant.TENANT` | `S-meta` | a tenant, and its share of the workers |
 //! | `S.workers.WORKER` | `S-workers` | the workers that are there |
 //! | `S.cancel.TENANT.JOB` | not kept | a job was cancelled |
-//! | `S.bell.SHARD.POOL.PRIORITY` | not kept | there is work |
+//! | `S.bell.TENANT.SHARD.POOL.PRIORITY.JOB` | not kept | the headers of a stored bundle |
 
 use sortie_protocol::{Digest, JobId, JobKey, Priority, TenantId, WorkerId};
 
@@ -24,7 +26,9 @@ use super::config::Name;
 /// Identifies the queue that a bundle waits in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Source {
-    /// The shard.
+    /// Whose bundles they are.
+    pub(super) tenant: TenantId,
+    /// Which of the streams that share the bundles.
     pub(super) shard: u16,
     /// The pool of workers that may take it.
     pub(super) pool: String,
@@ -53,50 +57,71 @@ impl Names {
         Self { space }
     }
 
-    pub(super) fn tasks_stream(&self, shard: u16) -> String {
-        format!("{}-tasks-{shard}", self.space)
+    pub(super) fn tasks_stream(&self, tenant: &TenantId, shard: u16) -> String {
+        format!("{}-tasks-{tenant}-{shard}", self.space)
     }
 
-    pub(super) fn tasks_subjects(&self, shard: u16) -> String {
-        format!("{}.tasks.{shard}.*.*.*.*", self.space)
+    /// What one pool's bundles are published to in a shard. A stream takes those of the pools there
+    /// are, and no others.
+    pub(super) fn pool_subjects(&self, tenant: &TenantId, shard: u16, pool: &str) -> String {
+        format!("{}.tasks.{tenant}.{shard}.{pool}.*.*", self.space)
     }
 
     pub(super) fn source_subjects(&self, source: &Source) -> String {
-        format!(
-            "{}.tasks.{}.{}.{}.*.*",
-            self.space,
-            source.shard,
-            source.pool,
-            word(source.priority)
-        )
+        self.place(source, "tasks", "*")
     }
 
-    pub(super) fn task(&self, source: &Source, key: &JobKey) -> String {
+    pub(super) fn task(&self, source: &Source, job: JobId) -> String {
+        self.place(source, "tasks", &job.to_string())
+    }
+
+    fn place(&self, source: &Source, kind: &str, job: &str) -> String {
+        let Source {
+            tenant,
+            shard,
+            pool,
+            priority,
+        } = source;
+        let priority = word(*priority);
         format!(
-            "{}.tasks.{}.{}.{}.{}.{}",
-            self.space,
-            source.shard,
-            source.pool,
-            word(source.priority),
-            key.tenant,
-            key.job
+            "{}.{kind}.{tenant}.{shard}.{pool}.{priority}.{job}",
+            self.space
         )
     }
 
     /// All bundles of a job in one shard.
     pub(super) fn tasks_of(&self, shard: u16, key: &JobKey) -> String {
         format!(
-            "{}.tasks.{shard}.*.*.{}.{}",
+            "{}.tasks.{}.{shard}.*.*.{}",
             self.space, key.tenant, key.job
         )
     }
 
-    /// The source and the job in a task's subject.
+    /// Every bundle of a tenant that is stored, and where its headers are published again.
+    pub(super) fn rung(&self, tenant: &TenantId) -> (String, String) {
+        (
+            format!("{}.tasks.{tenant}.>", self.space),
+            format!("{}.bell.{tenant}.>", self.space),
+        )
+    }
+
+    /// Where a task's subject says it is from.
     pub(super) fn parse_task(&self, subject: &str) -> Option<(Source, JobKey)> {
+        self.parse_place(subject, "tasks")
+    }
+
+    pub(super) fn parse_bell(&self, subject: &str) -> Option<Source> {
+        self.parse_place(subject, "bell").map(|(source, _)| source)
+    }
+
+    fn parse_place(&self, subject: &str, kind: &str) -> Option<(Source, JobKey)> {
         let mut words = subject
             .strip_prefix(self.space.as_str())?
-            .strip_prefix(".tasks.")?
+            .strip_prefix('.')?
+            .strip_prefix(kind)?
+            .strip_prefix('.')?
             .split('.');
+        let tenant = words.next()?.parse().ok()?;
         let shard = words.next()?.parse().ok()?;
         let pool = words.next()?.to_owned();
         let priority = words.next().and_then(|found| {
@@ -104,9 +129,10 @@ impl Names {
                 .into_iter()
                 .find(|priority| word(*priority) == found)
         })?;
-        let (tenant, job) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let job = words.next()?.parse().ok()?;
         words.next().is_none().then_some((
             Source {
+                tenant,
                 shard,
                 pool,
                 priority,
@@ -119,37 +145,27 @@ impl Names {
         format!("{}-{}", source.pool, word(source.priority))
     }
 
-    pub(super) fn bell(&self, source: &Source) -> String {
-        format!(
-            "{}.bell.{}.{}.{}",
-            self.space,
-            source.shard,
-            source.pool,
-            word(source.priority)
-        )
-    }
-
     pub(super) fn all_bells(&self) -> String {
         format!("{}.bell.>", self.space)
     }
 
-    pub(super) fn parse_bell(&self, subject: &str) -> Option<Source> {
-        let mut words = subject
-            .strip_prefix(self.space.as_str())?
-            .strip_prefix(".bell.")?
-            .split('.');
-        let shard = words.next()?.parse().ok()?;
-        let pool = words.next()?.to_owned();
-        let priority = words.next().and_then(|found| {
-            PRIORITIES
-                .into_iter()
-                .find(|priority| word(*priority) == found)
-        })?;
-        Some(Source {
-            shard,
-            pool,
-            priority,
-        })
+    pub(super) fn attempts_stream(&self, tenant: &TenantId) -> String {
+        format!("{}-attempts-{tenant}", self.space)
+    }
+
+    pub(super) fn all_attempts(&self, tenant: &TenantId) -> String {
+        format!("{}.attempts.{tenant}.*.*.*", self.space)
+    }
+
+    /// Attempts at the bundles of one job.
+    pub(super) fn attempts_of(&self, key: &JobKey) -> String {
+        format!("{}.attempts.{}.{}.*.*", self.space, key.tenant, key.job)
+    }
+
+    /// Attempts at one bundle, which its place in the stream names.
+    pub(super) fn attempts(&self, key: &JobKey, shard: u16, sequence: u64) -> String {
+        let JobKey { tenant, job } = key;
+        format!("{}.attempts.{tenant}.{job}.{shard}.{sequence}", self.space)
     }
 
     pub(super) fn jobs_stream(&self, tenant: &TenantId) -> String {
@@ -239,6 +255,14 @@ impl Names {
         format!("{}.meta.pool.*", self.space)
     }
 
+    pub(super) fn tenant(&self, tenant: &TenantId) -> String {
+        format!("{}.meta.tenant.{tenant}", self.space)
+    }
+
+    pub(super) fn all_tenants(&self) -> String {
+        format!("{}.meta.tenant.*", self.space)
+    }
+
     pub(super) fn workers_stream(&self) -> String {
         format!("{}-workers", self.space)
     }
@@ -280,6 +304,7 @@ mod tests {
     fn a_task_subject_says_where_it_is_from() {
         let names = Names::new("space".parse().unwrap());
         let source = Source {
+            tenant: "acme".parse().unwrap(),
             shard: 3,
             pool: "any".into(),
             priority: Priority::High,
@@ -288,16 +313,18 @@ mod tests {
             tenant: "acme".parse().unwrap(),
             job: JobId::from_bytes([7; 16]),
         };
-        let subject = names.task(&source, &key);
+        let subject = names.task(&source, key.job);
         assert_eq!(names.parse_task(&subject), Some((source.clone(), key)));
         assert_eq!(names.parse_cancel(&names.cancel(&key)), Some(key));
-        assert_eq!(names.parse_bell(&names.bell(&source)), Some(source));
+        assert_eq!(names.parse_bell(&subject), None);
+        let bell = subject.replace(".tasks.", ".bell.");
+        assert_eq!(names.parse_bell(&bell), Some(source));
         for other in [
             "",
             "space.tasks",
-            "other.tasks.3.any.high.acme.x",
+            "other.tasks.acme.3.any.high.x",
             &format!("{subject}.more"),
-            "space.tasks.3.any.urgent.acme.job-0",
+            "space.tasks.acme.3.any.urgent.job-0",
         ] {
             assert_eq!(names.parse_task(other), None, "{other}");
         }

@@ -43,7 +43,22 @@ pub(super) enum Taken {
     Nothing,
 }
 
+impl From<Position> for OutcomeLog {
+    /// Of a job whose outcomes before this position were dropped.
+    fn from(position: Position) -> Self {
+        Self {
+            position,
+            ..Self::default()
+        }
+    }
+}
+
 impl OutcomeLog {
+    /// The position of the next outcome.
+    pub(super) fn position(&self) -> Position {
+        self.position
+    }
+
     /// The sequence of the last message that was read.
     pub(super) fn last(&self) -> u64 {
         self.last

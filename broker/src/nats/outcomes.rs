@@ -153,6 +153,15 @@ impl Outcomes {
         Ok(())
     }
 
+    /// Drop what lies before a sequence: everybody who needs it has it.
+    pub(super) async fn drop_before(&self, key: &JobKey, sequence: u64) -> Result<(), Error> {
+        let stream = self.names.outcomes_stream(&key.tenant);
+        let subject = self.names.outcomes(key);
+        self.connection
+            .patiently(|| self.jetstream.purge_before(&stream, &subject, sequence))
+            .await
+    }
+
     /// Remove a forgotten job's reports and tell its followers.
     pub(super) async fn forget(&self, key: &JobKey) -> Result<(), Error> {
         self.drop_all(key).await?;

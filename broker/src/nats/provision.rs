@@ -1,38 +1,35 @@
 //! Creates the streams and consumers of an installation at the server, idempotently.
 //!
-//! The record `meta.layout` is written last, so a client that finds it finds the streams. Creating
-//! what exists changes nothing; a layout that differs from the existing one is an error. Clients of
-//! a tenant need three streams of their own, workers need the consumers of the pools they serve;
-//! both are created on first use by a process that has the permission.
-//!
-//! A consumer's bounds hold for the whole fleet: [`ACKS_PENDING_MAX`] leases and
-//! [`PULLS_WAITING_MAX`] idle workers for each shard and pool. The server has no limit on
-//! deliveries, because a message that it gives up on would stay in the stream unnoticed. The
-//! workers count deliveries and give up (`admission`).
+//! The record `meta.layout` is written last, so a client that finds it finds the streams. Making
+//! what is there changes nothing; asking for another layout than there is, is an error. A tenant
+//! needs streams of its own, and in each of its queues the consumers of every pool there is; they
+//! are made on first use by whichever process has the permission. What they are made from is in
+//! `tenants`.
 
-use async_nats::jetstream::consumer::{AckPolicy, pull};
+use std::time::Duration;
+
 use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind};
 use async_nats::jetstream::stream;
 use async_nats::{Request, RequestErrorKind};
 use bytes::Bytes;
 use serde::Deserialize;
-use sortie_protocol::{Advice, Labels, TenantId};
+use sortie_protocol::{Advice, ByteSize};
 
-use super::batch_read;
+use super::clock;
 use super::config::{Layout, Provision};
 use super::connection::Connection;
 use super::headers::expecting;
-use super::jetstream::{JetStream, code};
+use super::jetstream::{JetStream, Refusal, code};
 use super::layout::ExistingLayout;
-use super::names::{Names, PRIORITIES, Source};
+use super::names::Names;
 use super::streams::Streams;
 use crate::traits::Error;
 
-/// Maximum unacknowledged deliveries per pool, priority and shard. The server's default is 1000 for
-/// the whole fleet.
-const ACKS_PENDING_MAX: i64 = 100_000;
-/// Maximum waiting pull requests per consumer: one for each idle worker.
-const PULLS_WAITING_MAX: i64 = 8192;
+/// How long what cannot be made is tried again where a cluster may still be electing or have
+/// servers to find: longer than an election takes, shorter than a person waits.
+const ELECTION_TIME_MAX: Duration = Duration::from_secs(10);
+/// The pause between two tries.
+const ELECTION_PAUSE: Duration = Duration::from_millis(250);
 
 /// Creates and checks the streams and consumers of an installation.
 #[derive(Debug, Clone)]
@@ -119,7 +116,7 @@ impl Provisioner {
         })
     }
 
-    /// Create all streams, then record the layout.
+    /// Make the streams that all tenants share, then say so.
     pub(super) async fn make(&self, layout: &Layout) -> Result<ExistingLayout, Error> {
         let laid = ExistingLayout::of(layout);
         let streams = Streams {
@@ -129,92 +126,18 @@ impl Provisioner {
         self.stream(streams.meta()).await?;
         self.stream(streams.components()).await?;
         self.stream(streams.workers()).await?;
-        for shard in 0..laid.shards {
-            self.stream(streams.tasks(shard, layout)).await?;
-        }
-        self.consumers("any", &Labels::default(), &laid).await?;
         self.put_once(&self.names.layout(), laid.record().to_string().into())
             .await?;
         // Another process may have recorded another layout first.
+        let (stream, subject) = (self.names.meta_stream(), self.names.layout());
         let kept = self
-            .jetstream
-            .last(&self.names.meta_stream(), &self.names.layout())
+            .connection
+            .patiently(|| self.jetstream.last(&stream, &subject))
             .await?;
         kept.map_or(Ok(laid), |kept| self.parse(&kept.payload))
     }
 
-    /// The streams of one tenant.
-    pub(super) async fn ensure_tenant(
-        &self,
-        tenant: &TenantId,
-        laid: &ExistingLayout,
-        provision: &Provision,
-    ) -> Result<(), Error> {
-        let streams = Streams {
-            names: &self.names,
-            laid: *laid,
-        };
-        for config in [
-            streams.jobs(tenant),
-            streams.outcomes(tenant),
-            streams.dead(tenant),
-        ] {
-            if self.is_there(tenant, &config.name).await? {
-                continue;
-            }
-            match provision {
-                Provision::Missing(_) => self.stream(config).await?,
-                Provision::Never => {
-                    let advice = Advice::InitTenant {
-                        tenant: tenant.to_string(),
-                    };
-                    let reason = format!("it has no tenant `{tenant}`");
-                    return Err(self.connection.unprepared(reason, advice));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The pool of workers with these labels.
-    pub(super) async fn ensure_pool(
-        &self,
-        labels: &Labels,
-        laid: &ExistingLayout,
-    ) -> Result<(), Error> {
-        let pool = labels.pool();
-        if labels.is_empty()
-            || self
-                .jetstream
-                .last_anywhere(&self.names.meta_stream(), &self.names.pool(&pool))
-                .await?
-                .is_some()
-        {
-            return Ok(());
-        }
-        self.consumers(&pool, labels, laid).await?;
-        self.put_once(&self.names.pool(&pool), labels.to_string().into())
-            .await
-    }
-
-    /// Check that a job's pool exists; a client without the permission to create it gets advice.
-    pub(super) async fn pool_for_job(
-        &self,
-        labels: &Labels,
-        laid: &ExistingLayout,
-    ) -> Result<(), Error> {
-        match self.ensure_pool(labels, laid).await {
-            Err(Error::Denied { .. }) => Err(self.connection.unprepared(
-                format!("there is no pool of workers for the labels `{labels}`"),
-                Advice::InitPool {
-                    labels: labels.clone(),
-                },
-            )),
-            ended => ended,
-        }
-    }
-
-    /// Check that the existing layout is the requested one.
+    /// See that an installation is laid out as it is asked for.
     pub(super) fn check_layout(&self, laid: ExistingLayout, asked: &Layout) -> Result<(), Error> {
         if laid == ExistingLayout::of(asked) {
             return Ok(());
@@ -230,23 +153,7 @@ impl Provisioner {
         )))
     }
 
-    /// The labels of every existing pool, without the default pool.
-    pub(super) async fn pools(&self) -> Result<Vec<Labels>, Error> {
-        let read = batch_read::read_all(
-            &self.connection,
-            &self.names.meta_stream(),
-            &self.names.all_pools(),
-        )
-        .await?;
-        let labels = read
-            .iter()
-            .filter_map(|read| std::str::from_utf8(&read.payload).ok()?.parse().ok());
-        Ok(labels
-            .filter(|labels: &Labels| !labels.is_empty())
-            .collect())
-    }
-
-    async fn put_once(&self, subject: &str, payload: Bytes) -> Result<(), Error> {
+    pub(super) async fn put_once(&self, subject: &str, payload: Bytes) -> Result<(), Error> {
         match self
             .jetstream
             .store(subject, &expecting(0), &payload)
@@ -258,128 +165,80 @@ impl Provisioner {
         }
     }
 
-    /// Whether a tenant's stream exists.
-    async fn is_there(&self, tenant: &TenantId, stream: &str) -> Result<bool, Error> {
-        #[derive(Deserialize)]
-        struct Info {}
-        let subject = format!("$JS.API.STREAM.INFO.{stream}");
-        let ask = || async {
-            let request = Request::new().timeout(Some(self.connection.answer_time_max()));
-            match self
+    /// Make a stream, or find that it is there. Where a cluster may still be electing, this tries
+    /// again for [`ELECTION_TIME_MAX`].
+    pub(super) async fn stream(&self, config: stream::Config) -> Result<(), Error> {
+        let subject = format!("$JS.API.STREAM.CREATE.{}", config.name);
+        let until = clock::instant() + ELECTION_TIME_MAX;
+        loop {
+            let made = self
                 .connection
                 .guarded(
                     &subject,
-                    self.connection
-                        .client
-                        .send_request(subject.clone(), request),
+                    self.jetstream.context.create_stream(config.clone()),
                 )
-                .await?
-            {
-                Ok(answer) => self.jetstream.parse::<Info>(&answer),
-                // The layout could be read, so JetStream is available; this account just has no
-                // access to the subject.
-                Err(error) if error.kind() == RequestErrorKind::NoResponders => {
-                    let reason = format!(
-                        "this user may not access the streams of the tenant `{tenant}`; name its \
-                         own tenant"
-                    );
-                    Err(self.connection.unsuitable(reason))
+                .await?;
+            match made {
+                Ok(_) => return Ok(()),
+                Err(error) if is_electing(&error) && clock::instant() < until => {
+                    tracing::debug!(%error, stream = config.name, "making a stream again");
+                    tokio::time::sleep(ELECTION_PAUSE).await;
                 }
-                Err(error) => Err(self.connection.unanswered(&subject, &error)),
-            }
-        };
-        match self.connection.patiently(ask).await? {
-            Ok(Info {}) => Ok(true),
-            Err(refusal) if refusal.code == code::STREAM_NOT_FOUND => Ok(false),
-            Err(refusal) => Err(self.jetstream.refused(&refusal)),
-        }
-    }
-
-    async fn stream(&self, config: stream::Config) -> Result<(), Error> {
-        let name = config.name.clone();
-        let made = self
-            .connection
-            .guarded(
-                &format!("$JS.API.STREAM.CREATE.{name}"),
-                self.jetstream.context.create_stream(config),
-            )
-            .await?;
-        made.map(drop).map_err(|error| self.not_made(&name, &error))
-    }
-
-    fn not_made(&self, name: &str, error: &CreateStreamError) -> Error {
-        match error.kind() {
-            CreateStreamErrorKind::JetStream(refusal) => self
-                .connection
-                .unsuitable(format!("the stream `{name}` cannot be created: {refusal}")),
-            CreateStreamErrorKind::JetStreamUnavailable => self.jetstream.no_jetstream(),
-            _ => self
-                .connection
-                .unreachable(format!("the stream `{name}` could not be created: {error}")),
-        }
-    }
-
-    async fn consumers(
-        &self,
-        pool: &str,
-        labels: &Labels,
-        laid: &ExistingLayout,
-    ) -> Result<(), Error> {
-        for shard in 0..laid.shards {
-            for priority in PRIORITIES {
-                let source = Source {
-                    shard,
-                    pool: pool.to_owned(),
-                    priority,
-                };
-                self.consumer(&source, labels, laid).await?;
+                Err(error) => return Err(self.not_made(&config, &error)),
             }
         }
-        Ok(())
     }
 
-    async fn consumer(
-        &self,
-        source: &Source,
-        labels: &Labels,
-        laid: &ExistingLayout,
-    ) -> Result<(), Error> {
-        let (name, stream) = (
-            self.names.consumer(source),
-            self.names.tasks_stream(source.shard),
-        );
-        let filter = self.names.source_subjects(source);
-        let config = pull::Config {
-            durable_name: Some(name.clone()),
-            name: Some(name.clone()),
-            description: Some(if labels.is_empty() {
-                "any worker".into()
-            } else {
-                format!("workers with {labels}")
-            }),
-            ack_policy: AckPolicy::Explicit,
-            ack_wait: laid.lease,
-            max_deliver: -1,
-            filter_subject: filter.clone(),
-            max_ack_pending: ACKS_PENDING_MAX,
-            max_waiting: PULLS_WAITING_MAX,
-            num_replicas: laid.replicas,
-            ..pull::Config::default()
+    fn not_made(&self, config: &stream::Config, error: &CreateStreamError) -> Error {
+        let name = &config.name;
+        let CreateStreamErrorKind::JetStream(refusal) = error.kind() else {
+            return match error.kind() {
+                CreateStreamErrorKind::JetStreamUnavailable => self.jetstream.no_jetstream(),
+                _ => self
+                    .connection
+                    .unreachable(format!("the stream `{name}` could not be made: {error}")),
+            };
         };
-        let subject = format!("$JS.API.CONSUMER.CREATE.{stream}.{name}.{filter}");
-        let made = self
-            .connection
-            .guarded(
-                &subject,
-                self.jetstream
-                    .context
-                    .create_consumer_on_stream(config, stream.as_str()),
+        let refusal = Refusal {
+            code: refusal.error_code().0,
+            text: refusal.to_string(),
+        };
+        if refusal.is_full() {
+            let reserve = match u64::try_from(config.max_bytes) {
+                Ok(bytes) if bytes > 0 => {
+                    format!(", which reserves {}", ByteSize::kib(bytes >> 10))
+                }
+                _ => String::new(),
+            };
+            return self.connection.full(format!(
+                "no room for the stream `{name}`{reserve}: {}",
+                refusal.text
+            ));
+        }
+        if refusal.code == code::NO_PEERS {
+            return self.connection.unsuitable(format!(
+                "the stream `{name}` cannot be made with {} copies: {}; the cluster has fewer \
+                 servers with JetStream, or they have no room",
+                config.num_replicas, refusal.text
+            ));
+        }
+        self.connection.unsuitable(format!(
+            "the stream `{name}` cannot be made: {}",
+            refusal.text
+        ))
+    }
+}
+
+/// Whether a cluster has no leader yet, or has not found its servers.
+fn is_electing(error: &CreateStreamError) -> bool {
+    match error.kind() {
+        CreateStreamErrorKind::JetStream(refusal) => {
+            matches!(
+                refusal.error_code().0,
+                code::UNAVAILABLE | code::NO_PEERS | code::INSUFFICIENT_RESOURCES
             )
-            .await?;
-        made.map(drop).map_err(|error| {
-            self.connection.unsuitable(format!(
-                "the consumer `{name}` of `{stream}` cannot be created: {error}"
-            ))
-        })
+        }
+        CreateStreamErrorKind::TimedOut => true,
+        _ => false,
     }
 }

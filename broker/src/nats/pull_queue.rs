@@ -22,15 +22,16 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use parking_lot::Mutex;
 use serde::Deserialize;
-use sortie_protocol::Labels;
+use sortie_protocol::{Labels, TenantId};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use super::admission::Admission;
 use super::bundles::Bundles;
-use super::clock;
+use super::clock::{self, Steady};
 use super::connection::Connection;
+use super::headers::number;
 use super::held_lease::HeldLease;
 use super::jetstream::JetStream;
 use super::leases::Leases;
@@ -160,6 +161,7 @@ impl PullQueue {
             shared: shared.clone(),
             serves,
             home,
+            steady: Steady::new(),
         };
         task.spawn(puller.run());
         Self {
@@ -222,6 +224,16 @@ struct Puller {
     shared: Arc<Shared>,
     serves: Serves,
     home: u16,
+    steady: Steady,
+}
+
+/// What the puller knows of tenants and pools.
+#[derive(Default)]
+struct Known {
+    tenants: HashSet<TenantId>,
+    pools: HashSet<String>,
+    /// Those whose bundles this user may not ask for.
+    denied: HashSet<TenantId>,
 }
 
 /// The earliest time at which a received delivery may have been sent, from which its lease counts.
@@ -272,11 +284,10 @@ type Admitting = FuturesUnordered<BoxFuture<'static, Option<HeldLease>>>;
 
 impl Puller {
     async fn run(self) {
-        let (mut sources, mut admitting) = (Sources::new([], self.home), Admitting::new());
-        let mut pools = HashSet::new();
+        let (mut sources, mut admitting) = (Sources::new(self.home), Admitting::new());
         loop {
-            match self.serve(&mut sources, &mut pools, &mut admitting).await {
-                Ok(()) => tracing::info!("reconnected; pulling bundles again"),
+            match self.serve(&mut sources, &mut admitting).await {
+                Ok(()) => tracing::info!("connected again; asking for work anew"),
                 Err(error @ (Error::Denied { .. } | Error::Unsuitable { .. })) => {
                     tracing::warn!(%error, "cannot pull bundles");
                     self.tell_waiting(&error);
@@ -301,23 +312,19 @@ impl Puller {
 
     /// Pull until the subscriptions have to be set up again.
     ///
-    /// Bundles in `admitting` stay there: they are leased already.
-    async fn serve(
-        &self,
-        sources: &mut Sources,
-        pools: &mut HashSet<String>,
-        admitting: &mut Admitting,
-    ) -> Result<(), Error> {
+    /// What is being taken in stays in `admitting`: those bundles are leased already.
+    async fn serve(&self, sources: &mut Sources, admitting: &mut Admitting) -> Result<(), Error> {
+        let known = &mut Known::default();
         let parts = &self.shared.parts;
         let (mut gaps, mut violations) = (parts.connection.gaps(), parts.connection.violations());
         gaps.mark_unchanged();
-        self.look_for_pools(sources, pools).await?;
+        self.look_for_pools(sources, known).await?;
         let mut subscriptions = self.listen().await?;
         self.shared.queue.lock().broken = None;
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut pools_at = clock::instant() + POOLS_INTERVAL;
-        let mut commands = sources.on(Event::Reconnected, clock::now());
+        let mut commands = sources.on(Event::Reconnected, self.steady.now());
         let mut quiet = Quiet::new(clock::instant());
         loop {
             self.act(&subscriptions, std::mem::take(&mut commands), sources)
@@ -336,7 +343,7 @@ impl Puller {
                     None
                 }
                 bell = subscriptions.bells.next() => match bell {
-                    Some(bell) => self.on_bell(&bell.subject, sources, pools, &mut pools_at).await?,
+                    Some(bell) => self.on_bell(&bell, sources, known, &mut pools_at).await?,
                     None => return Err(parts.connection.unreachable("the connection was closed")),
                 },
                 () = self.shared.changed.notified() => None,
@@ -347,10 +354,10 @@ impl Puller {
                 }
                 // A pull request gets no answer that would report this.
                 Ok(violation) = violations.recv() => {
-                    if violation.contains(ASK) {
-                        return Err(parts.connection.denied(&violation));
+                    match self.on_violation(&violation, sources, known) {
+                        Ok(event) => event,
+                        Err(error) => return Err(error),
                     }
-                    None
                 }
                 () = until(spare_until) => {
                     self.release_old_spares().await?;
@@ -362,13 +369,17 @@ impl Puller {
                 }
             };
             if let Some(event) = event {
-                commands.extend(sources.on(event, clock::now()));
+                commands.extend(sources.on(event, self.steady.now()));
+            }
+            if sources.is_shared() {
+                let held = parts.leases.held.by_tenant();
+                commands.extend(sources.on(Event::Held(held), self.steady.now()));
             }
             let wanted = self.wanted().saturating_sub(admitting.len());
-            commands.extend(sources.on(Event::Wanted(wanted), clock::now()));
+            commands.extend(sources.on(Event::Wanted(wanted), self.steady.now()));
             if clock::instant() >= pools_at {
                 pools_at = clock::instant() + POOLS_INTERVAL;
-                self.look_for_pools(sources, pools).await?;
+                self.look_for_pools(sources, known).await?;
             }
         }
     }
@@ -385,23 +396,59 @@ impl Puller {
         self.shared.queue.lock().wanted()
     }
 
-    /// A notification for an unknown pool refreshes the list of pools, at most once in
-    /// [`POOLS_PAUSE`].
+    /// A bell of a tenant or a pool that is not known makes the puller look for them, at most once
+    /// in [`POOLS_PAUSE`].
     async fn on_bell(
         &self,
-        bell: &str,
+        bell: &Message,
         sources: &mut Sources,
-        pools: &mut HashSet<String>,
+        known: &mut Known,
         pools_at: &mut Instant,
     ) -> Result<Option<Event>, Error> {
-        let source = self.shared.parts.names.parse_bell(bell);
-        let pool = source.as_ref().map(|source| &source.pool);
-        let is_new = pool.is_some_and(|pool| !pools.contains(pool));
+        let Some(source) = self.shared.parts.names.parse_bell(&bell.subject) else {
+            return Ok(None);
+        };
+        let is_new = !known.pools.contains(&source.pool) || !known.tenants.contains(&source.tenant);
         if is_new && clock::instant() >= *pools_at - POOLS_INTERVAL + POOLS_PAUSE {
             *pools_at = clock::instant() + POOLS_INTERVAL;
-            self.look_for_pools(sources, pools).await?;
+            self.look_for_pools(sources, known).await?;
         }
-        Ok(source.map(Event::Rang))
+        let headers = bell.headers.as_ref();
+        let sequence = headers
+            .and_then(|headers| number(headers, "Nats-Sequence"))
+            .unwrap_or(u64::MAX);
+        Ok(Some(Event::Rang { source, sequence }))
+    }
+
+    /// Asking for work has no answer that could say that it is not permitted. A tenant whose
+    /// bundles may not be asked for takes nobody else's along.
+    fn on_violation(
+        &self,
+        violation: &str,
+        sources: &Sources,
+        known: &mut Known,
+    ) -> Result<Option<Event>, Error> {
+        if !violation.contains(ASK) {
+            return Ok(None);
+        }
+        let parts = &self.shared.parts;
+        let denied = |tenant: &&TenantId| {
+            (0..parts.bundles.shards).any(|shard| {
+                let queue = parts.names.tasks_stream(tenant, shard);
+                violation.contains(&format!("{ASK}.{queue}."))
+            })
+        };
+        let Some(tenant) = known.tenants.iter().find(denied).copied() else {
+            return Ok(None);
+        };
+        if !known.denied.insert(tenant) {
+            return Ok(None);
+        }
+        if known.tenants.len() == known.denied.len() || sources.is_empty() {
+            return Err(parts.connection.denied(violation));
+        }
+        tracing::warn!(%tenant, "may not ask for this tenant's bundles; serving the others");
+        Ok(Some(Event::Denied(tenant)))
     }
 
     /// Process deliveries that arrived before the connection problem.
@@ -428,25 +475,47 @@ impl Puller {
         })
     }
 
-    /// Refresh the list of pools, and add those that this worker serves as sources.
-    async fn look_for_pools(
-        &self,
-        sources: &mut Sources,
-        pools: &mut HashSet<String>,
-    ) -> Result<(), Error> {
+    /// Learn which tenants and pools there are, and take those as sources that are served here.
+    async fn look_for_pools(&self, sources: &mut Sources, known: &mut Known) -> Result<(), Error> {
         let parts = &self.shared.parts;
-        let labels = parts.provisioner.pools().await?;
-        let served = labels
+        let found = parts.provisioner.served().await?;
+        self.ask_the_time().await;
+        let served = found
+            .pools
             .iter()
             .filter(|labels| self.serves.takes(labels))
             .map(Labels::pool);
         let served: Vec<String> = std::iter::once(Labels::default().pool())
             .chain(served)
             .collect();
-        sources.add(parts.bundles.sources(&served), self.home);
-        pools.extend(labels.iter().map(Labels::pool));
-        pools.insert(Labels::default().pool());
+        for tenant in &found.tenants {
+            known.tenants.insert(tenant.name);
+            if !known.denied.contains(&tenant.name) {
+                let new = parts.bundles.sources(tenant.name, &served);
+                sources.add(tenant.name, tenant.weight, new);
+            }
+        }
+        known.pools.extend(found.pools.iter().map(Labels::pool));
+        known.pools.insert(Labels::default().pool());
         Ok(())
+    }
+
+    /// Learn what the server's clock says. Where that fails, bills are less exact.
+    async fn ask_the_time(&self) {
+        #[derive(Deserialize)]
+        struct Info {
+            ts: String,
+        }
+        let parts = &self.shared.parts;
+        let subject = format!("STREAM.INFO.{}", parts.names.meta_stream());
+        let asked = clock::instant();
+        let answer = parts
+            .jetstream
+            .api(&subject, &serde_json::Value::Null)
+            .await;
+        if let Ok(Ok(Info { ts })) = answer {
+            parts.admission.server_clock.told(asked, &ts);
+        }
     }
 
     async fn act(
@@ -469,11 +538,12 @@ impl Puller {
                 Command::Suspect(source) => {
                     if self.waits_in_vain(&source).await? {
                         tracing::warn!(
+                            tenant = %source.tenant,
                             shard = source.shard,
                             pool = source.pool,
                             "bundles were waiting but not delivered; sending a new pull request"
                         );
-                        let further = sources.on(Event::Stuck, clock::now());
+                        let further = sources.on(Event::Stuck, self.steady.now());
                         Box::pin(self.act(subscriptions, further, sources)).await?;
                     }
                 }
@@ -500,7 +570,7 @@ impl Puller {
         let parts = &self.shared.parts;
         let subject = format!(
             "{ASK}.{}.{}",
-            parts.names.tasks_stream(source.shard),
+            parts.names.tasks_stream(&source.tenant, source.shard),
             parts.names.consumer(source)
         );
         let content = match wait {
@@ -532,7 +602,7 @@ impl Puller {
         let parts = &self.shared.parts;
         let subject = format!(
             "CONSUMER.INFO.{}.{}",
-            parts.names.tasks_stream(source.shard),
+            parts.names.tasks_stream(&source.tenant, source.shard),
             parts.names.consumer(source)
         );
         match parts
@@ -559,6 +629,7 @@ impl Puller {
             let origin = self.shared.parts.admission.origin(&message, leased)?;
             let delivered = Event::Delivered {
                 source: origin.source.clone(),
+                sequence: origin.sequence(),
                 pending: origin.pending,
             };
             let admission = self.shared.parts.admission.clone();

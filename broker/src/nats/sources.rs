@@ -1,21 +1,26 @@
 //! Decides from which source a worker pulls next, and how many bundles. No clock and no I/O.
 //!
-//! A worker has several sources, one for each shard, pool and priority it serves, and credits: the
-//! number of bundles it wants now. A source is *clean* when the last pull request found nothing
-//! there, and *dirty* when it may have bundles: at first, after a notification (its bell), and
-//! every [`SWEEP_INTERVAL`] because notifications can get lost. Dirty sources are polled one after
-//! another, the highest priority first, with requests that do not wait. When all are clean, a
-//! waiting pull request is sent to one source, the *home*: that of normal priority without labels,
-//! in a shard that differs between workers.
+//! A worker has several sources, one for each tenant, shard, pool and priority it serves, and
+//! credits: bundles it wants right now. A source is *clean* when the last question found nothing
+//! there, and *dirty* when there may be something: at first, when its bell rang, and every
+//! [`SWEEP_INTERVAL`], because bells can get lost and bundles that come back ring none. Dirty
+//! sources are asked one after the other, without waiting. When all are clean, one source, the
+//! *home*, is asked to wait: one of ordinary bundles, which differs between workers.
 //!
-//! So a worker never has more bundles in flight than credits, with one exception: while a request
-//! waits at home, a notification may come for another source, and both requests may be answered at
-//! once. Then the worker holds a spare for a moment; see `pull_queue`.
+//! Tenants come first, then priorities: a tenant's priorities are about its own bundles. Of the
+//! tenants whose sources are dirty, that one is asked of which this worker holds the fewest leases
+//! in proportion to its weight, and for no more than makes it even with the others. So slots are
+//! shared, whatever the bundles' sizes, and a slot that nobody else wants goes to whoever has work.
+//!
+//! A worker never has more bundles on their way than it has credits, with one exception: while a
+//! question waits at home, a bell may ring elsewhere, and both may be answered at once. Then the
+//! worker holds a spare for a moment; see `pull_queue`.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroU16;
 use std::time::Duration;
 
-use sortie_protocol::{Priority, Timestamp};
+use sortie_protocol::{Labels, Priority, TenantId, Timestamp};
 
 use super::names::Source;
 
@@ -38,15 +43,23 @@ const SUSPICION: Duration = Duration::from_secs(20);
 pub(super) enum Event {
     /// The number of bundles wanted now, those in flight included.
     Wanted(usize),
-    /// A bundle arrived, and so many more wait at the source.
-    Delivered { source: Source, pending: u64 },
-    /// A pull request ended.
+    /// So many leases are held of each tenant.
+    Held(HashMap<TenantId, usize>),
+    /// A bundle came, and so many more wait there.
+    Delivered {
+        source: Source,
+        sequence: u64,
+        pending: u64,
+    },
+    /// A question got its last answer.
     Ended { question: u64 },
     /// A pull request still waits (heartbeat).
     Waiting { question: u64 },
-    /// A notification: the source may have bundles.
-    Rang(Source),
-    /// The home source has bundles that are not delivered.
+    /// A bundle was stored at this place in its stream.
+    Rang { source: Source, sequence: u64 },
+    /// Nothing may be asked for there.
+    Denied(TenantId),
+    /// The home source has work that nobody gets.
     Stuck,
     /// All earlier pull requests are void.
     Reconnected,
@@ -90,10 +103,20 @@ struct Question {
 struct State {
     source: Source,
     dirty: bool,
+    /// The place of the newest bundle that came from here: its bell may be heard after it came.
+    newest: u64,
     questions: VecDeque<Question>,
 }
 
-/// The sources of one worker, and the pending pull requests.
+impl State {
+    /// Whether a question waits here: what is stored then comes by itself.
+    fn waits(&self) -> bool {
+        let mut questions = self.questions.iter();
+        questions.any(|question| question.wait == Wait::AtHome)
+    }
+}
+
+/// The sources of one worker, and the questions under way.
 #[derive(Debug)]
 pub(super) struct Sources {
     states: Vec<State>,
@@ -101,30 +124,74 @@ pub(super) struct Sources {
     next: u64,
     swept: Timestamp,
     suspected: Timestamp,
+    /// Tells workers apart: their homes differ.
+    home: u16,
+    shares: HashMap<TenantId, Share>,
+}
+
+/// What a tenant may have and has of this worker.
+#[derive(Debug)]
+struct Share {
+    weight: NonZeroU16,
+    /// Leases that are held.
+    held: usize,
+    /// The last question that was put for it.
+    asked: u64,
+}
+
+impl Share {
+    /// How much it would have with so many more, in proportion to its weight; by a factor that
+    /// keeps the fractions.
+    fn with(&self, more: usize) -> u64 {
+        (self.held.saturating_add(more) as u64).saturating_mul(1 << 20)
+            / u64::from(self.weight.get())
+    }
 }
 
 impl Sources {
-    /// Of these, in a worker whose home is the shard `home`.
-    pub(super) fn new(sources: impl IntoIterator<Item = Source>, home: u16) -> Self {
-        let mut new = Self {
+    /// None yet, in a worker with this number.
+    pub(super) fn new(home: u16) -> Self {
+        Self {
             states: Vec::new(),
             wanted: 0,
             next: 0,
             swept: Timestamp::default(),
             suspected: Timestamp::default(),
-        };
-        new.add(sources, home);
-        new
+            home,
+            shares: HashMap::new(),
+        }
     }
 
-    /// Add those that are new. The order they are asked in: by priority, then the home shard, then
-    /// as they come.
-    pub(super) fn add(&mut self, sources: impl IntoIterator<Item = Source>, home: u16) {
+    pub(super) fn is_empty(&self) -> bool {
+        self.states.is_empty()
+    }
+
+    /// Whether there is more than one tenant to choose from.
+    pub(super) fn is_shared(&self) -> bool {
+        self.shares.len() > 1
+    }
+
+    /// Add those of a tenant that are new. The order they are asked in: by priority, then the home
+    /// shard, then as they come.
+    pub(super) fn add(
+        &mut self,
+        tenant: TenantId,
+        weight: NonZeroU16,
+        sources: impl IntoIterator<Item = Source>,
+    ) {
+        let share = self.shares.entry(tenant).or_insert(Share {
+            weight,
+            held: 0,
+            asked: 0,
+        });
+        share.weight = weight;
+        let home = self.home;
         for source in sources {
             if self.states.iter().all(|state| state.source != source) {
                 self.states.push(State {
                     source,
                     dirty: true,
+                    newest: 0,
                     questions: VecDeque::new(),
                 });
             }
@@ -143,17 +210,31 @@ impl Sources {
         let mut commands = Vec::new();
         match event {
             Event::Wanted(wanted) => self.wanted = wanted,
-            Event::Delivered { source, pending } => self.on_delivered(&source, pending),
+            Event::Held(mut held) => {
+                for (tenant, share) in &mut self.shares {
+                    share.held = held.remove(tenant).unwrap_or(0);
+                }
+            }
+            Event::Delivered {
+                source,
+                sequence,
+                pending,
+            } => self.on_delivered(&source, sequence, pending),
             Event::Ended { question } => self.on_ended(question),
             Event::Waiting { question } => {
                 if let Some(question) = self.questions().find(|asked| asked.number == question) {
                     question.heard = now;
                 }
             }
-            Event::Rang(source) => {
-                if let Some(state) = self.states.iter_mut().find(|state| state.source == source) {
-                    state.dirty = true;
+            Event::Rang { source, sequence } => {
+                let state = self.states.iter_mut().find(|state| state.source == source);
+                if let Some(state) = state {
+                    state.dirty |= sequence > state.newest && !state.waits();
                 }
+            }
+            Event::Denied(tenant) => {
+                self.states.retain(|state| state.source.tenant != tenant);
+                self.shares.remove(&tenant);
             }
             Event::Stuck => self.on_stuck(),
             Event::Reconnected => {
@@ -174,13 +255,17 @@ impl Sources {
             .flat_map(|state| state.questions.iter_mut())
     }
 
-    fn on_delivered(&mut self, source: &Source, pending: u64) {
+    fn on_delivered(&mut self, source: &Source, sequence: u64, pending: u64) {
         // It was one of those that are wanted; whether it is, in the end, is told with the next
         // count.
         self.wanted = self.wanted.saturating_sub(1);
+        if let Some(share) = self.shares.get_mut(&source.tenant) {
+            share.held += 1;
+        }
         let Some(state) = self.states.iter_mut().find(|state| state.source == *source) else {
             return;
         };
+        state.newest = state.newest.max(sequence);
         state.dirty = pending > 0;
         // A server answers requests in FIFO order.
         if let Some(question) = state.questions.front_mut() {
@@ -211,11 +296,7 @@ impl Sources {
     /// about those who wait.
     fn on_stuck(&mut self) {
         for state in &mut self.states {
-            if state
-                .questions
-                .iter()
-                .any(|question| question.wait == Wait::AtHome)
-            {
+            if state.waits() {
                 state.questions.clear();
                 state.dirty = true;
             }
@@ -272,27 +353,76 @@ impl Sources {
             // One at a time: the answer decides which source is polled next.
             return;
         }
-        if let Some(at) = self
-            .states
-            .iter()
-            .position(|state| state.dirty && state.questions.is_empty())
-        {
-            commands.extend(self.put(at, self.wanted, Wait::No, now));
+        if let Some((at, batch)) = self.choose() {
+            commands.extend(self.put(at, batch, Wait::No, now));
         } else if self.wanted > waiting {
             // What waits already is not asked for again.
-            let home = self
-                .states
-                .iter()
-                .position(|state| state.source.priority == Priority::Normal)
-                .unwrap_or(0);
-            commands.extend(self.put(home, self.wanted - waiting, Wait::AtHome, now));
+            let wanted = self.wanted - waiting;
+            if let Some(home) = self.home() {
+                commands.extend(self.put(home, wanted, Wait::AtHome, now));
+            }
         }
+    }
+
+    /// The source to ask next without waiting, and for how many.
+    fn choose(&self) -> Option<(usize, usize)> {
+        let is_due = |state: &&State| state.dirty && state.questions.is_empty();
+        let mut first: Option<&State> = None;
+        let mut due: Vec<(&TenantId, &Share)> = Vec::new();
+        for state in self.states.iter().filter(is_due) {
+            let tenant = &state.source.tenant;
+            first = first.or(Some(state));
+            if due.iter().all(|(there, _)| *there != tenant) {
+                due.extend(self.shares.get_key_value(tenant));
+            }
+        }
+        let tenant = match due
+            .iter()
+            .min_by_key(|(_, share)| (share.with(1), share.asked))
+        {
+            Some((tenant, _)) => **tenant,
+            None => first?.source.tenant,
+        };
+        let at = self
+            .states
+            .iter()
+            .position(|state| is_due(&state) && state.source.tenant == tenant)?;
+        Some((at, self.even(&tenant, &due)))
+    }
+
+    /// How many bundles make a tenant even with the others that may have work, at least one.
+    fn even(&self, tenant: &TenantId, due: &[(&TenantId, &Share)]) -> usize {
+        let (Some(share), true) = (self.shares.get(tenant), due.len() > 1) else {
+            return self.wanted;
+        };
+        let slots = due.iter().map(|(_, share)| share.held).sum::<usize>() + self.wanted;
+        let weights: usize = due
+            .iter()
+            .map(|(_, share)| usize::from(share.weight.get()))
+            .sum();
+        let fair = (slots * usize::from(share.weight.get())).div_ceil(weights.max(1));
+        fair.saturating_sub(share.held).clamp(1, self.wanted)
+    }
+
+    /// Where to wait: ordinary bundles for any worker, of one tenant and shard.
+    fn home(&self) -> Option<usize> {
+        let any = Labels::default().pool();
+        let ordinary = self.states.iter().enumerate().filter(|(_, state)| {
+            state.source.priority == Priority::Normal && state.source.pool == any
+        });
+        let mut homes: Vec<_> = ordinary.map(|(at, state)| (&state.source, at)).collect();
+        homes.sort_unstable();
+        let number = usize::from(self.home).checked_rem(homes.len())?;
+        homes.get(number).map(|(_, at)| *at)
     }
 
     fn put(&mut self, at: usize, batch: usize, wait: Wait, now: Timestamp) -> Option<Command> {
         let state = self.states.get_mut(at)?;
         self.next += 1;
         let question = self.next;
+        if let Some(share) = self.shares.get_mut(&state.source.tenant) {
+            share.asked = question;
+        }
         state.questions.push_back(Question {
             number: question,
             left: batch,
@@ -313,8 +443,17 @@ impl Sources {
 mod tests {
     use super::*;
 
+    fn tenant(name: &str) -> TenantId {
+        name.parse().unwrap()
+    }
+
     fn source(priority: Priority) -> Source {
+        source_of("acme", priority)
+    }
+
+    fn source_of(name: &str, priority: Priority) -> Source {
         Source {
+            tenant: tenant(name),
             shard: 0,
             pool: "any".into(),
             priority,
@@ -322,10 +461,15 @@ mod tests {
     }
 
     fn sources() -> Sources {
-        Sources::new(
-            [Priority::Low, Priority::Normal, Priority::High].map(source),
-            0,
-        )
+        let mut sources = Sources::new(0);
+        add(&mut sources, "acme", 1);
+        sources
+    }
+
+    fn add(sources: &mut Sources, name: &str, weight: u16) {
+        let priorities = [Priority::Low, Priority::Normal, Priority::High];
+        let all = priorities.map(|priority| source_of(name, priority));
+        sources.add(tenant(name), NonZeroU16::new(weight).unwrap(), all);
     }
 
     fn at(millis: u64) -> Timestamp {
@@ -393,6 +537,7 @@ mod tests {
         );
         let delivered = Event::Delivered {
             source: source(Priority::Normal),
+            sequence: 1,
             pending: 0,
         };
         assert_eq!(sources.on(delivered, at(4)), []);
@@ -408,6 +553,7 @@ mod tests {
             sources.on(
                 Event::Delivered {
                     source: source(Priority::Normal),
+                    sequence: 1,
                     pending: 5
                 },
                 at(2)
@@ -426,10 +572,91 @@ mod tests {
         let mut sources = sources();
         idle(&mut sources, 2);
         assert_eq!(
-            asked(&sources.on(Event::Rang(source(Priority::High)), at(5))),
+            asked(&sources.on(rang(Priority::High, 1), at(5))),
             [(Priority::High, 2, false)]
         );
         assert_eq!(sources.on(Event::Ended { question: 5 }, at(6)), []);
+    }
+
+    fn rang(priority: Priority, sequence: u64) -> Event {
+        Event::Rang {
+            source: source(priority),
+            sequence,
+        }
+    }
+
+    #[test]
+    fn a_bell_of_what_came_already_or_will_come_by_itself_is_not_answered() {
+        let mut sources = sources();
+        idle(&mut sources, 2);
+        assert_eq!(asked(&sources.on(rang(Priority::Normal, 7), at(5))), []);
+        sources.on(rang(Priority::High, 8), at(5));
+        let delivered = Event::Delivered {
+            source: source(Priority::High),
+            sequence: 8,
+            pending: 0,
+        };
+        sources.on(delivered, at(6));
+        sources.on(Event::Ended { question: 5 }, at(6));
+        assert_eq!(asked(&sources.on(rang(Priority::High, 8), at(7))), []);
+        let asked = asked(&sources.on(rang(Priority::High, 9), at(8)));
+        assert_eq!(asked, [(Priority::High, 1, false)]);
+    }
+
+    /// Both have endless work of one bundle for each slot, and slots become free one by one, those
+    /// of the first tenant ten times as often.
+    #[test]
+    fn tenants_share_the_slots_by_weight_whatever_their_bundles_take() {
+        let mut sources = Sources::new(0);
+        add(&mut sources, "acme", 1);
+        add(&mut sources, "globex", 3);
+        let mut held = HashMap::from([(tenant("acme"), 0_usize), (tenant("globex"), 0)]);
+        let mut wanted = 8;
+        for round in 0..1_000 {
+            sources.on(Event::Held(held.clone()), at(0));
+            let mut commands = sources.on(Event::Wanted(wanted), at(0));
+            while let Some(Command::Ask {
+                source,
+                batch,
+                question,
+                ..
+            }) = commands.pop()
+            {
+                let name = source.tenant;
+                if source.priority != Priority::Normal {
+                    commands = sources.on(Event::Ended { question }, at(0));
+                    continue;
+                }
+                for _ in 0..batch {
+                    *held.get_mut(&name).unwrap() += 1;
+                    wanted -= 1;
+                    let delivered = Event::Delivered {
+                        source: source.clone(),
+                        sequence: 1,
+                        pending: 9,
+                    };
+                    commands = sources.on(delivered, at(0));
+                }
+            }
+            assert_eq!(
+                (held[&tenant("acme")], held[&tenant("globex")]),
+                (2, 6),
+                "round {round}"
+            );
+            let ends = if round % 11 == 0 { "globex" } else { "acme" };
+            *held.get_mut(&tenant(ends)).unwrap() -= 1;
+            wanted += 1;
+        }
+    }
+
+    #[test]
+    fn slots_that_nobody_else_wants_go_to_whoever_has_work() {
+        let mut sources = Sources::new(0);
+        add(&mut sources, "acme", 1);
+        let first = asked(&sources.on(Event::Wanted(8), at(0)));
+        assert_eq!(first, [(Priority::High, 8, false)]);
+        sources.on(Event::Denied(tenant("acme")), at(0));
+        assert!(sources.is_empty());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The configuration of the streams, with the reason for each setting.
 //!
-//! Bundles wait in work-queue streams that refuse what does not fit, instead of dropping the
-//! oldest. Everything else is kept for a time, and components for ever.
+//! Bundles wait in work-queue streams, of each tenant its own, that refuse what does not fit,
+//! instead of dropping the oldest. Everything else is kept for a time, and components for ever.
 
 use std::time::Duration;
 
@@ -11,7 +11,6 @@ use async_nats::jetstream::stream::{
 
 use sortie_protocol::TenantId;
 
-use super::config::Layout;
 use super::layout::ExistingLayout;
 use super::names::Names;
 use crate::traits::PRESENCE;
@@ -37,14 +36,37 @@ pub(super) struct Streams<'n> {
 }
 
 impl Streams<'_> {
-    pub(super) fn tasks(&self, shard: u16, layout: &Layout) -> Config {
+    /// Takes the bundles of these pools, and no others: what nobody could ever take is refused.
+    pub(super) fn tasks(&self, tenant: &TenantId, shard: u16, pools: &[String]) -> Config {
+        let (source, destination) = self.names.rung(tenant);
+        let subjects = pools
+            .iter()
+            .map(|pool| self.names.pool_subjects(tenant, shard, pool));
         Config {
-            name: self.names.tasks_stream(shard),
-            subjects: vec![self.names.tasks_subjects(shard)],
+            name: self.names.tasks_stream(tenant, shard),
+            subjects: subjects.collect(),
             retention: RetentionPolicy::WorkQueue,
             discard: DiscardPolicy::New,
-            max_bytes: i64::from(layout.tasks_bytes_max.get()),
             duplicate_window: DUPLICATE_WINDOW,
+            // The bell that there is work. The server rings it, after it stored the bundle, so that
+            // no tenant can ring another's.
+            republish: Some(Republish {
+                source,
+                destination,
+                headers_only: true,
+            }),
+            ..kept(self.laid)
+        }
+    }
+
+    /// What a worker notes of a bundle that it hands back. Submitters cannot write here, and a note
+    /// replaces the one before it, so there is always room for it until the disk is full.
+    pub(super) fn attempts(&self, tenant: &TenantId) -> Config {
+        Config {
+            name: self.names.attempts_stream(tenant),
+            subjects: vec![self.names.all_attempts(tenant)],
+            max_messages_per_subject: 1,
+            max_age: OUTCOME_AGE_MAX,
             ..kept(self.laid)
         }
     }

@@ -15,7 +15,7 @@ pub use self::operate::Operate;
 pub use self::submit::Submit;
 pub use self::values::{
     Error, Event, Extended, Lease, LetterId, Mark, PRESENCE, Position, Puller, Report, Retrial,
-    Serves, Unfinished,
+    Serves, Unfinished, Waiting,
 };
 pub use self::work::Work;
 

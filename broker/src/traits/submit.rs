@@ -17,7 +17,13 @@ pub trait Submit: std::fmt::Debug + Send + Sync + 'static {
     /// The tenant whose jobs are submitted here.
     fn tenant(&self) -> TenantId;
 
-    /// Retention time of outcomes that are not trimmed. `None`: as long as their job.
+    /// Why something that this process asked to be stored waits for room at the broker, if anything
+    /// does.
+    fn full(&self) -> Option<String> {
+        None
+    }
+
+    /// How long outcomes are kept that nobody trims. `None`: as long as their job.
     fn retention(&self) -> Option<Duration>;
 
     /// Store a component's bytes under its digest. Idempotent.

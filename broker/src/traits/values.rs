@@ -6,7 +6,7 @@ use std::time::Duration;
 pub use sortie_protocol::completion::{Mark, Unfinished};
 pub use sortie_protocol::submission::Position;
 use sortie_protocol::{
-    Advice, Bundle, Job, JobId, Labels, LeaseId, Outcome, TaskIndex, Timestamp, WorkerId,
+    Advice, Bundle, Job, JobId, Labels, LeaseId, Outcome, TaskIndex, TenantId, Timestamp, WorkerId,
 };
 
 /// A dead letter's id within its broker; later letters have greater ids.
@@ -79,7 +79,8 @@ impl Report {
     }
 }
 
-/// A task to retry, in its own bundle. It counts as the next attempt.
+/// One task that is to be tried again, without those of its bundle that ended. It counts as the
+/// next attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retrial {
     /// The task.
@@ -98,7 +99,22 @@ pub enum Extended {
     Lost,
 }
 
-/// An event of a followed job.
+/// What waits of one tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Bundles that did not end.
+    pub bundles: u64,
+    /// Those of them that are leased or wait to be tried again, where the broker tells.
+    pub leased: Option<u64>,
+    /// What its queue takes.
+    pub bytes: u64,
+    /// What its queue may take.
+    pub bytes_max: u64,
+}
+
+/// What a job's follower is told.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// Outcomes were stored. The position is that of the first.
@@ -151,7 +167,16 @@ pub enum Error {
         /// What was tried, and how it failed.
         reason: String,
     },
-    /// The broker refuses: credentials or permissions are missing or wrong.
+    /// The broker has no room for what was to be stored: the tenant's queue, the disk or what the
+    /// account may take is full. Asking again helps when there is room.
+    #[error("the broker at {place} is full: {reason}")]
+    Full {
+        /// Where it is.
+        place: String,
+        /// What it has no room for.
+        reason: String,
+    },
+    /// The broker knows who asks, or does not, and refuses.
     #[error("the broker at {place} refuses: {reason}")]
     Denied {
         /// Where it is.
@@ -182,6 +207,7 @@ impl Error {
             | Self::TooLarge { .. }
             | Self::Empty
             | Self::Unreachable { .. }
+            | Self::Full { .. }
             | Self::Denied { .. } => None,
         }
     }
@@ -190,7 +216,7 @@ impl Error {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
+            Self::Unreachable { .. } | Self::Full { .. } => true,
             Self::NoSuchJob(_)
             | Self::JobCancelled(_)
             | Self::TooLarge { .. }

@@ -53,7 +53,10 @@ async fn a_cluster_that_loses_its_leaders_loses_no_task() {
             }
         }
     });
-    for (at, stream) in [(30, "sortie-tasks-0"), (130, "sortie-outcomes-default")] {
+    for (at, stream) in [
+        (30, "sortie-tasks-default-0"),
+        (130, "sortie-outcomes-default"),
+    ] {
         follower.outcomes(at).await;
         let leader = cluster.leader_of_stream(stream).await;
         cluster.server(leader).kill();

@@ -2,7 +2,8 @@
 //! is visible twice.
 //!
 //! The races: a worker that was stopped past its lease, and one that dies between two of the steps
-//! with which a report is made: outcomes stored, retrials published, bundle acknowledged.
+//! with which a report is made: outcomes stored, what is left noted, bundle acknowledged or handed
+//! back.
 
 use std::time::Duration;
 
@@ -173,13 +174,13 @@ async fn a_worker_that_dies_before_its_outcomes_are_stored_leaves_the_bundle() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_that_dies_before_it_put_back_leaves_what_did_not_end() {
-    let (scene, granted) = die_at("sortie.tasks").await;
+async fn a_worker_that_dies_before_it_noted_what_is_left_leaves_what_did_not_end() {
+    let (scene, granted) = die_at("sortie.attempts").await;
     assert_eq!(granted, [[1, 2]]);
     scene.is_done(3).await;
 }
 
-/// Then the rest is there twice for a while. Each task is visible once.
+/// Then the bundle is handed back when its lease is over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_dies_before_it_acknowledged_leaves_nothing_lost_and_nothing_double() {
     let (scene, granted) = die_at("$JS.ACK").await;

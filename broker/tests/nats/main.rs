@@ -20,6 +20,7 @@ mod outages;
 mod security;
 mod start;
 mod support;
+mod tenants;
 
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
@@ -59,6 +60,22 @@ impl Fleet {
         }
     }
 
+    /// A space that no other check has, and its configuration.
+    fn new_space(&self, bytes: usize) -> Config {
+        let space = format!("case-{}", self.next.fetch_add(1, Ordering::Relaxed))
+            .parse()
+            .unwrap();
+        let tasks_bytes_max = NonZeroU32::new(u32::try_from(bytes).unwrap()).unwrap();
+        Config {
+            space,
+            provision: Provision::Missing(Layout {
+                tasks_bytes_max,
+                ..self.layout.clone()
+            }),
+            ..Config::new(&*self.servers, Role::Client)
+        }
+    }
+
     /// Run the suite, several checks at once, and name what failed.
     async fn check(&self, at_once: usize) {
         let only = std::env::var("SORTIE_CASE").ok();
@@ -87,14 +104,26 @@ impl Fleet {
 #[async_trait]
 impl Harness for Fleet {
     async fn broker(&self) -> Arc<dyn Broker> {
-        let space = format!("case-{}", self.next.fetch_add(1, Ordering::Relaxed))
-            .parse()
-            .unwrap();
-        let config = Config {
-            space,
-            provision: Provision::Missing(self.layout.clone()),
-            ..Config::new(&*self.servers, Role::Client)
+        let bytes = usize::try_from(self.layout.tasks_bytes_max.get()).unwrap();
+        let config = self.new_space(bytes);
+        Arc::new(NatsBroker::connect(config).await.unwrap())
+    }
+
+    async fn tenants_with(&self, bytes: usize) -> [Arc<dyn Broker>; 2] {
+        let config = self.new_space(bytes);
+        let tenant = async |name: &str| {
+            let config = Config {
+                tenant: name.parse().unwrap(),
+                ..config.clone()
+            };
+            Arc::new(NatsBroker::connect(config).await.unwrap())
         };
+        [tenant("acme").await, tenant("globex").await]
+    }
+
+    async fn narrow_broker(&self, bytes: usize) -> Arc<dyn Broker> {
+        let shards = usize::from(self.layout.shards.get());
+        let config = self.new_space(bytes.div_ceil(shards));
         Arc::new(NatsBroker::connect(config).await.unwrap())
     }
 

@@ -143,7 +143,7 @@ async fn what_is_no_bundle_goes_to_the_dead_letters_and_the_worker_gets_the_next
     for (_, payload) in &wrong {
         store(
             &client,
-            format!("sortie.tasks.0.any.normal.default.{}", job.job),
+            format!("sortie.tasks.default.0.any.normal.{}", job.job),
             payload.clone(),
         )
         .await;
@@ -198,7 +198,7 @@ async fn tasks_whose_bundle_cannot_be_read_end_with_the_reason() {
     publish(&broker, job, [3, 4, 5, 8]).await;
     let context = async_nats::jetstream::new(client.clone());
     let written = context
-        .get_stream("sortie-tasks-0")
+        .get_stream("sortie-tasks-default-0")
         .await
         .unwrap()
         .get_raw_message(1)
@@ -218,7 +218,7 @@ async fn tasks_whose_bundle_cannot_be_read_end_with_the_reason() {
             .replace("8", "9")
             .as_str(),
     );
-    let subject = format!("sortie.tasks.0.any.normal.default.{}", job.job);
+    let subject = format!("sortie.tasks.default.0.any.normal.{}", job.job);
     context
         .publish_with_headers(subject, headers, later.into())
         .await
@@ -261,7 +261,7 @@ async fn an_unreadable_message_that_comes_again_is_buried_once() {
     proxy.swallow_next("$JS.ACK");
     store(
         &raw(&server.url()).await,
-        format!("sortie.tasks.0.any.normal.default.{}", job.job),
+        format!("sortie.tasks.default.0.any.normal.{}", job.job),
         "garbage",
     )
     .await;
@@ -451,6 +451,12 @@ async fn clocks_that_are_wrong_change_nothing() {
             .await
             .unwrap();
         let lease = soon("a pull", pull(&broker)).await;
+        let told = lease.bundle.published;
+        let (early, late) = (past + (hour - hour / 60), now + hour / 60);
+        assert!(
+            early < told && told < late,
+            "a bill would show hours: {told}"
+        );
         let delay = Duration::from_millis(700);
         let watch = crate::support::Stopwatch::start();
         complete(&broker, &lease, again(index, delay)).await;

@@ -218,7 +218,7 @@ async fn bundles_that_nobody_got_are_found_without_a_further_publish() {
         let question = format!("{{\"pause_until\":\"{until}\"}}");
         store(
             &client,
-            "$JS.API.CONSUMER.PAUSE.sortie-tasks-0.any-normal".into(),
+            "$JS.API.CONSUMER.PAUSE.sortie-tasks-default-0.any-normal".into(),
             question,
         )
         .await;

@@ -216,7 +216,7 @@ async fn a_worker_serves_every_tenant_and_buries_what_is_no_bundle() {
         let key = put_job(tenant).await;
         let id = key.job;
         let raw = fleet.raw(user).await;
-        raw.request(&format!("sortie.tasks.0.any.normal.{user}.{id}"), "garbage")
+        raw.request(&format!("sortie.tasks.{user}.0.any.normal.{id}"), "garbage")
             .await
             .unwrap();
         publish(tenant, key, [0]).await;
@@ -285,7 +285,7 @@ async fn a_missing_permission_is_named_at_once() {
     assert_error!(
         few.publish(bundle(id, [1])).await,
         Denied,
-        says "sortie.tasks.0.any.normal.default"
+        says "sortie.tasks.default.0.any.normal"
     );
     assert_error!(try_pull(&few).await, Denied, says "CONSUMER.MSG.NEXT");
     assert_error!(
@@ -472,21 +472,21 @@ fn questions_about_a_stream(stream: &str, id: JobId) -> Vec<(String, String)> {
 /// Subjects that are for the other tenant, a worker or the operator.
 fn subjects_of_others(id: JobId) -> Vec<String> {
     vec![
-        format!("sortie.tasks.0.any.normal.globex.{id}"),
+        format!("sortie.tasks.globex.0.any.normal.{id}"),
         format!("sortie.live.globex.{id}"),
         format!("sortie.cancel.globex.{id}"),
         "sortie.workers.me".into(),
         "sortie.meta.layout".into(),
-        "$JS.API.CONSUMER.MSG.NEXT.sortie-tasks-0.any-normal".into(),
-        "$JS.API.CONSUMER.INFO.sortie-tasks-0.any-normal".into(),
-        "$JS.API.CONSUMER.LIST.sortie-tasks-0".into(),
-        "$JS.API.CONSUMER.CREATE.sortie-tasks-0".into(),
-        "$JS.API.CONSUMER.DELETE.sortie-tasks-0.any-normal".into(),
-        "$JS.API.STREAM.MSG.GET.sortie-tasks-0".into(),
-        "$JS.API.DIRECT.GET.sortie-tasks-0".into(),
-        format!("$JS.API.DIRECT.GET.sortie-tasks-0.sortie.tasks.0.any.normal.globex.{id}"),
-        "$JS.API.STREAM.INFO.sortie-tasks-0".into(),
-        "$JS.API.STREAM.PURGE.sortie-tasks-0".into(),
+        "$JS.API.CONSUMER.MSG.NEXT.sortie-tasks-globex-0.any-normal".into(),
+        "$JS.API.CONSUMER.INFO.sortie-tasks-globex-0.any-normal".into(),
+        "$JS.API.CONSUMER.LIST.sortie-tasks-globex-0".into(),
+        "$JS.API.CONSUMER.CREATE.sortie-tasks-globex-0".into(),
+        "$JS.API.CONSUMER.DELETE.sortie-tasks-globex-0.any-normal".into(),
+        "$JS.API.STREAM.MSG.GET.sortie-tasks-globex-0".into(),
+        "$JS.API.DIRECT.GET.sortie-tasks-globex-0".into(),
+        format!("$JS.API.DIRECT.GET.sortie-tasks-globex-0.sortie.tasks.globex.0.any.normal.{id}"),
+        "$JS.API.STREAM.INFO.sortie-tasks-globex-0".into(),
+        "$JS.API.STREAM.PURGE.sortie-tasks-globex-0".into(),
         "$JS.API.STREAM.UPDATE.sortie-jobs-acme".into(),
         "$JS.API.STREAM.CREATE.mine".into(),
         "$JS.API.STREAM.DELETE.sortie-jobs-acme".into(),
@@ -495,7 +495,7 @@ fn subjects_of_others(id: JobId) -> Vec<String> {
         "$JS.API.STREAM.LIST".into(),
         "$JS.API.STREAM.NAMES".into(),
         "$JS.API.INFO".into(),
-        "$JS.ACK.sortie-tasks-0.any-normal.1.1.1.1.0".into(),
+        "$JS.ACK.sortie-tasks-globex-0.any-normal.1.1.1.1.0".into(),
         "_INBOX.worker.x".into(),
         "_INBOX.client.globex.x".into(),
     ]
@@ -604,7 +604,7 @@ async fn a_tenant_hears_nothing_of_another() {
 async fn stream_states(operator: &Raw) -> Vec<(&'static str, String)> {
     let mut all = Vec::new();
     for stream in [
-        "tasks-0",
+        "tasks-globex-0",
         "jobs-globex",
         "outcomes-globex",
         "dead-globex",
@@ -634,9 +634,12 @@ fn foreign_reply_subjects(id: JobId, mine: JobId) -> Vec<(String, &'static str)>
     );
     // An empty body purges everything; the other makes a consumer.
     vec![
-        ("$JS.API.STREAM.PURGE.sortie-tasks-0".to_owned(), ""),
+        ("$JS.API.STREAM.PURGE.sortie-tasks-globex-0".to_owned(), ""),
         ("$JS.API.STREAM.PURGE.sortie-outcomes-globex".into(), ""),
-        ("platform.$JS.API.STREAM.PURGE.sortie-tasks-0".into(), ""),
+        (
+            "platform.$JS.API.STREAM.PURGE.sortie-tasks-globex-0".into(),
+            "",
+        ),
         ("$JS.API.STREAM.DELETE.sortie-jobs-globex".into(), ""),
         (
             "$JS.API.CONSUMER.CREATE.sortie-outcomes-globex.mine".into(),
@@ -647,14 +650,14 @@ fn foreign_reply_subjects(id: JobId, mine: JobId) -> Vec<(String, &'static str)>
             CONSUMER,
         ),
         (
-            "$JS.API.CONSUMER.DELETE.sortie-tasks-0.any-normal".into(),
+            "$JS.API.CONSUMER.DELETE.sortie-tasks-globex-0.any-normal".into(),
             "",
         ),
         (format!("sortie.outcomes.globex.{id}"), "forged"),
         (format!("sortie.jobs.globex.{id}"), "forged"),
         (format!("sortie.dead.globex.{id}"), "forged"),
         (format!("sortie.dead.acme.{mine}"), "forged"),
-        (format!("sortie.tasks.0.any.normal.globex.{id}"), "forged"),
+        (format!("sortie.tasks.globex.0.any.normal.{id}"), "forged"),
         ("sortie.meta.layout".into(), "forged"),
         ("sortie.workers.me".into(), "forged"),
         ("sortie.components.x.y.z".into(), "forged"),
@@ -753,21 +756,21 @@ async fn a_worker_can_destroy_nothing_and_reads_no_lists() {
     let id = with_outcome(&fleet.globex, &fleet.worker).await.job;
     let mut worker = fleet.raw("worker").await;
     for subject in [
-        "$JS.API.STREAM.DELETE.sortie-tasks-0".into(),
+        "$JS.API.STREAM.DELETE.sortie-tasks-globex-0".into(),
         "$JS.API.STREAM.DELETE.sortie-outcomes-globex".into(),
         "$JS.API.STREAM.PURGE.sortie-outcomes-globex".into(),
         "$JS.API.STREAM.PURGE.sortie-jobs-globex".into(),
-        "$JS.API.STREAM.UPDATE.sortie-tasks-0".into(),
+        "$JS.API.STREAM.UPDATE.sortie-tasks-globex-0".into(),
         "$JS.API.STREAM.CREATE.mine".into(),
         "$JS.API.STREAM.LIST".into(),
         "$JS.API.STREAM.INFO.sortie-jobs-globex".into(),
         "$JS.API.DIRECT.GET.sortie-jobs-globex".into(),
         "$JS.API.DIRECT.GET.sortie-dead-globex".into(),
         "$JS.API.STREAM.MSG.GET.sortie-dead-globex".into(),
-        "$JS.API.STREAM.MSG.GET.sortie-tasks-0".into(),
+        "$JS.API.STREAM.MSG.GET.sortie-tasks-globex-0".into(),
         "$JS.API.CONSUMER.CREATE.sortie-jobs-globex.mine".into(),
-        "$JS.API.CONSUMER.CREATE.sortie-tasks-0.mine".into(),
-        "$JS.API.CONSUMER.DELETE.sortie-tasks-0.any-normal".into(),
+        "$JS.API.CONSUMER.CREATE.sortie-tasks-globex-0.mine".into(),
+        "$JS.API.CONSUMER.DELETE.sortie-tasks-globex-0.any-normal".into(),
         format!("sortie.jobs.globex.{id}"),
         "sortie.meta.layout".into(),
         "sortie.components.x.manifest".into(),

@@ -1,11 +1,12 @@
 //! The command line of `sortie broker`.
 
-use std::num::{NonZeroU16, NonZeroUsize};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use sortie::Labels;
-use sortie::nats::{LEASE_MIN, SHARDS_MAX};
+use sortie::nats::{LEASE_MIN, QUEUE_BYTES_MIN, SHARDS_MAX};
+use sortie::protocol::ByteSize;
 use sortie_frontend::settings::parse;
 
 use super::broker::BrokerOptions;
@@ -23,6 +24,11 @@ pub(crate) enum Command {
     Init(Init),
     /// Connect to the broker and show its configuration
     Check(Check),
+    /// Show what waits of each tenant, and how much its queue may take
+    Queues(Check),
+    /// Remove all tasks of the tenant that wait; those who follow its jobs are told that they are
+    /// lost
+    Empty(Check),
 }
 
 #[derive(Debug, Args)]
@@ -39,7 +45,15 @@ pub(crate) struct Init {
     /// that stopped responding go to another [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = lease)]
     pub(crate) lease: Option<Duration>,
-    /// Create a pool for jobs that require these labels, such as gpu,region=eu. Repeatable
+    /// What the tasks of the tenant that wait may take in each shard; submitting waits when it is
+    /// full. May be changed at any time [default: 256MiB, or less on a small server]
+    #[arg(long, value_name = "SIZE", value_parser = queue_size)]
+    pub(crate) queue_size: Option<NonZeroU32>,
+    /// The tenant's share of the workers, beside those of other tenants that have work. May be
+    /// changed at any time [default: 1]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) weight: Option<NonZeroU16>,
+    /// A pool for jobs that ask for these labels, such as gpu,region=eu. Repeatable
     #[arg(long = "pool", value_name = "LABELS")]
     pub(crate) pools: Vec<Labels>,
     #[command(flatten)]
@@ -70,4 +84,16 @@ fn lease(text: &str) -> Result<Duration, String> {
     } else {
         Ok(lease)
     }
+}
+
+fn queue_size(text: &str) -> Result<NonZeroU32, String> {
+    let least = u64::from(QUEUE_BYTES_MIN.get());
+    let size: ByteSize = text.parse().map_err(|error| format!("{error}"))?;
+    let bytes = u32::try_from(size.as_u64()).ok().and_then(NonZeroU32::new);
+    bytes.filter(|_| size.as_u64() >= least).ok_or_else(|| {
+        format!(
+            "write a size from {} to 4095MiB",
+            ByteSize::mib(least >> 20)
+        )
+    })
 }

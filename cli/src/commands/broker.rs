@@ -1,10 +1,11 @@
-//! `sortie broker`: sets up a fleet's broker, or checks it.
+//! `sortie broker`: sets up a fleet's broker, checks it, and looks into its queues.
 
-use sortie::nats::{Config, Layout, NatsBroker, Provision, Role};
+use sortie::nats::{Config, Layout, NatsBroker, Provision, Quota, Role};
 use sortie::{Client, Labels};
+use sortie_broker::Operate as _;
 use sortie_frontend::settings::Environment;
 
-use crate::arguments::provision::{Arguments, Command, Init};
+use crate::arguments::provision::{Arguments, Check, Command, Init};
 use crate::ending::{Ending, Error, refused};
 use crate::terminal::interrupt::Interrupt;
 use crate::terminal::table;
@@ -17,22 +18,57 @@ pub(crate) async fn run(
 ) -> Result<Ending, Error> {
     match &arguments.command {
         Command::Init(arguments) => init(arguments, environment, interrupt).await,
-        Command::Check(arguments) => {
-            let config = arguments
-                .broker
-                .settings()
-                .required(environment, Role::Client)?;
-            show(
-                Config {
-                    provision: Provision::Never,
-                    ..config
-                },
-                &[],
-                interrupt,
-            )
-            .await
-        }
+        Command::Check(arguments) => show(existing(arguments, environment)?, &[], interrupt).await,
+        Command::Queues(arguments) => queues(existing(arguments, environment)?, interrupt).await,
+        Command::Empty(arguments) => empty(existing(arguments, environment)?, interrupt).await,
     }
+}
+
+/// The broker as it is: nothing is made there.
+fn existing(arguments: &Check, environment: &Environment) -> Result<Config, Error> {
+    let config = arguments
+        .broker
+        .settings()
+        .required(environment, Role::Client)?;
+    Ok(Config {
+        provision: Provision::Never,
+        ..config
+    })
+}
+
+async fn queues(config: Config, interrupt: &Interrupt) -> Result<Ending, Error> {
+    let broker = interrupt
+        .or(NatsBroker::connect(config))
+        .await?
+        .map_err(refused)?;
+    let queues = interrupt.or(broker.queues()).await?.map_err(refused)?;
+    let rows = queues.iter().map(|waiting| {
+        [
+            waiting.tenant.to_string(),
+            waiting.bundles.to_string(),
+            waiting
+                .leased
+                .map_or_else(|| "not told".into(), |leased| leased.to_string()),
+            waiting.bytes.to_string(),
+            waiting.bytes_max.to_string(),
+        ]
+    });
+    table::print(["tenant", "bundles", "leased", "bytes", "of at most"], rows)?;
+    Ok(Ending::Completed)
+}
+
+async fn empty(config: Config, interrupt: &Interrupt) -> Result<Ending, Error> {
+    let tenant = config.tenant;
+    let broker = interrupt
+        .or(NatsBroker::connect(config))
+        .await?
+        .map_err(refused)?;
+    let removed = interrupt.or(broker.empty(tenant)).await?.map_err(refused)?;
+    table::print(
+        ["tenant", "removed bundles"],
+        [[tenant.to_string(), removed.to_string()]],
+    )?;
+    Ok(Ending::Completed)
 }
 
 async fn init(
@@ -44,13 +80,28 @@ async fn init(
         .broker
         .settings()
         .required(environment, Role::Client)?;
+    let quota = Quota {
+        queue_bytes: arguments.queue_size,
+        weight: arguments.weight,
+    };
     let is_open =
         arguments.replicas.is_none() && arguments.shards.is_none() && arguments.lease.is_none();
     let as_is = Config {
         provision: Provision::Never,
         ..config.clone()
     };
-    // Without a layout on the command line, the existing one is kept.
+    if is_open && quota != Quota::default() {
+        let missing = Config {
+            provision: Provision::Missing(Layout::default()),
+            ..config
+        };
+        interrupt
+            .or(NatsBroker::resize(missing, quota))
+            .await?
+            .map_err(refused)?;
+        return show(as_is, &arguments.pools, interrupt).await;
+    }
+    // Without a layout on the command line the one there is is taken.
     if is_open
         && interrupt
             .or(NatsBroker::init(as_is.clone(), &[]))
@@ -77,17 +128,22 @@ async fn init(
         replicas: arguments.replicas.unwrap_or(defaults.replicas),
         shards: arguments.shards.unwrap_or(defaults.shards),
         lease: arguments.lease.unwrap_or(defaults.lease),
-        ..defaults
+        tasks_bytes_max: arguments.queue_size.unwrap_or(defaults.tasks_bytes_max),
+        weight: arguments.weight.unwrap_or(defaults.weight),
     };
-    show(
-        Config {
-            provision: Provision::Missing(layout),
-            ..config
-        },
-        &arguments.pools,
-        interrupt,
-    )
-    .await
+    let config = Config {
+        provision: Provision::Missing(layout),
+        ..config
+    };
+    let ended = show(config.clone(), &arguments.pools, interrupt).await?;
+    if quota != Quota::default() {
+        // The tenant may have been there with others.
+        interrupt
+            .or(NatsBroker::resize(config, quota))
+            .await?
+            .map_err(refused)?;
+    }
+    Ok(ended)
 }
 
 /// Create the streams that `config` permits to create, and show the configuration.

@@ -50,7 +50,7 @@ fn answered(request: Request, result: Result) -> Event<Error> {
 fn refusal(error: &Error) -> Refusal {
     match error {
         Error::JobCancelled(_) => Refusal::Cancelled,
-        Error::Unreachable { .. } | Error::NoSuchJob(_) => Refusal::Unknown,
+        Error::Unreachable { .. } | Error::Full { .. } | Error::NoSuchJob(_) => Refusal::Unknown,
         Error::TooLarge { .. } => Refusal::TooLarge,
         Error::Empty | Error::Denied { .. } | Error::Unsuitable { .. } => Refusal::Denied,
     }
@@ -221,6 +221,7 @@ pub(crate) fn told<T>(result: std::result::Result<T, Error>) -> Answer<T> {
             | Error::TooLarge { .. }
             | Error::Empty
             | Error::Unreachable { .. }
+            | Error::Full { .. }
             | Error::Unsuitable { .. },
         ) => Answer::Failed,
     }

@@ -330,6 +330,16 @@ impl Operate for Troubled {
         self.inner.remove_dead_letter(letter).await
     }
 
+    async fn queues(&self) -> Result<Vec<sortie_broker::Waiting>, Error> {
+        self.there()?;
+        self.inner.queues().await
+    }
+
+    async fn empty(&self, tenant: TenantId) -> Result<u64, Error> {
+        self.there()?;
+        self.inner.empty(tenant).await
+    }
+
     async fn workers(&self) -> Result<Vec<Presence>, Error> {
         self.there()?;
         self.inner.workers().await

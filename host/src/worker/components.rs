@@ -146,6 +146,7 @@ fn fault(error: &Error) -> PlatformFault {
         // What the broker holds under this digest is damaged.
         Error::Unsuitable { .. } => PlatformFault::Component,
         Error::Unreachable { .. }
+        | Error::Full { .. }
         | Error::Denied { .. }
         | Error::NoSuchJob(_)
         | Error::JobCancelled(_)

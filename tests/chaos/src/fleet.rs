@@ -84,7 +84,7 @@ impl Servers {
 }
 
 /// Streams of an installation with the default names.
-const TASKS_STREAM: &str = "sortie-tasks-0";
+const TASKS_STREAM: &str = "sortie-tasks-default-0";
 const OUTCOMES_STREAM: &str = "sortie-outcomes-default";
 
 /// A network of one process: a proxy for each server.

@@ -22,6 +22,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use sortie_broker::Submit as _;
 use sortie_broker::nats::NatsBroker;
 use sortie_host::Worker;
 use tokio::net::{TcpListener, TcpStream};
@@ -131,7 +132,7 @@ fn answer(request: &Request<Incoming>, probe: &Probe) -> Response<Full<Bytes>> {
         (&Method::GET | &Method::HEAD, "/healthz") => health(probe.worker.trouble()),
         (&Method::GET | &Method::HEAD, "/readyz") => match probe.trouble() {
             None => (StatusCode::OK, "ready\n".to_owned()),
-            Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, trouble.to_owned()),
+            Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n")),
         },
         (&Method::GET | &Method::HEAD, "/metrics") => {
             (StatusCode::OK, metrics::text(&probe.worker, &probe.broker))
@@ -160,13 +161,14 @@ fn health(trouble: Option<String>) -> (StatusCode, String) {
 
 impl Probe {
     /// Why the worker should get no work.
-    fn trouble(&self) -> Option<&'static str> {
+    fn trouble(&self) -> Option<String> {
         if self.worker.is_draining() {
-            Some("draining\n")
+            Some("draining".into())
         } else if !self.broker.is_connected() {
-            Some("not connected to the broker\n")
+            Some("not connected to the broker".into())
         } else {
-            None
+            // Results wait here until there is room for them.
+            self.broker.full()
         }
     }
 }

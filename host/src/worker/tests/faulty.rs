@@ -196,6 +196,14 @@ impl Operate for Faulty {
         self.inner.remove_dead_letter(letter).await
     }
 
+    async fn queues(&self) -> Result<Vec<sortie_broker::Waiting>, Error> {
+        self.inner.queues().await
+    }
+
+    async fn empty(&self, tenant: TenantId) -> Result<u64, Error> {
+        self.inner.empty(tenant).await
+    }
+
     async fn workers(&self) -> Result<Vec<Presence>, Error> {
         self.inner.workers().await
     }

@@ -559,6 +559,29 @@ fn a_broker_is_set_up_once_and_checked() {
 }
 
 #[test]
+fn a_queue_has_the_size_that_was_named_and_can_be_emptied() {
+    let beside = Beside::start();
+    for size in ["16MiB", "32MiB"] {
+        let words = ["broker", "init", "--queue-size", size, "--weight", "2"];
+        let _ = beside.sortie(&words).run().code(0);
+    }
+    let words = ["broker", "init", "--queue-size", "1MiB"];
+    refused(beside.sortie(&words).run(), 2, &["write a size from"]);
+    let job = beside.detach("echo", &["x", "y"]);
+    let ran = beside.sortie(&["broker", "queues"]).run().code(0);
+    for part in ["default", "33554432"] {
+        assert!(ran.stdout.contains(part), "{part} is not in {ran}");
+    }
+    let ran = beside.sortie(&["broker", "empty"]).run().code(0);
+    assert!(ran.stdout.contains("default"), "{ran}");
+    let ran = beside
+        .sortie(&["job", "status", &job, "--json"])
+        .run()
+        .code(0);
+    assert_eq!(ran.value()["unfinished_bundles"], 0, "{ran}");
+}
+
+#[test]
 fn a_job_whose_results_nobody_took_is_kept() {
     let beside = Beside::with_worker();
     let job = beside.detach("echo", &["x", "y"]);
