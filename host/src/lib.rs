@@ -10,6 +10,7 @@
 //!   inspects and clears what is kept on this machine.
 //! - [`attempt`] runs one task once; [`worker`] pulls leases and runs their tasks; [`compute_pool`]
 //!   has the threads on which functions compute.
+//! - [`budget`] has a worker's memory, which everything that tasks hold is charged to.
 //! - [`metrics`] counts what happens, [`observer`] tells it to a program that embeds a worker.
 //! - [`setup`] puts them together.
 //!
@@ -18,6 +19,7 @@
 //! host never reads the environment.
 
 pub mod attempt;
+pub mod budget;
 pub mod cache;
 pub mod component;
 pub mod compute_pool;
@@ -31,8 +33,10 @@ pub mod worker;
 
 mod clock;
 mod panics;
+pub mod shortage;
 
 pub use attempt::Host;
+pub use budget::Budget;
 pub use component::{Component, LoadError};
 pub use engine::{Engine, artifacts};
 pub use setup::Setup;

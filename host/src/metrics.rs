@@ -83,6 +83,16 @@ pub const SLOTS_BUSY: Metric = Metric::gauge(
 /// The permits in use now.
 pub const COMPUTE_PERMITS: Metric =
     Metric::gauge("sortie_worker_compute_permits", "Compute permits in use.");
+/// What tasks in work hold of the worker's memory.
+pub const MEMORY_CLAIMED: Metric = Metric::gauge(
+    "sortie_worker_memory_claimed_bytes",
+    "Memory that tasks in work have claimed: their limits, arguments and results.",
+);
+/// The worker's memory for tasks.
+pub const MEMORY_TASKS: Metric = Metric::gauge(
+    "sortie_worker_memory_tasks_bytes",
+    "Memory that there is for tasks in work, all of them together.",
+);
 /// Counts memo hits; the label `tier` is `local` or `shared`.
 pub const MEMO_HITS: Metric = Metric::counter(
     "sortie_memo_hits_total",
@@ -109,7 +119,7 @@ pub const CANCELLED: &str = "cancelled";
 pub const ANSWER: &str = "answer";
 
 /// Blame and code of every ending, in the order in which they are counted.
-const ENDINGS: [(&str, &str); 20] = [
+const ENDINGS: [(&str, &str); 23] = [
     (BLAME_NONE, COMPLETED),
     (BLAME_NONE, CANCELLED),
     ("guest", ANSWER),
@@ -130,6 +140,9 @@ const ENDINGS: [(&str, &str); 20] = [
     ("platform", "host-error"),
     ("platform", "store-unusable"),
     ("platform", "store-unavailable"),
+    ("guest", "component-unusable"),
+    ("guest", "grant-missing"),
+    ("guest", "limit-refused"),
 ];
 
 /// Upper bounds of buckets of time, in seconds: from the dispatch of an empty task (10 µs) to the
@@ -388,13 +401,15 @@ fn position(ending: &Ending) -> usize {
         Ending::Completed(_) => 0,
         Ending::Cancelled => 1,
         Ending::Failed(Failure::Answer { .. }) => 2,
-        Ending::Failed(failure) => fixed(failure.code()).unwrap_or(ENDINGS.len()),
+        Ending::Failed(failure) => fixed(failure).unwrap_or(ENDINGS.len()),
     }
 }
 
-/// Where a code of the platform's is counted; all have a place, as a test shows.
-fn fixed(code: &str) -> Option<usize> {
-    ENDINGS.iter().position(|(_, fixed)| *fixed == code)
+/// Where a failure of the platform's is counted; all have a place, as a test shows. One code may be
+/// there under two blames.
+fn fixed(failure: &Failure) -> Option<usize> {
+    let of = (failure.blame().as_str(), failure.code());
+    ENDINGS.iter().position(|ending| *ending == of)
 }
 
 fn add(counter: &AtomicU64, count: u64) {
@@ -407,7 +422,7 @@ fn get(counter: &AtomicU64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use sortie_protocol::outcome::{InputFault, Limit, PlatformFault};
+    use sortie_protocol::outcome::{InputFault, Limit, PlatformFault, Refusal};
 
     use super::*;
 
@@ -445,6 +460,11 @@ mod tests {
         }));
         failures.extend(platform.map(|fault| Failure::Platform {
             fault,
+            message: message(),
+        }));
+        let refusals = [Refusal::Component, Refusal::Grant, Refusal::Limit];
+        failures.extend(refusals.map(|refusal| Failure::Refused {
+            refusal,
             message: message(),
         }));
         failures

@@ -131,7 +131,7 @@ fn answer(request: &Request<Incoming>, probe: &Probe) -> Response<Full<Bytes>> {
         (&Method::GET | &Method::HEAD, "/healthz") => health(probe.worker.trouble()),
         (&Method::GET | &Method::HEAD, "/readyz") => match probe.trouble() {
             None => (StatusCode::OK, "ready\n".to_owned()),
-            Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, trouble.to_owned()),
+            Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n")),
         },
         (&Method::GET | &Method::HEAD, "/metrics") => {
             (StatusCode::OK, metrics::text(&probe.worker))
@@ -160,13 +160,14 @@ fn health(trouble: Option<String>) -> (StatusCode, String) {
 
 impl Probe {
     /// Why the worker should get no work.
-    fn trouble(&self) -> Option<&'static str> {
+    fn trouble(&self) -> Option<String> {
         if self.worker.is_draining() {
-            Some("draining\n")
+            Some("draining".into())
         } else if !self.broker.is_connected() {
-            Some("not connected to the broker\n")
+            Some("not connected to the broker".into())
         } else {
-            None
+            let shortage = self.worker.shortage()?;
+            Some(format!("this machine is short of something: {shortage}"))
         }
     }
 }
