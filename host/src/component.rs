@@ -94,7 +94,12 @@ impl Component {
             None => {
                 let structure = structure::look(bytes)?;
                 sandbox::check(&structure)?;
-                compile::compile(engine, bytes, digest, artifacts, compiler).await?
+                match compiler {
+                    Compiler::Here => compile::compile(engine, bytes, digest, artifacts).await?,
+                    Compiler::Apart(apart) => {
+                        apart.compile(engine, bytes, digest, artifacts).await?
+                    }
+                }
             }
         };
         let linked = sandbox::link(engine, &code)?;

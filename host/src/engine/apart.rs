@@ -27,8 +27,9 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 use wasmtime::component::Component;
 
-use super::artifacts::{self, KEY_BYTES};
-use super::compile::{Error, STACK_BYTES, one_line};
+use super::Engine;
+use super::artifacts::{self, Artifacts, KEY_BYTES};
+use super::compile::{Code, Error, Origin, STACK_BYTES, code, one_line};
 use super::config::compiling;
 use crate::shortage::has_shortage;
 
@@ -58,12 +59,16 @@ pub enum Compiler {
     #[default]
     Here,
     /// In a child process.
-    Apart {
-        /// The program: this one, which calls [`child`].
-        program: PathBuf,
-        /// What it may use.
-        limits: CompileLimits,
-    },
+    Apart(Apart),
+}
+
+/// A program whose processes compile.
+#[derive(Debug, Clone)]
+pub struct Apart {
+    /// The program: this one, which calls [`child`].
+    pub program: PathBuf,
+    /// What one of its processes may use.
+    pub limits: CompileLimits,
 }
 
 /// What compiling one component may use.
@@ -91,21 +96,39 @@ impl Compiler {
     /// By the program that this process runs, within the usual limits.
     #[must_use]
     pub fn this_program() -> Self {
-        Self::Apart {
+        Self::Apart(Apart {
             program: "/proc/self/exe".into(),
             limits: CompileLimits::default(),
-        }
+        })
     }
 }
 
-/// Compile a component in a child. Cancel safe: the child is killed.
-pub(super) async fn compile(
+impl Apart {
+    /// Compile a component whose structure was looked at, and keep it in `artifacts`. Cancel safe:
+    /// the child is killed.
+    pub(crate) async fn compile(
+        &self,
+        engine: &Engine,
+        bytes: &[u8],
+        digest: Digest,
+        artifacts: Option<&Artifacts>,
+    ) -> Result<Code, Error> {
+        let engine = &engine.inner;
+        let component = compile(engine, bytes, digest, self).await?;
+        if let Some(artifacts) = artifacts {
+            artifacts.store(engine, digest, &component);
+        }
+        Ok(code(engine, component, Origin::Compiled))
+    }
+}
+
+async fn compile(
     engine: &wasmtime::Engine,
     bytes: &[u8],
     digest: Digest,
-    program: &Path,
-    limits: CompileLimits,
+    Apart { program, limits }: &Apart,
 ) -> Result<Component, Error> {
+    let limits = *limits;
     let mut key = [0; KEY_BYTES];
     rustix::rand::getrandom(&mut key, rustix::rand::GetRandomFlags::empty())
         .map_err(|error| Error::Shortage(error.to_string()))?;
@@ -153,7 +176,7 @@ async fn converse(
     let pipe = || io::Error::other("a child without a pipe");
     let mut stdin = child.stdin.take().ok_or_else(pipe)?;
     let stdout = child.stdout.take().ok_or_else(pipe)?;
-    let mut stderr = child.stderr.take().ok_or_else(pipe)?;
+    let stderr = child.stderr.take().ok_or_else(pipe)?;
     let feeding = async move {
         // One that ended before it read everything tells why by its end.
         let _ = async {
@@ -166,14 +189,15 @@ async fn converse(
     };
     let answering = async move {
         let mut answer = Vec::new();
-        let read = stdout.take(CODE_BYTES_MAX + 1).read_to_end(&mut answer);
-        read.await.map(|_| answer)
+        let mut stdout = stdout.take(CODE_BYTES_MAX + 1);
+        stdout.read_to_end(&mut answer).await?;
+        io::Result::Ok(answer)
     };
     let speaking = async move {
         let mut words = Vec::new();
-        let first = (&mut stderr).take(WORDS_BYTES_MAX).read_to_end(&mut words);
-        first.await?;
-        tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await?;
+        let mut first = stderr.take(WORDS_BYTES_MAX);
+        first.read_to_end(&mut words).await?;
+        tokio::io::copy(&mut first.into_inner(), &mut tokio::io::sink()).await?;
         io::Result::Ok(String::from_utf8_lossy(&words).into_owned())
     };
     let ((), answer, words) = futures::join!(feeding, answering, speaking);

@@ -13,7 +13,6 @@ use sortie_protocol::outcome::cut;
 use wasmtime::component::Component;
 
 use super::Engine;
-use super::apart::{self, Compiler};
 use super::artifacts::Artifacts;
 use crate::shortage::has_shortage;
 
@@ -126,8 +125,8 @@ pub(crate) fn stored(
 
 /// Compile a component whose structure was looked at, and keep it in `artifacts`.
 ///
-/// Takes seconds for a large component, so it has a process or a thread of its own
-/// ([`Compiler`]). A thread has a
+/// Takes seconds for a large component, so it has a thread of its own here, or a process
+/// (`super::apart`). A thread has a
 /// stack for types that are nested as deep as [`super::structure::TYPE_BYTES_MAX`] allows. Dropping
 /// the future does not end the thread.
 pub(crate) async fn compile(
@@ -135,16 +134,7 @@ pub(crate) async fn compile(
     bytes: &[u8],
     digest: Digest,
     artifacts: Option<&Artifacts>,
-    compiler: &Compiler,
 ) -> Result<Code, Error> {
-    if let Compiler::Apart { program, limits } = compiler {
-        let engine = &engine.inner;
-        let component = apart::compile(engine, bytes, digest, program, *limits).await?;
-        if let Some(artifacts) = artifacts {
-            artifacts.store(engine, digest, &component);
-        }
-        return Ok(code(engine, component, Origin::Compiled));
-    }
     let (engine, bytes, artifacts) = (engine.inner.clone(), bytes.to_vec(), artifacts.cloned());
     let (told, compiled) = tokio::sync::oneshot::channel();
     let compiling = move || {
@@ -167,7 +157,7 @@ pub(crate) async fn compile(
     compiled.await.map_err(gone)?
 }
 
-fn code(engine: &wasmtime::Engine, component: Component, origin: Origin) -> Code {
+pub(super) fn code(engine: &wasmtime::Engine, component: Component, origin: Origin) -> Code {
     let imports = component.component_type();
     let imports = imports.imports(engine);
     let imports = imports.map(|(name, _)| name.to_owned()).collect();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sortie::protocol::ByteSize;
 use sortie_host::Component;
-use sortie_host::engine::apart::{CompileLimits, Compiler};
+use sortie_host::engine::apart::{Apart, CompileLimits, Compiler};
 use sortie_host::engine::{Engine, Paging, Settings};
 
 use crate::support::soon;
@@ -13,10 +13,10 @@ use crate::support::soon;
 async fn compiled(limits: CompileLimits) -> Result<usize, String> {
     let engine = Engine::new(Settings::of(NonZeroU32::MIN, Paging::Discard)).unwrap();
     let bytes = std::fs::read(sortie_harness::component("pdf-text")).unwrap();
-    let compiler = Compiler::Apart {
+    let compiler = Compiler::Apart(Apart {
         program: sortie_harness::binary(),
         limits,
-    };
+    });
     let loading = Component::load_by(&compiler, &engine, &bytes, None);
     match soon("a compiled component", loading).await {
         Ok(component) => Ok(component.signatures().len()),

@@ -1,9 +1,10 @@
 //! Work that asks for more than a worker has or grants: it waits its turn, or is refused with the
 //! number, and the worker process stays small.
 
-use sortie::protocol::ByteSize;
 use sortie::protocol::outcome::Refusal;
+use sortie::protocol::{Blame, ByteSize, Digest, FunctionRef, Signature};
 use sortie::{Function, TaskError, value};
+use sortie_broker::Submit as _;
 
 use crate::support::{Fleet, LONG, soon};
 
@@ -24,7 +25,7 @@ where
 
 fn refusal<T: std::fmt::Debug>(result: &Result<T, TaskError>) -> (Option<Refusal>, String) {
     match result {
-        Err(TaskError::Failed(sortie::Failure::Refused { refusal, message })) => {
+        Err(TaskError::Failed(sortie::protocol::Failure::Refused { refusal, message })) => {
             (Some(*refusal), message.clone())
         }
         other => (None, format!("{other:?}")),
@@ -111,4 +112,48 @@ async fn tasks_that_do_not_fit_together_run_one_after_the_other() {
     let (kind, message) = refusal(&outcomes.await.unwrap()[0].result);
     assert_eq!(kind, Some(Refusal::Limit), "{message}");
     assert!(message.contains("this worker has"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_that_imports_what_is_not_given_is_its_submitters_doing() {
+    let fleet = Fleet::start(LONG).await;
+    let _worker = fleet.worker(&["--concurrency", "1"]).await;
+    let wat = "(component (import \"wasi:http/types@0.2.0\" (instance)))";
+    let bytes = wat::parse_str(wat).unwrap();
+    let digest = Digest::of(&bytes);
+    fleet
+        .broker
+        .put_component(digest, bytes.into())
+        .await
+        .unwrap();
+    let asks: Function<()> = Function::new(
+        FunctionRef {
+            component: digest,
+            name: "asks".into(),
+        },
+        Signature {
+            name: "asks".into(),
+            doc: String::new(),
+            parameters: Vec::new(),
+            returns: String::new(),
+        },
+    );
+    // The second is refused by the verdict of the first.
+    for _ in 0..2 {
+        let job = fleet.client.map(&asks, [()]).gather();
+        let outcomes = soon("a refusal", job).await.unwrap();
+        let (kind, message) = refusal(&outcomes[0].result);
+        assert_eq!(kind, Some(Refusal::Component), "{message}");
+        assert!(
+            message.contains("needs `wasi:http/types@0.2.0`"),
+            "{message}"
+        );
+        let Err(TaskError::Failed(failure)) = &outcomes[0].result else {
+            panic!("{outcomes:?}");
+        };
+        assert_eq!(
+            (failure.blame(), failure.code()),
+            (Blame::Guest, "component-unusable")
+        );
+    }
 }
