@@ -14,6 +14,7 @@ mod terminal;
 use std::process::ExitCode;
 
 use sortie_frontend::settings::Environment;
+use sortie_host::engine::apart::{self, CHILD_ARGUMENT};
 
 use crate::arguments::Invocation;
 use crate::ending::{Ending, Error};
@@ -21,6 +22,13 @@ use crate::terminal::diagnostics;
 use crate::terminal::interrupt::Interrupt;
 
 fn main() -> ExitCode {
+    // A worker compiles in a child, which is this program.
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == CHILD_ARGUMENT)
+    {
+        return apart::child();
+    }
     let ending = arguments::read().and_then(start).unwrap_or_else(|error| {
         terminal::error(&error.to_string());
         error.ending()

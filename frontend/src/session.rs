@@ -339,6 +339,7 @@ impl From<StartError> for Error {
         let text = chain(&error);
         match error {
             StartError::Cache(_) => Self::usage(text).advised(Advice::ConfigureCache),
+            StartError::InputMemory(_) => Self::usage(text),
             StartError::Engine(_) => Self::platform(text).advised(Advice::LowerConcurrency),
             StartError::NoRuntime | StartError::Worker(_) => Self::platform(text),
         }

@@ -6,8 +6,10 @@ mod clouds;
 mod environment;
 mod host;
 pub mod parse;
+mod worker;
 
 pub use self::broker::BrokerSettings;
 pub use self::clouds::{Clouds, Troubles};
 pub use self::environment::{Environment, Terminal};
 pub use self::host::{Cache, HostSettings, InputSettings, cache, networks, store};
+pub use self::worker::WorkerSettings;

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use sortie_protocol::grants::{self, Need, Ungranted};
 use sortie_protocol::{Digest, Grants, Signature};
 
+use crate::engine::apart::Compiler;
 use crate::engine::artifacts::Artifacts;
 pub use crate::engine::compile::{BYTES_MAX, Origin};
-use crate::engine::{Engine, compile};
-pub use crate::sandbox::FUNCTIONS_MAX;
+use crate::engine::{Engine, compile, structure};
 use crate::sandbox::{self, Linked};
+pub use crate::sandbox::{DescribeError, FUNCTIONS_MAX};
 
 /// A component that is ready to run. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -44,15 +45,27 @@ pub enum LoadError {
     Link(#[from] sandbox::LinkError),
     /// It does not describe itself.
     #[error("cannot describe its functions: {0}")]
-    Describe(String),
+    Describe(DescribeError),
+}
+
+impl LoadError {
+    /// Whether it says more about this machine than about the component.
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        match self {
+            Self::Compile(compile::Error::Shortage(_)) => true,
+            Self::Describe(error) => error.is_shortage,
+            Self::Compile(_) | Self::Link(_) => false,
+        }
+    }
 }
 
 impl Component {
     /// Check, compile, link and describe a component. `artifacts` keeps the compiled form, if
     /// given.
     ///
-    /// Compiling takes seconds for a large component and uses every core; call it where that does
-    /// not hurt.
+    /// Its structure and what it imports and exports are looked at first. Compiling takes seconds
+    /// for a large component and uses every core, on threads of its own.
     ///
     /// # Errors
     /// What the bytes are instead, and what to do about it.
@@ -61,8 +74,34 @@ impl Component {
         bytes: &[u8],
         artifacts: Option<&Artifacts>,
     ) -> Result<Self, LoadError> {
+        Self::load_by(&Compiler::Here, engine, bytes, artifacts).await
+    }
+
+    /// As [`Component::load`], with this compiler. Call it within a tokio runtime. Cancel safe: a
+    /// compiler that is a process is killed.
+    ///
+    /// # Errors
+    /// As [`Component::load`].
+    pub async fn load_by(
+        compiler: &Compiler,
+        engine: &Engine,
+        bytes: &[u8],
+        artifacts: Option<&Artifacts>,
+    ) -> Result<Self, LoadError> {
         let digest = Digest::of(bytes);
-        let code = compile::compile(engine, bytes, digest, artifacts)?;
+        let code = match compile::stored(engine, bytes, digest, artifacts)? {
+            Some(code) => code,
+            None => {
+                let structure = structure::look(bytes)?;
+                sandbox::check(&structure)?;
+                match compiler {
+                    Compiler::Here => compile::compile(engine, bytes, digest, artifacts).await?,
+                    Compiler::Apart(apart) => {
+                        apart.compile(engine, bytes, digest, artifacts).await?
+                    }
+                }
+            }
+        };
         let linked = sandbox::link(engine, &code)?;
         let signatures = sandbox::describe(engine, &linked)
             .await

@@ -9,8 +9,8 @@
 //!   inspects and clears what is kept on this machine.
 //! - [`attempt`] runs one task once; [`worker`] pulls leases and runs their tasks; [`compute_pool`]
 //!   has the threads on which functions compute.
-//! - [`metrics`] has the host's metrics, [`observer`] passes events to a program that embeds a
-//!   worker.
+//! - [`budget`] has a worker's memory, which everything that tasks hold is charged to.
+//! - [`metrics`] counts what happens, [`observer`] tells it to a program that embeds a worker.
 //! - [`setup`] puts them together.
 //!
 //! Nothing a guest does may panic, block or exhaust the host: that is a security bug. Only
@@ -18,6 +18,7 @@
 //! host never reads the environment.
 
 pub mod attempt;
+pub mod budget;
 pub mod cache;
 pub mod component;
 pub mod compute_pool;
@@ -31,8 +32,10 @@ pub mod worker;
 
 mod clock;
 mod panics;
+pub mod shortage;
 
 pub use attempt::Host;
+pub use budget::Budget;
 pub use component::{Component, LoadError};
 pub use engine::{Engine, artifacts};
 pub use setup::Setup;

@@ -77,6 +77,16 @@ pub const SLOTS_BUSY: Metric = Metric::gauge(
 /// The permits in use now.
 pub const COMPUTE_PERMITS: Metric =
     Metric::gauge("sortie_worker_compute_permits", "Compute permits in use.");
+/// What tasks in work hold of the worker's memory.
+pub const MEMORY_CLAIMED: Metric = Metric::gauge(
+    "sortie_worker_memory_claimed_bytes",
+    "Memory that tasks in work have claimed: their limits, arguments and results.",
+);
+/// The worker's memory for tasks.
+pub const MEMORY_TASKS: Metric = Metric::gauge(
+    "sortie_worker_memory_tasks_bytes",
+    "Memory that there is for tasks in work, all of them together.",
+);
 /// Counts memo hits; the label `tier` is `local` or `shared`.
 pub const MEMO_HITS: Metric = Metric::counter(
     "sortie_memo_hits_total",

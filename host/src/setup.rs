@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sortie_broker::{Broker, Serves};
-use sortie_protocol::WorkerId;
+use sortie_protocol::{ByteSize, LimitsMax, WorkerId};
 use tokio::runtime::Handle;
 
 use crate::artifacts::{self, Artifacts};
 use crate::attempt::Host;
+use crate::budget::{self, Budget, InputsTooLarge};
+use crate::engine::apart::Compiler;
 use crate::engine::{self, Engine, Paging, Settings};
 use crate::memo::{self, Memo};
 use crate::observer::{Event, Observer};
@@ -40,6 +42,13 @@ pub struct Setup {
     pub store: StoreAt,
     /// Access to objects.
     pub objects: objects::Config,
+    /// What all tasks in work, their arguments and results and the blocks of inputs may take
+    /// together. Default [`budget::default_memory`].
+    pub memory: Option<ByteSize>,
+    /// The most that a task may use: jobs that ask for more are refused.
+    pub limits: LimitsMax,
+    /// What compiles components that others sent.
+    pub compiler: Compiler,
 }
 
 /// Where the store is.
@@ -64,6 +73,19 @@ pub enum Error {
     /// The cache folder.
     #[error(transparent)]
     Cache(#[from] artifacts::Error),
+    /// Blocks of inputs would leave too little memory for tasks.
+    #[error(
+        "inputs may have at most {max} of this worker's memory of {memory}, and are given {asked}; \
+         give them less, or the worker more"
+    )]
+    InputMemory {
+        /// What they are given.
+        asked: ByteSize,
+        /// What they may have.
+        max: ByteSize,
+        /// What the worker has.
+        memory: ByteSize,
+    },
 }
 
 /// A host that is set up, for its workers to be started on.
@@ -96,7 +118,8 @@ impl Setup {
     ///
     /// # Errors
     /// When the cache folder cannot be used, or the system denies address space.
-    pub fn prepare(self, io: Handle) -> Result<Prepared, Error> {
+    pub fn prepare(mut self, io: Handle) -> Result<Prepared, Error> {
+        let budget = Arc::new(self.part_memory()?);
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let slots = self
             .concurrency
@@ -134,6 +157,10 @@ impl Setup {
             memo,
             store,
             metrics: Arc::default(),
+            budget,
+            compiler: self.compiler,
+            shortages: Arc::default(),
+            limits_max: self.limits,
         };
         Ok(Prepared {
             host,
@@ -143,6 +170,20 @@ impl Setup {
             threads: cores.min(slots),
             io,
         })
+    }
+}
+
+impl Setup {
+    /// Part the worker's memory. Blocks of inputs have what they are given; by default less, where
+    /// there is little.
+    fn part_memory(&mut self) -> Result<Budget, Error> {
+        let memory = self.memory.unwrap_or_else(budget::default_memory);
+        let asked = self.objects.memory;
+        if asked == objects::MEMORY_DEFAULT {
+            self.objects.memory = Budget::inputs(memory, asked);
+        }
+        Budget::of(memory, self.objects.memory)
+            .map_err(|InputsTooLarge { max }| Error::InputMemory { asked, max, memory })
     }
 }
 

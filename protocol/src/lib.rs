@@ -28,7 +28,7 @@ pub use words::{
 pub use address::{Address, ByteRange, Place, VersionId};
 pub use advice::{Advice, Cloud};
 pub use dead::DeadLetter;
-pub use function::{FunctionIndex, FunctionRef};
+pub use function::{FunctionIndex, FunctionRef, LimitsMax};
 pub use gathering::{Gathered, Reader, Readers, Reading};
 pub use id::{Digest, JobId, LeaseId, TaskIndex, WorkerId};
 pub use input_name::InputName;
@@ -38,7 +38,7 @@ pub use job::{
 };
 pub use labels::Labels;
 pub use location::Location;
-pub use outcome::{Bill, Blame, Ending, Failure, Limit, Log, Outcome, Retry};
+pub use outcome::{Bill, Blame, Ending, Failure, Limit, Log, Outcome, Refusal, Retry};
 pub use output::{Output, OutputObject, StoredRef};
 pub use presence::Presence;
 pub use signature::{Kind, Parameter, Signature};

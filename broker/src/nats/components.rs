@@ -2,6 +2,8 @@
 //!
 //! The digest is checked when a component is fetched, so a wrong chunk is an error and never runs.
 
+use std::pin::pin;
+
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use sortie_protocol::Digest;
@@ -15,10 +17,13 @@ use crate::traits::Error;
 
 /// Bytes in one chunk: half of what a server takes by default.
 const CHUNK_BYTES: u32 = 512 << 10;
-/// Maximum size of a fetched component. Manifests are not trusted; this bounds the memory that one
-/// can cost.
-const COMPONENT_BYTES_MAX: u64 = 512 << 20;
-/// Concurrent chunk requests.
+/// The largest component that is fetched: as much as a host compiles. A manifest may say anything;
+/// this is what memory it can cost.
+const COMPONENT_BYTES_MAX: u64 = 128 << 20;
+/// The smallest chunks of a component that has several: what the smallest message that servers are
+/// configured for holds. A manifest of smaller ones would cost more requests than bytes.
+const CHUNK_BYTES_MIN: u64 = 1 << 10;
+/// Chunks on their way at once.
 const CHUNKS_AT_ONCE: usize = 4;
 
 /// The stream of components, which all tenants share.
@@ -77,22 +82,30 @@ impl Components {
                 "the component {digest} {what}; an operator has to remove its messages"
             ))
         };
-        if size > COMPONENT_BYTES_MAX || chunk == 0 {
+        let chunk = u64::from(chunk);
+        if size > COMPONENT_BYTES_MAX || chunk == 0 || (chunk < CHUNK_BYTES_MIN && chunk < size) {
             return Err(damaged(format!(
                 "has a manifest of {size} bytes in chunks of {chunk}"
             )));
         }
-        let count = size.div_ceil(u64::from(chunk));
-        let fetching = stream::iter(0..count).map(|number| async move {
+        let fetching = stream::iter(0..size.div_ceil(chunk)).map(|number| async move {
             let subject = self.names.chunk(digest, number);
             self.part(&subject).await
         });
-        let parts: Vec<Option<Bytes>> = fetching.buffered(CHUNKS_AT_ONCE).try_collect().await?;
+        let mut fetching = pin!(fetching.buffered(CHUNKS_AT_ONCE));
         let mut bytes = BytesMut::new();
-        for part in parts {
+        // Nothing more is asked for after the first chunk that is not what the manifest says.
+        while let Some(part) = fetching.try_next().await? {
             let Some(part) = part else {
                 return Err(damaged("lacks a chunk".into()));
             };
+            let expected = chunk.min(size - bytes.len() as u64);
+            if part.len() as u64 != expected {
+                return Err(damaged(format!(
+                    "has a chunk of {} bytes where its manifest says {expected}",
+                    part.len()
+                )));
+            }
             bytes.extend_from_slice(&part);
         }
         let bytes = bytes.freeze();

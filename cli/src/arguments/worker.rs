@@ -1,14 +1,14 @@
 //! The command line of `sortie worker`.
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use sortie::Labels;
 use sortie::objects::Network;
-use sortie_frontend::settings::{Cache, parse};
+use sortie::{ByteSize, Labels};
+use sortie_frontend::settings::{Cache, WorkerSettings, parse};
 
 use super::broker::BrokerOptions;
 use super::host::InputOptions;
@@ -75,8 +75,9 @@ pub(crate) struct Serve {
     /// healthy tasks need more than the default. From 3 to 100.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(3..=100))]
     pub(crate) give_up_after: Option<u32>,
-    /// Let tasks read local files in this folder and its subfolders. Repeatable [default: no local
-    /// files]
+    #[command(flatten)]
+    pub(crate) walls: Walls,
+    /// Let tasks read local files in this folder and below; without it they read none. Repeatable
     #[arg(long, value_name = "DIR")]
     pub(crate) files: Vec<PathBuf>,
     /// Let tasks read web servers in this network, such as 10.1.0.0/16, although it is not public;
@@ -84,6 +85,54 @@ pub(crate) struct Serve {
     /// SORTIE_ALLOW_NETWORKS, with commas between them]
     #[arg(long, value_name = "NETWORK")]
     pub(crate) allow_network: Vec<Network>,
+}
+
+/// What the worker has, and the most that it lets a task use.
+#[derive(Debug, Args)]
+pub(crate) struct Walls {
+    /// Memory for all tasks in work, what they are given and return, and --input-memory; a task
+    /// waits until its memory limit fits [default: three quarters of the machine's, or of the
+    /// control group's; or the variable SORTIE_MEMORY]
+    #[arg(long, value_name = "SIZE", value_parser = parse::worker_memory)]
+    memory: Option<ByteSize>,
+    /// Refuse tasks with a higher memory limit [default: 4GiB; or SORTIE_MAX_MEMORY]
+    #[arg(long, value_name = "SIZE", value_parser = parse::memory)]
+    max_memory: Option<ByteSize>,
+    /// Refuse tasks with a longer time limit [default: 24h; or SORTIE_MAX_TIMEOUT]
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    max_timeout: Option<Duration>,
+    /// Refuse tasks with a longer limit of time on a core [default: 24h; or SORTIE_MAX_CPU_TIME]
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    max_cpu_time: Option<Duration>,
+    /// Refuse tasks with a higher limit on their result [default: 256MiB; or SORTIE_MAX_RESULT]
+    #[arg(long, value_name = "SIZE")]
+    max_result: Option<ByteSize>,
+    /// Refuse tasks with a higher limit on their log [default: 16MiB; or SORTIE_MAX_LOG]
+    #[arg(long, value_name = "SIZE")]
+    max_log: Option<ByteSize>,
+    /// Refuse tasks with a higher limit on the objects that they make [default: 1024GiB; or
+    /// SORTIE_MAX_WRITTEN]
+    #[arg(long, value_name = "SIZE")]
+    max_written: Option<ByteSize>,
+    /// Refuse tasks that may have more attempts [default: 100; or SORTIE_MAX_ATTEMPTS]
+    #[arg(long, value_name = "COUNT", value_parser = parse::attempts)]
+    max_attempts: Option<NonZeroU32>,
+}
+
+impl Walls {
+    /// The settings that these options are.
+    pub(crate) fn settings(&self) -> WorkerSettings {
+        WorkerSettings {
+            memory: self.memory,
+            max_memory: self.max_memory,
+            max_timeout: self.max_timeout,
+            max_cpu_time: self.max_cpu_time,
+            max_result: self.max_result,
+            max_log: self.max_log,
+            max_written: self.max_written,
+            max_attempts: self.max_attempts,
+        }
+    }
 }
 
 /// `sortie worker list`.

@@ -22,7 +22,10 @@ pub enum StartError {
     /// The cache folder.
     #[error(transparent)]
     Cache(#[from] artifacts::Error),
-    /// The compute threads.
+    /// Blocks of inputs have too much of the memory.
+    #[error(transparent)]
+    InputMemory(setup::Error),
+    /// The computing threads.
     #[error("failed to start the worker")]
     Worker(#[source] std::io::Error),
 }
@@ -32,6 +35,7 @@ impl From<setup::Error> for StartError {
         match error {
             setup::Error::Engine(error) => Self::Engine(error),
             setup::Error::Cache(error) => Self::Cache(error),
+            error @ setup::Error::InputMemory { .. } => Self::InputMemory(error),
         }
     }
 }

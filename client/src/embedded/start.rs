@@ -31,6 +31,7 @@ impl Builder {
             cache: self.cache,
             store,
             objects: self.objects,
+            ..Setup::default()
         };
         let prepared = setup.prepare(io.clone())?;
         let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::default());

@@ -3,7 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use super::{aws, clouds};
+use super::{aws, clouds, worker};
 
 /// The settings taken from the environment.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +22,8 @@ pub struct Environment {
     pub tenant: Option<String>,
     /// The credentials file for the broker.
     pub credentials: Option<PathBuf>,
+    /// What a worker has, and lets a task use.
+    pub(crate) worker: worker::Variables,
     /// Where buckets are, and the credentials for them.
     pub(crate) clouds: clouds::Variables,
     /// The folder that relative paths start from.
@@ -57,6 +59,7 @@ impl Environment {
             broker: text("SORTIE_BROKER"),
             tenant: text("SORTIE_TENANT"),
             credentials: text("SORTIE_CREDS").map(PathBuf::from),
+            worker: worker(),
             clouds: clouds::Variables {
                 aws: aws(home.as_deref()),
                 google: google(home.as_deref()),
@@ -80,6 +83,19 @@ fn terminal() -> Terminal {
         Some(kind) if kind == "dumb" => Terminal::Dumb,
         Some(_) if text("NO_COLOR").is_some() => Terminal::Colorless,
         Some(_) => Terminal::Full,
+    }
+}
+
+fn worker() -> worker::Variables {
+    worker::Variables {
+        memory: text("SORTIE_MEMORY"),
+        max_memory: text("SORTIE_MAX_MEMORY"),
+        max_timeout: text("SORTIE_MAX_TIMEOUT"),
+        max_cpu_time: text("SORTIE_MAX_CPU_TIME"),
+        max_result: text("SORTIE_MAX_RESULT"),
+        max_log: text("SORTIE_MAX_LOG"),
+        max_written: text("SORTIE_MAX_WRITTEN"),
+        max_attempts: text("SORTIE_MAX_ATTEMPTS"),
     }
 }
 

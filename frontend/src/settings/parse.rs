@@ -2,7 +2,7 @@
 //!
 //! Each error says what to write instead; the front end adds the setting's name.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use sortie::TenantId;
@@ -22,6 +22,8 @@ const INPUT_MEMORY_MIN: ByteSize = ByteSize(16 << 20);
 /// The least room on disk for inputs: less would not have a block in each of the folders that they
 /// are spread over.
 const INPUT_DISK_MIN: ByteSize = ByteSize(512 << 20);
+/// The least memory of a worker: one small task, and what it reads.
+const WORKER_MEMORY_MIN: ByteSize = ByteSize(64 << 20);
 
 /// A cache folder, or `off`.
 ///
@@ -64,6 +66,35 @@ pub fn memory(text: &str) -> Result<ByteSize, String> {
         ));
     }
     Ok(size)
+}
+
+/// A size.
+///
+/// # Errors
+/// When it is none.
+pub fn size(text: &str) -> Result<ByteSize, String> {
+    text.parse().map_err(|error: ParseError| error.to_string())
+}
+
+/// The memory of a worker.
+///
+/// # Errors
+/// When it is no size, or too small for any task.
+pub fn worker_memory(text: &str) -> Result<ByteSize, String> {
+    let size = size(text)?;
+    if size < WORKER_MEMORY_MIN {
+        return Err(format!("a worker needs at least {WORKER_MEMORY_MIN}"));
+    }
+    Ok(size)
+}
+
+/// How many attempts a task may have.
+///
+/// # Errors
+/// When it is no number above zero.
+pub fn attempts(text: &str) -> Result<NonZeroU32, String> {
+    text.parse()
+        .map_err(|_| "write a number, at least 1".to_owned())
 }
 
 /// A time such as `1m 30s`.

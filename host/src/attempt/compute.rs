@@ -58,6 +58,9 @@ pub(crate) async fn compute(host: &Host, attempt: &Attempt, ready: Ready) -> Com
     let mut ended = sandbox::run(&host.engine, context.component.linked(), call)
         .instrument(attempt.span.clone())
         .await;
+    if let Err(Why::Failed(Failure::Platform { message, .. })) = &ended.result {
+        host.shortages.note(message);
+    }
     let input_error = ended.input_error.take().map(input);
     let output_error = ended.output_error.take().map(values::unkept);
     let trouble = input_error.or(output_error);

@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use sortie_objects::{Objects, OutputStore};
 use sortie_protocol::memo::KeyBuilder;
-use sortie_protocol::{FunctionIndex, FunctionOptions, Job, JobFunction};
+use sortie_protocol::{Digest, FunctionIndex, FunctionOptions, Job, JobFunction, LimitsMax};
 use tracing::Span;
 
+use crate::budget::Budget;
 use crate::component::Component;
 use crate::engine::Engine;
+use crate::engine::apart::Compiler;
 use crate::memo::{JobCosts, Memo};
 use crate::metrics::Metrics;
 use crate::sandbox::Cancel;
+use crate::shortage::Shortages;
 
 /// The parts of a host that all attempts share. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -26,6 +29,14 @@ pub struct Host {
     pub store: Option<OutputStore>,
     /// Counters and timers.
     pub metrics: Arc<Metrics>,
+    /// The memory for tasks.
+    pub budget: Arc<Budget>,
+    /// What compiles components.
+    pub compiler: Compiler,
+    /// What this machine had too little of.
+    pub shortages: Arc<Shortages>,
+    /// The most that a task may use, whatever its job says.
+    pub limits_max: LimitsMax,
 }
 
 /// What all attempts of one function of a job share on a host.
@@ -62,6 +73,11 @@ impl JobContext {
     /// The place of the function in the job's table.
     pub(crate) fn index(&self) -> FunctionIndex {
         self.index
+    }
+
+    /// Which component the function is in.
+    pub(crate) fn component_digest(&self) -> Digest {
+        self.function.function.component
     }
 
     /// The function's name in its component.

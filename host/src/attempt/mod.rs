@@ -17,4 +17,4 @@ pub(crate) use self::compute::{Computed, compute};
 pub use self::context::Host;
 pub(crate) use self::context::{Attempt, JobContext};
 pub(crate) use self::keep::{keep, stored_bytes};
-pub(crate) use self::open::{Prepared, Ready, prepare, ripen, waits_for};
+pub(crate) use self::open::{Prepared, Ready, Sizes, prepare, ripen, sizes, waits_for};

@@ -24,6 +24,9 @@ use crate::sandbox::{self, Watch, Why};
 pub(crate) enum Prepared {
     /// Its inputs are open, and the first blocks that were asked for ahead are here.
     Ready(Ready),
+    /// Its stored arguments did not fit into what there is for arguments ahead of time: it is
+    /// prepared when it has memory to run in.
+    Deferred,
     /// It ended while it was prepared: its result is known, an input cannot be opened, or it was
     /// cancelled.
     Ended(Box<Attempted>),
@@ -242,6 +245,28 @@ async fn open<'a>(
         }
         Argument::Prefix(place) => Opened::Prefix(host.objects.prefix(place).await.map_err(input)?),
     })
+}
+
+/// The bytes of a task's arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Sizes {
+    /// Of those that came with the task.
+    pub(crate) inline: u64,
+    /// Of those that are fetched as a whole before it runs.
+    pub(crate) stored: u64,
+}
+
+/// How large a task's arguments are, as the task says. What is fetched is checked against that.
+pub(crate) fn sizes(task: &Task) -> Sizes {
+    let mut sizes = Sizes::default();
+    for argument in &task.arguments {
+        match argument {
+            Argument::Value(value) => sizes.inline += value.len() as u64,
+            Argument::Stored(stored) => sizes.stored = sizes.stored.saturating_add(stored.size),
+            Argument::Object(_) | Argument::Prefix(_) => {}
+        }
+    }
+    sizes
 }
 
 fn has_objects(task: &Task) -> bool {

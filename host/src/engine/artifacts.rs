@@ -27,7 +27,7 @@ use sortie_objects::dir::{Temporary, touch};
 
 /// How many artifacts are kept. Each takes one to thirty megabytes.
 pub const FILES_MAX: usize = 64;
-const KEY_BYTES: usize = 32;
+pub(super) const KEY_BYTES: usize = 32;
 pub(crate) const EXTENSION: &str = "artifact";
 
 /// A folder of artifacts.
@@ -77,13 +77,7 @@ impl Artifacts {
         let shape = Shape::of(engine);
         let path = self.path(digest, &shape);
         let bytes = fs::read(&path).ok()?;
-        let (mac, code) = bytes.split_at_checked(KEY_BYTES)?;
-        let mac: [u8; KEY_BYTES] = mac.try_into().ok()?;
-        // blake3::Hash compares in constant time.
-        if self.mac(digest, &shape, code) != blake3::Hash::from_bytes(mac) {
-            return None;
-        }
-        let component = deserialize(engine, code)?;
+        let component = unseal(&self.key, engine, digest, &bytes)?;
         touch(&path);
         Some(component)
     }
@@ -95,7 +89,7 @@ impl Artifacts {
             let code = component.serialize().map_err(io::Error::other)?;
             let mut file = Temporary::create(&self.folder)?;
             file.file
-                .write_all(self.mac(digest, &shape, &code).as_bytes())?;
+                .write_all(mac(&self.key, digest, &shape, &code).as_bytes())?;
             file.file.write_all(&code)?;
             file.rename(&self.path(digest, &shape))
         };
@@ -115,15 +109,6 @@ impl Artifacts {
             digest.to_hex(),
             &shape.0.to_hex()[..16]
         ))
-    }
-
-    fn mac(&self, digest: Digest, shape: &Shape, code: &[u8]) -> blake3::Hash {
-        let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher
-            .update(digest.as_bytes())
-            .update(shape.0.as_bytes())
-            .update(code);
-        hasher.finalize()
     }
 
     /// Remove the least recently used files beyond the bound.
@@ -195,6 +180,42 @@ impl Shape {
     }
 }
 
+fn mac(key: &[u8; KEY_BYTES], digest: Digest, shape: &Shape, code: &[u8]) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    hasher
+        .update(digest.as_bytes())
+        .update(shape.0.as_bytes())
+        .update(code);
+    hasher.finalize()
+}
+
+/// Put a keyed hash in front of the code of a component.
+pub(super) fn seal(
+    key: &[u8; KEY_BYTES],
+    engine: &wasmtime::Engine,
+    digest: Digest,
+    code: &[u8],
+) -> Vec<u8> {
+    let mac = mac(key, digest, &Shape::of(engine), code);
+    [mac.as_bytes().as_slice(), code].concat()
+}
+
+/// Load the code of a component that was sealed with this key for this engine.
+pub(super) fn unseal(
+    key: &[u8; KEY_BYTES],
+    engine: &wasmtime::Engine,
+    digest: Digest,
+    sealed: &[u8],
+) -> Option<Component> {
+    let (sum, code) = sealed.split_at_checked(KEY_BYTES)?;
+    let sum: [u8; KEY_BYTES] = sum.try_into().ok()?;
+    // blake3::Hash compares in constant time.
+    if mac(key, digest, &Shape::of(engine), code) != blake3::Hash::from_bytes(sum) {
+        return None;
+    }
+    deserialize(engine, code)
+}
+
 /// Load code that this module has authenticated.
 fn deserialize(engine: &wasmtime::Engine, code: &[u8]) -> Option<Component> {
     #[expect(
@@ -202,9 +223,10 @@ fn deserialize(engine: &wasmtime::Engine, code: &[u8]) -> Option<Component> {
         reason = "the one place that loads compiled code; its only caller checks a MAC over these \
                   very bytes first"
     )]
-    // SAFETY: `deserialize` asks for bytes that `Component::serialize` made. `load` has just
-    // checked a keyed hash over exactly `code`, under a key that only this user's hosts hold,
-    // and `store` writes such a hash only over what `serialize` returned.
+    // SAFETY: `deserialize` asks for bytes that `Component::serialize` made. `unseal` has just
+    // checked a keyed hash over exactly `code`, under a key that only this user's hosts hold or that
+    // this process gave to its own child, and such a hash is made only over what `serialize` or
+    // `precompile_component` returned, by `store` and `seal`.
     let component = unsafe { Component::deserialize(engine, code) };
     component.ok()
 }

@@ -4,8 +4,9 @@
 //! first bytes. Precompiled code is refused: it cannot be checked. What the code may import and
 //! must export is checked when it is linked, by `crate::sandbox`.
 //!
-//! Compiling hostile bytes can take long (bounded by [`BYTES_MAX`]); that is outside of what
-//! wasmtime defends against.
+//! Compiling hostile bytes can take long; that is outside of what wasmtime defends against. It is
+//! bounded by [`BYTES_MAX`] and by what [`super::structure`] looks at, and never happens on a thread
+//! on which functions compute.
 
 use sortie_protocol::Digest;
 use sortie_protocol::outcome::cut;
@@ -13,9 +14,12 @@ use wasmtime::component::Component;
 
 use super::Engine;
 use super::artifacts::Artifacts;
+use crate::shortage::has_shortage;
 
 /// The largest component that is loaded: twice what a Python component takes.
 pub const BYTES_MAX: usize = 128 << 20;
+/// The stack of a thread that compiles. It is address space; what is not used costs nothing.
+pub(super) const STACK_BYTES: usize = 256 << 20;
 /// What is kept of an error of wasmtime's: enough for the position and the reason.
 const ERROR_BYTES_MAX: usize = 500;
 
@@ -70,38 +74,108 @@ pub enum Error {
     /// It does not validate.
     #[error("is not a valid WebAssembly component, perhaps cut short: {0}")]
     Invalid(String),
+    /// A part of it is larger than what is compiled.
+    #[error(
+        "has {found} {what}; at most {max} are compiled, so build it with optimisation, or part it"
+    )]
+    TooComplex {
+        /// Which part.
+        what: &'static str,
+        /// How large it is.
+        found: u64,
+        /// The most that is taken.
+        max: u64,
+    },
+    /// Compiling it takes too much.
+    #[error(
+        "takes more than {limit} of {what} to compile, so build it with optimisation, or part its \
+         largest functions"
+    )]
+    Costly {
+        /// Of what.
+        what: &'static str,
+        /// The limit.
+        limit: String,
+    },
+    /// The compiler failed on it.
+    #[error("cannot be compiled, because the compiler failed on it: {0}")]
+    Failed(String),
+    /// This machine has too little of something; another, or this one later, may compile it.
+    #[error("cannot be compiled on this machine now: {0}")]
+    Shortage(String),
 }
 
-/// The machine code of a component: from `artifacts`, if it is there, else compiled and kept there.
+impl Error {
+    pub(super) fn costly(what: &'static str, limit: String) -> Self {
+        Self::Costly { what, limit }
+    }
+}
+
+/// The machine code of a component that was compiled before, if it is in `artifacts`.
+pub(crate) fn stored(
+    engine: &Engine,
+    bytes: &[u8],
+    digest: Digest,
+    artifacts: Option<&Artifacts>,
+) -> Result<Option<Code>, Error> {
+    recognise(bytes)?;
+    let stored = artifacts.and_then(|artifacts| artifacts.load(&engine.inner, digest));
+    Ok(stored.map(|component| code(&engine.inner, component, Origin::Artifact)))
+}
+
+/// Compile a component whose structure was looked at, and keep it in `artifacts`.
 ///
-/// Compiling takes seconds for a large component and uses every core.
-pub(crate) fn compile(
+/// Takes seconds for a large component, so it has a thread of its own here, or a process
+/// (`super::apart`). A thread has a
+/// stack for types that are nested as deep as [`super::structure::TYPE_BYTES_MAX`] allows. Dropping
+/// the future does not end the thread.
+pub(crate) async fn compile(
     engine: &Engine,
     bytes: &[u8],
     digest: Digest,
     artifacts: Option<&Artifacts>,
 ) -> Result<Code, Error> {
-    recognise(bytes)?;
-    let stored = artifacts.and_then(|artifacts| artifacts.load(&engine.inner, digest));
-    let (component, origin) = match stored {
-        Some(component) => (component, Origin::Artifact),
-        None => {
-            let component = Component::from_binary(&engine.inner, bytes)
-                .map_err(|error| Error::Invalid(one_line(&error)))?;
+    let (engine, bytes, artifacts) = (engine.inner.clone(), bytes.to_vec(), artifacts.cloned());
+    let (told, compiled) = tokio::sync::oneshot::channel();
+    let compiling = move || {
+        let component = Component::from_binary(&engine, &bytes).map_err(|error| refused(&error));
+        let component = component.map(|component| {
             if let Some(artifacts) = artifacts {
-                artifacts.store(&engine.inner, digest, &component);
+                artifacts.store(&engine, digest, &component);
             }
-            (component, Origin::Compiled)
-        }
+            code(&engine, component, Origin::Compiled)
+        });
+        // Nobody waits for it any more: it is in the cache for the next.
+        let _ = told.send(component);
     };
+    std::thread::Builder::new()
+        .name("sortie-compile".into())
+        .stack_size(STACK_BYTES)
+        .spawn(compiling)
+        .map_err(|error| Error::Shortage(format!("no thread to compile it: {error}")))?;
+    let gone = |_| Error::Shortage("the thread that compiled it is gone".into());
+    compiled.await.map_err(gone)?
+}
+
+pub(super) fn code(engine: &wasmtime::Engine, component: Component, origin: Origin) -> Code {
     let imports = component.component_type();
-    let imports = imports.imports(&engine.inner);
+    let imports = imports.imports(engine);
     let imports = imports.map(|(name, _)| name.to_owned()).collect();
-    Ok(Code {
+    Code {
         component,
         origin,
         imports,
-    })
+    }
+}
+
+/// Why wasmtime does not compile it: what it is, or what this machine has too little of.
+fn refused(error: &wasmtime::Error) -> Error {
+    let text = one_line(error);
+    if has_shortage(error.chain()) {
+        Error::Shortage(text)
+    } else {
+        Error::Invalid(text)
+    }
 }
 
 /// Tell a component from what people give by mistake.

@@ -109,8 +109,16 @@ impl Paging {
     }
 }
 
-/// The configuration of every engine.
+/// The configuration of every engine that runs functions.
 pub(super) fn config(settings: Settings) -> Config {
+    let mut config = compiling();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(settings)));
+    config
+}
+
+/// The configuration of an engine that only compiles: what shapes code, and no pool, which takes
+/// more address space than a compiler may have.
+pub(super) fn compiling() -> Config {
     let mut config = Config::new();
     config
         .concurrency_support(false)
@@ -129,8 +137,7 @@ pub(super) fn config(settings: Settings) -> Config {
         .memory_init_cow(true)
         .memory_guaranteed_dense_image_size(64 << 20)
         .native_unwind_info(false)
-        .generate_address_map(true)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(settings)));
+        .generate_address_map(true);
     config
 }
 

@@ -10,9 +10,11 @@
 //! One engine per process: artifacts and types of two engines must not meet. Nothing here runs a
 //! function: `crate::sandbox` does.
 
+pub mod apart;
 pub mod artifacts;
 pub mod compile;
 mod config;
+pub mod structure;
 
 use std::fmt;
 use std::sync::mpsc::{self, RecvTimeoutError};

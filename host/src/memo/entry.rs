@@ -91,7 +91,8 @@ pub(crate) fn is_final(ending: &Ending) -> bool {
             Failure::Trapped { .. }
             | Failure::Stopped { .. }
             | Failure::Input { .. }
-            | Failure::Platform { .. },
+            | Failure::Platform { .. }
+            | Failure::Refused { .. },
         )
         | Ending::Cancelled => false,
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use sortie_protocol::{ByteSize, Grants, Kind, Limits, Parameter, Signature};
 
 use super::bindings::handler;
+use super::failure::is_shortage;
 use super::limits::Watch;
 use super::link::Linked;
 use super::run::{Call, new_store};
@@ -19,11 +20,23 @@ use crate::engine::compile::one_line;
 /// The most functions a component may describe.
 pub const FUNCTIONS_MAX: usize = 10_000;
 
+/// Why a component did not describe itself, in one line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct DescribeError {
+    text: String,
+    /// This machine has too little of something.
+    pub(crate) is_shortage: bool,
+}
+
 /// The functions of a component.
 ///
 /// # Errors
 /// What is wrong with its description, in one line.
-pub(crate) async fn describe(engine: &Engine, linked: &Linked) -> Result<Vec<Signature>, String> {
+pub(crate) async fn describe(
+    engine: &Engine,
+    linked: &Linked,
+) -> Result<Vec<Signature>, DescribeError> {
     let limits = limits();
     let grants = Grants::default();
     let watch = Arc::new(Watch::new(Arc::default(), &limits));
@@ -41,12 +54,15 @@ pub(crate) async fn describe(engine: &Engine, linked: &Linked) -> Result<Vec<Sig
         let task = linked.pre.instantiate_async(&mut store).await?;
         task.sortie_task_handler().call_describe(&mut store).await
     };
-    let described = watch
-        .metered(asking)
-        .await
-        .map_err(|error| one_line(&error))?;
+    let described = watch.metered(asking).await.map_err(|error| DescribeError {
+        is_shortage: is_shortage(&error),
+        text: one_line(&error),
+    })?;
     let signatures: Vec<Signature> = described.into_iter().map(signature).collect();
-    check(&signatures)?;
+    check(&signatures).map_err(|text| DescribeError {
+        text,
+        is_shortage: false,
+    })?;
     Ok(signatures)
 }
 

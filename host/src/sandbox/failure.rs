@@ -15,6 +15,8 @@ use super::bindings::handler::{self, Retry};
 use super::limits::Stop;
 use super::state::State;
 use crate::engine::STACK_BYTES;
+use crate::engine::compile::one_line;
+use crate::shortage::has_shortage;
 
 /// How wasmtime's error starts when one call brings more than the host takes. Its type is private
 /// there; a test checks the text.
@@ -63,13 +65,11 @@ impl Why {
         if let Some(stop) = error.downcast_ref::<Stop>() {
             return Self::from_stop(*stop, limits);
         }
-        if error
-            .downcast_ref::<wasmtime::PoolConcurrencyLimitError>()
-            .is_some()
-        {
+        if is_shortage(error) {
+            let text = one_line(error);
             return Self::Failed(Failure::Platform {
                 fault: PlatformFault::Host,
-                message: "the worker has no free instance".into(),
+                message: format!("this machine is short of something: {text}"),
             });
         }
         if let Some(Trap::StackOverflow) = error.downcast_ref::<Trap>() {
@@ -95,6 +95,15 @@ impl Why {
         };
         Self::Failed(Failure::Trapped { message })
     }
+}
+
+/// Whether an error comes from a shortage of this machine, or of the engine's pool, and not from
+/// the guest.
+pub(super) fn is_shortage(error: &wasmtime::Error) -> bool {
+    error
+        .downcast_ref::<wasmtime::PoolConcurrencyLimitError>()
+        .is_some()
+        || has_shortage(error.chain())
 }
 
 /// The root of the error, and the innermost guest functions where they are known.

@@ -16,6 +16,7 @@ use super::imports::{self, Import, Needs};
 use super::state::State;
 use crate::engine::Engine;
 use crate::engine::compile::{Code, one_line};
+use crate::engine::structure::Structure;
 
 /// Why a component cannot be linked. Each text continues the name of the file, and says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +59,25 @@ impl Linked {
     }
 }
 
+/// The interface that every component exports, without its version.
+const HANDLER: &str = "sortie:task/handler";
+
+/// Check what a component imports and exports by name, before it is compiled.
+pub(crate) fn check(structure: &Structure) -> Result<(), LinkError> {
+    resolve(&structure.imports, imports::all::<State>().collect())?;
+    let is_handler = |name: &String| interface(name) == HANDLER;
+    if structure.exports.iter().any(is_handler) {
+        Ok(())
+    } else {
+        Err(LinkError::NoHandler)
+    }
+}
+
+/// An interface's name without its version: which versions fit is for the linker to say.
+fn interface(name: &str) -> String {
+    name.split('@').next().unwrap_or_default().to_owned()
+}
+
 /// Link a component to the interfaces that it imports, and to no others.
 pub(crate) fn link(engine: &Engine, code: &Code) -> Result<Linked, LinkError> {
     let Resolved { links, needs } = resolve(&code.imports, imports::all::<State>().collect())?;
@@ -84,8 +104,6 @@ struct Resolved<T: 'static> {
 /// Find each import in the table. Those that are not there are refused together, so that all are
 /// named at once.
 fn resolve<T: 'static>(names: &[String], table: Vec<Import<T>>) -> Result<Resolved<T>, LinkError> {
-    // Without its version: which versions fit is for the linker to say.
-    let interface = |name: &str| name.split('@').next().unwrap_or_default().to_owned();
     let wanted: BTreeSet<String> = names.iter().map(|name| interface(name)).collect();
     let links: Vec<Import<T>> = table
         .into_iter()

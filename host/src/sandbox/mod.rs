@@ -19,8 +19,8 @@ mod link;
 mod run;
 mod state;
 
-pub use self::describe::FUNCTIONS_MAX;
 pub(crate) use self::describe::describe;
+pub use self::describe::{DescribeError, FUNCTIONS_MAX};
 pub(crate) use self::failure::Why;
 pub use self::imports::Needs;
 pub(crate) use self::imports::Returned;
@@ -28,5 +28,5 @@ pub use self::imports::wasi::clocks::{VIRTUAL_EPOCH, VIRTUAL_STEP};
 pub use self::limits::Cancel;
 pub(crate) use self::limits::Watch;
 pub use self::link::LinkError;
-pub(crate) use self::link::{Linked, link};
+pub(crate) use self::link::{Linked, check, link};
 pub(crate) use self::run::{Argument, Call, Ended, run};

@@ -10,6 +10,9 @@
 //!
 //! A panic while a task is prepared or run ends that task as a failure of the platform, which is
 //! tried again; the others go on.
+//!
+//! A task computes when it has claimed its memory (`claims`). Stored arguments are fetched ahead
+//! where there is room for them, else when their task has its claim.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -22,13 +25,15 @@ use futures::{FutureExt as _, StreamExt as _};
 use sortie_broker::{Lease, Report};
 use sortie_objects::Prefetch;
 use sortie_protocol::{Failure, FunctionIndex, JobKey, Task, TaskIndex};
-use tokio::sync::SemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
 use tracing::Span;
 
+use super::claims::{self, Reported, Retention};
 use super::permits::Permits;
 use super::plan::{LeaseTarget, Plan};
 use super::report;
 use crate::attempt::{self, Attempt, Attempted, Computed, Host, JobContext, Prepared, Ready};
+use crate::budget::{Budget, Claim};
 use crate::clock;
 use crate::observer::{Event, Observed};
 use crate::panics::{Panicked, caught};
@@ -75,19 +80,32 @@ impl Contexts {
 type Numbered = (usize, Attempted);
 
 /// How the tasks of one bundle ended so far, and results that are being stored.
-#[derive(Default)]
 struct Results<'a> {
     ended: Vec<Numbered>,
     storing: FuturesUnordered<BoxFuture<'a, Numbered>>,
+    retention: Retention<'a>,
 }
 
 impl<'a> Results<'a> {
+    fn new(budget: &'a Budget) -> Self {
+        Self {
+            ended: Vec::new(),
+            storing: FuturesUnordered::new(),
+            retention: Retention::new(budget),
+        }
+    }
+
+    fn push(&mut self, (number, mut attempted): Numbered) {
+        self.retention.admit(&mut attempted);
+        self.ended.push((number, attempted));
+    }
+
     /// Store a result in the background of everything that is waited for next.
     async fn store(&mut self, storing: BoxFuture<'a, Numbered>) {
         self.storing.push(storing);
         // Now, and not when the next task first pauses.
         if let Poll::Ready(Some(ended)) = futures::poll!(self.storing.next()) {
-            self.ended.push(ended);
+            self.push(ended);
         }
     }
 
@@ -99,7 +117,7 @@ impl<'a> Results<'a> {
                 biased;
                 value = &mut future => return value,
                 Some(ended) = self.storing.next(), if !self.storing.is_empty() => {
-                    self.ended.push(ended);
+                    self.push(ended);
                 }
             }
         }
@@ -115,12 +133,12 @@ impl<'a> Results<'a> {
         while self.storing.len() >= count
             && let Some(ended) = self.storing.next().await
         {
-            self.ended.push(ended);
+            self.push(ended);
         }
     }
 
     /// The report for the broker, in the order of the tasks.
-    fn report(mut self, lease: &Lease) -> Report {
+    fn report(mut self, lease: &Lease) -> Reported {
         let mut report = Report {
             outcomes: Vec::with_capacity(self.ended.len()),
             retrials: Vec::new(),
@@ -131,8 +149,19 @@ impl<'a> Results<'a> {
                 report::add(lease, task, attempted, &mut report);
             }
         }
-        report
+        Reported {
+            report,
+            rooms: self.retention.into_rooms(),
+        }
     }
+}
+
+/// A task of a bundle that is prepared, as far as there was room for its arguments.
+struct Ahead {
+    attempt: Attempt,
+    prepared: Prepared,
+    /// What its stored arguments take, until it computed.
+    room: Option<OwnedSemaphorePermit>,
 }
 
 /// The task that is next in a bundle.
@@ -142,11 +171,14 @@ struct Next<'a> {
     /// How long it waited for a slot.
     queue: Duration,
     attempt: Attempt,
+    /// What its stored arguments take, if they were fetched ahead.
+    room: Option<OwnedSemaphorePermit>,
 }
 
 /// A bundle in work.
 struct Run<'a> {
     runner: &'a Runner,
+    lease: &'a Lease,
     cancel: &'a Cancel,
     permit: Option<SemaphorePermit<'a>>,
     results: Results<'a>,
@@ -158,21 +190,22 @@ struct Run<'a> {
 
 impl Runner {
     /// Run the tasks of a bundle.
-    pub(super) async fn run(
-        &self,
-        lease: &Lease,
+    pub(super) async fn run<'a>(
+        &'a self,
+        lease: &'a Lease,
         contexts: &Contexts,
-        cancel: &Arc<Cancel>,
-    ) -> Report {
+        cancel: &'a Arc<Cancel>,
+    ) -> Reported {
         let at_once = match self.host.objects.prefetch() {
             Prefetch::On => PREPARED_MAX,
             Prefetch::Off => 1,
         };
         let mut run = Run {
             runner: self,
+            lease,
             cancel,
             permit: None,
-            results: Results::default(),
+            results: Results::new(&self.host.budget),
             began: clock::instant(),
             waited: None,
             computing: Duration::ZERO,
@@ -198,11 +231,16 @@ impl Runner {
             .collect();
         let preparing = attempts
             .into_iter()
-            .map(|(number, attempt)| self.prepare(lease, number, attempt));
+            .map(|(number, attempt)| self.prepare_ahead(lease, number, attempt));
         let mut prepared = pin!(stream::iter(preparing).buffered(at_once));
         for (number, task, _) in &runnable {
             let queue = clock::now().since(lease.bundle.published);
-            let Some((attempt, prepared)) = run.next(&mut prepared).await else {
+            let Some(Ahead {
+                attempt,
+                prepared,
+                room,
+            }) = run.next(&mut prepared).await
+            else {
                 break;
             };
             let next = Next {
@@ -210,24 +248,47 @@ impl Runner {
                 task,
                 queue,
                 attempt,
+                room,
             };
             if !run.task(next, prepared).await {
                 break;
             }
         }
-        run.finish(lease).await
+        run.finish().await
+    }
+
+    /// Prepare one task of a bundle, if there is room for its stored arguments by now.
+    async fn prepare_ahead(&self, lease: &Lease, number: usize, attempt: Attempt) -> Ahead {
+        let task = lease.bundle.tasks.get(number);
+        let stored = task.map_or(0, |task| attempt::sizes(task).stored);
+        let mut room = None;
+        if stored > 0 {
+            room = self.host.budget.try_ahead(stored);
+            if room.is_none() {
+                return Ahead {
+                    attempt,
+                    prepared: Prepared::Deferred,
+                    room,
+                };
+            }
+        }
+        let prepared = self.prepare(lease, number, &attempt).await;
+        Ahead {
+            attempt,
+            prepared,
+            room,
+        }
     }
 
     /// Prepare one task of a bundle. One that waits for objects is prepared in the background, even
     /// while the bundle is not polled.
-    async fn prepare(&self, lease: &Lease, number: usize, attempt: Attempt) -> (Attempt, Prepared) {
+    async fn prepare(&self, lease: &Lease, number: usize, attempt: &Attempt) -> Prepared {
         let bundle = &lease.bundle;
         let Some(task) = bundle.tasks.get(number) else {
-            return (attempt, Prepared::cancelled());
+            return Prepared::cancelled();
         };
         if !attempt::waits_for(&self.host, task) {
-            let prepared = self.prepare_here(&attempt, task).await;
-            return (attempt, prepared);
+            return self.prepare_here(attempt, task).await;
         }
         let (runner, bundle, of) = (self.clone(), bundle.clone(), attempt.clone());
         let preparing = async move {
@@ -238,7 +299,7 @@ impl Runner {
         };
         let objects = &self.host.objects;
         let prepared = objects.in_background(Box::pin(preparing)).await;
-        (attempt, prepared.unwrap_or_else(Prepared::failed))
+        prepared.unwrap_or_else(Prepared::failed)
     }
 
     /// Prepare a task; if this host panics, that is how it ended.
@@ -326,14 +387,14 @@ impl<'a> Run<'a> {
     /// A task that is not run, for this reason.
     fn refuse(&mut self, number: usize, failure: &Failure) {
         let attempted = Attempted::failed(failure.clone());
-        self.results.ended.push((number, attempted));
+        self.results.push((number, attempted));
     }
 
     /// The next task that is prepared; none if the bundle was cancelled. Other bundles compute
     /// while it is waited for.
-    async fn next<S>(&mut self, prepared: &mut Pin<&mut S>) -> Option<(Attempt, Prepared)>
+    async fn next<S>(&mut self, prepared: &mut Pin<&mut S>) -> Option<Ahead>
     where
-        S: Stream<Item = (Attempt, Prepared)>,
+        S: Stream<Item = Ahead>,
     {
         let next = match futures::poll!(prepared.next()) {
             Poll::Ready(next) => next,
@@ -346,18 +407,30 @@ impl<'a> Run<'a> {
     }
 
     /// Take a task that is prepared to its end, or to where its result is being stored. Returns
-    /// whether there was a permit to compute; there is none when the bundle is cancelled.
-    async fn task(&mut self, next: Next<'a>, prepared: Prepared) -> bool {
+    /// whether it could compute; it cannot when the bundle is cancelled.
+    async fn task(&mut self, mut next: Next<'a>, prepared: Prepared) -> bool {
         let prepared = self.ripe(&next.attempt, prepared).await;
         let began = self.began;
         self.waited.get_or_insert_with(|| clock::instant() - began);
-        let ready = match prepared {
-            Prepared::Ended(attempted) => {
-                let ended = self.runner.ended(&next, *attempted);
-                self.results.ended.push(ended);
+        if let Prepared::Ended(attempted) = prepared {
+            self.end(&next, *attempted);
+            return true;
+        }
+        let claim = match self.claim(&next, &prepared).await {
+            Ok(Some(claim)) => claim,
+            Ok(None) => return false,
+            Err(refused) => {
+                self.end(&next, Attempted::failed(refused));
                 return true;
             }
+        };
+        let ready = match self.prepared_late(&next, prepared).await {
             Prepared::Ready(ready) => ready,
+            Prepared::Ended(attempted) => {
+                self.end(&next, *attempted);
+                return true;
+            }
+            Prepared::Deferred => return false,
         };
         if self.permit.is_none() {
             let permit = self.runner.permits.compute(self.cancel);
@@ -370,8 +443,48 @@ impl<'a> Run<'a> {
         let computing = self.runner.compute(&next.attempt, next.task.index, ready);
         let computed = self.results.during(computing).await;
         self.computing += clock::instant() - began;
-        self.keep(next, computed).await;
+        drop(next.room.take());
+        self.keep(next, computed, claim).await;
         true
+    }
+
+    /// A task that ended before it computed.
+    fn end(&mut self, next: &Next<'_>, attempted: Attempted) {
+        let ended = self.runner.ended(next, attempted);
+        self.results.push(ended);
+    }
+
+    /// Claim what a task needs to compute; nothing if the bundle is cancelled first. A bundle that
+    /// has to wait for that gives up its permit.
+    async fn claim(
+        &mut self,
+        next: &Next<'a>,
+        prepared: &Prepared,
+    ) -> Result<Option<Claim<'a>>, Failure> {
+        let budget = &self.runner.host.budget;
+        let limits = &next.attempt.context.options().limits;
+        let sizes = attempt::sizes(next.task);
+        let fetched_ahead = !matches!(prepared, Prepared::Deferred);
+        let needs = claims::needs(limits, sizes, fetched_ahead);
+        if let Some(claim) = budget.try_claim(needs) {
+            return Ok(Some(claim));
+        }
+        budget
+            .fits(needs)
+            .map_err(|never| claims::never_fits(limits, sizes, never))?;
+        self.permit = None;
+        let claiming = budget.claim(needs, self.cancel);
+        Ok(self.results.during(claiming).await)
+    }
+
+    /// Prepare a task now whose stored arguments had no room before. It has its claim.
+    async fn prepared_late(&mut self, next: &Next<'a>, prepared: Prepared) -> Prepared {
+        if !matches!(prepared, Prepared::Deferred) {
+            return prepared;
+        }
+        self.permit = None;
+        let preparing = self.runner.prepare(self.lease, next.number, &next.attempt);
+        self.results.during(preparing).await
     }
 
     /// A task that may compute as soon as there is a permit: it has all that was asked for ahead,
@@ -390,20 +503,31 @@ impl<'a> Run<'a> {
         self.results.during(attempt::ripen(attempt, ready)).await
     }
 
-    /// Keep a result: in the background if there is room for that, else at once.
-    async fn keep(&mut self, next: Next<'a>, computed: Result<Computed, Box<Attempted>>) {
+    /// Keep a result: in the background if there is room for that, else at once. Its instance is
+    /// gone, so the claim shrinks to what has to be stored.
+    async fn keep(
+        &mut self,
+        next: Next<'a>,
+        computed: Result<Computed, Box<Attempted>>,
+        mut claim: Claim<'a>,
+    ) {
         let runner = self.runner;
         let bytes = computed
             .as_ref()
             .map_or(0, |computed| attempt::stored_bytes(&runner.host, computed));
+        let claim = (bytes > 0).then(|| {
+            claim.shrink(bytes as u64);
+            claim
+        });
         let room = runner.permits.storing(bytes);
         let keeping = async move {
             let kept = runner.keep(&next.attempt, next.task.index, computed).await;
+            drop(claim);
             runner.ended(&next, kept)
         };
         let Some(room) = room else {
             let ended = self.results.during(keeping).await;
-            self.results.ended.push(ended);
+            self.results.push(ended);
             return;
         };
         let keeping = keeping.inspect(move |_| drop(room)).boxed();
@@ -415,7 +539,7 @@ impl<'a> Run<'a> {
     }
 
     /// Wait until all results are stored.
-    async fn finish(mut self, lease: &Lease) -> Report {
+    async fn finish(mut self) -> Reported {
         self.permit = None;
         self.results.fewer_than(1, &self.runner.plan).await;
         if !self.computing.is_zero() {
@@ -423,7 +547,7 @@ impl<'a> Run<'a> {
             let observe = |target: &mut LeaseTarget| target.observe(waited, self.computing);
             self.runner.plan.learn(observe);
         }
-        self.results.report(lease)
+        self.results.report(self.lease)
     }
 }
 

@@ -3,17 +3,24 @@
 //! A slot that needs a component which is being loaded waits for that; others go on. When the slot
 //! that loads it loses its lease, the next slot that waits loads it.
 //!
+//! A component that is refused is not fetched and compiled again for [`VERDICT_TIME`].
+//!
 //! Bounds: [`COMPONENTS_MAX`], the most recently needed. One that is dropped while tasks run stays
-//! until they end.
+//! until they end. [`LOADS_AT_ONCE`] are loaded at a time; fetching one takes [`FETCH_TIME_MAX`] at
+//! most.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use sortie_broker::{Broker, Error};
 use sortie_objects::failure_episode::FailureEpisode;
 use sortie_protocol::outcome::PlatformFault;
-use sortie_protocol::{Digest, Failure};
-use tokio::sync::OnceCell;
+use sortie_protocol::{Digest, Failure, Refusal};
+use tokio::sync::{OnceCell, Semaphore};
+use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use super::lifecycle::BROKER_PAUSE;
@@ -21,10 +28,23 @@ use crate::artifacts::Artifacts;
 use crate::clock;
 use crate::component::{Component, LoadError};
 use crate::engine::Engine;
+use crate::engine::apart::Compiler;
 use crate::metrics::Metrics;
+use crate::shortage::Shortages;
 
 /// Components that are held; each takes a few megabytes of code.
 pub const COMPONENTS_MAX: usize = 32;
+
+/// Components that are loaded at once: each may take its bytes, and what compiling them takes.
+const LOADS_AT_ONCE: usize = 2;
+/// How long fetching a component may take, the time included in which the broker is away; its
+/// tasks are then tried again.
+const FETCH_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long a component stays refused without a second look: its bytes are the same, but this
+/// program may be restarted with another version.
+const VERDICT_TIME: Duration = Duration::from_secs(600);
+/// Refused components that are remembered.
+const VERDICTS_MAX: usize = 1024;
 
 /// What components are loaded with.
 #[derive(Debug)]
@@ -33,6 +53,8 @@ pub(super) struct Source {
     pub(super) engine: Arc<Engine>,
     pub(super) artifacts: Option<Artifacts>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) compiler: Compiler,
+    pub(super) shortages: Arc<Shortages>,
 }
 
 /// The components that are held, the most recently needed last.
@@ -41,6 +63,8 @@ pub(super) struct Components {
     source: Source,
     fetching: FailureEpisode,
     held: Mutex<Vec<Arc<Entry>>>,
+    loading: Semaphore,
+    refused: Mutex<HashMap<Digest, (Instant, Failure)>>,
 }
 
 /// Where one component is, or is going to be.
@@ -54,6 +78,8 @@ struct Entry {
 enum Trouble {
     Broker(Error),
     NotThere,
+    /// The broker did not give it in time.
+    Slow,
     Refused(LoadError),
 }
 
@@ -63,6 +89,8 @@ impl Components {
             source,
             fetching: FailureEpisode::new("fetching a component"),
             held: Mutex::default(),
+            loading: Semaphore::new(LOADS_AT_ONCE),
+            refused: Mutex::default(),
         }
     }
 
@@ -89,39 +117,82 @@ impl Components {
 }
 
 impl Components {
-    /// A component by digest, fetched if need be: again and again while the broker is away. Cancel
-    /// safe; a slot that loses its lease drops this.
+    /// A component by digest, fetched if need be. Cancel safe; a slot that loses its lease drops
+    /// this.
     pub(super) async fn get(&self, digest: Digest) -> Result<Component, Failure> {
+        if let Some(refused) = self.verdict(digest) {
+            return Err(refused);
+        }
         let entry = self.entry(digest);
-        loop {
-            match entry.component.get_or_try_init(|| self.load(digest)).await {
-                Ok(component) => {
-                    self.fetching.works();
-                    return Ok(component.clone());
+        let loaded = entry.component.get_or_try_init(|| self.load(digest)).await;
+        match loaded {
+            Ok(component) => Ok(component.clone()),
+            Err(trouble) => {
+                let failure = failure(digest, &trouble);
+                match &trouble {
+                    Trouble::Refused(error) if error.is_shortage() => {
+                        self.source.shortages.note(&failure.to_string());
+                    }
+                    Trouble::Refused(_) => self.refuse(digest, &failure),
+                    Trouble::Broker(_) | Trouble::NotThere | Trouble::Slow => {}
                 }
-                Err(Trouble::Broker(error)) if error.is_transient() => {
-                    self.fetching.fails(&error);
-                    tokio::time::sleep(BROKER_PAUSE).await;
-                }
-                Err(trouble) => return Err(failure(digest, &trouble)),
+                Err(failure)
             }
+        }
+    }
+
+    /// Whether this component is among those that are held.
+    pub(super) fn holds(&self, digest: Digest) -> bool {
+        self.held.lock().iter().any(|entry| entry.digest == digest)
+    }
+
+    fn verdict(&self, digest: Digest) -> Option<Failure> {
+        let refused = self.refused.lock();
+        let (at, failure) = refused.get(&digest)?;
+        (clock::instant().saturating_duration_since(*at) < VERDICT_TIME).then(|| failure.clone())
+    }
+
+    fn refuse(&self, digest: Digest, failure: &Failure) {
+        let now = clock::instant();
+        let mut refused = self.refused.lock();
+        if refused.len() >= VERDICTS_MAX {
+            refused.retain(|_, (at, _)| now.saturating_duration_since(*at) < VERDICT_TIME);
+        }
+        if refused.len() < VERDICTS_MAX {
+            refused.insert(digest, (now, failure.clone()));
         }
     }
 
     async fn load(&self, digest: Digest) -> Result<Component, Trouble> {
         let source = &self.source;
-        let bytes = source
-            .broker
-            .component(digest)
-            .await
-            .map_err(Trouble::Broker)?
-            .ok_or(Trouble::NotThere)?;
+        // Never closed.
+        let _place = self.loading.acquire().await.map_err(|_| Trouble::Slow)?;
+        let fetching = timeout(FETCH_TIME_MAX, self.fetch(digest)).await;
+        let bytes = fetching.map_err(|_| Trouble::Slow)??;
         let began = clock::instant();
-        let loaded = Component::load(&source.engine, &bytes, source.artifacts.as_ref())
+        let artifacts = source.artifacts.as_ref();
+        let loaded = Component::load_by(&source.compiler, &source.engine, &bytes, artifacts)
             .instrument(tracing::info_span!("compile", component = %digest))
             .await;
         source.metrics.loaded(clock::instant() - began);
         loaded.map_err(Trouble::Refused)
+    }
+
+    /// The bytes of a component: asked for again and again while the broker is away.
+    async fn fetch(&self, digest: Digest) -> Result<Bytes, Trouble> {
+        loop {
+            match self.source.broker.component(digest).await {
+                Ok(bytes) => {
+                    self.fetching.works();
+                    return bytes.ok_or(Trouble::NotThere);
+                }
+                Err(error) if error.is_transient() => {
+                    self.fetching.fails(&error);
+                    tokio::time::sleep(BROKER_PAUSE).await;
+                }
+                Err(error) => return Err(Trouble::Broker(error)),
+            }
+        }
     }
 }
 
@@ -132,9 +203,19 @@ fn failure(digest: Digest, trouble: &Trouble) -> Failure {
             PlatformFault::Component,
             format!("component {digest} is not known to the broker"),
         ),
-        Trouble::Refused(error) => (
-            PlatformFault::Component,
-            format!("component {digest} {error}"),
+        Trouble::Refused(error) => {
+            let message = format!("component {digest} {error}");
+            if !error.is_shortage() {
+                return Failure::Refused {
+                    refusal: Refusal::Component,
+                    message,
+                };
+            }
+            (PlatformFault::Host, message)
+        }
+        Trouble::Slow => (
+            PlatformFault::Host,
+            format!("the broker did not give component {digest} within {FETCH_TIME_MAX:?}"),
         ),
         Trouble::Broker(error) => (fault(error), error.to_string()),
     };

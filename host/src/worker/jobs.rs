@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use sortie_protocol::{FunctionIndex, JobKey};
+use sortie_protocol::{Digest, FunctionIndex, JobKey};
 
 use crate::attempt::JobContext;
 
@@ -32,6 +32,14 @@ impl Jobs {
         }
         let key = (context.job().key, context.index());
         jobs.entry(key).or_insert(context).clone()
+    }
+
+    /// Drop the contexts whose component is held by nothing else, as `is_held` says, unless they
+    /// have tasks in work: a context must not keep what the cache of components gave up.
+    pub(super) fn keep_of(&self, is_held: impl Fn(Digest) -> bool) {
+        self.0.lock().retain(|_, context| {
+            Arc::strong_count(context) > 1 || is_held(context.component_digest())
+        });
     }
 
     /// Drop the contexts of a job that was cancelled.

@@ -28,6 +28,7 @@
 
 mod background;
 mod bundle;
+mod claims;
 mod components;
 mod jobs;
 mod leases;
@@ -169,8 +170,13 @@ impl Worker {
             engine: config.host.engine.clone(),
             artifacts: config.artifacts,
             metrics: config.host.metrics.clone(),
+            compiler: config.host.compiler.clone(),
+            shortages: config.host.shortages.clone(),
         }));
-        let permits = Arc::new(Permits::new(config.slots.get()));
+        let permits = Arc::new(Permits::new(
+            config.slots.get(),
+            config.host.budget.tasks_max(),
+        ));
         let runner = Runner {
             host: config.host.clone(),
             permits: permits.clone(),
@@ -233,6 +239,14 @@ impl Worker {
                 count(leased.min(self.slots_max.get())),
             ),
             Sample::count(&metrics::COMPUTE_PERMITS, count(self.permits.computing())),
+            Sample::count(
+                &metrics::MEMORY_CLAIMED,
+                self.host.budget.claimed().as_u64(),
+            ),
+            Sample::count(
+                &metrics::MEMORY_TASKS,
+                self.host.budget.tasks_max().as_u64(),
+            ),
         ]);
         samples
     }
@@ -258,7 +272,13 @@ impl Worker {
         }
     }
 
-    /// Whether it is draining: it takes no more bundles because it is about to end.
+    /// What this machine had too little of lately, if anything: the worker should get no work then.
+    #[must_use]
+    pub fn shortage(&self) -> Option<String> {
+        self.host.shortages.lately()
+    }
+
+    /// Whether it takes no more work because it is about to end.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.lifecycle.phase() > Phase::Working

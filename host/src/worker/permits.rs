@@ -3,6 +3,7 @@
 //! A bundle that holds a permit to compute may wait for room in the store, never the other way
 //! round.
 
+use sortie_protocol::ByteSize;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::sandbox::Cancel;
@@ -12,6 +13,9 @@ use crate::sandbox::Cancel;
 /// more than a store takes at once. A result for which there is no room holds its bundle's compute
 /// permit until it is stored, so that no more are made.
 const STORING_BYTES_MAX: usize = 256 << 20;
+/// The part of the memory for tasks, as a fraction of it, that results have at most which are
+/// stored in the background.
+const STORING_SHARE: usize = 4;
 /// What storing is counted in: a semaphore counts at most four billion.
 const ROOM_UNIT_BYTES: usize = 1 << 10;
 
@@ -25,12 +29,14 @@ pub(super) struct Permits {
 }
 
 impl Permits {
-    /// Permits for so many bundles to compute at once.
-    pub(super) fn new(compute_max: usize) -> Self {
+    /// Permits for so many bundles to compute at once, on a worker that has so much memory for
+    /// tasks.
+    pub(super) fn new(compute_max: usize, tasks_max: ByteSize) -> Self {
+        let storing = STORING_BYTES_MAX.min(tasks_max.as_usize() / STORING_SHARE);
         Self {
             compute: Semaphore::new(compute_max),
             compute_max,
-            storing: Semaphore::new(STORING_BYTES_MAX / ROOM_UNIT_BYTES),
+            storing: Semaphore::new(storing / ROOM_UNIT_BYTES),
         }
     }
 

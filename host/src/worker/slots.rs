@@ -4,20 +4,22 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sortie_broker::{Broker, Extended, Lease, Puller, Report};
+use sortie_broker::{Broker, Extended, Lease, Puller};
 use sortie_objects::failure_episode::FailureEpisode;
 use sortie_protocol::grants::Ungranted;
 use sortie_protocol::outcome::PlatformFault;
-use sortie_protocol::{Digest, Failure, FunctionIndex};
+use sortie_protocol::{ByteSize, Digest, Failure, FunctionIndex, FunctionOptions, Refusal};
 use tokio::time::timeout;
 
 use super::bundle::{Contexts, Runner};
+use super::claims::Reported;
 use super::components::Components;
 use super::jobs::Jobs;
 use super::leases::Leases;
 use super::lifecycle::{Lifecycle, Phase};
 use super::report;
 use crate::attempt::JobContext;
+use crate::budget::{Budget, NeverFits};
 use crate::observer::Event;
 use crate::panics::{Panicked, caught};
 use crate::sandbox::Cancel;
@@ -57,6 +59,10 @@ impl Slots {
                     () = self.runner.plan.turn(number) => {}
                 }
             }
+            if let Some(pause) = self.runner.host.shortages.pause() {
+                let _ = timeout(pause, self.lifecycle.drains()).await;
+                continue;
+            }
             let pulled = tokio::select! {
                 biased;
                 () = self.lifecycle.drains() => return,
@@ -85,10 +91,10 @@ impl Slots {
             self.tell_leased(&lease);
             match self.contexts(&lease, &guard.cancel).await {
                 Ok(contexts) => Box::pin(self.runner.run(&lease, &contexts, &guard.cancel)).await,
-                Err(Unready::Stopped) => Report::default(),
+                Err(Unready::Stopped) => Reported::default(),
             }
         };
-        let report = caught(working).await.unwrap_or_else(|panicked| {
+        let reported = caught(working).await.unwrap_or_else(|panicked| {
             self.runner.host.metrics.panicked();
             tracing::error!(
                 %job,
@@ -96,8 +102,10 @@ impl Slots {
                 "this host panicked in the middle of a bundle, which is a bug; its tasks are tried \
                  again"
             );
-            report::refuse(&lease, &Panicked::failure())
+            Reported::from(report::refuse(&lease, &Panicked::failure()))
         });
+        // Held until the broker has the results.
+        let Reported { report, rooms } = reported;
         guard.reports();
         for outcome in &report.outcomes {
             self.runner.host.metrics.task(&outcome.ending);
@@ -109,7 +117,7 @@ impl Slots {
         } else {
             self.broker.complete(lease.id, job, report).await
         };
-        drop(guard);
+        drop((guard, rooms));
         match told {
             Ok(()) => {
                 self.reporting.works();
@@ -149,6 +157,9 @@ impl Slots {
             };
             contexts.add(task.function, context);
         }
+        if is_new {
+            self.jobs.keep_of(|digest| self.components.holds(digest));
+        }
         // A cancellation that came before the lease was among those in work found nothing to
         // cancel.
         if is_new
@@ -165,6 +176,25 @@ impl Slots {
         Ok(contexts)
     }
 
+    /// Refuse a function whose job asks for more than the operator grants, or than there is.
+    fn admit(&self, options: &FunctionOptions) -> Result<(), Failure> {
+        let refused = |message| Failure::Refused {
+            refusal: Refusal::Limit,
+            message,
+        };
+        let host = &self.runner.host;
+        host.limits_max
+            .check(options)
+            .map_err(|above| refused(above.to_string()))?;
+        let needs = Budget::needs(&options.limits);
+        host.budget.fits(needs).map_err(|NeverFits { max }| {
+            refused(format!(
+                "the task needs {} of memory; this worker has {max} for tasks",
+                ByteSize(needs)
+            ))
+        })
+    }
+
     /// The context of a function, or why its tasks fail.
     async fn new_context(
         &self,
@@ -175,6 +205,9 @@ impl Slots {
         let Some(function) = lease.job.function(index) else {
             return Ok(Err(no_such_function(index)));
         };
+        if let Err(refused) = self.admit(&function.options) {
+            return Ok(Err(refused));
+        }
         let component = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(Unready::Stopped),
@@ -193,8 +226,8 @@ impl Slots {
 
 /// Why a task is not run whose component imports what the task's grants do not cover.
 fn not_granted(component: Digest, ungranted: &Ungranted) -> Failure {
-    Failure::Platform {
-        fault: PlatformFault::Component,
+    Failure::Refused {
+        refusal: Refusal::Grant,
         message: format!("component {component} {ungranted}"),
     }
 }

@@ -110,7 +110,7 @@ impl Failure {
     #[must_use]
     pub fn advice(&self) -> Option<Advice> {
         match self {
-            Self::Answer { .. } | Self::Trapped { .. } => None,
+            Self::Answer { .. } | Self::Trapped { .. } | Self::Refused { .. } => None,
             Self::Stopped { limit } => match limit {
                 Limit::Memory(_)
                 | Limit::WallTime(_)

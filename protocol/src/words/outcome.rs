@@ -117,6 +117,32 @@ pub enum Failure {
         #[n(1)]
         message: String,
     },
+    /// The task is not run, because of what its submitter asked for.
+    #[n(5)]
+    Refused {
+        /// What was wrong with that.
+        #[n(0)]
+        refusal: Refusal,
+        /// What was asked for, and what would be granted.
+        #[n(1)]
+        message: String,
+    },
+}
+
+/// What a submitter can ask for that no worker gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Refusal {
+    /// A component that is none, that asks for interfaces which are not provided, or that costs too
+    /// much to compile.
+    #[n(0)]
+    Component,
+    /// A component that imports what needs a grant, for a job without that grant.
+    #[n(1)]
+    Grant,
+    /// More of a resource than the worker's operator lets a task have, or than the worker has.
+    #[n(2)]
+    Limit,
 }
 
 /// A limit that stopped an attempt, with its value.
@@ -224,7 +250,10 @@ impl Failure {
     #[must_use]
     pub fn blame(&self) -> Blame {
         match self {
-            Self::Answer { .. } | Self::Trapped { .. } | Self::Stopped { .. } => Blame::Guest,
+            Self::Answer { .. }
+            | Self::Trapped { .. }
+            | Self::Stopped { .. }
+            | Self::Refused { .. } => Blame::Guest,
             Self::Input { .. } => Blame::Input,
             Self::Platform { .. } => Blame::Platform,
         }
@@ -267,6 +296,9 @@ impl Failure {
                 | PlatformFault::Host
                 | PlatformFault::StoreUnavailable => Retry::Backoff,
             },
+            Self::Refused { refusal, .. } => match refusal {
+                Refusal::Component | Refusal::Grant | Refusal::Limit => Retry::Never,
+            },
         }
     }
 
@@ -298,6 +330,12 @@ impl Failure {
                 PlatformFault::StoreUnusable => "store-unusable",
                 PlatformFault::StoreUnavailable => "store-unavailable",
             },
+            Self::Refused { refusal, .. } => match refusal {
+                // The code of a component that the broker does not have, too: the blame differs.
+                Refusal::Component => "component-unusable",
+                Refusal::Grant => "grant-missing",
+                Refusal::Limit => "limit-refused",
+            },
         }
     }
 }
@@ -308,7 +346,8 @@ impl fmt::Display for Failure {
             Self::Answer { message, .. }
             | Self::Trapped { message }
             | Self::Input { message, .. }
-            | Self::Platform { message, .. } => f.write_str(message),
+            | Self::Platform { message, .. }
+            | Self::Refused { message, .. } => f.write_str(message),
             Self::Stopped { limit } => limit.fmt(f),
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 use sortie_protocol::location::Service;
-use sortie_protocol::outcome::{InputFault, PlatformFault};
+use sortie_protocol::outcome::{InputFault, PlatformFault, Refusal};
 use sortie_protocol::{
     Address, Argument, Bill, Bundle, ByteRange, ByteSize, Digest, Ending, Failure, InputName,
     JobId, JobKey, Limit, Location, Log, ObjectRef, Outcome, Output, OutputObject, Pin, StoredRef,
@@ -186,6 +186,7 @@ fn failure() -> impl Strategy<Value = Failure> {
         PlatformFault::StoreUnusable,
         PlatformFault::StoreUnavailable,
     ];
+    let refusals = vec![Refusal::Component, Refusal::Grant, Refusal::Limit];
     prop_oneof![
         (
             any::<String>(),
@@ -203,6 +204,8 @@ fn failure() -> impl Strategy<Value = Failure> {
             .prop_map(|(fault, message)| Failure::Input { fault, message }),
         (prop::sample::select(platforms), any::<String>())
             .prop_map(|(fault, message)| Failure::Platform { fault, message }),
+        (prop::sample::select(refusals), any::<String>())
+            .prop_map(|(refusal, message)| Failure::Refused { refusal, message }),
     ]
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sortie_protocol::envelope::{self, Manifest, Message};
 use sortie_protocol::job::Memo;
-use sortie_protocol::outcome::{InputFault, PlatformFault};
+use sortie_protocol::outcome::{InputFault, PlatformFault, Refusal};
 use sortie_protocol::{
     Address, Argument, Bill, Bundle, ByteSize, DeadLetter, Digest, Ending, Failure,
     FunctionOptions, FunctionRef, Gathered, Grant, Job, JobFunction, JobId, JobKey, JobRecord,
@@ -74,6 +74,11 @@ fn bundles_and_outcomes() -> Vec<Sample> {
             "failures_of_others",
             "Each fault of an input and of the platform.",
             Message::Outcomes(other_failures()),
+        ),
+        (
+            "failures_refused",
+            "What no worker runs.",
+            Message::Outcomes(refusals()),
         ),
     ]
 }
@@ -423,6 +428,18 @@ fn other_failures() -> Vec<Outcome> {
         platform(PlatformFault::Host),
         platform(PlatformFault::StoreUnusable),
         platform(PlatformFault::StoreUnavailable),
+    ])
+}
+
+fn refusals() -> Vec<Outcome> {
+    let refused = |refusal| Failure::Refused {
+        refusal,
+        message: "too much".into(),
+    };
+    failed(vec![
+        refused(Refusal::Component),
+        refused(Refusal::Grant),
+        refused(Refusal::Limit),
     ])
 }
 

@@ -167,8 +167,11 @@ impl Probe {
         } else if !self.broker.is_connected() {
             Some("not connected to the broker".into())
         } else {
-            // Results wait here until there is room for them.
-            self.broker.full()
+            // While the broker has no room, results wait here.
+            self.broker.full().or_else(|| {
+                let shortage = self.worker.shortage()?;
+                Some(format!("this machine is short of something: {shortage}"))
+            })
         }
     }
 }

@@ -20,6 +20,7 @@ use sortie_broker::Serves;
 use sortie_broker::nats::{NatsBroker, Role};
 use sortie_frontend::settings::{Clouds, Environment, cache, networks, store};
 use sortie_frontend::{Error as FrontendError, chain};
+use sortie_host::engine::apart::Compiler;
 use sortie_host::setup::{self, Identity, Prepared, StoreAt};
 use sortie_host::worker::{Drained, Introduction, REPORT_TIME_MAX};
 use sortie_host::{Setup, Worker};
@@ -175,8 +176,12 @@ fn prepare(options: &Serve, environment: &Environment) -> Result<Prepared, Error
     let cache = cache(options.cache.as_ref(), environment);
     let inputs = options.inputs.settings();
     inputs.apply(&mut objects, cache.as_deref())?;
+    let walls = options.walls.settings();
     let setup = Setup {
         concurrency: options.concurrency,
+        memory: walls.memory(environment)?,
+        limits: walls.limits(environment)?,
+        compiler: Compiler::this_program(),
         cache,
         store: store(options.store.as_deref(), environment)?
             .map_or(StoreAt::Nowhere, StoreAt::Shared),
@@ -189,6 +194,7 @@ fn prepare(options: &Serve, environment: &Environment) -> Result<Prepared, Error
             setup::Error::Engine(_) => {
                 FrontendError::platform(text).advised(Advice::LowerConcurrency)
             }
+            setup::Error::InputMemory { .. } => FrontendError::usage(text),
         };
         told.into()
     })

@@ -44,7 +44,7 @@ pub const CANCELLED: &str = "cancelled";
 pub const ANSWER: &str = "answer";
 
 /// Blame and code of every ending, in the order in which they are counted.
-const ENDINGS: [(&str, &str); 20] = [
+const ENDINGS: [(&str, &str); 23] = [
     (BLAME_NONE, COMPLETED),
     (BLAME_NONE, CANCELLED),
     ("guest", ANSWER),
@@ -65,6 +65,9 @@ const ENDINGS: [(&str, &str); 20] = [
     ("platform", "host-error"),
     ("platform", "store-unusable"),
     ("platform", "store-unavailable"),
+    ("guest", "component-unusable"),
+    ("guest", "grant-missing"),
+    ("guest", "limit-refused"),
 ];
 
 /// Upper bounds of buckets of time, in seconds: from the dispatch of an empty task (10 µs) to the
@@ -233,18 +236,20 @@ fn position(ending: &Ending) -> usize {
         Ending::Completed(_) => 0,
         Ending::Cancelled => 1,
         Ending::Failed(Failure::Answer { .. }) => 2,
-        Ending::Failed(failure) => fixed(failure.code()).unwrap_or(ENDINGS.len()),
+        Ending::Failed(failure) => fixed(failure).unwrap_or(ENDINGS.len()),
     }
 }
 
-/// Where a code of the platform's is counted; all have a place, as a test shows.
-fn fixed(code: &str) -> Option<usize> {
-    ENDINGS.iter().position(|(_, fixed)| *fixed == code)
+/// Where a failure of the platform's is counted; all have a place, as a test shows. One code may be
+/// there under two blames.
+fn fixed(failure: &Failure) -> Option<usize> {
+    let of = (failure.blame().as_str(), failure.code());
+    ENDINGS.iter().position(|ending| *ending == of)
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::outcome::{InputFault, Limit, PlatformFault};
+    use crate::outcome::{InputFault, Limit, PlatformFault, Refusal};
 
     use super::*;
 
@@ -284,6 +289,11 @@ mod tests {
         }));
         failures.extend(platform.map(|fault| Failure::Platform {
             fault,
+            message: message(),
+        }));
+        let refusals = [Refusal::Component, Refusal::Grant, Refusal::Limit];
+        failures.extend(refusals.map(|refusal| Failure::Refused {
+            refusal,
             message: message(),
         }));
         failures

@@ -1,7 +1,9 @@
 //! `sortie worker` as processes at a real broker: what they finish, what they give back, and what
 //! they leave to others when they die.
 
+mod compiling;
 mod support;
+mod walls;
 
 use rustix::process::Signal;
 use sortie::protocol::Labels;
