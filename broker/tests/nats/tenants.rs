@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use sortie_broker::nats::{
     Config, Layout, NatsBroker, Provision, QUEUE_BYTES, QUEUE_BYTES_MIN, Quota, Role,
 };
-use sortie_broker::{Event, Operate as _, Submit as _, Work as _};
+use sortie_broker::{Event, Operate as _, Submit as _};
 use sortie_harness::{NatsCluster, NatsServer};
 use sortie_protocol::{Ending, JobKey, envelope};
 

@@ -4,6 +4,7 @@
 //! A task that needs nothing from outside of this process is ready at once, without a timer and
 //! without a switch of tasks.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -95,8 +96,8 @@ pub(crate) async fn prepare(host: &Host, attempt: &Attempt, task: &Task) -> Prep
     };
     let fetch = || since(waits_for(host, task));
     let span = tracing::debug_span!(parent: &attempt.span, "fetch");
-    let gathering = gather(host, &attempt.context, task).instrument(span);
-    match watch.bound_if_slow(gathering).await {
+    let gathering = pin!(gather(host, &attempt.context, task));
+    match watch.bound_if_slow(gathering.instrument(span)).await {
         // A lookup in the memo that found nothing is not billed to the task.
         Ok(Ok(Gathered::Inputs(inputs))) => Prepared::Ready(Ready {
             inputs,

@@ -198,11 +198,11 @@ impl Runner {
             .collect();
         let preparing = attempts
             .into_iter()
-            .map(|(number, attempt)| self.prepare(lease, number, attempt));
+            .map(|(number, attempt)| self.prepare_ahead(lease, number, attempt));
         let mut prepared = pin!(stream::iter(preparing).buffered(at_once));
         for (number, task, _) in &runnable {
             let queue = clock::now().since(lease.bundle.published);
-            let Some((attempt, prepared)) = run.next(&mut prepared).await else {
+            let Some((attempt, ahead)) = run.next(&mut prepared).await else {
                 break;
             };
             let next = Next {
@@ -211,6 +211,10 @@ impl Runner {
                 queue,
                 attempt,
             };
+            let prepared = match ahead {
+                Some(prepared) => prepared,
+                None => self.prepare_here(&next.attempt, task).await,
+            };
             if !run.task(next, prepared).await {
                 break;
             }
@@ -218,16 +222,20 @@ impl Runner {
         run.finish(lease).await
     }
 
-    /// Prepare one task of a bundle. One that waits for objects is prepared in the background, even
-    /// while the bundle is not polled.
-    async fn prepare(&self, lease: &Lease, number: usize, attempt: Attempt) -> (Attempt, Prepared) {
+    /// Prepare one task of a bundle in the background, even while the bundle is not polled. One that
+    /// waits for nothing is left until it is its turn: to do it here would only copy it about.
+    async fn prepare_ahead(
+        &self,
+        lease: &Lease,
+        number: usize,
+        attempt: Attempt,
+    ) -> (Attempt, Option<Prepared>) {
         let bundle = &lease.bundle;
         let Some(task) = bundle.tasks.get(number) else {
-            return (attempt, Prepared::cancelled());
+            return (attempt, Some(Prepared::cancelled()));
         };
         if !attempt::waits_for(&self.host, task) {
-            let prepared = self.prepare_here(&attempt, task).await;
-            return (attempt, prepared);
+            return (attempt, None);
         }
         let (runner, bundle, of) = (self.clone(), bundle.clone(), attempt.clone());
         let preparing = async move {
@@ -238,7 +246,7 @@ impl Runner {
         };
         let objects = &self.host.objects;
         let prepared = objects.in_background(Box::pin(preparing)).await;
-        (attempt, prepared.unwrap_or_else(Prepared::failed))
+        (attempt, Some(prepared.unwrap_or_else(Prepared::failed)))
     }
 
     /// Prepare a task; if this host panics, that is how it ended.
@@ -252,7 +260,7 @@ impl Runner {
             });
             attempt::prepare(&self.host, attempt, task).await
         };
-        caught(preparing).await.unwrap_or_else(|panicked| {
+        caught(pin!(preparing)).await.unwrap_or_else(|panicked| {
             Prepared::Ended(Box::new(self.panicked(job, task_index, &panicked)))
         })
     }
@@ -269,7 +277,7 @@ impl Runner {
             self.observed.tell(|| Event::AttemptComputing { job, task });
             attempt::compute(&self.host, attempt, ready).await
         };
-        caught(computing)
+        caught(pin!(computing))
             .await
             .map_err(|panicked| Box::new(self.panicked(job, task, &panicked)))
     }
@@ -283,7 +291,8 @@ impl Runner {
     ) -> Attempted {
         match computed {
             Ok(computed) => {
-                let kept = caught(attempt::keep(&self.host, attempt, computed)).await;
+                let keeping = pin!(attempt::keep(&self.host, attempt, computed));
+                let kept = caught(keeping).await;
                 let job = attempt.context.job().key;
                 kept.unwrap_or_else(|panicked| self.panicked(job, task, &panicked))
             }
@@ -329,11 +338,11 @@ impl<'a> Run<'a> {
         self.results.ended.push((number, attempted));
     }
 
-    /// The next task that is prepared; none if the bundle was cancelled. Other bundles compute
-    /// while it is waited for.
-    async fn next<S>(&mut self, prepared: &mut Pin<&mut S>) -> Option<(Attempt, Prepared)>
+    /// The next task, prepared if that was done ahead; none if the bundle was cancelled. Other
+    /// bundles compute while it is waited for.
+    async fn next<S>(&mut self, prepared: &mut Pin<&mut S>) -> Option<(Attempt, Option<Prepared>)>
     where
-        S: Stream<Item = (Attempt, Prepared)>,
+        S: Stream<Item = (Attempt, Option<Prepared>)>,
     {
         let next = match futures::poll!(prepared.next()) {
             Poll::Ready(next) => next,
@@ -367,8 +376,11 @@ impl<'a> Run<'a> {
             return false;
         }
         let began = clock::instant();
-        let computing = self.runner.compute(&next.attempt, next.task.index, ready);
-        let computed = self.results.during(computing).await;
+        let computed = {
+            // Pinned here, because this future is large: given as it is, it would be copied.
+            let computing = pin!(self.runner.compute(&next.attempt, next.task.index, ready));
+            self.results.during(computing).await
+        };
         self.computing += clock::instant() - began;
         self.keep(next, computed).await;
         true
@@ -402,6 +414,7 @@ impl<'a> Run<'a> {
             runner.ended(&next, kept)
         };
         let Some(room) = room else {
+            let keeping = pin!(keeping);
             let ended = self.results.during(keeping).await;
             self.results.ended.push(ended);
             return;
