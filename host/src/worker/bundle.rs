@@ -222,8 +222,8 @@ impl Runner {
         run.finish(lease).await
     }
 
-    /// Prepare one task of a bundle in the background, even while the bundle is not polled. One that
-    /// waits for nothing is left until it is its turn: to do it here would only copy it about.
+    /// Prepare one task of a bundle in the background, even while the bundle is not polled. One
+    /// that waits for nothing is left until it is its turn: to do it here would only copy it about.
     async fn prepare_ahead(
         &self,
         lease: &Lease,

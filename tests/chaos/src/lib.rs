@@ -14,8 +14,8 @@
 //! Bounds: a run ends when all is read, or when nothing was read for a minute. All processes end
 //! with the one that started them.
 //!
-//! Reading order: [`work`], [`history`], [`checker`], [`schedule`], [`plan`], [`parts`], [`mapper`],
-//! [`fleet`], [`run`].
+//! Reading order: [`work`], [`history`], [`checker`], [`schedule`], [`plan`], [`parts`],
+//! [`mapper`], [`fleet`], [`run`].
 
 pub mod checker;
 mod child;
