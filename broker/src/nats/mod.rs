@@ -602,7 +602,7 @@ impl Submit for NatsBroker {
         Ok(record)
     }
 
-    /// Keeps a job whole while its outcomes are not many, see [`trims`].
+    /// Keeps a job whole while its outcomes are not many, see `trims`.
     async fn trim(&self, job: JobKey, before: Position) -> Result<(), Error> {
         self.services.feeds.trim(&job, before).await
     }
