@@ -49,8 +49,8 @@ fn read(path: &Path) -> Table {
     }
 }
 
-/// Run `mirrors` over these inputs into this file, in their order. Whether a result is worth keeping
-/// depends on how long it took, so none is taken from the cache.
+/// Run `mirrors` over these inputs into this file, in their order. Whether a result is worth
+/// keeping depends on how long it took, so none is taken from the cache.
 fn mirror(inputs: &[Value], folder: &TempDir, name: &str) -> Ran {
     let lines: String = inputs.iter().map(|input| format!("{input}\n")).collect();
     Sortie::map(
