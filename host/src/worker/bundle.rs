@@ -213,7 +213,7 @@ impl Runner {
             };
             let prepared = match ahead {
                 Some(prepared) => prepared,
-                None => self.prepare_here(&next.attempt, task).await,
+                None => run.prepare_now(&next).await,
             };
             if !run.task(next, prepared).await {
                 break;
@@ -223,7 +223,7 @@ impl Runner {
     }
 
     /// Prepare one task of a bundle in the background, even while the bundle is not polled. One
-    /// that waits for nothing is left until it is its turn: to do it here would only copy it about.
+    /// that hardly waits is left until it is its turn: to do it here would only copy it about.
     async fn prepare_ahead(
         &self,
         lease: &Lease,
@@ -352,6 +352,20 @@ impl<'a> Run<'a> {
             }
         };
         next.filter(|_| !self.cancel.is_cancelled())
+    }
+
+    /// Prepare a task that was not prepared ahead. If it waits after all, other bundles compute
+    /// meanwhile.
+    async fn prepare_now(&mut self, next: &Next<'a>) -> Prepared {
+        let runner = self.runner;
+        let mut preparing = pin!(runner.prepare_here(&next.attempt, next.task));
+        match futures::poll!(preparing.as_mut()) {
+            Poll::Ready(prepared) => prepared,
+            Poll::Pending => {
+                self.permit = None;
+                self.results.during(preparing).await
+            }
+        }
     }
 
     /// Take a task that is prepared to its end, or to where its result is being stored. Returns
