@@ -57,7 +57,8 @@ impl Panicked {
     }
 }
 
-/// Do `work`, and return its value or its panic. Cancel safe if `work` is.
+/// Do `work`, and return its value or its panic. Cancel safe if `work` is. A large future is better
+/// given pinned: what is given is copied several times.
 pub(crate) async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
     AssertUnwindSafe(work)
         .catch_unwind()

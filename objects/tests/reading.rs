@@ -188,8 +188,9 @@ async fn whoever_reads_in_order_has_several_requests_side_by_side() {
         "{:?}",
         store.proxy.counts()
     );
-    // Few requests: 8 MiB each, once the read-ahead has grown.
-    assert!(requests <= 20, "{requests}");
+    // Few requests: 8 MiB each, once the read-ahead has grown. How soon that is follows from how
+    // fast this machine reads.
+    assert!(requests <= 64 * MIB / BLOCK_BYTES / 2, "{requests}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,7 +12,7 @@ use std::thread;
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
-use crate::guests::Progress;
+use crate::guests::Builds;
 use crate::project::Project;
 use crate::toolchain::Toolchain;
 use crate::{guests, setup};
@@ -81,7 +81,7 @@ fn build(project: &Project, toolchain: Toolchain) -> Result<()> {
         let component = thread::Builder::new()
             .name("component".to_owned())
             .spawn_scoped(scope, || {
-                guests::build(project, toolchain, &folder, Progress::Hidden)
+                guests::build(project, toolchain, &folder, Builds::BesideAnother)
             })
             .context("failed to start a thread")?;
         let selection = PACKAGES.iter().flat_map(|name| ["--package", name]);

@@ -70,13 +70,14 @@ impl Tuning {
     }
 }
 
-/// Whether cargo prints what it compiles.
+/// Whether a build has the machine to itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Progress {
-    /// As usual.
-    Shown,
-    /// Only warnings and errors, for a build that runs beside another one.
-    Hidden,
+pub(crate) enum Builds {
+    /// It has all cores, and prints what it compiles.
+    Alone,
+    /// Another build runs that takes longer: this one compiles one crate at a time, and prints
+    /// warnings and errors only.
+    BesideAnother,
 }
 
 /// A crate that becomes a component.
@@ -103,7 +104,7 @@ pub(crate) fn run(project: &Project, path: Option<&Path>) -> Result<()> {
                 .collect(),
         };
     for folder in folders {
-        build(project, toolchain, &folder, Progress::Shown)?;
+        build(project, toolchain, &folder, Builds::Alone)?;
     }
     Ok(())
 }
@@ -113,10 +114,10 @@ pub(crate) fn build(
     project: &Project,
     toolchain: Toolchain,
     folder: &Path,
-    progress: Progress,
+    builds: Builds,
 ) -> Result<()> {
     for guest in find(project, folder)? {
-        guest.build(project, toolchain, progress)?;
+        guest.build(project, toolchain, builds)?;
     }
     Ok(())
 }
@@ -128,12 +129,15 @@ impl Guest {
 
     /// Only the component is asked for, although examples are ordinary libraries too: with both in
     /// one compilation there is no optimisation across crates.
-    fn build(&self, project: &Project, toolchain: Toolchain, progress: Progress) -> Result<()> {
+    fn build(&self, project: &Project, toolchain: Toolchain, builds: Builds) -> Result<()> {
         let name = self.component();
-        let quiet = (progress == Progress::Hidden).then_some("--quiet");
+        let modest: &[&str] = match builds {
+            Builds::Alone => &[],
+            Builds::BesideAnother => &["--quiet", "--jobs", "1"],
+        };
         let cmd = toolchain
             .cargo(project, "rustc", &FLAGS)?
-            .args(quiet)
+            .args(modest)
             .arg("--manifest-path")
             .arg(&self.manifest);
         let cmd = cmd.args([

@@ -395,6 +395,10 @@ impl Admission {
     /// The tasks were delivered as often as allowed and no worker reported: most likely they kill
     /// their workers.
     async fn give_up(&self, held: &HeldLease, tasks: &[Attempted]) -> Result<(), Error> {
+        let input = |index: TaskIndex| {
+            let mut tasks = held.bundle.tasks.iter();
+            tasks.find(|task| task.index == index)?.input.clone()
+        };
         let outcome = |task: &Attempted| Outcome {
             index: task.index,
             attempts: task.attempts,
@@ -407,7 +411,7 @@ impl Admission {
             }),
             bill: Bill::default(),
             log: None,
-            input: task.input.clone(),
+            input: input(task.index),
         };
         let outcomes: Vec<Outcome> = tasks.iter().map(outcome).collect();
         self.dead_letters

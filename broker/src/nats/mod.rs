@@ -58,6 +58,7 @@ mod trims;
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU16;
 use std::time::Duration;
@@ -73,6 +74,7 @@ use sortie_protocol::{
     Bundle, DeadLetter, Digest, Job, JobFunction, JobKey, JobRecord, JobState, Labels, LeaseId,
     Outcome, Presence, Readers, Reading, TaskIndex, TenantId, Timestamp,
 };
+use tokio::time::timeout;
 
 use self::admission::Admission;
 use self::bundles::Bundles;
@@ -104,6 +106,9 @@ use crate::traits::{
     Error, Event, Extended, Lease, LetterId, Mark, Operate, Position, Puller, Report, Serves,
     Submit, Unfinished, Waiting, Work,
 };
+
+/// How long a cancellation waits for room for its marker before it removes what is waiting.
+const MARKER_TIME: Duration = Duration::from_millis(500);
 
 /// A broker over NATS JetStream. Cheap to clone; clones are the same connection.
 #[derive(Debug, Clone)]
@@ -470,17 +475,24 @@ impl Services {
         if changed == Changed::NotThere {
             return Ok(());
         }
+        // The marker goes first: a follower that finds no bundle and no marker takes the tasks for
+        // lost. Where the marker has to wait for room, what is waiting is removed meanwhile.
+        let mut marking = pin!(self.outcomes.mark_cancelled(key));
+        let marked = timeout(MARKER_TIME, &mut marking).await;
+        let is_marked = match marked {
+            Ok(marked) => marked.map(|()| true)?,
+            Err(_) => false,
+        };
         if matches!(changed, Changed::Yes(_)) {
-            // Notify workers first: that stops running tasks.
+            // Notify workers, which stop running tasks.
             let subject = self.names.cancel(key);
             self.connection
                 .tell(subject, HeaderMap::new(), Bytes::new())
                 .await?;
         }
-        // Also when it was cancelled before: the process that did may have died before this. What
-        // waits goes first, because the marker may have to wait for room.
+        // Also when it was cancelled before: the process that did may have died before this.
         self.bundles.remove(key).await?;
-        self.outcomes.mark_cancelled(key).await
+        if is_marked { Ok(()) } else { marking.await }
     }
 
     async fn forget(&self, key: &JobKey) -> Result<(), Error> {
@@ -590,7 +602,7 @@ impl Submit for NatsBroker {
         Ok(record)
     }
 
-    /// Keeps a job whole while its outcomes are not many, see [`trims`].
+    /// Keeps a job whole while its outcomes are not many, see `trims`.
     async fn trim(&self, job: JobKey, before: Position) -> Result<(), Error> {
         self.services.feeds.trim(&job, before).await
     }

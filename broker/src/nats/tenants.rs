@@ -311,11 +311,11 @@ impl Provisioner {
                 .await?
             {
                 Ok(answer) => self.jetstream.parse::<Info>(&answer),
-                // The layout could be read, so JetStream is there; this question has no way to it
-                // out of this account.
+                // The layout could be read, so JetStream is available; this account just has no
+                // access to the subject.
                 Err(error) if error.kind() == RequestErrorKind::NoResponders => {
                     let reason = format!(
-                        "this user cannot ask for the streams of the tenant `{tenant}`; name its \
+                        "this user may not access the streams of the tenant `{tenant}`; name its \
                          own tenant"
                     );
                     Err(self.connection.unsuitable(reason))

@@ -252,6 +252,15 @@ impl Follower {
         }
     }
 
+    /// Wait until it follows: what happens to the job's record after that is no matter of its own.
+    pub(crate) async fn begins(&mut self) {
+        let first = soon("the first mark", self.events.next()).await;
+        assert!(
+            matches!(first, Some(Event::CaughtUp(_) | Event::Submitting)),
+            "{first:?}"
+        );
+    }
+
     /// The next that is neither a mark, nor about the submission, nor unreadable: a follower is
     /// told of those at any time. What cannot be read takes its positions.
     async fn event(&mut self, waited_for: &dyn Debug) -> Option<Event> {

@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use sortie_broker::nats::{
     Config, Layout, NatsBroker, Provision, QUEUE_BYTES, QUEUE_BYTES_MIN, Quota, Role,
 };
-use sortie_broker::{Event, Operate as _, Submit as _, Work as _};
+use sortie_broker::{Event, Operate as _, Submit as _};
 use sortie_harness::{NatsCluster, NatsServer};
 use sortie_protocol::{Ending, JobKey, envelope};
 
@@ -163,6 +163,7 @@ async fn bundles_whose_jobs_record_cannot_be_read_go_to_the_dead_letters() {
         publish(&broker, job, [index]).await;
     }
     let mut follower = Follower::of(&broker, job).await;
+    follower.begins().await;
     let client = raw(&server.url()).await;
     store(
         &client,
@@ -267,7 +268,7 @@ async fn an_outcome_that_cannot_be_read_is_told_with_its_tasks() {
 }
 
 async fn queue_bytes(broker: &NatsBroker) -> u64 {
-    broker.queues().await.unwrap()[0].bytes_max
+    broker.queues().await.unwrap().first().unwrap().bytes_max
 }
 
 /// A disk that has no room for queues of the default size gets smaller ones; a size that was named

@@ -11,7 +11,7 @@ use hayro_syntax::object::{
 };
 
 use crate::content::{Interpreter, Scope, State};
-use crate::document::Error;
+use crate::error::Error;
 use crate::glyph::Text;
 use crate::limits::{ENTRY_BYTES, FIELD_DEPTH_MAX};
 use crate::matrix::Matrix;
@@ -21,23 +21,6 @@ use crate::show::push;
 use crate::streams::{Body, Lookup, Source};
 use crate::tree::Page;
 use crate::unicode;
-
-/// What the form of a document says about all of its fields.
-#[derive(Default)]
-pub(crate) struct Fields<'a> {
-    form: Dict<'a>,
-    needs_appearances: bool,
-}
-
-impl<'a> Fields<'a> {
-    pub(crate) fn read(catalog: &Dict<'a>) -> Self {
-        let form = catalog.get::<Dict<'a>>("AcroForm").unwrap_or_default();
-        Self {
-            needs_appearances: form.get::<bool>("NeedAppearances").unwrap_or(false),
-            form,
-        }
-    }
-}
 
 /// Font size of a field that leaves it to the viewer, in points.
 const SIZE: f64 = 12.0;

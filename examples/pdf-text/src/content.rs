@@ -16,8 +16,8 @@ use hayro_syntax::object::{
 use hayro_syntax::page::Resources;
 use rustc_hash::FxHashSet;
 
-use crate::annotations::Fields;
-use crate::document::Error;
+use crate::error::Error;
+use crate::fields::Fields;
 use crate::fonts::Fonts;
 use crate::glyph::{Glyph, Kind, Text, Texts};
 use crate::layers::Layers;

@@ -14,8 +14,9 @@ use hayro_syntax::{DecryptionError, LoadPdfError, Pdf, PdfData};
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
-use crate::annotations::Fields;
 use crate::content::{Interpreter, PageContent, Shared};
+use crate::error::Error;
+use crate::fields::Fields;
 use crate::fonts::Fonts;
 use crate::glyph::Texts;
 use crate::layers::Layers;
@@ -56,47 +57,6 @@ impl fmt::Display for Damage {
         match self.page {
             Some(page) => write!(f, "page {page}: {}", self.reason),
             None => f.write_str(&self.reason),
-        }
-    }
-}
-
-/// Why a document has no text to give.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// A password is needed, or the encryption is one that cannot be read.
-    #[error("the document is encrypted: {0}")]
-    Encrypted(&'static str),
-    /// The file is no PDF, or none of its pages can be read.
-    #[error("the document is damaged: {0}")]
-    Damaged(String),
-    /// Pages are pictures, without a single glyph.
-    #[error(
-        "the document has no text: its pages ({pages}) are images, which have to be recognised \
-         optically first"
-    )]
-    Scanned {
-        /// Number of pages.
-        pages: u32,
-    },
-    /// A limit of this function.
-    #[error("the document has more {what} than the limit of {max}")]
-    TooLarge {
-        /// What there is too much of.
-        what: &'static str,
-        /// The limit.
-        max: u64,
-    },
-}
-
-impl Error {
-    /// The code of the failure that a task reports.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Encrypted(_) => "encrypted",
-            Self::Damaged(_) => "damaged",
-            Self::Scanned { .. } => "scanned",
-            Self::TooLarge { .. } => "too-large",
         }
     }
 }

@@ -4,7 +4,7 @@
 //! is decided here, in [`document`] and the modules below it. Nothing is drawn, no image is
 //! decoded, and nothing but the bytes of the one object is read.
 //!
-//! Every limit is in `limits`, every failure has a code ([`document::Error::code`]) and none is
+//! Every limit is in `limits`, every failure has a code ([`Error::code`]) and none is
 //! worth a retry: the same bytes give the same answer.
 
 pub mod document;
@@ -13,6 +13,8 @@ mod annotations;
 mod attachments;
 mod cid;
 mod content;
+mod error;
+mod fields;
 mod filters;
 mod font;
 mod fonts;
@@ -31,7 +33,8 @@ mod tree;
 mod truetype;
 mod unicode;
 
-pub use document::{Damage, Document, Error};
+pub use document::{Damage, Document};
+pub use error::Error;
 use sortie_guest::{Failure, Object};
 
 /// Extract the text of a PDF, in reading order, pages separated by form feeds, with its title,

@@ -2,7 +2,7 @@
 
 use crate::content::Interpreter;
 use crate::content::Shared;
-use crate::document::Error;
+use crate::error::Error;
 use crate::glyph::{Glyph, Kind, Text};
 use crate::limits::GLYPHS_PER_PAGE_MAX;
 use crate::pen::{Pen, is_inside};

@@ -13,7 +13,7 @@ use hayro_syntax::object::{Array, Dict, MaybeRef, Name, Null, Object, ObjectIden
 use hayro_syntax::page::A4;
 use rustc_hash::FxHashSet;
 
-use crate::document::Error;
+use crate::error::Error;
 use crate::limits::{PAGE_TREE_DEPTH_MAX, PAGE_TREE_KIDS_MAX, PAGES_MAX};
 use crate::matrix::Matrix;
 

@@ -2,7 +2,8 @@
 
 mod support;
 
-use pdf_text::document::{Error, read};
+use pdf_text::Error;
+use pdf_text::document::read;
 use support::{page, pdf, stream};
 
 #[track_caller]

@@ -6,7 +6,8 @@ use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
-use pdf_text::document::{Document, Error, read};
+use pdf_text::Error;
+use pdf_text::document::{Document, read};
 use support::{content_page, pages, pdf, stream};
 
 /// The text of a document, and its damage as `PAGE: REASON`.

@@ -1,5 +1,6 @@
 //! Runs the function of a prepared task in a sandbox, and bills it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,9 +56,8 @@ pub(crate) async fn compute(host: &Host, attempt: &Attempt, ready: Ready) -> Com
         output_store: host.store.clone(),
     };
     let began = clock::instant();
-    let mut ended = sandbox::run(&host.engine, context.component.linked(), call)
-        .instrument(attempt.span.clone())
-        .await;
+    let running = pin!(sandbox::run(&host.engine, context.component.linked(), call));
+    let mut ended = running.instrument(attempt.span.clone()).await;
     if let Err(Why::Failed(Failure::Platform { message, .. })) = &ended.result {
         host.shortages.note(message);
     }

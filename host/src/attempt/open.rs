@@ -4,6 +4,7 @@
 //! A task that needs nothing from outside of this process is ready at once, without a timer and
 //! without a switch of tasks.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,9 +25,6 @@ use crate::sandbox::{self, Watch, Why};
 pub(crate) enum Prepared {
     /// Its inputs are open, and the first blocks that were asked for ahead are here.
     Ready(Ready),
-    /// Its stored arguments did not fit into what there is for arguments ahead of time: it is
-    /// prepared when it has memory to run in.
-    Deferred,
     /// It ended while it was prepared: its result is known, an input cannot be opened, or it was
     /// cancelled.
     Ended(Box<Attempted>),
@@ -98,8 +96,8 @@ pub(crate) async fn prepare(host: &Host, attempt: &Attempt, task: &Task) -> Prep
     };
     let fetch = || since(waits_for(host, task));
     let span = tracing::debug_span!(parent: &attempt.span, "fetch");
-    let gathering = gather(host, &attempt.context, task).instrument(span);
-    match watch.bound_if_slow(gathering).await {
+    let gathering = pin!(gather(host, &attempt.context, task));
+    match watch.bound_if_slow(gathering.instrument(span)).await {
         // A lookup in the memo that found nothing is not billed to the task.
         Ok(Ok(Gathered::Inputs(inputs))) => Prepared::Ready(Ready {
             inputs,

@@ -5,6 +5,7 @@
 //! here. What the guest did wrong comes back as an [`Ended`] value; a fault of the host is possible
 //! only where the pool is exhausted.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,7 +85,10 @@ pub(crate) async fn run(engine: &Engine, linked: &Linked, call: Call<'_>) -> End
     let watch = call.watch.clone();
     let limits = call.limits;
     let mut store = new_store(engine, &call);
-    let outcome = watch.metered(enter(&mut store, linked, call)).await;
+    let outcome = {
+        let entering = pin!(enter(&mut store, linked, call));
+        watch.metered(entering).await
+    };
     let mut result =
         outcome.unwrap_or_else(|error| Err(Why::from_error(&error, store.data(), limits)));
     if matches!(&result, Ok(Returned::Value(bytes)) if bytes.len() as u64 > limits.result.as_u64())

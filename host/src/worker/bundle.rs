@@ -156,10 +156,11 @@ impl<'a> Results<'a> {
     }
 }
 
-/// A task of a bundle that is prepared, as far as there was room for its arguments.
+/// A task of a bundle before its turn.
 struct Ahead {
     attempt: Attempt,
-    prepared: Prepared,
+    /// None if it is prepared at its turn: it hardly waits, or its stored arguments had no room.
+    prepared: Option<Prepared>,
     /// What its stored arguments take, until it computed.
     room: Option<OwnedSemaphorePermit>,
 }
@@ -257,40 +258,36 @@ impl Runner {
         run.finish().await
     }
 
-    /// Prepare one task of a bundle, if there is room for its stored arguments by now.
+    /// Prepare one task of a bundle in the background, even while the bundle is not polled. One
+    /// whose stored arguments have no room by now is left until it has its claim; one that hardly
+    /// waits is left until it is its turn, because to do it here would only copy it about.
     async fn prepare_ahead(&self, lease: &Lease, number: usize, attempt: Attempt) -> Ahead {
-        let task = lease.bundle.tasks.get(number);
-        let stored = task.map_or(0, |task| attempt::sizes(task).stored);
-        let mut room = None;
-        if stored > 0 {
-            room = self.host.budget.try_ahead(stored);
-            if room.is_none() {
-                return Ahead {
-                    attempt,
-                    prepared: Prepared::Deferred,
-                    room,
-                };
-            }
-        }
-        let prepared = self.prepare(lease, number, &attempt).await;
-        Ahead {
+        let mut ahead = Ahead {
             attempt,
-            prepared,
-            room,
-        }
-    }
-
-    /// Prepare one task of a bundle. One that waits for objects is prepared in the background, even
-    /// while the bundle is not polled.
-    async fn prepare(&self, lease: &Lease, number: usize, attempt: &Attempt) -> Prepared {
-        let bundle = &lease.bundle;
-        let Some(task) = bundle.tasks.get(number) else {
-            return Prepared::cancelled();
+            prepared: None,
+            room: None,
+        };
+        let Some(task) = lease.bundle.tasks.get(number) else {
+            ahead.prepared = Some(Prepared::cancelled());
+            return ahead;
         };
         if !attempt::waits_for(&self.host, task) {
-            return self.prepare_here(attempt, task).await;
+            return ahead;
         }
-        let (runner, bundle, of) = (self.clone(), bundle.clone(), attempt.clone());
+        let stored = attempt::sizes(task).stored;
+        if stored > 0 {
+            ahead.room = self.host.budget.try_ahead(stored);
+            if ahead.room.is_none() {
+                return ahead;
+            }
+        }
+        ahead.prepared = Some(self.prepare(lease, number, &ahead.attempt).await);
+        ahead
+    }
+
+    /// Prepare one task of a bundle in the background.
+    async fn prepare(&self, lease: &Lease, number: usize, attempt: &Attempt) -> Prepared {
+        let (runner, bundle, of) = (self.clone(), lease.bundle.clone(), attempt.clone());
         let preparing = async move {
             match bundle.tasks.get(number) {
                 Some(task) => runner.prepare_here(&of, task).await,
@@ -313,7 +310,7 @@ impl Runner {
             });
             attempt::prepare(&self.host, attempt, task).await
         };
-        caught(preparing).await.unwrap_or_else(|panicked| {
+        caught(pin!(preparing)).await.unwrap_or_else(|panicked| {
             Prepared::Ended(Box::new(self.panicked(job, task_index, &panicked)))
         })
     }
@@ -330,7 +327,7 @@ impl Runner {
             self.observed.tell(|| Event::AttemptComputing { job, task });
             attempt::compute(&self.host, attempt, ready).await
         };
-        caught(computing)
+        caught(pin!(computing))
             .await
             .map_err(|panicked| Box::new(self.panicked(job, task, &panicked)))
     }
@@ -344,7 +341,8 @@ impl Runner {
     ) -> Attempted {
         match computed {
             Ok(computed) => {
-                let kept = caught(attempt::keep(&self.host, attempt, computed)).await;
+                let keeping = pin!(attempt::keep(&self.host, attempt, computed));
+                let kept = caught(keeping).await;
                 let job = attempt.context.job().key;
                 kept.unwrap_or_else(|panicked| self.panicked(job, task, &panicked))
             }
@@ -390,8 +388,8 @@ impl<'a> Run<'a> {
         self.results.push((number, attempted));
     }
 
-    /// The next task that is prepared; none if the bundle was cancelled. Other bundles compute
-    /// while it is waited for.
+    /// The next task, prepared if that was done ahead; none if the bundle was cancelled. Other
+    /// bundles compute while it is waited for.
     async fn next<S>(&mut self, prepared: &mut Pin<&mut S>) -> Option<Ahead>
     where
         S: Stream<Item = Ahead>,
@@ -406,17 +404,25 @@ impl<'a> Run<'a> {
         next.filter(|_| !self.cancel.is_cancelled())
     }
 
-    /// Take a task that is prepared to its end, or to where its result is being stored. Returns
-    /// whether it could compute; it cannot when the bundle is cancelled.
-    async fn task(&mut self, mut next: Next<'a>, prepared: Prepared) -> bool {
-        let prepared = self.ripe(&next.attempt, prepared).await;
+    /// Take a task to its end, or to where its result is being stored. Returns whether it could
+    /// compute; it cannot when the bundle is cancelled.
+    async fn task(&mut self, mut next: Next<'a>, ahead: Option<Prepared>) -> bool {
+        let stored = attempt::sizes(next.task).stored;
+        // What has stored arguments and was not prepared is prepared when they have room.
+        let mut prepared = match ahead {
+            None if stored == 0 => Some(self.prepare_now(&next).await),
+            ahead => ahead,
+        };
+        if let Some(ready) = prepared {
+            prepared = Some(self.ripe(&next.attempt, ready).await);
+        }
         let began = self.began;
         self.waited.get_or_insert_with(|| clock::instant() - began);
-        if let Prepared::Ended(attempted) = prepared {
+        if let Some(Prepared::Ended(attempted)) = prepared {
             self.end(&next, *attempted);
             return true;
         }
-        let claim = match self.claim(&next, &prepared).await {
+        let claim = match self.claim(&next, prepared.is_some()).await {
             Ok(Some(claim)) => claim,
             Ok(None) => return false,
             Err(refused) => {
@@ -424,13 +430,16 @@ impl<'a> Run<'a> {
                 return true;
             }
         };
-        let ready = match self.prepared_late(&next, prepared).await {
+        let prepared = match prepared {
+            Some(prepared) => prepared,
+            None => self.prepare_claimed(&next).await,
+        };
+        let ready = match prepared {
             Prepared::Ready(ready) => ready,
             Prepared::Ended(attempted) => {
                 self.end(&next, *attempted);
                 return true;
             }
-            Prepared::Deferred => return false,
         };
         if self.permit.is_none() {
             let permit = self.runner.permits.compute(self.cancel);
@@ -440,8 +449,11 @@ impl<'a> Run<'a> {
             return false;
         }
         let began = clock::instant();
-        let computing = self.runner.compute(&next.attempt, next.task.index, ready);
-        let computed = self.results.during(computing).await;
+        let computed = {
+            // Pinned here, because this future is large: given as it is, it would be copied.
+            let computing = pin!(self.runner.compute(&next.attempt, next.task.index, ready));
+            self.results.during(computing).await
+        };
         self.computing += clock::instant() - began;
         drop(next.room.take());
         self.keep(next, computed, claim).await;
@@ -454,17 +466,37 @@ impl<'a> Run<'a> {
         self.results.push(ended);
     }
 
+    /// Prepare a task that was not prepared ahead. If it waits after all, other bundles compute
+    /// meanwhile.
+    async fn prepare_now(&mut self, next: &Next<'a>) -> Prepared {
+        let runner = self.runner;
+        let mut preparing = pin!(runner.prepare_here(&next.attempt, next.task));
+        match futures::poll!(preparing.as_mut()) {
+            Poll::Ready(prepared) => prepared,
+            Poll::Pending => {
+                self.permit = None;
+                self.results.during(preparing).await
+            }
+        }
+    }
+
+    /// Prepare a task whose stored arguments had no room ahead. It has its claim.
+    async fn prepare_claimed(&mut self, next: &Next<'a>) -> Prepared {
+        self.permit = None;
+        let preparing = self.runner.prepare(self.lease, next.number, &next.attempt);
+        self.results.during(preparing).await
+    }
+
     /// Claim what a task needs to compute; nothing if the bundle is cancelled first. A bundle that
     /// has to wait for that gives up its permit.
     async fn claim(
         &mut self,
         next: &Next<'a>,
-        prepared: &Prepared,
+        fetched_ahead: bool,
     ) -> Result<Option<Claim<'a>>, Failure> {
         let budget = &self.runner.host.budget;
         let limits = &next.attempt.context.options().limits;
         let sizes = attempt::sizes(next.task);
-        let fetched_ahead = !matches!(prepared, Prepared::Deferred);
         let needs = claims::needs(limits, sizes, fetched_ahead);
         if let Some(claim) = budget.try_claim(needs) {
             return Ok(Some(claim));
@@ -475,16 +507,6 @@ impl<'a> Run<'a> {
         self.permit = None;
         let claiming = budget.claim(needs, self.cancel);
         Ok(self.results.during(claiming).await)
-    }
-
-    /// Prepare a task now whose stored arguments had no room before. It has its claim.
-    async fn prepared_late(&mut self, next: &Next<'a>, prepared: Prepared) -> Prepared {
-        if !matches!(prepared, Prepared::Deferred) {
-            return prepared;
-        }
-        self.permit = None;
-        let preparing = self.runner.prepare(self.lease, next.number, &next.attempt);
-        self.results.during(preparing).await
     }
 
     /// A task that may compute as soon as there is a permit: it has all that was asked for ahead,
@@ -526,6 +548,7 @@ impl<'a> Run<'a> {
             runner.ended(&next, kept)
         };
         let Some(room) = room else {
+            let keeping = pin!(keeping);
             let ended = self.results.during(keeping).await;
             self.results.push(ended);
             return;

@@ -17,8 +17,6 @@ use tokio::time::timeout;
 use crate::child::{Child, Program};
 use crate::schedule::{Kind, Scenario, Target};
 
-/// Workers of a run.
-pub const WORKERS: usize = 3;
 /// How long the leader is looked for before another server is taken in its place.
 const LEADER_TIME_MAX: Duration = Duration::from_secs(15);
 

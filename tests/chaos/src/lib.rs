@@ -14,15 +14,17 @@
 //! Bounds: a run ends when all is read, or when nothing was read for a minute. All processes end
 //! with the one that started them.
 //!
-//! Reading order: [`work`], [`history`], [`checker`], [`schedule`], [`parts`], [`mapper`],
-//! [`fleet`], [`run`].
+//! Reading order: [`work`], [`history`], [`checker`], [`schedule`], [`plan`], [`parts`],
+//! [`mapper`], [`fleet`], [`run`].
 
 pub mod checker;
 mod child;
+mod common;
 pub mod fleet;
 pub mod history;
 pub mod mapper;
 pub mod parts;
+pub mod plan;
 pub mod run;
 pub mod schedule;
 mod stage;

@@ -8,14 +8,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use futures::{Stream, stream};
-use sortie::{Arguments, Client, ConnectError, Function, IntoArguments as _, Job, value};
+use sortie::{Arguments, Client, ConnectError, Function, IntoArguments as _, value};
 use sortie_broker::Submit as _;
 use tokio::time::interval;
 
+use crate::common::{config, connect, take_all, told, until};
 use crate::history::{Log, Record};
-use crate::parts::{config, connect, record, told, until};
 use crate::work::{self, Work};
 
 /// What a mapper is told.
@@ -85,18 +85,6 @@ async fn try_map(mapping: &Mapping, log: &mut Log) -> Result<()> {
         Record::Read { reader },
     ])?;
     Ok(broker.close().await?)
-}
-
-/// Write down all outcomes of a job, which come in their order. Answers how many there were.
-pub(crate) async fn take_all(reader: u32, job: &mut Job<u64>, log: &mut Log) -> Result<u64> {
-    let mut next = 0;
-    while let Some(outcome) = job.next_outcome().await {
-        next = record(reader, next, &[outcome], log)?;
-    }
-    match job.trouble() {
-        Some(trouble) => bail!("the job was lost at position {next}: {trouble}"),
-        None => Ok(next),
-    }
 }
 
 /// The inputs, one by one, each written down when it is taken. What cannot be written down ends

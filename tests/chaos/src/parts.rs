@@ -7,21 +7,19 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context as _, Result, bail};
 use futures::StreamExt as _;
 use sortie::{AttachError, Client, ConnectError, Job};
-use sortie_broker::nats::{Config, NatsBroker, Provision, Role};
-use sortie_broker::{Error, Event, Submit as _};
+use sortie_broker::nats::NatsBroker;
+use sortie_broker::{Event, Submit as _};
 use sortie_harness::patience;
-use sortie_protocol::{Bundle, JobId, JobState, Outcome, Timestamp};
+use sortie_protocol::{Bundle, JobId, JobState};
 use tokio::time::{Instant, interval, sleep, timeout};
 
+use crate::common::{PAUSE, config, connect, now, patiently, record, take_all, told, until};
 use crate::history::{Log, Record};
-use crate::mapper;
 use crate::work::{self, Work};
 
-/// The pause before it is asked again, and between looks at what cannot be waited for.
-const PAUSE: Duration = Duration::from_millis(50);
 /// How long the last reader looks for outcomes after the last one.
 const LINGER: Duration = Duration::from_millis(500);
 
@@ -146,7 +144,7 @@ async fn attach(part: &Part, reading: &Reading, log: &mut Log) -> Result<()> {
     let again =
         |error: &AttachError| matches!(error, AttachError::Broker(error) if error.is_transient());
     let mut job: Job<u64> = until(|| client.attach(part.job), again).await?;
-    mapper::take_all(reader, &mut job, log).await?;
+    take_all(reader, &mut job, log).await?;
     let tasks = job
         .progress()
         .total()
@@ -201,27 +199,6 @@ async fn follow(part: &Part, reading: &Reading, log: &mut Log) -> Result<()> {
     Ok(broker.close().await?)
 }
 
-/// Answers the position after the last.
-pub(crate) fn record(
-    reader: u32,
-    position: u64,
-    outcomes: &[Outcome],
-    log: &mut Log,
-) -> Result<u64> {
-    let records = outcomes.iter().zip(position..).map(|(outcome, position)| {
-        let ended = work::ended(&outcome.ending);
-        Record::Outcome {
-            reader,
-            position,
-            index: outcome.index,
-            attempts: outcome.attempts,
-            ended,
-        }
-    });
-    log.write(records)?;
-    Ok(position + outcomes.len() as u64)
-}
-
 /// The bundles that are in the queue when there is nobody left who would take one.
 async fn until_empty(broker: &NatsBroker, job: JobId) -> Result<u64> {
     let started = Instant::now();
@@ -249,64 +226,4 @@ async fn until_sealed(broker: &NatsBroker, job: JobId) -> Result<u64> {
             None => bail!("the job is not known"),
         }
     }
-}
-
-/// A client of an installation that is there.
-pub(crate) async fn connect(servers: &str) -> Result<NatsBroker> {
-    let config = config(servers);
-    patiently(|| NatsBroker::connect(config.clone()))
-        .await
-        .context("failed to connect")
-}
-
-/// For an installation that is there.
-pub(crate) fn config(servers: &str) -> Config {
-    Config {
-        provision: Provision::Never,
-        ..Config::new(servers, Role::Client)
-    }
-}
-
-/// Ask again while the broker is away.
-async fn patiently<T>(ask: impl AsyncFnMut() -> Result<T, Error>) -> Result<T> {
-    until(ask, Error::is_transient).await
-}
-
-/// Ask again while an error may pass.
-pub(crate) async fn until<T, E>(
-    mut ask: impl AsyncFnMut() -> Result<T, E>,
-    passes: impl Fn(&E) -> bool,
-) -> Result<T>
-where
-    E: std::error::Error + Send + Sync + 'static,
-{
-    let started = Instant::now();
-    loop {
-        match ask().await {
-            Err(error) if passes(&error) && started.elapsed() < patience() => sleep(PAUSE).await,
-            answer => return Ok(answer?),
-        }
-    }
-}
-
-/// An error is part of the history.
-pub(crate) fn told(done: Result<()>, who: &str, log: &mut Log) -> Result<()> {
-    if let Err(error) = &done {
-        log.write([Record::Broken {
-            what: format!("{who}: {error:#}"),
-        }])?;
-    }
-    done
-}
-
-/// The submitter's clock.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "bundles say when they were published"
-)]
-pub(crate) fn now() -> Timestamp {
-    Timestamp::default()
-        + std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default()
 }

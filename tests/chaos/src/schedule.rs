@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
-use crate::fleet::WORKERS;
-
+/// Workers of a run.
+pub const WORKERS: usize = 3;
 /// After a fault on a server there is none on servers for this long, so that work gets on in
 /// between.
 const SERVERS_REST: Duration = Duration::from_secs(1);

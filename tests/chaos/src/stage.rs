@@ -20,11 +20,12 @@ use sortie_harness::patience;
 use sortie_protocol::{Bundle, Digest, Job, JobId};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
-use crate::fleet::{Member, Servers, WORKERS};
+use crate::common;
+use crate::fleet::{Member, Servers};
 use crate::history::{self, Log, Record};
-use crate::parts::{self, Through};
-use crate::run::Plan;
-use crate::schedule::{self, Fault, Kind, Random, Schedule, Target};
+use crate::parts::Through;
+use crate::plan::Plan;
+use crate::schedule::{self, Fault, Kind, Random, Schedule, Target, WORKERS};
 use crate::work::{self, Work};
 
 /// How often processes are looked at.
@@ -232,7 +233,7 @@ impl<'a> Stage<'a> {
     /// Have one task run, so that the component is compiled before anything goes wrong. With leases
     /// of two seconds that takes as long as a lease or two.
     async fn warm_up(&self) -> Result<()> {
-        let broker = parts::connect(&self.servers.urls()).await?;
+        let broker = common::connect(&self.servers.urls()).await?;
         let record = broker
             .job(work::key(self.job))
             .await?
@@ -241,7 +242,7 @@ impl<'a> Stage<'a> {
             (!u128::from(self.plan.seed)).to_be_bytes(),
         ));
         broker
-            .put_job(Job { key, ..record.job }, parts::now())
+            .put_job(Job { key, ..record.job }, common::now())
             .await?;
         let mut events = broker.follow(key, 0).await?;
         let tasks = vec![
@@ -256,7 +257,7 @@ impl<'a> Stage<'a> {
                 job: key,
                 attempts_before: 0,
                 lost_before: 0,
-                published: parts::now(),
+                published: common::now(),
                 tasks,
             })
             .await?;
@@ -647,7 +648,7 @@ async fn prepare(plan: &Plan, servers: &Servers, job: JobId) -> Result<()> {
     NatsBroker::init(config, &[])
         .await
         .context("failed to lay out the installation")?;
-    let broker = parts::connect(&servers.urls()).await?;
+    let broker = common::connect(&servers.urls()).await?;
     let component = std::fs::read(sortie_harness::component(work::COMPONENT))?;
     let digest = Digest::of(&component);
     broker
@@ -655,7 +656,7 @@ async fn prepare(plan: &Plan, servers: &Servers, job: JobId) -> Result<()> {
         .await
         .context("failed to put the component")?;
     broker
-        .put_job(work::job(work::key(job), digest), parts::now())
+        .put_job(work::job(work::key(job), digest), common::now())
         .await
         .context("failed to put the job")?;
     Ok(broker.close().await?)

@@ -8,7 +8,8 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sortie_chaos::run::{self, Plan, Report};
+use sortie_chaos::plan::Plan;
+use sortie_chaos::run::{self, Report};
 use sortie_chaos::schedule::Scenario;
 use sortie_chaos::work::Work;
 

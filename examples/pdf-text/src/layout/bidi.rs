@@ -7,7 +7,7 @@
 //! turned when they are the wrong way round after the run was.
 
 use crate::glyph::{Kind, Text, Texts};
-use crate::layout::line::Cluster;
+use crate::layout::cluster::Cluster;
 use crate::unicode;
 
 /// How many letters of one direction outweigh a letter of the other, against the direction of the

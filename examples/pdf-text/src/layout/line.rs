@@ -6,6 +6,7 @@
 
 use crate::glyph::{Glyph, Kind, Text, Texts, greater};
 use crate::layout::bidi;
+use crate::layout::cluster::Cluster;
 use crate::layout::columns::Line;
 use crate::unicode;
 
@@ -40,59 +41,6 @@ const SCRIPT_STEP: f32 = 0.6;
 const MARK_MAX: usize = 3;
 /// Letters for each space in a line that draws its spaces, at most.
 const LETTERS_PER_SPACE: usize = 20;
-
-/// A glyph, with the marks over it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Cluster {
-    pub(super) from: f32,
-    pub(super) to: f32,
-    /// The baseline.
-    across: f32,
-    pub(super) em: f32,
-    pub(super) text: Text,
-    pub(super) kind: Kind,
-    /// Combining marks on it.
-    pub(super) marks: [Option<Text>; 2],
-}
-
-impl Cluster {
-    fn of(glyph: &Glyph) -> Self {
-        let from = glyph.along();
-        Self {
-            from,
-            to: from + glyph.advance,
-            across: glyph.across(),
-            em: glyph.em,
-            text: glyph.text,
-            kind: glyph.kind,
-            marks: [None; 2],
-        }
-    }
-
-    pub(super) fn space() -> Self {
-        Self {
-            from: 0.0,
-            to: 0.0,
-            across: 0.0,
-            em: 0.0,
-            text: Text::SPACE,
-            kind: Kind::SPACE,
-            marks: [None; 2],
-        }
-    }
-
-    /// Append what it says.
-    pub(super) fn write(&self, texts: &Texts, out: &mut String) {
-        if self.marks == [None; 2] {
-            return texts.push_to(self.text, out);
-        }
-        let mut marked = String::new();
-        for text in std::iter::once(self.text).chain(self.marks.into_iter().flatten()) {
-            texts.push_to(text, &mut marked);
-        }
-        unicode::push_accented(&marked, out);
-    }
-}
 
 /// The gaps, in ems, that are spaces in a line.
 #[derive(Clone, Copy)]

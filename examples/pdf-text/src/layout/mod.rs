@@ -14,6 +14,7 @@
 //! lines.
 
 mod bidi;
+mod cluster;
 mod columns;
 mod line;
 mod overprint;

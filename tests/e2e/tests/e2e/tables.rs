@@ -49,13 +49,17 @@ fn read(path: &Path) -> Table {
     }
 }
 
-/// Run `mirrors` over these inputs into this file, in their order.
+/// Run `mirrors` over these inputs into this file, in their order. Whether a result is worth
+/// keeping depends on how long it took, so none is taken from the cache.
 fn mirror(inputs: &[Value], folder: &TempDir, name: &str) -> Ran {
     let lines: String = inputs.iter().map(|input| format!("{input}\n")).collect();
-    Sortie::map("mirrors", ["--inputs", "-", "--ordered", "-o", name])
-        .folder(folder.path())
-        .input(lines)
-        .run()
+    Sortie::map(
+        "mirrors",
+        ["--inputs", "-", "--ordered", "--fresh", "-o", name],
+    )
+    .folder(folder.path())
+    .input(lines)
+    .run()
 }
 
 fn columns(fields: &[&str]) -> Vec<String> {
