@@ -348,11 +348,12 @@ mod tests {
         }
         let cpu = ended(Signal::XCPU.as_raw(), b"", "");
         assert!(said(&cpu).contains("more than 60s of time on a core"));
-        let killed = verdict(&ended(Signal::KILL.as_raw(), b"", ""), limits);
-        assert!(matches!(killed, Err(Error::Shortage(_))));
-        let crashed = verdict(&ended(Signal::SEGV.as_raw(), b"", ""), limits);
-        assert!(matches!(crashed, Err(Error::Failed(_))));
-        let invalid = verdict(&ended(0, b"\x01no", ""), limits);
-        assert!(matches!(invalid, Err(Error::Invalid(text)) if text == "no"));
+        let killed = ended(Signal::KILL.as_raw(), b"", "");
+        assert!(matches!(verdict(&killed, limits), Err(Error::Shortage(_))));
+        let crashed = ended(Signal::SEGV.as_raw(), b"", "");
+        assert!(matches!(verdict(&crashed, limits), Err(Error::Failed(_))));
+        let invalid = ended(0, b"\x01no", "");
+        let invalid = verdict(&invalid, limits).unwrap_err();
+        assert!(matches!(invalid, Error::Invalid(text) if text == "no"));
     }
 }
