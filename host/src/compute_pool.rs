@@ -7,15 +7,29 @@
 //! pinned to a thread.
 //!
 //! A task that panics ends, and its awaiter panics; the thread goes on.
+//!
+//! Every [`PULSE_PERIOD`] the pool is given something to do that takes no time, and when that was
+//! done last tells whether its threads make progress ([`ComputePool::stalled`]).
 
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use async_executor::{Executor, Task};
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use crate::clock;
+
+/// How often a pool is asked for a sign of life.
+const PULSE_PERIOD: Duration = Duration::from_secs(1);
+/// How long a pool may go without one: guests give up their thread every few milliseconds, so that
+/// nothing but a fault of this program takes that long, or a machine that stands still.
+const STALL_TIME: Duration = Duration::from_secs(60);
 
 /// A pool of compute threads. Dropping it ends them, after the polls in progress.
 #[derive(Debug)]
@@ -23,6 +37,9 @@ pub struct ComputePool {
     executor: Arc<Executor<'static>>,
     stop: watch::Sender<()>,
     threads: Vec<JoinHandle<()>>,
+    /// When the last sign of life was given.
+    pulse: Arc<Mutex<Instant>>,
+    beating: AbortHandle,
 }
 
 impl ComputePool {
@@ -33,10 +50,14 @@ impl ComputePool {
     pub fn start(count: NonZeroUsize, io: &Handle) -> io::Result<Self> {
         let executor = Arc::new(Executor::new());
         let (stop, stopped) = watch::channel(());
+        let pulse = Arc::new(Mutex::new(clock::instant()));
+        let beating = io.spawn(beat(executor.clone(), pulse.clone(), PULSE_PERIOD));
         let mut pool = Self {
             executor: executor.clone(),
             stop,
             threads: Vec::with_capacity(count.get()),
+            pulse,
+            beating: beating.abort_handle(),
         };
         for number in 0..count.get() {
             let (executor, io, mut stopped) = (executor.clone(), io.clone(), stopped.clone());
@@ -62,6 +83,18 @@ impl ComputePool {
         !self.threads.iter().any(JoinHandle::is_finished)
     }
 
+    /// For how long no thread of the pool took up anything new, if that is longer than
+    /// [`STALL_TIME`].
+    #[must_use]
+    pub fn stalled(&self) -> Option<Duration> {
+        self.stalled_for(STALL_TIME)
+    }
+
+    fn stalled_for(&self, time: Duration) -> Option<Duration> {
+        let ago = clock::instant().saturating_duration_since(*self.pulse.lock());
+        (ago > time).then_some(ago)
+    }
+
     /// Run `future` on the pool. Dropping the task aborts it.
     pub fn spawn<T: Send + 'static>(
         &self,
@@ -71,8 +104,18 @@ impl ComputePool {
     }
 }
 
+/// Ask a pool for signs of life, for ever.
+async fn beat(executor: Arc<Executor<'static>>, pulse: Arc<Mutex<Instant>>, period: Duration) {
+    loop {
+        executor.spawn(async {}).await;
+        *pulse.lock() = clock::instant();
+        tokio::time::sleep(period).await;
+    }
+}
+
 impl Drop for ComputePool {
     fn drop(&mut self) {
+        self.beating.abort();
         let (closed, _) = watch::channel(());
         drop(std::mem::replace(&mut self.stop, closed));
         for thread in self.threads.drain(..) {
@@ -97,6 +140,23 @@ mod tests {
         assert!(AssertUnwindSafe(panics).catch_unwind().await.is_err());
         assert_eq!(pool.spawn(async { 1 }).await, 1);
         assert!(pool.is_whole());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn threads_that_are_held_up_are_noticed_until_they_go_on() {
+        let pool = ComputePool::start(NonZeroUsize::MIN, &Handle::current()).unwrap();
+        let (go_on, held_up) = std::sync::mpsc::channel::<()>();
+        let holds_up = pool.spawn(async move { held_up.recv() });
+        let short = PULSE_PERIOD + PULSE_PERIOD / 5;
+        while pool.stalled_for(short).is_none() {
+            tokio::task::yield_now().await;
+        }
+        assert!(pool.stalled().is_none());
+        go_on.send(()).unwrap();
+        holds_up.await.unwrap();
+        while pool.stalled_for(short).is_some() {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]

@@ -129,7 +129,7 @@ impl<'a> Results<'a> {
         if self.storing.len() < count {
             return;
         }
-        let _waiting = plan.waits_for_store();
+        let _waiting = plan.park();
         while self.storing.len() >= count
             && let Some(ended) = self.storing.next().await
         {

@@ -1,16 +1,17 @@
-//! Caches the components of a worker: each is fetched and loaded once, however many slots need it.
+//! The components that a worker holds, by digest.
 //!
-//! A slot that needs a component which is being loaded waits for that; others go on. When the slot
-//! that loads it loses its lease, the next slot that waits loads it.
+//! A bundle that needs a component which is not held waits for its turn to load it (`loads`);
+//! meanwhile others go on. When the slot that loads one loses its lease, the next that waits for the
+//! same loads it.
 //!
 //! A component that is refused is not fetched and compiled again for [`VERDICT_TIME`].
 //!
-//! Bounds: [`COMPONENTS_MAX`], the most recently needed. One that is dropped while tasks run stays
-//! until they end. [`LOADS_AT_ONCE`] are loaded at a time; fetching one takes [`FETCH_TIME_MAX`] at
-//! most.
+//! Bounds: [`COMPONENTS_MAX`] are held, the most recently needed; only a component that was loaded
+//! takes the place of another. One that is dropped while tasks run stays until they end. Fetching
+//! one takes [`FETCH_TIME_MAX`] at most.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,12 +19,13 @@ use parking_lot::Mutex;
 use sortie_broker::{Broker, Error};
 use sortie_objects::failure_episode::FailureEpisode;
 use sortie_protocol::outcome::PlatformFault;
-use sortie_protocol::{Digest, Failure, Refusal};
-use tokio::sync::{OnceCell, Semaphore};
+use sortie_protocol::{Digest, Failure, Refusal, TenantId};
+use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use super::lifecycle::BROKER_PAUSE;
+use super::loads::{Loads, Waiting};
 use crate::artifacts::Artifacts;
 use crate::clock;
 use crate::component::{Component, LoadError};
@@ -35,8 +37,6 @@ use crate::shortage::Shortages;
 /// Components that are held; each takes a few megabytes of code.
 pub const COMPONENTS_MAX: usize = 32;
 
-/// Components that are loaded at once: each may take its bytes, and what compiling them takes.
-const LOADS_AT_ONCE: usize = 2;
 /// How long fetching a component may take, the time included in which the broker is away; its
 /// tasks are then tried again.
 const FETCH_TIME_MAX: Duration = Duration::from_secs(60);
@@ -62,16 +62,11 @@ pub(super) struct Source {
 pub(super) struct Components {
     source: Source,
     fetching: FailureEpisode,
-    held: Mutex<Vec<Arc<Entry>>>,
-    loading: Semaphore,
+    held: Mutex<Vec<Component>>,
+    loads: Loads,
+    /// Where those are going to be that are being loaded.
+    loading: Mutex<HashMap<Digest, Weak<OnceCell<Component>>>>,
     refused: Mutex<HashMap<Digest, (Instant, Failure)>>,
-}
-
-/// Where one component is, or is going to be.
-#[derive(Debug)]
-struct Entry {
-    digest: Digest,
-    component: OnceCell<Component>,
 }
 
 /// Why a component cannot be used.
@@ -84,49 +79,63 @@ enum Trouble {
 }
 
 impl Components {
-    pub(super) fn new(source: Source) -> Self {
+    /// At most `tenant_max` bundles of one tenant wait for components.
+    pub(super) fn new(source: Source, tenant_max: usize) -> Self {
         Self {
             source,
             fetching: FailureEpisode::new("fetching a component"),
             held: Mutex::default(),
-            loading: Semaphore::new(LOADS_AT_ONCE),
+            loads: Loads::new(tenant_max),
+            loading: Mutex::default(),
             refused: Mutex::default(),
         }
     }
 
     pub(super) fn add(&self, component: Component) {
-        // One that is there is the same: the digest says so.
-        let _ = self.entry(component.digest()).component.set(component);
-    }
-
-    fn entry(&self, digest: Digest) -> Arc<Entry> {
         let mut held = self.held.lock();
-        let entry = match held.iter().position(|entry| entry.digest == digest) {
-            Some(position) => held.remove(position),
-            None => Arc::new(Entry {
-                digest,
-                component: OnceCell::new(),
-            }),
-        };
+        // One that is there is the same: the digest says so.
+        held.retain(|other| other.digest() != component.digest());
         if held.len() >= COMPONENTS_MAX {
             held.remove(0);
         }
-        held.push(entry.clone());
-        entry
+        held.push(component);
     }
-}
 
-impl Components {
-    /// A component by digest, fetched if need be. Cancel safe; a slot that loses its lease drops
-    /// this.
-    pub(super) async fn get(&self, digest: Digest) -> Result<Component, Failure> {
-        if let Some(refused) = self.verdict(digest) {
-            return Err(refused);
+    /// A component, or why its tasks fail, if that is known without waiting.
+    pub(super) fn known(&self, digest: Digest) -> Option<Result<Component, Failure>> {
+        let mut held = self.held.lock();
+        if let Some(position) = held.iter().position(|one| one.digest() == digest) {
+            let component = held.remove(position);
+            held.push(component.clone());
+            return Some(Ok(component));
         }
-        let entry = self.entry(digest);
-        let loaded = entry.component.get_or_try_init(|| self.load(digest)).await;
+        drop(held);
+        self.verdict(digest).map(Err)
+    }
+
+    /// Let a bundle of this tenant wait for its component, unless too many of them do.
+    pub(super) fn wait(&self, tenant: TenantId) -> Option<Waiting<'_>> {
+        self.loads.wait(tenant)
+    }
+
+    /// A component by digest, fetched and compiled if need be. Cancel safe; a slot that loses its
+    /// lease drops this.
+    pub(super) async fn get(
+        &self,
+        digest: Digest,
+        waiting: &Waiting<'_>,
+    ) -> Result<Component, Failure> {
+        let _turn = waiting.turn().await;
+        if let Some(known) = self.known(digest) {
+            return known;
+        }
+        let cell = self.cell(digest);
+        let loaded = cell.get_or_try_init(|| self.load(digest)).await;
         match loaded {
-            Ok(component) => Ok(component.clone()),
+            Ok(component) => {
+                self.add(component.clone());
+                Ok(component.clone())
+            }
             Err(trouble) => {
                 let failure = failure(digest, &trouble);
                 match &trouble {
@@ -141,9 +150,21 @@ impl Components {
         }
     }
 
+    /// Where a component is going to be, for all who load it.
+    fn cell(&self, digest: Digest) -> Arc<OnceCell<Component>> {
+        let mut loading = self.loading.lock();
+        loading.retain(|_, cell| cell.strong_count() > 0);
+        if let Some(cell) = loading.get(&digest).and_then(Weak::upgrade) {
+            return cell;
+        }
+        let cell = Arc::new(OnceCell::new());
+        loading.insert(digest, Arc::downgrade(&cell));
+        cell
+    }
+
     /// Whether this component is among those that are held.
     pub(super) fn holds(&self, digest: Digest) -> bool {
-        self.held.lock().iter().any(|entry| entry.digest == digest)
+        self.held.lock().iter().any(|one| one.digest() == digest)
     }
 
     fn verdict(&self, digest: Digest) -> Option<Failure> {
@@ -165,8 +186,6 @@ impl Components {
 
     async fn load(&self, digest: Digest) -> Result<Component, Trouble> {
         let source = &self.source;
-        // Never closed.
-        let _place = self.loading.acquire().await.map_err(|_| Trouble::Slow)?;
         let fetching = timeout(FETCH_TIME_MAX, self.fetch(digest)).await;
         let bytes = fetching.map_err(|_| Trouble::Slow)??;
         let began = clock::instant();

@@ -33,6 +33,7 @@ mod components;
 mod jobs;
 mod leases;
 mod lifecycle;
+mod loads;
 mod permits;
 mod plan;
 mod report;
@@ -165,14 +166,15 @@ impl Worker {
         };
         let heartbeat = config.heartbeat.min(HEARTBEAT_MAX);
         let guards = background::start(&background, heartbeat, config.introduction, &config.io);
-        let components = Arc::new(Components::new(Source {
+        let source = Source {
             broker: config.broker.clone(),
             engine: config.host.engine.clone(),
             artifacts: config.artifacts,
             metrics: config.host.metrics.clone(),
             compiler: config.host.compiler.clone(),
             shortages: config.host.shortages.clone(),
-        }));
+        };
+        let components = Arc::new(Components::new(source, config.slots.get()));
         let permits = Arc::new(Permits::new(
             config.slots.get(),
             config.host.budget.tasks_max(),
@@ -261,6 +263,11 @@ impl Worker {
             ))
         } else if !self.pool.is_whole() {
             Some("a computing thread of this worker is gone; replace it".into())
+        } else if let Some(stalled) = self.pool.stalled() {
+            Some(format!(
+                "no computing thread of this worker made progress for {} s; replace it",
+                stalled.as_secs()
+            ))
         } else if !self.host.engine.ticks() {
             Some(
                 "the clock of this worker's engine has stopped, and guests are not interrupted; \

@@ -8,8 +8,8 @@
 //! a job's end other workers have them. A worker that has not measured anything yet leases nothing
 //! ahead.
 //!
-//! A bundle that has computed all it can, and waits for the store only, does not count: another is
-//! leased in its place.
+//! A bundle that can only wait, for the store when it has computed all it can or for its component
+//! before it can compute anything, is parked and does not count: another is leased in its place.
 
 use std::time::Duration;
 
@@ -36,8 +36,8 @@ pub(super) struct LeaseTarget {
     threads: usize,
     /// Seconds that a bundle waits for inputs, and that it computes.
     means: Option<(f64, f64)>,
-    /// Bundles that wait for the store only.
-    storing: usize,
+    /// Bundles that can only wait.
+    parked: usize,
 }
 
 impl LeaseTarget {
@@ -46,7 +46,7 @@ impl LeaseTarget {
             slots,
             threads,
             means: None,
-            storing: 0,
+            parked: 0,
         }
     }
 
@@ -60,19 +60,19 @@ impl LeaseTarget {
         }));
     }
 
-    /// Learn that one more bundle has nothing to do but wait for the store.
-    pub(super) fn stores(&mut self) {
-        self.storing += 1;
+    /// Learn that one more bundle can only wait.
+    pub(super) fn parks(&mut self) {
+        self.parked += 1;
     }
 
-    /// Learn that one of those does so no longer.
-    pub(super) fn stored(&mut self) {
-        self.storing = self.storing.saturating_sub(1);
+    /// Learn that one of those goes on.
+    pub(super) fn unparks(&mut self) {
+        self.parked = self.parked.saturating_sub(1);
     }
 
     /// How many bundles to have.
     pub(super) fn leases(&self) -> usize {
-        self.slots + (self.ahead() + self.storing).min(self.slots.saturating_mul(AHEAD_MAX))
+        self.slots + (self.ahead() + self.parked).min(self.slots.saturating_mul(AHEAD_MAX))
     }
 
     /// How many more than the slots it takes so that inputs come in time.
@@ -100,13 +100,13 @@ pub(super) struct Plan {
     pulls: watch::Sender<usize>,
 }
 
-/// A bundle that waits for the store only, for as long as this is held.
+/// A bundle that can only wait, for as long as this is held.
 #[derive(Debug)]
-pub(super) struct WaitsForStore<'p>(&'p Plan);
+pub(super) struct Parked<'p>(&'p Plan);
 
-impl Drop for WaitsForStore<'_> {
+impl Drop for Parked<'_> {
     fn drop(&mut self) {
-        self.0.learn(LeaseTarget::stored);
+        self.0.learn(LeaseTarget::unparks);
     }
 }
 
@@ -140,10 +140,10 @@ impl Plan {
             .send_if_modified(|pulls| std::mem::replace(pulls, leases) != leases);
     }
 
-    /// Count a bundle as one that waits for the store only.
-    pub(super) fn waits_for_store(&self) -> WaitsForStore<'_> {
-        self.learn(LeaseTarget::stores);
-        WaitsForStore(self)
+    /// Count a bundle as one that can only wait.
+    pub(super) fn park(&self) -> Parked<'_> {
+        self.learn(LeaseTarget::parks);
+        Parked(self)
     }
 }
 
@@ -177,13 +177,13 @@ mod tests {
     }
 
     #[test]
-    fn bundles_that_wait_for_the_store_are_made_up_for_up_to_the_same_bound() {
+    fn parked_bundles_are_made_up_for_up_to_the_same_bound() {
         let mut target = LeaseTarget::new(1, 1);
         for leases in [2, 3, 4, 5, 6, 7, 8, 9, 9] {
-            target.stores();
+            target.parks();
             assert_eq!(target.leases(), leases);
         }
-        (0..9).for_each(|_| target.stored());
+        (0..9).for_each(|_| target.unparks());
         assert_eq!(target.leases(), 1);
     }
 

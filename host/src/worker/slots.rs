@@ -4,11 +4,11 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sortie_broker::{Broker, Extended, Lease, Puller};
+use sortie_broker::{Broker, Error, Extended, Lease, Puller};
 use sortie_objects::failure_episode::FailureEpisode;
 use sortie_protocol::grants::Ungranted;
 use sortie_protocol::outcome::PlatformFault;
-use sortie_protocol::{ByteSize, Digest, Failure, FunctionIndex, FunctionOptions, Refusal};
+use sortie_protocol::{ByteSize, Digest, Failure, FunctionIndex, FunctionOptions, Refusal, TenantId};
 use tokio::time::timeout;
 
 use super::bundle::{Contexts, Runner};
@@ -20,6 +20,7 @@ use super::lifecycle::{Lifecycle, Phase};
 use super::report;
 use crate::attempt::JobContext;
 use crate::budget::{Budget, NeverFits};
+use crate::component::Component;
 use crate::observer::Event;
 use crate::panics::{Panicked, caught};
 use crate::sandbox::Cancel;
@@ -27,6 +28,10 @@ use crate::sandbox::Cancel;
 /// How long a slot waits for the broker to say whether a lease still holds, before it starts; the
 /// heartbeat asks again.
 const CHECK_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// How long a slot keeps a bundle that it cannot start before it hands it back: without another
+/// worker it comes back at once.
+const HAND_BACK_PAUSE: Duration = Duration::from_millis(200);
 
 /// What the slots of a worker share.
 #[derive(Debug)]
@@ -46,6 +51,15 @@ pub(super) struct Slots {
 enum Unready {
     /// Another worker has them by now, or their job was cancelled.
     Stopped,
+    /// Too many bundles of the tenant wait for components here.
+    Crowded,
+}
+
+/// What became of a bundle.
+enum Worked {
+    Reported(Reported),
+    /// For others to take at once.
+    HandedBack,
 }
 
 impl Slots {
@@ -90,11 +104,18 @@ impl Slots {
         let working = async {
             self.tell_leased(&lease);
             match self.contexts(&lease, &guard.cancel).await {
-                Ok(contexts) => Box::pin(self.runner.run(&lease, &contexts, &guard.cancel)).await,
-                Err(Unready::Stopped) => Reported::default(),
+                Ok(contexts) => {
+                    let running = Box::pin(self.runner.run(&lease, &contexts, &guard.cancel));
+                    Worked::Reported(running.await)
+                }
+                Err(Unready::Stopped) => Worked::Reported(Reported::default()),
+                Err(Unready::Crowded) => {
+                    let _ = timeout(HAND_BACK_PAUSE, guard.cancel.cancelled()).await;
+                    Worked::HandedBack
+                }
             }
         };
-        let reported = caught(working).await.unwrap_or_else(|panicked| {
+        let worked = caught(working).await.unwrap_or_else(|panicked| {
             self.runner.host.metrics.panicked();
             tracing::error!(
                 %job,
@@ -102,8 +123,16 @@ impl Slots {
                 "this host panicked in the middle of a bundle, which is a bug; its tasks are tried \
                  again"
             );
-            Reported::from(report::refuse(&lease, &Panicked::failure()))
+            Worked::Reported(report::refuse(&lease, &Panicked::failure()).into())
         });
+        let reported = match worked {
+            Worked::Reported(reported) => reported,
+            // Nothing was run, so that there is nothing to report.
+            Worked::HandedBack => {
+                let released = self.broker.release(lease.id).await;
+                return self.told(released, &lease);
+            }
+        };
         // Held until the broker has the results.
         let Reported { report, rooms } = reported;
         guard.reports();
@@ -118,12 +147,18 @@ impl Slots {
             self.broker.complete(lease.id, job, report).await
         };
         drop((guard, rooms));
+        self.told(told, &lease);
+    }
+
+    /// The broker was told how a lease ended.
+    fn told(&self, told: Result<(), Error>, lease: &Lease) {
         match told {
             Ok(()) => {
                 self.reporting.works();
-                let lease = lease.id;
-                let reported = || Event::BundleReported { job, lease };
-                self.runner.observed.tell(reported);
+                self.runner.observed.tell(|| Event::BundleReported {
+                    job: lease.job.key,
+                    lease: lease.id,
+                });
             }
             Err(error) => self.reporting.fails(&error),
         }
@@ -208,10 +243,10 @@ impl Slots {
         if let Err(refused) = self.admit(&function.options) {
             return Ok(Err(refused));
         }
-        let component = tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Err(Unready::Stopped),
-            component = self.components.get(function.function.component) => component,
+        let digest = function.function.component;
+        let component = match self.components.known(digest) {
+            Some(component) => component,
+            None => self.load(digest, lease.job.key.tenant, cancel).await?,
         };
         Ok(component.and_then(|component| {
             if let Err(ungranted) = component.check_grants(&function.options.grants) {
@@ -221,6 +256,24 @@ impl Slots {
             let context = context.ok_or_else(|| no_such_function(index))?;
             Ok(self.jobs.keep(Arc::new(context)))
         }))
+    }
+}
+
+impl Slots {
+    /// A component that is not held. Another bundle is leased meanwhile.
+    async fn load(
+        &self,
+        digest: Digest,
+        tenant: TenantId,
+        cancel: &Cancel,
+    ) -> Result<Result<Component, Failure>, Unready> {
+        let waiting = self.components.wait(tenant).ok_or(Unready::Crowded)?;
+        let _parked = self.runner.plan.park();
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(Unready::Stopped),
+            component = self.components.get(digest, &waiting) => Ok(component),
+        }
     }
 }
 
