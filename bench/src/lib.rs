@@ -1,10 +1,11 @@
-//! What the measuring programs share: percentiles, what processes took, a Python, the bare wasmtime
-//! loop that dispatch is compared with, and the bare server that a fleet is.
+//! What the measuring programs share: percentiles, what processes took, worker processes, a Python,
+//! the bare wasmtime loop that dispatch is compared with, and the bare server that a fleet is.
 
 pub mod bare;
 pub mod raw;
 pub mod usage;
 pub mod words;
+pub mod worker;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

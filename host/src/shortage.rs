@@ -1,15 +1,12 @@
-//! Tells a shortage of this machine (descriptors, memory, disk, instances) from what is wrong with
-//! a task or a component, and remembers that there was one.
+//! Remembers that this machine was short of something (descriptors, memory, disk, instances).
 //!
 //! A shortage says nothing about the task: it is a failure of the platform, which is tried again,
 //! best on another worker. So a worker that was short of something takes no work for
 //! [`PAUSE`] and says for [`HOLD`] that it is not ready.
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rustix::io::Errno;
 
 use crate::clock;
 
@@ -57,46 +54,9 @@ fn since(at: Instant) -> Duration {
     clock::instant().saturating_duration_since(at)
 }
 
-/// Whether an error of the system is a shortage of the machine.
-pub(crate) fn is_shortage(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::OutOfMemory
-        || error
-            .raw_os_error()
-            .is_some_and(|code| is_code_of_shortage(Errno::from_raw_os_error(code)))
-}
-
-fn is_code_of_shortage(code: Errno) -> bool {
-    matches!(
-        code,
-        Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOSPC | Errno::AGAIN | Errno::DQUOT
-    )
-}
-
-/// Whether any of an error's causes is a shortage of the machine.
-pub(crate) fn has_shortage<'e>(
-    causes: impl Iterator<Item = &'e (dyn std::error::Error + 'static)>,
-) -> bool {
-    causes.into_iter().any(|cause| {
-        cause.downcast_ref::<io::Error>().is_some_and(is_shortage)
-            || cause
-                .downcast_ref::<Errno>()
-                .is_some_and(|code| is_code_of_shortage(*code))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn codes_of_the_system_that_say_too_little_are_shortages() {
-        for code in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOSPC] {
-            assert!(is_shortage(&io::Error::from(code)), "{code:?}");
-        }
-        for code in [Errno::NOENT, Errno::ACCESS, Errno::INVAL] {
-            assert!(!is_shortage(&io::Error::from(code)), "{code:?}");
-        }
-    }
 
     #[test]
     fn a_worker_that_was_short_pauses_and_says_so() {

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use sortie_protocol::outcome::{InputFault, cut};
 use sortie_protocol::{Advice, Cloud};
 
+use crate::shortage::{has_shortage, is_shortage};
 use crate::stores::notes::{CODE, PAID, Trouble, UNSIGNED};
 
 /// An object could not be found, opened or read.
@@ -24,6 +25,8 @@ pub struct Error {
     pub advice: Option<Advice>,
     /// What a function is told, if more than the kind of trouble.
     guest: Option<String>,
+    /// See [`Error::is_shortage`].
+    shortage: bool,
 }
 
 /// Maximum length of a reason; longer ones are cut.
@@ -36,7 +39,26 @@ impl Error {
             message: message.into(),
             advice: None,
             guest: None,
+            shortage: false,
         }
+    }
+
+    /// The object could not be read because this machine has too little of something.
+    fn short(shown: &str, cause: &str) -> Self {
+        Self {
+            shortage: true,
+            ..Self::new(
+                InputFault::Unavailable,
+                format!("failed to read `{shown}`: {cause}"),
+            )
+        }
+    }
+
+    /// Whether this machine had too little of something (descriptors, memory), so that the error
+    /// says nothing about the object.
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        self.shortage
     }
 
     /// The same, with a text for functions, which names nothing but what a function named.
@@ -95,6 +117,9 @@ impl Error {
                 Trouble::Silent(_) => InputFault::Unavailable,
             };
             return Self::new(fault, format!("`{shown}` may not be read: {trouble}"));
+        }
+        if has_shortage(sources(error)) {
+            return Self::short(shown, &root_cause(error));
         }
         let of_file = matches!(error, E::Generic { store: FILE, .. });
         if let Some(error) = system_error(error).filter(|_| of_file) {
@@ -358,6 +383,7 @@ pub(crate) fn told(shown: &str, error: &io::Error) -> Error {
             InputFault::Malformed,
             format!("`{shown}` is a link that leads in a circle, or through too many others"),
         ),
+        _ if is_shortage(error) => Error::short(shown, &error.to_string()),
         _ => Error::new(
             InputFault::Unavailable,
             format!("failed to read `{shown}`: {error}"),

@@ -22,6 +22,7 @@
 pub mod dir;
 pub mod failure_episode;
 pub mod output_store;
+pub mod shortage;
 pub mod sized_dir;
 pub mod values;
 

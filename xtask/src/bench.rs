@@ -34,7 +34,7 @@ enum Servers {
     Nats,
 }
 
-const BENCHES: [Bench; 4] = [
+const BENCHES: [Bench; 5] = [
     Bench {
         name: "dispatch",
         about: "empty tasks through the client, against a bare wasmtime loop on the same guest",
@@ -59,6 +59,13 @@ const BENCHES: [Bench; 4] = [
         about: "text of a folder of PDFs, against other ways to do the same",
         binary: "pdf",
         servers: Servers::None,
+    },
+    Bench {
+        name: "walls",
+        about: "the memory of a worker under hostile work, and what an honest tenant has left \
+                beside one that attacks",
+        binary: "walls",
+        servers: Servers::Nats,
     },
 ];
 

@@ -7,10 +7,9 @@
 //! `Client::map`. The long map has a server and workers of its own, whose memory and disk are
 //! looked at.
 
-use std::io::{BufRead as _, BufReader};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -21,6 +20,7 @@ use sortie::protocol::{
     Argument, Bundle, FunctionOptions, FunctionRef, Job, JobId, JobKey, Task, TenantId, Timestamp,
 };
 use sortie::{Client, Function};
+use sortie_bench::worker::Worker;
 use sortie_broker::nats::{Config, NatsBroker, Role};
 use sortie_broker::{Event, Submit as _};
 use sortie_harness::NatsServer;
@@ -85,7 +85,10 @@ async fn measure(options: &Options) -> Result<()> {
 async fn start(options: &Options) -> Result<(NatsServer, Vec<Worker>)> {
     let server = NatsServer::start().await;
     let workers = (0..options.workers)
-        .map(|_| Worker::start(&server.url(), options.concurrency))
+        .map(|_| {
+            let concurrency = options.concurrency.to_string();
+            Worker::start(&server.url(), ["--concurrency", &concurrency])
+        })
         .collect::<Result<Vec<_>>>()?;
     Ok((server, workers))
 }
@@ -286,53 +289,6 @@ async fn singles(broker: &NatsBroker, function: &FunctionRef, tasks: u64) -> Res
     let took = began.elapsed();
     broker.forget(key).await?;
     Ok(took)
-}
-
-/// A worker process, which ends with its handle.
-struct Worker(Child);
-
-impl Worker {
-    fn start(server: &str, concurrency: NonZeroUsize) -> Result<Self> {
-        let program = std::env::current_exe()?.with_file_name("sortie");
-        let mut child = Command::new(&program)
-            .args([
-                "worker",
-                "--broker",
-                server,
-                "--cache",
-                "off",
-                "--concurrency",
-                &concurrency.to_string(),
-            ])
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("failed to start `{}`", program.display()))?;
-        let said = child
-            .stderr
-            .take()
-            .context("a worker without a standard error")?;
-        let worker = Self(child);
-        let mut lines = BufReader::new(said).lines();
-        for line in lines.by_ref() {
-            if line?.ends_with("ready") {
-                // What it says from now on is shown.
-                std::thread::spawn(move || {
-                    lines
-                        .map_while(Result::ok)
-                        .for_each(|line| eprintln!("{line}"))
-                });
-                return Ok(worker);
-            }
-        }
-        bail!("a worker did not get ready")
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 fn rate(count: u64, took: Duration) -> f64 {

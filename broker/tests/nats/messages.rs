@@ -385,6 +385,23 @@ async fn a_component_that_is_gone_or_damaged_is_told() {
         "manifest"
     );
     purge(part("manifest")).await;
+    // As many requests as bytes: it is refused for what it says, not for what is there.
+    store(
+        &client,
+        part("manifest"),
+        envelope::manifest(&envelope::Manifest {
+            size: 2500,
+            chunk: 1,
+        }),
+    )
+    .await;
+    assert_error!(
+        broker.component(digest).await,
+        Unsuitable,
+        says & digest.to_string(),
+        "has a manifest of 2500 bytes in chunks of 1"
+    );
+    purge(part("manifest")).await;
     store(&client, part("manifest"), "garbage").await;
     assert_error!(
         broker.component(digest).await,
@@ -402,24 +419,25 @@ async fn a_component_that_is_gone_or_damaged_is_told() {
 async fn a_wrong_chunk_that_was_there_first_is_told_to_whoever_fetches() {
     let server = narrow_server().await;
     let broker = connect(&server.url(), LONG).await;
-    let bytes = Bytes::from(vec![7; 3 * PAYLOAD_MAX]);
-    let digest = Digest::of(&bytes);
-    store(
-        &raw(&server.url()).await,
-        format!("sortie.components.{}.1", digest.to_hex()),
-        "something else",
-    )
-    .await;
-    soon("putting it", broker.put_component(digest, bytes))
-        .await
-        .unwrap();
-    assert_error!(
-        broker.component(digest).await,
-        Unsuitable,
-        says & digest.to_string(),
-        "does not have its digest",
-        "operator"
-    );
+    let client = raw(&server.url()).await;
+    let size = "has a chunk of 20 bytes where its manifest says";
+    let content = "does not have its digest";
+    for (len, chunk, wrong, told) in [(3 * PAYLOAD_MAX, 1, 20, size), (1500, 0, 1500, content)] {
+        let bytes = Bytes::from(vec![7; len]);
+        let digest = Digest::of(&bytes);
+        let subject = format!("sortie.components.{}.{chunk}", digest.to_hex());
+        store(&client, subject, vec![0; wrong]).await;
+        soon("putting it", broker.put_component(digest, bytes))
+            .await
+            .unwrap();
+        assert_error!(
+            broker.component(digest).await,
+            Unsuitable,
+            says & digest.to_string(),
+            told,
+            "operator"
+        );
+    }
 }
 
 /// Nobody's clock is compared with another's: a bundle from an hour ahead or behind goes like any

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use sortie_objects as objects;
 use sortie_protocol::{Bill, Ending, Failure, Log};
 
 use crate::sandbox::Why;
@@ -41,13 +40,5 @@ pub(super) fn ending(why: Why) -> Ending {
     match why {
         Why::Failed(failure) => Ending::Failed(failure),
         Why::Cancelled => Ending::Cancelled,
-    }
-}
-
-/// The failure of a task whose input cannot be read.
-pub(super) fn input(error: objects::Error) -> Failure {
-    Failure::Input {
-        fault: error.fault,
-        message: error.message,
     }
 }

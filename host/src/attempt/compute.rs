@@ -9,7 +9,6 @@ use sortie_protocol::memo::Key;
 use sortie_protocol::{Bill, ByteSize, Failure, Log};
 use tracing::Instrument as _;
 
-use super::attempted::input;
 use super::context::{Attempt, Host};
 use super::open::{Inputs, Ready};
 use crate::clock;
@@ -61,7 +60,7 @@ pub(crate) async fn compute(host: &Host, attempt: &Attempt, ready: Ready) -> Com
     if let Err(Why::Failed(Failure::Platform { message, .. })) = &ended.result {
         host.shortages.note(message);
     }
-    let input_error = ended.input_error.take().map(input);
+    let input_error = ended.input_error.take().map(|error| host.unread(error));
     let output_error = ended.output_error.take().map(values::unkept);
     let trouble = input_error.or(output_error);
     let may_keep = keyed && trouble.is_none();

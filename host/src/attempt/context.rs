@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use sortie_objects::{Objects, OutputStore};
+use sortie_objects::{self as objects, Objects, OutputStore};
 use sortie_protocol::memo::KeyBuilder;
-use sortie_protocol::{Digest, FunctionIndex, FunctionOptions, Job, JobFunction, LimitsMax};
+use sortie_protocol::outcome::PlatformFault;
+use sortie_protocol::{
+    Digest, Failure, FunctionIndex, FunctionOptions, Job, JobFunction, LimitsMax,
+};
 use tracing::Span;
 
 use crate::budget::Budget;
@@ -37,6 +40,23 @@ pub struct Host {
     pub shortages: Arc<Shortages>,
     /// The most that a task may use, whatever its job says.
     pub limits_max: LimitsMax,
+}
+
+impl Host {
+    /// Why a task fails whose input cannot be read. A shortage of this machine is remembered, and
+    /// is not the input's fault.
+    pub(crate) fn unread(&self, error: objects::Error) -> Failure {
+        let is_shortage = error.is_shortage();
+        let objects::Error { fault, message, .. } = error;
+        if is_shortage {
+            self.shortages.note(&message);
+            return Failure::Platform {
+                fault: PlatformFault::Host,
+                message,
+            };
+        }
+        Failure::Input { fault, message }
+    }
 }
 
 /// What all attempts of one function of a job share on a host.

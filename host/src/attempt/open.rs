@@ -14,7 +14,7 @@ use sortie_protocol::memo::Key;
 use sortie_protocol::{Address, Argument, Bill, ByteSize, Ending, Failure, Task};
 use tracing::Instrument as _;
 
-use super::attempted::{Attempted, input};
+use super::attempted::Attempted;
 use super::context::{Attempt, Host, JobContext};
 use crate::clock;
 use crate::memo::{self, Memo};
@@ -37,8 +37,8 @@ impl Prepared {
     }
 
     /// A task whose inputs cannot be read.
-    pub(crate) fn failed(error: objects::Error) -> Self {
-        Self::ended(Why::Failed(input(error)), Duration::ZERO)
+    pub(crate) fn failed(host: &Host, error: objects::Error) -> Self {
+        Self::ended(Why::Failed(host.unread(error)), Duration::ZERO)
     }
 
     fn ended(why: Why, fetch: Duration) -> Self {
@@ -115,7 +115,7 @@ pub(crate) fn waits_for(host: &Host, task: &Task) -> bool {
 }
 
 /// Wait until all that was asked for ahead is here. Cancel safe.
-pub(crate) async fn ripen(attempt: &Attempt, ready: Ready) -> Prepared {
+pub(crate) async fn ripen(host: &Host, attempt: &Attempt, ready: Ready) -> Prepared {
     let limits = &attempt.context.options().limits;
     let watch = Watch::after(ready.fetch, attempt.cancel.clone(), limits);
     let began = clock::instant();
@@ -125,7 +125,7 @@ pub(crate) async fn ripen(attempt: &Attempt, ready: Ready) -> Prepared {
     let fetch = ready.fetch + (clock::instant() - began);
     match fetched {
         Ok(Ok(_)) => Prepared::Ready(Ready { fetch, ..ready }),
-        Ok(Err(error)) => Prepared::ended(Why::Failed(input(error)), fetch),
+        Ok(Err(error)) => Prepared::ended(Why::Failed(host.unread(error)), fetch),
         Err(stop) => Prepared::ended(Why::from_stop(stop, limits), fetch),
     }
 }
@@ -179,7 +179,8 @@ async fn gather(host: &Host, context: &JobContext, task: &Task) -> Result<Gather
         arguments.push(match opened {
             Opened::Value(value) => sandbox::Argument::Value(value),
             Opened::Object(_, mut object) => {
-                object.prefetch().await.map_err(input)?;
+                let asked = object.prefetch().await;
+                asked.map_err(|error| host.unread(error))?;
                 sandbox::Argument::Object(object)
             }
             Opened::Prefix(prefix) => sandbox::Argument::Prefix(prefix),
@@ -233,7 +234,8 @@ async fn open<'a>(
         Argument::Value(value) => Opened::Value(value.clone()),
         Argument::Object(named) => {
             let opening = host.objects.open(&named.address, named.pin.as_ref());
-            Opened::Object(&named.address, opening.await.map_err(input)?)
+            let opened = opening.await.map_err(|error| host.unread(error))?;
+            Opened::Object(&named.address, opened)
         }
         Argument::Stored(stored) => {
             let store = host.store.as_ref();
@@ -241,7 +243,10 @@ async fn open<'a>(
             let value = fetched.map_err(|error| values::unfetched("an argument", &error))?;
             Opened::Value(value)
         }
-        Argument::Prefix(place) => Opened::Prefix(host.objects.prefix(place).await.map_err(input)?),
+        Argument::Prefix(place) => {
+            let opened = host.objects.prefix(place).await;
+            Opened::Prefix(opened.map_err(|error| host.unread(error))?)
+        }
     })
 }
 

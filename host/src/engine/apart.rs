@@ -20,6 +20,7 @@ use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, Signal, setrlimit};
+use sortie_objects::shortage::has_shortage;
 use sortie_protocol::outcome::cut;
 use sortie_protocol::{ByteSize, Digest};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -31,7 +32,6 @@ use super::Engine;
 use super::artifacts::{self, Artifacts, KEY_BYTES};
 use super::compile::{Code, Error, Origin, STACK_BYTES, code, one_line};
 use super::config::compiling;
-use crate::shortage::has_shortage;
 
 /// The first argument of a program that is to be a compiling child.
 pub const CHILD_ARGUMENT: &str = "compile-component-apart";

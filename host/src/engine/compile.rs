@@ -8,13 +8,13 @@
 //! bounded by [`BYTES_MAX`] and by what [`super::structure`] looks at, and never happens on a thread
 //! on which functions compute.
 
+use sortie_objects::shortage::has_shortage;
 use sortie_protocol::Digest;
 use sortie_protocol::outcome::cut;
 use wasmtime::component::Component;
 
 use super::Engine;
 use super::artifacts::Artifacts;
-use crate::shortage::has_shortage;
 
 /// The largest component that is loaded: twice what a Python component takes.
 pub const BYTES_MAX: usize = 128 << 20;

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use sortie_objects::shortage::has_shortage;
 use sortie_protocol::outcome::{CODE_BYTES_MAX, MESSAGE_BYTES_MAX, PlatformFault, cut};
 use sortie_protocol::{ByteSize, Failure, Limit, Limits};
 use wasmtime::Trap;
@@ -16,7 +17,6 @@ use super::limits::Stop;
 use super::state::State;
 use crate::engine::STACK_BYTES;
 use crate::engine::compile::one_line;
-use crate::shortage::has_shortage;
 
 /// How wasmtime's error starts when one call brings more than the host takes. Its type is private
 /// there; a test checks the text.

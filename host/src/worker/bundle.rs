@@ -296,7 +296,7 @@ impl Runner {
         };
         let objects = &self.host.objects;
         let prepared = objects.in_background(Box::pin(preparing)).await;
-        prepared.unwrap_or_else(Prepared::failed)
+        prepared.unwrap_or_else(|error| Prepared::failed(&self.host, error))
     }
 
     /// Prepare a task; if this host panics, that is how it ended.
@@ -522,7 +522,8 @@ impl<'a> Run<'a> {
         if self.permit.is_some() {
             return Prepared::Ready(ready);
         }
-        self.results.during(attempt::ripen(attempt, ready)).await
+        let ripening = attempt::ripen(&self.runner.host, attempt, ready);
+        self.results.during(ripening).await
     }
 
     /// Keep a result: in the background if there is room for that, else at once. Its instance is

@@ -117,7 +117,9 @@ mod tests {
     #[test]
     fn a_tenant_with_many_components_leaves_a_place_to_another() {
         let loads = Loads::new(8);
-        let many: Vec<_> = (0..8).map(|_| loads.wait(tenant("many")).unwrap()).collect();
+        let many: Vec<_> = (0..8)
+            .map(|_| loads.wait(tenant("many")).unwrap())
+            .collect();
         let mut turns: Vec<_> = many.iter().map(|one| Box::pin(one.turn())).collect();
         let had: Vec<_> = turns
             .iter_mut()

@@ -8,7 +8,9 @@ use sortie_broker::{Broker, Error, Extended, Lease, Puller};
 use sortie_objects::failure_episode::FailureEpisode;
 use sortie_protocol::grants::Ungranted;
 use sortie_protocol::outcome::PlatformFault;
-use sortie_protocol::{ByteSize, Digest, Failure, FunctionIndex, FunctionOptions, Refusal, TenantId};
+use sortie_protocol::{
+    ByteSize, Digest, Failure, FunctionIndex, FunctionOptions, Refusal, TenantId,
+};
 use tokio::time::timeout;
 
 use super::bundle::{Contexts, Runner};

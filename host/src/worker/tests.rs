@@ -14,7 +14,7 @@ use sortie_broker::Submit as _;
 use sortie_harness::until;
 use sortie_protocol::metric::Value;
 use sortie_protocol::outcome::PlatformFault;
-use sortie_protocol::{Ending, Failure};
+use sortie_protocol::{Digest, Ending, Failure, FunctionOptions, FunctionRef, TenantId};
 
 use self::faulty::Ask;
 use self::scene::Scene;
@@ -131,6 +131,32 @@ async fn what_runs_beside_the_slots_is_not_lost_in_silence() {
         scene.broker.cancel(job).await.unwrap();
         until("the task's end", || scene.worker.busy() == 0).await;
     }
+}
+
+/// Each load takes its whole time; the tenant's other bundles are handed back until it is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn components_that_do_not_come_hold_up_only_their_own_tenant() {
+    let scene = Scene::start(1);
+    let slow: TenantId = "slow".parse().unwrap();
+    for number in 0..4 {
+        let component = Digest::of(&[number]);
+        scene.broker.withhold(component);
+        let function = FunctionRef {
+            component,
+            name: "none".into(),
+        };
+        let options = FunctionOptions::default();
+        let job = scene.job_of(slow, function, options).await;
+        scene.publish_bare(job, 1).await;
+    }
+    until("a load", || scene.broker.asked_in_vain() > 0).await;
+    for _ in 0..2 {
+        let job = scene.job("echo", 0).await;
+        scene.publish(job, &["one".into()]).await;
+        assert_eq!(codes(&scene.outcomes(job, 1).await), [(0, 1, "completed")]);
+    }
+    // One of the four is being loaded, and no second one is begun.
+    assert_eq!(scene.broker.asked_in_vain(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

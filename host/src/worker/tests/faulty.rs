@@ -1,4 +1,4 @@
-//! The broker of one process, which panics when it is asked to.
+//! The broker of one process, which panics when it is asked to, and withholds components.
 
 use std::collections::HashMap;
 
@@ -32,6 +32,8 @@ pub(super) struct Faulty {
     inner: MemoryBroker,
     /// How often it is still to panic.
     panics: Mutex<HashMap<Ask, u32>>,
+    /// Components that it never gives, and how often it was asked for them.
+    withheld: Mutex<HashMap<Digest, u32>>,
 }
 
 impl Faulty {
@@ -45,7 +47,18 @@ impl Faulty {
         Self {
             inner: MemoryBroker::new(config),
             panics: Mutex::default(),
+            withheld: Mutex::default(),
         }
+    }
+
+    /// Never answer who asks for this component.
+    pub(super) fn withhold(&self, digest: Digest) {
+        self.withheld.lock().insert(digest, 0);
+    }
+
+    /// How often withheld components were asked for.
+    pub(super) fn asked_in_vain(&self) -> u32 {
+        self.withheld.lock().values().sum()
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -145,6 +158,14 @@ impl Submit for Faulty {
 impl Work for Faulty {
     async fn component(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
         self.asked(Ask::Component);
+        let withheld = self
+            .withheld
+            .lock()
+            .get_mut(&digest)
+            .map(|asked| *asked += 1);
+        if withheld.is_some() {
+            std::future::pending::<()>().await;
+        }
         self.inner.component(digest).await
     }
 

@@ -131,13 +131,23 @@ impl Scene {
             .put_component(digest, self.component.clone())
             .await
             .unwrap();
-        let id = JobKey {
-            tenant: TenantId::default(),
-            job: JobId::from_bytes([self.jobs.fetch_add(1, Ordering::Relaxed); 16]),
-        };
         let function = FunctionRef {
             component: digest,
             name: function.into(),
+        };
+        self.job_of(TenantId::default(), function, options).await
+    }
+
+    /// A job of this tenant, whose component the broker need not have.
+    pub(super) async fn job_of(
+        &self,
+        tenant: TenantId,
+        function: FunctionRef,
+        options: FunctionOptions,
+    ) -> JobKey {
+        let id = JobKey {
+            tenant,
+            job: JobId::from_bytes([self.jobs.fetch_add(1, Ordering::Relaxed); 16]),
         };
         let job = Job::of(id, function, options);
         self.broker.put_job(job, self.broker.now()).await.unwrap();

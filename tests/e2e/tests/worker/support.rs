@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use serde_json::Value;
 use sortie::protocol::{Labels, Presence};
 use sortie::{Client, Function, TaskOutcome};
@@ -202,9 +202,23 @@ impl WorkerProcess {
         kib.parse::<u64>().unwrap() << 10
     }
 
+    /// Let it have so many files open from now on, and return how many it could have so far.
+    pub(crate) fn limit_descriptors(&self, count: u64) -> u64 {
+        let soft = Rlimit {
+            current: Some(count),
+            // The one of this process, which a child inherits.
+            maximum: getrlimit(Resource::Nofile).maximum,
+        };
+        let before = prlimit(Some(self.id()), Resource::Nofile, soft).unwrap();
+        before.current.unwrap()
+    }
+
+    fn id(&self) -> Pid {
+        Pid::from_raw(self.child.id().unwrap().try_into().unwrap()).unwrap()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        let id = Pid::from_raw(self.child.id().unwrap().try_into().unwrap()).unwrap();
-        kill_process(id, signal).unwrap();
+        kill_process(self.id(), signal).unwrap();
     }
 
     /// Its exit code (none if a signal ended it) and all it said.
