@@ -58,7 +58,6 @@ mod trims;
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU16;
 use std::time::Duration;
@@ -74,7 +73,6 @@ use sortie_protocol::{
     Bundle, DeadLetter, Digest, Job, JobFunction, JobKey, JobRecord, JobState, Labels, LeaseId,
     Outcome, Presence, Readers, Reading, TaskIndex, TenantId, Timestamp,
 };
-use tokio::time::timeout;
 
 use self::admission::Admission;
 use self::bundles::Bundles;
@@ -106,9 +104,6 @@ use crate::traits::{
     Error, Event, Extended, Lease, LetterId, Mark, Operate, Position, Puller, Report, Serves,
     Submit, Unfinished, Waiting, Work,
 };
-
-/// How long a cancellation waits for room for its marker before it removes what is waiting.
-const MARKER_TIME: Duration = Duration::from_millis(500);
 
 /// A broker over NATS JetStream. Cheap to clone; clones are the same connection.
 #[derive(Debug, Clone)]
@@ -475,14 +470,6 @@ impl Services {
         if changed == Changed::NotThere {
             return Ok(());
         }
-        // The marker goes first: a follower that finds no bundle and no marker takes the tasks for
-        // lost. Where the marker has to wait for room, what is waiting is removed meanwhile.
-        let mut marking = pin!(self.outcomes.mark_cancelled(key));
-        let marked = timeout(MARKER_TIME, &mut marking).await;
-        let is_marked = match marked {
-            Ok(marked) => marked.map(|()| true)?,
-            Err(_) => false,
-        };
         if matches!(changed, Changed::Yes(_)) {
             // Notify workers, which stop running tasks.
             let subject = self.names.cancel(key);
@@ -491,8 +478,9 @@ impl Services {
                 .await?;
         }
         // Also when it was cancelled before: the process that did may have died before this.
+        // First, because the marker may have to wait for room.
         self.bundles.remove(key).await?;
-        if is_marked { Ok(()) } else { marking.await }
+        self.outcomes.mark_cancelled(key).await
     }
 
     async fn forget(&self, key: &JobKey) -> Result<(), Error> {
@@ -581,12 +569,17 @@ impl Submit for NatsBroker {
 
     async fn unfinished(&self, job: JobKey) -> Result<Unfinished, Error> {
         let services = &self.services;
-        let bundles = match services.jobs.record(&job).await? {
-            Some((_, record)) if record.state != JobState::Cancelled => {
-                services.bundles.unfinished(&job).await?
+        let mut bundles = services.bundles.unfinished(&job).await?;
+        // After the count: whoever cancels changes the record before bundles are removed. A
+        // follower that was told of no bundle and no marker would take the tasks for lost.
+        match services.jobs.record(&job).await? {
+            Some((_, record)) if record.state == JobState::Cancelled => {
+                services.outcomes.mark_cancelled(&job).await?;
+                bundles = 0;
             }
-            Some(_) | None => 0,
-        };
+            Some(_) => {}
+            None => bundles = 0,
+        }
         // After the count: a bundle leaves the queue only when its outcomes are stored.
         let through = Mark(services.outcomes.newest(&job).await?);
         Ok(Unfinished { bundles, through })

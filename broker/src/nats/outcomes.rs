@@ -63,16 +63,19 @@ impl Outcomes {
 
     /// Store the marker of a cancelled job: no outcome after it counts.
     pub(super) async fn mark_cancelled(&self, key: &JobKey) -> Result<(), Error> {
-        self.put(key, &HeaderMap::new(), envelope::cancelled())
-            .await
+        self.mark(key, "cancelled", envelope::cancelled()).await
     }
 
-    /// Store how many tasks a job has. Readers take the first seal; the id keeps repetitions out of
-    /// the stream.
+    /// Store how many tasks a job has. Readers take the first seal.
     pub(super) async fn mark_sealed(&self, key: &JobKey, tasks: TaskIndex) -> Result<(), Error> {
+        self.mark(key, "sealed", envelope::sealed(tasks)).await
+    }
+
+    /// Store a marker. Its id keeps repetitions out of the stream.
+    async fn mark(&self, key: &JobKey, name: &str, payload: Bytes) -> Result<(), Error> {
         let mut headers = HeaderMap::new();
-        headers.insert(MESSAGE_ID, format!("{}-sealed", key.job).as_str());
-        self.put(key, &headers, envelope::sealed(tasks)).await
+        headers.insert(MESSAGE_ID, format!("{}-{name}", key.job).as_str());
+        self.put(key, &headers, payload).await
     }
 
     /// Send a heartbeat of the submitter to a job's followers. Not stored.

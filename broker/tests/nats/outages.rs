@@ -388,6 +388,27 @@ async fn a_cancellation_that_was_left_half_done_is_completed_by_followers() {
     Follower::of(&third, job).await.is_cancelled().await;
 }
 
+/// Who is told that no bundle is left reads to the end of what is stored, and takes what has no
+/// outcome by then for lost. So the marker has to be there first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancellation_that_was_left_half_done_is_completed_before_no_bundle_is_told() {
+    let server = NatsServer::start().await;
+    let proxy = TcpProxy::for_nats(server.address());
+    let one = connect(&server.url(), SHORT).await;
+    let job = put_job(&one).await;
+    publish(&one, job, [0]).await;
+    let before = one.unfinished(job).await.unwrap();
+    assert_eq!(before.bundles, 1);
+    let other = connect(&proxy.url(), SHORT).await;
+    proxy.swallow("sortie.outcomes");
+    let cancelling = tokio::spawn(async move { other.cancel(job).await });
+    proxy.wait_until_swallowed(1).await;
+    let told = one.unfinished(job).await.unwrap();
+    assert_eq!(told.bundles, 0);
+    assert!(told.through > before.through, "{told:?} after {before:?}");
+    cancelling.abort();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_there_is_known_again_after_a_restart_of_the_server() {
     let server = NatsServer::start().await;

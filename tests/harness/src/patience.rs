@@ -12,13 +12,13 @@ use std::time::Duration;
 use tokio::time::{interval, timeout};
 
 /// The longest wait on an ordinary machine, even beside several builds: the slowest single step,
-/// reading five gigabytes through a guest, takes a minute there when nothing else runs.
-const BASE: Duration = Duration::from_secs(240);
+/// reading more than four gigabytes through a guest, takes a minute there when nothing else runs.
+const BASE: Duration = Duration::from_secs(360);
 
 /// The environment variable that multiplies [`patience`], such as `2.5`.
 const VARIABLE: &str = "SORTIE_TEST_PATIENCE";
 
-/// The largest factor. `.config/nextest.toml` stops a test after ten minutes, and a guard must act
+/// The largest factor. `.config/nextest.toml` stops a test after half an hour, and a guard must act
 /// before that in order to say what did not happen.
 const FACTOR_MAX: f64 = 4.0;
 

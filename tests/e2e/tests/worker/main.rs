@@ -208,6 +208,8 @@ async fn a_worker_that_slept_past_its_leases_does_no_harm_and_works_on() {
     );
 
     one.signal(Signal::CONT);
+    // Else what it announced before it slept would be taken for what it does next.
+    fleet.until_busy(&one, 0).await;
 
     // The same with a task without end, which another has by the time the sleeper wakes.
     let endless: Function<()> = fleet.function("spins_forever").await;
