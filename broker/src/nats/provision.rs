@@ -6,6 +6,7 @@
 //! are made on first use by whichever process has the permission. What they are made from is in
 //! `tenants`.
 
+use std::fmt;
 use std::time::Duration;
 
 use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind};
@@ -165,26 +166,35 @@ impl Provisioner {
         }
     }
 
-    /// Make a stream, or find that it is there. Where a cluster may still be electing, this tries
-    /// again for [`ELECTION_TIME_MAX`].
+    /// Make a stream, or find that it is there.
     pub(super) async fn stream(&self, config: stream::Config) -> Result<(), Error> {
         let subject = format!("$JS.API.STREAM.CREATE.{}", config.name);
+        let making = || self.jetstream.context.create_stream(config.clone());
+        let made = self.make_patiently(&subject, making, is_electing).await?;
+        made.map(drop)
+            .map_err(|error| self.not_made(&config, &error))
+    }
+
+    /// Make something at the server. Where a cluster may still be electing, as `is_electing` says
+    /// of the error, this tries again for [`ELECTION_TIME_MAX`].
+    pub(super) async fn make_patiently<T, E, F>(
+        &self,
+        subject: &str,
+        mut make: impl FnMut() -> F,
+        is_electing: impl Fn(&E) -> bool,
+    ) -> Result<Result<T, E>, Error>
+    where
+        E: fmt::Display,
+        F: Future<Output = Result<T, E>>,
+    {
         let until = clock::instant() + ELECTION_TIME_MAX;
         loop {
-            let made = self
-                .connection
-                .guarded(
-                    &subject,
-                    self.jetstream.context.create_stream(config.clone()),
-                )
-                .await?;
-            match made {
-                Ok(_) => return Ok(()),
+            match self.connection.guarded(subject, make()).await? {
                 Err(error) if is_electing(&error) && clock::instant() < until => {
-                    tracing::debug!(%error, stream = config.name, "making a stream again");
+                    tracing::debug!(%error, subject, "asking again");
                     tokio::time::sleep(ELECTION_PAUSE).await;
                 }
-                Err(error) => return Err(self.not_made(&config, &error)),
+                made => return Ok(made),
             }
         }
     }
@@ -229,15 +239,18 @@ impl Provisioner {
     }
 }
 
-/// Whether a cluster has no leader yet, or has not found its servers.
+/// Whether a refusal with this code is one of a cluster that has no leader yet, or has not found
+/// its servers.
+pub(super) fn is_of_election(code: u64) -> bool {
+    matches!(
+        code,
+        code::UNAVAILABLE | code::NO_PEERS | code::INSUFFICIENT_RESOURCES
+    )
+}
+
 fn is_electing(error: &CreateStreamError) -> bool {
     match error.kind() {
-        CreateStreamErrorKind::JetStream(refusal) => {
-            matches!(
-                refusal.error_code().0,
-                code::UNAVAILABLE | code::NO_PEERS | code::INSUFFICIENT_RESOURCES
-            )
-        }
+        CreateStreamErrorKind::JetStream(refusal) => is_of_election(refusal.error_code().0),
         CreateStreamErrorKind::TimedOut => true,
         _ => false,
     }

@@ -17,7 +17,7 @@
 use std::num::{NonZeroU16, NonZeroU32};
 
 use async_nats::jetstream::consumer::{AckPolicy, pull};
-use async_nats::jetstream::stream;
+use async_nats::jetstream::stream::{self, ConsumerError, ConsumerErrorKind};
 use async_nats::{Request, RequestErrorKind};
 use serde::{Deserialize, Serialize};
 use sortie_protocol::{Advice, Labels, TenantId};
@@ -27,7 +27,7 @@ use super::config::{Layout, Provision, QUEUE_BYTES, QUEUE_BYTES_MIN, Quota};
 use super::jetstream::code;
 use super::layout::{ExistingLayout, TenantRecord};
 use super::names::{PRIORITIES, Source};
-use super::provision::Provisioner;
+use super::provision::{Provisioner, is_of_election};
 use super::streams::Streams;
 use crate::traits::Error;
 
@@ -441,19 +441,22 @@ impl Provisioner {
             ..pull::Config::default()
         };
         let subject = format!("$JS.API.CONSUMER.CREATE.{stream}.{name}.{filter}");
-        let made = self
-            .connection
-            .guarded(
-                &subject,
-                self.jetstream
-                    .context
-                    .create_consumer_on_stream(config, stream.as_str()),
-            )
-            .await?;
+        let context = &self.jetstream.context;
+        let making = || context.create_consumer_on_stream(config.clone(), stream.as_str());
+        let made = self.make_patiently(&subject, making, is_electing).await?;
         made.map(drop).map_err(|error| {
             self.connection.unsuitable(format!(
                 "the consumer `{name}` of `{stream}` cannot be made: {error}"
             ))
         })
+    }
+}
+
+/// Whether a cluster is busy electing a leader for a consumer or its stream.
+fn is_electing(error: &ConsumerError) -> bool {
+    match error.kind() {
+        ConsumerErrorKind::JetStream(refusal) => is_of_election(refusal.error_code().0),
+        ConsumerErrorKind::TimedOut => true,
+        _ => false,
     }
 }

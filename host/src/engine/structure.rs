@@ -179,7 +179,7 @@ mod tests {
                 assert!(found > max, "{what}");
                 what
             }
-            other => panic!("{other:?}"),
+            other => panic!("{}: {other:?}", wat.get(..200).unwrap_or(wat)),
         }
     }
 
@@ -211,12 +211,12 @@ mod tests {
         assert_eq!(refused(&locals), "local variables in one function");
         let large = module(&"nop ".repeat(1 << 20));
         assert_eq!(refused(&large), "bytes of code in one function");
-        let table = module(&format!("(br_table {} (i32.const 0))", "0 ".repeat(16_385)));
+        let table = module(&format!("(br_table {} (i32.const 0))", "0 ".repeat(16_386)));
         assert_eq!(refused(&table), "targets in one branch table");
         let alive = module(&format!(
             "(local {}) {}",
             "i32 ".repeat(20_000),
-            "(block (br_if 0 (i32.const 0)))".repeat(2_000)
+            "(block (br_if 0 (i32.const 0)))".repeat(4_000)
         ));
         assert_eq!(refused(&alive), "local variables times branches");
         let types = "(type (func (param i32 i32 i32 i32 i32 i32 i32 i32 i64)))".repeat(45_000);

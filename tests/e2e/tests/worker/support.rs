@@ -202,15 +202,17 @@ impl WorkerProcess {
         kib.parse::<u64>().unwrap() << 10
     }
 
-    /// Let it have so many files open from now on, and return how many it could have so far.
-    pub(crate) fn limit_descriptors(&self, count: u64) -> u64 {
+    /// Let it have so many files open from now on, or any number, and return how many it could have
+    /// so far.
+    pub(crate) fn limit_descriptors(&self, count: Option<u64>) -> Option<u64> {
         let soft = Rlimit {
-            current: Some(count),
+            current: count,
             // The one of this process, which a child inherits.
             maximum: getrlimit(Resource::Nofile).maximum,
         };
-        let before = prlimit(Some(self.id()), Resource::Nofile, soft).unwrap();
-        before.current.unwrap()
+        prlimit(Some(self.id()), Resource::Nofile, soft)
+            .unwrap()
+            .current
     }
 
     fn id(&self) -> Pid {
