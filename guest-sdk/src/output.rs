@@ -1,7 +1,7 @@
 //! Output objects: large results that a function writes as a stream.
 //!
-//! The host stores an output under a name that follows from its bytes. It becomes visible when it
-//! is finished, and never if the task ends before. Memory is bounded by `BUFFER_BYTES` here, and
+//! The host stores an output under a name that follows from its bytes. It becomes visible when the
+//! function has returned it, and never otherwise. Memory is bounded by `BUFFER_BYTES` here, and
 //! does not grow with the object.
 
 use std::fmt;
@@ -96,8 +96,8 @@ type Sink = objects::Writer;
 type Sink = Vec<u8>;
 
 impl Output {
-    /// Start an object, with a media type if it is known. A task may have at most four open at a
-    /// time.
+    /// Start an object, with a media type if it is known. A task holds at most four at a time,
+    /// those that are being written and those that are finished.
     pub fn create(content_type: Option<&str>) -> io::Result<Self> {
         #[cfg(target_arch = "wasm32")]
         let sink = objects::create(content_type).map_err(translate)?;
@@ -172,7 +172,8 @@ impl Write for Output {
         Ok(bytes.len())
     }
 
-    /// Sends the buffered bytes to the host. They become visible only with [`Output::finish`].
+    /// Sends the buffered bytes to the host. They become visible only when the finished object
+    /// is returned.
     fn flush(&mut self) -> io::Result<()> {
         self.send()
     }

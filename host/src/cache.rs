@@ -6,21 +6,24 @@
 //! key that authenticates artifacts is kept, and so are unknown files.
 //!
 //! The store's folder contains objects that results refer to. A result whose object was removed is
-//! useless, so only [`clear`], and a [`Policy`] that asks for it, remove objects.
+//! useless, so only [`clear`], and a [`Policy`] that asks for it, remove objects. In a shared store
+//! [`shared_sweep`] removes those that nothing refers to.
 //!
 //! Bounds: all of a folder's file names and times are held in memory, at most [`FILES_MAX`].
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
-use sortie_protocol::Timestamp;
+use sortie_protocol::{Digest, Timestamp};
 
 use crate::artifacts;
 use crate::clock;
-use crate::memo::shared;
+use crate::memo::{entry, shared};
 use crate::setup::{INPUTS, MEMO, STORE};
 use sortie_objects::dir::{TEMPORARY_AGE_MAX, age, is_temporary, modified, taken};
 use sortie_objects::output_store::{self, OutputStore};
@@ -28,6 +31,10 @@ use sortie_objects::{self as objects, Location, WriteError};
 
 /// Maximum number of files: their names take a gigabyte.
 pub const FILES_MAX: usize = 5_000_000;
+/// The least age of an object that [`shared_sweep`] removes: longer than any job is kept at a broker.
+pub const OBJECT_AGE_MIN: Duration = Duration::from_secs(8 * 24 * 3600);
+/// Results that are read at once.
+const READS_MAX: usize = 32;
 /// Folders below folders that are looked into; hosts make three.
 const DEPTH_MAX: usize = 8;
 
@@ -87,6 +94,12 @@ pub enum SharedError {
     /// Something may not be removed.
     #[error(transparent)]
     Remove(#[from] WriteError),
+    /// A result was kept by another version of this program.
+    #[error(
+        "`{0}` was kept by another version of this program, so that nobody knows which object it \
+         refers to; run that version, or remove old results first"
+    )]
+    OtherVersion(Location),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -314,6 +327,79 @@ pub async fn shared_remove(store: &OutputStore, age_min: Duration) -> Result<Amo
         }
     }
     Ok(removed)
+}
+
+/// Remove objects from `store` that were written longer ago than `age_min` and that no result in its
+/// shared memo refers to, and what killed processes left of objects in the making. Returns what was
+/// removed. What is younger than [`OBJECT_AGE_MIN`] stays, because jobs at a broker may refer to it.
+///
+/// Nothing else is known to refer to an object: not a file of results that somebody keeps. A result
+/// that is kept while this runs may refer to an object that is removed; it is computed again then.
+/// Reads all results of the shared memo. Not cancel safe: objects already removed stay removed.
+///
+/// # Errors
+/// When the store cannot be listed or read, an object may not be removed, or a result is of another
+/// version.
+pub async fn shared_sweep(store: &OutputStore, age_min: Duration) -> Result<Amount, SharedError> {
+    let referenced = references(store).await?;
+    let age_min = age_min.max(OBJECT_AGE_MIN);
+    let is_garbage = |name: &str| {
+        let digest: Option<Digest> = name.parse().ok();
+        // What is not named by a digest is not ours.
+        digest.is_some_and(|digest| !referenced.contains(&digest))
+    };
+    let mut removed = sweep(store, output_store::OBJECTS, age_min, is_garbage).await?;
+    let incoming = sweep(store, output_store::INCOMING, age_min, |_| true).await?;
+    removed.files += incoming.files;
+    removed.bytes = removed.bytes.saturating_add(incoming.bytes);
+    Ok(removed)
+}
+
+/// Remove the old objects in a folder of the store whose last part of the name is garbage.
+async fn sweep(
+    store: &OutputStore,
+    folder: &str,
+    age_min: Duration,
+    is_garbage: impl Fn(&str) -> bool,
+) -> Result<Amount, SharedError> {
+    let place = store.place().below(folder);
+    let mut removed = Amount::default();
+    let now = clock::now();
+    let mut entries = store.objects().list_below(&place)?;
+    while let Some(entry) = entries.try_next().await? {
+        let name = entry.path.rsplit('/').next().unwrap_or_default();
+        if now.since(entry.modified) >= age_min && is_garbage(name) {
+            store.objects().remove(&place.below(&entry.path)).await?;
+            removed.add(entry.size);
+        }
+    }
+    Ok(removed)
+}
+
+/// The objects that results in the shared memo refer to.
+async fn references(store: &OutputStore) -> Result<HashSet<Digest>, SharedError> {
+    let place = shared_place(store);
+    let entries = store.objects().list_below(&place)?;
+    let reading = entries.map_err(SharedError::from).map_ok(|entry| {
+        let location = place.below(&entry.path);
+        async move {
+            let sealed = store
+                .objects()
+                .get_small(&location, shared::ENTRY_BYTES_MAX)
+                .await?;
+            // One that has gone meanwhile refers to nothing.
+            let Some(sealed) = sealed else {
+                return Ok(None);
+            };
+            entry::reference(&sealed).map_err(|_| SharedError::OtherVersion(location))
+        }
+    });
+    let mut reading = pin!(reading.try_buffer_unordered(READS_MAX));
+    let mut referenced = HashSet::new();
+    while let Some(digest) = reading.try_next().await? {
+        referenced.extend(digest);
+    }
+    Ok(referenced)
 }
 
 fn shared_place(store: &OutputStore) -> Location {

@@ -214,30 +214,78 @@ impl Writer {
         }
     }
 
-    /// Complete the object and give it its final name.
+    /// End the object. It is nowhere to be seen before it is published.
     ///
     /// # Errors
     /// When the store cannot be written to.
-    pub async fn finish(self) -> Result<StoredRef, WriteError> {
-        let Some((incoming, upload)) = self.large else {
-            return self
-                .store
-                .put(self.small.freeze(), self.content_type.as_deref())
-                .await;
+    pub async fn seal(self) -> Result<Sealed, WriteError> {
+        let content = match self.large {
+            None => Content::Small(self.small.freeze()),
+            Some((incoming, mut upload)) => {
+                upload.flush().await?;
+                Content::Large(incoming, upload)
+            }
         };
         let digest = self.digest.finish();
-        let location = self.store.location_of(digest);
-        if self.store.has(&location, self.size).await {
-            upload.abort().await;
-        } else {
-            upload.finish().await?;
-            self.store.objects.rename(&incoming, &location).await?;
-        }
-        Ok(StoredRef {
-            digest,
-            size: self.size,
-            location,
+        Ok(Sealed {
+            stored: StoredRef {
+                digest,
+                size: self.size,
+                location: self.store.location_of(digest),
+            },
+            store: self.store,
+            content_type: self.content_type,
+            content,
         })
+    }
+}
+
+/// An object that is complete and not published. Dropping it abandons the object. It holds up to
+/// [`PART_BYTES`] of memory.
+#[derive(Debug)]
+pub struct Sealed {
+    store: OutputStore,
+    content_type: Option<String>,
+    stored: StoredRef,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Small(Bytes),
+    /// All parts are at the store, for this incoming name.
+    Large(Location, Upload),
+}
+
+impl Sealed {
+    /// What the object is going to be.
+    #[must_use]
+    pub fn stored(&self) -> &StoredRef {
+        &self.stored
+    }
+
+    /// Let the object appear under the name of its content.
+    ///
+    /// # Errors
+    /// When the store cannot be written to.
+    pub async fn publish(self) -> Result<StoredRef, WriteError> {
+        let Self {
+            store,
+            content_type,
+            stored,
+            content,
+        } = self;
+        match content {
+            Content::Small(data) => return store.put(data, content_type.as_deref()).await,
+            Content::Large(_, upload) if store.has(&stored.location, stored.size).await => {
+                upload.abort().await;
+            }
+            Content::Large(incoming, upload) => {
+                upload.finish().await?;
+                store.objects.rename(&incoming, &stored.location).await?;
+            }
+        }
+        Ok(stored)
     }
 }
 
@@ -331,7 +379,9 @@ mod tests {
             for chunk in data.chunks(1_000_003) {
                 writer.write(chunk).await.unwrap();
             }
-            let streamed = writer.finish().await.unwrap();
+            let sealed = writer.seal().await.unwrap();
+            assert!(!store.holds(sealed.stored()).await);
+            let streamed = sealed.publish().await.unwrap();
             assert_eq!(
                 (streamed.digest, streamed.size),
                 (Digest::of(&data), size as u64)

@@ -425,6 +425,23 @@ impl Upload {
         Ok(())
     }
 
+    /// Send what was appended, and wait until the store has it. The object does not appear yet, and
+    /// nothing may be appended after that, because stores require parts of a size.
+    ///
+    /// # Errors
+    /// When the location cannot be written to.
+    pub async fn flush(&mut self) -> Result<(), WriteError> {
+        self.check()?;
+        // A store may refuse an upload without parts.
+        if !self.filling.is_empty() || self.parts_count == 0 {
+            self.send_part().await?;
+        }
+        while self.parts_under_way() > 0 {
+            self.await_part().await?;
+        }
+        Ok(())
+    }
+
     /// Complete the object. A small object is written in one request.
     ///
     /// # Errors
@@ -440,13 +457,7 @@ impl Upload {
             let putting = async move { place.put(data, options).await };
             return finished(on(&self.io, putting).await, &self.shown);
         }
-        // A store may refuse an upload without parts.
-        if !self.filling.is_empty() || self.parts_count == 0 {
-            self.send_part().await?;
-        }
-        while self.parts_under_way() > 0 {
-            self.await_part().await?;
-        }
+        self.flush().await?;
         let Some(mut begun) = self.begun.take() else {
             return Ok(());
         };

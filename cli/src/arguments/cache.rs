@@ -60,4 +60,9 @@ pub(crate) struct Gc {
     /// applies to the local cache only
     #[arg(long, value_name = "SIZE")]
     pub(crate) max: Option<ByteSize>,
+    /// Remove from the store also the objects written that long ago, 8 days at least, that none of
+    /// its results refers to. What files of results name that you keep elsewhere is not known: it
+    /// is removed, too
+    #[arg(long, requires = "store")]
+    pub(crate) objects: bool,
 }

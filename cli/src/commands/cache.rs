@@ -41,6 +41,7 @@ pub(crate) async fn run(
                 Removal {
                     policy: None,
                     shared_age_min: Some(Duration::ZERO),
+                    objects: false,
                 },
                 environment,
                 interrupt,
@@ -51,6 +52,7 @@ pub(crate) async fn run(
             place,
             older_than,
             max,
+            objects,
         }) => {
             if place.store.is_some() && older_than.is_none() {
                 return Err(Error::Usage(
@@ -67,6 +69,7 @@ pub(crate) async fn run(
                 Removal {
                     policy: Some(policy),
                     shared_age_min: *older_than,
+                    objects: *objects,
                 },
                 environment,
                 interrupt,
@@ -81,6 +84,8 @@ pub(crate) async fn run(
 struct Removal {
     policy: Option<Policy>,
     shared_age_min: Option<Duration>,
+    /// Objects that nothing refers to, of a store.
+    objects: bool,
 }
 
 async fn info(
@@ -131,18 +136,33 @@ async fn remove(
         ),
         None => None,
     };
-    let shown = Shown::new(&folder, usage, store.as_ref().zip(shared));
+    // After the results, so that what they referred to goes with them.
+    let swept = match store.as_ref().zip(removal.shared_age_min) {
+        Some((store, age)) if removal.objects => Some(
+            interrupt
+                .or(cache::shared_sweep(store, age))
+                .await?
+                .map_err(refused_shared)?,
+        ),
+        Some(_) | None => None,
+    };
+    let mut shown = Shown::new(&folder, usage, store.as_ref().zip(shared));
+    shown.shared_objects = store.as_ref().zip(swept).map(ShownShared::from);
     if place.json {
         table::print_json([shown])?;
     } else {
         let total = usage.total();
-        let shared = shared
-            .map(|amount| format!(", and {} of the shared memo", amount_of(amount)))
-            .unwrap_or_default();
+        let more = |amount: Option<Amount>, of: &str| {
+            amount
+                .map(|amount| format!(", and {} of {of}", amount_of(amount)))
+                .unwrap_or_default()
+        };
         terminal::say(&format!(
-            "removed {} from {}{shared}",
+            "removed {} from {}{}{}",
             amount_of(total),
-            folder.display()
+            folder.display(),
+            more(shared, "the shared memo"),
+            more(swept, "the objects that nothing refers to")
         ));
     }
     Ok(Ending::Completed)
@@ -201,6 +221,8 @@ struct Shown {
     store: ShownAmount,
     #[serde(skip_serializing_if = "Option::is_none")]
     shared_memo: Option<ShownShared>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared_objects: Option<ShownShared>,
 }
 
 #[derive(Debug, Serialize)]
@@ -228,11 +250,18 @@ impl Shown {
             memo: amount(usage.memo),
             inputs: amount(usage.inputs),
             store: amount(usage.store),
-            shared_memo: shared.map(|(store, amount)| ShownShared {
-                url: store.place().to_string(),
-                objects: amount.files,
-                bytes: amount.bytes,
-            }),
+            shared_memo: shared.map(ShownShared::from),
+            shared_objects: None,
+        }
+    }
+}
+
+impl From<(&OutputStore, Amount)> for ShownShared {
+    fn from((store, amount): (&OutputStore, Amount)) -> Self {
+        Self {
+            url: store.place().to_string(),
+            objects: amount.files,
+            bytes: amount.bytes,
         }
     }
 }

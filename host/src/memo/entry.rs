@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 use sortie_protocol::memo::Key;
-use sortie_protocol::{Ending, Failure, Limits, Log, Output, TenantId};
+use sortie_protocol::{Digest, Ending, Failure, Limits, Log, Output, TenantId};
 
 /// What entries start with: the version of their format.
 const VERSION: &[u8; 8] = b"sortie\0\x02";
@@ -66,6 +66,27 @@ impl Entry {
     }
 }
 
+/// The object that these bytes refer to, whatever name they lie under; none where they are damaged
+/// or refer to none.
+///
+/// # Errors
+/// When they are of another version, so that it is not known what they refer to.
+pub(crate) fn reference(sealed: &[u8]) -> Result<Option<Digest>, OtherVersion> {
+    let content = sealed.strip_prefix(VERSION).ok_or(OtherVersion)?;
+    let content = content.get(HASH_BYTES..).unwrap_or_default();
+    let entry: Option<Entry> = ciborium::from_reader(content).ok();
+    Ok(match entry.map(|entry| entry.ending) {
+        Some(Ending::Completed(Output::Stored(stored))) => Some(stored.digest),
+        Some(Ending::Completed(Output::Object(object))) => Some(object.stored.digest),
+        Some(Ending::Completed(Output::Value(_)) | Ending::Failed(_) | Ending::Cancelled)
+        | None => None,
+    })
+}
+
+/// An entry of another version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OtherVersion;
+
 impl Name<'_> {
     /// 64 hexadecimal digits that name both.
     pub(super) fn to_hex(self) -> String {
@@ -101,7 +122,7 @@ pub(crate) fn is_final(ending: &Ending) -> bool {
 #[cfg(test)]
 pub(super) mod tests {
     use sortie_protocol::memo::KeyBuilder;
-    use sortie_protocol::{ByteSize, Digest, FunctionRef};
+    use sortie_protocol::{ByteSize, FunctionRef};
 
     use super::*;
 

@@ -16,7 +16,7 @@
 //! cost.
 
 mod costs;
-mod entry;
+pub(crate) mod entry;
 pub mod local;
 pub mod shared;
 

@@ -167,7 +167,10 @@ async fn enter(
         .instrument(tracing::debug_span!("run"))
         .await?;
     match answer {
-        Ok(returned) => Ok(Ok(store.data_mut().objects().returned(returned)?)),
+        Ok(returned) => {
+            let returned = store.data_mut().objects().returned(returned).await?;
+            Ok(returned.map_err(Why::Failed))
+        }
         Err(failure) => Ok(Err(Why::answered(failure))),
     }
 }

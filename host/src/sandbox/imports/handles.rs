@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sortie_objects::output_store::{self, OutputStore};
 use sortie_objects::{self as objects, Cursor, Object, WriteError};
-use sortie_protocol::{ByteSize, OutputObject};
+use sortie_protocol::ByteSize;
 use wasmtime::component::{HasData, ResourceTable};
 
 use crate::clock;
@@ -54,8 +54,8 @@ impl ObjectsCtx {
 pub(in crate::sandbox) struct OutputsCtx {
     pub(super) output_store: Option<OutputStore>,
     pub(super) bytes_max: u64,
-    /// Writers that are open.
-    pub(super) writers: usize,
+    /// Objects that are being written, or were made and not dropped.
+    pub(super) held: usize,
     /// Bytes so far.
     pub(in crate::sandbox) bytes: u64,
     /// Time that the task waited for the output store.
@@ -69,7 +69,7 @@ impl OutputsCtx {
         Self {
             output_store,
             bytes_max: bytes_max.as_u64(),
-            writers: 0,
+            held: 0,
             bytes: 0,
             waited: Duration::ZERO,
             error: None,
@@ -187,9 +187,10 @@ pub(super) enum Progress {
     Failed(WriteError),
 }
 
-/// An object that the task made.
+/// An object that the task made, and that is to be seen only if it is the task's result.
 #[derive(Debug)]
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct Output {
-    pub(super) object: OutputObject,
+    pub(super) content_type: Option<String>,
+    pub(super) sealed: Box<output_store::Sealed>,
 }

@@ -1,24 +1,25 @@
 //! Host functions that write objects: `create`, `writer` and `output` of `sortie:task/objects`.
 //!
 //! Bytes go to the output store as they are written, so that host memory does not grow with an
-//! object. An object gets its name, and with it becomes visible, when it is finished. A writer that
-//! is dropped before, by the function or with its task, removes what it sent.
+//! object. An object becomes visible when the function has returned it, and no other does: what is
+//! dropped before, by the function or with its task, removes what was sent.
 //!
-//! Bounds: [`WRITERS_MAX`] writers, each with the parts that an upload has under way;
+//! Bounds: [`OBJECTS_MAX`] objects, each with the parts that an upload has under way;
 //! [`WRITE_BYTES_MAX`] in a call; the task's limit on all bytes together, at which it is stopped.
 //! The first error of the output store is remembered: the task's result depends on it, so it is not
 //! kept in the memo.
 
-use sortie_objects::{WriteError, WriteFault};
-use sortie_protocol::OutputObject;
+use sortie_objects::{WriteError, WriteFault, values};
+use sortie_protocol::{Failure, OutputObject};
 use wasmtime::component::Resource;
 
 use super::handles::{ObjectsCtxView, Output, OutputsCtx, Progress, Writer};
 use crate::sandbox::bindings::{handler, objects as wit};
 use crate::sandbox::limits::Stop;
 
-/// Writers of one task at once: each may hold five parts of 8 MiB.
-const WRITERS_MAX: usize = 4;
+/// Objects of one task at once, those that are being written and those that were made: each may
+/// hold five parts of 8 MiB.
+const OBJECTS_MAX: usize = 4;
 /// The most that one call brings: as much as a part has.
 const WRITE_BYTES_MAX: usize = 8 << 20;
 /// The longest media type: the registry bounds both halves of a name to 127 bytes.
@@ -74,21 +75,34 @@ fn write_error(error: &WriteError) -> wit::WriteError {
 }
 
 impl ObjectsCtxView<'_> {
-    /// What a call returned, taken out of the table of handles.
-    pub(in crate::sandbox) fn returned(
+    /// What a call returned, taken out of the table of handles. An object becomes visible.
+    pub(in crate::sandbox) async fn returned(
         &mut self,
         returned: handler::ResultValue,
-    ) -> wasmtime::Result<Returned> {
-        Ok(match returned {
-            handler::ResultValue::Value(bytes) => Returned::Value(bytes),
-            handler::ResultValue::Object(output) => {
-                Returned::Object(self.table.delete(output)?.object)
+    ) -> wasmtime::Result<Result<Returned, Failure>> {
+        let output = match returned {
+            handler::ResultValue::Value(bytes) => return Ok(Ok(Returned::Value(bytes))),
+            handler::ResultValue::Object(output) => output,
+        };
+        let Output {
+            content_type,
+            sealed,
+        } = self.table.delete(output)?;
+        let published = self.wait_for_store(sealed.publish()).await?;
+        Ok(match published {
+            Ok(stored) => Ok(Returned::Object(OutputObject {
+                stored,
+                content_type,
+            })),
+            Err(error) => {
+                self.outputs.error.get_or_insert_with(|| error.clone());
+                Err(values::unkept(error))
             }
         })
     }
 
-    fn release_writer(&mut self) {
-        self.outputs.writers = self.outputs.writers.saturating_sub(1);
+    fn release_object(&mut self) {
+        self.outputs.held = self.outputs.held.saturating_sub(1);
         self.objects.release();
     }
 }
@@ -108,9 +122,9 @@ impl wit::Host for ObjectsCtxView<'_> {
                  spaces, as in `image/png`"
             ));
         }
-        if self.outputs.writers >= WRITERS_MAX {
+        if self.outputs.held >= OBJECTS_MAX {
             return invalid(format!(
-                "{WRITERS_MAX} objects are being written already; finish one first"
+                "{OBJECTS_MAX} objects are being written or were made already; drop one first"
             ));
         }
         let Some(output_store) = &self.outputs.output_store else {
@@ -121,7 +135,7 @@ impl wit::Host for ObjectsCtxView<'_> {
         };
         let writer = output_store.create(content_type.as_deref());
         self.objects.admit()?;
-        self.outputs.writers += 1;
+        self.outputs.held += 1;
         Ok(Ok(self.table.push(Writer {
             content_type,
             progress: Progress::Open(Box::new(writer)),
@@ -176,45 +190,43 @@ impl wit::HostWriter for ObjectsCtxView<'_> {
             content_type,
             progress,
         } = self.table.delete(writer)?;
-        self.release_writer();
-        let finished = match progress {
-            Progress::Open(open) => self.wait_for_store(open.finish()).await?,
+        let sealed = match progress {
+            Progress::Open(open) => self.wait_for_store(open.seal()).await?,
             Progress::Busy => wasmtime::bail!("a writer that is in use"),
             Progress::Failed(error) => Err(error),
         };
-        match finished {
-            Ok(stored) => {
-                self.objects.admit()?;
-                Ok(Ok(self.table.push(Output {
-                    object: OutputObject {
-                        stored,
-                        content_type,
-                    },
-                })?))
+        match sealed {
+            // Its handle takes the place of the writer's.
+            Ok(sealed) => Ok(Ok(self.table.push(Output {
+                content_type,
+                sealed: Box::new(sealed),
+            })?)),
+            Err(error) => {
+                self.release_object();
+                Ok(Err(self.outputs.fail(error)))
             }
-            Err(error) => Ok(Err(self.outputs.fail(error))),
         }
     }
 
     fn drop(&mut self, writer: Resource<Writer>) -> wasmtime::Result<()> {
         self.table.delete(writer)?;
-        self.release_writer();
+        self.release_object();
         Ok(())
     }
 }
 
 impl wit::HostOutput for ObjectsCtxView<'_> {
     fn digest(&mut self, output: Resource<Output>) -> wasmtime::Result<String> {
-        Ok(self.table.get(&output)?.object.stored.digest.to_hex())
+        Ok(self.table.get(&output)?.sealed.stored().digest.to_hex())
     }
 
     fn size(&mut self, output: Resource<Output>) -> wasmtime::Result<u64> {
-        Ok(self.table.get(&output)?.object.stored.size)
+        Ok(self.table.get(&output)?.sealed.stored().size)
     }
 
     fn drop(&mut self, output: Resource<Output>) -> wasmtime::Result<()> {
         self.table.delete(output)?;
-        self.objects.release();
+        self.release_object();
         Ok(())
     }
 }

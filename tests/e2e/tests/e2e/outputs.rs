@@ -232,6 +232,12 @@ fn what_is_written_ends_at_its_limit_and_leaves_nothing_behind() {
         ),
         ["trapped"]
     );
+    for size in ["1000", &large] {
+        let failed = s3.for_command(Sortie::map("makes_and_fails", [size]).args(store));
+        assert_eq!(endings(&failed.run().code(1)), ["on-purpose"]);
+        let kept = s3.for_command(Sortie::map("makes_and_keeps", [size]).args(store));
+        assert_eq!(endings(&kept.run().code(0)), ["completed"]);
+    }
     let left = s3
         .for_command(Sortie::map("leaves_a_writer", [&large]).args(store))
         .run()
@@ -262,19 +268,19 @@ fn writers_and_outputs_are_few() {
         .code(0)
         .value();
     assert!(
-        said[0] == 4 && said[1].as_str().unwrap().contains("finish one first"),
+        said[0] == 4 && said[1].as_str().unwrap().contains("drop one first"),
         "{said}"
     );
     let ran = Sortie::map("hoards_outputs", ["[]"])
         .cache(folder.path())
         .run()
         .code(1);
-    assert_eq!(endings(&ran), ["trapped"]);
+    assert_eq!(endings(&ran), ["unwritable-output"]);
     assert!(
         one(&ran)["error"]["message"]
             .as_str()
             .unwrap()
-            .contains("more than 64"),
+            .contains("drop one first"),
         "{ran}"
     );
     for kind in ["a/b\r\nx-amz-acl: public-read", ""] {

@@ -152,6 +152,42 @@ fn shared() -> (TempDir, S3Server) {
 }
 
 #[test]
+fn objects_that_no_result_refers_to_are_swept_from_a_store() {
+    let (folder, s3) = shared();
+    let local = tempfile::tempdir().unwrap();
+    let place = ["--store", "s3://shared/results"];
+    let make = |len: &str, memo: &[&str]| {
+        let input = format!("[{len}, null]");
+        let map = Sortie::map("makes_object", [&input]).cache(local.path());
+        let ran = s3.for_command(map.args(place).args(memo)).run().code(0);
+        ran.value()["object"]["url"].as_str().unwrap().to_owned()
+    };
+    // Large enough to take as long as what is kept in a store.
+    let kept = make("60000000", &[]);
+    let garbage = make("1000", &["--fresh"]);
+    let file = |url: &str| folder.path().join(url.strip_prefix("s3://").unwrap());
+    let sweep = |words: &[&str]| {
+        let gc = ["gc", "--older-than", "30d", "--json"];
+        let gc = cache(local.path(), &gc).args(words).args(place);
+        let ran = s3.for_command(gc).run().code(0);
+        ran.value()["shared_objects"]["objects"].clone()
+    };
+    cache(local.path(), &["gc", "--objects"])
+        .run()
+        .refused(&["--store"]);
+    assert_eq!(sweep(&["--objects"]), 0);
+    age(&folder.path().join("shared/results/objects"), 40);
+    assert_eq!(sweep(&[]), Value::Null);
+    assert!(file(&kept).exists() && file(&garbage).exists());
+    assert_eq!(sweep(&["--objects"]), 1);
+    assert!(file(&kept).exists() && !file(&garbage).exists());
+    // Its result goes for its age, and it goes with that.
+    age(&folder.path().join("shared/results"), 40);
+    assert_eq!(sweep(&["--objects"]), 1);
+    assert!(!file(&kept).exists());
+}
+
+#[test]
 fn a_stores_results_are_removed_only_by_whoever_says_so() {
     let (folder, s3) = shared();
     let local = tempfile::tempdir().unwrap();

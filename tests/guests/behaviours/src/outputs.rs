@@ -49,6 +49,26 @@ fn writes_and_panics(len: u64) -> Result<OutputObject, Failure> {
     panic!("in the middle of an object");
 }
 
+/// Makes an object of `len` bytes, and fails.
+#[sortie_guest::function]
+fn makes_and_fails(len: u64) -> Result<OutputObject, Failure> {
+    let mut output = Output::create(None)?;
+    fill(&mut output, len)?;
+    output.finish()?;
+    Err(Failure::new("on-purpose", "after the object was made"))
+}
+
+/// Makes an object of `len` bytes, and returns its size, not the object.
+#[sortie_guest::function]
+fn makes_and_keeps(len: u64) -> Result<u64, Failure> {
+    let mut output = Output::create(None)?;
+    fill(&mut output, len)?;
+    let made = output.finish()?;
+    let size = made.size();
+    std::mem::forget(made);
+    Ok(size)
+}
+
 /// Begins as many objects as it may, and returns their number with what the last attempt was told.
 #[sortie_guest::function]
 fn begins_objects() -> (usize, String) {
