@@ -7,6 +7,7 @@ mod environment;
 mod host;
 pub mod parse;
 mod worker;
+mod worker_variables;
 
 pub use self::broker::BrokerSettings;
 pub use self::clouds::{Clouds, Troubles};

@@ -13,9 +13,9 @@
 //! order in which they were made, so that small tasks do not starve a large one. A claim that is
 //! larger than the whole part is refused at once.
 //!
-//! When a task has ended its instance is gone and its claim shrinks to its result, which is smaller:
-//! it was in the instance's memory. Between the two, one result for each computing thread exists
-//! twice; that is in the share of memory that is not budgeted ([`MEMORY_SHARE_PARTS`]).
+//! When a task has ended its instance is gone and its claim shrinks to its result, which is
+//! smaller: it was in the instance's memory. Between the two, one result for each computing thread
+//! exists twice; that is in the share of memory that is not budgeted ([`MEMORY_SHARE_PARTS`]).
 //!
 //! What waits is a queue of tokio's semaphores. A claim that finds room costs one atomic operation.
 

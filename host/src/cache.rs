@@ -31,7 +31,8 @@ use sortie_objects::{self as objects, Location, WriteError};
 
 /// Maximum number of files: their names take a gigabyte.
 pub const FILES_MAX: usize = 5_000_000;
-/// The least age of an object that [`shared_sweep`] removes: longer than any job is kept at a broker.
+/// The least age of an object that [`shared_sweep`] removes: longer than any job is kept at a
+/// broker.
 pub const OBJECT_AGE_MIN: Duration = Duration::from_secs(8 * 24 * 3600);
 /// Results that are read at once.
 const READS_MAX: usize = 32;
@@ -329,9 +330,10 @@ pub async fn shared_remove(store: &OutputStore, age_min: Duration) -> Result<Amo
     Ok(removed)
 }
 
-/// Remove objects from `store` that were written longer ago than `age_min` and that no result in its
-/// shared memo refers to, and what killed processes left of objects in the making. Returns what was
-/// removed. What is younger than [`OBJECT_AGE_MIN`] stays, because jobs at a broker may refer to it.
+/// Remove objects from `store` that were written longer ago than `age_min` and that no result in
+/// its shared memo refers to, and what killed processes left of objects in the making. Returns what
+/// was removed. What is younger than [`OBJECT_AGE_MIN`] stays, because jobs at a broker may refer
+/// to it.
 ///
 /// Nothing else is known to refer to an object: not a file of results that somebody keeps. A result
 /// that is kept while this runs may refer to an object that is removed; it is computed again then.

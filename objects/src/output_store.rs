@@ -223,7 +223,7 @@ impl Writer {
             None => Content::Small(self.small.freeze()),
             Some((incoming, mut upload)) => {
                 upload.flush().await?;
-                Content::Large(incoming, upload)
+                Content::Large(incoming, Box::new(upload))
             }
         };
         let digest = self.digest.finish();
@@ -254,7 +254,7 @@ pub struct Sealed {
 enum Content {
     Small(Bytes),
     /// All parts are at the store, for this incoming name.
-    Large(Location, Upload),
+    Large(Location, Box<Upload>),
 }
 
 impl Sealed {
@@ -275,15 +275,15 @@ impl Sealed {
             stored,
             content,
         } = self;
-        match content {
+        let (incoming, upload) = match content {
             Content::Small(data) => return store.put(data, content_type.as_deref()).await,
-            Content::Large(_, upload) if store.has(&stored.location, stored.size).await => {
-                upload.abort().await;
-            }
-            Content::Large(incoming, upload) => {
-                upload.finish().await?;
-                store.objects.rename(&incoming, &stored.location).await?;
-            }
+            Content::Large(incoming, upload) => (incoming, upload),
+        };
+        if store.has(&stored.location, stored.size).await {
+            upload.abort().await;
+        } else {
+            upload.finish().await?;
+            store.objects.rename(&incoming, &stored.location).await?;
         }
         Ok(stored)
     }

@@ -21,14 +21,14 @@ mod words;
 pub use decide::{completion, delivery, grants, memo, packing, retry, seen, submission};
 pub use wire::envelope;
 pub use words::{
-    address, advice, dead, function, gathering, id, input_name, job, labels, location, metric,
-    observer, outcome, output, presence, signature, size, task, tenant, text, time,
+    address, advice, dead, function, gathering, id, input_name, job, labels, limits_max, location,
+    metric, observer, outcome, output, presence, signature, size, task, tenant, text, time,
 };
 
 pub use address::{Address, ByteRange, Place, VersionId};
 pub use advice::{Advice, Cloud};
 pub use dead::DeadLetter;
-pub use function::{FunctionIndex, FunctionRef, LimitsMax};
+pub use function::{FunctionIndex, FunctionRef};
 pub use gathering::{Gathered, Reader, Readers, Reading};
 pub use id::{Digest, JobId, LeaseId, TaskIndex, WorkerId};
 pub use input_name::InputName;
@@ -37,6 +37,7 @@ pub use job::{
     RetryPolicy,
 };
 pub use labels::Labels;
+pub use limits_max::{AboveMax, LimitsMax};
 pub use location::Location;
 pub use outcome::{Bill, Blame, Ending, Failure, Limit, Log, Outcome, Refusal, Retry};
 pub use output::{Output, OutputObject, StoredRef};

@@ -11,6 +11,7 @@ pub mod id;
 pub mod input_name;
 pub mod job;
 pub mod labels;
+pub mod limits_max;
 pub mod location;
 pub mod metric;
 pub mod observer;

@@ -368,47 +368,25 @@ async fn a_component_that_is_gone_or_damaged_is_told() {
         says & digest.to_string(),
         "lacks a chunk"
     );
-    purge(part("manifest")).await;
-    store(
-        &client,
-        part("manifest"),
-        envelope::manifest(&envelope::Manifest {
-            size: u64::MAX,
-            chunk: 1,
-        }),
-    )
-    .await;
-    assert_error!(
-        broker.component(digest).await,
-        Unsuitable,
-        says & digest.to_string(),
-        "manifest"
-    );
-    purge(part("manifest")).await;
-    // As many requests as bytes: it is refused for what it says, not for what is there.
-    store(
-        &client,
-        part("manifest"),
-        envelope::manifest(&envelope::Manifest {
-            size: 2500,
-            chunk: 1,
-        }),
-    )
-    .await;
-    assert_error!(
-        broker.component(digest).await,
-        Unsuitable,
-        says & digest.to_string(),
-        "has a manifest of 2500 bytes in chunks of 1"
-    );
-    purge(part("manifest")).await;
-    store(&client, part("manifest"), "garbage").await;
-    assert_error!(
-        broker.component(digest).await,
-        Unsuitable,
-        says & digest.to_string(),
-        "cannot be read"
-    );
+    let manifest = |size, chunk| envelope::manifest(&envelope::Manifest { size, chunk });
+    for (stored, told) in [
+        (manifest(u64::MAX, 1), "manifest"),
+        // As many requests as bytes: it is refused for what it says, not for what is there.
+        (
+            manifest(2500, 1),
+            "has a manifest of 2500 bytes in chunks of 1",
+        ),
+        ("garbage".into(), "cannot be read"),
+    ] {
+        purge(part("manifest")).await;
+        store(&client, part("manifest"), stored).await;
+        assert_error!(
+            broker.component(digest).await,
+            Unsuitable,
+            says & digest.to_string(),
+            told
+        );
+    }
     purge(part("manifest")).await;
     assert_eq!(broker.component(digest).await.unwrap(), None);
 }

@@ -3,7 +3,8 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use super::{aws, clouds, worker};
+use super::worker_variables::WorkerVariables;
+use super::{aws, clouds};
 
 /// The settings taken from the environment.
 #[derive(Debug, Clone, Default)]
@@ -23,7 +24,7 @@ pub struct Environment {
     /// The credentials file for the broker.
     pub credentials: Option<PathBuf>,
     /// What a worker has, and lets a task use.
-    pub(crate) worker: worker::Variables,
+    pub(crate) worker: WorkerVariables,
     /// Where buckets are, and the credentials for them.
     pub(crate) clouds: clouds::Variables,
     /// The folder that relative paths start from.
@@ -86,8 +87,8 @@ fn terminal() -> Terminal {
     }
 }
 
-fn worker() -> worker::Variables {
-    worker::Variables {
+fn worker() -> WorkerVariables {
+    WorkerVariables {
         memory: text("SORTIE_MEMORY"),
         max_memory: text("SORTIE_MAX_MEMORY"),
         max_timeout: text("SORTIE_MAX_TIMEOUT"),

@@ -12,27 +12,6 @@ use super::environment::Environment;
 use super::parse;
 use crate::error::Error;
 
-/// What the environment says.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Variables {
-    /// `SORTIE_MEMORY`.
-    pub(crate) memory: Option<String>,
-    /// `SORTIE_MAX_MEMORY`.
-    pub(crate) max_memory: Option<String>,
-    /// `SORTIE_MAX_TIMEOUT`.
-    pub(crate) max_timeout: Option<String>,
-    /// `SORTIE_MAX_CPU_TIME`.
-    pub(crate) max_cpu_time: Option<String>,
-    /// `SORTIE_MAX_RESULT`.
-    pub(crate) max_result: Option<String>,
-    /// `SORTIE_MAX_LOG`.
-    pub(crate) max_log: Option<String>,
-    /// `SORTIE_MAX_WRITTEN`.
-    pub(crate) max_written: Option<String>,
-    /// `SORTIE_MAX_ATTEMPTS`.
-    pub(crate) max_attempts: Option<String>,
-}
-
 /// What a worker has, and lets a task use. Nothing set means what the environment says, and then
 /// the defaults.
 #[derive(Debug, Clone, Copy, Default)]
@@ -123,9 +102,10 @@ fn either<T>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::worker_variables::WorkerVariables;
     use super::*;
 
-    fn environment(variables: Variables) -> Environment {
+    fn environment(variables: WorkerVariables) -> Environment {
         Environment {
             worker: variables,
             ..Environment::default()
@@ -134,11 +114,11 @@ mod tests {
 
     #[test]
     fn what_is_set_wins_over_the_environment_and_that_over_the_defaults() {
-        let environment = environment(Variables {
+        let environment = environment(WorkerVariables {
             memory: Some("2GiB".into()),
             max_log: Some("1MiB".into()),
             max_attempts: Some("7".into()),
-            ..Variables::default()
+            ..WorkerVariables::default()
         });
         let settings = WorkerSettings {
             max_log: Some(ByteSize::mib(3)),
@@ -155,9 +135,9 @@ mod tests {
 
     #[test]
     fn a_variable_that_is_no_maximum_is_named() {
-        let wrong = environment(Variables {
+        let wrong = environment(WorkerVariables {
             max_timeout: Some("soon".into()),
-            ..Variables::default()
+            ..WorkerVariables::default()
         });
         let error = WorkerSettings::default().limits(&wrong).unwrap_err();
         assert!(error.to_string().contains("SORTIE_MAX_TIMEOUT"), "{error}");

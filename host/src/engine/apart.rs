@@ -4,8 +4,8 @@
 //! worker starts its own program again as a child that does nothing but compile one component: with
 //! a limit on its address space and on its time on a core, and a deadline. The child has no
 //! environment, no cache and no connection; the bytes go in by a pipe, and the machine code comes
-//! back by another. The code is loaded as native code, so it comes back under a keyed hash, of a key
-//! that this child alone was given, like what is kept on disk ([`super::artifacts`]).
+//! back by another. The code is loaded as native code, so it comes back under a keyed hash, of a
+//! key that this child alone was given, like what is kept on disk ([`super::artifacts`]).
 //!
 //! A program has to take part: it calls [`child`] first of all when its first argument is
 //! [`CHILD_ARGUMENT`]. One that embeds a host usually does not; it compiles on a thread of its own,

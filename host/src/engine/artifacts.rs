@@ -224,9 +224,9 @@ fn deserialize(engine: &wasmtime::Engine, code: &[u8]) -> Option<Component> {
                   very bytes first"
     )]
     // SAFETY: `deserialize` asks for bytes that `Component::serialize` made. `unseal` has just
-    // checked a keyed hash over exactly `code`, under a key that only this user's hosts hold or that
-    // this process gave to its own child, and such a hash is made only over what `serialize` or
-    // `precompile_component` returned, by `store` and `seal`.
+    // checked a keyed hash over exactly `code`, under a key that only this user's hosts hold or
+    // that this process gave to its own child, and such a hash is made only over what `serialize`
+    // or `precompile_component` returned, by `store` and `seal`.
     let component = unsafe { Component::deserialize(engine, code) };
     component.ok()
 }

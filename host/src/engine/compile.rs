@@ -5,8 +5,8 @@
 //! must export is checked when it is linked, by `crate::sandbox`.
 //!
 //! Compiling hostile bytes can take long; that is outside of what wasmtime defends against. It is
-//! bounded by [`BYTES_MAX`] and by what [`super::structure`] looks at, and never happens on a thread
-//! on which functions compute.
+//! bounded by [`BYTES_MAX`] and by what [`super::structure`] looks at, and never happens on a
+//! thread on which functions compute.
 
 use sortie_objects::shortage::has_shortage;
 use sortie_protocol::Digest;

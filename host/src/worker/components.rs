@@ -1,8 +1,8 @@
 //! The components that a worker holds, by digest.
 //!
 //! A bundle that needs a component which is not held waits for its turn to load it (`loads`);
-//! meanwhile others go on. When the slot that loads one loses its lease, the next that waits for the
-//! same loads it.
+//! meanwhile others go on. When the slot that loads one loses its lease, the next that waits for
+//! the same loads it.
 //!
 //! A component that is refused is not fetched and compiled again for [`VERDICT_TIME`].
 //!

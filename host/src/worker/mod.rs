@@ -142,6 +142,7 @@ impl Worker {
     /// When the system denies a thread.
     pub fn start(config: Config) -> std::io::Result<Self> {
         let pool = ComputePool::start(config.threads, &config.io)?;
+        let components = Arc::new(components(&config));
         let puller = Puller {
             worker: config.id,
             serves: config.serves,
@@ -166,15 +167,6 @@ impl Worker {
         };
         let heartbeat = config.heartbeat.min(HEARTBEAT_MAX);
         let guards = background::start(&background, heartbeat, config.introduction, &config.io);
-        let source = Source {
-            broker: config.broker.clone(),
-            engine: config.host.engine.clone(),
-            artifacts: config.artifacts,
-            metrics: config.host.metrics.clone(),
-            compiler: config.host.compiler.clone(),
-            shortages: config.host.shortages.clone(),
-        };
-        let components = Arc::new(Components::new(source, config.slots.get()));
         let permits = Arc::new(Permits::new(
             config.slots.get(),
             config.host.budget.tasks_max(),
@@ -343,6 +335,19 @@ impl Drop for Worker {
         // Guests in the middle of a call notice within a tick.
         self.stop();
     }
+}
+
+/// The components of a worker, none yet.
+fn components(config: &Config) -> Components {
+    let source = Source {
+        broker: config.broker.clone(),
+        engine: config.host.engine.clone(),
+        artifacts: config.artifacts.clone(),
+        metrics: config.host.metrics.clone(),
+        compiler: config.host.compiler.clone(),
+        shortages: config.host.shortages.clone(),
+    };
+    Components::new(source, config.slots.get())
 }
 
 fn start_slots(
