@@ -73,7 +73,7 @@ impl Type {
             ("Option", [item]) => Self::Option(inner(item)),
             ("Box" | "Arc" | "Rc", [item]) => Self::within(item, left),
             ("Vec" | "VecDeque" | "BTreeSet" | "HashSet", [item]) => Self::List(inner(item), None),
-            ("BTreeMap" | "HashMap", [key, item]) if Self::of(key) == Self::Text => {
+            ("BTreeMap" | "HashMap", [key, item]) if *inner(key) == Self::Text => {
                 Self::Map(inner(item))
             }
             (name, []) => Self::named(name),
@@ -348,6 +348,9 @@ mod tests {
             reads(written, "x y", sortie::value("x y"), json!("x y"));
         }
         let deep = "Option<".repeat(100) + "u8" + &">".repeat(100);
+        reads(&deep, "300", sortie::value(300), json!(300));
+        // A function writes its types, and may write any.
+        let deep = "BTreeMap<".repeat(100_000) + "u8" + &",u8>".repeat(100_000);
         reads(&deep, "300", sortie::value(300), json!(300));
     }
 
