@@ -317,6 +317,22 @@ mod tests {
     }
 
     #[test]
+    fn a_number_is_the_nearest_that_there_is() {
+        for (text, number) in [
+            (
+                "2.2250738585072011e-308",
+                f64::from_bits(0x000f_ffff_ffff_ffff),
+            ),
+            ("123456789012345678901234567890", 1.234_567_890_123_456_8e29),
+            ("8.8989023e-308", 8.898_902_3e-308),
+        ] {
+            reads("f64", text, sortie::value(number), json!(number));
+            let list = format!("[{text}]");
+            reads("Vec<f64>", &list, sortie::value([number]), json!([number]));
+        }
+    }
+
+    #[test]
     fn a_text_is_taken_as_it_is() {
         for text in [
             "42",
