@@ -437,7 +437,7 @@ fn lease_of(mut held: HeldLease, tasks: &[Attempted]) -> HeldLease {
 
 /// The bundle in a message, which has to be of the job that the subject names: that is what the
 /// server checked permissions for.
-fn read(key: &JobKey, payload: &[u8]) -> Result<Bundle, String> {
+pub(super) fn read(key: &JobKey, payload: &[u8]) -> Result<Bundle, String> {
     match envelope::decode(payload) {
         Ok(envelope::Message::Bundle(bundle)) if bundle.tasks.is_empty() => {
             Err("a bundle without tasks".into())
