@@ -16,3 +16,4 @@ pub use self::inputs::{Inputs, Source, Tasks};
 pub use self::lines::Origin;
 pub use self::places::{Files, Names, Notice, OutputFile, Places};
 pub use self::shape::{Shape, shown};
+pub(crate) use self::types::Type;

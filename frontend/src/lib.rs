@@ -16,6 +16,8 @@
 pub mod advice;
 pub mod binding;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod json;
 pub mod log;
 pub mod results;

@@ -14,9 +14,11 @@ mod table;
 mod target;
 mod writer;
 
+pub(crate) use self::csv::Separator;
 pub use self::lines::{Flow, Lines};
 pub use self::naming::{COPIES_MAX, Naming, Stems, is_pattern, makes_object};
 pub use self::record::{Reason, ShownObject, Status, bad_result};
 pub use self::reorder::Reorder;
+pub(crate) use self::table::{Kind as TableKind, Table};
 pub use self::target::Target;
 pub use self::writer::{Writer, Written};

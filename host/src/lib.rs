@@ -31,6 +31,8 @@ pub mod setup;
 pub mod worker;
 
 mod clock;
+#[doc(hidden)]
+pub mod fuzzing;
 mod panics;
 pub mod shortage;
 

@@ -21,6 +21,8 @@
 
 pub mod dir;
 pub mod failure_episode;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod output_store;
 pub mod shortage;
 pub mod sized_dir;

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::bench;
 use crate::chaos;
+use crate::fuzz;
 use crate::steps::Selection;
 use crate::tidy;
 use crate::toolchain::Route;
@@ -49,6 +50,8 @@ pub(crate) enum Task {
     /// Run tasks over a fleet while its processes are killed, paused and cut off, and check that
     /// nothing is lost
     Chaos(chaos::Arguments),
+    /// Give arbitrary bytes to the decoders of bytes from outside, guided by coverage
+    Fuzz(fuzz::Arguments),
     /// Check the rules about dependencies, sources and links
     Tidy(tidy::Selection),
 }

@@ -230,6 +230,23 @@ impl Cmd {
         self.judge(status)
     }
 
+    /// Runs, hands each line of standard error to `line` without showing it, and reports how it
+    /// ended, for commands whose failure is an answer.
+    pub(crate) fn listen(mut self, mut line: impl FnMut(&str)) -> Result<ExitStatus> {
+        self.command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = self.start()?;
+        child
+            .stderr
+            .take()
+            .map(|from| pass_on(from, std::io::sink(), &mut line))
+            .transpose()
+            .with_context(|| self.failed_to("read"))?;
+        child.wait().with_context(|| self.failed_to("wait for"))
+    }
+
     fn start(&mut self) -> Result<Child> {
         self.announce();
         self.command

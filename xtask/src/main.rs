@@ -18,6 +18,7 @@ mod bench;
 mod chaos;
 mod command;
 mod demo;
+mod fuzz;
 mod guests;
 mod project;
 mod setup;
@@ -37,6 +38,9 @@ use crate::project::Project;
 use crate::steps::Mode;
 
 fn main() -> ExitCode {
+    if let Some(code) = fuzz::rustc::run_if_wrapped() {
+        return code;
+    }
     let arguments = Arguments::parse();
     let project = Project::find(arguments.verbose);
     let done = match arguments.task {
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
         Task::Ci(selection) => return steps::run(&project, Mode::Machine, &selection),
         Task::Bench(arguments) => bench::run(&project, &arguments),
         Task::Chaos(arguments) => chaos::run(&project, &arguments),
+        Task::Fuzz(arguments) => fuzz::run(&project, &arguments),
         Task::Tidy(selection) => tidy::run(&project, selection),
     };
     match done {

@@ -60,7 +60,7 @@ struct Step {
 }
 
 /// What is cheap and fails often comes first.
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 15] = [
     Step {
         name: "format",
         kind: Kind::Style,
@@ -126,6 +126,12 @@ const STEPS: [Step; 14] = [
         kind: Kind::Work,
         needs: &["guests", "build"],
         run: checks::doctests,
+    },
+    Step {
+        name: "fuzz",
+        kind: Kind::Machine,
+        needs: &["build"],
+        run: checks::fuzz,
     },
     Step {
         name: "lints",

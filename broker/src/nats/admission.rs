@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
 use async_nats::Message;
+use async_nats::jetstream::message::Info;
 use async_nats::jetstream::{AckKind, Message as Delivered};
 use bytes::Bytes;
 use sortie_protocol::envelope;
@@ -76,6 +77,15 @@ impl Origin {
     }
 }
 
+/// A message among the bundles whose subject names no job.
+#[derive(Debug, Clone)]
+pub(super) struct Stray {
+    pub(super) source: Source,
+    /// How many more messages wait at the source.
+    pub(super) pending: u64,
+    pub(super) sequence: u64,
+}
+
 /// Turns delivered messages into leases.
 #[derive(Debug)]
 pub(super) struct Admission {
@@ -98,6 +108,33 @@ impl Admission {
     /// a delivery.
     pub(super) fn origin(&self, message: &Message, leased: Instant) -> Option<Origin> {
         let (source, key) = self.names.parse_task(&message.subject)?;
+        self.told(message, |info| Origin {
+            pending: info.pending,
+            delivered: u64::try_from(info.delivered).unwrap_or(1).max(1),
+            message: BundleId {
+                key,
+                shard: source.shard,
+                sequence: info.stream_sequence,
+            },
+            source,
+            key,
+            stored: info.published.unix_timestamp_nanos(),
+            leased,
+        })
+    }
+
+    /// The metadata of a delivery whose subject says which queue it is from and names no job.
+    pub(super) fn stray(&self, message: &Message) -> Option<Stray> {
+        let source = self.names.parse_source(&message.subject)?;
+        self.told(message, |info| Stray {
+            source,
+            pending: info.pending,
+            sequence: info.stream_sequence,
+        })
+    }
+
+    /// What the server says of a delivery.
+    fn told<T>(&self, message: &Message, then: impl FnOnce(Info<'_>) -> T) -> Option<T> {
         // Only the reply subject is parsed.
         let (subject, reply) = (message.subject.clone(), message.reply.clone());
         let bare = Message {
@@ -113,20 +150,31 @@ impl Admission {
             message: bare,
             context: self.jetstream.context.clone(),
         };
-        let info = wrapped.info().ok()?;
-        Some(Origin {
-            pending: info.pending,
-            delivered: u64::try_from(info.delivered).unwrap_or(1).max(1),
-            message: BundleId {
-                key,
-                shard: source.shard,
-                sequence: info.stream_sequence,
-            },
-            source,
-            key,
-            stored: info.published.unix_timestamp_nanos(),
-            leased,
-        })
+        wrapped.info().ok().map(then)
+    }
+
+    /// A message that is of no job ends here. If that fails, it is delivered again.
+    pub(super) async fn discard(&self, message: Message, stray: Stray) {
+        const REASON: &str = "its subject names no job";
+        let Some(ack) = message.reply.as_ref().map(ToString::to_string) else {
+            return;
+        };
+        let warned = "messages that are no bundles go to the dead letters";
+        self.warnings.warn(warned, REASON);
+        let Source { tenant, shard, .. } = &stray.source;
+        let letter = format!("{shard}-{}", stray.sequence);
+        let (subject, payload) = (&message.subject, &message.payload);
+        let buried = self
+            .dead_letters
+            .bury_unreadable(tenant, subject, payload, REASON.into(), &letter)
+            .await;
+        let ended = match buried {
+            Ok(()) => self.leases.acknowledge(&ack).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, %subject, "failed to discard a message of no job");
+        }
     }
 
     /// Make a lease of a delivered message, or deal with it otherwise. On an error it is handed
@@ -437,7 +485,7 @@ fn lease_of(mut held: HeldLease, tasks: &[Attempted]) -> HeldLease {
 
 /// The bundle in a message, which has to be of the job that the subject names: that is what the
 /// server checked permissions for.
-fn read(key: &JobKey, payload: &[u8]) -> Result<Bundle, String> {
+pub(super) fn read(key: &JobKey, payload: &[u8]) -> Result<Bundle, String> {
     match envelope::decode(payload) {
         Ok(envelope::Message::Bundle(bundle)) if bundle.tasks.is_empty() => {
             Err("a bundle without tasks".into())

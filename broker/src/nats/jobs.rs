@@ -301,7 +301,7 @@ pub(super) enum Found {
     Nothing,
 }
 
-fn parse_record(key: &JobKey, payload: &[u8]) -> Result<JobRecord, String> {
+pub(super) fn parse_record(key: &JobKey, payload: &[u8]) -> Result<JobRecord, String> {
     match envelope::decode(payload) {
         Ok(Message::Job(record)) if record.job.key == *key => Ok(*record),
         Ok(Message::Job(_)) => Err("it is another job's".into()),

@@ -25,6 +25,9 @@ mod names;
 mod task_ranges;
 mod warnings;
 
+#[doc(hidden)]
+pub mod fuzzing;
+
 mod batch_read;
 mod connect;
 mod connection;

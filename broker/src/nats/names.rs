@@ -110,11 +110,23 @@ impl Names {
         self.parse_place(subject, "tasks")
     }
 
+    /// The queue that a subject names, whatever stands in the place of the job.
+    pub(super) fn parse_source(&self, subject: &str) -> Option<Source> {
+        self.parse_queue(subject, "tasks").map(|(source, _)| source)
+    }
+
     pub(super) fn parse_bell(&self, subject: &str) -> Option<Source> {
         self.parse_place(subject, "bell").map(|(source, _)| source)
     }
 
     fn parse_place(&self, subject: &str, kind: &str) -> Option<(Source, JobKey)> {
+        let (source, job) = self.parse_queue(subject, kind)?;
+        let (tenant, job) = (source.tenant, job.parse().ok()?);
+        Some((source, JobKey { tenant, job }))
+    }
+
+    /// The queue that a subject names, and the word for the job.
+    fn parse_queue<'a>(&self, subject: &'a str, kind: &str) -> Option<(Source, &'a str)> {
         let mut words = subject
             .strip_prefix(self.space.as_str())?
             .strip_prefix('.')?
@@ -129,7 +141,7 @@ impl Names {
                 .into_iter()
                 .find(|priority| word(*priority) == found)
         })?;
-        let job = words.next()?.parse().ok()?;
+        let job = words.next()?;
         words.next().is_none().then_some((
             Source {
                 tenant,
@@ -137,7 +149,7 @@ impl Names {
                 pool,
                 priority,
             },
-            JobKey { tenant, job },
+            job,
         ))
     }
 
@@ -318,7 +330,7 @@ mod tests {
         assert_eq!(names.parse_cancel(&names.cancel(&key)), Some(key));
         assert_eq!(names.parse_bell(&subject), None);
         let bell = subject.replace(".tasks.", ".bell.");
-        assert_eq!(names.parse_bell(&bell), Some(source));
+        assert_eq!(names.parse_bell(&bell), Some(source.clone()));
         for other in [
             "",
             "space.tasks",
@@ -327,6 +339,10 @@ mod tests {
             "space.tasks.acme.3.any.urgent.job-0",
         ] {
             assert_eq!(names.parse_task(other), None, "{other}");
+            assert_eq!(names.parse_source(other), None, "{other}");
         }
+        let nobodys = "space.tasks.acme.3.any.high.job-0";
+        assert_eq!(names.parse_task(nobodys), None);
+        assert_eq!(names.parse_source(nobodys), Some(source));
     }
 }

@@ -626,13 +626,25 @@ impl Puller {
         admitting: &mut Admitting,
     ) -> Option<Event> {
         let Some(status) = message.status else {
-            let origin = self.shared.parts.admission.origin(&message, leased)?;
+            let admission = self.shared.parts.admission.clone();
+            let Some(origin) = admission.origin(&message, leased) else {
+                let stray = admission.stray(&message)?;
+                let delivered = Event::Delivered {
+                    source: stray.source.clone(),
+                    sequence: stray.sequence,
+                    pending: stray.pending,
+                };
+                admitting.push(Box::pin(async move {
+                    admission.discard(message, stray).await;
+                    None
+                }));
+                return Some(delivered);
+            };
             let delivered = Event::Delivered {
                 source: origin.source.clone(),
                 sequence: origin.sequence(),
                 pending: origin.pending,
             };
-            let admission = self.shared.parts.admission.clone();
             admitting.push(Box::pin(
                 async move { admission.admit(message, origin).await },
             ));

@@ -11,7 +11,7 @@ use sortie_protocol::TaskIndex;
 use sortie_protocol::packing::TASKS_MAX;
 
 /// The header: indices and ranges of them, ends included, as in `0-41,43`.
-const TASKS: &str = "Sortie-Tasks";
+pub(super) const TASKS: &str = "Sortie-Tasks";
 /// The most bytes of the header's value: a small part of what is reserved for headers. One range of
 /// any bundle fits many times.
 const CHARS_MAX: usize = 512;
@@ -30,7 +30,7 @@ pub(super) fn read(headers: Option<&HeaderMap>) -> Vec<TaskIndex> {
         .unwrap_or_default()
 }
 
-fn written(indices: impl Iterator<Item = TaskIndex>) -> String {
+pub(super) fn written(indices: impl Iterator<Item = TaskIndex>) -> String {
     let mut text = String::new();
     let mut ranges: Vec<(TaskIndex, TaskIndex)> = Vec::new();
     for index in indices {
@@ -56,7 +56,7 @@ fn written(indices: impl Iterator<Item = TaskIndex>) -> String {
     text
 }
 
-fn parse(text: &str) -> Vec<TaskIndex> {
+pub(super) fn parse(text: &str) -> Vec<TaskIndex> {
     let range = |part: &str| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         Some(first.parse::<TaskIndex>().ok()?..=last.parse().ok()?)

@@ -148,6 +148,12 @@ async fn what_is_no_bundle_goes_to_the_dead_letters_and_the_worker_gets_the_next
         )
         .await;
     }
+    store(
+        &client,
+        "sortie.tasks.default.0.any.normal.nobodys".into(),
+        envelope::bundle(&bundle(job, [0])),
+    )
+    .await;
     publish(&broker, job, [7]).await;
     assert_eq!(indices(&work(&broker).await), [7]);
     let reasons = async || {
@@ -166,11 +172,15 @@ async fn what_is_no_bundle_goes_to_the_dead_letters_and_the_worker_gets_the_next
             .map(|(_, letter)| reason(letter))
             .collect::<Vec<_>>()
     };
-    until("the number of letters", &wrong.len(), async || {
+    until("the number of letters", &(wrong.len() + 1), async || {
         reasons().await.len()
     })
     .await;
     let found = reasons().await;
+    let nobodys = |(place, reason, _): &(String, String, Bytes)| {
+        place.ends_with(".nobodys") && reason.contains("names no job")
+    };
+    assert!(found.iter().any(nobodys), "{found:?}");
     for (word, payload) in &wrong {
         let mut same = found
             .iter()

@@ -73,7 +73,7 @@ impl Type {
             ("Option", [item]) => Self::Option(inner(item)),
             ("Box" | "Arc" | "Rc", [item]) => Self::within(item, left),
             ("Vec" | "VecDeque" | "BTreeSet" | "HashSet", [item]) => Self::List(inner(item), None),
-            ("BTreeMap" | "HashMap", [key, item]) if Self::of(key) == Self::Text => {
+            ("BTreeMap" | "HashMap", [key, item]) if *inner(key) == Self::Text => {
                 Self::Map(inner(item))
             }
             (name, []) => Self::named(name),
@@ -317,6 +317,22 @@ mod tests {
     }
 
     #[test]
+    fn a_number_is_the_nearest_that_there_is() {
+        for (text, number) in [
+            (
+                "2.2250738585072011e-308",
+                f64::from_bits(0x000f_ffff_ffff_ffff),
+            ),
+            ("123456789012345678901234567890", 1.234_567_890_123_456_8e29),
+            ("8.8989023e-308", 8.898_902_3e-308),
+        ] {
+            reads("f64", text, sortie::value(number), json!(number));
+            let list = format!("[{text}]");
+            reads("Vec<f64>", &list, sortie::value([number]), json!([number]));
+        }
+    }
+
+    #[test]
     fn a_text_is_taken_as_it_is() {
         for text in [
             "42",
@@ -348,6 +364,9 @@ mod tests {
             reads(written, "x y", sortie::value("x y"), json!("x y"));
         }
         let deep = "Option<".repeat(100) + "u8" + &">".repeat(100);
+        reads(&deep, "300", sortie::value(300), json!(300));
+        // A function writes its types, and may write any.
+        let deep = "BTreeMap<".repeat(100_000) + "u8" + &",u8>".repeat(100_000);
         reads(&deep, "300", sortie::value(300), json!(300));
     }
 

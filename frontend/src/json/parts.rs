@@ -78,7 +78,6 @@ impl Parts {
     }
 
     /// How much text it is.
-    #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         self.text.len() + self.more.len()
     }

@@ -43,21 +43,26 @@ impl Entry {
     }
 
     /// The bytes that are kept under `name`.
-    pub(super) fn seal(
+    pub(crate) fn seal(
         &self,
         name: Name<'_>,
     ) -> Result<Vec<u8>, ciborium::ser::Error<std::io::Error>> {
         let mut content = Vec::new();
         ciborium::into_writer(self, &mut content)?;
+        Ok(Self::seal_content(name, &content))
+    }
+
+    /// The same of an entry that is written already.
+    pub(crate) fn seal_content(name: Name<'_>, content: &[u8]) -> Vec<u8> {
         let mut sealed = Vec::with_capacity(VERSION.len() + HASH_BYTES + content.len());
         sealed.extend_from_slice(VERSION);
-        sealed.extend_from_slice(hash(name, &content).as_bytes());
-        sealed.extend_from_slice(&content);
-        Ok(sealed)
+        sealed.extend_from_slice(hash(name, content).as_bytes());
+        sealed.extend_from_slice(content);
+        sealed
     }
 
     /// The entry, if these bytes are what was kept under `name`.
-    pub(super) fn open(name: Name<'_>, sealed: &[u8]) -> Option<Self> {
+    pub(crate) fn open(name: Name<'_>, sealed: &[u8]) -> Option<Self> {
         let (sum, content) = sealed.strip_prefix(VERSION)?.split_at_checked(HASH_BYTES)?;
         if hash(name, content).as_bytes() != sum {
             return None;

@@ -300,7 +300,7 @@ fn name(key: &Key) -> String {
 }
 
 /// The hash that a block's file starts with.
-fn seal(key: &Key, content: &[u8]) -> blake3::Hash {
+pub(crate) fn seal(key: &Key, content: &[u8]) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new_derive_key("sortie object block 1");
     hasher
         .update(&key.version)
@@ -310,7 +310,7 @@ fn seal(key: &Key, content: &[u8]) -> blake3::Hash {
 }
 
 /// The content of a block's file, if its hash is right.
-fn open(key: &Key, bytes: Vec<u8>) -> Option<Bytes> {
+pub(crate) fn open(key: &Key, bytes: Vec<u8>) -> Option<Bytes> {
     let mut content = Bytes::from(bytes);
     if content.len() < HASH_BYTES {
         return None;

@@ -118,6 +118,8 @@ fn decoded(text: &str) -> Result<String, Unreadable> {
     for part in parts {
         let (digits, rest) = part
             .split_at_checked(2)
+            // A sign is no digit.
+            .filter(|(digits, _)| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
             .ok_or_else(|| unreadable("a percent sign without digits"))?;
         bytes.push(u8::from_str_radix(digits, 16).map_err(unreadable)?);
         bytes.extend_from_slice(rest.as_bytes());
@@ -252,5 +254,9 @@ mod tests {
             }]
         );
         assert_eq!(page.next, None);
+        for wrong in ["%+1", "%1", "%g0"] {
+            let xml = xml.replace("%01", wrong);
+            assert!(Page::parse(xml.as_bytes()).is_err(), "{wrong}");
+        }
     }
 }

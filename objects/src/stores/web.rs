@@ -140,7 +140,10 @@ fn text_of(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
 /// `bytes 0-9/100`, as a range and a size; a size alone where the range that was asked for begins
 /// past the end.
 fn content_range(headers: &HeaderMap) -> Option<(Option<Range<u64>>, u64)> {
-    let text = text_of(headers, &CONTENT_RANGE)?;
+    content_range_of(&text_of(headers, &CONTENT_RANGE)?)
+}
+
+pub(crate) fn content_range_of(text: &str) -> Option<(Option<Range<u64>>, u64)> {
     let (range, size) = text.strip_prefix("bytes")?.trim().split_once('/')?;
     let size = size.trim().parse().ok()?;
     if range.trim() == "*" {

@@ -174,7 +174,8 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn unhex<const N: usize>(digits: &str) -> Option<[u8; N]> {
-    if digits.len() != 2 * N || !digits.is_ascii() {
+    // Of a pair the standard library takes a sign for a digit.
+    if digits.len() != 2 * N || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;
     }
     let mut bytes = [0; N];
@@ -206,5 +207,7 @@ mod tests {
         assert!(job.to_string().parse::<WorkerId>().is_err());
         assert!("job-é".repeat(9).parse::<JobId>().is_err());
         assert!("sha256:12".parse::<Digest>().is_err());
+        let signed = job.to_string().replace("07", "+7");
+        assert!(signed.parse::<JobId>().is_err(), "{signed}");
     }
 }

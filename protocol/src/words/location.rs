@@ -419,9 +419,9 @@ impl TryFrom<Parts> for Location {
                 }),
                 reason => Err(syntax(&bucket, reason.unwrap_or(service.pattern()))),
             },
-            Parts::Http { url } => match Url::parse(&url) {
-                Ok(parsed) if is_http(&parsed) => Ok(Self::Http(parsed)),
-                _ => Err(syntax(&url, "write https://host/path")),
+            Parts::Http { url: text } => match url(&text)? {
+                url if is_http(&url) => Ok(Self::Http(url)),
+                _ => Err(syntax(&text, "write https://host/path")),
             },
         }
     }
@@ -655,6 +655,10 @@ mod tests {
             http("ftp://host/a"),
             http("https://host"),
             http("no URL"),
+            http("https://host/a\tb"),
+            http("ht\ntps://host/a"),
+            http(" https://host/a"),
+            http("https://host\\@other/a"),
             file(b"a"),
             file(b""),
             file(b"/a/../b"),
@@ -663,6 +667,15 @@ mod tests {
             let bytes = minicbor::to_vec(&parts).unwrap();
             assert!(minicbor::decode::<Location>(&bytes).is_err());
         }
+    }
+
+    #[test]
+    fn a_url_that_travels_is_the_one_that_is_parsed() {
+        let text = "https://me:pw@host/a?b\\c";
+        let bytes = minicbor::to_vec(Parts::Http { url: text.into() }).unwrap();
+        let location = minicbor::decode::<Location>(&bytes).unwrap();
+        assert_eq!(Ok(&location), parse(text).as_ref());
+        assert_eq!(location.to_url(), "https://me:pw@host/a?b%5Cc");
     }
 
     #[test]

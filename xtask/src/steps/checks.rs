@@ -10,7 +10,8 @@ use super::step::{Check, Mode, Run};
 use crate::command::{Cmd, Stream};
 use crate::project::Project;
 use crate::toolchain::TARGET;
-use crate::{guests as components, setup as toolchain, slim as without_host, tidy as rules};
+use crate::{fuzz as fuzzing, guests as components, setup as toolchain};
+use crate::{slim as without_host, tidy as rules};
 
 /// The folder of functions that have unit tests of their own.
 const FUNCTIONS: &str = "examples";
@@ -114,6 +115,14 @@ pub(super) fn doctests(run: &mut Run<'_>) -> Result<Check> {
     let cmd = run.cargo().args(["test", "--workspace", "--doc"]);
     run.count(cmd.arg("--no-fail-fast"), Stream::Stdout)
         .map(|()| Check::Done)
+}
+
+/// Every fuzz target, for a short time.
+pub(super) fn fuzz(run: &mut Run<'_>) -> Result<Check> {
+    if !fuzzing::has_compiler(run.project) {
+        return Ok(Check::Skipped("there is no C++ compiler"));
+    }
+    fuzzing::run_all(run.project, run.cargo()).map(|()| Check::Done)
 }
 
 /// Clippy on everything, without a warning.

@@ -20,7 +20,7 @@ struct Row {
     tests: &'static [&'static str],
 }
 
-const ROWS: [Row; 17] = [
+const ROWS: [Row; 18] = [
     Row {
         package: "sortie-protocol",
         always: &[],
@@ -117,6 +117,19 @@ const ROWS: [Row; 17] = [
         tests: &[],
     },
     Row {
+        package: "sortie-fuzz",
+        always: &[
+            "sortie-protocol",
+            "sortie-objects",
+            "sortie-broker",
+            "sortie-host",
+            "sortie",
+            "sortie-frontend",
+        ],
+        optional: &[],
+        tests: &[],
+    },
+    Row {
         package: "sortie-slim",
         always: &["sortie"],
         optional: &[],
@@ -172,6 +185,7 @@ const OUTSIDE: [(&str, &[&str]); 8] = [
             "sortie-chaos",
             "sortie-e2e",
             "sortie-bench",
+            "sortie-fuzz",
             "sortie-slim",
         ],
     ),

@@ -79,6 +79,7 @@ const PLACES: [(&str, &[&str]); 8] = [
         &[
             "frontend/src/settings/environment.rs",
             "bench/",
+            "fuzz/src/seeds.rs",
             "xtask/",
             "tests/",
             "objects/src/stores",
