@@ -1,8 +1,9 @@
 //! `chaos`: a fleet under faults, for as long as a hundred thousand tasks take.
 //!
-//! The program of `tests/chaos` does it; this module builds it, with the servers, the functions and
-//! the `sortie` command that it starts. Where there is a release build already it is brought up to
-//! date and used, else the everyday one: no second build of everything is needed.
+//! The program of `tests/chaos` does it; this module builds it, with the servers, the functions,
+//! the `sortie` command that it starts and the library that steps clocks. Where there is a release
+//! build already it is brought up to date and used, else the everyday one: no second build of
+//! everything is needed.
 //! A short form of the same is among the tests.
 
 use anyhow::Result;
@@ -52,7 +53,7 @@ pub(crate) fn run(project: &Project, arguments: &Arguments) -> Result<()> {
     };
     project
         .cargo()
-        .args(["build", "--workspace", "--bins"])
+        .args(["build", "--workspace"])
         .args(options)
         .run()?;
     project

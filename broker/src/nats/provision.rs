@@ -58,8 +58,11 @@ impl Provisioner {
         match provision {
             Provision::Missing(layout) => match (self.make(layout).await, unanswered) {
                 // The stream exists but had no leader a moment ago: a transient error, not a
-                // refusal.
-                (Err(refusal @ Error::Unsuitable { .. }), Some(unanswered)) => {
+                // refusal, nor a permission that is missing.
+                (
+                    Err(refusal @ (Error::Unsuitable { .. } | Error::Denied { .. })),
+                    Some(unanswered),
+                ) => {
                     let reason = self.missing(Some(unanswered)).await;
                     Err(if reason.is_transient() {
                         reason

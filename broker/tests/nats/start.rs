@@ -51,6 +51,22 @@ async fn a_server_that_says_nothing_is_given_up_within_the_connect_time() {
     );
 }
 
+/// A worker may start while a cluster has no leader, and is not told to ask for permissions.
+#[tokio::test]
+async fn a_layout_that_is_not_answered_for_is_no_missing_permission() {
+    const USERS: &str = r#"authorization { users: [
+        { user: all, password: pw }
+        { user: few, password: pw, permissions { publish { deny: "$JS.API.STREAM.CREATE.>" } } }
+    ] }"#;
+    let server = NatsServer::builder().config(USERS).start().await;
+    connect(&format!("nats://all:pw@{}", server.address()), LONG).await;
+    let proxy = TcpProxy::for_nats(server.address());
+    let few = config(&format!("nats://few:pw@{}", proxy.address()), LONG);
+    NatsBroker::connect(few.clone()).await.unwrap();
+    proxy.swallow("$JS.API.DIRECT.GET.sortie-meta");
+    assert_error!(Err::<(), _>(refused(few).await), Unreachable, says "no answer", "sortie-meta");
+}
+
 /// A server that is about to start, or a proxy in front of one, takes connections and ends them.
 #[tokio::test]
 async fn a_server_that_ends_connections_before_it_greets_is_tried_again() {

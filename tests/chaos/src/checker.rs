@@ -134,6 +134,14 @@ impl Verdict {
             .count()
     }
 
+    /// Tasks that did not end as they had to.
+    pub fn wrong(&self) -> usize {
+        self.violations
+            .iter()
+            .filter(|violation| matches!(violation, Violation::Wrong(..)))
+            .count()
+    }
+
     /// Tasks with more than one.
     pub fn duplicates(&self) -> usize {
         self.violations

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child as Process, Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 /// Waits for the end of its input, then kills.
 const WATCHDOG: &str = r#"read -r _; kill -KILL "$0""#;
@@ -21,6 +21,8 @@ const WATCHDOG: &str = r#"read -r _; kill -KILL "$0""#;
 pub(crate) struct Program {
     pub(crate) path: PathBuf,
     pub(crate) arguments: Vec<OsString>,
+    /// Its environment, beside what all have.
+    pub(crate) variables: Vec<(OsString, OsString)>,
     pub(crate) home: PathBuf,
     pub(crate) log: PathBuf,
 }
@@ -43,6 +45,7 @@ impl Program {
             .env_clear()
             .env("HOME", &self.home)
             .env("RUST_BACKTRACE", "1")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .current_dir(&self.home);
         // Its own process group: an interrupt from the terminal does not reach it.
         command
@@ -92,6 +95,26 @@ impl Child {
         if let Some(id) = id {
             let _ = kill_process(id, signal);
         }
+    }
+
+    /// Let it open nothing beyond what it has open, and one more. Answers what it might have had
+    /// open before; none if it has ended.
+    pub(crate) fn starve(&self) -> Option<u64> {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.process.id())).ok()?;
+        self.allow_open(open.count() as u64 + 1)
+    }
+
+    /// Let it have so many files and connections open. Answers what it might have had before.
+    pub(crate) fn allow_open(&self, count: u64) -> Option<u64> {
+        let id = i32::try_from(self.process.id())
+            .ok()
+            .and_then(Pid::from_raw)?;
+        let limit = Rlimit {
+            current: Some(count),
+            // As all processes have it from this one.
+            maximum: getrlimit(Resource::Nofile).maximum,
+        };
+        prlimit(Some(id), Resource::Nofile, limit).ok()?.current
     }
 
     /// How it ended, if it has. It must not be signalled after that.

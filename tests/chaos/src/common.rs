@@ -12,6 +12,7 @@ use sortie_harness::patience;
 use sortie_protocol::{Outcome, Timestamp};
 use tokio::time::{Instant, sleep};
 
+use crate::accounts::{JUDGED, tenant};
 use crate::history::{Log, Record};
 use crate::work;
 
@@ -26,9 +27,11 @@ pub(crate) async fn connect(servers: &str) -> Result<NatsBroker> {
         .context("failed to connect")
 }
 
-/// For an installation that is there.
+/// For the tenant that is judged, in an installation that is there. The addresses have its
+/// password.
 pub(crate) fn config(servers: &str) -> Config {
     Config {
+        tenant: tenant(JUDGED),
         provision: Provision::Never,
         ..Config::new(servers, Role::Client)
     }

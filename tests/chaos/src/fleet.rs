@@ -9,13 +9,16 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use sortie_harness::{NatsCluster, NatsServer, TcpProxy};
 use tokio::time::timeout;
 
+use crate::accounts::{self, User};
 use crate::child::{Child, Program};
+use crate::plan::Plan;
 use crate::schedule::{Kind, Scenario, Target};
+use crate::skew::SkewedClock;
 
 /// How long the leader is looked for before another server is taken in its place.
 const LEADER_TIME_MAX: Duration = Duration::from_secs(15);
@@ -28,13 +31,17 @@ pub(crate) enum Servers {
 }
 
 impl Servers {
-    pub(crate) async fn start(scenario: Scenario) -> Self {
-        match scenario {
-            Scenario::Server => {
-                Self::One(Box::new(NatsServer::builder().monitoring().start().await))
-            }
-            Scenario::Cluster => Self::Three(NatsCluster::start(3).await),
-        }
+    pub(crate) async fn start(plan: &Plan) -> Result<Self> {
+        let server = accounts::server(plan)?;
+        Ok(match plan.scenario {
+            Scenario::Server => Self::One(Box::new(server.monitoring().start().await)),
+            Scenario::Cluster => Self::Three(NatsCluster::start_with(3, server).await),
+        })
+    }
+
+    /// How many there are, which is also how many copies they keep.
+    pub(crate) fn count(&self) -> usize {
+        self.all().count()
     }
 
     pub(crate) fn urls(&self) -> String {
@@ -74,16 +81,21 @@ impl Servers {
                 Target::OutcomesLeader => cluster.leader_of_stream(OUTCOMES_STREAM).await,
                 Target::ClusterLeader => cluster.leader_of_meta().await,
                 Target::Server(place) => place,
-                Target::Worker(_) | Target::Submitter | Target::Reader | Target::Mapper => 0,
+                Target::Worker(_)
+                | Target::Submitter
+                | Target::Reader
+                | Target::Mapper
+                | Target::Queue
+                | Target::Storage => 0,
             }
         };
         timeout(LEADER_TIME_MAX, leader).await.ok()
     }
 }
 
-/// Streams of an installation with the default names.
-const TASKS_STREAM: &str = "sortie-tasks-default-0";
-const OUTCOMES_STREAM: &str = "sortie-outcomes-default";
+/// Streams of the tenant that is judged.
+const TASKS_STREAM: &str = "sortie-tasks-acme-0";
+const OUTCOMES_STREAM: &str = "sortie-outcomes-acme";
 
 /// A network of one process: a proxy for each server.
 #[derive(Debug)]
@@ -118,14 +130,20 @@ impl Network {
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) name: String,
+    user: User,
     pub(crate) network: Network,
     pub(crate) program: Program,
     pub(crate) child: Option<Child>,
+    /// What steps its time of day, if that is to be stepped.
+    clock: Option<SkewedClock>,
+    /// What it might have open before it was made short of that.
+    descriptors: Option<u64>,
 }
 
 impl Member {
     pub(crate) fn new(
         name: &str,
+        user: User,
         program: &Path,
         folder: &Path,
         servers: &Servers,
@@ -136,15 +154,32 @@ impl Member {
         let program = Program {
             path: program.to_owned(),
             arguments: Vec::new(),
+            variables: Vec::new(),
             home,
             log,
         };
         Ok(Self {
             name: name.to_owned(),
+            user,
             network: Network::start(servers),
             program,
             child: None,
+            clock: None,
+            descriptors: None,
         })
+    }
+
+    /// From its start on its time of day can be stepped, by this library.
+    pub(crate) fn skew(&mut self, library: &Path) -> Result<()> {
+        let clock = SkewedClock::create(library, &self.program.home)?;
+        self.program.variables = clock.variables();
+        self.clock = Some(clock);
+        Ok(())
+    }
+
+    /// Where it connects, with its password.
+    pub(crate) fn urls(&self) -> String {
+        self.user.urls(&self.network.urls())
     }
 
     pub(crate) fn start(
@@ -163,22 +198,44 @@ impl Member {
 
     /// Begin what is done to the process. A kill is a kill only once: the caller, which knows the
     /// arguments, starts it again.
-    pub(crate) fn begin(&mut self, kind: Kind) {
+    pub(crate) fn begin(&mut self, kind: Kind) -> Result<()> {
         match kind {
             Kind::Kill => self.child = None,
             Kind::Pause => self.signal(Signal::STOP),
             Kind::Cut => self.network.0.iter().for_each(TcpProxy::cut),
             Kind::Stall => self.network.0.iter().for_each(TcpProxy::stall),
+            Kind::Starve => {
+                self.descriptors = self.child.as_ref().and_then(Child::starve);
+                self.network.0.iter().for_each(TcpProxy::cut);
+                self.network.0.iter().for_each(TcpProxy::mend);
+            }
+            Kind::Step(seconds) => self.step(seconds)?,
+            Kind::Fill => bail!("there is nothing to fill in a process"),
         }
+        Ok(())
     }
 
     /// End what [`begin`](Self::begin) began, except a kill.
-    pub(crate) fn end(&mut self, kind: Kind) {
+    pub(crate) fn end(&mut self, kind: Kind) -> Result<()> {
         match kind {
-            Kind::Kill => {}
+            Kind::Kill | Kind::Fill => {}
             Kind::Pause => self.signal(Signal::CONT),
             Kind::Cut | Kind::Stall => self.network.0.iter().for_each(TcpProxy::mend),
+            Kind::Starve => {
+                if let (Some(child), Some(count)) = (&self.child, self.descriptors.take()) {
+                    child.allow_open(count);
+                }
+            }
+            Kind::Step(_) => self.step(0)?,
         }
+        Ok(())
+    }
+
+    fn step(&self, seconds: i32) -> Result<()> {
+        let clock = self.clock.as_ref();
+        clock
+            .with_context(|| format!("the clock of {} cannot be stepped", self.name))?
+            .step(seconds)
     }
 
     fn signal(&self, signal: Signal) {

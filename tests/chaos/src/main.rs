@@ -10,14 +10,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+use sortie_chaos::attack::{self, Attack};
 use sortie_chaos::checker::Verdict;
 use sortie_chaos::mapper::{self, Mapping};
 use sortie_chaos::parts::{self, Part, Reading, Submission, Through};
 use sortie_chaos::plan::Plan;
 use sortie_chaos::run::{self, Report};
-use sortie_chaos::schedule::Scenario;
+use sortie_chaos::schedule::{Form, Scenario};
+use sortie_chaos::skew::LIBRARY;
 use sortie_chaos::work::Work;
 use sortie_protocol::JobId;
+use tracing_subscriber::filter::LevelFilter;
 
 /// Violations that are shown; all are in the folder's files.
 const VIOLATIONS_SHOWN: usize = 20;
@@ -25,7 +28,8 @@ const VIOLATIONS_SHOWN: usize = 20;
 #[derive(Parser)]
 #[command(
     name = "cargo xtask chaos",
-    about = "Run tasks over a real fleet while its processes are killed, paused and cut off"
+    about = "Run tasks over a real fleet while its processes are killed, paused, cut off and \
+             starved, its clocks stepped, its queue and storage filled, and a second tenant attacks"
 )]
 #[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
@@ -61,6 +65,9 @@ struct Run {
     /// Pause between publishing two bundles, in microseconds
     #[arg(long, default_value_t = 4000)]
     pace_micros: u64,
+    /// Pause between two attacks of the second tenant, in milliseconds
+    #[arg(long, default_value_t = 300)]
+    attack_ms: u64,
 }
 
 #[derive(Subcommand)]
@@ -74,6 +81,9 @@ enum Command {
     /// Map over tasks
     #[command(hide = true)]
     Map(Map),
+    /// Do what a second tenant's permissions allow, without end
+    #[command(hide = true)]
+    Attack(AttackArguments),
 }
 
 #[derive(Args)]
@@ -134,6 +144,18 @@ struct Map {
     pace_micros: u64,
 }
 
+#[derive(Args)]
+struct AttackArguments {
+    #[arg(long)]
+    broker: String,
+    #[arg(long)]
+    victim: JobId,
+    #[arg(long)]
+    file: PathBuf,
+    #[arg(long)]
+    pace_micros: u64,
+}
+
 impl From<PartArguments> for Part {
     fn from(PartArguments { broker, job, file }: PartArguments) -> Self {
         Self { broker, job, file }
@@ -143,14 +165,20 @@ impl From<PartArguments> for Part {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    // What the driver's own connections go through is not what is looked at.
+    let level = match arguments.part {
+        Some(_) => LevelFilter::INFO,
+        None => LevelFilter::OFF,
+    };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_max_level(tracing_subscriber::filter::LevelFilter::INFO)
+        .with_max_level(level)
         .init();
     let done = match arguments.part {
         Some(Command::Submit(submit)) => submitter(submit).await.map(|()| true),
         Some(Command::Read(read)) => reader(read).await.map(|()| true),
         Some(Command::Map(map)) => mapper(map).await.map(|()| true),
+        Some(Command::Attack(arguments)) => attacker(arguments).await.map(|()| true),
         None => tokio::select! {
             done = all(&arguments.run) => done,
             // What was started ends with this.
@@ -215,6 +243,16 @@ async fn mapper(map: Map) -> Result<()> {
     .await
 }
 
+async fn attacker(arguments: AttackArguments) -> Result<()> {
+    attack::attack(&Attack {
+        broker: arguments.broker,
+        victim: arguments.victim,
+        file: arguments.file,
+        pace: Duration::from_micros(arguments.pace_micros),
+    })
+    .await
+}
+
 /// Whether all was good.
 async fn all(run: &Run) -> Result<bool> {
     let seed = run.seed.unwrap_or_else(|| {
@@ -242,12 +280,15 @@ async fn one(run: &Run, scenario: Scenario, seed: u64) -> Result<bool> {
             poison: NonZeroU64::new(run.poison),
         },
         seed,
+        form: Form::Long,
         interval: Duration::from_millis(run.interval_ms.max(10)),
         bundle: run.bundle.max(1),
         pace: Duration::from_micros(run.pace_micros),
+        attack_pace: Duration::from_millis(run.attack_ms),
         lease: Duration::from_secs(2),
         concurrency: 2,
-        // Both are of one build.
+        // All are of one build.
+        clock: program.with_file_name(LIBRARY),
         worker: program.with_file_name("sortie"),
         program,
         folder: folder.path().to_owned(),
@@ -268,6 +309,12 @@ fn shown(report: &Report) -> String {
         .iter()
         .map(|(name, count)| format!("  {count:>4} {name}"))
         .collect();
+    lines.extend(
+        report
+            .attacks
+            .iter()
+            .map(|(name, count)| format!("  {count:>4} attack: {name}")),
+    );
     lines.extend(report.exits.iter().map(|exit| format!("  {exit}")));
     let faults: u64 = report.faults.values().sum();
     lines.extend(
@@ -292,13 +339,13 @@ fn shown(report: &Report) -> String {
             readers,
             violations,
         } = verdict;
-        let (lost, twice) = (verdict.lost(), verdict.duplicates());
+        let (lost, twice, wrong) = (verdict.lost(), verdict.duplicates(), verdict.wrong());
         lines.push(format!(
             "{what}: {tasks} tasks, {retried} by a later attempt, {failed} failed; {readers} \
              readers saw {outcomes} outcomes"
         ));
         lines.push(format!(
-            "{what}: lost {lost}, duplicates visible {twice}, violations {}",
+            "{what}: lost {lost}, duplicates visible {twice}, wrong outcomes {wrong}, violations {}",
             violations.len()
         ));
         lines.extend(

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::attack;
 use crate::checker::{Checker, Verdict};
 use crate::history;
 use crate::plan::Plan;
 use crate::schedule;
-use crate::stage::{MAPPED, Stage};
+use crate::stage::{MAPPED, Stage, Told};
 
 /// What came of a run.
 #[derive(Debug)]
@@ -23,9 +24,11 @@ pub struct Report {
     pub verdict: Verdict,
     /// The judge's word on the job that is mapped.
     pub mapped: Verdict,
-    /// Faults that hit a process, by kind and by whom.
+    /// Faults that hit, by kind and by what they hit.
     pub faults: BTreeMap<String, u64>,
-    /// Faults that had to come and did not: the run was too short to say anything.
+    /// What the second tenant did.
+    pub attacks: BTreeMap<String, u64>,
+    /// Faults and attacks that had to come and did not: the run was too short to say anything.
     pub missing: Vec<String>,
     /// Processes that ended by themselves, and how.
     pub exits: Vec<String>,
@@ -61,17 +64,24 @@ pub async fn run(plan: &Plan) -> Result<Report> {
             "the run did not end; until then, submitted and read: {submitted}; mapped: {mapped}"
         )));
     }
-    let (faults, exits, elapsed) = stage.told();
-    let essential = schedule::essentials(plan.scenario)
+    let Told {
+        faults,
+        attacks,
+        exits,
+        elapsed,
+    } = stage.told()?;
+    let essential = schedule::essentials(plan.seed, plan.scenario, plan.form)
         .into_iter()
         .map(|(target, kind)| schedule::name(target, kind));
     let missing = essential
         .filter(|name| !faults.contains_key(name))
+        .chain(attack::names().filter(|name| !attacks.contains_key(name)))
         .collect();
     Ok(Report {
         verdict: judge(&plan.folder)?,
         mapped: judge(&plan.folder.join(MAPPED))?,
         faults,
+        attacks,
         missing,
         exits,
         elapsed,

@@ -1,8 +1,9 @@
 //! Which fault comes when: decided by a seed, in a time of its own.
 //!
 //! A schedule has no end and knows nothing of what becomes of its faults. At most one fault at a
-//! time is on one process, and at most one on the servers of a cluster, so that a majority of them
-//! is there; on single servers, workers and readers faults overlap as they like.
+//! time is on one process, on the queue or on the storage, and at most one on the servers of a
+//! cluster, so that a majority of them is there; on single servers, workers and readers faults
+//! overlap as they like.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -23,6 +24,14 @@ const BEYOND_LEASE: Duration = Duration::from_secs(2);
 /// The longest pause of a server in a cluster: servers hold an election after 4 to 9 seconds of
 /// silence.
 const ELECTION: Duration = Duration::from_secs(10);
+/// After the storage was full: the longest pause between two tries of a worker that could not
+/// report, and time to get on.
+const STORAGE_REST: Duration = Duration::from_secs(5);
+/// By how many seconds a worker's time of day is stepped: by more than anything that is kept for a
+/// minute, in both directions, and by an hour.
+const STEPS: [i32; WORKERS] = [-90, 90, -3600];
+/// How many of the [`extras`] a short run has to have.
+const EXTRAS_SHORT: usize = 2;
 /// The wait for a process that is free, after one was drawn that is not.
 const DRAW_AGAIN: Duration = Duration::from_millis(20);
 
@@ -33,6 +42,15 @@ pub enum Scenario {
     Server,
     /// A cluster of three, with three copies of everything.
     Cluster,
+}
+
+/// How much a run has to have tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// What every run has, and some of the [`extras`], drawn by the seed.
+    Short,
+    /// Everything.
+    Long,
 }
 
 /// Whom a fault is on.
@@ -54,6 +72,10 @@ pub enum Target {
     OutcomesLeader,
     /// The server that leads the cluster, then.
     ClusterLeader,
+    /// The queue of the tenant whose tasks are judged.
+    Queue,
+    /// What the servers may store in all.
+    Storage,
 }
 
 impl fmt::Display for Target {
@@ -67,6 +89,8 @@ impl fmt::Display for Target {
             Self::TasksLeader => f.write_str("leader of tasks"),
             Self::OutcomesLeader => f.write_str("leader of outcomes"),
             Self::ClusterLeader => f.write_str("leader of cluster"),
+            Self::Queue => f.write_str("queue"),
+            Self::Storage => f.write_str("storage"),
         }
     }
 }
@@ -82,16 +106,26 @@ pub enum Kind {
     Cut,
     /// Nothing passes on its connections, which stay.
     Stall,
+    /// The process may open nothing beyond what it has open, and its connections are closed once,
+    /// so that it has to open new ones.
+    Starve,
+    /// The process's time of day is stepped by so many seconds, and back.
+    Step(i32),
+    /// All room is taken until the servers refuse, and given back.
+    Fill,
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Kill => "kill",
-            Self::Pause => "pause",
-            Self::Cut => "cut",
-            Self::Stall => "stall",
-        })
+        match self {
+            Self::Kill => f.write_str("kill"),
+            Self::Pause => f.write_str("pause"),
+            Self::Cut => f.write_str("cut"),
+            Self::Stall => f.write_str("stall"),
+            Self::Starve => f.write_str("starve"),
+            Self::Step(seconds) => write!(f, "step by {seconds:+} s"),
+            Self::Fill => f.write_str("fill"),
+        }
     }
 }
 
@@ -116,6 +150,8 @@ enum Lane {
     Reader,
     Mapper,
     Servers,
+    Queue,
+    Storage,
 }
 
 /// The faults of a run, one after the other, without end.
@@ -123,6 +159,7 @@ enum Lane {
 pub struct Schedule {
     random: Random,
     scenario: Scenario,
+    essentials: Vec<(Target, Kind)>,
     interval: Duration,
     lease: Duration,
     now: Duration,
@@ -134,11 +171,36 @@ pub struct Schedule {
 
 /// What a fault is called where faults are counted.
 pub fn name(target: Target, kind: Kind) -> String {
-    format!("{kind} {target}")
+    format!("{kind}, {target}")
 }
 
-/// The faults that every run has to have: without them it says little.
-pub fn essentials(scenario: Scenario) -> Vec<(Target, Kind)> {
+/// The faults that a run has to have: without them it says little.
+pub fn essentials(seed: u64, scenario: Scenario, form: Form) -> Vec<(Target, Kind)> {
+    let mut extras = extras();
+    if form == Form::Short {
+        let mut random = Random(seed);
+        random.shuffle(&mut extras);
+        extras.truncate(EXTRAS_SHORT);
+    }
+    let mut all = basics(scenario);
+    all.extend(extras);
+    all
+}
+
+/// Shortages and clocks: a long run has to have each of them.
+pub fn extras() -> Vec<(Target, Kind)> {
+    let mut all = vec![
+        (Target::Queue, Kind::Fill),
+        (Target::Storage, Kind::Fill),
+        (Target::Worker(1), Kind::Starve),
+    ];
+    let steps = STEPS.into_iter().enumerate();
+    all.extend(steps.map(|(number, step)| (Target::Worker(number), Kind::Step(step))));
+    all
+}
+
+/// What every run has to have.
+fn basics(scenario: Scenario) -> Vec<(Target, Kind)> {
     let mut all = vec![
         (Target::Worker(0), Kind::Kill),
         (Target::Worker(1), Kind::Pause),
@@ -166,10 +228,15 @@ pub fn essentials(scenario: Scenario) -> Vec<(Target, Kind)> {
 
 /// All other faults, some more than once.
 fn others(scenario: Scenario) -> Vec<(Target, Kind)> {
-    use Kind::{Cut, Kill, Pause, Stall};
+    use Kind::{Cut, Fill, Kill, Pause, Stall, Starve, Step};
     let mut all = Vec::new();
     let mut add = |target, kinds: &[Kind]| all.extend(kinds.iter().map(|kind| (target, *kind)));
     (0..WORKERS).for_each(|number| add(Target::Worker(number), &[Kill, Kill, Pause, Cut, Stall]));
+    for number in 0..WORKERS {
+        let step = Step(STEPS[(number + 1) % WORKERS]);
+        add(Target::Worker(number), &[Starve, step]);
+    }
+    add(Target::Queue, &[Fill]);
     add(Target::Submitter, &[Pause, Cut, Stall]);
     add(Target::Reader, &[Kill, Pause, Cut, Stall]);
     // Killed, it would take its job with it.
@@ -188,10 +255,17 @@ fn others(scenario: Scenario) -> Vec<(Target, Kind)> {
 
 impl Schedule {
     /// The schedule of a seed: a fault about every `interval`, some longer than `lease`.
-    pub fn new(seed: u64, scenario: Scenario, interval: Duration, lease: Duration) -> Self {
+    pub fn new(
+        seed: u64,
+        scenario: Scenario,
+        form: Form,
+        interval: Duration,
+        lease: Duration,
+    ) -> Self {
         Self {
             random: Random(seed),
             scenario,
+            essentials: essentials(seed, scenario, form),
             interval,
             lease,
             now: Duration::ZERO,
@@ -204,18 +278,18 @@ impl Schedule {
     /// Put the faults of another round into the deck, shuffled: in the first round the essential
     /// ones on top.
     fn shuffle_in(&mut self) {
-        let (first, mut rest) = (essentials(self.scenario), others(self.scenario));
-        let mut top = if self.rounds == 0 { first } else { Vec::new() };
-        if self.rounds > 0 {
-            rest.extend(essentials(self.scenario));
+        let mut top = Vec::new();
+        let mut rest = others(self.scenario);
+        if self.rounds == 0 {
+            top.clone_from(&self.essentials);
+            rest.extend(extras().into_iter().filter(|card| !top.contains(card)));
+        } else {
+            rest.extend(basics(self.scenario));
+            rest.extend(extras());
         }
         self.rounds += 1;
-        for cards in [&mut top, &mut rest] {
-            for place in (1..cards.len()).rev() {
-                let other = self.random.index(place + 1);
-                cards.swap(place, other);
-            }
-        }
+        self.random.shuffle(&mut top);
+        self.random.shuffle(&mut rest);
         self.deck.extend(top.into_iter().chain(rest));
     }
 
@@ -237,6 +311,10 @@ impl Schedule {
             (Kind::Pause, Lane::Servers, Scenario::Cluster) if is_long => {
                 self.random.between(ELECTION / 2, ELECTION)
             }
+            // Shorter than a lease they would hardly be noticed.
+            (Kind::Fill | Kind::Starve | Kind::Step(_), _, _) => {
+                self.random.between(self.lease, self.lease + BEYOND_LEASE)
+            }
             (Kind::Pause | Kind::Cut | Kind::Stall, _, _) if is_long => {
                 self.random.between(self.lease, self.lease + BEYOND_LEASE)
             }
@@ -250,7 +328,10 @@ impl Schedule {
         match (lane, self.scenario) {
             (Lane::Servers, Scenario::Server) => SERVERS_REST,
             (Lane::Servers, Scenario::Cluster) => CLUSTER_REST,
-            (Lane::Worker(_) | Lane::Submitter | Lane::Reader | Lane::Mapper, _) => Duration::ZERO,
+            (Lane::Storage, _) => STORAGE_REST,
+            (Lane::Worker(_) | Lane::Submitter | Lane::Reader | Lane::Mapper | Lane::Queue, _) => {
+                Duration::ZERO
+            }
         }
     }
 }
@@ -291,6 +372,8 @@ impl Target {
             Self::Submitter => Lane::Submitter,
             Self::Reader => Lane::Reader,
             Self::Mapper => Lane::Mapper,
+            Self::Queue => Lane::Queue,
+            Self::Storage => Lane::Storage,
             Self::Server(_) | Self::TasksLeader | Self::OutcomesLeader | Self::ClusterLeader => {
                 Lane::Servers
             }
@@ -316,6 +399,13 @@ impl Random {
         self.next() % end
     }
 
+    fn shuffle<T>(&mut self, cards: &mut [T]) {
+        for place in (1..cards.len()).rev() {
+            let other = self.index(place + 1);
+            cards.swap(place, other);
+        }
+    }
+
     fn index(&mut self, length: usize) -> usize {
         usize::try_from(self.below(length as u64)).expect("less than a length")
     }
@@ -333,9 +423,14 @@ mod tests {
     use super::*;
 
     fn faults(seed: u64, scenario: Scenario) -> Vec<Fault> {
+        faults_of(seed, scenario, Form::Long)
+    }
+
+    fn faults_of(seed: u64, scenario: Scenario, form: Form) -> Vec<Fault> {
         Schedule::new(
             seed,
             scenario,
+            form,
             Duration::from_millis(700),
             Duration::from_secs(2),
         )
@@ -359,42 +454,73 @@ mod tests {
                 .map(|fault| (fault.target.lane(), fault.kind));
             faults.collect::<BTreeSet<_>>().len()
         };
-        // Three workers, a submitter, a reader and the servers with four kinds each, and a mapper
-        // that is not killed.
-        assert_eq!(kinds(Scenario::Server), 6 * 4 + 3);
-        assert_eq!(kinds(Scenario::Cluster), 6 * 4 + 3);
+        // Three workers, a submitter, a reader and the servers with four kinds each, a mapper that
+        // is not killed, two steps and a shortage of each worker, the queue and the storage.
+        assert_eq!(kinds(Scenario::Server), 6 * 4 + 3 + 3 * 3 + 2);
+        assert_eq!(kinds(Scenario::Cluster), 6 * 4 + 3 + 3 * 3 + 2);
         let targets: BTreeSet<_> = faults(1, Scenario::Cluster)
             .into_iter()
             .map(|fault| fault.target)
             .collect();
-        assert_eq!(targets.len(), 3 + 3 + 3 + 3);
+        assert_eq!(targets.len(), 3 + 3 + 3 + 3 + 2);
     }
 
     #[test]
     fn what_is_essential_comes_first_whatever_the_seed() {
         for scenario in [Scenario::Server, Scenario::Cluster] {
-            let essential: BTreeSet<_> = essentials(scenario).into_iter().collect();
-            for seed in 0..100 {
+            for (seed, form) in (0..100).flat_map(|seed| [(seed, Form::Short), (seed, Form::Long)])
+            {
+                let essential: BTreeSet<_> = essentials(seed, scenario, form).into_iter().collect();
                 // A fault may have to wait for the one before it on its target, and others go first
                 // then.
-                let first = faults(seed, scenario)
+                let first = faults_of(seed, scenario, form)
                     .into_iter()
                     .take(4 * essential.len())
                     .map(|fault| (fault.target, fault.kind));
-                assert!(essential.is_subset(&first.collect()), "seed {seed}");
+                assert!(
+                    essential.is_subset(&first.collect()),
+                    "seed {seed}, {form:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_short_run_draws_some_of_what_a_long_one_has() {
+        let extras: BTreeSet<_> = extras().into_iter().collect();
+        let mut drawn = BTreeSet::new();
+        for seed in 0..100 {
+            let long = essentials(seed, Scenario::Server, Form::Long);
+            let short = essentials(seed, Scenario::Server, Form::Short);
+            assert!(extras.iter().all(|card| long.contains(card)));
+            assert!(short.iter().all(|card| long.contains(card)));
+            assert_eq!(short.len() + extras.len(), long.len() + EXTRAS_SHORT);
+            drawn.extend(short.into_iter().filter(|card| extras.contains(card)));
+        }
+        assert_eq!(drawn, extras);
+    }
+
+    #[test]
+    fn shortages_and_steps_outlast_a_lease() {
+        let lease = Duration::from_secs(2);
+        for fault in faults(5, Scenario::Cluster) {
+            if matches!(fault.kind, Kind::Fill | Kind::Starve | Kind::Step(_)) {
+                assert!(fault.lasts >= lease, "{fault:?}");
             }
         }
     }
 
     #[test]
     fn a_process_has_one_fault_at_a_time_and_no_two_servers_of_a_cluster_have() {
-        let mut until = BTreeMap::new();
-        for fault in faults(3, Scenario::Cluster) {
-            let before = until.insert(fault.target.lane(), fault.at + fault.lasts);
-            assert!(
-                before.is_none_or(|before| before <= fault.at),
-                "{fault:?} while another lasts until {before:?}"
-            );
+        for form in [Form::Short, Form::Long] {
+            let mut until = BTreeMap::new();
+            for fault in faults_of(3, Scenario::Cluster, form) {
+                let before = until.insert(fault.target.lane(), fault.at + fault.lasts);
+                assert!(
+                    before.is_none_or(|before| before <= fault.at),
+                    "{fault:?} while another lasts until {before:?}"
+                );
+            }
         }
     }
 }

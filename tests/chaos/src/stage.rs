@@ -1,10 +1,12 @@
 //! What happens in a run: start everything, do what the schedule says until all outcomes are read,
-//! read them once more.
+//! read them once more. What each fault does is in [`faults`].
 //!
 //! The schedule's faults begin and end in their order. Starting a server again is waited for, and
 //! all that follows in the schedule comes later by as much, so that no fault is shorter than it
 //! should be. Workers that end by themselves are started again; a submitter or reader that does so
 //! without having done its work ends the run, and so does [`patience`] without an outcome.
+
+mod faults;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,19 +16,21 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum as _;
 use futures::StreamExt as _;
-use sortie_broker::nats::{Config, Layout, NatsBroker, Provision, Role};
 use sortie_broker::{Event, Submit as _};
 use sortie_harness::patience;
 use sortie_protocol::{Bundle, Digest, Job, JobId};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
+use crate::accounts::{self, User};
+use crate::attack;
 use crate::common;
 use crate::fleet::{Member, Servers};
 use crate::history::{self, Log, Record};
 use crate::parts::Through;
 use crate::plan::Plan;
-use crate::schedule::{self, Fault, Kind, Random, Schedule, Target, WORKERS};
+use crate::schedule::{Fault, Random, Schedule, WORKERS};
 use crate::work::{self, Work};
+use faults::Fillers;
 
 /// How often processes are looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -42,8 +46,8 @@ const ANEW: u64 = 3;
 pub(crate) const MAPPED: &str = "mapped";
 /// The mapper has a task for each of so many of the submitter's.
 const MAPPED_SHARE: u64 = 10;
-/// What waiting bundles may take, which the servers reserve.
-const TASKS_BYTES_MAX: u32 = 256 << 20;
+/// The counts of the attacker, in the run's folder.
+const ATTACKS: &str = "attacks.json";
 
 /// A run under way.
 pub(crate) struct Stage<'a> {
@@ -54,6 +58,7 @@ pub(crate) struct Stage<'a> {
     submitter: Member,
     reader: Member,
     mapper: Member,
+    attacker: Member,
     log: Log,
     started: Instant,
     /// When the schedule's time began: later than the start by all that the schedule had to wait
@@ -61,6 +66,7 @@ pub(crate) struct Stage<'a> {
     origin: Instant,
     /// Faults that have begun: when they end, and on which server if on one.
     under_way: Vec<(Duration, Fault, usize)>,
+    fillers: Fillers,
     submitters: u32,
     recorded: u64,
     readers: u32,
@@ -76,6 +82,19 @@ pub(crate) struct Stage<'a> {
     growth: Growth,
 }
 
+/// What happened beside the tasks.
+#[derive(Debug)]
+pub(crate) struct Told {
+    /// Faults that hit.
+    pub(crate) faults: BTreeMap<String, u64>,
+    /// What the second tenant did.
+    pub(crate) attacks: BTreeMap<String, u64>,
+    /// Processes that ended by themselves.
+    pub(crate) exits: Vec<String>,
+    /// How long the tasks took.
+    pub(crate) elapsed: Duration,
+}
+
 /// When the readers' records grew last.
 struct Growth {
     bytes: [u64; 2],
@@ -85,21 +104,26 @@ struct Growth {
 impl<'a> Stage<'a> {
     /// Start the servers, and prepare the rest.
     pub(crate) async fn set(plan: &'a Plan) -> Result<Self> {
-        let servers = Servers::start(plan.scenario).await;
+        let servers = Servers::start(plan).await?;
         let job = JobId::from_bytes(u128::from(plan.seed).to_be_bytes());
         prepare(plan, &servers, job).await?;
+        let member = |name: &str, user| {
+            let program = match user {
+                User::Worker => &plan.worker,
+                User::Operator | User::Judged | User::Attacking => &plan.program,
+            };
+            Member::new(name, user, program, &plan.folder, &servers)
+        };
         let workers = (0..WORKERS).map(|number| {
-            Member::new(
-                &format!("worker {number}"),
-                &plan.worker,
-                &plan.folder,
-                &servers,
-            )
+            let mut worker = member(&format!("worker {number}"), User::Worker)?;
+            worker.skew(&plan.clock)?;
+            Ok(worker)
         });
         let workers = workers.collect::<Result<Vec<_>>>()?;
-        let submitter = Member::new("submitter", &plan.program, &plan.folder, &servers)?;
-        let reader = Member::new("reader", &plan.program, &plan.folder, &servers)?;
-        let mapper = Member::new("mapper", &plan.program, &plan.folder, &servers)?;
+        let submitter = member("submitter", User::Judged)?;
+        let reader = member("reader", User::Judged)?;
+        let mapper = member("mapper", User::Judged)?;
+        let attacker = member("attacker", User::Attacking)?;
         let mut log = Log::create(&plan.folder.join("driver.jsonl"))?;
         log.write([Record::Planned {
             tasks: plan.work.tasks,
@@ -113,10 +137,12 @@ impl<'a> Stage<'a> {
             submitter,
             reader,
             mapper,
+            attacker,
             log,
             started,
             origin: started,
             under_way: Vec::new(),
+            fillers: Fillers::default(),
             submitters: 0,
             recorded: 0,
             readers: 0,
@@ -146,9 +172,11 @@ impl<'a> Stage<'a> {
         self.start_submitter()?;
         self.start_reader(0)?;
         self.start_mapper()?;
+        self.start_attacker()?;
         let mut schedule = Schedule::new(
             self.plan.seed,
             self.plan.scenario,
+            self.plan.form,
             self.plan.interval,
             self.plan.lease,
         )
@@ -180,6 +208,7 @@ impl<'a> Stage<'a> {
         while !self.under_way.is_empty() {
             self.end_next().await?;
         }
+        self.end_fillers().await?;
         self.read_once_more().await
     }
 
@@ -190,7 +219,7 @@ impl<'a> Stage<'a> {
     async fn start_workers(&mut self) -> Result<()> {
         for worker in &mut self.workers {
             // One for all, so that a worker that starts again need not compile.
-            let (urls, cache) = (worker.network.urls(), self.plan.folder.join("cache"));
+            let (urls, cache) = (worker.urls(), self.plan.folder.join("cache"));
             let concurrency = self.plan.concurrency.to_string();
             let arguments = [
                 "worker",
@@ -233,7 +262,7 @@ impl<'a> Stage<'a> {
     /// Have one task run, so that the component is compiled before anything goes wrong. With leases
     /// of two seconds that takes as long as a lease or two.
     async fn warm_up(&self) -> Result<()> {
-        let broker = common::connect(&self.servers.urls()).await?;
+        let broker = common::connect(&User::Judged.urls(&self.servers.urls())).await?;
         let record = broker
             .job(work::key(self.job))
             .await?
@@ -301,12 +330,31 @@ impl<'a> Stage<'a> {
         };
         // As long as the submitter takes.
         let pace = plan.pace * u32::try_from(MAPPED_SHARE)? / u32::try_from(plan.bundle)?;
-        let mut arguments = ["map", "--broker", &self.mapper.network.urls(), "--folder"]
+        let mut arguments = ["map", "--broker", &self.mapper.urls(), "--folder"]
             .map(str::to_owned)
             .to_vec();
         arguments.push(folder.display().to_string());
         arguments.extend(of_work(work, pace));
         self.mapper.start(arguments)
+    }
+
+    /// It adds its password itself.
+    fn start_attacker(&mut self) -> Result<()> {
+        let file = self.plan.folder.join(ATTACKS).display().to_string();
+        let pace = u64::try_from(self.plan.attack_pace.as_micros())?;
+        let mut arguments = [
+            "attack",
+            "--broker",
+            &self.attacker.network.urls(),
+            "--victim",
+            &self.job.to_string(),
+            "--file",
+            &file,
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        arguments.extend(numbers([("--pace-micros", pace)]));
+        self.attacker.start(arguments)
     }
 
     fn start_reader(&mut self, from: u64) -> Result<()> {
@@ -341,7 +389,7 @@ impl<'a> Stage<'a> {
         [
             name,
             "--broker",
-            &member.network.urls(),
+            &member.urls(),
             "--job",
             &self.job.to_string(),
             "--file",
@@ -360,6 +408,7 @@ impl<'a> Stage<'a> {
         let at = self.origin + at;
         loop {
             self.look_after()?;
+            self.collect_fillers().await?;
             if self.is_over() {
                 return Ok(false);
             }
@@ -395,6 +444,11 @@ impl<'a> Stage<'a> {
         self.read_all |= has_done(&mut self.reader)?;
         self.submitted_all |= has_done(&mut self.submitter)?;
         self.mapped_all |= has_done(&mut self.mapper)?;
+        ensure!(
+            !has_done(&mut self.attacker)?,
+            "the attacker ended: {}",
+            self.attacker.program.tail(LINES_SHOWN)
+        );
         self.check_growth()
     }
 
@@ -417,110 +471,11 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    async fn begin(&mut self, fault: Fault) -> Result<()> {
-        let until = fault.at + fault.lasts;
-        // Between two leaders there is nobody to hit.
-        let Some(place) = self.servers.place(fault.target).await else {
-            return Ok(());
-        };
-        let hit = match fault.target {
-            Target::Worker(number) => {
-                self.workers[number].begin(fault.kind);
-                true
-            }
-            Target::Submitter => hit(&mut self.submitter, fault.kind, &mut self.submitted_all)?,
-            Target::Reader => hit(&mut self.reader, fault.kind, &mut self.read_all)?,
-            Target::Mapper => hit(&mut self.mapper, fault.kind, &mut self.mapped_all)?,
-            Target::Server(_)
-            | Target::TasksLeader
-            | Target::OutcomesLeader
-            | Target::ClusterLeader => {
-                match fault.kind {
-                    Kind::Kill => self.servers.server(place).kill(),
-                    Kind::Pause => self.servers.server(place).pause(),
-                    Kind::Cut => self
-                        .members()
-                        .for_each(|member| member.network.to(place).cut()),
-                    Kind::Stall => self
-                        .members()
-                        .for_each(|member| member.network.to(place).stall()),
-                }
-                true
-            }
-        };
-        if !hit {
-            return Ok(());
-        }
-        let (kind, target, lasts_ms) = (
-            fault.kind.to_string(),
-            fault.target.to_string(),
-            ms(fault.lasts),
-        );
-        *self
-            .faults
-            .entry(schedule::name(fault.target, fault.kind))
-            .or_default() += 1;
-        self.log.write([Record::Fault {
-            at_ms: self.now_ms(),
-            kind,
-            target,
-            lasts_ms,
-        }])?;
-        self.under_way.push((until, fault, place));
-        Ok(())
-    }
-
-    /// End the fault whose turn it is.
-    async fn end_next(&mut self) -> Result<()> {
-        let next = self
-            .under_way
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, (until, ..))| *until)
-            .map(|(place, _)| place);
-        let Some(next) = next else { return Ok(()) };
-        let (_, fault, place) = self.under_way.swap_remove(next);
-        match (fault.target, fault.kind) {
-            (Target::Worker(number), Kind::Kill) => self.workers[number].restart(),
-            (Target::Worker(number), kind) => {
-                self.workers[number].end(kind);
-                Ok(())
-            }
-            (Target::Submitter, Kind::Kill) => self.succeed_submitter(),
-            (Target::Submitter, kind) => {
-                self.submitter.end(kind);
-                Ok(())
-            }
-            (Target::Reader, Kind::Kill) => self.succeed_reader(),
-            (Target::Reader, kind) => {
-                self.reader.end(kind);
-                Ok(())
-            }
-            (Target::Mapper, kind) => {
-                self.mapper.end(kind);
-                Ok(())
-            }
-            (_, Kind::Kill) => {
-                self.servers.server(place).restart().await;
-                Ok(())
-            }
-            (_, Kind::Pause) => {
-                self.servers.server(place).resume();
-                Ok(())
-            }
-            (_, Kind::Cut | Kind::Stall) => {
-                self.members()
-                    .for_each(|member| member.network.to(place).mend());
-                Ok(())
-            }
-        }
-    }
-
     /// Everybody who talks to the servers.
     fn members(&self) -> impl Iterator<Item = &Member> {
         self.workers
             .iter()
-            .chain([&self.submitter, &self.reader, &self.mapper])
+            .chain([&self.submitter, &self.reader, &self.mapper, &self.attacker])
     }
 
     /// What follows in the schedule comes later by what was waited for since then.
@@ -579,9 +534,14 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// The faults that hit, the processes that ended by themselves, and how long it took.
-    pub(crate) fn told(self) -> (BTreeMap<String, u64>, Vec<String>, Duration) {
-        (self.faults, self.exits, self.elapsed)
+    /// What happened beside the tasks.
+    pub(crate) fn told(self) -> Result<Told> {
+        Ok(Told {
+            attacks: attack::counts(&self.plan.folder.join(ATTACKS))?,
+            faults: self.faults,
+            exits: self.exits,
+            elapsed: self.elapsed,
+        })
     }
 
     fn now_ms(&self) -> u64 {
@@ -594,11 +554,7 @@ impl<'a> Stage<'a> {
             "all is read {}, submitted {}, mapped {}",
             self.read_all, self.submitted_all, self.mapped_all
         );
-        for member in self
-            .workers
-            .iter()
-            .chain([&self.submitter, &self.reader, &self.mapper])
-        {
+        for member in self.members() {
             let _infallible = write!(
                 text,
                 "\n{}, the end of its log:\n{}",
@@ -634,21 +590,8 @@ impl<'a> Stage<'a> {
 
 /// Lay out the installation, and put what workers need: the component and the job.
 async fn prepare(plan: &Plan, servers: &Servers, job: JobId) -> Result<()> {
-    let replicas = servers.all().count().try_into()?;
-    let layout = Layout {
-        replicas,
-        lease: plan.lease,
-        tasks_bytes_max: TASKS_BYTES_MAX.try_into()?,
-        ..Layout::default()
-    };
-    let config = Config {
-        provision: Provision::Missing(layout),
-        ..Config::new(servers.urls(), Role::Client)
-    };
-    NatsBroker::init(config, &[])
-        .await
-        .context("failed to lay out the installation")?;
-    let broker = common::connect(&servers.urls()).await?;
+    accounts::lay_out(plan, &servers.urls(), servers.count()).await?;
+    let broker = common::connect(&User::Judged.urls(&servers.urls())).await?;
     let component = std::fs::read(sortie_harness::component(work::COMPONENT))?;
     let digest = Digest::of(&component);
     broker
@@ -660,16 +603,6 @@ async fn prepare(plan: &Plan, servers: &Servers, job: JobId) -> Result<()> {
         .await
         .context("failed to put the job")?;
     Ok(broker.close().await?)
-}
-
-/// Do something to a process that has an end. False if it has ended already.
-fn hit(member: &mut Member, kind: Kind, done: &mut bool) -> Result<bool> {
-    *done |= has_done(member)?;
-    if *done {
-        return Ok(false);
-    }
-    member.begin(kind);
-    Ok(true)
 }
 
 /// Whether a process has done what it was started for.

@@ -12,9 +12,10 @@ use bytes::Bytes;
 use sortie_protocol::job::Memo;
 use sortie_protocol::{
     Argument, Digest, Ending, FunctionOptions, FunctionRef, Job, JobId, JobKey, Limits, Output,
-    Task, TaskIndex, TenantId,
+    Task, TaskIndex,
 };
 
+use crate::accounts::{JUDGED, tenant};
 use crate::history::Ended;
 
 /// The function's name in its component.
@@ -81,11 +82,11 @@ pub fn job(key: JobKey, component: Digest) -> Job {
     Job::of(key, function, options())
 }
 
-/// The key of a job of the default tenant.
+/// The key of a job of the tenant that is judged.
 #[must_use]
 pub fn key(job: JobId) -> JobKey {
     JobKey {
-        tenant: TenantId::default(),
+        tenant: tenant(JUDGED),
         job,
     }
 }

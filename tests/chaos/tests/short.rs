@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use sortie_chaos::plan::Plan;
 use sortie_chaos::run::{self, Report};
-use sortie_chaos::schedule::Scenario;
+use sortie_chaos::schedule::{Form, Scenario};
+use sortie_chaos::skew::LIBRARY;
 use sortie_chaos::work::Work;
 
 /// Any would do. It is shown when a test fails, and a long run takes it with `--seed`.
@@ -31,12 +32,15 @@ fn plan(scenario: Scenario, folder: PathBuf) -> Plan {
             poison: NonZeroU64::new(1000),
         },
         seed: SEED,
+        form: Form::Short,
         interval,
         bundle: 8,
         pace,
+        attack_pace: Duration::from_millis(800),
         lease: Duration::from_secs(2),
         concurrency: 2,
         worker: sortie_harness::binary(),
+        clock: sortie_harness::binary().with_file_name(LIBRARY),
         program: env!("CARGO_BIN_EXE_chaos").into(),
         folder,
     }

@@ -93,6 +93,12 @@ const ROWS: [Row; 18] = [
         tests: &[],
     },
     Row {
+        package: "sortie-skewed-clock",
+        always: &[],
+        optional: &[],
+        tests: &[],
+    },
+    Row {
         package: "sortie-e2e",
         always: &[
             "sortie-harness",
@@ -163,7 +169,12 @@ const OUTSIDE: [(&str, &[&str]); 8] = [
     ("wasmtime", &["sortie-host", "sortie-bench"]),
     (
         "async-nats",
-        &["sortie-broker", "sortie-harness", "sortie-bench"],
+        &[
+            "sortie-broker",
+            "sortie-harness",
+            "sortie-chaos",
+            "sortie-bench",
+        ],
     ),
     ("object_store", &["sortie-objects"]),
     ("moka", &["sortie-objects"]),

@@ -67,6 +67,7 @@ const PLACES: [(&str, &[&str]); 8] = [
             "broker/src/nats",
             "broker/tests/nats",
             "tests/harness/tests/",
+            "tests/chaos/src/raw.rs",
             "bench/src/raw",
         ],
     ),
