@@ -138,6 +138,11 @@ impl Harness for Fleet {
     fn weight_max(&self) -> usize {
         WEIGHT_MAX
     }
+
+    /// A part of what one wait has elsewhere, since a check has many in a row.
+    fn patience(&self) -> Duration {
+        sortie_harness::patience() / 4
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
