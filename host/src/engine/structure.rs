@@ -212,10 +212,7 @@ mod tests {
         assert_eq!(refused(&locals), "local variables in one function");
         let large = module(&"nop ".repeat(1 << 20));
         assert_eq!(refused(&large), "bytes of code in one function");
-<<<<<<< HEAD
-=======
         // The last label is the default, which is no target.
->>>>>>> fuzz
         let table = module(&format!("(br_table {} (i32.const 0))", "0 ".repeat(16_386)));
         assert_eq!(refused(&table), "targets in one branch table");
         let alive = module(&format!(
