@@ -26,10 +26,10 @@ use tokio::task::AbortHandle;
 use crate::clock;
 
 /// How often a pool is asked for a sign of life.
-const PULSE_PERIOD: Duration = Duration::from_secs(1);
+pub const PULSE_PERIOD: Duration = Duration::from_secs(1);
 /// How long a pool may go without one: guests give up their thread every few milliseconds, so that
 /// nothing but a fault of this program takes that long, or a machine that stands still.
-const STALL_TIME: Duration = Duration::from_secs(60);
+pub const STALL_TIME: Duration = Duration::from_secs(60);
 
 /// A pool of compute threads. Dropping it ends them, after the polls in progress.
 #[derive(Debug)]
