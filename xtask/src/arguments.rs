@@ -47,8 +47,9 @@ pub(crate) enum Task {
     Ci(Selection),
     /// Run a benchmark; without a name, list the benchmarks
     Bench(bench::Arguments),
-    /// Run tasks over a fleet while its processes are killed, paused and cut off, and check that
-    /// nothing is lost
+    /// Run tasks over a fleet while its processes are killed, paused, cut off and short of
+    /// descriptors, clocks are stepped, queue and storage are full and a second tenant attacks, and
+    /// check that nothing is lost
     Chaos(chaos::Arguments),
     /// Give arbitrary bytes to the decoders of bytes from outside, guided by coverage
     Fuzz(fuzz::Arguments),

@@ -97,11 +97,12 @@ impl Child {
         }
     }
 
-    /// Let it open nothing beyond what it has open, and one more. Answers what it might have had
-    /// open before; none if it has ended.
+    /// Let it open nothing whose number is not in the first half of what it has open: what it has
+    /// stays, and what it closes from the second half cannot be opened again. Answers what it might
+    /// have had open before; none if it has ended.
     pub(crate) fn starve(&self) -> Option<u64> {
         let open = std::fs::read_dir(format!("/proc/{}/fd", self.process.id())).ok()?;
-        self.allow_open(open.count() as u64 + 1)
+        self.allow_open(open.count() as u64 / 2)
     }
 
     /// Let it have so many files and connections open. Answers what it might have had before.

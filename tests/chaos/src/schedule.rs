@@ -106,8 +106,8 @@ pub enum Kind {
     Cut,
     /// Nothing passes on its connections, which stay.
     Stall,
-    /// The process may open nothing beyond what it has open, and its connections are closed once,
-    /// so that it has to open new ones.
+    /// The process may open nothing more, and its connections are closed once, so that it has to
+    /// open new ones.
     Starve,
     /// The process's time of day is stepped by so many seconds, and back.
     Step(i32),
