@@ -346,9 +346,9 @@ pub async fn shared_sweep(store: &OutputStore, age_min: Duration) -> Result<Amou
     let referenced = references(store).await?;
     let age_min = age_min.max(OBJECT_AGE_MIN);
     let is_garbage = |name: &str| {
-        let digest: Option<Digest> = name.parse().ok();
+        let digest: Option<Digest> = format!("sha256:{name}").parse().ok();
         // What is not named by a digest is not ours.
-        digest.is_some_and(|digest| !referenced.contains(&digest))
+        digest.is_some_and(|digest| digest.to_hex() == name && !referenced.contains(&digest))
     };
     let mut removed = sweep(store, output_store::OBJECTS, age_min, is_garbage).await?;
     let incoming = sweep(store, output_store::INCOMING, age_min, |_| true).await?;

@@ -298,7 +298,7 @@ impl NatsBroker {
     pub async fn close(&self) -> Result<(), Error> {
         let queues = std::mem::take(&mut *self.pull_queues.lock());
         for (_, queue) in queues {
-            queue.clear().await?;
+            queue.close().await?;
         }
         self.services.connection.flush().await
     }

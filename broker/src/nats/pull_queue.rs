@@ -7,6 +7,9 @@
 //! it, and if none comes within [`SPARE_TIME_MAX`] it goes back to the server, without counting as
 //! an attempt.
 //!
+//! A server may answer a pull request until the inbox of its answers is gone. So a queue that closes
+//! first ends that subscription, takes what came until then, and returns it.
+//!
 //! A reconnect invalidates all earlier pull requests. Replies then use a new subject, so that
 //! answers to old requests are not received.
 
@@ -23,9 +26,9 @@ use futures::{FutureExt as _, StreamExt as _};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use sortie_protocol::{Labels, TenantId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::admission::Admission;
 use super::bundles::Bundles;
@@ -54,6 +57,8 @@ const DOUBT: Duration = Duration::from_secs(1);
 const POOLS_INTERVAL: Duration = Duration::from_secs(15);
 /// Minimum time between two refreshes, whatever notifications arrive.
 const POOLS_PAUSE: Duration = Duration::from_millis(200);
+/// How long closing waits for the server: what it sends after that is redelivered later.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(5);
 /// Delay between attempts while the broker is unreachable.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -70,6 +75,17 @@ struct Shared {
     queue: Mutex<Queue>,
     /// Wakes the puller: slots were added or removed.
     changed: Notify,
+    state: watch::Sender<State>,
+}
+
+/// Whether a queue asks for bundles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// It is to ask for nothing more.
+    Closing,
+    /// No delivery is on its way any more.
+    Closed,
 }
 
 /// The parts of the broker that pulling needs.
@@ -119,6 +135,16 @@ impl Queue {
 }
 
 impl Shared {
+    /// Wait until the queue is to ask for nothing more. Cancel safe.
+    async fn closes(&self) {
+        let mut state = self.state.subscribe();
+        // The sender lives as long as this.
+        let _ = state
+            .wait_for(|state| *state != State::Open)
+            .await
+            .map(drop);
+    }
+
     fn line_up(&self, slot: &Arc<Slot>) {
         let mut queue = self.queue.lock();
         queue.slots.push_back(slot.clone());
@@ -155,6 +181,7 @@ impl PullQueue {
             parts,
             queue: Mutex::default(),
             changed: Notify::new(),
+            state: watch::Sender::new(State::Open),
         });
         let mut task = JoinSet::new();
         let puller = Puller {
@@ -209,8 +236,13 @@ impl PullQueue {
         }
     }
 
-    /// Return all spares to the server.
-    pub(super) async fn clear(&self) -> Result<(), Error> {
+    /// Ask for nothing more, and return to the server what came and was not granted. Where the broker
+    /// does not answer in time, what is on its way is redelivered when its lease expires.
+    pub(super) async fn close(&self) -> Result<(), Error> {
+        let mut state = self.shared.state.subscribe();
+        self.shared.state.send_replace(State::Closing);
+        let closed = state.wait_for(|state| *state == State::Closed);
+        let _ = timeout(CLOSE_TIME_MAX, closed).await.map(drop);
         let spares = std::mem::take(&mut self.shared.queue.lock().spares);
         for (_, held) in spares {
             self.shared.parts.leases.release(&held).await?;
@@ -273,6 +305,13 @@ impl Quiet {
     }
 }
 
+/// Why pulling ended.
+enum Served {
+    /// Everything has to be asked for anew.
+    Reconnected,
+    Closed,
+}
+
 /// What the puller subscribes to.
 struct Subscriptions {
     inbox: String,
@@ -285,9 +324,12 @@ type Admitting = FuturesUnordered<BoxFuture<'static, Option<HeldLease>>>;
 impl Puller {
     async fn run(self) {
         let (mut sources, mut admitting) = (Sources::new(self.home), Admitting::new());
-        loop {
+        while *self.shared.state.borrow() == State::Open {
             match self.serve(&mut sources, &mut admitting).await {
-                Ok(()) => tracing::info!("connected again; asking for work anew"),
+                Ok(Served::Closed) => break,
+                Ok(Served::Reconnected) => {
+                    tracing::info!("connected again; asking for work anew");
+                }
                 Err(error @ (Error::Denied { .. } | Error::Unsuitable { .. })) => {
                     tracing::warn!(%error, "cannot pull bundles");
                     self.tell_waiting(&error);
@@ -299,6 +341,10 @@ impl Puller {
                 }
             }
         }
+        while let Some(held) = admitting.next().await {
+            self.offer(held);
+        }
+        self.shared.state.send_replace(State::Closed);
     }
 
     /// Send the error to the waiting slots.
@@ -310,10 +356,14 @@ impl Puller {
         }
     }
 
-    /// Pull until the subscriptions have to be set up again.
+    /// Pull until the subscriptions have to be set up again, or the queue closes.
     ///
     /// What is being taken in stays in `admitting`: those bundles are leased already.
-    async fn serve(&self, sources: &mut Sources, admitting: &mut Admitting) -> Result<(), Error> {
+    async fn serve(
+        &self,
+        sources: &mut Sources,
+        admitting: &mut Admitting,
+    ) -> Result<Served, Error> {
         let known = &mut Known::default();
         let parts = &self.shared.parts;
         let (mut gaps, mut violations) = (parts.connection.gaps(), parts.connection.violations());
@@ -350,7 +400,12 @@ impl Puller {
                 changed = gaps.changed() => {
                     drop(changed);
                     self.take_rest(&mut subscriptions, quiet.since(), admitting);
-                    return Ok(());
+                    return Ok(Served::Reconnected);
+                }
+                () = self.shared.closes() => {
+                    self.take_last(&mut subscriptions, quiet.since(), admitting)
+                        .await;
+                    return Ok(Served::Closed);
                 }
                 // A pull request gets no answer that would report this.
                 Ok(violation) = violations.recv() => {
@@ -459,6 +514,21 @@ impl Puller {
         admitting: &mut Admitting,
     ) {
         while let Some(Some(message)) = subscriptions.replies.next().now_or_never() {
+            self.on_reply(&subscriptions.inbox, message, leased, admitting);
+        }
+    }
+
+    /// End the subscription, and process the deliveries that the server sent before it knew that.
+    async fn take_last(
+        &self,
+        subscriptions: &mut Subscriptions,
+        leased: Instant,
+        admitting: &mut Admitting,
+    ) {
+        if subscriptions.replies.drain().await.is_err() {
+            return;
+        }
+        while let Some(message) = subscriptions.replies.next().await {
             self.on_reply(&subscriptions.inbox, message, leased, admitting);
         }
     }

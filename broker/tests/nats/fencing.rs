@@ -13,8 +13,8 @@ use sortie_harness::{NatsServer, TcpProxy};
 use sortie_protocol::{Ending, JobKey};
 
 use crate::support::{
-    Follower, SHORT, again, all_done, complete, completed, completed_with, connect, failed,
-    indices, nothing_to_pull, publish, pull, put_job, report, soon, until, work,
+    Follower, LONG, SHORT, again, all_done, complete, completed, completed_with, connect, failed,
+    indices, nothing_to_pull, publish, pull, put_job, raw, report, soon, until, work,
 };
 
 struct Scene {
@@ -207,4 +207,34 @@ async fn a_released_lease_goes_to_another_worker_and_a_forgotten_one_too() {
     complete(&near, &again, all_done(&again)).await;
     nothing_to_pull(&near, Duration::from_millis(200)).await;
     scene.is_done(1).await;
+}
+
+/// A worker's pull request outlives its call at the server. A bundle that answered it after the
+/// worker closed would wait for its lease to expire.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_closed_is_given_nothing_more() {
+    let server = NatsServer::start().await;
+    let closing = connect(&server.url(), LONG).await;
+    let other = connect(&server.url(), LONG).await;
+    let job = put_job(&other).await;
+    let client = raw(&server.url()).await;
+    let state = async || -> serde_json::Value {
+        let subject = "$JS.API.CONSUMER.INFO.sortie-tasks-default-0.any-normal";
+        let answer = client.request(subject, "".into()).await.unwrap();
+        serde_json::from_slice(&answer.payload).unwrap()
+    };
+    let waiting = {
+        let closing = closing.clone();
+        tokio::spawn(async move { pull(&closing).await })
+    };
+    until("a pull request that waits", &1.into(), async || {
+        state().await["num_waiting"].clone()
+    })
+    .await;
+    waiting.abort();
+    closing.close().await.unwrap();
+    publish(&other, job, [0]).await;
+    let lease = soon("a lease", pull(&other)).await;
+    assert_eq!((indices(&lease), lease.attempt), (vec![0], 1));
+    assert_eq!(state().await["delivered"]["consumer_seq"], 1);
 }

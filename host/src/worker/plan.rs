@@ -130,6 +130,13 @@ impl Plan {
         let _ = pulls.wait_for(|pulls| number < *pulls).await.map(drop);
     }
 
+    /// Wait until the slot with this number may not pull any more. Cancel safe.
+    pub(super) async fn turn_ends(&self, number: usize) {
+        let mut pulls = self.pulls.subscribe();
+        // The sender lives as long as this.
+        let _ = pulls.wait_for(|pulls| number >= *pulls).await.map(drop);
+    }
+
     /// Let the target learn something, and as many slots pull as it then says.
     pub(super) fn learn(&self, learn: impl FnOnce(&mut LeaseTarget)) {
         // Under the lock, so that what was learned last is what holds.

@@ -55,6 +55,8 @@ enum Unready {
     Stopped,
     /// Too many bundles of the tenant wait for components here.
     Crowded,
+    /// It was leased while another waited for its component, and that one goes on now.
+    OutOfTurn,
 }
 
 /// What became of a bundle.
@@ -82,13 +84,14 @@ impl Slots {
             let pulled = tokio::select! {
                 biased;
                 () = self.lifecycle.drains() => return,
+                () = self.runner.plan.turn_ends(number) => continue,
                 pulled = self.broker.pull(&self.puller, NonZeroUsize::MIN) => pulled,
             };
             match pulled {
                 Ok(leases) => {
                     self.pulling.works();
                     for lease in leases {
-                        self.work(lease).await;
+                        self.work(number, lease).await;
                     }
                 }
                 Err(error) => {
@@ -100,17 +103,18 @@ impl Slots {
     }
 
     /// Run a leased bundle and report on it.
-    async fn work(&self, lease: Lease) {
+    async fn work(&self, number: usize, lease: Lease) {
         let job = lease.job.key;
         let guard = self.leases.hold(&lease, &self.lifecycle);
         let working = async {
             self.tell_leased(&lease);
-            match self.contexts(&lease, &guard.cancel).await {
+            match self.contexts(number, &lease, &guard.cancel).await {
                 Ok(contexts) => {
                     let running = Box::pin(self.runner.run(&lease, &contexts, &guard.cancel));
                     Worked::Reported(running.await)
                 }
                 Err(Unready::Stopped) => Worked::Reported(Reported::default()),
+                Err(Unready::OutOfTurn) => Worked::HandedBack,
                 Err(Unready::Crowded) => {
                     let _ = timeout(HAND_BACK_PAUSE, guard.cancel.cancelled()).await;
                     Worked::HandedBack
@@ -178,7 +182,12 @@ impl Slots {
 
     /// What the tasks of each function in a bundle share here, made when the first lease of that
     /// function arrives.
-    async fn contexts(&self, lease: &Lease, cancel: &Cancel) -> Result<Contexts, Unready> {
+    async fn contexts(
+        &self,
+        number: usize,
+        lease: &Lease,
+        cancel: &Cancel,
+    ) -> Result<Contexts, Unready> {
         let mut contexts = Contexts::default();
         let mut is_new = false;
         for task in &lease.bundle.tasks {
@@ -209,6 +218,9 @@ impl Slots {
                 lease: lease.id,
             });
             return Err(Unready::Stopped);
+        }
+        if is_new && !self.runner.plan.may_pull(number) {
+            return Err(Unready::OutOfTurn);
         }
         Ok(contexts)
     }
@@ -270,12 +282,20 @@ impl Slots {
         cancel: &Cancel,
     ) -> Result<Result<Component, Failure>, Unready> {
         let waiting = self.components.wait(tenant).ok_or(Unready::Crowded)?;
-        let _parked = self.runner.plan.park();
-        tokio::select! {
+        let parked = self.runner.plan.park();
+        let loading = async {
+            let turn = waiting.turn().await;
+            (self.components.get(digest).await, turn)
+        };
+        let (component, turn) = tokio::select! {
             biased;
-            () = cancel.cancelled() => Err(Unready::Stopped),
-            component = self.components.get(digest, &waiting) => Ok(component),
-        }
+            () = cancel.cancelled() => return Err(Unready::Stopped),
+            loaded = loading => loaded,
+        };
+        // In this order, so that who has the turn next sees that this bundle goes on.
+        drop(parked);
+        drop(turn);
+        Ok(component)
     }
 }
 

@@ -159,6 +159,29 @@ async fn components_that_do_not_come_hold_up_only_their_own_tenant() {
     assert_eq!(scene.broker.asked_in_vain(), 1);
 }
 
+/// While one bundle waits for the component another is leased, which is for others when the first
+/// goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bundle_beyond_the_slots_is_handed_back_when_the_component_is_there() {
+    let scene = Scene::start(1);
+    let job = scene.job("spins_forever", 0).await;
+    let component = scene.component();
+    scene.broker.withhold(component);
+    for _ in 0..2 {
+        scene.publish_bare(job, 1).await;
+    }
+    until("a load", || scene.broker.asked_in_vain() == 1).await;
+    until("another lease", || scene.worker.busy() == 2).await;
+    scene.broker.give();
+    until("the lease of the one that runs", || {
+        scene.worker.busy() == 1
+    })
+    .await;
+    assert_eq!(scene.broker.unfinished(job).await.unwrap().bundles, 2);
+    scene.broker.cancel(job).await.unwrap();
+    until("the task's end", || scene.worker.busy() == 0).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_observer_is_told_each_step_of_a_task_and_metrics_count_it() {
     let recorder = Recorder::new();

@@ -14,6 +14,8 @@ use sortie_protocol::{
     TaskIndex, TenantId, Timestamp,
 };
 
+use tokio::sync::watch;
+
 use super::super::{Duration, Mutex, NonZeroUsize, Puller};
 
 /// What a worker asks of a broker.
@@ -32,8 +34,10 @@ pub(super) struct Faulty {
     inner: MemoryBroker,
     /// How often it is still to panic.
     panics: Mutex<HashMap<Ask, u32>>,
-    /// Components that it never gives, and how often it was asked for them.
+    /// Components that it does not give yet, and how often it was asked for them.
     withheld: Mutex<HashMap<Digest, u32>>,
+    /// Whether it gives them by now.
+    gives: watch::Sender<bool>,
 }
 
 impl Faulty {
@@ -48,10 +52,16 @@ impl Faulty {
             inner: MemoryBroker::new(config),
             panics: Mutex::default(),
             withheld: Mutex::default(),
+            gives: watch::Sender::new(false),
         }
     }
 
-    /// Never answer who asks for this component.
+    /// Give what is withheld.
+    pub(super) fn give(&self) {
+        self.gives.send_replace(true);
+    }
+
+    /// Do not answer who asks for this component before [`Self::give`].
     pub(super) fn withhold(&self, digest: Digest) {
         self.withheld.lock().insert(digest, 0);
     }
@@ -164,7 +174,9 @@ impl Work for Faulty {
             .get_mut(&digest)
             .map(|asked| *asked += 1);
         if withheld.is_some() {
-            std::future::pending::<()>().await;
+            let mut gives = self.gives.subscribe();
+            // The sender lives as long as this.
+            let _ = gives.wait_for(|gives| *gives).await.map(drop);
         }
         self.inner.component(digest).await
     }

@@ -101,6 +101,11 @@ impl Scene {
         }
     }
 
+    /// The digest of the component that jobs are of.
+    pub(super) fn component(&self) -> Digest {
+        Digest::of(&self.component)
+    }
+
     /// A job of this function, whose tasks are tried again so often.
     pub(super) async fn job(&self, function: &str, retries: u32) -> JobKey {
         self.job_with(
