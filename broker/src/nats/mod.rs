@@ -44,6 +44,7 @@ mod outcomes;
 mod presence;
 mod provision;
 mod queues;
+mod quiet;
 mod streams;
 mod tenants;
 

@@ -7,8 +7,8 @@
 //! it, and if none comes within [`SPARE_TIME_MAX`] it goes back to the server, without counting as
 //! an attempt.
 //!
-//! A server may answer a pull request until the inbox of its answers is gone. So a queue that closes
-//! first ends that subscription, takes what came until then, and returns it.
+//! A server may answer a pull request until the inbox of its answers is gone. So a queue that
+//! closes first ends that subscription, takes what came until then, and returns it.
 //!
 //! A reconnect invalidates all earlier pull requests. Replies then use a new subject, so that
 //! answers to old requests are not received.
@@ -40,6 +40,7 @@ use super::jetstream::JetStream;
 use super::leases::Leases;
 use super::names::{Names, Source};
 use super::provision::Provisioner;
+use super::quiet::Quiet;
 use super::sources::{Command, Event, HEARTBEAT, Sources, WAIT_MAX, Wait};
 use crate::traits::{Error, Lease, Serves};
 
@@ -49,10 +50,6 @@ const SPARE_TIME_MAX: Duration = Duration::from_millis(100);
 const ASK: &str = "$JS.API.CONSUMER.MSG.NEXT";
 /// Interval of [`Event::Tick`].
 const TICK: Duration = Duration::from_millis(250);
-/// A gap between two ticks that shows that the process was stopped.
-const STOP_MIN: Duration = Duration::from_secs(1);
-/// After a stop, how long messages sent meanwhile may take to arrive.
-const DOUBT: Duration = Duration::from_secs(1);
 /// How often the list of pools is refreshed.
 const POOLS_INTERVAL: Duration = Duration::from_secs(15);
 /// Minimum time between two refreshes, whatever notifications arrive.
@@ -236,8 +233,8 @@ impl PullQueue {
         }
     }
 
-    /// Ask for nothing more, and return to the server what came and was not granted. Where the broker
-    /// does not answer in time, what is on its way is redelivered when its lease expires.
+    /// Ask for nothing more, and return to the server what came and was not granted. Where the
+    /// broker does not answer in time, what is on its way is redelivered when its lease expires.
     pub(super) async fn close(&self) -> Result<(), Error> {
         let mut state = self.shared.state.subscribe();
         self.shared.state.send_replace(State::Closing);
@@ -266,43 +263,6 @@ struct Known {
     pools: HashSet<String>,
     /// Those whose bundles this user may not ask for.
     denied: HashSet<TenantId>,
-}
-
-/// The earliest time at which a received delivery may have been sent, from which its lease counts.
-///
-/// A process that was stopped finds deliveries whose leases ran meanwhile, for an unknown time. So
-/// each delivery counts from the last time at which none was pending; and, for a moment after a
-/// stop, from before the stop.
-#[derive(Debug)]
-struct Quiet {
-    since: Instant,
-    looked: Instant,
-    doubtful_until: Instant,
-}
-
-impl Quiet {
-    fn new(now: Instant) -> Self {
-        Self {
-            since: now,
-            looked: now,
-            doubtful_until: now,
-        }
-    }
-
-    fn since(&self) -> Instant {
-        self.since
-    }
-
-    /// No delivery was pending, a tick after the last time or, after a stop, much later.
-    fn nothing_there(&mut self, now: Instant) {
-        if now.saturating_duration_since(self.looked) > STOP_MIN {
-            self.doubtful_until = now + DOUBT;
-        }
-        self.looked = now;
-        if now >= self.doubtful_until {
-            self.since = now;
-        }
-    }
 }
 
 /// Why pulling ended.
@@ -423,20 +383,33 @@ impl Puller {
                     Some(Event::Tick)
                 }
             };
-            if let Some(event) = event {
-                commands.extend(sources.on(event, self.steady.now()));
-            }
-            if sources.is_shared() {
-                let held = parts.leases.held.by_tenant();
-                commands.extend(sources.on(Event::Held(held), self.steady.now()));
-            }
-            let wanted = self.wanted().saturating_sub(admitting.len());
-            commands.extend(sources.on(Event::Wanted(wanted), self.steady.now()));
+            commands.extend(self.decide(event, sources, admitting.len()));
             if clock::instant() >= pools_at {
                 pools_at = clock::instant() + POOLS_INTERVAL;
                 self.look_for_pools(sources, known).await?;
             }
         }
+    }
+
+    /// What an event leads to, where so many bundles are being taken in.
+    fn decide(
+        &self,
+        event: Option<Event>,
+        sources: &mut Sources,
+        admitting: usize,
+    ) -> Vec<Command> {
+        let now = self.steady.now();
+        let mut commands = Vec::new();
+        if let Some(event) = event {
+            commands.extend(sources.on(event, now));
+        }
+        if sources.is_shared() {
+            let held = self.shared.parts.leases.held.by_tenant();
+            commands.extend(sources.on(Event::Held(held), now));
+        }
+        let wanted = self.wanted().saturating_sub(admitting);
+        commands.extend(sources.on(Event::Wanted(wanted), now));
+        commands
     }
 
     /// When the oldest spare has to be returned to the server.
@@ -772,27 +745,5 @@ async fn until(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at.into()).await,
         None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn leases_that_ran_while_the_process_was_stopped_are_not_taken_for_new() {
-        let start = clock::instant();
-        let at = |millis| start + Duration::from_millis(millis);
-        let mut quiet = Quiet::new(start);
-        quiet.nothing_there(at(250));
-        quiet.nothing_there(at(500));
-        assert_eq!(quiet.since(), at(500));
-        // Stopped for ten seconds; the tick comes first, then what was sent meanwhile.
-        quiet.nothing_there(at(10_500));
-        assert_eq!(quiet.since(), at(500));
-        quiet.nothing_there(at(10_750));
-        assert_eq!(quiet.since(), at(500));
-        quiet.nothing_there(at(11_600));
-        assert_eq!(quiet.since(), at(11_600));
     }
 }

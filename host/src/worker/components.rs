@@ -118,8 +118,8 @@ impl Components {
         self.loads.wait(tenant)
     }
 
-    /// A component by digest, fetched and compiled if need be. The caller has the turn. Cancel safe;
-    /// a slot that loses its lease drops this.
+    /// A component by digest, fetched and compiled if need be. The caller has the turn. Cancel
+    /// safe; a slot that loses its lease drops this.
     pub(super) async fn get(&self, digest: Digest) -> Result<Component, Failure> {
         if let Some(known) = self.known(digest) {
             return known;
