@@ -8,8 +8,8 @@
 //! Neighbours: one server with the accounts that are deployed, two tenants, one worker. The honest
 //! tenant maps tasks of a few milliseconds, first alone and then beside the other, a process of its
 //! own that publishes as fast as it may: loops, memory bombs, floods, absurd limits, components
-//! that are refused and components that are slow to compile. All of them share the cores of this
-//! machine, the attacker too.
+//! that are refused and components that are slow to compile. Server and worker share the cores of
+//! this machine. So does the attacker, which would have its own: it has the lowest priority.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -279,8 +279,10 @@ struct Attacker(Child);
 
 impl Attacker {
     fn start(server: &str, component: &Path) -> Result<Self> {
-        let mut attacking = Command::new(std::env::current_exe()?);
+        let mut attacking = Command::new("nice");
         attacking
+            .args(["-n", "19"])
+            .arg(std::env::current_exe()?)
             .args(["--attack-at", server, "--component"])
             .arg(component);
         Ok(Self(attacking.spawn()?))
