@@ -12,7 +12,8 @@ use std::time::Duration;
 use tokio::time::{interval, timeout};
 
 /// The longest wait on an ordinary machine, even beside several builds: the slowest single step,
-/// reading more than four gigabytes through a guest, takes a minute there when nothing else runs.
+/// reading more than four gigabytes through a guest, takes half a minute there when nothing else
+/// runs.
 const BASE: Duration = Duration::from_secs(360);
 
 /// The environment variable that multiplies [`patience`], such as `2.5`.

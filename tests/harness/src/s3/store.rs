@@ -3,8 +3,9 @@
 //! `s3s_fs` answers a read in pieces of 4 KiB, sums up the whole file for the etag of each answer,
 //! lists without etags, and does not look at `If-Match`. A benchmark beside it would measure the
 //! server, and a reader that relies on conditions could not be tested. So reads, heads and listings
-//! are answered here. An etag is still what `s3s_fs` says, once for each version of a file. It also
-//! begins uploads into buckets that are not there, which is refused here.
+//! are answered here. An etag is still what `s3s_fs` says, once for each version of a file, unless
+//! to sum it up would take a minute ([`SUMMED_BYTES_MAX`]). It also begins uploads into buckets
+//! that are not there, which is refused here.
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
@@ -25,6 +26,9 @@ use s3s_fs::FileSystem;
 /// What is read and sent at once: large against the cost of a frame, small against the memory of a
 /// machine with many connections.
 const FRAME_BYTES: u64 = 256 << 10;
+/// The largest file whose bytes are summed up for its etag; that of a larger one follows from its
+/// [`Stamp`].
+const SUMMED_BYTES_MAX: u64 = 1 << 30;
 /// How often a file may be replaced while it is looked at before that is an error.
 const LOOKS_MAX: usize = 10;
 
@@ -52,6 +56,19 @@ impl Stamp {
             inode: metadata.ino(),
             size: metadata.len(),
             modified: metadata.modified().ok(),
+        }
+    }
+
+    /// What is said of a file that is too large to be summed up.
+    fn output(self) -> HeadObjectOutput {
+        let modified = self.modified.unwrap_or(SystemTime::UNIX_EPOCH);
+        let since = modified.duration_since(SystemTime::UNIX_EPOCH);
+        let nanos = since.unwrap_or_default().as_nanos();
+        HeadObjectOutput {
+            content_length: i64::try_from(self.size).ok(),
+            e_tag: Some(ETag::Strong(format!("{:x}-{nanos:x}", self.inode))),
+            last_modified: Some(Timestamp::from(modified)),
+            ..HeadObjectOutput::default()
         }
     }
 }
@@ -124,6 +141,9 @@ impl Store {
                 .cloned();
             if let Some((_, output)) = known.filter(|(known, _)| *known == stamp) {
                 return Ok((file, output));
+            }
+            if stamp.size > SUMMED_BYTES_MAX {
+                return Ok((file, stamp.output()));
             }
             let output = self.ask(bucket, key).await?;
             // Only if it was not replaced meanwhile does the answer belong to the file that was
