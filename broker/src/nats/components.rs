@@ -17,13 +17,13 @@ use crate::traits::Error;
 
 /// Bytes in one chunk: half of what a server takes by default.
 const CHUNK_BYTES: u32 = 512 << 10;
-/// The largest component that is fetched: as much as a host compiles. A manifest may say anything;
-/// this is what memory it can cost.
+/// Maximum size of a fetched component: as much as a host compiles. Manifests are not trusted; this
+/// bounds the memory that one can cost.
 const COMPONENT_BYTES_MAX: u64 = 128 << 20;
-/// The smallest chunks of a component that has several: what the smallest message that servers are
-/// configured for holds. A manifest of smaller ones would cost more requests than bytes.
+/// Minimum size of the chunks of a component that has several. Servers take larger messages; a
+/// manifest of smaller chunks would cost more requests than bytes.
 const CHUNK_BYTES_MIN: u64 = 1 << 10;
-/// Chunks on their way at once.
+/// Concurrent chunk requests.
 const CHUNKS_AT_ONCE: usize = 4;
 
 /// The stream of components, which all tenants share.

@@ -481,8 +481,8 @@ impl Services {
                 .tell(subject, HeaderMap::new(), Bytes::new())
                 .await?;
         }
-        // Also when it was cancelled before: the process that did may have died before this.
-        // First, because the marker may have to wait for room.
+        // Also when it was cancelled before: the process that did may have died before this. What
+        // waits goes first, because the marker may have to wait for room.
         self.bundles.remove(key).await?;
         self.outcomes.mark_cancelled(key).await
     }

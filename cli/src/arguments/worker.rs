@@ -77,7 +77,8 @@ pub(crate) struct Serve {
     pub(crate) give_up_after: Option<u32>,
     #[command(flatten)]
     pub(crate) walls: Walls,
-    /// Let tasks read local files in this folder and below; without it they read none. Repeatable
+    /// Let tasks read local files in this folder and its subfolders. Repeatable [default: no local
+    /// files]
     #[arg(long, value_name = "DIR")]
     pub(crate) files: Vec<PathBuf>,
     /// Let tasks read web servers in this network, such as 10.1.0.0/16, although it is not public;

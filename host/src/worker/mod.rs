@@ -277,7 +277,7 @@ impl Worker {
         self.host.shortages.lately()
     }
 
-    /// Whether it takes no more work because it is about to end.
+    /// Whether it is draining: it takes no more bundles because it is about to end.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.lifecycle.phase() > Phase::Working
