@@ -8,6 +8,7 @@ use sortie::{Bill, Ending, Outcome};
 use sortie_frontend::fuzzing;
 
 use crate::input::{choose, chosen, joined, part};
+use crate::seeds;
 
 /// Rows of a table here.
 const ROWS_MAX: u64 = 32;
@@ -90,15 +91,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         cbor!([1, "x"]),
         cbor!({ "n" => f64::NAN, "list" => "text", "" => false, 1 => 2 }),
     ];
-    let mut encoded: Vec<Vec<u8>> = values
-        .into_iter()
-        .map(|value| {
-            let mut bytes = Vec::new();
-            let value = value.expect("a literal is a value");
-            ciborium::into_writer(&value, &mut bytes).expect("memory takes every write");
-            bytes
-        })
-        .collect();
+    let mut encoded = seeds::encoded(values);
     encoded.push(b"\xff no item".to_vec());
     let mut seeds = Vec::new();
     for choice in [CSV, PARQUET] {

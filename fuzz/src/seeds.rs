@@ -66,3 +66,16 @@ fn from_hex(text: &str) -> Vec<u8> {
         .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
         .collect()
 }
+
+/// Values that `cbor!` made, as bytes.
+pub(crate) fn encoded(
+    values: impl IntoIterator<Item = Result<ciborium::Value, ciborium::value::Error>>,
+) -> Vec<Vec<u8>> {
+    let encode = |value: Result<_, _>| {
+        let mut bytes = Vec::new();
+        let value = value.expect("a literal is a value");
+        ciborium::into_writer(&value, &mut bytes).expect("memory takes every write");
+        bytes
+    };
+    values.into_iter().map(encode).collect()
+}

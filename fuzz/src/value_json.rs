@@ -6,6 +6,7 @@ use sortie_frontend::fuzzing::parts_bytes;
 use sortie_frontend::json::{GROWTH_MAX, Layout, write};
 
 use crate::memory::{at_most, measured};
+use crate::seeds::encoded;
 
 /// What writing may allocate for each byte of a value: the text, while its buffer grows, and the
 /// copy that is appended.
@@ -75,15 +76,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
             Box::new(ciborium::Value::Bytes(vec![255; 17])),
         )),
     ];
-    let mut seeds: Vec<Vec<u8>> = values
-        .into_iter()
-        .map(|value| {
-            let mut bytes = Vec::new();
-            let value = value.expect("a literal is a value");
-            ciborium::into_writer(&value, &mut bytes).expect("memory takes every write");
-            bytes
-        })
-        .collect();
+    let mut seeds: Vec<Vec<u8>> = encoded(values);
     // Lists and maps of unknown length, in pieces, and nested deep.
     seeds.push(vec![0x9f, 0xbf, 0x7f, 0x61, 0x61, 0xff, 0xf4, 0xff, 0xff]);
     seeds.push([vec![0x81; 200], vec![0xf6]].concat());

@@ -134,10 +134,7 @@ impl Slots {
         let reported = match worked {
             Worked::Reported(reported) => reported,
             // Nothing was run, so that there is nothing to report.
-            Worked::HandedBack => {
-                let released = self.broker.release(lease.id).await;
-                return self.told(released, &lease);
-            }
+            Worked::HandedBack => return self.release(&lease).await,
         };
         // Held until the broker has the results.
         let Reported { report, rooms } = reported;
@@ -147,27 +144,34 @@ impl Slots {
         }
         // A bundle that was stopped with the worker is for others to take at once. A lease that is
         // over, or whose job is, ends with its empty report.
-        let told = if report.is_empty() && self.lifecycle.phase() == Phase::Stopped {
-            self.broker.release(lease.id).await
-        } else {
-            self.broker.complete(lease.id, job, report).await
-        };
+        if report.is_empty() && self.lifecycle.phase() == Phase::Stopped {
+            return self.release(&lease).await;
+        }
+        let told = self.broker.complete(lease.id, job, report).await;
         drop((guard, rooms));
-        self.told(told, &lease);
+        if self.is_told(told) {
+            let lease = lease.id;
+            let reported = || Event::BundleReported { job, lease };
+            self.runner.observed.tell(reported);
+        }
     }
 
-    /// The broker was told how a lease ended.
-    fn told(&self, told: Result<(), Error>, lease: &Lease) {
+    /// Return a bundle of which nothing was run.
+    async fn release(&self, lease: &Lease) {
+        let released = self.broker.release(lease.id).await;
+        self.is_told(released);
+    }
+
+    /// Whether the broker was told how a lease ended.
+    fn is_told(&self, told: Result<(), Error>) -> bool {
         match told {
-            Ok(()) => {
-                self.reporting.works();
-                self.runner.observed.tell(|| Event::BundleReported {
-                    job: lease.job.key,
-                    lease: lease.id,
-                });
+            Ok(()) => self.reporting.works(),
+            Err(error) => {
+                self.reporting.fails(&error);
+                return false;
             }
-            Err(error) => self.reporting.fails(&error),
         }
+        true
     }
 
     fn tell_leased(&self, lease: &Lease) {
