@@ -109,7 +109,7 @@ fn targets(project: &Project) -> Result<Vec<String>> {
 }
 
 fn run_each(project: &Project, cargo: Cmd, targets: &[String], seconds: u64) -> Result<()> {
-    build(cargo, targets)?;
+    build(project, cargo, targets)?;
     let mut all = Vec::new();
     for target in targets {
         println!("fuzzing `{target}` for {seconds} s");
@@ -122,13 +122,12 @@ fn run_each(project: &Project, cargo: Cmd, targets: &[String], seconds: u64) -> 
     }
 }
 
-fn build(cargo: Cmd, targets: &[String]) -> Result<()> {
-    let wrapper = env::current_exe().context("failed to find this program's own file")?;
+fn build(project: &Project, cargo: Cmd, targets: &[String]) -> Result<()> {
     let programs = targets.iter().flat_map(|name| ["--bin", name.as_str()]);
     cargo
         .args(["build", "--workspace", "--features", FEATURE])
         .args(programs)
-        .env("RUSTC_WORKSPACE_WRAPPER", wrapper)
+        .env("RUSTC_WORKSPACE_WRAPPER", project.program())
         .env(rustc::MARK, "1")
         .brief("the build of the fuzz targets")
         .run()

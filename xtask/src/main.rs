@@ -42,7 +42,10 @@ fn main() -> ExitCode {
         return code;
     }
     let arguments = Arguments::parse();
-    let project = Project::find(arguments.verbose);
+    let project = match Project::find(arguments.verbose) {
+        Ok(project) => project,
+        Err(error) => return failure(&error),
+    };
     let done = match arguments.task {
         Task::Setup { route } => setup::run(&project, route).and_then(|_| setup::servers(&project)),
         Task::Guests { path } => guests::run(&project, path.as_deref()),
@@ -56,9 +59,11 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failure(&error),
     }
+}
+
+fn failure(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
 }

@@ -17,22 +17,31 @@ pub(crate) const WORKSPACES: [&str; 4] = ["", "examples", "tests/guests", "tests
 /// The repository, and how much to say about work in it.
 pub(crate) struct Project {
     root: PathBuf,
+    /// The file of this program, asked for once, before any build: cargo may put a new file in its
+    /// place, and Linux then says of the running program that its file was deleted.
+    program: PathBuf,
     verbose: bool,
 }
 
 impl Project {
     /// The repository that this program was built from.
-    pub(crate) fn find(verbose: bool) -> Self {
+    pub(crate) fn find(verbose: bool) -> Result<Self> {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-        Self {
+        Ok(Self {
             root: manifest.parent().unwrap_or(manifest).to_owned(),
+            program: env::current_exe().context("failed to find this program's own file")?,
             verbose,
-        }
+        })
     }
 
     /// The root folder.
     pub(crate) fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The file of this program, or what a build since put in its place.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
     }
 
     /// Components that are ready to run, one file each.
@@ -66,8 +75,8 @@ impl Project {
     /// A binary of the root workspace, beside this program: that holds wherever the build folder
     /// is.
     pub(crate) fn binary(&self, profile: &str, name: &str) -> Result<PathBuf> {
-        let own = env::current_exe().context("failed to find this program's own file")?;
-        let target = own
+        let target = self
+            .program
             .parent()
             .and_then(Path::parent)
             .context("failed to find the build folder of this program")?;

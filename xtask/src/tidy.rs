@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn the_repository_is_tidy() {
-        let (_, findings) = check(&Project::find(false)).unwrap();
+        let (_, findings) = check(&Project::find(false).unwrap()).unwrap();
         let findings: Vec<_> = findings.iter().map(ToString::to_string).collect();
         assert!(findings.is_empty(), "\n{}", findings.join("\n"));
     }
