@@ -11,7 +11,7 @@ use sortie_frontend::settings::{Cache, Environment};
 
 use crate::arguments::broker::BrokerOptions;
 use crate::arguments::host::HostOptions;
-use crate::ending::{Error, refused};
+use crate::ending::{Ending, Error, refused};
 use crate::terminal;
 use crate::terminal::interrupt::Interrupt;
 
@@ -70,9 +70,17 @@ fn tell(notice: Notice) {
 
 /// Before exit: send the fleet's broker the pending cancellations of dropped jobs; of an embedded
 /// client, wait until shared results are stored.
-pub(crate) async fn settle(session: &Session, interrupt: &Interrupt) {
+pub(crate) async fn settle(
+    session: &Session,
+    interrupt: &Interrupt,
+    ended: &Result<Ending, Error>,
+) {
     let time_max = interrupt.time_left().unwrap_or(SETTLE_TIME_MAX);
-    warn_if_late(session.settle(time_max).await);
+    let settled = session.settle(time_max).await;
+    // A command that was interrupted has named the job that may go on.
+    if !matches!(ended, Ok(Ending::Interrupted)) {
+        warn_if_late(settled);
+    }
 }
 
 /// The same for a client without a session.

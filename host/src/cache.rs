@@ -11,7 +11,7 @@
 //!
 //! Bounds: all of a folder's file names and times are held in memory, at most [`FILES_MAX`].
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
-use sortie_protocol::{Digest, Timestamp};
+use sortie_protocol::{Digest, TenantId, Timestamp};
 
 use crate::artifacts;
 use crate::clock;
@@ -298,17 +298,35 @@ fn is_unfinished(folder: &Path, path: &Path) -> bool {
         || path.starts_with(folder.join(STORE).join(output_store::INCOMING))
 }
 
-/// The size of the shared memo in `store`, of all tenants. Lists all entries.
+/// What a tenant has in a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Kept {
+    /// Results in the shared memo.
+    pub results: Amount,
+    /// Objects: large outputs.
+    pub objects: Amount,
+}
+
+/// What each tenant has in `store`. Lists all of it.
 ///
 /// # Errors
 /// When it cannot be listed.
-pub async fn shared_info(store: &OutputStore) -> Result<Amount, SharedError> {
-    let mut amount = Amount::default();
-    let mut entries = store.objects().list_below(&shared_place(store))?;
-    while let Some(entry) = entries.try_next().await? {
-        amount.add(entry.size);
+pub async fn shared_info(store: &OutputStore) -> Result<BTreeMap<TenantId, Kept>, SharedError> {
+    let mut tenants: BTreeMap<TenantId, Kept> = BTreeMap::new();
+    for folder in [output_store::MEMO, output_store::OBJECTS] {
+        let mut entries = store.objects().list_below(&store.place().below(folder))?;
+        while let Some(entry) = entries.try_next().await? {
+            let tenant = entry.path.split_once('/').map(|(tenant, _)| tenant.parse());
+            // What is not below a tenant's name is not ours.
+            let Some(Ok(tenant)) = tenant else { continue };
+            let kept = tenants.entry(tenant).or_default();
+            match folder {
+                output_store::MEMO => kept.results.add(entry.size),
+                _ => kept.objects.add(entry.size),
+            }
+        }
     }
-    Ok(amount)
+    Ok(tenants)
 }
 
 /// Remove entries written longer ago than `age_min` from the shared memo in `store`, for all
@@ -405,7 +423,7 @@ async fn references(store: &OutputStore) -> Result<HashSet<Digest>, SharedError>
 }
 
 fn shared_place(store: &OutputStore) -> Location {
-    store.place().below(shared::FOLDER)
+    store.place().below(output_store::MEMO)
 }
 
 #[cfg(test)]

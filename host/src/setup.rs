@@ -40,6 +40,8 @@ pub struct Setup {
     pub cache: Option<PathBuf>,
     /// The store for large outputs and shared results.
     pub store: StoreAt,
+    /// How much a tenant may have in the store. Default as much as there is room for.
+    pub store_quota: Option<ByteSize>,
     /// Access to objects.
     pub objects: objects::Config,
     /// What all tasks in work, their arguments and results and the blocks of inputs may take
@@ -141,7 +143,13 @@ impl Setup {
                 .map(|folder| Location::File(absolute(folder).join(STORE))),
             StoreAt::Shared(place) => Some(place),
         };
-        let store = store.map(|place| OutputStore::new(objects.clone(), place));
+        let store = store.map(|place| {
+            let store = OutputStore::new(objects.clone(), place);
+            match self.store_quota {
+                Some(bytes_max) => store.with_quota(bytes_max),
+                None => store,
+            }
+        });
         let memo = Memo::new(
             self.cache.as_ref().map(|folder| {
                 memo::Local::new(folder.join(MEMO), memo::local::BYTES_MAX, io.clone())

@@ -26,19 +26,47 @@ pub enum Files {
     #[default]
     Everywhere,
     /// Files in these folders and their subfolders.
-    Under(Vec<PathBuf>),
+    Under(Vec<Folder>),
     /// None.
     Nowhere,
 }
 
+/// A folder that was named, and what its name led to then. One that was not there is looked for
+/// when it is needed. What is resolved stays so: of two named folders one may lie in the other, and
+/// who may write there must not widen what is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folder {
+    named: PathBuf,
+    resolved: Option<PathBuf>,
+}
+
+impl Folder {
+    fn of(named: PathBuf) -> Self {
+        let resolved = named.canonicalize().ok();
+        Self { named, resolved }
+    }
+
+    /// Whether a resolved path is in it.
+    fn contains(&self, real: &Path) -> bool {
+        match &self.resolved {
+            Some(resolved) => real.starts_with(resolved),
+            None => {
+                let found = self.named.canonicalize();
+                found.is_ok_and(|folder| real.starts_with(folder))
+            }
+        }
+    }
+}
+
 impl Files {
-    /// Files in these folders and their subfolders; no files if there are no folders.
+    /// Files in these folders and their subfolders; no files if there are no folders. Links in
+    /// their names are resolved now.
     #[must_use]
     pub fn under(folders: Vec<PathBuf>) -> Self {
         if folders.is_empty() {
             Self::Nowhere
         } else {
-            Self::Under(folders)
+            Self::Under(folders.into_iter().map(Folder::of).collect())
         }
     }
 
@@ -56,12 +84,7 @@ impl Files {
             }
             Self::Under(folders) => folders,
         };
-        let is_within = |real: &Path| {
-            folders
-                .iter()
-                .filter_map(|folder| folder.canonicalize().ok())
-                .any(|folder| real.starts_with(folder))
-        };
+        let is_within = |real: &Path| folders.iter().any(|folder| folder.contains(real));
         let outside = || denied(path, "it is outside of the folders that this worker reads");
         let resolved = |path: PathBuf| LocalFile {
             path,
@@ -150,6 +173,26 @@ mod tests {
             assert_eq!(error.fault, InputFault::Denied, "{path}");
             assert_eq!(error.advice, Some(Advice::AllowFiles));
         }
+    }
+
+    #[test]
+    fn a_named_folder_that_becomes_a_link_is_not_the_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |path: &str| folder.path().join(path);
+        fs::create_dir_all(at("open/inner")).unwrap();
+        fs::create_dir(at("closed")).unwrap();
+        fs::write(at("closed/secret"), "x").unwrap();
+        let files = Files::under(vec![at("open"), at("open/inner"), at("later")]);
+        fs::remove_dir(at("open/inner")).unwrap();
+        symlink(at("closed"), at("open/inner")).unwrap();
+        for path in ["open/inner/secret", "closed/secret"] {
+            let error = files.admit(&at(path)).unwrap_err();
+            assert_eq!(error.fault, InputFault::Denied, "{path}");
+        }
+        // One that is made later is read.
+        fs::create_dir(at("later")).unwrap();
+        fs::write(at("later/a"), "x").unwrap();
+        assert!(files.admit(&at("later/a")).is_ok());
     }
 
     #[test]

@@ -47,11 +47,11 @@ pub use self::config::{
     Prefetch, S3, S3Credentials, Secret, Token,
 };
 pub use self::error::Error;
-pub use self::files::Files;
+pub use self::files::{Files, Folder};
 pub use self::metrics::{DiskMetrics, Metrics};
 pub use self::networks::{Network, Networks, NoNetwork};
 pub use self::objects::{Info, Object, Objects, PREFETCH_BYTES_MAX};
-pub use self::output_store::OutputStore;
+pub use self::output_store::{OutputStore, TenantStore};
 pub use self::read::block::{BLOCK_BYTES, REQUEST_BYTES_MAX};
 pub use self::read::cursor::{AHEAD_BYTES_MAX, Access, Cursor};
 pub use self::read::disk::{PAUSE as DISK_PAUSE, READ_TIME_MAX as DISK_READ_TIME_MAX};

@@ -101,14 +101,20 @@ impl Network {
     }
 }
 
+/// Where machines at Azure reach their platform, although the address is a public one.
+const AZURE: Network = Network {
+    address: IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    bits: 32,
+};
 /// Networks of IPv4 that are not public: this network, private ones, shared by carriers, the
 /// machine itself, link-local with the clouds' metadata services, for protocols, for examples and
 /// measurements, multicast and reserved.
-const CLOSED_4: [Network; 14] = [
+const CLOSED_4: [Network; 15] = [
     Network::v4(0, 0, 0, 8),
     Network::v4(10, 0, 0, 8),
     Network::v4(100, 64, 0, 10),
     Network::v4(127, 0, 0, 8),
+    AZURE,
     Network::v4(169, 254, 0, 16),
     Network::v4(172, 16, 0, 12),
     Network::v4(192, 0, 0, 24),

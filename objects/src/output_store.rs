@@ -1,39 +1,40 @@
 //! The output store: content-addressed objects in a folder or bucket that the operator has
 //! configured.
 //!
-//! An object is at `objects/<first two digits>/<digest>` below the store's location; the digest is
-//! the SHA-256 of its bytes. So equal bytes are stored once, and a reader checks the digest and
-//! notices a changed object. An object that is too large for memory is first written under
-//! `incoming/` and renamed when it is complete.
+//! Each tenant has a part of its own ([`TenantStore`]). An object is at
+//! `objects/<tenant>/<first two digits>/<digest>` below the store's location; the digest is the
+//! SHA-256 of its bytes. So equal bytes of a tenant are stored once, and a reader checks the digest
+//! and notices a changed object. An object that is too large for memory is first written under
+//! `incoming/` and renamed when it is complete. Results that the memo shares are under
+//! `memo/<tenant>/`.
 //!
 //! Nothing is removed here. Files that killed processes left under `incoming/`, and objects that
 //! nothing refers to any more, are removed by `sortie cache gc` or by the bucket's lifecycle rules.
 //!
-//! Bounds: those of [`crate::Upload`]; a streamed object has at most [`STREAM_BYTES_MAX`].
+//! Bounds: those of [`crate::Upload`]; a streamed object has at most [`STREAM_BYTES_MAX`]; what a
+//! tenant has in the store, if the operator set a [quota](OutputStore::with_quota).
+
+mod layout;
+mod quota;
+mod tenant_store;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use sortie_protocol::Advice;
-use sortie_protocol::outcome::InputFault;
-use sortie_protocol::{Digest, StoredRef, id};
+use sortie_protocol::{ByteSize, TenantId};
 
-use crate::{Error, Location, Malformed, Objects, PART_BYTES, Upload, WriteError, WriteFault};
-
-/// The folder of objects below a store's location.
-pub const OBJECTS: &str = "objects";
-/// The folder of incomplete objects.
-pub const INCOMING: &str = "incoming";
-/// Maximum size of a streamed object: S3 cannot copy, and so not rename, a larger object in one
-/// request.
-pub const STREAM_BYTES_MAX: u64 = 5 << 30;
+pub use self::layout::{INCOMING, MEMO, OBJECTS, STREAM_BYTES_MAX};
+use self::quota::Quotas;
+pub use self::quota::{COUNT_TIME_MAX, RECOUNT_TIME};
+pub use self::tenant_store::{Reserved, Sealed, TenantStore, Writer};
+use crate::{Location, Malformed, Objects};
 
 /// A content-addressed store. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct OutputStore {
     objects: Objects,
     place: Arc<Location>,
+    quotas: Option<Arc<Quotas>>,
 }
 
 /// Parse a store's location: a path, relative to `folder`, or a URL, which may name a whole bucket.
@@ -58,6 +59,22 @@ impl OutputStore {
         Self {
             objects,
             place: Arc::new(place),
+            quotas: None,
+        }
+    }
+
+    /// The same, where a tenant's objects and shared results may have `bytes_max` together.
+    ///
+    /// What a tenant has is counted by listing it, anew once it is [`RECOUNT_TIME`] old and
+    /// something is to be written; in between, what this process writes is added. So what was
+    /// removed makes room, and several processes may together exceed the quota by what they write
+    /// between two counts.
+    #[must_use]
+    pub fn with_quota(self, bytes_max: ByteSize) -> Self {
+        let quotas = Quotas::new(self.objects.clone(), self.place.clone(), bytes_max);
+        Self {
+            quotas: Some(Arc::new(quotas)),
+            ..self
         }
     }
 
@@ -73,244 +90,41 @@ impl OutputStore {
         &self.objects
     }
 
-    /// The location of the object with this digest, whether or not it exists.
+    /// The part that belongs to `tenant`.
     #[must_use]
-    pub fn location_of(&self, digest: Digest) -> Location {
-        let name = digest.to_hex();
-        let (first, _) = name.split_at_checked(2).unwrap_or(("", ""));
-        self.place.below(&format!("{OBJECTS}/{first}/{name}"))
-    }
-
-    /// Store `data`. An object that exists already is not sent again. Cancel safe.
-    ///
-    /// # Errors
-    /// When the store cannot be written to.
-    pub async fn put(
-        &self,
-        data: Bytes,
-        content_type: Option<&str>,
-    ) -> Result<StoredRef, WriteError> {
-        let (digest, size) = (Digest::of(&data), data.len() as u64);
-        let location = self.location_of(digest);
-        if !self.has(&location, size).await {
-            self.objects.put(&location, data, content_type).await?;
-        }
-        Ok(StoredRef {
-            digest,
-            size,
-            location,
-        })
-    }
-
-    /// Start writing an object as a stream.
-    #[must_use]
-    pub fn create(&self, content_type: Option<&str>) -> Writer {
-        Writer {
-            store: self.clone(),
-            content_type: content_type.map(ToOwned::to_owned),
-            digest: id::DigestBuilder::default(),
-            size: 0,
-            small: BytesMut::new(),
-            large: None,
+    pub fn of(&self, tenant: TenantId) -> TenantStore {
+        TenantStore {
+            objects: self.objects.clone(),
+            place: self.place.clone(),
+            quotas: self.quotas.clone(),
+            tenant,
         }
     }
-
-    /// The bytes with this digest.
-    ///
-    /// # Errors
-    /// When the object does not exist, is larger than `bytes_max` or damaged, or the store does not
-    /// answer.
-    pub async fn get(&self, digest: Digest, bytes_max: u64) -> Result<Bytes, Error> {
-        let location = self.location_of(digest);
-        let Some(data) = self.objects.get_small(&location, bytes_max).await? else {
-            let message = format!(
-                "there is nothing at `{location}`; it was removed from the store, and a run \
-                 without kept results makes it again"
-            );
-            return Err(Error::new(InputFault::Missing, message).advised(Advice::RunAgain));
-        };
-        if Digest::of(&data) == digest {
-            Ok(data)
-        } else {
-            let message = format!(
-                "`{location}` is damaged: its bytes do not match its name; remove it, and run \
-                 again without kept results"
-            );
-            Err(Error::new(InputFault::Changed, message).advised(Advice::RunAgain))
-        }
-    }
-
-    /// Whether the object is in this store, complete and under its proper name. False if the store
-    /// does not answer. Cancel safe.
-    pub async fn holds(&self, stored: &StoredRef) -> bool {
-        let location = self.location_of(stored.digest);
-        location == stored.location && self.has(&location, stored.size).await
-    }
-
-    /// Whether the complete object exists. False if the store does not answer; it is then written
-    /// again, which is harmless.
-    async fn has(&self, location: &Location, size: u64) -> bool {
-        matches!(self.objects.size(location).await, Ok(Some(there)) if there == size)
-    }
-}
-
-/// An object that is being written to a store. Dropping it abandons the object.
-#[derive(Debug)]
-pub struct Writer {
-    store: OutputStore,
-    content_type: Option<String>,
-    digest: id::DigestBuilder,
-    size: u64,
-    /// The whole content, as long as it fits one part.
-    small: BytesMut,
-    large: Option<(Location, Upload)>,
-}
-
-impl Writer {
-    /// Bytes written so far.
-    #[must_use]
-    pub fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// Append to the object. Waits while too many parts are being uploaded.
-    ///
-    /// Not cancel safe: drop the writer.
-    ///
-    /// # Errors
-    /// When the store cannot be written to, or the object gets larger than [`STREAM_BYTES_MAX`].
-    pub async fn write(&mut self, data: &[u8]) -> Result<(), WriteError> {
-        self.size += data.len() as u64;
-        if self.size > STREAM_BYTES_MAX {
-            let limit = STREAM_BYTES_MAX >> 30;
-            let message = format!(
-                "an object in the store `{}` has at most {limit} GiB; write several",
-                self.store.place
-            );
-            return Err(WriteError {
-                fault: WriteFault::TooLarge,
-                message,
-            });
-        }
-        self.digest.update(data);
-        if self.large.is_none() && self.small.len() + data.len() > PART_BYTES {
-            let location = self
-                .store
-                .place
-                .below(&format!("{INCOMING}/{}", random_name()?));
-            let mut upload = self
-                .store
-                .objects
-                .upload(&location, self.content_type.as_deref())?;
-            upload.write(&self.small.split()).await?;
-            self.large = Some((location, upload));
-        }
-        match &mut self.large {
-            Some((_, upload)) => upload.write(data).await,
-            None => {
-                self.small.extend_from_slice(data);
-                Ok(())
-            }
-        }
-    }
-
-    /// End the object. It is nowhere to be seen before it is published.
-    ///
-    /// # Errors
-    /// When the store cannot be written to.
-    pub async fn seal(self) -> Result<Sealed, WriteError> {
-        let content = match self.large {
-            None => Content::Small(self.small.freeze()),
-            Some((incoming, mut upload)) => {
-                upload.flush().await?;
-                Content::Large(incoming, Box::new(upload))
-            }
-        };
-        let digest = self.digest.finish();
-        Ok(Sealed {
-            stored: StoredRef {
-                digest,
-                size: self.size,
-                location: self.store.location_of(digest),
-            },
-            store: self.store,
-            content_type: self.content_type,
-            content,
-        })
-    }
-}
-
-/// An object that is complete and not published. Dropping it abandons the object. It holds up to
-/// [`PART_BYTES`] of memory.
-#[derive(Debug)]
-pub struct Sealed {
-    store: OutputStore,
-    content_type: Option<String>,
-    stored: StoredRef,
-    content: Content,
-}
-
-#[derive(Debug)]
-enum Content {
-    Small(Bytes),
-    /// All parts are at the store, for this incoming name.
-    Large(Location, Box<Upload>),
-}
-
-impl Sealed {
-    /// What the object is going to be.
-    #[must_use]
-    pub fn stored(&self) -> &StoredRef {
-        &self.stored
-    }
-
-    /// Let the object appear under the name of its content.
-    ///
-    /// # Errors
-    /// When the store cannot be written to.
-    pub async fn publish(self) -> Result<StoredRef, WriteError> {
-        let Self {
-            store,
-            content_type,
-            stored,
-            content,
-        } = self;
-        let (incoming, upload) = match content {
-            Content::Small(data) => return store.put(data, content_type.as_deref()).await,
-            Content::Large(incoming, upload) => (incoming, upload),
-        };
-        if store.has(&stored.location, stored.size).await {
-            upload.abort().await;
-        } else {
-            upload.finish().await?;
-            store.objects.rename(&incoming, &stored.location).await?;
-        }
-        Ok(stored)
-    }
-}
-
-fn random_name() -> Result<String, WriteError> {
-    let mut bytes = [0; 16];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(
-        |error| WriteError {
-            fault: WriteFault::Unavailable,
-            message: format!("failed to get random bytes: {error}"),
-        },
-    )?;
-    Ok(format!("{:032x}", u128::from_le_bytes(bytes)))
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use sortie_protocol::Digest;
+    use sortie_protocol::outcome::InputFault;
     use tokio::runtime::Handle;
 
     use super::*;
+    use crate::{PART_BYTES, WriteFault};
 
-    fn store(folder: &Path) -> OutputStore {
+    fn whole_store(folder: &Path) -> OutputStore {
         OutputStore::new(
             Objects::new(crate::Config::default(), Handle::current()),
             parse("the store", folder).unwrap(),
         )
+    }
+
+    fn store(folder: &Path) -> TenantStore {
+        whole_store(folder).of(TenantId::default())
+    }
+
+    fn tenant(name: &str) -> TenantId {
+        name.parse().unwrap()
     }
 
     fn files(folder: &Path) -> Vec<String> {
@@ -336,9 +150,11 @@ mod tests {
         assert_eq!((first.digest.to_hex().as_str(), first.size), (name, 3));
         assert_eq!(
             files(folder.path()),
-            [format!("the store/objects/ba/{name}")]
+            [format!("the store/objects/default/ba/{name}")]
         );
-        let path = folder.path().join(format!("the store/objects/ba/{name}"));
+        let path = folder
+            .path()
+            .join(format!("the store/objects/default/ba/{name}"));
         let written = std::fs::metadata(&path).unwrap().modified().unwrap();
         assert_eq!(
             store.put(Bytes::from_static(b"abc"), None).await.unwrap(),
@@ -367,6 +183,43 @@ mod tests {
             store.get(first.digest, 3).await.unwrap_err().fault,
             InputFault::Missing
         );
+    }
+
+    #[tokio::test]
+    async fn a_tenant_stores_as_much_as_its_quota() {
+        let folder = tempfile::tempdir().unwrap();
+        let there = "the store/memo/default/ab";
+        std::fs::create_dir_all(folder.path().join(there)).unwrap();
+        std::fs::write(folder.path().join(there).join("cd"), "12345").unwrap();
+        let quota = ByteSize(5 + 2 * 9);
+        let store = whole_store(folder.path()).with_quota(quota);
+        let (default, other) = (store.of(TenantId::default()), store.of(tenant("other")));
+        let put = async |to: &TenantStore, text: &'static str| {
+            to.put(Bytes::from_static(text.as_bytes()), None).await
+        };
+        put(&default, "nine, one").await.unwrap();
+        // What is not written takes no room, and neither does what is there already.
+        drop(default.reserve(9).await.unwrap());
+        put(&default, "nine, one").await.unwrap();
+        let reserved = default.reserve(9).await.unwrap();
+        let refused = put(&default, "nine, two").await.unwrap_err();
+        assert_eq!(refused.fault, WriteFault::Quota, "{refused}");
+        assert!(
+            refused.message.contains("`default`, who has 23 B of 23 B"),
+            "{refused}"
+        );
+        drop(reserved);
+        put(&default, "nine, two").await.unwrap();
+        let mut writer = default.create(None);
+        writer.write(b"more").await.unwrap();
+        let more = writer.seal().await.unwrap();
+        assert_eq!(more.publish().await.unwrap_err().fault, WriteFault::Quota);
+        put(&other, "nine, two").await.unwrap();
+        // Another process finds what is there.
+        let again = whole_store(folder.path()).with_quota(quota);
+        let again = again.of(TenantId::default());
+        let refused = put(&again, "more").await.unwrap_err();
+        assert_eq!(refused.fault, WriteFault::Quota, "{refused}");
     }
 
     #[tokio::test]

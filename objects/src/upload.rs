@@ -54,6 +54,8 @@ pub enum WriteFault {
     Full,
     /// The object is larger than the store allows.
     TooLarge,
+    /// The tenant has as much in the store as it may have.
+    Quota,
     /// The store does not answer, or a transient error occurred; a retry may help.
     Unavailable,
 }
@@ -574,6 +576,7 @@ impl WriteError {
             WriteFault::Denied => "the store for objects that functions make may not be written to",
             WriteFault::Full => "the store has no room left",
             WriteFault::TooLarge => "the store takes no object as large as this; make several",
+            WriteFault::Quota => "the store has no room left for this tenant",
             WriteFault::Unavailable => "the store does not take the object now",
         }
     }

@@ -2,15 +2,15 @@
 //! them.
 //!
 //! Fetched bytes are accepted only if they have the digest that came with their location. A value
-//! in this process's own output store can always be fetched; any other location is subject to the
-//! same rules as objects that tasks read.
+//! in this tenant's part of the process's output store can always be fetched; any other location is
+//! subject to the same rules as objects that tasks read.
 
 use bytes::{Bytes, BytesMut};
-use sortie_protocol::outcome::{InputFault, PlatformFault};
+use sortie_protocol::outcome::{InputFault, PlatformFault, Refusal};
 use sortie_protocol::output::INLINE_BYTES_MAX;
 use sortie_protocol::{Digest, Failure, Output, StoredRef};
 
-use crate::output_store::OutputStore;
+use crate::output_store::TenantStore;
 use crate::{Access, Address, Cursor, Error, Objects, REQUEST_BYTES_MAX, WriteError, WriteFault};
 
 /// Prepare a value for a message: inline if it is small or there is no store, else stored. Cancel
@@ -18,7 +18,7 @@ use crate::{Access, Address, Cursor, Error, Objects, REQUEST_BYTES_MAX, WriteErr
 ///
 /// # Errors
 /// When the store cannot be written to.
-pub async fn keep(store: Option<&OutputStore>, value: Bytes) -> Result<Output, WriteError> {
+pub async fn keep(store: Option<&TenantStore>, value: Bytes) -> Result<Output, WriteError> {
     match store {
         Some(store) if value.len() > INLINE_BYTES_MAX => store
             .put(value, Some("application/cbor"))
@@ -34,7 +34,7 @@ pub async fn keep(store: Option<&OutputStore>, value: Bytes) -> Result<Output, W
 /// When they do not exist, cannot be read, are too large, or do not match the digest.
 pub async fn fetch(
     objects: &Objects,
-    store: Option<&OutputStore>,
+    store: Option<&TenantStore>,
     stored: &StoredRef,
     bytes_max: u64,
 ) -> Result<Bytes, Error> {
@@ -97,16 +97,20 @@ pub fn unfetched(what: &str, error: &Error) -> Failure {
 /// The task's failure if its output could not be stored.
 #[must_use]
 pub fn unkept(error: WriteError) -> Failure {
-    let fault = match error.fault {
+    let WriteError { fault, message } = error;
+    let fault = match fault {
         WriteFault::NoPlace | WriteFault::Denied => PlatformFault::StoreUnusable,
         WriteFault::Full | WriteFault::TooLarge | WriteFault::Unavailable => {
             PlatformFault::StoreUnavailable
         }
+        WriteFault::Quota => {
+            return Failure::Refused {
+                refusal: Refusal::Quota,
+                message,
+            };
+        }
     };
-    Failure::Platform {
-        fault,
-        message: error.message,
-    }
+    Failure::Platform { fault, message }
 }
 
 #[cfg(test)]
@@ -114,8 +118,8 @@ mod tests {
     use tokio::runtime::Handle;
 
     use super::*;
-    use crate::Location;
-    use crate::{Config, Files};
+    use crate::{Config, Files, Location, OutputStore};
+    use sortie_protocol::TenantId;
 
     fn objects(files: Files) -> Objects {
         Objects::new(
@@ -133,7 +137,8 @@ mod tests {
         let store = OutputStore::new(
             objects(Files::Nowhere),
             Location::File(folder.path().into()),
-        );
+        )
+        .of(TenantId::default());
         let value = Bytes::from(vec![7; INLINE_BYTES_MAX + 1]);
         assert_eq!(
             keep(None, value.clone()).await,

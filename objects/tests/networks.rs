@@ -79,3 +79,18 @@ async fn a_redirect_is_checked_as_the_first_request_is() {
         .unwrap();
     assert_eq!(object.info().size, 12);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_does_not_learn_which_url_led_to_it() {
+    let (signer, other) = (HabitServer::start(), HabitServer::start());
+    let target = other.url("plain/small?X-Amz-Signature=SECRET");
+    let object = open(&["127.0.0.1"], &signer.url(&format!("away/file?{target}")))
+        .await
+        .unwrap();
+    assert_eq!(object.info().size, 12);
+    let asked = other.asked();
+    assert!(
+        !asked.is_empty() && asked.iter().all(|line| !line.contains("from")),
+        "{asked:?}"
+    );
+}

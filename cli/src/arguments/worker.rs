@@ -118,6 +118,13 @@ pub(crate) struct Walls {
     /// Refuse tasks that may have more attempts [default: 100; or SORTIE_MAX_ATTEMPTS]
     #[arg(long, value_name = "COUNT", value_parser = parse::attempts)]
     max_attempts: Option<NonZeroU32>,
+    /// How much each tenant may have in --store; tasks whose output does not fit are refused
+    /// [default: no quota; or SORTIE_STORE_QUOTA]
+    ///
+    /// Counted by listing what the tenant has, at most once a minute. Workers of one store need the
+    /// same quota; together they may exceed it by what they write between two counts.
+    #[arg(long, value_name = "SIZE")]
+    store_quota: Option<ByteSize>,
 }
 
 impl Walls {
@@ -132,6 +139,7 @@ impl Walls {
             max_log: self.max_log,
             max_written: self.max_written,
             max_attempts: self.max_attempts,
+            store_quota: self.store_quota,
         }
     }
 }

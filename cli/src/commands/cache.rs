@@ -9,9 +9,10 @@ use serde::Serialize;
 use sortie::ByteSize;
 use sortie::objects::Objects;
 use sortie::objects::OutputStore;
+use sortie::protocol::TenantId;
 use sortie_frontend::chain;
 use sortie_frontend::settings::{self, Cache, Clouds, Environment};
-use sortie_host::cache::{self, Amount, Policy, SharedError, Usage};
+use sortie_host::cache::{self, Amount, Kept, Policy, SharedError, Usage};
 use tokio::runtime::Handle;
 
 use crate::arguments::cache::{Arguments, Command, Gc, Place};
@@ -105,7 +106,16 @@ async fn info(
         ),
         None => None,
     };
-    let shown = Shown::new(&folder, usage, store.as_ref().zip(shared));
+    let mut shown = Shown::new(&folder, usage);
+    shown.tenants = shared.map(|tenants| tenants.into_iter().map(ShownTenant::from).collect());
+    shown.shared_memo = store
+        .as_ref()
+        .zip(shown.tenants.as_ref())
+        .map(|(store, tenants)| ShownShared {
+            url: store.place().to_string(),
+            objects: tenants.iter().map(|tenant| tenant.results.files).sum(),
+            bytes: tenants.iter().map(|tenant| tenant.results.bytes).sum(),
+        });
     if place.json {
         table::print_json([shown])?;
     } else {
@@ -146,7 +156,8 @@ async fn remove(
         ),
         Some(_) | None => None,
     };
-    let mut shown = Shown::new(&folder, usage, store.as_ref().zip(shared));
+    let mut shown = Shown::new(&folder, usage);
+    shown.shared_memo = store.as_ref().zip(shared).map(ShownShared::from);
     shown.shared_objects = store.as_ref().zip(swept).map(ShownShared::from);
     if place.json {
         table::print_json([shown])?;
@@ -223,12 +234,22 @@ struct Shown {
     shared_memo: Option<ShownShared>,
     #[serde(skip_serializing_if = "Option::is_none")]
     shared_objects: Option<ShownShared>,
+    /// What each tenant has in the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenants: Option<Vec<ShownTenant>>,
 }
 
 #[derive(Debug, Serialize)]
 struct ShownAmount {
     files: u64,
     bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownTenant {
+    tenant: TenantId,
+    results: ShownAmount,
+    objects: ShownAmount,
 }
 
 #[derive(Debug, Serialize)]
@@ -239,19 +260,32 @@ struct ShownShared {
 }
 
 impl Shown {
-    fn new(folder: &std::path::Path, usage: Usage, shared: Option<(&OutputStore, Amount)>) -> Self {
-        let amount = |amount: Amount| ShownAmount {
-            files: amount.files,
-            bytes: amount.bytes,
-        };
+    fn new(folder: &std::path::Path, usage: Usage) -> Self {
         Self {
             folder: folder.display().to_string(),
-            artifacts: amount(usage.artifacts),
-            memo: amount(usage.memo),
-            inputs: amount(usage.inputs),
-            store: amount(usage.store),
-            shared_memo: shared.map(ShownShared::from),
+            artifacts: usage.artifacts.into(),
+            memo: usage.memo.into(),
+            inputs: usage.inputs.into(),
+            store: usage.store.into(),
+            shared_memo: None,
             shared_objects: None,
+            tenants: None,
+        }
+    }
+}
+
+impl From<Amount> for ShownAmount {
+    fn from(Amount { files, bytes }: Amount) -> Self {
+        Self { files, bytes }
+    }
+}
+
+impl From<(TenantId, Kept)> for ShownTenant {
+    fn from((tenant, kept): (TenantId, Kept)) -> Self {
+        Self {
+            tenant,
+            results: kept.results.into(),
+            objects: kept.objects.into(),
         }
     }
 }
@@ -281,11 +315,19 @@ fn show(shown: &Shown) -> Result<(), Error> {
         row("large outputs", &shown.store),
     ];
     if let Some(shared) = &shown.shared_memo {
-        rows.push([
-            format!("results in {}", shared.url),
-            shared.objects.to_string(),
-            megabytes(ByteSize(shared.bytes)),
-        ]);
+        let tenants = shown.tenants.iter().flatten();
+        for ShownTenant {
+            tenant,
+            results,
+            objects,
+        } in tenants
+        {
+            rows.push(row(
+                &format!("results of {tenant} in {}", shared.url),
+                results,
+            ));
+            rows.push(row(&format!("large outputs of {tenant} there"), objects));
+        }
     }
     table::print([&shown.folder, "FILES", "SIZE"], rows)
 }

@@ -25,7 +25,7 @@ pub(crate) async fn run(
 ) -> Result<Ending, Error> {
     let session = session::open(&arguments.host, &arguments.broker, environment, interrupt).await?;
     let ended = start(&arguments, &session, interrupt).await;
-    session::settle(&session, interrupt).await;
+    session::settle(&session, interrupt, &ended).await;
     ended
 }
 

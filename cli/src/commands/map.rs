@@ -35,7 +35,7 @@ pub(crate) async fn run(
     check_early(&arguments)?;
     let session = session::open(&arguments.host, &arguments.broker, environment, interrupt).await?;
     let ended = start(&arguments, &session, interrupt).await;
-    session::settle(&session, interrupt).await;
+    session::settle(&session, interrupt, &ended).await;
     ended
 }
 
@@ -185,6 +185,7 @@ async fn follow(
         copies: JoinSet::new(),
         workers: watch(session, &job),
         workers_told,
+        no_room_told: false,
     };
     match run.drive(&mut job, interrupt).await {
         Ok(stopped) => {

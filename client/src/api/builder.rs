@@ -106,7 +106,7 @@ impl Builder {
         let objects = Objects::new(self.objects, io.clone());
         let store = self
             .store
-            .map(|place| OutputStore::new(objects.clone(), place));
+            .map(|place| OutputStore::new(objects.clone(), place).of(broker.tenant()));
         Ok(Client {
             shared: Arc::new(Shared {
                 broker,

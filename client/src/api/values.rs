@@ -6,7 +6,7 @@
 //! it fetches results by their URLs in any case.
 
 use bytes::Bytes;
-use sortie_objects::{Objects, OutputStore, values};
+use sortie_objects::{Objects, TenantStore, values};
 use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::{Argument, Ending, Failure, Outcome, Output, StoredRef};
 
@@ -14,14 +14,14 @@ use sortie_protocol::{Argument, Ending, Failure, Outcome, Output, StoredRef};
 #[derive(Debug, Clone)]
 pub(crate) struct Values {
     pub(crate) objects: Objects,
-    store: Option<OutputStore>,
+    store: Option<TenantStore>,
 }
 
 impl Values {
     /// Maximum size of a fetched value: the maximum memory of a function.
     const BYTES_MAX: u64 = sortie_protocol::Limits::MEMORY_MAX.as_u64();
 
-    pub(crate) fn new(objects: Objects, store: Option<OutputStore>) -> Self {
+    pub(crate) fn new(objects: Objects, store: Option<TenantStore>) -> Self {
         Self { objects, store }
     }
 

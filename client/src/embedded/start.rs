@@ -49,7 +49,8 @@ impl Builder {
             slots,
             ..
         } = prepared;
-        let values = Values::new(host.objects, host.store);
+        let store = host.store.map(|store| store.of(broker.tenant()));
+        let values = Values::new(host.objects, store);
         let embedded = Some(Embedded {
             loader: ComponentLoader::equipped(host.engine, artifacts),
             worker: Some(worker),

@@ -375,7 +375,9 @@ fn refused(error: WriteError) -> Error {
         WriteFault::NoPlace | WriteFault::Denied | WriteFault::TooLarge => {
             Error::usage(error.to_string())
         }
-        WriteFault::Full | WriteFault::Unavailable => Error::platform(error.to_string()),
+        WriteFault::Full | WriteFault::Quota | WriteFault::Unavailable => {
+            Error::platform(error.to_string())
+        }
     };
     refused.about(Setting::Output)
 }

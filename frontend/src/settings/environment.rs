@@ -96,6 +96,7 @@ fn worker() -> WorkerVariables {
         max_result: text("SORTIE_MAX_RESULT"),
         max_log: text("SORTIE_MAX_LOG"),
         max_written: text("SORTIE_MAX_WRITTEN"),
+        store_quota: text("SORTIE_STORE_QUOTA"),
         max_attempts: text("SORTIE_MAX_ATTEMPTS"),
     }
 }

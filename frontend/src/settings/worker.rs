@@ -32,6 +32,8 @@ pub struct WorkerSettings {
     pub max_written: Option<ByteSize>,
     /// The most attempts of a task.
     pub max_attempts: Option<NonZeroU32>,
+    /// How much a tenant may have in the store.
+    pub store_quota: Option<ByteSize>,
 }
 
 impl WorkerSettings {
@@ -42,6 +44,15 @@ impl WorkerSettings {
     pub fn memory(&self, environment: &Environment) -> Result<Option<ByteSize>, Error> {
         let text = environment.worker.memory.as_deref();
         either(self.memory, text, "SORTIE_MEMORY", parse::worker_memory)
+    }
+
+    /// How much a tenant may have in the store, if that is set anywhere.
+    ///
+    /// # Errors
+    /// When the environment says it, and wrongly.
+    pub fn store_quota(&self, environment: &Environment) -> Result<Option<ByteSize>, Error> {
+        let text = environment.worker.store_quota.as_deref();
+        either(self.store_quota, text, "SORTIE_STORE_QUOTA", parse::size)
     }
 
     /// The most that a task may use.

@@ -19,4 +19,6 @@ pub(crate) struct WorkerVariables {
     pub(crate) max_written: Option<String>,
     /// `SORTIE_MAX_ATTEMPTS`.
     pub(crate) max_attempts: Option<String>,
+    /// `SORTIE_STORE_QUOTA`.
+    pub(crate) store_quota: Option<String>,
 }

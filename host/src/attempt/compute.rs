@@ -52,7 +52,7 @@ pub(crate) async fn compute(host: &Host, attempt: &Attempt, ready: Ready) -> Com
         grants: &options.grants,
         seed: *key.as_bytes(),
         watch: watch.clone(),
-        output_store: host.store.clone(),
+        output_store: context.store.clone(),
     };
     let began = clock::instant();
     let running = pin!(sandbox::run(&host.engine, context.component.linked(), call));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sortie_objects::{self as objects, Objects, OutputStore};
+use sortie_objects::{self as objects, Objects, OutputStore, TenantStore};
 use sortie_protocol::memo::KeyBuilder;
 use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::{
@@ -68,18 +68,27 @@ pub(crate) struct JobContext {
     pub(super) component: Component,
     pub(super) key: KeyBuilder,
     pub(super) costs: JobCosts,
+    /// Where the tenant's large outputs are stored, if anywhere.
+    pub(super) store: Option<TenantStore>,
 }
 
 impl JobContext {
     /// The context of the function at `index` in the table of `job`, which is an export of
     /// `component`; none if the table has no such function.
-    pub(crate) fn new(job: Arc<Job>, index: FunctionIndex, component: Component) -> Option<Self> {
+    pub(crate) fn new(
+        host: &Host,
+        job: Arc<Job>,
+        index: FunctionIndex,
+        component: Component,
+    ) -> Option<Self> {
         let function = job.function(index)?.clone();
+        let store = host.store.as_ref();
         Some(Self {
             index,
             component,
             key: KeyBuilder::new(&function.function, &function.options.limits),
             costs: JobCosts::default(),
+            store: store.map(|store| store.of(job.key.tenant)),
             job,
             function,
         })

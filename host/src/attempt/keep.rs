@@ -42,7 +42,7 @@ async fn kept(host: &Host, attempt: &Attempt, computed: Computed) -> Attempted {
     let ending = match returned {
         Ok(Returned::Object(object)) => Ending::Completed(Output::Object(object)),
         Ok(Returned::Value(value)) => match watch
-            .bound_if_slow(values::keep(host.store.as_ref(), value.into()))
+            .bound_if_slow(values::keep(context.store.as_ref(), value.into()))
             .await
         {
             Ok(Ok(output)) => Ending::Completed(output),
@@ -53,7 +53,8 @@ async fn kept(host: &Host, attempt: &Attempt, computed: Computed) -> Attempted {
     };
     if matches!(
         &ending,
-        Ending::Completed(Output::Stored(_)) | Ending::Failed(Failure::Platform { .. })
+        Ending::Completed(Output::Stored(_))
+            | Ending::Failed(Failure::Platform { .. } | Failure::Refused { .. })
     ) {
         bill.store += clock::instant() - began;
     }

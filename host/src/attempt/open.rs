@@ -11,7 +11,7 @@ use bytes::Bytes;
 use sortie_objects::{self as objects, values};
 use sortie_protocol::job::Memo as MemoOption;
 use sortie_protocol::memo::Key;
-use sortie_protocol::{Address, Argument, Bill, ByteSize, Ending, Failure, Task};
+use sortie_protocol::{Address, Argument, Bill, ByteSize, Ending, Failure, Place, Task};
 use tracing::Instrument as _;
 
 use super::attempted::Attempted;
@@ -141,7 +141,8 @@ enum Opened<'a> {
     Value(Bytes),
     /// With the address that it was named by.
     Object(&'a Address, objects::Object),
-    Prefix(objects::Prefix),
+    /// With the place that it was named by.
+    Prefix(&'a Place, objects::Prefix),
 }
 
 /// Open the inputs, derive the key, look it up; where nothing is known, ask for what is read first.
@@ -154,7 +155,7 @@ async fn gather(host: &Host, context: &JobContext, task: &Task) -> Result<Gather
     let mut bytes = 0;
     let mut opened = Vec::with_capacity(task.arguments.len());
     for argument in &task.arguments {
-        let argument = open(host, argument, options.limits.memory).await?;
+        let argument = open(host, context, argument, options.limits.memory).await?;
         match &argument {
             Opened::Value(value) => {
                 key.value(value);
@@ -166,7 +167,10 @@ async fn gather(host: &Host, context: &JobContext, task: &Task) -> Result<Gather
                 key.object(address, info.etag.as_deref().unwrap_or_default(), info.size);
             }
             // The objects below it can change without a change of its name.
-            Opened::Prefix(_) => keyed = false,
+            Opened::Prefix(place, _) => {
+                keyed = false;
+                key.prefix(place);
+            }
         }
         opened.push(argument);
     }
@@ -183,7 +187,7 @@ async fn gather(host: &Host, context: &JobContext, task: &Task) -> Result<Gather
                 asked.map_err(|error| host.unread(error))?;
                 sandbox::Argument::Object(object)
             }
-            Opened::Prefix(prefix) => sandbox::Argument::Prefix(prefix),
+            Opened::Prefix(_, prefix) => sandbox::Argument::Prefix(prefix),
         });
     }
     Ok(Gathered::Inputs(Inputs {
@@ -204,7 +208,7 @@ async fn look_up(host: &Host, context: &JobContext, key: &Key) -> Option<memo::E
     };
     let limits = &context.options().limits;
     let found = match memo.get(name, limits, &context.costs).await {
-        Some((entry, tier)) if is_stored(host, &entry).await => Some((entry, tier)),
+        Some((entry, tier)) if is_stored(context, &entry).await => Some((entry, tier)),
         Some(_) | None => None,
     };
     host.metrics.memo(found.as_ref().map(|(_, tier)| *tier));
@@ -212,12 +216,12 @@ async fn look_up(host: &Host, context: &JobContext, key: &Key) -> Option<memo::E
 }
 
 /// Whether the object that an entry names, if it names one, is still in the store.
-async fn is_stored(host: &Host, entry: &memo::Entry) -> bool {
+async fn is_stored(context: &JobContext, entry: &memo::Entry) -> bool {
     let stored = match &entry.ending {
         Ending::Completed(output) => output.stored(),
         Ending::Failed(_) | Ending::Cancelled => None,
     };
-    match (stored, &host.store) {
+    match (stored, &context.store) {
         (None, _) => true,
         (Some(stored), Some(store)) => store.holds(stored).await,
         (Some(_), None) => false,
@@ -227,6 +231,7 @@ async fn is_stored(host: &Host, entry: &memo::Entry) -> bool {
 /// Open an argument. A stored value may have `value_max` bytes.
 async fn open<'a>(
     host: &Host,
+    context: &JobContext,
     argument: &'a Argument,
     value_max: ByteSize,
 ) -> Result<Opened<'a>, Failure> {
@@ -238,14 +243,14 @@ async fn open<'a>(
             Opened::Object(&named.address, opened)
         }
         Argument::Stored(stored) => {
-            let store = host.store.as_ref();
+            let store = context.store.as_ref();
             let fetched = values::fetch(&host.objects, store, stored, value_max.as_u64()).await;
             let value = fetched.map_err(|error| values::unfetched("an argument", &error))?;
             Opened::Value(value)
         }
         Argument::Prefix(place) => {
             let opened = host.objects.prefix(place).await;
-            Opened::Prefix(opened.map_err(|error| host.unread(error))?)
+            Opened::Prefix(place, opened.map_err(|error| host.unread(error))?)
         }
     })
 }

@@ -1,8 +1,9 @@
 //! The memo's shared tier: results in an object store that several hosts share.
 //!
-//! An entry is at `memo/<tenant>/<first two digits>/<rest>` below the store's place. A task never
-//! waits long for it: a lookup has [`LOOKUP_TIME_MAX`], entries are written in the background, and
-//! after a failure the store is not asked for [`PAUSE`], which is logged once.
+//! An entry is at `memo/<tenant>/<first two digits>/<rest>` below the store's place, and counts for
+//! the tenant's quota there; one that does not fit is not kept. A task never waits long for it: a
+//! lookup has [`LOOKUP_TIME_MAX`], entries are written in the background, and after a failure the
+//! store is not asked for [`PAUSE`], which is logged once.
 //!
 //! Unless the credentials may list the bucket, S3 answers that a missing entry is denied: let them
 //! list it.
@@ -21,12 +22,10 @@ use tokio::time::timeout;
 
 use super::entry::{Entry, Name};
 use crate::clock;
-use sortie_objects::Location;
-use sortie_objects::OutputStore;
 use sortie_objects::failure_episode::FailureEpisode;
+use sortie_objects::output_store::MEMO;
+use sortie_objects::{Location, OutputStore, TenantStore, WriteError, WriteFault};
 
-/// The folder of entries below a store's location.
-pub const FOLDER: &str = "memo";
 /// Timeout of a lookup, which a task waits for: an object store usually answers within a tenth of
 /// it.
 pub const LOOKUP_TIME_MAX: Duration = Duration::from_secs(1);
@@ -185,9 +184,12 @@ impl Shared {
             return;
         };
         // Bounded by the room that it holds, and waited for by `flush`.
-        self.inner
-            .io
-            .spawn(self.inner.clone().write(location, sealed.into(), room));
+        let tenant = self.inner.store.of(name.tenant);
+        let writing = self
+            .inner
+            .clone()
+            .write(tenant, location, sealed.into(), room);
+        self.inner.io.spawn(writing);
     }
 
     /// Wait until what was given is written.
@@ -209,7 +211,7 @@ impl Shared {
     fn location(&self, name: Name<'_>) -> Option<Location> {
         let hex = name.key.to_hex();
         let (first, rest) = hex.split_at_checked(2)?;
-        let path = format!("{FOLDER}/{}/{first}/{rest}", name.tenant);
+        let path = format!("{MEMO}/{}/{first}/{rest}", name.tenant);
         Some(self.inner.store.place().below(&path))
     }
 }
@@ -217,6 +219,7 @@ impl Shared {
 impl Inner {
     async fn write(
         self: Arc<Self>,
+        tenant: TenantStore,
         location: Location,
         sealed: Bytes,
         _room: OwnedSemaphorePermit,
@@ -228,13 +231,16 @@ impl Inner {
         if self.puts.is_paused() {
             return;
         }
-        match timeout(
-            WRITE_TIME_MAX,
-            self.store.objects().put(&location, sealed, None),
-        )
-        .await
-        {
+        let writing = async {
+            let reserved = tenant.reserve(sealed.len() as u64).await?;
+            self.store.objects().put(&location, sealed, None).await?;
+            reserved.keep();
+            Ok::<_, WriteError>(())
+        };
+        match timeout(WRITE_TIME_MAX, writing).await {
             Ok(Ok(())) => self.puts.works(),
+            // The store works; others have room.
+            Ok(Err(error)) if error.fault == WriteFault::Quota => tracing::debug!(%error),
             Ok(Err(error)) => self.puts.fails(&error),
             Err(_) => self.puts.fails(&format!(
                 "no answer from `{}` within {WRITE_TIME_MAX:?}",

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sortie_objects::{self as objects, OutputStore};
+use sortie_objects::{self as objects, TenantStore};
 use sortie_protocol::{ByteSize, Grants, Limit, Limits, Log};
 use tracing::Instrument as _;
 use wasmtime::component::ResourceTable;
@@ -57,7 +57,7 @@ pub(crate) struct Call<'a> {
     /// Ends the call early, and measures it.
     pub(crate) watch: Arc<Watch>,
     /// Where the objects go that it makes, if anywhere.
-    pub(crate) output_store: Option<OutputStore>,
+    pub(crate) output_store: Option<TenantStore>,
 }
 
 /// How a call ended, and what it used.

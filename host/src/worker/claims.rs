@@ -78,9 +78,8 @@ fn held_bytes(attempted: &Attempted) -> u64 {
     let log = attempted.log.as_ref().map_or(0, |log| log.text.len());
     let value = match &attempted.ending {
         Ending::Completed(Output::Value(value)) => value.len(),
-        Ending::Completed(Output::Stored(_) | Output::Object(_))
-        | Ending::Failed(_)
-        | Ending::Cancelled => 0,
+        Ending::Failed(failure) => failure.to_string().len(),
+        Ending::Completed(Output::Stored(_) | Output::Object(_)) | Ending::Cancelled => 0,
     };
     (log as u64).saturating_add(value as u64)
 }

@@ -270,7 +270,7 @@ impl Slots {
             if let Err(ungranted) = component.check_grants(&function.options.grants) {
                 return Err(not_granted(component.digest(), &ungranted));
             }
-            let context = JobContext::new(lease.job.clone(), index, component);
+            let context = JobContext::new(&self.runner.host, lease.job.clone(), index, component);
             let context = context.ok_or_else(|| no_such_function(index))?;
             Ok(self.jobs.keep(Arc::new(context)))
         }))

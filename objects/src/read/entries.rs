@@ -16,7 +16,7 @@ use crate::objects::Objects;
 use crate::shown::shown;
 use crate::stores::bucket::Bucket;
 use crate::stores::page::Listed;
-use crate::{Error, Location};
+use crate::{Error, Files, Location};
 
 /// Entries of a listing that wait to be taken; then the listing waits.
 const ENTRIES_AHEAD_MAX: usize = 1000;
@@ -47,7 +47,8 @@ impl Objects {
         match location {
             Location::File(folder) => {
                 let unfinished = |entry: &Entry| is_temporary(Path::new(&entry.path));
-                let entries = self.walk(folder.clone(), folder.clone());
+                // Where a store is, the operator said.
+                let entries = self.walk(folder.clone(), folder.clone(), Files::Everywhere);
                 Ok(entries
                     .try_filter(move |entry| std::future::ready(!unfinished(entry)))
                     .boxed())

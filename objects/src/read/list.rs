@@ -20,7 +20,7 @@ use sortie_protocol::Pin;
 use sortie_protocol::outcome::InputFault;
 
 use super::pattern::{Pattern, is_pattern};
-use super::walk::{self, State, Walk, Ways};
+use super::walk::{self, State, Trouble, Walk, Ways};
 use crate::objects::Objects;
 use crate::shown::{one_line, shown};
 use crate::{Address, Error, Location, Malformed, Service};
@@ -191,8 +191,9 @@ fn local(
     let start = fixed(text, path, folder);
     let rest = path.strip_prefix(&start).unwrap_or(path).to_string_lossy();
     let pattern = Pattern::parse(&rest).map_err(|reason| no_pattern(text, reason))?;
+    let ways = Ways::Named(objects.shared.stores.files().clone());
     let state = Walking {
-        walk: Some(Walk::new(&start, pattern, Ways::Real)),
+        walk: Some(Walk::new(&start, pattern, ways)),
         objects: objects.clone(),
         shown: text.to_owned(),
     };
@@ -219,8 +220,8 @@ struct Walking {
 }
 
 impl Walking {
-    /// What comes next. A file that may not be read, and a folder that cannot, end it: saying so
-    /// beats skipping them.
+    /// What comes next. A file or folder that may not be read, and a folder that cannot, end it:
+    /// saying so beats skipping them. Of a folder that may not be read no name is told.
     async fn step(&mut self) -> Result<Vec<Result<walk::Found, Error>>, Error> {
         let Some(mut walk) = self.walk.take() else {
             return Ok(Vec::new());
@@ -243,7 +244,8 @@ impl Walking {
         match state {
             State::GoesOn => self.walk = Some(walk),
             State::Over => {}
-            State::Broken(path, error) => found.push(Err(Error::new(
+            State::Broken(Trouble::Refused(error)) => found.push(Err(error)),
+            State::Broken(Trouble::Unread(path, error)) => found.push(Err(Error::new(
                 InputFault::Denied,
                 format!(
                     "failed to list `{}`: `{}`: {error}",

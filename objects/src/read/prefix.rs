@@ -4,23 +4,23 @@
 //! another place (`..`, a slash in front, an empty segment) is refused before any store sees it,
 //! and what a web server would decode is encoded. In a bucket any text behind the prefix is a key
 //! below it. In folders links are followed as long as they stay in the folder; those that lead out
-//! of it are not listed and not opened, also if they are put there while a name is opened.
+//! of it are not listed and not opened, also if they are put there while a name is opened or the
+//! folder is listed.
 
 use std::path::{Path, PathBuf};
 
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
-use sortie_protocol::Timestamp;
 use sortie_protocol::outcome::InputFault;
 
 use super::entries::Entry;
 use super::pattern::Pattern;
-use super::walk::{Found, State, Step, Walk, Ways, is_inside};
+use super::walk::{Found, State, Trouble, Walk, Ways};
 use crate::error::told;
 use crate::objects::{Object, Objects};
 use crate::shown::{one_line, shown};
 use crate::stores::local::{Links, LocalFile};
-use crate::{Address, Error, Location, Place};
+use crate::{Address, Error, Files, Location, Place};
 
 /// Maximum length of a name below a prefix: S3's limit for keys.
 const NAME_BYTES_MAX: usize = 1024;
@@ -77,22 +77,21 @@ impl Objects {
     }
 
     /// The files in the folder `start`, which is in `folder`, and below it: those that are in
-    /// `folder` after links, each way to them once. Nothing is looked at before it is asked for.
+    /// `folder` after links, each way to them once, if `files` has it that `folder` may be read.
+    /// Nothing is looked at before it is asked for.
     pub(crate) fn walk(
         &self,
         folder: PathBuf,
         start: PathBuf,
+        files: Files,
     ) -> BoxStream<'static, Result<Entry, Error>> {
-        let walk = Walk::new(&start, Pattern::everything(), Ways::Inside(folder.clone()));
-        let state = (self.clone(), folder, start, walk);
+        let walk = Walk::new(&start, Pattern::everything(), Ways::Inside(folder, files));
+        let state = (self.clone(), start, walk);
         futures::stream::unfold(Some(state), |state| async {
-            let (objects, folder, start, mut walk) = state?;
-            let below = start.clone();
-            let root = folder.clone();
+            let (objects, start, mut walk) = state?;
             let stepping = objects.shared.listings.run(move || {
-                // It may lead out by now.
-                let step = is_inside(&root, &below).then(|| walk.step());
-                (step.unwrap_or_else(Step::over), walk)
+                let step = walk.step();
+                (step, walk)
             });
             Some(match stepping.await {
                 Ok((step, walk)) => {
@@ -103,16 +102,10 @@ impl Objects {
                         .map(Ok)
                         .collect();
                     let next = match step.state {
-                        State::GoesOn => Some((objects, folder, start, walk)),
+                        State::GoesOn => Some((objects, start, walk)),
                         State::Over => None,
-                        State::Broken(path, error) => {
-                            entries.push(Err(Error::new(
-                                InputFault::Unavailable,
-                                format!(
-                                    "`{}` cannot be listed: {error}",
-                                    shown(&Location::File(path))
-                                ),
-                            )));
+                        State::Broken(trouble) => {
+                            entries.push(Err(unlisted(trouble)));
                             None
                         }
                     };
@@ -123,6 +116,20 @@ impl Objects {
         })
         .flat_map(futures::stream::iter)
         .boxed()
+    }
+}
+
+/// Why a folder is not listed to its end.
+fn unlisted(trouble: Trouble) -> Error {
+    match trouble {
+        Trouble::Refused(error) => error,
+        Trouble::Unread(path, error) => Error::new(
+            InputFault::Unavailable,
+            format!(
+                "`{}` cannot be listed: {error}",
+                shown(&Location::File(path))
+            ),
+        ),
     }
 }
 
@@ -156,7 +163,8 @@ impl Prefix {
         };
         let entries = match (&self.location, &place) {
             (Location::File(folder), Location::File(start)) => {
-                self.objects.walk(folder.clone(), start.clone())
+                let files = self.objects.shared.stores.files().clone();
+                self.objects.walk(folder.clone(), start.clone(), files)
             }
             _ => self.objects.list_below(&place)?,
         };
@@ -255,17 +263,12 @@ fn why_no_name(place: &Location, name: &str) -> Option<&'static str> {
 /// it then says that there is no such object.
 fn entry(start: &Path, found: &Found) -> Option<Entry> {
     // A link that leads nowhere is no object.
-    let metadata = found.metadata.as_ref()?;
+    let facts = found.facts?;
     let path = found.path.strip_prefix(start).ok()?;
-    let modified = metadata
-        .modified()
-        .ok()
-        .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
-        .unwrap_or_default();
     Some(Entry {
         path: path.to_string_lossy().into_owned(),
-        size: metadata.len(),
-        modified: Timestamp::from_nanos(u64::try_from(modified.as_nanos()).unwrap_or(u64::MAX)),
+        size: facts.size,
+        modified: facts.modified,
     })
 }
 
@@ -295,7 +298,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::{Config, Files};
+    use crate::Config;
 
     fn objects(files: Files) -> Objects {
         Objects::new(

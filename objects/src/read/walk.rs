@@ -5,18 +5,29 @@
 //! pattern names is entered even if it is a link; `**` enters no links, or, where all below a
 //! folder is listed, those that stay in it and do not lead back to where they came from.
 //!
-//! Bounds: of each folder that the walk is in, the names that are still to be looked at.
+//! Where a walk may not go everywhere, what a link leads to is resolved, held against where the
+//! walk may go, and looked at without following any link; so is a folder opened, and what is in it
+//! is looked at through what was opened. A link that is put there in between leads nowhere, and
+//! neither names nor sizes come from where it leads to.
+//!
+//! Bounds: of each folder that the walk is in, the names that are still to be looked at. One folder
+//! is open, the one that is looked into, and only during a step: walks that nobody goes on with
+//! hold no descriptors.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, Dev, Dir};
+use rustix::io::Errno;
+
 use super::pattern::{Pattern, Places};
-use crate::stores::local::open_without_links;
+use crate::stores::local::{Facts, Links, LocalFile, NAMES, WAY, open_without_links};
+use crate::{Error, Files};
 
 /// Names that one step looks at, at most. Some milliseconds.
 pub(crate) const LOOKS_MAX: usize = 10_000;
@@ -31,26 +42,42 @@ const DEPTH_MAX: usize = 2048;
 pub(crate) struct Walk {
     pattern: Pattern,
     ways: Ways,
+    /// Where it begins, until it has begun.
+    start: Option<PathBuf>,
     folders: Vec<Folder>,
 }
 
-/// Which links to folders `**` enters.
+/// Where a walk goes.
 #[derive(Debug, Clone)]
 pub(crate) enum Ways {
-    /// None.
-    Real,
-    /// Those that lead to something in this folder.
-    Inside(PathBuf),
+    /// To what may be read, wherever links lead; `**` enters none.
+    Named(Files),
+    /// To what lies in this folder after links, if the folder may be read. Resolved when the walk
+    /// begins.
+    Inside(PathBuf, Files),
 }
 
 /// A folder that is being walked through.
 #[derive(Debug)]
 struct Folder {
+    /// By the names that led to it.
     path: PathBuf,
+    /// How it is opened.
+    file: LocalFile,
+    /// While it is looked into.
+    open: Option<OwnedFd>,
     names: VecDeque<OsString>,
     places: Places,
     /// Device and number.
-    id: (u64, u64),
+    id: (Dev, u64),
+}
+
+/// What is at a path, after links.
+#[derive(Debug)]
+struct Spot {
+    facts: Facts,
+    /// How it is opened, unless that is still to be asked for.
+    file: Option<LocalFile>,
 }
 
 /// What a step found.
@@ -66,213 +93,252 @@ pub(crate) enum State {
     #[default]
     GoesOn,
     Over,
-    /// It cannot go on: this folder cannot be read.
-    Broken(PathBuf, io::Error),
+    Broken(Trouble),
+}
+
+/// Why a walk cannot go on.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// This cannot be read.
+    Unread(PathBuf, io::Error),
+    /// A folder may not be read.
+    Refused(Error),
 }
 
 /// A file.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) path: PathBuf,
-    /// What is known of it; nothing, if it is a link that leads nowhere.
-    pub(crate) metadata: Option<Metadata>,
-}
-
-impl Step {
-    /// Nothing, and no more.
-    pub(crate) fn over() -> Self {
-        Self {
-            found: Vec::new(),
-            state: State::Over,
-        }
-    }
+    /// What is known of it; nothing, if it is a link that leads nowhere, or out of a folder that
+    /// the walk stays in.
+    pub(crate) facts: Option<Facts>,
 }
 
 impl Walk {
     /// A walk for what matches `pattern` below `start`, not begun.
     pub(crate) fn new(start: &Path, pattern: Pattern, ways: Ways) -> Self {
-        let first = Folder {
-            path: start.to_owned(),
-            names: VecDeque::new(),
-            places: pattern.start(),
-            id: (0, 0),
-        };
         Self {
             pattern,
             ways,
-            folders: vec![first],
-        }
-    }
-
-    /// Begin it.
-    fn begin(&mut self) -> Result<(), (PathBuf, io::Error)> {
-        let Some(first) = self.folders.pop() else {
-            return Ok(());
-        };
-        match fs::metadata(&first.path) {
-            Ok(metadata) if metadata.is_dir() => self.enter(first.path, &metadata, first.places),
-            // Nothing lies below what is no folder.
-            Ok(_) => Ok(()),
-            Err(error) if is_gone(&error) => Ok(()),
-            Err(error) => Err((first.path, error)),
+            start: Some(start.to_owned()),
+            folders: Vec::new(),
         }
     }
 
     /// Go on for a while.
     pub(crate) fn step(&mut self) -> Step {
         let mut step = Step::default();
-        if let [first] = self.folders.as_slice()
-            && first.id == (0, 0)
-            && let Err((path, error)) = self.begin()
-        {
-            step.state = State::Broken(path, error);
-            return step;
+        step.state = match self.go_on(&mut step.found) {
+            Ok(state) => state,
+            Err(trouble) => State::Broken(trouble),
+        };
+        if let Some(folder) = self.folders.last_mut() {
+            folder.open = None;
+        }
+        step
+    }
+
+    fn go_on(&mut self, found: &mut Vec<Found>) -> Result<State, Trouble> {
+        if let Some(start) = self.start.take() {
+            self.begin(start)?;
         }
         for _ in 0..LOOKS_MAX {
-            if step.found.len() >= FOUND_MAX {
-                return step;
+            if found.len() >= FOUND_MAX {
+                return Ok(State::GoesOn);
             }
             let Some(folder) = self.folders.last_mut() else {
-                step.state = State::Over;
-                return step;
+                return Ok(State::Over);
             };
             let Some(name) = folder.names.pop_front() else {
                 self.folders.pop();
                 continue;
             };
-            let (path, places) = (folder.path.join(&name), folder.places.clone());
-            if let Err((path, error)) = self.look(path, &name, &places, &mut step.found) {
-                step.state = State::Broken(path, error);
-                return step;
+            let path = folder.path.join(&name);
+            match folder.look(&path, &name) {
+                Ok(facts) => {
+                    let file = folder.file.below(Path::new(&name));
+                    let places = folder.places.clone();
+                    self.meet(path, &name, (facts, file), &places, found)?;
+                }
+                // It has gone, or was asked for by a name that is not there.
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(Trouble::Unread(path, error)),
             }
         }
-        step
+        Ok(State::GoesOn)
     }
 
-    /// Look at one name.
-    fn look(
+    /// Begin it.
+    fn begin(&mut self, start: PathBuf) -> Result<(), Trouble> {
+        if let Ways::Inside(folder, files) = &mut self.ways {
+            let file = files.admit(folder).map_err(Trouble::Refused)?;
+            *folder = match file.links {
+                Links::Refused => file.path,
+                Links::Followed => match file.path.canonicalize() {
+                    Ok(real) => real,
+                    Err(error) if is_gone(&error) => return Ok(()),
+                    Err(error) => return Err(Trouble::Unread(file.path, error)),
+                },
+            };
+        }
+        match self.behind(&start) {
+            Ok(spot) if spot.facts.is_folder() => self.enter(start, spot, self.pattern.start()),
+            // Nothing lies below what is no folder.
+            Ok(_) => Ok(()),
+            Err(error) if is_gone(&error) => Ok(()),
+            Err(error) => Err(Trouble::Unread(start, error)),
+        }
+    }
+
+    /// What is at a path that links may be on. What may not be looked at is not there.
+    fn behind(&self, path: &Path) -> io::Result<Spot> {
+        match &self.ways {
+            Ways::Named(_) => Ok(Spot {
+                facts: Facts::of(CWD, path, Links::Followed)?,
+                file: None,
+            }),
+            Ways::Inside(folder, _) => {
+                let real = path.canonicalize()?;
+                if !real.starts_with(folder) {
+                    return Err(io::ErrorKind::NotFound.into());
+                }
+                let facts = Facts::without_links(&real).map_err(without_way)?;
+                let file = LocalFile {
+                    path: real,
+                    links: Links::Refused,
+                };
+                Ok(Spot {
+                    facts,
+                    file: Some(file),
+                })
+            }
+        }
+    }
+
+    /// Enter the folder with this name, or note the file, if the pattern wants it.
+    fn meet(
         &mut self,
         path: PathBuf,
         name: &OsStr,
+        (facts, file): (Facts, LocalFile),
         places: &Places,
         found: &mut Vec<Found>,
-    ) -> Result<(), (PathBuf, io::Error)> {
-        let link = match fs::symlink_metadata(&path) {
-            Ok(own) => own.is_symlink(),
-            // It has gone, or was asked for by a name that is not there.
-            Err(error) if is_gone(&error) => return Ok(()),
-            Err(error) => return Err((path, error)),
+    ) -> Result<(), Trouble> {
+        let link = facts.is_link();
+        let spot = if link {
+            // One that leads nowhere is no folder; whoever names it is told by its task.
+            self.behind(&file.path).ok()
+        } else {
+            let file = Some(file);
+            Some(Spot { facts, file })
         };
-        let metadata = match fs::metadata(&path) {
-            Ok(metadata) => Some(metadata),
-            Err(error) if is_gone(&error) && !link => return Ok(()),
-            // A link that leads nowhere is no folder; whoever names it is told by its task.
-            Err(_) if link => None,
-            Err(error) => return Err((path, error)),
-        };
-        let is_folder = metadata.as_ref().is_some_and(Metadata::is_dir);
-        let descends = is_folder && (!link || self.follows(&path));
+        let is_folder = spot.as_ref().is_some_and(|spot| spot.facts.is_folder());
+        let descends = is_folder && (!link || matches!(self.ways, Ways::Inside(..)));
         let next = self.pattern.after(places, name.as_bytes(), descends);
-        match metadata {
-            Some(metadata) if is_folder => {
-                if self.pattern.goes_on(&next) && !self.leads_back(&metadata) {
-                    return self.enter(path, &metadata, next);
+        match spot {
+            Some(spot) if is_folder => {
+                if self.pattern.goes_on(&next) && !self.leads_back(&spot.facts) {
+                    return self.enter(path, spot, next);
                 }
             }
-            Some(metadata) if !metadata.is_file() => {}
-            metadata => {
-                let inside = !link || self.may_show(&path);
-                if self.pattern.is_met(&next) && inside {
-                    found.push(Found { path, metadata });
+            Some(spot) if !spot.facts.is_file() => {}
+            spot => {
+                if self.pattern.is_met(&next) {
+                    let facts = spot.map(|spot| spot.facts);
+                    found.push(Found { path, facts });
                 }
             }
         }
         Ok(())
     }
 
-    /// Whether `**` enters a link to a folder.
-    fn follows(&self, path: &Path) -> bool {
-        match &self.ways {
-            Ways::Real => false,
-            Ways::Inside(folder) => is_inside(folder, path),
-        }
+    fn leads_back(&self, facts: &Facts) -> bool {
+        let inside = matches!(self.ways, Ways::Inside(..));
+        let is_it = |folder: &Folder| folder.id == facts.id;
+        self.folders.len() >= DEPTH_MAX || (inside && self.folders.iter().any(is_it))
     }
 
-    /// Whether a link to a file is shown.
-    fn may_show(&self, path: &Path) -> bool {
-        match &self.ways {
-            Ways::Real => true,
-            Ways::Inside(folder) => is_inside(folder, path),
+    fn enter(&mut self, path: PathBuf, spot: Spot, places: Places) -> Result<(), Trouble> {
+        let file = match (spot.file, &self.ways) {
+            (Some(file), _) => file,
+            (None, Ways::Named(files) | Ways::Inside(_, files)) => {
+                files.admit(&path).map_err(Trouble::Refused)?
+            }
+        };
+        let mut folder = Folder {
+            path,
+            file,
+            open: None,
+            names: VecDeque::new(),
+            places,
+            id: spot.facts.id,
+        };
+        let mut names = match self.pattern.literals(&folder.places) {
+            Some(names) => names.into_iter().map(OsString::from).collect(),
+            None => match folder.read() {
+                Ok(names) => names,
+                Err(error) if is_gone(&error) => return Ok(()),
+                Err(error) => return Err(Trouble::Unread(folder.path, error)),
+            },
+        };
+        names.retain(|name| !name.is_empty());
+        if names.is_empty() {
+            return Ok(());
         }
+        folder.names = names.into();
+        if let Some(above) = self.folders.last_mut() {
+            above.open = None;
+        }
+        self.folders.push(folder);
+        Ok(())
     }
+}
 
-    /// The names in a folder, sorted. Where a walk stays in a folder, what is read is what was
-    /// looked at: a link that is put there in between is not followed.
-    fn names_in(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        let mut names = match &self.ways {
-            Ways::Real => fs::read_dir(path)?
-                .map(|entry| entry.map(|entry| entry.file_name()))
-                .collect::<io::Result<Vec<_>>>()?,
-            Ways::Inside(folder) => {
-                let real = path.canonicalize()?;
-                if !real.starts_with(folder.canonicalize()?) {
-                    return Err(io::ErrorKind::NotFound.into());
+impl Folder {
+    /// The names in it, sorted.
+    fn read(&mut self) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        match self.file.links {
+            Links::Followed => {
+                for entry in fs::read_dir(&self.file.path)? {
+                    names.push(entry?.file_name());
                 }
-                let mut names = Vec::new();
-                for entry in rustix::fs::Dir::new(open_without_links(&real)?)? {
+            }
+            Links::Refused => {
+                let open = open_without_links(&self.file.path, NAMES).map_err(without_way)?;
+                for entry in Dir::new(open.try_clone()?)? {
                     let name = entry?.file_name().to_bytes().to_vec();
                     if name != b"." && name != b".." {
                         names.push(OsString::from_vec(name));
                     }
                 }
-                names
+                self.open = Some(open);
             }
-        };
+        }
         names.sort_unstable();
         Ok(names)
     }
 
-    fn leads_back(&self, metadata: &Metadata) -> bool {
-        let id = (metadata.dev(), metadata.ino());
-        let inside = matches!(self.ways, Ways::Inside(_));
-        self.folders.len() >= DEPTH_MAX
-            || (inside && self.folders.iter().any(|folder| folder.id == id))
-    }
-
-    fn enter(
-        &mut self,
-        path: PathBuf,
-        metadata: &Metadata,
-        places: Places,
-    ) -> Result<(), (PathBuf, io::Error)> {
-        let names = match self.pattern.literals(&places) {
-            Some(names) => {
-                let mut names: Vec<OsString> = names.into_iter().map(OsString::from).collect();
-                names.retain(|name| !name.is_empty());
-                names
-            }
-            None => match self.names_in(&path) {
-                Ok(names) => names,
-                Err(error) if is_gone(&error) => return Ok(()),
-                Err(error) => return Err((path, error)),
-            },
+    /// What has this name in it, whose path that is. A link is not followed.
+    fn look(&mut self, path: &Path, name: &OsStr) -> io::Result<Facts> {
+        if self.file.links == Links::Followed {
+            return Ok(Facts::of(CWD, path, Links::Refused)?);
+        }
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => open_without_links(&self.file.path, WAY).map_err(without_way)?,
         };
-        self.folders.push(Folder {
-            path,
-            names: names.into(),
-            places,
-            id: (metadata.dev(), metadata.ino()),
-        });
-        Ok(())
+        let facts = Facts::of(&open, Path::new(name), Links::Refused);
+        self.open = Some(open);
+        Ok(facts?)
     }
 }
 
-/// Whether a path that lies below a folder by its name does so after links, too. What is not there
-/// leads nowhere.
-pub(crate) fn is_inside(folder: &Path, path: &Path) -> bool {
-    match (folder.canonicalize(), path.canonicalize()) {
-        (Ok(folder), Ok(path)) => path.starts_with(folder),
-        (Err(_), _) | (_, Err(_)) => true,
+/// A link where there was none when the path was resolved leads nowhere.
+fn without_way(error: Errno) -> io::Error {
+    match error {
+        Errno::LOOP => io::ErrorKind::NotFound.into(),
+        error => error.into(),
     }
 }
 

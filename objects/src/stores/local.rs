@@ -3,7 +3,8 @@
 //! A file is opened without waiting for anything: what is no regular file, such as a pipe or a
 //! device, is refused at once. Where only some folders may be read, the path is resolved first and
 //! then opened without following any link, so that a link that is put there in between leads
-//! nowhere ([`Links::Refused`]).
+//! nowhere ([`Links::Refused`]). What is told of a file without opening it ([`Facts`]) is found out
+//! in the same way.
 //!
 //! An object that is written appears under its name by a rename, when it is complete. All of this
 //! blocks a thread; callers are in a [`crate::blocking::Pool`].
@@ -11,7 +12,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -19,8 +20,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use object_store::{MultipartUpload, PutPayload, PutResult, UploadPart};
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{AtFlags, CWD, Dev, FileType, Mode, OFlags, Stat, openat, statat};
 use rustix::io::Errno;
+use sortie_protocol::Timestamp;
 use sortie_protocol::outcome::InputFault;
 
 use crate::Error;
@@ -43,6 +45,16 @@ pub(crate) struct LocalFile {
     pub(crate) links: Links,
 }
 
+/// What the system tells of a file or folder without opening it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub(crate) kind: FileType,
+    /// Device and number.
+    pub(crate) id: (Dev, u64),
+    pub(crate) size: u64,
+    pub(crate) modified: Timestamp,
+}
+
 /// One version of a file, as far as the system tells versions apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stamp {
@@ -51,6 +63,14 @@ pub(crate) struct Stamp {
 }
 
 impl LocalFile {
+    /// What has this name in it, if it is a folder, and is no link.
+    pub(crate) fn below(&self, name: &Path) -> Self {
+        Self {
+            path: self.path.join(name),
+            links: self.links,
+        }
+    }
+
     /// Its present version.
     ///
     /// # Errors
@@ -130,10 +150,69 @@ impl LocalFile {
         }
         let fd = match self.links {
             Links::Followed => openat(CWD, &self.path, FLAGS, Mode::empty())?,
-            Links::Refused => open_without_links(&self.path)?,
+            Links::Refused => open_without_links(&self.path, FLAGS)?,
         };
         Ok(fd.into())
     }
+}
+
+impl Facts {
+    /// Of what has this name in an open folder.
+    pub(crate) fn of(folder: impl AsFd, name: &Path, links: Links) -> Result<Self, Errno> {
+        let flags = match links {
+            Links::Followed => AtFlags::empty(),
+            Links::Refused => AtFlags::SYMLINK_NOFOLLOW,
+        };
+        statat(folder, name, flags).map(|stat| Self::from(&stat))
+    }
+
+    /// Of what is at an absolute path that has no link in it, but perhaps is one. A link that is
+    /// on the way all the same is an error.
+    pub(crate) fn without_links(path: &Path) -> Result<Self, Errno> {
+        match (path.parent(), path.file_name()) {
+            (Some(folder), Some(name)) => {
+                let folder = open_without_links(folder, WAY)?;
+                Self::of(folder, Path::new(name), Links::Refused)
+            }
+            // The topmost folder.
+            _ => {
+                let folder = open_without_links(path, WAY)?;
+                Self::of(folder, Path::new("."), Links::Refused)
+            }
+        }
+    }
+
+    pub(crate) fn is_folder(&self) -> bool {
+        self.kind == FileType::Directory
+    }
+
+    pub(crate) fn is_file(&self) -> bool {
+        self.kind == FileType::RegularFile
+    }
+
+    pub(crate) fn is_link(&self) -> bool {
+        self.kind == FileType::Symlink
+    }
+}
+
+impl From<&Stat> for Facts {
+    fn from(stat: &Stat) -> Self {
+        Self {
+            kind: FileType::from_raw_mode(stat.st_mode),
+            id: (stat.st_dev, stat.st_ino),
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            modified: time(stat.st_mtime, stat.st_mtime_nsec),
+        }
+    }
+}
+
+/// A time of the file system's. Systems have nanoseconds of different types.
+fn time(seconds: i64, nanos: impl TryInto<u64>) -> Timestamp {
+    let nanos = nanos.try_into().unwrap_or(0);
+    let seconds = u64::try_from(seconds).ok();
+    Timestamp::from_nanos(seconds.map_or(0, |seconds| {
+        seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
+    }))
 }
 
 /// Opening waits for nobody who would write into a pipe, and takes no terminal.
@@ -142,30 +221,48 @@ const FLAGS: OFlags = OFlags::RDONLY
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
 
-/// Open an absolute path that has no link in it; one that is there all the same is an error.
+/// How a folder is opened to read the names in it.
+pub(crate) const NAMES: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::CLOEXEC);
+
+/// How a folder is opened to look at what is in it by its name, which takes no right to read it
+/// where the system can tell the two apart.
 #[cfg(target_os = "linux")]
-pub(crate) fn open_without_links(path: &Path) -> Result<OwnedFd, Errno> {
+pub(crate) const WAY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+#[cfg(not(target_os = "linux"))]
+pub(crate) const WAY: OFlags = NAMES;
+
+/// Open an absolute path that has no link in it; one that is there all the same is an error. So is
+/// a step up, which would lead on from wherever the folder before it is by then.
+pub(crate) fn open_without_links(path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    if path.components().any(|part| part == Component::ParentDir) {
+        return Err(Errno::LOOP);
+    }
+    open_at_once(path, flags)
+}
+
+#[cfg(target_os = "linux")]
+fn open_at_once(path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
     use rustix::fs::{ResolveFlags, openat2};
     let how = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    match openat2(CWD, path, FLAGS, Mode::empty(), how) {
+    match openat2(CWD, path, flags, Mode::empty(), how) {
         // Kernels before 5.6 do not know the call; some sandboxes forbid it.
-        Err(Errno::NOSYS | Errno::PERM | Errno::INVAL | Errno::AGAIN) => open_by_segments(path),
+        Err(Errno::NOSYS | Errno::PERM | Errno::INVAL | Errno::AGAIN) => {
+            open_by_segments(path, flags)
+        }
         opened => opened,
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn open_without_links(path: &Path) -> Result<OwnedFd, Errno> {
-    open_by_segments(path)
+fn open_at_once(path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    open_by_segments(path, flags)
 }
 
 /// The same, one segment after the other, each relative to the one before.
-fn open_by_segments(path: &Path) -> Result<OwnedFd, Errno> {
-    #[cfg(target_os = "linux")]
-    let way = OFlags::PATH;
-    #[cfg(not(target_os = "linux"))]
-    let way = OFlags::RDONLY;
-    let way = way | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+fn open_by_segments(path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let way = WAY | OFlags::NOFOLLOW;
     let mut folder = openat(CWD, "/", way, Mode::empty())?;
     let mut segments = path.components().peekable();
     while let Some(segment) = segments.next() {
@@ -177,11 +274,11 @@ fn open_by_segments(path: &Path) -> Result<OwnedFd, Errno> {
             }
         };
         if segments.peek().is_none() {
-            return openat(&folder, name, FLAGS | OFlags::NOFOLLOW, Mode::empty());
+            return openat(&folder, name, flags | OFlags::NOFOLLOW, Mode::empty());
         }
         folder = openat(&folder, name, way, Mode::empty())?;
     }
-    Err(Errno::ISDIR)
+    openat(&folder, ".", flags, Mode::empty())
 }
 
 /// A file that is being written, under a name of its own until it is complete.
@@ -330,11 +427,48 @@ mod tests {
         symlink(root.join("a"), root.join("link")).unwrap();
         symlink(root.join("a/b/file"), root.join("a/to")).unwrap();
         for open in [open_without_links, open_by_segments] {
-            assert!(open(&root.join("a/b/file")).is_ok());
-            for path in ["link/b/file", "a/to", "a/b/none", "a/b/file/x"] {
-                assert!(open(&root.join(path)).is_err(), "{path}");
+            assert!(open(&root.join("a/b/file"), FLAGS).is_ok());
+            for path in [
+                "link/b/file",
+                "a/to",
+                "a/b/none",
+                "a/b/file/x",
+                "a/b/../b/file",
+            ] {
+                assert!(open(&root.join(path), FLAGS).is_err(), "{path}");
+            }
+            for flags in [NAMES, WAY] {
+                for path in [&root, &root.join("a/b"), Path::new("/")] {
+                    assert!(open(path, flags).is_ok(), "{path:?}");
+                }
+                for path in ["link", "link/b", "a/to", "a/b/file", "a/b/.."] {
+                    assert!(open(&root.join(path), flags).is_err(), "{path}");
+                }
             }
         }
+    }
+
+    #[test]
+    fn a_file_is_looked_at_as_it_is_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        fs::create_dir(root.join("a")).unwrap();
+        fs::write(root.join("a/file"), "four").unwrap();
+        symlink(root.join("a"), root.join("link")).unwrap();
+        let file = fs::File::options().write(true).open(root.join("a/file"));
+        let written = std::time::UNIX_EPOCH + std::time::Duration::new(5, 7);
+        file.unwrap().set_modified(written).unwrap();
+        let found = Facts::without_links(&root.join("a/file")).unwrap();
+        assert!(found.is_file() && !found.is_folder() && !found.is_link());
+        assert_eq!(found.size, 4);
+        assert_eq!(found.modified, Timestamp::from_nanos(5_000_000_007));
+        assert!(Facts::without_links(&root.join("a")).unwrap().is_folder());
+        assert!(Facts::without_links(Path::new("/")).unwrap().is_folder());
+        assert!(Facts::without_links(&root.join("link")).unwrap().is_link());
+        for path in ["link/file", "a/none", "a/../a/file"] {
+            assert!(Facts::without_links(&root.join(path)).is_err(), "{path}");
+        }
+        assert_eq!(time(-5, 7_u64), Timestamp::default());
     }
 
     #[test]

@@ -161,6 +161,8 @@ impl Web {
         let (follows, checked) = (networks.clone(), networks.clone());
         let builder = Client::builder()
             .user_agent(USER_AGENT)
+            // It would show a signed URL to the server that a redirect leads to.
+            .referer(false)
             .redirect(Policy::custom(move |attempt| {
                 match why_not_followed(&follows, &attempt) {
                     None => attempt.follow(),

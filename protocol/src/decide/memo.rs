@@ -11,7 +11,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::CONTRACT_VERSION;
-use crate::address::Address;
+use crate::address::{Address, Place};
 use crate::function::FunctionRef;
 use crate::job::Limits;
 use crate::size::ByteSize;
@@ -86,6 +86,12 @@ impl KeyBuilder {
         self.bytes(&size.to_le_bytes());
     }
 
+    /// Add a prefix argument: where it is.
+    pub fn prefix(&mut self, place: &Place) {
+        self.hasher.update(b"p");
+        self.bytes(&encoded(place));
+    }
+
     /// The key.
     #[must_use]
     pub fn finish(&self) -> Key {
@@ -99,11 +105,11 @@ impl KeyBuilder {
     }
 }
 
-/// The parts of an address, in bytes.
-fn encoded(address: &Address) -> Vec<u8> {
+/// The parts of a name, in bytes.
+fn encoded(name: &impl minicbor::Encode<()>) -> Vec<u8> {
     let mut bytes = Vec::new();
     // Writing into memory cannot fail.
-    let _ = minicbor::encode(address, &mut bytes);
+    let _ = minicbor::encode(name, &mut bytes);
     bytes
 }
 
@@ -115,6 +121,10 @@ mod tests {
     use crate::id::Digest;
 
     fn at(url: &str) -> Address {
+        url.parse().unwrap()
+    }
+
+    fn place(url: &str) -> Place {
         url.parse().unwrap()
     }
 
@@ -147,6 +157,8 @@ mod tests {
             key(|b| b.object(&at("s3://b/u"), "1", 2)),
             key(|b| b.object(&at("s3://b/u"), "2", 2)),
             key(|b| b.object(&at("s3://b/w"), "1", 2)),
+            key(|b| b.prefix(&place("s3://b/u/"))),
+            key(|b| b.prefix(&place("s3://b/w/"))),
             builder(Limits {
                 memory: ByteSize(1 << 20),
                 ..Limits::default()

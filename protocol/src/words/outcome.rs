@@ -143,6 +143,9 @@ pub enum Refusal {
     /// More of a resource than the worker's operator lets a task have, or than the worker has.
     #[n(2)]
     Limit,
+    /// More room in the store than the operator lets a tenant have.
+    #[n(3)]
+    Quota,
 }
 
 /// A limit that stopped an attempt, with its value.
@@ -297,7 +300,9 @@ impl Failure {
                 | PlatformFault::StoreUnavailable => Retry::Backoff,
             },
             Self::Refused { refusal, .. } => match refusal {
-                Refusal::Component | Refusal::Grant | Refusal::Limit => Retry::Never,
+                Refusal::Component | Refusal::Grant | Refusal::Limit | Refusal::Quota => {
+                    Retry::Never
+                }
             },
         }
     }
@@ -335,6 +340,7 @@ impl Failure {
                 Refusal::Component => "component-unusable",
                 Refusal::Grant => "grant-missing",
                 Refusal::Limit => "limit-refused",
+                Refusal::Quota => "store-quota",
             },
         }
     }

@@ -186,7 +186,12 @@ fn failure() -> impl Strategy<Value = Failure> {
         PlatformFault::StoreUnusable,
         PlatformFault::StoreUnavailable,
     ];
-    let refusals = vec![Refusal::Component, Refusal::Grant, Refusal::Limit];
+    let refusals = vec![
+        Refusal::Component,
+        Refusal::Grant,
+        Refusal::Limit,
+        Refusal::Quota,
+    ];
     prop_oneof![
         (
             any::<String>(),

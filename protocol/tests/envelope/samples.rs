@@ -440,6 +440,7 @@ fn refusals() -> Vec<Outcome> {
         refused(Refusal::Component),
         refused(Refusal::Grant),
         refused(Refusal::Limit),
+        refused(Refusal::Quota),
     ])
 }
 

@@ -1,14 +1,15 @@
 //! A web server with habits: the first segment of a path says how it answers.
 //!
 //! What differs from server to server on the web: whether `HEAD` is answered and how, ranges,
-//! validators and what is made of them. [`HabitServer::asked`] tells what was asked.
+//! validators and what is made of them. [`HabitServer::asked`] tells what was asked,
+//! and from where it was led to.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CONTENT_RANGE, ETAG, IF_MATCH, LAST_MODIFIED, LOCATION, RANGE};
+use hyper::header::{CONTENT_RANGE, ETAG, IF_MATCH, LAST_MODIFIED, LOCATION, RANGE, REFERER};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::watch;
 
@@ -38,7 +39,10 @@ impl HabitServer {
             server: Server::start(move |request| {
                 let path = request.uri().path_and_query();
                 let path = path.map(ToString::to_string).unwrap_or_default();
-                shared.send_modify(|asked| asked.push(format!("{} {path}", request.method())));
+                let from = request.headers().get(REFERER);
+                let from = from.map(|url| format!(" from {url:?}")).unwrap_or_default();
+                let line = format!("{} {path}{from}", request.method());
+                shared.send_modify(|asked| asked.push(line));
                 answer(request)
             }),
             asked,

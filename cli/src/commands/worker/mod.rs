@@ -185,8 +185,14 @@ fn prepare(options: &Serve, environment: &Environment) -> Result<Prepared, Error
         cache,
         store: store(options.store.as_deref(), environment)?
             .map_or(StoreAt::Nowhere, StoreAt::Shared),
+        store_quota: walls.store_quota(environment)?,
         objects,
     };
+    if setup.store_quota.is_some() && setup.store == StoreAt::Nowhere {
+        return Err(Error::Usage(
+            "a quota for the store is set, and no store; name one with --store".into(),
+        ));
+    }
     setup.prepare(Handle::current()).map_err(|error| {
         let text = chain(&error);
         let told = match error {

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use sortie_objects::output_store::{self, OutputStore};
+use sortie_objects::output_store::{self, TenantStore};
 use sortie_objects::{self as objects, Cursor, Object, WriteError};
 use sortie_protocol::ByteSize;
 use wasmtime::component::{HasData, ResourceTable};
@@ -52,7 +52,7 @@ impl ObjectsCtx {
 /// What a task writes, and where.
 #[derive(Debug)]
 pub(in crate::sandbox) struct OutputsCtx {
-    pub(super) output_store: Option<OutputStore>,
+    pub(super) output_store: Option<TenantStore>,
     pub(super) bytes_max: u64,
     /// Objects that are being written, or were made and not dropped.
     pub(super) held: usize,
@@ -65,7 +65,7 @@ pub(in crate::sandbox) struct OutputsCtx {
 }
 
 impl OutputsCtx {
-    pub(in crate::sandbox) fn new(output_store: Option<OutputStore>, bytes_max: ByteSize) -> Self {
+    pub(in crate::sandbox) fn new(output_store: Option<TenantStore>, bytes_max: ByteSize) -> Self {
         Self {
             output_store,
             bytes_max: bytes_max.as_u64(),

@@ -57,6 +57,7 @@ impl OutputsCtx {
             WriteFault::NoPlace
             | WriteFault::Denied
             | WriteFault::Full
+            | WriteFault::Quota
             | WriteFault::Unavailable => {
                 self.error.get_or_insert(error);
             }
@@ -70,7 +71,9 @@ fn write_error(error: &WriteError) -> wit::WriteError {
     match error.fault {
         WriteFault::NoPlace | WriteFault::Denied => wit::WriteError::NoStore(message),
         WriteFault::TooLarge => wit::WriteError::Invalid(message),
-        WriteFault::Full | WriteFault::Unavailable => wit::WriteError::Unavailable(message),
+        WriteFault::Full | WriteFault::Quota | WriteFault::Unavailable => {
+            wit::WriteError::Unavailable(message)
+        }
     }
 }
 

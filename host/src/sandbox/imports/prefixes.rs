@@ -12,6 +12,16 @@ use super::objects::read_error;
 use crate::sandbox::bindings::objects as wit;
 
 impl ObjectsCtxView<'_> {
+    /// An error of a listing as the function sees it. Where nothing is below a name the listing is
+    /// empty, so what is missing is the bucket: the input's fault.
+    fn fail_listing(&mut self, error: objects::Error) -> wit::Error {
+        if error.fault == InputFault::Missing {
+            self.objects.error.get_or_insert(error);
+            return wit::Error::Missing;
+        }
+        self.fail_below(error)
+    }
+
     /// An error as the function sees it. A name that is wrong or has no object is the function's
     /// own doing and no fault of the input.
     fn fail_below(&mut self, error: objects::Error) -> wit::Error {
@@ -89,7 +99,7 @@ impl wit::HostListing for ObjectsCtxView<'_> {
                     size: entry.size,
                 })
                 .collect())),
-            Err(error) => Ok(Err(self.fail_below(error))),
+            Err(error) => Ok(Err(self.fail_listing(error))),
         }
     }
 

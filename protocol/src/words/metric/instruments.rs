@@ -44,7 +44,7 @@ pub const CANCELLED: &str = "cancelled";
 pub const ANSWER: &str = "answer";
 
 /// Blame and code of every ending, in the order in which they are counted.
-const ENDINGS: [(&str, &str); 23] = [
+const ENDINGS: [(&str, &str); 24] = [
     (BLAME_NONE, COMPLETED),
     (BLAME_NONE, CANCELLED),
     ("guest", ANSWER),
@@ -68,6 +68,7 @@ const ENDINGS: [(&str, &str); 23] = [
     ("guest", "component-unusable"),
     ("guest", "grant-missing"),
     ("guest", "limit-refused"),
+    ("guest", "store-quota"),
 ];
 
 /// Upper bounds of buckets of time, in seconds: from the dispatch of an empty task (10 µs) to the
@@ -291,7 +292,12 @@ mod tests {
             fault,
             message: message(),
         }));
-        let refusals = [Refusal::Component, Refusal::Grant, Refusal::Limit];
+        let refusals = [
+            Refusal::Component,
+            Refusal::Grant,
+            Refusal::Limit,
+            Refusal::Quota,
+        ];
         failures.extend(refusals.map(|refusal| Failure::Refused {
             refusal,
             message: message(),

@@ -41,7 +41,7 @@ fn a_client_without_a_host_reads_a_stored_result() {
         "{}",
         String::from_utf8_lossy(&ran.stderr)
     );
-    let stored = std::fs::read_dir(folder.path().join("results/objects")).unwrap();
+    let stored = std::fs::read_dir(folder.path().join("results/objects/default")).unwrap();
     assert_eq!(stored.count(), 1, "the result did not travel in a message");
 }
 

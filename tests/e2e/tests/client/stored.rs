@@ -92,7 +92,7 @@ async fn large_values_come_out_as_they_went_in() {
         in_time(client.submit(&echo, value(&text)).await.unwrap()).await,
         Ok(text.clone())
     );
-    let stored = std::fs::read_dir(folder.path().join("store/objects"))
+    let stored = std::fs::read_dir(folder.path().join("store/objects/default"))
         .unwrap()
         .count();
     assert_eq!(stored, 1, "argument and result are the same bytes");

@@ -99,7 +99,10 @@ fn an_object_is_in_the_store_under_the_name_of_its_content() {
             bytes.len() as u64 == object(index)["size"] && bytes.iter().all(|byte| *byte == 0x5a),
             "{url}"
         );
-        assert_eq!(url, format!("s3://results/of/objects/{}", name(&bytes)));
+        assert_eq!(
+            url,
+            format!("s3://results/of/objects/default/{}", name(&bytes))
+        );
     }
     // Nothing is left of what was on its way.
     let objects = written(&folder.path().join("results/of"));

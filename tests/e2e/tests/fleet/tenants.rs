@@ -1,11 +1,14 @@
 //! A tenant of a shared fleet by the `sortie` command, on a server with exactly the accounts that
 //! are shipped.
 
+use std::path::Path;
+
+use sortie::ByteSize;
 use sortie::nats::{Config, NatsBroker, Provision, Role};
 use sortie::protocol::{Labels, WorkerId};
 use sortie_broker::Serves;
 use sortie_harness::{NatsServer, Sortie, repository};
-use sortie_host::setup::Identity;
+use sortie_host::setup::{Identity, StoreAt};
 use sortie_host::{Setup, Worker};
 use tempfile::TempDir;
 use tokio::runtime::{Handle, Runtime};
@@ -19,6 +22,11 @@ struct Shared {
 
 impl Shared {
     fn start() -> Self {
+        Self::start_with(|_| Setup::default())
+    }
+
+    /// With a worker that is set up like this, given the folder of its cache.
+    fn start_with(setup: impl FnOnce(&Path) -> Setup) -> Self {
         let runtime = Runtime::new().unwrap();
         let users = ["operator", "acme", "globex", "worker"];
         let builder =
@@ -38,7 +46,12 @@ impl Shared {
             assert!(ran.stdout.contains(tenant), "{ran}");
         }
         let cache = tempfile::tempdir().unwrap();
-        let worker = runtime.block_on(worker(&server, cache.path()));
+        let setup = Setup {
+            concurrency: std::num::NonZeroUsize::new(2),
+            cache: Some(cache.path().into()),
+            ..setup(cache.path())
+        };
+        let worker = runtime.block_on(worker(&server, setup));
         Self {
             runtime,
             server,
@@ -66,17 +79,12 @@ fn url(server: &NatsServer, user: &str) -> String {
         .replace("nats://", &format!("nats://{user}:{user}-pw@"))
 }
 
-async fn worker(server: &NatsServer, cache: &std::path::Path) -> Worker {
+async fn worker(server: &NatsServer, setup: Setup) -> Worker {
     let config = Config {
         provision: Provision::Never,
         ..Config::new(url(server, "worker"), Role::Worker)
     };
     let broker = NatsBroker::connect(config).await.unwrap();
-    let setup = Setup {
-        concurrency: std::num::NonZeroUsize::new(2),
-        cache: Some(cache.into()),
-        ..Setup::default()
-    };
     let prepared = setup.prepare(Handle::current()).unwrap();
     let identity = Identity {
         id: WorkerId::from_bytes([7; 16]),
@@ -100,6 +108,74 @@ fn tenants_share_no_results_even_on_the_same_worker() {
         ["acme", "globex", "acme", "globex"].map(is_known),
         [false, false, true, true]
     );
+}
+
+#[test]
+fn a_tenant_fills_no_more_than_its_part_of_a_store() {
+    let shared = Shared::start_with(|folder| {
+        let place = sortie::objects::output_store::parse("results", folder).unwrap();
+        Setup {
+            store: StoreAt::Shared(place),
+            store_quota: Some(ByteSize(750_000)),
+            ..Setup::default()
+        }
+    });
+    // Large values are stored. One that is there already takes no more room.
+    let sizes = ["300000", "300001", "300000"];
+    let ran = shared.map("acme", "returns_bytes", &sizes).run().code(0);
+    assert_eq!(ran.records().len(), 3, "{ran}");
+    let ran = shared
+        .map("acme", "returns_bytes", &["300002", "1000"])
+        .run()
+        .code(1);
+    let records = ran.records();
+    let of = |index: u64| {
+        records
+            .iter()
+            .find(|record| record["index"] == index)
+            .unwrap()
+    };
+    let refused = &of(0)["error"];
+    assert_eq!(
+        (&refused["code"], &refused["blame"], &refused["attempts"]),
+        (&"store-quota".into(), &"guest".into(), &1.into()),
+        "{ran}"
+    );
+    let message = refused["message"].as_str().unwrap();
+    assert!(message.contains("`acme`"), "{message}");
+    assert_eq!(of(1)["status"], "completed", "{ran}");
+    // So for an object that the function writes, which then is nowhere.
+    let ran = shared
+        .map("acme", "makes_object", &["200000"])
+        .run()
+        .code(1);
+    assert_eq!(ran.records()[0]["error"]["code"], "store-quota", "{ran}");
+    let stored = |tenant: &str| {
+        let folder = shared.cache.path().join("results/objects").join(tenant);
+        let digits = std::fs::read_dir(folder).unwrap();
+        digits
+            .map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap().count())
+            .sum::<usize>()
+    };
+    assert_eq!(stored("acme"), 2);
+    // Another tenant has its own room, for equal bytes, too.
+    let ran = shared
+        .map("globex", "returns_bytes", &["300000"])
+        .run()
+        .code(0);
+    assert_eq!(ran.records()[0]["status"], "completed", "{ran}");
+    assert_eq!((stored("acme"), stored("globex")), (2, 1));
+    let place = shared.cache.path().join("results").display().to_string();
+    let info =
+        Sortie::new(["cache", "info", "--json", "--store", &place]).cache(shared.cache.path());
+    let tenants = info.run().code(0).value()["tenants"].clone();
+    let objects = |index: usize| {
+        let kept = &tenants[index];
+        (kept["tenant"].clone(), kept["objects"]["bytes"].clone())
+    };
+    assert_eq!(objects(0).0, "acme", "{tenants}");
+    assert!(objects(0).1.as_u64() > Some(600_000), "{tenants}");
+    assert_eq!(objects(1).0, "globex", "{tenants}");
 }
 
 #[test]
