@@ -34,7 +34,7 @@ const AT_A_TIME: usize = 4;
 /// Before room that may have become free is taken again.
 const AGAIN: Duration = Duration::from_millis(5);
 /// How long it may take until nothing more is stored: beyond every fault of a server.
-const FILL_TIME_MAX: Duration = Duration::from_secs(40);
+const FILL_TIME_MAX: Duration = Duration::from_secs(120);
 /// The stream that fills the storage.
 const STREAM: &str = "filler";
 

@@ -276,7 +276,7 @@ impl Schedule {
     }
 
     /// Put the faults of another round into the deck, shuffled: in the first round the essential
-    /// ones on top.
+    /// ones on top, those that fill first.
     fn shuffle_in(&mut self) {
         let mut top = Vec::new();
         let mut rest = others(self.scenario);
@@ -289,6 +289,8 @@ impl Schedule {
         }
         self.rounds += 1;
         self.random.shuffle(&mut top);
+        // What fills takes its time on a busy machine.
+        top.sort_by_key(|(_, kind)| *kind != Kind::Fill);
         self.random.shuffle(&mut rest);
         self.deck.extend(top.into_iter().chain(rest));
     }
