@@ -705,12 +705,8 @@ impl Queue {
         };
         for outcome in outcomes.iter().filter(has_failed) {
             if let Some(task) = failed.remove(&outcome.index).flatten() {
-                self.dead.bury(DeadLetter::Task {
-                    job: Job::clone(&entry.job),
-                    task,
-                    outcome: outcome.clone(),
-                    buried: now,
-                });
+                let letter = DeadLetter::of_task(&entry.job, &task, outcome, now);
+                self.dead.bury(letter);
             }
         }
     }

@@ -25,7 +25,7 @@ use super::bundles::Bundles;
 use super::clock;
 use super::dead_letters::DeadLetters;
 use super::ended_tasks::EndedTasks;
-use super::held_lease::{HeldLease, letters};
+use super::held_lease::HeldLease;
 use super::jetstream::JetStream;
 use super::jobs::{Found, Jobs};
 use super::leases::Leases;
@@ -63,6 +63,11 @@ pub(super) struct Origin {
 }
 
 impl Origin {
+    /// Whether it was delivered before.
+    pub(super) fn is_again(&self) -> bool {
+        self.delivered > 1
+    }
+
     /// Its place in its stream.
     pub(super) fn sequence(&self) -> u64 {
         self.message.sequence
@@ -410,11 +415,13 @@ impl Admission {
                         .map(|()| None);
                 }
                 Next::GiveUp(tasks) => {
-                    attempts.remove(|index| tasks.iter().any(|task| task.index == index));
+                    let given_up = indices(&tasks);
+                    attempts.remove(|index| given_up.contains(&index));
                     self.give_up(&held, &tasks).await?;
                 }
                 Next::Run(tasks) => {
-                    attempts.remove(|index| tasks.iter().any(|task| task.index == index));
+                    let run = indices(&tasks);
+                    attempts.remove(|index| run.contains(&index));
                     held.rest = attempts;
                     return Ok(Some(lease_of(held, &tasks)));
                 }
@@ -463,7 +470,7 @@ impl Admission {
         };
         let outcomes: Vec<Outcome> = tasks.iter().map(outcome).collect();
         self.dead_letters
-            .bury(&held.key.tenant, letters(held, &outcomes))
+            .bury(&held.job, &held.bundle, outcomes.iter())
             .await?;
         self.outcomes.store(&held.key, outcomes).await
     }
@@ -473,7 +480,7 @@ impl Admission {
 /// now on at the earliest: what they waited before is in the bills of the attempts before.
 fn lease_of(mut held: HeldLease, tasks: &[Attempted]) -> HeldLease {
     let bundle = Arc::make_mut(&mut held.bundle);
-    let run: HashSet<TaskIndex> = tasks.iter().map(|task| task.index).collect();
+    let run = indices(tasks);
     bundle.tasks.retain(|task| run.contains(&task.index));
     bundle.published = clock::now();
     if let Some(first) = tasks.first() {
@@ -481,6 +488,10 @@ fn lease_of(mut held: HeldLease, tasks: &[Attempted]) -> HeldLease {
         held.losses = first.losses;
     }
     held
+}
+
+fn indices(tasks: &[Attempted]) -> HashSet<TaskIndex> {
+    tasks.iter().map(|task| task.index).collect()
 }
 
 /// The bundle in a message, which has to be of the job that the subject names: that is what the

@@ -48,14 +48,18 @@ struct Shared {
     outage_time_max: Duration,
     signals: Signals,
     metrics: Arc<Metrics>,
-    /// What waits for room at the moment: how many, and what the broker said to the last.
+    /// Whether there is room at the broker, as far as this process was told.
     room: Mutex<Room>,
 }
 
 #[derive(Debug, Default)]
 struct Room {
+    /// How much waits for room at the moment.
     waiting: usize,
+    /// What the broker said to the last that waits.
     reason: String,
+    /// What the broker said to what this process asked it to store last, if no stream has room.
+    lacking: Option<Error>,
 }
 
 /// Something that this process could not store for want of room, and tries again. While it is
@@ -161,10 +165,29 @@ impl Connection {
         WaitsForRoom(self.clone())
     }
 
-    /// Why something waits for room, if anything does.
+    /// Note that the broker has room for nothing, as it said last.
+    pub(super) fn lacks_room(&self, error: Error) {
+        self.shared.room.lock().lacking = Some(error);
+    }
+
+    /// Note that the broker has stored something.
+    pub(super) fn has_room(&self) {
+        self.shared.room.lock().lacking = None;
+    }
+
+    /// Why the broker has room for nothing, if it said so to what this process asked it to store
+    /// last.
+    pub(super) fn lacking(&self) -> Option<Error> {
+        self.shared.room.lock().lacking.clone()
+    }
+
+    /// Why something waits for room or could not be stored for want of it, if anything does.
     pub(super) fn fullness(&self) -> Option<String> {
         let room = self.shared.room.lock();
-        (room.waiting > 0).then(|| room.reason.clone())
+        if room.waiting > 0 {
+            return Some(room.reason.clone());
+        }
+        room.lacking.as_ref().map(Error::to_string)
     }
 
     /// Changes whenever messages may have gone missing.

@@ -1,11 +1,15 @@
 //! Stores, lists and removes dead letters.
 
+use std::collections::HashMap;
+
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use serde::Deserialize;
 use sortie_protocol::dead::UNREADABLE_BYTES_MAX;
 use sortie_protocol::envelope::{self, Message};
-use sortie_protocol::{DeadLetter, Ending, JobKey, Outcome, TenantId};
+use sortie_protocol::{
+    Bundle, DeadLetter, Ending, Job, JobKey, Outcome, Task, TaskIndex, TenantId,
+};
 
 use super::batch_read;
 use super::clock;
@@ -27,14 +31,23 @@ pub(super) struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// Store dead letters for failed tasks.
+    /// Store a dead letter for each of these tasks of a bundle that failed. A letter's id does not
+    /// depend on which worker reports it. One letter exists at a time.
     pub(super) async fn bury(
         &self,
-        tenant: &TenantId,
-        letters: Vec<(DeadLetter, String)>,
+        job: &Job,
+        bundle: &Bundle,
+        failed: impl Iterator<Item = &Outcome>,
     ) -> Result<(), Error> {
-        for (letter, id) in letters {
-            self.put(tenant, &letter, &id).await?;
+        let tasks = bundle.tasks.iter();
+        let tasks: HashMap<TaskIndex, &Task> = tasks.map(|task| (task.index, task)).collect();
+        for outcome in failed {
+            let Some(task) = tasks.get(&outcome.index) else {
+                continue;
+            };
+            let letter = DeadLetter::of_task(job, task, outcome, clock::now());
+            let id = format!("{}-{}", job.key.job, outcome.index);
+            self.put(&job.key.tenant, &letter, &id).await?;
         }
         Ok(())
     }

@@ -1,4 +1,10 @@
 //! Caches which tasks of a job ended, for redelivered bundles.
+//!
+//! A job whose indices lie too far apart is not read to its end: its tasks may run again then, and
+//! their first outcome counts as ever.
+//!
+//! Bounds: [`LOGS_MAX`] logs that are not in use, each of [`RANGES_MAX`] ranges of indices, some 50
+//! bytes each.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,6 +19,9 @@ use crate::traits::Error;
 /// How many jobs' outcome logs are cached. Beyond this number, unused logs are dropped, and read
 /// from the start when they are needed again.
 const LOGS_MAX: usize = 64;
+/// The most ranges of indices in one log. A job has as many as there are tasks that did not end
+/// before others that did.
+const RANGES_MAX: usize = 32 << 10;
 
 /// Cached outcome logs, each read up to its last use.
 #[derive(Debug)]
@@ -33,7 +42,10 @@ impl EndedTasks {
     /// dropped.
     pub(super) async fn of(&self, key: &JobKey) -> Result<OwnedMutexGuard<OutcomeLog>, Error> {
         let mut log = self.log(key).lock_owned().await;
-        self.outcomes.catch_up(key, &mut log).await?;
+        // One that is too long already is not read on.
+        if log.seen().ranges() <= RANGES_MAX {
+            self.outcomes.catch_up(key, &mut log, RANGES_MAX).await?;
+        }
         Ok(log)
     }
 

@@ -47,6 +47,7 @@ pub(super) struct Feeds {
     pub(super) connection: Connection,
     pub(super) names: Names,
     pub(super) jobs: Arc<Jobs>,
+    /// Which store nothing that would have to wait for room: reading needs none.
     pub(super) outcomes: Outcomes,
     pub(super) trims: Mutex<Trims>,
 }
@@ -260,13 +261,20 @@ impl Feed {
         let known = self.feeds.jobs.known_by_now(&self.key).await?;
         match known.map(|known| known.state) {
             Some(JobState::Cancelled) => {
-                self.feeds.outcomes.mark_cancelled(&self.key).await?;
+                match self.feeds.outcomes.mark_cancelled(&self.key).await {
+                    Ok(()) => {}
+                    // Without room for it, rely on the record alone, and on everything being read.
+                    Err(Error::Full { .. }) => self.pass_on(Taken::Cancelled).await?,
+                    Err(error) => return Err(error.into()),
+                }
             }
             Some(JobState::Sealed { tasks }) if !self.log.is_sealed() => {
                 match self.feeds.outcomes.mark_sealed(&self.key, tasks).await {
                     Ok(()) => {}
-                    // Without permission to write, rely on the record alone.
-                    Err(Error::Denied { .. }) => self.tell_sealed(tasks).await?,
+                    // Without permission to write or room for it, rely on the record alone.
+                    Err(Error::Denied { .. } | Error::Full { .. }) => {
+                        self.tell_sealed(tasks).await?;
+                    }
                     Err(error) => return Err(error.into()),
                 }
             }

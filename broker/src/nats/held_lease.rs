@@ -6,11 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use sortie_protocol::{Bundle, DeadLetter, Job, JobKey, LeaseId, Outcome, TenantId};
+use sortie_protocol::{Bundle, Job, JobKey, LeaseId, TenantId};
 
 use super::attempts::Attempts;
 use super::clock;
-use super::dead_letters::has_failed;
 use super::notes::BundleId;
 use crate::traits::Lease;
 
@@ -98,25 +97,4 @@ impl HeldLeases {
             held.until = until;
         }
     }
-}
-
-/// The letters for the tasks that failed. A letter's id does not depend on which worker reports it.
-pub(super) fn letters(held: &HeldLease, outcomes: &[Outcome]) -> Vec<(DeadLetter, String)> {
-    let failed = outcomes.iter().filter(has_failed);
-    let letter = |outcome: &Outcome| {
-        let task = held
-            .bundle
-            .tasks
-            .iter()
-            .find(|task| task.index == outcome.index)?
-            .clone();
-        let letter = DeadLetter::Task {
-            job: Job::clone(&held.job),
-            task,
-            outcome: outcome.clone(),
-            buried: clock::now(),
-        };
-        Some((letter, format!("{}-{}", held.key.job, outcome.index)))
-    };
-    failed.filter_map(letter).collect()
 }

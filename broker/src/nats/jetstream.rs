@@ -3,6 +3,8 @@
 //! An answer is a result or a [`Refusal`] with JetStream's error code, which the caller may handle;
 //! [`JetStream::refused`] turns a refusal into an error.
 
+use std::time::Duration;
+
 use async_nats::jetstream::{self, Context};
 use async_nats::{HeaderMap, Message, StatusCode};
 use base64::Engine as _;
@@ -11,6 +13,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sortie_protocol::Advice;
+use tokio::time::Instant;
 
 use super::connection::{Connection, WaitsForRoom};
 use crate::traits::Error;
@@ -42,6 +45,8 @@ pub(super) mod code {
 pub(super) struct JetStream {
     pub(super) connection: Connection,
     pub(super) context: Context,
+    /// How long what is to be stored waits for room; `None` for as long as it takes.
+    room_time_max: Option<Duration>,
 }
 
 /// What a JetStream server answers to a publish.
@@ -73,6 +78,16 @@ impl JetStream {
         Self {
             connection,
             context,
+            room_time_max: None,
+        }
+    }
+
+    /// The same for what is given up with [`Error::Full`] if there is no room within `time_max`.
+    /// Nothing is logged of that: whoever gives up says so.
+    pub(super) fn with_room_within(&self, time_max: Duration) -> Self {
+        Self {
+            room_time_max: Some(time_max),
+            ..self.clone()
         }
     }
 
@@ -137,14 +152,23 @@ impl JetStream {
         payload: Bytes,
     ) -> Answer<Stored> {
         let message = self.connection.ask(subject, headers, payload).await?;
-        self.parse(&message)
+        let answer = self.parse(&message)?;
+        match &answer {
+            Ok(Stored {}) => self.connection.has_room(),
+            Err(refusal) if refusal.is_of_full_server() => {
+                self.connection.lacks_room(self.refused(refusal));
+            }
+            Err(_) => {}
+        }
+        Ok(answer)
     }
 
     /// Publish into a stream, again and again while the broker is away or full; a refusal of
     /// another kind comes back.
     ///
-    /// While it is full this waits as long as it takes, and [`Connection::full`] says so. A caller
-    /// that has waited too long drops this call.
+    /// While it is full this waits as long as it takes, and [`Connection::fullness`] says so; or no
+    /// longer than was said ([`Self::with_room_within`]). A caller that has waited too long drops
+    /// this call.
     pub(super) async fn store(
         &self,
         subject: &str,
@@ -166,6 +190,7 @@ impl JetStream {
         let mut subject = subjects.next().map_or("", String::as_str);
         let mut retry = self.connection.retry();
         let mut waits: Option<WaitsForRoom> = None;
+        let give_up_at = self.room_time_max.map(|time_max| Instant::now() + time_max);
         loop {
             let error = match self
                 .store_once(subject, headers.clone(), payload.clone())
@@ -178,7 +203,13 @@ impl JetStream {
                 Ok(Err(refusal)) if refusal.is_full() => {
                     retry.forgive();
                     let error = self.refused(&refusal);
-                    waits.get_or_insert_with(|| self.connection.waits_for_room(&error));
+                    match give_up_at {
+                        Some(at) if Instant::now() >= at => return Err(error),
+                        Some(_) => {}
+                        None => {
+                            waits.get_or_insert_with(|| self.connection.waits_for_room(&error));
+                        }
+                    }
                     subject = subjects.next().map_or(subject, String::as_str);
                     error
                 }
@@ -293,9 +324,14 @@ impl JetStream {
                 .unprepared("a stream is missing", Advice::InitBroker);
         }
         if refusal.is_full() {
+            let what = if refusal.is_of_full_server() {
+                "its storage has no room left: "
+            } else {
+                ""
+            };
             return self
                 .connection
-                .full(format!("{} (code {})", refusal.text, refusal.code));
+                .full(format!("{what}{} (code {})", refusal.text, refusal.code));
         }
         // Elections pass; what does not ends with the outage's limit.
         self.connection
@@ -326,6 +362,11 @@ impl Refusal {
     /// The server has more to store than it manages at the moment.
     fn is_busy(&self) -> bool {
         self.code == code::TOO_MANY_REQUESTS
+    }
+
+    /// Whether there is no room on the server, or in what the account may take, for any stream.
+    fn is_of_full_server(&self) -> bool {
+        self.is_full() && self.code != code::STREAM_STORE_FAILED
     }
 
     /// Whether there is no room. A subject that has its one message is refused with the same code,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use sortie_protocol::envelope::{self, Message};
+use sortie_protocol::job::RECORD_BYTES_MAX;
 use sortie_protocol::{Job, JobKey, JobRecord, JobState, TaskIndex, TenantId};
 
 use super::batch_read;
@@ -25,6 +26,9 @@ use crate::traits::Error;
 const FRESH: Duration = Duration::from_secs(3);
 /// Cache size in jobs; the least recently used are evicted, and looked up again when needed.
 const KNOWN_MAX: usize = 4096;
+/// Cache size in bytes of records, as they are in messages. In memory they take a few times as
+/// many.
+const KNOWN_BYTES_MAX: usize = 16 << 20;
 
 /// A cached job.
 #[derive(Debug, Clone)]
@@ -32,6 +36,8 @@ pub(super) struct Known {
     pub(super) job: Arc<Job>,
     pub(super) state: JobState,
     looked_up: Instant,
+    /// Of its record.
+    bytes: usize,
 }
 
 impl Known {
@@ -47,7 +53,42 @@ pub(super) struct Jobs {
     connection: Connection,
     jetstream: JetStream,
     names: Names,
-    known: Mutex<HashMap<JobKey, Known>>,
+    known: Mutex<Cache>,
+}
+
+/// Jobs that are known, and the bytes of their records together.
+#[derive(Debug, Default)]
+struct Cache {
+    jobs: HashMap<JobKey, Known>,
+    bytes: usize,
+}
+
+impl Cache {
+    fn insert(&mut self, known: Known) {
+        self.remove(&known.job.key);
+        let room = KNOWN_BYTES_MAX.saturating_sub(known.bytes);
+        while !self.jobs.is_empty() && (self.jobs.len() >= KNOWN_MAX || self.bytes > room) {
+            self.drop_older_half();
+        }
+        self.bytes += known.bytes;
+        self.jobs.insert(known.job.key, known);
+    }
+
+    fn remove(&mut self, key: &JobKey) {
+        if let Some(known) = self.jobs.remove(key) {
+            self.bytes = self.bytes.saturating_sub(known.bytes);
+        }
+    }
+
+    /// Drops one at least.
+    fn drop_older_half(&mut self) {
+        let mut ages: Vec<_> = self.jobs.values().map(|known| known.looked_up).collect();
+        ages.sort_unstable();
+        let middle = ages.get(ages.len() / 2).copied();
+        self.jobs
+            .retain(|_, known| middle.is_none_or(|middle| known.looked_up > middle));
+        self.bytes = self.jobs.values().map(|known| known.bytes).sum();
+    }
 }
 
 impl Jobs {
@@ -62,12 +103,12 @@ impl Jobs {
 
     /// A job as it is cached.
     pub(super) fn get(&self, key: &JobKey) -> Option<Known> {
-        self.known.lock().get(key).cloned()
+        self.known.lock().jobs.get(key).cloned()
     }
 
     /// Update the cache: the job was sealed.
     pub(super) fn sealed(&self, key: &JobKey, tasks: TaskIndex) {
-        if let Some(known) = self.known.lock().get_mut(key)
+        if let Some(known) = self.known.lock().jobs.get_mut(key)
             && known.state == JobState::Open
         {
             known.state = JobState::Sealed { tasks };
@@ -76,24 +117,13 @@ impl Jobs {
 
     /// Update the cache: the job was cancelled.
     pub(super) fn cancelled(&self, key: &JobKey) {
-        if let Some(known) = self.known.lock().get_mut(key) {
+        if let Some(known) = self.known.lock().jobs.get_mut(key) {
             known.state = JobState::Cancelled;
         }
     }
 
     fn forget_known(&self, key: &JobKey) {
         self.known.lock().remove(key);
-    }
-
-    fn keep(&self, known: Known) {
-        let mut jobs = self.known.lock();
-        if jobs.len() >= KNOWN_MAX {
-            let mut ages: Vec<_> = jobs.values().map(|known| known.looked_up).collect();
-            ages.sort_unstable();
-            let middle = ages.get(ages.len() / 2).copied();
-            jobs.retain(|_, known| middle.is_none_or(|middle| known.looked_up > middle));
-        }
-        jobs.insert(known.job.key, known);
     }
 
     /// A job by its record, or as it is known here; whoever cannot do anything about a record that
@@ -104,8 +134,10 @@ impl Jobs {
         }
         Ok(match self.stored(key).await? {
             None => Found::Nothing,
-            Some((_, Err(reason))) => Found::Unreadable(reason),
-            Some((_, Ok(record))) => Found::Known(self.learn(record)),
+            Some(Stored { record, bytes, .. }) => match record {
+                Ok(record) => Found::Known(self.learn(record, bytes)),
+                Err(reason) => Found::Unreadable(reason),
+            },
         })
     }
 
@@ -128,63 +160,74 @@ impl Jobs {
     }
 
     async fn look_up(&self, key: &JobKey) -> Result<Option<Known>, Error> {
-        let Some((_, record)) = self.record(key).await? else {
+        let Some(stored) = self.stored(key).await? else {
             self.forget_known(key);
             return Ok(None);
         };
-        Ok(Some(self.learn(record)))
+        let bytes = stored.bytes;
+        let (_, record) = self.readable(key, stored)?;
+        Ok(Some(self.learn(record, bytes)))
     }
 
-    fn learn(&self, record: JobRecord) -> Known {
+    /// Keep what a record of so many bytes says.
+    fn learn(&self, record: JobRecord, bytes: usize) -> Known {
         let known = Known {
             job: Arc::new(record.job),
             state: record.state,
             looked_up: clock::instant(),
+            bytes,
         };
-        self.keep(known.clone());
+        self.known.lock().insert(known.clone());
         known
     }
 
     /// A job's record with its sequence in the stream.
     pub(super) async fn record(&self, key: &JobKey) -> Result<Option<(u64, JobRecord)>, Error> {
-        match self.stored(key).await? {
-            None => Ok(None),
-            Some((sequence, Ok(record))) => Ok(Some((sequence, record))),
-            Some((_, Err(reason))) => Err(self.connection.unsuitable(format!(
-                "the record of `{}` cannot be read: {reason}",
-                key.job
-            ))),
-        }
+        let stored = self.stored(key).await?;
+        stored.map(|stored| self.readable(key, stored)).transpose()
     }
 
-    async fn stored(
-        &self,
-        key: &JobKey,
-    ) -> Result<Option<(u64, Result<JobRecord, String>)>, Error> {
+    fn readable(&self, key: &JobKey, stored: Stored) -> Result<(u64, JobRecord), Error> {
+        let record = stored.record.map_err(|reason| {
+            self.connection.unsuitable(format!(
+                "the record of `{}` cannot be read: {reason}",
+                key.job
+            ))
+        })?;
+        Ok((stored.sequence, record))
+    }
+
+    async fn stored(&self, key: &JobKey) -> Result<Option<Stored>, Error> {
         let stream = self.names.jobs_stream(&key.tenant);
         let subject = self.names.job(key);
         let found = self
             .connection
             .patiently(|| self.jetstream.last(&stream, &subject))
             .await?;
-        Ok(found.map(|Kept { sequence, payload }| (sequence, parse_record(key, &payload))))
+        Ok(found.map(|Kept { sequence, payload }| Stored {
+            sequence,
+            bytes: payload.len(),
+            record: parse_record(key, &payload),
+        }))
     }
 
     /// Write a record unless one exists.
     pub(super) async fn put(&self, record: JobRecord) -> Result<(), Error> {
         let key = &record.job.key.clone();
+        let payload = envelope::job(&record);
+        if payload.len() > RECORD_BYTES_MAX {
+            return Err(Error::TooLarge {
+                weight: payload.len(),
+                limit: RECORD_BYTES_MAX,
+            });
+        }
         let stored = self
             .jetstream
-            .store(&self.names.job(key), &expecting(0), &envelope::job(&record))
+            .store(&self.names.job(key), &expecting(0), &payload)
             .await?;
         match stored {
             Ok(_) => {
-                let known = Known {
-                    job: Arc::new(record.job),
-                    state: JobState::Open,
-                    looked_up: clock::instant(),
-                };
-                self.keep(known);
+                self.learn(record, payload.len());
                 Ok(())
             }
             Err(refusal) if refusal.is_conflict() => self.look_up(key).await.map(drop),
@@ -271,7 +314,11 @@ impl Jobs {
             .await?;
         let mut records: Vec<(u64, JobRecord)> = Vec::new();
         for message in read {
-            if let Ok(Message::Job(record)) = envelope::decode(&message.payload) {
+            let Ok(Message::Job(record)) = envelope::decode(&message.payload) else {
+                continue;
+            };
+            // One that names another job, of another tenant perhaps, is not its subject's record.
+            if message.subject() == Some(self.names.job(&record.job.key).as_str()) {
                 records.push((message.sequence, *record));
             }
         }
@@ -282,6 +329,14 @@ impl Jobs {
             .take(count_max)
             .collect())
     }
+}
+
+/// A record as it is stored.
+#[derive(Debug)]
+struct Stored {
+    sequence: u64,
+    bytes: usize,
+    record: Result<JobRecord, String>,
 }
 
 /// Whether a record was changed, here or, where two asked at once, by the other.
@@ -317,4 +372,43 @@ pub(super) enum Changed {
     Yes(JobState),
     No(JobState),
     NotThere,
+}
+
+#[cfg(test)]
+mod tests {
+    use sortie_protocol::{Digest, FunctionOptions, FunctionRef, JobId};
+
+    use super::*;
+
+    fn known(number: u8, bytes: usize) -> Known {
+        let function = FunctionRef {
+            component: Digest::of(b"c"),
+            name: "f".into(),
+        };
+        let key = JobKey {
+            tenant: TenantId::default(),
+            job: JobId::from_bytes([number; 16]),
+        };
+        Known {
+            job: Arc::new(Job::of(key, function, FunctionOptions::default())),
+            state: JobState::Open,
+            looked_up: clock::instant() + Duration::from_secs(number.into()),
+            bytes,
+        }
+    }
+
+    #[test]
+    fn large_records_drive_out_those_that_were_not_used_for_longest() {
+        let mut cache = Cache::default();
+        for number in 0..200 {
+            cache.insert(known(number, RECORD_BYTES_MAX));
+            let bytes: usize = cache.jobs.values().map(|known| known.bytes).sum();
+            assert!(bytes == cache.bytes && bytes <= KNOWN_BYTES_MAX, "{bytes}");
+            assert!(cache.jobs.contains_key(&known(number, 0).job.key));
+        }
+        // One that is known already takes the place of itself.
+        let (count, bytes) = (cache.jobs.len(), cache.bytes);
+        cache.insert(known(199, RECORD_BYTES_MAX));
+        assert_eq!((cache.jobs.len(), cache.bytes), (count, bytes));
+    }
 }

@@ -19,14 +19,14 @@ use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::AckKind;
-use sortie_protocol::{DeadLetter, JobKey, LeaseId, Outcome, TaskIndex};
+use sortie_protocol::{JobKey, LeaseId, Outcome, TaskIndex};
 
 use super::attempts::{Attempted, Attempts, Note};
 use super::clock;
 use super::connection::Connection;
-use super::dead_letters::DeadLetters;
+use super::dead_letters::{DeadLetters, has_failed};
 use super::ended_tasks::EndedTasks;
-use super::held_lease::{HeldLease, HeldLeases, letters};
+use super::held_lease::{HeldLease, HeldLeases};
 use super::jobs::Jobs;
 use super::notes::{BundleId, Notes};
 use super::outcomes::Outcomes;
@@ -147,17 +147,19 @@ impl Leases {
             .iter()
             .map(|outcome| outcome.index)
             .collect();
-        let mut letters = letters(held, &report.outcomes);
-        if !letters.is_empty() && (held.is_again || !held.holds()) {
+        let failed = report.outcomes.iter().filter(has_failed);
+        let mut failed: HashSet<TaskIndex> = failed.map(|outcome| outcome.index).collect();
+        if !failed.is_empty() && (held.is_again || !held.holds()) {
             // Another worker may have reported first; then a failure here does not count.
             let log = self.ended.of(key).await?;
-            letters.retain(|(letter, _)| match letter {
-                DeadLetter::Task { task, .. } => !log.seen().contains(task.index),
-                DeadLetter::Unreadable { .. } => true,
-            });
+            failed.retain(|index| !log.seen().contains(*index));
         }
+        let job = held.job.clone();
+        let bundle = held.bundle.clone();
         self.extending(held, async {
-            self.dead_letters.bury(&key.tenant, letters).await?;
+            let outcomes = report.outcomes.iter();
+            let failed = outcomes.filter(|outcome| failed.contains(&outcome.index));
+            self.dead_letters.bury(&job, &bundle, failed).await?;
             self.outcomes.store(key, report.outcomes).await
         })
         .await?;

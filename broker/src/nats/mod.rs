@@ -109,6 +109,11 @@ use crate::traits::{
     Submit, Unfinished, Waiting, Work,
 };
 
+/// How long cancelling a job waits for room for saying so, once what waited of the job is removed:
+/// long enough for the server to take that in, short for a person. Then it ends with
+/// [`Error::Full`].
+const CANCEL_ROOM_TIME_MAX: Duration = Duration::from_secs(5);
+
 /// A broker over NATS JetStream. Cheap to clone; clones are the same connection.
 #[derive(Debug, Clone)]
 pub struct NatsBroker {
@@ -357,7 +362,7 @@ impl Services {
                 connection: connection.clone(),
                 names: names.clone(),
                 jobs: jobs.clone(),
-                outcomes: outcomes.clone(),
+                outcomes: outcomes.with_room_within(Duration::ZERO),
                 trims: Mutex::default(),
             }),
             pulling: Parts {
@@ -464,27 +469,51 @@ impl Services {
         }
     }
 
+    /// The records of jobs, for changes that are given up without room. It has a cache of its own,
+    /// which changes do not need.
+    fn records_with_room_within(&self, time_max: Duration) -> Jobs {
+        let jetstream = self.provisioner.jetstream.with_room_within(time_max);
+        Jobs::new(jetstream, self.names.clone())
+    }
+
+    /// Cancel a job. Where there is no room to say so in its record, what waits of it is removed
+    /// and its tasks are stopped all the same, and what that frees may be room enough.
     async fn cancel(&self, key: &JobKey) -> Result<(), Error> {
         let change = |state| match state {
             JobState::Open | JobState::Sealed { .. } => Some(JobState::Cancelled),
             JobState::Cancelled => None,
         };
-        let changed = self.jobs.change(key, change).await?;
+        let records = self.records_with_room_within(Duration::ZERO);
+        let mut changed = records.change(key, change).await;
+        if let Err(Error::Full { .. }) = changed {
+            self.stop(key).await?;
+            let records = self.records_with_room_within(CANCEL_ROOM_TIME_MAX);
+            changed = records.change(key, change).await;
+        }
+        let changed = changed?;
         self.jobs.cancelled(key);
-        if changed == Changed::NotThere {
-            return Ok(());
+        match changed {
+            Changed::NotThere => return Ok(()),
+            Changed::Yes(_) => self.stop(key).await?,
+            // It was cancelled before: the process that did may have died before this.
+            Changed::No(_) => self.bundles.remove(key).await?,
         }
-        if matches!(changed, Changed::Yes(_)) {
-            // Notify workers, which stop running tasks.
-            let subject = self.names.cancel(key);
-            self.connection
-                .tell(subject, HeaderMap::new(), Bytes::new())
-                .await?;
+        let outcomes = self.outcomes.with_room_within(CANCEL_ROOM_TIME_MAX);
+        match outcomes.mark_cancelled(key).await {
+            // Followers go by the record until one of them finds room, see [`feed`].
+            Err(Error::Full { .. }) => Ok(()),
+            marked => marked,
         }
-        // Also when it was cancelled before: the process that did may have died before this. What
-        // waits goes first, because the marker may have to wait for room.
-        self.bundles.remove(key).await?;
-        self.outcomes.mark_cancelled(key).await
+    }
+
+    /// Have workers stop the running tasks of a job, and remove what waits of it.
+    async fn stop(&self, key: &JobKey) -> Result<(), Error> {
+        self.jobs.cancelled(key);
+        let subject = self.names.cancel(key);
+        self.connection
+            .tell(subject, HeaderMap::new(), Bytes::new())
+            .await?;
+        self.bundles.remove(key).await
     }
 
     async fn forget(&self, key: &JobKey) -> Result<(), Error> {
@@ -578,8 +607,16 @@ impl Submit for NatsBroker {
         // follower that was told of no bundle and no marker would take the tasks for lost.
         match services.jobs.record(&job).await? {
             Some((_, record)) if record.state == JobState::Cancelled => {
-                services.outcomes.mark_cancelled(&job).await?;
                 bundles = 0;
+                let outcomes = services.outcomes.with_room_within(Duration::ZERO);
+                match outcomes.mark_cancelled(&job).await {
+                    // The end of what is to be read is still to come.
+                    Err(Error::Full { .. }) => {
+                        let through = Mark(u64::MAX);
+                        return Ok(Unfinished { bundles, through });
+                    }
+                    marked => marked?,
+                }
             }
             Some(_) => {}
             None => bundles = 0,
@@ -589,9 +626,11 @@ impl Submit for NatsBroker {
         Ok(Unfinished { bundles, through })
     }
 
+    /// Waits for no room: it is said of what is read, and reading needs none.
     async fn note(&self, job: JobKey, reading: Reading) -> Result<Option<JobRecord>, Error> {
         let services = &self.services;
-        let noted = services.jobs.revise(&job, |record| record.note(reading));
+        let records = services.records_with_room_within(Duration::ZERO);
+        let noted = records.revise(&job, |record| record.note(reading));
         let record = noted.await?.map(|(record, _)| record);
         if record.as_ref().is_some_and(JobRecord::is_gathered) {
             services.outcomes.drop_all(&job).await?;
@@ -697,7 +736,13 @@ impl Operate for NatsBroker {
         self.services.queues().empty(&tenant).await
     }
 
+    /// Where the broker has room for nothing, as far as this process was told, and no worker is
+    /// listed, that is the error: workers cannot say then that they are there.
     async fn workers(&self) -> Result<Vec<Presence>, Error> {
-        self.services.presences.list().await
+        let workers = self.services.presences.list().await?;
+        match self.services.connection.lacking() {
+            Some(full) if workers.is_empty() => Err(full),
+            Some(_) | None => Ok(workers),
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
+use sortie_protocol::packing::TASKS_MAX;
 use sortie_protocol::{ByteSize, Ending, Failure, JobKey, Limit, Outcome, TaskIndex, envelope};
 
 use super::batch_read::{self, End, Read};
@@ -30,6 +31,14 @@ pub(super) struct Outcomes {
 }
 
 impl Outcomes {
+    /// The same, where what is to be stored is given up if there is no room within `time_max`.
+    pub(super) fn with_room_within(&self, time_max: Duration) -> Self {
+        Self {
+            jetstream: self.jetstream.with_room_within(time_max),
+            ..self.clone()
+        }
+    }
+
     /// Store outcomes, in as many messages as they need.
     pub(super) async fn store(&self, key: &JobKey, outcomes: Vec<Outcome>) -> Result<(), Error> {
         if outcomes.is_empty() {
@@ -38,7 +47,8 @@ impl Outcomes {
         let mut parts = vec![outcomes];
         while let Some(mut part) = parts.pop() {
             let payload = envelope::outcomes(&part);
-            if payload.len() > self.connection.payload_max() {
+            let is_too_large = payload.len() > self.connection.payload_max();
+            if is_too_large || part.len() > TASKS_MAX {
                 if part.len() > 1 {
                     let second = part.split_off(part.len() / 2);
                     parts.push(second);
@@ -137,13 +147,24 @@ impl Outcomes {
     }
 
     /// Read all stored reports into `log`, for a caller that only needs to know which tasks ended.
-    pub(super) async fn catch_up(&self, key: &JobKey, log: &mut OutcomeLog) -> Result<(), Error> {
+    /// Stops where the indices lie in more than `ranges_max` ranges.
+    pub(super) async fn catch_up(
+        &self,
+        key: &JobKey,
+        log: &mut OutcomeLog,
+        ranges_max: usize,
+    ) -> Result<(), Error> {
         let newest = self.newest(key).await?;
         while log.last() < newest && !log.is_over() {
             let (reports, end) = self.after(key, log.last()).await?;
             for report in &reports {
                 log.take(report.sequence, report.headers.as_ref(), &report.payload);
+                if log.seen().ranges() > ranges_max {
+                    return Ok(());
+                }
             }
+            // Others on this thread go on in between.
+            tokio::task::yield_now().await;
             if reports.is_empty() && end == End::Reached {
                 // This copy is behind the leader.
                 tokio::time::sleep(BEHIND_PAUSE).await;

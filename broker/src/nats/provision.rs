@@ -85,7 +85,8 @@ impl Provisioner {
             let reason = "it is not laid out for Sortie yet";
             self.connection.unprepared(reason, Advice::InitBroker)
         };
-        let subject = format!("$JS.API.STREAM.INFO.{}", self.names.meta_stream());
+        // Not of the stream with the record: what is told of that one names all tenants.
+        let subject = format!("$JS.API.STREAM.INFO.{}", self.names.workers_stream());
         let request = Request::new().timeout(Some(self.connection.answer_time_max()));
         match self
             .connection

@@ -688,9 +688,14 @@ impl Puller {
                 sequence: origin.sequence(),
                 pending: origin.pending,
             };
-            admitting.push(Box::pin(
-                async move { admission.admit(message, origin).await },
-            ));
+            let is_again = origin.is_again();
+            let admit = async move { admission.admit(message, origin).await };
+            admitting.push(if is_again {
+                // It reads what of its job ended, which may be much: not on this task.
+                Box::pin(tokio::spawn(admit).map(|admitted| admitted.ok().flatten()))
+            } else {
+                Box::pin(admit)
+            });
             return Some(delivered);
         };
         let question = message

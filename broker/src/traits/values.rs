@@ -148,10 +148,10 @@ pub enum Error {
     /// The job was cancelled.
     #[error("job `{0}` was cancelled")]
     JobCancelled(JobId),
-    /// The bundle is larger than the broker accepts.
-    #[error("a bundle of {weight} bytes exceeds the broker's limit of {limit}")]
+    /// A bundle, or a job's record, is larger than the broker accepts.
+    #[error("a message of {weight} bytes exceeds the broker's limit of {limit}")]
     TooLarge {
-        /// The bundle's weight.
+        /// Its weight.
         weight: usize,
         /// The broker's limit.
         limit: usize,

@@ -6,7 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use sortie_broker::{Operate as _, Submit as _, Work as _};
 use sortie_harness::{NatsServer, TcpProxy};
-use sortie_protocol::{Argument, DeadLetter, Digest, Ending, Failure, Limit, Timestamp, envelope};
+use sortie_protocol::gathering::Readers;
+use sortie_protocol::{
+    Argument, DeadLetter, Digest, Ending, Failure, FunctionOptions, FunctionRef, Job, JobId,
+    JobKey, JobRecord, JobState, Limit, Timestamp, envelope,
+};
 
 use crate::support::{
     Follower, LONG, SHORT, again, assert_error, bundle, complete, completed, completed_with,
@@ -131,12 +135,14 @@ async fn what_is_no_bundle_goes_to_the_dead_letters_and_the_worker_gets_the_next
     let client = raw(&server.url()).await;
     let (job, other) = (put_job(&broker).await, put_job(&broker).await);
     let version_3 = [&[0x83, 0x03][..], &envelope::bundle(&bundle(job, [0]))[2..]].concat();
-    let wrong: [(&str, Bytes); 6] = [
+    let wrong: [(&str, Bytes); 7] = [
         ("not a message", Bytes::from_static(b"\xff\x00random")),
         ("version 3", version_3.into()),
         ("another kind", envelope::outcomes(&[completed(0)])),
         ("another job", envelope::bundle(&bundle(other, [0]))),
         ("without tasks", envelope::bundle(&bundle(job, []))),
+        // More than any client puts into one: each costs the worker memory.
+        ("at most 1024", envelope::bundle(&bundle(job, 0..1025))),
         // As large as a message can be: the letter about it would be larger.
         ("not a message", Bytes::from(vec![0xff; PAYLOAD_MAX])),
     ];
@@ -259,6 +265,70 @@ async fn tasks_whose_bundle_cannot_be_read_end_with_the_reason() {
     })
     .await;
     waiting.abort();
+}
+
+/// Tenants write their own records, and may write anything into them.
+#[tokio::test]
+async fn a_record_that_names_another_job_is_not_listed_and_can_be_removed() {
+    let server = NatsServer::start().await;
+    let broker = connect(&server.url(), LONG).await;
+    let job = put_job(&broker).await;
+    let forged = JobRecord {
+        job: Job::of(
+            JobKey {
+                tenant: "globex".parse().unwrap(),
+                ..job
+            },
+            FunctionRef {
+                component: Digest::of(b"none"),
+                name: "f".into(),
+            },
+            FunctionOptions::default(),
+        ),
+        state: JobState::Open,
+        created: Timestamp::default(),
+        readers: Readers::default(),
+        gathered: None,
+    };
+    let other = JobKey {
+        job: JobId::from_bytes([7; 16]),
+        ..job
+    };
+    let subject = format!("sortie.jobs.default.{}", other.job);
+    store(&raw(&server.url()).await, subject, envelope::job(&forged)).await;
+    let listed = async || {
+        let jobs = soon("the list", broker.jobs(100)).await.unwrap();
+        jobs.into_iter()
+            .map(|record| record.job.key)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(listed().await, [job]);
+    broker.forget(other).await.unwrap();
+    assert_eq!(listed().await, [job]);
+}
+
+/// A tenant may store outcomes of its own jobs that no worker reported, of tasks as far apart as it
+/// likes: a worker keeps a bounded number of them, and the tasks of a bundle that comes again run.
+#[tokio::test]
+async fn outcomes_that_lie_far_apart_are_not_all_kept() {
+    let server = NatsServer::start().await;
+    let broker = connect(&server.url(), LONG).await;
+    let client = raw(&server.url()).await;
+    let job = put_job(&broker).await;
+    let subject = format!("sortie.outcomes.default.{}", job.job);
+    for message in 0..40 {
+        let first = 1000 + message * 2048;
+        let outcomes: Vec<_> = (0..1024).map(|nth| completed(first + 2 * nth)).collect();
+        store(&client, subject.clone(), envelope::outcomes(&outcomes)).await;
+    }
+    publish(&broker, job, [1, 2]).await;
+    let lease = pull(&broker).await;
+    broker.release(lease.id).await.unwrap();
+    assert_eq!(indices(&work(&broker).await), [1, 2]);
+    until("unfinished", &0, async || {
+        broker.unfinished(job).await.unwrap().bundles
+    })
+    .await;
 }
 
 /// The acknowledgement of a buried message is lost, and it is buried again: once is enough.

@@ -487,6 +487,7 @@ fn subjects_of_others(id: JobId) -> Vec<String> {
         format!("$JS.API.DIRECT.GET.sortie-tasks-globex-0.sortie.tasks.globex.0.any.normal.{id}"),
         "$JS.API.STREAM.INFO.sortie-tasks-globex-0".into(),
         "$JS.API.STREAM.PURGE.sortie-tasks-globex-0".into(),
+        "$JS.API.STREAM.INFO.sortie-meta".into(),
         "$JS.API.STREAM.UPDATE.sortie-jobs-acme".into(),
         "$JS.API.STREAM.CREATE.mine".into(),
         "$JS.API.STREAM.DELETE.sortie-jobs-acme".into(),
@@ -687,7 +688,7 @@ async fn ask_for_answers_at(acme: &Raw, mine: JobId, subject: String) {
         .await
         .unwrap();
     acme.client
-        .publish_with_reply("$JS.API.STREAM.INFO.sortie-meta", subject, Bytes::new())
+        .publish_with_reply("$JS.API.STREAM.INFO.sortie-workers", subject, Bytes::new())
         .await
         .unwrap();
 }

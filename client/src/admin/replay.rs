@@ -8,12 +8,10 @@
 //! [`REQUESTS_AT_ONCE`](sortie_protocol::submission::REQUESTS_AT_ONCE) tasks that are submitted
 //! already, and a job that is not sealed.
 
-use std::collections::BTreeMap;
-
 use futures::stream;
 use sortie_broker::{Broker, LetterId};
 use sortie_protocol::submission::{End, Manner};
-use sortie_protocol::{DeadLetter, Job as JobDefinition, JobKey, Task};
+use sortie_protocol::{DeadLetter, Job as JobDefinition, Task};
 use tokio::sync::watch;
 
 use crate::api::client::Client;
@@ -81,15 +79,20 @@ impl Client {
         stop: impl Future<Output = ()>,
     ) -> Result<Replayed, ReplayError> {
         let mut replayed = Replayed::default();
-        let mut jobs: BTreeMap<JobKey, (JobDefinition, Letters)> = BTreeMap::new();
+        let mut jobs: Vec<(JobDefinition, Letters)> = Vec::new();
         for (letter, dead) in letters {
             match dead {
                 DeadLetter::Task { job, task, .. } => {
-                    let (_, letters) = jobs
-                        .entry(job.key)
-                        .or_insert_with(|| (job, Letters::default()));
-                    letters.ids.push(letter);
-                    letters.tasks.push(task);
+                    // Each letter has the one function of its task.
+                    let place = jobs.iter().position(|(known, _)| *known == job);
+                    let place = place.unwrap_or_else(|| {
+                        jobs.push((job, Letters::default()));
+                        jobs.len() - 1
+                    });
+                    if let Some((_, letters)) = jobs.get_mut(place) {
+                        letters.ids.push(letter);
+                        letters.tasks.push(task);
+                    }
                 }
                 DeadLetter::Unreadable { .. } => replayed.unreadable.push(letter),
             }
@@ -100,7 +103,7 @@ impl Client {
         let mut replaying = self.shared.runtime.spawn(async move {
             let _tracked = tracked;
             let mut failed = None;
-            for (job, letters) in jobs.into_values() {
+            for (job, letters) in jobs {
                 if failed.is_some() {
                     replayed.left += letters.ids.len();
                 } else {

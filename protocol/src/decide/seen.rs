@@ -57,6 +57,12 @@ impl Seen {
         self.len == 0
     }
 
+    /// In how many ranges the indices lie.
+    #[must_use]
+    pub fn ranges(&self) -> usize {
+        self.ranges.len()
+    }
+
     /// The first index that was not added.
     #[must_use]
     pub fn first_missing(&self) -> TaskIndex {

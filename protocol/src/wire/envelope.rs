@@ -34,8 +34,9 @@ use crate::codec;
 use crate::dead::DeadLetter;
 use crate::id::TaskIndex;
 use crate::input_name::InputName;
-use crate::job::{FUNCTIONS_MAX, JobRecord};
+use crate::job::{FUNCTIONS_MAX, JobRecord, RECORD_BYTES_MAX};
 use crate::outcome::{Ending, Outcome};
+use crate::packing::TASKS_MAX;
 use crate::presence::Presence;
 use crate::task::{Bundle, Task};
 
@@ -222,7 +223,7 @@ pub fn decode(bytes: &[u8]) -> Result<Message, Error> {
     let kind = decoder.u64()?;
     Ok(match Kind::of(kind).ok_or(Error::Kind { got: kind })? {
         Kind::Bundle => Message::Bundle(checked_bundle(decoder.decode()?)?),
-        Kind::Outcomes => Message::Outcomes(decoder.decode()?),
+        Kind::Outcomes => Message::Outcomes(checked_outcomes(decoder.decode()?)?),
         Kind::Cancelled => {
             let Nothing {} = decoder.decode()?;
             Message::Cancelled
@@ -231,7 +232,7 @@ pub fn decode(bytes: &[u8]) -> Result<Message, Error> {
             let Sealed { tasks } = decoder.decode()?;
             Message::Sealed(tasks)
         }
-        Kind::Job => Message::Job(Box::new(checked_job(decoder.decode()?)?)),
+        Kind::Job => Message::Job(Box::new(checked_job(decoder.decode()?, bytes.len())?)),
         Kind::DeadLetter => Message::DeadLetter(Box::new(decoder.decode()?)),
         Kind::Presence => Message::Presence(decoder.decode()?),
         Kind::Manifest => Message::Manifest(checked_manifest(decoder.decode()?)?),
@@ -279,10 +280,13 @@ fn outcome_bytes(outcome: &Outcome) -> usize {
     OUTCOME_BYTES + ending + input + outcome.log.as_ref().map_or(0, |log| log.text.len())
 }
 
-/// A bundle must have at least one task and no duplicates: a worker would report a duplicate twice.
+/// A bundle must have 1 to [`TASKS_MAX`] tasks and no duplicates: a worker would report a duplicate
+/// twice.
 fn checked_bundle(bundle: Bundle) -> Result<Bundle, Error> {
-    if bundle.tasks.is_empty() {
-        return Err(Error::Malformed("a bundle without tasks".into()));
+    match bundle.tasks.len() {
+        0 => return Err(Error::Malformed("a bundle without tasks".into())),
+        1..=TASKS_MAX => {}
+        more => return Err(too_many("a bundle of", more, "tasks", TASKS_MAX)),
     }
     if !bundle.tasks.is_sorted_by(|a, b| a.index < b.index) {
         let mut indices: Vec<_> = bundle
@@ -298,15 +302,33 @@ fn checked_bundle(bundle: Bundle) -> Result<Bundle, Error> {
     Ok(bundle)
 }
 
-/// A job calls something, and its table has a bound.
-fn checked_job(record: JobRecord) -> Result<JobRecord, Error> {
+/// No more outcomes than a bundle has tasks.
+fn checked_outcomes(outcomes: Vec<Outcome>) -> Result<Vec<Outcome>, Error> {
+    match outcomes.len() {
+        ..=TASKS_MAX => Ok(outcomes),
+        more => Err(too_many("a report of", more, "outcomes", TASKS_MAX)),
+    }
+}
+
+/// A job calls something, and its table and its record have bounds.
+fn checked_job(record: JobRecord, bytes: usize) -> Result<JobRecord, Error> {
+    if bytes > RECORD_BYTES_MAX {
+        return Err(too_many(
+            "a job's record of",
+            bytes,
+            "bytes",
+            RECORD_BYTES_MAX,
+        ));
+    }
     match record.job.functions.len() {
         0 => Err(Error::Malformed("a job without functions".into())),
         1..=FUNCTIONS_MAX => Ok(record),
-        more => Err(Error::Malformed(format!(
-            "a job of {more} functions; at most {FUNCTIONS_MAX} are read"
-        ))),
+        more => Err(too_many("a job of", more, "functions", FUNCTIONS_MAX)),
     }
+}
+
+fn too_many(what: &str, count: usize, of: &str, max: usize) -> Error {
+    Error::Malformed(format!("{what} {count} {of}; at most {max} are read"))
 }
 
 fn checked_manifest(manifest: Manifest) -> Result<Manifest, Error> {

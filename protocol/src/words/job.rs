@@ -18,6 +18,9 @@ use crate::time::Timestamp;
 
 /// The most functions in a job's table.
 pub const FUNCTIONS_MAX: usize = 4096;
+/// The most bytes of a job's record in a message: a function takes some hundred of them. In memory
+/// a record takes a few times as many.
+pub const RECORD_BYTES_MAX: usize = 256 << 10;
 
 /// The tasks submitted together: their name, and the functions that they call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
@@ -50,6 +53,17 @@ impl Job {
         Self {
             key,
             functions: vec![JobFunction { function, options }],
+        }
+    }
+
+    /// The same job with the one function that a task names, for that task alone; with the first
+    /// one, if the table does not have that.
+    #[must_use]
+    pub fn only(&self, index: FunctionIndex) -> Self {
+        let function = self.function(index).or(self.functions.first());
+        Self {
+            key: self.key,
+            functions: function.cloned().into_iter().collect(),
         }
     }
 

@@ -3,6 +3,8 @@
 use minicbor::{Decoder, Encoder};
 use proptest::prelude::*;
 use sortie_protocol::envelope::{self, Error, Message, decode};
+use sortie_protocol::packing::TASKS_MAX;
+use sortie_protocol::{Bill, Ending, Outcome, Task};
 
 use crate::{arbitrary, golden, samples};
 
@@ -100,6 +102,17 @@ fn senseless_values_are_refused() {
     let mut twice = bundle.clone();
     twice.tasks.extend(bundle.tasks.clone());
     assert!(refusal(&envelope::bundle(&twice)).contains("a task twice"));
+    let mut many = bundle.clone();
+    let task = many.tasks[0].clone();
+    many.tasks = (0..=TASKS_MAX as u64)
+        .map(|index| Task {
+            index,
+            ..task.clone()
+        })
+        .collect();
+    assert!(refusal(&envelope::bundle(&many)).contains("at most 1024"));
+    many.tasks.pop();
+    assert!(envelope::decode(&envelope::bundle(&many)).is_ok());
     let mut none = bundle;
     none.tasks.clear();
     assert!(refusal(&envelope::bundle(&none)).contains("without tasks"));
@@ -110,6 +123,32 @@ fn senseless_values_are_refused() {
         }))
         .contains("no bytes")
     );
+}
+
+#[test]
+fn records_and_reports_have_bounds() {
+    let Some(Message::Job(record)) = samples::all()
+        .into_iter()
+        .map(|(.., message)| message)
+        .find(|message| matches!(message, Message::Job(_)))
+    else {
+        panic!("no sample is a job")
+    };
+    let mut large = *record;
+    let function = large.job.functions[0].clone();
+    large.job.functions = vec![function; 4000];
+    let refused = refusal(&envelope::job(&large));
+    assert!(refused.contains("at most 262144"), "{refused}");
+    let outcome = Outcome {
+        index: 0,
+        attempts: 1,
+        ending: Ending::Cancelled,
+        bill: Bill::default(),
+        log: None,
+        input: None,
+    };
+    let refused = refusal(&envelope::outcomes(&vec![outcome; TASKS_MAX + 1]));
+    assert!(refused.contains("at most 1024"), "{refused}");
 }
 
 /// A presence with these labels in place of its own.
