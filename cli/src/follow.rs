@@ -57,6 +57,8 @@ pub(crate) struct Run {
     pub(crate) workers: Option<WorkerWatch>,
     /// How many the user was told of last.
     pub(crate) workers_told: Option<usize>,
+    /// Whether the user was told that it is not known, because the broker has no room.
+    pub(crate) no_room_told: bool,
 }
 
 /// What a signal does to the job.
@@ -356,6 +358,7 @@ impl Run {
         };
         let workers = self.workers.as_ref().and_then(WorkerWatch::count);
         self.tell_workers(workers);
+        self.tell_no_room();
         self.progress.show(&self.summary, total, workers);
     }
 
@@ -370,6 +373,20 @@ impl Run {
         self.workers_told = Some(count);
         if !says.is_empty() {
             self.progress.aside(|| terminal::say(says));
+        }
+    }
+
+    /// Say once that the broker is full, if that is why it is not known whether anybody works.
+    fn tell_no_room(&mut self) {
+        let Some(why) = self.workers.as_ref().and_then(WorkerWatch::no_room) else {
+            return;
+        };
+        if !std::mem::replace(&mut self.no_room_told, true) {
+            let says = format!(
+                "{why}; workers can neither report nor say that they are there until there is \
+                 room, so it is not known whether any is there"
+            );
+            self.progress.aside(|| terminal::say(&says));
         }
     }
 

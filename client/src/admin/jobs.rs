@@ -26,7 +26,11 @@ impl Client {
             let mut noted = record.clone();
             noted.note(ends);
             if noted.is_gathered() {
-                self.shared.broker.note(record.job.key, ends).await?;
+                match self.shared.broker.note(record.job.key, ends).await {
+                    // The next look takes them away.
+                    Err(Error::Full { .. }) => {}
+                    ended => ended.map(drop)?,
+                }
             }
         }
         Ok(())
@@ -44,7 +48,9 @@ impl Client {
     /// stay readable. Cancelling again, or cancelling a missing job, changes nothing.
     ///
     /// # Errors
-    /// When the broker does not answer.
+    /// When the broker does not answer. When it is full and stays so for a few seconds: waiting
+    /// tasks were dropped all the same and workers were told to stop running ones, but the job does
+    /// not count as cancelled.
     pub async fn cancel(&self, job: JobId) -> Result<(), Error> {
         self.shared.broker.cancel(self.shared.key(job)).await
     }
@@ -57,7 +63,11 @@ impl Client {
     pub async fn forget(&self, job: JobId) -> Result<(), Error> {
         let key = self.shared.key(job);
         if self.shared.unfinished(key).await? != Some(0) {
-            self.shared.broker.cancel(key).await?;
+            match self.shared.broker.cancel(key).await {
+                // The tasks are stopped, and the record that has no room is about to go.
+                Err(Error::Full { .. }) => {}
+                cancelled => cancelled?,
+            }
         }
         self.shared.broker.forget(key).await
     }

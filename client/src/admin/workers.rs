@@ -10,7 +10,8 @@ impl Client {
     /// The connected workers.
     ///
     /// # Errors
-    /// When the broker does not answer.
+    /// When the broker does not answer, or is known here to be full and lists none: workers cannot
+    /// say then that they are there.
     pub async fn workers(&self) -> Result<Vec<Presence>, Error> {
         self.shared.broker.workers().await
     }
@@ -18,7 +19,7 @@ impl Client {
     /// The workers that are there for a job: those that have the labels it asks for.
     ///
     /// # Errors
-    /// When the broker does not answer.
+    /// As [`Client::workers`].
     pub async fn workers_of(&self, job: JobId) -> Result<Vec<Presence>, Error> {
         workers(&*self.shared.broker, self.shared.key(job)).await
     }

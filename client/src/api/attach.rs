@@ -7,7 +7,7 @@ use crate::api::job::Job;
 use crate::api::shared::random_id;
 use crate::drive::clock::time_of_day;
 use crate::drive::feed::Feed;
-use crate::drive::mapped;
+use crate::drive::mapped::{self, Said};
 use crate::error::AttachError;
 
 impl Client {
@@ -27,10 +27,12 @@ impl Client {
         let broker = &self.shared.broker;
         let key = self.shared.key(job);
         let id = random_id()?;
-        let noted = match broker.note(key, mapped::reads(id)).await {
+        let (noted, said) = match broker.note(key, mapped::reads(id)).await {
             // It may read and not write.
-            Err(sortie_broker::Error::Denied { .. }) => broker.job(key).await?,
-            noted => noted?,
+            Err(sortie_broker::Error::Denied { .. }) => (broker.job(key).await?, Said::Yes),
+            // Reading needs no room.
+            Err(sortie_broker::Error::Full { .. }) => (broker.job(key).await?, Said::NoRoom),
+            noted => (noted?, Said::Yes),
         };
         let record = noted.ok_or(AttachError::NoSuchJob(job))?;
         if let Some(gathered) = record.gathered.filter(|_| record.is_gathered()) {
@@ -42,7 +44,7 @@ impl Client {
         let (shared, tracked) = (self.shared.clone(), self.shared.tracker.begin());
         self.shared.runtime.spawn(async move {
             let (broker, runtime) = (shared.broker.clone(), shared.runtime.clone());
-            mapped::attach(broker, runtime, record, id, feed, sink).await;
+            mapped::attach(broker, runtime, record, (id, said), feed, sink).await;
             drop((tracked, shared));
         });
         Ok(attached)
@@ -53,7 +55,7 @@ impl Client {
     /// the job stays listed for a while. Whether they are dropped by now.
     ///
     /// # Errors
-    /// When the broker does not answer.
+    /// When the broker does not answer, or is full: then it keeps the outcomes.
     pub async fn gathered<T>(
         &self,
         attached: &Job<T>,

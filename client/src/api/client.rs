@@ -164,6 +164,12 @@ impl Client {
         job
     }
 
+    /// Why the broker has no room for what this client asked it to store last, if it has none.
+    #[must_use]
+    pub fn full(&self) -> Option<String> {
+        self.shared.broker.full()
+    }
+
     /// A reading of this client's metrics since its start, as declared in [`crate::metrics`].
     #[must_use]
     pub fn metrics(&self) -> Vec<Sample> {

@@ -1,6 +1,7 @@
 //! Runs the whole life of a job that this client submits and follows, or only follows.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::Stream;
 use futures::stream::{self, BoxStream};
@@ -110,12 +111,32 @@ pub(crate) fn reads(id: [u8; 16]) -> Reading {
     })
 }
 
+/// How soon a reader says that it reads if the broker had no room for that: until then others may
+/// take the outcomes away.
+const READING_AGAIN: Duration = Duration::from_secs(5);
+
+/// Whether a reader has said that it reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// It has, as far as it may.
+    Yes,
+    /// The broker had no room for it.
+    NoRoom,
+}
+
 /// Say again and again that a job's outcomes are read. Never returns. Cancel safe.
-async fn keep_reading(broker: &dyn Broker, job: JobKey, id: [u8; 16]) {
+async fn keep_reading(broker: &dyn Broker, job: JobKey, (id, mut said): ([u8; 16], Said)) {
     loop {
-        tokio::time::sleep(READING_INTERVAL).await;
+        tokio::time::sleep(match said {
+            Said::Yes => READING_INTERVAL,
+            Said::NoRoom => READING_AGAIN,
+        })
+        .await;
         // Should that fail, it is said again soon.
-        let _ = broker.note(job, reads(id)).await;
+        said = match broker.note(job, reads(id)).await {
+            Err(Error::Full { .. }) => Said::NoRoom,
+            Ok(_) | Err(_) => Said::Yes,
+        };
     }
 }
 
@@ -124,7 +145,7 @@ pub(crate) async fn attach(
     broker: Arc<dyn Broker>,
     runtime: Handle,
     record: JobRecord,
-    id: [u8; 16],
+    (id, said): ([u8; 16], Said),
     feed: Feed,
     mut sink: JobSink,
 ) {
@@ -147,7 +168,7 @@ pub(crate) async fn attach(
     let end = tokio::select! {
         biased;
         end = shell.run(stream::empty()) => end,
-        () = keep_reading(&*broker, key, id) => End::Gone,
+        () = keep_reading(&*broker, key, (id, said)) => End::Gone,
     };
     drop(shell);
     set_end(&sink, end, &*broker);

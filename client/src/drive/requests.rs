@@ -189,8 +189,13 @@ pub(crate) async fn ask(broker: &dyn Broker, job: JobKey, question: Question) ->
     match question {
         Question::Unfinished => Event::Unfinished(told(broker.unfinished(job).await)),
         Question::Workers => {
-            let workers = workers(broker, job).await;
-            Event::Workers(told(workers.map(|workers| workers.len())))
+            let count = match workers(broker, job).await {
+                // Whoever is there cannot say so, nor report: as if nobody were, until there is
+                // room.
+                Err(Error::Full { .. }) => Ok(0),
+                workers => workers.map(|workers| workers.len()),
+            };
+            Event::Workers(told(count))
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use sortie::protocol::JobId;
-use sortie::{Client, Job, SubmitError};
+use sortie::{BrokerError, Client, Incomplete, Job, SubmitError};
 use sortie_frontend::binding::{InFlight, Order};
 use sortie_frontend::results::{Naming, Reorder, Stems, Target};
 use sortie_frontend::session::{Keeps, SETTLE_TIME_MAX, open_output, settle};
@@ -90,6 +90,7 @@ async fn write(
         copies: JoinSet::new(),
         workers: Some(WorkerWatch::start(client.clone(), id)),
         workers_told: None,
+        no_room_told: false,
     };
     match run.drive(job, interrupt).await? {
         Stopped::ByReader => {
@@ -150,10 +151,7 @@ async fn conclude(
     if progress.cancelled {
         terminal::say("the job was cancelled; these are the results of the tasks that had ended");
     } else if !progress.complete {
-        let why = job.incomplete().map_or_else(
-            || "nobody said that these are all".into(),
-            |why| why.to_string(),
-        );
+        let why = why_incomplete(job.incomplete(), client.full());
         terminal::say(&format!(
             "more may be missing: {why}. The job is kept, to be gathered again; `sortie job forget \
              {id}` drops it"
@@ -162,11 +160,16 @@ async fn conclude(
     }
     if !keep {
         let counts = (run.summary.completed(), run.summary.failed());
-        let gathered = client.gathered(job, counts);
-        if !interrupt.or(gathered).await?.map_err(refused)? {
-            terminal::say(&format!(
+        match interrupt.or(client.gathered(job, counts)).await? {
+            Ok(true) => {}
+            Ok(false) => terminal::say(&format!(
                 "somebody else reads {id} as well; its results stay until then"
-            ));
+            )),
+            Err(full @ BrokerError::Full { .. }) => terminal::say(&format!(
+                "{full}; that {id} was gathered cannot be noted, and its results stay: `sortie job \
+                 forget {id}` removes them, which makes room"
+            )),
+            Err(error) => return Err(refused(error)),
         }
     }
     Ok(if progress.cancelled {
@@ -174,4 +177,16 @@ async fn conclude(
     } else {
         run.ending()
     })
+}
+
+/// Why more results may be missing. Where the broker is `full`, nothing is known of workers.
+fn why_incomplete(why: Option<Incomplete>, full: Option<String>) -> String {
+    match (why, full) {
+        (Some(Incomplete::NoWorker { .. }), Some(full)) => format!(
+            "its submitter is gone and has not said how many tasks there are; some are unfinished, \
+             and no worker can report, because {full}"
+        ),
+        (Some(why), _) => why.to_string(),
+        (None, _) => "nobody said that these are all".into(),
+    }
 }

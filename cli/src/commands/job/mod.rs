@@ -4,6 +4,7 @@ mod gather;
 mod logs;
 mod show;
 
+use sortie::{BrokerError, JobId};
 use sortie_frontend::settings::Environment;
 
 use crate::arguments::job::{Arguments, Command};
@@ -25,7 +26,8 @@ pub(crate) async fn run(
         Command::Logs(logs) => logs::run(logs, environment, interrupt).await,
         Command::Cancel(one) => {
             let (client, job) = find(&one.job, &one.broker, environment, interrupt).await?;
-            interrupt.or(client.cancel(job)).await?.map_err(refused)?;
+            let cancelled = interrupt.or(client.cancel(job)).await?;
+            cancelled.map_err(|error| not_cancelled(job, error))?;
             terminal::say(&format!(
                 "{job} is cancelled; stored results stay until `sortie job gather` or \
                  `sortie job forget`"
@@ -38,5 +40,17 @@ pub(crate) async fn run(
             terminal::say(&format!("{job} is forgotten"));
             Ok(Ending::Completed)
         }
+    }
+}
+
+/// Why a job is not cancelled, and what was done all the same.
+fn not_cancelled(job: JobId, error: BrokerError) -> Error {
+    match error {
+        BrokerError::Full { .. } => Error::Platform(format!(
+            "{error}; what waited of {job} is removed and what runs is told to stop, but that it is \
+             cancelled cannot be stored: make room with `sortie job forget` or `sortie broker \
+             empty`, and cancel it again"
+        )),
+        error => refused(error),
     }
 }

@@ -154,6 +154,36 @@ fn a_reader_that_has_enough_is_told_from_one_that_has_all() {
 }
 
 #[test]
+fn a_standard_output_that_was_never_there_is_one_whose_reader_has_gone() {
+    let echo = |redirected: &str| {
+        let script = format!("exec \"$@\" {redirected}");
+        Sortie::map("echo", ["x"]).by_script(&script).run()
+    };
+    let closed = "error: standard output was closed before everything was written to it\n";
+    // One that was opened for reading only takes nothing, either.
+    for redirected in [">&-", ">&- <&-", "1< /dev/null"] {
+        let ran = echo(redirected).code(3);
+        assert_eq!(ran.stderr, closed, "{ran}");
+    }
+    // What a caller chose to throw away is another matter, however it was opened.
+    for redirected in ["> /dev/null", "1<> /dev/null"] {
+        let _ = echo(redirected).code(0).says(&["1 completed"]);
+    }
+    let commands = [
+        Sortie::call("echo", ["x"]),
+        Sortie::new([
+            "inspect".as_ref(),
+            sortie_harness::component("behaviours").as_os_str(),
+        ]),
+        Sortie::new(["cache", "info"]),
+    ];
+    for command in commands {
+        let ran = command.by_script("exec \"$@\" >&-").run().code(3);
+        assert_eq!(ran.stderr, closed, "{ran}");
+    }
+}
+
+#[test]
 fn an_output_without_room_is_an_error() {
     for words in [
         "map behaviours echo x",

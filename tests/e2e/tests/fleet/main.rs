@@ -4,6 +4,7 @@
 
 mod beside;
 mod commands;
+mod full;
 mod gathering;
 mod jobs;
 mod tenants;
