@@ -30,6 +30,7 @@ pub trait Operate: std::fmt::Debug + Send + Sync + 'static {
     /// the tasks are lost.
     async fn empty(&self, tenant: TenantId) -> Result<u64, Error>;
 
-    /// The workers that are there, in the order of their names.
+    /// The workers that are there, in the order of their names. Where the broker has no room they
+    /// cannot say that they are there: then that may be the error.
     async fn workers(&self) -> Result<Vec<Presence>, Error>;
 }

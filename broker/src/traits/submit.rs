@@ -63,7 +63,7 @@ pub trait Submit: std::fmt::Debug + Send + Sync + 'static {
 
     /// Note what a reader of a job's outcomes says. When the last one ends and all were gathered,
     /// the outcomes are taken away, and the job's record stays for a while. The record as it is
-    /// then, if the job is there.
+    /// then, if the job is there. Waits for no room: without it, that is the error.
     async fn note(&self, job: JobKey, reading: Reading) -> Result<Option<JobRecord>, Error>;
 
     /// Tell the broker that outcomes before `before` were received and need not be kept. Some may
@@ -71,7 +71,8 @@ pub trait Submit: std::fmt::Debug + Send + Sync + 'static {
     async fn trim(&self, job: JobKey, before: Position) -> Result<(), Error>;
 
     /// Cancel a job: its waiting bundles are dropped, its leases are lost, its followers get an
-    /// event. Outcomes stored before stay readable; none are stored afterwards. Idempotent.
+    /// event. Outcomes stored before stay readable; none are stored afterwards. Idempotent. If the
+    /// error is [`Error::Full`], the bundles are dropped, and it is to be said again.
     async fn cancel(&self, job: JobKey) -> Result<(), Error>;
 
     /// Remove everything stored of a job, except its dead letters. For its submitter, after it has

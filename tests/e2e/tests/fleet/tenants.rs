@@ -146,7 +146,7 @@ fn a_tenant_fills_no_more_than_its_part_of_a_store() {
     assert_eq!(of(1)["status"], "completed", "{ran}");
     // So for an object that the function writes, which then is nowhere.
     let ran = shared
-        .map("acme", "makes_object", &["200000"])
+        .map("acme", "makes_object", &["[200000, null]"])
         .run()
         .code(1);
     assert_eq!(ran.records()[0]["error"]["code"], "store-quota", "{ran}");
