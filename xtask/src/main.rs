@@ -18,6 +18,7 @@ mod bench;
 mod chaos;
 mod command;
 mod demo;
+mod disk;
 mod fuzz;
 mod guests;
 mod project;

@@ -17,6 +17,7 @@ use clap::builder::PossibleValuesParser;
 
 pub(crate) use self::step::Mode;
 use self::step::{Check, Run};
+use crate::disk;
 use crate::project::Project;
 use crate::stopwatch::Stopwatch;
 use crate::tally::Tally;
@@ -157,6 +158,7 @@ const STEPS: [Step; 15] = [
 /// anything did.
 pub(crate) fn run(project: &Project, mode: Mode, selection: &Selection) -> ExitCode {
     let mut results: Vec<(&Step, Ending, Duration)> = Vec::new();
+    println!("{}", room(project));
     for step in STEPS.iter().filter(|step| selection.includes(step, mode)) {
         println!("\n== {} ==", step.name);
         let watch = Stopwatch::start();
@@ -175,6 +177,7 @@ pub(crate) fn run(project: &Project, mode: Mode, selection: &Selection) -> ExitC
         results.push((step, ending, watch.elapsed()));
     }
     conclude(&results, mode);
+    println!("{}", room(project));
     if results
         .iter()
         .any(|(_, ending, _)| matches!(ending, Ending::Failed(_)))
@@ -213,8 +216,19 @@ fn execute(step: &Step, project: &Project, mode: Mode) -> Ending {
                 mode.name(),
                 step.name
             );
+            if let Some(advice) = disk::advice(project.root()) {
+                eprintln!("advice: {advice}");
+            }
             Ending::Failed(run.tally)
         }
+    }
+}
+
+/// How full the disk is, before and after.
+fn room(project: &Project) -> String {
+    match disk::free(project.root()) {
+        Ok(free) => format!("disk: {} free", disk::shown(free)),
+        Err(error) => format!("disk: {error}"),
     }
 }
 
