@@ -28,6 +28,6 @@ pub mod nats;
 mod traits;
 
 pub use traits::{
-    Broker, Error, Event, Extended, Lease, LetterId, Mark, Operate, PRESENCE, Position, Puller,
-    Report, Retrial, Serves, Submit, Unfinished, Waiting, Work,
+    Broker, Cancellation, Error, Event, Extended, Lease, LetterId, Mark, Operate, PRESENCE,
+    Position, Puller, Report, Retrial, Serves, Submit, Unfinished, Waiting, Work,
 };

@@ -3,11 +3,18 @@
 
 pub(crate) mod clock;
 pub(crate) mod feed;
+pub(crate) mod futures;
 pub(crate) mod mapped;
+pub(crate) mod open_job;
+pub(crate) mod parts;
+pub(crate) mod program;
 pub(crate) mod requests;
+pub(crate) mod resolve;
 pub(crate) mod shell;
 pub(crate) mod sink;
+pub(crate) mod slot;
+pub(crate) mod submitted;
 pub(crate) mod timer;
 pub(crate) mod tracker;
-pub(crate) mod watch;
+pub(crate) mod values;
 pub(crate) mod window;

@@ -16,6 +16,15 @@ pub enum SubmitError {
     /// An argument is too large for a message, and could not be stored.
     #[error("{0}")]
     Store(Failure),
+    /// An argument is a future of another client.
+    #[error(
+        "an argument is a future of another client: only tasks of this client can be waited for; \
+         wait for its result, and give that"
+    )]
+    Foreign,
+    /// The result of a task in an earlier job of the client, which an argument takes, is not there.
+    #[error("{0}")]
+    Upstream(Failure),
     /// The broker did not accept it, or does not answer.
     #[error("the broker did not carry out the request")]
     Broker(#[from] sortie_broker::Error),
@@ -56,8 +65,10 @@ impl SubmitError {
         match self {
             Self::Broker(error) => error.advice(),
             Self::Lost { .. } => Some(Advice::ListDeadLetters),
+            Self::Upstream(failure) => failure.advice(),
             Self::Call(_)
             | Self::Store(_)
+            | Self::Foreign
             | Self::Ungranted(_)
             | Self::ShuttingDown
             | Self::Random(_) => None,
@@ -72,6 +83,8 @@ impl SubmitError {
             Self::Broker(error) => error.is_transient(),
             Self::Call(_)
             | Self::Store(_)
+            | Self::Foreign
+            | Self::Upstream(_)
             | Self::Lost { .. }
             | Self::Ungranted(_)
             | Self::ShuttingDown

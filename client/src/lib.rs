@@ -55,6 +55,11 @@ pub mod observer;
 #[doc = include_str!("../../docs/book/client.md")]
 mod book {}
 
+/// The programs of the book's page for people who know Dask compile.
+#[cfg(all(doctest, feature = "embedded"))]
+#[doc = include_str!("../../docs/book/from-dask.md")]
+mod book_from_dask {}
+
 #[cfg(test)]
 mod tests;
 
@@ -68,11 +73,12 @@ pub use self::api::builder::{Builder, ConnectError};
 pub use self::api::client::Client;
 pub use self::api::detached::Detached;
 pub use self::api::function::{CallError, Component, Function};
-pub use self::api::future::{TaskFuture, as_completed, gather};
+pub use self::api::future::{TaskFuture, gather};
 pub use self::api::job::{GatherError, Job, Progress};
 pub use self::api::outcome::TaskOutcome;
 pub use self::api::output::{Decode, Output};
 pub use self::api::task_error::TaskError;
+pub use self::api::wait::{AsCompleted, WaitFor, Waited, as_completed, wait};
 #[cfg(feature = "embedded")]
 pub use self::embedded::load::LoadError;
 #[cfg(feature = "embedded")]

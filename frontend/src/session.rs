@@ -322,9 +322,12 @@ impl From<SubmitError> for Error {
     fn from(error: SubmitError) -> Self {
         let (text, advice) = (chain(&error), error.advice());
         let told = match error {
-            SubmitError::Call(_) | SubmitError::Ungranted(_) => Self::usage(text),
+            SubmitError::Call(_) | SubmitError::Ungranted(_) | SubmitError::Foreign => {
+                Self::usage(text)
+            }
             SubmitError::Broker(_)
             | SubmitError::Store(_)
+            | SubmitError::Upstream(_)
             | SubmitError::Lost { .. }
             | SubmitError::ShuttingDown
             | SubmitError::Random(_) => Self::platform(text),

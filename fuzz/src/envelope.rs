@@ -36,5 +36,6 @@ fn write(message: &Message) -> Bytes {
         Message::DeadLetter(letter) => envelope::dead_letter(letter),
         Message::Presence(presence) => envelope::presence(presence),
         Message::Manifest(manifest) => envelope::manifest(manifest),
+        Message::TasksCancelled(tasks) => envelope::tasks_cancelled(tasks),
     }
 }

@@ -3,6 +3,7 @@
 pub mod completion;
 pub mod delivery;
 pub mod grants;
+pub mod graph;
 pub mod memo;
 pub mod packing;
 pub mod retry;

@@ -18,11 +18,12 @@ mod decide;
 mod wire;
 mod words;
 
-pub use decide::{completion, delivery, grants, memo, packing, retry, seen, submission};
+pub use decide::{completion, delivery, grants, graph, memo, packing, retry, seen, submission};
 pub use wire::envelope;
 pub use words::{
-    address, advice, dead, function, gathering, id, input_name, job, labels, limits_max, location,
-    metric, observer, outcome, output, presence, signature, size, task, tenant, text, time,
+    address, advice, dead, function, gathering, id, input_name, job, kind, labels, limits_max,
+    location, metric, observer, outcome, output, presence, reference, signature, size, task,
+    tenant, text, time,
 };
 
 pub use address::{Address, ByteRange, Place, VersionId};
@@ -36,13 +37,14 @@ pub use job::{
     FunctionOptions, Grant, Grants, Job, JobFunction, JobRecord, JobState, Limits, Priority,
     RetryPolicy,
 };
+pub use kind::Kind;
 pub use labels::Labels;
 pub use limits_max::{AboveMax, LimitsMax};
 pub use location::Location;
 pub use outcome::{Bill, Blame, Ending, Failure, Limit, Log, Outcome, Refusal, Retry};
 pub use output::{Output, OutputObject, StoredRef};
 pub use presence::Presence;
-pub use signature::{Kind, Parameter, Signature};
+pub use signature::{Parameter, Signature};
 pub use size::ByteSize;
 pub use task::{Argument, Bundle, ObjectRef, Pin, Task};
 pub use tenant::{JobKey, TenantId};

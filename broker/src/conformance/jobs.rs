@@ -12,7 +12,7 @@ use super::scene::{
     CREATED, Scene, bundle, completed, ensure, indices, job, labels, puller_with, retrial, same,
 };
 use super::{Broken, Harness, Verdict};
-use crate::traits::{Error, Extended, Report};
+use crate::traits::{Cancellation, Error, Extended, Report};
 
 fn unknown<T>(what: &str, job: JobKey, answer: Result<T, Error>) -> Verdict {
     match answer {
@@ -397,17 +397,17 @@ pub async fn cancel_is_told_to_workers(harness: &dyn Harness) -> Verdict {
     same(
         "the first cancellation",
         &scene.soon("a cancellation", early.next()).await?,
-        &Some(one),
+        &Some(Cancellation::Job(one)),
     )?;
     same(
         "the second cancellation",
         &scene.soon("a cancellation", early.next()).await?,
-        &Some(other),
+        &Some(Cancellation::Job(other)),
     )?;
     same(
         "the cancellation that a later follower sees",
         &scene.soon("a cancellation", late.next()).await?,
-        &Some(other),
+        &Some(Cancellation::Job(other)),
     )
 }
 

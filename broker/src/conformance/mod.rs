@@ -16,7 +16,8 @@
 //! expiry pulls meanwhile. A broker may list and count with a delay, so checks of lists and counts
 //! ask until the answer is right.
 //!
-//! Reading order: [`bundles`], [`leases`], [`outcomes`], [`retrials`], [`jobs`], [`workers`],
+//! Reading order: [`bundles`], [`leases`], [`outcomes`], [`retrials`], [`jobs`],
+//! [`open_jobs`], [`workers`],
 //! [`tenants`], [`room`], [`dead_letters`], [`components`].
 
 pub mod bundles;
@@ -27,6 +28,7 @@ pub mod retrials;
 pub mod components;
 pub mod dead_letters;
 pub mod jobs;
+pub mod open_jobs;
 pub mod room;
 pub mod tenants;
 pub mod workers;
@@ -240,6 +242,14 @@ suite! {
         cancel_leaves_other_jobs_alone,
         forget_ends_followers,
         forget_takes_bundles_and_leases_away,
+    }
+    open_jobs {
+        a_function_that_is_added_can_be_called,
+        functions_are_added_once_and_without_gaps,
+        a_cancelled_task_ends_and_leaves_its_bundle,
+        a_task_that_ended_is_not_cancelled,
+        a_running_task_that_is_cancelled_ends_with_its_lease,
+        a_cancelled_task_that_was_not_published_yet_is_not_run,
     }
     workers {
         a_job_that_asks_for_labels_goes_only_to_a_worker_that_has_them,

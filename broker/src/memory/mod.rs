@@ -23,6 +23,7 @@ mod queue;
 mod queued_bundle;
 mod ready;
 mod roster;
+mod weights;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -35,8 +36,8 @@ use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use parking_lot::Mutex;
 use sortie_protocol::{
-    Bundle, DeadLetter, Digest, Job, JobKey, JobRecord, LeaseId, Outcome, Presence, Reading,
-    TaskIndex, TenantId, Timestamp,
+    Bundle, DeadLetter, Digest, FunctionIndex, Job, JobFunction, JobKey, JobRecord, LeaseId,
+    Outcome, Presence, Reading, TaskIndex, TenantId, Timestamp,
 };
 use tokio::sync::{Notify, broadcast};
 
@@ -47,8 +48,8 @@ use self::outcome_log::{Cursor, OutcomeLog};
 use self::queue::{Admitted, Command, Input, Queue, Seal};
 use self::roster::Roster;
 use crate::traits::{
-    Error, Event, Extended, Lease, LetterId, Mark, Operate, Position, Puller, Report, Submit,
-    Unfinished, Waiting, Work,
+    Cancellation, Error, Event, Extended, Lease, LetterId, Mark, Operate, Position, Puller, Report,
+    Submit, Unfinished, Waiting, Work,
 };
 
 /// How many cancellations a worker may be behind before it misses some; it then learns of them from
@@ -71,7 +72,7 @@ struct Shared {
     room: Notify,
     /// Publishers of each tenant that wait for room.
     full: Mutex<HashMap<TenantId, usize>>,
-    cancellations: broadcast::Sender<JobKey>,
+    cancellations: broadcast::Sender<Cancellation>,
     clock: Clock,
 }
 
@@ -157,7 +158,12 @@ impl Shared {
                         log.cancel();
                     }
                     // An error means that no worker listens, so none runs a task of it.
-                    let _ = self.cancellations.send(job);
+                    let _ = self.cancellations.send(Cancellation::Job(job));
+                }
+                Command::TasksCancelled(job, tasks) => {
+                    let _ = self
+                        .cancellations
+                        .send(Cancellation::Tasks(job, tasks.into()));
                 }
             }
         }
@@ -274,6 +280,16 @@ impl Submit for MemoryBroker {
         Ok(())
     }
 
+    async fn add_functions(
+        &self,
+        job: JobKey,
+        first: FunctionIndex,
+        functions: Vec<JobFunction>,
+    ) -> Result<(), Error> {
+        let mut state = self.shared.state.lock();
+        state.queue.add_functions(job, first, functions)
+    }
+
     async fn job(&self, job: JobKey) -> Result<Option<JobRecord>, Error> {
         Ok(self.shared.state.lock().queue.job(job))
     }
@@ -370,6 +386,11 @@ impl Submit for MemoryBroker {
         Ok(())
     }
 
+    async fn cancel_tasks(&self, job: JobKey, tasks: Vec<TaskIndex>) -> Result<(), Error> {
+        self.shared.step(Input::CancelTasks(job, tasks));
+        Ok(())
+    }
+
     async fn forget(&self, job: JobKey) -> Result<(), Error> {
         let mut state = self.shared.state.lock();
         self.shared.step_in(&mut state, Input::Forget(job));
@@ -422,12 +443,12 @@ impl Work for MemoryBroker {
         Ok(())
     }
 
-    async fn cancellations(&self) -> Result<BoxStream<'static, JobKey>, Error> {
+    async fn cancellations(&self) -> Result<BoxStream<'static, Cancellation>, Error> {
         let receiver = self.shared.cancellations.subscribe();
         Ok(stream::unfold(receiver, |mut receiver| async {
             loop {
                 match receiver.recv().await {
-                    Ok(job) => return Some((job, receiver)),
+                    Ok(cancelled) => return Some((cancelled, receiver)),
                     Err(broadcast::error::RecvError::Lagged(_)) => {}
                     Err(broadcast::error::RecvError::Closed) => return None,
                 }

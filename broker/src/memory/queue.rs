@@ -28,9 +28,10 @@ use std::time::Duration;
 use sortie_protocol::delivery::Delivery;
 use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::seen::{First, Seen};
+use sortie_protocol::submission::unrun;
 use sortie_protocol::{
-    Bill, Bundle, DeadLetter, Ending, Failure, Gathered, Job, JobKey, JobRecord, JobState, LeaseId,
-    Outcome, Readers, Reading, Task, TaskIndex, TenantId, Timestamp,
+    Bill, Bundle, DeadLetter, Ending, Failure, FunctionIndex, Gathered, Job, JobFunction, JobKey,
+    JobRecord, JobState, LeaseId, Outcome, Readers, Reading, Task, TaskIndex, TenantId, Timestamp,
 };
 
 use super::config::Config;
@@ -38,6 +39,7 @@ use super::dead_letters::DeadLetters;
 use super::faults::{Fault, FaultInjector};
 use super::queued_bundle::{Left, QueuedBundle};
 use super::ready::Ready;
+use super::weights::Weights;
 use crate::traits::{Error, Extended, Lease, Report, Retrial, Serves, Waiting};
 
 /// The shortest lease, whatever the configuration says: timers are no finer, and a lease that is
@@ -61,6 +63,7 @@ pub(super) enum Input {
     Report(JobKey, Vec<Outcome>),
     Release(LeaseId),
     Cancel(JobKey),
+    CancelTasks(JobKey, Vec<TaskIndex>),
     Forget(JobKey),
     Tick,
 }
@@ -76,6 +79,7 @@ pub(super) enum Command {
     WakeWorkers,
     WakePublishers,
     Cancelled(JobKey),
+    TasksCancelled(JobKey, Vec<TaskIndex>),
 }
 
 /// Whether a bundle may be published.
@@ -103,6 +107,8 @@ struct Entry {
     /// Its place in the order in which jobs were put.
     number: u64,
     seen: Seen,
+    /// Whether tasks were cancelled: then some may have ended that no worker ever had.
+    has_cancelled_tasks: bool,
     /// How many bundles of this job there are, wherever they are: without any, nothing need be
     /// searched for them.
     bundles: usize,
@@ -128,31 +134,6 @@ impl Entry {
 struct Leased {
     queued: QueuedBundle,
     deadline: Timestamp,
-}
-
-/// What the waiting bundles of each tenant weigh.
-#[derive(Debug, Default)]
-struct Weights {
-    by_tenant: HashMap<TenantId, usize>,
-    /// Whether something was taken since this was reset.
-    is_less: bool,
-}
-
-impl Weights {
-    fn of(&self, tenant: &TenantId) -> usize {
-        self.by_tenant.get(tenant).copied().unwrap_or(0)
-    }
-
-    fn put(&mut self, queued: &QueuedBundle) {
-        *self.by_tenant.entry(queued.bundle.job.tenant).or_default() += queued.weight;
-    }
-
-    fn take(&mut self, queued: &QueuedBundle) {
-        self.is_less |= queued.weight > 0;
-        if let Some(weight) = self.by_tenant.get_mut(&queued.bundle.job.tenant) {
-            *weight = weight.saturating_sub(queued.weight);
-        }
-    }
 }
 
 /// All bundles of all jobs.
@@ -202,9 +183,24 @@ impl Queue {
             gathered: None,
             number,
             seen: Seen::default(),
+            has_cancelled_tasks: false,
             bundles: 0,
         };
         self.jobs.entry(key).or_insert_with(entry);
+    }
+
+    /// Append functions to the table of an open job.
+    pub(super) fn add_functions(
+        &mut self,
+        job: JobKey,
+        first: FunctionIndex,
+        functions: Vec<JobFunction>,
+    ) -> Result<(), Error> {
+        let entry = self.jobs.get_mut(&job).ok_or(Error::NoSuchJob(job.job))?;
+        if entry.state == JobState::Open {
+            Arc::make_mut(&mut entry.job).add(first, functions);
+        }
+        Ok(())
     }
 
     pub(super) fn seal(&mut self, job: JobKey, tasks: TaskIndex) -> Seal {
@@ -368,6 +364,7 @@ impl Queue {
             Input::Report(job, outcomes) => self.store(job, outcomes, None, now, &mut commands),
             Input::Release(lease) => self.on_release(lease, &mut commands),
             Input::Cancel(job) => self.on_cancel(job, &mut commands),
+            Input::CancelTasks(job, tasks) => self.on_cancel_tasks(job, tasks, now, &mut commands),
             Input::Forget(job) => self.on_forget(job, &mut commands),
             Input::Tick => {}
         }
@@ -532,12 +529,12 @@ impl Queue {
         loop {
             let mut queued = self.ready.pop(serves)?;
             self.weights.take(&queued);
-            if !queued.known {
-                return Some(queued);
-            }
             let Some(entry) = self.jobs.get_mut(&queued.bundle.job) else {
                 continue;
             };
+            if !queued.known && !entry.has_cancelled_tasks {
+                return Some(queued);
+            }
             match queued.strip(&entry.seen) {
                 Left::Tasks => return Some(queued),
                 Left::Nothing => entry.bundles = entry.bundles.saturating_sub(1),
@@ -670,7 +667,7 @@ impl Queue {
             return;
         };
         outcomes.retain(|outcome| entry.seen.insert(outcome.index) == First::Yes);
-        if outcomes.iter().any(|outcome| has_failed(&outcome)) {
+        if outcomes.iter().any(Outcome::has_failed) {
             self.bury(job, &outcomes, tasks, now);
         }
         if !outcomes.is_empty() {
@@ -683,7 +680,7 @@ impl Queue {
     fn bury(&mut self, job: JobKey, outcomes: &[Outcome], tasks: Option<&[Task]>, now: Timestamp) {
         let mut failed: HashMap<TaskIndex, Option<Task>> = outcomes
             .iter()
-            .filter(has_failed)
+            .filter(|outcome| outcome.has_failed())
             .map(|outcome| (outcome.index, None))
             .collect();
         let mut find = |tasks: &[Task]| {
@@ -703,7 +700,7 @@ impl Queue {
         let Some(entry) = self.jobs.get(&job) else {
             return;
         };
-        for outcome in outcomes.iter().filter(has_failed) {
+        for outcome in outcomes.iter().filter(|outcome| outcome.has_failed()) {
             if let Some(task) = failed.remove(&outcome.index).flatten() {
                 let letter = DeadLetter::of_task(&entry.job, &task, outcome, now);
                 self.dead.bury(letter);
@@ -736,6 +733,26 @@ impl Queue {
         }
     }
 
+    /// Waiting bundles lose these tasks when they are granted.
+    fn on_cancel_tasks(
+        &mut self,
+        job: JobKey,
+        tasks: Vec<TaskIndex>,
+        now: Timestamp,
+        commands: &mut Vec<Command>,
+    ) {
+        let Some(entry) = self.jobs.get_mut(&job) else {
+            return;
+        };
+        entry.has_cancelled_tasks = true;
+        let outcomes = tasks
+            .iter()
+            .map(|index| unrun(*index, Ending::Cancelled))
+            .collect();
+        self.store(job, outcomes, None, now, commands);
+        commands.push(Command::TasksCancelled(job, tasks));
+    }
+
     fn on_forget(&mut self, job: JobKey, commands: &mut Vec<Command>) {
         self.drop_bundles(job);
         self.jobs.remove(&job);
@@ -766,11 +783,6 @@ impl Queue {
         self.deadlines
             .retain(|(_, lease), ()| leases.contains_key(lease));
     }
-}
-
-/// By reference to a reference, as `filter` asks.
-fn has_failed(outcome: &&Outcome) -> bool {
-    matches!(outcome.ending, Ending::Failed(_))
 }
 
 #[cfg(test)]

@@ -113,6 +113,7 @@ enum Step {
     Release { lease: usize },
     Extend { lease: usize },
     Cancel { job: u8 },
+    CancelTask { job: u8, task: TaskIndex },
     Forget { job: u8 },
 }
 
@@ -146,6 +147,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..JOBS, 0_u64..9).prop_map(|(job, tasks)| Step::Seal { job, tasks }),
         1 => (0_u64..20).prop_map(|letter| Step::RemoveDeadLetter { letter }),
         1 => (0..JOBS).prop_map(|job| Step::Cancel { job }),
+        2 => (0..JOBS, 0..30_u64).prop_map(|(job, task)| Step::CancelTask { job, task }),
         1 => (0..JOBS).prop_map(|job| Step::Forget { job }),
     ]
 }
@@ -245,6 +247,7 @@ impl World {
                 self.on(Input::Cancel(key(job)));
                 self.open.retain(|(of, _)| *of != key(job));
             }
+            Step::CancelTask { job, task } => self.cancel_task(key(job), task),
             Step::Forget { job } => self.forget(key(job)),
         }
         self.check();
@@ -294,6 +297,15 @@ impl World {
             }
             Err(Error::Empty) => assert_eq!(tasks, 0),
             Err(_) => {}
+        }
+    }
+
+    /// A task that was published and did not end is over at once.
+    fn cancel_task(&mut self, job: JobKey, task: TaskIndex) {
+        let published = self.next_index.get(&job).copied().unwrap_or(0);
+        if task < published {
+            self.on(Input::CancelTasks(job, vec![task]));
+            assert!(!self.open.contains(&(job, task)));
         }
     }
 
@@ -362,7 +374,8 @@ impl World {
                 Command::WakeWorker
                 | Command::WakeWorkers
                 | Command::WakePublishers
-                | Command::Cancelled(_) => {}
+                | Command::Cancelled(_)
+                | Command::TasksCancelled(..) => {}
             }
         }
     }

@@ -168,7 +168,10 @@ impl World {
                 Command::Grant(lease) => leases.push(lease),
                 Command::WakeWorker => self.notify_one(),
                 Command::WakeWorkers => self.notify_waiters(),
-                Command::Store(..) | Command::WakePublishers | Command::Cancelled(_) => {}
+                Command::Store(..)
+                | Command::WakePublishers
+                | Command::Cancelled(_)
+                | Command::TasksCancelled(..) => {}
             }
         }
         leases

@@ -22,6 +22,7 @@ use tokio::time::timeout;
 
 use super::attempts::{Attempted, Attempts, Next, Note};
 use super::bundles::Bundles;
+use super::cancelled_tasks::CancelledTasks;
 use super::clock;
 use super::dead_letters::DeadLetters;
 use super::ended_tasks::EndedTasks;
@@ -100,6 +101,7 @@ pub(super) struct Admission {
     pub(super) bundles: Arc<Bundles>,
     pub(super) outcomes: Outcomes,
     pub(super) ended: Arc<EndedTasks>,
+    pub(super) cancelled_tasks: Arc<CancelledTasks>,
     pub(super) dead_letters: DeadLetters,
     pub(super) leases: Arc<Leases>,
     pub(super) warnings: Warnings,
@@ -242,7 +244,8 @@ impl Admission {
                 return Ok(None);
             }
         };
-        let known = match self.jobs.find(&origin.key).await? {
+        let last = bundle.tasks.iter().map(|task| task.function).max();
+        let known = match self.jobs.find_with(&origin.key, last.unwrap_or(0)).await? {
             Found::Known(known) => known,
             Found::Unreadable(reason) => {
                 let reason = format!("the record of its job cannot be read: {reason}");
@@ -256,6 +259,10 @@ impl Admission {
             return self.clear(&origin).await.map(|()| None);
         }
         if origin.delivered == 1 {
+            self.cancelled_tasks.take_out(&mut bundle);
+            if bundle.tasks.is_empty() {
+                return self.leases.acknowledge(&ack).await.map(|()| None);
+            }
             bundle.published = self.published(&origin, bundle.published);
             let attempt = bundle.attempts_before.saturating_add(1);
             let losses = bundle.lost_before;
@@ -498,9 +505,6 @@ fn indices(tasks: &[Attempted]) -> HashSet<TaskIndex> {
 /// server checked permissions for.
 pub(super) fn read(key: &JobKey, payload: &[u8]) -> Result<Bundle, String> {
     match envelope::decode(payload) {
-        Ok(envelope::Message::Bundle(bundle)) if bundle.tasks.is_empty() => {
-            Err("a bundle without tasks".into())
-        }
         Ok(envelope::Message::Bundle(bundle)) if bundle.job == *key => Ok(bundle),
         Ok(envelope::Message::Bundle(bundle)) => Err(format!(
             "a bundle of `{}` under another job's subject",

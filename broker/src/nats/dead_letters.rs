@@ -7,9 +7,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use sortie_protocol::dead::UNREADABLE_BYTES_MAX;
 use sortie_protocol::envelope::{self, Message};
-use sortie_protocol::{
-    Bundle, DeadLetter, Ending, Job, JobKey, Outcome, Task, TaskIndex, TenantId,
-};
+use sortie_protocol::{Bundle, DeadLetter, Job, JobKey, Outcome, Task, TaskIndex, TenantId};
 
 use super::batch_read;
 use super::clock;
@@ -184,9 +182,4 @@ impl DeadLetters {
             Err(refusal) => Err(self.jetstream.refused(&refusal)),
         }
     }
-}
-
-/// By reference to a reference, as `filter` asks.
-pub(super) fn has_failed(outcome: &&Outcome) -> bool {
-    matches!(outcome.ending, Ending::Failed(_))
 }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::{self, Context};
-use async_nats::{HeaderMap, Message, StatusCode};
+use async_nats::{HeaderMap, Message, Request, RequestError, StatusCode};
 use base64::Engine as _;
 use bytes::Bytes;
 use serde::Deserialize;
@@ -70,6 +70,11 @@ pub(super) struct Kept {
     pub(super) payload: Bytes,
 }
 
+/// The subject on which a stream is asked for.
+pub(super) fn info_of(stream: &str) -> String {
+    format!("$JS.API.STREAM.INFO.{stream}")
+}
+
 impl JetStream {
     pub(super) fn new(connection: Connection) -> Self {
         let context = jetstream::context::ContextBuilder::new()
@@ -107,6 +112,18 @@ impl JetStream {
             .ask(&format!("$JS.API.{subject}"), HeaderMap::new(), payload)
             .await?;
         self.parse(&message)
+    }
+
+    /// Ask for a stream once, as [`info_of`] says. The inner error is that of the asking: whoever
+    /// asks knows best what it means that nobody answers.
+    pub(super) async fn about(&self, stream: &str) -> Result<Result<Message, RequestError>, Error> {
+        let subject = info_of(stream);
+        let request = Request::new().timeout(Some(self.connection.answer_time_max()));
+        let asking = self
+            .connection
+            .client
+            .send_request(subject.clone(), request);
+        self.connection.guarded(&subject, asking).await
     }
 
     pub(super) fn parse<T: DeserializeOwned>(&self, message: &Message) -> Answer<T> {

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use sortie_protocol::envelope::{self, Message};
 use sortie_protocol::job::RECORD_BYTES_MAX;
-use sortie_protocol::{Job, JobKey, JobRecord, JobState, TaskIndex, TenantId};
+use sortie_protocol::{
+    FunctionIndex, Job, JobFunction, JobKey, JobRecord, JobState, TaskIndex, TenantId,
+};
 
 use super::batch_read;
 use super::clock;
@@ -129,7 +131,19 @@ impl Jobs {
     /// A job by its record, or as it is known here; whoever cannot do anything about a record that
     /// cannot be read is told so.
     pub(super) async fn find(&self, key: &JobKey) -> Result<Found, Error> {
-        if let Some(known) = self.get(key) {
+        self.find_with(key, 0).await
+    }
+
+    /// The same for a task that calls this function: what is known here may be from before it was
+    /// added to the job's table. The record may not have it either.
+    pub(super) async fn find_with(
+        &self,
+        key: &JobKey,
+        function: FunctionIndex,
+    ) -> Result<Found, Error> {
+        if let Some(known) = self.get(key)
+            && (known.job.function(function).is_some() || known.is_cancelled())
+        {
             return Ok(Found::Known(known));
         }
         Ok(match self.stored(key).await? {
@@ -215,12 +229,7 @@ impl Jobs {
     pub(super) async fn put(&self, record: JobRecord) -> Result<(), Error> {
         let key = &record.job.key.clone();
         let payload = envelope::job(&record);
-        if payload.len() > RECORD_BYTES_MAX {
-            return Err(Error::TooLarge {
-                weight: payload.len(),
-                limit: RECORD_BYTES_MAX,
-            });
-        }
+        fits(&payload)?;
         let stored = self
             .jetstream
             .store(&self.names.job(key), &expecting(0), &payload)
@@ -233,6 +242,28 @@ impl Jobs {
             Err(refusal) if refusal.is_conflict() => self.look_up(key).await.map(drop),
             Err(refusal) => Err(self.jetstream.refused(&refusal)),
         }
+    }
+
+    /// Append functions to the table of an open job.
+    pub(super) async fn add_functions(
+        &self,
+        key: &JobKey,
+        first: FunctionIndex,
+        functions: Vec<JobFunction>,
+    ) -> Result<(), Error> {
+        let revise = |record: &mut JobRecord| {
+            let known = record.job.functions.len();
+            if record.state == JobState::Open {
+                record.job.add(first, functions.iter().cloned());
+            }
+            record.job.functions.len() > known
+        };
+        let Some((record, _)) = self.revise(key, revise).await? else {
+            return Err(Error::NoSuchJob(key.job));
+        };
+        let bytes = envelope::job(&record).len();
+        self.learn(record, bytes);
+        Ok(())
     }
 
     /// Change a record's state, if `change` returns a new one.
@@ -275,9 +306,11 @@ impl Jobs {
                 return Ok(Some((record, revised)));
             }
             let subject = self.names.job(key);
+            let payload = envelope::job(&record);
+            fits(&payload)?;
             let stored = self
                 .jetstream
-                .store(&subject, &expecting(sequence), &envelope::job(&record))
+                .store(&subject, &expecting(sequence), &payload)
                 .await?;
             match stored {
                 Ok(_) => return Ok(Some((record, Revised::Yes))),
@@ -328,6 +361,17 @@ impl Jobs {
             .map(|(_, record)| record)
             .take(count_max)
             .collect())
+    }
+}
+
+/// Whether a record is not larger than it may be.
+fn fits(record: &[u8]) -> Result<(), Error> {
+    match record.len() {
+        ..=RECORD_BYTES_MAX => Ok(()),
+        weight => Err(Error::TooLarge {
+            weight,
+            limit: RECORD_BYTES_MAX,
+        }),
     }
 }
 

@@ -24,7 +24,7 @@ use sortie_protocol::{JobKey, LeaseId, Outcome, TaskIndex};
 use super::attempts::{Attempted, Attempts, Note};
 use super::clock;
 use super::connection::Connection;
-use super::dead_letters::{DeadLetters, has_failed};
+use super::dead_letters::DeadLetters;
 use super::ended_tasks::EndedTasks;
 use super::held_lease::{HeldLease, HeldLeases};
 use super::jobs::Jobs;
@@ -147,7 +147,10 @@ impl Leases {
             .iter()
             .map(|outcome| outcome.index)
             .collect();
-        let failed = report.outcomes.iter().filter(has_failed);
+        let failed = report
+            .outcomes
+            .iter()
+            .filter(|outcome| outcome.has_failed());
         let mut failed: HashSet<TaskIndex> = failed.map(|outcome| outcome.index).collect();
         if !failed.is_empty() && (held.is_again || !held.holds()) {
             // Another worker may have reported first; then a failure here does not count.

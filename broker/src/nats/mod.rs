@@ -51,6 +51,7 @@ mod tenants;
 mod admission;
 mod attempts;
 mod bundles;
+mod cancelled_tasks;
 mod ended_tasks;
 mod feed;
 mod held_lease;
@@ -60,7 +61,6 @@ mod pull_queue;
 mod sources;
 mod trims;
 
-use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU16;
@@ -72,14 +72,18 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use parking_lot::Mutex;
+use sortie_protocol::envelope;
 use sortie_protocol::metric::Sample;
+use sortie_protocol::packing::TASKS_MAX;
+use sortie_protocol::submission::unrun;
 use sortie_protocol::{
-    Bundle, DeadLetter, Digest, Job, JobFunction, JobKey, JobRecord, JobState, Labels, LeaseId,
-    Outcome, Presence, Readers, Reading, TaskIndex, TenantId, Timestamp,
+    Bundle, DeadLetter, Digest, Ending, FunctionIndex, Job, JobFunction, JobKey, JobRecord,
+    JobState, Labels, LeaseId, Outcome, Presence, Readers, Reading, TaskIndex, TenantId, Timestamp,
 };
 
 use self::admission::Admission;
 use self::bundles::Bundles;
+use self::cancelled_tasks::CancelledTasks;
 use self::components::Components;
 pub use self::config::{
     Config, InvalidName, LEASE_MIN, Layout, Name, Provision, QUEUE_BYTES, QUEUE_BYTES_MIN, Quota,
@@ -105,8 +109,8 @@ use self::server_clock::ServerClock;
 pub use self::streams::OUTCOME_AGE_MAX;
 use self::warnings::Warnings;
 use crate::traits::{
-    Error, Event, Extended, Lease, LetterId, Mark, Operate, Position, Puller, Report, Serves,
-    Submit, Unfinished, Waiting, Work,
+    Cancellation, Error, Event, Extended, Lease, LetterId, Mark, Operate, Position, Puller, Report,
+    Serves, Submit, Unfinished, Waiting, Work,
 };
 
 /// How long cancelling a job waits for room for saying so, once what waited of the job is removed:
@@ -139,6 +143,7 @@ struct Services {
     presences: Presences,
     feeds: Arc<Feeds>,
     leases: Arc<Leases>,
+    cancelled_tasks: Arc<CancelledTasks>,
     pulling: Parts,
 }
 
@@ -342,6 +347,7 @@ impl Services {
             dead_letters: dead_letters.clone(),
             notes: Self::notes(&provisioner),
         });
+        let cancelled_tasks = Arc::<CancelledTasks>::default();
         let admission = Arc::new(Admission {
             jetstream: jetstream.clone(),
             names: names.clone(),
@@ -349,6 +355,7 @@ impl Services {
             bundles: bundles.clone(),
             outcomes: outcomes.clone(),
             ended: ended.clone(),
+            cancelled_tasks: cancelled_tasks.clone(),
             dead_letters: dead_letters.clone(),
             leases: leases.clone(),
             warnings: Warnings::default(),
@@ -385,6 +392,7 @@ impl Services {
             ended,
             dead_letters,
             leases,
+            cancelled_tasks,
         }
     }
 
@@ -469,6 +477,14 @@ impl Services {
         }
     }
 
+    /// Remember a cancellation that this process was told of.
+    fn hear(&self, cancellation: &Cancellation) {
+        match cancellation {
+            Cancellation::Job(key) => self.jobs.cancelled(key),
+            Cancellation::Tasks(key, tasks) => self.cancelled_tasks.add(*key, tasks),
+        }
+    }
+
     /// The records of jobs, for changes that are given up without room. It has a cache of its own,
     /// which changes do not need.
     fn records_with_room_within(&self, time_max: Duration) -> Jobs {
@@ -516,6 +532,23 @@ impl Services {
         self.bundles.remove(key).await
     }
 
+    /// Cancel tasks: their outcomes are stored first, and only then workers are told, so that none
+    /// of them runs what counts as waiting.
+    async fn cancel_tasks(&self, key: &JobKey, tasks: &[TaskIndex]) -> Result<(), Error> {
+        for tasks in tasks.chunks(TASKS_MAX) {
+            let outcomes = tasks
+                .iter()
+                .map(|index| unrun(*index, Ending::Cancelled))
+                .collect();
+            self.leases.report(key, outcomes).await?;
+            let notice = envelope::tasks_cancelled(tasks);
+            self.connection
+                .tell(self.names.cancel(key), HeaderMap::new(), notice)
+                .await?;
+        }
+        Ok(())
+    }
+
     async fn forget(&self, key: &JobKey) -> Result<(), Error> {
         self.jobs.forget(key).await?;
         self.ended.forget(key);
@@ -550,15 +583,8 @@ impl Submit for NatsBroker {
 
     async fn put_job(&self, job: Job, created: Timestamp) -> Result<(), Error> {
         let services = &self.services;
-        let mut pools = HashSet::new();
-        for JobFunction { options, .. } in &job.functions {
-            if pools.insert(&options.labels) {
-                services
-                    .provisioner
-                    .pool_for_job(&options.labels, &services.laid)
-                    .await?;
-            }
-        }
+        let laid = &services.laid;
+        services.provisioner.pools_for(&job.functions, laid).await?;
         services
             .jobs
             .put(JobRecord {
@@ -569,6 +595,18 @@ impl Submit for NatsBroker {
                 gathered: None,
             })
             .await
+    }
+
+    async fn add_functions(
+        &self,
+        job: JobKey,
+        first: FunctionIndex,
+        functions: Vec<JobFunction>,
+    ) -> Result<(), Error> {
+        let services = &self.services;
+        let laid = &services.laid;
+        services.provisioner.pools_for(&functions, laid).await?;
+        services.jobs.add_functions(&job, first, functions).await
     }
 
     async fn job(&self, job: JobKey) -> Result<Option<JobRecord>, Error> {
@@ -647,6 +685,10 @@ impl Submit for NatsBroker {
         self.services.cancel(&job).await
     }
 
+    async fn cancel_tasks(&self, job: JobKey, tasks: Vec<TaskIndex>) -> Result<(), Error> {
+        self.services.cancel_tasks(&job, &tasks).await
+    }
+
     async fn forget(&self, job: JobKey) -> Result<(), Error> {
         self.services.forget(&job).await
     }
@@ -685,18 +727,17 @@ impl Work for NatsBroker {
         }
     }
 
-    async fn cancellations(&self) -> Result<BoxStream<'static, JobKey>, Error> {
+    async fn cancellations(&self) -> Result<BoxStream<'static, Cancellation>, Error> {
         let subject = self.services.names.all_cancels();
         let told = self.services.connection.listen(subject).await?;
         let services = self.services.clone();
-        let jobs = told.filter_map(move |message| {
+        let cancelled = told.filter_map(move |message| {
             let key = services.names.parse_cancel(&message.subject);
-            if let Some(key) = &key {
-                services.jobs.cancelled(key);
-            }
-            std::future::ready(key)
+            let cancelled = key.and_then(|key| cancelled_tasks::parse(key, &message.payload));
+            cancelled.iter().for_each(|told| services.hear(told));
+            std::future::ready(cancelled)
         });
-        Ok(jobs.boxed())
+        Ok(cancelled.boxed())
     }
 
     async fn announce(&self, presence: Presence) -> Result<(), Error> {

@@ -9,9 +9,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use async_nats::RequestErrorKind;
 use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind};
 use async_nats::jetstream::stream;
-use async_nats::{Request, RequestErrorKind};
 use bytes::Bytes;
 use serde::Deserialize;
 use sortie_protocol::{Advice, ByteSize};
@@ -20,7 +20,7 @@ use super::clock;
 use super::config::{Layout, Provision};
 use super::connection::Connection;
 use super::headers::expecting;
-use super::jetstream::{JetStream, Refusal, code};
+use super::jetstream::{JetStream, Refusal, code, info_of};
 use super::layout::ExistingLayout;
 use super::names::Names;
 use super::streams::Streams;
@@ -86,18 +86,8 @@ impl Provisioner {
             self.connection.unprepared(reason, Advice::InitBroker)
         };
         // Not of the stream with the record: what is told of that one names all tenants.
-        let subject = format!("$JS.API.STREAM.INFO.{}", self.names.workers_stream());
-        let request = Request::new().timeout(Some(self.connection.answer_time_max()));
-        match self
-            .connection
-            .guarded(
-                &subject,
-                self.connection
-                    .client
-                    .send_request(subject.clone(), request),
-            )
-            .await
-        {
+        let stream = self.names.workers_stream();
+        match self.jetstream.about(&stream).await {
             Ok(Ok(answer)) => match self.jetstream.parse::<Info>(&answer) {
                 Ok(Ok(Info {})) => unanswered.unwrap_or_else(empty),
                 Ok(Err(refusal)) if refusal.code == code::STREAM_NOT_FOUND => empty(),
@@ -108,7 +98,7 @@ impl Provisioner {
             Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
                 self.jetstream.no_jetstream()
             }
-            Ok(Err(error)) => self.connection.unanswered(&subject, &error),
+            Ok(Err(error)) => self.connection.unanswered(&info_of(&stream), &error),
             Err(Error::Denied { .. }) => unanswered.unwrap_or_else(empty),
             Err(error) => error,
         }

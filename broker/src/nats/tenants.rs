@@ -14,17 +14,18 @@
 //! limit on deliveries, because a message that it gives up on would stay in the stream unnoticed.
 //! The workers count deliveries and give up (`admission`).
 
+use std::collections::HashSet;
 use std::num::{NonZeroU16, NonZeroU32};
 
+use async_nats::RequestErrorKind;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::stream::{self, ConsumerError, ConsumerErrorKind};
-use async_nats::{Request, RequestErrorKind};
 use serde::{Deserialize, Serialize};
-use sortie_protocol::{Advice, Labels, TenantId};
+use sortie_protocol::{Advice, JobFunction, Labels, TenantId};
 
 use super::batch_read;
 use super::config::{Layout, Provision, QUEUE_BYTES, QUEUE_BYTES_MIN, Quota};
-use super::jetstream::code;
+use super::jetstream::{code, info_of};
 use super::layout::{ExistingLayout, TenantRecord};
 use super::names::{PRIORITIES, Source};
 use super::provision::{Provisioner, is_of_election};
@@ -269,12 +270,23 @@ impl Provisioner {
         Ok(())
     }
 
-    /// See that a job's pool is there; a client that may not make one is told who can.
-    pub(super) async fn pool_for_job(
+    /// See that the pools of a job's functions are there.
+    pub(super) async fn pools_for(
         &self,
-        labels: &Labels,
+        functions: &[JobFunction],
         laid: &ExistingLayout,
     ) -> Result<(), Error> {
+        let mut pools = HashSet::new();
+        for JobFunction { options, .. } in functions {
+            if pools.insert(&options.labels) {
+                self.pool_for_job(&options.labels, laid).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// See that a job's pool is there; a client that may not make one is told who can.
+    async fn pool_for_job(&self, labels: &Labels, laid: &ExistingLayout) -> Result<(), Error> {
         match self.ensure_pool(labels, laid).await {
             Err(Error::Denied { .. }) => Err(self.connection.unprepared(
                 format!("there is no pool of workers for the labels `{labels}`"),
@@ -297,19 +309,8 @@ impl Provisioner {
     async fn is_there(&self, tenant: &TenantId, stream: &str) -> Result<bool, Error> {
         #[derive(Deserialize)]
         struct Info {}
-        let subject = format!("$JS.API.STREAM.INFO.{stream}");
         let ask = || async {
-            let request = Request::new().timeout(Some(self.connection.answer_time_max()));
-            match self
-                .connection
-                .guarded(
-                    &subject,
-                    self.connection
-                        .client
-                        .send_request(subject.clone(), request),
-                )
-                .await?
-            {
+            match self.jetstream.about(stream).await? {
                 Ok(answer) => self.jetstream.parse::<Info>(&answer),
                 // The layout could be read, so JetStream is available; this account just has no
                 // access to the subject.
@@ -320,7 +321,7 @@ impl Provisioner {
                     );
                     Err(self.connection.unsuitable(reason))
                 }
-                Err(error) => Err(self.connection.unanswered(&subject, &error)),
+                Err(error) => Err(self.connection.unanswered(&info_of(stream), &error)),
             }
         };
         match self.connection.patiently(ask).await? {

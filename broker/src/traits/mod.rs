@@ -14,8 +14,8 @@ mod work;
 pub use self::operate::Operate;
 pub use self::submit::Submit;
 pub use self::values::{
-    Error, Event, Extended, Lease, LetterId, Mark, PRESENCE, Position, Puller, Report, Retrial,
-    Serves, Unfinished, Waiting,
+    Cancellation, Error, Event, Extended, Lease, LetterId, Mark, PRESENCE, Position, Puller,
+    Report, Retrial, Serves, Unfinished, Waiting,
 };
 pub use self::work::Work;
 

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use sortie_protocol::{
-    Bundle, Digest, Job, JobKey, JobRecord, Outcome, Reading, TaskIndex, TenantId, Timestamp,
+    Bundle, Digest, FunctionIndex, Job, JobFunction, JobKey, JobRecord, Outcome, Reading,
+    TaskIndex, TenantId, Timestamp,
 };
 
 use super::values::{Error, Event, Position, Unfinished};
@@ -32,6 +33,16 @@ pub trait Submit: std::fmt::Debug + Send + Sync + 'static {
     /// Write a job's record, before its first bundle. Idempotent, even if the job was cancelled.
     /// `created` is the submitter's time.
     async fn put_job(&self, job: Job, created: Timestamp) -> Result<(), Error>;
+
+    /// Append functions to the table of an open job, the first of them at this place: for the job's
+    /// submitter, before it publishes a task that calls one. Places that the table has by then stay
+    /// as they are, so asking again is safe. A sealed or cancelled job stays as it is.
+    async fn add_functions(
+        &self,
+        job: JobKey,
+        first: FunctionIndex,
+        functions: Vec<JobFunction>,
+    ) -> Result<(), Error>;
 
     /// A job's record, if it was put and not forgotten.
     async fn job(&self, job: JobKey) -> Result<Option<JobRecord>, Error>;
@@ -74,6 +85,11 @@ pub trait Submit: std::fmt::Debug + Send + Sync + 'static {
     /// event. Outcomes stored before stay readable; none are stored afterwards. Idempotent. If the
     /// error is [`Error::Full`], the bundles are dropped, and it is to be said again.
     async fn cancel(&self, job: JobKey) -> Result<(), Error>;
+
+    /// Cancel tasks of a job: those that did not end by now end as cancelled, at once. Workers that
+    /// run them are told to stop them, and one that gets their bundle later leaves them out, if it
+    /// heard of it; a worker that did not hear runs them in vain.
+    async fn cancel_tasks(&self, job: JobKey, tasks: Vec<TaskIndex>) -> Result<(), Error>;
 
     /// Remove everything stored of a job, except its dead letters. For its submitter, after it has
     /// received the outcomes.

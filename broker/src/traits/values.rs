@@ -6,7 +6,8 @@ use std::time::Duration;
 pub use sortie_protocol::completion::{Mark, Unfinished};
 pub use sortie_protocol::submission::Position;
 use sortie_protocol::{
-    Advice, Bundle, Job, JobId, Labels, LeaseId, Outcome, TaskIndex, TenantId, Timestamp, WorkerId,
+    Advice, Bundle, Job, JobId, JobKey, Labels, LeaseId, Outcome, TaskIndex, TenantId, Timestamp,
+    WorkerId,
 };
 
 /// A dead letter's id within its broker; later letters have greater ids.
@@ -97,6 +98,15 @@ pub enum Extended {
     /// The lease expired, or its job was cancelled. Stop the work; a report would still be
     /// accepted.
     Lost,
+}
+
+/// What was cancelled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cancellation {
+    /// A whole job.
+    Job(JobKey),
+    /// Tasks of a job.
+    Tasks(JobKey, Arc<[TaskIndex]>),
 }
 
 /// What waits of one tenant.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use sortie_protocol::{Digest, JobKey, LeaseId, Presence};
 
-use super::values::{Error, Extended, Lease, Puller, Report};
+use super::values::{Cancellation, Error, Extended, Lease, Puller, Report};
 
 /// Grants leases, and takes reports on them.
 #[async_trait]
@@ -37,9 +37,9 @@ pub trait Work: std::fmt::Debug + Send + Sync + 'static {
     /// an attempt nor as a lost lease.
     async fn release(&self, lease: LeaseId) -> Result<(), Error>;
 
-    /// A stream of the jobs cancelled from now on, whose tasks workers should stop. A worker that
-    /// falls far behind may miss some; its next extension returns [`Extended::Lost`].
-    async fn cancellations(&self) -> Result<BoxStream<'static, JobKey>, Error>;
+    /// A stream of what is cancelled from now on, for workers to stop it. A worker that falls far
+    /// behind may miss some: of a cancelled job, its next extension returns [`Extended::Lost`].
+    async fn cancellations(&self) -> Result<BoxStream<'static, Cancellation>, Error>;
 
     /// Announce a worker and its load. Valid for [`PRESENCE`](super::PRESENCE).
     async fn announce(&self, presence: Presence) -> Result<(), Error>;

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
-use sortie_broker::{Event, Extended, Operate as _, Submit as _, Work as _};
+use sortie_broker::{Cancellation, Event, Extended, Operate as _, Submit as _, Work as _};
 use sortie_harness::{NatsServer, TcpProxy};
 
 use crate::support::{
@@ -338,7 +338,7 @@ async fn a_job_that_somebody_else_cancels_ends_for_everybody() {
         .unwrap();
     assert_eq!(
         soon("word of the cancellation", cancelled.next()).await,
-        Some(job)
+        Some(Cancellation::Job(job))
     );
     assert_eq!(other.extend(lease.id).await.unwrap(), Extended::Lost);
     follower.is_cancelled().await;

@@ -10,7 +10,9 @@ use async_nats::{Client, ConnectOptions, StatusCode};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use sortie_broker::nats::{Config, Layout, NatsBroker, Provision, Role};
-use sortie_broker::{Extended, Operate as _, Report, Retrial, Submit as _, Work as _};
+use sortie_broker::{
+    Cancellation, Extended, Operate as _, Report, Retrial, Submit as _, Work as _,
+};
 use sortie_harness::{NatsBuilder, NatsServer, repository};
 use sortie_protocol::{Digest, FunctionOptions, JobId, JobKey, Labels, Timestamp};
 use tokio::sync::mpsc;
@@ -116,7 +118,7 @@ async fn a_tenant_and_a_worker_can_do_all_they_need() {
     acme.cancel(id).await.unwrap();
     assert_eq!(
         soon("word of the cancellation", cancelled.next()).await,
-        Some(id)
+        Some(Cancellation::Job(id))
     );
     assert_eq!(worker.extend(lease.id).await.unwrap(), Extended::Lost);
     complete(worker, &lease, all_done(&lease)).await;

@@ -4,46 +4,67 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use serde::Serialize;
-use sortie_protocol::{Address, Argument, InputName, ObjectRef, Pin, Place};
+use sortie_protocol::{Address, Argument, InputName, ObjectRef, Pin, Place, reference};
+
+use crate::api::references::collecting;
+use crate::drive::parts::{Part, check_template};
+use crate::drive::submitted::Dependency;
 
 /// One argument: made by [`value`], [`object`], [`prefix`] or [`cbor`].
 ///
 /// A value that cannot be encoded is reported when the task is submitted, so that arguments can be
 /// created inside iterators.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Input(pub(crate) Result<Argument, String>);
+pub struct Input(pub(crate) Result<Part<Dependency>, String>);
 
-/// A value argument: anything serde can serialize.
+/// A value argument: anything serde can serialize. Futures of tasks may be anywhere in it, as in
+/// `value((1, &future))` or `value(&futures)`: the function gets their results in their places.
 pub fn value(value: impl Serialize) -> Input {
-    let mut bytes = Vec::new();
-    Input(match ciborium::into_writer(&value, &mut bytes) {
-        Ok(()) => Ok(Argument::Value(bytes.into())),
-        Err(error) => Err(format!("the value cannot be encoded: {error}")),
-    })
+    let (encoded, results) = collecting(|| {
+        let mut bytes = Vec::new();
+        ciborium::into_writer(&value, &mut bytes).map(|()| Bytes::from(bytes))
+    });
+    let encoded = encoded.map_err(|error| format!("the value cannot be encoded: {error}"));
+    Input(encoded.and_then(|bytes| part(bytes, results)))
+}
+
+/// A value, with the tasks that it has references to.
+fn part(bytes: Bytes, mut results: Vec<Dependency>) -> Result<Part<Dependency>, String> {
+    if results.is_empty() {
+        return Ok(Part::Ready(Argument::Value(bytes)));
+    }
+    check_template(&bytes, results.len()).map_err(|invalid| invalid.to_string())?;
+    match (reference::whole(&bytes), results.pop()) {
+        (Some(_), Some(result)) => Ok(Part::Result(result)),
+        (_, last) => {
+            results.extend(last);
+            Ok(Part::Template(bytes, results))
+        }
+    }
 }
 
 /// A value argument that is already encoded as CBOR. It is not checked here; the function refuses
 /// what it cannot decode.
 #[must_use]
 pub fn cbor(item: impl Into<Bytes>) -> Input {
-    Input(Ok(Argument::Value(item.into())))
+    Input(Ok(Part::Ready(Argument::Value(item.into()))))
 }
 
 /// An object argument, which the function receives as a handle: a URL (`s3://`, `gs://`, `az://`,
 /// `https://`, `http://`, `file://`), optionally followed by a byte range (`#bytes=0-1048575`), or
 /// the path of a local file, made absolute here.
 pub fn object(location: impl AsRef<str>) -> Input {
-    Input(address(location.as_ref()).map(|address| Argument::Object(address.into())))
+    Input(address(location.as_ref()).map(|address| Part::Ready(Argument::Object(address.into()))))
 }
 
 /// An object pinned to a version, for example from a listing: the task fails with `input-changed`
 /// if the object has another version.
 pub fn object_at(location: impl AsRef<str>, pin: Pin) -> Input {
     Input(address(location.as_ref()).map(|address| {
-        Argument::Object(ObjectRef {
+        Part::Ready(Argument::Object(ObjectRef {
             address,
             pin: Some(pin),
-        })
+        }))
     }))
 }
 
@@ -54,18 +75,18 @@ pub fn prefix(location: impl AsRef<str>) -> Input {
     let text = location.as_ref();
     let place = folder(text)
         .and_then(|folder| Place::parse(text, &folder).map_err(|error| error.to_string()));
-    Input(place.map(Argument::Prefix))
+    Input(place.map(|place| Part::Ready(Argument::Prefix(place))))
 }
 
 impl From<ObjectRef> for Input {
     fn from(object: ObjectRef) -> Self {
-        Self(Ok(Argument::Object(object)))
+        Self(Ok(Part::Ready(Argument::Object(object))))
     }
 }
 
 impl From<Place> for Input {
     fn from(place: Place) -> Self {
-        Self(Ok(Argument::Prefix(place)))
+        Self(Ok(Part::Ready(Argument::Prefix(place))))
     }
 }
 
@@ -102,8 +123,8 @@ impl Arguments {
         }
     }
 
-    /// The arguments as they travel, or why one of them cannot.
-    pub(crate) fn into_protocol(self) -> Result<Vec<Argument>, String> {
+    /// The arguments, or why one of them cannot travel.
+    pub(crate) fn into_parts(self) -> Result<Vec<Part<Dependency>>, String> {
         self.inputs.into_iter().map(|input| input.0).collect()
     }
 

@@ -14,8 +14,9 @@ use tokio::runtime::Handle;
 
 use crate::api::client::Client;
 use crate::api::shared::Shared;
-use crate::api::values::Values;
+use crate::drive::open_job::OpenJobs;
 use crate::drive::tracker::TaskTracker;
+use crate::drive::values::Values;
 use crate::drive::window::Window;
 #[cfg(feature = "embedded")]
 use crate::embedded::loader::{ComponentLoader, Embedded};
@@ -115,6 +116,7 @@ impl Builder {
                 tracker: TaskTracker::default(),
                 observed: Observed::by(self.observer),
                 values: Values::new(objects, store),
+                open: OpenJobs::default(),
                 #[cfg(feature = "embedded")]
                 embedded: Some(Embedded {
                     loader: ComponentLoader::empty(self.cache),

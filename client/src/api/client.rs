@@ -8,7 +8,9 @@ use sortie_objects::{self as objects, Objects};
 use sortie_protocol::metric::Sample;
 use sortie_protocol::outcome::InputFault;
 use sortie_protocol::submission::NoTask;
-use sortie_protocol::{Bundle, Failure, InputName, Job as JobDefinition, Outcome, Task};
+use sortie_protocol::{
+    Ending, Failure, InputName, Job as JobDefinition, JobFunction, Outcome, Task,
+};
 use tokio::runtime::Handle;
 
 use crate::api::arguments::{Arguments, IntoArguments};
@@ -16,12 +18,13 @@ use crate::api::function::Function;
 use crate::api::future::TaskFuture;
 use crate::api::job::Job;
 use crate::api::shared::Shared;
-use crate::api::values::Values;
-use crate::drive::clock::time_of_day;
-use crate::drive::feed::Feed;
 use crate::drive::mapped;
+use crate::drive::open_job::OpenJobs;
+use crate::drive::parts::send_ready;
+use crate::drive::program::Call;
+use crate::drive::resolve::resolved;
 use crate::drive::tracker::TaskTracker;
-use crate::drive::watch::CompletionWatch;
+use crate::drive::values::Values;
 use crate::drive::window::Window;
 use crate::error::SubmitError;
 use crate::observer::{Event, Observed, Observer};
@@ -57,6 +60,7 @@ impl Client {
                 tracker: TaskTracker::default(),
                 observed,
                 values: Values::new(objects, None),
+                open: OpenJobs::default(),
                 #[cfg(feature = "embedded")]
                 embedded: None,
             }),
@@ -67,15 +71,21 @@ impl Client {
     /// before the process exits; otherwise they may keep running. Also waits for jobs and futures
     /// that are still held. Cancel safe.
     pub async fn flush_jobs(&self) {
+        self.shared.open.close().await;
         self.shared.tracker.flush().await;
     }
 
     /// Submit one task. The returned future resolves to the function's result; dropping it cancels
     /// the task.
     ///
+    /// The task goes to the one job that the client keeps open for all tasks submitted like this.
+    /// The broker's answer is not waited for, but for the first task and the first of a function:
+    /// if the broker does not accept the task, the future says so. This waits while 64 MiB of
+    /// arguments, or 65,536 tasks, wait in this process.
+    ///
     /// # Errors
-    /// When the arguments do not match the function, or the broker does not accept the task.
-    /// Nothing is queued then.
+    /// When the arguments do not match the function, cannot be stored, or the broker does not
+    /// accept the job or the function. Nothing is queued then.
     pub async fn submit<T>(
         &self,
         function: &Function<T>,
@@ -83,37 +93,29 @@ impl Client {
     ) -> Result<TaskFuture<T>, SubmitError> {
         let arguments = arguments.into_arguments();
         let input = arguments.name().cloned();
-        let arguments = function.check(arguments)?;
-        let arguments = self
-            .shared
-            .values
-            .send(arguments)
-            .await
-            .map_err(SubmitError::Store)?;
-        let job = self.new_job(function)?;
-        let (key, broker) = (job.key, &self.shared.broker);
-        let now = time_of_day();
-        broker.put_job(job, now).await?;
-        let feed = Feed::open(broker, key, self.shared.observed.clone()).await?;
-        let watch = CompletionWatch::start(&**broker);
-        // From here on dropping the future cancels the job, also when publishing fails.
-        let mut future = TaskFuture::new(self.shared.clone(), key, feed, watch);
-        let publish = broker.publish(Bundle {
-            job: key,
-            attempts_before: 0,
-            lost_before: 0,
-            published: now,
-            tasks: vec![task(arguments, input)],
-        });
-        let (published, sealed) = futures::future::join(publish, broker.seal(key, 1)).await;
-        published?;
-        self.shared.observed.submitted(key, 1);
-        future.published();
-        if let Err(error) = sealed {
-            // Only other followers miss it.
-            tracing::debug!(%error, job = %key, "failed to seal a job");
-        }
-        Ok(future)
+        let parts = function.check(arguments)?;
+        function.check_grants()?;
+        let shared = &self.shared;
+        let parts = send_ready(&shared.values, parts).await;
+        let parts = parts.map_err(SubmitError::Store)?;
+        let called = JobFunction {
+            function: function.reference.clone(),
+            options: function.options.clone(),
+        };
+        let new = || Ok((shared.new_key()?, shared.opening()));
+        let (job, index) = shared.open.of(called, new).await?;
+        let (parts, inputs) = job.bind(&function.signature, parts).await?;
+        let call = Call {
+            function: index,
+            signature: function.signature.clone(),
+            parts,
+            input,
+            repeatable: function.options.grants.deterministic(),
+        };
+        let submitted = job.submit(call).await?;
+        // From here on the task itself wants them.
+        drop(inputs);
+        Ok(TaskFuture::new(shared.clone(), submitted))
     }
 
     /// Submit one task for each item of `inputs`, which is consumed as fast as tasks complete and
@@ -200,7 +202,7 @@ pub(crate) async fn as_sent<T>(
 ) -> Result<Task, NoTask> {
     let input = arguments.name().cloned();
     let failure = match function.check(arguments) {
-        Ok(arguments) => match values.send(arguments).await {
+        Ok(parts) => match resolved(&function.signature, parts, values).await {
             Ok(arguments) => return Ok(task(arguments, input)),
             Err(failure) => failure,
         },
@@ -209,7 +211,11 @@ pub(crate) async fn as_sent<T>(
             message: error.to_string(),
         },
     };
-    Err(NoTask { failure, input })
+    Err(NoTask {
+        index: 0,
+        ending: Ending::Failed(failure),
+        input,
+    })
 }
 
 /// A task of a job's first function, and the first of its job until it is given another index.

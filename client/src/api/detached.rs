@@ -7,7 +7,7 @@ use sortie_protocol::{JobId, JobKey};
 use crate::api::arguments::IntoArguments;
 use crate::api::client::{Client, as_sent};
 use crate::api::function::Function;
-use crate::api::shared::{Abandoned, Shared};
+use crate::api::shared::Shared;
 use crate::drive::clock::time_of_day;
 use crate::drive::shell::{Parts, Shell};
 use crate::drive::tracker::Tracked;
@@ -32,7 +32,7 @@ struct Guard<'c> {
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         if let Some(tracked) = self.tracked.take() {
-            self.shared.abandon(self.job, Abandoned::UnderWay, tracked);
+            self.shared.abandon(self.job, tracked);
         }
     }
 }

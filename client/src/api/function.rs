@@ -9,11 +9,13 @@ use sortie_protocol::grants::{self, Need, Ungranted};
 use sortie_protocol::job::Memo;
 use sortie_protocol::signature::Mismatch;
 use sortie_protocol::{
-    Argument, ByteSize, Digest, FunctionOptions, FunctionRef, Grants, Labels, Priority,
-    RetryPolicy, Signature,
+    ByteSize, Digest, FunctionOptions, FunctionRef, Grants, Labels, Priority, RetryPolicy,
+    Signature,
 };
 
 use crate::api::arguments::Arguments;
+use crate::drive::parts::{self, Part};
+use crate::drive::submitted::Dependency;
 
 /// A loaded component: a set of functions.
 #[derive(Debug, Clone)]
@@ -114,7 +116,7 @@ impl Component {
 /// A function with the options of its tasks. Results decode as `T`.
 pub struct Function<T> {
     pub(crate) reference: FunctionRef,
-    signature: Arc<Signature>,
+    pub(crate) signature: Arc<Signature>,
     pub(crate) options: FunctionOptions,
     /// The imports of its component that need a grant, if the component was loaded here.
     needs: Arc<[Need]>,
@@ -248,10 +250,10 @@ impl<T> Function<T> {
         grants::check(&self.needs, &self.options.grants)
     }
 
-    /// The encoded arguments, if they match the signature.
-    pub(crate) fn check(&self, arguments: Arguments) -> Result<Vec<Argument>, CallError> {
-        let arguments = arguments.into_protocol().map_err(CallError::Argument)?;
-        self.signature.check(&arguments)?;
+    /// The arguments, if they match the signature as far as they are known.
+    pub(crate) fn check(&self, arguments: Arguments) -> Result<Vec<Part<Dependency>>, CallError> {
+        let arguments = arguments.into_parts().map_err(CallError::Argument)?;
+        parts::check(&self.signature, &arguments)?;
         Ok(arguments)
     }
 }

@@ -1,5 +1,4 @@
-//! Futures of single tasks: each task is its own job, and the job's first outcome resolves the
-//! future.
+//! Futures of tasks that were submitted one by one.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,81 +6,114 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
-use futures::{FutureExt as _, Stream, StreamExt as _};
-use sortie_protocol::submission::{self, Event, lost, unrun};
-use sortie_protocol::{Ending, JobId, JobKey, Outcome};
+use serde::{Serialize, Serializer};
+use sortie_protocol::{Ending, JobId, Outcome, TaskIndex};
 
+use crate::api::arguments::{Arguments, IntoArguments, value};
 use crate::api::outcome::decode;
 use crate::api::output::Decode;
-use crate::api::shared::{Abandoned, Shared};
+use crate::api::references;
+use crate::api::shared::Shared;
 use crate::api::task_error::TaskError;
-use crate::api::values::is_stored;
-use crate::drive::feed::Feed;
-use crate::drive::tracker::Tracked;
-use crate::drive::watch::CompletionWatch;
+use crate::drive::program::Cancelled;
+use crate::drive::submitted::{Dependency, Submitted};
+use crate::drive::values::is_stored;
 
-/// A submitted task. Resolves to the function's result. Dropping it before that cancels the task.
+/// A submitted task. Resolves to the function's result. Clones are futures of the same task;
+/// dropping the last of them before the task ended cancels it, unless another task takes its
+/// result.
+///
+/// A future can be an argument of another task, or be anywhere in a value that is one: the function
+/// gets the result in its place, and is called when all results that it takes are there. If the
+/// task of one fails, those that take its result fail with `upstream-failed`, and are not run.
 pub struct TaskFuture<T> {
     shared: Arc<Shared>,
-    job: JobKey,
-    feed: Feed,
-    watch: CompletionWatch,
+    submitted: Arc<Submitted>,
     /// The outcome, whose value is being fetched.
     fetching: Option<BoxFuture<'static, Outcome>>,
-    ended: bool,
-    tracked: Option<Tracked>,
     result: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for TaskFuture<T> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            submitted: self.submitted.clone(),
+            fetching: None,
+            result: PhantomData,
+        }
+    }
 }
 
 impl<T> fmt::Debug for TaskFuture<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TaskFuture")
-            .field("job", &self.job)
-            .field("ended", &self.ended)
+            .field("job", &self.submitted.job)
+            .field("index", &self.submitted.index)
+            .field("ended", &self.has_ended())
             .finish_non_exhaustive()
     }
 }
 
 impl<T> TaskFuture<T> {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        job: JobKey,
-        feed: Feed,
-        watch: CompletionWatch,
-    ) -> Self {
-        let tracked = Some(shared.tracker.begin());
+    pub(crate) fn new(shared: Arc<Shared>, submitted: Submitted) -> Self {
         Self {
             shared,
-            job,
-            feed,
-            watch,
+            submitted: Arc::new(submitted),
             fetching: None,
-            ended: false,
-            tracked,
             result: PhantomData,
         }
     }
 
-    /// The broker has the task.
-    pub(crate) fn published(&mut self) {
-        self.watch.published();
-    }
-
-    /// The job of this one task, as the broker knows it.
+    /// The job that its client keeps open, as the broker knows it.
     #[must_use]
     pub fn job(&self) -> JobId {
-        self.job.job
+        self.submitted.job.job
+    }
+
+    /// The task's position in that job, from 0.
+    #[must_use]
+    pub fn index(&self) -> TaskIndex {
+        self.submitted.index
+    }
+
+    /// Whether the task ended, in whatever way.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.submitted.slot.has_ended()
     }
 
     /// Cancel the task. The future then resolves to [`TaskError::Cancelled`], unless the task ended
-    /// first.
+    /// first; so do the futures of tasks that take its result.
     ///
     /// # Errors
     /// When the broker cannot be reached.
     pub async fn cancel(&self) -> Result<(), sortie_broker::Error> {
-        self.shared.broker.cancel(self.job).await
+        let Submitted {
+            job,
+            index,
+            program,
+            ..
+        } = &*self.submitted;
+        match program.cancel(*index) {
+            Cancelled::Here => Ok(()),
+            Cancelled::Released => self.shared.broker.cancel_tasks(*job, vec![*index]).await,
+        }
+    }
+
+    /// Let the task run to its end although nobody waits for it: dropping its futures does not
+    /// cancel it. It needs this client, which [`Client::flush_jobs`](crate::Client::flush_jobs)
+    /// keeps until all of its tasks have ended.
+    pub fn fire_and_forget(self) {
+        self.submitted.leave();
+    }
+
+    /// Wait until the task ended. Whether it has a result.
+    pub(crate) async fn ending(&self) -> bool {
+        let ended = std::future::poll_fn(|cx| self.submitted.slot.poll(cx)).await;
+        ended.is_ok_and(|outcome| matches!(outcome.ending, Ending::Completed(_)))
     }
 
     /// Wait for the undecoded outcome, with its bill. A large value may be in a store;
@@ -91,56 +123,16 @@ impl<T> TaskFuture<T> {
     /// When the broker was unreachable for longer than its outage time, or refuses.
     /// [`TaskError::BrokerGone`] says whether the task stays at the broker, so that its
     /// [job](Self::job) can be attached to.
-    pub async fn outcome(mut self) -> Result<Outcome, TaskError> {
+    pub async fn outcome(self) -> Result<Outcome, TaskError> {
         std::future::poll_fn(|cx| self.poll_outcome(cx)).await
     }
 
-    /// The broker says no more. If it was away, the task may go on, and a client that attaches to
-    /// its job when the broker is back finds the outcome.
-    fn gone(&mut self, error: Option<sortie_broker::Error>) -> TaskError {
-        let stays = error
-            .as_ref()
-            .is_some_and(sortie_broker::Error::is_transient);
-        if stays {
-            self.tracked = None;
-        }
-        TaskError::BrokerGone {
-            reason: error.map_or_else(
-                || "its connection was closed".into(),
-                |error| error.to_string(),
-            ),
-            stays,
-        }
-    }
-
-    fn poll_outcome(&mut self, cx: &mut Context<'_>) -> Poll<Result<Outcome, TaskError>> {
-        let shared = self.shared.clone();
-        let at = (&shared.broker, self.job, &shared.runtime);
-        let outcome = loop {
-            let Poll::Ready(event) = self.feed.poll_next_unpin(cx) else {
-                ready!(self.watch.poll_lost(at, cx));
-                break Ok(unrun(0, lost()));
-            };
-            match event.unwrap_or(Event::Closed(None)) {
-                Event::Outcomes(_, outcomes) => {
-                    if let Some(outcome) = outcomes.first() {
-                        break Ok(outcome.clone());
-                    }
-                }
-                Event::Unreadable(tasks, reason) if tasks.contains(&0) => {
-                    break Ok(unrun(0, submission::unreadable(&reason)));
-                }
-                Event::CaughtUp(mark) if self.watch.caught_up(mark, at).is_ready() => {
-                    break Ok(unrun(0, lost()));
-                }
-                Event::Cancelled => break Ok(unrun(0, Ending::Cancelled)),
-                Event::Closed(error) => break Err(self.gone(error)),
-                // Its job was sealed here, and ends with the first outcome.
-                _ => {}
-            }
-        };
-        self.ended = true;
-        Poll::Ready(outcome)
+    fn poll_outcome(&self, cx: &mut Context<'_>) -> Poll<Result<Outcome, TaskError>> {
+        let ended = ready!(self.submitted.slot.poll(cx));
+        Poll::Ready(ended.map_err(|gone| TaskError::BrokerGone {
+            reason: gone.reason.to_string(),
+            stays: gone.stays,
+        }))
     }
 }
 
@@ -165,16 +157,22 @@ impl<T: Decode> Future for TaskFuture<T> {
     }
 }
 
-impl<T> Drop for TaskFuture<T> {
-    fn drop(&mut self) {
-        let how = if self.ended {
-            Abandoned::Ended
-        } else {
-            Abandoned::UnderWay
-        };
-        if let Some(tracked) = self.tracked.take() {
-            self.shared.abandon(self.job, how, tracked);
-        }
+impl<T> Serialize for TaskFuture<T> {
+    /// A reference to the task. In a value that is an argument; nowhere else.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        references::serialize(&Dependency(self.submitted.clone()), serializer)
+    }
+}
+
+impl<T> IntoArguments for TaskFuture<T> {
+    fn into_arguments(self) -> Arguments {
+        (&self).into_arguments()
+    }
+}
+
+impl<T> IntoArguments for &TaskFuture<T> {
+    fn into_arguments(self) -> Arguments {
+        vec![value(self)].into()
     }
 }
 
@@ -183,15 +181,4 @@ pub async fn gather<T: Decode>(
     futures: impl IntoIterator<Item = TaskFuture<T>>,
 ) -> Vec<Result<T, TaskError>> {
     futures::future::join_all(futures).await
-}
-
-/// The results of `futures` as they complete, each with its position among them.
-pub fn as_completed<T: Decode>(
-    futures: impl IntoIterator<Item = TaskFuture<T>>,
-) -> impl Stream<Item = (usize, Result<T, TaskError>)> {
-    futures
-        .into_iter()
-        .enumerate()
-        .map(|(i, future)| async move { (i, future.await) })
-        .collect::<FuturesUnordered<_>>()
 }

@@ -17,8 +17,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::api::outcome::TaskOutcome;
 use crate::api::output::Decode;
-use crate::api::values::{Values, is_stored};
 use crate::drive::sink::{Control, JobSink, JobSource, State, ends};
+use crate::drive::values::{Values, is_stored};
 use crate::error::SubmitError;
 
 /// A running job: a stream of its outcomes, in the order of completion.

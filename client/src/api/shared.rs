@@ -6,8 +6,9 @@ use sortie_broker::{Broker, Error};
 use sortie_protocol::{JobId, JobKey};
 use tokio::runtime::Handle;
 
-use crate::api::values::Values;
+use crate::drive::open_job::{OpenJobs, Opening};
 use crate::drive::tracker::{TaskTracker, Tracked};
+use crate::drive::values::Values;
 use crate::drive::window::Window;
 use crate::error::SubmitError;
 use crate::observer::Observed;
@@ -21,15 +22,9 @@ pub(crate) struct Shared {
     pub(crate) tracker: TaskTracker,
     pub(crate) observed: Observed,
     pub(crate) values: Values,
+    pub(crate) open: OpenJobs,
     #[cfg(feature = "embedded")]
     pub(crate) embedded: Option<crate::embedded::loader::Embedded>,
-}
-
-/// The state of a job when it was dropped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Abandoned {
-    UnderWay,
-    Ended,
 }
 
 /// A name that nothing else has.
@@ -54,6 +49,18 @@ impl Shared {
         Ok(self.key(JobId::from_bytes(id)))
     }
 
+    /// What a job needs that is to be kept open.
+    pub(crate) fn opening(&self) -> Opening {
+        Opening {
+            broker: self.broker.clone(),
+            runtime: self.runtime.clone(),
+            window: self.window.clone(),
+            observed: self.observed.clone(),
+            values: self.values.clone(),
+            tracked: self.tracker.begin(),
+        }
+    }
+
     /// Number of a job's bundles that wait or are leased, if the broker tells.
     pub(crate) async fn unfinished(&self, job: JobKey) -> Result<Option<u64>, Error> {
         match self.broker.unfinished(job).await {
@@ -65,13 +72,11 @@ impl Shared {
 
     /// Cancel a job and have the broker forget it, in the background. `tracked` was begun when
     /// there was something to cancel.
-    pub(crate) fn abandon(&self, job: JobKey, how: Abandoned, tracked: Tracked) {
+    pub(crate) fn abandon(&self, job: JobKey, tracked: Tracked) {
         let broker = self.broker.clone();
         self.runtime.spawn(async move {
             // A broker that cannot be reached forgets the job by itself in time.
-            if how == Abandoned::UnderWay {
-                let _ = broker.cancel(job).await;
-            }
+            let _ = broker.cancel(job).await;
             let _ = broker.forget(job).await;
             drop(tracked);
         });

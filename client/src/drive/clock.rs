@@ -25,6 +25,11 @@ impl Clock {
         self.time_of_day + self.started.elapsed()
     }
 
+    /// How long ago it was started.
+    pub(crate) fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// The duration until this time.
     pub(crate) fn until(&self, at: Timestamp) -> Duration {
         at.since(self.now())

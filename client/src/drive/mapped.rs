@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 
 use super::clock::time_of_day;
 use super::feed::Feed;
-use super::shell::{Parts, Shell};
+use super::shell::{Caller, Parts, Shell};
 use super::sink::{Control, JobSink};
 use super::window::Window;
 use crate::error::SubmitError;
@@ -90,7 +90,7 @@ async fn run(
         inputs: tasks.size_hint().1.map(|inputs| inputs as u64),
         expires: broker.retention().map(|kept| time_of_day() + kept),
         feed: Some(feed),
-        caller: Some(sink),
+        caller: Caller::Reader(sink),
         window: Some(window),
         observed,
         ..Parts::default()
@@ -153,7 +153,7 @@ pub(crate) async fn attach(
     let parts = Parts {
         expires: broker.retention().map(|kept| record.created + kept),
         feed: Some(feed),
-        caller: Some(&mut sink),
+        caller: Caller::Reader(&mut sink),
         ..Parts::default()
     };
     let mut shell = Shell::new(

@@ -63,6 +63,8 @@ pub(crate) struct Requests<'b> {
     observed: Observed,
     under_way: FuturesUnordered<UnderWay<'b>>,
     hints: FuturesUnordered<BoxFuture<'b, Result>>,
+    /// Tasks that are being cancelled: one request at a time.
+    cancelling: Option<BoxFuture<'b, Result>>,
     question: Option<BoxFuture<'b, Event<Error>>>,
 }
 
@@ -74,14 +76,14 @@ impl<'b> Requests<'b> {
             observed,
             under_way: FuturesUnordered::new(),
             hints: FuturesUnordered::new(),
+            cancelling: None,
             question: None,
         }
     }
 
     /// Publish tasks. The answer, if it is there at once; so for the others.
     pub(crate) async fn publish(&mut self, tasks: Vec<Task>) -> Option<Event<Error>> {
-        let first = tasks.first()?.index;
-        let request = Request::Publish(first, tasks.len());
+        let request = Request::Publish(tasks.iter().map(|task| task.index).collect());
         let bundle = Bundle {
             job: self.job,
             attempts_before: 0,
@@ -117,6 +119,19 @@ impl<'b> Requests<'b> {
         self.send(Request::Cancel, answer).await
     }
 
+    /// Cancel tasks. Should it fail, they run in vain.
+    pub(crate) async fn cancel_tasks(&mut self, tasks: Vec<TaskIndex>) {
+        let mut answer = self.broker.cancel_tasks(self.job, tasks);
+        if futures::poll!(answer.as_mut()).is_pending() {
+            self.cancelling = Some(answer);
+        }
+    }
+
+    /// Whether an answer to that is awaited.
+    pub(crate) fn is_cancelling(&self) -> bool {
+        self.cancelling.is_some()
+    }
+
     async fn send(
         &mut self,
         request: Request,
@@ -136,8 +151,8 @@ impl<'b> Requests<'b> {
 
     /// Count what was published.
     fn heard(&self, answer: Event<Error>) -> Event<Error> {
-        if let Event::Answered(Request::Publish(_, tasks), Ok(())) = &answer {
-            let tasks = u64::try_from(*tasks).unwrap_or(u64::MAX);
+        if let Event::Answered(Request::Publish(tasks), Ok(())) = &answer {
+            let tasks = u64::try_from(tasks.len()).unwrap_or(u64::MAX);
             self.observed.submitted(self.job, tasks);
         }
         answer
@@ -175,6 +190,13 @@ impl<'b> Requests<'b> {
         {
             self.question = None;
             return Poll::Ready(answer);
+        }
+        if let Some(cancelling) = &mut self.cancelling
+            && cancelling.poll_unpin(cx).is_ready()
+        {
+            self.cancelling = None;
+            // More may wait.
+            return Poll::Ready(Event::Tick);
         }
         while let Poll::Ready(Some(_)) = self.hints.poll_next_unpin(cx) {}
         match self.under_way.poll_next_unpin(cx) {

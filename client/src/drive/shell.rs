@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use super::clock::Clock;
 use super::feed::Feed;
+use super::futures::Futures;
 use super::requests::Requests;
 use super::sink::{Control, JobSink};
 use super::timer::Timer;
@@ -30,7 +31,7 @@ pub(crate) struct Shell<'b> {
     timer: Timer,
     machine: Submission<Error>,
     feed: Option<Feed>,
-    caller: Option<&'b mut JobSink>,
+    caller: Caller<'b>,
     /// Batches that the caller has no room for yet. The machine reads no further ones meanwhile.
     waiting: VecDeque<Arc<[Outcome]>>,
     window: Option<&'b Window>,
@@ -42,6 +43,18 @@ pub(crate) struct Shell<'b> {
     stop: Option<watch::Receiver<()>>,
 }
 
+/// Who gets a job's outcomes.
+#[derive(Default)]
+pub(crate) enum Caller<'b> {
+    /// They are not followed.
+    #[default]
+    Nobody,
+    /// Whoever reads the job.
+    Reader(&'b mut JobSink),
+    /// Whoever holds the future of a task.
+    Futures(&'b mut Futures),
+}
+
 /// What a shell is told by, beside its inputs.
 #[derive(Default)]
 pub(crate) struct Parts<'b> {
@@ -50,7 +63,7 @@ pub(crate) struct Parts<'b> {
     /// When unread outcomes may have been dropped.
     pub(crate) expires: Option<Timestamp>,
     pub(crate) feed: Option<Feed>,
-    pub(crate) caller: Option<&'b mut JobSink>,
+    pub(crate) caller: Caller<'b>,
     pub(crate) window: Option<&'b Window>,
     pub(crate) observed: Observed,
     pub(crate) letters: &'b [LetterId],
@@ -129,6 +142,10 @@ impl<'b> Shell<'b> {
                 Command::Report(outcomes) => self.requests.report(outcomes).await,
                 Command::Seal(tasks) => self.requests.seal(tasks).await,
                 Command::Cancel => self.requests.cancel().await,
+                Command::CancelTasks(tasks) => {
+                    self.requests.cancel_tasks(tasks).await;
+                    None
+                }
                 Command::Confirm(index) => {
                     let letter = usize::try_from(index)
                         .ok()
@@ -165,7 +182,7 @@ impl<'b> Shell<'b> {
 
     fn show_progress(&mut self) {
         let progress = self.machine.progress();
-        if let Some(caller) = &self.caller
+        if let Caller::Reader(caller) = &self.caller
             && self.progress != Some(progress)
         {
             self.progress = Some(progress);
@@ -174,10 +191,7 @@ impl<'b> Shell<'b> {
     }
 
     async fn trim(&mut self, before: u64) {
-        let keeps = self
-            .caller
-            .as_ref()
-            .is_some_and(|caller| caller.state.keeps_outcomes());
+        let keeps = matches!(&self.caller, Caller::Reader(caller) if caller.state.keeps_outcomes());
         if !keeps {
             self.requests.trim(before).await;
         }
@@ -185,8 +199,13 @@ impl<'b> Shell<'b> {
 
     /// Pass outcomes on, if the caller has room.
     fn pass_on(&mut self, outcomes: Arc<[Outcome]>) -> Option<Event<Error>> {
-        let Some(caller) = &self.caller else {
-            return Some(Event::Passed);
+        let caller = match &self.caller {
+            Caller::Nobody => return Some(Event::Passed),
+            Caller::Futures(futures) => {
+                futures.hand_out(&outcomes);
+                return Some(Event::Passed);
+            }
+            Caller::Reader(caller) => caller,
         };
         if self.waiting.is_empty()
             && let Ok(room) = caller.batches.try_reserve()
@@ -217,9 +236,10 @@ impl<'b> Shell<'b> {
             stop,
             ..
         } = self;
+        let may_cancel = !requests.is_cancelling();
         tokio::select! {
             biased;
-            event = heard(caller, waiting) => event,
+            event = heard(caller, waiting, may_cancel) => event,
             () = stopped(stop) => Event::Stop,
             event = read(feed), if wants.outcomes => event,
             event = requests.answer() => event,
@@ -234,15 +254,19 @@ impl<'b> Shell<'b> {
 
 /// What the caller wants, or that it has room for what waits.
 async fn heard(
-    caller: &mut Option<&mut JobSink>,
+    caller: &mut Caller<'_>,
     waiting: &mut VecDeque<Arc<[Outcome]>>,
+    may_cancel: bool,
 ) -> Event<Error> {
-    let Some(caller) = caller else {
-        return std::future::pending().await;
-    };
     let JobSink {
         batches, control, ..
-    } = &mut **caller;
+    } = match caller {
+        Caller::Futures(futures) if may_cancel => {
+            return Event::CancelTasks(futures.stopped().await);
+        }
+        Caller::Futures(_) | Caller::Nobody => return std::future::pending().await,
+        Caller::Reader(caller) => &mut **caller,
+    };
     tokio::select! {
         biased;
         changed = control.changed() => match (changed, *control.borrow()) {

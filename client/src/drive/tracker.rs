@@ -29,10 +29,22 @@ impl TaskTracker {
         Tracked(self.clone())
     }
 
+    /// Whether this is the same count: that of the same client.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Wait until there is none. Cancel safe.
     pub(crate) async fn flush(&self) {
         // The sender is held here, so the wait ends with the condition alone.
         let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
+    }
+}
+
+impl Tracked {
+    /// The count that it is of.
+    pub(crate) fn tracker(&self) -> &TaskTracker {
+        &self.0
     }
 }
 

@@ -12,8 +12,9 @@ use tokio::runtime::Handle;
 use crate::api::builder::Builder;
 use crate::api::client::Client;
 use crate::api::shared::Shared;
-use crate::api::values::Values;
+use crate::drive::open_job::OpenJobs;
 use crate::drive::tracker::TaskTracker;
+use crate::drive::values::Values;
 use crate::drive::window::Window;
 use crate::embedded::loader::{ComponentLoader, Embedded, StartError};
 use crate::observer::Observed;
@@ -63,6 +64,7 @@ impl Builder {
                 tracker: TaskTracker::default(),
                 observed: Observed::by(self.observer),
                 values,
+                open: OpenJobs::default(),
                 embedded,
             }),
         })

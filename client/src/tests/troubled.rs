@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,12 +14,12 @@ use futures::{StreamExt as _, stream};
 use sortie_broker::memory::MemoryBroker;
 use sortie_broker::nats::OUTCOME_AGE_MAX;
 use sortie_broker::{
-    Error, Event, Extended, Lease, LetterId, Operate, Position, Puller, Report, Submit, Unfinished,
-    Work,
+    Cancellation, Error, Event, Extended, Lease, LetterId, Operate, Position, Puller, Report,
+    Submit, Unfinished, Work,
 };
 use sortie_protocol::{
-    Bundle, DeadLetter, Digest, Job, JobKey, JobRecord, LeaseId, Outcome, Presence, Reading,
-    TaskIndex, TenantId, Timestamp, WorkerId,
+    Bundle, DeadLetter, Digest, FunctionIndex, Job, JobFunction, JobKey, JobRecord, LeaseId,
+    Outcome, Presence, Reading, Task, TaskIndex, TenantId, Timestamp, WorkerId,
 };
 use tokio::sync::watch;
 
@@ -30,6 +31,8 @@ pub(super) struct Troubled {
     unreadable: Arc<Mutex<HashSet<TaskIndex>>>,
     away: watch::Sender<bool>,
     published: watch::Sender<usize>,
+    /// How often a job was followed.
+    pub(super) followed: Arc<AtomicUsize>,
     /// How often the unfinished bundles were queried.
     asked: watch::Sender<usize>,
     /// How long an answer to that is under way.
@@ -47,6 +50,7 @@ impl Troubled {
             unreadable: Arc::default(),
             away: watch::Sender::new(false),
             published: watch::Sender::new(0),
+            followed: Arc::default(),
             asked: watch::Sender::new(0),
             answer_takes: Arc::default(),
             is_read: watch::Sender::new(true),
@@ -106,6 +110,11 @@ impl Troubled {
 
     /// Take a bundle and report on each of its tasks alone.
     pub(super) async fn work(&self, outcome: impl Fn(TaskIndex) -> Outcome) {
+        self.work_on(|task| outcome(task.index)).await;
+    }
+
+    /// The same, by what each task is called with.
+    pub(super) async fn work_on(&self, outcome: impl Fn(&Task) -> Outcome) {
         let puller = Puller {
             worker: WorkerId::from_bytes([1; 16]),
             serves: sortie_broker::Serves::Everything,
@@ -113,7 +122,7 @@ impl Troubled {
         for lease in self.inner.pull(&puller, NonZeroUsize::MIN).await.unwrap() {
             for task in &lease.bundle.tasks {
                 let report = Report {
-                    outcomes: vec![outcome(task.index)],
+                    outcomes: vec![outcome(task)],
                     retrials: Vec::new(),
                 };
                 // All but the last are reported late, so that the lease holds until then.
@@ -164,6 +173,21 @@ impl Submit for Troubled {
         self.inner.put_job(job, created).await
     }
 
+    async fn add_functions(
+        &self,
+        job: JobKey,
+        first: FunctionIndex,
+        functions: Vec<JobFunction>,
+    ) -> Result<(), Error> {
+        self.there()?;
+        self.inner.add_functions(job, first, functions).await
+    }
+
+    async fn cancel_tasks(&self, job: JobKey, tasks: Vec<TaskIndex>) -> Result<(), Error> {
+        self.there()?;
+        self.inner.cancel_tasks(job, tasks).await
+    }
+
     async fn job(&self, job: JobKey) -> Result<Option<JobRecord>, Error> {
         self.there()?;
         let record = self.inner.job(job).await?;
@@ -206,6 +230,7 @@ impl Submit for Troubled {
         from: Position,
     ) -> Result<BoxStream<'static, Event>, Error> {
         self.there()?;
+        self.followed.fetch_add(1, Ordering::Relaxed);
         let events = self.inner.follow(job, from).await?;
         let (away, unreadable, is_read) = (
             self.away.subscribe(),
@@ -298,7 +323,7 @@ impl Work for Troubled {
         self.inner.release(lease).await
     }
 
-    async fn cancellations(&self) -> Result<BoxStream<'static, JobKey>, Error> {
+    async fn cancellations(&self) -> Result<BoxStream<'static, Cancellation>, Error> {
         self.there()?;
         self.inner.cancellations().await
     }

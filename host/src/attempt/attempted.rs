@@ -23,6 +23,11 @@ impl Attempted {
         Self::before_run(Why::Failed(failure), Duration::ZERO)
     }
 
+    /// An attempt that was cancelled before its function ran.
+    pub(crate) fn cancelled() -> Self {
+        Self::before_run(Why::Cancelled, Duration::ZERO)
+    }
+
     /// An attempt that ended before its function ran, after `fetch` of waiting for inputs.
     pub(super) fn before_run(why: Why, fetch: Duration) -> Self {
         Self {

@@ -16,7 +16,7 @@ use crate::engine::Engine;
 use crate::engine::apart::Compiler;
 use crate::memo::{JobCosts, Memo};
 use crate::metrics::Metrics;
-use crate::sandbox::Cancel;
+use crate::sandbox::TaskCancel;
 use crate::shortage::Shortages;
 
 /// The parts of a host that all attempts share. Cheap to clone.
@@ -125,7 +125,7 @@ impl JobContext {
 pub(crate) struct Attempt {
     pub(crate) context: Arc<JobContext>,
     /// Stops it.
-    pub(crate) cancel: Arc<Cancel>,
+    pub(crate) cancel: TaskCancel,
     /// Its span: the parent of `fetch`, `instantiate`, `run` and `keep`.
     pub(crate) span: Span,
 }

@@ -118,7 +118,8 @@ pub(crate) fn is_final(ending: &Ending) -> bool {
             | Failure::Stopped { .. }
             | Failure::Input { .. }
             | Failure::Platform { .. }
-            | Failure::Refused { .. },
+            | Failure::Refused { .. }
+            | Failure::Upstream { .. },
         )
         | Ending::Cancelled => false,
     }

@@ -11,7 +11,7 @@ use sortie_protocol::{ByteSize, Grants, Kind, Limits, Parameter, Signature};
 
 use super::bindings::handler;
 use super::failure::is_shortage;
-use super::limits::Watch;
+use super::limits::{TaskCancel, Watch};
 use super::link::Linked;
 use super::run::{Call, new_store};
 use crate::engine::Engine;
@@ -39,7 +39,7 @@ pub(crate) async fn describe(
 ) -> Result<Vec<Signature>, DescribeError> {
     let limits = limits();
     let grants = Grants::default();
-    let watch = Arc::new(Watch::new(Arc::default(), &limits));
+    let watch = Arc::new(Watch::new(TaskCancel::default(), &limits));
     let call = Call {
         function: "",
         arguments: Vec::new(),

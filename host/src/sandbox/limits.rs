@@ -4,12 +4,14 @@
 //! is reported as the limit it came from. Time and cancellation are checked on every tick of the
 //! engine's clock while the guest computes, and by every host function that waits.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use sortie_protocol::{ByteSize, Limits};
+use parking_lot::Mutex;
+use sortie_protocol::{ByteSize, Limits, TaskIndex};
 use tokio::sync::Notify;
 use wasmtime::ResourceLimiter;
 
@@ -107,10 +109,13 @@ impl fmt::Display for Stop {
 
 impl std::error::Error for Stop {}
 
-/// Cancels the attempts of a lease, which share it.
+/// Cancels the attempts of a lease, which share it: all of them, or those of some tasks.
 #[derive(Debug, Default)]
 pub struct Cancel {
     cancelled: AtomicBool,
+    /// Whether some tasks were cancelled alone; they are in `tasks`.
+    has_tasks: AtomicBool,
+    tasks: Mutex<HashSet<TaskIndex>>,
     notify: Notify,
 }
 
@@ -121,10 +126,23 @@ impl Cancel {
         self.notify.notify_waiters();
     }
 
-    /// Whether they were cancelled.
+    /// End the attempts of these tasks.
+    pub fn cancel_tasks(&self, tasks: impl IntoIterator<Item = TaskIndex>) {
+        self.tasks.lock().extend(tasks);
+        self.has_tasks.store(true, Ordering::Release);
+        self.notify.notify_waiters();
+    }
+
+    /// Whether all were cancelled.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Acquire)
+    }
+
+    /// Whether this task was cancelled alone.
+    #[must_use]
+    pub fn has_cancelled(&self, task: TaskIndex) -> bool {
+        self.has_tasks.load(Ordering::Acquire) && self.tasks.lock().contains(&task)
     }
 
     /// Wait until they are cancelled. Cancel safe.
@@ -138,11 +156,46 @@ impl Cancel {
     }
 }
 
+/// Cancels one task: with its lease, or alone.
+#[derive(Debug, Clone, Default)]
+pub struct TaskCancel {
+    lease: Arc<Cancel>,
+    task: TaskIndex,
+}
+
+impl TaskCancel {
+    /// Of a task of a lease.
+    #[must_use]
+    pub fn of(lease: Arc<Cancel>, task: TaskIndex) -> Self {
+        Self { lease, task }
+    }
+
+    /// Whether it was cancelled.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.lease.is_cancelled() || self.lease.has_cancelled(self.task)
+    }
+
+    /// Wait until it is cancelled. Cancel safe.
+    async fn cancelled(&self) {
+        loop {
+            let mut notified = std::pin::pin!(self.lease.notify.notified());
+            // Registered before the flags are read, so that a cancellation in between is not
+            // missed.
+            notified.as_mut().enable();
+            if self.is_cancelled() {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
 /// The limits of one attempt on time, and its cancellation. Shared by its store and the task that
 /// polls it.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    cancel: Arc<Cancel>,
+    cancel: TaskCancel,
     deadline: Instant,
     cpu_max: Duration,
     /// Nanoseconds on a core in finished polls.
@@ -153,7 +206,7 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Watch over an attempt that starts now.
-    pub(crate) fn new(cancel: Arc<Cancel>, limits: &Limits) -> Self {
+    pub(crate) fn new(cancel: TaskCancel, limits: &Limits) -> Self {
         let started = clock::instant();
         let deadline = started
             .checked_add(limits.wall_time)
@@ -168,7 +221,7 @@ impl Watch {
     }
 
     /// Watch over an attempt that starts now and has used up `spent` of its wall time already.
-    pub(crate) fn after(spent: Duration, cancel: Arc<Cancel>, limits: &Limits) -> Self {
+    pub(crate) fn after(spent: Duration, cancel: TaskCancel, limits: &Limits) -> Self {
         Self::new(
             cancel,
             &Limits {
@@ -207,16 +260,9 @@ impl Watch {
 
     /// Wait for `future`, but not past the end of the attempt. Cancel safe if `future` is.
     pub(crate) async fn bound<T>(&self, future: impl Future<Output = T>) -> Result<T, Stop> {
-        let cancelled = self.cancel.notify.notified();
-        tokio::pin!(cancelled);
-        // Registered before the flag is read, so that a cancellation in between is not missed.
-        cancelled.as_mut().enable();
-        if self.cancel.is_cancelled() {
-            return Err(Stop::Cancelled);
-        }
         tokio::select! {
             biased;
-            () = cancelled => Err(Stop::Cancelled),
+            () = self.cancel.cancelled() => Err(Stop::Cancelled),
             value = future => Ok(value),
             () = tokio::time::sleep_until(self.deadline.into()) => Err(Stop::WallTime),
         }

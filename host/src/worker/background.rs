@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use sortie_broker::{Broker, Error, Extended, Puller, Serves};
+use sortie_broker::{Broker, Cancellation, Error, Extended, Puller, Serves};
 use sortie_objects::failure_episode::FailureEpisode;
 use sortie_protocol::{Labels, LeaseId, Presence, Timestamp};
 use tokio::runtime::Handle;
@@ -154,17 +154,22 @@ fn on_answer(
     }
 }
 
-/// Stop the tasks of jobs that are cancelled. A cancellation that is missed while the connection is
-/// away shows when the lease is extended.
+/// Stop what is cancelled: tasks of jobs, or whole ones. The cancellation of a job that is missed
+/// while the connection is away shows when the lease is extended.
 async fn listen_for_cancellations(shared: &Background) {
     let episode = FailureEpisode::new("listening for cancellations");
     loop {
         match shared.broker.cancellations().await {
             Ok(mut cancelled) => {
                 episode.works();
-                while let Some(job) = cancelled.next().await {
-                    shared.jobs.remove(job);
-                    shared.leases.stop_job(job);
+                while let Some(cancellation) = cancelled.next().await {
+                    match cancellation {
+                        Cancellation::Job(job) => {
+                            shared.jobs.remove(job);
+                            shared.leases.stop_job(job);
+                        }
+                        Cancellation::Tasks(job, tasks) => shared.leases.stop_tasks(job, &tasks),
+                    }
                 }
             }
             Err(error) => episode.fails(&error),

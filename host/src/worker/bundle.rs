@@ -37,7 +37,7 @@ use crate::budget::{Budget, Claim};
 use crate::clock;
 use crate::observer::{Event, Observed};
 use crate::panics::{Panicked, caught};
-use crate::sandbox::Cancel;
+use crate::sandbox::{Cancel, TaskCancel};
 use sortie_protocol::metric;
 
 /// Tasks of one bundle that are prepared at once: as many as cover a wait of 30 ms with the
@@ -138,7 +138,7 @@ impl<'a> Results<'a> {
     }
 
     /// The report for the broker, in the order of the tasks.
-    fn report(mut self, lease: &Lease) -> Reported {
+    fn report(mut self, lease: &Lease, cancel: &Cancel) -> Reported {
         let mut report = Report {
             outcomes: Vec::with_capacity(self.ended.len()),
             retrials: Vec::new(),
@@ -146,7 +146,8 @@ impl<'a> Results<'a> {
         self.ended.sort_unstable_by_key(|(number, _)| *number);
         for (number, attempted) in self.ended {
             if let Some(task) = lease.bundle.tasks.get(number) {
-                report::add(lease, task, attempted, &mut report);
+                let is_alone = cancel.has_cancelled(task.index);
+                report::add(lease, task, (attempted, is_alone), &mut report);
             }
         }
         Reported {
@@ -224,7 +225,7 @@ impl Runner {
             .map(|(number, task, context)| {
                 let attempt = Attempt {
                     context: context.clone(),
-                    cancel: cancel.clone(),
+                    cancel: TaskCancel::of(cancel.clone(), task.index),
                     span: span(lease, task),
                 };
                 (*number, attempt)
@@ -407,6 +408,10 @@ impl<'a> Run<'a> {
     /// Take a task to its end, or to where its result is being stored. Returns whether it could
     /// compute; it cannot when the bundle is cancelled.
     async fn task(&mut self, mut next: Next<'a>, ahead: Option<Prepared>) -> bool {
+        if next.attempt.cancel.is_cancelled() {
+            self.end(&next, Attempted::cancelled());
+            return true;
+        }
         let stored = attempt::sizes(next.task).stored;
         // What has stored arguments and was not prepared is prepared when they have room.
         let mut prepared = match ahead {
@@ -447,6 +452,10 @@ impl<'a> Run<'a> {
         }
         if self.permit.is_none() {
             return false;
+        }
+        if next.attempt.cancel.is_cancelled() {
+            self.end(&next, Attempted::cancelled());
+            return true;
         }
         let began = clock::instant();
         let computed = {
@@ -571,7 +580,7 @@ impl<'a> Run<'a> {
             let observe = |target: &mut LeaseTarget| target.observe(waited, self.computing);
             self.runner.plan.learn(observe);
         }
-        self.results.report(self.lease)
+        self.results.report(self.lease, self.cancel)
     }
 }
 

@@ -1,12 +1,12 @@
 //! The leases that a worker has in work, from being pulled to being reported, and what stops their
 //! tasks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use sortie_broker::Lease;
-use sortie_protocol::{JobKey, LeaseId};
+use sortie_protocol::{Bundle, JobKey, LeaseId, TaskIndex};
 
 use super::lifecycle::{Lifecycle, Phase};
 use crate::sandbox::Cancel;
@@ -19,6 +19,7 @@ pub(super) struct Leases(Mutex<HashMap<LeaseId, InWork>>);
 #[derive(Debug)]
 struct InWork {
     job: JobKey,
+    bundle: Arc<Bundle>,
     /// Ends its tasks.
     cancel: Arc<Cancel>,
     /// Its tasks have ended and the broker is being told: it is no longer a lease there.
@@ -57,6 +58,7 @@ impl Leases {
             lease.id,
             InWork {
                 job: lease.job.key,
+                bundle: lease.bundle.clone(),
                 cancel: cancel.clone(),
                 reporting: false,
             },
@@ -100,6 +102,17 @@ impl Leases {
     pub(super) fn stop_job(&self, job: JobKey) {
         for in_work in self.0.lock().values().filter(|lease| lease.job == job) {
             in_work.cancel.cancel();
+        }
+    }
+
+    /// End some tasks of a job, wherever they are.
+    pub(super) fn stop_tasks(&self, job: JobKey, tasks: &[TaskIndex]) {
+        let tasks: HashSet<_> = tasks.iter().copied().collect();
+        for in_work in self.0.lock().values().filter(|lease| lease.job == job) {
+            let named = in_work.bundle.tasks.iter().map(|task| task.index);
+            in_work
+                .cancel
+                .cancel_tasks(named.filter(|index| tasks.contains(index)));
         }
     }
 

@@ -10,16 +10,25 @@ use crate::attempt::Attempted;
 pub(super) fn refuse(lease: &Lease, failure: &Failure) -> Report {
     let mut report = Report::default();
     for task in &lease.bundle.tasks {
-        add(lease, task, Attempted::failed(failure.clone()), &mut report);
+        let attempted = Attempted::failed(failure.clone());
+        add(lease, task, (attempted, false), &mut report);
     }
     report
 }
 
-/// Add a task's end to the report: its outcome, or that it is to be tried again.
-pub(super) fn add(lease: &Lease, task: &Task, attempted: Attempted, report: &mut Report) {
+/// Add a task's end to the report: its outcome, or that it is to be tried again. A task may have
+/// been cancelled alone.
+pub(super) fn add(
+    lease: &Lease,
+    task: &Task,
+    (attempted, is_cancelled_alone): (Attempted, bool),
+    report: &mut Report,
+) {
     let Attempted { ending, bill, log } = attempted;
     match &ending {
-        // The broker has told the job's followers; a single task is not reported as cancelled.
+        // It has this outcome at the broker already; without it here the lease would count as lost.
+        Ending::Cancelled if is_cancelled_alone => {}
+        // Its lease was lost, or its job was cancelled, of which the broker has told the followers.
         Ending::Cancelled => return,
         Ending::Failed(failure) => {
             let function = lease.job.function(task.function);

@@ -35,6 +35,7 @@ use crate::task::Task;
 use crate::time::Timestamp;
 
 mod manner;
+mod outstanding;
 mod publishing;
 #[cfg(test)]
 mod tests;
@@ -61,8 +62,8 @@ pub enum Refusal {
 /// The request that an answer belongs to.
 #[derive(Debug, Clone)]
 pub enum Request {
-    /// [`Command::Publish`]: the first task, and how many.
-    Publish(TaskIndex, usize),
+    /// [`Command::Publish`]: which tasks.
+    Publish(Arc<[TaskIndex]>),
     /// [`Command::Report`].
     Report(Arc<[Outcome]>),
     /// [`Command::Seal`].
@@ -73,11 +74,13 @@ pub enum Request {
     Cancel,
 }
 
-/// An input that is no task.
+/// An input that no worker gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoTask {
-    /// Why it is none.
-    pub failure: Failure,
+    /// Its position in the job, set as that of a task.
+    pub index: TaskIndex,
+    /// How it ends.
+    pub ending: Ending,
     /// What its submitter calls it.
     pub input: Option<InputName>,
 }
@@ -85,7 +88,8 @@ pub struct NoTask {
 /// What happened.
 #[derive(Debug, Clone)]
 pub enum Event<E> {
-    /// An input: a task, whose index is set here, or why there is none.
+    /// An input: a task, or how it ends without one. Its index is set here, but for those of an
+    /// open job: they have theirs, from 0, each once and in any order.
     Input(Result<Task, NoTask>),
     /// The inputs have nothing right now: what is collected goes out.
     InputsPending,
@@ -124,6 +128,8 @@ pub enum Event<E> {
     },
     /// The caller wants the job cancelled.
     Cancel,
+    /// The caller wants these tasks of an open job cancelled. Some may not have come as inputs yet.
+    CancelTasks(Vec<TaskIndex>),
     /// The caller wants no further task submitted, and the job sealed as it is.
     Stop,
     /// The caller dropped the job.
@@ -145,6 +151,8 @@ pub enum Command<E> {
     Confirm(TaskIndex),
     /// Cancel the job.
     Cancel,
+    /// Cancel these tasks. Not answered: they end, in whatever way.
+    CancelTasks(Vec<TaskIndex>),
     /// Send a heartbeat. Not answered.
     Beat,
     /// Outcomes before this position were taken and can be dropped. Not answered.
@@ -296,7 +304,7 @@ impl<E: fmt::Display> Submission<E> {
         let (submitted, complete) = match (self.manner, self.completion.total()) {
             (Manner::Attached, Some(total)) => (total, true),
             (Manner::Attached, None) => (self.reached, false),
-            (Manner::Map | Manner::Detached | Manner::Replay, _) => (
+            (Manner::Map | Manner::Open | Manner::Detached | Manner::Replay, _) => (
                 self.publishing.submitted(),
                 self.publishing.has_ended() || self.is_cancelled,
             ),
@@ -350,6 +358,7 @@ impl<E: fmt::Display> Submission<E> {
             }
             Event::Window { slots, bundles } => self.publishing.set_window(slots, bundles),
             Event::Cancel => self.commands.push_back(Command::Cancel),
+            Event::CancelTasks(tasks) => self.cancel_tasks(tasks),
             Event::Gone => self.over(End::Gone),
             Event::Tick => self.decide(completion::Event::Tick, now),
         }
@@ -359,31 +368,30 @@ impl<E: fmt::Display> Submission<E> {
     fn on_input(&mut self, input: Result<Task, NoTask>) {
         match input {
             Ok(task) => {
-                let full = self.publishing.push(task);
-                self.publish(full);
-                if self.publishing.is_full() {
-                    self.flush();
+                for bundle in self.publishing.push(task).into_iter().flatten() {
+                    self.publish(bundle);
                 }
             }
-            Err(NoTask { failure, input }) => {
-                // Bundles hold tasks one after the other.
-                self.flush();
-                let unrun = unrun(self.publishing.skip(), Ending::Failed(failure));
+            Err(NoTask {
+                index,
+                ending,
+                input,
+            }) => {
+                let unrun = unrun(self.publishing.skip(index), ending);
                 self.report([Outcome { input, ..unrun }].into());
             }
         }
     }
 
     fn flush(&mut self) {
-        let collected = self.publishing.take();
-        self.publish(collected);
+        for bundle in self.publishing.take_all() {
+            self.publish(bundle);
+        }
     }
 
-    fn publish(&mut self, tasks: Option<Vec<Task>>) {
-        if let Some(tasks) = tasks {
-            self.publishing.on_request();
-            self.commands.push_back(Command::Publish(tasks));
-        }
+    fn publish(&mut self, tasks: Vec<Task>) {
+        self.publishing.on_request();
+        self.commands.push_back(Command::Publish(tasks));
     }
 
     fn report(&mut self, outcomes: Arc<[Outcome]>) {
@@ -404,17 +412,17 @@ impl<E: fmt::Display> Submission<E> {
             }
         }
         match (request, result) {
-            (Request::Publish(first, count), Ok(())) => self.on_published(first, count),
-            (Request::Publish(first, count), Err((refusal, error))) => {
-                self.on_untaken(first, count, refusal, error);
+            (Request::Publish(tasks), Ok(())) => self.on_published(&tasks),
+            (Request::Publish(tasks), Err((refusal, error))) => {
+                self.on_untaken(&tasks, refusal, error);
             }
             (Request::Report(outcomes), Err((_, error))) => match self.manner {
-                Manner::Map => self.give_up(&outcomes),
+                Manner::Map | Manner::Open => self.give_up(&outcomes),
                 Manner::Detached | Manner::Attached | Manner::Replay => self.fail(error),
             },
             (Request::Seal, Err((_, error))) => match self.manner {
                 // Only other followers miss it.
-                Manner::Map => {}
+                Manner::Map | Manner::Open => {}
                 Manner::Detached | Manner::Attached | Manner::Replay => self.fail(error),
             },
             (Request::Confirm, Err((_, error))) => self.fail(error),
@@ -423,21 +431,23 @@ impl<E: fmt::Display> Submission<E> {
         }
     }
 
-    fn on_published(&mut self, first: TaskIndex, count: usize) {
-        self.publishing.confirm(count);
+    fn on_published(&mut self, tasks: &[TaskIndex]) {
+        self.publishing.confirm(tasks.len());
         if self.manner == Manner::Replay {
-            self.publishing.on_request();
-            self.commands.push_back(Command::Confirm(first));
+            for index in tasks {
+                self.publishing.on_request();
+                self.commands.push_back(Command::Confirm(*index));
+            }
         }
     }
 
-    fn on_untaken(&mut self, first: TaskIndex, count: usize, refusal: Refusal, error: E) {
+    fn on_untaken(&mut self, tasks: &[TaskIndex], refusal: Refusal, error: E) {
         match (self.manner, refusal) {
             // The stream is about to tell of it.
-            (Manner::Map, Refusal::Cancelled) => {}
-            (Manner::Map, Refusal::Unknown) => self.give_up(&untaken(first, count, &error)),
-            (Manner::Map, Refusal::TooLarge | Refusal::Denied)
-            | (Manner::Detached, Refusal::TooLarge) => self.report(untaken(first, count, &error)),
+            (Manner::Map | Manner::Open, Refusal::Cancelled) => {}
+            (Manner::Map | Manner::Open, Refusal::Unknown) => self.give_up(&untaken(tasks, &error)),
+            (Manner::Map | Manner::Open, Refusal::TooLarge | Refusal::Denied)
+            | (Manner::Detached, Refusal::TooLarge) => self.report(untaken(tasks, &error)),
             (Manner::Detached, Refusal::Cancelled | Refusal::Unknown | Refusal::Denied)
             | (Manner::Replay | Manner::Attached, _) => self.fail(error),
         }
@@ -472,7 +482,7 @@ impl<E: fmt::Display> Submission<E> {
 
     fn on_outcomes(&mut self, position: Position, outcomes: Arc<[Outcome]>, now: Timestamp) {
         self.reached = self.reached.max(position + outcomes.len() as Position);
-        if self.manner == Manner::Map {
+        if matches!(self.manner, Manner::Map | Manner::Open) {
             self.trim = Some(self.reached);
             self.publishing.observe(&outcomes);
         }
@@ -497,6 +507,15 @@ impl<E: fmt::Display> Submission<E> {
         self.decide(completion::Event::Outcomes, now);
     }
 
+    /// Tasks that are collected are published all the same: every index has its task.
+    fn cancel_tasks(&mut self, mut tasks: Vec<TaskIndex>) {
+        tasks.retain(|index| !self.completion.has_ended(*index));
+        if !tasks.is_empty() && !self.is_cancelled {
+            self.flush();
+            self.commands.push_back(Command::CancelTasks(tasks));
+        }
+    }
+
     fn on_unreadable(&mut self, tasks: &[TaskIndex], reason: &str, now: Timestamp) {
         if self.manner == Manner::Attached {
             return self.decide(completion::Event::Unreadable(tasks), now);
@@ -516,7 +535,9 @@ impl<E: fmt::Display> Submission<E> {
         self.publishing.drop_collected();
         let before = match self.manner {
             Manner::Attached => self.completion.total().unwrap_or(0),
-            Manner::Map | Manner::Detached | Manner::Replay => self.publishing.submitted(),
+            Manner::Map | Manner::Open | Manner::Detached | Manner::Replay => {
+                self.publishing.submitted()
+            }
         };
         self.sweep = Some(Sweep {
             next: 0,
@@ -543,7 +564,7 @@ impl<E: fmt::Display> Submission<E> {
             }
             (
                 Some(completion::Command::End(completion::End::Lost { before, .. })),
-                Manner::Map | Manner::Detached | Manner::Replay,
+                Manner::Map | Manner::Open | Manner::Detached | Manner::Replay,
             ) if self.ending.is_none() => {
                 self.sweep = Some(Sweep {
                     next: 0,
@@ -554,7 +575,7 @@ impl<E: fmt::Display> Submission<E> {
             // The submitter knows itself when all is there.
             (
                 Some(completion::Command::End(_)),
-                Manner::Map | Manner::Detached | Manner::Replay,
+                Manner::Map | Manner::Open | Manner::Detached | Manner::Replay,
             ) => {}
         }
     }
@@ -675,10 +696,10 @@ pub fn unrun(index: TaskIndex, ending: Ending) -> Outcome {
 }
 
 /// What becomes of tasks that the broker did not take.
-fn untaken(first: TaskIndex, count: usize, error: &impl fmt::Display) -> Arc<[Outcome]> {
+fn untaken(tasks: &[TaskIndex], error: &impl fmt::Display) -> Arc<[Outcome]> {
     let failure = host_failure(format!("the broker did not take the task: {error}"));
-    (first..)
-        .take(count)
-        .map(|index| unrun(index, Ending::Failed(failure.clone())))
+    tasks
+        .iter()
+        .map(|index| unrun(*index, Ending::Failed(failure.clone())))
         .collect()
 }

@@ -68,6 +68,8 @@ pub enum Message {
     Presence(Presence),
     /// The manifest of a stored component.
     Manifest(Manifest),
+    /// To workers: these tasks of a job were cancelled.
+    TasksCancelled(Vec<TaskIndex>),
 }
 
 /// The manifest of a stored component: its bytes are the concatenation of its chunks.
@@ -128,6 +130,7 @@ enum Kind {
     Presence = 6,
     Manifest = 7,
     Sealed = 8,
+    TasksCancelled = 9,
 }
 
 /// How many tasks a job has.
@@ -136,6 +139,14 @@ enum Kind {
 struct Sealed {
     #[n(0)]
     tasks: TaskIndex,
+}
+
+/// Tasks of a job that were cancelled.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct TasksCancelled {
+    #[n(0)]
+    tasks: Vec<TaskIndex>,
 }
 
 /// A body without fields, which may get some.
@@ -169,6 +180,15 @@ pub fn cancelled() -> Bytes {
 #[must_use]
 pub fn sealed(tasks: TaskIndex) -> Bytes {
     message(Kind::Sealed, &Sealed { tasks }, 0)
+}
+
+/// Encode a message that these tasks of a job were cancelled, at most [`TASKS_MAX`].
+#[must_use]
+pub fn tasks_cancelled(tasks: &[TaskIndex]) -> Bytes {
+    let body = TasksCancelled {
+        tasks: tasks.to_vec(),
+    };
+    message(Kind::TasksCancelled, &body, 9 * tasks.len())
 }
 
 /// A message of a job.
@@ -236,6 +256,13 @@ pub fn decode(bytes: &[u8]) -> Result<Message, Error> {
         Kind::DeadLetter => Message::DeadLetter(Box::new(decoder.decode()?)),
         Kind::Presence => Message::Presence(decoder.decode()?),
         Kind::Manifest => Message::Manifest(checked_manifest(decoder.decode()?)?),
+        Kind::TasksCancelled => {
+            let TasksCancelled { tasks } = decoder.decode()?;
+            match tasks.len() {
+                ..=TASKS_MAX => Message::TasksCancelled(tasks),
+                more => return Err(too_many("a cancellation of", more, "tasks", TASKS_MAX)),
+            }
+        }
     })
 }
 
@@ -250,6 +277,7 @@ impl Kind {
             6 => Self::Presence,
             7 => Self::Manifest,
             8 => Self::Sealed,
+            9 => Self::TasksCancelled,
             _ => return None,
         })
     }

@@ -130,6 +130,7 @@ impl Failure {
                 PlatformFault::StoreUnusable => Some(Advice::ConfigureStore),
                 PlatformFault::Component | PlatformFault::StoreUnavailable => None,
             },
+            Self::Upstream { failure, .. } => failure.advice(),
         }
     }
 }

@@ -35,7 +35,7 @@ pub struct Job {
 }
 
 /// A function in a job's table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
 #[cbor(map)]
 pub struct JobFunction {
     /// What is called.
@@ -54,6 +54,18 @@ impl Job {
             key,
             functions: vec![JobFunction { function, options }],
         }
+    }
+
+    /// Append functions to the table, the first of them at this place. Places that the table has
+    /// stay as they are, and none is left empty: what would lie beyond a gap is not added.
+    pub fn add(&mut self, first: FunctionIndex, functions: impl IntoIterator<Item = JobFunction>) {
+        let Some(known) = usize::try_from(first)
+            .ok()
+            .and_then(|first| self.functions.len().checked_sub(first))
+        else {
+            return;
+        };
+        self.functions.extend(functions.into_iter().skip(known));
     }
 
     /// The same job with the one function that a task names, for that task alone; with the first

@@ -203,10 +203,7 @@ impl Location {
                 Some(path) => Self::file(text, &Path::new("/").join(path)),
                 None => Err(syntax(text, "write file:/// and an absolute path")),
             },
-            "http" | "https" => match url(text)? {
-                url if is_http(&url) => Ok(Self::Http(url)),
-                _ => Err(syntax(text, "write https://host/path")),
-            },
+            "http" | "https" => web(text),
             _ => Err(Malformed::Scheme(redact(text))),
         }
     }
@@ -341,8 +338,17 @@ fn url(text: &str) -> Result<Url, Malformed> {
 }
 
 /// Whether a URL names a file on a web server.
-fn is_http(url: &Url) -> bool {
-    matches!(url.scheme(), "http" | "https") && url.has_host() && url.path() != "/"
+/// A file of a web server.
+fn web(text: &str) -> Result<Location, Malformed> {
+    let url = url(text)?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(syntax(text, "write https://host/path"));
+    }
+    if url.path() == "/" {
+        let reason = "it names a web server and no file there: write https://host/path";
+        return Err(syntax(text, reason));
+    }
+    Ok(Location::Http(url))
 }
 
 /// A location as it travels.
@@ -419,10 +425,7 @@ impl TryFrom<Parts> for Location {
                 }),
                 reason => Err(syntax(&bucket, reason.unwrap_or(service.pattern()))),
             },
-            Parts::Http { url: text } => match url(&text)? {
-                url if is_http(&url) => Ok(Self::Http(url)),
-                _ => Err(syntax(&text, "write https://host/path")),
-            },
+            Parts::Http { url: text } => web(&text),
         }
     }
 }
@@ -535,7 +538,8 @@ mod tests {
             ("gs://a..b/key", "lower case"),
             ("az://---/key", "3 to 63"),
             ("az://b?c/key", "3 to 63"),
-            ("https://host", "https://host/path"),
+            ("https://host", "no file there"),
+            ("https://host/?page=1", "no file there"),
             ("https://host\\@other/a", "https://host/path"),
             ("https://host/a\tb", "percent sign"),
             ("https://host/a ", "percent sign"),

@@ -50,6 +50,14 @@ pub struct Outcome {
     pub input: Option<InputName>,
 }
 
+impl Outcome {
+    /// Whether the task ended without a result, and not because it was cancelled.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        matches!(self.ending, Ending::Failed(_))
+    }
+}
+
 /// The three ways a task ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 #[cbor(map)]
@@ -126,6 +134,21 @@ pub enum Failure {
         /// What was asked for, and what would be granted.
         #[n(1)]
         message: String,
+    },
+    /// The task was not run, because another one failed whose result it takes, directly or through
+    /// others.
+    #[n(6)]
+    Upstream {
+        /// Why that one failed.
+        #[n(0)]
+        failure: Box<Failure>,
+        /// From the task that failed to this one, each an input of the next. In the middle of a
+        /// long way tasks are left out.
+        #[n(1)]
+        path: Vec<TaskIndex>,
+        /// How many are left out.
+        #[n(2)]
+        omitted: u64,
     },
 }
 
@@ -259,6 +282,7 @@ impl Failure {
             | Self::Refused { .. } => Blame::Guest,
             Self::Input { .. } => Blame::Input,
             Self::Platform { .. } => Blame::Platform,
+            Self::Upstream { failure, .. } => failure.blame(),
         }
     }
 
@@ -304,6 +328,7 @@ impl Failure {
                     Retry::Never
                 }
             },
+            Self::Upstream { .. } => Retry::Never,
         }
     }
 
@@ -342,6 +367,7 @@ impl Failure {
                 Refusal::Limit => "limit-refused",
                 Refusal::Quota => "store-quota",
             },
+            Self::Upstream { .. } => "upstream-failed",
         }
     }
 }
@@ -355,6 +381,22 @@ impl fmt::Display for Failure {
             | Self::Platform { message, .. }
             | Self::Refused { message, .. } => f.write_str(message),
             Self::Stopped { limit } => limit.fmt(f),
+            Self::Upstream {
+                failure,
+                path,
+                omitted,
+            } => {
+                let cause = path.first().copied().unwrap_or_default();
+                write!(f, "its input failed: task {cause}")?;
+                let half = path.len() / 2;
+                for (place, task) in path.iter().enumerate().skip(1) {
+                    if place == half && *omitted > 0 {
+                        write!(f, " -> ({omitted} more)")?;
+                    }
+                    write!(f, " -> {task}")?;
+                }
+                write!(f, ": {}: {failure}", failure.code())
+            }
         }
     }
 }

@@ -5,32 +5,8 @@ use std::fmt;
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
+use crate::kind::Kind;
 use crate::task::Argument;
-
-/// How an argument travels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
-#[cbor(index_only)]
-pub enum Kind {
-    /// A CBOR item.
-    #[n(0)]
-    Value,
-    /// A handle to an object.
-    #[n(1)]
-    Object,
-    /// A handle to whatever objects lie below one place.
-    #[n(2)]
-    Prefix,
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Value => "value",
-            Self::Object => "object",
-            Self::Prefix => "prefix",
-        })
-    }
-}
 
 /// One parameter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
@@ -85,8 +61,8 @@ pub enum Mismatch {
     /// An argument of another kind.
     #[error(
         "parameter `{parameter}` of `{signature}` takes {expected}, but got {got}",
-        expected = article(*.expected),
-        got = article(*.got)
+        expected = .expected.article(),
+        got = .got.article()
     )]
     Kind {
         /// The function, as a person writes it.
@@ -108,34 +84,34 @@ fn arguments(n: usize) -> String {
     }
 }
 
-fn article(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Value => "an ordinary value",
-        Kind::Object => "an object",
-        Kind::Prefix => "a prefix",
-    }
-}
-
 impl Signature {
     /// Check the number and the kinds of `arguments`.
     ///
     /// # Errors
     /// The first thing that does not fit.
     pub fn check(&self, arguments: &[Argument]) -> Result<(), Mismatch> {
-        if arguments.len() != self.parameters.len() {
+        self.check_kinds(arguments.iter().map(|argument| Some(argument.kind())))
+    }
+
+    /// Check the number and the kinds of arguments; a kind that is not known yet fits.
+    ///
+    /// # Errors
+    /// The first thing that does not fit.
+    pub fn check_kinds(
+        &self,
+        kinds: impl ExactSizeIterator<Item = Option<Kind>>,
+    ) -> Result<(), Mismatch> {
+        if kinds.len() != self.parameters.len() {
             return Err(Mismatch::Arity {
                 signature: self.to_string(),
                 expected: self.parameters.len(),
-                got: arguments.len(),
+                got: kinds.len(),
             });
         }
-        for (parameter, argument) in self.parameters.iter().zip(arguments) {
-            let got = match argument {
-                Argument::Value(_) | Argument::Stored(_) => Kind::Value,
-                Argument::Object(_) => Kind::Object,
-                Argument::Prefix(_) => Kind::Prefix,
-            };
-            if got != parameter.kind {
+        for (parameter, got) in self.parameters.iter().zip(kinds) {
+            if let Some(got) = got
+                && got != parameter.kind
+            {
                 let signature = self.to_string();
                 return Err(Mismatch::Kind {
                     signature,

@@ -11,6 +11,7 @@ use crate::codec;
 use crate::function::FunctionIndex;
 use crate::id::TaskIndex;
 use crate::input_name::InputName;
+use crate::kind::Kind;
 use crate::output::StoredRef;
 use crate::tenant::JobKey;
 use crate::time::Timestamp;
@@ -32,6 +33,29 @@ pub enum Argument {
     /// A place that objects lie below; the worker hands the function a handle to it.
     #[n(3)]
     Prefix(#[n(0)] Place),
+}
+
+impl Argument {
+    /// How it travels.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Value(_) | Self::Stored(_) => Kind::Value,
+            Self::Object(_) => Kind::Object,
+            Self::Prefix(_) => Kind::Prefix,
+        }
+    }
+
+    /// About how many bytes it takes in a message or a queue.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Value(bytes) => bytes.len(),
+            Self::Object(object) => object.weight(),
+            Self::Stored(stored) => stored.weight(),
+            Self::Prefix(place) => place.location().weight(),
+        }
+    }
 }
 
 /// An object as a task names it.
@@ -94,16 +118,7 @@ impl Task {
     /// About how many bytes this task takes in a message or a queue.
     #[must_use]
     pub fn weight(&self) -> usize {
-        let arguments: usize = self
-            .arguments
-            .iter()
-            .map(|argument| match argument {
-                Argument::Value(bytes) => bytes.len(),
-                Argument::Object(object) => object.weight(),
-                Argument::Stored(stored) => stored.weight(),
-                Argument::Prefix(place) => place.location().weight(),
-            })
-            .sum();
+        let arguments: usize = self.arguments.iter().map(Argument::weight).sum();
         let input = self.input.as_ref().map_or(0, InputName::weight);
         arguments + input + 16 + 8 * self.arguments.len()
     }

@@ -211,6 +211,18 @@ fn failure() -> impl Strategy<Value = Failure> {
             .prop_map(|(fault, message)| Failure::Platform { fault, message }),
         (prop::sample::select(refusals), any::<String>())
             .prop_map(|(refusal, message)| Failure::Refused { refusal, message }),
+        (
+            any::<String>(),
+            prop::collection::vec(any::<u64>(), 0..5),
+            any::<u64>()
+        )
+            .prop_map(|(message, path, omitted)| {
+                Failure::Upstream {
+                    failure: Box::new(Failure::Trapped { message }),
+                    path,
+                    omitted,
+                }
+            }),
     ]
 }
 

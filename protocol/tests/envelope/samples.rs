@@ -96,6 +96,11 @@ fn jobs_and_marks() -> Vec<Sample> {
             Message::Sealed(250_000),
         ),
         (
+            "tasks_cancelled",
+            "These tasks of a job were cancelled.",
+            Message::TasksCancelled(vec![7, 8, 250_000]),
+        ),
+        (
             "job_open",
             "A job with the default options.",
             Message::Job(Box::new(job(FunctionOptions::default(), JobState::Open))),
@@ -183,6 +188,7 @@ pub(crate) fn encode(message: &Message) -> Bytes {
         Message::DeadLetter(letter) => envelope::dead_letter(letter),
         Message::Presence(presence) => envelope::presence(presence),
         Message::Manifest(manifest) => envelope::manifest(manifest),
+        Message::TasksCancelled(tasks) => envelope::tasks_cancelled(tasks),
     }
 }
 
@@ -441,6 +447,11 @@ fn refusals() -> Vec<Outcome> {
         refused(Refusal::Grant),
         refused(Refusal::Limit),
         refused(Refusal::Quota),
+        Failure::Upstream {
+            failure: Box::new(refused(Refusal::Limit)),
+            path: vec![3, 7, 300],
+            omitted: 12,
+        },
     ])
 }
 

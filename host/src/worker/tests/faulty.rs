@@ -7,11 +7,12 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use sortie_broker::memory::{Config, MemoryBroker};
 use sortie_broker::{
-    Error, Event, Extended, Lease, LetterId, Operate, Position, Report, Submit, Unfinished, Work,
+    Cancellation, Error, Event, Extended, Lease, LetterId, Operate, Position, Report, Submit,
+    Unfinished, Work,
 };
 use sortie_protocol::{
-    Bundle, DeadLetter, Digest, Job, JobKey, JobRecord, LeaseId, Outcome, Presence, Reading,
-    TaskIndex, TenantId, Timestamp,
+    Bundle, DeadLetter, Digest, FunctionIndex, Job, JobFunction, JobKey, JobRecord, LeaseId,
+    Outcome, Presence, Reading, TaskIndex, TenantId, Timestamp,
 };
 
 use tokio::sync::watch;
@@ -123,6 +124,19 @@ impl Submit for Faulty {
         self.inner.put_job(job, created).await
     }
 
+    async fn add_functions(
+        &self,
+        job: JobKey,
+        first: FunctionIndex,
+        functions: Vec<JobFunction>,
+    ) -> Result<(), Error> {
+        self.inner.add_functions(job, first, functions).await
+    }
+
+    async fn cancel_tasks(&self, job: JobKey, tasks: Vec<TaskIndex>) -> Result<(), Error> {
+        self.inner.cancel_tasks(job, tasks).await
+    }
+
     async fn job(&self, job: JobKey) -> Result<Option<JobRecord>, Error> {
         self.inner.job(job).await
     }
@@ -201,7 +215,7 @@ impl Work for Faulty {
         self.inner.release(lease).await
     }
 
-    async fn cancellations(&self) -> Result<BoxStream<'static, JobKey>, Error> {
+    async fn cancellations(&self) -> Result<BoxStream<'static, Cancellation>, Error> {
         self.asked(Ask::Cancellations);
         self.inner.cancellations().await
     }

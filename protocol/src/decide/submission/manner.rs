@@ -9,6 +9,9 @@ pub const REQUESTS_AT_ONCE: usize = 64;
 pub enum Manner {
     /// Inputs are published, and outcomes followed until every task has one.
     Map,
+    /// The same for a job that stays open: its tasks call several functions, and single ones are
+    /// cancelled.
+    Open,
     /// Inputs are published; outcomes are not followed.
     Detached,
     /// The outcomes of a job that another client submitted are followed.
@@ -21,14 +24,14 @@ pub enum Manner {
 impl Manner {
     pub(super) fn follows(self) -> bool {
         match self {
-            Self::Map | Self::Attached => true,
+            Self::Map | Self::Open | Self::Attached => true,
             Self::Detached | Self::Replay => false,
         }
     }
 
     pub(super) fn publishes(self) -> bool {
         match self {
-            Self::Map | Self::Detached | Self::Replay => true,
+            Self::Map | Self::Open | Self::Detached | Self::Replay => true,
             Self::Attached => false,
         }
     }

@@ -1,13 +1,19 @@
-//! The publishing side of a job: the bundle being packed, unfinished bundles, and unanswered
+//! The publishing side of a job: the bundles being packed, unfinished bundles, and unanswered
 //! requests.
+//!
+//! A bundle holds tasks of one function: how long those take is like each other, and they go to the
+//! same workers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::manner::{Manner, REQUESTS_AT_ONCE};
+use super::outstanding::Outstanding;
+use crate::function::FunctionIndex;
 use crate::id::TaskIndex;
 use crate::outcome::Outcome;
 use crate::packing::{Collector, Packer};
+use crate::seen::Seen;
 use crate::task::Task;
 
 /// A detached bundle holds at most this part of the tasks before it: how long they take is not
@@ -24,6 +30,13 @@ enum Seal {
     Said,
 }
 
+/// What is packed of one function.
+#[derive(Debug, Default)]
+struct Lane {
+    packer: Packer,
+    collector: Collector,
+}
+
 /// The publishing side of a job.
 #[derive(Debug)]
 pub(super) struct Publishing {
@@ -32,10 +45,13 @@ pub(super) struct Publishing {
     inputs: Option<u64>,
     slots: usize,
     bundles_max: usize,
-    packer: Packer,
-    collector: Collector,
-    /// Number of tasks without an outcome of each published bundle, by the bundle's first index.
-    out: BTreeMap<TaskIndex, usize>,
+    lanes: BTreeMap<FunctionIndex, Lane>,
+    /// Tasks that are collected, in all lanes.
+    collected: usize,
+    out: Outstanding,
+    /// Inputs of an open job that were published or reported.
+    sent: Seen,
+    /// The index after the last.
     submitted: TaskIndex,
     confirmed: u64,
     unanswered: usize,
@@ -52,9 +68,10 @@ impl Publishing {
             inputs,
             slots: 1,
             bundles_max: 1,
-            packer: Packer::default(),
-            collector: Collector::default(),
-            out: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            collected: 0,
+            out: Outstanding::default(),
+            sent: Seen::default(),
             submitted: 0,
             confirmed: 0,
             unanswered: 0,
@@ -88,12 +105,12 @@ impl Publishing {
 
     /// Whether further inputs may be taken.
     pub(super) fn has_room(&self) -> bool {
-        let is_in_window = self.manner != Manner::Map || self.out.len() < self.bundles_max;
+        let is_in_window = !self.manner.follows() || self.out.len() < self.bundles_max;
         !self.has_ended && self.unanswered < REQUESTS_AT_ONCE && is_in_window
     }
 
     pub(super) fn has_collected(&self) -> bool {
-        !self.collector.is_empty()
+        self.collected > 0
     }
 
     /// Whether the job may get further tasks.
@@ -101,78 +118,123 @@ impl Publishing {
         self.manner.publishes() && self.seal == Seal::Due
     }
 
-    /// Take a task in; a bundle that it does not fit into comes back.
-    pub(super) fn push(&mut self, task: Task) -> Option<Vec<Task>> {
-        let index = self.submitted;
-        self.submitted += 1;
-        let full = self.collector.push(Task { index, ..task });
-        self.send(full)
+    /// Take a task in. A bundle that it does not fit into comes back, and the bundle that it makes
+    /// full.
+    pub(super) fn push(&mut self, task: Task) -> [Option<Vec<Task>>; 2] {
+        let (index, function) = (self.index(task.index), task.function);
+        self.collected += 1;
+        let lane = self.lanes.entry(function).or_default();
+        let before = lane.collector.push(Task { index, ..task });
+        let tasks = lane.collector.len() as u64;
+        let full = if tasks >= self.tasks_max(function) {
+            self.take(function)
+        } else {
+            None
+        };
+        [self.send(before), full]
     }
 
     /// An input that is no task takes an index all the same.
-    pub(super) fn skip(&mut self) -> TaskIndex {
-        let index = self.submitted;
-        self.submitted += 1;
+    pub(super) fn skip(&mut self, own: TaskIndex) -> TaskIndex {
+        let index = self.index(own);
+        self.on_sent([index]);
         if self.manner.follows() {
-            self.out.insert(index, 1);
+            self.out.insert(FunctionIndex::MAX, [index]);
         }
         index
     }
 
-    /// Whether the bundle that is collected is as large as it should be.
-    pub(super) fn is_full(&self) -> bool {
+    /// The index of an input.
+    fn index(&mut self, own: TaskIndex) -> TaskIndex {
+        let index = match self.manner {
+            Manner::Open => own,
+            Manner::Map | Manner::Detached | Manner::Replay | Manner::Attached => self.submitted,
+        };
+        self.submitted = self.submitted.max(index.saturating_add(1));
+        index
+    }
+
+    /// How many tasks the next bundle of a function should have.
+    fn tasks_max(&self, function: FunctionIndex) -> u64 {
         let last = self.submitted.saturating_sub(1);
-        let tasks = match self.manner {
-            Manner::Map => {
+        match self.manner {
+            Manner::Map | Manner::Open => {
                 let left = self.inputs.map(|inputs| inputs.saturating_sub(last));
-                self.packer.tasks(left, self.slots) as u64
+                let lane = self.lanes.get(&function);
+                lane.map_or(1, |lane| lane.packer.tasks(left, self.slots) as u64)
             }
             Manner::Detached => (last / DETACHED_SHARE).clamp(1, DETACHED_TASKS_MAX),
             // They failed before, and may take their neighbours with them.
             Manner::Replay | Manner::Attached => 1,
-        };
-        self.collector.len() as u64 >= tasks
+        }
     }
 
-    /// The bundle that is collected, if there is one.
-    pub(super) fn take(&mut self) -> Option<Vec<Task>> {
-        let collected = self.collector.take();
+    /// The bundles that are collected.
+    pub(super) fn take_all(&mut self) -> Vec<Vec<Task>> {
+        if self.collected == 0 {
+            return Vec::new();
+        }
+        let functions: Vec<_> = self.lanes.keys().copied().collect();
+        functions
+            .into_iter()
+            .filter_map(|function| self.take(function))
+            .collect()
+    }
+
+    fn take(&mut self, function: FunctionIndex) -> Option<Vec<Task>> {
+        let lane = self.lanes.get_mut(&function)?;
+        let collected = lane.collector.take();
         self.send(collected)
     }
 
     pub(super) fn drop_collected(&mut self) {
-        self.collector.take();
+        for lane in self.lanes.values_mut() {
+            lane.collector.take();
+        }
+        self.collected = 0;
         self.has_ended = true;
     }
 
     fn send(&mut self, tasks: Option<Vec<Task>>) -> Option<Vec<Task>> {
+        let tasks = tasks?;
+        self.collected = self.collected.saturating_sub(tasks.len());
+        self.on_sent(tasks.iter().map(|task| task.index));
         if self.manner.follows()
-            && let Some(tasks) = &tasks
-            && let Some(first) = tasks.first()
+            && let Some(Task { function, .. }) = tasks.first()
         {
-            self.out.insert(first.index, tasks.len());
+            let indices = tasks.iter().map(|task| task.index);
+            self.out.insert(*function, indices);
         }
-        tasks
+        Some(tasks)
     }
 
-    /// One task ended.
-    pub(super) fn on_ended(&mut self, index: TaskIndex) {
-        if let Some((&first, missing)) = self.out.range_mut(..=index).next_back() {
-            *missing = missing.saturating_sub(1);
-            if *missing == 0 {
-                self.out.remove(&first);
+    fn on_sent(&mut self, indices: impl IntoIterator<Item = TaskIndex>) {
+        if self.manner == Manner::Open {
+            for index in indices {
+                self.sent.insert(index);
             }
         }
     }
 
+    /// One task ended.
+    pub(super) fn on_ended(&mut self, index: TaskIndex) {
+        self.out.end(index);
+    }
+
     /// Record how long tasks take; tasks that did not run are ignored.
     pub(super) fn observe(&mut self, outcomes: &[Outcome]) {
-        let ran = outcomes.iter().filter(|outcome| outcome.attempts > 0);
-        let work: Duration = ran
-            .clone()
-            .map(|outcome| outcome.bill.run + outcome.bill.fetch)
-            .sum();
-        self.packer.observe(ran.count(), work);
+        let mut ran: BTreeMap<FunctionIndex, (usize, Duration)> = BTreeMap::new();
+        for outcome in outcomes.iter().filter(|outcome| outcome.attempts > 0) {
+            if let Some(function) = self.out.function_of(outcome.index) {
+                let (tasks, work) = ran.entry(function).or_default();
+                *tasks += 1;
+                *work += outcome.bill.run + outcome.bill.fetch;
+            }
+        }
+        for (function, (tasks, work)) in ran {
+            let lane = self.lanes.entry(function).or_default();
+            lane.packer.observe(tasks, work);
+        }
     }
 
     pub(super) fn on_request(&mut self) {
@@ -198,7 +260,12 @@ impl Publishing {
         if !self.manner.follows() {
             return None;
         }
-        let published = self.submitted - self.collector.len() as u64;
+        let published = match self.manner {
+            Manner::Open => self.sent.first_missing(),
+            Manner::Map | Manner::Detached | Manner::Replay | Manner::Attached => {
+                self.submitted - self.collected as u64
+            }
+        };
         let expected = (self.is_idle() && self.manner.publishes()).then_some(published);
         (self.expected != expected).then(|| {
             self.expected = expected;
@@ -209,7 +276,7 @@ impl Publishing {
     /// How many tasks there are, once, when all are there and answered.
     pub(super) fn seal(&mut self) -> Option<TaskIndex> {
         let is_due =
-            self.seal == Seal::Due && self.has_ended && self.collector.is_empty() && self.is_idle();
+            self.seal == Seal::Due && self.has_ended && self.collected == 0 && self.is_idle();
         is_due.then(|| {
             self.seal = Seal::Said;
             self.on_request();

@@ -44,6 +44,10 @@ fn completed(index: TaskIndex) -> Outcome {
     }
 }
 
+fn published(first: TaskIndex, count: u64) -> Request {
+    Request::Publish((first..first + count).collect())
+}
+
 fn commands(job: &mut Job) -> Vec<Command<String>> {
     std::iter::from_fn(|| job.next_command()).collect()
 }
@@ -53,20 +57,24 @@ fn after(job: &mut Job, event: Event<String>, seconds: u64) -> Vec<Command<Strin
     commands(job)
 }
 
-fn bad_input() -> Event<String> {
+fn bad_input(index: TaskIndex) -> Event<String> {
     let failure = Failure::Input {
         fault: InputFault::Malformed,
         message: "it does not fit".into(),
     };
     let input = Some("the bad one".into());
-    Event::Input(Err(NoTask { failure, input }))
+    Event::Input(Err(NoTask {
+        index,
+        ending: Ending::Failed(failure),
+        input,
+    }))
 }
 
 #[test]
 fn a_map_is_sealed_when_all_is_answered_and_ends_when_the_caller_has_all() {
     let mut job = job(Manner::Map);
-    let published = after(&mut job, Event::Input(Ok(task())), 0);
-    assert!(matches!(&published[..], [Command::Publish(tasks)] if tasks.len() == 1));
+    let sent = after(&mut job, Event::Input(Ok(task())), 0);
+    assert!(matches!(&sent[..], [Command::Publish(tasks)] if tasks.len() == 1));
     assert_eq!(after(&mut job, Event::InputsEnded, 0), []);
     // An outcome may be faster than the answer.
     let outcomes: Arc<[Outcome]> = [completed(0)].into();
@@ -75,7 +83,7 @@ fn a_map_is_sealed_when_all_is_answered_and_ends_when_the_caller_has_all() {
         [Command::PassOn(outcomes)]
     );
     assert_eq!(
-        after(&mut job, Event::Answered(Request::Publish(0, 1), Ok(())), 0),
+        after(&mut job, Event::Answered(published(0, 1), Ok(())), 0),
         []
     );
     assert_eq!(
@@ -94,11 +102,7 @@ fn no_input_is_taken_while_the_window_is_full_or_the_caller_does_not_read() {
     for first in 0..4 {
         assert!(job.wants().inputs);
         after(&mut job, Event::Input(Ok(task())), 0);
-        after(
-            &mut job,
-            Event::Answered(Request::Publish(first, 1), Ok(())),
-            0,
-        );
+        after(&mut job, Event::Answered(published(first, 1), Ok(())), 0);
     }
     assert!(!job.wants().inputs && job.wants().outcomes);
     after(&mut job, Event::Outcomes(0, [completed(2)].into()), 0);
@@ -123,7 +127,7 @@ fn a_submitter_that_waits_for_its_inputs_says_every_few_seconds_that_it_is_there
 #[test]
 fn an_input_that_is_no_task_has_an_outcome_at_the_broker() {
     let mut job = job(Manner::Map);
-    let commands = after(&mut job, bad_input(), 0);
+    let commands = after(&mut job, bad_input(0), 0);
     assert!(
         matches!(&commands[..], [Command::Report(outcomes)]
             if outcomes[0].index == 0 && outcomes[0].input == Some("the bad one".into())),
@@ -136,22 +140,14 @@ fn a_bundle_that_is_refused_ends_as_outcomes_at_the_broker_and_an_unknown_one_on
     let mut job = job(Manner::Map);
     after(&mut job, Event::Input(Ok(task())), 0);
     let refused = Err((Refusal::TooLarge, "too large".into()));
-    let commands = after(
-        &mut job,
-        Event::Answered(Request::Publish(0, 1), refused),
-        0,
-    );
+    let commands = after(&mut job, Event::Answered(published(0, 1), refused), 0);
     assert!(
         matches!(&commands[..], [Command::Report(_)]),
         "{commands:?}"
     );
     after(&mut job, Event::Input(Ok(task())), 0);
     let refused = Err((Refusal::Unknown, "away".into()));
-    let commands = after(
-        &mut job,
-        Event::Answered(Request::Publish(1, 1), refused),
-        0,
-    );
+    let commands = after(&mut job, Event::Answered(published(1, 1), refused), 0);
     assert!(
         matches!(&commands[..], [Command::PassOn(_)]),
         "{commands:?}"
@@ -168,7 +164,7 @@ fn a_bundle_that_is_refused_ends_as_outcomes_at_the_broker_and_an_unknown_one_on
 fn tasks_whose_outcomes_cannot_be_read_end_at_once() {
     let mut job = job(Manner::Map);
     after(&mut job, Event::Input(Ok(task())), 0);
-    after(&mut job, Event::Answered(Request::Publish(0, 1), Ok(())), 0);
+    after(&mut job, Event::Answered(published(0, 1), Ok(())), 0);
     let unreadable = Event::Unreadable([0].into(), "version 9".into());
     let commands = after(&mut job, unreadable, 0);
     assert!(
@@ -187,7 +183,7 @@ fn tasks_whose_outcomes_cannot_be_read_end_at_once() {
 fn lost_tasks_of_a_map_end_and_the_map_goes_on() {
     let mut job = job(Manner::Map);
     after(&mut job, Event::Input(Ok(task())), 0);
-    after(&mut job, Event::Answered(Request::Publish(0, 1), Ok(())), 0);
+    after(&mut job, Event::Answered(published(0, 1), Ok(())), 0);
     after(&mut job, Event::CaughtUp(Mark(1)), 0);
     let asked = after(&mut job, Event::Tick, 5);
     assert!(
@@ -219,11 +215,7 @@ fn a_cancelled_map_ends_every_task_in_parts() {
     );
     for first in 0..2000 {
         after(&mut job, Event::Input(Ok(task())), 0);
-        after(
-            &mut job,
-            Event::Answered(Request::Publish(first, 1), Ok(())),
-            0,
-        );
+        after(&mut job, Event::Answered(published(first, 1), Ok(())), 0);
     }
     let mut ended = 0;
     let mut event = Event::Cancelled;
@@ -245,11 +237,7 @@ fn a_detached_job_ends_when_it_is_sealed_and_at_the_first_error() {
     after(&mut ended, Event::Input(Ok(task())), 0);
     after(&mut ended, Event::InputsEnded, 0);
     assert_eq!(
-        after(
-            &mut ended,
-            Event::Answered(Request::Publish(0, 1), Ok(())),
-            0
-        ),
+        after(&mut ended, Event::Answered(published(0, 1), Ok(())), 0),
         [Command::Seal(1)]
     );
     assert_eq!(
@@ -261,11 +249,7 @@ fn a_detached_job_ends_when_it_is_sealed_and_at_the_first_error() {
     after(&mut failed, Event::Input(Ok(task())), 0);
     let refused = Err((Refusal::Unknown, "away".into()));
     assert_eq!(
-        after(
-            &mut failed,
-            Event::Answered(Request::Publish(0, 1), refused),
-            0
-        ),
+        after(&mut failed, Event::Answered(published(0, 1), refused), 0),
         [Command::End(End::Failed("away".into()))]
     );
 }
@@ -277,21 +261,17 @@ fn a_replay_confirms_what_is_published_and_only_that() {
         after(&mut job, Event::Input(Ok(task())), 0);
     }
     assert_eq!(
-        after(&mut job, Event::Answered(Request::Publish(1, 1), Ok(())), 0),
+        after(&mut job, Event::Answered(published(1, 1), Ok(())), 0),
         [Command::Confirm(1)]
     );
     let refused = Err((Refusal::Unknown, "away".into()));
     assert_eq!(
-        after(
-            &mut job,
-            Event::Answered(Request::Publish(0, 1), refused),
-            0
-        ),
+        after(&mut job, Event::Answered(published(0, 1), refused), 0),
         []
     );
     assert!(!job.wants().inputs);
     after(&mut job, Event::Answered(Request::Confirm, Ok(())), 0);
-    after(&mut job, Event::Answered(Request::Publish(2, 1), Ok(())), 0);
+    after(&mut job, Event::Answered(published(2, 1), Ok(())), 0);
     assert_eq!(
         after(&mut job, Event::Answered(Request::Confirm, Ok(())), 0),
         [Command::End(End::Failed("away".into()))]
@@ -305,10 +285,87 @@ fn a_replay_that_is_stopped_is_sealed_with_what_was_published() {
     after(&mut job, Event::Input(Ok(task())), 0);
     assert_eq!(after(&mut job, Event::Stop, 0), []);
     assert!(!job.wants().inputs);
-    after(&mut job, Event::Answered(Request::Publish(0, 1), Ok(())), 0);
+    after(&mut job, Event::Answered(published(0, 1), Ok(())), 0);
     assert_eq!(
         after(&mut job, Event::Answered(Request::Confirm, Ok(())), 0),
         [Command::Seal(1)]
+    );
+}
+
+#[test]
+fn an_open_job_packs_each_function_by_itself() {
+    let mut job = job(Manner::Open);
+    let calling = |index, function| {
+        Event::Input(Ok(Task {
+            index,
+            function,
+            ..task()
+        }))
+    };
+    let indices = |commands: &[Command<String>]| {
+        let bundle = |command: &Command<String>| match command {
+            Command::Publish(tasks) => tasks.iter().map(|task| task.index).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+        commands.iter().map(bundle).collect::<Vec<_>>()
+    };
+    // Short tasks of the first function, so that its bundles grow.
+    let first = after(&mut job, calling(0, 0), 0);
+    assert_eq!(indices(&first), [[0]]);
+    after(&mut job, Event::Answered(published(0, 1), Ok(())), 0);
+    after(&mut job, Event::Outcomes(0, [completed(0)].into()), 0);
+    after(&mut job, Event::Passed, 0);
+    assert_eq!(indices(&after(&mut job, calling(1, 0), 0)), [[0_u64; 0]; 0]);
+    assert!(job.wants().pause);
+    // One of the other goes out alone, and does not take the collected one with it.
+    assert_eq!(indices(&after(&mut job, calling(2, 1), 0)), [[2]]);
+    assert_eq!(indices(&after(&mut job, calling(3, 0), 0)), [[1, 3]]);
+    assert!(!job.wants().pause);
+}
+
+#[test]
+fn tasks_of_an_open_job_come_in_any_order_and_it_is_sealed_with_all() {
+    let mut job = job(Manner::Open);
+    for index in [3, 0, 2] {
+        after(&mut job, Event::Input(Ok(Task { index, ..task() })), 0);
+        after(&mut job, Event::Answered(published(index, 1), Ok(())), 0);
+        after(
+            &mut job,
+            Event::Outcomes(index, [completed(index)].into()),
+            0,
+        );
+        after(&mut job, Event::Passed, 0);
+    }
+    // One that waited for another, which failed.
+    after(&mut job, bad_input(1), 0);
+    let outcomes: Arc<[Outcome]> = [unrun(1, Ending::Cancelled)].into();
+    let answer = Event::Answered(Request::Report(outcomes.clone()), Ok(()));
+    after(&mut job, answer, 0);
+    assert_eq!(after(&mut job, Event::InputsEnded, 0), [Command::Seal(4)]);
+    after(&mut job, Event::Outcomes(4, outcomes), 0);
+    after(&mut job, Event::Passed, 0);
+    assert_eq!(
+        after(&mut job, Event::Answered(Request::Seal, Ok(())), 0),
+        [Command::End(End::Complete(4))]
+    );
+}
+
+#[test]
+fn tasks_of_an_open_job_are_cancelled_unless_they_ended() {
+    let mut job = job(Manner::Open);
+    for index in 0..2 {
+        after(&mut job, Event::Input(Ok(Task { index, ..task() })), 0);
+    }
+    after(&mut job, Event::Outcomes(0, [completed(0)].into()), 0);
+    after(&mut job, Event::Passed, 0);
+    assert_eq!(
+        after(&mut job, Event::CancelTasks(vec![0, 1]), 0),
+        [Command::CancelTasks(vec![1])]
+    );
+    let cancelled: Arc<[Outcome]> = [unrun(1, Ending::Cancelled)].into();
+    assert_eq!(
+        after(&mut job, Event::Outcomes(1, cancelled.clone()), 0),
+        [Command::PassOn(cancelled)]
     );
 }
 
@@ -336,6 +393,8 @@ enum Act {
     },
     Wait(u64),
     Cancel,
+    /// One of the tasks there are so far.
+    CancelTask(u64),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -367,6 +426,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         6 => Just(Act::Passed),
         2 => prop::bool::weighted(0.2).prop_map(|fails| Act::Told { fails }),
         2 => (1_u64..20).prop_map(Act::Wait),
+        1 => (0_u64..40).prop_map(Act::CancelTask),
         1 => prop::bool::weighted(0.05)
             .prop_map(|cancel| if cancel { Act::Cancel } else { Act::Read }),
     ];
@@ -381,9 +441,10 @@ enum Stored {
     Cancelled,
 }
 
-/// A broker, a fleet, and a caller of one map.
+/// A broker, a fleet, and a caller of one map or open job.
 struct World {
     job: Job,
+    manner: Manner,
     now: Timestamp,
     inputs: u64,
     has_ended: bool,
@@ -404,9 +465,10 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(manner: Manner) -> Self {
         let mut world = Self {
-            job: job(Manner::Map),
+            job: job(manner),
+            manner,
             now: at(0),
             inputs: 0,
             has_ended: false,
@@ -477,6 +539,7 @@ impl World {
                         self.stored.push(Stored::Cancelled);
                     }
                 }
+                Command::CancelTasks(tasks) => self.cancel_tasks(&tasks),
                 Command::Beat | Command::Trim(_) => {}
                 Command::Confirm(_) => panic!("nothing is confirmed in a map"),
                 Command::End(end) => self.end = Some(end),
@@ -497,6 +560,16 @@ impl World {
         }
     }
 
+    fn cancel_tasks(&mut self, tasks: &[TaskIndex]) {
+        for index in tasks {
+            assert!(*index < self.inputs && !self.passed_on.contains(index));
+            if !self.is_cancelled && self.ended_at_broker.insert(*index) {
+                let cancelled = unrun(*index, Ending::Cancelled);
+                self.stored.push(Stored::Outcome(Box::new(cancelled)));
+            }
+        }
+    }
+
     fn answer(&mut self, which: usize, how: How) {
         if self.calls.is_empty() {
             return;
@@ -504,16 +577,16 @@ impl World {
         let which = which % self.calls.len();
         let (call, happens) = match (self.calls.remove(which), how) {
             (Command::Publish(tasks), how) => {
-                let (first, count) = (tasks[0].index, tasks.len());
+                let indices: Arc<[TaskIndex]> = tasks.iter().map(|task| task.index).collect();
+                assert!(tasks.iter().all(|task| task.function == tasks[0].function));
                 let happens = matches!(how, How::Done | How::Unknown) && !self.is_cancelled;
                 tasks.iter().for_each(|task| {
                     self.unanswered.remove(&task.index);
                 });
                 if happens {
-                    self.bundles
-                        .push(tasks.iter().map(|task| task.index).collect());
+                    self.bundles.push(indices.iter().copied().collect());
                 }
-                (Request::Publish(first, count), happens)
+                (Request::Publish(indices), happens)
             }
             (Command::Report(outcomes), how) => {
                 let happens = matches!(how, How::Done | How::Unknown) && !self.is_cancelled;
@@ -586,11 +659,20 @@ impl World {
         match *act {
             Act::Input(is_good) => {
                 if self.job.wants().inputs && !self.has_ended {
+                    let index = self.inputs;
                     self.inputs += 1;
+                    let function = match self.manner {
+                        Manner::Open => u32::try_from(self.inputs % 5 / 3).unwrap(),
+                        _ => 0,
+                    };
                     self.tell(if is_good {
-                        Event::Input(Ok(task()))
+                        Event::Input(Ok(Task {
+                            index,
+                            function,
+                            ..task()
+                        }))
                     } else {
-                        bad_input()
+                        bad_input(index)
                     });
                 }
             }
@@ -624,6 +706,10 @@ impl World {
                 self.tell(Event::Tick);
             }
             Act::Cancel => self.tell(Event::Cancel),
+            Act::CancelTask(index) if index < self.inputs => {
+                self.tell(Event::CancelTasks(vec![index]));
+            }
+            Act::CancelTask(_) => {}
         }
     }
 
@@ -665,8 +751,11 @@ proptest! {
     /// No input is lost or doubled, every task ends exactly once for the caller, the seal comes
     /// last, nothing is lost that may still come, and every history ends.
     #[test]
-    fn every_task_ends_once_whatever_the_order_of_things(acts in acts()) {
-        let mut world = World::new();
+    fn every_task_ends_once_whatever_the_order_of_things(
+        acts in acts(),
+        manner in prop_oneof![Just(Manner::Map), Just(Manner::Open)],
+    ) {
+        let mut world = World::new(manner);
         acts.iter().for_each(|act| world.act(act));
         world.run_out();
         prop_assert!(world.end.is_some(), "it stands still: {:?}", world.job);

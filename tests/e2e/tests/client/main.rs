@@ -2,9 +2,6 @@
 //! as a program sees them. Each test runs twice: with everything in this process, and over a fleet
 //! with a real broker.
 
-mod slim;
-mod stored;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -45,6 +42,10 @@ macro_rules! over_both {
         }
     };
 }
+
+mod graph;
+mod slim;
+mod stored;
 
 over_both! {
     a_job_whose_inputs_end_after_all_outcomes_came_ends,

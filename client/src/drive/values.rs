@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use sortie_objects::{Objects, TenantStore, values};
-use sortie_protocol::outcome::PlatformFault;
+use sortie_protocol::outcome::{InputFault, PlatformFault};
 use sortie_protocol::{Argument, Ending, Failure, Outcome, Output, StoredRef};
 
 /// A client's store for large arguments, and its access to stored results. Cheap to clone.
@@ -29,6 +29,18 @@ impl Values {
         let store = self.store.as_ref();
         let fetched = values::fetch(&self.objects, store, stored, Self::BYTES_MAX).await;
         fetched.map_err(|error| values::unfetched("the result", &error))
+    }
+
+    /// A result as a CBOR item.
+    ///
+    /// # Errors
+    /// The failure of the task that takes it.
+    pub(crate) async fn item(&self, output: Output) -> Result<Bytes, Failure> {
+        match output {
+            Output::Value(item) => Ok(item),
+            Output::Stored(stored) => self.fetch(&stored).await,
+            Output::Object(_) => Err(object_in_a_value()),
+        }
     }
 
     async fn keep(&self, value: Bytes) -> Result<Argument, Failure> {
@@ -54,19 +66,19 @@ impl Values {
         mut arguments: Vec<Argument>,
     ) -> Result<Vec<Argument>, Failure> {
         for argument in &mut arguments {
-            match argument {
-                Argument::Value(value)
-                    if value.len() > sortie_protocol::output::INLINE_BYTES_MAX =>
-                {
-                    *argument = self.keep(std::mem::take(value)).await?;
-                }
-                Argument::Value(_)
-                | Argument::Object(_)
-                | Argument::Stored(_)
-                | Argument::Prefix(_) => {}
-            }
+            self.send_one(argument).await?;
         }
         Ok(arguments)
+    }
+
+    /// Store an argument if it is large. Cancel safe.
+    pub(crate) async fn send_one(&self, argument: &mut Argument) -> Result<(), Failure> {
+        if let Argument::Value(value) = argument
+            && value.len() > sortie_protocol::output::INLINE_BYTES_MAX
+        {
+            *argument = self.keep(std::mem::take(value)).await?;
+        }
+        Ok(())
     }
 
     /// The outcome with its value at hand. If that cannot be fetched, the outcome says so instead.
@@ -85,4 +97,21 @@ impl Values {
 /// Whether the outcome's value is in a store and not yet fetched.
 pub(crate) fn is_stored(outcome: &Outcome) -> bool {
     matches!(outcome.ending, Ending::Completed(Output::Stored(_)))
+}
+
+/// Why an object cannot be put into a value.
+pub(crate) fn object_in_a_value() -> Failure {
+    malformed(
+        "a value has the result of a task in it which is an object: an object is an argument of \
+         its own"
+            .into(),
+    )
+}
+
+/// The failure of a task with an argument that does not fit.
+pub(crate) fn malformed(message: String) -> Failure {
+    Failure::Input {
+        fault: InputFault::Malformed,
+        message,
+    }
 }

@@ -1,0 +1,296 @@
+//! The job that a client keeps open for the tasks it submits one by one.
+//!
+//! Submitting a task takes a place among those that wait in this process, and no answer of the
+//! broker is waited for. A task on the client's runtime drives the job: it packs what the
+//! [`Program`] releases into bundles, follows all outcomes in one stream, and hands them to the
+//! program. When the client is gone and every task has ended, it seals the job and has it
+//! forgotten.
+//!
+//! Bounds: tasks that are not packed yet weigh at most [`WAITING_MAX`] together, each at least
+//! [`UNIT`]; beyond that submitting waits.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _, stream};
+use parking_lot::Mutex;
+use sortie_broker::{Broker, Error};
+use sortie_protocol::job::FUNCTIONS_MAX;
+use sortie_protocol::submission::{End, Manner, NoTask};
+use sortie_protocol::{FunctionIndex, Job, JobFunction, JobKey, Signature, Task, TaskIndex};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::clock::{Clock, time_of_day};
+use super::feed::Feed;
+use super::futures::Futures;
+use super::parts::Part;
+use super::program::{Call, Driven, Over, Program, Released};
+use super::resolve::resolved;
+use super::shell::{Caller, Parts, Shell};
+use super::slot::Gone;
+use super::submitted::{Dependency, Submitted};
+use super::tracker::Tracked;
+use super::values::Values;
+use super::window::Window;
+use crate::error::SubmitError;
+use crate::observer::Observed;
+
+/// The most bytes of arguments that wait in this process to be packed.
+const WAITING_MAX: usize = 64 << 20;
+/// The least that a waiting task counts for, in bytes.
+const UNIT: usize = 1024;
+/// How long a submission waits for room until that is logged, and again after as long.
+const SAY_AFTER: Duration = Duration::from_secs(10);
+/// How long a job is kept open for further tasks: well within the time for which brokers keep
+/// records of jobs and outcomes.
+const AGE_MAX: Duration = Duration::from_secs(12 * 3600);
+
+/// What is needed to open a job.
+pub(crate) struct Opening {
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) runtime: Handle,
+    pub(crate) window: Window,
+    pub(crate) observed: Observed,
+    pub(crate) values: Values,
+    /// Counts the job as work of the client.
+    pub(crate) tracked: Tracked,
+}
+
+/// An open job, for those who submit. When it is dropped, no more tasks come.
+#[derive(Debug)]
+pub(crate) struct OpenJob {
+    pub(crate) key: JobKey,
+    broker: Arc<dyn Broker>,
+    clock: Clock,
+    functions: Mutex<HashMap<JobFunction, FunctionIndex>>,
+    room: Arc<Semaphore>,
+    program: Arc<Program>,
+    values: Values,
+}
+
+impl Drop for OpenJob {
+    fn drop(&mut self) {
+        self.program.close();
+    }
+}
+
+/// The job that is open now, if there is one.
+#[derive(Debug, Default)]
+pub(crate) struct OpenJobs(tokio::sync::Mutex<Option<Arc<OpenJob>>>);
+
+impl OpenJobs {
+    /// A job that takes tasks of this function, and the function's place in it: the one that is
+    /// open, or else a new one, of which `new` says what is needed.
+    pub(crate) async fn of(
+        &self,
+        function: JobFunction,
+        new: impl FnOnce() -> Result<(JobKey, Opening), SubmitError>,
+    ) -> Result<(Arc<OpenJob>, FunctionIndex), SubmitError> {
+        // Held while the broker is asked: functions are added, and jobs opened, one by one.
+        let mut open = self.0.lock().await;
+        if let Some(job) = open.as_ref().filter(|job| !job.is_over())
+            && let Some(index) = job.function(&function).await?
+        {
+            return Ok((job.clone(), index));
+        }
+        let (key, opening) = new()?;
+        let job = Arc::new(OpenJob::open(key, opening, function).await?);
+        *open = Some(job.clone());
+        Ok((job, 0))
+    }
+
+    /// Take no further tasks into the job that is open: it ends when all of its tasks have.
+    pub(crate) async fn close(&self) {
+        self.0.lock().await.take();
+    }
+}
+
+impl OpenJob {
+    /// Open a job whose first function is this, and drive it in the background.
+    async fn open(key: JobKey, opening: Opening, function: JobFunction) -> Result<Self, Error> {
+        let Opening {
+            broker,
+            runtime,
+            window,
+            observed,
+            values,
+            tracked,
+        } = opening;
+        let job = Job {
+            key,
+            functions: vec![function.clone()],
+        };
+        broker.put_job(job, time_of_day()).await?;
+        let feed = Feed::open(&broker, key, observed.clone()).await?;
+        let driven = Program::start(values.clone(), runtime.clone(), tracked.tracker().clone());
+        let program = driven.program.clone();
+        let (of, on) = (broker.clone(), runtime.clone());
+        runtime.spawn(async move {
+            drive((&of, key), &on, (&window, observed), feed, driven).await;
+            drop(tracked);
+        });
+        Ok(Self {
+            key,
+            broker,
+            clock: Clock::start(),
+            functions: Mutex::new([(function, 0)].into()),
+            room: Arc::new(Semaphore::new(WAITING_MAX / UNIT)),
+            program,
+            values,
+        })
+    }
+
+    /// Whether further tasks need another job.
+    pub(crate) fn is_over(&self) -> bool {
+        self.program.is_over() || self.clock.age() > AGE_MAX
+    }
+
+    /// The place of a function in the job's table; none if the table has no room for it. A function
+    /// that is new there is told to the broker first.
+    async fn function(&self, function: &JobFunction) -> Result<Option<FunctionIndex>, Error> {
+        let index = {
+            let functions = self.functions.lock();
+            if let Some(index) = functions.get(function) {
+                return Ok(Some(*index));
+            }
+            functions.len()
+        };
+        if index >= FUNCTIONS_MAX {
+            return Ok(None);
+        }
+        let index = FunctionIndex::try_from(index).unwrap_or(FunctionIndex::MAX);
+        let added = vec![function.clone()];
+        match self.broker.add_functions(self.key, index, added).await {
+            Ok(()) => {
+                self.functions.lock().insert(function.clone(), index);
+                Ok(Some(index))
+            }
+            // Somebody else ended the job, or its record is as large as it may be.
+            Err(Error::TooLarge { .. } | Error::NoSuchJob(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Arguments as a task of this job takes them: results of the job's own tasks by their indices.
+    /// The tasks are wanted until the others are dropped. Results of tasks in earlier jobs of the
+    /// client are waited for. Cancel safe.
+    pub(crate) async fn bind(
+        &self,
+        signature: &Signature,
+        parts: Vec<Part<Dependency>>,
+    ) -> Result<(Vec<Part<TaskIndex>>, Vec<Dependency>), SubmitError> {
+        let mut is_ours = true;
+        for task in parts.iter().flat_map(Part::tasks) {
+            let program = &task.0.program;
+            if !self.program.is_beside(program) {
+                return Err(SubmitError::Foreign);
+            }
+            is_ours &= Arc::ptr_eq(&self.program, program);
+        }
+        if !is_ours {
+            let resolved = resolved(signature, parts, &self.values).await;
+            let arguments = resolved.map_err(SubmitError::Upstream)?;
+            return Ok((arguments.into_iter().map(Part::Ready).collect(), Vec::new()));
+        }
+        let mut tasks = Vec::new();
+        let parts = parts.into_iter().map(|part| {
+            part.map(|task| {
+                let index = task.0.index;
+                tasks.push(task);
+                index
+            })
+        });
+        Ok((parts.collect(), tasks))
+    }
+
+    /// Submit a task. Waits for room in this process. Cancel safe.
+    pub(crate) async fn submit(&self, call: Call) -> Result<Submitted, SubmitError> {
+        let weight = call.parts.iter().map(Part::weight).sum();
+        let room = self.room(weight).await?;
+        let (index, slot) = self.program.submit(call, room);
+        let program = self.program.clone();
+        Ok(Submitted::new((self.key, index), slot, program))
+    }
+
+    async fn room(&self, weight: usize) -> Result<OwnedSemaphorePermit, SubmitError> {
+        let units = u32::try_from(weight.clamp(UNIT, WAITING_MAX).div_ceil(UNIT)).unwrap_or(1);
+        let mut waiting = std::pin::pin!(self.room.clone().acquire_many_owned(units));
+        loop {
+            match tokio::time::timeout(SAY_AFTER, waiting.as_mut()).await {
+                Ok(room) => return room.map_err(|_| SubmitError::ShuttingDown),
+                Err(_) => {
+                    let reason = self.broker.full();
+                    tracing::warn!(
+                        job = %self.key,
+                        reason = reason.as_deref().unwrap_or("the workers have enough to do"),
+                        "submitting waits: the tasks that wait in this process are as many as may"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Drive an open job until no more tasks come and all have ended.
+async fn drive(
+    (broker, key): (&Arc<dyn Broker>, JobKey),
+    runtime: &Handle,
+    (window, observed): (&Window, Observed),
+    feed: Feed,
+    driven: Driven,
+) {
+    let Driven {
+        program,
+        released,
+        stopped,
+    } = driven;
+    let mut futures = Futures::new(program.clone(), stopped);
+    let parts = Parts {
+        expires: broker.retention().map(|kept| time_of_day() + kept),
+        feed: Some(feed),
+        caller: Caller::Futures(&mut futures),
+        window: Some(window),
+        observed,
+        ..Parts::default()
+    };
+    let mut shell = Shell::new(Manner::Open, (&**broker, key), runtime, parts);
+    let end = tokio::select! {
+        biased;
+        end = shell.run(taken(released)) => end,
+        () = window.keep(&**broker) => End::Gone,
+    };
+    drop(shell);
+    let over = match &end {
+        End::Cancelled => Over::Cancelled,
+        End::Closed(Some(error)) | End::Failed(error) => Over::Gone(Gone {
+            reason: error.to_string().into(),
+            stays: error.is_transient(),
+        }),
+        // The first of these is the usual one: then no task is left.
+        End::Complete(_) | End::Closed(None) | End::Lost(_) | End::Incomplete(_) | End::Gone => {
+            Over::Gone(Gone {
+                reason: "its connection was closed".into(),
+                stays: false,
+            })
+        }
+    };
+    let stays = matches!(&over, Over::Gone(gone) if gone.stays);
+    program.end(over);
+    if !stays {
+        // Should it fail, the broker forgets the job by itself in time.
+        let _ = broker.forget(key).await;
+    }
+}
+
+/// Tasks as they are taken from the queue; then they need no more room in it.
+fn taken(
+    released: mpsc::UnboundedReceiver<Released>,
+) -> impl Stream<Item = Result<Task, NoTask>> + Unpin {
+    stream::unfold(released, |mut released| async {
+        let (task, _room) = released.recv().await?;
+        Some((task, released))
+    })
+    .boxed()
+}

@@ -1,0 +1,214 @@
+//! Arguments of a task before it is released: some are, or contain, results of other tasks.
+
+use bytes::Bytes;
+use sortie_protocol::reference::{self, Invalid};
+use sortie_protocol::signature::Mismatch;
+use sortie_protocol::{
+    Argument, Failure, Kind, ObjectRef, Output, Parameter, Signature, TaskIndex,
+};
+
+use super::values::{Values, malformed, object_in_a_value};
+
+/// One argument. `D` says whose result is taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Part<D> {
+    /// It is there.
+    Ready(Argument),
+    /// The result of a task is the whole argument.
+    Result(D),
+    /// A value with results in it: a reference says which of these.
+    Template(Bytes, Vec<D>),
+}
+
+impl<D> Part<D> {
+    /// The same, with `with` in the place of each task.
+    pub(crate) fn map<E>(self, mut with: impl FnMut(D) -> E) -> Part<E> {
+        match self {
+            Self::Ready(argument) => Part::Ready(argument),
+            Self::Result(of) => Part::Result(with(of)),
+            Self::Template(value, of) => Part::Template(value, of.into_iter().map(with).collect()),
+        }
+    }
+
+    /// Whose results it takes.
+    pub(crate) fn tasks(&self) -> &[D] {
+        match self {
+            Self::Ready(_) => &[],
+            Self::Result(of) => std::slice::from_ref(of),
+            Self::Template(_, of) => of,
+        }
+    }
+
+    /// The argument, if it is there.
+    pub(crate) fn into_ready(self) -> Option<Argument> {
+        match self {
+            Self::Ready(argument) => Some(argument),
+            Self::Result(_) | Self::Template(..) => None,
+        }
+    }
+
+    /// About how many bytes it holds.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Ready(argument) => argument.weight(),
+            Self::Result(_) => 0,
+            Self::Template(value, _) => value.len(),
+        }
+    }
+}
+
+/// Check the number and, as far as they are known, the kinds of arguments.
+///
+/// # Errors
+/// The first thing that does not fit.
+pub(crate) fn check<D>(signature: &Signature, parts: &[Part<D>]) -> Result<(), Mismatch> {
+    signature.check_kinds(parts.iter().map(|part| match part {
+        Part::Ready(argument) => Some(argument.kind()),
+        Part::Result(_) => None,
+        Part::Template(..) => Some(Kind::Value),
+    }))
+}
+
+/// Store large arguments, of those that are there. Cancel safe.
+///
+/// # Errors
+/// When one cannot be stored.
+pub(crate) async fn send_ready<D>(
+    values: &Values,
+    mut parts: Vec<Part<D>>,
+) -> Result<Vec<Part<D>>, Failure> {
+    for part in &mut parts {
+        if let Part::Ready(argument) = part {
+            values.send_one(argument).await?;
+        }
+    }
+    Ok(parts)
+}
+
+/// Arguments whose results are all there.
+#[derive(Debug)]
+pub(crate) enum Filled {
+    /// They can travel.
+    Ready(Vec<Argument>),
+    /// Values in which results are put have to be fetched, or are too large for a message.
+    Unfetched(Unfetched),
+}
+
+/// Arguments of which some values are not here.
+#[derive(Debug)]
+pub(crate) struct Unfetched(Vec<Part<Output>>);
+
+/// Put results in their places.
+///
+/// # Errors
+/// The failure of the task, if a result does not fit.
+pub(crate) fn fill(signature: &Signature, parts: Vec<Part<Output>>) -> Result<Filled, Failure> {
+    let mut ready = Vec::with_capacity(parts.len());
+    for (part, parameter) in parts.iter().zip(&signature.parameters) {
+        match part {
+            Part::Ready(argument) => ready.push(argument.clone()),
+            Part::Result(output) => ready.push(argument(output.clone(), signature, parameter)?),
+            Part::Template(value, results) => match inline(value, results)? {
+                Some(value) => ready.push(Argument::Value(value)),
+                None => return Ok(Filled::Unfetched(Unfetched(parts))),
+            },
+        }
+    }
+    Ok(Filled::Ready(ready))
+}
+
+impl Unfetched {
+    /// Fetch the values, and put them in their places. Values that became large are stored.
+    ///
+    /// # Errors
+    /// The failure of the task.
+    pub(crate) async fn fetch(
+        self,
+        values: &Values,
+        signature: &Signature,
+    ) -> Result<Vec<Argument>, Failure> {
+        let mut ready = Vec::with_capacity(self.0.len());
+        for (part, parameter) in self.0.into_iter().zip(&signature.parameters) {
+            ready.push(match part {
+                Part::Ready(argument) => argument,
+                Part::Result(output) => argument(output, signature, parameter)?,
+                Part::Template(value, results) => {
+                    let mut items = Vec::with_capacity(results.len());
+                    for output in results {
+                        items.push(values.item(output).await?);
+                    }
+                    Argument::Value(put_in(&value, &items)?)
+                }
+            });
+        }
+        values.send(ready).await
+    }
+}
+
+/// A result as a whole argument.
+fn argument(
+    output: Output,
+    signature: &Signature,
+    parameter: &Parameter,
+) -> Result<Argument, Failure> {
+    match (output, parameter.kind) {
+        (Output::Value(value), Kind::Value) => Ok(Argument::Value(value)),
+        (Output::Stored(stored), Kind::Value) => Ok(Argument::Stored(stored)),
+        (Output::Object(object), Kind::Object) => {
+            let address = object.stored.location.into();
+            Ok(Argument::Object(ObjectRef { address, pin: None }))
+        }
+        (output, kind) => {
+            let got = match output {
+                Output::Object(_) => Kind::Object,
+                Output::Value(_) | Output::Stored(_) => Kind::Value,
+            };
+            Err(malformed(format!(
+                "parameter `{}` of `{}` takes {}, but the result of the task that it is given is \
+                 {}",
+                parameter.name,
+                signature.name,
+                kind.article(),
+                got.article()
+            )))
+        }
+    }
+}
+
+/// A value with results in it, if all of them are here and it is small enough for a message.
+fn inline(value: &Bytes, results: &[Output]) -> Result<Option<Bytes>, Failure> {
+    let mut items = Vec::with_capacity(results.len());
+    let mut bytes = value.len();
+    for output in results {
+        match output {
+            Output::Value(item) => items.push(item.clone()),
+            Output::Stored(_) => return Ok(None),
+            Output::Object(_) => return Err(object_in_a_value()),
+        }
+        bytes = bytes.saturating_add(output.size().try_into().unwrap_or(usize::MAX));
+    }
+    if bytes > sortie_protocol::output::INLINE_BYTES_MAX {
+        return Ok(None);
+    }
+    put_in(value, &items).map(Some)
+}
+
+fn put_in(value: &Bytes, items: &[Bytes]) -> Result<Bytes, Failure> {
+    let item = |number: TaskIndex| Some(&**items.get(usize::try_from(number).ok()?)?);
+    match reference::replaced(value, item) {
+        Ok(value) => Ok(value.into()),
+        Err(invalid) => Err(malformed(invalid.to_string())),
+    }
+}
+
+/// The references in a value are to these tasks, one after the other, and to no others.
+///
+/// # Errors
+/// When the value has the tag of references on something else.
+pub(crate) fn check_template(value: &[u8], tasks: usize) -> Result<(), Invalid> {
+    let known = reference::results(value)?;
+    match (0..).zip(&known).find(|(place, task)| place != *task) {
+        None if known.len() == tasks => Ok(()),
+        Some(_) | None => Err(Invalid::NoTask),
+    }
+}

@@ -1,0 +1,540 @@
+//! The tasks of an open job that did not end, and which of them wait for others.
+//!
+//! What waits for what, and when a task is released, is decided by [`Graph`]; here are the calls of
+//! the tasks that wait, the results that others take, and the [`Slot`]s. A released task goes to
+//! the driver of its job. A task that cannot run goes there as well, with how it ends, so that
+//! every index has its outcome at the broker.
+//!
+//! A task's call is dropped when it is released, and its result when nothing takes it any more.
+//!
+//! Bounds: a task takes a few hundred bytes until it and what takes its result have ended, and
+//! nobody holds its future. What its arguments take is bounded by whoever submits it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use sortie_protocol::graph::{Command, End, Ended, Event, Graph, Path};
+use sortie_protocol::outcome::PlatformFault;
+use sortie_protocol::submission::{NoTask, unrun};
+use sortie_protocol::{
+    Argument, Ending, Failure, FunctionIndex, InputName, Outcome, Output, Signature, Task,
+    TaskIndex,
+};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::parts::{self, Filled, Part, Unfetched};
+use super::slot::{Gone, Slot};
+use super::tracker::TaskTracker;
+use super::values::Values;
+
+/// What a task calls, and with what.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) function: FunctionIndex,
+    pub(crate) signature: Arc<Signature>,
+    pub(crate) parts: Vec<Part<TaskIndex>>,
+    pub(crate) input: Option<InputName>,
+    /// Whether a second run gives the same result.
+    pub(crate) repeatable: bool,
+}
+
+impl Call {
+    /// Whose results it takes.
+    fn inputs(&self) -> Vec<TaskIndex> {
+        let tasks = self.parts.iter().flat_map(Part::tasks);
+        tasks.copied().collect()
+    }
+}
+
+/// A task for the driver, or how one ends that no worker gets; with what it takes of the room for
+/// tasks that wait.
+pub(crate) type Released = (Result<Task, NoTask>, Option<OwnedSemaphorePermit>);
+
+/// How all tasks without an outcome end once their job is over.
+#[derive(Debug, Clone)]
+pub(crate) enum Over {
+    Cancelled,
+    Gone(Gone),
+}
+
+/// Where a task is that is to be cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cancelled {
+    /// It was released: its broker has to be told.
+    Released,
+    /// It waited, or had ended.
+    Here,
+}
+
+/// The tasks of an open job. Whoever submits, drives the job or holds a future shares it.
+#[derive(Debug)]
+pub(crate) struct Program {
+    state: Mutex<State>,
+    values: Values,
+    runtime: Handle,
+    /// Tells whose it is.
+    client: TaskTracker,
+}
+
+#[derive(Debug)]
+struct State {
+    graph: Graph,
+    nodes: HashMap<TaskIndex, Node>,
+    next: TaskIndex,
+    /// How many went to the driver.
+    sent: u64,
+    /// To the driver, until all went there and no more come.
+    released: Option<mpsc::UnboundedSender<Released>>,
+    /// Released tasks that nothing needs any more.
+    stopped: mpsc::UnboundedSender<TaskIndex>,
+    is_closed: bool,
+    over: Option<Over>,
+}
+
+#[derive(Debug)]
+struct Node {
+    slot: Arc<Slot>,
+    phase: Phase,
+    /// Nobody holds its future, and it runs all the same.
+    is_left: bool,
+    /// How it ended, while its result is needed.
+    outcome: Option<Outcome>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Waiting(Box<Call>, OwnedSemaphorePermit),
+    /// Values that it takes are being fetched.
+    Fetching(OwnedSemaphorePermit),
+    Sent,
+}
+
+/// A task whose values are to be fetched.
+struct Fetch {
+    task: TaskIndex,
+    function: FunctionIndex,
+    signature: Arc<Signature>,
+    input: Option<InputName>,
+    unfetched: Unfetched,
+}
+
+/// The driver's end of a program: what it runs, and what it stops.
+#[derive(Debug)]
+pub(crate) struct Driven {
+    pub(crate) program: Arc<Program>,
+    pub(crate) released: mpsc::UnboundedReceiver<Released>,
+    pub(crate) stopped: mpsc::UnboundedReceiver<TaskIndex>,
+}
+
+impl Program {
+    /// A program without tasks.
+    pub(crate) fn start(values: Values, runtime: Handle, client: TaskTracker) -> Driven {
+        let (sender, released) = mpsc::unbounded_channel();
+        let (stops, stopped) = mpsc::unbounded_channel();
+        let state = State {
+            graph: Graph::default(),
+            nodes: HashMap::new(),
+            next: 0,
+            sent: 0,
+            released: Some(sender),
+            stopped: stops,
+            is_closed: false,
+            over: None,
+        };
+        let program = Arc::new(Self {
+            state: Mutex::new(state),
+            values,
+            runtime,
+            client,
+        });
+        Driven {
+            program,
+            released,
+            stopped,
+        }
+    }
+
+    /// Whether it is of the same client.
+    pub(crate) fn is_beside(&self, other: &Self) -> bool {
+        self.client.is(&other.client)
+    }
+
+    /// Take a task in, and release it if it waits for nothing. Once the job is over it ends at
+    /// once.
+    pub(crate) fn submit(
+        self: &Arc<Self>,
+        call: Call,
+        room: OwnedSemaphorePermit,
+    ) -> (TaskIndex, Arc<Slot>) {
+        let slot = Arc::<Slot>::default();
+        let task = self.with(|state, fetches| {
+            let task = state.next;
+            state.next += 1;
+            if let Some(over) = &state.over {
+                over.end(task, &slot);
+                return task;
+            }
+            let event = Event::Submitted {
+                task,
+                inputs: call.inputs(),
+                repeatable: call.repeatable,
+            };
+            let node = Node {
+                slot: slot.clone(),
+                phase: Phase::Waiting(Box::new(call), room),
+                is_left: false,
+                outcome: None,
+            };
+            state.nodes.insert(task, node);
+            state.on(event, fetches);
+            task
+        });
+        (task, slot)
+    }
+
+    /// Tasks ended.
+    pub(crate) fn ended(self: &Arc<Self>, outcomes: &[Outcome]) {
+        self.with(|state, fetches| {
+            for outcome in outcomes {
+                state.on_ended(outcome, fetches);
+            }
+        });
+    }
+
+    /// Nobody holds a task's future any more.
+    pub(crate) fn unwanted(self: &Arc<Self>, task: TaskIndex) {
+        self.with(|state, fetches| {
+            if state.over.is_none() {
+                state.on(Event::Unwanted(task), fetches);
+            }
+        });
+    }
+
+    /// The same of a task that is to run to its end.
+    pub(crate) fn left(self: &Arc<Self>, task: TaskIndex) {
+        self.with(|state, fetches| match state.nodes.get_mut(&task) {
+            Some(node) if !node.slot.has_ended() => node.is_left = true,
+            Some(_) => state.on(Event::Unwanted(task), fetches),
+            None => {}
+        });
+    }
+
+    /// Cancel a task that waits. Of one that was released, the outcome says how it ends.
+    pub(crate) fn cancel(self: &Arc<Self>, task: TaskIndex) -> Cancelled {
+        self.with(|state, fetches| {
+            let Some(node) = state.nodes.get(&task) else {
+                return Cancelled::Here;
+            };
+            match node.phase {
+                Phase::Sent if !node.slot.has_ended() => Cancelled::Released,
+                Phase::Sent => Cancelled::Here,
+                Phase::Waiting(..) | Phase::Fetching(_) => {
+                    state.on(Event::Cancel(task), fetches);
+                    Cancelled::Here
+                }
+            }
+        })
+    }
+
+    /// No more tasks come.
+    pub(crate) fn close(self: &Arc<Self>) {
+        self.with(|state, _| state.is_closed = true);
+    }
+
+    /// The job is over: so is every task without an outcome.
+    pub(crate) fn end(&self, over: Over) {
+        let nodes = {
+            let mut state = self.state.lock();
+            state.over = Some(over.clone());
+            state.released = None;
+            state.graph = Graph::default();
+            std::mem::take(&mut state.nodes)
+        };
+        for (task, node) in nodes {
+            over.end(task, &node.slot);
+        }
+    }
+
+    /// Whether the job is over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.state.lock().over.is_some()
+    }
+
+    fn with<T>(self: &Arc<Self>, change: impl FnOnce(&mut State, &mut Vec<Fetch>) -> T) -> T {
+        let mut fetches = Vec::new();
+        let changed = {
+            let mut state = self.state.lock();
+            let changed = change(&mut state, &mut fetches);
+            if state.is_closed && state.sent == state.next {
+                state.released = None;
+            }
+            changed
+        };
+        for fetch in fetches {
+            let program = self.clone();
+            self.runtime
+                .spawn(async move { program.fetch(fetch).await });
+        }
+        changed
+    }
+
+    async fn fetch(self: Arc<Self>, fetch: Fetch) {
+        let Fetch {
+            task,
+            function,
+            signature,
+            input,
+            unfetched,
+        } = fetch;
+        let arguments = unfetched.fetch(&self.values, &signature).await;
+        self.with(|state, _| {
+            let is_fetching = state
+                .nodes
+                .get(&task)
+                .is_some_and(|node| matches!(node.phase, Phase::Fetching(_)));
+            if is_fetching {
+                state.send_made(task, (function, input), arguments);
+            }
+        });
+    }
+}
+
+impl Over {
+    fn end(&self, index: TaskIndex, slot: &Slot) {
+        slot.end(match self {
+            Self::Cancelled => Ok(unrun(index, Ending::Cancelled)),
+            Self::Gone(gone) => Err(gone.clone()),
+        });
+    }
+}
+
+impl State {
+    fn on(&mut self, event: Event, fetches: &mut Vec<Fetch>) {
+        let mut left = Vec::new();
+        for command in self.graph.on(event) {
+            match command {
+                Command::Release(task) => fetches.extend(self.release(task)),
+                Command::Stop(task) => self.stop(task),
+                Command::Resolve(task, end) => {
+                    if self.resolve(task, end) {
+                        left.push(task);
+                    }
+                }
+                Command::LetGo(task) => {
+                    if let Some(node) = self.nodes.get_mut(&task) {
+                        node.outcome = None;
+                    }
+                }
+                Command::Forget(task) => {
+                    self.end_here(task, &Ending::Cancelled);
+                    self.nodes.remove(&task);
+                }
+                Command::Refuse(task, refusal) => {
+                    let ending = Ending::Failed(host_failure(refusal.to_string()));
+                    self.end_here(task, &ending);
+                    if let Some(node) = self.nodes.remove(&task) {
+                        node.slot.end(Ok(unrun(task, ending)));
+                    }
+                }
+            }
+        }
+        for task in left {
+            self.on(Event::Unwanted(task), fetches);
+        }
+    }
+
+    /// An outcome that is the first of its task counts.
+    fn on_ended(&mut self, outcome: &Outcome, fetches: &mut Vec<Fetch>) {
+        let task = outcome.index;
+        let Some(node) = self.nodes.get_mut(&task) else {
+            return;
+        };
+        if node.slot.has_ended() {
+            return;
+        }
+        node.outcome = Some(outcome.clone());
+        let how = match &outcome.ending {
+            Ending::Completed(_) => Ended::Completed,
+            Ending::Failed(_) => Ended::Failed,
+            Ending::Cancelled => Ended::Cancelled,
+        };
+        self.on(Event::Ended { task, how }, fetches);
+    }
+
+    /// All results that a task takes are here.
+    fn release(&mut self, task: TaskIndex) -> Option<Fetch> {
+        let node = self.nodes.get_mut(&task)?;
+        let Phase::Waiting(call, room) = std::mem::replace(&mut node.phase, Phase::Sent) else {
+            return None;
+        };
+        node.phase = Phase::Fetching(room);
+        let Call {
+            function,
+            signature,
+            parts,
+            input,
+            ..
+        } = *call;
+        let filled = self.results(parts);
+        match filled.and_then(|parts| parts::fill(&signature, parts)) {
+            Ok(Filled::Unfetched(unfetched)) => {
+                return Some(Fetch {
+                    task,
+                    function,
+                    signature,
+                    input,
+                    unfetched,
+                });
+            }
+            Ok(Filled::Ready(arguments)) => {
+                self.send_made(task, (function, input), Ok(arguments));
+            }
+            Err(failure) => self.send_made(task, (function, input), Err(failure)),
+        }
+        None
+    }
+
+    /// The parts with the results that they take.
+    fn results(&self, parts: Vec<Part<TaskIndex>>) -> Result<Vec<Part<Output>>, Failure> {
+        let mut missing = None;
+        let mut result = |task: TaskIndex| {
+            let outcome = self.nodes.get(&task).and_then(|node| node.outcome.as_ref());
+            match outcome.map(|outcome| &outcome.ending) {
+                Some(Ending::Completed(output)) => output.clone(),
+                Some(Ending::Failed(_) | Ending::Cancelled) | None => {
+                    missing = Some(task);
+                    Output::Value(bytes::Bytes::new())
+                }
+            }
+        };
+        let parts = parts
+            .into_iter()
+            .map(|part| part.map(&mut result))
+            .collect();
+        match missing {
+            None => Ok(parts),
+            Some(task) => Err(host_failure(format!(
+                "the result of task {task} is not here any more"
+            ))),
+        }
+    }
+
+    /// A task goes to the driver, if its arguments could be made.
+    fn send_made(
+        &mut self,
+        index: TaskIndex,
+        (function, input): (FunctionIndex, Option<InputName>),
+        arguments: Result<Vec<Argument>, Failure>,
+    ) {
+        let made = match arguments {
+            Ok(arguments) => Ok(Task {
+                index,
+                arguments,
+                function,
+                input,
+            }),
+            Err(failure) => Err(NoTask {
+                index,
+                ending: Ending::Failed(failure),
+                input,
+            }),
+        };
+        self.send(index, made);
+    }
+
+    fn send(&mut self, task: TaskIndex, item: Result<Task, NoTask>) {
+        let Some(node) = self.nodes.get_mut(&task) else {
+            return;
+        };
+        let room = match std::mem::replace(&mut node.phase, Phase::Sent) {
+            Phase::Waiting(_, room) | Phase::Fetching(room) => room,
+            Phase::Sent => return,
+        };
+        self.sent += 1;
+        if let Some(released) = &self.released {
+            // A driver that is gone has ended all slots, or is about to.
+            let _ = released.send((item, Some(room)));
+        }
+    }
+
+    /// A task ends that no worker gets, if it did not go to the driver.
+    fn end_here(&mut self, task: TaskIndex, ending: &Ending) {
+        let Some(node) = self.nodes.get(&task) else {
+            return;
+        };
+        let input = match &node.phase {
+            Phase::Waiting(call, _) => call.input.clone(),
+            Phase::Fetching(_) => None,
+            Phase::Sent => return,
+        };
+        let no_task = NoTask {
+            index: task,
+            ending: ending.clone(),
+            input,
+        };
+        self.send(task, Err(no_task));
+    }
+
+    fn stop(&mut self, task: TaskIndex) {
+        match self.nodes.get(&task).map(|node| &node.phase) {
+            Some(Phase::Sent) => {
+                let _ = self.stopped.send(task);
+            }
+            Some(Phase::Waiting(..) | Phase::Fetching(_)) => {
+                self.end_here(task, &Ending::Cancelled);
+            }
+            None => {}
+        }
+    }
+
+    /// Tell whoever holds a task's future how it ended. Whether it was left.
+    fn resolve(&mut self, task: TaskIndex, end: End) -> bool {
+        let ending = match end {
+            End::Completed | End::Failed | End::Cancelled => None,
+            End::UpstreamFailed(path) => Some(Ending::Failed(self.upstream(path))),
+            End::UpstreamCancelled(_) => Some(Ending::Cancelled),
+            End::Unrecoverable(path) => {
+                let message = format!("the result of a task is lost: {path}");
+                Some(Ending::Failed(host_failure(message)))
+            }
+        };
+        let Some(node) = self.nodes.get(&task) else {
+            return false;
+        };
+        let (slot, is_left) = (node.slot.clone(), node.is_left);
+        let outcome = match (ending, &node.outcome) {
+            (None, Some(outcome)) => outcome.clone(),
+            (None, None) => unrun(task, Ending::Cancelled),
+            (Some(ending), _) => unrun(task, ending),
+        };
+        self.end_here(task, &outcome.ending);
+        slot.end(Ok(outcome));
+        is_left
+    }
+
+    /// The failure of a task below one that failed.
+    fn upstream(&self, path: Path) -> Failure {
+        let cause = self.nodes.get(&path.cause);
+        let failure = match cause.and_then(|node| node.outcome.as_ref()) {
+            Some(Outcome {
+                ending: Ending::Failed(failure),
+                ..
+            }) => failure.clone(),
+            Some(_) | None => host_failure("it has no result".into()),
+        };
+        Failure::Upstream {
+            failure: Box::new(failure),
+            path: path.tasks,
+            omitted: path.omitted,
+        }
+    }
+}
+
+fn host_failure(message: String) -> Failure {
+    Failure::Platform {
+        fault: PlatformFault::Host,
+        message,
+    }
+}

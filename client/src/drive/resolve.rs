@@ -1,0 +1,71 @@
+//! Waits for the results that a task takes, where its job does not know the tasks that they are of.
+
+use sortie_protocol::outcome::PlatformFault;
+use sortie_protocol::{Argument, Ending, Failure, Output, Signature};
+
+use super::parts::{self, Filled, Part};
+use super::submitted::{Dependency, Submitted};
+use super::values::Values;
+
+/// The arguments with all results in their places, once they are there. Cancel safe.
+///
+/// # Errors
+/// The failure of the task that takes them.
+pub(crate) async fn resolved(
+    signature: &Signature,
+    parts: Vec<Part<Dependency>>,
+    values: &Values,
+) -> Result<Vec<Argument>, Failure> {
+    if parts.iter().all(|part| part.tasks().is_empty()) {
+        let ready = parts.into_iter().filter_map(Part::into_ready).collect();
+        return values.send(ready).await;
+    }
+    // Boxed: few arguments have results in them, and the future of all others is small.
+    Box::pin(awaited(signature, parts, values)).await
+}
+
+async fn awaited(
+    signature: &Signature,
+    parts: Vec<Part<Dependency>>,
+    values: &Values,
+) -> Result<Vec<Argument>, Failure> {
+    let mut filled = Vec::with_capacity(parts.len());
+    for part in parts {
+        filled.push(match part {
+            Part::Ready(argument) => Part::Ready(argument),
+            Part::Result(of) => Part::Result(output(&of.0).await?),
+            Part::Template(value, of) => {
+                let mut results = Vec::with_capacity(of.len());
+                for task in &of {
+                    results.push(output(&task.0).await?);
+                }
+                Part::Template(value, results)
+            }
+        });
+    }
+    match parts::fill(signature, filled)? {
+        Filled::Ready(arguments) => values.send(arguments).await,
+        Filled::Unfetched(unfetched) => unfetched.fetch(values, signature).await,
+    }
+}
+
+/// The result of a task, once it is there.
+async fn output(task: &Submitted) -> Result<Output, Failure> {
+    let host = |message| Failure::Platform {
+        fault: PlatformFault::Host,
+        message,
+    };
+    let failure = match std::future::poll_fn(|cx| task.slot.poll(cx)).await {
+        Ok(outcome) => match outcome.ending {
+            Ending::Completed(output) => return Ok(output),
+            Ending::Failed(failure) => failure,
+            Ending::Cancelled => host("it was cancelled".into()),
+        },
+        Err(gone) => host(gone.reason.to_string()),
+    };
+    Err(Failure::Upstream {
+        failure: Box::new(failure),
+        path: vec![task.index],
+        omitted: 0,
+    })
+}

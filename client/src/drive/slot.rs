@@ -1,0 +1,121 @@
+//! The place where the outcome of one task is waited for.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
+use sortie_protocol::Outcome;
+
+/// How many different wakers wait at once; beyond that all are woken, and register again.
+const WAKERS_MAX: usize = 8;
+
+/// Why the broker says no more about a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Gone {
+    pub(crate) reason: Arc<str>,
+    /// Whether the task stays at the broker.
+    pub(crate) stays: bool,
+}
+
+/// How a task ended for this client.
+pub(crate) type Ended = Result<Outcome, Gone>;
+
+/// A task's outcome, once it is there. Whoever holds its future polls it.
+#[derive(Debug, Default)]
+pub(crate) struct Slot(Mutex<State>);
+
+#[derive(Debug)]
+enum State {
+    Waiting(Vec<Waker>),
+    Ended(Box<Ended>),
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Waiting(Vec::new())
+    }
+}
+
+impl Slot {
+    /// The task ended. What was said first stays.
+    pub(crate) fn end(&self, ended: Ended) {
+        let woken = {
+            let mut state = self.0.lock();
+            match &mut *state {
+                State::Ended(_) => return,
+                State::Waiting(wakers) => {
+                    let woken = std::mem::take(wakers);
+                    *state = State::Ended(Box::new(ended));
+                    woken
+                }
+            }
+        };
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether it ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(&*self.0.lock(), State::Ended(_))
+    }
+
+    /// How it ended, once it has.
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Ended> {
+        let mut state = self.0.lock();
+        match &mut *state {
+            State::Ended(ended) => Poll::Ready(Ended::clone(ended)),
+            State::Waiting(wakers) => {
+                if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+                    if wakers.len() >= WAKERS_MAX {
+                        wakers.drain(..).for_each(Waker::wake);
+                    }
+                    wakers.push(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use sortie_protocol::Ending;
+    use sortie_protocol::submission::unrun;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn all_who_wait_are_woken_and_the_first_ending_stays() {
+        let slot = Slot::default();
+        let counts: Vec<Arc<Count>> = (0..3 * WAKERS_MAX).map(|_| Arc::default()).collect();
+        for count in &counts {
+            let waker = Waker::from(count.clone());
+            for _ in 0..2 {
+                assert!(slot.poll(&mut Context::from_waker(&waker)).is_pending());
+            }
+        }
+        let outcome = unrun(1, Ending::Cancelled);
+        slot.end(Ok(outcome.clone()));
+        slot.end(Err(Gone {
+            reason: "late".into(),
+            stays: false,
+        }));
+        for count in &counts {
+            assert!(count.0.load(Ordering::Relaxed) > 0);
+            let waker = Waker::from(count.clone());
+            let ended = slot.poll(&mut Context::from_waker(&waker));
+            assert_eq!(ended, Poll::Ready(Ok(outcome.clone())));
+        }
+    }
+}

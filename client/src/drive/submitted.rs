@@ -1,0 +1,63 @@
+//! A submitted task, as its futures hold it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sortie_protocol::{JobKey, TaskIndex};
+
+use super::program::Program;
+use super::slot::Slot;
+
+/// A submitted task. It is wanted until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Submitted {
+    pub(crate) job: JobKey,
+    pub(crate) index: TaskIndex,
+    pub(crate) slot: Arc<Slot>,
+    pub(crate) program: Arc<Program>,
+    /// It runs to its end although nobody holds it.
+    is_left: AtomicBool,
+}
+
+impl Submitted {
+    pub(crate) fn new(
+        (job, index): (JobKey, TaskIndex),
+        slot: Arc<Slot>,
+        program: Arc<Program>,
+    ) -> Self {
+        Self {
+            job,
+            index,
+            slot,
+            program,
+            is_left: AtomicBool::new(false),
+        }
+    }
+
+    /// Have the task run to its end when nobody holds it any more.
+    pub(crate) fn leave(&self) {
+        self.is_left.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Submitted {
+    fn drop(&mut self) {
+        if self.is_left.load(Ordering::Relaxed) {
+            self.program.left(self.index);
+        } else {
+            self.program.unwanted(self.index);
+        }
+    }
+}
+
+/// A task whose result another one takes. While this is held, the task is wanted.
+#[derive(Debug, Clone)]
+pub(crate) struct Dependency(pub(crate) Arc<Submitted>);
+
+impl PartialEq for Dependency {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Dependency {}

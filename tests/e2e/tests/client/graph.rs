@@ -1,0 +1,158 @@
+//! Tasks that take results of others, over real components.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use sortie::{Client, Function, Output, TaskError, TaskFuture, gather, value};
+use sortie_e2e::Place;
+
+use crate::{function, in_time};
+
+over_both! {
+    results_are_arguments_at_any_depth,
+    a_failure_ends_what_takes_its_result,
+    dropping_one_of_many_futures_stops_its_task_alone,
+    a_loop_of_submits_is_one_job,
+}
+
+async fn add(client: &Client, function: &Function<i64>, a: i64, b: i64) -> TaskFuture<i64> {
+    client.submit(function, (a, b)).await.unwrap()
+}
+
+async fn results_are_arguments_at_any_depth(place: Place) {
+    let client = place.client(None).await;
+    let adds: Function<i64> = function(&client, "add").await;
+    let three = add(&client, &adds, 1, 2).await;
+    let seven = client.submit(&adds, (&three, 4)).await.unwrap();
+    let ten = client.submit(&adds, (three, &seven)).await.unwrap();
+    let mirrors: Function<Vec<Option<i64>>> = function(&client, "mirrors").await;
+    let nested = client.submit(&mirrors, (vec![Some(&seven), None],));
+    assert_eq!(
+        in_time(nested.await.unwrap()).await,
+        Ok(vec![Some(7), None])
+    );
+    assert_eq!(in_time(ten).await, Ok(10));
+    // A chain, each link from a sandbox of its own.
+    let mut last = seven;
+    for _ in 0..50 {
+        last = client.submit(&adds, (last, 1)).await.unwrap();
+    }
+    assert_eq!(in_time(last).await, Ok(57));
+}
+
+async fn a_failure_ends_what_takes_its_result(place: Place) {
+    let client = place.client(None).await;
+    let adds: Function<i64> = function(&client, "add").await;
+    let traps: Function<i64> = function(&client, "traps").await;
+    let fails = client.submit(&traps, ()).await.unwrap();
+    let below = client.submit(&adds, (&fails, 1)).await.unwrap();
+    let further = client.submit(&adds, (1, &below)).await.unwrap();
+    match in_time(further).await {
+        Err(TaskError::Failed(failure)) => {
+            assert_eq!(failure.code(), "upstream-failed");
+            let said = failure.to_string();
+            assert!(
+                said.starts_with("its input failed: task 0 -> 1 -> 2: trapped:"),
+                "{said}"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(in_time(fails).await.is_err());
+}
+
+async fn dropping_one_of_many_futures_stops_its_task_alone(place: Place) {
+    let client = place.client(Some(1)).await;
+    let spins: Function<()> = function(&client, "spins_forever").await;
+    let adds: Function<i64> = function(&client, "add").await;
+    let before = add(&client, &adds, 1, 1).await;
+    let endless = client.submit(&spins, ()).await.unwrap();
+    let waits_for_it = client.submit(&spins, ()).await.unwrap();
+    let after = add(&client, &adds, 2, 2).await;
+    assert_eq!(in_time(before).await, Ok(2));
+    // The only slot is the endless task's, or will be.
+    drop(waits_for_it);
+    drop(endless);
+    assert_eq!(in_time(after).await, Ok(4));
+}
+
+async fn a_loop_of_submits_is_one_job(place: Place) {
+    let client = place.client(None).await;
+    let adds: Function<i64> = function(&client, "add").await;
+    let mut futures = Vec::new();
+    for number in 0..500 {
+        futures.push(add(&client, &adds, number, 1).await);
+    }
+    let job = futures[0].job();
+    assert!(futures.iter().all(|future| future.job() == job));
+    let sums: Vec<i64> = in_time(gather(futures))
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+    assert!(sums.into_iter().eq(1..=500));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_and_large_values_are_handed_on_by_their_places() {
+    let folder = tempfile::tempdir().unwrap();
+    let client = Client::builder().cache(folder.path()).start().unwrap();
+    let makes: Function<Output> = function(&client, "makes_object").await;
+    let copies: Function<Output> = function(&client, "copies").await;
+    let made = client.submit(&makes, (300_000, value(()))).await.unwrap();
+    let copied = client.submit(&copies, &made).await.unwrap();
+    let (made, copied) = (in_time(made).await.unwrap(), in_time(copied).await.unwrap());
+    assert_eq!((copied.size(), copied.digest()), (300_000, made.digest()));
+    // More than travels in a message, as a whole and inside another value.
+    let echo: Function<String> = function(&client, "echo").await;
+    let text = "x".repeat(600_000);
+    let first = client.submit(&echo, (&text,)).await.unwrap();
+    let again = client.submit(&echo, &first).await.unwrap();
+    assert_eq!(in_time(again).await, Ok(text.clone()));
+    let mirrors: Function<Vec<String>> = function(&client, "mirrors").await;
+    let both = client
+        .submit(&mirrors, (vec![&first, &first],))
+        .await
+        .unwrap();
+    assert_eq!(in_time(both).await, Ok(vec![text.clone(), text]));
+    // An object is no value.
+    let refused = client.submit(&makes, (300_000, value(()))).await.unwrap();
+    let refused = client.submit(&echo, refused).await.unwrap();
+    let error = in_time(refused).await.unwrap_err();
+    assert!(
+        error.to_string().contains("takes an ordinary value"),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_of_a_thousand_numbers_comes_to_their_sum() {
+    let client = Client::embedded().unwrap();
+    let adds: Function<i64> = function(&client, "add").await;
+    let mut level = Vec::new();
+    for number in 0..1000 {
+        level.push(add(&client, &adds, number, 0).await);
+    }
+    while level.len() > 1 {
+        let mut next = Vec::new();
+        for pair in level.chunks(2) {
+            next.push(match pair {
+                [one, other] => client.submit(&adds, (one, other)).await.unwrap(),
+                alone => alone[0].clone(),
+            });
+        }
+        level = next;
+    }
+    assert_eq!(in_time(level.remove(0)).await, Ok(499_500));
+    let fan_in = NonZeroUsize::new(8).unwrap();
+    let nothing = client.reduce(&adds, Vec::new(), fan_in).await;
+    assert!(
+        nothing
+            .unwrap_err()
+            .to_string()
+            .contains("nothing to reduce")
+    );
+    tokio::time::timeout(Duration::from_secs(60), client.flush_jobs())
+        .await
+        .unwrap();
+}
