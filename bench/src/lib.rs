@@ -1,7 +1,9 @@
 //! What the measuring programs share: percentiles, what processes took, worker processes, a Python,
-//! the bare wasmtime loop that dispatch is compared with, and the bare server that a fleet is.
+//! drawn graphs, the bare wasmtime loop that dispatch is compared with, and the bare server that a
+//! fleet is.
 
 pub mod bare;
+pub mod drawn;
 pub mod raw;
 pub mod usage;
 pub mod words;
@@ -26,6 +28,13 @@ pub fn percentile(samples: &mut [Duration], percent: usize) -> Duration {
 /// The most memory this process has held, in bytes.
 pub fn peak_memory() -> u64 {
     peak_memory_of("self")
+}
+
+/// Count the peak of this process's memory from what it holds now, and return that. Where the
+/// kernel does not do so the peak stays: what is measured from it is then the least that it can be.
+pub fn restart_peak_memory() -> u64 {
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+    peak_memory()
 }
 
 /// The most memory a process has held, in bytes, as Linux counts it (`VmHWM`). `process` is its id,

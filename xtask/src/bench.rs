@@ -34,7 +34,7 @@ enum Servers {
     Nats,
 }
 
-const BENCHES: [Bench; 5] = [
+const BENCHES: [Bench; 6] = [
     Bench {
         name: "dispatch",
         about: "empty tasks through the client, against a bare wasmtime loop on the same guest",
@@ -45,6 +45,12 @@ const BENCHES: [Bench; 5] = [
         name: "fleet",
         about: "tasks through a nats-server and worker processes, against the server alone",
         binary: "fleet",
+        servers: Servers::Nats,
+    },
+    Bench {
+        name: "graphs",
+        about: "tasks that take each other's results, in one process and over a fleet, against Dask",
+        binary: "graphs",
         servers: Servers::Nats,
     },
     Bench {

@@ -20,6 +20,10 @@ fn a_value_is_printed_as_json() {
         json!(42)
     );
     assert_eq!(
+        Sortie::call("sum", ["[1, 2, -5]"]).run().code(0).value(),
+        json!(-2)
+    );
+    assert_eq!(
         Sortie::call("empty", [""; 0]).run().code(0).value(),
         Value::Null
     );

@@ -48,6 +48,12 @@ fn add(a: i64, b: i64) -> i64 {
     a.wrapping_add(b)
 }
 
+/// Adds up a list of numbers; a sum that does not fit wraps.
+#[sortie_guest::function]
+fn sum(numbers: Vec<i64>) -> i64 {
+    numbers.into_iter().fold(0, i64::wrapping_add)
+}
+
 /// Returns half of a number.
 #[sortie_guest::function]
 fn halves(value: f64) -> f64 {
