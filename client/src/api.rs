@@ -15,6 +15,7 @@ pub(crate) mod output;
 pub(crate) mod reading;
 pub(crate) mod reduce;
 pub(crate) mod references;
+pub(crate) mod scatter;
 pub(crate) mod shared;
 pub(crate) mod task_error;
 pub(crate) mod wait;

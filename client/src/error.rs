@@ -59,6 +59,11 @@ fn keeps(kept: Option<Duration>) -> String {
 }
 
 impl SubmitError {
+    /// An argument cannot be given, for this reason.
+    pub(crate) fn argument(why: String) -> Self {
+        Self::Call(CallError::Argument(why))
+    }
+
     /// What could be done, if that is known.
     #[must_use]
     pub fn advice(&self) -> Option<Advice> {

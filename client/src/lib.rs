@@ -63,6 +63,7 @@ mod book_from_dask {}
 #[cfg(test)]
 mod tests;
 
+pub use self::admin::jobs::Cancellation;
 pub use self::admin::replay::{ReplayError, Replayed};
 pub use self::admin::status::{Counted, JobPhase, JobStatus, JobWatch};
 pub use self::api::arguments::{

@@ -1,6 +1,7 @@
 //! What a caller sees when outcomes do not come, and of a replay that is stopped. Time is paused:
 //! it passes when everybody waits.
 
+mod adversity;
 mod book;
 mod graph;
 mod open_job;
@@ -20,7 +21,7 @@ use sortie_protocol::{
 use tokio::time::timeout;
 
 use self::troubled::Troubled;
-use crate::{Client, Counted, Function, TaskError, metrics};
+use crate::{Cancellation, Client, Counted, Function, JobPhase, TaskError, metrics};
 
 /// Far above what anything takes here, in time that does not pass for real.
 const DEADLINE: Duration = Duration::from_secs(600);
@@ -466,6 +467,27 @@ async fn a_job_whose_broker_stays_away_is_neither_whole_nor_cancelled_nor_forgot
         let record = record.expect("the record of a job that was not forgotten");
         assert_eq!(record.state, state);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_has_ended_is_not_cancelled() {
+    let broker = Troubled::new();
+    let client = client(&broker);
+    let ended = done(&client, &broker, 3).await;
+    assert_eq!(client.cancel(ended).await.unwrap(), Cancellation::HadEnded);
+    let status = client.job_status(ended).await.unwrap();
+    assert_eq!((status.phase(None), status.completed), (JobPhase::Ended, 3));
+    let left = client.submit_all(&function(), [(), ()]).await.unwrap();
+    assert_eq!(
+        client.cancel(left.job).await.unwrap(),
+        Cancellation::Cancelled
+    );
+    assert_eq!(
+        client.cancel(left.job).await.unwrap(),
+        Cancellation::Cancelled
+    );
+    let record = broker.inner.job(key(left.job)).await.unwrap().unwrap();
+    assert_eq!(record.state, JobState::Cancelled);
 }
 
 #[tokio::test(start_paused = true)]

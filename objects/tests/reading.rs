@@ -168,9 +168,10 @@ async fn many_readers_of_one_object_fetch_each_byte_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_reads_in_order_has_several_requests_side_by_side() {
-    let bandwidth = NonZeroU64::new(40_000_000);
+    // Far less than this machine reads, however busy it is: then several requests are worth while.
+    let bandwidth = NonZeroU64::new(4_000_000);
     let store = Store::with(
-        64 * MIB,
+        32 * MIB,
         Link {
             latency: Duration::from_millis(20),
             bytes_per_second: bandwidth,
@@ -182,7 +183,7 @@ async fn whoever_reads_in_order_has_several_requests_side_by_side() {
     )
     .await;
     let (requests, bytes) = store.passed();
-    assert_eq!(bytes, 64 * MIB);
+    assert_eq!(bytes, 32 * MIB);
     assert!(
         store.proxy.counts().connections_max >= 3,
         "{:?}",
@@ -190,7 +191,7 @@ async fn whoever_reads_in_order_has_several_requests_side_by_side() {
     );
     // Few requests: 8 MiB each, once the read-ahead has grown. How soon that is follows from how
     // fast this machine reads.
-    assert!(requests <= 64 * MIB / BLOCK_BYTES / 2, "{requests}");
+    assert!(requests <= 32 * MIB / BLOCK_BYTES / 2, "{requests}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

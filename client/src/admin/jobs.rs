@@ -1,10 +1,19 @@
 //! Lists, cancels and forgets jobs.
 
 use sortie_broker::Error;
-use sortie_protocol::{JobId, JobRecord, Reading};
+use sortie_protocol::{JobId, JobRecord, JobState, Reading};
 
 use crate::api::client::Client;
 use crate::drive::clock::time_of_day;
+
+/// What became of a job that was to be cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancellation {
+    /// It is cancelled, or was before, or is not there.
+    Cancelled,
+    /// All of its tasks had ended. It stays as it is.
+    HadEnded,
+}
 
 impl Client {
     /// The jobs submitted last, newest first, at most `count_max`.
@@ -45,14 +54,23 @@ impl Client {
     }
 
     /// Cancel a job: waiting tasks are dropped, running tasks are stopped. Outcomes stored before
-    /// stay readable. Cancelling again, or cancelling a missing job, changes nothing.
+    /// stay readable. Cancelling again, or cancelling a missing job or one that has ended, changes
+    /// nothing.
     ///
     /// # Errors
     /// When the broker does not answer. When it is full and stays so for a few seconds: waiting
     /// tasks were dropped all the same and workers were told to stop running ones, but the job does
     /// not count as cancelled.
-    pub async fn cancel(&self, job: JobId) -> Result<(), Error> {
-        self.shared.broker.cancel(self.shared.key(job)).await
+    pub async fn cancel(&self, job: JobId) -> Result<Cancellation, Error> {
+        let key = self.shared.key(job);
+        let broker = &self.shared.broker;
+        if let Some(record) = broker.job(key).await?
+            && matches!(record.state, JobState::Sealed { .. })
+            && (record.is_gathered() || self.shared.unfinished(key).await? == Some(0))
+        {
+            return Ok(Cancellation::HadEnded);
+        }
+        broker.cancel(key).await.map(|()| Cancellation::Cancelled)
     }
 
     /// Remove everything that the broker has of a job, outcomes included, except its dead letters.

@@ -50,7 +50,7 @@ impl<T> Clone for TaskFuture<T> {
 impl<T> fmt::Debug for TaskFuture<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TaskFuture")
-            .field("job", &self.submitted.job)
+            .field("job", &self.submitted.program.job)
             .field("index", &self.submitted.index)
             .field("ended", &self.has_ended())
             .finish_non_exhaustive()
@@ -70,7 +70,7 @@ impl<T> TaskFuture<T> {
     /// The job that its client keeps open, as the broker knows it.
     #[must_use]
     pub fn job(&self) -> JobId {
-        self.submitted.job.job
+        self.submitted.program.job.job
     }
 
     /// The task's position in that job, from 0.
@@ -91,15 +91,13 @@ impl<T> TaskFuture<T> {
     /// # Errors
     /// When the broker cannot be reached.
     pub async fn cancel(&self) -> Result<(), sortie_broker::Error> {
-        let Submitted {
-            job,
-            index,
-            program,
-            ..
-        } = &*self.submitted;
+        let Submitted { index, program, .. } = &*self.submitted;
         match program.cancel(*index) {
             Cancelled::Here => Ok(()),
-            Cancelled::Released => self.shared.broker.cancel_tasks(*job, vec![*index]).await,
+            Cancelled::Released => {
+                let broker = &self.shared.broker;
+                broker.cancel_tasks(program.job, vec![*index]).await
+            }
         }
     }
 
@@ -129,6 +127,7 @@ impl<T> TaskFuture<T> {
 
     fn poll_outcome(&self, cx: &mut Context<'_>) -> Poll<Result<Outcome, TaskError>> {
         let ended = ready!(self.submitted.slot.poll(cx));
+        let ended = ended.map(Arc::unwrap_or_clone);
         Poll::Ready(ended.map_err(|gone| TaskError::BrokerGone {
             reason: gone.reason.to_string(),
             stays: gone.stays,

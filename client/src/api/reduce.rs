@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use crate::api::client::Client;
-use crate::api::function::{CallError, Function};
+use crate::api::function::Function;
 use crate::api::future::TaskFuture;
 use crate::error::SubmitError;
 
@@ -23,7 +23,7 @@ impl Client {
         futures: impl IntoIterator<Item = TaskFuture<T>>,
         fan_in: NonZeroUsize,
     ) -> Result<TaskFuture<T>, SubmitError> {
-        let invalid = |why: &str| SubmitError::Call(CallError::Argument(why.into()));
+        let invalid = |why: &str| SubmitError::argument(why.into());
         let mut level: Vec<_> = futures.into_iter().collect();
         if fan_in.get() < 2 {
             return Err(invalid("a tree needs a fan-in of 2 or more"));

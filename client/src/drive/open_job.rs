@@ -7,7 +7,8 @@
 //! forgotten.
 //!
 //! Bounds: tasks that are not packed yet weigh at most [`WAITING_MAX`] together, each at least
-//! [`UNIT`]; beyond that submitting waits.
+//! [`UNIT`]; beyond that submitting waits. Results that are put into values are not counted: each
+//! task that takes one inside of another value has a copy, of at most 256 KiB, until it is packed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -64,10 +65,47 @@ pub(crate) struct OpenJob {
     pub(crate) key: JobKey,
     broker: Arc<dyn Broker>,
     clock: Clock,
-    functions: Mutex<HashMap<JobFunction, FunctionIndex>>,
+    functions: Mutex<Functions>,
     room: Arc<Semaphore>,
     program: Arc<Program>,
     values: Values,
+}
+
+/// The job's table of functions.
+#[derive(Debug, Default)]
+struct Functions {
+    places: HashMap<JobFunction, FunctionIndex>,
+    table: Vec<JobFunction>,
+    /// How many the broker has for certain. It may have those that follow: what it was asked to
+    /// add keeps its place, whatever became of the answer.
+    told: usize,
+}
+
+impl Functions {
+    fn place(&mut self, function: &JobFunction) -> Option<FunctionIndex> {
+        if let Some(index) = self.places.get(function) {
+            return Some(*index);
+        }
+        if self.table.len() >= FUNCTIONS_MAX {
+            return None;
+        }
+        let index = FunctionIndex::try_from(self.table.len()).ok()?;
+        self.places.insert(function.clone(), index);
+        self.table.push(function.clone());
+        Some(index)
+    }
+}
+
+/// Ends the tasks of a program with its driver, however that ends.
+struct Ends(Arc<Program>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.end(Over::Gone(Gone {
+            reason: "what followed it in this process was stopped".into(),
+            stays: true,
+        }));
+    }
 }
 
 impl Drop for OpenJob {
@@ -124,10 +162,17 @@ impl OpenJob {
         };
         broker.put_job(job, time_of_day()).await?;
         let feed = Feed::open(&broker, key, observed.clone()).await?;
-        let driven = Program::start(values.clone(), runtime.clone(), tracked.tracker().clone());
+        let driven = Program::start(
+            key,
+            values.clone(),
+            runtime.clone(),
+            tracked.tracker().clone(),
+        );
         let program = driven.program.clone();
         let (of, on) = (broker.clone(), runtime.clone());
+        let ends = Ends(program.clone());
         runtime.spawn(async move {
+            let _ends = ends;
             drive((&of, key), &on, (&window, observed), feed, driven).await;
             drop(tracked);
         });
@@ -135,7 +180,11 @@ impl OpenJob {
             key,
             broker,
             clock: Clock::start(),
-            functions: Mutex::new([(function, 0)].into()),
+            functions: Mutex::new(Functions {
+                places: [(function.clone(), 0)].into(),
+                table: vec![function],
+                told: 1,
+            }),
             room: Arc::new(Semaphore::new(WAITING_MAX / UNIT)),
             program,
             values,
@@ -150,21 +199,23 @@ impl OpenJob {
     /// The place of a function in the job's table; none if the table has no room for it. A function
     /// that is new there is told to the broker first.
     async fn function(&self, function: &JobFunction) -> Result<Option<FunctionIndex>, Error> {
-        let index = {
-            let functions = self.functions.lock();
-            if let Some(index) = functions.get(function) {
-                return Ok(Some(*index));
+        let (index, first, added) = {
+            let mut functions = self.functions.lock();
+            let Some(index) = functions.place(function) else {
+                return Ok(None);
+            };
+            let told = functions.told;
+            if usize::try_from(index).is_ok_and(|index| index < told) {
+                return Ok(Some(index));
             }
-            functions.len()
+            let added = functions.table.get(told..).unwrap_or_default().to_vec();
+            (index, told, added)
         };
-        if index >= FUNCTIONS_MAX {
-            return Ok(None);
-        }
-        let index = FunctionIndex::try_from(index).unwrap_or(FunctionIndex::MAX);
-        let added = vec![function.clone()];
-        match self.broker.add_functions(self.key, index, added).await {
+        let told = first + added.len();
+        let first = FunctionIndex::try_from(first).unwrap_or(FunctionIndex::MAX);
+        match self.broker.add_functions(self.key, first, added).await {
             Ok(()) => {
-                self.functions.lock().insert(function.clone(), index);
+                self.functions.lock().told = told;
                 Ok(Some(index))
             }
             // Somebody else ended the job, or its record is as large as it may be.
@@ -211,7 +262,7 @@ impl OpenJob {
         let room = self.room(weight).await?;
         let (index, slot) = self.program.submit(call, room);
         let program = self.program.clone();
-        Ok(Submitted::new((self.key, index), slot, program))
+        Ok(Submitted::new(index, slot, program))
     }
 
     async fn room(&self, weight: usize) -> Result<OwnedSemaphorePermit, SubmitError> {

@@ -12,13 +12,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::task::Waker;
 
 use parking_lot::Mutex;
 use sortie_protocol::graph::{Command, End, Ended, Event, Graph, Path};
 use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::submission::{NoTask, unrun};
 use sortie_protocol::{
-    Argument, Ending, Failure, FunctionIndex, InputName, Outcome, Output, Signature, Task,
+    Argument, Ending, Failure, FunctionIndex, InputName, JobKey, Outcome, Output, Signature, Task,
     TaskIndex,
 };
 use tokio::runtime::Handle;
@@ -71,6 +72,8 @@ pub(crate) enum Cancelled {
 /// The tasks of an open job. Whoever submits, drives the job or holds a future shares it.
 #[derive(Debug)]
 pub(crate) struct Program {
+    /// Its job.
+    pub(crate) job: JobKey,
     state: Mutex<State>,
     values: Values,
     runtime: Handle,
@@ -91,6 +94,8 @@ struct State {
     stopped: mpsc::UnboundedSender<TaskIndex>,
     is_closed: bool,
     over: Option<Over>,
+    /// To be woken when the lock is released: a waker may drop futures.
+    woken: Vec<Waker>,
 }
 
 #[derive(Debug)]
@@ -100,7 +105,7 @@ struct Node {
     /// Nobody holds its future, and it runs all the same.
     is_left: bool,
     /// How it ended, while its result is needed.
-    outcome: Option<Outcome>,
+    outcome: Option<Arc<Outcome>>,
 }
 
 #[derive(Debug)]
@@ -130,7 +135,12 @@ pub(crate) struct Driven {
 
 impl Program {
     /// A program without tasks.
-    pub(crate) fn start(values: Values, runtime: Handle, client: TaskTracker) -> Driven {
+    pub(crate) fn start(
+        job: JobKey,
+        values: Values,
+        runtime: Handle,
+        client: TaskTracker,
+    ) -> Driven {
         let (sender, released) = mpsc::unbounded_channel();
         let (stops, stopped) = mpsc::unbounded_channel();
         let state = State {
@@ -142,8 +152,10 @@ impl Program {
             stopped: stops,
             is_closed: false,
             over: None,
+            woken: Vec::new(),
         };
         let program = Arc::new(Self {
+            job,
             state: Mutex::new(state),
             values,
             runtime,
@@ -247,13 +259,25 @@ impl Program {
     pub(crate) fn end(&self, over: Over) {
         let nodes = {
             let mut state = self.state.lock();
+            if state.over.is_some() {
+                return;
+            }
             state.over = Some(over.clone());
             state.released = None;
             state.graph = Graph::default();
             std::mem::take(&mut state.nodes)
         };
         for (task, node) in nodes {
-            over.end(task, &node.slot);
+            match (&over, node.phase) {
+                // The broker never had it.
+                (Over::Gone(gone), Phase::Waiting(..) | Phase::Fetching(_)) => {
+                    node.slot.end(Err(Gone {
+                        stays: false,
+                        ..gone.clone()
+                    }));
+                }
+                (over, _) => over.end(task, &node.slot),
+            }
         }
     }
 
@@ -264,14 +288,15 @@ impl Program {
 
     fn with<T>(self: &Arc<Self>, change: impl FnOnce(&mut State, &mut Vec<Fetch>) -> T) -> T {
         let mut fetches = Vec::new();
-        let changed = {
+        let (changed, woken) = {
             let mut state = self.state.lock();
             let changed = change(&mut state, &mut fetches);
             if state.is_closed && state.sent == state.next {
                 state.released = None;
             }
-            changed
+            (changed, std::mem::take(&mut state.woken))
         };
+        woken.into_iter().for_each(Waker::wake);
         for fetch in fetches {
             let program = self.clone();
             self.runtime
@@ -304,7 +329,7 @@ impl Program {
 impl Over {
     fn end(&self, index: TaskIndex, slot: &Slot) {
         slot.end(match self {
-            Self::Cancelled => Ok(unrun(index, Ending::Cancelled)),
+            Self::Cancelled => Ok(Arc::new(unrun(index, Ending::Cancelled))),
             Self::Gone(gone) => Err(gone.clone()),
         });
     }
@@ -325,6 +350,7 @@ impl State {
                 Command::LetGo(task) => {
                     if let Some(node) = self.nodes.get_mut(&task) {
                         node.outcome = None;
+                        node.slot.let_go();
                     }
                 }
                 Command::Forget(task) => {
@@ -335,7 +361,8 @@ impl State {
                     let ending = Ending::Failed(host_failure(refusal.to_string()));
                     self.end_here(task, &ending);
                     if let Some(node) = self.nodes.remove(&task) {
-                        node.slot.end(Ok(unrun(task, ending)));
+                        self.woken
+                            .extend(node.slot.set(Ok(Arc::new(unrun(task, ending)))));
                     }
                 }
             }
@@ -354,7 +381,7 @@ impl State {
         if node.slot.has_ended() {
             return;
         }
-        node.outcome = Some(outcome.clone());
+        node.outcome = Some(Arc::new(outcome.clone()));
         let how = match &outcome.ending {
             Ending::Completed(_) => Ended::Completed,
             Ending::Failed(_) => Ended::Failed,
@@ -506,23 +533,23 @@ impl State {
         let (slot, is_left) = (node.slot.clone(), node.is_left);
         let outcome = match (ending, &node.outcome) {
             (None, Some(outcome)) => outcome.clone(),
-            (None, None) => unrun(task, Ending::Cancelled),
-            (Some(ending), _) => unrun(task, ending),
+            (None, None) => Arc::new(unrun(task, Ending::Cancelled)),
+            (Some(ending), _) => Arc::new(unrun(task, ending)),
         };
         self.end_here(task, &outcome.ending);
-        slot.end(Ok(outcome));
+        self.woken.extend(slot.set(Ok(outcome)));
         is_left
     }
 
     /// The failure of a task below one that failed.
     fn upstream(&self, path: Path) -> Failure {
         let cause = self.nodes.get(&path.cause);
-        let failure = match cause.and_then(|node| node.outcome.as_ref()) {
-            Some(Outcome {
-                ending: Ending::Failed(failure),
-                ..
-            }) => failure.clone(),
-            Some(_) | None => host_failure("it has no result".into()),
+        let outcome = cause.and_then(|node| node.outcome.as_ref());
+        let failure = match outcome.map(|outcome| &outcome.ending) {
+            Some(Ending::Failed(failure)) => failure.clone(),
+            Some(Ending::Completed(_) | Ending::Cancelled) | None => {
+                host_failure("it has no result".into())
+            }
         };
         Failure::Upstream {
             failure: Box::new(failure),

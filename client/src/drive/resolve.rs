@@ -56,9 +56,9 @@ async fn output(task: &Submitted) -> Result<Output, Failure> {
         message,
     };
     let failure = match std::future::poll_fn(|cx| task.slot.poll(cx)).await {
-        Ok(outcome) => match outcome.ending {
-            Ending::Completed(output) => return Ok(output),
-            Ending::Failed(failure) => failure,
+        Ok(outcome) => match &outcome.ending {
+            Ending::Completed(output) => return Ok(output.clone()),
+            Ending::Failed(failure) => failure.clone(),
             Ending::Cancelled => host("it was cancelled".into()),
         },
         Err(gone) => host(gone.reason.to_string()),

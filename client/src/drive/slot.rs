@@ -17,8 +17,9 @@ pub(crate) struct Gone {
     pub(crate) stays: bool,
 }
 
-/// How a task ended for this client.
-pub(crate) type Ended = Result<Outcome, Gone>;
+/// How a task ended for this client. Shared by those who hold its future, and those who take its
+/// result.
+pub(crate) type Ended = Result<Arc<Outcome>, Gone>;
 
 /// A task's outcome, once it is there. Whoever holds its future polls it.
 #[derive(Debug, Default)]
@@ -27,7 +28,7 @@ pub(crate) struct Slot(Mutex<State>);
 #[derive(Debug)]
 enum State {
     Waiting(Vec<Waker>),
-    Ended(Box<Ended>),
+    Ended(Ended),
 }
 
 impl Default for State {
@@ -39,18 +40,32 @@ impl Default for State {
 impl Slot {
     /// The task ended. What was said first stays.
     pub(crate) fn end(&self, ended: Ended) {
-        let woken = {
-            let mut state = self.0.lock();
-            match &mut *state {
-                State::Ended(_) => return,
-                State::Waiting(wakers) => {
-                    let woken = std::mem::take(wakers);
-                    *state = State::Ended(Box::new(ended));
-                    woken
-                }
+        self.set(ended).into_iter().for_each(Waker::wake);
+    }
+
+    /// The same for a caller with a lock: whom to wake without it, as that may drop futures.
+    #[must_use]
+    pub(crate) fn set(&self, ended: Ended) -> Vec<Waker> {
+        let mut state = self.0.lock();
+        match &mut *state {
+            State::Ended(_) => Vec::new(),
+            State::Waiting(wakers) => {
+                let woken = std::mem::take(wakers);
+                *state = State::Ended(ended);
+                woken
             }
-        };
-        woken.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Nobody asks any more how it ended.
+    pub(crate) fn let_go(&self) {
+        let mut state = self.0.lock();
+        if let State::Ended(ended) = &mut *state {
+            *ended = Err(Gone {
+                reason: Arc::default(),
+                stays: false,
+            });
+        }
     }
 
     /// Whether it ended.
@@ -62,13 +77,16 @@ impl Slot {
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Ended> {
         let mut state = self.0.lock();
         match &mut *state {
-            State::Ended(ended) => Poll::Ready(Ended::clone(ended)),
+            State::Ended(ended) => Poll::Ready(ended.clone()),
             State::Waiting(wakers) => {
                 if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+                    let mut woken = Vec::new();
                     if wakers.len() >= WAKERS_MAX {
-                        wakers.drain(..).for_each(Waker::wake);
+                        woken = std::mem::take(wakers);
                     }
                     wakers.push(cx.waker().clone());
+                    drop(state);
+                    woken.into_iter().for_each(Waker::wake);
                 }
                 Poll::Pending
             }
@@ -105,7 +123,7 @@ mod tests {
                 assert!(slot.poll(&mut Context::from_waker(&waker)).is_pending());
             }
         }
-        let outcome = unrun(1, Ending::Cancelled);
+        let outcome = Arc::new(unrun(1, Ending::Cancelled));
         slot.end(Ok(outcome.clone()));
         slot.end(Err(Gone {
             reason: "late".into(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use sortie_protocol::{JobKey, TaskIndex};
+use sortie_protocol::TaskIndex;
 
 use super::program::Program;
 use super::slot::Slot;
@@ -11,7 +11,6 @@ use super::slot::Slot;
 /// A submitted task. It is wanted until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Submitted {
-    pub(crate) job: JobKey,
     pub(crate) index: TaskIndex,
     pub(crate) slot: Arc<Slot>,
     pub(crate) program: Arc<Program>,
@@ -20,13 +19,8 @@ pub(crate) struct Submitted {
 }
 
 impl Submitted {
-    pub(crate) fn new(
-        (job, index): (JobKey, TaskIndex),
-        slot: Arc<Slot>,
-        program: Arc<Program>,
-    ) -> Self {
+    pub(crate) fn new(index: TaskIndex, slot: Arc<Slot>, program: Arc<Program>) -> Self {
         Self {
-            job,
             index,
             slot,
             program,

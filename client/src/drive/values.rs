@@ -10,6 +10,10 @@ use sortie_objects::{Objects, TenantStore, values};
 use sortie_protocol::outcome::{InputFault, PlatformFault};
 use sortie_protocol::{Argument, Ending, Failure, Outcome, Output, StoredRef};
 
+/// A value that is given to many tasks and has more bytes than this is stored: below, naming it
+/// takes as much as the value.
+const SCATTERED_BYTES_MIN: usize = 4 << 10;
+
 /// A client's store for large arguments, and its access to stored results. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Values {
@@ -31,6 +35,19 @@ impl Values {
         fetched.map_err(|error| values::unfetched("the result", &error))
     }
 
+    /// A value for many tasks: stored, if there is a store and it is worth that. Cancel safe.
+    pub(crate) async fn scatter(&self, value: Bytes) -> Result<Argument, Failure> {
+        match &self.store {
+            Some(store) if value.len() > SCATTERED_BYTES_MIN => {
+                let stored = store.put(value, Some("application/cbor")).await;
+                stored
+                    .map(Argument::Stored)
+                    .map_err(|error| unstored(&error))
+            }
+            Some(_) | None => Ok(Argument::Value(value)),
+        }
+    }
+
     /// A result as a CBOR item.
     ///
     /// # Errors
@@ -48,15 +65,7 @@ impl Values {
             Ok(Output::Stored(stored)) => Ok(Argument::Stored(stored)),
             Ok(Output::Value(value)) => Ok(Argument::Value(value)),
             Ok(Output::Object(object)) => Ok(Argument::Stored(object.stored)),
-            Err(error) => {
-                let message = format!(
-                    "an argument is too large for a message, and cannot be stored: {error}"
-                );
-                Err(Failure::Platform {
-                    fault: PlatformFault::StoreUnavailable,
-                    message,
-                })
-            }
+            Err(error) => Err(unstored(&error)),
         }
     }
 
@@ -97,6 +106,14 @@ impl Values {
 /// Whether the outcome's value is in a store and not yet fetched.
 pub(crate) fn is_stored(outcome: &Outcome) -> bool {
     matches!(outcome.ending, Ending::Completed(Output::Stored(_)))
+}
+
+/// The failure of a task whose argument is not stored.
+fn unstored(error: &impl std::fmt::Display) -> Failure {
+    Failure::Platform {
+        fault: PlatformFault::StoreUnavailable,
+        message: format!("an argument is too large for a message, and cannot be stored: {error}"),
+    }
 }
 
 /// Why an object cannot be put into a value.

@@ -41,6 +41,8 @@ pub(super) struct Troubled {
     is_read: watch::Sender<bool>,
     /// How much older jobs look than they are.
     aged: Arc<Mutex<Duration>>,
+    /// How long the answer to added functions is under way.
+    pub(super) adding_takes: Arc<Mutex<Duration>>,
 }
 
 impl Troubled {
@@ -55,6 +57,7 @@ impl Troubled {
             answer_takes: Arc::default(),
             is_read: watch::Sender::new(true),
             aged: Arc::default(),
+            adding_takes: Arc::default(),
         }
     }
 
@@ -180,7 +183,10 @@ impl Submit for Troubled {
         functions: Vec<JobFunction>,
     ) -> Result<(), Error> {
         self.there()?;
-        self.inner.add_functions(job, first, functions).await
+        self.inner.add_functions(job, first, functions).await?;
+        let takes = *self.adding_takes.lock().unwrap();
+        tokio::time::sleep(takes).await;
+        Ok(())
     }
 
     async fn cancel_tasks(&self, job: JobKey, tasks: Vec<TaskIndex>) -> Result<(), Error> {

@@ -147,10 +147,19 @@ impl Cancel {
 
     /// Wait until they are cancelled. Cancel safe.
     pub async fn cancelled(&self) {
-        let mut notified = std::pin::pin!(self.notify.notified());
-        // Registered before the flag is read, so that a cancellation in between is not missed.
-        notified.as_mut().enable();
-        if !self.is_cancelled() {
+        self.until(|| self.is_cancelled()).await;
+    }
+
+    /// Wait until something holds that a cancellation makes true. Cancel safe.
+    async fn until(&self, holds: impl Fn() -> bool) {
+        loop {
+            let mut notified = std::pin::pin!(self.notify.notified());
+            // Registered before it is looked at, so that a cancellation in between is not missed.
+            notified.as_mut().enable();
+            if holds() {
+                return;
+            }
+            // Somebody else may have been meant.
             notified.await;
         }
     }
@@ -178,16 +187,7 @@ impl TaskCancel {
 
     /// Wait until it is cancelled. Cancel safe.
     async fn cancelled(&self) {
-        loop {
-            let mut notified = std::pin::pin!(self.lease.notify.notified());
-            // Registered before the flags are read, so that a cancellation in between is not
-            // missed.
-            notified.as_mut().enable();
-            if self.is_cancelled() {
-                return;
-            }
-            notified.await;
-        }
+        self.lease.until(|| self.is_cancelled()).await;
     }
 }
 
@@ -299,4 +299,34 @@ impl Watch {
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_is_cancelled_alone_takes_no_other_of_its_lease_along() {
+        let lease = Arc::<Cancel>::default();
+        let waits = |task| {
+            let cancel = TaskCancel::of(lease.clone(), task);
+            tokio::spawn(async move { cancel.cancelled().await })
+        };
+        let (first, second) = (waits(1), waits(2));
+        let whole = tokio::spawn({
+            let lease = lease.clone();
+            async move { lease.cancelled().await }
+        });
+        tokio::task::yield_now().await;
+        lease.cancel_tasks([1]);
+        first.await.unwrap();
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!second.is_finished() && !whole.is_finished());
+        assert!(lease.has_cancelled(1) && !lease.has_cancelled(2) && !lease.is_cancelled());
+        lease.cancel();
+        second.await.unwrap();
+        whole.await.unwrap();
+    }
 }

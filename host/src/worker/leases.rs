@@ -109,10 +109,16 @@ impl Leases {
     pub(super) fn stop_tasks(&self, job: JobKey, tasks: &[TaskIndex]) {
         let tasks: HashSet<_> = tasks.iter().copied().collect();
         for in_work in self.0.lock().values().filter(|lease| lease.job == job) {
-            let named = in_work.bundle.tasks.iter().map(|task| task.index);
-            in_work
-                .cancel
-                .cancel_tasks(named.filter(|index| tasks.contains(index)));
+            let named: Vec<_> = in_work
+                .bundle
+                .tasks
+                .iter()
+                .map(|task| task.index)
+                .filter(|index| tasks.contains(index))
+                .collect();
+            if !named.is_empty() {
+                in_work.cancel.cancel_tasks(named);
+            }
         }
     }
 

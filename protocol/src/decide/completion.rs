@@ -264,6 +264,12 @@ impl Completion {
         self.ended.len()
     }
 
+    /// Whether all tasks before this index ended.
+    #[must_use]
+    pub fn has_all(&self, before: TaskIndex) -> bool {
+        self.ended.first_missing() >= before
+    }
+
     /// How many tasks there are, once that is known.
     #[must_use]
     pub fn total(&self) -> Option<TaskIndex> {

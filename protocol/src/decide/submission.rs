@@ -30,7 +30,7 @@ use crate::completion::{
 use crate::id::TaskIndex;
 use crate::input_name::InputName;
 use crate::outcome::{Bill, Ending, Failure, Outcome, PlatformFault};
-use crate::seen::First;
+use crate::seen::{First, Seen};
 use crate::task::Task;
 use crate::time::Timestamp;
 
@@ -213,6 +213,8 @@ pub struct Progress {
 struct Sweep {
     next: TaskIndex,
     before: TaskIndex,
+    /// If not all: only these.
+    of: Option<Seen>,
     ending: Ending,
 }
 
@@ -228,6 +230,10 @@ pub struct Submission<E> {
     passing: usize,
     trim: Option<Position>,
     sweep: Option<Sweep>,
+    /// What had been sent of an open job when the broker was asked what is unfinished, and when it
+    /// was asked for its last answer. Tasks come in any order: one that is sent later may precede.
+    asked: Seen,
+    counted: Seen,
     is_cancelled: bool,
     /// How the job will end once the caller has taken everything and all relevant requests are
     /// answered.
@@ -260,6 +266,8 @@ impl<E: fmt::Display> Submission<E> {
             passing: 0,
             trim: None,
             sweep: None,
+            asked: Seen::default(),
+            counted: Seen::default(),
             is_cancelled: false,
             ending: None,
             is_over: false,
@@ -347,7 +355,13 @@ impl<E: fmt::Display> Submission<E> {
             Event::Reopened => self.decide(completion::Event::Reopened, now),
             Event::Cancelled => self.on_cancelled(),
             Event::Closed(error) => self.end_with(End::Closed(error)),
-            Event::Unfinished(answer) => self.decide(completion::Event::Unfinished(answer), now),
+            Event::Unfinished(answer) => {
+                let asked = std::mem::take(&mut self.asked);
+                if !matches!(answer, Answer::Failed) {
+                    self.counted = asked;
+                }
+                self.decide(completion::Event::Unfinished(answer), now);
+            }
             Event::Workers(answer) => self.decide(completion::Event::Workers(answer), now),
             Event::Passed => {
                 self.passing = self.passing.saturating_sub(1);
@@ -377,7 +391,11 @@ impl<E: fmt::Display> Submission<E> {
                 ending,
                 input,
             }) => {
-                let unrun = unrun(self.publishing.skip(index), ending);
+                let index = self.publishing.skip(index);
+                if self.completion.has_ended(index) {
+                    return self.publishing.on_ended(index);
+                }
+                let unrun = unrun(index, ending);
                 self.report([Outcome { input, ..unrun }].into());
             }
         }
@@ -389,7 +407,20 @@ impl<E: fmt::Display> Submission<E> {
         }
     }
 
-    fn publish(&mut self, tasks: Vec<Task>) {
+    /// Publish tasks, but for those that ended before: they were cancelled while they waited here.
+    fn publish(&mut self, mut tasks: Vec<Task>) {
+        if self.manner == Manner::Open {
+            tasks.retain(|task| {
+                let has_ended = self.completion.has_ended(task.index);
+                if has_ended {
+                    self.publishing.on_ended(task.index);
+                }
+                !has_ended
+            });
+        }
+        if tasks.is_empty() {
+            return;
+        }
         self.publishing.on_request();
         self.commands.push_back(Command::Publish(tasks));
     }
@@ -542,6 +573,7 @@ impl<E: fmt::Display> Submission<E> {
         self.sweep = Some(Sweep {
             next: 0,
             before,
+            of: None,
             ending: Ending::Cancelled,
         });
         self.end_with(End::Cancelled);
@@ -552,6 +584,9 @@ impl<E: fmt::Display> Submission<E> {
         match (command, self.manner) {
             (None, _) => {}
             (Some(completion::Command::Ask(question)), _) if self.ending.is_none() => {
+                if self.manner == Manner::Open {
+                    self.asked.clone_from(self.publishing.sent());
+                }
                 self.commands.push_back(Command::Ask(question));
             }
             (Some(completion::Command::Ask(_)), _) => {}
@@ -569,6 +604,7 @@ impl<E: fmt::Display> Submission<E> {
                 self.sweep = Some(Sweep {
                     next: 0,
                     before,
+                    of: (self.manner == Manner::Open).then(|| self.counted.clone()),
                     ending: lost(),
                 });
             }
@@ -621,6 +657,7 @@ impl<E: fmt::Display> Submission<E> {
         };
         let outcomes: Vec<Outcome> = (sweep.next..sweep.before)
             .filter(|index| !self.completion.has_ended(*index))
+            .filter(|index| sweep.of.as_ref().is_none_or(|of| of.contains(*index)))
             .take(ENDED_AT_ONCE)
             .map(|index| unrun(index, sweep.ending.clone()))
             .collect();
@@ -650,7 +687,7 @@ impl<E: fmt::Display> Submission<E> {
         if let Some(tasks) = self.publishing.seal() {
             self.commands.push_back(Command::Seal(tasks));
         } else if self.publishing.is_sealed()
-            && (!self.manner.follows() || self.completion.ended() >= self.publishing.submitted())
+            && (!self.manner.follows() || self.completion.has_all(self.publishing.submitted()))
         {
             self.over(End::Complete(self.publishing.submitted()));
         }

@@ -28,6 +28,9 @@ pub enum Invalid {
     /// There is no result of that task.
     #[error("the value refers to task {0}, whose result is not at hand")]
     Missing(TaskIndex),
+    /// What that task made is not one CBOR item.
+    #[error("the result of task {0} is not one CBOR item")]
+    NoItem(TaskIndex),
 }
 
 impl From<minicbor::decode::Error> for Invalid {
@@ -68,6 +71,9 @@ pub fn replaced<'r>(
     let (mut whole, mut copied) = (Vec::with_capacity(value.len()), 0);
     walk(value, |at, task| {
         let found = result(task).ok_or(Invalid::Missing(task))?;
+        if !is_item(found) {
+            return Err(Invalid::NoItem(task));
+        }
         whole.extend_from_slice(value.get(copied..at.start).unwrap_or_default());
         whole.extend_from_slice(found);
         copied = at.end;
@@ -75,6 +81,12 @@ pub fn replaced<'r>(
     })?;
     whole.extend_from_slice(value.get(copied..).unwrap_or_default());
     Ok(whole)
+}
+
+/// Whether bytes are one complete CBOR item. Functions are not trusted to return one.
+fn is_item(bytes: &[u8]) -> bool {
+    let mut decoder = Decoder::new(bytes);
+    decoder.skip().is_ok() && decoder.position() == bytes.len()
 }
 
 /// Find each reference, with its place.

@@ -122,6 +122,12 @@ fn conclude(job: &Job<()>, id: JobId, arguments: &Logs) -> Result<Ending, Error>
         (None, Some(index)) if arguments.follow => {
             Err(Error::Usage(format!("{id} has no result of task {index}")))
         }
+        (None, Some(index)) if progress.total().is_some_and(|total| index >= total) => {
+            let tasks = progress.submitted;
+            Err(Error::Usage(format!(
+                "{id} has no task {index}: it has {tasks}, from 0"
+            )))
+        }
         (None, Some(index)) => Err(Error::Usage(format!(
             "{id} has no result of task {index} yet; --follow waits for it"
         ))),

@@ -4,7 +4,7 @@ mod gather;
 mod logs;
 mod show;
 
-use sortie::{BrokerError, JobId};
+use sortie::{BrokerError, Cancellation, JobId};
 use sortie_frontend::settings::Environment;
 
 use crate::arguments::job::{Arguments, Command};
@@ -27,11 +27,15 @@ pub(crate) async fn run(
         Command::Cancel(one) => {
             let (client, job) = find(&one.job, &one.broker, environment, interrupt).await?;
             let cancelled = interrupt.or(client.cancel(job)).await?;
-            cancelled.map_err(|error| not_cancelled(job, error))?;
-            terminal::say(&format!(
-                "{job} is cancelled; stored results stay until `sortie job gather` or \
-                 `sortie job forget`"
-            ));
+            terminal::say(
+                &match cancelled.map_err(|error| not_cancelled(job, error))? {
+                    Cancellation::Cancelled => format!(
+                        "{job} is cancelled; stored results stay until `sortie job gather` or \
+                         `sortie job forget`"
+                    ),
+                    Cancellation::HadEnded => format!("{job} has ended: nothing of it is left"),
+                },
+            );
             Ok(Ending::Completed)
         }
         Command::Forget(one) => {

@@ -106,7 +106,9 @@ async fn silent(
 
 fn state(presence: &Presence, is_silent: bool) -> &'static str {
     match (is_silent, presence.draining) {
-        (true, _) => "dead",
+        // It said that it takes no more, and then nothing: that is how a worker ends in peace.
+        (true, true) => "stopped",
+        (true, false) => "dead",
         (false, true) => "draining",
         (false, false) => "working",
     }

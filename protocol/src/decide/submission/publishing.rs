@@ -90,6 +90,11 @@ impl Publishing {
         self.submitted
     }
 
+    /// Inputs of an open job that were published or reported.
+    pub(super) fn sent(&self) -> &Seen {
+        &self.sent
+    }
+
     pub(super) fn confirmed(&self) -> u64 {
         self.confirmed
     }
@@ -261,7 +266,8 @@ impl Publishing {
             return None;
         }
         let published = match self.manner {
-            Manner::Open => self.sent.first_missing(),
+            // Which of these were sent is asked of `sent`.
+            Manner::Open => self.submitted,
             Manner::Map | Manner::Detached | Manner::Replay | Manner::Attached => {
                 self.submitted - self.collected as u64
             }

@@ -763,3 +763,35 @@ proptest! {
         prop_assert_eq!(world.passed_on.len() as u64, world.inputs);
     }
 }
+
+#[test]
+fn a_task_that_ended_before_it_was_published_leaves_no_bundle() {
+    let mut job = job(Manner::Open);
+    for first in 0..8 {
+        after(&mut job, Event::CancelTasks(vec![first]), 0);
+        let cancelled = unrun(first, Ending::Cancelled);
+        after(&mut job, Event::Outcomes(first, [cancelled].into()), 0);
+        after(&mut job, Event::Passed, 0);
+        assert!(job.wants().inputs, "the window is full after {first}");
+        for command in after(
+            &mut job,
+            Event::Input(Ok(Task {
+                index: first,
+                ..task()
+            })),
+            0,
+        ) {
+            match command {
+                Command::Publish(tasks) => {
+                    let tasks = tasks.iter().map(|task| task.index).collect();
+                    after(
+                        &mut job,
+                        Event::Answered(Request::Publish(tasks), Ok(())),
+                        0,
+                    );
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}

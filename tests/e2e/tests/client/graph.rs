@@ -126,6 +126,30 @@ async fn objects_and_large_values_are_handed_on_by_their_places() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_scattered_value_is_stored_once_and_given_to_many() {
+    let folder = tempfile::tempdir().unwrap();
+    let client = Client::builder().cache(folder.path()).start().unwrap();
+    let echo: Function<String> = function(&client, "echo").await;
+    let text = "x".repeat(20_000);
+    let shared = client.scatter(&text).await.unwrap();
+    let mut futures = Vec::new();
+    for _ in 0..50 {
+        futures.push(client.submit(&echo, &shared).await.unwrap());
+    }
+    for result in in_time(gather(futures)).await {
+        assert_eq!(result.unwrap(), text);
+    }
+    let objects = std::fs::read_dir(folder.path().join("store/objects/default")).unwrap();
+    assert_eq!(objects.count(), 1);
+    // Not worth an object, and not a value yet.
+    let small = client.scatter("small").await.unwrap();
+    let future = client.submit(&echo, &small).await.unwrap();
+    let refused = client.scatter((&future, 1)).await.unwrap_err();
+    assert!(refused.to_string().contains("futures in it"), "{refused}");
+    assert_eq!(in_time(future).await.unwrap(), "small");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tree_of_a_thousand_numbers_comes_to_their_sum() {
     let client = Client::embedded().unwrap();
     let adds: Function<i64> = function(&client, "add").await;
