@@ -129,8 +129,11 @@ fn futures_end_with_the_runtime_of_their_client() {
         .enable_all()
         .build()
         .unwrap();
-    let future: TaskFuture<u64> =
-        other.block_on(async { client(&broker).submit(&function(), ()).await.unwrap() });
+    let submitted = other.block_on(async {
+        let future = client(&broker).submit(&function(), ()).await;
+        Some(future.unwrap())
+    });
+    let future = submitted.unwrap();
     drop(other);
     let here = tokio::runtime::Builder::new_current_thread()
         .enable_all()
