@@ -7,8 +7,8 @@
 //! forgotten.
 //!
 //! Bounds: tasks that are not packed yet weigh at most [`WAITING_MAX`] together, each at least
-//! [`UNIT`]; beyond that submitting waits. Results that are put into values are not counted: each
-//! task that takes one inside of another value has a copy, of at most 256 KiB, until it is packed.
+//! [`UNIT`]; beyond that submitting waits. Results are put into the values that take them when a
+//! task is packed, [`FILLED_AT_ONCE`] tasks at a time.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -42,6 +42,9 @@ use crate::observer::Observed;
 const WAITING_MAX: usize = 64 << 20;
 /// The least that a waiting task counts for, in bytes.
 const UNIT: usize = 1024;
+/// How many tasks are filled with results at once: values that are fetched for that take as much
+/// memory at most as so many tasks may have.
+const FILLED_AT_ONCE: usize = 16;
 /// How long a submission waits for room until that is logged, and again after as long.
 const SAY_AFTER: Duration = Duration::from_secs(10);
 /// How long a job is kept open for further tasks: well within the time for which brokers keep
@@ -162,18 +165,13 @@ impl OpenJob {
         };
         broker.put_job(job, time_of_day()).await?;
         let feed = Feed::open(&broker, key, observed.clone()).await?;
-        let driven = Program::start(
-            key,
-            values.clone(),
-            runtime.clone(),
-            tracked.tracker().clone(),
-        );
+        let driven = Program::start(key, tracked.tracker().clone());
         let program = driven.program.clone();
         let (of, on) = (broker.clone(), runtime.clone());
-        let ends = Ends(program.clone());
+        let (ends, filled) = (Ends(program.clone()), values.clone());
         runtime.spawn(async move {
             let _ends = ends;
-            drive((&of, key), &on, (&window, observed), feed, driven).await;
+            drive((&of, key), &on, (&window, observed), (feed, filled), driven).await;
             drop(tracked);
         });
         Ok(Self {
@@ -289,7 +287,7 @@ async fn drive(
     (broker, key): (&Arc<dyn Broker>, JobKey),
     runtime: &Handle,
     (window, observed): (&Window, Observed),
-    feed: Feed,
+    (feed, values): (Feed, Values),
     driven: Driven,
 ) {
     let Driven {
@@ -309,7 +307,7 @@ async fn drive(
     let mut shell = Shell::new(Manner::Open, (&**broker, key), runtime, parts);
     let end = tokio::select! {
         biased;
-        end = shell.run(taken(released)) => end,
+        end = shell.run(taken(released, values)) => end,
         () = window.keep(&**broker) => End::Gone,
     };
     drop(shell);
@@ -335,13 +333,22 @@ async fn drive(
     }
 }
 
-/// Tasks as they are taken from the queue; then they need no more room in it.
+/// Tasks as they are taken from the queue, with results in their places; then they need no more room
+/// in it. A task whose values are fetched holds up no other.
 fn taken(
     released: mpsc::UnboundedReceiver<Released>,
+    values: Values,
 ) -> impl Stream<Item = Result<Task, NoTask>> + Unpin {
-    stream::unfold(released, |mut released| async {
-        let (task, _room) = released.recv().await?;
-        Some((task, released))
-    })
-    .boxed()
+    let released = stream::unfold(released, |mut released| async {
+        Some((released.recv().await?, released))
+    });
+    let filling = released.map(move |(made, room)| {
+        let values = values.clone();
+        async move {
+            let filled = made.fill(&values).await;
+            drop(room);
+            filled
+        }
+    });
+    filling.buffer_unordered(FILLED_AT_ONCE).boxed()
 }

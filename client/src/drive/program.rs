@@ -19,13 +19,11 @@ use sortie_protocol::graph::{Command, End, Ended, Event, Graph, Path};
 use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::submission::{NoTask, unrun};
 use sortie_protocol::{
-    Argument, Ending, Failure, FunctionIndex, InputName, JobKey, Outcome, Output, Signature, Task,
-    TaskIndex,
+    Ending, Failure, FunctionIndex, InputName, JobKey, Outcome, Output, Signature, Task, TaskIndex,
 };
-use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::parts::{self, Filled, Part, Unfetched};
+use super::parts::{self, Filled, Part};
 use super::slot::{Gone, Slot};
 use super::tracker::TaskTracker;
 use super::values::Values;
@@ -49,9 +47,58 @@ impl Call {
     }
 }
 
-/// A task for the driver, or how one ends that no worker gets; with what it takes of the room for
-/// tasks that wait.
-pub(crate) type Released = (Result<Task, NoTask>, Option<OwnedSemaphorePermit>);
+/// What goes to the driver: a task, or how one ends that no worker gets; with what it takes of the
+/// room for tasks that wait.
+pub(crate) type Released = (Box<Made>, OwnedSemaphorePermit);
+
+/// A task whose results are all there, or how one ends that no worker gets.
+#[derive(Debug)]
+pub(crate) enum Made {
+    /// The results are not in their places yet: a copy for each task that takes one would be there
+    /// for as long as the task waits to be packed.
+    Task {
+        index: TaskIndex,
+        function: FunctionIndex,
+        signature: Arc<Signature>,
+        parts: Vec<Part<Output>>,
+        input: Option<InputName>,
+    },
+    Nothing(NoTask),
+}
+
+impl Made {
+    /// Put the results in their places, and fetch those that have to be fetched for that.
+    pub(crate) async fn fill(self, values: &Values) -> Result<Task, NoTask> {
+        let (index, function, signature, parts, input) = match self {
+            Self::Nothing(no_task) => return Err(no_task),
+            Self::Task {
+                index,
+                function,
+                signature,
+                parts,
+                input,
+            } => (index, function, signature, parts, input),
+        };
+        let arguments = match parts::fill(&signature, parts) {
+            Ok(Filled::Ready(arguments)) => Ok(arguments),
+            Ok(Filled::Unfetched(unfetched)) => Box::pin(unfetched.fetch(values, &signature)).await,
+            Err(failure) => Err(failure),
+        };
+        match arguments {
+            Ok(arguments) => Ok(Task {
+                index,
+                arguments,
+                function,
+                input,
+            }),
+            Err(failure) => Err(NoTask {
+                index,
+                ending: Ending::Failed(failure),
+                input,
+            }),
+        }
+    }
+}
 
 /// How all tasks without an outcome end once their job is over.
 #[derive(Debug, Clone)]
@@ -75,8 +122,6 @@ pub(crate) struct Program {
     /// Its job.
     pub(crate) job: JobKey,
     state: Mutex<State>,
-    values: Values,
-    runtime: Handle,
     /// Tells whose it is.
     client: TaskTracker,
 }
@@ -111,18 +156,7 @@ struct Node {
 #[derive(Debug)]
 enum Phase {
     Waiting(Box<Call>, OwnedSemaphorePermit),
-    /// Values that it takes are being fetched.
-    Fetching(OwnedSemaphorePermit),
     Sent,
-}
-
-/// A task whose values are to be fetched.
-struct Fetch {
-    task: TaskIndex,
-    function: FunctionIndex,
-    signature: Arc<Signature>,
-    input: Option<InputName>,
-    unfetched: Unfetched,
 }
 
 /// The driver's end of a program: what it runs, and what it stops.
@@ -135,12 +169,7 @@ pub(crate) struct Driven {
 
 impl Program {
     /// A program without tasks.
-    pub(crate) fn start(
-        job: JobKey,
-        values: Values,
-        runtime: Handle,
-        client: TaskTracker,
-    ) -> Driven {
+    pub(crate) fn start(job: JobKey, client: TaskTracker) -> Driven {
         let (sender, released) = mpsc::unbounded_channel();
         let (stops, stopped) = mpsc::unbounded_channel();
         let state = State {
@@ -157,8 +186,6 @@ impl Program {
         let program = Arc::new(Self {
             job,
             state: Mutex::new(state),
-            values,
-            runtime,
             client,
         });
         Driven {
@@ -175,13 +202,9 @@ impl Program {
 
     /// Take a task in, and release it if it waits for nothing. Once the job is over it ends at
     /// once.
-    pub(crate) fn submit(
-        self: &Arc<Self>,
-        call: Call,
-        room: OwnedSemaphorePermit,
-    ) -> (TaskIndex, Arc<Slot>) {
+    pub(crate) fn submit(&self, call: Call, room: OwnedSemaphorePermit) -> (TaskIndex, Arc<Slot>) {
         let slot = Arc::<Slot>::default();
-        let task = self.with(|state, fetches| {
+        let task = self.with(|state| {
             let task = state.next;
             state.next += 1;
             if let Some(over) = &state.over {
@@ -200,50 +223,50 @@ impl Program {
                 outcome: None,
             };
             state.nodes.insert(task, node);
-            state.on(event, fetches);
+            state.on(event);
             task
         });
         (task, slot)
     }
 
     /// Tasks ended.
-    pub(crate) fn ended(self: &Arc<Self>, outcomes: &[Outcome]) {
-        self.with(|state, fetches| {
+    pub(crate) fn ended(&self, outcomes: &[Outcome]) {
+        self.with(|state| {
             for outcome in outcomes {
-                state.on_ended(outcome, fetches);
+                state.on_ended(outcome);
             }
         });
     }
 
     /// Nobody holds a task's future any more.
-    pub(crate) fn unwanted(self: &Arc<Self>, task: TaskIndex) {
-        self.with(|state, fetches| {
+    pub(crate) fn unwanted(&self, task: TaskIndex) {
+        self.with(|state| {
             if state.over.is_none() {
-                state.on(Event::Unwanted(task), fetches);
+                state.on(Event::Unwanted(task));
             }
         });
     }
 
     /// The same of a task that is to run to its end.
-    pub(crate) fn left(self: &Arc<Self>, task: TaskIndex) {
-        self.with(|state, fetches| match state.nodes.get_mut(&task) {
+    pub(crate) fn left(&self, task: TaskIndex) {
+        self.with(|state| match state.nodes.get_mut(&task) {
             Some(node) if !node.slot.has_ended() => node.is_left = true,
-            Some(_) => state.on(Event::Unwanted(task), fetches),
+            Some(_) => state.on(Event::Unwanted(task)),
             None => {}
         });
     }
 
     /// Cancel a task that waits. Of one that was released, the outcome says how it ends.
-    pub(crate) fn cancel(self: &Arc<Self>, task: TaskIndex) -> Cancelled {
-        self.with(|state, fetches| {
+    pub(crate) fn cancel(&self, task: TaskIndex) -> Cancelled {
+        self.with(|state| {
             let Some(node) = state.nodes.get(&task) else {
                 return Cancelled::Here;
             };
             match node.phase {
                 Phase::Sent if !node.slot.has_ended() => Cancelled::Released,
                 Phase::Sent => Cancelled::Here,
-                Phase::Waiting(..) | Phase::Fetching(_) => {
-                    state.on(Event::Cancel(task), fetches);
+                Phase::Waiting(..) => {
+                    state.on(Event::Cancel(task));
                     Cancelled::Here
                 }
             }
@@ -251,8 +274,8 @@ impl Program {
     }
 
     /// No more tasks come.
-    pub(crate) fn close(self: &Arc<Self>) {
-        self.with(|state, _| state.is_closed = true);
+    pub(crate) fn close(&self) {
+        self.with(|state| state.is_closed = true);
     }
 
     /// The job is over: so is every task without an outcome.
@@ -270,7 +293,7 @@ impl Program {
         for (task, node) in nodes {
             match (&over, node.phase) {
                 // The broker never had it.
-                (Over::Gone(gone), Phase::Waiting(..) | Phase::Fetching(_)) => {
+                (Over::Gone(gone), Phase::Waiting(..)) => {
                     node.slot.end(Err(Gone {
                         stays: false,
                         ..gone.clone()
@@ -286,43 +309,17 @@ impl Program {
         self.state.lock().over.is_some()
     }
 
-    fn with<T>(self: &Arc<Self>, change: impl FnOnce(&mut State, &mut Vec<Fetch>) -> T) -> T {
-        let mut fetches = Vec::new();
+    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let (changed, woken) = {
             let mut state = self.state.lock();
-            let changed = change(&mut state, &mut fetches);
+            let changed = change(&mut state);
             if state.is_closed && state.sent == state.next {
                 state.released = None;
             }
             (changed, std::mem::take(&mut state.woken))
         };
         woken.into_iter().for_each(Waker::wake);
-        for fetch in fetches {
-            let program = self.clone();
-            self.runtime
-                .spawn(async move { program.fetch(fetch).await });
-        }
         changed
-    }
-
-    async fn fetch(self: Arc<Self>, fetch: Fetch) {
-        let Fetch {
-            task,
-            function,
-            signature,
-            input,
-            unfetched,
-        } = fetch;
-        let arguments = unfetched.fetch(&self.values, &signature).await;
-        self.with(|state, _| {
-            let is_fetching = state
-                .nodes
-                .get(&task)
-                .is_some_and(|node| matches!(node.phase, Phase::Fetching(_)));
-            if is_fetching {
-                state.send_made(task, (function, input), arguments);
-            }
-        });
     }
 }
 
@@ -336,11 +333,11 @@ impl Over {
 }
 
 impl State {
-    fn on(&mut self, event: Event, fetches: &mut Vec<Fetch>) {
+    fn on(&mut self, event: Event) {
         let mut left = Vec::new();
         for command in self.graph.on(event) {
             match command {
-                Command::Release(task) => fetches.extend(self.release(task)),
+                Command::Release(task) => self.release(task),
                 Command::Stop(task) => self.stop(task),
                 Command::Resolve(task, end) => {
                     if self.resolve(task, end) {
@@ -368,12 +365,12 @@ impl State {
             }
         }
         for task in left {
-            self.on(Event::Unwanted(task), fetches);
+            self.on(Event::Unwanted(task));
         }
     }
 
     /// An outcome that is the first of its task counts.
-    fn on_ended(&mut self, outcome: &Outcome, fetches: &mut Vec<Fetch>) {
+    fn on_ended(&mut self, outcome: &Outcome) {
         let task = outcome.index;
         let Some(node) = self.nodes.get_mut(&task) else {
             return;
@@ -387,40 +384,33 @@ impl State {
             Ending::Failed(_) => Ended::Failed,
             Ending::Cancelled => Ended::Cancelled,
         };
-        self.on(Event::Ended { task, how }, fetches);
+        self.on(Event::Ended { task, how });
     }
 
     /// All results that a task takes are here.
-    fn release(&mut self, task: TaskIndex) -> Option<Fetch> {
-        let node = self.nodes.get_mut(&task)?;
-        let Phase::Waiting(call, room) = std::mem::replace(&mut node.phase, Phase::Sent) else {
-            return None;
+    fn release(&mut self, task: TaskIndex) {
+        let Some(node) = self.nodes.get_mut(&task) else {
+            return;
         };
-        node.phase = Phase::Fetching(room);
-        let Call {
-            function,
-            signature,
-            parts,
-            input,
-            ..
-        } = *call;
-        let filled = self.results(parts);
-        match filled.and_then(|parts| parts::fill(&signature, parts)) {
-            Ok(Filled::Unfetched(unfetched)) => {
-                return Some(Fetch {
-                    task,
-                    function,
-                    signature,
-                    input,
-                    unfetched,
-                });
-            }
-            Ok(Filled::Ready(arguments)) => {
-                self.send_made(task, (function, input), Ok(arguments));
-            }
-            Err(failure) => self.send_made(task, (function, input), Err(failure)),
-        }
-        None
+        let (call, room) = match std::mem::replace(&mut node.phase, Phase::Sent) {
+            Phase::Waiting(call, room) => (*call, room),
+            Phase::Sent => return,
+        };
+        let made = match self.results(call.parts) {
+            Ok(parts) => Made::Task {
+                index: task,
+                function: call.function,
+                signature: call.signature,
+                parts,
+                input: call.input,
+            },
+            Err(failure) => Made::Nothing(NoTask {
+                index: task,
+                ending: Ending::Failed(failure),
+                input: call.input,
+            }),
+        };
+        self.send(made, room);
     }
 
     /// The parts with the results that they take.
@@ -448,60 +438,27 @@ impl State {
         }
     }
 
-    /// A task goes to the driver, if its arguments could be made.
-    fn send_made(
-        &mut self,
-        index: TaskIndex,
-        (function, input): (FunctionIndex, Option<InputName>),
-        arguments: Result<Vec<Argument>, Failure>,
-    ) {
-        let made = match arguments {
-            Ok(arguments) => Ok(Task {
-                index,
-                arguments,
-                function,
-                input,
-            }),
-            Err(failure) => Err(NoTask {
-                index,
-                ending: Ending::Failed(failure),
-                input,
-            }),
-        };
-        self.send(index, made);
-    }
-
-    fn send(&mut self, task: TaskIndex, item: Result<Task, NoTask>) {
-        let Some(node) = self.nodes.get_mut(&task) else {
-            return;
-        };
-        let room = match std::mem::replace(&mut node.phase, Phase::Sent) {
-            Phase::Waiting(_, room) | Phase::Fetching(room) => room,
-            Phase::Sent => return,
-        };
+    fn send(&mut self, made: Made, room: OwnedSemaphorePermit) {
         self.sent += 1;
         if let Some(released) = &self.released {
             // A driver that is gone has ended all slots, or is about to.
-            let _ = released.send((item, Some(room)));
+            let _ = released.send((Box::new(made), room));
         }
     }
 
     /// A task ends that no worker gets, if it did not go to the driver.
     fn end_here(&mut self, task: TaskIndex, ending: &Ending) {
-        let Some(node) = self.nodes.get(&task) else {
+        let Some(node) = self.nodes.get_mut(&task) else {
             return;
         };
-        let input = match &node.phase {
-            Phase::Waiting(call, _) => call.input.clone(),
-            Phase::Fetching(_) => None,
-            Phase::Sent => return,
-        };
-        let no_task = NoTask {
-            index: task,
-            ending: ending.clone(),
-            input,
-        };
-        self.send(task, Err(no_task));
+        if let Phase::Waiting(call, room) = std::mem::replace(&mut node.phase, Phase::Sent) {
+            let no_task = NoTask {
+                index: task,
+                ending: ending.clone(),
+                input: call.input,
+            };
+            self.send(Made::Nothing(no_task), room);
+        }
     }
 
     fn stop(&mut self, task: TaskIndex) {
@@ -509,7 +466,7 @@ impl State {
             Some(Phase::Sent) => {
                 let _ = self.stopped.send(task);
             }
-            Some(Phase::Waiting(..) | Phase::Fetching(_)) => {
+            Some(Phase::Waiting(..)) => {
                 self.end_here(task, &Ending::Cancelled);
             }
             None => {}

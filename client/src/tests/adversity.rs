@@ -9,8 +9,8 @@ use bytes::Bytes;
 use sortie_broker::{Operate as _, Puller, Report, Serves, Submit as _, Work as _};
 use sortie_objects::Objects;
 use sortie_protocol::{
-    Argument, Digest, Ending, Failure, FunctionRef, JobId, Kind, Outcome, Parameter, Priority,
-    Signature, TaskIndex, TenantId, WorkerId, envelope,
+    Argument, Digest, Ending, Failure, FunctionRef, JobId, Kind, Outcome, Output, Parameter,
+    Priority, Signature, TaskIndex, TenantId, WorkerId, envelope,
 };
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::troubled::Troubled;
 use super::{Working, client, completed, function, key, soon};
 use crate::drive::parts::Part;
-use crate::drive::program::{Call, Driven, Program};
+use crate::drive::program::{Call, Driven, Made, Program};
 use crate::drive::tracker::TaskTracker;
 use crate::drive::values::Values;
 use crate::{Function, TaskError, TaskFuture};
@@ -186,12 +186,13 @@ fn a_waker_may_drop_a_future() {
 }
 
 fn program() -> Driven {
-    let objects = Objects::new(sortie_objects::Config::default(), Handle::current());
-    Program::start(
-        key(JobId::from_bytes([1; 16])),
-        Values::new(objects, None),
-        Handle::current(),
-        TaskTracker::default(),
+    Program::start(key(JobId::from_bytes([1; 16])), TaskTracker::default())
+}
+
+fn values() -> Values {
+    Values::new(
+        Objects::new(sortie_objects::Config::default(), Handle::current()),
+        None,
     )
 }
 
@@ -231,6 +232,29 @@ fn large() -> Bytes {
 }
 
 #[tokio::test]
+async fn what_waits_to_be_packed_shares_the_results_that_it_takes() {
+    let mut driven = program();
+    let room = Arc::new(Semaphore::new(65_536));
+    call(&driven.program, &room, ready()).await;
+    for _ in 0..1000 {
+        call(&driven.program, &room, template()).await;
+    }
+    let value = large();
+    driven.program.ended(&[ended(0, value.clone())]);
+    let (mut tasks, mut shared) = (0, 0);
+    while let Ok((made, _room)) = driven.released.try_recv() {
+        tasks += 1;
+        if let Made::Task { parts, .. } = *made
+            && let [Part::Template(_, results)] = &parts[..]
+            && let [Output::Value(bytes)] = &results[..]
+        {
+            shared += usize::from(bytes.as_ptr() == value.as_ptr());
+        }
+    }
+    assert_eq!((tasks, shared), (1001, 1000));
+}
+
+#[tokio::test]
 async fn a_result_that_nothing_takes_is_dropped() {
     let driven = program();
     let room = Arc::new(Semaphore::new(65_536));
@@ -256,8 +280,10 @@ async fn a_result_that_is_not_one_item_changes_no_value_around_it() {
         driven
             .program
             .ended(&[ended(0, Bytes::copy_from_slice(result))]);
-        driven.released.try_recv().unwrap().0.unwrap();
-        match driven.released.try_recv().unwrap().0 {
+        let first = driven.released.try_recv().unwrap().0;
+        first.fill(&values()).await.unwrap();
+        let second = driven.released.try_recv().unwrap().0;
+        match second.fill(&values()).await {
             Err(_) => {}
             Ok(task) => panic!("{result:02x?} made {:02x?}", task.arguments),
         }
