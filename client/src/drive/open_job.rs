@@ -333,8 +333,8 @@ async fn drive(
     }
 }
 
-/// Tasks as they are taken from the queue, with results in their places; then they need no more room
-/// in it. A task whose values are fetched holds up no other.
+/// Tasks as they are taken from the queue, with results in their places; then they need no more
+/// room in it. A task whose values are fetched holds up no other.
 fn taken(
     released: mpsc::UnboundedReceiver<Released>,
     values: Values,
