@@ -78,10 +78,9 @@ pub(crate) struct OpenJob {
 #[derive(Debug, Default)]
 struct Functions {
     places: HashMap<JobFunction, FunctionIndex>,
-    table: Vec<JobFunction>,
-    /// How many the broker has for certain. It may have those that follow: what it was asked to
+    /// How many the broker has for certain. It may have the next one as well: what it was asked to
     /// add keeps its place, whatever became of the answer.
-    told: usize,
+    told: FunctionIndex,
 }
 
 impl Functions {
@@ -89,12 +88,11 @@ impl Functions {
         if let Some(index) = self.places.get(function) {
             return Some(*index);
         }
-        if self.table.len() >= FUNCTIONS_MAX {
+        if self.places.len() >= FUNCTIONS_MAX {
             return None;
         }
-        let index = FunctionIndex::try_from(self.table.len()).ok()?;
+        let index = FunctionIndex::try_from(self.places.len()).ok()?;
         self.places.insert(function.clone(), index);
-        self.table.push(function.clone());
         Some(index)
     }
 }
@@ -179,8 +177,7 @@ impl OpenJob {
             broker,
             clock: Clock::start(),
             functions: Mutex::new(Functions {
-                places: [(function.clone(), 0)].into(),
-                table: vec![function],
+                places: [(function, 0)].into(),
                 told: 1,
             }),
             room: Arc::new(Semaphore::new(WAITING_MAX / UNIT)),
@@ -194,26 +191,22 @@ impl OpenJob {
         self.program.is_over() || self.clock.age() > AGE_MAX
     }
 
-    /// The place of a function in the job's table; none if the table has no room for it. A function
-    /// that is new there is told to the broker first.
+    /// The place of a function in the job's table; none if the table takes no more: it is full, or
+    /// it is not known whether the broker has the last one. A function that is new there is told to
+    /// the broker first.
     async fn function(&self, function: &JobFunction) -> Result<Option<FunctionIndex>, Error> {
-        let (index, first, added) = {
+        let index = {
             let mut functions = self.functions.lock();
-            let Some(index) = functions.place(function) else {
-                return Ok(None);
-            };
-            let told = functions.told;
-            if usize::try_from(index).is_ok_and(|index| index < told) {
-                return Ok(Some(index));
+            match functions.place(function) {
+                Some(index) if index < functions.told => return Ok(Some(index)),
+                Some(index) if index == functions.told => index,
+                Some(_) | None => return Ok(None),
             }
-            let added = functions.table.get(told..).unwrap_or_default().to_vec();
-            (index, told, added)
         };
-        let told = first + added.len();
-        let first = FunctionIndex::try_from(first).unwrap_or(FunctionIndex::MAX);
-        match self.broker.add_functions(self.key, first, added).await {
+        let added = vec![function.clone()];
+        match self.broker.add_functions(self.key, index, added).await {
             Ok(()) => {
-                self.functions.lock().told = told;
+                self.functions.lock().told = index + 1;
                 Ok(Some(index))
             }
             // Somebody else ended the job, or its record is as large as it may be.

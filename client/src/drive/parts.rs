@@ -1,6 +1,7 @@
 //! Arguments of a task before it is released: some are, or contain, results of other tasks.
 
 use bytes::Bytes;
+use sortie_protocol::output::INLINE_BYTES_MAX;
 use sortie_protocol::reference::{self, Invalid};
 use sortie_protocol::signature::Mismatch;
 use sortie_protocol::{
@@ -103,18 +104,32 @@ pub(crate) struct Unfetched(Vec<Part<Output>>);
 /// # Errors
 /// The failure of the task, if a result does not fit.
 pub(crate) fn fill(signature: &Signature, parts: Vec<Part<Output>>) -> Result<Filled, Failure> {
+    if !parts.iter().all(is_inline) {
+        return Ok(Filled::Unfetched(Unfetched(parts)));
+    }
     let mut ready = Vec::with_capacity(parts.len());
-    for (part, parameter) in parts.iter().zip(&signature.parameters) {
-        match part {
-            Part::Ready(argument) => ready.push(argument.clone()),
-            Part::Result(output) => ready.push(argument(output.clone(), signature, parameter)?),
-            Part::Template(value, results) => match inline(value, results)? {
-                Some(value) => ready.push(Argument::Value(value)),
-                None => return Ok(Filled::Unfetched(Unfetched(parts))),
-            },
-        }
+    for (part, parameter) in parts.into_iter().zip(&signature.parameters) {
+        ready.push(match part {
+            Part::Ready(argument) => argument,
+            Part::Result(output) => argument(output, signature, parameter)?,
+            Part::Template(value, results) => {
+                let items: Option<Vec<_>> = results.into_iter().map(Output::into_value).collect();
+                Argument::Value(put_in(&value, &items.ok_or_else(object_in_a_value)?)?)
+            }
+        });
     }
     Ok(Filled::Ready(ready))
+}
+
+/// Whether nothing has to be fetched for a part, and it is small enough for a message.
+fn is_inline(part: &Part<Output>) -> bool {
+    let Part::Template(value, results) = part else {
+        return true;
+    };
+    let is_here = |output: &Output| !matches!(output, Output::Stored(_));
+    let results_bytes: u64 = results.iter().map(Output::size).sum();
+    let bytes = results_bytes.saturating_add(value.len() as u64);
+    results.iter().all(is_here) && bytes <= INLINE_BYTES_MAX as u64
 }
 
 impl Unfetched {
@@ -173,24 +188,6 @@ fn argument(
             )))
         }
     }
-}
-
-/// A value with results in it, if all of them are here and it is small enough for a message.
-fn inline(value: &Bytes, results: &[Output]) -> Result<Option<Bytes>, Failure> {
-    let mut items = Vec::with_capacity(results.len());
-    let mut bytes = value.len();
-    for output in results {
-        match output {
-            Output::Value(item) => items.push(item.clone()),
-            Output::Stored(_) => return Ok(None),
-            Output::Object(_) => return Err(object_in_a_value()),
-        }
-        bytes = bytes.saturating_add(output.size().try_into().unwrap_or(usize::MAX));
-    }
-    if bytes > sortie_protocol::output::INLINE_BYTES_MAX {
-        return Ok(None);
-    }
-    put_in(value, &items).map(Some)
 }
 
 fn put_in(value: &Bytes, items: &[Bytes]) -> Result<Bytes, Failure> {

@@ -7,7 +7,7 @@
 //!
 //! A task's call is dropped when it is released, and its result when nothing takes it any more.
 //!
-//! Bounds: a task takes a few hundred bytes until it and what takes its result have ended, and
+//! Bounds: a task takes about a kilobyte until it and what takes its result have ended, and
 //! nobody holds its future. What its arguments take is bounded by whoever submits it.
 
 use std::collections::HashMap;
@@ -16,7 +16,6 @@ use std::task::Waker;
 
 use parking_lot::Mutex;
 use sortie_protocol::graph::{Command, End, Ended, Event, Graph, Path};
-use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::submission::{NoTask, unrun};
 use sortie_protocol::{
     Ending, Failure, FunctionIndex, InputName, JobKey, Outcome, Output, Signature, Task, TaskIndex,
@@ -355,7 +354,7 @@ impl State {
                     self.nodes.remove(&task);
                 }
                 Command::Refuse(task, refusal) => {
-                    let ending = Ending::Failed(host_failure(refusal.to_string()));
+                    let ending = Ending::Failed(Failure::host(refusal.to_string()));
                     self.end_here(task, &ending);
                     if let Some(node) = self.nodes.remove(&task) {
                         self.woken
@@ -432,7 +431,7 @@ impl State {
             .collect();
         match missing {
             None => Ok(parts),
-            Some(task) => Err(host_failure(format!(
+            Some(task) => Err(Failure::host(format!(
                 "the result of task {task} is not here any more"
             ))),
         }
@@ -481,7 +480,7 @@ impl State {
             End::UpstreamCancelled(_) => Some(Ending::Cancelled),
             End::Unrecoverable(path) => {
                 let message = format!("the result of a task is lost: {path}");
-                Some(Ending::Failed(host_failure(message)))
+                Some(Ending::Failed(Failure::host(message)))
             }
         };
         let Some(node) = self.nodes.get(&task) else {
@@ -505,7 +504,7 @@ impl State {
         let failure = match outcome.map(|outcome| &outcome.ending) {
             Some(Ending::Failed(failure)) => failure.clone(),
             Some(Ending::Completed(_) | Ending::Cancelled) | None => {
-                host_failure("it has no result".into())
+                Failure::host("it has no result")
             }
         };
         Failure::Upstream {
@@ -513,12 +512,5 @@ impl State {
             path: path.tasks,
             omitted: path.omitted,
         }
-    }
-}
-
-fn host_failure(message: String) -> Failure {
-    Failure::Platform {
-        fault: PlatformFault::Host,
-        message,
     }
 }

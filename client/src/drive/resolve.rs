@@ -1,6 +1,5 @@
 //! Waits for the results that a task takes, where its job does not know the tasks that they are of.
 
-use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::{Argument, Ending, Failure, Output, Signature};
 
 use super::parts::{self, Filled, Part};
@@ -51,17 +50,13 @@ async fn awaited(
 
 /// The result of a task, once it is there.
 async fn output(task: &Submitted) -> Result<Output, Failure> {
-    let host = |message| Failure::Platform {
-        fault: PlatformFault::Host,
-        message,
-    };
     let failure = match std::future::poll_fn(|cx| task.slot.poll(cx)).await {
         Ok(outcome) => match &outcome.ending {
             Ending::Completed(output) => return Ok(output.clone()),
             Ending::Failed(failure) => failure.clone(),
-            Ending::Cancelled => host("it was cancelled".into()),
+            Ending::Cancelled => Failure::host("it was cancelled"),
         },
-        Err(gone) => host(gone.reason.to_string()),
+        Err(gone) => Failure::host(gone.reason.to_string()),
     };
     Err(Failure::Upstream {
         failure: Box::new(failure),

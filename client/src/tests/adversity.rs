@@ -1,6 +1,7 @@
 //! Open jobs and graphs when things go wrong, or are meant to.
 
 use std::num::NonZeroUsize;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
@@ -84,6 +85,20 @@ async fn a_function_whose_adding_was_interrupted_keeps_its_place() {
     let lease = &leases.unwrap()[0];
     let called = lease.job.function(lease.bundle.tasks[0].function).unwrap();
     assert_eq!(called.options.priority, Priority::Low);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_that_the_broker_refuses_holds_up_no_other() {
+    let broker = Troubled::new();
+    let client = client(&broker);
+    let _working = Working::at(&broker);
+    let first = client.submit(&function(), ()).await.unwrap();
+    broker.refuses_urgent.store(true, Ordering::Relaxed);
+    let high = function().priority(Priority::High);
+    assert!(client.submit(&high, ()).await.is_err());
+    let low = client.submit(&function().priority(Priority::Low), ()).await;
+    assert_eq!(soon(low.unwrap()).await, Ok(7));
+    assert_eq!(soon(first).await, Ok(7));
 }
 
 #[tokio::test(start_paused = true)]
@@ -288,27 +303,6 @@ async fn a_result_that_is_not_one_item_changes_no_value_around_it() {
             Ok(task) => panic!("{result:02x?} made {:02x?}", task.arguments),
         }
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_stray_outcome_does_not_end_a_job() {
-    let broker = Troubled::new();
-    let client = client(&broker);
-    let first = client.submit(&function(), ()).await.unwrap();
-    broker.published(1).await;
-    let second = client.submit(&function(), ()).await.unwrap();
-    broker.published(2).await;
-    let job = key(first.job());
-    let outcomes = vec![completed(1_000_000)];
-    broker.inner.report(job, outcomes).await.unwrap();
-    broker.work(completed).await;
-    assert_eq!(soon(first).await, Ok(7));
-    drop(client);
-    // Another handle keeps the client no longer than its futures.
-    let second = tokio::spawn(second);
-    tokio::time::sleep(Duration::from_secs(30)).await;
-    broker.work(completed).await;
-    assert_eq!(soon(second).await.unwrap(), Ok(7));
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use sortie_broker::{
 };
 use sortie_protocol::{
     Bundle, DeadLetter, Digest, FunctionIndex, Job, JobFunction, JobKey, JobRecord, LeaseId,
-    Outcome, Presence, Reading, Task, TaskIndex, TenantId, Timestamp, WorkerId,
+    Outcome, Presence, Priority, Reading, Task, TaskIndex, TenantId, Timestamp, WorkerId,
 };
 use tokio::sync::watch;
 
@@ -43,6 +43,8 @@ pub(super) struct Troubled {
     aged: Arc<Mutex<Duration>>,
     /// How long the answer to added functions is under way.
     pub(super) adding_takes: Arc<Mutex<Duration>>,
+    /// Whether functions of high priority are refused.
+    pub(super) refuses_urgent: Arc<AtomicBool>,
 }
 
 impl Troubled {
@@ -58,6 +60,7 @@ impl Troubled {
             is_read: watch::Sender::new(true),
             aged: Arc::default(),
             adding_takes: Arc::default(),
+            refuses_urgent: Arc::default(),
         }
     }
 
@@ -183,6 +186,13 @@ impl Submit for Troubled {
         functions: Vec<JobFunction>,
     ) -> Result<(), Error> {
         self.there()?;
+        let is_urgent = |called: &JobFunction| called.options.priority == Priority::High;
+        if self.refuses_urgent.load(Ordering::Relaxed) && functions.iter().any(is_urgent) {
+            return Err(Error::Denied {
+                place: "the test".into(),
+                reason: "there is no pool for it".into(),
+            });
+        }
         self.inner.add_functions(job, first, functions).await?;
         let takes = *self.adding_takes.lock().unwrap();
         tokio::time::sleep(takes).await;

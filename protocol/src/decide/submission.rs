@@ -29,7 +29,7 @@ use crate::completion::{
 };
 use crate::id::TaskIndex;
 use crate::input_name::InputName;
-use crate::outcome::{Bill, Ending, Failure, Outcome, PlatformFault};
+use crate::outcome::{Bill, Ending, Failure, Outcome};
 use crate::seen::{First, Seen};
 use crate::task::Task;
 use crate::time::Timestamp;
@@ -698,23 +698,16 @@ impl<E: fmt::Display> Submission<E> {
 const LOST: &str = "its outcome is not at the broker, or cannot be read by this program, and \
                     nothing of its job is unfinished";
 
-fn host_failure(message: String) -> Failure {
-    Failure::Platform {
-        fault: PlatformFault::Host,
-        message,
-    }
-}
-
 /// The ending of a task whose outcome is lost.
 #[must_use]
 pub fn lost() -> Ending {
-    Ending::Failed(host_failure(LOST.into()))
+    Ending::Failed(Failure::host(LOST))
 }
 
 /// The ending of a task whose outcome this program cannot read.
 #[must_use]
 pub fn unreadable(reason: &str) -> Ending {
-    Ending::Failed(host_failure(format!(
+    Ending::Failed(Failure::host(format!(
         "its outcome cannot be read by this program: {reason}"
     )))
 }
@@ -734,7 +727,7 @@ pub fn unrun(index: TaskIndex, ending: Ending) -> Outcome {
 
 /// What becomes of tasks that the broker did not take.
 fn untaken(tasks: &[TaskIndex], error: &impl fmt::Display) -> Arc<[Outcome]> {
-    let failure = host_failure(format!("the broker did not take the task: {error}"));
+    let failure = Failure::host(format!("the broker did not take the task: {error}"));
     tasks
         .iter()
         .map(|index| unrun(*index, Ending::Failed(failure.clone())))

@@ -272,6 +272,15 @@ pub enum Retry {
 }
 
 impl Failure {
+    /// An error of the platform that no guest caused.
+    #[must_use]
+    pub fn host(message: impl Into<String>) -> Self {
+        Self::Platform {
+            fault: PlatformFault::Host,
+            message: message.into(),
+        }
+    }
+
     /// Who has to act.
     #[must_use]
     pub fn blame(&self) -> Blame {

@@ -113,6 +113,15 @@ impl Output {
         }
     }
 
+    /// The value, if it is one and here.
+    #[must_use]
+    pub fn into_value(self) -> Option<Bytes> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Stored(_) | Self::Object(_) => None,
+        }
+    }
+
     /// What of it is in a store, if anything is.
     #[must_use]
     pub fn stored(&self) -> Option<&StoredRef> {

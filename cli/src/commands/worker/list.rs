@@ -147,3 +147,30 @@ fn row(presence: &Presence, is_silent: bool) -> [String; 8] {
         state(presence, is_silent).into(),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use sortie::Labels;
+
+    use super::*;
+
+    #[test]
+    fn a_worker_that_ended_in_peace_is_told_from_one_that_died() {
+        let presence = |draining| Presence {
+            worker: WorkerId::from_bytes([1; 16]),
+            machine: "here".into(),
+            process: 1,
+            version: "1".into(),
+            labels: Labels::default(),
+            slots: 4,
+            busy: 0,
+            draining,
+            started: Timestamp::default(),
+            said: Timestamp::default(),
+            store: None,
+        };
+        let states = [(false, false), (true, false), (false, true), (true, true)];
+        let states = states.map(|(is_silent, draining)| state(&presence(draining), is_silent));
+        assert_eq!(states, ["working", "dead", "draining", "stopped"]);
+    }
+}
