@@ -165,8 +165,14 @@ async fn follow(
         .client
         .map_stream(&function, inputs.stream(in_flight.clone()));
     let kept = Kept::of(session.keeps, function.options());
-    interrupt.set_parting(kept.parting(job.id()));
-    if session.keeps == Keeps::Job && output.is_whole_or_nothing() {
+    match output.whole_or_nothing() {
+        Some(place) if kept != Kept::AtBroker => interrupt.set_parting(whole_or_nothing(place)),
+        _ => interrupt.set_parting(kept.parting(job.id())),
+    }
+    if output.whole_or_nothing().is_some() {
+        interrupt.wait_for_upload();
+    }
+    if session.keeps == Keeps::Job && output.whole_or_nothing().is_some() {
         // An in-process broker would only hold them in memory, and ends with this process.
         job.keep_outcomes();
     }
@@ -403,6 +409,11 @@ impl Kept {
             }
         }
     }
+}
+
+/// What is said where a process ends before its results were written to `place`, or while they are.
+fn whole_or_nothing(place: &str) -> String {
+    format!("interrupted; {place} has all results, or is as it was before")
 }
 
 /// A job that has ended is interrupted where its results are still on their way into a store.

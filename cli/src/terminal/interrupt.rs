@@ -2,8 +2,9 @@
 //!
 //! The first signal is a request: code that waits through [`Interrupt`] stops, and the command
 //! writes the results it has and ends. A second signal ends the process at once. A command also
-//! ends [`GRACE`] after the first signal, so that a pipe that nobody reads cannot block it. A
-//! service bounds its own shutdown, which may take longer.
+//! ends [`GRACE`] after the first signal, so that a pipe that nobody reads cannot block it;
+//! [`UPLOAD_GRACE`] if it has an upload to abort. A service bounds its own shutdown, which may take
+//! longer.
 
 use std::future::Future;
 use std::process::exit;
@@ -21,6 +22,10 @@ use crate::ending::{Ending, Error};
 /// second.
 const GRACE: Duration = Duration::from_millis(950);
 
+/// The same for a command that has an upload to abort: that takes requests to a store, and parts
+/// that nobody aborts stay in the bucket, where they cost money.
+const UPLOAD_GRACE: Duration = Duration::from_secs(10);
+
 /// Time reserved at the end for the final message.
 const LAST_WORDS: Duration = Duration::from_millis(50);
 
@@ -34,14 +39,6 @@ pub(crate) enum Manner {
 }
 
 impl Manner {
-    /// Wait until the process has to exit, whatever it is doing.
-    async fn grace(self) {
-        match self {
-            Self::Command => tokio::time::sleep(GRACE).await,
-            Self::Service => std::future::pending().await,
-        }
-    }
-
     /// What the process says when it is ended, if it has nothing of its own to say.
     fn parting(self) -> &'static str {
         match self {
@@ -62,6 +59,8 @@ pub(crate) struct Interrupt {
     since: Arc<OnceLock<Instant>>,
     /// What is said should the process be ended at once.
     parting: Arc<Mutex<Option<String>>>,
+    /// How long a command may take to end.
+    grace: Arc<Mutex<Duration>>,
     _watcher: JoinSet<()>,
 }
 
@@ -78,10 +77,18 @@ impl Interrupt {
         let (raise, stop) = Stop::new();
         let since = Arc::new(OnceLock::new());
         let parting = Arc::<Mutex<Option<String>>>::default();
+        let grace = Arc::new(Mutex::new(GRACE));
         let mut watcher = JoinSet::new();
-        let (began, says) = (since.clone(), parting.clone());
+        let (began, says, allowed) = (since.clone(), parting.clone(), grace.clone());
         watcher.spawn(async move {
-            attend(signals, raise, began, manner).await;
+            let over = async move {
+                let grace = *allowed.lock().unwrap_or_else(PoisonError::into_inner);
+                match manner {
+                    Manner::Command => tokio::time::sleep(grace).await,
+                    Manner::Service => std::future::pending().await,
+                }
+            };
+            attend(signals, raise, began, over).await;
             let says = says.lock().unwrap_or_else(PoisonError::into_inner).take();
             text::error(says.as_deref().unwrap_or_else(|| manner.parting()));
             exit(Ending::Interrupted.code().into());
@@ -90,6 +97,7 @@ impl Interrupt {
             stop,
             since,
             parting,
+            grace,
             _watcher: watcher,
         })
     }
@@ -97,6 +105,11 @@ impl Interrupt {
     /// From now on say this should the process be ended at once: what becomes of what it began.
     pub(crate) fn set_parting(&self, says: String) {
         *self.parting.lock().unwrap_or_else(PoisonError::into_inner) = Some(says);
+    }
+
+    /// From now on an upload has to be aborted before the process ends.
+    pub(crate) fn wait_for_upload(&self) {
+        *self.grace.lock().unwrap_or_else(PoisonError::into_inner) = UPLOAD_GRACE;
     }
 
     /// What stops when a signal comes.
@@ -136,14 +149,14 @@ async fn attend(
     (mut interrupt, mut terminate): (Signal, Signal),
     raise: Raise,
     since: Arc<OnceLock<Instant>>,
-    manner: Manner,
+    over: impl Future<Output = ()>,
 ) {
     next(&mut interrupt, &mut terminate).await;
     since.get_or_init(clock::now);
     raise.raise();
     tokio::select! {
         () = next(&mut interrupt, &mut terminate) => {}
-        () = manner.grace() => {}
+        () = over => {}
     }
 }
 

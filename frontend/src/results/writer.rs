@@ -150,10 +150,13 @@ impl Writer {
         }
     }
 
-    /// Whether the output is useless unless it is complete.
+    /// The name of an object or file that is not there unless it is complete.
     #[must_use]
-    pub fn is_whole_or_nothing(&self) -> bool {
-        matches!(&self.sink, Sink::Object(_))
+    pub fn whole_or_nothing(&self) -> Option<&str> {
+        match &self.sink {
+            Sink::Stream(_) => None,
+            Sink::Object(object) => Some(&object.shown),
+        }
     }
 
     /// The stream or file that gets lines as results come, if it is one.

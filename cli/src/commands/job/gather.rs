@@ -69,6 +69,9 @@ async fn write(
     interrupt: &Interrupt,
 ) -> Result<Ending, Error> {
     let output = open_output(target, stdout::lines, environment, interrupt.stop()).await?;
+    if output.whole_or_nothing().is_some() {
+        interrupt.wait_for_upload();
+    }
     let results = if stdout::is_terminal(&output) {
         Results::OnTerminal
     } else {
