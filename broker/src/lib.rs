@@ -17,7 +17,7 @@
 //!
 //! A broker never decodes arguments or results, and never runs functions.
 //!
-//! Reading order: the traits ([`Submit`], [`Work`], [`Operate`]), [`memory`], [`nats`],
+//! Reading order: the traits ([`Submit`], [`Work`], [`Operate`], [`Coordinate`]), [`memory`], [`nats`],
 //! [`conformance`].
 
 pub mod conformance;
@@ -28,6 +28,7 @@ pub mod nats;
 mod traits;
 
 pub use traits::{
-    Broker, Cancellation, Error, Event, Extended, Lease, LetterId, Mark, Operate, PRESENCE,
-    Position, Puller, Report, Retrial, Serves, Submit, Unfinished, Waiting, Work,
+    Broker, Cancellation, Claimed, Coordinate, Error, Event, Extended, GRAPH_BYTES_MAX, Lease,
+    LetterId, Mark, Operate, PRESENCE, Position, Puller, Report, Retrial, Serves, Submit,
+    Unfinished, Waiting, Work,
 };

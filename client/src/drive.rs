@@ -2,6 +2,7 @@
 //! its I/O with the broker, the caller and the clock.
 
 pub(crate) mod clock;
+pub(crate) mod driver;
 pub(crate) mod feed;
 pub(crate) mod futures;
 pub(crate) mod mapped;
@@ -14,6 +15,7 @@ pub(crate) mod shell;
 pub(crate) mod sink;
 pub(crate) mod slot;
 pub(crate) mod submitted;
+pub(crate) mod term;
 pub(crate) mod timer;
 pub(crate) mod tracker;
 pub(crate) mod values;

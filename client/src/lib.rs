@@ -43,6 +43,7 @@
 
 mod admin;
 mod api;
+mod coordinate;
 mod drive;
 #[cfg(feature = "embedded")]
 mod embedded;
@@ -80,6 +81,7 @@ pub use self::api::outcome::TaskOutcome;
 pub use self::api::output::{Decode, Output};
 pub use self::api::task_error::TaskError;
 pub use self::api::wait::{AsCompleted, WaitFor, Waited, as_completed, wait};
+pub use self::coordinate::Coordinator;
 #[cfg(feature = "embedded")]
 pub use self::embedded::load::LoadError;
 #[cfg(feature = "embedded")]

@@ -3,6 +3,7 @@
 
 mod adversity;
 mod book;
+mod coordination;
 mod graph;
 mod open_job;
 mod troubled;

@@ -37,5 +37,7 @@ fn write(message: &Message) -> Bytes {
         Message::Presence(presence) => envelope::presence(presence),
         Message::Manifest(manifest) => envelope::manifest(manifest),
         Message::TasksCancelled(tasks) => envelope::tasks_cancelled(tasks),
+        Message::Graph(entries) => envelope::graph(entries),
+        Message::Term(term) => envelope::term(term),
     }
 }

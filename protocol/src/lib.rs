@@ -21,9 +21,9 @@ mod words;
 pub use decide::{completion, delivery, grants, graph, memo, packing, retry, seen, submission};
 pub use wire::envelope;
 pub use words::{
-    address, advice, dead, function, gathering, id, input_name, job, kind, labels, limits_max,
-    location, metric, observer, outcome, output, presence, reference, signature, size, task,
-    tenant, text, time,
+    address, advice, dead, function, gathering, graph_entry, id, input_name, job, kind, labels,
+    limits_max, location, metric, observer, outcome, output, part, presence, reference, signature,
+    size, task, tenant, term, text, time,
 };
 
 pub use address::{Address, ByteRange, Place, VersionId};
@@ -31,6 +31,7 @@ pub use advice::{Advice, Cloud};
 pub use dead::DeadLetter;
 pub use function::{FunctionIndex, FunctionRef};
 pub use gathering::{Gathered, Reader, Readers, Reading};
+pub use graph_entry::{GraphEntry, WaitingTask};
 pub use id::{Digest, JobId, LeaseId, TaskIndex, WorkerId};
 pub use input_name::InputName;
 pub use job::{
@@ -43,11 +44,13 @@ pub use limits_max::{AboveMax, LimitsMax};
 pub use location::Location;
 pub use outcome::{Bill, Blame, Ending, Failure, Limit, Log, Outcome, Refusal, Retry};
 pub use output::{Output, OutputObject, StoredRef};
+pub use part::Part;
 pub use presence::Presence;
 pub use signature::{Parameter, Signature};
 pub use size::ByteSize;
 pub use task::{Argument, Bundle, ObjectRef, Pin, Task};
 pub use tenant::{JobKey, TenantId};
+pub use term::Term;
 pub use time::Timestamp;
 
 use wire::codec;

@@ -17,8 +17,7 @@
 //! ask until the answer is right.
 //!
 //! Reading order: [`bundles`], [`leases`], [`outcomes`], [`retrials`], [`jobs`],
-//! [`open_jobs`], [`workers`],
-//! [`tenants`], [`room`], [`dead_letters`], [`components`].
+//! [`open_jobs`], [`graphs`], [`workers`], [`tenants`], [`room`], [`dead_letters`], [`components`].
 
 pub mod bundles;
 pub mod leases;
@@ -27,6 +26,7 @@ pub mod retrials;
 
 pub mod components;
 pub mod dead_letters;
+pub mod graphs;
 pub mod jobs;
 pub mod open_jobs;
 pub mod room;
@@ -250,6 +250,13 @@ suite! {
         a_task_that_ended_is_not_cancelled,
         a_running_task_that_is_cancelled_ends_with_its_lease,
         a_cancelled_task_that_was_not_published_yet_is_not_run,
+    }
+    graphs {
+        a_graph_comes_back_in_its_order,
+        of_two_claims_one_holds,
+        claims_of_all_tenants_are_listed,
+        a_graph_goes_with_its_job,
+        the_tasks_that_are_unfinished_are_told,
     }
     workers {
         a_job_that_asks_for_labels_goes_only_to_a_worker_that_has_them,

@@ -17,7 +17,9 @@
 mod clock;
 mod config;
 mod dead_letters;
+mod entry;
 pub mod faults;
+mod graphs;
 mod outcome_log;
 mod queue;
 mod queued_bundle;
@@ -44,6 +46,7 @@ use tokio::sync::{Notify, broadcast};
 use self::clock::Clock;
 pub use self::config::Config;
 pub use self::faults::Faults;
+use self::graphs::Graphs;
 use self::outcome_log::{Cursor, OutcomeLog};
 use self::queue::{Admitted, Command, Input, Queue, Seal};
 use self::roster::Roster;
@@ -81,6 +84,7 @@ struct State {
     queue: Queue,
     components: HashMap<Digest, Bytes>,
     logs: HashMap<JobKey, OutcomeLog>,
+    graphs: Graphs,
     roster: Roster,
 }
 
@@ -93,6 +97,7 @@ impl MemoryBroker {
             queue: Queue::new(config),
             components: HashMap::new(),
             logs: HashMap::new(),
+            graphs: Graphs::default(),
             roster: Roster::default(),
         };
         let (ready, room, clock) = (Notify::new(), Notify::new(), Clock::new());
@@ -394,6 +399,7 @@ impl Submit for MemoryBroker {
     async fn forget(&self, job: JobKey) -> Result<(), Error> {
         let mut state = self.shared.state.lock();
         self.shared.step_in(&mut state, Input::Forget(job));
+        state.graphs.drop(job);
         if let Some(log) = state.logs.remove(&job) {
             // Its followers look, and find it gone.
             log.changed().notify_waiters();

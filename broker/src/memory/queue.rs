@@ -30,12 +30,13 @@ use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::seen::{First, Seen};
 use sortie_protocol::submission::unrun;
 use sortie_protocol::{
-    Bill, Bundle, DeadLetter, Ending, Failure, FunctionIndex, Gathered, Job, JobFunction, JobKey,
-    JobRecord, JobState, LeaseId, Outcome, Readers, Reading, Task, TaskIndex, TenantId, Timestamp,
+    Bill, Bundle, DeadLetter, Ending, Failure, FunctionIndex, Job, JobFunction, JobKey, JobRecord,
+    JobState, LeaseId, Outcome, Readers, Reading, Task, TaskIndex, TenantId, Timestamp,
 };
 
 use super::config::Config;
 use super::dead_letters::DeadLetters;
+use super::entry::Entry;
 use super::faults::{Fault, FaultInjector};
 use super::queued_bundle::{Left, QueuedBundle};
 use super::ready::Ready;
@@ -95,39 +96,6 @@ pub(super) enum Seal {
     New,
     /// It was sealed or cancelled before, or is not there.
     Nothing,
-}
-
-#[derive(Debug)]
-struct Entry {
-    job: Arc<Job>,
-    created: Timestamp,
-    state: JobState,
-    readers: Readers,
-    gathered: Option<Gathered>,
-    /// Its place in the order in which jobs were put.
-    number: u64,
-    seen: Seen,
-    /// Whether tasks were cancelled: then some may have ended that no worker ever had.
-    has_cancelled_tasks: bool,
-    /// How many bundles of this job there are, wherever they are: without any, nothing need be
-    /// searched for them.
-    bundles: usize,
-}
-
-impl Entry {
-    fn is_cancelled(&self) -> bool {
-        self.state == JobState::Cancelled
-    }
-
-    fn record(&self) -> JobRecord {
-        JobRecord {
-            job: Job::clone(&self.job),
-            created: self.created,
-            state: self.state,
-            readers: self.readers.clone(),
-            gathered: self.gathered,
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -243,6 +211,17 @@ impl Queue {
     /// How many bundles of a job there are, wherever they are.
     pub(super) fn unfinished(&self, job: JobKey) -> u64 {
         self.jobs.get(&job).map_or(0, |entry| entry.bundles as u64)
+    }
+
+    /// The tasks in a job's bundles, wherever they are.
+    pub(super) fn unfinished_tasks(&self, job: JobKey) -> Vec<TaskIndex> {
+        let leased = self.leases.values().map(|leased| &leased.queued);
+        let waiting = self.ready.iter().chain(self.delayed.values());
+        waiting
+            .chain(leased)
+            .filter(|queued| queued.bundle.job == job)
+            .flat_map(|queued| queued.bundle.tasks.iter().map(|task| task.index))
+            .collect()
     }
 
     /// Whether `bundle` may be published now. A queue that is empty takes any bundle that fits at

@@ -25,6 +25,9 @@ pub(super) struct Bundles {
     pub(super) shards: u16,
     /// Publish counter: bundles are distributed over the shards round-robin.
     pub(super) next_shard: AtomicU16,
+    /// A name that no other publisher has. Whoever else publishes a job's tasks packs them
+    /// otherwise, so its bundles are others, even where they begin with the same task.
+    pub(super) publisher: String,
 }
 
 impl Bundles {
@@ -72,7 +75,10 @@ impl Bundles {
             });
         }
         let mut headers = HeaderMap::new();
-        headers.insert(MESSAGE_ID, format!("{}-{first}", key.job).as_str());
+        headers.insert(
+            MESSAGE_ID,
+            format!("{}-{}-{first}", key.job, self.publisher).as_str(),
+        );
         task_ranges::insert(&mut headers, indices(bundle));
         match self
             .jetstream

@@ -8,6 +8,8 @@ pub(super) const MESSAGE_ID: &str = "Nats-Msg-Id";
 pub(super) const FORGOTTEN: &str = "Sortie-Forgotten";
 /// Marks the heartbeat of an open job's submitter.
 pub(super) const SUBMITTING: &str = "Sortie-Submitting";
+/// Replaces all earlier messages of the subject, with the value `sub`.
+pub(super) const ROLLUP: &str = "Nats-Rollup";
 /// The expected last sequence of the subject.
 const EXPECTED_SEQUENCE: &str = "Nats-Expected-Last-Subject-Sequence";
 

@@ -51,7 +51,10 @@ pub(super) struct JetStream {
 
 /// What a JetStream server answers to a publish.
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct Stored {}
+pub(super) struct Stored {
+    /// The message's sequence in its stream.
+    pub(super) seq: u64,
+}
 
 /// Why JetStream refused a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,7 +174,7 @@ impl JetStream {
         let message = self.connection.ask(subject, headers, payload).await?;
         let answer = self.parse(&message)?;
         match &answer {
-            Ok(Stored {}) => self.connection.has_room(),
+            Ok(Stored { .. }) => self.connection.has_room(),
             Err(refusal) if refusal.is_of_full_server() => {
                 self.connection.lacks_room(self.refused(refusal));
             }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::config::Layout;
 
 /// The version of the layout. Another one is refused.
-const LAYOUT_VERSION: u64 = 2;
+const LAYOUT_VERSION: u64 = 3;
 
 /// The layout that was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

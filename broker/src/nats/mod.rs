@@ -54,6 +54,7 @@ mod bundles;
 mod cancelled_tasks;
 mod ended_tasks;
 mod feed;
+mod graphs;
 mod held_lease;
 mod leases;
 mod notes;
@@ -93,6 +94,7 @@ use self::connection::Connection;
 use self::dead_letters::DeadLetters;
 use self::ended_tasks::EndedTasks;
 use self::feed::Feeds;
+use self::graphs::Graphs;
 use self::held_lease::HeldLeases;
 use self::jetstream::JetStream;
 use self::jobs::{Changed, Jobs};
@@ -140,6 +142,7 @@ struct Services {
     outcomes: Outcomes,
     ended: Arc<EndedTasks>,
     dead_letters: DeadLetters,
+    graphs: Graphs,
     presences: Presences,
     feeds: Arc<Feeds>,
     leases: Arc<Leases>,
@@ -365,6 +368,7 @@ impl Services {
         Self {
             components: Self::components(&provisioner),
             presences: Self::presences(&provisioner),
+            graphs: Graphs::new(&provisioner, laid.shards),
             feeds: Arc::new(Feeds {
                 connection: connection.clone(),
                 names: names.clone(),
@@ -424,6 +428,8 @@ impl Services {
         let connection = provisioner.connection.clone();
         // The first shard of this process, so that processes start at different shards.
         let client_id = connection.client.server_info().client_id;
+        let publisher = connection.client.new_inbox();
+        let publisher = publisher.rsplit('.').next().unwrap_or_default().to_owned();
         let first_shard = u16::try_from(client_id % u64::from(shards.max(1))).unwrap_or(0);
         Bundles {
             connection,
@@ -432,6 +438,7 @@ impl Services {
             jobs,
             shards,
             next_shard: AtomicU16::new(first_shard),
+            publisher,
         }
     }
 
@@ -559,6 +566,7 @@ impl Services {
             Ok(()) | Err(Error::Denied { .. }) => {}
             Err(error) => return Err(error),
         }
+        self.graphs.drop(key).await?;
         self.outcomes.forget(key).await
     }
 }

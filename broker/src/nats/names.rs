@@ -10,6 +10,8 @@
 //! | `S.jobs.TENANT.JOB` | `S-jobs-TENANT` | the job's record |
 //! | `S.outcomes.TENANT.JOB` | `S-outcomes-TENANT` | reports, seal, marker of a cancelled job |
 //! | `S.live.TENANT.JOB` | not kept | the same, when it is stored; notices to followers |
+//! | `S.graphs.TENANT.JOB.entries` | `S-graphs-TENANT` | what waits of an open job's graph |
+//! | `S.graphs.TENANT.JOB.term` | `S-graphs-TENANT` | who coordinates the job |
 //! | `S.dead.TENANT.JOB` | `S-dead-TENANT` | dead letters |
 //! | `S.components.DIGEST.CHUNK` | `S-components` | components in chunks, and their manifests |
 //! | `S.meta.layout` | `S-meta` | how the installation is laid out |
@@ -216,6 +218,41 @@ impl Names {
         )
     }
 
+    pub(super) fn graphs_stream(&self, tenant: &TenantId) -> String {
+        format!("{}-graphs-{tenant}", self.space)
+    }
+
+    pub(super) fn all_graphs(&self, tenant: &TenantId) -> String {
+        format!("{}.graphs.{tenant}.*.*", self.space)
+    }
+
+    /// A job's graph.
+    pub(super) fn graph(&self, key: &JobKey) -> String {
+        format!("{}.graphs.{}.{}.entries", self.space, key.tenant, key.job)
+    }
+
+    /// Who coordinates a job.
+    pub(super) fn term(&self, key: &JobKey) -> String {
+        format!("{}.graphs.{}.{}.term", self.space, key.tenant, key.job)
+    }
+
+    pub(super) fn all_terms(&self, tenant: &TenantId) -> String {
+        format!("{}.graphs.{tenant}.*.term", self.space)
+    }
+
+    /// The job whose term is on a subject.
+    pub(super) fn parse_term(&self, subject: &str) -> Option<JobKey> {
+        let (tenant, job) = subject
+            .strip_prefix(self.space.as_str())?
+            .strip_prefix(".graphs.")?
+            .strip_suffix(".term")?
+            .split_once('.')?;
+        Some(JobKey {
+            tenant: tenant.parse().ok()?,
+            job: job.parse().ok()?,
+        })
+    }
+
     pub(super) fn dead_stream(&self, tenant: &TenantId) -> String {
         format!("{}-dead-{tenant}", self.space)
     }
@@ -328,6 +365,8 @@ mod tests {
         let subject = names.task(&source, key.job);
         assert_eq!(names.parse_task(&subject), Some((source.clone(), key)));
         assert_eq!(names.parse_cancel(&names.cancel(&key)), Some(key));
+        assert_eq!(names.parse_term(&names.term(&key)), Some(key));
+        assert_eq!(names.parse_term(&names.graph(&key)), None);
         assert_eq!(names.parse_bell(&subject), None);
         let bell = subject.replace(".tasks.", ".bell.");
         assert_eq!(names.parse_bell(&bell), Some(source.clone()));

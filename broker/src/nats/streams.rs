@@ -96,6 +96,17 @@ impl Streams<'_> {
         }
     }
 
+    /// The parts of a graph stay, and of the claims to a job only the last.
+    pub(super) fn graphs(&self, tenant: &TenantId) -> Config {
+        Config {
+            name: self.names.graphs_stream(tenant),
+            subjects: vec![self.names.all_graphs(tenant)],
+            max_age: OUTCOME_AGE_MAX,
+            allow_rollup: true,
+            ..kept(self.laid)
+        }
+    }
+
     pub(super) fn dead(&self, tenant: &TenantId) -> Config {
         Config {
             name: self.names.dead_stream(tenant),

@@ -1,4 +1,4 @@
-//! The broker's traits: one each for clients, workers and operators.
+//! The broker's traits: one each for clients, workers, operators and coordinators.
 //!
 //! See the crate's documentation for what every implementation promises, and
 //! [`conformance`](crate::conformance) for how each promise is checked.
@@ -6,20 +6,22 @@
 //! Publishing to or following a job that does not exist is an error. Ending a lease or a job that
 //! does not exist is not: a caller cannot know whether another process ended it first.
 
+mod coordinate;
 mod operate;
 mod submit;
 mod values;
 mod work;
 
+pub use self::coordinate::{Coordinate, GRAPH_BYTES_MAX};
 pub use self::operate::Operate;
 pub use self::submit::Submit;
 pub use self::values::{
-    Cancellation, Error, Event, Extended, Lease, LetterId, Mark, PRESENCE, Position, Puller,
-    Report, Retrial, Serves, Unfinished, Waiting,
+    Cancellation, Claimed, Error, Event, Extended, Lease, LetterId, Mark, PRESENCE, Position,
+    Puller, Report, Retrial, Serves, Unfinished, Waiting,
 };
 pub use self::work::Work;
 
-/// A complete broker, for clients, workers and operators.
-pub trait Broker: Submit + Work + Operate {}
+/// A complete broker, for clients, workers, operators and coordinators.
+pub trait Broker: Submit + Work + Operate + Coordinate {}
 
-impl<T: Submit + Work + Operate> Broker for T {}
+impl<T: Submit + Work + Operate + Coordinate> Broker for T {}

@@ -6,8 +6,8 @@ use std::time::Duration;
 pub use sortie_protocol::completion::{Mark, Unfinished};
 pub use sortie_protocol::submission::Position;
 use sortie_protocol::{
-    Advice, Bundle, Job, JobId, JobKey, Labels, LeaseId, Outcome, TaskIndex, TenantId, Timestamp,
-    WorkerId,
+    Advice, Bundle, Job, JobId, JobKey, Labels, LeaseId, Outcome, TaskIndex, TenantId, Term,
+    Timestamp, WorkerId,
 };
 
 /// A dead letter's id within its broker; later letters have greater ids.
@@ -107,6 +107,15 @@ pub enum Cancellation {
     Job(JobKey),
     /// Tasks of a job.
     Tasks(JobKey, Arc<[TaskIndex]>),
+}
+
+/// Who coordinates a job, as the broker keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claimed {
+    /// The term.
+    pub term: Term,
+    /// Which of the claims to the job it is: each has a greater one.
+    pub version: u64,
 }
 
 /// What waits of one tenant.

@@ -75,6 +75,10 @@ pub(crate) struct Serve {
     /// healthy tasks need more than the default. From 3 to 100.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(3..=100))]
     pub(crate) give_up_after: Option<u32>,
+    /// Do not go on with open jobs whose clients ended: leave the tasks that wait in them to other
+    /// workers
+    #[arg(long)]
+    pub(crate) no_coordinate: bool,
     #[command(flatten)]
     pub(crate) walls: Walls,
     /// Let tasks read local files in this folder and its subfolders. Repeatable [default: no local

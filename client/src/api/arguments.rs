@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use serde::Serialize;
-use sortie_protocol::{Address, Argument, InputName, ObjectRef, Pin, Place, reference};
+use sortie_protocol::{Address, Argument, InputName, ObjectRef, Part, Pin, Place, reference};
 
 use crate::api::references::collecting;
-use crate::drive::parts::{Part, check_template};
+use crate::drive::parts::check_template;
 use crate::drive::submitted::Dependency;
 
 /// One argument: made by [`value`], [`object`], [`prefix`] or [`cbor`].

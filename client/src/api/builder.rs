@@ -13,7 +13,7 @@ use sortie_objects::{self as objects, Location, Objects, OutputStore};
 use tokio::runtime::Handle;
 
 use crate::api::client::Client;
-use crate::api::shared::Shared;
+use crate::api::shared::{Shared, new_holder};
 use crate::drive::open_job::OpenJobs;
 use crate::drive::tracker::TaskTracker;
 use crate::drive::values::Values;
@@ -117,6 +117,7 @@ impl Builder {
                 observed: Observed::by(self.observer),
                 values: Values::new(objects, store),
                 open: OpenJobs::default(),
+                holder: new_holder(),
                 #[cfg(feature = "embedded")]
                 embedded: Some(Embedded {
                     loader: ComponentLoader::empty(self.cache),

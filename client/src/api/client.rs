@@ -17,7 +17,7 @@ use crate::api::arguments::{Arguments, IntoArguments};
 use crate::api::function::Function;
 use crate::api::future::TaskFuture;
 use crate::api::job::Job;
-use crate::api::shared::Shared;
+use crate::api::shared::{Shared, new_holder};
 use crate::drive::mapped;
 use crate::drive::open_job::OpenJobs;
 use crate::drive::parts::send_ready;
@@ -61,6 +61,7 @@ impl Client {
                 observed,
                 values: Values::new(objects, None),
                 open: OpenJobs::default(),
+                holder: new_holder(),
                 #[cfg(feature = "embedded")]
                 embedded: None,
             }),

@@ -9,12 +9,12 @@ use sortie_protocol::grants::{self, Need, Ungranted};
 use sortie_protocol::job::Memo;
 use sortie_protocol::signature::Mismatch;
 use sortie_protocol::{
-    ByteSize, Digest, FunctionOptions, FunctionRef, Grants, Labels, Priority, RetryPolicy,
+    ByteSize, Digest, FunctionOptions, FunctionRef, Grants, Labels, Part, Priority, RetryPolicy,
     Signature,
 };
 
 use crate::api::arguments::Arguments;
-use crate::drive::parts::{self, Part};
+use crate::drive::parts;
 use crate::drive::submitted::Dependency;
 
 /// A loaded component: a set of functions.

@@ -1,11 +1,10 @@
 //! Values that are stored once and handed to many tasks.
 
 use serde::Serialize;
-use sortie_protocol::Argument;
+use sortie_protocol::{Argument, Part};
 
 use crate::api::arguments::{Input, value};
 use crate::api::client::Client;
-use crate::drive::parts::Part;
 use crate::error::SubmitError;
 
 impl Client {

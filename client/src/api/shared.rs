@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sortie_broker::{Broker, Error};
-use sortie_protocol::{JobId, JobKey};
+use sortie_protocol::{JobId, JobKey, WorkerId};
 use tokio::runtime::Handle;
 
 use crate::drive::open_job::{OpenJobs, Opening};
@@ -23,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) observed: Observed,
     pub(crate) values: Values,
     pub(crate) open: OpenJobs,
+    /// Who coordinates the client's open jobs, as others see it.
+    pub(crate) holder: WorkerId,
     #[cfg(feature = "embedded")]
     pub(crate) embedded: Option<crate::embedded::loader::Embedded>,
 }
@@ -32,6 +34,12 @@ pub(crate) fn random_id() -> std::io::Result<[u8; 16]> {
     let mut bytes = [0; 16];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
     Ok(bytes)
+}
+
+/// The name of a process as a coordinator. Without random bytes it is one that others may have too:
+/// then two may think that they coordinate a job, which is harmless.
+pub(crate) fn new_holder() -> WorkerId {
+    WorkerId::from_bytes(random_id().unwrap_or_default())
 }
 
 impl Shared {
@@ -57,6 +65,7 @@ impl Shared {
             window: self.window.clone(),
             observed: self.observed.clone(),
             values: self.values.clone(),
+            holder: self.holder,
             tracked: self.tracker.begin(),
         }
     }

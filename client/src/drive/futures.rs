@@ -22,6 +22,11 @@ impl Futures {
         Self { program, stopped }
     }
 
+    /// Whether outcomes that were handed out stay at the broker.
+    pub(crate) fn keeps_outcomes(&self) -> bool {
+        self.program.is_kept()
+    }
+
     /// Hand outcomes out.
     pub(crate) fn hand_out(&self, outcomes: &[Outcome]) {
         self.program.ended(outcomes);

@@ -8,30 +8,28 @@
 //!
 //! Bounds: tasks that are not packed yet weigh at most [`WAITING_MAX`] together, each at least
 //! [`UNIT`]; beyond that submitting waits. Results are put into the values that take them when a
-//! task is packed, [`FILLED_AT_ONCE`] tasks at a time.
+//! task is packed, a few tasks at a time.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt as _, stream};
 use parking_lot::Mutex;
 use sortie_broker::{Broker, Error};
 use sortie_protocol::job::FUNCTIONS_MAX;
-use sortie_protocol::submission::{End, Manner, NoTask};
-use sortie_protocol::{FunctionIndex, Job, JobFunction, JobKey, Signature, Task, TaskIndex};
+use sortie_protocol::{
+    FunctionIndex, Job, JobFunction, JobKey, Part, Signature, TaskIndex, WorkerId,
+};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::clock::{Clock, time_of_day};
+use super::driver::{Driver, Ends};
 use super::feed::Feed;
-use super::futures::Futures;
-use super::parts::Part;
-use super::program::{Call, Driven, Over, Program, Released};
+use super::program::{Call, Program, Writes};
 use super::resolve::resolved;
-use super::shell::{Caller, Parts, Shell};
-use super::slot::Gone;
 use super::submitted::{Dependency, Submitted};
+use super::term::HeldTerm;
 use super::tracker::Tracked;
 use super::values::Values;
 use super::window::Window;
@@ -42,9 +40,6 @@ use crate::observer::Observed;
 const WAITING_MAX: usize = 64 << 20;
 /// The least that a waiting task counts for, in bytes.
 const UNIT: usize = 1024;
-/// How many tasks are filled with results at once: values that are fetched for that take as much
-/// memory at most as so many tasks may have.
-const FILLED_AT_ONCE: usize = 16;
 /// How long a submission waits for room until that is logged, and again after as long.
 const SAY_AFTER: Duration = Duration::from_secs(10);
 /// How long a job is kept open for further tasks: well within the time for which brokers keep
@@ -58,6 +53,8 @@ pub(crate) struct Opening {
     pub(crate) window: Window,
     pub(crate) observed: Observed,
     pub(crate) values: Values,
+    /// Says to others that this process coordinates the job.
+    pub(crate) holder: WorkerId,
     /// Counts the job as work of the client.
     pub(crate) tracked: Tracked,
 }
@@ -94,18 +91,6 @@ impl Functions {
         let index = FunctionIndex::try_from(self.places.len()).ok()?;
         self.places.insert(function.clone(), index);
         Some(index)
-    }
-}
-
-/// Ends the tasks of a program with its driver, however that ends.
-struct Ends(Arc<Program>);
-
-impl Drop for Ends {
-    fn drop(&mut self) {
-        self.0.end(Over::Gone(Gone {
-            reason: "what followed it in this process was stopped".into(),
-            stays: true,
-        }));
     }
 }
 
@@ -155,6 +140,7 @@ impl OpenJob {
             window,
             observed,
             values,
+            holder,
             tracked,
         } = opening;
         let job = Job {
@@ -163,13 +149,25 @@ impl OpenJob {
         };
         broker.put_job(job, time_of_day()).await?;
         let feed = Feed::open(&broker, key, observed.clone()).await?;
-        let driven = Program::start(key, tracked.tracker().clone());
+        let writes = match broker.outlives_process() {
+            true => Writes::ToBroker,
+            false => Writes::Nothing,
+        };
+        let driven = Program::start(key, tracked.tracker().clone(), writes);
         let program = driven.program.clone();
-        let (of, on) = (broker.clone(), runtime.clone());
-        let (ends, filled) = (Ends(program.clone()), values.clone());
+        let driver = Driver {
+            broker: broker.clone(),
+            runtime: runtime.clone(),
+            window,
+            observed,
+            feed,
+            values: values.clone(),
+        };
+        let mut term = HeldTerm::first(broker.clone(), key, holder);
+        let ends = Ends(program.clone());
         runtime.spawn(async move {
             let _ends = ends;
-            drive((&of, key), &on, (&window, observed), (feed, filled), driven).await;
+            driver.drive_to_end(driven, &mut term).await;
             drop(tracked);
         });
         Ok(Self {
@@ -188,7 +186,7 @@ impl OpenJob {
 
     /// Whether further tasks need another job.
     pub(crate) fn is_over(&self) -> bool {
-        self.program.is_over() || self.clock.age() > AGE_MAX
+        self.program.is_over() || self.program.is_full() || self.clock.age() > AGE_MAX
     }
 
     /// The place of a function in the job's table; none if the table takes no more: it is full, or
@@ -273,75 +271,4 @@ impl OpenJob {
             }
         }
     }
-}
-
-/// Drive an open job until no more tasks come and all have ended.
-async fn drive(
-    (broker, key): (&Arc<dyn Broker>, JobKey),
-    runtime: &Handle,
-    (window, observed): (&Window, Observed),
-    (feed, values): (Feed, Values),
-    driven: Driven,
-) {
-    let Driven {
-        program,
-        released,
-        stopped,
-    } = driven;
-    let mut futures = Futures::new(program.clone(), stopped);
-    let parts = Parts {
-        expires: broker.retention().map(|kept| time_of_day() + kept),
-        feed: Some(feed),
-        caller: Caller::Futures(&mut futures),
-        window: Some(window),
-        observed,
-        ..Parts::default()
-    };
-    let mut shell = Shell::new(Manner::Open, (&**broker, key), runtime, parts);
-    let end = tokio::select! {
-        biased;
-        end = shell.run(taken(released, values)) => end,
-        () = window.keep(&**broker) => End::Gone,
-    };
-    drop(shell);
-    let over = match &end {
-        End::Cancelled => Over::Cancelled,
-        End::Closed(Some(error)) | End::Failed(error) => Over::Gone(Gone {
-            reason: error.to_string().into(),
-            stays: error.is_transient(),
-        }),
-        // The first of these is the usual one: then no task is left.
-        End::Complete(_) | End::Closed(None) | End::Lost(_) | End::Incomplete(_) | End::Gone => {
-            Over::Gone(Gone {
-                reason: "its connection was closed".into(),
-                stays: false,
-            })
-        }
-    };
-    let stays = matches!(&over, Over::Gone(gone) if gone.stays);
-    program.end(over);
-    if !stays {
-        // Should it fail, the broker forgets the job by itself in time.
-        let _ = broker.forget(key).await;
-    }
-}
-
-/// Tasks as they are taken from the queue, with results in their places; then they need no more
-/// room in it. A task whose values are fetched holds up no other.
-fn taken(
-    released: mpsc::UnboundedReceiver<Released>,
-    values: Values,
-) -> impl Stream<Item = Result<Task, NoTask>> + Unpin {
-    let released = stream::unfold(released, |mut released| async {
-        Some((released.recv().await?, released))
-    });
-    let filling = released.map(move |(made, room)| {
-        let values = values.clone();
-        async move {
-            let filled = made.fill(&values).await;
-            drop(room);
-            filled
-        }
-    });
-    filling.buffer_unordered(FILLED_AT_ONCE).boxed()
 }

@@ -1,62 +1,14 @@
-//! Arguments of a task before it is released: some are, or contain, results of other tasks.
+//! Puts results of other tasks into the arguments that take them.
 
 use bytes::Bytes;
 use sortie_protocol::output::INLINE_BYTES_MAX;
 use sortie_protocol::reference::{self, Invalid};
 use sortie_protocol::signature::Mismatch;
 use sortie_protocol::{
-    Argument, Failure, Kind, ObjectRef, Output, Parameter, Signature, TaskIndex,
+    Argument, Failure, Kind, ObjectRef, Output, Parameter, Part, Signature, TaskIndex,
 };
 
 use super::values::{Values, malformed, object_in_a_value};
-
-/// One argument. `D` says whose result is taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Part<D> {
-    /// It is there.
-    Ready(Argument),
-    /// The result of a task is the whole argument.
-    Result(D),
-    /// A value with results in it: a reference says which of these.
-    Template(Bytes, Vec<D>),
-}
-
-impl<D> Part<D> {
-    /// The same, with `with` in the place of each task.
-    pub(crate) fn map<E>(self, mut with: impl FnMut(D) -> E) -> Part<E> {
-        match self {
-            Self::Ready(argument) => Part::Ready(argument),
-            Self::Result(of) => Part::Result(with(of)),
-            Self::Template(value, of) => Part::Template(value, of.into_iter().map(with).collect()),
-        }
-    }
-
-    /// Whose results it takes.
-    pub(crate) fn tasks(&self) -> &[D] {
-        match self {
-            Self::Ready(_) => &[],
-            Self::Result(of) => std::slice::from_ref(of),
-            Self::Template(_, of) => of,
-        }
-    }
-
-    /// The argument, if it is there.
-    pub(crate) fn into_ready(self) -> Option<Argument> {
-        match self {
-            Self::Ready(argument) => Some(argument),
-            Self::Result(_) | Self::Template(..) => None,
-        }
-    }
-
-    /// About how many bytes it holds.
-    pub(crate) fn weight(&self) -> usize {
-        match self {
-            Self::Ready(argument) => argument.weight(),
-            Self::Result(_) => 0,
-            Self::Template(value, _) => value.len(),
-        }
-    }
-}
 
 /// Check the number and, as far as they are known, the kinds of arguments.
 ///

@@ -15,18 +15,28 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use parking_lot::Mutex;
+use sortie_broker::GRAPH_BYTES_MAX;
 use sortie_protocol::graph::{Command, End, Ended, Event, Graph, Path};
 use sortie_protocol::submission::{NoTask, unrun};
 use sortie_protocol::{
-    Ending, Failure, FunctionIndex, InputName, JobKey, Outcome, Output, Signature, Task, TaskIndex,
+    Ending, Failure, FunctionIndex, InputName, JobKey, Outcome, Output, Part, Signature, Task,
+    TaskIndex,
 };
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::parts::{self, Filled, Part};
+pub(crate) use self::inherited::Inherited;
+use self::unwritten::Unwritten;
+use super::parts::{self, Filled};
 use super::slot::{Gone, Slot};
 use super::tracker::TaskTracker;
 use super::values::Values;
 
+mod inherited;
+mod unwritten;
+
+/// How many bytes of outcomes a job has at the broker until further tasks go to another one. They
+/// stay there until the job is over, so that others can go on with it.
+const OUTCOME_BYTES_MAX: usize = 256 << 20;
 /// What a task calls, and with what.
 #[derive(Debug)]
 pub(crate) struct Call {
@@ -123,6 +133,8 @@ pub(crate) struct Program {
     state: Mutex<State>,
     /// Tells whose it is.
     client: TaskTracker,
+    /// Whether its outcomes are kept at the broker until it is over.
+    is_kept: bool,
 }
 
 #[derive(Debug)]
@@ -136,6 +148,10 @@ struct State {
     released: Option<mpsc::UnboundedSender<Released>>,
     /// Released tasks that nothing needs any more.
     stopped: mpsc::UnboundedSender<TaskIndex>,
+    /// What of the graph is to be written to the broker, if that outlives this process.
+    unwritten: Option<Unwritten>,
+    /// About how many bytes of outcomes came.
+    outcome_bytes: usize,
     is_closed: bool,
     over: Option<Over>,
     /// To be woken when the lock is released: a waker may drop futures.
@@ -150,6 +166,16 @@ struct Node {
     is_left: bool,
     /// How it ended, while its result is needed.
     outcome: Option<Arc<Outcome>>,
+}
+
+/// Where the graph of a program is kept, beside here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writes {
+    /// At the broker: should this process end, others go on with it.
+    ToBroker,
+    /// At the broker already.
+    Written,
+    Nothing,
 }
 
 #[derive(Debug)]
@@ -167,8 +193,8 @@ pub(crate) struct Driven {
 }
 
 impl Program {
-    /// A program without tasks.
-    pub(crate) fn start(job: JobKey, client: TaskTracker) -> Driven {
+    /// A program without tasks; `writes` says whether its graph is kept at the broker.
+    pub(crate) fn start(job: JobKey, client: TaskTracker, writes: Writes) -> Driven {
         let (sender, released) = mpsc::unbounded_channel();
         let (stops, stopped) = mpsc::unbounded_channel();
         let state = State {
@@ -178,6 +204,8 @@ impl Program {
             sent: 0,
             released: Some(sender),
             stopped: stops,
+            unwritten: (writes == Writes::ToBroker).then(Unwritten::default),
+            outcome_bytes: 0,
             is_closed: false,
             over: None,
             woken: Vec::new(),
@@ -186,11 +214,42 @@ impl Program {
             job,
             state: Mutex::new(state),
             client,
+            is_kept: writes != Writes::Nothing,
         });
         Driven {
             program,
             released,
             stopped,
+        }
+    }
+
+    /// Whether its outcomes are kept at the broker until it is over, so that others can go on with
+    /// it.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.is_kept
+    }
+
+    /// About how many bytes of outcomes came.
+    pub(crate) fn outcome_bytes(&self) -> usize {
+        self.state.lock().outcome_bytes
+    }
+
+    /// Whether further tasks should go to another job: much of this one is at the broker, or
+    /// somebody else has sealed it.
+    pub(crate) fn is_full(&self) -> bool {
+        let state = self.state.lock();
+        let unwritten = state.unwritten.as_ref();
+        unwritten.is_some_and(|unwritten| {
+            unwritten.is_sealed
+                || unwritten.written_bytes > GRAPH_BYTES_MAX / 2
+                || state.outcome_bytes > OUTCOME_BYTES_MAX
+        })
+    }
+
+    /// Somebody else has brought the job to its end, as far as it was known there.
+    pub(crate) fn sealed_by_another(&self) {
+        if let Some(unwritten) = &mut self.state.lock().unwritten {
+            unwritten.is_sealed = true;
         }
     }
 
@@ -223,6 +282,7 @@ impl Program {
             };
             state.nodes.insert(task, node);
             state.on(event);
+            state.note_waiting(task);
             task
         });
         (task, slot)
@@ -377,6 +437,7 @@ impl State {
         if node.slot.has_ended() {
             return;
         }
+        self.outcome_bytes = self.outcome_bytes.saturating_add(outcome.weight());
         node.outcome = Some(Arc::new(outcome.clone()));
         let how = match &outcome.ending {
             Ending::Completed(_) => Ended::Completed,

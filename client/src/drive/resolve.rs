@@ -1,8 +1,8 @@
 //! Waits for the results that a task takes, where its job does not know the tasks that they are of.
 
-use sortie_protocol::{Argument, Ending, Failure, Output, Signature};
+use sortie_protocol::{Argument, Ending, Failure, Output, Part, Signature};
 
-use super::parts::{self, Filled, Part};
+use super::parts::{self, Filled};
 use super::submitted::{Dependency, Submitted};
 use super::values::Values;
 

@@ -191,7 +191,11 @@ impl<'b> Shell<'b> {
     }
 
     async fn trim(&mut self, before: u64) {
-        let keeps = matches!(&self.caller, Caller::Reader(caller) if caller.state.keeps_outcomes());
+        let keeps = match &self.caller {
+            Caller::Reader(caller) => caller.state.keeps_outcomes(),
+            Caller::Futures(futures) => futures.keeps_outcomes(),
+            Caller::Nobody => false,
+        };
         if !keeps {
             self.requests.trim(before).await;
         }

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use crate::api::builder::Builder;
 use crate::api::client::Client;
-use crate::api::shared::Shared;
+use crate::api::shared::{Shared, new_holder};
 use crate::drive::open_job::OpenJobs;
 use crate::drive::tracker::TaskTracker;
 use crate::drive::values::Values;
@@ -65,6 +65,7 @@ impl Builder {
                 observed: Observed::by(self.observer),
                 values,
                 open: OpenJobs::default(),
+                holder: new_holder(),
                 embedded,
             }),
         })

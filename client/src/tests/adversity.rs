@@ -10,7 +10,7 @@ use bytes::Bytes;
 use sortie_broker::{Operate as _, Puller, Report, Serves, Submit as _, Work as _};
 use sortie_objects::Objects;
 use sortie_protocol::{
-    Argument, Digest, Ending, Failure, FunctionRef, JobId, Kind, Outcome, Output, Parameter,
+    Argument, Digest, Ending, Failure, FunctionRef, JobId, Kind, Outcome, Output, Parameter, Part,
     Priority, Signature, TaskIndex, TenantId, WorkerId, envelope,
 };
 use tokio::runtime::Handle;
@@ -19,8 +19,7 @@ use tokio::time::timeout;
 
 use super::troubled::Troubled;
 use super::{Working, client, completed, function, key, soon};
-use crate::drive::parts::Part;
-use crate::drive::program::{Call, Driven, Made, Program};
+use crate::drive::program::{Call, Driven, Made, Program, Writes};
 use crate::drive::tracker::TaskTracker;
 use crate::drive::values::Values;
 use crate::{Function, TaskError, TaskFuture};
@@ -201,7 +200,11 @@ fn a_waker_may_drop_a_future() {
 }
 
 fn program() -> Driven {
-    Program::start(key(JobId::from_bytes([1; 16])), TaskTracker::default())
+    Program::start(
+        key(JobId::from_bytes([1; 16])),
+        TaskTracker::default(),
+        Writes::Nothing,
+    )
 }
 
 fn values() -> Values {

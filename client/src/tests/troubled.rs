@@ -14,12 +14,13 @@ use futures::{StreamExt as _, stream};
 use sortie_broker::memory::MemoryBroker;
 use sortie_broker::nats::OUTCOME_AGE_MAX;
 use sortie_broker::{
-    Cancellation, Error, Event, Extended, Lease, LetterId, Operate, Position, Puller, Report,
-    Submit, Unfinished, Work,
+    Cancellation, Claimed, Coordinate, Error, Event, Extended, Lease, LetterId, Operate, Position,
+    Puller, Report, Submit, Unfinished, Work,
 };
 use sortie_protocol::{
-    Bundle, DeadLetter, Digest, FunctionIndex, Job, JobFunction, JobKey, JobRecord, LeaseId,
-    Outcome, Presence, Priority, Reading, Task, TaskIndex, TenantId, Timestamp, WorkerId,
+    Bundle, DeadLetter, Digest, FunctionIndex, GraphEntry, Job, JobFunction, JobKey, JobRecord,
+    LeaseId, Outcome, Presence, Priority, Reading, Task, TaskIndex, TenantId, Term, Timestamp,
+    WorkerId,
 };
 use tokio::sync::watch;
 
@@ -61,6 +62,14 @@ impl Troubled {
             aged: Arc::default(),
             adding_takes: Arc::default(),
             refuses_urgent: Arc::default(),
+        }
+    }
+
+    /// The same broker, as another process reaches it.
+    pub(super) fn beside(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            ..Self::new()
         }
     }
 
@@ -384,5 +393,52 @@ impl Operate for Troubled {
     async fn workers(&self) -> Result<Vec<Presence>, Error> {
         self.there()?;
         self.inner.workers().await
+    }
+}
+
+#[async_trait]
+impl Coordinate for Troubled {
+    fn outlives_process(&self) -> bool {
+        true
+    }
+
+    async fn append_graph(&self, job: JobKey, entries: Vec<GraphEntry>) -> Result<(), Error> {
+        self.there()?;
+        self.inner.append_graph(job, entries).await
+    }
+
+    async fn graph(&self, job: JobKey) -> Result<Vec<GraphEntry>, Error> {
+        self.there()?;
+        self.inner.graph(job).await
+    }
+
+    async fn unfinished_tasks(&self, job: JobKey) -> Result<Vec<TaskIndex>, Error> {
+        self.there()?;
+        self.inner.unfinished_tasks(job).await
+    }
+
+    async fn claim(
+        &self,
+        job: JobKey,
+        term: Term,
+        after: Option<u64>,
+    ) -> Result<Option<u64>, Error> {
+        self.there()?;
+        self.inner.claim(job, term, after).await
+    }
+
+    async fn claimed(&self, job: JobKey) -> Result<Option<Claimed>, Error> {
+        self.there()?;
+        self.inner.claimed(job).await
+    }
+
+    async fn all_claimed(&self) -> Result<Vec<(JobKey, Claimed)>, Error> {
+        self.there()?;
+        self.inner.all_claimed().await
+    }
+
+    async fn drop_graph(&self, job: JobKey) -> Result<(), Error> {
+        self.there()?;
+        self.inner.drop_graph(job).await
     }
 }

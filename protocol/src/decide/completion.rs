@@ -28,9 +28,9 @@ use crate::time::Timestamp;
 
 /// How often the submitter of an open job sends a heartbeat.
 pub const BEAT_INTERVAL: Duration = Duration::from_secs(5);
-/// A submitter counts as gone after this long without a heartbeat: three intervals, so that one may
-/// be lost and one late.
-pub const SUBMITTER_QUIET_MAX: Duration = Duration::from_secs(15);
+/// A submitter counts as gone after this long without a heartbeat: six intervals, so that some may
+/// be lost or late, and somebody else may have taken the job over.
+pub const SUBMITTER_QUIET_MAX: Duration = Duration::from_secs(30);
 /// How long to wait for further outcomes before asking the broker what is unfinished. Every
 /// followed job costs a request each time, so short pauses between two outcomes must not trigger
 /// one.

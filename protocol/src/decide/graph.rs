@@ -30,6 +30,7 @@ pub use self::messages::{
 };
 use self::nodes::Nodes;
 use self::turn::Turn;
+use crate::id::TaskIndex;
 use crate::seen::Seen;
 
 mod messages;
@@ -74,6 +75,13 @@ impl Graph {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.counts().total() == 0
+    }
+
+    /// Whether a task that waits or runs takes the result of this one.
+    #[must_use]
+    pub fn is_taken(&self, task: TaskIndex) -> bool {
+        let node = self.nodes.find(task).and_then(|key| self.nodes.get(key));
+        node.is_some_and(|node| node.demand > 0)
     }
 
     /// How many tasks are in which state.

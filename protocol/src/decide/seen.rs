@@ -57,6 +57,18 @@ impl Seen {
         self.len == 0
     }
 
+    /// The last index that was added.
+    #[must_use]
+    pub fn last(&self) -> Option<TaskIndex> {
+        let (_, end) = self.ranges.last_key_value()?;
+        end.checked_sub(1)
+    }
+
+    /// All indices, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = TaskIndex> + '_ {
+        self.ranges.iter().flat_map(|(start, end)| *start..*end)
+    }
+
     /// In how many ranges the indices lie.
     #[must_use]
     pub fn ranges(&self) -> usize {
@@ -120,6 +132,8 @@ mod tests {
                 let before = model.iter().filter(|other| **other < index).count() as u64;
                 prop_assert_eq!(seen.count_before(index), before);
             }
+            prop_assert_eq!(seen.iter().collect::<HashSet<_>>(), model.clone());
+            prop_assert_eq!(seen.last(), model.iter().max().copied());
             let missing = (0..).find(|index| !model.contains(index));
             prop_assert_eq!(Some(seen.first_missing()), missing);
         }

@@ -97,6 +97,9 @@ pub enum Event<E> {
     InputsEnded,
     /// The broker answered.
     Answered(Request, Result<(), (Refusal, E)>),
+    /// An open job is taken over from whoever drove it before: these tasks were published by then,
+    /// and it has this many. Before all other events.
+    Adopted(Vec<TaskIndex>, TaskIndex),
     /// Outcomes arrived, the first at this position.
     Outcomes(Position, Arc<[Outcome]>),
     /// Outcomes are stored that this program cannot read, for this reason.
@@ -343,6 +346,7 @@ impl<E: fmt::Display> Submission<E> {
                 self.flush();
             }
             Event::Answered(request, result) => self.on_answered(request, result),
+            Event::Adopted(tasks, total) => self.publishing.adopt(tasks, total),
             Event::Outcomes(position, outcomes) => self.on_outcomes(position, outcomes, now),
             Event::Unreadable(tasks, reason) => self.on_unreadable(&tasks, &reason, now),
             Event::Sealed(tasks) if self.manner == Manner::Attached => {

@@ -32,20 +32,18 @@ use minicbor::{Decode, Decoder, Encode, Encoder};
 
 use crate::codec;
 use crate::dead::DeadLetter;
+use crate::graph_entry::GraphEntry;
 use crate::id::TaskIndex;
-use crate::input_name::InputName;
 use crate::job::{FUNCTIONS_MAX, JobRecord, RECORD_BYTES_MAX};
-use crate::outcome::{Ending, Outcome};
+use crate::outcome::Outcome;
 use crate::packing::TASKS_MAX;
 use crate::presence::Presence;
 use crate::task::{Bundle, Task};
+use crate::term::Term;
 
 /// The version of the messages that this program writes, and the only one that it reads.
 pub const VERSION: u16 = 2;
 
-/// About how many bytes an outcome takes beside its result and its log; a guess that is too low
-/// costs a reallocation.
-const OUTCOME_BYTES: usize = 64;
 /// About how many bytes a message takes that carries no tasks and no outcomes.
 const SMALL_BYTES: usize = 256;
 
@@ -70,6 +68,10 @@ pub enum Message {
     Manifest(Manifest),
     /// To workers: these tasks of a job were cancelled.
     TasksCancelled(Vec<TaskIndex>),
+    /// A part of a job's graph.
+    Graph(Vec<GraphEntry>),
+    /// Who coordinates a job.
+    Term(Term),
 }
 
 /// The manifest of a stored component: its bytes are the concatenation of its chunks.
@@ -131,6 +133,8 @@ enum Kind {
     Manifest = 7,
     Sealed = 8,
     TasksCancelled = 9,
+    Graph = 10,
+    Term = 11,
 }
 
 /// How many tasks a job has.
@@ -166,7 +170,7 @@ pub fn outcomes(outcomes: &[Outcome]) -> Bytes {
     message(
         Kind::Outcomes,
         outcomes,
-        outcomes.iter().map(outcome_bytes).sum(),
+        outcomes.iter().map(Outcome::weight).sum(),
     )
 }
 
@@ -191,6 +195,19 @@ pub fn tasks_cancelled(tasks: &[TaskIndex]) -> Bytes {
     message(Kind::TasksCancelled, &body, 9 * tasks.len())
 }
 
+/// Encode a message with a part of a job's graph, at most [`TASKS_MAX`] entries.
+#[must_use]
+pub fn graph(entries: &[GraphEntry]) -> Bytes {
+    let bytes = entries.iter().map(GraphEntry::weight).sum();
+    message(Kind::Graph, entries, bytes)
+}
+
+/// Encode a message that says who coordinates a job.
+#[must_use]
+pub fn term(term: &Term) -> Bytes {
+    message(Kind::Term, term, 0)
+}
+
 /// A message of a job.
 #[must_use]
 pub fn job(job: &JobRecord) -> Bytes {
@@ -201,7 +218,7 @@ pub fn job(job: &JobRecord) -> Bytes {
 #[must_use]
 pub fn dead_letter(letter: &DeadLetter) -> Bytes {
     let bytes = match letter {
-        DeadLetter::Task { task, outcome, .. } => task.weight() + outcome_bytes(outcome),
+        DeadLetter::Task { task, outcome, .. } => task.weight() + outcome.weight(),
         DeadLetter::Unreadable { bytes, .. } => bytes.len(),
     };
     message(Kind::DeadLetter, letter, bytes)
@@ -263,6 +280,14 @@ pub fn decode(bytes: &[u8]) -> Result<Message, Error> {
                 more => return Err(too_many("a cancellation of", more, "tasks", TASKS_MAX)),
             }
         }
+        Kind::Graph => {
+            let entries: Vec<GraphEntry> = decoder.decode()?;
+            match entries.len() {
+                ..=TASKS_MAX => Message::Graph(entries),
+                more => return Err(too_many("a graph's part of", more, "entries", TASKS_MAX)),
+            }
+        }
+        Kind::Term => Message::Term(decoder.decode()?),
     })
 }
 
@@ -278,6 +303,8 @@ impl Kind {
             7 => Self::Manifest,
             8 => Self::Sealed,
             9 => Self::TasksCancelled,
+            10 => Self::Graph,
+            11 => Self::Term,
             _ => return None,
         })
     }
@@ -297,15 +324,6 @@ type Written = Result<(), minicbor::encode::Error<std::convert::Infallible>>;
 fn write<T: Encode<()> + ?Sized>(encoder: &mut Encoder<Vec<u8>>, kind: Kind, body: &T) -> Written {
     encoder.array(3)?.u16(VERSION)?.u8(kind as u8)?;
     body.encode(encoder, &mut ())
-}
-
-fn outcome_bytes(outcome: &Outcome) -> usize {
-    let ending = match &outcome.ending {
-        Ending::Completed(output) => output.weight(),
-        Ending::Failed(_) | Ending::Cancelled => 0,
-    };
-    let input = outcome.input.as_ref().map_or(0, InputName::weight);
-    OUTCOME_BYTES + ending + input + outcome.log.as_ref().map_or(0, |log| log.text.len())
 }
 
 /// A bundle must have 1 to [`TASKS_MAX`] tasks and no duplicates: a worker would report a duplicate

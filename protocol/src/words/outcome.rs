@@ -23,6 +23,9 @@ pub use crate::text::cut;
 /// The longest message that an outcome carries, in bytes. Text beyond it is cut: messages are for
 /// people.
 pub const MESSAGE_BYTES_MAX: usize = 4096;
+/// About how many bytes an outcome takes in a message beside its result and its log; a guess that
+/// is too low costs a reallocation.
+const BYTES: usize = 64;
 /// The longest code that a function may answer, in bytes.
 pub const CODE_BYTES_MAX: usize = 64;
 
@@ -55,6 +58,18 @@ impl Outcome {
     #[must_use]
     pub fn has_failed(&self) -> bool {
         matches!(self.ending, Ending::Failed(_))
+    }
+
+    /// About how many bytes it takes in a message.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let ending = match &self.ending {
+            Ending::Completed(output) => output.weight(),
+            Ending::Failed(_) | Ending::Cancelled => 0,
+        };
+        let input = self.input.as_ref().map_or(0, InputName::weight);
+        let log = self.log.as_ref().map_or(0, |log| log.text.len());
+        BYTES + ending + input + log
     }
 }
 

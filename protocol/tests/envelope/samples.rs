@@ -10,10 +10,10 @@ use sortie_protocol::job::Memo;
 use sortie_protocol::outcome::{InputFault, PlatformFault, Refusal};
 use sortie_protocol::{
     Address, Argument, Bill, Bundle, ByteSize, DeadLetter, Digest, Ending, Failure,
-    FunctionOptions, FunctionRef, Gathered, Grant, Job, JobFunction, JobId, JobKey, JobRecord,
-    JobState, Labels, Limit, Limits, Log, ObjectRef, Outcome, Output, OutputObject, Pin, Presence,
-    Priority, Reader, Readers, Reading, RetryPolicy, StoredRef, Task, TenantId, Timestamp,
-    WorkerId,
+    FunctionOptions, FunctionRef, Gathered, Grant, GraphEntry, Job, JobFunction, JobId, JobKey,
+    JobRecord, JobState, Kind, Labels, Limit, Limits, Log, ObjectRef, Outcome, Output,
+    OutputObject, Parameter, Part, Pin, Presence, Priority, Reader, Readers, Reading, RetryPolicy,
+    Signature, StoredRef, Task, TenantId, Term, Timestamp, WaitingTask, WorkerId,
 };
 
 /// A golden file: its name, what it shows, and the message.
@@ -99,6 +99,34 @@ fn jobs_and_marks() -> Vec<Sample> {
             "tasks_cancelled",
             "These tasks of a job were cancelled.",
             Message::TasksCancelled(vec![7, 8, 250_000]),
+        ),
+        (
+            "graph",
+            "Tasks that wait for results, and what their functions take.",
+            Message::Graph(graph()),
+        ),
+        (
+            "graph_none",
+            "A part of a graph without entries.",
+            Message::Graph(Vec::new()),
+        ),
+        (
+            "term",
+            "A process coordinates a job, the third that does.",
+            Message::Term(Term {
+                number: 3,
+                holder: WorkerId::from_bytes([9; 16]),
+                holds: true,
+            }),
+        ),
+        (
+            "term_over",
+            "The first that coordinated a job has left it.",
+            Message::Term(Term {
+                number: 1,
+                holder: WorkerId::from_bytes([9; 16]),
+                holds: false,
+            }),
         ),
         (
             "job_open",
@@ -189,6 +217,8 @@ pub(crate) fn encode(message: &Message) -> Bytes {
         Message::Presence(presence) => envelope::presence(presence),
         Message::Manifest(manifest) => envelope::manifest(manifest),
         Message::TasksCancelled(tasks) => envelope::tasks_cancelled(tasks),
+        Message::Graph(entries) => envelope::graph(entries),
+        Message::Term(term) => envelope::term(term),
     }
 }
 
@@ -559,4 +589,46 @@ fn idle() -> Presence {
         draining: false,
         ..presence()
     }
+}
+
+fn graph() -> Vec<GraphEntry> {
+    let parameter = |name: &str, kind, type_name: &str| Parameter {
+        name: name.into(),
+        kind,
+        type_name: type_name.into(),
+    };
+    let signature = |doc: &str, parameters| Signature {
+        name: "merge".into(),
+        doc: doc.into(),
+        parameters,
+        returns: "u64".into(),
+    };
+    let parameters = vec![
+        parameter("parts", Kind::Value, "Vec<u64>"),
+        parameter("base", Kind::Object, "Object"),
+    ];
+    let task = |index, parts, input: Option<&str>| {
+        GraphEntry::Waiting(WaitingTask {
+            index,
+            function: 1,
+            parts,
+            input: input.map(Into::into),
+            repeatable: input.is_none(),
+        })
+    };
+    let none = Bytes::new();
+    vec![
+        GraphEntry::Function(1, signature("Merges.", parameters)),
+        GraphEntry::Function(2, signature("", Vec::new())),
+        task(
+            5,
+            vec![
+                Part::Template(vec![0x82, 0xf6, 0xf6].into(), vec![3, 4]),
+                Part::Result(2),
+                Part::Ready(Argument::Value(vec![0xf5].into())),
+            ],
+            Some("papers/in.pdf"),
+        ),
+        task(6, vec![Part::Template(none, Vec::new())], None),
+    ]
 }

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sortie::Coordinator;
 use sortie::objects::{Config, Files};
 use sortie::protocol::{Advice, Labels, WorkerId};
 use sortie_broker::Serves;
@@ -40,6 +41,8 @@ const GRACE: Duration = Duration::from_secs(15);
 /// Minimum time, after everything is reported, for pending writes of results to the store and the
 /// disk. Results not written by then are computed again when they are needed.
 const STORE_TIME_MAX: Duration = Duration::from_secs(2);
+/// How long leaving open jobs to other workers may take, before the rest.
+const STOP_TIME_MAX: Duration = Duration::from_millis(500);
 /// How long disconnecting from the broker may take after that.
 const LEAVE_TIME_MAX: Duration = Duration::from_secs(2);
 
@@ -84,6 +87,10 @@ async fn serve(
     let prepared = prepare(options, environment)?;
     let id = random_id()?;
     let worker = start(&prepared, id, &options.labels, &broker)?;
+    let coordinator = (!options.no_coordinate).then(|| {
+        let host = &prepared.host;
+        Coordinator::start(broker.clone(), host.objects.clone(), host.store.clone())
+    });
     let health = match listener {
         Some(listener) => {
             let address = listener.address();
@@ -110,6 +117,11 @@ async fn serve(
         broker.place()
     ));
     interrupt.raised().await;
+    if let Some(coordinator) = coordinator
+        && timeout(STOP_TIME_MAX, coordinator.stop()).await.is_err()
+    {
+        tracing::warn!("open jobs could not be left to others at once; they wait for a while");
+    }
     leave(&worker, &broker, id, options.grace.unwrap_or(GRACE)).await
 }
 
@@ -256,7 +268,8 @@ mod tests {
     #[test]
     fn a_worker_that_is_asked_to_end_is_gone_before_it_is_killed() {
         assert!(
-            GRACE + REPORT_TIME_MAX + STORE_TIME_MAX + LEAVE_TIME_MAX < Duration::from_secs(30)
+            STOP_TIME_MAX + GRACE + REPORT_TIME_MAX + STORE_TIME_MAX + LEAVE_TIME_MAX
+                < Duration::from_secs(30)
         );
     }
 }

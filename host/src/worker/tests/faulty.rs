@@ -7,12 +7,12 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use sortie_broker::memory::{Config, MemoryBroker};
 use sortie_broker::{
-    Cancellation, Error, Event, Extended, Lease, LetterId, Operate, Position, Report, Submit,
-    Unfinished, Work,
+    Cancellation, Claimed, Coordinate, Error, Event, Extended, Lease, LetterId, Operate, Position,
+    Report, Submit, Unfinished, Work,
 };
 use sortie_protocol::{
-    Bundle, DeadLetter, Digest, FunctionIndex, Job, JobFunction, JobKey, JobRecord, LeaseId,
-    Outcome, Presence, Reading, TaskIndex, TenantId, Timestamp,
+    Bundle, DeadLetter, Digest, FunctionIndex, GraphEntry, Job, JobFunction, JobKey, JobRecord,
+    LeaseId, Outcome, Presence, Reading, TaskIndex, TenantId, Term, Timestamp,
 };
 
 use tokio::sync::watch;
@@ -253,5 +253,45 @@ impl Operate for Faulty {
 
     async fn workers(&self) -> Result<Vec<Presence>, Error> {
         self.inner.workers().await
+    }
+}
+
+#[async_trait]
+impl Coordinate for Faulty {
+    fn outlives_process(&self) -> bool {
+        self.inner.outlives_process()
+    }
+
+    async fn append_graph(&self, job: JobKey, entries: Vec<GraphEntry>) -> Result<(), Error> {
+        self.inner.append_graph(job, entries).await
+    }
+
+    async fn graph(&self, job: JobKey) -> Result<Vec<GraphEntry>, Error> {
+        self.inner.graph(job).await
+    }
+
+    async fn unfinished_tasks(&self, job: JobKey) -> Result<Vec<TaskIndex>, Error> {
+        self.inner.unfinished_tasks(job).await
+    }
+
+    async fn claim(
+        &self,
+        job: JobKey,
+        term: Term,
+        after: Option<u64>,
+    ) -> Result<Option<u64>, Error> {
+        self.inner.claim(job, term, after).await
+    }
+
+    async fn claimed(&self, job: JobKey) -> Result<Option<Claimed>, Error> {
+        self.inner.claimed(job).await
+    }
+
+    async fn all_claimed(&self) -> Result<Vec<(JobKey, Claimed)>, Error> {
+        self.inner.all_claimed().await
+    }
+
+    async fn drop_graph(&self, job: JobKey) -> Result<(), Error> {
+        self.inner.drop_graph(job).await
     }
 }

@@ -149,6 +149,14 @@ impl Publishing {
         index
     }
 
+    /// Tasks of an open job that somebody else published, and how many the job has.
+    pub(super) fn adopt(&mut self, tasks: Vec<TaskIndex>, total: TaskIndex) {
+        self.submitted = self.submitted.max(total);
+        self.on_sent(tasks.iter().copied());
+        // One bundle, whatever they came in: they do not hold up those that are to be published.
+        self.out.insert(FunctionIndex::MAX, tasks);
+    }
+
     /// The index of an input.
     fn index(&mut self, own: TaskIndex) -> TaskIndex {
         let index = match self.manner {

@@ -43,6 +43,7 @@ macro_rules! over_both {
     };
 }
 
+mod coordination;
 mod graph;
 mod slim;
 mod stored;

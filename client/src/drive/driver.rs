@@ -1,0 +1,182 @@
+//! Drives an open job: publishes what its program releases, and hands out outcomes.
+//!
+//! The same driver serves the job's submitter and whoever takes the job over from it. Results are
+//! put into the values that take them when a task is packed, [`FILLED_AT_ONCE`] tasks at a time.
+
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt as _, stream};
+use sortie_broker::{Broker, Error};
+use sortie_protocol::submission::{End, Event, Manner, NoTask};
+use sortie_protocol::{JobKey, Task, TaskIndex};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::clock::time_of_day;
+use super::feed::Feed;
+use super::futures::Futures;
+use super::program::{Driven, Over, Program, Released};
+use super::shell::{Caller, Parts, Shell};
+use super::slot::Gone;
+use super::term::{HeldTerm, Rank};
+use super::values::Values;
+use super::window::Window;
+use crate::observer::Observed;
+
+/// How many tasks are filled with results at once: values that are fetched for that take as much
+/// memory at most as so many tasks may have.
+const FILLED_AT_ONCE: usize = 16;
+
+/// What an open job is driven with.
+pub(crate) struct Driver {
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) runtime: Handle,
+    pub(crate) window: Window,
+    pub(crate) observed: Observed,
+    pub(crate) feed: Feed,
+    pub(crate) values: Values,
+}
+
+/// Ends the tasks of a program with its driver, however that ends.
+pub(crate) struct Ends(pub(crate) Arc<Program>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.end(Over::Gone(Gone {
+            reason: "what followed it in this process was stopped".into(),
+            stays: true,
+        }));
+    }
+}
+
+impl Driver {
+    /// For the job's submitter: drive it until no more tasks come and all have ended, then have the
+    /// broker forget it.
+    pub(crate) async fn drive_to_end(self, driven: Driven, term: &mut HeldTerm) {
+        let (broker, program) = (self.broker.clone(), driven.program.clone());
+        let over = match self.drive(driven, None, term).await {
+            Stopped::Ended(End::Cancelled) => Over::Cancelled,
+            Stopped::Ended(End::Closed(Some(error)) | End::Failed(error)) => Over::Gone(Gone {
+                reason: error.to_string().into(),
+                stays: error.is_transient(),
+            }),
+            // The first of these is the usual one: then no task is left.
+            Stopped::Ended(
+                End::Complete(_)
+                | End::Closed(None)
+                | End::Lost(_)
+                | End::Incomplete(_)
+                | End::Gone,
+            )
+            | Stopped::TakenOver => Over::Gone(Gone {
+                reason: "its connection was closed".into(),
+                stays: false,
+            }),
+        };
+        let stays = matches!(&over, Over::Gone(gone) if gone.stays);
+        program.end(over);
+        if !stays {
+            // Should it fail, the broker forgets the job by itself in time.
+            let _ = broker.forget(term.job).await;
+        }
+    }
+
+    /// Drive the job until no more tasks come and all have ended. `published` says which tasks
+    /// somebody else published before, and how many there are.
+    pub(crate) async fn drive(
+        self,
+        driven: Driven,
+        published: Option<(Vec<TaskIndex>, TaskIndex)>,
+        term: &mut HeldTerm,
+    ) -> Stopped {
+        let Self {
+            broker,
+            runtime,
+            window,
+            observed,
+            feed,
+            values,
+        } = self;
+        let Driven {
+            program,
+            released,
+            stopped,
+        } = driven;
+        let keeps_term = broker.outlives_process();
+        let mut futures = Futures::new(program.clone(), stopped);
+        let parts = Parts {
+            expires: broker.retention().map(|kept| time_of_day() + kept),
+            feed: Some(feed),
+            caller: Caller::Futures(&mut futures),
+            window: Some(&window),
+            observed,
+            ..Parts::default()
+        };
+        let mut shell = Shell::new(Manner::Open, (&*broker, term.job), &runtime, parts);
+        if let Some((tasks, total)) = published {
+            shell.tell(Event::Adopted(tasks, total));
+        }
+        let (key, written) = (term.job, broker.clone());
+        let keeping = async {
+            if keeps_term {
+                term.keep().await;
+                if term.rank == Rank::Coordinator {
+                    return;
+                }
+                // What was not known there goes on here.
+                program.sealed_by_another();
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            biased;
+            end = shell.run(taken(released, values)) => Stopped::Ended(end),
+            () = keeping => Stopped::TakenOver,
+            () = write_graph(&*written, key, &program) => Stopped::Ended(End::Gone),
+            () = window.keep(&*broker) => Stopped::Ended(End::Gone),
+        }
+    }
+}
+
+/// Why a job is not driven any further.
+#[derive(Debug)]
+pub(crate) enum Stopped {
+    Ended(End<Error>),
+    /// Another coordinator drives it.
+    TakenOver,
+}
+
+/// Write the graph of a program to the broker, as it grows. Never returns. A broker that does not
+/// take it has none of it: should this process end, tasks that wait are lost.
+async fn write_graph(broker: &dyn Broker, job: JobKey, program: &Program) {
+    loop {
+        let entries = program.unwritten().await;
+        if let Err(error) = broker.append_graph(job, entries).await {
+            tracing::warn!(
+                %job,
+                %error,
+                "should this process end, tasks that wait in it are lost: they cannot be kept"
+            );
+        }
+    }
+}
+
+/// Tasks as they are taken from the queue, with results in their places; then they need no more
+/// room in it. A task whose values are fetched holds up no other.
+fn taken(
+    released: mpsc::UnboundedReceiver<Released>,
+    values: Values,
+) -> impl Stream<Item = Result<Task, NoTask>> + Unpin {
+    let released = stream::unfold(released, |mut released| async {
+        Some((released.recv().await?, released))
+    });
+    let filling = released.map(move |(made, room)| {
+        let values = values.clone();
+        async move {
+            let filled = made.fill(&values).await;
+            drop(room);
+            filled
+        }
+    });
+    filling.buffer_unordered(FILLED_AT_ONCE).boxed()
+}

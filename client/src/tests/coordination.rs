@@ -1,0 +1,309 @@
+//! Open jobs whose clients end, or stand still, while tasks wait.
+//!
+//! The client has a runtime of its own, which runs only within `block_on`: between two of them the
+//! client is as one that was stopped, and a dropped runtime is one that was killed. Time of the
+//! others is paused: it passes when everybody waits.
+
+use std::sync::Arc;
+
+use sortie_broker::{Coordinate as _, Submit as _};
+use sortie_objects::Objects;
+use sortie_protocol::{Digest, FunctionRef, JobId, JobState, Kind, Parameter, Signature};
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use super::troubled::Troubled;
+use super::{Working, client, failed, function, key, soon};
+use crate::drive::term::TERM;
+use crate::{Client, Coordinator, Function, TaskError, TaskFuture};
+
+fn takes_one() -> Function<u64> {
+    let signature = Signature {
+        name: "one".into(),
+        doc: String::new(),
+        parameters: vec![Parameter {
+            name: "numbers".into(),
+            kind: Kind::Value,
+            type_name: "any".into(),
+        }],
+        returns: "u64".into(),
+    };
+    let component = Digest::of(b"component");
+    let name = "one".into();
+    Function::new(FunctionRef { component, name }, signature)
+}
+
+/// A client in a runtime of its own, and what it submitted: a task, one that takes its result, one
+/// that takes the result of that in a larger value, and a task for itself.
+struct Other {
+    runtime: Runtime,
+    broker: Troubled,
+    client: Client,
+    futures: Vec<TaskFuture<u64>>,
+    job: JobId,
+}
+
+impl Other {
+    fn start(broker: &Troubled) -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let (client, futures) = runtime.block_on(async {
+            let client = client(broker);
+            let first = client.submit(&function(), ()).await.unwrap();
+            let second = client.submit(&takes_one(), (&first,)).await.unwrap();
+            let third = (vec![&second, &first],);
+            let third = client.submit(&takes_one(), third).await.unwrap();
+            let fourth = client.submit(&function(), ()).await.unwrap();
+            (client, vec![first, second, third, fourth])
+        });
+        let job = futures[0].job();
+        let other = Self {
+            runtime,
+            broker: broker.clone(),
+            client,
+            futures,
+            job,
+        };
+        other.wait_until_it_is_kept();
+        other
+    }
+
+    /// Until what waits is at the broker, and the claim to the job.
+    fn wait_until_it_is_kept(&self) {
+        let inner = &self.broker.inner;
+        self.runtime.block_on(async {
+            self.broker.published(2).await;
+            // Two tasks, and the function that they call.
+            while inner.graph(key(self.job)).await.unwrap().len() < 3
+                || inner.claimed(key(self.job)).await.unwrap().is_none()
+            {
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+
+    /// As a process that is killed: nothing is said to anybody.
+    fn kill(self) -> JobId {
+        std::mem::forget((self.futures, self.client));
+        self.runtime.shutdown_background();
+        self.job
+    }
+}
+
+fn here() -> Runtime {
+    let mut builder = Builder::new_current_thread();
+    builder.enable_all().start_paused(true).build().unwrap()
+}
+
+fn coordinator(broker: &Troubled) -> Coordinator {
+    let objects = Objects::new(sortie_objects::Config::default(), Handle::current());
+    Coordinator::start(Arc::new(broker.beside()), objects, None)
+}
+
+/// How the tasks of a job ended, once it is sealed and all have.
+async fn results(broker: &Troubled, job: JobId) -> Vec<Result<u64, TaskError>> {
+    let reader = client(&broker.beside());
+    let job = soon(reader.attach::<u64>(job)).await.unwrap();
+    let outcomes = soon(job.gather()).await.unwrap();
+    outcomes.into_iter().map(|outcome| outcome.result).collect()
+}
+
+/// Until nobody has a claim to a job.
+async fn is_over(broker: &Troubled, job: JobId) {
+    while broker.inner.claimed(key(job)).await.unwrap().is_some() {
+        tokio::time::sleep(TERM).await;
+    }
+}
+
+#[test]
+fn the_tasks_of_a_client_that_was_killed_go_on_and_its_job_is_sealed() {
+    let broker = Troubled::new();
+    let job = Other::start(&broker).kill();
+    here().block_on(async {
+        let _coordinator = coordinator(&broker);
+        let _working = Working::at(&broker);
+        assert_eq!(results(&broker, job).await, vec![Ok(7); 4]);
+        soon(is_over(&broker, job)).await;
+        let record = broker.inner.job(key(job)).await.unwrap().unwrap();
+        assert_eq!(record.state, JobState::Sealed { tasks: 4 });
+        assert_eq!(broker.inner.graph(key(job)).await.unwrap(), []);
+    });
+}
+
+#[test]
+fn a_failure_reaches_what_waits_when_the_client_is_gone() {
+    let broker = Troubled::new();
+    let job = Other::start(&broker).kill();
+    here().block_on(async {
+        let _coordinator = coordinator(&broker);
+        broker.work(failed).await;
+        let _working = Working::at(&broker);
+        let results = results(&broker, job).await;
+        let codes: Vec<_> = results
+            .iter()
+            .map(|result| match result {
+                Err(TaskError::Failed(failure)) => failure.code().to_owned(),
+                other => format!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(
+            codes,
+            ["trapped", "upstream-failed", "upstream-failed", "Ok(7)"]
+        );
+    });
+}
+
+#[test]
+fn a_coordinator_that_dies_is_followed_by_another() {
+    let broker = Troubled::new();
+    let job = Other::start(&broker).kill();
+    here().block_on(async {
+        let first = coordinator(&broker);
+        let claimed = async || broker.inner.claimed(key(job)).await.unwrap().unwrap();
+        while claimed().await.term.number == 1 {
+            tokio::time::sleep(TERM).await;
+        }
+        drop(first);
+        let second = coordinator(&broker);
+        while claimed().await.term.number == 2 {
+            tokio::time::sleep(TERM).await;
+        }
+        // One that ends in peace says so, and the next does not wait.
+        second.stop().await;
+        assert!(!claimed().await.term.holds);
+        let _third = coordinator(&broker);
+        let _working = Working::at(&broker);
+        assert_eq!(results(&broker, job).await, vec![Ok(7); 4]);
+    });
+}
+
+#[test]
+fn nobody_takes_a_job_from_a_client_that_is_there() {
+    let broker = Troubled::new();
+    let here = here();
+    here.block_on(async {
+        let _coordinator = coordinator(&broker);
+        let client = client(&broker);
+        let first = client.submit(&function(), ()).await.unwrap();
+        let second = client.submit(&takes_one(), (&first,)).await.unwrap();
+        tokio::time::sleep(20 * TERM).await;
+        let claimed = broker.inner.claimed(key(first.job())).await.unwrap();
+        assert_eq!(claimed.unwrap().term.number, 1);
+        let _working = Working::at(&broker);
+        assert_eq!(soon(second).await, Ok(7));
+        drop(first);
+        soon(client.flush_jobs()).await;
+        assert_eq!(broker.inner.all_claimed().await.unwrap(), []);
+    });
+}
+
+#[test]
+fn a_client_that_stood_still_takes_its_job_back() {
+    let broker = Troubled::new();
+    let other = Other::start(&broker);
+    let job = other.job;
+    let here = here();
+    let coordinator = here.block_on(async {
+        let coordinator = coordinator(&broker);
+        while broker
+            .inner
+            .claimed(key(job))
+            .await
+            .unwrap()
+            .unwrap()
+            .term
+            .number
+            == 1
+        {
+            tokio::time::sleep(TERM).await;
+        }
+        coordinator
+    });
+    // It goes on, and repeats its claim within some seconds of real time.
+    other.runtime.block_on(async {
+        while broker
+            .inner
+            .claimed(key(job))
+            .await
+            .unwrap()
+            .unwrap()
+            .term
+            .number
+            == 2
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        let more = other
+            .client
+            .submit(&takes_one(), (&other.futures[2],))
+            .await;
+        let more = more.unwrap();
+        assert_eq!(more.job(), job);
+        let _working = Working::at(&broker);
+        assert_eq!(soon(more).await, Ok(7));
+    });
+    drop(coordinator);
+}
+
+#[test]
+fn a_client_that_stood_still_while_another_ended_its_job_has_all_results_and_opens_another() {
+    let broker = Troubled::new();
+    let Other {
+        runtime,
+        client,
+        mut futures,
+        job,
+        ..
+    } = Other::start(&broker);
+    here().block_on(async {
+        let _coordinator = coordinator(&broker);
+        let _working = Working::at(&broker);
+        assert_eq!(results(&broker, job).await, vec![Ok(7); 4]);
+        soon(is_over(&broker, job)).await;
+    });
+    runtime.block_on(async {
+        let _working = Working::at(&broker);
+        let last = futures.pop().unwrap();
+        for future in futures {
+            assert_eq!(soon(future).await, Ok(7));
+        }
+        // Sooner or later it finds that its job was sealed.
+        loop {
+            let next = client.submit(&takes_one(), (&last,)).await.unwrap();
+            let found = next.job() != job;
+            assert_eq!(soon(next).await, Ok(7));
+            if found {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    });
+}
+
+#[test]
+fn a_damaged_graph_ends_its_job() {
+    let broker = Troubled::new();
+    let other = Other::start(&broker);
+    let job = other.job;
+    let entries = other
+        .runtime
+        .block_on(broker.inner.graph(key(job)))
+        .unwrap();
+    let far = entries.into_iter().filter_map(|entry| match entry {
+        sortie_protocol::GraphEntry::Waiting(mut task) => {
+            task.index = u64::MAX - 1;
+            Some(sortie_protocol::GraphEntry::Waiting(task))
+        }
+        sortie_protocol::GraphEntry::Function(..) => None,
+    });
+    let far = far.collect();
+    other
+        .runtime
+        .block_on(broker.inner.append_graph(key(job), far))
+        .unwrap();
+    other.kill();
+    here().block_on(async {
+        let _coordinator = coordinator(&broker);
+        soon(is_over(&broker, job)).await;
+        let record = broker.inner.job(key(job)).await.unwrap().unwrap();
+        assert_eq!(record.state, JobState::Cancelled);
+    });
+}
