@@ -17,7 +17,8 @@
 //!
 //! A broker never decodes arguments or results, and never runs functions.
 //!
-//! Reading order: the traits ([`Submit`], [`Work`], [`Operate`], [`Coordinate`]), [`memory`], [`nats`],
+//! Reading order: the traits ([`Submit`], [`Work`], [`Operate`], [`Coordinate`],
+//! [`Directory`]), [`memory`], [`nats`],
 //! [`conformance`].
 
 pub mod conformance;
@@ -28,7 +29,7 @@ pub mod nats;
 mod traits;
 
 pub use traits::{
-    Broker, Cancellation, Claimed, Coordinate, Error, Event, Extended, GRAPH_BYTES_MAX, Lease,
-    LetterId, Mark, Operate, PRESENCE, Position, Puller, Report, Retrial, Serves, Submit,
+    Broker, Cancellation, Claimed, Coordinate, Directory, Error, Event, Extended, GRAPH_BYTES_MAX,
+    Lease, LetterId, Mark, Operate, PRESENCE, Position, Puller, Report, Retrial, Serves, Submit,
     Unfinished, Waiting, Work,
 };

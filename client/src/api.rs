@@ -12,6 +12,7 @@ pub(crate) mod future;
 pub(crate) mod job;
 pub(crate) mod outcome;
 pub(crate) mod output;
+pub(crate) mod published;
 pub(crate) mod reading;
 pub(crate) mod reduce;
 pub(crate) mod references;

@@ -75,10 +75,11 @@ pub use self::api::builder::{Builder, ConnectError};
 pub use self::api::client::Client;
 pub use self::api::detached::Detached;
 pub use self::api::function::{CallError, Component, Function};
-pub use self::api::future::{TaskFuture, gather};
+pub use self::api::future::{TaskFuture, TaskStatus, gather};
 pub use self::api::job::{GatherError, Job, Progress};
 pub use self::api::outcome::TaskOutcome;
 pub use self::api::output::{Decode, Output};
+pub use self::api::published::GetError;
 pub use self::api::task_error::TaskError;
 pub use self::api::wait::{AsCompleted, WaitFor, Waited, as_completed, wait};
 pub use self::coordinate::Coordinator;
@@ -93,6 +94,6 @@ pub use sortie_protocol as protocol;
 pub use sortie_protocol::completion::Incomplete;
 pub use sortie_protocol::{
     Bill, Blame, ByteSize, DeadLetter, Ending, Failure, FunctionOptions, Gathered, Grant, Grants,
-    InputName, JobId, JobKey, JobRecord, JobState, Kind, Labels, Limits, Log, Outcome, Presence,
-    Priority, RetryPolicy, Signature, TenantId,
+    InputName, InvalidTaskName, JobId, JobKey, JobRecord, JobState, Kind, Labels, Limits, Log,
+    Outcome, Presence, Priority, Published, RetryPolicy, Signature, TaskName, TenantId,
 };

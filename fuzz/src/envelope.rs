@@ -39,5 +39,6 @@ fn write(message: &Message) -> Bytes {
         Message::TasksCancelled(tasks) => envelope::tasks_cancelled(tasks),
         Message::Graph(entries) => envelope::graph(entries),
         Message::Term(term) => envelope::term(term),
+        Message::Published(published) => envelope::published(published),
     }
 }

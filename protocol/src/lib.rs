@@ -22,8 +22,8 @@ pub use decide::{completion, delivery, grants, graph, memo, packing, retry, seen
 pub use wire::envelope;
 pub use words::{
     address, advice, dead, function, gathering, graph_entry, id, input_name, job, kind, labels,
-    limits_max, location, metric, observer, outcome, output, part, presence, reference, signature,
-    size, task, tenant, term, text, time,
+    limits_max, location, metric, observer, outcome, output, part, presence, published, reference,
+    signature, size, task, tenant, term, text, time,
 };
 
 pub use address::{Address, ByteRange, Place, VersionId};
@@ -46,6 +46,7 @@ pub use outcome::{Bill, Blame, Ending, Failure, Limit, Log, Outcome, Refusal, Re
 pub use output::{Output, OutputObject, StoredRef};
 pub use part::Part;
 pub use presence::Presence;
+pub use published::{InvalidTaskName, Published, TaskName};
 pub use signature::{Parameter, Signature};
 pub use size::ByteSize;
 pub use task::{Argument, Bundle, ObjectRef, Pin, Task};

@@ -21,6 +21,7 @@ pub mod outcome;
 pub mod output;
 pub mod part;
 pub mod presence;
+pub mod published;
 pub mod reference;
 pub mod signature;
 pub mod size;

@@ -17,7 +17,7 @@
 //! ask until the answer is right.
 //!
 //! Reading order: [`bundles`], [`leases`], [`outcomes`], [`retrials`], [`jobs`],
-//! [`open_jobs`], [`graphs`], [`workers`], [`tenants`], [`room`], [`dead_letters`], [`components`].
+//! [`open_jobs`], [`graphs`], [`directory`], [`workers`], [`tenants`], [`room`], [`dead_letters`], [`components`].
 
 pub mod bundles;
 pub mod leases;
@@ -26,6 +26,7 @@ pub mod retrials;
 
 pub mod components;
 pub mod dead_letters;
+pub mod directory;
 pub mod graphs;
 pub mod jobs;
 pub mod open_jobs;
@@ -257,6 +258,9 @@ suite! {
         claims_of_all_tenants_are_listed,
         a_graph_goes_with_its_job,
         the_tasks_that_are_unfinished_are_told,
+    }
+    directory {
+        a_published_task_is_found_by_its_name,
     }
     workers {
         a_job_that_asks_for_labels_goes_only_to_a_worker_that_has_them,

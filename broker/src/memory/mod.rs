@@ -17,6 +17,7 @@
 mod clock;
 mod config;
 mod dead_letters;
+mod directory;
 mod entry;
 pub mod faults;
 mod graphs;
@@ -27,7 +28,7 @@ mod ready;
 mod roster;
 mod weights;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +40,7 @@ use futures::stream::{self, BoxStream};
 use parking_lot::Mutex;
 use sortie_protocol::{
     Bundle, DeadLetter, Digest, FunctionIndex, Job, JobFunction, JobKey, JobRecord, LeaseId,
-    Outcome, Presence, Reading, TaskIndex, TenantId, Timestamp,
+    Outcome, Presence, Published, Reading, TaskIndex, TaskName, TenantId, Timestamp,
 };
 use tokio::sync::{Notify, broadcast};
 
@@ -85,6 +86,7 @@ struct State {
     components: HashMap<Digest, Bytes>,
     logs: HashMap<JobKey, OutcomeLog>,
     graphs: Graphs,
+    published: BTreeMap<(TenantId, TaskName), Published>,
     roster: Roster,
 }
 
@@ -98,6 +100,7 @@ impl MemoryBroker {
             components: HashMap::new(),
             logs: HashMap::new(),
             graphs: Graphs::default(),
+            published: BTreeMap::new(),
             roster: Roster::default(),
         };
         let (ready, room, clock) = (Notify::new(), Notify::new(), Clock::new());
@@ -177,14 +180,14 @@ impl Shared {
 
     /// Publish `bundle` if there is room now. Asking and publishing are one step: two publishers
     /// never share the last room.
-    fn try_publish(&self, bundle: Bundle) -> Result<Published, Error> {
+    fn try_publish(&self, bundle: Bundle) -> Result<Placed, Error> {
         let mut state = self.state.lock();
         Ok(match state.queue.admits(&bundle)? {
             Admitted::Now => {
                 self.step_in(&mut state, Input::Publish(bundle));
-                Published::Now
+                Placed::Now
             }
-            Admitted::Later => Published::Full(bundle),
+            Admitted::Later => Placed::Full(bundle),
         })
     }
 
@@ -201,7 +204,7 @@ impl Shared {
 }
 
 /// What became of a bundle that was to be published.
-enum Published {
+enum Placed {
     Now,
     /// There is no room; it comes back.
     Full(Bundle),
@@ -307,8 +310,8 @@ impl Submit for MemoryBroker {
             // Registered before the check, so that room made in between is not missed.
             room.as_mut().enable();
             match self.shared.try_publish(bundle)? {
-                Published::Now => return Ok(()),
-                Published::Full(refused) => {
+                Placed::Now => return Ok(()),
+                Placed::Full(refused) => {
                     let tenant = refused.job.tenant;
                     waits.get_or_insert_with(|| WaitsForRoom::new(&self.shared, tenant));
                     bundle = refused;

@@ -37,6 +37,7 @@ mod server_clock;
 
 mod components;
 mod dead_letters;
+mod directory;
 mod jobs;
 mod layout;
 mod outcome_log;

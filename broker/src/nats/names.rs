@@ -12,6 +12,7 @@
 //! | `S.live.TENANT.JOB` | not kept | the same, when it is stored; notices to followers |
 //! | `S.graphs.TENANT.JOB.entries` | `S-graphs-TENANT` | what waits of an open job's graph |
 //! | `S.graphs.TENANT.JOB.term` | `S-graphs-TENANT` | who coordinates the job |
+//! | `S.graphs.TENANT.DIGEST.name` | `S-graphs-TENANT` | the task of a name with this digest |
 //! | `S.dead.TENANT.JOB` | `S-dead-TENANT` | dead letters |
 //! | `S.components.DIGEST.CHUNK` | `S-components` | components in chunks, and their manifests |
 //! | `S.meta.layout` | `S-meta` | how the installation is laid out |
@@ -21,7 +22,7 @@
 //! | `S.cancel.TENANT.JOB` | not kept | a job was cancelled |
 //! | `S.bell.TENANT.SHARD.POOL.PRIORITY.JOB` | not kept | the headers of a stored bundle |
 
-use sortie_protocol::{Digest, JobId, JobKey, Priority, TenantId, WorkerId};
+use sortie_protocol::{Digest, JobId, JobKey, Priority, TaskName, TenantId, WorkerId};
 
 use super::config::Name;
 
@@ -238,6 +239,16 @@ impl Names {
 
     pub(super) fn all_terms(&self, tenant: &TenantId) -> String {
         format!("{}.graphs.{tenant}.*.term", self.space)
+    }
+
+    /// The task that was published with a name.
+    pub(super) fn published(&self, tenant: &TenantId, name: &TaskName) -> String {
+        let digest = Digest::of(name.as_str().as_bytes()).to_hex();
+        format!("{}.graphs.{tenant}.{digest}.name", self.space)
+    }
+
+    pub(super) fn all_published(&self, tenant: &TenantId) -> String {
+        format!("{}.graphs.{tenant}.*.name", self.space)
     }
 
     /// The job whose term is on a subject.

@@ -7,12 +7,14 @@
 //! does not exist is not: a caller cannot know whether another process ended it first.
 
 mod coordinate;
+mod directory;
 mod operate;
 mod submit;
 mod values;
 mod work;
 
 pub use self::coordinate::{Coordinate, GRAPH_BYTES_MAX};
+pub use self::directory::Directory;
 pub use self::operate::Operate;
 pub use self::submit::Submit;
 pub use self::values::{
@@ -22,6 +24,6 @@ pub use self::values::{
 pub use self::work::Work;
 
 /// A complete broker, for clients, workers, operators and coordinators.
-pub trait Broker: Submit + Work + Operate + Coordinate {}
+pub trait Broker: Submit + Work + Operate + Coordinate + Directory {}
 
-impl<T: Submit + Work + Operate + Coordinate> Broker for T {}
+impl<T: Submit + Work + Operate + Coordinate + Directory> Broker for T {}

@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use sortie_broker::Broker;
 use sortie_broker::nats::{self, NatsBroker};
 use sortie_objects::{self as objects, Location, Objects, OutputStore};
@@ -118,6 +119,7 @@ impl Builder {
                 values: Values::new(objects, store),
                 open: OpenJobs::default(),
                 holder: new_holder(),
+                published: Mutex::default(),
                 #[cfg(feature = "embedded")]
                 embedded: Some(Embedded {
                     loader: ComponentLoader::empty(self.cache),

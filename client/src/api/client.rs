@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _, stream};
+use parking_lot::Mutex;
 use sortie_broker::Broker;
 use sortie_objects::{self as objects, Objects};
 use sortie_protocol::metric::Sample;
@@ -62,6 +63,7 @@ impl Client {
                 values: Values::new(objects, None),
                 open: OpenJobs::default(),
                 holder: new_holder(),
+                published: Mutex::default(),
                 #[cfg(feature = "embedded")]
                 embedded: None,
             }),
@@ -116,7 +118,7 @@ impl Client {
         let submitted = job.submit(call).await?;
         // From here on the task itself wants them.
         drop(inputs);
-        Ok(TaskFuture::new(shared.clone(), submitted))
+        Ok(TaskFuture::new(shared.clone(), submitted.into()))
     }
 
     /// Submit one task for each item of `inputs`, which is consumed as fast as tasks complete and

@@ -36,6 +36,23 @@ pub struct TaskFuture<T> {
     result: PhantomData<fn() -> T>,
 }
 
+/// What becomes of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TaskStatus {
+    /// It waits for results of other tasks.
+    Waiting,
+    /// It is on its way to a worker, or one has it.
+    Released,
+    /// It has a result.
+    Completed,
+    /// It failed, or one whose result it takes did.
+    Failed,
+    /// It was cancelled.
+    Cancelled,
+    /// The broker says no more about it to this client.
+    Unknown,
+}
+
 impl<T> Clone for TaskFuture<T> {
     fn clone(&self) -> Self {
         Self {
@@ -58,10 +75,10 @@ impl<T> fmt::Debug for TaskFuture<T> {
 }
 
 impl<T> TaskFuture<T> {
-    pub(crate) fn new(shared: Arc<Shared>, submitted: Submitted) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, submitted: Arc<Submitted>) -> Self {
         Self {
             shared,
-            submitted: Arc::new(submitted),
+            submitted,
             fetching: None,
             result: PhantomData,
         }
@@ -85,6 +102,27 @@ impl<T> TaskFuture<T> {
         self.submitted.slot.has_ended()
     }
 
+    /// What becomes of the task, as far as this client knows.
+    #[must_use]
+    pub fn status(&self) -> TaskStatus {
+        let Submitted {
+            index,
+            slot,
+            program,
+            ..
+        } = &*self.submitted;
+        match slot.ended() {
+            None if program.waits(*index) => TaskStatus::Waiting,
+            None => TaskStatus::Released,
+            Some(Err(_)) => TaskStatus::Unknown,
+            Some(Ok(outcome)) => match outcome.ending {
+                Ending::Completed(_) => TaskStatus::Completed,
+                Ending::Failed(_) => TaskStatus::Failed,
+                Ending::Cancelled => TaskStatus::Cancelled,
+            },
+        }
+    }
+
     /// Cancel the task. The future then resolves to [`TaskError::Cancelled`], unless the task ended
     /// first; so do the futures of tasks that take its result.
     ///
@@ -106,6 +144,16 @@ impl<T> TaskFuture<T> {
     /// keeps until all of its tasks have ended.
     pub fn fire_and_forget(self) {
         self.submitted.leave();
+    }
+
+    pub(crate) fn submitted(&self) -> &Arc<Submitted> {
+        &self.submitted
+    }
+
+    /// Let the task run to its end, and its outcome stay at the broker.
+    pub(crate) fn keep(&self) {
+        self.submitted.leave();
+        self.submitted.program.publish();
     }
 
     /// Wait until the task ended. Whether it has a result.

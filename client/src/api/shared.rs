@@ -1,12 +1,15 @@
 //! The state shared by all clones of a client and its futures.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use sortie_broker::{Broker, Error};
-use sortie_protocol::{JobId, JobKey, WorkerId};
+use sortie_protocol::{JobId, JobKey, TaskName, WorkerId};
 use tokio::runtime::Handle;
 
 use crate::drive::open_job::{OpenJobs, Opening};
+use crate::drive::submitted::Submitted;
 use crate::drive::tracker::{TaskTracker, Tracked};
 use crate::drive::values::Values;
 use crate::drive::window::Window;
@@ -25,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) open: OpenJobs,
     /// Who coordinates the client's open jobs, as others see it.
     pub(crate) holder: WorkerId,
+    /// Tasks that this client published.
+    pub(crate) published: Mutex<HashMap<TaskName, Arc<Submitted>>>,
     #[cfg(feature = "embedded")]
     pub(crate) embedded: Option<crate::embedded::loader::Embedded>,
 }

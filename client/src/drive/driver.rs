@@ -75,8 +75,10 @@ impl Driver {
         };
         let stays = matches!(&over, Over::Gone(gone) if gone.stays);
         program.end(over);
-        if !stays {
-            // Should it fail, the broker forgets the job by itself in time.
+        // Should one of these fail, the broker forgets the job by itself in time.
+        if program.is_published() && !stays {
+            let _ = broker.drop_graph(term.job).await;
+        } else if !stays {
             let _ = broker.forget(term.job).await;
         }
     }

@@ -24,7 +24,7 @@ impl Futures {
 
     /// Whether outcomes that were handed out stay at the broker.
     pub(crate) fn keeps_outcomes(&self) -> bool {
-        self.program.is_kept()
+        self.program.is_kept() || self.program.is_published()
     }
 
     /// Hand outcomes out.

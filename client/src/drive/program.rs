@@ -152,6 +152,8 @@ struct State {
     unwritten: Option<Unwritten>,
     /// About how many bytes of outcomes came.
     outcome_bytes: usize,
+    /// Others may look for outcomes of it when it is over.
+    is_published: bool,
     is_closed: bool,
     over: Option<Over>,
     /// To be woken when the lock is released: a waker may drop futures.
@@ -206,6 +208,7 @@ impl Program {
             stopped: stops,
             unwritten: (writes == Writes::ToBroker).then(Unwritten::default),
             outcome_bytes: 0,
+            is_published: false,
             is_closed: false,
             over: None,
             woken: Vec::new(),
@@ -227,6 +230,16 @@ impl Program {
     /// it.
     pub(crate) fn is_kept(&self) -> bool {
         self.is_kept
+    }
+
+    /// Others may look for outcomes of it from now on, also when it is over.
+    pub(crate) fn publish(&self) {
+        self.state.lock().is_published = true;
+    }
+
+    /// Whether others may look for outcomes of it when it is over.
+    pub(crate) fn is_published(&self) -> bool {
+        self.state.lock().is_published
     }
 
     /// About how many bytes of outcomes came.
@@ -330,6 +343,13 @@ impl Program {
                 }
             }
         })
+    }
+
+    /// Whether a task waits here for results of others.
+    pub(crate) fn waits(&self, task: TaskIndex) -> bool {
+        let state = self.state.lock();
+        let node = state.nodes.get(&task);
+        node.is_some_and(|node| matches!(node.phase, Phase::Waiting(..)))
     }
 
     /// No more tasks come.

@@ -68,6 +68,14 @@ impl Slot {
         }
     }
 
+    /// How it ended, if it has.
+    pub(crate) fn ended(&self) -> Option<Ended> {
+        match &*self.0.lock() {
+            State::Ended(ended) => Some(ended.clone()),
+            State::Waiting(_) => None,
+        }
+    }
+
     /// Whether it ended.
     pub(crate) fn has_ended(&self) -> bool {
         matches!(&*self.0.lock(), State::Ended(_))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sortie_protocol::TaskIndex;
+use tokio::task::AbortHandle;
 
 use super::program::Program;
 use super::slot::Slot;
@@ -16,6 +17,18 @@ pub(crate) struct Submitted {
     pub(crate) program: Arc<Program>,
     /// It runs to its end although nobody holds it.
     is_left: AtomicBool,
+    /// What waits for its outcome, if its program does not.
+    _follower: Option<Follower>,
+}
+
+/// Something that is aborted with the last who holds this.
+#[derive(Debug)]
+struct Follower(AbortHandle);
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Submitted {
@@ -25,6 +38,24 @@ impl Submitted {
             slot,
             program,
             is_left: AtomicBool::new(false),
+            _follower: None,
+        }
+    }
+
+    /// A task of a job that is not driven here. Dropping this cancels nothing but `follower`, which
+    /// waits for the task's outcome.
+    pub(crate) fn followed(
+        index: TaskIndex,
+        slot: Arc<Slot>,
+        program: Arc<Program>,
+        follower: AbortHandle,
+    ) -> Self {
+        Self {
+            index,
+            slot,
+            program,
+            is_left: AtomicBool::new(true),
+            _follower: Some(Follower(follower)),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use sortie_broker::memory::MemoryBroker;
 use sortie_broker::{Broker, Serves};
 use sortie_host::Setup;
@@ -66,6 +67,7 @@ impl Builder {
                 values,
                 open: OpenJobs::default(),
                 holder: new_holder(),
+                published: Mutex::default(),
                 embedded,
             }),
         })

@@ -12,9 +12,9 @@ use sortie_protocol::{Digest, FunctionRef, JobId, JobState, Kind, Parameter, Sig
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::troubled::Troubled;
-use super::{Working, client, failed, function, key, soon};
+use super::{Working, client, completed, failed, function, key, soon};
 use crate::drive::term::TERM;
-use crate::{Client, Coordinator, Function, TaskError, TaskFuture};
+use crate::{Client, Coordinator, Function, TaskError, TaskFuture, TaskStatus};
 
 fn takes_one() -> Function<u64> {
     let signature = Signature {
@@ -306,4 +306,59 @@ fn a_damaged_graph_ends_its_job() {
         let record = broker.inner.job(key(job)).await.unwrap().unwrap();
         assert_eq!(record.state, JobState::Cancelled);
     });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_published_task_is_found_by_its_name_in_another_program_and_after_its_client_ended() {
+    let broker = Troubled::new();
+    let publisher = client(&broker);
+    let first = publisher.submit(&function(), ()).await.unwrap();
+    let second = publisher.submit(&takes_one(), (&first,)).await.unwrap();
+    publisher.publish("the sum", &second).await.unwrap();
+    assert!(publisher.publish("", &second).await.is_err());
+    drop((first, second));
+    let other = client(&broker.beside());
+    // Before it ended.
+    let early = other.get::<u64>("the sum").await.unwrap();
+    let dropped = other.get::<u64>("the sum").await.unwrap();
+    drop(dropped);
+    let own = publisher.get::<u64>("the sum").await.unwrap();
+    let _working = Working::at(&broker);
+    assert_eq!((soon(early).await, soon(own).await), (Ok(7), Ok(7)));
+    soon(publisher.flush_jobs()).await;
+    drop(publisher);
+    // After its client ended, also as an argument.
+    let late = other.get::<u64>("the sum").await.unwrap();
+    let taken = other.submit(&takes_one(), (&late,)).await.unwrap();
+    assert_eq!((soon(taken).await, soon(late).await), (Ok(7), Ok(7)));
+    let names = other.published().await.unwrap();
+    let names: Vec<_> = names
+        .iter()
+        .map(|published| published.name.as_str())
+        .collect();
+    assert_eq!(names, ["the sum"]);
+    other.unpublish("the sum").await.unwrap();
+    let missing = other.get::<u64>("the sum").await.unwrap_err();
+    assert_eq!(missing.to_string(), "no task is published as `the sum`");
+    soon(other.flush_jobs()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_future_says_what_becomes_of_its_task() {
+    let broker = Troubled::new();
+    let client = client(&broker);
+    let first = client.submit(&function(), ()).await.unwrap();
+    let second = client.submit(&takes_one(), (&first,)).await.unwrap();
+    let statuses = || (first.status(), second.status());
+    assert_eq!(statuses(), (TaskStatus::Released, TaskStatus::Waiting));
+    broker.work(completed).await;
+    soon(first.clone()).await.unwrap();
+    assert_eq!(statuses(), (TaskStatus::Completed, TaskStatus::Released));
+    broker.work(failed).await;
+    let _ = soon(second.clone()).await;
+    assert_eq!(statuses(), (TaskStatus::Completed, TaskStatus::Failed));
+    let third = client.submit(&function(), ()).await.unwrap();
+    third.cancel().await.unwrap();
+    let _ = soon(third.clone()).await;
+    assert_eq!(third.status(), TaskStatus::Cancelled);
 }

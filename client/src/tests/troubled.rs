@@ -14,13 +14,13 @@ use futures::{StreamExt as _, stream};
 use sortie_broker::memory::MemoryBroker;
 use sortie_broker::nats::OUTCOME_AGE_MAX;
 use sortie_broker::{
-    Cancellation, Claimed, Coordinate, Error, Event, Extended, Lease, LetterId, Operate, Position,
-    Puller, Report, Submit, Unfinished, Work,
+    Cancellation, Claimed, Coordinate, Directory, Error, Event, Extended, Lease, LetterId, Operate,
+    Position, Puller, Report, Submit, Unfinished, Work,
 };
 use sortie_protocol::{
     Bundle, DeadLetter, Digest, FunctionIndex, GraphEntry, Job, JobFunction, JobKey, JobRecord,
-    LeaseId, Outcome, Presence, Priority, Reading, Task, TaskIndex, TenantId, Term, Timestamp,
-    WorkerId,
+    LeaseId, Outcome, Presence, Priority, Published, Reading, Task, TaskIndex, TaskName, TenantId,
+    Term, Timestamp, WorkerId,
 };
 use tokio::sync::watch;
 
@@ -440,5 +440,28 @@ impl Coordinate for Troubled {
     async fn drop_graph(&self, job: JobKey) -> Result<(), Error> {
         self.there()?;
         self.inner.drop_graph(job).await
+    }
+}
+
+#[async_trait]
+impl Directory for Troubled {
+    async fn publish_name(&self, published: Published) -> Result<(), Error> {
+        self.there()?;
+        self.inner.publish_name(published).await
+    }
+
+    async fn published(&self, name: &TaskName) -> Result<Option<Published>, Error> {
+        self.there()?;
+        self.inner.published(name).await
+    }
+
+    async fn all_published(&self) -> Result<Vec<Published>, Error> {
+        self.there()?;
+        self.inner.all_published().await
+    }
+
+    async fn unpublish(&self, name: &TaskName) -> Result<(), Error> {
+        self.there()?;
+        self.inner.unpublish(name).await
     }
 }

@@ -99,6 +99,12 @@ impl Collector {
         self.tasks.len()
     }
 
+    /// The task that was collected first.
+    #[must_use]
+    pub fn first(&self) -> Option<&Task> {
+        self.tasks.first()
+    }
+
     /// Whether none is collected.
     #[must_use]
     pub fn is_empty(&self) -> bool {

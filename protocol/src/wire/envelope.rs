@@ -38,6 +38,7 @@ use crate::job::{FUNCTIONS_MAX, JobRecord, RECORD_BYTES_MAX};
 use crate::outcome::Outcome;
 use crate::packing::TASKS_MAX;
 use crate::presence::Presence;
+use crate::published::Published;
 use crate::task::{Bundle, Task};
 use crate::term::Term;
 
@@ -72,6 +73,8 @@ pub enum Message {
     Graph(Vec<GraphEntry>),
     /// Who coordinates a job.
     Term(Term),
+    /// A task that others find by its name.
+    Published(Published),
 }
 
 /// The manifest of a stored component: its bytes are the concatenation of its chunks.
@@ -135,6 +138,7 @@ enum Kind {
     TasksCancelled = 9,
     Graph = 10,
     Term = 11,
+    Published = 12,
 }
 
 /// How many tasks a job has.
@@ -206,6 +210,12 @@ pub fn graph(entries: &[GraphEntry]) -> Bytes {
 #[must_use]
 pub fn term(term: &Term) -> Bytes {
     message(Kind::Term, term, 0)
+}
+
+/// Encode a message with a task that others find by its name.
+#[must_use]
+pub fn published(published: &Published) -> Bytes {
+    message(Kind::Published, published, published.name.as_str().len())
 }
 
 /// A message of a job.
@@ -288,6 +298,7 @@ pub fn decode(bytes: &[u8]) -> Result<Message, Error> {
             }
         }
         Kind::Term => Message::Term(decoder.decode()?),
+        Kind::Published => Message::Published(decoder.decode()?),
     })
 }
 
@@ -305,6 +316,7 @@ impl Kind {
             9 => Self::TasksCancelled,
             10 => Self::Graph,
             11 => Self::Term,
+            12 => Self::Published,
             _ => return None,
         })
     }

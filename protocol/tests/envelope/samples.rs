@@ -12,8 +12,8 @@ use sortie_protocol::{
     Address, Argument, Bill, Bundle, ByteSize, DeadLetter, Digest, Ending, Failure,
     FunctionOptions, FunctionRef, Gathered, Grant, GraphEntry, Job, JobFunction, JobId, JobKey,
     JobRecord, JobState, Kind, Labels, Limit, Limits, Log, ObjectRef, Outcome, Output,
-    OutputObject, Parameter, Part, Pin, Presence, Priority, Reader, Readers, Reading, RetryPolicy,
-    Signature, StoredRef, Task, TenantId, Term, Timestamp, WaitingTask, WorkerId,
+    OutputObject, Parameter, Part, Pin, Presence, Priority, Published, Reader, Readers, Reading,
+    RetryPolicy, Signature, StoredRef, Task, TenantId, Term, Timestamp, WaitingTask, WorkerId,
 };
 
 /// A golden file: its name, what it shows, and the message.
@@ -129,6 +129,15 @@ fn jobs_and_marks() -> Vec<Sample> {
             }),
         ),
         (
+            "published",
+            "A task that others find by its name.",
+            Message::Published(Published {
+                name: "sales 2026".parse().unwrap(),
+                job: JobId::from_bytes([7; 16]),
+                index: 250_000,
+            }),
+        ),
+        (
             "job_open",
             "A job with the default options.",
             Message::Job(Box::new(job(FunctionOptions::default(), JobState::Open))),
@@ -219,6 +228,7 @@ pub(crate) fn encode(message: &Message) -> Bytes {
         Message::TasksCancelled(tasks) => envelope::tasks_cancelled(tasks),
         Message::Graph(entries) => envelope::graph(entries),
         Message::Term(term) => envelope::term(term),
+        Message::Published(published) => envelope::published(published),
     }
 }
 

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use sortie_broker::memory::{Config, MemoryBroker};
 use sortie_broker::{
-    Cancellation, Claimed, Coordinate, Error, Event, Extended, Lease, LetterId, Operate, Position,
-    Report, Submit, Unfinished, Work,
+    Cancellation, Claimed, Coordinate, Directory, Error, Event, Extended, Lease, LetterId, Operate,
+    Position, Report, Submit, Unfinished, Work,
 };
 use sortie_protocol::{
     Bundle, DeadLetter, Digest, FunctionIndex, GraphEntry, Job, JobFunction, JobKey, JobRecord,
-    LeaseId, Outcome, Presence, Reading, TaskIndex, TenantId, Term, Timestamp,
+    LeaseId, Outcome, Presence, Published, Reading, TaskIndex, TaskName, TenantId, Term, Timestamp,
 };
 
 use tokio::sync::watch;
@@ -293,5 +293,24 @@ impl Coordinate for Faulty {
 
     async fn drop_graph(&self, job: JobKey) -> Result<(), Error> {
         self.inner.drop_graph(job).await
+    }
+}
+
+#[async_trait]
+impl Directory for Faulty {
+    async fn publish_name(&self, published: Published) -> Result<(), Error> {
+        self.inner.publish_name(published).await
+    }
+
+    async fn published(&self, name: &TaskName) -> Result<Option<Published>, Error> {
+        self.inner.published(name).await
+    }
+
+    async fn all_published(&self) -> Result<Vec<Published>, Error> {
+        self.inner.all_published().await
+    }
+
+    async fn unpublish(&self, name: &TaskName) -> Result<(), Error> {
+        self.inner.unpublish(name).await
     }
 }

@@ -80,11 +80,11 @@ fn nothing_is_lost_in_an_hour_while_a_bundle_is_unfinished_and_the_broker_is_ask
 #[test]
 fn a_count_from_before_the_seal_was_seen_proves_nothing() {
     let mut job = follower();
-    assert_eq!(job.on(Event::Tick, at(15)), ASKED);
-    assert_eq!(job.on(Event::Sealed(1), at(15)), None);
-    assert_eq!(job.on(counted(0, 1), at(15)), None);
-    assert_eq!(job.wake_at(), Some(at(20)));
-    assert_eq!(job.on(Event::Tick, at(20)), ASKED);
+    assert_eq!(job.on(Event::Tick, at(30)), ASKED);
+    assert_eq!(job.on(Event::Sealed(1), at(30)), None);
+    assert_eq!(job.on(counted(0, 1), at(30)), None);
+    assert_eq!(job.wake_at(), Some(at(35)));
+    assert_eq!(job.on(Event::Tick, at(35)), ASKED);
 }
 
 #[test]
@@ -99,11 +99,11 @@ fn a_submitter_that_waits_for_its_inputs_is_not_gone() {
 #[test]
 fn an_open_job_without_a_submitter_ends_when_nothing_is_unfinished() {
     let mut job = follower();
-    assert_eq!(job.wake_at(), Some(at(15)));
-    assert_eq!(job.on(Event::Tick, at(14)), None);
-    assert_eq!(job.on(Event::Tick, at(15)), ASKED);
+    assert_eq!(job.wake_at(), Some(at(30)));
+    assert_eq!(job.on(Event::Tick, at(29)), None);
+    assert_eq!(job.on(Event::Tick, at(30)), ASKED);
     assert_eq!(
-        job.on(counted(0, 1), at(15)),
+        job.on(counted(0, 1), at(30)),
         Some(Command::End(End::Incomplete(Incomplete::SubmitterGone)))
     );
 }
@@ -111,16 +111,16 @@ fn an_open_job_without_a_submitter_ends_when_nothing_is_unfinished() {
 #[test]
 fn an_open_job_without_a_submitter_and_without_workers_ends_and_says_so() {
     let mut job = follower();
-    job.on(Event::Tick, at(15));
+    job.on(Event::Tick, at(30));
     assert_eq!(
-        job.on(counted(2, 1), at(15)),
+        job.on(counted(2, 1), at(30)),
         Some(Command::Ask(Question::Workers))
     );
-    assert_eq!(job.on(Event::Workers(Answer::Told(1)), at(15)), None);
-    assert_eq!(job.on(Event::Tick, at(20)), ASKED);
-    job.on(counted(2, 1), at(20));
+    assert_eq!(job.on(Event::Workers(Answer::Told(1)), at(30)), None);
+    assert_eq!(job.on(Event::Tick, at(35)), ASKED);
+    job.on(counted(2, 1), at(35));
     assert_eq!(
-        job.on(Event::Workers(Answer::Told(0)), at(20)),
+        job.on(Event::Workers(Answer::Told(0)), at(35)),
         Some(Command::End(End::Incomplete(Incomplete::NoWorker {
             bundles: 2
         })))
@@ -130,20 +130,20 @@ fn an_open_job_without_a_submitter_and_without_workers_ends_and_says_so() {
 #[test]
 fn a_submitter_that_is_heard_while_the_answer_is_under_way_is_there() {
     let mut job = follower();
-    assert_eq!(job.on(Event::Tick, at(15)), ASKED);
-    assert_eq!(job.on(Event::Submitting, at(16)), None);
-    assert_eq!(job.on(counted(0, 1), at(17)), None);
-    assert_eq!(job.wake_at(), Some(at(31)));
+    assert_eq!(job.on(Event::Tick, at(30)), ASKED);
+    assert_eq!(job.on(Event::Submitting, at(31)), None);
+    assert_eq!(job.on(counted(0, 1), at(32)), None);
+    assert_eq!(job.wake_at(), Some(at(61)));
 }
 
 #[test]
 fn beats_that_an_outage_swallowed_are_waited_for_again() {
     let mut job = follower();
-    assert_eq!(job.on(Event::Tick, at(15)), ASKED);
-    assert_eq!(job.on(Event::Unfinished(Answer::Failed), at(20)), None);
-    assert_eq!(job.wake_at(), Some(at(35)));
-    assert_eq!(job.on(Event::Reopened, at(30)), None);
-    assert_eq!(job.wake_at(), Some(at(45)));
+    assert_eq!(job.on(Event::Tick, at(30)), ASKED);
+    assert_eq!(job.on(Event::Unfinished(Answer::Failed), at(35)), None);
+    assert_eq!(job.wake_at(), Some(at(65)));
+    assert_eq!(job.on(Event::Reopened, at(45)), None);
+    assert_eq!(job.wake_at(), Some(at(75)));
 }
 
 #[test]

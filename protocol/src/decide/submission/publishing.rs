@@ -276,8 +276,14 @@ impl Publishing {
         let published = match self.manner {
             // Which of these were sent is asked of `sent`.
             Manner::Open => self.submitted,
+            // Inputs without a task are reported at once, ahead of tasks that are collected.
             Manner::Map | Manner::Detached | Manner::Replay | Manner::Attached => {
-                self.submitted - self.collected as u64
+                let collected = self
+                    .lanes
+                    .values()
+                    .filter_map(|lane| lane.collector.first());
+                let first = collected.map(|task| task.index).min();
+                first.unwrap_or(self.submitted)
             }
         };
         let expected = (self.is_idle() && self.manner.publishes()).then_some(published);

@@ -795,3 +795,60 @@ fn a_task_that_ended_before_it_was_published_leaves_no_bundle() {
         }
     }
 }
+
+#[test]
+fn a_task_that_is_collected_is_not_lost_because_an_input_after_it_was_reported() {
+    let mut job = job(Manner::Map);
+    // Bundles of one are full at once: these make the next ones larger.
+    after(
+        &mut job,
+        Event::Window {
+            slots: 1,
+            bundles: 9,
+        },
+        0,
+    );
+    let end = |job: &mut Job, first: TaskIndex, count: TaskIndex| {
+        let tasks: Arc<[TaskIndex]> = (first..first + count).collect();
+        after(job, Event::Answered(Request::Publish(tasks), Ok(())), 0);
+        let outcomes: Arc<[Outcome]> = (first..first + count)
+            .map(|index| Outcome {
+                attempts: 1,
+                ..unrun(index, Ending::Cancelled)
+            })
+            .collect();
+        after(job, Event::Outcomes(first, outcomes), 0);
+        after(job, Event::Passed, 0);
+    };
+    after(&mut job, Event::Input(Ok(task())), 0);
+    end(&mut job, 0, 1);
+    assert_eq!(after(&mut job, Event::Input(Ok(task())), 0), []);
+    let reported = after(
+        &mut job,
+        Event::Input(Err(NoTask {
+            index: 0,
+            ending: Ending::Cancelled,
+            input: None,
+        })),
+        0,
+    );
+    let Some(Command::Report(outcomes)) = reported.first() else {
+        panic!("{reported:?}");
+    };
+    after(
+        &mut job,
+        Event::Answered(Request::Report(outcomes.clone()), Ok(())),
+        0,
+    );
+    after(&mut job, Event::Outcomes(1, outcomes.clone()), 0);
+    after(&mut job, Event::Passed, 0);
+    after(&mut job, Event::CaughtUp(Mark(3)), 0);
+    let answer = Unfinished {
+        bundles: 0,
+        through: Mark(3),
+    };
+    after(&mut job, Event::Tick, 60);
+    for command in after(&mut job, Event::Unfinished(Answer::Told(answer)), 60) {
+        assert!(!matches!(command, Command::PassOn(_)), "{command:?}");
+    }
+}
