@@ -4,11 +4,14 @@
 //! The races: a question, an answer or a live message on its way when the connection breaks; a
 //! server that restarts with its store; one that hangs without closing anything.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
 use sortie_broker::{Cancellation, Event, Extended, Operate as _, Submit as _, Work as _};
 use sortie_harness::{NatsServer, TcpProxy};
+use tokio::task::JoinSet;
 
 use crate::support::{
     Follower, LONG, SHORT, all_done, bundle, complete, completed, connect, nothing_to_pull,
@@ -82,6 +85,43 @@ async fn a_restart_of_the_server_loses_nothing_and_nobody_has_to_ask_again() {
     })
     .await;
     working.abort();
+}
+
+/// How often a server is killed while bundles end.
+const KILLS: u64 = 8;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_bundle_is_left_in_the_queue_when_servers_are_killed_while_bundles_end() {
+    let server = NatsServer::start().await;
+    for round in 0..KILLS {
+        let client = connect(&server.url(), SHORT).await;
+        let job = put_job(&client).await;
+        let ended = Arc::new(AtomicU64::new(0));
+        let mut working = JoinSet::new();
+        for _ in 0..4 {
+            let worker = connect(&server.url(), SHORT).await;
+            let ended = ended.clone();
+            working.spawn(async move {
+                loop {
+                    work(&worker).await;
+                    ended.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for index in 0..200 {
+            publish(&client, job, [index]).await;
+        }
+        until("some", &true, async || {
+            ended.load(Ordering::Relaxed) > 20 * (round + 1)
+        })
+        .await;
+        server.kill();
+        server.restart().await;
+        until("unfinished", &0, async || {
+            client.unfinished(job).await.unwrap().bundles
+        })
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

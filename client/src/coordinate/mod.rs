@@ -46,7 +46,7 @@ const JOBS_MAX: usize = 8;
 /// How many of them may be of one tenant.
 const TENANT_JOBS_MAX: usize = 4;
 /// How often it is looked for jobs that were left.
-const LOOK_INTERVAL: Duration = Duration::from_secs(4);
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// The most bytes of results that the tasks of a job take.
 const OUTCOME_BYTES_MAX: usize = 512 << 20;
 

@@ -9,11 +9,11 @@ use std::time::Duration;
 use sortie_broker::{Broker, Claimed, Error};
 use sortie_protocol::{JobKey, JobState, Term, WorkerId};
 
-/// How long a claim holds that is not repeated. Longer than a server takes to start again or a
-/// cluster to elect, so that these take no job from anybody.
-pub(crate) const TERM: Duration = Duration::from_secs(15);
-/// How often a claim is repeated: two may be lost.
-const RENEW_INTERVAL: Duration = Duration::from_secs(4);
+/// How long a claim holds that is not repeated: longer than most connections are lost for. Whoever
+/// is away for longer takes its job back.
+pub(crate) const TERM: Duration = Duration::from_secs(8);
+/// How often a claim is repeated: three may be lost.
+const RENEW_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What a holder does when somebody else has claimed the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

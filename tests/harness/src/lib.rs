@@ -28,7 +28,7 @@ pub use buckets::{Asked, BucketServer, Dialect, Refusal};
 pub use habits::HabitServer;
 pub use moto::MotoServer;
 pub use nats::{NatsBuilder, NatsCluster, NatsServer, nats_server, nats_server_too_old};
-pub use patience::{patience, until, within};
+pub use patience::{patience, until, until_asked, within};
 pub use process::{Ran, Running, Sortie};
 pub use proxy::TcpProxy;
 pub use s3::S3Server;

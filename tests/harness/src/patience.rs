@@ -61,6 +61,20 @@ pub async fn until(what: &str, holds: impl Fn() -> bool) {
     .await;
 }
 
+/// As [`until`], where finding out takes waiting, too.
+///
+/// # Panics
+/// When it does not hold in time.
+pub async fn until_asked(what: &str, holds: impl AsyncFn() -> bool) {
+    let mut ticks = interval(Duration::from_millis(20));
+    within(what, async {
+        while !holds().await {
+            ticks.tick().await;
+        }
+    })
+    .await;
+}
+
 fn factor_of(text: &str) -> f64 {
     let factor = text.parse().ok();
     factor
