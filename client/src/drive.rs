@@ -1,6 +1,7 @@
 //! Drives jobs: an async loop around the state machine of `sortie_protocol::submission`, which does
 //! its I/O with the broker, the caller and the clock.
 
+pub(crate) mod call;
 pub(crate) mod clock;
 pub(crate) mod driver;
 pub(crate) mod feed;
@@ -18,5 +19,6 @@ pub(crate) mod submitted;
 pub(crate) mod term;
 pub(crate) mod timer;
 pub(crate) mod tracker;
+pub(crate) mod unwritten;
 pub(crate) mod values;
 pub(crate) mod window;

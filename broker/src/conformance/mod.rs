@@ -17,7 +17,8 @@
 //! ask until the answer is right.
 //!
 //! Reading order: [`bundles`], [`leases`], [`outcomes`], [`retrials`], [`jobs`],
-//! [`open_jobs`], [`graphs`], [`directory`], [`workers`], [`tenants`], [`room`], [`dead_letters`], [`components`].
+//! [`open_jobs`], [`graphs`], [`directory`], [`workers`], [`tenants`], [`room`], [`dead_letters`],
+//! [`components`].
 
 pub mod bundles;
 pub mod leases;

@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 
-use async_trait::async_trait;
-use sortie_protocol::{GraphEntry, JobKey, TaskIndex, Term};
+use sortie_protocol::{GraphEntry, JobKey, Term};
 
-use super::MemoryBroker;
-use crate::traits::{Claimed, Coordinate, Error, GRAPH_BYTES_MAX};
+use crate::traits::{Claimed, Error, GRAPH_BYTES_MAX};
 
 /// The graphs of all jobs that have one.
 #[derive(Debug, Default)]
@@ -63,47 +61,5 @@ impl Graphs {
 
     pub(super) fn drop(&mut self, job: JobKey) {
         self.jobs.remove(&job);
-    }
-}
-
-#[async_trait]
-impl Coordinate for MemoryBroker {
-    fn outlives_process(&self) -> bool {
-        false
-    }
-
-    async fn append_graph(&self, job: JobKey, entries: Vec<GraphEntry>) -> Result<(), Error> {
-        self.shared.state.lock().graphs.append(job, entries);
-        Ok(())
-    }
-
-    async fn graph(&self, job: JobKey) -> Result<Vec<GraphEntry>, Error> {
-        self.shared.state.lock().graphs.entries(job)
-    }
-
-    async fn unfinished_tasks(&self, job: JobKey) -> Result<Vec<TaskIndex>, Error> {
-        Ok(self.shared.state.lock().queue.unfinished_tasks(job))
-    }
-
-    async fn claim(
-        &self,
-        job: JobKey,
-        term: Term,
-        after: Option<u64>,
-    ) -> Result<Option<u64>, Error> {
-        Ok(self.shared.state.lock().graphs.claim(job, term, after))
-    }
-
-    async fn claimed(&self, job: JobKey) -> Result<Option<Claimed>, Error> {
-        Ok(self.shared.state.lock().graphs.claimed(job))
-    }
-
-    async fn all_claimed(&self) -> Result<Vec<(JobKey, Claimed)>, Error> {
-        Ok(self.shared.state.lock().graphs.all_claimed())
-    }
-
-    async fn drop_graph(&self, job: JobKey) -> Result<(), Error> {
-        self.shared.state.lock().graphs.drop(job);
-        Ok(())
     }
 }

@@ -17,7 +17,6 @@
 mod clock;
 mod config;
 mod dead_letters;
-mod directory;
 mod entry;
 pub mod faults;
 mod graphs;
@@ -39,8 +38,8 @@ use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use parking_lot::Mutex;
 use sortie_protocol::{
-    Bundle, DeadLetter, Digest, FunctionIndex, Job, JobFunction, JobKey, JobRecord, LeaseId,
-    Outcome, Presence, Published, Reading, TaskIndex, TaskName, TenantId, Timestamp,
+    Bundle, DeadLetter, Digest, FunctionIndex, GraphEntry, Job, JobFunction, JobKey, JobRecord,
+    LeaseId, Outcome, Presence, Published, Reading, TaskIndex, TaskName, TenantId, Term, Timestamp,
 };
 use tokio::sync::{Notify, broadcast};
 
@@ -52,8 +51,8 @@ use self::outcome_log::{Cursor, OutcomeLog};
 use self::queue::{Admitted, Command, Input, Queue, Seal};
 use self::roster::Roster;
 use crate::traits::{
-    Cancellation, Error, Event, Extended, Lease, LetterId, Mark, Operate, Position, Puller, Report,
-    Submit, Unfinished, Waiting, Work,
+    Cancellation, Claimed, Coordinate, Directory, Error, Event, Extended, Lease, LetterId, Mark,
+    Operate, Position, Puller, Report, Submit, Unfinished, Waiting, Work,
 };
 
 /// How many cancellations a worker may be behind before it misses some; it then learns of them from
@@ -506,6 +505,75 @@ impl Operate for MemoryBroker {
     async fn workers(&self) -> Result<Vec<Presence>, Error> {
         let now = self.shared.clock.now();
         Ok(self.shared.state.lock().roster.present(now))
+    }
+}
+
+#[async_trait]
+impl Coordinate for MemoryBroker {
+    fn outlives_process(&self) -> bool {
+        false
+    }
+
+    async fn append_graph(&self, job: JobKey, entries: Vec<GraphEntry>) -> Result<(), Error> {
+        self.shared.state.lock().graphs.append(job, entries);
+        Ok(())
+    }
+
+    async fn graph(&self, job: JobKey) -> Result<Vec<GraphEntry>, Error> {
+        self.shared.state.lock().graphs.entries(job)
+    }
+
+    async fn unfinished_tasks(&self, job: JobKey) -> Result<Vec<TaskIndex>, Error> {
+        Ok(self.shared.state.lock().queue.unfinished_tasks(job))
+    }
+
+    async fn claim(
+        &self,
+        job: JobKey,
+        term: Term,
+        after: Option<u64>,
+    ) -> Result<Option<u64>, Error> {
+        Ok(self.shared.state.lock().graphs.claim(job, term, after))
+    }
+
+    async fn claimed(&self, job: JobKey) -> Result<Option<Claimed>, Error> {
+        Ok(self.shared.state.lock().graphs.claimed(job))
+    }
+
+    async fn all_claimed(&self) -> Result<Vec<(JobKey, Claimed)>, Error> {
+        Ok(self.shared.state.lock().graphs.all_claimed())
+    }
+
+    async fn drop_graph(&self, job: JobKey) -> Result<(), Error> {
+        self.shared.state.lock().graphs.drop(job);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Directory for MemoryBroker {
+    async fn publish_name(&self, published: Published) -> Result<(), Error> {
+        let key = (self.tenant, published.name.clone());
+        self.shared.state.lock().published.insert(key, published);
+        Ok(())
+    }
+
+    async fn published(&self, name: &TaskName) -> Result<Option<Published>, Error> {
+        let key = (self.tenant, name.clone());
+        Ok(self.shared.state.lock().published.get(&key).cloned())
+    }
+
+    async fn all_published(&self) -> Result<Vec<Published>, Error> {
+        let state = self.shared.state.lock();
+        let own = state.published.iter();
+        let own = own.filter(|((tenant, _), _)| *tenant == self.tenant);
+        Ok(own.map(|(_, published)| published.clone()).collect())
+    }
+
+    async fn unpublish(&self, name: &TaskName) -> Result<(), Error> {
+        let key = (self.tenant, name.clone());
+        self.shared.state.lock().published.remove(&key);
+        Ok(())
     }
 }
 

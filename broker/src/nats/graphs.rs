@@ -5,19 +5,17 @@
 //! that this is still the last; its sequence in the stream is its version.
 
 use async_nats::HeaderMap;
-use async_trait::async_trait;
 use sortie_protocol::envelope::{self, Message};
 use sortie_protocol::packing::TASKS_MAX;
 use sortie_protocol::{GraphEntry, JobKey, TaskIndex, TenantId, Term};
 
-use super::NatsBroker;
 use super::batch_read::{self, End};
 use super::connection::Connection;
 use super::headers::{ROLLUP, expecting};
 use super::jetstream::{JetStream, Kept};
 use super::names::Names;
 use super::provision::Provisioner;
-use crate::traits::{Claimed, Coordinate, Error, GRAPH_BYTES_MAX};
+use crate::traits::{Claimed, Error, GRAPH_BYTES_MAX};
 
 /// The graphs of all jobs.
 #[derive(Debug, Clone)]
@@ -41,7 +39,7 @@ impl Graphs {
         }
     }
 
-    async fn append(&self, key: &JobKey, entries: &[GraphEntry]) -> Result<(), Error> {
+    pub(super) async fn append(&self, key: &JobKey, entries: &[GraphEntry]) -> Result<(), Error> {
         let subject = self.names.graph(key);
         let limit = self.connection.payload_max();
         for part in parts(entries, limit) {
@@ -59,7 +57,7 @@ impl Graphs {
         Ok(())
     }
 
-    async fn entries(&self, key: &JobKey) -> Result<Vec<GraphEntry>, Error> {
+    pub(super) async fn entries(&self, key: &JobKey) -> Result<Vec<GraphEntry>, Error> {
         let (stream, subject) = (self.names.graphs_stream(&key.tenant), self.names.graph(key));
         let (mut entries, mut bytes, mut from) = (Vec::new(), 0, 1);
         loop {
@@ -96,6 +94,14 @@ impl Graphs {
         ))
     }
 
+    pub(super) async fn unfinished_tasks(&self, key: &JobKey) -> Result<Vec<TaskIndex>, Error> {
+        let mut tasks = Vec::new();
+        for shard in 0..self.shards {
+            tasks.extend(self.tasks_in(shard, key).await?);
+        }
+        Ok(tasks)
+    }
+
     /// The tasks in a job's bundles in one shard.
     async fn tasks_in(&self, shard: u16, key: &JobKey) -> Result<Vec<TaskIndex>, Error> {
         let stream = self.names.tasks_stream(&key.tenant, shard);
@@ -120,7 +126,7 @@ impl Graphs {
         }
     }
 
-    async fn claim(
+    pub(super) async fn claim(
         &self,
         key: &JobKey,
         term: Term,
@@ -144,12 +150,21 @@ impl Graphs {
         }
     }
 
-    async fn claimed(&self, key: &JobKey) -> Result<Option<Claimed>, Error> {
+    pub(super) async fn claimed(&self, key: &JobKey) -> Result<Option<Claimed>, Error> {
         let stream = self.names.graphs_stream(&key.tenant);
         let subject = self.names.term(key);
         let last = || self.jetstream.last(&stream, &subject);
         let last = self.connection.patiently(last).await?;
         Ok(last.and_then(|Kept { sequence, payload }| claimed(sequence, &payload)))
+    }
+
+    /// The claims to the jobs of all tenants.
+    pub(super) async fn all_claimed(&self) -> Result<Vec<(JobKey, Claimed)>, Error> {
+        let mut all = Vec::new();
+        for tenant in self.provisioner.served().await?.tenants {
+            all.extend(self.claimed_of(&tenant.name).await?);
+        }
+        Ok(all)
     }
 
     /// The claims to all jobs of a tenant. One that cannot be read is left out.
@@ -194,54 +209,4 @@ fn parts(mut entries: &[GraphEntry], limit: usize) -> impl Iterator<Item = &[Gra
         entries = rest;
         Some(part)
     })
-}
-
-#[async_trait]
-impl Coordinate for NatsBroker {
-    fn outlives_process(&self) -> bool {
-        true
-    }
-
-    async fn append_graph(&self, job: JobKey, entries: Vec<GraphEntry>) -> Result<(), Error> {
-        self.services.graphs.append(&job, &entries).await
-    }
-
-    async fn graph(&self, job: JobKey) -> Result<Vec<GraphEntry>, Error> {
-        self.services.graphs.entries(&job).await
-    }
-
-    async fn unfinished_tasks(&self, job: JobKey) -> Result<Vec<TaskIndex>, Error> {
-        let graphs = &self.services.graphs;
-        let mut tasks = Vec::new();
-        for shard in 0..graphs.shards {
-            tasks.extend(graphs.tasks_in(shard, &job).await?);
-        }
-        Ok(tasks)
-    }
-
-    async fn claim(
-        &self,
-        job: JobKey,
-        term: Term,
-        after: Option<u64>,
-    ) -> Result<Option<u64>, Error> {
-        self.services.graphs.claim(&job, term, after).await
-    }
-
-    async fn claimed(&self, job: JobKey) -> Result<Option<Claimed>, Error> {
-        self.services.graphs.claimed(&job).await
-    }
-
-    async fn all_claimed(&self) -> Result<Vec<(JobKey, Claimed)>, Error> {
-        let graphs = &self.services.graphs;
-        let mut all = Vec::new();
-        for tenant in graphs.provisioner.served().await?.tenants {
-            all.extend(graphs.claimed_of(&tenant.name).await?);
-        }
-        Ok(all)
-    }
-
-    async fn drop_graph(&self, job: JobKey) -> Result<(), Error> {
-        self.services.graphs.drop(&job).await
-    }
 }

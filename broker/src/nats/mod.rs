@@ -60,66 +60,41 @@ mod held_lease;
 mod leases;
 mod notes;
 mod pull_queue;
+mod services;
 mod sources;
 mod trims;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU16;
 use std::time::Duration;
 
-use async_nats::HeaderMap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use parking_lot::Mutex;
-use sortie_protocol::envelope;
 use sortie_protocol::metric::Sample;
-use sortie_protocol::packing::TASKS_MAX;
-use sortie_protocol::submission::unrun;
 use sortie_protocol::{
-    Bundle, DeadLetter, Digest, Ending, FunctionIndex, Job, JobFunction, JobKey, JobRecord,
-    JobState, Labels, LeaseId, Outcome, Presence, Readers, Reading, TaskIndex, TenantId, Timestamp,
+    Bundle, DeadLetter, Digest, FunctionIndex, GraphEntry, Job, JobFunction, JobKey, JobRecord,
+    JobState, Labels, LeaseId, Outcome, Presence, Published, Readers, Reading, TaskIndex, TaskName,
+    TenantId, Term, Timestamp,
 };
 
-use self::admission::Admission;
-use self::bundles::Bundles;
-use self::cancelled_tasks::CancelledTasks;
-use self::components::Components;
 pub use self::config::{
     Config, InvalidName, LEASE_MIN, Layout, Name, Provision, QUEUE_BYTES, QUEUE_BYTES_MIN, Quota,
     Role, SHARDS_MAX, Tls,
 };
 use self::connection::Connection;
-use self::dead_letters::DeadLetters;
-use self::ended_tasks::EndedTasks;
-use self::feed::Feeds;
-use self::graphs::Graphs;
-use self::held_lease::HeldLeases;
 use self::jetstream::JetStream;
-use self::jobs::{Changed, Jobs};
-use self::layout::ExistingLayout;
-use self::leases::Leases;
 use self::names::Names;
-use self::notes::Notes;
-use self::outcomes::Outcomes;
-use self::presence::Presences;
 use self::provision::Provisioner;
-use self::pull_queue::{Parts, PullQueue};
-use self::queues::Queues;
-use self::server_clock::ServerClock;
+use self::pull_queue::PullQueue;
+use self::services::Services;
 pub use self::streams::OUTCOME_AGE_MAX;
-use self::warnings::Warnings;
 use crate::traits::{
-    Cancellation, Error, Event, Extended, Lease, LetterId, Mark, Operate, Position, Puller, Report,
-    Serves, Submit, Unfinished, Waiting, Work,
+    Cancellation, Claimed, Coordinate, Directory, Error, Event, Extended, Lease, LetterId, Mark,
+    Operate, Position, Puller, Report, Serves, Submit, Unfinished, Waiting, Work,
 };
-
-/// How long cancelling a job waits for room for saying so, once what waited of the job is removed:
-/// long enough for the server to take that in, short for a person. Then it ends with
-/// [`Error::Full`].
-const CANCEL_ROOM_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// A broker over NATS JetStream. Cheap to clone; clones are the same connection.
 #[derive(Debug, Clone)]
@@ -127,28 +102,6 @@ pub struct NatsBroker {
     services: Arc<Services>,
     /// One for each set of labels that workers of this process pull for.
     pull_queues: Arc<Mutex<Vec<(Serves, PullQueue)>>>,
-}
-
-/// The parts of a broker, each with one responsibility.
-#[derive(Debug)]
-struct Services {
-    connection: Connection,
-    names: Names,
-    tenant: TenantId,
-    laid: ExistingLayout,
-    provisioner: Provisioner,
-    components: Components,
-    jobs: Arc<Jobs>,
-    bundles: Arc<Bundles>,
-    outcomes: Outcomes,
-    ended: Arc<EndedTasks>,
-    dead_letters: DeadLetters,
-    graphs: Graphs,
-    presences: Presences,
-    feeds: Arc<Feeds>,
-    leases: Arc<Leases>,
-    cancelled_tasks: Arc<CancelledTasks>,
-    pulling: Parts,
 }
 
 /// Description of an installation.
@@ -326,249 +279,6 @@ impl NatsBroker {
         let queue = PullQueue::open(self.services.pulling.clone(), serves.clone());
         queues.push((serves.clone(), queue.clone()));
         queue
-    }
-}
-
-impl Services {
-    fn new(config: Config, provisioner: Provisioner, laid: ExistingLayout) -> Self {
-        let Provisioner {
-            connection,
-            jetstream,
-            names,
-        } = provisioner.clone();
-        let jobs = Arc::new(Jobs::new(jetstream.clone(), names.clone()));
-        let outcomes = Self::outcomes(&provisioner);
-        let ended = Arc::new(EndedTasks::new(outcomes.clone()));
-        let dead_letters = Self::dead_letters(&provisioner);
-        let bundles = Arc::new(Self::bundles(&provisioner, jobs.clone(), laid.shards));
-        let leases = Arc::new(Leases {
-            connection: connection.clone(),
-            lease: laid.lease,
-            held: HeldLeases::default(),
-            jobs: jobs.clone(),
-            outcomes: outcomes.clone(),
-            ended: ended.clone(),
-            dead_letters: dead_letters.clone(),
-            notes: Self::notes(&provisioner),
-        });
-        let cancelled_tasks = Arc::<CancelledTasks>::default();
-        let admission = Arc::new(Admission {
-            jetstream: jetstream.clone(),
-            names: names.clone(),
-            jobs: jobs.clone(),
-            bundles: bundles.clone(),
-            outcomes: outcomes.clone(),
-            ended: ended.clone(),
-            cancelled_tasks: cancelled_tasks.clone(),
-            dead_letters: dead_letters.clone(),
-            leases: leases.clone(),
-            warnings: Warnings::default(),
-            server_clock: ServerClock::default(),
-            losses_max: config.losses_max,
-        });
-        Self {
-            components: Self::components(&provisioner),
-            presences: Self::presences(&provisioner),
-            graphs: Graphs::new(&provisioner, laid.shards),
-            feeds: Arc::new(Feeds {
-                connection: connection.clone(),
-                names: names.clone(),
-                jobs: jobs.clone(),
-                outcomes: outcomes.with_room_within(Duration::ZERO),
-                trims: Mutex::default(),
-            }),
-            pulling: Parts {
-                connection: connection.clone(),
-                jetstream,
-                names: names.clone(),
-                provisioner: provisioner.clone(),
-                bundles: bundles.clone(),
-                leases: leases.clone(),
-                admission,
-            },
-            tenant: config.tenant,
-            connection,
-            names,
-            laid,
-            provisioner,
-            jobs,
-            bundles,
-            outcomes,
-            ended,
-            dead_letters,
-            leases,
-            cancelled_tasks,
-        }
-    }
-
-    fn outcomes(provisioner: &Provisioner) -> Outcomes {
-        Outcomes {
-            connection: provisioner.connection.clone(),
-            jetstream: provisioner.jetstream.clone(),
-            names: provisioner.names.clone(),
-        }
-    }
-
-    fn dead_letters(provisioner: &Provisioner) -> DeadLetters {
-        DeadLetters {
-            connection: provisioner.connection.clone(),
-            jetstream: provisioner.jetstream.clone(),
-            names: provisioner.names.clone(),
-        }
-    }
-
-    fn notes(provisioner: &Provisioner) -> Notes {
-        Notes {
-            connection: provisioner.connection.clone(),
-            jetstream: provisioner.jetstream.clone(),
-            names: provisioner.names.clone(),
-        }
-    }
-
-    fn bundles(provisioner: &Provisioner, jobs: Arc<Jobs>, shards: u16) -> Bundles {
-        let connection = provisioner.connection.clone();
-        // The first shard of this process, so that processes start at different shards.
-        let client_id = connection.client.server_info().client_id;
-        let publisher = connection.client.new_inbox();
-        let publisher = publisher.rsplit('.').next().unwrap_or_default().to_owned();
-        let first_shard = u16::try_from(client_id % u64::from(shards.max(1))).unwrap_or(0);
-        Bundles {
-            connection,
-            jetstream: provisioner.jetstream.clone(),
-            names: provisioner.names.clone(),
-            jobs,
-            shards,
-            next_shard: AtomicU16::new(first_shard),
-            publisher,
-        }
-    }
-
-    fn components(provisioner: &Provisioner) -> Components {
-        Components {
-            connection: provisioner.connection.clone(),
-            jetstream: provisioner.jetstream.clone(),
-            names: provisioner.names.clone(),
-        }
-    }
-
-    fn presences(provisioner: &Provisioner) -> Presences {
-        Presences {
-            connection: provisioner.connection.clone(),
-            jetstream: provisioner.jetstream.clone(),
-            names: provisioner.names.clone(),
-        }
-    }
-
-    fn queues(&self) -> Queues<'_> {
-        Queues {
-            provisioner: &self.provisioner,
-            shards: self.laid.shards,
-        }
-    }
-
-    /// Seal a job's record, then store the seal in its stream. The record decides which of several
-    /// seals counts. Between the two this process may die; then each follower that looks stores the
-    /// marker, see [`feed`].
-    async fn seal(&self, key: &JobKey, tasks: TaskIndex) -> Result<(), Error> {
-        let change = |state| match state {
-            JobState::Open => Some(JobState::Sealed { tasks }),
-            JobState::Sealed { .. } | JobState::Cancelled => None,
-        };
-        match self.jobs.change(key, change).await? {
-            Changed::Yes(JobState::Sealed { tasks }) | Changed::No(JobState::Sealed { tasks }) => {
-                self.jobs.sealed(key, tasks);
-                self.outcomes.mark_sealed(key, tasks).await
-            }
-            Changed::Yes(JobState::Open | JobState::Cancelled)
-            | Changed::No(JobState::Open | JobState::Cancelled)
-            | Changed::NotThere => Ok(()),
-        }
-    }
-
-    /// Remember a cancellation that this process was told of.
-    fn hear(&self, cancellation: &Cancellation) {
-        match cancellation {
-            Cancellation::Job(key) => self.jobs.cancelled(key),
-            Cancellation::Tasks(key, tasks) => self.cancelled_tasks.add(*key, tasks),
-        }
-    }
-
-    /// The records of jobs, for changes that are given up without room. It has a cache of its own,
-    /// which changes do not need.
-    fn records_with_room_within(&self, time_max: Duration) -> Jobs {
-        let jetstream = self.provisioner.jetstream.with_room_within(time_max);
-        Jobs::new(jetstream, self.names.clone())
-    }
-
-    /// Cancel a job. Where there is no room to say so in its record, what waits of it is removed
-    /// and its tasks are stopped all the same, and what that frees may be room enough.
-    async fn cancel(&self, key: &JobKey) -> Result<(), Error> {
-        let change = |state| match state {
-            JobState::Open | JobState::Sealed { .. } => Some(JobState::Cancelled),
-            JobState::Cancelled => None,
-        };
-        let records = self.records_with_room_within(Duration::ZERO);
-        let mut changed = records.change(key, change).await;
-        if let Err(Error::Full { .. }) = changed {
-            self.stop(key).await?;
-            let records = self.records_with_room_within(CANCEL_ROOM_TIME_MAX);
-            changed = records.change(key, change).await;
-        }
-        let changed = changed?;
-        self.jobs.cancelled(key);
-        match changed {
-            Changed::NotThere => return Ok(()),
-            Changed::Yes(_) => self.stop(key).await?,
-            // It was cancelled before: the process that did may have died before this.
-            Changed::No(_) => self.bundles.remove(key).await?,
-        }
-        let outcomes = self.outcomes.with_room_within(CANCEL_ROOM_TIME_MAX);
-        match outcomes.mark_cancelled(key).await {
-            // Followers go by the record until one of them finds room, see [`feed`].
-            Err(Error::Full { .. }) => Ok(()),
-            marked => marked,
-        }
-    }
-
-    /// Have workers stop the running tasks of a job, and remove what waits of it.
-    async fn stop(&self, key: &JobKey) -> Result<(), Error> {
-        self.jobs.cancelled(key);
-        let subject = self.names.cancel(key);
-        self.connection
-            .tell(subject, HeaderMap::new(), Bytes::new())
-            .await?;
-        self.bundles.remove(key).await
-    }
-
-    /// Cancel tasks: their outcomes are stored first, and only then workers are told, so that none
-    /// of them runs what counts as waiting.
-    async fn cancel_tasks(&self, key: &JobKey, tasks: &[TaskIndex]) -> Result<(), Error> {
-        for tasks in tasks.chunks(TASKS_MAX) {
-            let outcomes = tasks
-                .iter()
-                .map(|index| unrun(*index, Ending::Cancelled))
-                .collect();
-            self.leases.report(key, outcomes).await?;
-            let notice = envelope::tasks_cancelled(tasks);
-            self.connection
-                .tell(self.names.cancel(key), HeaderMap::new(), notice)
-                .await?;
-        }
-        Ok(())
-    }
-
-    async fn forget(&self, key: &JobKey) -> Result<(), Error> {
-        self.jobs.forget(key).await?;
-        self.ended.forget(key);
-        self.feeds.trims.lock().forget(key);
-        self.bundles.remove(key).await?;
-        match self.leases.notes.forget(key).await {
-            // Without this permission they go when they are old.
-            Ok(()) | Err(Error::Denied { .. }) => {}
-            Err(error) => return Err(error),
-        }
-        self.graphs.drop(key).await?;
-        self.outcomes.forget(key).await
     }
 }
 
@@ -794,5 +504,64 @@ impl Operate for NatsBroker {
             Some(full) if workers.is_empty() => Err(full),
             Some(_) | None => Ok(workers),
         }
+    }
+}
+
+#[async_trait]
+impl Coordinate for NatsBroker {
+    fn outlives_process(&self) -> bool {
+        true
+    }
+
+    async fn append_graph(&self, job: JobKey, entries: Vec<GraphEntry>) -> Result<(), Error> {
+        self.services.graphs.append(&job, &entries).await
+    }
+
+    async fn graph(&self, job: JobKey) -> Result<Vec<GraphEntry>, Error> {
+        self.services.graphs.entries(&job).await
+    }
+
+    async fn unfinished_tasks(&self, job: JobKey) -> Result<Vec<TaskIndex>, Error> {
+        self.services.graphs.unfinished_tasks(&job).await
+    }
+
+    async fn claim(
+        &self,
+        job: JobKey,
+        term: Term,
+        after: Option<u64>,
+    ) -> Result<Option<u64>, Error> {
+        self.services.graphs.claim(&job, term, after).await
+    }
+
+    async fn claimed(&self, job: JobKey) -> Result<Option<Claimed>, Error> {
+        self.services.graphs.claimed(&job).await
+    }
+
+    async fn all_claimed(&self) -> Result<Vec<(JobKey, Claimed)>, Error> {
+        self.services.graphs.all_claimed().await
+    }
+
+    async fn drop_graph(&self, job: JobKey) -> Result<(), Error> {
+        self.services.graphs.drop(&job).await
+    }
+}
+
+#[async_trait]
+impl Directory for NatsBroker {
+    async fn publish_name(&self, published: Published) -> Result<(), Error> {
+        self.services.task_names.publish(&published).await
+    }
+
+    async fn published(&self, name: &TaskName) -> Result<Option<Published>, Error> {
+        self.services.task_names.find(name).await
+    }
+
+    async fn all_published(&self) -> Result<Vec<Published>, Error> {
+        self.services.task_names.all().await
+    }
+
+    async fn unpublish(&self, name: &TaskName) -> Result<(), Error> {
+        self.services.task_names.remove(name).await
     }
 }

@@ -11,8 +11,8 @@ pub const GRAPH_BYTES_MAX: usize = 64 << 20;
 /// Keeps the graphs of open jobs, and the terms of those who coordinate them.
 ///
 /// Two processes may coordinate a job at the same time, for a while: what they do is harmless when
-/// it is done twice, because the first outcome of a task counts. A term only sees to it that this is
-/// rare.
+/// it is done twice, because the first outcome of a task counts. A term only sees to it that this
+/// is rare.
 #[async_trait]
 pub trait Coordinate: std::fmt::Debug + Send + Sync + 'static {
     /// Whether what is stored here outlives this process, so that others can go on with it.

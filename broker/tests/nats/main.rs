@@ -14,6 +14,7 @@
 mod cluster;
 mod deployment;
 mod fencing;
+mod handed_over;
 mod identity;
 mod messages;
 mod outages;

@@ -11,17 +11,14 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use sortie_broker::nats::{Config, Layout, NatsBroker, Provision, Role};
 use sortie_broker::{
-    Cancellation, Coordinate as _, Directory as _, Extended, Operate as _, Report, Retrial,
-    Submit as _, Work as _,
+    Cancellation, Extended, Operate as _, Report, Retrial, Submit as _, Work as _,
 };
 use sortie_harness::{NatsBuilder, NatsServer, repository};
-use sortie_protocol::{
-    Digest, FunctionOptions, GraphEntry, JobId, JobKey, Labels, Part, Published, Term, Timestamp,
-    WaitingTask, WorkerId,
-};
+use sortie_protocol::{Digest, FunctionOptions, JobId, JobKey, Labels, Timestamp};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::handed_over::{a_task_is_published, a_worker_goes_on_with_a_job};
 use crate::support::{
     Follower, LONG, Stopwatch, again, all_done, assert_error, bundle, complete, completed, config,
     failed, job, presence, publish, pull, puller, put_job, report, soon, try_pull, until, work,
@@ -128,7 +125,7 @@ async fn a_tenant_and_a_worker_can_do_all_they_need() {
     complete(worker, &lease, all_done(&lease)).await;
     follower.is_cancelled().await;
 
-    a_worker_goes_on_with_a_job(&fleet).await;
+    a_worker_goes_on_with_a_job(acme, worker).await;
     a_task_is_published(acme).await;
     only_labels_with_a_pool_are_accepted(acme).await;
 
@@ -151,67 +148,6 @@ async fn a_component_is_stored(acme: &NatsBroker, worker: &NatsBroker) {
         worker.component(Digest::of(b"another")).await.unwrap(),
         None
     );
-}
-
-/// As a coordinator does with a job whose client died.
-async fn a_worker_goes_on_with_a_job(fleet: &Fleet) {
-    let (acme, worker) = (&fleet.acme, &fleet.worker);
-    let id = put_job(acme).await;
-    let term = |number, holder| Term {
-        number,
-        holder: WorkerId::from_bytes([holder; 16]),
-        holds: true,
-    };
-    let entry = GraphEntry::Waiting(WaitingTask {
-        index: 1,
-        function: 0,
-        parts: vec![Part::Result(0)],
-        input: None,
-        repeatable: true,
-    });
-    acme.append_graph(id, vec![entry.clone()]).await.unwrap();
-    let version = acme.claim(id, term(1, 1), None).await.unwrap();
-    assert!(version.is_some());
-    publish(acme, id, [0]).await;
-    let all = worker.all_claimed().await.unwrap();
-    let [(claimed, left)] = &all[..] else {
-        panic!("{all:?}");
-    };
-    assert_eq!((*claimed, Some(left.version)), (id, version));
-    assert_eq!(worker.graph(id).await.unwrap(), [entry]);
-    assert_eq!(worker.unfinished_tasks(id).await.unwrap(), [0]);
-    let taken = worker.claim(id, term(2, 2), version).await.unwrap();
-    assert!(taken.is_some());
-    let mut follower = Follower::of(worker, id).await;
-    let lease = pull(worker).await;
-    complete(worker, &lease, all_done(&lease)).await;
-    publish(worker, id, [1]).await;
-    let lease = pull(worker).await;
-    complete(worker, &lease, all_done(&lease)).await;
-    follower.sees_all(2).await;
-    until("unfinished", &0, async || {
-        worker.unfinished(id).await.unwrap().bundles
-    })
-    .await;
-    worker.submitting(id).await.unwrap();
-    worker.seal(id, 2).await.unwrap();
-    worker.drop_graph(id).await.unwrap();
-    assert_eq!(acme.claimed(id).await.unwrap(), None);
-    assert_eq!(acme.claim(id, term(1, 1), version).await.unwrap(), None);
-}
-
-async fn a_task_is_published(acme: &NatsBroker) {
-    let published = Published {
-        name: "a sum".parse().unwrap(),
-        job: JobId::from_bytes([7; 16]),
-        index: 3,
-    };
-    acme.publish_name(published.clone()).await.unwrap();
-    let found = acme.published(&published.name).await.unwrap();
-    assert_eq!(found, Some(published.clone()));
-    assert_eq!(acme.all_published().await.unwrap(), [published.clone()]);
-    acme.unpublish(&published.name).await.unwrap();
-    assert_eq!(acme.published(&published.name).await.unwrap(), None);
 }
 
 /// With a task that fails for good and one that is tried again.

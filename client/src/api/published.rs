@@ -7,7 +7,8 @@ use sortie_protocol::{InvalidTaskName, JobId, Published, TaskIndex, TaskName};
 
 use crate::api::client::Client;
 use crate::api::future::TaskFuture;
-use crate::drive::program::{Inherited, Program};
+use crate::drive::call::Inherited;
+use crate::drive::program::Program;
 use crate::drive::slot::{Gone, Slot};
 use crate::drive::submitted::Submitted;
 use crate::error::AttachError;

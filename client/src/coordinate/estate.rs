@@ -14,7 +14,7 @@ use sortie_protocol::{
     FunctionIndex, GraphEntry, JobKey, JobState, Signature, TaskIndex, WaitingTask,
 };
 
-use crate::drive::program::{Call, Inherited};
+use crate::drive::call::{Call, Inherited};
 
 /// The most tasks of a job that were lost with its submitter: more than wait in one process at a
 /// time. A job that seems to have more is damaged.

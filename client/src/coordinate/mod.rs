@@ -45,8 +45,10 @@ use crate::observer::Observed;
 const JOBS_MAX: usize = 8;
 /// How many of them may be of one tenant.
 const TENANT_JOBS_MAX: usize = 4;
-/// How often it is looked for jobs that were left.
+/// How often it is looked for jobs that were left, where few are open.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// How much longer that takes for each open job: whoever looks reads the claims to all of them.
+const LOOK_INTERVAL_PER_JOB: Duration = Duration::from_millis(10);
 /// The most bytes of results that the tasks of a job take.
 const OUTCOME_BYTES_MAX: usize = 512 << 20;
 
@@ -69,8 +71,8 @@ struct Means {
 }
 
 impl Coordinator {
-    /// Start one. Call it within a tokio runtime, on which it runs. Results that are put into larger
-    /// values are read from, and written to, `store`.
+    /// Start one. Call it within a tokio runtime, on which it runs. Results that are put into
+    /// larger values are read from, and written to, `store`.
     #[must_use]
     pub fn start(broker: Arc<dyn Broker>, objects: Objects, store: Option<OutputStore>) -> Self {
         let (stop, stopped) = watch::channel(false);
@@ -99,9 +101,11 @@ async fn run(means: Means) {
     let mut driven: HashMap<Id, JobKey> = HashMap::new();
     let mut jobs = JoinSet::new();
     let mut stop = means.stop.clone();
+    let mut open: u32 = 0;
     while !*stop.borrow_and_update() {
         match means.broker.all_claimed().await {
             Ok(all) => {
+                open = u32::try_from(all.len()).unwrap_or(u32::MAX);
                 for (job, claimed) in sightings.see(all, means.holder, clock.now()) {
                     if may_take(&driven, job) {
                         let task = jobs.spawn(go_on(means.clone(), job, claimed));
@@ -118,7 +122,8 @@ async fn run(means: Means) {
                 break;
             }
         }
-        let pause = tokio::time::sleep(LOOK_INTERVAL);
+        let interval = LOOK_INTERVAL.max(LOOK_INTERVAL_PER_JOB.saturating_mul(open));
+        let pause = tokio::time::sleep(interval);
         tokio::pin!(pause);
         loop {
             tokio::select! {

@@ -149,16 +149,23 @@ pub(crate) enum Stopped {
 }
 
 /// Write the graph of a program to the broker, as it grows. Never returns. A broker that does not
-/// take it has none of it: should this process end, tasks that wait are lost.
+/// take a part does not have it: should this process end, its tasks are lost. One that refuses is
+/// not asked again.
 async fn write_graph(broker: &dyn Broker, job: JobKey, program: &Program) {
     loop {
         let entries = program.unwritten().await;
-        if let Err(error) = broker.append_graph(job, entries).await {
-            tracing::warn!(
-                %job,
-                %error,
-                "should this process end, tasks that wait in it are lost: they cannot be kept"
-            );
+        let tasks = entries.len();
+        let Err(error) = broker.append_graph(job, entries).await else {
+            continue;
+        };
+        tracing::warn!(
+            %job,
+            %error,
+            tasks,
+            "should this process end, tasks that wait in it are lost: they cannot be kept"
+        );
+        if let Error::Denied { .. } | Error::Unsuitable { .. } = error {
+            return std::future::pending().await;
         }
     }
 }

@@ -23,10 +23,11 @@ use sortie_protocol::{
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::call::Call;
 use super::clock::{Clock, time_of_day};
 use super::driver::{Driver, Ends};
 use super::feed::Feed;
-use super::program::{Call, Program, Writes};
+use super::program::{Program, Writes};
 use super::resolve::resolved;
 use super::submitted::{Dependency, Submitted};
 use super::term::HeldTerm;

@@ -19,43 +19,24 @@ use sortie_broker::GRAPH_BYTES_MAX;
 use sortie_protocol::graph::{Command, End, Ended, Event, Graph, Path};
 use sortie_protocol::submission::{NoTask, unrun};
 use sortie_protocol::{
-    Ending, Failure, FunctionIndex, InputName, JobKey, Outcome, Output, Part, Signature, Task,
-    TaskIndex,
+    Ending, Failure, FunctionIndex, GraphEntry, InputName, JobKey, Outcome, Output, Part,
+    Signature, Task, TaskIndex,
 };
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
-pub(crate) use self::inherited::Inherited;
-use self::unwritten::Unwritten;
+use super::call::{Call, Inherited};
 use super::parts::{self, Filled};
 use super::slot::{Gone, Slot};
 use super::tracker::TaskTracker;
+use super::unwritten::Unwritten;
 use super::values::Values;
 
-mod inherited;
-mod unwritten;
+/// The failure of a task that was lost with its submitter.
+const NEVER_SENT: &str = "the process that submitted it ended before the broker had the task";
 
 /// How many bytes of outcomes a job has at the broker until further tasks go to another one. They
 /// stay there until the job is over, so that others can go on with it.
 const OUTCOME_BYTES_MAX: usize = 256 << 20;
-/// What a task calls, and with what.
-#[derive(Debug)]
-pub(crate) struct Call {
-    pub(crate) function: FunctionIndex,
-    pub(crate) signature: Arc<Signature>,
-    pub(crate) parts: Vec<Part<TaskIndex>>,
-    pub(crate) input: Option<InputName>,
-    /// Whether a second run gives the same result.
-    pub(crate) repeatable: bool,
-}
-
-impl Call {
-    /// Whose results it takes.
-    fn inputs(&self) -> Vec<TaskIndex> {
-        let tasks = self.parts.iter().flat_map(Part::tasks);
-        tasks.copied().collect()
-    }
-}
-
 /// What goes to the driver: a task, or how one ends that no worker gets; with what it takes of the
 /// room for tasks that wait.
 pub(crate) type Released = (Box<Made>, OwnedSemaphorePermit);
@@ -170,6 +151,18 @@ struct Node {
     outcome: Option<Arc<Outcome>>,
 }
 
+impl Node {
+    /// One of a job that another process left.
+    fn left(phase: Phase) -> Self {
+        Self {
+            slot: Arc::default(),
+            phase,
+            is_left: true,
+            outcome: None,
+        }
+    }
+}
+
 /// Where the graph of a program is kept, beside here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Writes {
@@ -226,6 +219,14 @@ impl Program {
         }
     }
 
+    /// The program of a job that another process left. Nobody holds a future of it, and no tasks
+    /// are added: it ends when all have ended.
+    pub(crate) fn inherit(job: JobKey, client: TaskTracker, inherited: Inherited) -> Driven {
+        let driven = Self::start(job, client, Writes::Written);
+        driven.program.with(|state| state.inherit(inherited));
+        driven
+    }
+
     /// Whether its outcomes are kept at the broker until it is over, so that others can go on with
     /// it.
     pub(crate) fn is_kept(&self) -> bool {
@@ -264,6 +265,37 @@ impl Program {
         if let Some(unwritten) = &mut self.state.lock().unwritten {
             unwritten.is_sealed = true;
         }
+    }
+
+    /// The next entries of its graph for the broker, about so many bytes as are written at once.
+    pub(crate) async fn unwritten(&self) -> Vec<GraphEntry> {
+        loop {
+            let (entries, more) = self.take_unwritten();
+            let Some(more) = more else {
+                return std::future::pending().await;
+            };
+            if !entries.is_empty() {
+                return entries;
+            }
+            // One that came in between has left its permit.
+            more.notified().await;
+        }
+    }
+
+    /// The next entries, and what says that there are more; nothing if none are written.
+    fn take_unwritten(&self) -> (Vec<GraphEntry>, Option<Arc<Notify>>) {
+        let mut state = self.state.lock();
+        let State {
+            unwritten, nodes, ..
+        } = &mut *state;
+        let Some(unwritten) = unwritten else {
+            return (Vec::new(), None);
+        };
+        let entries = unwritten.take(|task| match &nodes.get(&task)?.phase {
+            Phase::Waiting(call, _) => Some(call),
+            Phase::Sent => None,
+        });
+        (entries, Some(unwritten.more.clone()))
     }
 
     /// Whether it is of the same client.
@@ -412,6 +444,63 @@ impl Over {
 }
 
 impl State {
+    /// Take over the tasks of a job that another process left.
+    fn inherit(&mut self, inherited: Inherited) {
+        let Inherited {
+            waiting,
+            missing,
+            total,
+        } = inherited;
+        self.next = total;
+        self.sent = total - waiting.len() as u64 - missing.len() as u64;
+        self.is_closed = true;
+        // Each wait holds a place, and none is bounded here: they are no more than there were.
+        let room = Arc::new(Semaphore::new(0));
+        for task in missing {
+            if let Ok(room) = room.clone().try_acquire_many_owned(0) {
+                let no_task = NoTask {
+                    index: task,
+                    ending: Ending::Failed(Failure::host(NEVER_SENT)),
+                    input: None,
+                };
+                self.send(Made::Nothing(no_task), room);
+            }
+        }
+        for (task, call) in waiting {
+            let inputs = call.inputs();
+            for input in &inputs {
+                if !self.nodes.contains_key(input) {
+                    self.nodes.insert(*input, Node::left(Phase::Sent));
+                    self.on(Event::Submitted {
+                        task: *input,
+                        inputs: Vec::new(),
+                        repeatable: false,
+                    });
+                }
+            }
+            if let Ok(room) = room.clone().try_acquire_many_owned(0) {
+                let repeatable = call.repeatable;
+                let phase = Phase::Waiting(Box::new(call), room);
+                self.nodes.insert(task, Node::left(phase));
+                self.on(Event::Submitted {
+                    task,
+                    inputs,
+                    repeatable,
+                });
+            }
+        }
+    }
+
+    /// Have a task written to the broker if it waits.
+    fn note_waiting(&mut self, task: TaskIndex) {
+        if let Some(unwritten) = &mut self.unwritten
+            && let Some(node) = self.nodes.get(&task)
+            && matches!(node.phase, Phase::Waiting(..))
+        {
+            unwritten.add(task);
+        }
+    }
+
     fn on(&mut self, event: Event) {
         let mut left = Vec::new();
         for command in self.graph.on(event) {

@@ -19,7 +19,8 @@ use tokio::time::timeout;
 
 use super::troubled::Troubled;
 use super::{Working, client, completed, function, key, soon};
-use crate::drive::program::{Call, Driven, Made, Program, Writes};
+use crate::drive::call::Call;
+use crate::drive::program::{Driven, Made, Program, Writes};
 use crate::drive::tracker::TaskTracker;
 use crate::drive::values::Values;
 use crate::{Function, TaskError, TaskFuture};

@@ -309,3 +309,35 @@ impl Publishing {
         self.seal == Seal::Said && self.is_idle()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::Ending;
+    use crate::submission::unrun;
+
+    #[test]
+    fn a_task_that_is_collected_is_not_counted_on_because_an_input_after_it_was_reported() {
+        let mut publishing = Publishing::new(Manner::Map, None);
+        publishing.set_window(1, 9);
+        let task = || Task {
+            index: 0,
+            arguments: Vec::new(),
+            function: 0,
+            input: None,
+        };
+        assert!(publishing.push(task()).iter().any(Option::is_some));
+        let ran = Outcome {
+            attempts: 1,
+            ..unrun(0, Ending::Cancelled)
+        };
+        publishing.observe(&[ran]);
+        publishing.on_ended(0);
+        // Bundles have two tasks from now on.
+        assert!(publishing.push(task()).iter().all(Option::is_none));
+        assert_eq!(publishing.skip(0), 2);
+        assert_eq!(publishing.changed_expectation(), Some(Some(1)));
+        assert_eq!(publishing.take_all().len(), 1);
+        assert_eq!(publishing.changed_expectation(), Some(Some(3)));
+    }
+}

@@ -1,5 +1,5 @@
-//! A graph whose client is killed before anything ran, and whose workers are killed after some of it
-//! did: every task ends, with the value that it would have had.
+//! Graphs whose client is killed before anything ran, and whose workers and server are killed after
+//! some of it did: every task ends, with the value that it would have had.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -193,8 +193,8 @@ fn a_graph_outlives_its_client_and_its_workers() {
     });
 }
 
-/// Every few seconds something is killed or stopped: a worker, which may coordinate the graph, or the
-/// server. The client went first.
+/// Every few seconds something is killed or stopped: a worker, which may coordinate the graph, or
+/// the server. The client went first.
 #[test]
 fn a_graph_survives_whatever_is_killed_or_stopped_meanwhile() {
     let runtime = Runtime::new().unwrap();
