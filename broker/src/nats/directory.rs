@@ -8,17 +8,26 @@ use super::batch_read;
 use super::headers::ROLLUP;
 use super::jetstream::JetStream;
 use super::names::Names;
+use super::provision::Provisioner;
 use crate::traits::Error;
 
 /// The names of a tenant's tasks.
 #[derive(Debug)]
 pub(super) struct TaskNames {
-    pub(super) jetstream: JetStream,
-    pub(super) names: Names,
-    pub(super) tenant: TenantId,
+    jetstream: JetStream,
+    names: Names,
+    tenant: TenantId,
 }
 
 impl TaskNames {
+    pub(super) fn new(provisioner: &Provisioner, tenant: TenantId) -> Self {
+        Self {
+            jetstream: provisioner.jetstream.clone(),
+            names: provisioner.names.clone(),
+            tenant,
+        }
+    }
+
     pub(super) async fn publish(&self, published: &Published) -> Result<(), Error> {
         let subject = self.names.published(&self.tenant, &published.name);
         let mut headers = HeaderMap::new();

@@ -107,11 +107,7 @@ impl Services {
             components: Self::components(&provisioner),
             presences: Self::presences(&provisioner),
             graphs: Graphs::new(&provisioner, laid.shards),
-            task_names: TaskNames {
-                jetstream: jetstream.clone(),
-                names: names.clone(),
-                tenant: config.tenant,
-            },
+            task_names: TaskNames::new(&provisioner, config.tenant),
             feeds: Arc::new(Feeds {
                 connection: connection.clone(),
                 names: names.clone(),

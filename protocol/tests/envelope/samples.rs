@@ -23,6 +23,7 @@ type Sample = (&'static str, &'static str, Message);
 pub(crate) fn all() -> Vec<Sample> {
     let mut all = bundles_and_outcomes();
     all.extend(jobs_and_marks());
+    all.extend(graphs());
     all.extend(dead_letters());
     all.extend(presences_and_manifest());
     all
@@ -83,23 +84,8 @@ fn bundles_and_outcomes() -> Vec<Sample> {
     ]
 }
 
-fn jobs_and_marks() -> Vec<Sample> {
+fn graphs() -> Vec<Sample> {
     vec![
-        (
-            "cancelled",
-            "No outcome after this one counts.",
-            Message::Cancelled,
-        ),
-        (
-            "sealed",
-            "A job has this many tasks, and gets no more.",
-            Message::Sealed(250_000),
-        ),
-        (
-            "tasks_cancelled",
-            "These tasks of a job were cancelled.",
-            Message::TasksCancelled(vec![7, 8, 250_000]),
-        ),
         (
             "graph",
             "Tasks that wait for results, and what their functions take.",
@@ -136,6 +122,26 @@ fn jobs_and_marks() -> Vec<Sample> {
                 job: JobId::from_bytes([7; 16]),
                 index: 250_000,
             }),
+        ),
+    ]
+}
+
+fn jobs_and_marks() -> Vec<Sample> {
+    vec![
+        (
+            "cancelled",
+            "No outcome after this one counts.",
+            Message::Cancelled,
+        ),
+        (
+            "sealed",
+            "A job has this many tasks, and gets no more.",
+            Message::Sealed(250_000),
+        ),
+        (
+            "tasks_cancelled",
+            "These tasks of a job were cancelled.",
+            Message::TasksCancelled(vec![7, 8, 250_000]),
         ),
         (
             "job_open",
