@@ -10,7 +10,6 @@ use futures::FutureExt as _;
 use serde_json::Value;
 use sortie::protocol::Output;
 use sortie::{Job, Outcome};
-use sortie_frontend::WorkerWatch;
 use sortie_frontend::binding::{InFlight, shown};
 use sortie_frontend::results::{COPIES_MAX, Flow, Naming, Reorder, Writer, Written, is_pattern};
 use sortie_frontend::session::Keeps;
@@ -22,6 +21,7 @@ use crate::terminal;
 use crate::terminal::interrupt::Interrupt;
 use crate::terminal::progress::{Progress, Results};
 use crate::terminal::summary::Summary;
+use crate::workers::WorkerNews;
 
 /// How long to wait for the outcomes of cancelled tasks. Guests end within a tick; the rest of the
 /// second is for writing the results at hand.
@@ -53,12 +53,8 @@ pub(crate) struct Run {
     pub(crate) naming: Option<Naming>,
     /// Objects on their way to their names.
     pub(crate) copies: Copies,
-    /// Whether workers are there, where a fleet runs the job.
-    pub(crate) workers: Option<WorkerWatch>,
-    /// How many the user was told of last.
-    pub(crate) workers_told: Option<usize>,
-    /// Whether the user was told that it is not known, because the broker has no room.
-    pub(crate) no_room_told: bool,
+    /// What becomes known of the workers, where a fleet runs the job.
+    pub(crate) workers: Option<WorkerNews>,
 }
 
 /// What a signal does to the job.
@@ -265,6 +261,10 @@ impl Run {
         outcome: Outcome,
         interrupt: &Interrupt,
     ) -> Result<(), Error> {
+        if self.has_no_result(job, &outcome) {
+            self.in_flight.end(outcome.index);
+            return Ok(());
+        }
         let outcome = match outcome.ending {
             sortie::Ending::Completed(Output::Stored(_)) => {
                 match fetched(job, &outcome, interrupt).await {
@@ -288,6 +288,15 @@ impl Run {
         };
         self.summary.count(&status, &outcome.bill, &shown);
         Ok(())
+    }
+
+    /// Whether a task is one that a cancelled job of another process had left. The broker has no
+    /// outcome of it, which would tell its input.
+    fn has_no_result(&self, job: &Job<()>, outcome: &Outcome) -> bool {
+        self.on_signal == OnSignal::Leave
+            && job.progress().cancelled
+            && matches!(outcome.ending, sortie::Ending::Cancelled)
+            && outcome.input.is_none()
     }
 
     /// No more outcomes will come: write the results still waiting for their turn, even if earlier
@@ -356,38 +365,11 @@ impl Run {
         } else {
             self.total.map(|total| total.max(taken.submitted))
         };
-        let workers = self.workers.as_ref().and_then(WorkerWatch::count);
-        self.tell_workers(workers);
-        self.tell_no_room();
+        for line in self.workers.iter_mut().flat_map(WorkerNews::lines) {
+            self.progress.aside(|| terminal::say(&line));
+        }
+        let workers = self.workers.as_ref().and_then(WorkerNews::count);
         self.progress.show(&self.summary, total, workers);
-    }
-
-    /// Say that nobody works any more, or again.
-    fn tell_workers(&mut self, workers: Option<usize>) {
-        let Some(count) = workers else { return };
-        let says = match (self.workers_told, count) {
-            (Some(0), 1..) => "workers are there again",
-            (None | Some(1..), 0) => "no worker is there; what is left waits for one",
-            (None | Some(1..), 1..) | (Some(0), 0) => "",
-        };
-        self.workers_told = Some(count);
-        if !says.is_empty() {
-            self.progress.aside(|| terminal::say(says));
-        }
-    }
-
-    /// Say once that the broker is full, if that is why it is not known whether anybody works.
-    fn tell_no_room(&mut self) {
-        let Some(why) = self.workers.as_ref().and_then(WorkerWatch::no_room) else {
-            return;
-        };
-        if !std::mem::replace(&mut self.no_room_told, true) {
-            let says = format!(
-                "{why}; workers can neither report nor say that they are there until there is \
-                 room, so it is not known whether any is there"
-            );
-            self.progress.aside(|| terminal::say(&says));
-        }
     }
 
     /// Print the summary, if any task has ended.

@@ -1,8 +1,8 @@
 //! The `sortie` command: wiring only.
 //!
 //! Reads the command line and the environment, runs one command, and turns its end into an exit
-//! code (see [`ending`]). Imports run downwards: `commands`, then `follow` and `session`, then
-//! `terminal`, then `arguments` and `ending`. Data goes to stdout, everything else to stderr.
+//! code (see [`ending`]). Imports run downwards: `commands`, then `follow`, `session` and `workers`,
+//! then `terminal`, then `arguments` and `ending`. Data goes to stdout, everything else to stderr.
 
 mod arguments;
 mod commands;
@@ -10,6 +10,7 @@ mod ending;
 mod follow;
 mod session;
 mod terminal;
+mod workers;
 
 use std::process::ExitCode;
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use sortie::nats::Role;
+use sortie::protocol::Advice;
 use sortie::{Client, Function, FunctionOptions, Grant, JobId, Presence};
+use sortie_frontend::advice::command_line;
 use sortie_frontend::binding::Notice;
 use sortie_frontend::results::makes_object;
 use sortie_frontend::session::{self, Keeps, SETTLE_TIME_MAX, Session};
@@ -39,14 +41,53 @@ pub(crate) async fn open(
     Ok(Session::open(&host, config, environment, tell, interrupt.stop()).await?)
 }
 
-/// A client of the broker that is named; an error if none is.
+/// What a command finds that looks at what a broker has.
+pub(crate) enum Reached {
+    There(Client),
+    /// The broker has nothing of the tenant, because of this.
+    Nothing(String),
+}
+
+/// A client of the broker that is named, to look at what is there: nothing is made, so that a
+/// tenant whose name was mistyped is not there afterwards. An error if no broker is named.
+pub(crate) async fn reach(
+    broker: &BrokerOptions,
+    environment: &Environment,
+    interrupt: &Interrupt,
+) -> Result<Reached, Error> {
+    let config = broker.settings().existing(environment, Role::Client)?;
+    match session::connect(config, environment, interrupt.stop()).await {
+        Ok(client) => Ok(Reached::There(client)),
+        Err(error) => match error.advice.as_ref().and_then(lacks) {
+            Some(lacks) => Ok(Reached::Nothing(lacks)),
+            None => Err(error.into()),
+        },
+    }
+}
+
+/// What a broker lacks that has nothing yet, going by what is advised.
+pub(crate) fn lacks(advice: &Advice) -> Option<String> {
+    let lacks = match advice {
+        Advice::InitTenant { tenant } => format!("the broker has no tenant `{tenant}`"),
+        Advice::InitBroker => "the broker is not laid out for Sortie yet".into(),
+        _ => return None,
+    };
+    Some(format!(
+        "{lacks}: the first job makes what is missing, or {}",
+        command_line(advice)
+    ))
+}
+
+/// As [`reach`], for commands that name something of the tenant: without it there is none.
 pub(crate) async fn connect(
     broker: &BrokerOptions,
     environment: &Environment,
     interrupt: &Interrupt,
 ) -> Result<Client, Error> {
-    let config = broker.settings().required(environment, Role::Client)?;
-    Ok(session::connect(config, environment, interrupt.stop()).await?)
+    match reach(broker, environment, interrupt).await? {
+        Reached::There(client) => Ok(client),
+        Reached::Nothing(why) => Err(Error::Usage(why)),
+    }
 }
 
 /// Warn if there is no cache folder although the user did not disable it: every run then compiles
@@ -240,6 +281,11 @@ fn unknown(text: &str) -> Error {
     Error::Usage(format!(
         "there is no job `{text}`; `sortie job list` shows the existing ones"
     ))
+}
+
+/// A job that was there a moment ago.
+pub(crate) fn forgotten(job: JobId) -> Error {
+    Error::Platform(sortie::SubmitError::Forgotten(job).to_string())
 }
 
 /// A job that cannot be attached to.

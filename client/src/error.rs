@@ -28,6 +28,9 @@ pub enum SubmitError {
     /// The broker did not accept it, or does not answer.
     #[error("the broker did not carry out the request")]
     Broker(#[from] sortie_broker::Error),
+    /// Another client had the broker forget the job.
+    #[error("{0} was forgotten by another client")]
+    Forgotten(JobId),
     /// The broker does not have all outcomes of a job, and will not get them.
     #[error(
         "{missing} outcomes are missing, although no task is unfinished: {}outcomes that a \
@@ -75,6 +78,7 @@ impl SubmitError {
             | Self::Store(_)
             | Self::Foreign
             | Self::Ungranted(_)
+            | Self::Forgotten(_)
             | Self::ShuttingDown
             | Self::Random(_) => None,
         }
@@ -92,6 +96,7 @@ impl SubmitError {
             | Self::Upstream(_)
             | Self::Lost { .. }
             | Self::Ungranted(_)
+            | Self::Forgotten(_)
             | Self::ShuttingDown
             | Self::Random(_) => false,
         }

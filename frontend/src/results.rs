@@ -8,6 +8,7 @@ mod lines;
 mod naming;
 mod nested;
 mod parquet;
+mod reader;
 mod record;
 mod reorder;
 mod table;
@@ -15,8 +16,9 @@ mod target;
 mod writer;
 
 pub(crate) use self::csv::Separator;
-pub use self::lines::{Flow, Lines};
+pub use self::lines::{Flow, Lines, Stream};
 pub use self::naming::{COPIES_MAX, Naming, Stems, is_pattern, makes_object};
+pub use self::reader::{Taken, is_closed};
 pub use self::record::{Reason, ShownObject, Status, bad_result};
 pub use self::reorder::Reorder;
 pub(crate) use self::table::{Kind as TableKind, Table};

@@ -326,6 +326,7 @@ impl From<SubmitError> for Error {
                 Self::usage(text)
             }
             SubmitError::Broker(_)
+            | SubmitError::Forgotten(_)
             | SubmitError::Store(_)
             | SubmitError::Upstream(_)
             | SubmitError::Lost { .. }

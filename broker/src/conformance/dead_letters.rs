@@ -217,15 +217,18 @@ pub async fn a_removed_dead_letter_is_gone(harness: &dyn Harness) -> Verdict {
         .partition(|letter| tasks(std::slice::from_ref(letter)) == [1]);
     same("the letters of one task", &removed.len(), &1)?;
     for (id, _) in &removed {
-        scene.broker.remove_dead_letter(*id).await?;
+        let is_removed = scene.broker.remove_dead_letter(*id).await?;
+        same("whether the letter was there", &is_removed, &true)?;
         scene
             .until("the dead letters of the job", &left, || {
                 scene.broker.dead_letters(Some(job), 100)
             })
             .await?;
-        scene.broker.remove_dead_letter(*id).await?;
+        let is_removed = scene.broker.remove_dead_letter(*id).await?;
+        same("whether it was there again", &is_removed, &false)?;
     }
-    scene.broker.remove_dead_letter(LetterId::MAX).await?;
+    let is_removed = scene.broker.remove_dead_letter(LetterId::MAX).await?;
+    same("whether a letter of no task was there", &is_removed, &false)?;
     fail(&scene, job, [3]).await?;
     let all = scene.dead_letters(None, 3).await?;
     same("the dead letters of all jobs", &tasks(&all), &vec![3, 2, 0])?;

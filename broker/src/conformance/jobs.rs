@@ -496,7 +496,8 @@ pub async fn forget_ends_followers(harness: &dyn Harness) -> Verdict {
     Ok(scene.broker.forget(job).await?)
 }
 
-/// Nothing of a forgotten job is granted any more; reports on it are taken and go nowhere.
+/// Workers are told to stop what runs of a forgotten job. Nothing of it is granted any more; reports
+/// on it are taken and go nowhere.
 pub async fn forget_takes_bundles_and_leases_away(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let (job, other) = (scene.job().await?, scene.job().await?);
@@ -504,6 +505,7 @@ pub async fn forget_takes_bundles_and_leases_away(harness: &dyn Harness) -> Verd
         scene.publish(job, [index]).await?;
     }
     let (one, two) = (scene.pull().await?, scene.pull().await?);
+    let mut cancelled = scene.broker.cancellations().await?;
     scene
         .report_on(
             &one,
@@ -515,6 +517,11 @@ pub async fn forget_takes_bundles_and_leases_away(harness: &dyn Harness) -> Verd
         .await?;
     scene.publish(other, [0]).await?;
     scene.broker.forget(job).await?;
+    same(
+        "what workers are told of a forgotten job",
+        &scene.soon("that", cancelled.next()).await?,
+        &Some(Cancellation::Job(job)),
+    )?;
     same(
         "extending a lease of a forgotten job",
         &scene.broker.extend(two.id).await?,

@@ -51,9 +51,11 @@ impl DeadLetters {
             .collect()
     }
 
-    pub(super) fn remove(&mut self, letter: LetterId) {
-        if let Ok(place) = self.letters.binary_search_by_key(&letter, |(id, _)| *id) {
-            self.letters.remove(place);
+    /// Remove a letter, if it is there. Whether it was.
+    pub(super) fn remove(&mut self, letter: LetterId) -> bool {
+        match self.letters.binary_search_by_key(&letter, |(id, _)| *id) {
+            Ok(place) => self.letters.remove(place).is_some(),
+            Err(_) => false,
         }
     }
 

@@ -167,6 +167,9 @@ impl Shared {
                     // An error means that no worker listens, so none runs a task of it.
                     let _ = self.cancellations.send(Cancellation::Job(job));
                 }
+                Command::Forgotten(job) => {
+                    let _ = self.cancellations.send(Cancellation::Job(job));
+                }
                 Command::TasksCancelled(job, tasks) => {
                     let _ = self
                         .cancellations
@@ -487,9 +490,8 @@ impl Operate for MemoryBroker {
         Ok(state.queue.dead().newest(&self.tenant, job, count_max))
     }
 
-    async fn remove_dead_letter(&self, letter: LetterId) -> Result<(), Error> {
-        self.shared.state.lock().queue.dead_mut().remove(letter);
-        Ok(())
+    async fn remove_dead_letter(&self, letter: LetterId) -> Result<bool, Error> {
+        Ok(self.shared.state.lock().queue.dead_mut().remove(letter))
     }
 
     async fn queues(&self) -> Result<Vec<Waiting>, Error> {

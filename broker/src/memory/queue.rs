@@ -80,6 +80,7 @@ pub(super) enum Command {
     WakeWorkers,
     WakePublishers,
     Cancelled(JobKey),
+    Forgotten(JobKey),
     TasksCancelled(JobKey, Vec<TaskIndex>),
 }
 
@@ -734,7 +735,9 @@ impl Queue {
 
     fn on_forget(&mut self, job: JobKey, commands: &mut Vec<Command>) {
         self.drop_bundles(job);
-        self.jobs.remove(&job);
+        if self.jobs.remove(&job).is_some() {
+            commands.push(Command::Forgotten(job));
+        }
         commands.push(Command::WakePublishers);
     }
 

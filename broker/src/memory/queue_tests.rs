@@ -212,7 +212,9 @@ impl World {
             }
             Step::Put { job: number } => self.queue.put_job(job(number), self.now),
             Step::Seal { job, tasks } => self.seal(key(job), tasks),
-            Step::RemoveDeadLetter { letter } => self.queue.dead_mut().remove(letter),
+            Step::RemoveDeadLetter { letter } => {
+                self.queue.dead_mut().remove(letter);
+            }
             Step::Publish { job, tasks } => self.publish(key(job), tasks),
             Step::Pull { serves, credits } => {
                 let before = self.granted.len();
@@ -375,6 +377,7 @@ impl World {
                 | Command::WakeWorkers
                 | Command::WakePublishers
                 | Command::Cancelled(_)
+                | Command::Forgotten(_)
                 | Command::TasksCancelled(..) => {}
             }
         }

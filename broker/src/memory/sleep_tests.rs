@@ -171,6 +171,7 @@ impl World {
                 Command::Store(..)
                 | Command::WakePublishers
                 | Command::Cancelled(_)
+                | Command::Forgotten(_)
                 | Command::TasksCancelled(..) => {}
             }
         }

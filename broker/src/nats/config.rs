@@ -91,6 +91,8 @@ pub enum Role {
     Client,
     /// Runs tasks of all tenants.
     Worker,
+    /// Asks about workers and the installation, and needs no tenant that is there.
+    Observer,
 }
 
 /// TLS settings.

@@ -109,7 +109,7 @@ struct Told {
 
 async fn options(config: &Config, told: &Told) -> Result<ConnectOptions, Error> {
     let inbox = match config.role {
-        Role::Client => format!("_INBOX.client.{}", config.tenant),
+        Role::Client | Role::Observer => format!("_INBOX.client.{}", config.tenant),
         Role::Worker => "_INBOX.worker".into(),
     };
     let mut options = ConnectOptions::new()

@@ -160,24 +160,27 @@ impl DeadLetters {
         Ok(letters)
     }
 
-    pub(super) async fn remove(&self, tenant: &TenantId, letter: LetterId) -> Result<(), Error> {
+    /// Remove a letter, if it is there. Whether it was, or may have been: of an answer that was lost
+    /// it is not known what it said.
+    pub(super) async fn remove(&self, tenant: &TenantId, letter: LetterId) -> Result<bool, Error> {
         #[derive(Deserialize)]
         struct Deleted {}
         let subject = format!("STREAM.MSG.DELETE.{}", self.names.dead_stream(tenant));
         let question = serde_json::json!({ "seq": letter });
-        match self
-            .connection
-            .patiently(|| self.jetstream.api::<Deleted>(&subject, &question))
-            .await?
-        {
-            Ok(Deleted {}) => Ok(()),
+        let mut asked = 0;
+        let deleting = || {
+            asked += 1;
+            self.jetstream.api::<Deleted>(&subject, &question)
+        };
+        match self.connection.patiently(deleting).await? {
+            Ok(Deleted {}) => Ok(true),
             Err(refusal)
                 if matches!(
                     refusal.code,
                     code::NO_MESSAGE | code::MESSAGE_DELETE_FAILED | code::SEQUENCE_NOT_FOUND
                 ) =>
             {
-                Ok(())
+                Ok(asked > 1)
             }
             Err(refusal) => Err(self.jetstream.refused(&refusal)),
         }

@@ -1,11 +1,10 @@
 //! The names of tasks: one message each, on a subject with the digest of the name.
 
-use async_nats::HeaderMap;
 use sortie_protocol::envelope::{self, Message};
 use sortie_protocol::{Published, TaskName, TenantId};
 
 use super::batch_read;
-use super::headers::ROLLUP;
+use super::headers::replacing_any;
 use super::jetstream::JetStream;
 use super::names::Names;
 use super::provision::Provisioner;
@@ -30,10 +29,12 @@ impl TaskNames {
 
     pub(super) async fn publish(&self, published: &Published) -> Result<(), Error> {
         let subject = self.names.published(&self.tenant, &published.name);
-        let mut headers = HeaderMap::new();
-        headers.insert(ROLLUP, "sub");
         let payload = envelope::published(published);
-        match self.jetstream.store(&subject, &headers, &payload).await? {
+        match self
+            .jetstream
+            .store(&subject, &replacing_any(), &payload)
+            .await?
+        {
             Ok(_) => Ok(()),
             Err(refusal) => Err(self.jetstream.refused(&refusal)),
         }

@@ -11,7 +11,7 @@ use sortie_protocol::{GraphEntry, JobKey, TaskIndex, TenantId, Term};
 
 use super::batch_read::{self, End};
 use super::connection::Connection;
-use super::headers::{ROLLUP, expecting};
+use super::headers::replacing;
 use super::jetstream::{JetStream, Kept};
 use super::names::Names;
 use super::provision::Provisioner;
@@ -133,8 +133,7 @@ impl Graphs {
         after: Option<u64>,
     ) -> Result<Option<u64>, Error> {
         let subject = self.names.term(key);
-        let mut headers = expecting(after.unwrap_or(0));
-        headers.insert(ROLLUP, "sub");
+        let headers = replacing(after.unwrap_or(0));
         let payload = envelope::term(&term);
         let stored = self.jetstream.store(&subject, &headers, &payload).await?;
         match stored {

@@ -8,8 +8,8 @@ pub(super) const MESSAGE_ID: &str = "Nats-Msg-Id";
 pub(super) const FORGOTTEN: &str = "Sortie-Forgotten";
 /// Marks the heartbeat of an open job's submitter.
 pub(super) const SUBMITTING: &str = "Sortie-Submitting";
-/// Replaces all earlier messages of the subject, with the value `sub`.
-pub(super) const ROLLUP: &str = "Nats-Rollup";
+/// Makes a message take the place of those before it, and what of: its subject.
+const ROLLUP: (&str, &str) = ("Nats-Rollup", "sub");
 /// The expected last sequence of the subject.
 const EXPECTED_SEQUENCE: &str = "Nats-Expected-Last-Subject-Sequence";
 
@@ -18,6 +18,22 @@ const EXPECTED_SEQUENCE: &str = "Nats-Expected-Last-Subject-Sequence";
 pub(super) fn expecting(sequence: u64) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(EXPECTED_SEQUENCE, sequence.to_string().as_str());
+    headers
+}
+
+/// As [`expecting`], for a message that takes the place of the others on its subject.
+pub(super) fn replacing(sequence: u64) -> HeaderMap {
+    let mut headers = expecting(sequence);
+    let (name, what) = ROLLUP;
+    headers.insert(name, what);
+    headers
+}
+
+/// The header of a message that takes the place of the others on its subject, whatever they are.
+pub(super) fn replacing_any() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let (name, what) = ROLLUP;
+    headers.insert(name, what);
     headers
 }
 

@@ -1,7 +1,7 @@
 //! Reads, writes and caches the records of jobs.
 //!
 //! Each record is one message, replaced only on the condition that it is still the one that was
-//! read. Cached records may be stale: a cancellation is sent to all workers at once but may be
+//! read. Where a server was killed while it replaced one, both are there, and the newer counts. Cached records may be stale: a cancellation is sent to all workers at once but may be
 //! missed, so where it matters the record is read again after [`FRESH`].
 
 use std::collections::HashMap;
@@ -18,7 +18,7 @@ use sortie_protocol::{
 use super::batch_read;
 use super::clock;
 use super::connection::Connection;
-use super::headers::expecting;
+use super::headers::{expecting, replacing};
 use super::jetstream::{JetStream, Kept};
 use super::names::Names;
 use crate::traits::Error;
@@ -310,7 +310,7 @@ impl Jobs {
             fits(&payload)?;
             let stored = self
                 .jetstream
-                .store(&subject, &expecting(sequence), &payload)
+                .store(&subject, &replacing(sequence), &payload)
                 .await?;
             match stored {
                 Ok(_) => return Ok(Some((record, Revised::Yes))),
@@ -345,13 +345,19 @@ impl Jobs {
             .connection
             .patiently(|| batch_read::read_all(&self.connection, &stream, &filter))
             .await?;
-        let mut records: Vec<(u64, JobRecord)> = Vec::new();
+        let mut newest: HashMap<String, batch_read::Read> = HashMap::new();
         for message in read {
+            if let Some(subject) = message.subject() {
+                newest.insert(subject.to_owned(), message);
+            }
+        }
+        let mut records: Vec<(u64, JobRecord)> = Vec::new();
+        for (subject, message) in newest {
             let Ok(Message::Job(record)) = envelope::decode(&message.payload) else {
                 continue;
             };
             // One that names another job, of another tenant perhaps, is not its subject's record.
-            if message.subject() == Some(self.names.job(&record.job.key).as_str()) {
+            if subject == self.names.job(&record.job.key) {
                 records.push((message.sequence, *record));
             }
         }

@@ -292,6 +292,14 @@ impl Submit for NatsBroker {
         self.services.connection.fullness()
     }
 
+    fn lease(&self) -> Option<Duration> {
+        Some(self.services.laid.lease)
+    }
+
+    fn lease(&self) -> Option<Duration> {
+        Some(self.services.laid.lease)
+    }
+
     fn retention(&self) -> Option<Duration> {
         Some(OUTCOME_AGE_MAX)
     }
@@ -483,7 +491,7 @@ impl Operate for NatsBroker {
             .await
     }
 
-    async fn remove_dead_letter(&self, letter: LetterId) -> Result<(), Error> {
+    async fn remove_dead_letter(&self, letter: LetterId) -> Result<bool, Error> {
         let services = &self.services;
         services.dead_letters.remove(&services.tenant, letter).await
     }

@@ -299,11 +299,12 @@ impl Services {
         Ok(())
     }
 
+    /// Remove what there is of a job: its record first, which decides for everybody.
     pub(super) async fn forget(&self, key: &JobKey) -> Result<(), Error> {
         self.jobs.forget(key).await?;
         self.ended.forget(key);
         self.feeds.trims.lock().forget(key);
-        self.bundles.remove(key).await?;
+        self.stop(key).await?;
         match self.leases.notes.forget(key).await {
             // Without this permission they go when they are old.
             Ok(()) | Err(Error::Denied { .. }) => {}

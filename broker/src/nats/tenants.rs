@@ -29,7 +29,7 @@ use super::jetstream::{code, info_of};
 use super::layout::{ExistingLayout, TenantRecord};
 use super::names::{PRIORITIES, Source};
 use super::provision::{Provisioner, is_of_election};
-use super::streams::Streams;
+use super::streams::{Streams, replace_by_rollup};
 use crate::traits::Error;
 
 /// Bundles of one tenant, shard, pool and priority that may be leased, or wait for their delay, at
@@ -103,22 +103,35 @@ impl Provisioner {
             self.names.attempts_stream(tenant),
             self.names.graphs_stream(tenant),
         ];
+        let mut is_old = false;
         for name in streams.into_iter().chain(shards) {
-            is_whole &= self.is_there(tenant, &name).await?;
+            let is_of_jobs = name == self.names.jobs_stream(tenant);
+            match self.about(tenant, &name).await? {
+                Some(mut config) => is_old |= is_of_jobs && replace_by_rollup(&mut config),
+                None => is_whole = false,
+            }
         }
         let record = self.names.tenant(tenant);
         is_whole &= self.record(&record).await?.is_some();
-        match provision {
-            _ if is_whole => Ok(()),
-            Provision::Missing(layout) => self.make_tenant(tenant, laid, layout).await,
-            Provision::Never => {
-                let advice = Advice::InitTenant {
-                    tenant: tenant.to_string(),
-                };
-                let reason = format!("it has no tenant `{tenant}`");
-                Err(self.connection.unprepared(reason, advice))
+        if is_whole && !is_old {
+            return Ok(());
+        }
+        if let Provision::Missing(layout) = provision {
+            match self.make_tenant(tenant, laid, layout).await {
+                Err(Error::Denied { .. }) if is_whole => {}
+                made => return made,
             }
         }
+        let named = tenant.to_string();
+        Err(if is_whole {
+            let reason = format!("an earlier version made the streams of the tenant `{tenant}`");
+            let advice = Advice::RenewTenant { tenant: named };
+            self.connection.unprepared(reason, advice)
+        } else {
+            let advice = Advice::InitTenant { tenant: named };
+            let reason = format!("it has no tenant `{tenant}`");
+            self.connection.unprepared(reason, advice)
+        })
     }
 
     /// Make what a tenant needs. What is there stays.
@@ -132,7 +145,7 @@ impl Provisioner {
             names: &self.names,
             laid: *laid,
         };
-        self.stream(streams.jobs(tenant)).await?;
+        self.stream_of_jobs(tenant, &streams).await?;
         self.stream(streams.outcomes(tenant)).await?;
         self.stream(streams.dead(tenant)).await?;
         self.stream(streams.attempts(tenant)).await?;
@@ -161,6 +174,15 @@ impl Provisioner {
             .await?;
         // Pools that were added meanwhile.
         self.pools_of(tenant, laid).await
+    }
+
+    /// Make the stream of a tenant's jobs, or see that one of an earlier version is as it is now.
+    async fn stream_of_jobs(&self, tenant: &TenantId, streams: &Streams<'_>) -> Result<(), Error> {
+        let name = self.names.jobs_stream(tenant);
+        if self.is_there(tenant, &name).await? {
+            return self.change_stream(&name, replace_by_rollup).await;
+        }
+        self.stream(streams.jobs(tenant)).await
     }
 
     /// Make a queue of this size. Where the server has no room for the default size, a smaller one
@@ -214,7 +236,7 @@ impl Provisioner {
                 break;
             };
             let name = self.names.tasks_stream(tenant, shard);
-            self.change_queue(&name, |config| {
+            self.change_stream(&name, |config| {
                 let is_other = config.max_bytes != bytes;
                 config.max_bytes = bytes;
                 is_other
@@ -309,8 +331,19 @@ impl Provisioner {
 
     /// Whether a tenant's stream is there.
     async fn is_there(&self, tenant: &TenantId, stream: &str) -> Result<bool, Error> {
+        Ok(self.about(tenant, stream).await?.is_some())
+    }
+
+    /// The settings of a tenant's stream, if it is there.
+    async fn about(
+        &self,
+        tenant: &TenantId,
+        stream: &str,
+    ) -> Result<Option<stream::Config>, Error> {
         #[derive(Deserialize)]
-        struct Info {}
+        struct Info {
+            config: stream::Config,
+        }
         let ask = || async {
             match self.jetstream.about(stream).await? {
                 Ok(answer) => self.jetstream.parse::<Info>(&answer),
@@ -327,15 +360,15 @@ impl Provisioner {
             }
         };
         match self.connection.patiently(ask).await? {
-            Ok(Info {}) => Ok(true),
-            Err(refusal) if refusal.code == code::STREAM_NOT_FOUND => Ok(false),
+            Ok(Info { config }) => Ok(Some(config)),
+            Err(refusal) if refusal.code == code::STREAM_NOT_FOUND => Ok(None),
             Err(refusal) => Err(self.jetstream.refused(&refusal)),
         }
     }
 
-    /// Change the settings of a queue, until they are as `change` wants them: it says whether it
+    /// Change the settings of a stream, until they are as `change` wants them: it says whether it
     /// changed any.
-    async fn change_queue(
+    async fn change_stream(
         &self,
         name: &str,
         change: impl Fn(&mut stream::Config) -> bool,
@@ -395,7 +428,7 @@ impl Provisioner {
             let subjects = self.names.pool_subjects(tenant, shard, &pool);
             let queue = self.names.tasks_stream(tenant, shard);
             if !labels.is_empty() {
-                self.change_queue(&queue, |config| {
+                self.change_stream(&queue, |config| {
                     let is_new = !config.subjects.contains(&subjects);
                     if is_new {
                         config.subjects.push(subjects.clone());

@@ -24,6 +24,11 @@ pub trait Submit: std::fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// How long a worker has a bundle without extending its lease, if that is known.
+    fn lease(&self) -> Option<Duration> {
+        None
+    }
+
     /// How long outcomes are kept that nobody trims. `None`: as long as their job.
     fn retention(&self) -> Option<Duration>;
 
@@ -91,7 +96,8 @@ pub trait Submit: std::fmt::Debug + Send + Sync + 'static {
     /// heard of it; a worker that did not hear runs them in vain.
     async fn cancel_tasks(&self, job: JobKey, tasks: Vec<TaskIndex>) -> Result<(), Error>;
 
-    /// Remove everything stored of a job, except its dead letters. For its submitter, after it has
-    /// received the outcomes.
+    /// Remove everything stored of a job, except its dead letters. What waits of it is dropped and
+    /// what runs is stopped, as for [`Self::cancel`]; its followers are not told of a cancellation,
+    /// and end.
     async fn forget(&self, job: JobKey) -> Result<(), Error>;
 }

@@ -18,6 +18,7 @@ mod handed_over;
 mod identity;
 mod messages;
 mod outages;
+mod removal;
 mod security;
 mod start;
 mod support;

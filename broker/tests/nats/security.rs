@@ -108,9 +108,9 @@ async fn a_tenant_and_a_worker_can_do_all_they_need() {
     let (acme, worker) = (&fleet.acme, &fleet.worker);
     a_component_is_stored(acme, worker).await;
 
-    let mut cancelled = worker.cancellations().await.unwrap();
     a_job_runs_to_its_end(&fleet).await;
 
+    let mut cancelled = worker.cancellations().await.unwrap();
     let id = put_job(acme).await;
     let mut follower = Follower::of(acme, id).await;
     publish(acme, id, [0]).await;
@@ -181,7 +181,7 @@ async fn a_job_runs_to_its_end(fleet: &Fleet) {
     let [(letter, _)] = letters.as_slice() else {
         panic!("not one dead letter: {letters:?}")
     };
-    acme.remove_dead_letter(*letter).await.unwrap();
+    assert!(acme.remove_dead_letter(*letter).await.unwrap());
     assert_eq!(acme.dead_letters(Some(id), 10).await.unwrap(), []);
     acme.seal(id, 3).await.unwrap();
     assert_eq!(acme.jobs(10).await.unwrap().len(), 1);

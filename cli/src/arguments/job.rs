@@ -31,8 +31,9 @@ pub(crate) enum Command {
     /// Write a job's results as `sortie map` does, and have the broker drop them
     ///
     /// Waits until all results are there. The job stays listed as gathered. While somebody else
-    /// reads its results they stay, too. A job whose submitter is gone, and had not submitted all
-    /// inputs, ends with the tasks there are, is kept, and the exit code is 4.
+    /// reads its results they stay, too, and so they do if the reader of a pipe leaves before it
+    /// has taken them. A job whose submitter is gone, and had not submitted all inputs, ends with
+    /// the tasks there are, is kept, and the exit code is 4.
     #[command(after_long_help = AFTER_GATHER)]
     Gather(Box<Gather>),
     /// Cancel a job: stop its tasks; results that are already stored stay
@@ -67,7 +68,7 @@ pub(crate) struct Status {
     /// Print one JSON object; with --watch one each time
     #[arg(long)]
     pub(crate) json: bool,
-    /// Show it again and again, until the job has ended
+    /// Show it again and again, until the job has ended or nothing can change any more
     #[arg(short, long)]
     pub(crate) watch: bool,
     #[command(flatten)]

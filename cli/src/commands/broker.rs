@@ -26,14 +26,8 @@ pub(crate) async fn run(
 
 /// The broker as it is: nothing is made there.
 fn existing(arguments: &Check, environment: &Environment) -> Result<Config, Error> {
-    let config = arguments
-        .broker
-        .settings()
-        .required(environment, Role::Client)?;
-    Ok(Config {
-        provision: Provision::Never,
-        ..config
-    })
+    let settings = arguments.broker.settings();
+    Ok(settings.existing(environment, Role::Client)?)
 }
 
 async fn queues(config: Config, interrupt: &Interrupt) -> Result<Ending, Error> {

@@ -1,6 +1,7 @@
 //! `sortie call`: runs one task and prints its value on stdout.
 
 use std::io::IsTerminal as _;
+use std::time::Duration;
 
 use sortie::protocol::{Output as TaskOutput, OutputObject};
 use sortie::{Ending as TaskEnding, JobId, Outcome, TaskError};
@@ -16,6 +17,10 @@ use crate::session;
 use crate::terminal;
 use crate::terminal::interrupt::Interrupt;
 use crate::terminal::stdout;
+use crate::workers::WorkerNews;
+
+/// How often it is said what became known of the workers.
+const NEWS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Run the command.
 pub(crate) async fn run(
@@ -53,19 +58,20 @@ async fn start(
         .or(shape.arguments(&arguments.arguments))
         .await??;
     session::check_store(&function, session, interrupt).await?;
-    session::say_if_nobody_works(&function, session, interrupt).await?;
+    let told = session::say_if_nobody_works(&function, session, interrupt).await?;
     let task = interrupt
         .or(session.client.submit(&function, inputs))
         .await?
         .map_err(refused)?;
     let job = task.job();
-    if session.keeps == Keeps::Job {
+    let outcome = if session.keeps == Keeps::Job {
         interrupt.set_parting(session::may_go_on(job));
-    }
-    let outcome = interrupt
-        .or(task.outcome())
-        .await?
-        .map_err(|error| lost(&error, job, session.keeps))?;
+        let news = WorkerNews::start(&session.client, job, told);
+        interrupt.or(beside_news(task.outcome(), news)).await?
+    } else {
+        interrupt.or(task.outcome()).await?
+    };
+    let outcome = outcome.map_err(|error| lost(&error, job, session.keeps))?;
     let outcome = interrupt.or(session.client.fetched(outcome)).await?;
     if let Some(log) = &outcome.log {
         terminal::log(&log.text);
@@ -81,6 +87,19 @@ async fn start(
         terminal::say(&why);
     }
     Ok(ending)
+}
+
+/// Wait for an outcome, and say meanwhile what becomes known of the workers.
+async fn beside_news<T>(outcome: impl Future<Output = T>, mut news: WorkerNews) -> T {
+    tokio::pin!(outcome);
+    loop {
+        tokio::select! {
+            biased;
+            outcome = &mut outcome => return outcome,
+            () = tokio::time::sleep(NEWS_INTERVAL) => {}
+        }
+        news.lines().iter().for_each(|line| terminal::say(line));
+    }
 }
 
 fn show(outcome: &Outcome, raw: bool, keeps: Keeps) -> Result<Ending, Error> {

@@ -13,7 +13,7 @@ use sortie_frontend::settings::Environment;
 
 use crate::arguments::dlq::{Arguments, Command, List, Replay, Show};
 use crate::ending::{Ending, Error, refused};
-use crate::session::{connect, resolve, settle_client};
+use crate::session::{Reached, connect, reach, resolve, settle_client};
 use crate::terminal;
 use crate::terminal::interrupt::Interrupt;
 use crate::terminal::stdout;
@@ -125,15 +125,30 @@ pub(crate) async fn run(
         Command::Replay(arguments) => replay(arguments, environment, interrupt).await,
         Command::Remove(arguments) => {
             let client = connect(&arguments.broker, environment, interrupt).await?;
-            for letter in &arguments.ids {
-                interrupt
-                    .or(client.remove_dead_letter(*letter))
-                    .await?
-                    .map_err(refused)?;
-            }
-            Ok(Ending::Completed)
+            remove(&client, &arguments.ids, interrupt).await
         }
     }
+}
+
+/// Remove letters. One that does not exist is an error, when the others were removed.
+async fn remove(client: &Client, ids: &[LetterId], interrupt: &Interrupt) -> Result<Ending, Error> {
+    let mut missing = None;
+    for letter in ids {
+        let removing = client.remove_dead_letter(*letter);
+        if !interrupt.or(removing).await?.map_err(refused)? {
+            missing.get_or_insert(*letter);
+        }
+    }
+    match missing {
+        None => Ok(Ending::Completed),
+        Some(missing) => Err(unknown(missing)),
+    }
+}
+
+fn unknown(letter: LetterId) -> Error {
+    Error::Usage(format!(
+        "there is no dead letter {letter}; `sortie dlq list` shows the existing ones"
+    ))
 }
 
 async fn show_list(
@@ -141,7 +156,13 @@ async fn show_list(
     environment: &Environment,
     interrupt: &Interrupt,
 ) -> Result<Ending, Error> {
-    let client = connect(&list.broker, environment, interrupt).await?;
+    let client = match reach(&list.broker, environment, interrupt).await? {
+        Reached::There(client) => client,
+        Reached::Nothing(why) => {
+            terminal::say(&format!("there are no dead letters: {why}"));
+            return Ok(Ending::Completed);
+        }
+    };
     let letters = letters(&client, list.job.as_deref(), list.count.get(), interrupt).await?;
     if list.json {
         table::print_json(letters.iter().map(Shown::new))?;
@@ -246,6 +267,7 @@ async fn submit_again(
     for letter in letters.into_iter().rev() {
         jobs.entry(letter.1.job()).or_default().push(letter);
     }
+    stdout::check()?;
     let mut output = stdout::lines();
     let (mut tasks, mut left) = (0, 0);
     for letters in jobs.into_values() {
@@ -254,13 +276,18 @@ async fn submit_again(
             Err(ReplayError { replayed, why }) => (replayed, Some(why)),
         };
         left += replayed.left;
+        let mut names = Vec::with_capacity(replayed.jobs.len());
         for Detached { job, tasks: count } in replayed.jobs {
             tasks += count;
+            names.push(job.to_string());
             output
                 .pending()
                 .extend_from_slice(format!("{job}\n").as_bytes());
         }
-        stdout::flush(&mut output)?;
+        stdout::flush(&mut output).map_err(|error| {
+            let names = names.join(", ");
+            Error::Platform(format!("{error}; what was submitted is {names}"))
+        })?;
         for letter in replayed.unreadable {
             terminal::say(&format!(
                 "dead letter {letter} holds no task and stays; `sortie dlq remove {letter}` \
@@ -315,9 +342,7 @@ async fn chosen(
         .iter()
         .find(|id| !found.iter().any(|(letter, _)| letter == *id))
     {
-        return Err(Error::Usage(format!(
-            "there is no dead letter {missing}; `sortie dlq list` shows the existing ones"
-        )));
+        return Err(unknown(*missing));
     }
     found.retain(|(letter, _)| ids.contains(letter));
     Ok(found)

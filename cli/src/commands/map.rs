@@ -10,10 +10,10 @@ use std::sync::Arc;
 use sortie::protocol::job::Memo;
 use sortie::{Detached, Function, FunctionOptions, Job, JobId, SubmitError};
 use sortie_frontend::binding::{InFlight, Inputs, Names, Order, Origin, Shape, Source};
+use sortie_frontend::chain;
 use sortie_frontend::results::{Naming, Reorder, Target, Writer, makes_object};
 use sortie_frontend::session::{Keeps, Session};
 use sortie_frontend::settings::Environment;
-use sortie_frontend::{WorkerWatch, chain};
 use tokio::task::JoinSet;
 
 use crate::arguments::map::Map;
@@ -25,6 +25,7 @@ use crate::terminal::interrupt::Interrupt;
 use crate::terminal::progress::{Progress, Results};
 use crate::terminal::stdout;
 use crate::terminal::summary::Summary;
+use crate::workers::WorkerNews;
 
 /// Run the command.
 pub(crate) async fn run(
@@ -189,9 +190,7 @@ async fn follow(
         lacks_values: false,
         naming,
         copies: JoinSet::new(),
-        workers: watch(session, &job),
-        workers_told,
-        no_room_told: false,
+        workers: watch(session, &job, workers_told),
     };
     match run.drive(&mut job, interrupt).await {
         Ok(stopped) => {
@@ -207,10 +206,10 @@ async fn follow(
     }
 }
 
-/// Watch whether workers are there for the job of a fleet.
-fn watch(session: &Session, job: &Job<()>) -> Option<WorkerWatch> {
+/// Watch the workers that are there for the job of a fleet.
+fn watch(session: &Session, job: &Job<()>, told: Option<usize>) -> Option<WorkerNews> {
     let id = job.id().filter(|_| session.keeps == Keeps::Job)?;
-    Some(WorkerWatch::start(session.client.clone(), id))
+    Some(WorkerNews::start(&session.client, id, told))
 }
 
 /// Results could not be written; those of a fleet are not lost with that.
@@ -233,6 +232,7 @@ async fn detach(
     session: &Session,
     interrupt: &Interrupt,
 ) -> Result<Ending, Error> {
+    stdout::check()?;
     session::say_if_nobody_works(function, session, interrupt).await?;
     let in_flight = Arc::new(InFlight::new(Order::Nowhere));
     interrupt.set_parting(
@@ -254,7 +254,12 @@ async fn detach(
     output
         .pending()
         .extend_from_slice(format!("{job}\n").as_bytes());
-    stdout::flush(&mut output)?;
+    stdout::flush(&mut output).map_err(|error| {
+        Error::Platform(format!(
+            "{error}; the job is submitted, and its name is {job}: `sortie job gather {job}` \
+             writes its results"
+        ))
+    })?;
     let what = if tasks == 1 {
         "1 task was".to_owned()
     } else {

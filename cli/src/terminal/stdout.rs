@@ -6,12 +6,12 @@
 //! children. So it is looked at before: C's start-up calls [`look`] ahead of the runtime.
 
 use std::io::{self, ErrorKind, IsTerminal as _, Write};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::OFlags;
 
-use sortie_frontend::results::{Flow, Lines, Writer};
+use sortie_frontend::results::{self, Flow, Lines, Writer};
 
 use crate::ending::Error;
 
@@ -66,9 +66,30 @@ impl Write for Stdout {
     }
 }
 
+impl AsFd for Stdout {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        rustix::stdio::stdout()
+    }
+}
+
 /// Standard output. It is not locked, so that progress can be shown meanwhile.
 pub(crate) fn lines() -> Lines {
-    Lines::to(Box::new(Stdout), "standard output")
+    Lines::to(Stdout, "standard output")
+}
+
+/// Check, before anything is done whose result has to be printed, that it can be.
+///
+/// # Errors
+/// When standard output is closed already.
+pub(crate) fn check() -> Result<(), Error> {
+    if IS_MISSING.load(Ordering::Relaxed) || results::is_closed(Stdout.as_fd()) {
+        return Err(Error::Platform(
+            "standard output is closed, and what is to be printed there would be lost; nothing \
+             was done"
+                .into(),
+        ));
+    }
+    Ok(())
 }
 
 /// Write what waits, as the last of it or as a part.

@@ -20,11 +20,11 @@ impl Client {
         self.shared.broker.dead_letters(job, count_max).await
     }
 
-    /// Remove a dead letter. A missing one is not an error.
+    /// Remove a dead letter. Whether it was there.
     ///
     /// # Errors
     /// When the broker does not answer.
-    pub async fn remove_dead_letter(&self, letter: LetterId) -> Result<(), Error> {
+    pub async fn remove_dead_letter(&self, letter: LetterId) -> Result<bool, Error> {
         self.shared.broker.remove_dead_letter(letter).await
     }
 }

@@ -74,19 +74,12 @@ impl Client {
     }
 
     /// Remove everything that the broker has of a job, outcomes included, except its dead letters.
-    /// Its waiting and running tasks are stopped first.
+    /// Its waiting and running tasks are stopped. Who follows it is told that it was forgotten
+    /// ([`SubmitError::Forgotten`](crate::SubmitError::Forgotten)).
     ///
     /// # Errors
     /// When the broker does not answer.
     pub async fn forget(&self, job: JobId) -> Result<(), Error> {
-        let key = self.shared.key(job);
-        if self.shared.unfinished(key).await? != Some(0) {
-            match self.shared.broker.cancel(key).await {
-                // The tasks are stopped, and the record that has no room is about to go.
-                Err(Error::Full { .. }) => {}
-                cancelled => cancelled?,
-            }
-        }
-        self.shared.broker.forget(key).await
+        self.shared.broker.forget(self.shared.key(job)).await
     }
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use sortie_protocol::completion::{Answer, Mark, Unfinished};
+use futures::{FutureExt as _, StreamExt as _};
+use sortie_protocol::completion::{Answer, Mark, SUBMITTER_QUIET_MAX, Unfinished};
 use sortie_protocol::submission::Event;
 use sortie_protocol::{Ending, JobId, JobKey, JobRecord, JobState, Outcome};
 use tokio::time::{Instant, timeout_at};
@@ -38,6 +38,9 @@ pub struct JobStatus {
     /// Bundles that wait or are leased; `None` if this tenant may not read it, because it shares
     /// the broker.
     pub unfinished: Option<u64>,
+    /// Whether it was proven that no further outcome comes by itself. A job whose tasks do not all
+    /// have an outcome then stays as it is.
+    pub at_rest: bool,
 }
 
 /// Whether all outcomes of a job were counted.
@@ -64,6 +67,11 @@ pub enum JobPhase {
     Cancelled,
     /// Its results were gathered.
     Gathered,
+    /// Nothing of it is unfinished, and tasks have no outcome: none will come.
+    Incomplete,
+    /// Its submitter is gone and has not said that all tasks are there; nothing that it submitted
+    /// is unfinished.
+    Abandoned,
 }
 
 impl JobPhase {
@@ -77,6 +85,8 @@ impl JobPhase {
             Self::Ended => "ended",
             Self::Cancelled => "cancelled",
             Self::Gathered => "gathered",
+            Self::Incomplete => "incomplete",
+            Self::Abandoned => "abandoned",
         }
     }
 
@@ -85,7 +95,9 @@ impl JobPhase {
     pub fn is_over(self) -> bool {
         match self {
             Self::Submitting | Self::Running | Self::Waiting => false,
-            Self::Ended | Self::Cancelled | Self::Gathered => true,
+            Self::Ended | Self::Cancelled | Self::Gathered | Self::Incomplete | Self::Abandoned => {
+                true
+            }
         }
     }
 }
@@ -98,6 +110,7 @@ impl JobStatus {
             failed: 0,
             counted: Counted::All,
             unfinished: None,
+            at_rest: false,
         };
         status.take_gathered();
         status
@@ -135,6 +148,8 @@ impl JobStatus {
         match self.record.state {
             JobState::Cancelled => JobPhase::Cancelled,
             JobState::Sealed { .. } if self.left() == Some(0) => JobPhase::Ended,
+            JobState::Sealed { .. } if self.at_rest => JobPhase::Incomplete,
+            JobState::Open if self.at_rest => JobPhase::Abandoned,
             JobState::Open | JobState::Sealed { .. } if workers == Some(0) => JobPhase::Waiting,
             JobState::Open => JobPhase::Submitting,
             JobState::Sealed { .. } => JobPhase::Running,
@@ -201,6 +216,8 @@ impl Client {
             feed: Source::Unopened,
             read: Mark::default(),
             lacks_some: false,
+            heard: Instant::now(),
+            looked: Instant::now(),
             status: JobStatus::new(record),
         }
     }
@@ -215,7 +232,29 @@ pub struct JobWatch {
     read: Mark,
     /// Whether some outcomes cannot be read by this program.
     lacks_some: bool,
+    /// When the submitter of an open job was heard last, or may have been.
+    heard: Instant,
+    /// When the job was looked at last.
+    looked: Instant,
     status: JobStatus,
+}
+
+/// What was taken of a job's stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    /// That everything up to a mark was told.
+    Mark,
+    Another,
+}
+
+/// What lets a job be at rest if nothing of it is unfinished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rests {
+    /// It was known to be sealed.
+    Sealed,
+    /// Its submitter was heard so long ago that it is gone.
+    SubmitterGone(Instant),
+    No,
 }
 
 enum Source {
@@ -249,6 +288,7 @@ impl JobWatch {
     pub async fn look(&mut self, time_max: Duration) -> Result<&JobStatus, AttachError> {
         let until = Instant::now() + time_max;
         let broker = self.client.shared.broker.clone();
+        let rests = self.would_rest();
         let unfinished = match broker.unfinished(self.key).await {
             Err(error) if told::<()>(Err(error.clone())) != Answer::Denied => {
                 return Err(error.into());
@@ -259,6 +299,7 @@ impl JobWatch {
         let record = broker.job(self.key).await?;
         self.status.record = record.ok_or(AttachError::NoSuchJob(self.key.job))?;
         self.status.unfinished = unfinished.map(|unfinished| unfinished.bundles);
+        self.status.at_rest = false;
         if self.status.record.is_gathered() {
             self.feed = Source::Over;
             self.status.take_gathered();
@@ -268,7 +309,33 @@ impl JobWatch {
             self.feed = Source::Open(Feed::open(&broker, self.key, Observed::default()).await?);
         }
         self.count(unfinished, until).await?;
+        let is_read = unfinished.is_some_and(|unfinished| self.read >= unfinished.through);
+        self.status.at_rest = self.status.unfinished == Some(0)
+            && is_read
+            && match (rests, self.status.record.state) {
+                (Rests::Sealed, JobState::Sealed { .. }) => true,
+                (Rests::SubmitterGone(heard), JobState::Open) => heard == self.heard,
+                (Rests::Sealed | Rests::SubmitterGone(_) | Rests::No, _) => false,
+            };
         Ok(&self.status)
+    }
+
+    /// What is known before the broker counts what is unfinished: only then the count proves
+    /// something, see [`completion`](sortie_protocol::completion).
+    fn would_rest(&mut self) -> Rests {
+        let now = Instant::now();
+        let since = now - std::mem::replace(&mut self.looked, now);
+        if since > SUBMITTER_QUIET_MAX / 2 {
+            // Heartbeats may have been missed.
+            self.heard = now;
+        }
+        match self.status.record.state {
+            JobState::Sealed { .. } => Rests::Sealed,
+            JobState::Open if now - self.heard > SUBMITTER_QUIET_MAX => {
+                Rests::SubmitterGone(self.heard)
+            }
+            JobState::Open | JobState::Cancelled => Rests::No,
+        }
     }
 
     /// Count what is stored up to the mark that the broker named, or what it tells first that all
@@ -299,19 +366,16 @@ impl JobWatch {
                 }
                 break;
             };
-            match event {
-                Some(Event::Outcomes(_, outcomes)) => self.status.count(&outcomes),
-                Some(Event::Unreadable(..)) => self.lacks_some = true,
-                Some(Event::CaughtUp(mark)) => {
-                    self.read = self.read.max(mark);
-                    if unfinished.is_none() {
-                        break;
-                    }
-                }
-                Some(Event::Closed(Some(error))) => return Err(error.into()),
-                Some(Event::Cancelled | Event::Closed(None)) | None => self.feed = Source::Over,
-                Some(_) => {}
+            if self.take(event)? == Taken::Mark && unfinished.is_none() {
+                break;
             }
+        }
+        // Heartbeats among them, which nothing waits for.
+        while let Source::Open(feed) = &mut self.feed
+            && Instant::now() < until
+            && let Some(event) = feed.next().now_or_never()
+        {
+            self.take(event)?;
         }
         self.status.counted = if self.lacks_some {
             Counted::Some
@@ -319,5 +383,21 @@ impl JobWatch {
             counted
         };
         Ok(())
+    }
+
+    fn take(&mut self, event: Option<Event<sortie_broker::Error>>) -> Result<Taken, AttachError> {
+        match event {
+            Some(Event::Outcomes(_, outcomes)) => self.status.count(&outcomes),
+            Some(Event::Unreadable(..)) => self.lacks_some = true,
+            Some(Event::CaughtUp(mark)) => {
+                self.read = self.read.max(mark);
+                return Ok(Taken::Mark);
+            }
+            Some(Event::Submitting | Event::Reopened) => self.heard = Instant::now(),
+            Some(Event::Closed(Some(error))) => return Err(error.into()),
+            Some(Event::Cancelled | Event::Closed(None)) | None => self.feed = Source::Over,
+            Some(_) => {}
+        }
+        Ok(Taken::Another)
     }
 }

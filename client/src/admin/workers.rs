@@ -1,5 +1,7 @@
 //! Lists the workers of a fleet.
 
+use std::time::Duration;
+
 use sortie_broker::Error;
 use sortie_protocol::{JobId, Presence};
 
@@ -7,6 +9,13 @@ use crate::api::client::Client;
 use crate::drive::requests::workers;
 
 impl Client {
+    /// How long the broker waits for a worker that is not heard any more before others run what it
+    /// had in work, if that is known.
+    #[must_use]
+    pub fn lease(&self) -> Option<Duration> {
+        self.shared.broker.lease()
+    }
+
     /// The connected workers.
     ///
     /// # Errors

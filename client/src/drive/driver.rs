@@ -56,6 +56,10 @@ impl Driver {
         let (broker, program) = (self.broker.clone(), driven.program.clone());
         let over = match self.drive(driven, None, term).await {
             Stopped::Ended(End::Cancelled) => Over::Cancelled,
+            Stopped::Ended(End::Closed(Some(Error::NoSuchJob(_)))) => Over::Gone(Gone {
+                reason: "its job was forgotten by another client".into(),
+                stays: false,
+            }),
             Stopped::Ended(End::Closed(Some(error)) | End::Failed(error)) => Over::Gone(Gone {
                 reason: error.to_string().into(),
                 stays: error.is_transient(),

@@ -182,6 +182,9 @@ pub(crate) async fn attach(
 /// What the caller can ask about the end.
 fn set_end(sink: &JobSink, end: End<Error>, broker: &dyn Broker) {
     match end {
+        End::Closed(Some(Error::NoSuchJob(job))) => {
+            sink.state.set_trouble(SubmitError::Forgotten(job));
+        }
         End::Closed(Some(error)) | End::Failed(error) => sink.state.set_trouble(error.into()),
         End::Lost(missing) => sink.state.set_trouble(SubmitError::Lost {
             missing,

@@ -49,8 +49,8 @@ fn answered(request: Request, result: Result) -> Event<Error> {
 
 fn refusal(error: &Error) -> Refusal {
     match error {
-        Error::JobCancelled(_) => Refusal::Cancelled,
-        Error::Unreachable { .. } | Error::Full { .. } | Error::NoSuchJob(_) => Refusal::Unknown,
+        Error::JobCancelled(_) | Error::NoSuchJob(_) => Refusal::Over,
+        Error::Unreachable { .. } | Error::Full { .. } => Refusal::Unknown,
         Error::TooLarge { .. } => Refusal::TooLarge,
         Error::Empty | Error::Denied { .. } | Error::Unsuitable { .. } => Refusal::Denied,
     }
@@ -109,7 +109,8 @@ impl<'b> Requests<'b> {
 
     /// Remove a dead letter whose task is published anew.
     pub(crate) async fn remove(&mut self, letter: LetterId) -> Option<Event<Error>> {
-        let answer = self.broker.remove_dead_letter(letter);
+        let removing = self.broker.remove_dead_letter(letter);
+        let answer = async move { removing.await.map(drop) }.boxed();
         self.send(Request::Confirm, answer).await
     }
 

@@ -375,7 +375,7 @@ impl Operate for Troubled {
         self.inner.dead_letters(job, count_max).await
     }
 
-    async fn remove_dead_letter(&self, letter: LetterId) -> Result<(), Error> {
+    async fn remove_dead_letter(&self, letter: LetterId) -> Result<bool, Error> {
         self.there()?;
         self.inner.remove_dead_letter(letter).await
     }

@@ -5,9 +5,12 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use super::reader::{self, Taken};
 use crate::error::{Error, Setting};
+use crate::stop::{Stop, Stopped};
 
 /// What is kept of the memory of lines that were written.
 const KEPT_BYTES_MAX: usize = 128 << 10;
@@ -21,8 +24,13 @@ pub struct Lines {
 
 enum Sink {
     File(File, PathBuf),
-    Stream(Box<dyn Write + Send>, &'static str),
+    Stream(Box<dyn Stream>, &'static str),
 }
+
+/// What lines can be written to.
+pub trait Stream: Write + AsFd + Send {}
+
+impl<T: Write + AsFd + Send> Stream for T {}
 
 impl std::fmt::Debug for Sink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -57,9 +65,9 @@ impl Lines {
 
     /// Write to `stream`, which errors call `name`.
     #[must_use]
-    pub fn to(stream: Box<dyn Write + Send>, name: &'static str) -> Self {
+    pub fn to(stream: impl Stream + 'static, name: &'static str) -> Self {
         Self {
-            sink: Sink::Stream(stream, name),
+            sink: Sink::Stream(Box::new(stream), name),
             pending: Vec::new(),
         }
     }
@@ -80,6 +88,18 @@ impl Lines {
             Sink::File(file, _) => Some(file),
             Sink::Stream(..) => None,
         }
+    }
+
+    /// Wait until the reader has taken what was written, where there is one. Cancel safe.
+    ///
+    /// # Errors
+    /// When it is stopped.
+    pub async fn taken(&self, stop: &Stop) -> Result<Taken, Stopped> {
+        let fd = match &self.sink {
+            Sink::File(file, _) => file.as_fd(),
+            Sink::Stream(stream, _) => stream.as_fd(),
+        };
+        reader::taken(fd, stop).await
     }
 
     /// Where the next line is to be appended, whole.

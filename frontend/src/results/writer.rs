@@ -21,11 +21,12 @@ use tokio::task::JoinSet;
 use super::compress::Compressor;
 use super::csv::Separator;
 use super::lines::{Flow, Lines, check_place};
+use super::reader::Taken;
 use super::record::{self, Status};
 use super::table::{Kind, Table};
 use super::target::{Format, Layout, Place, Target};
 use crate::error::{Error, Setting};
-use crate::stop::Stop;
+use crate::stop::{Stop, Stopped};
 
 /// After this much results are passed on, even if more follow at once.
 const PENDING_BYTES_MAX: usize = 64 << 10;
@@ -165,6 +166,17 @@ impl Writer {
         match &self.sink {
             Sink::Stream(lines) => Some(lines),
             Sink::Object(_) => None,
+        }
+    }
+
+    /// Wait until the reader of a pipe has taken the results, see [`Taken`]. Cancel safe.
+    ///
+    /// # Errors
+    /// When it is stopped.
+    pub async fn taken(&self, stop: &Stop) -> Result<Taken, Stopped> {
+        match &self.sink {
+            Sink::Stream(lines) => lines.taken(stop).await,
+            Sink::Object(_) => Ok(Taken::All),
         }
     }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sortie::TenantId;
-use sortie::nats::{Config, Role, Tls};
+use sortie::nats::{Config, Provision, Role, Tls};
 use sortie::protocol::Advice;
 
 use super::environment::Environment;
@@ -81,6 +81,17 @@ impl BrokerSettings {
     pub fn required(&self, environment: &Environment, role: Role) -> Result<Config, Error> {
         let config = self.config(environment, role)?;
         config.ok_or_else(|| Error::usage("no broker is named").advised(Advice::NameBroker))
+    }
+
+    /// As [`Self::required`], for those who only look: nothing is made at the broker.
+    ///
+    /// # Errors
+    /// As [`Self::required`].
+    pub fn existing(&self, environment: &Environment, role: Role) -> Result<Config, Error> {
+        Ok(Config {
+            provision: Provision::Never,
+            ..self.required(environment, role)?
+        })
     }
 
     fn tenant(&self, environment: &Environment) -> Result<Option<TenantId>, Error> {

@@ -49,8 +49,8 @@ pub const ENDED_AT_ONCE: usize = 1024;
 /// Why the broker refused a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// The job was cancelled; its stream tells of it.
-    Cancelled,
+    /// The job was cancelled or forgotten; its stream tells of it.
+    Over,
     /// It is unknown whether the request was carried out, or the broker is unreachable.
     Unknown,
     /// This bundle is too large for the broker. Other bundles may fit.
@@ -479,11 +479,11 @@ impl<E: fmt::Display> Submission<E> {
     fn on_untaken(&mut self, tasks: &[TaskIndex], refusal: Refusal, error: E) {
         match (self.manner, refusal) {
             // The stream is about to tell of it.
-            (Manner::Map | Manner::Open, Refusal::Cancelled) => {}
+            (Manner::Map | Manner::Open, Refusal::Over) => {}
             (Manner::Map | Manner::Open, Refusal::Unknown) => self.give_up(&untaken(tasks, &error)),
             (Manner::Map | Manner::Open, Refusal::TooLarge | Refusal::Denied)
             | (Manner::Detached, Refusal::TooLarge) => self.report(untaken(tasks, &error)),
-            (Manner::Detached, Refusal::Cancelled | Refusal::Unknown | Refusal::Denied)
+            (Manner::Detached, Refusal::Over | Refusal::Unknown | Refusal::Denied)
             | (Manner::Replay | Manner::Attached, _) => self.fail(error),
         }
     }

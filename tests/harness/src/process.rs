@@ -262,18 +262,21 @@ impl Running {
         line
     }
 
+    /// Its process id.
+    ///
+    /// # Panics
+    /// When it has ended already.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("a process that was not waited for")
+    }
+
     /// Send it a signal.
     ///
     /// # Panics
     /// When it has ended already.
     pub fn signal(&self, signal: Signal) {
-        let id = self
-            .child
-            .id()
-            .and_then(|id| i32::try_from(id).ok())
-            .and_then(Pid::from_raw);
-        kill_process(id.expect("a process that was not waited for"), signal)
-            .expect("a process of ours");
+        let id = i32::try_from(self.id()).ok().and_then(Pid::from_raw);
+        kill_process(id.expect("a process id"), signal).expect("a process of ours");
     }
 
     /// Read no more of what it writes.

@@ -8,21 +8,22 @@ use std::sync::Arc;
 use sortie::protocol::JobId;
 use sortie::{BrokerError, Client, Incomplete, Job, SubmitError};
 use sortie_frontend::binding::{InFlight, Order};
-use sortie_frontend::results::{Naming, Reorder, Stems, Target};
+use sortie_frontend::results::{Naming, Reorder, Stems, Taken, Target};
 use sortie_frontend::session::{Keeps, SETTLE_TIME_MAX, open_output, settle};
 use sortie_frontend::settings::{Clouds, Environment};
-use sortie_frontend::{WorkerWatch, chain};
+use sortie_frontend::{Stopped, chain};
 use tokio::task::JoinSet;
 
 use crate::arguments::job::Gather;
 use crate::ending::{Ending, Error, refused};
-use crate::follow::{OnSignal, Outputs, Run, Stopped};
+use crate::follow::{self, OnSignal, Outputs, Run};
 use crate::session::{find, refused_job};
 use crate::terminal;
 use crate::terminal::interrupt::Interrupt;
 use crate::terminal::progress::{Progress, Results};
 use crate::terminal::stdout;
 use crate::terminal::summary::Summary;
+use crate::workers::WorkerNews;
 
 /// What is said of a job that goes on when its results are not gathered any more.
 const LEFT: &str = "interrupted; the job goes on, and its results can be gathered again";
@@ -91,21 +92,19 @@ async fn write(
         lacks_values: false,
         naming,
         copies: JoinSet::new(),
-        workers: Some(WorkerWatch::start(client.clone(), id)),
-        workers_told: None,
-        no_room_told: false,
+        workers: Some(WorkerNews::start(client, id, None)),
     };
     match run.drive(job, interrupt).await? {
-        Stopped::ByReader => {
+        follow::Stopped::ByReader => {
             run.progress.finish();
-            Err(stdout::closed())
+            Err(not_taken(id))
         }
-        Stopped::BySignal => {
+        follow::Stopped::BySignal => {
             run.sum_up();
             terminal::say(LEFT);
             Ok(Ending::Interrupted)
         }
-        Stopped::AtEnd => {
+        follow::Stopped::AtEnd => {
             run.sum_up();
             conclude(&run, job, id, client, arguments.keep, interrupt).await
         }
@@ -135,24 +134,13 @@ async fn conclude(
     keep: bool,
     interrupt: &Interrupt,
 ) -> Result<Ending, Error> {
-    let (progress, ended) = (job.progress(), run.summary.ended());
-    match job.trouble() {
-        Some(lost @ SubmitError::Lost { .. }) => {
-            return Err(Error::Platform(format!(
-                "{}. The others were written; `sortie job forget {id}` drops the job",
-                chain(lost)
-            )));
-        }
-        Some(trouble) => {
-            return Err(Error::Platform(format!(
-                "the results ended early, after {ended} tasks: {}; gather them again",
-                chain(trouble)
-            )));
-        }
-        None => {}
+    let progress = job.progress();
+    let ended = run.summary.ended();
+    if let Some(trouble) = job.trouble() {
+        return Err(Error::Platform(ended_early(trouble, id, ended)));
     }
     if progress.cancelled {
-        terminal::say("the job was cancelled; these are the results of the tasks that had ended");
+        terminal::say(&cancelled(id, ended, progress.total()));
     } else if !progress.complete {
         let why = why_incomplete(job.incomplete(), client.full());
         terminal::say(&format!(
@@ -161,25 +149,90 @@ async fn conclude(
         ));
         return Ok(Ending::Incomplete);
     }
-    if !keep {
-        let counts = (run.summary.completed(), run.summary.failed());
-        match interrupt.or(client.gathered(job, counts)).await? {
-            Ok(true) => {}
-            Ok(false) => terminal::say(&format!(
-                "somebody else reads {id} as well; its results stay until then"
-            )),
-            Err(full @ BrokerError::Full { .. }) => terminal::say(&format!(
-                "{full}; that {id} was gathered cannot be noted, and its results stay: `sortie job \
-                 forget {id}` removes them, which makes room"
-            )),
-            Err(error) => return Err(refused(error)),
-        }
+    if !keep && let Some(ending) = drop_results(run, job, id, client, interrupt).await? {
+        return Ok(ending);
     }
     Ok(if progress.cancelled {
         Ending::TasksFailed
     } else {
         run.ending()
     })
+}
+
+/// Have the broker drop the results, if whoever reads them here has them. How the command ends if it
+/// was interrupted.
+async fn drop_results(
+    run: &Run,
+    job: &Job<()>,
+    id: JobId,
+    client: &Client,
+    interrupt: &Interrupt,
+) -> Result<Option<Ending>, Error> {
+    match run.output.taken(interrupt.stop()).await {
+        Ok(Taken::All) => {}
+        Ok(Taken::Closed) => return Err(not_taken(id)),
+        Ok(Taken::Late) => {
+            terminal::say(&format!(
+                "the reader of the results has not taken all of them; they stay at the broker: \
+                 `sortie job forget {id}` drops them"
+            ));
+            return Ok(None);
+        }
+        Err(Stopped) => {
+            terminal::say(LEFT);
+            return Ok(Some(Ending::Interrupted));
+        }
+    }
+    let counts = (run.summary.completed(), run.summary.failed());
+    match interrupt.or(client.gathered(job, counts)).await? {
+        Ok(true) => {}
+        Ok(false) => terminal::say(&format!(
+            "somebody else reads {id} as well; its results stay until then"
+        )),
+        Err(full @ BrokerError::Full { .. }) => terminal::say(&format!(
+            "{full}; that {id} was gathered cannot be noted, and its results stay: `sortie job \
+             forget {id}` removes them, which makes room"
+        )),
+        Err(error) => return Err(refused(error)),
+    }
+    Ok(None)
+}
+
+/// What is said where the results of a job ended before it did, after so many tasks.
+fn ended_early(trouble: &SubmitError, id: JobId, ended: u64) -> String {
+    match trouble {
+        SubmitError::Lost { .. } => format!(
+            "{}. The others were written; `sortie job forget {id}` drops the job",
+            chain(trouble)
+        ),
+        SubmitError::Forgotten(_) => {
+            format!("{trouble}; the results of {ended} tasks were written by then")
+        }
+        _ => format!(
+            "the results ended early, after {ended} tasks: {}; gather them again",
+            chain(trouble)
+        ),
+    }
+}
+
+/// Whoever reads the results has gone.
+fn not_taken(job: JobId) -> Error {
+    Error::Platform(format!(
+        "the reader of the results closed them before it had taken all; they stay at the broker: \
+         `sortie job gather {job}` writes them again"
+    ))
+}
+
+/// What is said of a job that was cancelled when so many of its tasks had ended.
+fn cancelled(job: JobId, ended: u64, tasks: Option<u64>) -> String {
+    let tasks = match tasks {
+        Some(tasks) if tasks > ended => {
+            format!("{ended} of its {tasks} tasks had ended, and the others have no result")
+        }
+        Some(tasks) => format!("all of its {tasks} tasks had ended"),
+        None => format!("{ended} of its tasks had ended, and any others have no result"),
+    };
+    format!("{job} was cancelled: {tasks}")
 }
 
 /// Why more results may be missing. Where the broker is `full`, nothing is known of workers.

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt as _, stream};
 use serde::Serialize;
 use sortie::protocol::{Job, JobFunction, JobRecord, JobState};
-use sortie::{Client, Counted, JobId, JobPhase, JobStatus, JobWatch, Presence};
+use sortie::{AttachError, Client, Counted, JobId, JobPhase, JobStatus, JobWatch, Presence};
 use sortie_frontend::settings::{Environment, Terminal};
 
 use crate::arguments::job::{List, Status};
 use crate::ending::{Ending, Error, refused};
-use crate::session::{connect, find, refused_job};
+use crate::session::{Reached, find, forgotten, reach, refused_job};
 use crate::terminal;
 use crate::terminal::interrupt::Interrupt;
 use crate::terminal::progress::left;
@@ -108,6 +108,7 @@ impl<'a> Look<'a> {
             failed,
             counted,
             unfinished,
+            at_rest: _,
         } = self.status;
         Shown {
             job: record.job.key.job.to_string(),
@@ -220,7 +221,13 @@ pub(super) async fn list(
     environment: &Environment,
     interrupt: &Interrupt,
 ) -> Result<Ending, Error> {
-    let client = connect(&arguments.broker, environment, interrupt).await?;
+    let client = match reach(&arguments.broker, environment, interrupt).await? {
+        Reached::There(client) => client,
+        Reached::Nothing(why) => {
+            terminal::say(&format!("there are no jobs: {why}"));
+            return Ok(Ending::Completed);
+        }
+    };
     let mut watches = HashMap::new();
     loop {
         let jobs = interrupt
@@ -293,7 +300,7 @@ async fn look_at<'w>(
         // What a job that cannot be counted is known to be is shown all the same.
         let is_there = !matches!(
             watch.look(LOOK_TIME_MAX).await,
-            Err(sortie::AttachError::NoSuchJob(_))
+            Err(AttachError::NoSuchJob(_))
         );
         (*id, is_there)
     });
@@ -315,6 +322,10 @@ pub(super) async fn status(
 ) -> Result<Ending, Error> {
     let (client, job) = find(&arguments.job, &arguments.broker, environment, interrupt).await?;
     let wrong = |error| refused_job(&arguments.job, error);
+    let gone = |error| match error {
+        AttachError::NoSuchJob(_) => forgotten(job),
+        error => wrong(error),
+    };
     let mut watch = interrupt.or(client.watch_job(job)).await?.map_err(wrong)?;
     let mut pace = Pace::default();
     loop {
@@ -323,7 +334,7 @@ pub(super) async fn status(
         } else {
             COUNT_TIME_MAX
         };
-        let status = interrupt.or(watch.look(time_max)).await?.map_err(wrong)?;
+        let status = interrupt.or(watch.look(time_max)).await?.map_err(gone)?;
         let workers = workers(&client, interrupt).await?;
         let workers = count(workers.as_deref(), &status.record);
         let rate = pace.of(status, terminal::now());
@@ -333,11 +344,43 @@ pub(super) async fn status(
             (false, true) => table::print_line(&look.line())?,
             (false, false) => print_status(&look)?,
         }
+        if let Some(says) = at_rest(&look) {
+            terminal::say(&says);
+        }
         if !arguments.watch || look.phase().is_over() {
             return Ok(Ending::Completed);
         }
         interrupt.or(tokio::time::sleep(WATCH_INTERVAL)).await?;
     }
+}
+
+/// What is said of a job of which nothing more comes, although it did not come to its end.
+fn at_rest(look: &Look<'_>) -> Option<String> {
+    let job = look.status.record.job.key.job;
+    let why = match look.phase() {
+        JobPhase::Incomplete => {
+            let missing = look.status.tasks().unwrap_or(0);
+            let missing = missing.saturating_sub(look.status.ended());
+            format!(
+                "nothing of {job} is unfinished, and {missing} of its tasks have no outcome that \
+                 can be read: none will come"
+            )
+        }
+        JobPhase::Abandoned => format!(
+            "the submitter of {job} is gone and has not said how many tasks there are, and all \
+             that it submitted have ended: nothing more comes"
+        ),
+        JobPhase::Submitting
+        | JobPhase::Running
+        | JobPhase::Waiting
+        | JobPhase::Ended
+        | JobPhase::Cancelled
+        | JobPhase::Gathered => return None,
+    };
+    Some(format!(
+        "{why}. `sortie job gather {job}` writes the results that are there, `sortie job forget \
+         {job}` drops the job"
+    ))
 }
 
 fn print_status(look: &Look<'_>) -> Result<(), Error> {

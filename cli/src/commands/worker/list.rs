@@ -9,9 +9,9 @@ use sortie_broker::Operate as _;
 use sortie_broker::nats::{NatsBroker, Role};
 use sortie_frontend::settings::Environment;
 
-use super::connect::connect;
 use crate::arguments::worker::List;
 use crate::ending::{Ending, Error, refused};
+use crate::session::lacks;
 use crate::terminal;
 use crate::terminal::interrupt::Interrupt;
 use crate::terminal::table;
@@ -52,8 +52,18 @@ pub(super) async fn run(
     environment: &Environment,
     interrupt: &Interrupt,
 ) -> Result<Ending, Error> {
-    let config = list.broker.settings().required(environment, Role::Client)?;
-    let broker = connect(config, interrupt).await?;
+    let settings = list.broker.settings();
+    let config = settings.existing(environment, Role::Observer)?;
+    let broker = match interrupt.or(NatsBroker::connect(config)).await? {
+        Ok(broker) => broker,
+        Err(error) => match error.advice().as_ref().and_then(lacks) {
+            Some(why) => {
+                terminal::say(&format!("there are no workers: {why}"));
+                return Ok(Ending::Completed);
+            }
+            None => return Err(refused(error)),
+        },
+    };
     let workers = interrupt.or(broker.workers()).await?.map_err(refused)?;
     let silent = silent(&broker, &workers, interrupt).await?;
     let is_silent = |presence: &Presence| silent.contains(&presence.worker);

@@ -239,7 +239,7 @@ impl Operate for Faulty {
         self.inner.dead_letters(job, count_max).await
     }
 
-    async fn remove_dead_letter(&self, letter: LetterId) -> Result<(), Error> {
+    async fn remove_dead_letter(&self, letter: LetterId) -> Result<bool, Error> {
         self.inner.remove_dead_letter(letter).await
     }
 

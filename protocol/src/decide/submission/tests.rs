@@ -605,7 +605,7 @@ impl World {
             (other, _) => panic!("{other:?}"),
         };
         let result = match how {
-            _ if self.is_cancelled => Err((Refusal::Cancelled, "cancelled".into())),
+            _ if self.is_cancelled => Err((Refusal::Over, "cancelled".into())),
             How::Done if happens => Ok(()),
             How::TooLarge => Err((Refusal::TooLarge, "too large".into())),
             How::Done | How::Unknown | How::Away => Err((Refusal::Unknown, "away".into())),

@@ -248,6 +248,42 @@ fn an_object_is_not_made_where_no_worker_has_a_store() {
 }
 
 #[test]
+fn it_is_said_that_one_of_several_workers_is_lost() {
+    let beside = Beside::start();
+    let workers = [(); 2].map(|()| beside.sortie(&["worker", "--concurrency", "1"]).start());
+    until(&beside, &["worker", "list", "--json"], |_| {
+        let ran = beside.sortie(&["worker", "list", "--json"]).run().code(0);
+        ran.records().len() == 2
+    });
+    let mut running = beside
+        .map("spins_forever", ["[]"])
+        .args(["--progress", "lines"])
+        .by_script("exec \"$@\" 2>&1")
+        .start();
+    let busy = until(&beside, &["worker", "list", "--json"], |worker| {
+        worker["busy"] == 1
+    });
+    let works = |worker: &&Running| u64::from(worker.id()) == busy["process"].as_u64().unwrap();
+    workers.iter().find(works).unwrap().signal(Signal::KILL);
+    let line = loop {
+        let line = running.line();
+        if line.contains("not heard any more") {
+            break line;
+        }
+    };
+    for part in [busy["worker"].as_str().unwrap(), "run again", "30s"] {
+        assert!(line.contains(part), "{part} is not in {line}");
+    }
+    // The other one has the task when the lease is over.
+    let process = &busy["process"];
+    until(&beside, &["worker", "list", "--json"], |worker| {
+        worker["busy"] == 1 && worker["process"] != *process
+    });
+    running.signal(Signal::INT);
+    let _ = running.wait().code(130);
+}
+
+#[test]
 fn it_is_said_that_the_last_worker_is_gone() {
     let beside = Beside::start();
     let worker = beside.sortie(&["worker"]).start();

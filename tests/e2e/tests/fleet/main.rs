@@ -4,9 +4,11 @@
 
 mod beside;
 mod commands;
+mod endings;
 mod full;
 mod gathering;
 mod jobs;
+mod looking;
 mod tenants;
 
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
