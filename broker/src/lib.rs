@@ -30,6 +30,6 @@ mod traits;
 
 pub use traits::{
     Broker, Cancellation, Claimed, Coordinate, Directory, Error, Event, Extended, GRAPH_BYTES_MAX,
-    Lease, LetterId, Mark, Operate, PRESENCE, Position, Puller, Report, Retrial, Serves, Submit,
-    Unfinished, Waiting, Work,
+    Lease, LetterId, Mark, Operate, PRESENCE, Part, Position, Puller, Report, Retrial, Serves,
+    Submit, Unfinished, Waiting, Work,
 };

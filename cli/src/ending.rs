@@ -12,11 +12,11 @@ use sortie_frontend::session::Keeps;
 pub(crate) enum Ending {
     /// Everything was done, and every task completed.
     Completed,
-    /// Everything was done, and some tasks failed.
+    /// Everything was done, and some tasks failed, none of them for the platform's fault.
     TasksFailed,
     /// The command line, or something that it names, is wrong.
     WrongUsage,
-    /// The machine, or Sortie itself, failed.
+    /// The machine, a store or Sortie itself failed, for the command or for some of its tasks.
     PlatformFailure,
     /// Everything that is known was done, and there may be more: the job was never submitted to its
     /// end.

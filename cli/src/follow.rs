@@ -399,11 +399,7 @@ impl Run {
 
     /// How the command ends if nothing else went wrong.
     pub(crate) fn ending(&self) -> Ending {
-        if self.summary.failed() == 0 {
-            Ending::Completed
-        } else {
-            Ending::TasksFailed
-        }
+        self.summary.ending()
     }
 }
 

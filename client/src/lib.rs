@@ -88,7 +88,7 @@ pub use self::embedded::load::LoadError;
 #[cfg(feature = "embedded")]
 pub use self::embedded::loader::StartError;
 pub use self::error::{AttachError, SubmitError};
-pub use sortie_broker::{Error as BrokerError, LetterId, nats};
+pub use sortie_broker::{Error as BrokerError, LetterId, Part as BrokerPart, nats};
 pub use sortie_objects as objects;
 pub use sortie_protocol as protocol;
 pub use sortie_protocol::completion::Incomplete;

@@ -67,6 +67,7 @@ pub fn flag(setting: &Setting) -> String {
         Setting::Store => "--store".into(),
         Setting::InputDisk => "--input-disk".into(),
         Setting::Tenant => "--tenant".into(),
+        Setting::Broker => "--broker".into(),
         Setting::BrokerCredentials => "--creds".into(),
         Setting::TlsAuthorities => "--tls-ca".into(),
         Setting::TlsCertificate => "--tls-cert".into(),

@@ -48,6 +48,8 @@ pub enum Setting {
     InputDisk,
     /// The tenant.
     Tenant,
+    /// The broker's servers.
+    Broker,
     /// The credentials file for the broker.
     BrokerCredentials,
     /// The certificate authorities to trust.

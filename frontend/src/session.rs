@@ -8,13 +8,15 @@ use std::time::Duration;
 use sortie::nats::Config;
 use sortie::objects::Objects;
 use sortie::protocol::Advice;
-use sortie::{BrokerError, Builder, Client, ConnectError, Presence, Signature, SubmitError};
+use sortie::{
+    BrokerError, BrokerPart, Builder, Client, ConnectError, Presence, Signature, SubmitError,
+};
 #[cfg(feature = "embedded")]
 use sortie::{Component, Function, FunctionOptions, LoadError, StartError};
 use tokio::runtime::Handle;
 
 use crate::binding::{Files, Names, Notice, OutputFile, Places};
-use crate::error::{Error, chain};
+use crate::error::{Error, Setting, chain};
 use crate::results::{Lines, Target, Writer};
 use crate::settings::{Clouds, Environment, HostSettings, Terminal, Troubles, cache, store};
 use crate::stop::Stop;
@@ -292,20 +294,28 @@ fn is_here(servers: &str) -> bool {
     })
 }
 
-/// A broker that cannot be used is a failure of the platform, whatever the reason: what the user
-/// asked for is not wrong.
 impl From<ConnectError> for Error {
     fn from(error: ConnectError) -> Self {
-        let advice = error.advice();
-        Self::platform(chain(&error)).advised(advice)
+        match error {
+            ConnectError::NoRuntime => Self::platform(error.to_string()),
+            ConnectError::Broker(error) => error.into(),
+        }
     }
 }
 
+/// A broker that cannot be used is a failure of the platform, whatever the reason. What was never
+/// one, and files that are not what they should be, are the caller's mistake.
 impl From<BrokerError> for Error {
     fn from(error: BrokerError) -> Self {
         let (text, advice) = (error.to_string(), error.advice());
         let told = match error {
             BrokerError::NoSuchJob(_) => Self::usage(text),
+            BrokerError::Misconfigured { part, .. } => Self::usage(text).about(match part {
+                BrokerPart::Servers => Setting::Broker,
+                BrokerPart::Credentials => Setting::BrokerCredentials,
+                BrokerPart::TlsAuthorities => Setting::TlsAuthorities,
+                BrokerPart::TlsIdentity => Setting::TlsCertificate,
+            }),
             BrokerError::JobCancelled(_)
             | BrokerError::TooLarge { .. }
             | BrokerError::Empty

@@ -10,8 +10,9 @@ use rustix::io::Errno;
 use sortie_protocol::outcome::{InputFault, cut};
 use sortie_protocol::{Advice, Cloud};
 
+use crate::refusals::{Refusal, Sent, code_of, sources};
 use crate::shortage::{has_shortage, is_shortage};
-use crate::stores::notes::{CODE, PAID, Trouble, UNSIGNED};
+use crate::stores::notes::Trouble;
 
 /// An object could not be found, opened or read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -145,7 +146,7 @@ impl Error {
             ),
             other => {
                 let cause = root_cause(other);
-                if cause.starts_with("Received redirect") {
+                if is_redirect(&cause) {
                     elsewhere(shown)
                 } else {
                     unavailable(shown, &cause)
@@ -155,34 +156,15 @@ impl Error {
     }
 }
 
-/// How a refused request was sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sent {
-    /// Without credentials.
-    Unsigned,
-    /// Signed, by a requester that pays.
-    Paid,
-    /// Signed.
-    Signed,
-}
-
-impl Sent {
-    fn of(error: &object_store::Error) -> Self {
-        let said = |mark: &str| sources(error).any(|source| source.to_string().contains(mark));
-        match (said(UNSIGNED), said(PAID)) {
-            (true, _) => Self::Unsigned,
-            (false, true) => Self::Paid,
-            (false, false) => Self::Signed,
-        }
-    }
+/// Whether a cause is a redirect, which is not followed.
+pub(crate) fn is_redirect(cause: &str) -> bool {
+    cause.starts_with("Received redirect")
 }
 
 fn denied(shown: &str, sent: Sent) -> Error {
     let is_s3 = shown.starts_with("s3://");
     let reason = match sent {
-        Sent::Unsigned => {
-            "no credentials were found, or none were to be used, and the store wants some"
-        }
+        Sent::Unsigned => NO_CREDENTIALS,
         Sent::Signed if is_s3 => {
             "check the credentials, the object's permissions, and whether the reader has to pay"
         }
@@ -198,11 +180,15 @@ fn denied(shown: &str, sent: Sent) -> Error {
     }
 }
 
+/// Where a bucket is that is asked for in the wrong place.
+pub(crate) const ELSEWHERE: &str = "is in another region or at another endpoint, and the store's \
+                                    redirect is not followed; set the region or the endpoint";
+/// Why a request without credentials is refused.
+pub(crate) const NO_CREDENTIALS: &str =
+    "no credentials were found, or none were to be used, and the store wants some";
+
 fn elsewhere(shown: &str) -> Error {
-    let message = format!(
-        "`{shown}` is in another region or at another endpoint, and the store's redirect is not \
-         followed; set the region or the endpoint"
-    );
+    let message = format!("`{shown}` {ELSEWHERE}");
     Error::new(InputFault::Denied, message).advised(Advice::SetRegion)
 }
 
@@ -213,121 +199,37 @@ fn unavailable(shown: &str, cause: &str) -> Error {
     )
 }
 
-/// Refusals that mean the same for every requester: the stores' error codes, the fault, and the
-/// text that follows the object's name.
-const REFUSALS: [(&[&str], InputFault, &str); 10] = [
-    (
-        &[
-            "ExpiredToken",
-            "ExpiredTokenException",
-            "RequestExpired",
-            "TokenRefreshRequired",
-        ],
-        InputFault::Denied,
-        "may not be read: the credentials have expired; renew them",
-    ),
-    (
-        &["InvalidAccessKeyId", "InvalidToken", "InvalidClientTokenId"],
-        InputFault::Denied,
-        "may not be read: the store does not know these credentials",
-    ),
-    (
-        &["SignatureDoesNotMatch"],
-        InputFault::Denied,
-        "may not be read: the secret key of the credentials is wrong, or the region is",
-    ),
-    (
-        &["RequestTimeTooSkewed"],
-        InputFault::Denied,
-        "may not be read: this machine's clock is wrong, so the credentials do not count",
-    ),
-    (
-        &["AuthenticationFailed", "InvalidAuthenticationInfo"],
-        InputFault::Denied,
-        "may not be read: the store does not accept the credentials; the key or the signature is \
-         wrong or has expired",
-    ),
-    (
-        &["AccountIsDisabled"],
-        InputFault::Denied,
-        "may not be read: the storage account is disabled",
-    ),
-    (
-        &["UserProjectMissing"],
-        InputFault::Denied,
-        "may not be read: the reader has to pay; name the project that does, and have credentials",
-    ),
-    (
-        &[
-            "UserProjectAccessDenied",
-            "UserProjectAccountProblem",
-            "UserProjectInvalid",
-        ],
-        InputFault::Denied,
-        "may not be read: the project that is named cannot pay for it; check its name, its billing \
-         and what the credentials may do there",
-    ),
-    (
-        &["InvalidIdentityToken", "IDPRejectedClaim"],
-        InputFault::Denied,
-        "may not be read: the web identity's token is not accepted; check it and the role",
-    ),
-    (
-        &["InvalidObjectState", "BlobArchived"],
-        InputFault::Denied,
-        "is archived and cannot be read now; restore it first",
-    ),
-];
-
 /// The error for a store's own error code, if the code says more than the HTTP status.
 fn by_code(shown: &str, code: &str, sent: Sent) -> Option<Error> {
-    let known = REFUSALS.iter().find(|(codes, ..)| codes.contains(&code));
-    if let Some((_, fault, what)) = known {
-        let error = Error::new(*fault, format!("`{shown}` {what}"));
-        return Some(if code.starts_with("UserProject") {
-            error.advised(Advice::SetPayer { cloud: Cloud::Gs })
-        } else {
-            error
-        });
-    }
-    match code {
-        "NoSuchBucket" | "ContainerNotFound" => Some(Error::new(
+    let refused = |why: &str| {
+        let text = format!("`{shown}` may not be read: {why}");
+        Error::new(InputFault::Denied, text)
+    };
+    match Refusal::of(code) {
+        Some(Refusal::Requester(why, advice)) => Some(Error {
+            advice,
+            ..refused(why)
+        }),
+        Some(Refusal::Permission) => Some(denied(shown, sent)),
+        Some(Refusal::Elsewhere) => Some(elsewhere(shown)),
+        Some(Refusal::NoBucket) => Some(Error::new(
             InputFault::Missing,
             format!("there is no such bucket: `{shown}`"),
         )),
-        "PermanentRedirect"
-        | "TemporaryRedirect"
-        | "AuthorizationHeaderMalformed"
-        | "IllegalLocationConstraintException" => Some(elsewhere(shown)),
-        "AccessDenied"
-        | "AllAccessDisabled"
-        | "AccountProblem"
-        | "AuthorizationPermissionMismatch"
-        | "AuthorizationFailure"
-        | "InsufficientAccountPermissions"
-        | "NoAuthenticationInformation"
-        | "PublicAccessNotPermitted" => Some(denied(shown, sent)),
-        // Azure's answer to requests without credentials, whether or not the container exists.
-        "ResourceNotFound" if sent == Sent::Unsigned => Some(Error::new(
-            InputFault::Missing,
-            format!("there is nothing at `{shown}` that may be read without credentials"),
-        )),
-        "SlowDown" | "InternalError" | "ServiceUnavailable" | "ServerBusy"
-        | "OperationTimedOut" => Some(unavailable(shown, &format!("the store answers `{code}`"))),
-        _ => None,
+        Some(Refusal::Busy) => Some(unavailable(shown, &format!("the store answers `{code}`"))),
+        None => match code {
+            "InvalidObjectState" | "BlobArchived" => Some(Error::new(
+                InputFault::Denied,
+                format!("`{shown}` is archived and cannot be read now; restore it first"),
+            )),
+            // Azure's answer to requests without credentials, whether or not the container exists.
+            "ResourceNotFound" if sent == Sent::Unsigned => Some(Error::new(
+                InputFault::Missing,
+                format!("there is nothing at `{shown}` that may be read without credentials"),
+            )),
+            _ => None,
+        },
     }
-}
-
-fn code_of(error: &object_store::Error) -> Option<String> {
-    let said = sources(error)
-        .map(ToString::to_string)
-        .find(|text| text.contains(CODE))?;
-    let (_, code) = said.rsplit_once(CODE)?;
-    Some(
-        code.chars()
-            .take_while(char::is_ascii_alphanumeric)
-            .collect(),
-    )
 }
 
 /// What the system said, where it said something.
@@ -335,13 +237,6 @@ pub(crate) fn system_error(error: &object_store::Error) -> Option<&io::Error> {
     sources(error)
         .find_map(|source| source.downcast_ref::<io::Error>())
         .filter(|error| error.raw_os_error().is_some() || error.kind() != io::ErrorKind::Other)
-}
-
-pub(crate) fn sources<'a>(
-    error: &'a object_store::Error,
-) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    let first: Option<&'a (dyn std::error::Error + 'static)> = std::error::Error::source(error);
-    std::iter::successors(first, |source| source.source())
 }
 
 /// The innermost cause in one line. Outer errors are left out because they repeat URLs with their
@@ -389,6 +284,14 @@ pub(crate) fn told(shown: &str, error: &io::Error) -> Error {
             format!("failed to read `{shown}`: {error}"),
         ),
     }
+}
+
+/// A link whose target is not there.
+pub(crate) fn dangling(shown: &str) -> Error {
+    Error::new(
+        InputFault::Missing,
+        format!("`{shown}` is a link that leads to nothing"),
+    )
 }
 
 pub(crate) fn not_regular(shown: &str) -> Error {

@@ -19,6 +19,9 @@ use crate::error::told;
 use crate::stores::local::{Links, LocalFile};
 use crate::{Error, Location};
 
+/// How many links one name may lead through: as many as Linux follows.
+const LINKS_MAX: usize = 40;
+
 /// Which local files may be read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Files {
@@ -94,16 +97,36 @@ impl Files {
             Ok(real) if is_within(&real) => Ok(resolved(real)),
             Ok(_) => Err(outside()),
             // Outside of the folders, a missing file is reported as denied, so that tasks learn
-            // nothing.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && is_within(&nearest(path)) => {
-                Ok(resolved(path.to_owned()))
-            }
+            // nothing: also one that a link in a folder leads to.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match dead_end(path) {
+                Some(end) if is_within(&end) => Ok(resolved(end)),
+                Some(_) | None => Err(outside()),
+            },
             // Links below a named directory that lead in a circle, or through too many others, are
             // no secret, and no way out.
             Err(error) if is_within(&nearest(path)) => Err(told(&shown(path), &error)),
             Err(_) => Err(outside()),
         }
     }
+}
+
+/// Where a path leads at which nothing is: behind the links on the way, those to nothing included.
+/// `None` if links change meanwhile.
+fn dead_end(path: &Path) -> Option<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let (real, rest) = path.ancestors().find_map(|folder| {
+            let rest = path.strip_prefix(folder).ok()?;
+            Some((folder.canonicalize().ok()?, rest.to_owned()))
+        })?;
+        let mut rest = rest.components();
+        let missing = real.join(rest.next()?);
+        match missing.read_link() {
+            Ok(target) => path = real.join(target).join(rest.as_path()),
+            Err(_) => return Some(missing.join(rest.as_path())),
+        }
+    }
+    None
 }
 
 /// The closest existing folder above a path.
@@ -149,6 +172,15 @@ mod tests {
         symlink(&closed, open.join("folder")).unwrap();
         symlink(open.join("a"), open.join("inner")).unwrap();
         symlink(&open, folder.path().join("alias")).unwrap();
+        for (target, link) in [
+            ("missing", "dangling"),
+            ("sub/../missing/x", "deep"),
+            ("dangling", "chain"),
+            ("../closed/missing", "out"),
+            ("out", "chain out"),
+        ] {
+            symlink(target, open.join(link)).unwrap();
+        }
         let files = Files::under(vec![folder.path().join("alias")]);
         for path in [
             "open/a",
@@ -157,6 +189,7 @@ mod tests {
             "alias/a",
             "open/missing",
             "open/no/such",
+            "open/dangling/x",
         ] {
             assert!(files.admit(&folder.path().join(path)).is_ok(), "{path}");
         }
@@ -167,11 +200,18 @@ mod tests {
             "open/../closed/secret",
             "closed/missing",
             "open/folder/none",
+            "open/out",
+            "open/out/x",
+            "open/chain out",
             "openly",
         ] {
             let error = files.admit(&folder.path().join(path)).unwrap_err();
             assert_eq!(error.fault, InputFault::Denied, "{path}");
             assert_eq!(error.advice, Some(Advice::AllowFiles));
+        }
+        for path in ["open/dangling", "open/deep", "alias/chain"] {
+            let file = files.admit(&folder.path().join(path)).unwrap();
+            assert_eq!(file.stamp(path).unwrap_err().fault, InputFault::Missing);
         }
     }
 

@@ -38,9 +38,11 @@ mod metrics;
 mod networks;
 mod objects;
 mod read;
+mod refusals;
 mod shown;
 mod stores;
 mod upload;
+mod write_error;
 
 pub use self::config::{
     Addressing, Az, AzCredentials, Config, Disk, Gs, GsCredentials, MEMORY_DEFAULT, Payer,
@@ -63,9 +65,8 @@ pub use self::stores::REQUESTS_MAX;
 pub use self::stores::metadata_credentials::{AGENT_TIME_MAX, METADATA_TIME_MAX};
 pub use self::stores::retries::{RETRIES_MAX, RETRY_TIME_MAX};
 pub use self::stores::web::WHOLE_BYTES_MAX;
-pub use self::upload::{
-    PART_BYTES, PARTS_IN_FLIGHT_MAX, PARTS_MAX, Upload, WriteError, WriteFault,
-};
+pub use self::upload::{PART_BYTES, PARTS_IN_FLIGHT_MAX, PARTS_MAX, Upload};
+pub use self::write_error::{WriteError, WriteFault};
 pub use sortie_protocol::address::{Address, ByteRange, Place, VersionId};
 pub use sortie_protocol::location::{Location, Malformed, Service};
 

@@ -17,6 +17,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::background::on;
 use crate::blocking::{FILES_MAX, LISTINGS_MAX, Pool};
 use crate::config::{Config, Prefetch};
+use crate::error::dangling;
 use crate::metrics::Metrics;
 use crate::read::block::{BLOCK_BYTES, Block, Purpose, gather};
 use crate::read::blocks::Blocks;
@@ -154,7 +155,7 @@ impl Objects {
         }
     }
 
-    /// The file, pinned.
+    /// The file, pinned. The address is the one that was named, so it may be that of a link.
     pub(crate) async fn open_file(
         &self,
         address: &Address,
@@ -162,8 +163,14 @@ impl Objects {
         pin: Option<&Pin>,
     ) -> Result<Object, Error> {
         let name = shown(&address.location);
-        let looked = file.clone();
-        let stamp = self.shared.files.run(move || looked.stamp(&name)).await??;
+        let (looked, named) = (file.clone(), address.location.clone());
+        let looking = move || {
+            looked.stamp(&name).map_err(|error| match named {
+                Location::File(path) if is_dangling(&error, &path) => dangling(&name),
+                _ => error,
+            })
+        };
+        let stamp = self.shared.files.run(looking).await??;
         let (size, etag) = (stamp.size, Some(stamp.etag.clone()));
         if pin.is_some_and(|pin| etag.as_deref() != Some(&*pin.etag)) {
             return Err(replaced(address));
@@ -339,6 +346,11 @@ async fn look(shown: &str, object: &Keyed, version: Option<&VersionId>) -> Resul
             .get(&Attribute::ContentType)
             .map(|value| value.as_ref().to_owned()),
     })
+}
+
+/// Whether what is missing is not the file of this name, but what it is a link to.
+fn is_dangling(error: &Error, path: &Path) -> bool {
+    error.fault == InputFault::Missing && path.is_symlink()
 }
 
 fn replaced(address: &Address) -> Error {

@@ -365,10 +365,8 @@ async fn a_function_is_not_told_where_an_object_is() {
     }
     let error = open(Path::new("/nonexistent/secret")).await.unwrap_err();
     assert_eq!(error.for_guest(), "there is no such object");
-    let error = WriteError {
-        fault: WriteFault::Denied,
-        message: "`s3://secret/key` may not be written to".into(),
-    };
+    let message = "`s3://secret/key` may not be written to";
+    let error = WriteError::new(WriteFault::Denied, message);
     assert!(!error.for_guest().contains("secret"));
 }
 

@@ -25,13 +25,13 @@ use tokio::task::JoinSet;
 
 use crate::background::{ended, on};
 use crate::blocking::Pool;
-use crate::error::{root_cause, sources, system_error};
+use crate::error::system_error;
 use crate::objects::Objects;
 use crate::shown::shown;
 use crate::stores::Spot;
 use crate::stores::bucket::Keyed;
 use crate::stores::local::{self, Links, LocalFile, Parts, done};
-use crate::stores::notes::Trouble;
+use crate::write_error::{WriteError, WriteFault};
 use crate::{Error, Location};
 
 /// The size of an upload's parts. S3 accepts no parts below 5 MiB, and some stores require equal
@@ -42,33 +42,6 @@ pub const PARTS_IN_FLIGHT_MAX: usize = 4;
 /// Maximum number of parts, S3's limit: with [`PART_BYTES`], objects of up to 78 GiB. Writing more
 /// is an error.
 pub const PARTS_MAX: usize = 10_000;
-
-/// The kind of a [`WriteError`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WriteFault {
-    /// The bucket does not exist, or the location cannot be written to.
-    NoPlace,
-    /// Permission denied.
-    Denied,
-    /// No space left.
-    Full,
-    /// The object is larger than the store allows.
-    TooLarge,
-    /// The tenant has as much in the store as it may have.
-    Quota,
-    /// The store does not answer, or a transient error occurred; a retry may help.
-    Unavailable,
-}
-
-/// An object could not be written or removed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct WriteError {
-    /// The kind of error.
-    pub fault: WriteFault,
-    /// The location, the problem and what to do, in one line without credentials.
-    pub message: String,
-}
 
 impl Objects {
     /// Write `data` as the object at `location`, replacing an existing one. Cancel safe: the object
@@ -238,10 +211,10 @@ impl Objects {
                 on(&self.shared.io, renaming).await
             }
             (Place::File(..), Place::Bucket(_)) | (Place::Bucket(_), Place::File(..)) => {
-                return Err(WriteError {
-                    fault: WriteFault::NoPlace,
-                    message: format!("`{}` is in another store", shown(to)),
-                });
+                return Err(WriteError::new(
+                    WriteFault::NoPlace,
+                    format!("`{}` is in another store", shown(to)),
+                ));
             }
         };
         finished(renamed, &shown(to))
@@ -269,15 +242,9 @@ impl Objects {
                  object store",
                 shown(location)
             );
-            return Err(WriteError {
-                fault: WriteFault::NoPlace,
-                message,
-            });
+            return Err(WriteError::new(WriteFault::NoPlace, message));
         }
-        self.place(location).map_err(|error| WriteError {
-            fault: WriteFault::NoPlace,
-            message: error.message,
-        })
+        self.place(location).map_err(WriteError::no_place)
     }
 }
 
@@ -497,10 +464,7 @@ impl Upload {
                 self.shown,
                 (PARTS_MAX * PART_BYTES) >> 30
             );
-            return Err(self.fail(WriteError {
-                fault: WriteFault::TooLarge,
-                message,
-            }));
+            return Err(self.fail(WriteError::new(WriteFault::TooLarge, message)));
         }
         let part = PutPayload::from_bytes(self.filling.split().freeze());
         if let Some(upload) = self.begun.as_mut().and_then(|begun| begun.upload.as_mut()) {
@@ -557,192 +521,9 @@ fn finished<T>(
     match ended {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(WriteError::from_store(shown, &error)),
-        Err(Error { message, .. }) => Err(WriteError {
-            fault: WriteFault::Unavailable,
-            message: format!("failed to write `{shown}`: {message}"),
-        }),
-    }
-}
-
-impl WriteError {
-    /// What is wrong, for the function that writes: it does not learn where the store is.
-    #[must_use]
-    pub fn for_guest(&self) -> &'static str {
-        match self.fault {
-            WriteFault::NoPlace => {
-                "there is no store that takes the objects that functions write; the host's \
-                 operator can configure one"
-            }
-            WriteFault::Denied => "the store for objects that functions make may not be written to",
-            WriteFault::Full => "the store has no room left",
-            WriteFault::TooLarge => "the store takes no object as large as this; make several",
-            WriteFault::Quota => "the store has no room left for this tenant",
-            WriteFault::Unavailable => "the store does not take the object now",
-        }
-    }
-
-    fn from_store(shown: &str, error: &object_store::Error) -> Self {
-        use object_store::Error as E;
-        if let Some(trouble) = sources(error).find_map(|source| source.downcast_ref::<Trouble>()) {
-            let fault = match trouble {
-                Trouble::Refused(_) => WriteFault::Denied,
-                Trouble::Silent(_) => WriteFault::Unavailable,
-            };
-            return Self {
-                fault,
-                message: format!("`{shown}` may not be written to: {trouble}"),
-            };
-        }
-        let (fault, message) = match error {
-            E::NotFound { .. } => (
-                WriteFault::NoPlace,
-                format!("`{shown}` cannot be written to: there is no such bucket; create it first"),
-            ),
-            E::PermissionDenied { .. } | E::Unauthenticated { .. } => (
-                WriteFault::Denied,
-                format!(
-                    "`{shown}` may not be written to; check the credentials and what they may do"
-                ),
-            ),
-            E::InvalidPath { .. } => (
-                WriteFault::NoPlace,
-                format!("`{shown}` is not a name that the store accepts; choose another"),
-            ),
-            E::NotSupported { .. } | E::NotImplemented { .. } => (
-                WriteFault::NoPlace,
-                format!(
-                    "`{shown}` cannot be written to: the store does not offer it; choose another \
-                     place"
-                ),
-            ),
-            // A request that failed in the network has one, too; only what a file system says is
-            // for the reader to mend.
-            other => match system_error(other).filter(|error| error.raw_os_error().is_some()) {
-                Some(error) => from_system(shown, error),
-                None => (
-                    WriteFault::Unavailable,
-                    format!("failed to write `{shown}`: {}", root_cause(other)),
-                ),
-            },
-        };
-        Self { fault, message }
-    }
-}
-
-fn from_system(shown: &str, error: &io::Error) -> (WriteFault, String) {
-    use io::ErrorKind as K;
-    match error.kind() {
-        K::PermissionDenied => (
-            WriteFault::Denied,
-            format!("`{shown}` may not be written to; check the permissions of its folder"),
-        ),
-        K::ReadOnlyFilesystem => (
-            WriteFault::Denied,
-            format!("`{shown}` is on a read-only file system; choose another place"),
-        ),
-        K::StorageFull | K::QuotaExceeded => (
-            WriteFault::Full,
-            format!("there is no room left for `{shown}`; free some, or choose another place"),
-        ),
-        K::FileTooLarge => (
-            WriteFault::TooLarge,
-            format!("`{shown}` is larger than its file system allows; choose another place"),
-        ),
-        K::IsADirectory => (
-            WriteFault::NoPlace,
-            format!("`{shown}` is a folder; name a file in it"),
-        ),
-        K::NotADirectory | K::AlreadyExists => (
-            WriteFault::NoPlace,
-            format!(
-                "`{shown}` cannot be written to: a part of its path is a file; choose another place"
-            ),
-        ),
-        K::InvalidFilename => (
-            WriteFault::NoPlace,
-            format!("`{shown}` is not a name that the file system accepts; choose another"),
-        ),
-        _ => (
+        Err(Error { message, .. }) => Err(WriteError::new(
             WriteFault::Unavailable,
-            format!("failed to write `{shown}`: {error}"),
-        ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn said(error: impl std::error::Error + Send + Sync + 'static) -> (WriteFault, String) {
-        let error = WriteError::from_store(
-            "s3://bucket/key",
-            &object_store::Error::Generic {
-                store: "test",
-                source: Box::new(error),
-            },
-        );
-        (error.fault, error.message)
-    }
-
-    #[test]
-    fn what_is_wrong_with_a_place_is_named_with_what_to_do() {
-        let system =
-            |code: rustix::io::Errno| said(io::Error::from_raw_os_error(code.raw_os_error()));
-        for (code, fault, text) in [
-            (rustix::io::Errno::NOSPC, WriteFault::Full, "no room left"),
-            (rustix::io::Errno::DQUOT, WriteFault::Full, "no room left"),
-            (
-                rustix::io::Errno::ACCESS,
-                WriteFault::Denied,
-                "check the permissions",
-            ),
-            (rustix::io::Errno::ROFS, WriteFault::Denied, "read-only"),
-            (
-                rustix::io::Errno::NOTDIR,
-                WriteFault::NoPlace,
-                "a part of its path is a file",
-            ),
-            (rustix::io::Errno::ISDIR, WriteFault::NoPlace, "is a folder"),
-            (
-                rustix::io::Errno::NAMETOOLONG,
-                WriteFault::NoPlace,
-                "not a name",
-            ),
-            (
-                rustix::io::Errno::FBIG,
-                WriteFault::TooLarge,
-                "larger than its file system allows",
-            ),
-            (
-                rustix::io::Errno::IO,
-                WriteFault::Unavailable,
-                "failed to write",
-            ),
-        ] {
-            let (found, message) = system(code);
-            assert_eq!(found, fault, "{message}");
-            assert!(
-                message.contains(text) && message.contains("`s3://bucket/key`"),
-                "{message}"
-            );
-        }
-        let not_found = object_store::Error::NotFound {
-            path: "key".into(),
-            source: "NoSuchBucket".into(),
-        };
-        let error = WriteError::from_store("s3://bucket/key", &not_found);
-        assert_eq!(
-            (error.fault, error.message.contains("no such bucket")),
-            (WriteFault::NoPlace, true),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn queries_are_not_repeated() {
-        let (_, message) = said(io::Error::other(
-            "error for https://host/key?X-Amz-Signature=secret",
-        ));
-        assert!(!message.contains("secret"), "{message}");
+            format!("failed to write `{shown}`: {message}"),
+        )),
     }
 }

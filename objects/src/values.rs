@@ -97,12 +97,12 @@ pub fn unfetched(what: &str, error: &Error) -> Failure {
 /// The task's failure if its output could not be stored.
 #[must_use]
 pub fn unkept(error: WriteError) -> Failure {
-    let WriteError { fault, message } = error;
+    let WriteError { fault, message, .. } = error;
     let fault = match fault {
-        WriteFault::NoPlace | WriteFault::Denied => PlatformFault::StoreUnusable,
-        WriteFault::Full | WriteFault::TooLarge | WriteFault::Unavailable => {
-            PlatformFault::StoreUnavailable
+        WriteFault::NoPlace | WriteFault::Denied | WriteFault::TooLarge => {
+            PlatformFault::StoreUnusable
         }
+        WriteFault::Full | WriteFault::Unavailable => PlatformFault::StoreUnavailable,
         WriteFault::Quota => {
             return Failure::Refused {
                 refusal: Refusal::Quota,

@@ -9,6 +9,7 @@ use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, 
 use tokio::sync::{broadcast, watch};
 use tokio::time::{sleep, timeout};
 
+use super::check::{self, Checked, Credentials};
 use super::config::{Config, Role, user_and_password};
 use crate::metrics::Metrics;
 use crate::traits::Error;
@@ -55,7 +56,12 @@ pub(super) async fn open(
         gap,
         metrics: metrics.clone(),
     };
-    match timeout(config.connect_time_max, first(config, &told)).await {
+    // A file that is a pipe may take any time.
+    let connecting = async {
+        let checked = check::check(config).await?;
+        first(config, checked, &told).await
+    };
+    match timeout(config.connect_time_max, connecting).await {
         Ok(Ok(client)) => Ok((client, Signals { violations, gaps })),
         Ok(Err(error)) => Err(error),
         Err(_) => Err(Error::Unreachable {
@@ -68,10 +74,10 @@ pub(super) async fn open(
 /// Make the first connection. A server that accepts the connection and closes it before its
 /// greeting is starting or stopping: it is retried for as long as the caller waits. A refused
 /// connection means that there is no server, which is reported at once.
-async fn first(config: &Config, told: &Told) -> Result<Client, Error> {
-    let servers: Vec<&str> = config.servers.split(',').map(str::trim).collect();
+async fn first(config: &Config, checked: Checked, told: &Told) -> Result<Client, Error> {
     loop {
-        match options(config, told).await?.connect(servers.clone()).await {
+        let options = options(config, &checked, told)?;
+        match options.connect(checked.servers.clone()).await {
             Err(error) if is_cut_off(&error) => {
                 tracing::debug!(broker = told.place, %error, "reconnecting");
                 sleep(FIRST_PAUSE).await;
@@ -107,7 +113,7 @@ struct Told {
     metrics: Arc<Metrics>,
 }
 
-async fn options(config: &Config, told: &Told) -> Result<ConnectOptions, Error> {
+fn options(config: &Config, checked: &Checked, told: &Told) -> Result<ConnectOptions, Error> {
     let inbox = match config.role {
         Role::Client | Role::Observer => format!("_INBOX.client.{}", config.tenant),
         Role::Worker => "_INBOX.worker".into(),
@@ -131,23 +137,16 @@ async fn options(config: &Config, told: &Told) -> Result<ConnectOptions, Error> 
                 std::future::ready(())
             }
         });
-    let unusable = |what: &str, error: io::Error| Error::Denied {
-        place: told.place.clone(),
-        reason: format!("{what}: {error}"),
-    };
     // The library takes none from the URL.
     match user_and_password(&config.servers) {
         Some((user, Some(password))) => options = options.user_and_password(user, password),
         Some((token, None)) => options = options.token(token),
         None => {}
     }
-    if let Some(path) = &config.credentials {
-        let text = tokio::fs::read_to_string(path)
-            .await
-            .map_err(|error| unusable(&format!("the credentials `{}`", path.display()), error))?;
-        options = options
-            .credentials(&text)
-            .map_err(|error| unusable(&format!("the credentials `{}`", path.display()), error))?;
+    if let (Some(path), Some(Credentials(text))) = (&config.credentials, &checked.credentials) {
+        // The library's error might repeat some of what is in the file.
+        let with = options.credentials(text);
+        options = with.map_err(|_| check::no_credentials(path))?;
     }
     if config.tls.required {
         options = options.require_tls(true);
@@ -221,9 +220,10 @@ fn refused_connection(place: &str, error: &ConnectError) -> Error {
                 reason: "user, password or credentials are wrong or missing".into(),
             }
         }
+        // It was checked before; what a cluster says of its other servers may be wrong, too.
         ConnectErrorKind::ServerParse => Error::Unsuitable {
             place,
-            reason: format!("the address is invalid; it has the form nats://host:4222{source}"),
+            reason: format!("the address of a server is invalid{source}"),
             advice: None,
         },
         // What TLS finds where a server greets in plain text.

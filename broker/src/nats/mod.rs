@@ -29,6 +29,7 @@ mod warnings;
 pub mod fuzzing;
 
 mod batch_read;
+mod check;
 mod connect;
 mod connection;
 mod jetstream;

@@ -18,7 +18,7 @@ pub use self::directory::Directory;
 pub use self::operate::Operate;
 pub use self::submit::Submit;
 pub use self::values::{
-    Cancellation, Claimed, Error, Event, Extended, Lease, LetterId, Mark, PRESENCE, Position,
+    Cancellation, Claimed, Error, Event, Extended, Lease, LetterId, Mark, PRESENCE, Part, Position,
     Puller, Report, Retrial, Serves, Unfinished, Waiting,
 };
 pub use self::work::Work;

@@ -158,6 +158,19 @@ pub enum Event {
     Refused(Error),
 }
 
+/// A part of what is configured to connect with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The servers' addresses.
+    Servers,
+    /// The credentials file.
+    Credentials,
+    /// The certificate authorities to trust.
+    TlsAuthorities,
+    /// The client's certificate and key.
+    TlsIdentity,
+}
+
 /// Why a request to a broker failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
@@ -203,6 +216,14 @@ pub enum Error {
         /// What was refused, and what to do.
         reason: String,
     },
+    /// What is configured to connect with cannot be used. Nothing was asked for.
+    #[error("{reason}")]
+    Misconfigured {
+        /// What is wrong.
+        part: Part,
+        /// The thing, what is wrong with it, and what it should be.
+        reason: String,
+    },
     /// The server cannot serve as a broker in its present state.
     #[error("the broker at {place} cannot be used: {reason}")]
     Unsuitable {
@@ -227,7 +248,8 @@ impl Error {
             | Self::Empty
             | Self::Unreachable { .. }
             | Self::Full { .. }
-            | Self::Denied { .. } => None,
+            | Self::Denied { .. }
+            | Self::Misconfigured { .. } => None,
         }
     }
 
@@ -241,6 +263,7 @@ impl Error {
             | Self::TooLarge { .. }
             | Self::Empty
             | Self::Denied { .. }
+            | Self::Misconfigured { .. }
             | Self::Unsuitable { .. } => false,
         }
     }

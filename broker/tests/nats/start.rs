@@ -140,7 +140,7 @@ async fn credentials_that_cannot_be_used_are_named() {
         ..config(&server.url(), SHORT)
     })
     .await;
-    assert_error!(Err::<(), _>(error), Denied, says "missing.creds");
+    assert_error!(Err::<(), _>(error), Misconfigured, says "missing.creds");
     let garbage = server.folder().join("garbage.creds");
     std::fs::write(&garbage, b"-----BEGIN NATS USER JWT-----\nsecret").unwrap();
     let error = refused(Config {
@@ -148,7 +148,7 @@ async fn credentials_that_cannot_be_used_are_named() {
         ..config(&server.url(), SHORT)
     })
     .await;
-    assert_error!(Err::<(), _>(error), Denied, says "garbage.creds");
+    assert_error!(Err::<(), _>(error), Misconfigured, says "garbage.creds");
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Show the cached results and compiled components, and their sizes
     Info(Place),
-    /// Remove everything in the cache
+    /// Remove everything in the cache, or all results in a store
     Clear(Clear),
     /// Remove entries that were not used for long, and temporary files of killed processes
     Gc(Gc),
@@ -30,7 +30,8 @@ pub(crate) struct Place {
     /// The cache folder [default: the user's cache folder]
     #[arg(long, value_name = "DIR", value_parser = parse::cache)]
     pub(crate) cache: Option<Cache>,
-    /// Include the shared results in this store (this command ignores the variable SORTIE_STORE)
+    /// The shared results in this store: `info` shows them as well, `clear` and `gc` remove them
+    /// and leave the cache of this machine as it is (the variable SORTIE_STORE is ignored here)
     #[arg(long, value_name = "URL", value_parser = parse::store)]
     pub(crate) store: Option<String>,
     /// Print one JSON object
@@ -56,9 +57,9 @@ pub(crate) struct Gc {
     /// ago
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     pub(crate) older_than: Option<Duration>,
-    /// Remove the least recently used entries until the cache is no larger than this, such as 1GiB;
-    /// applies to the local cache only
-    #[arg(long, value_name = "SIZE")]
+    /// Remove the least recently used entries until the cache of this machine is no larger than
+    /// this, such as 1GiB
+    #[arg(long, value_name = "SIZE", conflicts_with = "store")]
     pub(crate) max: Option<ByteSize>,
     /// Remove from the store also the objects written that long ago, 8 days at least, that none of
     /// its results refers to. What files of results name that you keep elsewhere is not known: it

@@ -13,7 +13,8 @@ const LISTED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(19);
 
 const AFTER_GATHER: &str = "\
 Exit codes: 0 all completed, 1 some failed or the job was cancelled, 2 wrong usage, 3 platform
-failure, 4 the job's submitter is gone and more may be missing, 130 interrupted.";
+failure (also of a task: its blame is platform), 4 the job's submitter is gone and more may be
+missing, 130 interrupted.";
 
 /// `sortie job`.
 #[derive(Debug, Args)]

@@ -17,9 +17,10 @@ pub(crate) mod provision;
 pub(crate) mod task;
 pub(crate) mod worker;
 
+use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
 
-use clap::error::{ContextKind, ErrorKind};
+use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use sortie_frontend::settings::{Environment, Terminal};
@@ -83,12 +84,14 @@ Each result is one JSON object on one line:
 Values that JSON cannot represent are converted: byte strings become base64, integers beyond 2^53
 become strings, NaN and infinities become null, and the keys of maps become strings.
 
-Exit codes: 0 all completed, 1 some failed, 2 wrong usage, 3 platform failure, 130 interrupted.
+Exit codes: 0 all completed, 1 some failed, 2 wrong usage, 3 platform failure (also of a task: its
+blame is platform), 130 interrupted.
 Without a broker, running the same command again runs only the tasks whose results are not in the
 cache, unless the cache is off, --fresh is given, or the function has grants.";
 
-const AFTER_CALL: &str =
-    "Exit codes: 0 completed, 1 failed, 2 wrong usage, 3 platform failure, 130 interrupted.";
+const AFTER_CALL: &str = "\
+Exit codes: 0 completed, 1 failed, 2 wrong usage, 3 platform failure (also of the task: its blame
+is platform), 130 interrupted.";
 
 const AFTER_WORKER: &str = "\
 After SIGTERM or SIGINT the worker takes no more tasks, running tasks get --grace to finish, and
@@ -131,7 +134,7 @@ pub(crate) fn read() -> Result<Invocation, Error> {
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
                 Err(Error::Usage(missing_command(&error.render().to_string())))
             }
-            _ => Err(Error::Usage(one_line(&error))),
+            _ => Err(Error::Usage(one_line(&error, std::env::args_os()))),
         },
     }
 }
@@ -175,8 +178,9 @@ fn answer(error: &clap::Error) -> Result<(), Error> {
     }
 }
 
-/// clap's error message without the usage text, which `--help` prints.
-fn one_line(error: &clap::Error) -> String {
+/// clap's error message without the usage text, which `--help` of the command prints that these
+/// words name.
+fn one_line(error: &clap::Error, words: impl IntoIterator<Item = OsString>) -> String {
     let text = error.render().to_string();
     let said = text
         .split("\n\nUsage:")
@@ -190,11 +194,29 @@ fn one_line(error: &clap::Error) -> String {
         .split("\n\n")
         .map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "))
         .collect();
-    let command = match error.get(ContextKind::Usage) {
-        Some(usage) => command_of(&usage.to_string()),
-        None => "sortie".into(),
-    };
-    format!("{}; see `{command} --help`", parts.join("; "))
+    format!("{}; see `{} --help`", parts.join("; "), named(words))
+}
+
+/// The command that a command line names, as far as it names one: the first of its words is the
+/// program.
+fn named(words: impl IntoIterator<Item = OsString>) -> String {
+    let mut command = Cli::command();
+    let mut path = command.get_name().to_owned();
+    for word in words.into_iter().skip(1).filter(|word| !is_flag(word)) {
+        let Some(below) = command.find_subcommand(&word).cloned() else {
+            break;
+        };
+        command = below;
+        path.push(' ');
+        path.push_str(command.get_name());
+    }
+    path
+}
+
+/// Whether this is an option that may stand in front of a command: those are `-v` and the like.
+fn is_flag(word: &OsString) -> bool {
+    let short = word.as_encoded_bytes().strip_prefix(b"-");
+    word == "--verbose" || short.is_some_and(|short| short.iter().all(|letter| *letter == b'v'))
 }
 
 /// `sortie map` of `Usage: sortie map [OPTIONS] ...`.
@@ -220,7 +242,8 @@ mod tests {
     use super::*;
 
     fn refused(line: &str) -> String {
-        one_line(&Cli::try_parse_from(line.split(' ')).unwrap_err())
+        let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
+        one_line(&error, line.split(' ').map(OsString::from))
     }
 
     #[test]
@@ -258,6 +281,29 @@ mod tests {
             for part in parts {
                 assert!(said.contains(part), "`{part}` is not in: {said}");
             }
+        }
+    }
+
+    #[test]
+    fn an_error_leads_to_the_help_of_its_own_command() {
+        for (line, command) in [
+            ("sortie mapp", "sortie"),
+            ("sortie --nothing map", "sortie"),
+            ("sortie map c", "sortie map"),
+            ("sortie map c f --memory much", "sortie map"),
+            ("sortie -vv call c f --timeout 30", "sortie call"),
+            ("sortie map job list --progress loud", "sortie map"),
+            ("sortie job lst", "sortie job"),
+            ("sortie job list -n 0", "sortie job list"),
+            ("sortie job gather", "sortie job gather"),
+            ("sortie cache --verbose gc --max lots", "sortie cache gc"),
+            ("sortie broker init --weight many", "sortie broker init"),
+            ("sortie worker list --broker", "sortie worker list"),
+            ("sortie worker --memory much", "sortie worker"),
+        ] {
+            let said = refused(line);
+            let help = format!("; see `{command} --help`");
+            assert!(said.ends_with(&help), "{line}: {said}");
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Other commands may run at the same time: they compile or compute again what was removed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -15,7 +15,7 @@ use sortie_frontend::settings::{self, Cache, Clouds, Environment};
 use sortie_host::cache::{self, Amount, Kept, Policy, SharedError, Usage};
 use tokio::runtime::Handle;
 
-use crate::arguments::cache::{Arguments, Command, Gc, Place};
+use crate::arguments::cache::{Arguments, Clear, Command, Gc, Place};
 use crate::ending::{Ending, Error};
 use crate::terminal;
 use crate::terminal::interrupt::Interrupt;
@@ -30,24 +30,22 @@ pub(crate) async fn run(
 ) -> Result<Ending, Error> {
     match &arguments.command {
         Command::Info(place) => info(place, environment, interrupt).await,
-        Command::Clear(clear) => {
-            if clear.place.store.is_some() && !clear.everyone {
+        Command::Clear(Clear { place, everyone }) => {
+            let Some(store) = store_alone(place, environment)? else {
+                return remove(place, None, environment, interrupt).await;
+            };
+            if !everyone {
                 return Err(Error::Usage(
                     "--store names results that others may use, too; add --everyone to remove them \
-                     for all, or leave --store out".into(),
+                     for all, or leave --store out to clear the cache of this machine"
+                        .into(),
                 ));
             }
-            remove(
-                &clear.place,
-                Removal {
-                    policy: None,
-                    shared_age_min: Some(Duration::ZERO),
-                    objects: false,
-                },
-                environment,
-                interrupt,
-            )
-            .await
+            let removal = Removal {
+                age_min: Duration::ZERO,
+                objects: false,
+            };
+            remove_shared(&store, removal, place.json, interrupt).await
         }
         Command::Gc(Gc {
             place,
@@ -55,38 +53,46 @@ pub(crate) async fn run(
             max,
             objects,
         }) => {
-            if place.store.is_some() && older_than.is_none() {
-                return Err(Error::Usage(
-                    "--store needs --older-than: what is in a store is removed by its age only"
-                        .into(),
-                ));
-            }
             let policy = Policy {
                 age_max: *older_than,
                 bytes_max: max.map(ByteSize::as_u64),
             };
-            remove(
-                place,
-                Removal {
-                    policy: Some(policy),
-                    shared_age_min: *older_than,
-                    objects: *objects,
-                },
-                environment,
-                interrupt,
-            )
-            .await
+            let Some(store) = store_alone(place, environment)? else {
+                return remove(place, Some(policy), environment, interrupt).await;
+            };
+            let Some(age_min) = *older_than else {
+                return Err(Error::Usage(
+                    "--store needs --older-than: what is in a store is removed by its age only"
+                        .into(),
+                ));
+            };
+            let removal = Removal {
+                age_min,
+                objects: *objects,
+            };
+            remove_shared(&store, removal, place.json, interrupt).await
         }
     }
 }
 
-/// What to remove: everything, or the entries that a policy selects.
+/// What to remove from a store.
 #[derive(Debug, Clone, Copy)]
 struct Removal {
-    policy: Option<Policy>,
-    shared_age_min: Option<Duration>,
-    /// Objects that nothing refers to, of a store.
+    /// Results that were written longer ago than this.
+    age_min: Duration,
+    /// Also the objects of that age that nothing refers to.
     objects: bool,
+}
+
+/// The store, if one is named: then nothing on this machine is removed.
+fn store_alone(place: &Place, environment: &Environment) -> Result<Option<OutputStore>, Error> {
+    if place.store.is_some() && place.cache.is_some() {
+        return Err(Error::Usage(
+            "--cache and --store are two places; name one of them, and the other stays as it is"
+                .into(),
+        ));
+    }
+    store(place, environment)
 }
 
 async fn info(
@@ -106,7 +112,7 @@ async fn info(
         ),
         None => None,
     };
-    let mut shown = Shown::new(&folder, usage);
+    let mut shown = Shown::of(&folder, usage);
     shown.tenants = shared.map(|tenants| tenants.into_iter().map(ShownTenant::from).collect());
     shown.shared_memo = store
         .as_ref()
@@ -119,61 +125,71 @@ async fn info(
     if place.json {
         table::print_json([shown])?;
     } else {
-        show(&shown)?;
+        show(&folder, usage, &shown)?;
     }
     Ok(Ending::Completed)
 }
 
+/// Remove what a policy selects, or everything, from the cache of this machine.
 async fn remove(
     place: &Place,
-    removal: Removal,
+    policy: Option<Policy>,
     environment: &Environment,
     interrupt: &Interrupt,
 ) -> Result<Ending, Error> {
-    let (folder, store) = (folder(place, environment)?, store(place, environment)?);
+    let folder = folder(place, environment)?;
     let looked = folder.clone();
-    let usage = in_background(interrupt, move || match removal.policy {
+    let usage = in_background(interrupt, move || match policy {
         Some(policy) => cache::gc(&looked, policy),
         None => cache::clear(&looked),
     });
     let usage = usage.await?;
-    let shared = match store.as_ref().zip(removal.shared_age_min) {
-        Some((store, age)) => Some(
-            interrupt
-                .or(cache::shared_remove(store, age))
-                .await?
-                .map_err(refused_shared)?,
-        ),
-        None => None,
-    };
-    // After the results, so that what they referred to goes with them.
-    let swept = match store.as_ref().zip(removal.shared_age_min) {
-        Some((store, age)) if removal.objects => Some(
-            interrupt
-                .or(cache::shared_sweep(store, age))
-                .await?
-                .map_err(refused_shared)?,
-        ),
-        Some(_) | None => None,
-    };
-    let mut shown = Shown::new(&folder, usage);
-    shown.shared_memo = store.as_ref().zip(shared).map(ShownShared::from);
-    shown.shared_objects = store.as_ref().zip(swept).map(ShownShared::from);
     if place.json {
-        table::print_json([shown])?;
+        table::print_json([Shown::of(&folder, usage)])?;
     } else {
-        let total = usage.total();
-        let more = |amount: Option<Amount>, of: &str| {
-            amount
-                .map(|amount| format!(", and {} of {of}", amount_of(amount)))
-                .unwrap_or_default()
-        };
         terminal::say(&format!(
-            "removed {} from {}{}{}",
-            amount_of(total),
-            folder.display(),
-            more(shared, "the shared memo"),
-            more(swept, "the objects that nothing refers to")
+            "removed {} from {}",
+            amount_of(usage.total()),
+            folder.display()
+        ));
+    }
+    Ok(Ending::Completed)
+}
+
+/// Remove old results from a store, and perhaps what they referred to.
+async fn remove_shared(
+    store: &OutputStore,
+    removal: Removal,
+    json: bool,
+    interrupt: &Interrupt,
+) -> Result<Ending, Error> {
+    let Removal { age_min, objects } = removal;
+    let removed = interrupt
+        .or(cache::shared_remove(store, age_min))
+        .await?
+        .map_err(refused_shared)?;
+    // After the results, so that what they referred to goes with them.
+    let swept = if objects {
+        let sweeping = interrupt.or(cache::shared_sweep(store, age_min)).await?;
+        Some(sweeping.map_err(refused_shared)?)
+    } else {
+        None
+    };
+    if json {
+        table::print_json([Shown {
+            shared_memo: Some((store, removed).into()),
+            shared_objects: swept.map(|swept| (store, swept).into()),
+            ..Shown::default()
+        }])?;
+    } else {
+        let swept = swept.map_or_else(String::new, |swept| {
+            let amount = amount_of(swept);
+            format!(", and {amount} of the objects that nothing refers to")
+        });
+        terminal::say(&format!(
+            "removed {} of the results in {}{swept}",
+            amount_of(removed),
+            store.place()
         ));
     }
     Ok(Ending::Completed)
@@ -223,13 +239,11 @@ fn refused_shared(error: SharedError) -> Error {
     Error::Platform(chain(&error))
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Shown {
-    folder: String,
-    artifacts: ShownAmount,
-    memo: ShownAmount,
-    inputs: ShownAmount,
-    store: ShownAmount,
+    /// Unless nothing on this machine was asked for.
+    #[serde(flatten)]
+    local: Option<ShownLocal>,
     #[serde(skip_serializing_if = "Option::is_none")]
     shared_memo: Option<ShownShared>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -237,6 +251,15 @@ struct Shown {
     /// What each tenant has in the store.
     #[serde(skip_serializing_if = "Option::is_none")]
     tenants: Option<Vec<ShownTenant>>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownLocal {
+    folder: String,
+    artifacts: ShownAmount,
+    memo: ShownAmount,
+    inputs: ShownAmount,
+    store: ShownAmount,
 }
 
 #[derive(Debug, Serialize)]
@@ -260,16 +283,17 @@ struct ShownShared {
 }
 
 impl Shown {
-    fn new(folder: &std::path::Path, usage: Usage) -> Self {
+    /// What is in the folder, or was removed from it.
+    fn of(folder: &Path, usage: Usage) -> Self {
         Self {
-            folder: folder.display().to_string(),
-            artifacts: usage.artifacts.into(),
-            memo: usage.memo.into(),
-            inputs: usage.inputs.into(),
-            store: usage.store.into(),
-            shared_memo: None,
-            shared_objects: None,
-            tenants: None,
+            local: Some(ShownLocal {
+                folder: folder.display().to_string(),
+                artifacts: usage.artifacts.into(),
+                memo: usage.memo.into(),
+                inputs: usage.inputs.into(),
+                store: usage.store.into(),
+            }),
+            ..Self::default()
         }
     }
 }
@@ -300,7 +324,7 @@ impl From<(&OutputStore, Amount)> for ShownShared {
     }
 }
 
-fn show(shown: &Shown) -> Result<(), Error> {
+fn show(folder: &Path, usage: Usage, shown: &Shown) -> Result<(), Error> {
     let row = |what: &str, amount: &ShownAmount| {
         [
             what.to_owned(),
@@ -309,10 +333,10 @@ fn show(shown: &Shown) -> Result<(), Error> {
         ]
     };
     let mut rows = vec![
-        row("compiled components", &shown.artifacts),
-        row("results", &shown.memo),
-        row("inputs", &shown.inputs),
-        row("large outputs", &shown.store),
+        row("compiled components", &usage.artifacts.into()),
+        row("results", &usage.memo.into()),
+        row("inputs", &usage.inputs.into()),
+        row("large outputs", &usage.store.into()),
     ];
     if let Some(shared) = &shown.shared_memo {
         let tenants = shown.tenants.iter().flatten();
@@ -329,7 +353,7 @@ fn show(shown: &Shown) -> Result<(), Error> {
             rows.push(row(&format!("large outputs of {tenant} there"), objects));
         }
     }
-    table::print([&shown.folder, "FILES", "SIZE"], rows)
+    table::print([&*folder.display().to_string(), "FILES", "SIZE"], rows)
 }
 
 fn amount_of(amount: Amount) -> String {

@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use sortie::protocol::{Output as TaskOutput, OutputObject};
-use sortie::{Ending as TaskEnding, JobId, Outcome, TaskError};
+use sortie::{Blame, Ending as TaskEnding, JobId, Outcome, TaskError};
 use sortie_frontend::binding::Shape;
 use sortie_frontend::json::{self, Layout};
 use sortie_frontend::results::{ShownObject, bad_result};
@@ -122,7 +122,10 @@ fn show(outcome: &Outcome, raw: bool, keeps: Keeps) -> Result<Ending, Error> {
             if let Some(text) = failure_advice(failure.advice().as_ref(), keeps) {
                 terminal::say(&text);
             }
-            Ok(Ending::TasksFailed)
+            Ok(match failure.blame() {
+                Blame::Guest | Blame::Input => Ending::TasksFailed,
+                Blame::Platform => Ending::PlatformFailure,
+            })
         }
         // Not our own interrupt: that ends the command before there is an outcome.
         TaskEnding::Cancelled => Err(Error::Platform(

@@ -140,15 +140,7 @@ async fn follow(
         inputs,
     } = job;
     let workers_told = session::say_if_nobody_works(&function, session, interrupt).await?;
-    target.check(&session.places.troubles)?;
-    let output = Writer::open(
-        &target,
-        stdout::lines,
-        &session.places.objects,
-        &session.places.folder,
-        interrupt.stop(),
-    )
-    .await?;
+    let output = open(&target, naming.as_ref(), session, interrupt).await?;
     let order = if arguments.ordered {
         Order::Inputs
     } else {
@@ -204,6 +196,23 @@ async fn follow(
         }
         Err(error) => Err(left(error, job, session.keeps)),
     }
+}
+
+/// Open the place for results, when it is known that what else is written can be.
+async fn open(
+    target: &Target,
+    naming: Option<&Naming>,
+    session: &Session,
+    interrupt: &Interrupt,
+) -> Result<Writer, Error> {
+    let places = &session.places;
+    target.check(&places.troubles)?;
+    if let Some(naming) = naming {
+        naming.check(interrupt.stop()).await?;
+    }
+    let (objects, folder) = (&places.objects, &places.folder);
+    let opening = Writer::open(target, stdout::lines, objects, folder, interrupt.stop());
+    Ok(opening.await?)
 }
 
 /// Watch the workers that are there for the job of a fleet.

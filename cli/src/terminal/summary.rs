@@ -11,7 +11,7 @@ use sortie_frontend::results::{Reason, Status};
 use sortie_frontend::session::Keeps;
 
 use super::units::{megabytes, per_second, seconds};
-use crate::ending::failure_advice;
+use crate::ending::{Ending, failure_advice};
 
 /// How many failure codes are counted separately: functions may use any number of codes.
 const GROUPS_MAX: usize = 64;
@@ -25,6 +25,8 @@ const TEXT_BYTES_SHOWN: usize = 200;
 pub(crate) struct Summary {
     completed: u64,
     failed: u64,
+    /// Those of the failures that the platform is to blame for.
+    platform_failed: u64,
     cancelled: u64,
     cached: u64,
     cpu: Duration,
@@ -51,6 +53,7 @@ impl Summary {
             Status::Cancelled => self.cancelled += 1,
             Status::Failed(reason) => {
                 self.failed += 1;
+                self.platform_failed += u64::from(reason.blame == Blame::Platform);
                 self.group(reason, shown);
             }
         }
@@ -90,6 +93,15 @@ impl Summary {
     /// Tasks that failed.
     pub(crate) fn failed(&self) -> u64 {
         self.failed
+    }
+
+    /// How the command ends if nothing but its tasks can have failed.
+    pub(crate) fn ending(&self) -> Ending {
+        match (self.failed, self.platform_failed) {
+            (0, _) => Ending::Completed,
+            (_, 0) => Ending::TasksFailed,
+            (..) => Ending::PlatformFailure,
+        }
     }
 
     /// Tasks whose outcome came from the cache.
@@ -229,6 +241,20 @@ mod tests {
                 "  1 x damaged (blame: guest), such as a.pdf: no pages",
             ]
         );
+    }
+
+    #[test]
+    fn one_failure_of_the_platform_is_one_of_the_command() {
+        let mut summary = Summary::default();
+        assert_eq!(summary.ending(), Ending::Completed);
+        summary.count(&reason("damaged"), &bill(false), &Value::Null);
+        assert_eq!(summary.ending(), Ending::TasksFailed);
+        let Status::Failed(mut lost) = reason("store-unusable") else {
+            panic!("no failure")
+        };
+        lost.blame = Blame::Platform;
+        summary.count(&Status::Failed(lost), &bill(false), &Value::Null);
+        assert_eq!(summary.ending(), Ending::PlatformFailure);
     }
 
     #[test]

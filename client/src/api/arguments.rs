@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use serde::Serialize;
+use sortie_objects as objects;
 use sortie_protocol::{Address, Argument, InputName, ObjectRef, Part, Pin, Place, reference};
 
 use crate::api::references::collecting;
@@ -15,7 +16,7 @@ use crate::drive::submitted::Dependency;
 /// A value that cannot be encoded is reported when the task is submitted, so that arguments can be
 /// created inside iterators.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Input(pub(crate) Result<Part<Dependency>, String>);
+pub struct Input(pub(crate) Result<Part<Dependency>, NoInput>);
 
 /// A value argument: anything serde can serialize. Futures of tasks may be anywhere in it, as in
 /// `value((1, &future))` or `value(&futures)`: the function gets their results in their places.
@@ -25,7 +26,7 @@ pub fn value(value: impl Serialize) -> Input {
         ciborium::into_writer(&value, &mut bytes).map(|()| Bytes::from(bytes))
     });
     let encoded = encoded.map_err(|error| format!("the value cannot be encoded: {error}"));
-    Input(encoded.and_then(|bytes| part(bytes, results)))
+    Input::of(encoded.and_then(|bytes| part(bytes, results)))
 }
 
 /// A value, with the tasks that it has references to.
@@ -54,13 +55,14 @@ pub fn cbor(item: impl Into<Bytes>) -> Input {
 /// `https://`, `http://`, `file://`), optionally followed by a byte range (`#bytes=0-1048575`), or
 /// the path of a local file, made absolute here.
 pub fn object(location: impl AsRef<str>) -> Input {
-    Input(address(location.as_ref()).map(|address| Part::Ready(Argument::Object(address.into()))))
+    let address = address(location.as_ref());
+    Input::of(address.map(|address| Part::Ready(Argument::Object(address.into()))))
 }
 
 /// An object pinned to a version, for example from a listing: the task fails with `input-changed`
 /// if the object has another version.
 pub fn object_at(location: impl AsRef<str>, pin: Pin) -> Input {
-    Input(address(location.as_ref()).map(|address| {
+    Input::of(address(location.as_ref()).map(|address| {
         Part::Ready(Argument::Object(ObjectRef {
             address,
             pin: Some(pin),
@@ -75,7 +77,29 @@ pub fn prefix(location: impl AsRef<str>) -> Input {
     let text = location.as_ref();
     let place = folder(text)
         .and_then(|folder| Place::parse(text, &folder).map_err(|error| error.to_string()));
-    Input(place.map(|place| Part::Ready(Argument::Prefix(place))))
+    Input::of(place.map(|place| Part::Ready(Argument::Prefix(place))))
+}
+
+/// Why an argument cannot travel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NoInput {
+    Unencodable(String),
+    /// It was found, and cannot be read.
+    Unread(objects::Error),
+}
+
+impl Input {
+    fn of(part: Result<Part<Dependency>, String>) -> Self {
+        Self(part.map_err(NoInput::Unencodable))
+    }
+}
+
+/// An argument that was found and cannot be had, for this reason: among the inputs of a job it
+/// fails its own task, with blame `input`.
+impl From<objects::Error> for Input {
+    fn from(error: objects::Error) -> Self {
+        Self(Err(NoInput::Unread(error)))
+    }
 }
 
 impl From<ObjectRef> for Input {
@@ -124,7 +148,7 @@ impl Arguments {
     }
 
     /// The arguments, or why one of them cannot travel.
-    pub(crate) fn into_parts(self) -> Result<Vec<Part<Dependency>>, String> {
+    pub(crate) fn into_parts(self) -> Result<Vec<Part<Dependency>>, NoInput> {
         self.inputs.into_iter().map(|input| input.0).collect()
     }
 

@@ -15,7 +15,7 @@ use sortie_protocol::{
 use tokio::runtime::Handle;
 
 use crate::api::arguments::{Arguments, IntoArguments};
-use crate::api::function::Function;
+use crate::api::function::{CallError, Function};
 use crate::api::future::TaskFuture;
 use crate::api::job::Job;
 use crate::api::shared::{Shared, new_holder};
@@ -208,6 +208,10 @@ pub(crate) async fn as_sent<T>(
         Ok(parts) => match resolved(&function.signature, parts, values).await {
             Ok(arguments) => return Ok(task(arguments, input)),
             Err(failure) => failure,
+        },
+        Err(CallError::Unread(error)) => Failure::Input {
+            fault: error.fault,
+            message: error.message,
         },
         Err(error) => Failure::Input {
             fault: InputFault::Malformed,

@@ -13,7 +13,7 @@ use sortie_protocol::{
     Signature,
 };
 
-use crate::api::arguments::Arguments;
+use crate::api::arguments::{Arguments, NoInput};
 use crate::drive::parts;
 use crate::drive::submitted::Dependency;
 
@@ -44,6 +44,18 @@ pub enum CallError {
     /// An argument cannot be encoded.
     #[error("{0}")]
     Argument(String),
+    /// An argument was found, and cannot be read.
+    #[error(transparent)]
+    Unread(sortie_objects::Error),
+}
+
+impl From<NoInput> for CallError {
+    fn from(input: NoInput) -> Self {
+        match input {
+            NoInput::Unencodable(why) => Self::Argument(why),
+            NoInput::Unread(error) => Self::Unread(error),
+        }
+    }
 }
 
 fn list(names: &[String]) -> String {
@@ -252,7 +264,7 @@ impl<T> Function<T> {
 
     /// The arguments, if they match the signature as far as they are known.
     pub(crate) fn check(&self, arguments: Arguments) -> Result<Vec<Part<Dependency>>, CallError> {
-        let arguments = arguments.into_parts().map_err(CallError::Argument)?;
+        let arguments = arguments.into_parts()?;
         parts::check(&self.signature, &arguments)?;
         Ok(arguments)
     }

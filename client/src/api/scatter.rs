@@ -5,6 +5,7 @@ use sortie_protocol::{Argument, Part};
 
 use crate::api::arguments::{Input, value};
 use crate::api::client::Client;
+use crate::api::function::CallError;
 use crate::error::SubmitError;
 
 impl Client {
@@ -16,7 +17,7 @@ impl Client {
     /// # Errors
     /// When the value cannot be encoded, has futures in it, or cannot be stored.
     pub async fn scatter(&self, shared: impl Serialize) -> Result<Input, SubmitError> {
-        let part = value(shared).0.map_err(SubmitError::argument)?;
+        let part = value(shared).0.map_err(CallError::from)?;
         let Part::Ready(Argument::Value(item)) = part else {
             return Err(SubmitError::argument(
                 "a value with futures in it is not stored: give it to the tasks itself".into(),

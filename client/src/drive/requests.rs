@@ -52,7 +52,10 @@ fn refusal(error: &Error) -> Refusal {
         Error::JobCancelled(_) | Error::NoSuchJob(_) => Refusal::Over,
         Error::Unreachable { .. } | Error::Full { .. } => Refusal::Unknown,
         Error::TooLarge { .. } => Refusal::TooLarge,
-        Error::Empty | Error::Denied { .. } | Error::Unsuitable { .. } => Refusal::Denied,
+        Error::Empty
+        | Error::Denied { .. }
+        | Error::Misconfigured { .. }
+        | Error::Unsuitable { .. } => Refusal::Denied,
     }
 }
 
@@ -250,6 +253,7 @@ pub(crate) fn told<T>(result: std::result::Result<T, Error>) -> Answer<T> {
             | Error::Empty
             | Error::Unreachable { .. }
             | Error::Full { .. }
+            | Error::Misconfigured { .. }
             | Error::Unsuitable { .. },
         ) => Answer::Failed,
     }

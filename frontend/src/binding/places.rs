@@ -157,20 +157,23 @@ pub(crate) enum Named {
 }
 
 impl Place {
-    /// The argument that hands this object over.
+    /// The argument that hands this object over, or fails the task of what cannot be read.
     pub(crate) fn input(&self) -> Input {
-        Input::from(ObjectRef {
-            address: self.found.address.clone(),
-            pin: self.found.pin.clone(),
-        })
+        match &self.found.trouble {
+            Some(trouble) => Input::from(trouble.clone()),
+            None => Input::from(ObjectRef {
+                address: self.found.address.clone(),
+                pin: self.found.pin.clone(),
+            }),
+        }
     }
 }
 
 impl Places {
     /// The objects that `text` names, at least one. Local files that are named one by one are
     /// opened, to find out before any task starts whether they can be; of a listing the first
-    /// object is waited for, for the same reason. Listings of local files are taken to their end
-    /// unless they are long.
+    /// object is waited for, for the same reason. What a pattern finds and nobody may read is left
+    /// to its own task. Listings of local files are taken to their end unless they are long.
     ///
     /// # Errors
     /// One line that says which cannot be found or opened, or is the output, and why.
@@ -212,7 +215,9 @@ impl Places {
                 stream::iter(known).map(Ok).chain(rest).boxed(),
             ));
         }
-        if let [place] = &*known {
+        if let [place] = &*known
+            && self.is_named(text, place)
+        {
             check_local(text, &place.found.address.location)?;
         }
         Ok(Named::Known(known))
@@ -256,11 +261,23 @@ impl Places {
             Named::Listing(places) => places.take(2).try_collect().await?,
         };
         match (places.pop(), places.len()) {
-            (Some(place), 0) => Ok(place),
+            (Some(place), 0) => {
+                if let Some(trouble) = place.found.trouble {
+                    return Err(not_found(trouble));
+                }
+                check_local(text, &place.found.address.location)?;
+                Ok(place)
+            }
             _ => Err(Error::usage(format!(
                 "`{text}` names several objects, but one is expected"
             ))),
         }
+    }
+
+    /// Whether this is the object of that very name, and not one that a pattern found.
+    fn is_named(&self, text: &str, place: &Place) -> bool {
+        let named = self.address(text);
+        named.is_ok_and(|named| named.location == place.found.address.location)
     }
 
     /// The objects that a line of inputs names, without checking that they exist: their tasks do

@@ -41,14 +41,26 @@ pub(crate) struct Given {
     /// The input as results show it.
     pub(crate) shown: Value,
     open: Vec<Input>,
+    /// Whether its task can make an object: not if it is known to fail.
+    may_make: bool,
 }
 
 impl From<super::places::Place> for Given {
     fn from(place: super::places::Place) -> Self {
         let open = vec![place.input()];
         Self {
-            shown: place.shown,
+            may_make: place.found.trouble.is_none(),
+            ..Self::new(place.shown, open)
+        }
+    }
+}
+
+impl Given {
+    fn new(shown: Value, open: Vec<Input>) -> Self {
+        Self {
+            shown,
             open,
+            may_make: true,
         }
     }
 }
@@ -141,6 +153,7 @@ impl Shape {
         if let (Some(naming), Look::Now, Read::Known(given)) = (&self.naming, look, &read) {
             given
                 .iter()
+                .filter(|given| given.may_make)
                 .try_for_each(|given| naming.expect(&given.shown))?;
         }
         Ok(read)
@@ -162,10 +175,8 @@ impl Shape {
                 },
             ] => {
                 let open = vec![self.prefix(text, look)?];
-                Ok(Read::Known(vec![Given {
-                    shown: Value::String(text.into()),
-                    open,
-                }]))
+                let given = Given::new(Value::String(text.into()), open);
+                Ok(Read::Known(vec![given]))
             }
             [
                 Parameter {
@@ -173,10 +184,7 @@ impl Shape {
                 },
             ] => {
                 let (input, shown) = self.value(text)?;
-                Ok(Read::Known(vec![Given {
-                    open: vec![input],
-                    shown,
-                }]))
+                Ok(Read::Known(vec![Given::new(shown, vec![input])]))
             }
             _ => self.array(text).map(|given| Read::Known(vec![given])),
         }
@@ -226,10 +234,7 @@ impl Shape {
         for (parameter, text) in self.open.iter().zip(texts) {
             open.push(self.fixed(parameter, text).await?);
         }
-        Ok(self.fill(Given {
-            shown: Value::Null,
-            open,
-        }))
+        Ok(self.fill(Given::new(Value::Null, open)))
     }
 
     /// All arguments of a task, in order, with the name that results call them by wherever they
@@ -293,10 +298,7 @@ impl Shape {
             .zip(&items)
             .map(|((parameter, kind), item)| self.item(parameter, kind, item))
             .collect::<Result<_, _>>()?;
-        Ok(Given {
-            shown: Value::Array(items),
-            open,
-        })
+        Ok(Given::new(Value::Array(items), open))
     }
 
     fn item(&self, parameter: &Parameter, kind: &Type, item: &Value) -> Result<Input, Error> {

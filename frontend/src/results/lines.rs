@@ -2,9 +2,13 @@
 //!
 //! Only whole lines are written, several at a time, so that a killed process leaves whole lines
 //! behind. The caller appends lines and decides when to write them.
+//!
+//! A regular file is locked while it is written (an advisory lock, `flock`), and emptied only under
+//! the lock: of two commands that name one file the second is refused, and the lines of the first
+//! stay. A pipe or a device is not locked: what becomes of lines there is for its reader to say.
 
-use std::fs::File;
-use std::io::{ErrorKind, Write};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -51,12 +55,12 @@ pub enum Flow {
 }
 
 impl Lines {
-    /// Write to a file. An existing file is truncated.
+    /// Write to a file, which is locked until this is dropped. An existing file is truncated.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When the file cannot be written, or another process writes to it in this way.
     pub fn create(path: &Path) -> Result<Self, Error> {
-        let file = File::create(path).map_err(|error| refused(path, &error))?;
+        let file = create(path)?;
         Ok(Self {
             sink: Sink::File(file, path.into()),
             pending: Vec::new(),
@@ -151,6 +155,34 @@ impl Lines {
     }
 }
 
+/// Open a file, and empty it when nobody else holds it.
+fn create(path: &Path) -> Result<File, Error> {
+    let refused = |error: io::Error| refused(path, &error);
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).open(path);
+    let file = file.map_err(refused)?;
+    if !file.metadata().map_err(refused)?.is_file() {
+        return Ok(file);
+    }
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let text = format!(
+                "another process is writing results to `{}`; wait until it has ended, or name \
+                 another file",
+                path.display()
+            );
+            return Err(Error::usage(text).about(Setting::Output));
+        }
+        // Some network file systems have no locks. Results are worth more than the guard.
+        Err(TryLockError::Error(error)) => {
+            tracing::debug!(path = %path.display(), %error, "the file cannot be locked");
+        }
+    }
+    file.set_len(0).map_err(refused)?;
+    Ok(file)
+}
+
 /// Whether there can be a file of this name, as far as that can be told without making one.
 ///
 /// # Errors
@@ -162,7 +194,7 @@ pub(crate) fn check_place(path: &Path) -> Result<(), Error> {
     }
 }
 
-fn refused(path: &Path, error: &std::io::Error) -> Error {
+fn refused(path: &Path, error: &io::Error) -> Error {
     let text = no_place(path)
         .unwrap_or_else(|| format!("`{}` cannot be written: {error}", path.display()));
     Error::usage(text).about(Setting::Output)
@@ -194,5 +226,27 @@ mod tests {
         let error = |path: &Path| Lines::create(path).unwrap_err().to_string();
         assert!(error(&folder.path().join("no/such/file")).contains("create it first"));
         assert!(error(folder.path()).contains("name a file in it"));
+    }
+
+    #[test]
+    fn a_file_that_somebody_writes_to_is_neither_emptied_nor_shared() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("r.jsonl"), folder.path().join("link"));
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let mut first = Lines::create(&path).unwrap();
+        first.pending().extend_from_slice(b"one\n");
+        first.flush().unwrap();
+        for name in [&path, &link] {
+            let error = Lines::create(name).unwrap_err();
+            assert_eq!(error.setting, Some(Setting::Output));
+            assert!(error.message.contains("another process"), "{error}");
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), b"one\n");
+        drop(first);
+        // Nobody does any more.
+        Lines::create(&link).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"");
+        // What is no regular file takes any number.
+        let _writers = [(); 2].map(|()| Lines::create(Path::new("/dev/null")).unwrap());
     }
 }

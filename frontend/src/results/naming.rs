@@ -6,8 +6,9 @@
 //! from an earlier run gets its name like any other; and no task holds the right to write where its
 //! submitter chose. What is under the name then is whole, and what was there before is replaced.
 //!
-//! Two objects never get one name: where inputs are known before tasks run this is found out then,
-//! else when the second name is given. Bounds: [`COPIES_MAX`] copies under way, each with one piece
+//! Where objects cannot be written at all, that is found out before tasks run, by beginning one and
+//! giving it up ([`Naming::check`]). Two objects never get one name: where inputs are known before
+//! tasks run this is found out then, else when the second name is given. Bounds: [`COPIES_MAX`] copies under way, each with one piece
 //! of its object and one upload; and a number for each name, where names can collide.
 
 use std::collections::HashSet;
@@ -23,8 +24,10 @@ use sortie::protocol::id::DigestBuilder;
 use sortie::protocol::{Digest, Output, OutputObject, StoredRef};
 use sortie::{Ending, Outcome, Signature};
 
+use super::writer::refused;
 use crate::error::{Error, Setting};
 use crate::settings::Troubles;
+use crate::stop::Stop;
 
 /// Objects that are copied at once: each waits for a store most of the time.
 pub const COPIES_MAX: usize = 8;
@@ -193,6 +196,36 @@ impl Naming {
                 given: Mutex::default(),
             }),
         })
+    }
+
+    /// See whether objects can be written where the pattern leads: to the folder in front of the
+    /// first part of a path that differs, which is made if it is not there, or to the bucket.
+    ///
+    /// # Errors
+    /// When they cannot, as far as that can be found out now.
+    pub async fn check(&self, stop: &Stop) -> Result<(), Error> {
+        let location = self.probe();
+        let upload = self.shared.objects.upload(&location, None);
+        let mut upload = upload.map_err(refused)?;
+        stop.or(upload.begin()).await?.map_err(refused)?;
+        upload.abort().await;
+        Ok(())
+    }
+
+    /// What the pattern is before it is filled, of a path as far as one part that differs: what is
+    /// begun under that name never appears under it.
+    fn probe(&self) -> Location {
+        let Location::File(path) = &self.shared.pattern else {
+            return self.shared.pattern.clone();
+        };
+        let mut probe = PathBuf::new();
+        for part in path {
+            probe.push(part);
+            if is_pattern(Path::new(part)) {
+                break;
+            }
+        }
+        Location::File(probe)
     }
 
     /// Whether two objects may get one name.
@@ -449,6 +482,28 @@ mod tests {
         }
         let replaced = name("in/{stem}.pdf", 0, "in/a.pdf").unwrap_err();
         assert!(replaced.contains("would replace it"), "{replaced}");
+    }
+
+    #[tokio::test]
+    async fn where_objects_cannot_be_written_is_known_before_there_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let objects = Objects::new(Config::default(), Handle::current());
+        let check = async |pattern: &str| {
+            let (folder, troubles) = (folder.path(), Troubles::default());
+            let naming = Naming::parse(pattern, Stems::Named, &objects, folder, &troubles);
+            naming.unwrap().check(&Stop::new().1).await
+        };
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        let error = check("file/{stem}").await.unwrap_err();
+        assert_eq!(error.setting, Some(Setting::Output));
+        assert!(
+            error.message.contains("a part of its path is a file"),
+            "{error}"
+        );
+        assert_eq!(check("a/b/{stem}/x-{index}").await, Ok(()));
+        // The folder is there, with nothing in it.
+        let left = std::fs::read_dir(folder.path().join("a/b")).unwrap();
+        assert_eq!(left.count(), 0);
     }
 
     #[tokio::test]

@@ -381,18 +381,19 @@ impl Object {
             "failed to write the results to `{}`, which is as it was before: {error}",
             self.shown
         ))
+        .advised(error.advice.clone())
     }
 }
 
 /// A place that cannot be written to; nothing ran yet.
-fn refused(error: WriteError) -> Error {
+pub(super) fn refused(error: WriteError) -> Error {
     let refused = match error.fault {
         WriteFault::NoPlace | WriteFault::Denied | WriteFault::TooLarge => {
-            Error::usage(error.to_string())
+            Error::usage(error.message)
         }
         WriteFault::Full | WriteFault::Quota | WriteFault::Unavailable => {
-            Error::platform(error.to_string())
+            Error::platform(error.message)
         }
     };
-    refused.about(Setting::Output)
+    refused.about(Setting::Output).advised(error.advice)
 }

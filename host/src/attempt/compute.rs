@@ -4,8 +4,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sortie_objects::values;
 use sortie_protocol::memo::Key;
+use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::{Bill, ByteSize, Failure, Log};
 use tracing::Instrument as _;
 
@@ -57,11 +57,16 @@ pub(crate) async fn compute(host: &Host, attempt: &Attempt, ready: Ready) -> Com
     let began = clock::instant();
     let running = pin!(sandbox::run(&host.engine, context.component.linked(), call));
     let mut ended = running.instrument(attempt.span.clone()).await;
-    if let Err(Why::Failed(Failure::Platform { message, .. })) = &ended.result {
+    // What a store refuses is no shortage: that is with the store's failure.
+    if let Err(Why::Failed(Failure::Platform {
+        fault: PlatformFault::Host,
+        message,
+    })) = &ended.result
+    {
         host.shortages.note(message);
     }
     let input_error = ended.input_error.take().map(|error| host.unread(error));
-    let output_error = ended.output_error.take().map(values::unkept);
+    let output_error = ended.output_error.take().map(|error| host.unkept(error));
     let trouble = input_error.or(output_error);
     let may_keep = keyed && trouble.is_none();
     let bill = bill(&ended, began, fetch, bytes);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sortie_objects::{self as objects, Objects, OutputStore, TenantStore};
+use sortie_objects::{self as objects, Objects, OutputStore, TenantStore, values};
 use sortie_protocol::memo::KeyBuilder;
 use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::{
@@ -56,6 +56,15 @@ impl Host {
             };
         }
         Failure::Input { fault, message }
+    }
+
+    /// Why a task fails whose output is not stored. A shortage of this machine is remembered, which
+    /// no refusal of a store is.
+    pub(crate) fn unkept(&self, error: objects::WriteError) -> Failure {
+        if error.is_shortage() {
+            self.shortages.note(&error.message);
+        }
+        values::unkept(error)
     }
 }
 

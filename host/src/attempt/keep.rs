@@ -46,7 +46,7 @@ async fn kept(host: &Host, attempt: &Attempt, computed: Computed) -> Attempted {
             .await
         {
             Ok(Ok(output)) => Ending::Completed(output),
-            Ok(Err(error)) => Ending::Failed(values::unkept(error)),
+            Ok(Err(error)) => Ending::Failed(host.unkept(error)),
             Err(stop) => ending(Why::from_stop(stop, &context.options().limits)),
         },
         Err(why) => ending(why),

@@ -10,9 +10,9 @@ use sortie_objects::shortage::has_shortage;
 use sortie_protocol::outcome::{CODE_BYTES_MAX, MESSAGE_BYTES_MAX, PlatformFault, cut};
 use sortie_protocol::{ByteSize, Failure, Limit, Limits};
 use wasmtime::Trap;
-use wasmtime_wasi::I32Exit;
 
 use super::bindings::handler::{self, Retry};
+use super::imports::wasi::cli::Exit;
 use super::limits::Stop;
 use super::state::State;
 use crate::engine::STACK_BYTES;
@@ -81,10 +81,8 @@ impl Why {
         if error.root_cause().to_string().starts_with(TOO_MUCH_COPIED) {
             return Self::at(Limit::Result(limits.result));
         }
-        let message = match error.downcast_ref::<I32Exit>() {
-            Some(I32Exit(code)) => {
-                format!("the function exited with code {code} instead of returning")
-            }
+        let message = match error.downcast_ref::<Exit>() {
+            Some(exit) => exit.to_string(),
             None => {
                 let panic = state.log.last_panic();
                 cut(

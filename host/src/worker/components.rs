@@ -243,6 +243,7 @@ fn fault(error: &Error) -> PlatformFault {
         Error::Unreachable { .. }
         | Error::Full { .. }
         | Error::Denied { .. }
+        | Error::Misconfigured { .. }
         | Error::NoSuchJob(_)
         | Error::JobCancelled(_)
         | Error::TooLarge { .. }

@@ -191,14 +191,14 @@ impl Quotas {
         let Self {
             place, bytes_max, ..
         } = self;
-        WriteError {
-            fault: WriteFault::Quota,
-            message: format!(
+        WriteError::new(
+            WriteFault::Quota,
+            format!(
                 "`{place}` has no room for {asked} more of the tenant `{tenant}`, who has {used} \
                  of {bytes_max} there; have what is not needed removed, or ask the operator for \
                  more"
             ),
-        }
+        )
     }
 }
 
@@ -232,10 +232,8 @@ fn uncounted(error: &Error) -> WriteError {
         InputFault::Denied => WriteFault::Denied,
         InputFault::Malformed | InputFault::Missing | InputFault::Changed => WriteFault::NoPlace,
     };
-    WriteError {
-        fault,
-        message: format!("what the tenant has in the store cannot be counted: {error}"),
-    }
+    let message = format!("what the tenant has in the store cannot be counted: {error}");
+    WriteError::new(fault, message)
 }
 
 #[cfg(test)]
@@ -245,10 +243,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn failed() -> WriteError {
-        WriteError {
-            fault: WriteFault::Unavailable,
-            message: "no answer".into(),
-        }
+        WriteError::new(WriteFault::Unavailable, "no answer")
     }
 
     #[test]

@@ -165,10 +165,7 @@ impl Writer {
                 "an object in the store `{}` has at most {limit} GiB; write several",
                 self.store.place
             );
-            return Err(WriteError {
-                fault: WriteFault::TooLarge,
-                message,
-            });
+            return Err(WriteError::new(WriteFault::TooLarge, message));
         }
         self.digest.update(data);
         if self.large.is_none() && self.small.len() + data.len() > PART_BYTES {
@@ -272,9 +269,9 @@ impl Sealed {
 fn random_name() -> Result<String, WriteError> {
     let mut bytes = [0; 16];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(
-        |error| WriteError {
-            fault: WriteFault::Unavailable,
-            message: format!("failed to get random bytes: {error}"),
+        |error| {
+            let message = format!("failed to get random bytes: {error}");
+            WriteError::new(WriteFault::Unavailable, message)
         },
     )?;
     Ok(format!("{:032x}", u128::from_le_bytes(bytes)))

@@ -4,13 +4,14 @@
 //! What has that very name is meant first. Buckets are listed below the last segment without a
 //! wildcard, page by page; what only stands for a folder there is no object, unless the pattern
 //! ends in a slash. Local folders are walked in the order of their names, step by step
-//! ([`super::walk`]): no thread is held while nobody takes what was found. Web servers cannot be
-//! listed.
+//! ([`super::walk`]): no thread is held while nobody takes what was found. A folder among them that
+//! cannot be read is listed as such, and costs the others nothing. Web servers cannot be listed.
 //!
 //! Bounds: of a store's listing a page or two are held. Of a local one the files that a step found,
 //! and the names in the folder that is walked and in those it lies in, as far as they are still to
 //! be looked at: sorting takes whole folders.
 
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use futures::stream::{self, BoxStream};
@@ -20,7 +21,8 @@ use sortie_protocol::Pin;
 use sortie_protocol::outcome::InputFault;
 
 use super::pattern::{Pattern, is_pattern};
-use super::walk::{self, State, Trouble, Walk, Ways};
+use super::walk::{self, Known, State, Trouble, Walk, Ways};
+use crate::error::dangling;
 use crate::objects::Objects;
 use crate::shown::{one_line, shown};
 use crate::{Address, Error, Location, Malformed, Service};
@@ -70,25 +72,33 @@ fn through_links(address: Address, text: &str, folder: &Path) -> Address {
     Address::from(Location::File(path))
 }
 
-/// An object that matches a pattern.
+/// An object that matches a pattern, or a folder in which objects that match cannot be found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// Its address.
     pub address: Address,
     /// The version that the listing reported, if the store reports one.
     pub pin: Option<Pin>,
+    /// Why it cannot be looked at, or into, if so. It stands for what may be left out: a task over
+    /// it is to fail with this.
+    pub trouble: Option<Error>,
 }
 
 impl From<Address> for Found {
     fn from(address: Address) -> Self {
-        Self { address, pin: None }
+        Self {
+            address,
+            pin: None,
+            trouble: None,
+        }
     }
 }
 
 impl Objects {
     /// List the objects that a location or pattern names, in the store's order; paths are relative
     /// to `folder`. A URL without wildcards is returned without a request; a local file is checked.
-    /// The stream ends after an error, and yields an error if nothing matches.
+    /// A folder below the first wildcard that cannot be read is found with its trouble. The stream
+    /// ends after an error, and yields an error if nothing matches.
     pub fn list(&self, pattern: &str, folder: &Path) -> BoxStream<'static, Result<Found, Error>> {
         list(self.clone(), pattern.to_owned(), folder.to_owned())
     }
@@ -169,7 +179,10 @@ fn check_file(text: &str, path: &Path) -> Result<(), Error> {
             format!("`{text}` ends in a slash, as a folder does, and is a file"),
         )),
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Error::new(
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
+            Err(dangling(text))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::new(
             InputFault::Missing,
             format!("there is no file `{text}`"),
         )),
@@ -204,11 +217,41 @@ fn local(
             Err(error) => (Err(error), None),
         })
     });
-    let named = |file: walk::Found| Found::from(Address::from(Location::File(file.path)));
     Ok(found
-        .map_ok(move |files| stream::iter(files).map(move |file| file.map(named)))
+        .map_ok(move |files| stream::iter(files).map(|file| file.map(Found::from)))
         .try_flatten()
         .boxed())
+}
+
+impl From<walk::Found> for Found {
+    fn from(found: walk::Found) -> Self {
+        let location = Location::File(found.path);
+        let trouble = match found.known {
+            Known::File(_) | Known::Link => None,
+            Known::Unread(error) => Some(unread(&shown(&location), &error)),
+        };
+        Self {
+            trouble,
+            ..Self::from(Address::from(location))
+        }
+    }
+}
+
+/// Why it is not known what is at a place, or below it.
+fn unread(shown: &str, error: &io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => Error::new(
+            InputFault::Denied,
+            format!(
+                "`{shown}` may not be read, so it is not known what in it matches; check the \
+                 folder's permissions"
+            ),
+        ),
+        _ => Error::new(
+            InputFault::Unavailable,
+            format!("`{shown}` cannot be read, so it is not known what in it matches: {error}"),
+        ),
+    }
 }
 
 /// A walk that matches, between its steps.
@@ -220,8 +263,9 @@ struct Walking {
 }
 
 impl Walking {
-    /// What comes next. A file or folder that may not be read, and a folder that cannot, end it:
-    /// saying so beats skipping them. Of a folder that may not be read no name is told.
+    /// What comes next. A file or folder that the operator does not let anybody read ends it, and so
+    /// does a folder that cannot be read where it begins: saying so beats skipping them. Of a folder
+    /// that may not be read no name is told.
     async fn step(&mut self) -> Result<Vec<Result<walk::Found, Error>>, Error> {
         let Some(mut walk) = self.walk.take() else {
             return Ok(Vec::new());
@@ -321,6 +365,7 @@ fn remote(
                 etag: etag.into(),
                 size: entry.size,
             }),
+            trouble: None,
         });
         std::future::ready(Ok(found))
     });

@@ -15,7 +15,7 @@ use sortie_protocol::outcome::InputFault;
 
 use super::entries::Entry;
 use super::pattern::Pattern;
-use super::walk::{Found, State, Trouble, Walk, Ways};
+use super::walk::{Found, Known, State, Trouble, Walk, Ways};
 use crate::error::told;
 use crate::objects::{Object, Objects};
 use crate::shown::{one_line, shown};
@@ -262,8 +262,10 @@ fn why_no_name(place: &Location, name: &str) -> Option<&'static str> {
 /// What a listing says of a file. A name that is not UTF-8 is shown as far as it is text; opening
 /// it then says that there is no such object.
 fn entry(start: &Path, found: &Found) -> Option<Entry> {
-    // A link that leads nowhere is no object.
-    let facts = found.facts?;
+    // A link that leads nowhere is no object. What cannot be read ends the listing.
+    let Known::File(facts) = found.known else {
+        return None;
+    };
     let path = found.path.strip_prefix(start).ok()?;
     Some(Entry {
         path: path.to_string_lossy().into_owned(),

@@ -26,6 +26,7 @@ use rustix::fs::{CWD, Dev, Dir};
 use rustix::io::Errno;
 
 use super::pattern::{Pattern, Places};
+use crate::shortage::is_shortage;
 use crate::stores::local::{Facts, Links, LocalFile, NAMES, WAY, open_without_links};
 use crate::{Error, Files};
 
@@ -105,13 +106,21 @@ pub(crate) enum Trouble {
     Refused(Error),
 }
 
-/// A file.
+/// A file, or what may have some.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) path: PathBuf,
-    /// What is known of it; nothing, if it is a link that leads nowhere, or out of a folder that
-    /// the walk stays in.
-    pub(crate) facts: Option<Facts>,
+    pub(crate) known: Known,
+}
+
+/// What is known of a find.
+#[derive(Debug)]
+pub(crate) enum Known {
+    File(Facts),
+    /// It is a link that leads nowhere, or out of a folder that the walk stays in.
+    Link,
+    /// It cannot be looked at, or into.
+    Unread(io::Error),
 }
 
 impl Walk {
@@ -162,10 +171,38 @@ impl Walk {
                 }
                 // It has gone, or was asked for by a name that is not there.
                 Err(error) if is_gone(&error) => {}
-                Err(error) => return Err(Trouble::Unread(path, error)),
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    // So it is for every name in the folder.
+                    let path = folder.path.clone();
+                    if self.folders.len() == 1 {
+                        return Err(Trouble::Unread(path, error));
+                    }
+                    self.folders.pop();
+                    self.unread(Trouble::Unread(path, error), found)?;
+                }
+                Err(error) => {
+                    // Perhaps it is a folder.
+                    let next = self.pattern.after(&folder.places, name.as_bytes(), true);
+                    if self.pattern.is_met(&next) || self.pattern.goes_on(&next) {
+                        self.unread(Trouble::Unread(path, error), found)?;
+                    }
+                }
             }
         }
         Ok(State::GoesOn)
+    }
+
+    /// What cannot be looked at is a find, if the walk is for a pattern, and the machine is not
+    /// short of something.
+    fn unread(&self, trouble: Trouble, found: &mut Vec<Found>) -> Result<(), Trouble> {
+        match (trouble, &self.ways) {
+            (Trouble::Unread(path, error), Ways::Named(_)) if !is_shortage(&error) => {
+                let known = Known::Unread(error);
+                found.push(Found { path, known });
+                Ok(())
+            }
+            (trouble, Ways::Named(_) | Ways::Inside(..)) => Err(trouble),
+        }
     }
 
     /// Begin it.
@@ -226,26 +263,36 @@ impl Walk {
     ) -> Result<(), Trouble> {
         let link = facts.is_link();
         let spot = if link {
-            // One that leads nowhere is no folder; whoever names it is told by its task.
-            self.behind(&file.path).ok()
+            self.behind(&file.path)
         } else {
             let file = Some(file);
-            Some(Spot { facts, file })
+            Ok(Spot { facts, file })
         };
-        let is_folder = spot.as_ref().is_some_and(|spot| spot.facts.is_folder());
+        let is_folder = spot.as_ref().is_ok_and(|spot| spot.facts.is_folder());
         let descends = is_folder && (!link || matches!(self.ways, Ways::Inside(..)));
         let next = self.pattern.after(places, name.as_bytes(), descends);
         match spot {
-            Some(spot) if is_folder => {
+            Ok(spot) if is_folder => {
                 if self.pattern.goes_on(&next) && !self.leads_back(&spot.facts) {
-                    return self.enter(path, spot, next);
+                    let entered = self.enter(path, spot, next);
+                    return entered.or_else(|trouble| self.unread(trouble, found));
                 }
             }
-            Some(spot) if !spot.facts.is_file() => {}
-            spot => {
+            Ok(spot) if !spot.facts.is_file() => {}
+            Ok(spot) => {
                 if self.pattern.is_met(&next) {
-                    let facts = spot.map(|spot| spot.facts);
-                    found.push(Found { path, facts });
+                    let known = Known::File(spot.facts);
+                    found.push(Found { path, known });
+                }
+            }
+            Err(error) => {
+                if self.pattern.is_met(&next) {
+                    // Whoever names it is told by its task.
+                    let known = Known::Link;
+                    found.push(Found { path, known });
+                } else if self.pattern.goes_on(&next) && !leads_nowhere(&error) {
+                    // Perhaps it leads to a folder.
+                    return self.unread(Trouble::Unread(path, error), found);
                 }
             }
         }
@@ -340,6 +387,11 @@ fn without_way(error: Errno) -> io::Error {
         Errno::LOOP => io::ErrorKind::NotFound.into(),
         error => error.into(),
     }
+}
+
+/// Whether what a link leads to cannot be there, also as its links lead in a circle.
+fn leads_nowhere(error: &io::Error) -> bool {
+    is_gone(error) || Errno::from_io_error(error) == Some(Errno::LOOP)
 }
 
 fn is_gone(error: &io::Error) -> bool {

@@ -69,6 +69,9 @@ async fn write(
     environment: &Environment,
     interrupt: &Interrupt,
 ) -> Result<Ending, Error> {
+    if let Some(naming) = &naming {
+        naming.check(interrupt.stop()).await?;
+    }
     let output = open_output(target, stdout::lines, environment, interrupt.stop()).await?;
     if output.whole_or_nothing().is_some() {
         interrupt.wait_for_upload();

@@ -131,10 +131,8 @@ impl wit::Host for ObjectsCtxView<'_> {
             ));
         }
         let Some(output_store) = &self.outputs.output_store else {
-            return Ok(Err(self.outputs.fail(WriteError {
-                fault: WriteFault::NoPlace,
-                message: NO_STORE.into(),
-            })));
+            let error = WriteError::new(WriteFault::NoPlace, NO_STORE);
+            return Ok(Err(self.outputs.fail(error)));
         };
         let writer = output_store.create(content_type.as_deref());
         self.objects.admit()?;

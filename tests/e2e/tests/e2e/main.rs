@@ -17,9 +17,11 @@ mod neighbours;
 mod outputs;
 mod places;
 mod probes;
+mod result_files;
 mod tables;
 mod template;
 mod typed;
+mod unreadable;
 mod uploads;
 
 use serde_json::Value;

@@ -1,6 +1,7 @@
 //! Objects that tasks make get the names that a pattern gives them.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use serde_json::json;
@@ -121,6 +122,74 @@ fn names_that_cannot_be_given_are_refused_before_anything_runs() {
     Sortie::map("echo", ["x", "-o", "out/{index}"])
         .run()
         .refused(&["names objects that tasks make", "returns none"]);
+}
+
+#[test]
+fn where_objects_cannot_be_written_is_refused_before_anything_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    inputs(folder.path());
+    fs::write(folder.path().join("r.jsonl"), "precious\n").unwrap();
+    let words = ["a/x.txt", "-o", "a/x.txt/{stem}", "-o", "r.jsonl"];
+    copies(folder.path(), &words).refused(&["--output", "a part of its path is a file"]);
+    let open = fs::Permissions::from_mode(0o755);
+    for name in ["shut", "shut/below"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+        fs::set_permissions(folder.path().join(name), open.clone()).unwrap();
+    }
+    fs::set_permissions(folder.path(), open).unwrap();
+    let copy = folder.path().join("behaviours.wasm");
+    fs::copy(sortie_harness::component("behaviours"), &copy).unwrap();
+    fs::set_permissions(copy, fs::Permissions::from_mode(0o644)).unwrap();
+    for mode in ["shut", "shut/below"] {
+        let path = folder.path().join(mode);
+        fs::set_permissions(path, fs::Permissions::from_mode(0o555)).unwrap();
+    }
+    for pattern in [
+        "shut/{stem}",
+        "shut/new/{stem}",
+        "shut/below/{stem}/{index}",
+    ] {
+        let words = ["map", "behaviours.wasm", "copies", "a/x.txt", "-o", pattern];
+        let command = Sortie::new(words).folder(folder.path());
+        // The superuser writes everywhere, so the command runs as nobody.
+        let command = if rustix::process::geteuid().is_root() {
+            command.user(65_534)
+        } else {
+            command
+        };
+        command
+            .run()
+            .refused(&["--output", "shut/", "may not be written to"]);
+    }
+    let left = fs::read_to_string(folder.path().join("r.jsonl")).unwrap();
+    assert_eq!(left, "precious\n");
+}
+
+#[test]
+fn a_bucket_that_takes_no_objects_is_refused_before_anything_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    inputs(folder.path());
+    let store = tempfile::tempdir().unwrap();
+    fs::create_dir(store.path().join("out")).unwrap();
+    let read_only = S3Server::start_read_only(store.path());
+    let server = S3Server::start(store.path());
+    for (server, pattern, parts) in [
+        (
+            &read_only,
+            "s3://out/{stem}.txt",
+            ["`s3://out/{stem}.txt`", "credentials"],
+        ),
+        (
+            &server,
+            "s3://nowhere/{stem}",
+            ["no such bucket", "create it"],
+        ),
+    ] {
+        let command = Sortie::map("copies", ["a/x.txt", "-o", pattern]);
+        let ran = server.for_command(command.folder(folder.path())).run();
+        ran.refused(&[&["--output"], &parts[..]].concat());
+    }
+    assert_eq!(fs::read_dir(store.path().join("out")).unwrap().count(), 0);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use sortie_harness::{NatsServer, Ran, S3Server, Sortie};
+use sortie_harness::{Fault, Link, NatsServer, Operation, Ran, S3Server, Sortie, StoreProxy};
 
 use crate::{endings, sorted};
 
@@ -184,7 +184,11 @@ fn a_store_that_cannot_be_written_to_is_the_platforms_failure() {
                 "--fresh",
             ]))
             .run()
-            .code(1);
+            .code(3)
+            .says(&["may not be written to", "credentials", "--store URL"]);
+        // Nor is it tried again, on this machine or on another.
+        assert!(!ran.stderr.contains("short of something"), "{ran}");
+        assert_eq!(one(&ran)["error"]["attempts"], 1, "{ran}");
         one(&ran)["error"].clone()
     };
     for error in [
@@ -203,6 +207,57 @@ fn a_store_that_cannot_be_written_to_is_the_platforms_failure() {
                 .contains("s3://results/objects/"),
             "{error}"
         );
+    }
+}
+
+#[test]
+fn what_a_store_refuses_is_told_as_what_it_is() {
+    let (_folder, s3) = bucket();
+    let proxy = StoreProxy::start(s3.address(), Link::default());
+    let advice = "--store URL";
+    for (fault, code, parts) in [
+        (
+            Fault::AccessDenied,
+            "store-unusable",
+            [advice, "may not be written to"],
+        ),
+        (
+            Fault::NoSuchBucket,
+            "store-unusable",
+            [advice, "no such bucket"],
+        ),
+        (
+            Fault::WrongRegion("eu-west-1"),
+            "store-unusable",
+            [advice, "another region"],
+        ),
+        (
+            Fault::ClockSkew,
+            "store-unusable",
+            [advice, "clock is wrong"],
+        ),
+        (
+            Fault::ExpiredToken,
+            "store-unusable",
+            [advice, "have expired"],
+        ),
+        (
+            Fault::QuotaExceeded,
+            "store-unavailable",
+            ["no room", "`QuotaExceeded`"],
+        ),
+    ] {
+        proxy.clear();
+        proxy.add(fault.on(Operation::Put, "results/objects"));
+        let map = Sortie::map("makes_object", ["[1, null]"]);
+        let map = map.args(["--store", "s3://results", "--retries", "0"]);
+        let ran = proxy.for_command(map).run().code(3).says(&parts);
+        let error = &one(&ran)["error"];
+        assert_eq!(
+            (&error["code"], &error["blame"]),
+            (&json!(code), &json!("platform"))
+        );
+        assert!(!ran.stderr.contains("short of something"), "{ran}");
     }
 }
 
@@ -406,7 +461,7 @@ fn a_fleet_carries_values_that_no_message_holds() {
     };
     assert_eq!(endings(&gather().code(0)), ["completed", "completed"]);
     fs::remove_dir_all(folder.path().join("results/objects")).unwrap();
-    let gone = gather().code(1);
+    let gone = gather().code(3);
     assert_eq!(endings(&gone), ["store-unusable", "completed"]);
     assert!(
         one(&gone)["error"]["message"]
@@ -438,7 +493,7 @@ fn an_argument_that_is_gone_from_the_store_is_one_clear_failure() {
     let gone = s3
         .for_command(Sortie::new(["job", "gather", &id]).args(broker))
         .run()
-        .code(1);
+        .code(3);
     let error = &one(&gone)["error"];
     assert_eq!(
         (&error["code"], &error["blame"]),

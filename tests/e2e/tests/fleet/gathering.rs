@@ -68,6 +68,26 @@ fn gathered_results_name_their_inputs_in_every_format() {
 }
 
 #[test]
+fn a_file_that_somebody_writes_to_takes_no_gathered_results_and_the_job_stays() {
+    let beside = Beside::with_worker();
+    let job = beside.detach("echo", &["x"]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("r.jsonl");
+    std::fs::write(&path, "precious\n").unwrap();
+    let file = std::fs::File::open(&path).unwrap();
+    file.lock().unwrap();
+    let gather = || {
+        let words = ["job", "gather", &job, "-o", path.to_str().unwrap()];
+        beside.sortie(&words).run()
+    };
+    refused(gather(), 2, &["--output", "r.jsonl", "another process"]);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious\n");
+    drop(file);
+    let _ = gather().code(0);
+    assert!(std::fs::read_to_string(&path).unwrap().contains("\"x\""));
+}
+
+#[test]
 fn failures_that_are_gathered_name_their_input() {
     let beside = Beside::with_worker();
     let job = beside.detach("fails", &[r#"["no-pages", "it is empty"]"#]);

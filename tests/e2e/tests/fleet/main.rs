@@ -10,6 +10,7 @@ mod gathering;
 mod jobs;
 mod looking;
 mod tenants;
+mod unusable;
 
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
     sortie_harness::within("the end", future).await

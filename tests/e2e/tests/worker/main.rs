@@ -5,9 +5,11 @@ mod compiling;
 mod support;
 mod walls;
 
+use std::path::Path;
+
 use rustix::process::Signal;
 use sortie::protocol::Labels;
-use sortie::{Function, TaskError, object, value};
+use sortie::{Client, Function, TaskError, object, value};
 use sortie_broker::Operate as _;
 use sortie_harness::{HabitServer, TcpProxy};
 
@@ -495,6 +497,48 @@ async fn a_workers_disk_is_read_only_where_its_operator_says() {
         assert_eq!(read(path).await.unwrap_err().0, "input-denied", "{path}");
     }
     assert_eq!(read("open/missing").await.unwrap_err().0, "input-missing");
+}
+
+/// How a task over this object ended.
+async fn sum(client: &Client, function: &Function<(u64, u64)>, path: &Path) -> Result<(), Ended> {
+    let task = client.submit(function, object(path.to_str().unwrap()));
+    match soon("a task", task.await.unwrap()).await {
+        Ok(_) => Ok(()),
+        Err(TaskError::Failed(failure)) => Err((failure.code().to_owned(), failure.to_string())),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// A failure's code and text.
+type Ended = (String, String);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_to_nothing_is_the_same_on_a_worker_as_in_this_process() {
+    let fleet = Fleet::start(LONG).await;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir(at("open")).unwrap();
+    for (target, link) in [("none", "open/link"), ("../none", "open/out")] {
+        std::os::unix::fs::symlink(target, at(link)).unwrap();
+    }
+    let here = Client::builder().start().unwrap();
+    let component = here.load(sortie_harness::component("behaviours")).await;
+    let embedded = component.unwrap().function("sum_of").unwrap();
+    let _open = fleet
+        .worker(&["--files", at("open").to_str().unwrap()])
+        .await;
+    let remote = fleet.function("sum_of").await;
+    let ended = sum(&fleet.client, &remote, &at("open/link")).await;
+    assert_eq!(ended, sum(&here, &embedded, &at("open/link")).await);
+    let (code, text) = ended.unwrap_err();
+    assert_eq!(code, "input-missing");
+    assert!(text.contains("leads to nothing"), "{text}");
+    // Whether something is outside is not told.
+    let (code, text) = sum(&fleet.client, &remote, &at("open/out"))
+        .await
+        .unwrap_err();
+    assert_eq!(code, "input-denied");
+    assert!(text.contains("outside"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -68,6 +68,12 @@ fn error(fault: &Fault) -> Option<(u16, &'static str, &'static str)> {
             "SignatureDoesNotMatch",
             "The request signature we calculated does not match the signature you provided.",
         ),
+        Fault::ClockSkew => (
+            403,
+            "RequestTimeTooSkewed",
+            "The difference between the request time and the current time is too large.",
+        ),
+        Fault::QuotaExceeded => (403, "QuotaExceeded", ""),
         Fault::NoSuchKey => (404, "NoSuchKey", "The specified key does not exist."),
         Fault::NoSuchBucket => (404, "NoSuchBucket", "The specified bucket does not exist"),
         Fault::WrongRegion(_) => (

@@ -48,6 +48,10 @@ pub enum Fault {
     /// 403 `SignatureDoesNotMatch`; the id, the signature and what should have been signed are
     /// repeated.
     SignatureDoesNotMatch,
+    /// 403 `RequestTimeTooSkewed`: the requester's clock is wrong.
+    ClockSkew,
+    /// 403 `QuotaExceeded`, as Ceph answers.
+    QuotaExceeded,
     /// 404 `NoSuchKey`.
     NoSuchKey,
     /// 404 `NoSuchBucket`.

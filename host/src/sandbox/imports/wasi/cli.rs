@@ -1,11 +1,12 @@
 //! The command line of a task: no arguments, no environment, an empty standard input, and an output
 //! that goes to the task's log.
 //!
-//! A call of `exit` ends the instance, and the attempt as trapped: a function returns.
+//! A call of `exit` ends the instance, and the attempt as trapped: a function returns. The
+//! interface's `exit`, which languages' libraries call, tells success from failure and has no
+//! number: of `exit(3)` it is known that it is not `exit(0)`.
 
 use bytes::Bytes;
 use wasmtime::component::{HasData, Resource, ResourceTable};
-use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::bindings::cli::{
     environment, exit, stderr, stdin, stdout, terminal_input, terminal_output, terminal_stderr,
     terminal_stdin, terminal_stdout,
@@ -15,6 +16,20 @@ use wasmtime_wasi::p2::{
 };
 
 use crate::sandbox::imports::log::{LogBuffer, LogStream};
+
+/// The function ended its instance instead of returning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(in crate::sandbox) enum Exit {
+    /// Without a failure.
+    #[error("the function exited instead of returning")]
+    Success,
+    /// With a failure, of which no number is told.
+    #[error("the function exited with a failure instead of returning")]
+    Failure,
+    /// With this number.
+    #[error("the function exited with code {0} instead of returning")]
+    Code(u8),
+}
 
 /// A task's streams, in the store that runs it.
 pub(in crate::sandbox) struct CliCtxView<'a> {
@@ -50,11 +65,14 @@ impl environment::Host for CliCtxView<'_> {
 
 impl exit::Host for CliCtxView<'_> {
     fn exit(&mut self, status: Result<(), ()>) -> wasmtime::Result<()> {
-        Err(wasmtime::Error::new(I32Exit(i32::from(status.is_err()))))
+        Err(wasmtime::Error::new(match status {
+            Ok(()) => Exit::Success,
+            Err(()) => Exit::Failure,
+        }))
     }
 
     fn exit_with_code(&mut self, code: u8) -> wasmtime::Result<()> {
-        Err(wasmtime::Error::new(I32Exit(code.into())))
+        Err(wasmtime::Error::new(Exit::Code(code)))
     }
 }
 
@@ -131,5 +149,37 @@ impl terminal_stderr::Host for CliCtxView<'_> {
         &mut self,
     ) -> wasmtime::Result<Option<Resource<terminal_output::TerminalOutput>>> {
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_told_where_there_is_one() {
+        let (log, mut table) = (
+            LogBuffer::new(sortie_protocol::ByteSize(0)),
+            ResourceTable::new(),
+        );
+        let mut cli = CliCtxView {
+            log: &log,
+            table: &mut table,
+        };
+        for (exited, text) in [
+            (exit::Host::exit(&mut cli, Ok(())), "exited instead"),
+            (
+                exit::Host::exit(&mut cli, Err(())),
+                "with a failure instead",
+            ),
+            (
+                exit::Host::exit_with_code(&mut cli, 3),
+                "with code 3 instead",
+            ),
+        ] {
+            let error = exited.unwrap_err();
+            let exit = error.downcast_ref::<Exit>().unwrap().to_string();
+            assert!(exit.contains(text), "{exit}");
+        }
     }
 }
