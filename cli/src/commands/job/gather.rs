@@ -8,10 +8,10 @@ use std::sync::Arc;
 use sortie::protocol::JobId;
 use sortie::{BrokerError, Client, Incomplete, Job, SubmitError};
 use sortie_frontend::binding::{InFlight, Order};
+use sortie_frontend::chain;
 use sortie_frontend::results::{Naming, Reorder, Stems, Target};
 use sortie_frontend::session::{Keeps, SETTLE_TIME_MAX, open_output, settle};
 use sortie_frontend::settings::{Clouds, Environment};
-use sortie_frontend::{WorkerWatch, chain};
 use tokio::task::JoinSet;
 
 use crate::arguments::job::Gather;
@@ -91,7 +91,8 @@ async fn write(
         lacks_values: false,
         naming,
         copies: JoinSet::new(),
-        workers: Some(WorkerWatch::start(client.clone(), id)),
+        asks: Some(client.clone()),
+        workers: None,
         workers_told: None,
         no_room_told: false,
     };

@@ -7,6 +7,7 @@ mod commands;
 mod full;
 mod gathering;
 mod jobs;
+mod pipeline;
 mod tenants;
 
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
