@@ -1,6 +1,7 @@
 //! Follows a job: takes its outcomes, writes them as lines or rows, and shows progress.
 //!
-//! Used by `map`, which submits the job, and by `job gather`, which finds it at a broker.
+//! Used by `map`, which submits the job, or a pipeline of several functions, and by `job gather`,
+//! which finds a job at a broker.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,9 +10,12 @@ use std::time::{Duration, Instant};
 use futures::FutureExt as _;
 use serde_json::Value;
 use sortie::protocol::Output;
-use sortie::{Job, Outcome};
+use sortie::{Client, Job, JobId, Outcome, Progress as Taken};
 use sortie_frontend::binding::{InFlight, shown};
-use sortie_frontend::results::{COPIES_MAX, Flow, Naming, Reorder, Writer, Written, is_pattern};
+use sortie_frontend::pipeline::{Pipeline, Step};
+use sortie_frontend::results::{
+    COPIES_MAX, Entry, Flow, Naming, Reorder, Writer, Written, is_pattern,
+};
 use sortie_frontend::session::Keeps;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, sleep_until};
@@ -31,6 +35,80 @@ const CANCEL_TIME_MAX: Duration = Duration::from_millis(600);
 pub(crate) type Copies = JoinSet<Result<Outcome, sortie_frontend::Error>>;
 /// One that came to its name, or did not.
 type Copied = Result<Result<Outcome, sortie_frontend::Error>, JoinError>;
+
+/// What is followed: a job, or a pipeline.
+pub(crate) trait Followed {
+    /// What happened next; none at the end. Cancel safe.
+    async fn next(&mut self) -> Option<Step>;
+
+    /// The outcome with its value. Cancel safe.
+    async fn with_value(&self, outcome: Outcome) -> Outcome;
+
+    /// Take no further inputs, and cancel what has not ended.
+    fn stop(&mut self);
+
+    /// What was taken so far.
+    fn taken(&self) -> Taken;
+
+    /// Whether it ended early.
+    fn has_trouble(&self) -> bool;
+
+    /// The job at the broker, once there is one.
+    fn at_broker(&self) -> Option<JobId>;
+}
+
+impl Followed for Job<()> {
+    async fn next(&mut self) -> Option<Step> {
+        let outcome = self.next_outcome().await?;
+        Some(Step::Ended(outcome.into()))
+    }
+
+    async fn with_value(&self, outcome: Outcome) -> Outcome {
+        self.fetched(outcome).await
+    }
+
+    fn stop(&mut self) {
+        self.cancel();
+    }
+
+    fn taken(&self) -> Taken {
+        self.progress()
+    }
+
+    fn has_trouble(&self) -> bool {
+        self.trouble().is_some()
+    }
+
+    fn at_broker(&self) -> Option<JobId> {
+        self.id()
+    }
+}
+
+impl Followed for Pipeline {
+    async fn next(&mut self) -> Option<Step> {
+        self.next().await
+    }
+
+    async fn with_value(&self, outcome: Outcome) -> Outcome {
+        self.fetched(outcome).await
+    }
+
+    fn stop(&mut self) {
+        self.cancel();
+    }
+
+    fn taken(&self) -> Taken {
+        self.progress()
+    }
+
+    fn has_trouble(&self) -> bool {
+        self.trouble().is_some()
+    }
+
+    fn at_broker(&self) -> Option<JobId> {
+        self.job()
+    }
+}
 
 /// A job while its results are written.
 pub(crate) struct Run {
@@ -53,7 +131,10 @@ pub(crate) struct Run {
     pub(crate) naming: Option<Naming>,
     /// Objects on their way to their names.
     pub(crate) copies: Copies,
-    /// What becomes known of the workers, where a fleet runs the job.
+    /// Who asks what becomes of the workers, where a fleet runs the job, and of how many the user
+    /// was told.
+    pub(crate) asks: Option<(Client, Option<usize>)>,
+    /// What becomes known of them, once there is a job.
     pub(crate) workers: Option<WorkerNews>,
 }
 
@@ -112,7 +193,7 @@ impl Run {
     /// Write results until there are no more.
     pub(crate) async fn drive(
         &mut self,
-        job: &mut Job<()>,
+        job: &mut impl Followed,
         interrupt: &Interrupt,
     ) -> Result<Stopped, Error> {
         let mut ticks = interval(self.progress.period());
@@ -122,12 +203,12 @@ impl Run {
             if cancelled.is_none() && interrupt.is_raised() {
                 cancelled = Some(terminal::now());
                 match self.on_signal {
-                    OnSignal::Cancel => job.cancel(),
+                    OnSignal::Cancel => job.stop(),
                     OnSignal::Leave => break,
                 }
             }
-            let next = match job.next_outcome().now_or_never() {
-                Some(Some(outcome)) => Next::Outcome(Box::new(outcome)),
+            let next = match job.next().now_or_never() {
+                Some(Some(step)) => Next::Step(Box::new(step)),
                 Some(None) => Next::End,
                 None => {
                     if self.flush(interrupt).await? == Flow::Closed {
@@ -137,7 +218,7 @@ impl Run {
                 }
             };
             match next {
-                Next::Outcome(outcome) => self.on_outcome(job, *outcome, interrupt).await?,
+                Next::Step(step) => self.on_step(job, *step, interrupt).await?,
                 Next::Copied(copied) => self.on_copied(job, *copied, interrupt).await?,
                 Next::Tick => {}
                 Next::End => break,
@@ -170,17 +251,43 @@ impl Run {
         )
     }
 
-    /// An outcome came. An object gets its name before its result is written.
-    async fn on_outcome(
+    async fn on_step(
         &mut self,
-        job: &Job<()>,
-        outcome: Outcome,
+        job: &impl Followed,
+        step: Step,
+        interrupt: &Interrupt,
+    ) -> Result<(), Error> {
+        match step {
+            Step::Ended(entry) => self.on_ended(job, entry, interrupt).await,
+            Step::Through { index, cached } => {
+                self.in_flight.end(index);
+                self.summary.through(cached);
+                Ok(())
+            }
+            Step::Reduced(entry) => {
+                let entry = self.with_value(job, entry, interrupt).await;
+                let shown = shown(entry.outcome.input.as_ref());
+                let status = self.output.push(&entry, &shown)?;
+                self.summary.reduced(&status, &entry.outcome.bill, &shown);
+                Ok(())
+            }
+        }
+    }
+
+    /// A task ended. An object gets its name before its result is written.
+    async fn on_ended(
+        &mut self,
+        job: &impl Followed,
+        entry: Entry,
         interrupt: &Interrupt,
     ) -> Result<(), Error> {
         let naming = self.naming.as_ref();
-        let Some(naming) = naming.filter(|naming| naming.is_for(&outcome)).cloned() else {
-            return self.take(job, outcome, interrupt).await;
+        let is_for = |naming: &&Naming| naming.is_for(&entry.outcome);
+        let Some(naming) = naming.filter(is_for).cloned() else {
+            return self.take(job, entry, interrupt).await;
         };
+        // What gets a name completed: nothing is said beside it.
+        let outcome = entry.outcome;
         while self.copies.len() >= COPIES_MAX
             && let Some(copied) = interrupt.or(self.copies.join_next()).await?
         {
@@ -194,16 +301,20 @@ impl Run {
 
     async fn on_copied(
         &mut self,
-        job: &Job<()>,
+        job: &impl Followed,
         copied: Copied,
         interrupt: &Interrupt,
     ) -> Result<(), Error> {
         let copied = copied.map_err(|error| Error::Platform(error.to_string()))?;
-        self.take(job, copied?, interrupt).await
+        self.take(job, copied?.into(), interrupt).await
     }
 
     /// Wait for the objects that are on their way; after a signal no longer than tasks get to end.
-    async fn finish_copies(&mut self, job: &Job<()>, interrupt: &Interrupt) -> Result<(), Error> {
+    async fn finish_copies(
+        &mut self,
+        job: &impl Followed,
+        interrupt: &Interrupt,
+    ) -> Result<(), Error> {
         let too_late = async {
             interrupt.raised().await;
             sleep(CANCEL_TIME_MAX).await;
@@ -237,49 +348,38 @@ impl Run {
     /// A result is to be written.
     async fn take(
         &mut self,
-        job: &Job<()>,
-        outcome: Outcome,
+        job: &impl Followed,
+        entry: Entry,
         interrupt: &Interrupt,
     ) -> Result<(), Error> {
         let Some(mut reorder) = self.reorder.take() else {
-            return self.write(job, outcome, interrupt).await;
+            return self.write(job, entry, interrupt).await;
         };
-        reorder.push(outcome);
-        while let Some(outcome) = reorder.pop() {
-            self.write(job, outcome, interrupt).await?;
+        reorder.push(entry);
+        while let Some(entry) = reorder.pop() {
+            self.write(job, entry, interrupt).await?;
         }
         self.in_flight.set_waiting_bytes(reorder.bytes());
         self.reorder = Some(reorder);
         Ok(())
     }
 
-    /// Write a result. A value that is in a store is fetched now, so that never more than one is
-    /// held; after a signal it gets no longer than tasks get to end.
+    /// Write a result.
     async fn write(
         &mut self,
-        job: &Job<()>,
-        outcome: Outcome,
+        job: &impl Followed,
+        entry: Entry,
         interrupt: &Interrupt,
     ) -> Result<(), Error> {
-        if self.has_no_result(job, &outcome) {
-            self.in_flight.end(outcome.index);
+        if self.has_no_result(job, &entry.outcome) {
+            self.in_flight.end(entry.outcome.index);
             return Ok(());
         }
-        let outcome = match outcome.ending {
-            sortie::Ending::Completed(Output::Stored(_)) => {
-                match fetched(job, &outcome, interrupt).await {
-                    Some(fetched) => fetched,
-                    None => {
-                        self.lacks_values = true;
-                        outcome
-                    }
-                }
-            }
-            _ => outcome,
-        };
-        let shown = self.shown(&outcome);
+        let entry = self.with_value(job, entry, interrupt).await;
+        let outcome = &entry.outcome;
+        let shown = self.shown(outcome);
         self.in_flight.end(outcome.index);
-        let status = self.output.push(&outcome, &shown)?;
+        let status = self.output.push(&entry, &shown)?;
         // A submitter need not call its inputs anything.
         let shown = if shown.is_null() {
             format!("task {}", outcome.index).into()
@@ -292,11 +392,31 @@ impl Run {
 
     /// Whether a task is one that a cancelled job of another process had left. The broker has no
     /// outcome of it, which would tell its input.
-    fn has_no_result(&self, job: &Job<()>, outcome: &Outcome) -> bool {
+    fn has_no_result(&self, job: &impl Followed, outcome: &Outcome) -> bool {
         self.on_signal == OnSignal::Leave
-            && job.progress().cancelled
+            && job.taken().cancelled
             && matches!(outcome.ending, sortie::Ending::Cancelled)
             && outcome.input.is_none()
+    }
+
+    /// A value that is in a store is fetched when it is written, so that never more than one is
+    /// held; after a signal it gets no longer than tasks get to end.
+    async fn with_value(
+        &mut self,
+        job: &impl Followed,
+        entry: Entry,
+        interrupt: &Interrupt,
+    ) -> Entry {
+        let sortie::Ending::Completed(Output::Stored(_)) = entry.outcome.ending else {
+            return entry;
+        };
+        match fetched(job, &entry.outcome, interrupt).await {
+            Some(outcome) => Entry { outcome, ..entry },
+            None => {
+                self.lacks_values = true;
+                entry
+            }
+        }
     }
 
     /// No more outcomes will come: write the results still waiting for their turn, even if earlier
@@ -304,12 +424,12 @@ impl Run {
     async fn finish(
         &mut self,
         stopped: Stopped,
-        job: &Job<()>,
+        job: &impl Followed,
         interrupt: &Interrupt,
     ) -> Result<Flow, Error> {
         if let Some(mut reorder) = self.reorder.take() {
-            for outcome in reorder.drain() {
-                self.write(job, outcome, interrupt).await?;
+            for entry in reorder.drain() {
+                self.write(job, entry, interrupt).await?;
             }
         }
         if self.flush(interrupt).await? == Flow::Closed {
@@ -324,14 +444,17 @@ impl Run {
     }
 
     /// Whether every task has ended and every result was written with its value.
-    fn has_all(&self, job: &Job<()>) -> bool {
+    fn has_all(&self, job: &impl Followed) -> bool {
         self.has_ended(job) && !self.lacks_values
     }
 
-    /// Whether every task has ended.
-    pub(crate) fn has_ended(&self, job: &Job<()>) -> bool {
-        let (progress, ended) = (job.progress(), self.summary.ended());
-        let is_sound = job.trouble().is_none() && self.in_flight.trouble().is_none();
+    /// Whether every task has ended, or a reduction of all.
+    pub(crate) fn has_ended(&self, job: &impl Followed) -> bool {
+        if let Some(is_over) = self.summary.is_reduced() {
+            return is_over;
+        }
+        let (progress, ended) = (job.taken(), self.summary.ended());
+        let is_sound = !job.has_trouble() && self.in_flight.trouble().is_none();
         is_sound
             && match self.on_signal {
                 OnSignal::Cancel => {
@@ -358,13 +481,18 @@ impl Run {
         })
     }
 
-    fn show(&mut self, job: &Job<()>) {
-        let taken = job.progress();
+    fn show(&mut self, job: &impl Followed) {
+        let taken = job.taken();
         let total = if taken.complete {
             Some(taken.submitted)
         } else {
             self.total.map(|total| total.max(taken.submitted))
         };
+        if let Some(id) = job.at_broker()
+            && let Some((client, told)) = self.asks.take()
+        {
+            self.workers = Some(WorkerNews::start(&client, id, told));
+        }
         for line in self.workers.iter_mut().flat_map(WorkerNews::lines) {
             self.progress.aside(|| terminal::say(&line));
         }
@@ -404,21 +532,21 @@ impl Run {
 }
 
 /// The outcome with its value; `None` if a signal came and the remaining time ran out.
-async fn fetched(job: &Job<()>, outcome: &Outcome, interrupt: &Interrupt) -> Option<Outcome> {
+async fn fetched(job: &impl Followed, outcome: &Outcome, interrupt: &Interrupt) -> Option<Outcome> {
     let too_late = async {
         interrupt.raised().await;
         sleep(CANCEL_TIME_MAX).await;
     };
     tokio::select! {
         biased;
-        fetched = job.fetched(outcome.clone()) => Some(fetched),
+        fetched = job.with_value(outcome.clone()) => Some(fetched),
         () = too_late => None,
     }
 }
 
 /// What happens next.
 enum Next {
-    Outcome(Box<Outcome>),
+    Step(Box<Step>),
     /// An object is at its name.
     Copied(Box<Copied>),
     End,
@@ -428,7 +556,7 @@ enum Next {
 
 /// Wait for the next thing. Cancel safe.
 async fn wait(
-    job: &mut Job<()>,
+    job: &mut impl Followed,
     copies: &mut Copies,
     interrupt: &Interrupt,
     cancelled: Option<Instant>,
@@ -443,8 +571,8 @@ async fn wait(
     tokio::select! {
         biased;
         () = interrupt.raised(), if cancelled.is_none() => Next::Tick,
-        outcome = job.next_outcome() => match outcome {
-            Some(outcome) => Next::Outcome(Box::new(outcome)),
+        step = job.next() => match step {
+            Some(step) => Next::Step(Box::new(step)),
             None => Next::End,
         },
         Some(copied) = copies.join_next(), if !copies.is_empty() => Next::Copied(copied.into()),

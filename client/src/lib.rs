@@ -61,6 +61,11 @@ mod book {}
 #[doc = include_str!("../../docs/book/from-dask.md")]
 mod book_from_dask {}
 
+/// The program of the book's page on functions that take each other's results compiles.
+#[cfg(all(doctest, feature = "embedded"))]
+#[doc = include_str!("../../docs/book/pipelines.md")]
+mod book_pipelines {}
+
 #[cfg(test)]
 mod tests;
 
@@ -80,6 +85,7 @@ pub use self::api::job::{GatherError, Job, Progress};
 pub use self::api::outcome::TaskOutcome;
 pub use self::api::output::{Decode, Output};
 pub use self::api::published::GetError;
+pub use self::api::reduce::{Group, Rest, Tree};
 pub use self::api::task_error::TaskError;
 pub use self::api::wait::{AsCompleted, WaitFor, Waited, as_completed, wait};
 pub use self::coordinate::Coordinator;

@@ -64,6 +64,8 @@ pub fn flag(setting: &Setting) -> String {
         Setting::Output => "--output".into(),
         Setting::Inputs => "--inputs".into(),
         Setting::Argument(name) => format!("--arg {name}"),
+        Setting::Then => "--then".into(),
+        Setting::Reduce => "--reduce".into(),
         Setting::Store => "--store".into(),
         Setting::InputDisk => "--input-disk".into(),
         Setting::Tenant => "--tenant".into(),

@@ -15,5 +15,6 @@ pub use self::in_flight::{InFlight, Order};
 pub use self::inputs::{Inputs, Source, Tasks};
 pub use self::lines::Origin;
 pub use self::places::{Files, Names, Notice, OutputFile, Places};
+pub(crate) use self::shape::name;
 pub use self::shape::{Shape, shown};
 pub(crate) use self::types::Type;

@@ -40,8 +40,13 @@ pub enum Setting {
     Output,
     /// A file of inputs.
     Inputs,
-    /// The argument of this parameter, the same for all tasks.
+    /// The argument of this parameter, the same for all tasks. Of a function that takes results of
+    /// another the parameter is `FUNCTION.NAME`.
     Argument(String),
+    /// The functions that results are handed on to.
+    Then,
+    /// The function that reduces all results to one.
+    Reduce,
     /// The output store.
     Store,
     /// Disk space for inputs.

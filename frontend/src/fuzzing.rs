@@ -62,7 +62,7 @@ pub fn parquet(outcomes: &[Outcome]) -> Result<Vec<u8>, Error> {
 fn table(kind: TableKind, outcomes: &[Outcome]) -> Result<Vec<u8>, Error> {
     let (mut table, mut out) = (Table::new(kind), Vec::new());
     for outcome in outcomes {
-        table.push(outcome, &Value::Null, &mut out)?;
+        table.push(&outcome.clone().into(), &Value::Null, &mut out)?;
     }
     table.finish(&mut out)?;
     Ok(out)

@@ -4,6 +4,7 @@
 //! - [`session`]: a client configured from them;
 //! - [`binding`]: turns texts (JSON, paths, patterns, URLs) into arguments by a function's
 //!   signature, and whole lists of them into a stream of tasks;
+//! - [`pipeline`]: functions that take each other's results, over a stream of inputs;
 //! - [`json`]: CBOR values as JSON;
 //! - [`log`]: what functions logged, as it is shown;
 //! - [`results`]: outcomes as JSON lines, CSV or Parquet, written to a stream, a file or a store;
@@ -20,6 +21,7 @@ mod error;
 pub mod fuzzing;
 pub mod json;
 pub mod log;
+pub mod pipeline;
 pub mod results;
 pub mod session;
 pub mod settings;

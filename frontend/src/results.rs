@@ -4,6 +4,7 @@ mod cells;
 mod columns;
 mod compress;
 mod csv;
+mod entry;
 mod lines;
 mod naming;
 mod nested;
@@ -16,6 +17,7 @@ mod target;
 mod writer;
 
 pub(crate) use self::csv::Separator;
+pub use self::entry::Entry;
 pub use self::lines::{Flow, Lines, Stream};
 pub use self::naming::{COPIES_MAX, Naming, Stems, is_pattern, makes_object};
 pub use self::reader::{Taken, is_closed};

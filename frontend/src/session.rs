@@ -2,6 +2,8 @@
 //! objects.
 
 #[cfg(feature = "embedded")]
+use std::collections::HashMap;
+#[cfg(feature = "embedded")]
 use std::path::Path;
 use std::time::Duration;
 
@@ -175,11 +177,50 @@ impl Session {
         stop: &Stop,
     ) -> Result<Function<()>, Error> {
         let component = self.component(path, stop).await?;
-        let function = component
-            .function(name)
-            .map_err(|error| Error::usage(format!("{error} (`{}`)", path.display())))?;
-        Ok(function.with_options(options))
+        Ok(function(&component, path, name)?.with_options(options))
     }
+
+    /// Load components, each once, and take functions of them that are called with these options.
+    #[cfg(feature = "embedded")]
+    ///
+    /// # Errors
+    /// For each function why it cannot be had, in one line. When the loading was stopped.
+    pub async fn functions(
+        &self,
+        named: &[(&Path, &str)],
+        options: &FunctionOptions,
+        stop: &Stop,
+    ) -> Result<Vec<Function<()>>, Vec<Error>> {
+        let mut components = HashMap::new();
+        let (mut functions, mut errors) = (Vec::with_capacity(named.len()), Vec::new());
+        for (path, name) in named {
+            if !components.contains_key(path) {
+                let loaded = self.component(path, stop).await;
+                components.insert(*path, loaded.map_err(|error| errors.push(error)).ok());
+            }
+            // What is wrong with a component is said once.
+            let Some(Some(component)) = components.get(path) else {
+                continue;
+            };
+            match function(component, path, name) {
+                Ok(function) => functions.push(function.with_options(options.clone())),
+                Err(error) => errors.push(error),
+            }
+        }
+        if errors.is_empty() {
+            Ok(functions)
+        } else {
+            Err(errors)
+        }
+    }
+}
+
+/// A function of a component that was loaded from `path`.
+#[cfg(feature = "embedded")]
+fn function(component: &Component, path: &Path, name: &str) -> Result<Function<()>, Error> {
+    component
+        .function(name)
+        .map_err(|error| Error::usage(format!("{error} (`{}`)", path.display())))
 }
 
 /// Refuse a function that returns an object where it is known that there is no store for it: in

@@ -297,10 +297,6 @@ impl Submit for NatsBroker {
         Some(self.services.laid.lease)
     }
 
-    fn lease(&self) -> Option<Duration> {
-        Some(self.services.laid.lease)
-    }
-
     fn retention(&self) -> Option<Duration> {
         Some(OUTCOME_AGE_MAX)
     }

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::broker::BrokerOptions;
 use super::host::HostOptions;
+use super::pipeline::PipelineOptions;
 use super::progress::ProgressKind;
 use super::task::{Fixed, TaskOptions};
 
@@ -35,6 +36,8 @@ pub(crate) struct Map {
     /// no versions
     #[arg(long)]
     pub(crate) literal: bool,
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineOptions,
     #[command(flatten)]
     pub(crate) fixed: Fixed,
     /// Write results here instead of to standard output: to a file, or to an object such as

@@ -12,6 +12,7 @@ pub(crate) mod inspect;
 pub(crate) mod job;
 pub(crate) mod map;
 pub(crate) mod new;
+pub(crate) mod pipeline;
 pub(crate) mod progress;
 pub(crate) mod provision;
 pub(crate) mod task;
@@ -76,13 +77,18 @@ Each result is one JSON object on one line:
   input   the input as you gave it, or the file or URL that matched a pattern
   status  completed, failed or cancelled
   value   what the function returned, if it completed
-  error   {code, message, blame, attempts} if it failed; blame is guest, input or platform
+  error   {code, message, blame, attempts} if it failed; blame is guest, input or platform;
+          with --then and --reduce also function, the one that failed
   object  {url, size, content_type} in place of value, of an object that the function made
   bill    {queue_ms, fetch_ms, run_ms, cpu_ms, memory_peak_bytes, bytes_in, bytes_out, cached}
   log     {text, dropped_bytes} if the function printed or logged something
 
 Values that JSON cannot represent are converted: byte strings become base64, integers beyond 2^53
 become strings, NaN and infinities become null, and the keys of maps become strings.
+
+With --then the bill and the log are those of all functions that were called for the input. With
+--reduce there is one line for all inputs, with the bill of all tasks; if it failed, input is the
+one that failed.
 
 Exit codes: 0 all completed, 1 some failed, 2 wrong usage, 3 platform failure (also of a task: its
 blame is platform), 130 interrupted.
@@ -275,6 +281,15 @@ mod tests {
             ("sortie map c", &["FUNCTION"]),
             ("sortie mapp", &["mapp", "map"]),
             ("sortie map c f x --inputs y", &["--inputs", "INPUT"]),
+            (
+                "sortie map c f x --reduce r --ordered",
+                &["--reduce", "--ordered"],
+            ),
+            ("sortie map c f x --fan-in 8", &["--reduce"]),
+            (
+                "sortie map c f x --reduce r --fan-in 1",
+                &["--fan-in", "from 2 to 1024"],
+            ),
         ] {
             let said = refused(line);
             assert!(!said.contains('\n'), "{said}");

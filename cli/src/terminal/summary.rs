@@ -23,6 +23,7 @@ const TEXT_BYTES_SHOWN: usize = 200;
 /// Counters of a job.
 #[derive(Debug, Default)]
 pub(crate) struct Summary {
+    counts: Counts,
     completed: u64,
     failed: u64,
     /// Those of the failures that the platform is to blame for.
@@ -31,21 +32,62 @@ pub(crate) struct Summary {
     cached: u64,
     cpu: Duration,
     bytes_in: u64,
-    groups: BTreeMap<String, Group>,
+    groups: BTreeMap<Kind, Group>,
 }
 
-/// Failures with the same code.
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Counts {
+    /// Tasks.
+    #[default]
+    Tasks,
+    /// Inputs, each of which is several tasks.
+    Inputs,
+    /// Inputs whose results are reduced to one.
+    Reduced(Reduction),
+}
+
+/// How a reduction ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reduction {
+    /// It did not, or was cancelled.
+    Pending,
+    /// With a result that was known before, as all others were.
+    Known,
+    /// With a result.
+    Completed,
+    /// Without one.
+    Failed,
+}
+
+/// Failures that are counted together.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Kind {
+    code: String,
+    /// The function, where there are several.
+    function: Option<String>,
+}
+
+/// Failures of the same kind.
 #[derive(Debug)]
 struct Group {
     count: u64,
     blame: Blame,
-    /// Input of the first failure.
-    input: String,
+    /// Input of the first failure, if it is one of an input.
+    input: Option<String>,
     message: String,
     advice: Option<Advice>,
 }
 
 impl Summary {
+    /// Counters of what is not tasks.
+    pub(crate) fn of(counts: Counts) -> Self {
+        Self {
+            counts,
+            ..Self::default()
+        }
+    }
+
     /// Count a task.
     pub(crate) fn count(&mut self, status: &Status<'_>, bill: &Bill, shown: &Value) {
         match status {
@@ -58,26 +100,72 @@ impl Summary {
             }
         }
         self.cached += u64::from(bill.cached);
-        self.cpu += bill.cpu;
+        self.add(bill);
+    }
+
+    /// Count an input whose result is reduced.
+    pub(crate) fn through(&mut self, cached: bool) {
+        self.completed += 1;
+        self.cached += u64::from(cached);
+    }
+
+    /// Count the end of a reduction. A failure may be that of an input.
+    pub(crate) fn reduced(&mut self, status: &Status<'_>, bill: &Bill, shown: &Value) {
+        let reduction = match status {
+            Status::Completed if bill.cached => Reduction::Known,
+            Status::Completed => Reduction::Completed,
+            Status::Cancelled => Reduction::Pending,
+            Status::Failed(reason) => {
+                self.failed += u64::from(!shown.is_null());
+                self.platform_failed += u64::from(reason.blame == Blame::Platform);
+                self.group(reason, shown);
+                Reduction::Failed
+            }
+        };
+        self.counts = Counts::Reduced(reduction);
+        self.add(bill);
+    }
+
+    /// Whether results were reduced to one, or cannot be, if they are to be.
+    pub(crate) fn is_reduced(&self) -> Option<bool> {
+        match self.counts {
+            Counts::Tasks | Counts::Inputs => None,
+            Counts::Reduced(reduction) => Some(reduction != Reduction::Pending),
+        }
+    }
+
+    fn add(&mut self, bill: &Bill) {
+        self.cpu = self.cpu.saturating_add(bill.cpu);
         self.bytes_in = self.bytes_in.saturating_add(bill.bytes_in.as_u64());
     }
 
     fn group(&mut self, reason: &Reason<'_>, shown: &Value) {
-        if let Some(group) = self.groups.get_mut(&*reason.code) {
+        let kind = Kind {
+            code: reason.code.clone().into_owned(),
+            function: reason.function.clone().map(std::borrow::Cow::into_owned),
+        };
+        if let Some(group) = self.groups.get_mut(&kind) {
             group.count += 1;
         } else if self.groups.len() < GROUPS_MAX {
-            let input = shown
-                .as_str()
-                .map_or_else(|| shown.to_string(), ToOwned::to_owned);
+            let input = match shown {
+                Value::Null => None,
+                Value::String(text) => Some(cut(text)),
+                other => Some(cut(&other.to_string())),
+            };
             let group = Group {
                 count: 1,
                 blame: reason.blame,
-                input: cut(&input),
+                input,
                 message: cut(&reason.message),
                 advice: reason.advice.clone(),
             };
-            self.groups.insert(reason.code.clone().into_owned(), group);
+            self.groups.insert(kind, group);
         }
+    }
+
+    /// Whether anything failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed > 0 || self.counts == Counts::Reduced(Reduction::Failed)
     }
 
     /// Tasks that have ended, successfully or not.
@@ -97,10 +185,10 @@ impl Summary {
 
     /// How the command ends if nothing but its tasks can have failed.
     pub(crate) fn ending(&self) -> Ending {
-        match (self.failed, self.platform_failed) {
-            (0, _) => Ending::Completed,
-            (_, 0) => Ending::TasksFailed,
-            (..) => Ending::PlatformFailure,
+        match self.platform_failed {
+            _ if !self.has_failed() => Ending::Completed,
+            0 => Ending::TasksFailed,
+            _ => Ending::PlatformFailure,
         }
     }
 
@@ -115,7 +203,7 @@ impl Summary {
         let mut lines = vec![self.totals(elapsed)];
         let mut groups: Vec<_> = self.groups.iter().collect();
         groups.sort_by_key(|(_, group)| std::cmp::Reverse(group.count));
-        for (code, group) in groups.iter().take(GROUPS_SHOWN) {
+        for (kind, group) in groups.iter().take(GROUPS_SHOWN) {
             let Group {
                 count,
                 blame,
@@ -123,10 +211,16 @@ impl Summary {
                 message,
                 advice,
             } = group;
-            lines.push(format!(
-                "  {count} x {code} (blame: {}), such as {input}: {message}",
-                blame.as_str()
-            ));
+            let mut line = format!("  {count} x {} (blame: {})", kind.code, blame.as_str());
+            // Writing to a `String` cannot fail.
+            if let Some(input) = input {
+                let _ = write!(line, ", such as {input}");
+            }
+            if let Some(function) = &kind.function {
+                let _ = write!(line, ", in `{function}`");
+            }
+            let _ = write!(line, ": {message}");
+            lines.push(line);
             if let Some(text) = failure_advice(advice.as_ref(), keeps) {
                 lines.push(format!("    {text}"));
             }
@@ -147,7 +241,7 @@ impl Summary {
 
     fn totals(&self, elapsed: Option<Duration>) -> String {
         let ended = self.ended();
-        if ended > 0 && self.cached == ended {
+        if ended > 0 && self.cached == ended && self.counts.may_all_be_known() {
             let known = if ended == 1 {
                 "the 1 result was known".into()
             } else {
@@ -164,8 +258,9 @@ impl Summary {
             return format!("nothing ran: {known}{failed}{elapsed}");
         }
         let mut text = format!(
-            "{ended} {}: {} completed",
-            if ended == 1 { "task" } else { "tasks" },
+            "{ended} {}{}: {} completed",
+            self.counts.noun(),
+            if ended == 1 { "" } else { "s" },
             self.completed
         );
         for (count, what) in [(self.failed, "failed"), (self.cancelled, "cancelled")] {
@@ -177,6 +272,7 @@ impl Summary {
         if self.cached > 0 {
             let _ = write!(text, " ({} known before)", self.cached);
         }
+        text.push_str(self.counts.ending());
         if let Some(elapsed) = elapsed {
             let _ = write!(
                 text,
@@ -192,6 +288,31 @@ impl Summary {
             if elapsed.is_some() { "," } else { ";" }
         );
         text
+    }
+}
+
+impl Counts {
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Tasks => "task",
+            Self::Inputs | Self::Reduced(_) => "input",
+        }
+    }
+
+    /// Whether nothing ran if all inputs were known before.
+    fn may_all_be_known(self) -> bool {
+        match self {
+            Self::Tasks | Self::Inputs | Self::Reduced(Reduction::Known) => true,
+            Self::Reduced(Reduction::Pending | Reduction::Completed | Reduction::Failed) => false,
+        }
+    }
+
+    fn ending(self) -> &'static str {
+        match self {
+            Self::Tasks | Self::Inputs => "",
+            Self::Reduced(Reduction::Known | Reduction::Completed) => ", reduced to one result",
+            Self::Reduced(Reduction::Pending | Reduction::Failed) => ", not reduced",
+        }
     }
 }
 
@@ -218,8 +339,19 @@ mod tests {
             message: "no pages".into(),
             blame: Blame::Guest,
             attempts: 1,
+            function: None,
             advice: None,
         })
+    }
+
+    fn reason_in(function: &'static str, code: &'static str) -> Status<'static> {
+        match reason(code) {
+            Status::Failed(reason) => Status::Failed(Reason {
+                function: Some(function.into()),
+                ..reason
+            }),
+            other => other,
+        }
     }
 
     #[test]
@@ -266,6 +398,7 @@ mod tests {
                 message: "no worker finished this task".into(),
                 blame: Blame::Platform,
                 attempts: 1,
+                function: None,
                 advice: Some(Advice::ListDeadLetters),
             };
             summary.count(&Status::Failed(reason), &bill(false), &input.into());
@@ -289,6 +422,7 @@ mod tests {
                 message: String::new(),
                 blame: Blame::Guest,
                 attempts: 1,
+                function: None,
                 advice: None,
             };
             summary.count(&Status::Failed(reason), &bill(false), &Value::from(n));
@@ -301,6 +435,76 @@ mod tests {
                 .unwrap(),
             "  995 more failures of other kinds"
         );
+    }
+
+    #[test]
+    fn of_several_functions_the_failures_of_each_are_counted() {
+        let mut summary = Summary::of(Counts::Inputs);
+        summary.count(&Status::Completed, &bill(false), &"ok".into());
+        for (function, input) in [("f", "a"), ("g", "b"), ("g", "c")] {
+            summary.count(&reason_in(function, "bad"), &bill(false), &input.into());
+        }
+        assert!(summary.has_failed() && summary.is_reduced().is_none());
+        assert_eq!(
+            summary.lines(None, Keeps::Results),
+            [
+                "4 inputs: 1 completed, 3 failed; 2.0 s on cores, 6.0 MB read",
+                "  2 x bad (blame: guest), such as b, in `g`: no pages",
+                "  1 x bad (blame: guest), such as a, in `f`: no pages",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_reduction_is_said_with_its_inputs_or_with_why_there_is_none() {
+        let reduction = |cached: &[bool]| {
+            let mut summary = Summary::of(Counts::Reduced(Reduction::Pending));
+            cached.iter().for_each(|cached| summary.through(*cached));
+            summary
+        };
+        let lines = |summary: &Summary| summary.lines(None, Keeps::Results);
+        let mut summary = reduction(&[true, false]);
+        let pending = "2 inputs: 2 completed (1 known before), not reduced; 0.0 s on cores, 0.0 MB \
+                       read";
+        assert_eq!(
+            (lines(&summary), summary.is_reduced()),
+            (vec![pending.into()], Some(false))
+        );
+        summary.reduced(&Status::Completed, &bill(false), &Value::Null);
+        assert_eq!(
+            lines(&summary),
+            [
+                "2 inputs: 2 completed (1 known before), reduced to one result; 0.5 s on cores, \
+              1.5 MB read"
+            ]
+        );
+        assert!(!summary.has_failed());
+        let mut known = reduction(&[true, true]);
+        known.reduced(&Status::Completed, &bill(true), &Value::Null);
+        assert_eq!(lines(&known), ["nothing ran: all 2 results were known"]);
+        // Results that were known, and a reduction that was not.
+        let mut known = reduction(&[true, true]);
+        known.reduced(&Status::Completed, &bill(false), &Value::Null);
+        assert!(lines(&known)[0].contains("reduced to one result"));
+        let mut failed = reduction(&[false]);
+        failed.reduced(&reason_in("f", "bad"), &bill(false), &"a".into());
+        assert_eq!(
+            lines(&failed),
+            [
+                "2 inputs: 1 completed, 1 failed, not reduced; 0.5 s on cores, 1.5 MB read",
+                "  1 x bad (blame: guest), such as a, in `f`: no pages",
+            ]
+        );
+        let mut failed = reduction(&[false]);
+        failed.reduced(&reason_in("r", "bad"), &bill(false), &Value::Null);
+        assert_eq!(
+            lines(&failed),
+            [
+                "1 input: 1 completed, not reduced; 0.5 s on cores, 1.5 MB read",
+                "  1 x bad (blame: guest), in `r`: no pages",
+            ]
+        );
+        assert!(failed.has_failed() && failed.is_reduced() == Some(true));
     }
 
     #[test]

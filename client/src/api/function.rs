@@ -256,9 +256,12 @@ impl<T> Function<T> {
         self
     }
 
-    /// Check that its grants cover what its component imports. A function by reference passes:
-    /// the worker that loads its component checks it.
-    pub(crate) fn check_grants(&self) -> Result<(), Ungranted> {
+    /// Check that its grants cover what its component imports, as submitting does. A function by
+    /// reference passes: the worker that loads its component checks it.
+    ///
+    /// # Errors
+    /// What it imports without a grant.
+    pub fn check_grants(&self) -> Result<(), Ungranted> {
         grants::check(&self.needs, &self.options.grants)
     }
 

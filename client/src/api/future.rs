@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use serde::{Serialize, Serializer};
 use sortie_protocol::{Ending, JobId, Outcome, TaskIndex};
 
@@ -31,8 +32,9 @@ use crate::drive::values::is_stored;
 pub struct TaskFuture<T> {
     shared: Arc<Shared>,
     submitted: Arc<Submitted>,
-    /// The outcome, whose value is being fetched.
-    fetching: Option<BoxFuture<'static, Outcome>>,
+    /// The outcome, whose value is being fetched. Never locked: this is what makes it possible to
+    /// await something of a borrowed future on any thread.
+    fetching: Option<Mutex<BoxFuture<'static, Outcome>>>,
     result: PhantomData<fn() -> T>,
 }
 
@@ -190,13 +192,14 @@ impl<T: Decode> Future for TaskFuture<T> {
         let this = self.get_mut();
         loop {
             if let Some(fetching) = &mut this.fetching {
-                let outcome = ready!(fetching.poll_unpin(cx));
+                let outcome = ready!(fetching.get_mut().poll_unpin(cx));
                 return Poll::Ready(decode(outcome.ending));
             }
             match ready!(this.poll_outcome(cx)) {
                 Ok(outcome) if is_stored(&outcome) => {
                     let values = this.shared.values.clone();
-                    this.fetching = Some(async move { values.fetched(outcome).await }.boxed());
+                    let fetching = async move { values.fetched(outcome).await }.boxed();
+                    this.fetching = Some(Mutex::new(fetching));
                 }
                 outcome => return Poll::Ready(outcome.and_then(|outcome| decode(outcome.ending))),
             }
@@ -228,4 +231,20 @@ pub async fn gather<T: Decode>(
     futures: impl IntoIterator<Item = TaskFuture<T>>,
 ) -> Vec<Result<T, TaskError>> {
     futures::future::join_all(futures).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on_any_thread<T: Send>(_: impl FnOnce(TaskFuture<()>) -> T) {}
+
+    /// What is awaited of a future can be in a task that moves between threads.
+    #[test]
+    fn futures_are_awaited_on_any_thread() {
+        on_any_thread(|future| future);
+        on_any_thread(TaskFuture::outcome);
+        on_any_thread(|future| async move { future.cancel().await });
+        on_any_thread(|future| async move { future.ending().await });
+    }
 }

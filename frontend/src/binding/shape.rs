@@ -237,6 +237,21 @@ impl Shape {
         Ok(self.fill(Given::new(Value::Null, open)))
     }
 
+    /// The parameters that are not fixed.
+    pub(crate) fn open(&self) -> &[Parameter] {
+        &self.open
+    }
+
+    /// The arguments of a task whose only open parameter takes `result`, for an input that results
+    /// call so.
+    pub(crate) fn with_result(&self, result: Input, input: Option<InputName>) -> Arguments {
+        let arguments = self.fill(Given::new(Value::Null, vec![result]));
+        match input {
+            Some(input) => arguments.named(input),
+            None => arguments,
+        }
+    }
+
     /// All arguments of a task, in order, with the name that results call them by wherever they
     /// are read.
     pub(crate) fn fill(&self, given: Given) -> Arguments {
@@ -393,7 +408,7 @@ fn unfit(parameter: &Parameter, wanted: &str) -> Error {
 
 /// What results call an input that is shown so: JSON, which [`shown`] reads again. Of a value that
 /// is too long for a name it is the beginning.
-fn name(shown: &Value) -> Option<InputName> {
+pub(crate) fn name(shown: &Value) -> Option<InputName> {
     match shown {
         Value::Null => None,
         // A path or URL is its own name, unless it would be read as something else.

@@ -184,6 +184,56 @@ impl Type {
         }
     }
 
+    /// Whether some value of the type `given` is one of this type, other than an empty list or map.
+    /// A function reads integers and fractions as what they were written.
+    pub(crate) fn can_be(&self, given: &Self) -> bool {
+        match (self, given) {
+            (Self::Any, _) | (_, Self::Any) => true,
+            (Self::Option(item), Self::Option(given)) => item.can_be(given),
+            (Self::Option(_), Self::Nothing) | (Self::Nothing, Self::Option(_)) => true,
+            (Self::Option(item), given) => item.can_be(given),
+            (item, Self::Option(given)) => item.can_be(given),
+            (Self::Integer(min, max), Self::Integer(least, most)) => min <= most && least <= max,
+            (Self::Float, Self::Float) | (Self::Bool, Self::Bool) => true,
+            (Self::Nothing, Self::Nothing) => true,
+            (Self::Text | Self::Char, Self::Text | Self::Char) => true,
+            (Self::List(item, count), Self::List(given, given_count)) => {
+                let is_count = match (count, given_count) {
+                    (Some(count), Some(given_count)) => count == given_count,
+                    _ => true,
+                };
+                is_count && item.can_be(given)
+            }
+            (Self::List(item, count), Self::Tuple(given)) => {
+                count.is_none_or(|count| count == given.len())
+                    && given.iter().all(|given| item.can_be(given))
+            }
+            (Self::Tuple(items), Self::List(given, count)) => {
+                count.is_none_or(|count| count == items.len())
+                    && items.iter().all(|item| item.can_be(given))
+            }
+            (Self::Tuple(items), Self::Tuple(given)) => {
+                items.len() == given.len()
+                    && items
+                        .iter()
+                        .zip(given)
+                        .all(|(item, given)| item.can_be(given))
+            }
+            (Self::Map(item), Self::Map(given)) => item.can_be(given),
+            _ => false,
+        }
+    }
+
+    /// What a list of any length has, if this takes such lists: `None` if it takes none.
+    pub(crate) fn item_of_list(&self) -> Option<&Self> {
+        match self {
+            Self::Any => Some(&Self::Any),
+            Self::Option(list) => list.item_of_list(),
+            Self::List(item, None) => Some(item),
+            _ => None,
+        }
+    }
+
     fn wanted(&self, text: &str) -> String {
         let shown = sortie::protocol::outcome::cut(text.into(), SHOWN_BYTES_MAX);
         format!("takes {self}, not `{shown}`")
@@ -368,6 +418,60 @@ mod tests {
         // A function writes its types, and may write any.
         let deep = "BTreeMap<".repeat(100_000) + "u8" + &",u8>".repeat(100_000);
         reads(&deep, "300", sortie::value(300), json!(300));
+    }
+
+    #[test]
+    fn a_result_can_be_an_argument_unless_no_value_of_it_is() {
+        for (takes, given) in [
+            ("u8", "i64"),
+            ("Option<u64>", "u64"),
+            ("u64", "Option<u64>"),
+            ("Option<u64>", "()"),
+            ("()", "Option<u64>"),
+            ("String", "char"),
+            ("Vec<u64>", "BTreeSet<u8>"),
+            ("Vec<u64>", "(u8, u16)"),
+            ("(u8, u16)", "Vec<u32>"),
+            ("[f64; 2]", "Vec<f64>"),
+            ("HashMap<String, u64>", "BTreeMap<String, u64>"),
+            ("Settings", "u64"),
+            ("Vec<u64>", "Document"),
+            ("serde_json::Value", "Vec<Document>"),
+        ] {
+            assert!(Type::of(takes).can_be(&Type::of(given)), "{takes}: {given}");
+        }
+        for (takes, given) in [
+            ("String", "u64"),
+            ("u64", "String"),
+            ("f64", "u64"),
+            ("u64", "f64"),
+            ("NonZeroU8", "bool"),
+            ("u64", "()"),
+            ("u64", "Vec<u64>"),
+            ("Vec<u64>", "u64"),
+            ("Vec<u64>", "Vec<String>"),
+            ("Vec<u64>", "(u64, String)"),
+            ("(u8, u16)", "[u8; 3]"),
+            ("(u8, u16)", "(u8, u16, u32)"),
+            ("[f64; 2]", "[f64; 3]"),
+            ("HashMap<String, u64>", "BTreeMap<String, String>"),
+            ("HashMap<String, u64>", "Vec<u64>"),
+            ("Option<String>", "u64"),
+        ] {
+            assert!(
+                !Type::of(takes).can_be(&Type::of(given)),
+                "{takes}: {given}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_list_is_what_takes_any_number() {
+        assert_eq!(Type::of("Vec<u64>").item_of_list(), Some(&Type::of("u64")));
+        assert_eq!(Type::of("Counts").item_of_list(), Some(&Type::Any));
+        for written in ["u64", "(u64, u64)", "[u64; 3]", "HashMap<String, u64>"] {
+            assert_eq!(Type::of(written).item_of_list(), None, "{written}");
+        }
     }
 
     #[test]

@@ -34,12 +34,13 @@ const FIRST: [(&str, Type); 3] = [
     ("status", Type::Text),
 ];
 /// The columns behind the fields.
-const LAST: [(&str, Type); 16] = [
+const LAST: [(&str, Type); 17] = [
     ("rest", Type::Json),
     ("error_code", Type::Text),
     ("error_message", Type::Text),
     ("error_blame", Type::Text),
     ("error_attempts", Type::Integer),
+    ("error_function", Type::Text),
     ("queue_ms", Type::Number),
     ("fetch_ms", Type::Number),
     ("run_ms", Type::Number),
@@ -261,15 +262,16 @@ pub(crate) fn shown_input(shown: &Value) -> Option<String> {
     }
 }
 
-fn error<'a>(status: &'a Status<'_>) -> [Cell<'a>; 4] {
+fn error<'a>(status: &'a Status<'_>) -> [Cell<'a>; 5] {
     match status {
         Status::Failed(reason) => [
             text(&reason.code),
             text(&reason.message),
             text(reason.blame.as_str()),
             Cell::Integer(reason.attempts.into()),
+            reason.function.as_deref().map_or(Cell::Null, text),
         ],
-        Status::Completed | Status::Cancelled => [const { Cell::Null }; 4],
+        Status::Completed | Status::Cancelled => [const { Cell::Null }; 5],
     }
 }
 

@@ -12,6 +12,7 @@ use sortie::protocol::outcome::PlatformFault;
 use sortie::protocol::{Advice, Output, OutputObject, StoredRef};
 use sortie::{Bill, Blame, Ending, Failure, Log, Outcome};
 
+use super::entry::Entry;
 use crate::json::{self, Layout, Parts};
 use crate::log;
 
@@ -41,6 +42,9 @@ pub struct Reason<'a> {
     pub blame: Blame,
     /// How often the task was tried.
     pub attempts: u32,
+    /// The function that failed, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub function: Option<Cow<'a, str>>,
     /// What could be done, if that is known. Each front door words it, so results do not have it.
     #[serde(skip)]
     pub advice: Option<Advice>,
@@ -62,8 +66,26 @@ impl Status<'_> {
     }
 }
 
-/// How `outcome` ended, and its value in parts.
-pub(crate) fn take_apart(outcome: &Outcome) -> (Status<'_>, Option<Parts>) {
+impl<'a> Status<'a> {
+    /// The same; a failure is that of `function`, if it is said.
+    fn within(self, function: Option<&'a str>) -> Self {
+        match self {
+            Self::Failed(reason) => Self::Failed(Reason {
+                function: function.map(Into::into).or(reason.function),
+                ..reason
+            }),
+            Self::Completed | Self::Cancelled => self,
+        }
+    }
+}
+
+/// How an outcome ended, and its value in parts.
+pub(crate) fn take_apart(entry: &Entry) -> (Status<'_>, Option<Parts>) {
+    let (status, parts) = parts(&entry.outcome);
+    (status.within(entry.function.as_deref()), parts)
+}
+
+fn parts(outcome: &Outcome) -> (Status<'_>, Option<Parts>) {
     match &outcome.ending {
         Ending::Completed(Output::Value(cbor)) => completed(outcome, cbor),
         Ending::Completed(Output::Object(object)) => {
@@ -91,11 +113,12 @@ fn completed<'a>(outcome: &Outcome, cbor: &[u8]) -> (Status<'a>, Option<Parts>) 
     }
 }
 
-/// Append the line of `outcome`, whose input was `shown`.
-pub(crate) fn write<'a>(outcome: &'a Outcome, shown: &Value, out: &mut Vec<u8>) -> Status<'a> {
+/// Append the line of an outcome, whose input was `shown`.
+pub(crate) fn write<'a>(entry: &'a Entry, shown: &Value, out: &mut Vec<u8>) -> Status<'a> {
+    let outcome = &entry.outcome;
     let start = out.len();
     head(outcome, shown, out);
-    let status = ending(outcome, out);
+    let status = ending(outcome, out).within(entry.function.as_deref());
     if let Status::Failed(reason) = &status {
         out.truncate(start);
         head(outcome, shown, out);
@@ -150,6 +173,7 @@ fn failed<'a>(outcome: &Outcome, failure: &'a Failure) -> Reason<'a> {
         message: failure.to_string(),
         blame: failure.blame(),
         attempts: outcome.attempts,
+        function: None,
         advice: failure.advice(),
     }
 }
@@ -163,6 +187,7 @@ pub fn bad_result(outcome: &Outcome, what: &str) -> Reason<'static> {
         message,
         blame: Blame::Guest,
         attempts: outcome.attempts,
+        function: None,
         advice: None,
     }
 }
@@ -183,6 +208,7 @@ fn still_stored(outcome: &Outcome, stored: &StoredRef) -> Reason<'static> {
         message: failure.to_string(),
         blame: failure.blame(),
         attempts: outcome.attempts,
+        function: None,
         advice: failure.advice(),
     }
 }
@@ -288,7 +314,7 @@ mod tests {
 
     fn line(outcome: &Outcome) -> String {
         let mut out = b"before\n".to_vec();
-        write(outcome, &"a\n.pdf".into(), &mut out);
+        write(&outcome.clone().into(), &"a\n.pdf".into(), &mut out);
         String::from_utf8(out)
             .unwrap()
             .strip_prefix("before\n")
@@ -340,6 +366,17 @@ mod tests {
         assert_eq!(
             line(&failed),
             format!("{head}\"failed\",{error},{BILL}}}\n")
+        );
+        let among_others = Entry {
+            outcome: failed,
+            function: Some("f".into()),
+        };
+        let mut out = Vec::new();
+        write(&among_others, &Value::Null, &mut out);
+        let shown = String::from_utf8(out).unwrap();
+        assert!(
+            shown.contains(r#""blame":"guest","attempts":2,"function":"f"},"#),
+            "{shown}"
         );
         assert_eq!(
             line(&outcome(Ending::Cancelled)),

@@ -4,33 +4,33 @@
 
 use std::collections::BTreeMap;
 
-use sortie::{Ending, Outcome};
+use super::entry::Entry;
 
 /// Outcomes that wait for an earlier one.
 #[derive(Debug, Default)]
 pub struct Reorder {
     next: u64,
-    waiting: BTreeMap<u64, Outcome>,
+    waiting: BTreeMap<u64, Entry>,
     bytes: usize,
 }
 
 impl Reorder {
     /// An outcome came.
-    pub fn push(&mut self, outcome: Outcome) {
-        self.bytes += weight(&outcome);
-        self.waiting.insert(outcome.index, outcome);
+    pub fn push(&mut self, entry: Entry) {
+        self.bytes += entry.weight();
+        self.waiting.insert(entry.outcome.index, entry);
     }
 
     /// The next outcome, if its turn has come.
-    pub fn pop(&mut self) -> Option<Outcome> {
-        let outcome = self.waiting.remove(&self.next)?;
+    pub fn pop(&mut self) -> Option<Entry> {
+        let entry = self.waiting.remove(&self.next)?;
         self.next += 1;
-        self.bytes -= weight(&outcome);
-        Some(outcome)
+        self.bytes -= entry.weight();
+        Some(entry)
     }
 
     /// What is left, in order, when nothing more will come.
-    pub fn drain(&mut self) -> impl Iterator<Item = Outcome> {
+    pub fn drain(&mut self) -> impl Iterator<Item = Entry> {
         self.bytes = 0;
         std::mem::take(&mut self.waiting).into_values()
     }
@@ -42,28 +42,21 @@ impl Reorder {
     }
 }
 
-/// The bytes of an outcome's result and log.
-pub(crate) fn weight(outcome: &Outcome) -> usize {
-    let result = match &outcome.ending {
-        Ending::Completed(output) => output.weight(),
-        Ending::Failed(_) | Ending::Cancelled => 0,
-    };
-    result + outcome.log.as_ref().map_or(0, |log| log.text.len())
-}
-
 #[cfg(test)]
 mod tests {
+    use sortie::{Ending, Outcome};
+
     use super::*;
 
-    fn outcome(index: u64) -> Outcome {
-        Outcome {
+    fn entry(index: u64) -> Entry {
+        Entry::from(Outcome {
             index,
             attempts: 1,
             ending: Ending::Completed(vec![0xf6; 10].into()),
             bill: sortie::Bill::default(),
             log: None,
             input: None,
-        }
+        })
     }
 
     #[test]
@@ -71,17 +64,17 @@ mod tests {
         let mut reorder = Reorder::default();
         let mut order = Vec::new();
         for index in [2, 0, 4, 1, 3] {
-            reorder.push(outcome(index));
-            order.extend(std::iter::from_fn(|| reorder.pop()).map(|outcome| outcome.index));
+            reorder.push(entry(index));
+            order.extend(std::iter::from_fn(|| reorder.pop()).map(|entry| entry.outcome.index));
         }
         assert_eq!((order, reorder.bytes()), (vec![0, 1, 2, 3, 4], 0));
-        reorder.push(outcome(7));
-        reorder.push(outcome(6));
+        reorder.push(entry(7));
+        reorder.push(entry(6));
         assert_eq!(reorder.bytes(), 20);
         assert_eq!(
             reorder
                 .drain()
-                .map(|outcome| outcome.index)
+                .map(|entry| entry.outcome.index)
                 .collect::<Vec<_>>(),
             [6, 7]
         );

@@ -4,14 +4,13 @@
 //! known what fields they have. From then on each is written as it comes.
 
 use serde_json::Value;
-use sortie::Outcome;
 
 use super::cells::{Cell, Nesting};
 use super::columns::{Columns, Fields, shown_input};
 use super::csv::{self, Separator};
+use super::entry::Entry;
 use super::parquet;
 use super::record::{self, Status};
-use super::reorder::weight;
 use crate::error::Error;
 
 /// Completed tasks whose results say what columns there are: more than enough for functions that
@@ -55,7 +54,7 @@ enum State {
 
 #[derive(Debug, Default)]
 struct Sample {
-    held: Vec<(Outcome, Value)>,
+    held: Vec<(Entry, Value)>,
     completed: usize,
     bytes: usize,
 }
@@ -82,17 +81,16 @@ impl Table {
     /// When it cannot be written in this format.
     pub(crate) fn push<'a>(
         &mut self,
-        outcome: &'a Outcome,
+        entry: &'a Entry,
         shown: &Value,
         out: &mut Vec<u8>,
     ) -> Result<Status<'a>, Error> {
-        let (status, parts) = record::take_apart(outcome);
+        let (status, parts) = record::take_apart(entry);
         match &mut self.state {
             State::Sampling(sample) => {
-                sample.bytes +=
-                    OUTCOME_BYTES + weight(outcome) + shown.as_str().map_or(0, str::len);
+                sample.bytes += OUTCOME_BYTES + entry.weight() + shown.as_str().map_or(0, str::len);
                 sample.completed += usize::from(parts.is_some());
-                sample.held.push((outcome.clone(), shown.clone()));
+                sample.held.push((entry.clone(), shown.clone()));
                 if sample.completed >= SAMPLE_COMPLETED || sample.bytes >= SAMPLE_BYTES_MAX {
                     self.begin(out)?;
                 }
@@ -100,7 +98,7 @@ impl Table {
             State::Writing(columns, rows) => {
                 let input = shown_input(shown);
                 rows.append(
-                    &columns.row(outcome, input.as_deref(), &status, parts.as_ref()),
+                    &columns.row(&entry.outcome, input.as_deref(), &status, parts.as_ref()),
                     out,
                 )?;
             }
@@ -131,18 +129,18 @@ impl Table {
         let held = std::mem::take(&mut sample.held);
         // In the order of the inputs, so that the columns do not depend on which task was faster.
         let mut by_index: Vec<_> = held.iter().collect();
-        by_index.sort_by_key(|(outcome, _)| outcome.index);
+        by_index.sort_by_key(|(entry, _)| entry.outcome.index);
         let mut fields = Fields::new(self.kind.nesting());
         by_index
             .iter()
-            .filter_map(|(outcome, _)| record::take_apart(outcome).1)
+            .filter_map(|(entry, _)| record::take_apart(entry).1)
             .for_each(|parts| fields.see(&parts));
         let columns = Columns::of(fields);
         let mut rows = Rows::start(self.kind, &columns, out)?;
-        for (outcome, shown) in &held {
-            let ((status, parts), input) = (record::take_apart(outcome), shown_input(shown));
+        for (entry, shown) in &held {
+            let ((status, parts), input) = (record::take_apart(entry), shown_input(shown));
             rows.append(
-                &columns.row(outcome, input.as_deref(), &status, parts.as_ref()),
+                &columns.row(&entry.outcome, input.as_deref(), &status, parts.as_ref()),
                 out,
             )?;
         }
@@ -190,7 +188,7 @@ fn unwritable(error: &dyn std::error::Error) -> Error {
 mod tests {
     use ::parquet::file::reader::{FileReader as _, SerializedFileReader};
     use ciborium::cbor;
-    use sortie::{Bill, Ending};
+    use sortie::{Bill, Ending, Outcome};
 
     use super::*;
 
@@ -229,7 +227,9 @@ mod tests {
         };
         for index in 0..rows {
             let mut out = Vec::new();
-            table.push(&outcome(index), &Value::Null, &mut out).unwrap();
+            table
+                .push(&outcome(index).into(), &Value::Null, &mut out)
+                .unwrap();
             take(out);
         }
         let mut out = Vec::new();

@@ -14,12 +14,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use sortie::Outcome;
 use sortie::objects::{Location, Objects, Upload, WriteError, WriteFault};
 use tokio::task::JoinSet;
 
 use super::compress::Compressor;
 use super::csv::Separator;
+use super::entry::Entry;
 use super::lines::{Flow, Lines, check_place};
 use super::reader::Taken;
 use super::record::{self, Status};
@@ -184,15 +184,15 @@ impl Writer {
     ///
     /// # Errors
     /// When the format cannot represent it.
-    pub fn push<'a>(&mut self, outcome: &'a Outcome, shown: &Value) -> Result<Status<'a>, Error> {
+    pub fn push<'a>(&mut self, entry: &'a Entry, shown: &Value) -> Result<Status<'a>, Error> {
         let pending = match (&mut self.compressed, &mut self.sink) {
             (Some((_, plain)), _) => plain,
             (None, Sink::Stream(output)) => output.pending(),
             (None, Sink::Object(object)) => &mut object.pending,
         };
         match &mut self.table {
-            None => Ok(record::write(outcome, shown, pending)),
-            Some(table) => table.push(outcome, shown, pending),
+            None => Ok(record::write(entry, shown, pending)),
+            Some(table) => table.push(entry, shown, pending),
         }
     }
 

@@ -51,6 +51,20 @@ pub fn binary() -> PathBuf {
     path
 }
 
+/// A program of the examples, of the same build.
+///
+/// # Panics
+/// When it is not there.
+pub fn example(name: &str) -> PathBuf {
+    let path = build().join(name);
+    assert!(
+        path.is_file(),
+        "there is no binary `{}`; run: cargo build --package {name}",
+        path.display()
+    );
+    path
+}
+
 /// The task runner's binary, of the same build.
 ///
 /// # Panics

@@ -20,7 +20,7 @@ struct Row {
     tests: &'static [&'static str],
 }
 
-const ROWS: [Row; 19] = [
+const ROWS: [Row; 20] = [
     Row {
         package: "sortie-protocol",
         always: &[],
@@ -136,6 +136,12 @@ const ROWS: [Row; 19] = [
         tests: &[],
     },
     Row {
+        package: "sortie-pipeline",
+        always: &["sortie"],
+        optional: &[],
+        tests: &[],
+    },
+    Row {
         package: "sortie-slim",
         always: &["sortie"],
         optional: &[],
@@ -197,6 +203,7 @@ const OUTSIDE: [(&str, &[&str]); 8] = [
             "sortie-e2e",
             "sortie-bench",
             "sortie-fuzz",
+            "sortie-pipeline",
             "sortie-slim",
         ],
     ),

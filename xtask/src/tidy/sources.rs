@@ -85,6 +85,7 @@ const PLACES: [(&str, &[&str]); 8] = [
             "tests/",
             "objects/src/stores",
             "examples/pdf-text/examples/",
+            "examples/pipeline/",
         ],
     ),
 ];

@@ -95,6 +95,7 @@ async fn write(
         lacks_values: false,
         naming,
         copies: JoinSet::new(),
+        asks: None,
         workers: Some(WorkerNews::start(client, id, None)),
     };
     match run.drive(job, interrupt).await? {

@@ -12,12 +12,13 @@ use tempfile::TempDir;
 /// The columns that every table has before those of the function's fields.
 const FIRST: [&str; 3] = ["index", "input", "status"];
 /// Those behind them.
-const LAST: [&str; 16] = [
+const LAST: [&str; 17] = [
     "rest",
     "error_code",
     "error_message",
     "error_blame",
     "error_attempts",
+    "error_function",
     "queue_ms",
     "fetch_ms",
     "run_ms",

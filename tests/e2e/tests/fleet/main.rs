@@ -9,6 +9,7 @@ mod full;
 mod gathering;
 mod jobs;
 mod looking;
+mod pipeline;
 mod tenants;
 mod unusable;
 
