@@ -1,8 +1,9 @@
 //! The `sortie` command: wiring only.
 //!
 //! Reads the command line and the environment, runs one command, and turns its end into an exit
-//! code (see [`ending`]). Imports run downwards: `commands`, then `follow`, `session` and `workers`,
-//! then `terminal`, then `arguments` and `ending`. Data goes to stdout, everything else to stderr.
+//! code (see [`ending`]). Imports run downwards: `commands`, then `follow`, `session` and
+//! `workers`, then `terminal`, then `arguments` and `ending`. Data goes to stdout, everything else
+//! to stderr.
 
 mod arguments;
 mod commands;

@@ -496,8 +496,8 @@ pub async fn forget_ends_followers(harness: &dyn Harness) -> Verdict {
     Ok(scene.broker.forget(job).await?)
 }
 
-/// Workers are told to stop what runs of a forgotten job. Nothing of it is granted any more; reports
-/// on it are taken and go nowhere.
+/// Workers are told to stop what runs of a forgotten job. Nothing of it is granted any more;
+/// reports on it are taken and go nowhere.
 pub async fn forget_takes_bundles_and_leases_away(harness: &dyn Harness) -> Verdict {
     let scene = Scene::new(harness).await;
     let (job, other) = (scene.job().await?, scene.job().await?);

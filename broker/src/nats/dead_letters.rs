@@ -160,8 +160,8 @@ impl DeadLetters {
         Ok(letters)
     }
 
-    /// Remove a letter, if it is there. Whether it was, or may have been: of an answer that was lost
-    /// it is not known what it said.
+    /// Remove a letter, if it is there. Whether it was, or may have been: of an answer that was
+    /// lost it is not known what it said.
     pub(super) async fn remove(&self, tenant: &TenantId, letter: LetterId) -> Result<bool, Error> {
         #[derive(Deserialize)]
         struct Deleted {}

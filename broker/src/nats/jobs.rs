@@ -1,8 +1,9 @@
 //! Reads, writes and caches the records of jobs.
 //!
 //! Each record is one message, replaced only on the condition that it is still the one that was
-//! read. Where a server was killed while it replaced one, both are there, and the newer counts. Cached records may be stale: a cancellation is sent to all workers at once but may be
-//! missed, so where it matters the record is read again after [`FRESH`].
+//! read. Where a server was killed while it replaced one, both are there, and the newer counts.
+//! Cached records may be stale: a cancellation is sent to all workers at once but may be missed, so
+//! where it matters the record is read again after [`FRESH`].
 
 use std::collections::HashMap;
 use std::sync::Arc;

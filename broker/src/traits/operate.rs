@@ -18,8 +18,8 @@ pub trait Operate: std::fmt::Debug + Send + Sync + 'static {
         count_max: usize,
     ) -> Result<Vec<(LetterId, DeadLetter)>, Error>;
 
-    /// Remove a dead letter. Whether it was there: a missing one is not an error. Where an answer was
-    /// lost and it was asked for again, it counts as removed.
+    /// Remove a dead letter. Whether it was there: a missing one is not an error. Where an answer
+    /// was lost and it was asked for again, it counts as removed.
     async fn remove_dead_letter(&self, letter: LetterId) -> Result<bool, Error>;
 
     /// What waits of each tenant, or of those that this user may ask about, in the order of their

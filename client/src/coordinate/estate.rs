@@ -23,8 +23,8 @@ const MISSING_MAX: u64 = 1 << 20;
 /// What is left of a job.
 #[derive(Debug)]
 pub(super) enum Estate {
-    /// Its tasks, and those that were published.
-    Open(Inherited, Vec<TaskIndex>),
+    /// Its tasks; those that were published; and those that the broker does not have.
+    Open(Inherited, Vec<TaskIndex>, Vec<TaskIndex>),
     /// Nothing is to be done for it.
     Over,
     /// Nobody can go on with it, for this reason.
@@ -138,10 +138,10 @@ impl Known {
         let missing = missing_of(total, &published, &waits);
         let inherited = Inherited {
             waiting: left,
-            missing,
+            missing: missing.len() as u64,
             total,
         };
-        Estate::Open(inherited, published)
+        Estate::Open(inherited, published, missing)
     }
 }
 

@@ -23,7 +23,7 @@ use std::time::Duration;
 use sortie_broker::{Broker, Claimed, Error};
 use sortie_objects::{Objects, OutputStore};
 use sortie_protocol::submission::End;
-use sortie_protocol::{JobKey, WorkerId};
+use sortie_protocol::{JobKey, TaskIndex, WorkerId};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
@@ -49,6 +49,9 @@ const TENANT_JOBS_MAX: usize = 4;
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// How much longer that takes for each open job: whoever looks reads the claims to all of them.
 const LOOK_INTERVAL_PER_JOB: Duration = Duration::from_millis(10);
+/// How long tasks that the broker does not have are waited for: their submitter may only have stood
+/// still, or lost its connection, and still have them.
+const MISSING_TIME: Duration = Duration::from_secs(300);
 /// The most bytes of results that the tasks of a job take.
 const OUTCOME_BYTES_MAX: usize = 512 << 20;
 
@@ -180,8 +183,8 @@ enum Next {
 
 async fn drive(means: &Means, term: &mut HeldTerm) -> Result<Next, Error> {
     let (broker, job) = (&means.broker, term.job);
-    let (inherited, published) = match estate::find(&**broker, job).await? {
-        Estate::Open(inherited, published) => (inherited, published),
+    let (inherited, published, missing) = match estate::find(&**broker, job).await? {
+        Estate::Open(inherited, published, missing) => (inherited, published, missing),
         Estate::Over => return Ok(Next::Drop),
         Estate::Damaged(reason) => {
             tracing::warn!(%job, reason, "a job that was left is cancelled: it is damaged");
@@ -192,7 +195,7 @@ async fn drive(means: &Means, term: &mut HeldTerm) -> Result<Next, Error> {
     tracing::info!(
         %job,
         waiting = inherited.waiting.len(),
-        lost = inherited.missing.len(),
+        missing = inherited.missing,
         "going on with a job whose submitter ended"
     );
     let total = inherited.total;
@@ -211,6 +214,7 @@ async fn drive(means: &Means, term: &mut HeldTerm) -> Result<Next, Error> {
     let stopped = tokio::select! {
         stopped = driver.drive(driven, Some((published, total)), term) => stopped,
         () = stopped_by(&mut stop) => return Ok(Next::Resign),
+        () = give_up(&program, &missing) => return Ok(Next::Resign),
         () = grown(&program) => {
             tracing::warn!(
                 %job,
@@ -232,6 +236,14 @@ async fn drive(means: &Means, term: &mut HeldTerm) -> Result<Next, Error> {
 /// Wait until the coordinator is to stop, or is dropped.
 async fn stopped_by(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// End the tasks that the broker does not have, once the submitter had the time to bring them. Never
+/// returns.
+async fn give_up(program: &Program, missing: &[TaskIndex]) {
+    tokio::time::sleep(MISSING_TIME).await;
+    program.give_up(missing);
+    std::future::pending().await
 }
 
 /// Wait until a job holds more results than it may.

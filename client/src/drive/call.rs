@@ -28,8 +28,8 @@ impl Call {
 pub(crate) struct Inherited {
     /// The tasks that wait, each after its inputs.
     pub(crate) waiting: Vec<(TaskIndex, Call)>,
-    /// Tasks that its submitter had a place for, and the broker never had.
-    pub(crate) missing: Vec<TaskIndex>,
+    /// How many tasks its submitter had a place for, and the broker does not have.
+    pub(crate) missing: u64,
     /// How many tasks there are.
     pub(crate) total: TaskIndex,
 }

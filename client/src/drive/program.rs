@@ -227,6 +227,11 @@ impl Program {
         driven
     }
 
+    /// Tasks of a job that another process left will not come any more: they end.
+    pub(crate) fn give_up(&self, missing: &[TaskIndex]) {
+        self.with(|state| state.give_up(missing));
+    }
+
     /// Whether its outcomes are kept at the broker until it is over, so that others can go on with
     /// it.
     pub(crate) fn is_kept(&self) -> bool {
@@ -452,20 +457,10 @@ impl State {
             total,
         } = inherited;
         self.next = total;
-        self.sent = total - waiting.len() as u64 - missing.len() as u64;
+        self.sent = total - waiting.len() as u64 - missing;
         self.is_closed = true;
         // Each wait holds a place, and none is bounded here: they are no more than there were.
         let room = Arc::new(Semaphore::new(0));
-        for task in missing {
-            if let Ok(room) = room.clone().try_acquire_many_owned(0) {
-                let no_task = NoTask {
-                    index: task,
-                    ending: Ending::Failed(Failure::host(NEVER_SENT)),
-                    input: None,
-                };
-                self.send(Made::Nothing(no_task), room);
-            }
-        }
         for (task, call) in waiting {
             let inputs = call.inputs();
             for input in &inputs {
@@ -487,6 +482,20 @@ impl State {
                     inputs,
                     repeatable,
                 });
+            }
+        }
+    }
+
+    fn give_up(&mut self, missing: &[TaskIndex]) {
+        let room = Arc::new(Semaphore::new(0));
+        for task in missing {
+            if let Ok(room) = room.clone().try_acquire_many_owned(0) {
+                let no_task = NoTask {
+                    index: *task,
+                    ending: Ending::Failed(Failure::host(NEVER_SENT)),
+                    input: None,
+                };
+                self.send(Made::Nothing(no_task), room);
             }
         }
     }

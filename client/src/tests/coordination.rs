@@ -278,6 +278,81 @@ fn a_client_that_stood_still_while_another_ended_its_job_has_all_results_and_ope
     });
 }
 
+/// As [`Other::start`], with many more tasks than are sent at a time.
+fn with_tasks_that_were_not_sent(broker: &Troubled) -> Other {
+    let mut other = Other::start(broker);
+    other.runtime.block_on(async {
+        for _ in 0..3000 {
+            let future = other.client.submit(&function(), ()).await.unwrap();
+            other.futures.push(future);
+        }
+        let last = other
+            .client
+            .submit(&takes_one(), (&other.futures[0],))
+            .await;
+        other.futures.push(last.unwrap());
+        while broker.inner.graph(key(other.job)).await.unwrap().len() < 4 {
+            tokio::task::yield_now().await;
+        }
+    });
+    other
+}
+
+#[test]
+fn tasks_that_the_broker_never_had_end_when_their_client_does_not_come_back() {
+    let broker = Troubled::new();
+    let job = with_tasks_that_were_not_sent(&broker).kill();
+    here().block_on(async {
+        let _coordinator = coordinator(&broker);
+        let _working = Working::at(&broker);
+        let results = results(&broker, job).await;
+        assert_eq!((results.len(), results.last()), (3005, Some(&Ok(7))));
+        let failed: Vec<_> = results
+            .iter()
+            .filter_map(|result| result.as_ref().err())
+            .collect();
+        assert!((1000..3000).contains(&failed.len()), "{}", failed.len());
+        assert!(
+            failed
+                .iter()
+                .all(|error| error.to_string().contains("ended before the broker"))
+        );
+    });
+}
+
+#[test]
+fn a_client_that_stood_still_loses_none_of_the_tasks_that_it_had_not_sent() {
+    let broker = Troubled::new();
+    let other = with_tasks_that_were_not_sent(&broker);
+    let here = here();
+    let coordinator = here.block_on(async {
+        let coordinator = coordinator(&broker);
+        let _working = Working::at(&broker);
+        let job = key(other.job);
+        while broker
+            .inner
+            .claimed(job)
+            .await
+            .unwrap()
+            .unwrap()
+            .term
+            .number
+            == 1
+            || broker.inner.unfinished(job).await.unwrap().bundles > 0
+        {
+            tokio::time::sleep(TERM).await;
+        }
+        coordinator
+    });
+    other.runtime.block_on(async {
+        let _working = Working::at(&broker);
+        for future in other.futures {
+            assert_eq!(soon(future).await, Ok(7));
+        }
+    });
+    drop(coordinator);
+}
+
 #[test]
 fn a_damaged_graph_ends_its_job() {
     let broker = Troubled::new();

@@ -1,9 +1,9 @@
 //! Which frequent words two folders of texts share: three stages for each folder, and a join.
 //!
 //! Each text is counted, the counts are merged as a tree, the merged counts are ranked, and the two
-//! rankings are joined. All of it is submitted at once: a task takes the futures of those it follows
-//! from, and runs when their results are there. Nothing is waited for but the last result, and no
-//! other result comes here to be used.
+//! rankings are joined. All of it is submitted at once: a task takes the futures of those it
+//! follows from, and runs when their results are there. Nothing is waited for but the last result,
+//! and no other result comes here to be used.
 //!
 //! ```text
 //! sortie-pipeline target/components/word-count.wasm FOLDER FOLDER
@@ -64,7 +64,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Submit what ranks the words of a folder's texts: a task for each text, a tree, and one task more.
+/// Submit what ranks the words of a folder's texts: a task for each text, a tree, and one task
+/// more.
 async fn ranking(
     client: &Client,
     functions: &Functions,

@@ -8,8 +8,9 @@
 //!
 //! Where objects cannot be written at all, that is found out before tasks run, by beginning one and
 //! giving it up ([`Naming::check`]). Two objects never get one name: where inputs are known before
-//! tasks run this is found out then, else when the second name is given. Bounds: [`COPIES_MAX`] copies under way, each with one piece
-//! of its object and one upload; and a number for each name, where names can collide.
+//! tasks run this is found out then, else when the second name is given. Bounds: [`COPIES_MAX`]
+//! copies under way, each with one piece of its object and one upload; and a number for each name,
+//! where names can collide.
 
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;

@@ -263,9 +263,9 @@ struct Walking {
 }
 
 impl Walking {
-    /// What comes next. A file or folder that the operator does not let anybody read ends it, and so
-    /// does a folder that cannot be read where it begins: saying so beats skipping them. Of a folder
-    /// that may not be read no name is told.
+    /// What comes next. A file or folder that the operator does not let anybody read ends it, and
+    /// so does a folder that cannot be read where it begins: saying so beats skipping them. Of a
+    /// folder that may not be read no name is told.
     async fn step(&mut self) -> Result<Vec<Result<walk::Found, Error>>, Error> {
         let Some(mut walk) = self.walk.take() else {
             return Ok(Vec::new());

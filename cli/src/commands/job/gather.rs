@@ -163,8 +163,8 @@ async fn conclude(
     })
 }
 
-/// Have the broker drop the results, if whoever reads them here has them. How the command ends if it
-/// was interrupted.
+/// Have the broker drop the results, if whoever reads them here has them. How the command ends if
+/// it was interrupted.
 async fn drop_results(
     run: &Run,
     job: &Job<()>,

@@ -7,7 +7,7 @@ use sortie_frontend::binding::{InFlight, Inputs, Order};
 use sortie_frontend::chain;
 use sortie_frontend::session::{Keeps, Session};
 
-use super::Checked;
+use super::checked::Checked;
 use super::kept::{Kept, whole_or_nothing};
 use crate::arguments::map::Map;
 use crate::ending::{Ending, Error, refused};

@@ -4,29 +4,27 @@
 //! starts. From then on only tasks in flight are held in memory: inputs are taken as results are
 //! written.
 
+mod checked;
 mod job;
 mod kept;
 mod pipeline;
 
 use std::path::Path;
-use std::sync::Arc;
 
-use sortie::{Function, Signature};
-use sortie_frontend::binding::{InFlight, Inputs, Names, Order, Origin, Places, Shape, Source};
+use sortie::Signature;
+use sortie_frontend::binding::{Inputs, Names, Origin, Places, Shape, Source};
 use sortie_frontend::pipeline::{Functions, Plan};
-use sortie_frontend::results::{Naming, Reorder, Target, Writer, makes_object};
+use sortie_frontend::results::{Naming, Target, makes_object};
 use sortie_frontend::session::{Keeps, Session};
 use sortie_frontend::settings::Environment;
-use tokio::task::JoinSet;
 
+use self::checked::Checked;
 use crate::arguments::map::Map;
 use crate::ending::{Ending, Error};
-use crate::follow::{OnSignal, Outputs, Run};
+use crate::follow::Outputs;
 use crate::session;
 use crate::terminal;
 use crate::terminal::interrupt::Interrupt;
-use crate::terminal::progress::{Progress, Results};
-use crate::terminal::stdout;
 use crate::terminal::summary::Summary;
 
 /// Run the command.
@@ -173,71 +171,6 @@ fn naming(
         &places.troubles,
     )?;
     Ok(Some(naming))
-}
-
-/// What was checked before anything runs.
-struct Checked {
-    target: Target,
-    naming: Option<Naming>,
-    /// The function that takes the inputs.
-    first: Function<()>,
-    summary: Summary,
-}
-
-impl Checked {
-    /// Open the place of the results. From here on something happens.
-    async fn open(
-        self,
-        arguments: &Map,
-        total: Option<u64>,
-        session: &Session,
-        interrupt: &Interrupt,
-    ) -> Result<Run, Error> {
-        let workers_told = session::say_if_nobody_works(&self.first, session, interrupt).await?;
-        let places = &session.places;
-        self.target.check(&places.troubles)?;
-        if let Some(naming) = &self.naming {
-            naming.check(interrupt.stop()).await?;
-        }
-        let (objects, folder) = (&places.objects, &places.folder);
-        let opening = Writer::open(
-            &self.target,
-            stdout::lines,
-            objects,
-            folder,
-            interrupt.stop(),
-        );
-        let output = opening.await?;
-        let order = if arguments.ordered {
-            Order::Inputs
-        } else {
-            Order::Completion
-        };
-        let results = if stdout::is_terminal(&output) {
-            Results::OnTerminal
-        } else {
-            Results::Elsewhere
-        };
-        if output.whole_or_nothing().is_some() {
-            interrupt.wait_for_upload();
-        }
-        Ok(Run {
-            output,
-            in_flight: Arc::new(InFlight::new(order)),
-            reorder: arguments.ordered.then(Reorder::default),
-            summary: self.summary,
-            results,
-            progress: Progress::start(arguments.progress, results, session.terminal),
-            total,
-            on_signal: OnSignal::Cancel,
-            keeps: session.keeps,
-            lacks_values: false,
-            naming: self.naming,
-            copies: JoinSet::new(),
-            asks: (session.keeps == Keeps::Job).then(|| (session.client.clone(), workers_told)),
-            workers: None,
-        })
-    }
 }
 
 /// Checks that need neither a client nor a component.

@@ -4,7 +4,7 @@ use sortie_frontend::binding::Inputs;
 use sortie_frontend::pipeline::{Pipeline, Plan};
 use sortie_frontend::session::Session;
 
-use super::Checked;
+use super::checked::Checked;
 use super::kept::{Kept, whole_or_nothing};
 use crate::arguments::map::Map;
 use crate::ending::{Ending, Error};
