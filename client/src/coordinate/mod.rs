@@ -238,8 +238,8 @@ async fn stopped_by(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// End the tasks that the broker does not have, once the submitter had the time to bring them. Never
-/// returns.
+/// End the tasks that the broker does not have, once the submitter had the time to bring them.
+/// Never returns.
 async fn give_up(program: &Program, missing: &[TaskIndex]) {
     tokio::time::sleep(MISSING_TIME).await;
     program.give_up(missing);
