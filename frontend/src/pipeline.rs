@@ -24,5 +24,6 @@ pub use self::fan_in::FanIn;
 pub use self::plan::{Functions, Plan};
 pub use self::run::{Pipeline, Step};
 
-#[cfg(all(test, feature = "embedded"))]
+#[cfg(test)]
+#[cfg(feature = "embedded")]
 mod tests;

@@ -57,8 +57,8 @@ async fn a_server_with_a_certificate_is_used_by_who_knows_its_authority() {
     };
     assert_error!(
         NatsBroker::connect(missing).await,
-        Unreachable,
-        says & server.address().to_string()
+        Misconfigured,
+        says "missing.pem"
     );
 }
 

@@ -46,9 +46,12 @@ struct Known {
 /// # Errors
 /// When the broker does not tell.
 pub(super) async fn find(broker: &dyn Broker, job: JobKey) -> Result<Estate, Error> {
-    match broker.job(job).await? {
-        Some(record) if record.state == JobState::Open => {}
-        Some(_) | None => return Ok(Estate::Over),
+    match broker.job(job).await {
+        Ok(Some(record)) if record.state == JobState::Open => {}
+        Ok(_) => return Ok(Estate::Over),
+        // The record cannot be read.
+        Err(error @ Error::Unsuitable { .. }) => return Ok(Estate::Damaged(error.to_string())),
+        Err(error) => return Err(error),
     }
     let unfinished = broker.unfinished_tasks(job).await?;
     let mut known = Known {
@@ -110,7 +113,8 @@ impl Known {
             self.ended.last(),
             waiting.keys().next_back().copied(),
         ];
-        let total = last.into_iter().flatten().max().map_or(0, |last| last + 1);
+        let last = last.into_iter().flatten().max();
+        let total = last.map_or(0, |last| last.saturating_add(1));
         let mut published: Vec<TaskIndex> = self.unfinished.iter().copied().collect();
         published.extend(self.ended.iter());
         published.sort_unstable();

@@ -188,8 +188,11 @@ async fn drive(means: &Means, term: &mut HeldTerm) -> Result<Next, Error> {
         Estate::Over => return Ok(Next::Drop),
         Estate::Damaged(reason) => {
             tracing::warn!(%job, reason, "a job that was left is cancelled: it is damaged");
-            broker.cancel(job).await?;
-            return Ok(Next::Drop);
+            return match broker.cancel(job).await {
+                Err(error) if error.is_transient() => Err(error),
+                // What cannot be read cannot be cancelled either.
+                Ok(()) | Err(_) => Ok(Next::Drop),
+            };
         }
     };
     tracing::info!(

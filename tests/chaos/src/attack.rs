@@ -2,8 +2,8 @@
 //!
 //! It fills its queue to the limit, publishes what is no bundle, no job record and no report, asks
 //! for absurd limits, has many components compiled and refused, cancels and forgets the jobs of the
-//! tenant that is judged, and leaves its jobs behind. What it asks for is often refused, which is
-//! no error. It goes on until it is killed, and keeps a file that counts what it did.
+//! tenant that is judged, and leaves its jobs and graphs behind. What it asks for is often refused,
+//! which is no error. It goes on until it is killed, and keeps a file that counts what it did.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,10 +14,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use sortie_broker::nats::{Config, NatsBroker, Provision, Role};
-use sortie_broker::{Error, Submit as _};
+use sortie_broker::{Coordinate as _, Error, Submit as _};
 use sortie_protocol::{
-    Bundle, ByteSize, Digest, FunctionOptions, FunctionRef, Job, JobId, JobKey, Limits, Priority,
-    RetryPolicy, Task, envelope,
+    Bundle, ByteSize, Digest, FunctionOptions, FunctionRef, GraphEntry, Job, JobId, JobKey, Limits,
+    Part, Priority, RetryPolicy, Task, Term, WaitingTask, WorkerId, envelope,
 };
 use tokio::sync::watch;
 use tokio::time::{interval, timeout};
@@ -68,10 +68,12 @@ enum Way {
     BeRefused,
     MeddleWithOthers,
     AbandonJob,
+    LeaveGraph,
 }
 
-const WAYS: [Way; 9] = [
+const WAYS: [Way; 10] = [
     Way::AbandonJob,
+    Way::LeaveGraph,
     Way::PublishGarbage,
     Way::CompileMuch,
     Way::SpoilRecord,
@@ -94,6 +96,7 @@ impl fmt::Display for Way {
             Self::BeRefused => "component that is refused",
             Self::MeddleWithOthers => "jobs of the other tenant cancelled and forgotten",
             Self::AbandonJob => "job without end left behind",
+            Self::LeaveGraph => "graph that nobody can go on with left behind",
         })
     }
 }
@@ -186,6 +189,7 @@ impl Attacker {
             Way::BeRefused => self.be_refused().await,
             Way::MeddleWithOthers => self.meddle_with_others().await,
             Way::AbandonJob => self.abandon_job().await,
+            Way::LeaveGraph => self.leave_graph().await,
         }
     }
 
@@ -400,6 +404,30 @@ impl Attacker {
         self.publish(key, endless(0)).await?;
         self.broker.cancel(key).await?;
         self.broker.forget(key).await
+    }
+
+    /// Tasks that wait for themselves, for others that never were, and far beyond all others; with a
+    /// claim that others may take over at once.
+    async fn leave_graph(&self) -> Result<(), Error> {
+        let key = self.job(self.digest, work::options()).await?;
+        let entry = |index, input| {
+            GraphEntry::Waiting(WaitingTask {
+                index,
+                function: 0,
+                parts: vec![Part::Result(input)],
+                input: None,
+                repeatable: true,
+            })
+        };
+        let mut entries: Vec<_> = (0..TASKS).map(|index| entry(index, index + 1)).collect();
+        entries.push(entry(u64::MAX - 1 - self.next % 2 * (1 << 40), 7));
+        self.broker.append_graph(key, entries).await?;
+        let term = Term {
+            number: u64::MAX,
+            holder: WorkerId::from_bytes([7; 16]),
+            holds: false,
+        };
+        self.broker.claim(key, term, None).await.map(drop)
     }
 
     async fn abandon_job(&self) -> Result<(), Error> {
