@@ -464,7 +464,7 @@ mod tests {
         };
         let lines = |summary: &Summary| summary.lines(None, Keeps::Results);
         let mut summary = reduction(&[true, false]);
-        let pending = "2 inputs: 2 completed (1 known before), not reduced; 0.0 s on cores, 0.0 MB \
+        let pending = "2 inputs: 2 completed (1 known before), not reduced; 0 ms on cores, 0.0 MB \
                        read";
         assert_eq!(
             (lines(&summary), summary.is_reduced()),
@@ -474,7 +474,7 @@ mod tests {
         assert_eq!(
             lines(&summary),
             [
-                "2 inputs: 2 completed (1 known before), reduced to one result; 0.5 s on cores, \
+                "2 inputs: 2 completed (1 known before), reduced to one result; 500 ms on cores, \
               1.5 MB read"
             ]
         );
@@ -491,7 +491,7 @@ mod tests {
         assert_eq!(
             lines(&failed),
             [
-                "2 inputs: 1 completed, 1 failed, not reduced; 0.5 s on cores, 1.5 MB read",
+                "2 inputs: 1 completed, 1 failed, not reduced; 500 ms on cores, 1.5 MB read",
                 "  1 x bad (blame: guest), such as a, in `f`: no pages",
             ]
         );
@@ -500,7 +500,7 @@ mod tests {
         assert_eq!(
             lines(&failed),
             [
-                "1 input: 1 completed, not reduced; 0.5 s on cores, 1.5 MB read",
+                "1 input: 1 completed, not reduced; 500 ms on cores, 1.5 MB read",
                 "  1 x bad (blame: guest), in `r`: no pages",
             ]
         );

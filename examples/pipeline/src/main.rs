@@ -22,6 +22,8 @@ use sortie::{Client, Function, TaskFuture, object};
 type Counts = BTreeMap<String, u64>;
 /// Words with how often they occur, the most frequent first.
 type Ranking = Vec<(String, u64)>;
+/// Words of both folders, with how often they occur in each.
+type Shared = Vec<(String, u64, u64)>;
 
 /// How many counts are merged at once.
 const FAN_IN: usize = 8;
@@ -33,7 +35,7 @@ struct Functions {
     count: Function<Counts>,
     merge: Function<Counts>,
     top: Function<Ranking>,
-    both: Function<Vec<(String, u64, u64)>>,
+    both: Function<Shared>,
 }
 
 #[tokio::main]
@@ -46,6 +48,22 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Ok(broker) => Client::connect(&broker).await?,
         Err(_) => Client::embedded()?,
     };
+    let shared = shared(&client, component, Path::new(one), Path::new(other)).await;
+    // However it ended, a broker hears that the job is over before this process is gone.
+    client.flush_jobs().await;
+    for (word, count, count_of_other) in shared? {
+        println!("{word}\t{count}\t{count_of_other}");
+    }
+    Ok(())
+}
+
+/// The frequent words that the texts of two folders share, with how often they are in each.
+async fn shared(
+    client: &Client,
+    component: &str,
+    one: &Path,
+    other: &Path,
+) -> Result<Shared, Box<dyn Error>> {
     let component = client.load(component).await?;
     let functions = Functions {
         count: component.function("count")?,
@@ -53,15 +71,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         top: component.function("top")?,
         both: component.function("both")?,
     };
-    let one = ranking(&client, &functions, Path::new(one)).await?;
-    let other = ranking(&client, &functions, Path::new(other)).await?;
+    let one = ranking(client, &functions, one).await?;
+    let other = ranking(client, &functions, other).await?;
     let joined = client.submit(&functions.both, (&one, &other)).await?;
-    for (word, count, count_of_other) in joined.await? {
-        println!("{word}\t{count}\t{count_of_other}");
-    }
-    // A broker hears that the job is over before this process is gone.
-    client.flush_jobs().await;
-    Ok(())
+    Ok(joined.await?)
 }
 
 /// Submit what ranks the words of a folder's texts: a task for each text, a tree, and one task

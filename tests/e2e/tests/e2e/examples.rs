@@ -126,7 +126,7 @@ fn joined(folders: &[PathBuf; 2]) -> String {
     shared.collect()
 }
 
-fn pipeline(folders: &[PathBuf; 2], broker: Option<&str>) -> String {
+fn pipeline(folders: &[PathBuf; 2], broker: Option<&str>) -> Result<String, String> {
     let home = tempfile::tempdir().unwrap();
     let mut command = Command::new(example("sortie-pipeline"));
     command
@@ -136,9 +136,12 @@ fn pipeline(folders: &[PathBuf; 2], broker: Option<&str>) -> String {
         .env("HOME", home.path())
         .envs(broker.map(|broker| ("SORTIE_BROKER", broker)));
     let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    String::from_utf8(output.stdout).unwrap()
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    if output.status.success() {
+        Ok(text(output.stdout))
+    } else {
+        Err(text(output.stderr))
+    }
 }
 
 #[test]
@@ -147,12 +150,16 @@ fn three_stages_and_a_join_are_one_graph_in_one_process_and_over_a_fleet() {
     let folders = folders(within.path());
     let expected = joined(&folders);
     assert!(expected.lines().count() > 3, "{expected}");
-    assert_eq!(pipeline(&folders, None), expected);
+    assert_eq!(pipeline(&folders, None).as_ref(), Ok(&expected));
     let runtime = Runtime::new().unwrap();
     let fleet = runtime.block_on(Fleet::start());
     let _worker = runtime.block_on(fleet.worker(2));
-    assert_eq!(pipeline(&folders, Some(&fleet.url())), expected);
-    // Nothing of it is left.
+    let over_fleet = || pipeline(&folders, Some(&fleet.url()));
+    assert_eq!(over_fleet().as_ref(), Ok(&expected));
+    fs::write(folders[1].join("no.txt"), [0xff]).unwrap();
+    let failed = over_fleet().unwrap_err();
+    assert!(failed.contains("not-utf8"), "{failed}");
+    // Nothing of it is left, however it ended.
     let jobs = Sortie::new(["job", "list", "--json"])
         .env("SORTIE_BROKER", fleet.url())
         .run()
