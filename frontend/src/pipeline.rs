@@ -8,7 +8,7 @@
 //!
 //! Bounds: tasks of [`window::TASKS_MAX`] are on their way at once, fewer where their results are
 //! large, and of each level of the tree fewer results are held than one call takes. Inputs are
-//! taken only as results are read. What is held is lost with this process: the graph is here.
+//! taken only as results are read, so that this process has to stay until the last one is taken.
 
 mod bill;
 mod fan_in;

@@ -177,9 +177,9 @@ fn naming(
 fn check_early(arguments: &Map) -> Result<(), Error> {
     if arguments.detach && !arguments.pipeline.is_empty() {
         return Err(Error::Usage(
-            "--detach leaves tasks to a fleet, but results are handed on from one function to the \
-             next by this process, which has to stay; leave --detach away, or map the first \
-             function alone"
+            "--detach leaves a job to a fleet, but with several functions inputs are taken as \
+             results come, by this process, which has to stay; leave --detach away, or map the \
+             first function alone"
                 .into(),
         ));
     }

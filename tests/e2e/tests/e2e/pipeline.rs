@@ -397,7 +397,7 @@ fn what_cannot_be_is_refused_with_the_reason() {
     };
     refused(
         &["--then", "mirrors", "--detach"],
-        &["--detach", "handed on", "has to stay"],
+        &["--detach", "as results come", "has to stay"],
     );
     refused(&["--reduce", "mirrors", "--detach"], &["--detach"]);
     refused(
