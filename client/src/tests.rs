@@ -6,6 +6,7 @@ mod book;
 mod coordination;
 mod graph;
 mod open_job;
+mod status;
 mod troubled;
 
 use std::sync::Arc;

@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use sortie_broker::{Broker, Error, LetterId, Position};
 use sortie_protocol::completion::{Answer, Question};
-use sortie_protocol::submission::{Event, Refusal, Request};
+use sortie_protocol::submission::{Event, Refusal, Request, Sent};
 use sortie_protocol::{Bundle, JobKey, Outcome, Presence, Task, TaskIndex};
 
 use super::clock::time_of_day;
@@ -86,7 +86,7 @@ impl<'b> Requests<'b> {
 
     /// Publish tasks. The answer, if it is there at once; so for the others.
     pub(crate) async fn publish(&mut self, tasks: Vec<Task>) -> Option<Event<Error>> {
-        let request = Request::Publish(tasks.iter().map(|task| task.index).collect());
+        let request = Request::Publish(tasks.iter().map(Sent::from).collect());
         let bundle = Bundle {
             job: self.job,
             attempts_before: 0,

@@ -24,7 +24,7 @@ use crate::stop::{Stop, Stopped};
 const TAKE_TIME_MAX: Duration = Duration::from_secs(600);
 /// How long a reader that has taken everything may stay without having waited for the end: far
 /// longer than a program takes from its last read to its exit, unnoticed by a person.
-const LEAVE_TIME: Duration = Duration::from_millis(300);
+const LEAVE_TIME: Duration = Duration::from_millis(500);
 /// How soon it is looked again whether a pipe is empty, at first.
 const LOOK_PAUSE: Duration = Duration::from_millis(2);
 /// The same for a reader that is slow: each pause is twice the one before, up to this.

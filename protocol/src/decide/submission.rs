@@ -63,7 +63,7 @@ pub enum Refusal {
 #[derive(Debug, Clone)]
 pub enum Request {
     /// [`Command::Publish`]: which tasks.
-    Publish(Arc<[TaskIndex]>),
+    Publish(Arc<[Sent]>),
     /// [`Command::Report`].
     Report(Arc<[Outcome]>),
     /// [`Command::Seal`].
@@ -72,6 +72,24 @@ pub enum Request {
     Confirm,
     /// [`Command::Cancel`].
     Cancel,
+}
+
+/// A task of a bundle that was sent to the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// Which one.
+    pub index: TaskIndex,
+    /// What its submitter calls its input: its outcome says so, if the broker refuses the bundle.
+    pub input: Option<InputName>,
+}
+
+impl From<&Task> for Sent {
+    fn from(task: &Task) -> Self {
+        Self {
+            index: task.index,
+            input: task.input.clone(),
+        }
+    }
 }
 
 /// An input that no worker gets.
@@ -466,17 +484,17 @@ impl<E: fmt::Display> Submission<E> {
         }
     }
 
-    fn on_published(&mut self, tasks: &[TaskIndex]) {
+    fn on_published(&mut self, tasks: &[Sent]) {
         self.publishing.confirm(tasks.len());
         if self.manner == Manner::Replay {
-            for index in tasks {
+            for sent in tasks {
                 self.publishing.on_request();
-                self.commands.push_back(Command::Confirm(*index));
+                self.commands.push_back(Command::Confirm(sent.index));
             }
         }
     }
 
-    fn on_untaken(&mut self, tasks: &[TaskIndex], refusal: Refusal, error: E) {
+    fn on_untaken(&mut self, tasks: &[Sent], refusal: Refusal, error: E) {
         match (self.manner, refusal) {
             // The stream is about to tell of it.
             (Manner::Map | Manner::Open, Refusal::Over) => {}
@@ -730,10 +748,13 @@ pub fn unrun(index: TaskIndex, ending: Ending) -> Outcome {
 }
 
 /// What becomes of tasks that the broker did not take.
-fn untaken(tasks: &[TaskIndex], error: &impl fmt::Display) -> Arc<[Outcome]> {
+fn untaken(tasks: &[Sent], error: &impl fmt::Display) -> Arc<[Outcome]> {
     let failure = Failure::host(format!("the broker did not take the task: {error}"));
     tasks
         .iter()
-        .map(|index| unrun(*index, Ending::Failed(failure.clone())))
+        .map(|sent| Outcome {
+            input: sent.input.clone(),
+            ..unrun(sent.index, Ending::Failed(failure.clone()))
+        })
         .collect()
 }

@@ -45,7 +45,11 @@ fn completed(index: TaskIndex) -> Outcome {
 }
 
 fn published(first: TaskIndex, count: u64) -> Request {
-    Request::Publish((first..first + count).collect())
+    let sent = |index| Sent {
+        index,
+        input: Some(format!("input {index}").into()),
+    };
+    Request::Publish((first..first + count).map(sent).collect())
 }
 
 fn commands(job: &mut Job) -> Vec<Command<String>> {
@@ -142,7 +146,8 @@ fn a_bundle_that_is_refused_ends_as_outcomes_at_the_broker_and_an_unknown_one_on
     let refused = Err((Refusal::TooLarge, "too large".into()));
     let commands = after(&mut job, Event::Answered(published(0, 1), refused), 0);
     assert!(
-        matches!(&commands[..], [Command::Report(_)]),
+        matches!(&commands[..], [Command::Report(outcomes)]
+            if outcomes[0].input == Some("input 0".into())),
         "{commands:?}"
     );
     after(&mut job, Event::Input(Ok(task())), 0);
@@ -577,16 +582,17 @@ impl World {
         let which = which % self.calls.len();
         let (call, happens) = match (self.calls.remove(which), how) {
             (Command::Publish(tasks), how) => {
-                let indices: Arc<[TaskIndex]> = tasks.iter().map(|task| task.index).collect();
                 assert!(tasks.iter().all(|task| task.function == tasks[0].function));
                 let happens = matches!(how, How::Done | How::Unknown) && !self.is_cancelled;
-                tasks.iter().for_each(|task| {
-                    self.unanswered.remove(&task.index);
+                let sent: Arc<[Sent]> = tasks.iter().map(Sent::from).collect();
+                let indices = sent.iter().map(|sent| sent.index);
+                indices.clone().for_each(|index| {
+                    self.unanswered.remove(&index);
                 });
                 if happens {
-                    self.bundles.push(indices.iter().copied().collect());
+                    self.bundles.push(indices.collect());
                 }
-                (Request::Publish(indices), happens)
+                (Request::Publish(sent), happens)
             }
             (Command::Report(outcomes), how) => {
                 let happens = matches!(how, How::Done | How::Unknown) && !self.is_cancelled;
@@ -783,12 +789,8 @@ fn a_task_that_ended_before_it_was_published_leaves_no_bundle() {
         ) {
             match command {
                 Command::Publish(tasks) => {
-                    let tasks = tasks.iter().map(|task| task.index).collect();
-                    after(
-                        &mut job,
-                        Event::Answered(Request::Publish(tasks), Ok(())),
-                        0,
-                    );
+                    let sent = Request::Publish(tasks.iter().map(Sent::from).collect());
+                    after(&mut job, Event::Answered(sent, Ok(())), 0);
                 }
                 other => panic!("{other:?}"),
             }

@@ -154,7 +154,7 @@ fn without_a_store_a_function_is_told_what_is_missing() {
     let ran = Sortie::map("leaves_a_writer", ["1"])
         .args(["--cache", "off"])
         .run()
-        .code(1);
+        .code(3);
     let error = &one(&ran)["error"];
     assert!(
         error["message"].as_str().unwrap().contains("no store"),
