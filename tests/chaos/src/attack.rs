@@ -406,8 +406,8 @@ impl Attacker {
         self.broker.forget(key).await
     }
 
-    /// Tasks that wait for themselves, for others that never were, and far beyond all others; with a
-    /// claim that others may take over at once.
+    /// Tasks that wait for themselves, for others that never were, and far beyond all others; with
+    /// a claim that others may take over at once.
     async fn leave_graph(&self) -> Result<(), Error> {
         let key = self.job(self.digest, work::options()).await?;
         let entry = |index, input| {
