@@ -381,7 +381,7 @@ impl Submit for NatsBroker {
                 }
             }
             Some(_) => {}
-            None => bundles = 0,
+            None => return Err(Error::NoSuchJob(job.job)),
         }
         // After the count: a bundle leaves the queue only when its outcomes are stored.
         let through = Mark(services.outcomes.newest(&job).await?);

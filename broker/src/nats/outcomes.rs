@@ -186,9 +186,8 @@ impl Outcomes {
             .await
     }
 
-    /// Remove a forgotten job's reports and tell its followers.
-    pub(super) async fn forget(&self, key: &JobKey) -> Result<(), Error> {
-        self.drop_all(key).await?;
+    /// Tell a job's followers that it is forgotten.
+    pub(super) async fn tell_forgotten(&self, key: &JobKey) -> Result<(), Error> {
         self.notify(key, FORGOTTEN).await
     }
 

@@ -304,6 +304,8 @@ impl Services {
         self.jobs.forget(key).await?;
         self.ended.forget(key);
         self.feeds.trims.lock().forget(key);
+        // Before the rest: without bundles and outcomes the job looks like one that lost them.
+        self.outcomes.tell_forgotten(key).await?;
         self.stop(key).await?;
         match self.leases.notes.forget(key).await {
             // Without this permission they go when they are old.
@@ -311,6 +313,6 @@ impl Services {
             Err(error) => return Err(error),
         }
         self.graphs.drop(key).await?;
-        self.outcomes.forget(key).await
+        self.outcomes.drop_all(key).await
     }
 }
