@@ -51,6 +51,10 @@ mod tests {
         let cached = together(Some(bill(1, 1, true)), &bill(1, 1, true));
         assert!(cached.cached);
         let most = bill(u64::MAX, u64::MAX, true);
-        assert_eq!(together(Some(most), &most), most);
+        let twice = together(Some(most), &most);
+        assert_eq!(
+            (twice.cpu, twice.bytes_in),
+            (Duration::MAX, ByteSize(u64::MAX))
+        );
     }
 }

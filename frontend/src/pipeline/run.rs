@@ -3,20 +3,24 @@
 //! Everything happens while [`Pipeline::next`] is polled: further inputs are taken only as results
 //! are read.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use sortie::{
-    Bill, BrokerError, Cancellation, Client, Ending, Failure, JobId, Outcome, Progress, TaskError,
+    Bill, BrokerError, Cancellation, Client, Ending, JobId, Outcome, Progress, TaskError,
     TaskFuture,
 };
 use tokio::task::{JoinError, JoinSet};
 
 use super::bill::together;
-use super::feeder::{Call, Fed, Feeder};
+use super::feeder::{Fed, Feeder, Inputs as Ended};
+use super::levels::{Levels, Place, Ready};
 use super::plan::Plan;
+use super::refused::Refused;
+use super::tree::{Called, reduce};
 use super::way::{Walked, Way};
 use super::window::Window;
 use crate::binding::{InFlight, Inputs};
@@ -51,10 +55,12 @@ pub struct Pipeline {
     feeding: Option<BoxFuture<'static, (Feeder, Fed)>>,
     window: Window,
     watched: FuturesUnordered<BoxFuture<'static, Watched>>,
-    /// The result of a reduction, once all of its calls are submitted.
-    root: Option<TaskFuture<()>>,
+    /// Results of a reduction that no call takes yet.
+    levels: Option<Levels<Outcome>>,
     /// What the tasks of a reduction took so far.
     bill: Option<Bill>,
+    /// What is to be told.
+    steps: VecDeque<Step>,
     /// The jobs that have tasks of this, the latest last: one, but after half a day.
     jobs: Vec<JobId>,
     cancelling: JoinSet<Result<Cancellation, BrokerError>>,
@@ -77,9 +83,9 @@ enum Stage {
 
 /// What was waited for.
 enum Watched {
-    Walked(Result<Walked, TaskError>),
-    Called(usize, Result<Outcome, TaskError>),
-    Root(Result<Outcome, TaskError>),
+    Walked(Result<Box<Walked>, TaskError>),
+    /// A call that took so many results.
+    Called(usize, Place, Called),
 }
 
 /// What a wait ended with.
@@ -95,6 +101,7 @@ impl Pipeline {
     pub fn start(client: Client, plan: Plan, inputs: Inputs, in_flight: Arc<InFlight>) -> Self {
         let plan = Arc::new(plan);
         let inputs = inputs.stream(in_flight.clone());
+        let levels = plan.reduce.as_ref().map(|(_, fan_in)| Levels::new(*fan_in));
         Self {
             feeder: Some(Feeder::new(client.clone(), plan.clone(), inputs, in_flight)),
             feeding: None,
@@ -102,8 +109,9 @@ impl Pipeline {
             client,
             plan,
             watched: FuturesUnordered::new(),
-            root: None,
+            levels,
             bill: None,
+            steps: VecDeque::new(),
             jobs: Vec::new(),
             cancelling: JoinSet::new(),
             is_confirmed: true,
@@ -153,15 +161,21 @@ impl Pipeline {
             self.cancelling
                 .spawn(async move { client.cancel(job).await });
         }
+        if self.plan.reduces() {
+            self.reduced(unrun(Ending::Cancelled), None);
+        }
     }
 
     /// The next step; none when it is over. Cancel safe.
     pub async fn next(&mut self) -> Option<Step> {
         loop {
+            if let Some(step) = self.steps.pop_front() {
+                return Some(step);
+            }
             if self.stage == Stage::Over && self.cancelling.is_empty() {
                 return None;
             }
-            self.go_on();
+            self.take_input();
             let event = tokio::select! {
                 (feeder, fed) = ready(&mut self.feeding), if self.feeding.is_some() => {
                     Event::Fed(feeder, fed)
@@ -177,61 +191,44 @@ impl Pipeline {
                     continue;
                 }
             };
-            if let Some(step) = self.on(event) {
-                return Some(step);
-            }
+            self.on(event);
         }
     }
 
-    /// Begin what can be begun.
-    fn go_on(&mut self) {
+    /// Begin with the next input, if there is room.
+    fn take_input(&mut self) {
         if self.window.has_room()
             && let Some(feeder) = self.feeder.take()
         {
             self.feeding = Some(Box::pin(feeder.feed()));
         }
-        // All others have been waited for by then, so that nothing is left to be told.
-        if self.watched.is_empty()
-            && self.feeding.is_none()
-            && self.feeder.is_none()
-            && let Some(root) = self.root.take()
-        {
-            let waiting = async move { Watched::Root(root.outcome().await) };
-            self.watched.push(Box::pin(waiting));
-        }
     }
 
-    fn on(&mut self, event: Event) -> Option<Step> {
+    fn on(&mut self, event: Event) {
         match event {
             Event::Fed(feeder, fed) => {
                 self.feeding = None;
                 self.on_fed(feeder, fed);
-                None
             }
-            Event::Watched(Watched::Walked(walked)) => self.known(walked).and_then(|walked| {
+            Event::Watched(Watched::Walked(Ok(walked))) => {
                 self.window.end(walked.bytes);
-                self.on_walked(walked)
-            }),
-            Event::Watched(Watched::Called(results, outcome)) => {
-                self.window.end_call(results);
-                self.known(outcome)
-                    .and_then(|outcome| self.on_called(outcome))
+                self.on_walked(*walked);
             }
-            Event::Watched(Watched::Root(outcome)) => {
-                let outcome = self.known(outcome)?;
-                Some(self.reduced(outcome, None))
+            Event::Watched(Watched::Walked(Err(error))) => self.on_lost(&error),
+            Event::Watched(Watched::Called(results, place, called)) => {
+                self.window.end_call(results);
+                self.on_called(place, called);
             }
             Event::Cancelled(done) => {
                 self.is_confirmed &= matches!(done, Ok(Ok(_)));
                 self.progress.cancelled |= self.is_confirmed && self.cancelling.is_empty();
-                None
             }
         }
     }
 
     fn on_fed(&mut self, feeder: Feeder, fed: Fed) {
         match fed {
-            Fed::Input(way, calls) => {
+            Fed::Input(way) => {
                 self.feeder = Some(feeder);
                 self.progress.submitted += 1;
                 self.window.begin(1);
@@ -241,14 +238,17 @@ impl Pipeline {
                     self.jobs.push(job);
                 }
                 self.watched.push(Box::pin(walk(way)));
-                self.watch(calls);
             }
-            Fed::End(calls, root) => {
+            Fed::End(ended) => {
                 self.progress.complete = true;
-                self.root = root;
-                self.watch(calls);
-                if self.plan.reduces() && self.root.is_none() {
-                    self.end();
+                match (&mut self.levels, ended) {
+                    (Some(levels), Ended::All) => {
+                        let ready = levels.end(self.progress.submitted);
+                        ready.into_iter().for_each(|ready| self.go_on(ready));
+                    }
+                    // Not all results are nothing to reduce.
+                    (Some(_), Ended::Broken) => self.end(),
+                    (None, _) => {}
                 }
             }
             // Those that were submitted are waited for: one of them may say more.
@@ -256,30 +256,16 @@ impl Pipeline {
         }
     }
 
-    fn watch(&mut self, calls: Vec<Call>) {
-        for Call { task, results } in calls {
-            self.window.begin(results);
-            let waiting = async move { Watched::Called(results, task.outcome().await) };
-            self.watched.push(Box::pin(waiting));
+    /// It is not known how a task ended. No further outcomes will be but those that came before.
+    fn on_lost(&mut self, error: &TaskError) {
+        self.trouble = Some(Error::platform(error.to_string()));
+        self.stop_feeding();
+        if self.plan.reduces() {
+            self.end();
         }
     }
 
-    /// An outcome, if it is known. Otherwise no further ones will be but those that came before.
-    fn known<T>(&mut self, outcome: Result<T, TaskError>) -> Option<T> {
-        match outcome {
-            Ok(outcome) => Some(outcome),
-            Err(error) => {
-                self.trouble = Some(Error::platform(error.to_string()));
-                self.stop_feeding();
-                if self.plan.reduces() {
-                    self.end();
-                }
-                None
-            }
-        }
-    }
-
-    fn on_walked(&mut self, walked: Walked) -> Option<Step> {
+    fn on_walked(&mut self, walked: Walked) {
         let Walked {
             outcome, function, ..
         } = walked;
@@ -287,38 +273,77 @@ impl Pipeline {
         let has_failed = matches!(outcome.ending, Ending::Failed(_));
         let function = has_failed.then(|| self.plan.name(function));
         if !self.plan.reduces() {
-            return Some(Step::Ended(Entry { outcome, function }));
+            self.steps
+                .push_back(Step::Ended(Entry { outcome, function }));
+            return;
         }
         self.bill = Some(together(self.bill, &outcome.bill));
         match outcome.ending {
-            Ending::Completed(_) => Some(Step::Through {
-                index: outcome.index,
-                cached: outcome.bill.cached,
-            }),
-            Ending::Failed(_) | Ending::Cancelled => Some(self.reduced(outcome, function)),
+            Ending::Completed(_) => {
+                let (index, cached) = (outcome.index, outcome.bill.cached);
+                self.steps.push_back(Step::Through { index, cached });
+                self.put(Place::bottom(index), outcome);
+            }
+            Ending::Failed(_) | Ending::Cancelled => self.reduced(outcome, function),
         }
     }
 
-    /// A call of the tree ended. One that was not made, because of a failure elsewhere, is not what
-    /// there is to tell: that task is waited for, too.
-    fn on_called(&mut self, outcome: Outcome) -> Option<Step> {
+    /// A call of the tree ended.
+    fn on_called(&mut self, place: Place, called: Called) {
+        let outcome = match called {
+            Called::Ended(outcome) => *outcome,
+            Called::Refused(Refused::Task(failure)) => unrun(Ending::Failed(failure)),
+            Called::Refused(Refused::All(trouble)) => {
+                self.trouble = Some(trouble);
+                return self.end();
+            }
+            Called::Lost(error) => return self.on_lost(&error),
+        };
         self.bill = Some(together(self.bill, &outcome.bill));
         self.note_cancelled(&outcome);
         match outcome.ending {
-            Ending::Completed(_) | Ending::Failed(Failure::Upstream { .. }) => None,
+            Ending::Completed(_) => self.put(place, outcome),
             Ending::Failed(_) => {
                 let name = self.plan.reduce.as_ref().map(|(stage, _)| {
                     let signature = stage.function.signature();
                     signature.name.as_str().into()
                 });
-                Some(self.reduced(outcome, name))
+                self.reduced(outcome, name);
             }
-            Ending::Cancelled => Some(self.reduced(outcome, None)),
+            Ending::Cancelled => self.reduced(outcome, None),
+        }
+    }
+
+    /// A result came that is to be reduced.
+    fn put(&mut self, place: Place, outcome: Outcome) {
+        let held = Outcome {
+            // What is reduced is of no single input.
+            input: None,
+            ..outcome
+        };
+        if let Some(levels) = &mut self.levels
+            && let Some(ready) = levels.put(place, held)
+        {
+            self.go_on(ready);
+        }
+    }
+
+    fn go_on(&mut self, ready: Ready<Outcome>) {
+        match ready {
+            Ready::Root(outcome) => self.reduced(outcome, None),
+            Ready::Call(results, place) => {
+                let count = results.len();
+                self.window.begin(count);
+                let (client, plan) = (self.client.clone(), self.plan.clone());
+                self.watched.push(Box::pin(async move {
+                    Watched::Called(count, place, reduce(client, plan, results).await)
+                }));
+            }
         }
     }
 
     /// The last step of a reduction. What is left of it is dropped.
-    fn reduced(&mut self, outcome: Outcome, function: Option<Arc<str>>) -> Step {
+    fn reduced(&mut self, outcome: Outcome, function: Option<Arc<str>>) {
         self.end();
         let outcome = Outcome {
             index: 0,
@@ -329,7 +354,8 @@ impl Pipeline {
                 .filter(|_| outcome.ending != Ending::Cancelled),
             ..outcome
         };
-        Step::Reduced(Entry { outcome, function })
+        self.steps
+            .push_back(Step::Reduced(Entry { outcome, function }));
     }
 
     /// Somebody else cancelled a job whose task was cancelled, unless it happened here.
@@ -343,7 +369,6 @@ impl Pipeline {
     fn stop_feeding(&mut self) {
         self.feeder = None;
         self.feeding = None;
-        self.root = None;
     }
 
     /// Drop everything that has not ended, which cancels it.
@@ -354,8 +379,20 @@ impl Pipeline {
     }
 }
 
+/// The outcome of what was not run.
+fn unrun(ending: Ending) -> Outcome {
+    Outcome {
+        index: 0,
+        attempts: 0,
+        ending,
+        bill: Bill::default(),
+        log: None,
+        input: None,
+    }
+}
+
 async fn walk(way: Way) -> Watched {
-    Watched::Walked(way.walk().await)
+    Watched::Walked(way.walk().await.map(Box::new))
 }
 
 /// What comes of a future that is there. Cancel safe.

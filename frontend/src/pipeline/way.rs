@@ -1,6 +1,5 @@
 //! One input on its way through the functions.
 
-use sortie::protocol::Output;
 use sortie::{Bill, Ending, Failure, InputName, Log, Outcome, TaskError, TaskFuture};
 
 use super::bill::together;
@@ -22,7 +21,7 @@ pub(super) struct Walked {
     pub(super) outcome: Outcome,
     /// The place of its function.
     pub(super) function: usize,
-    /// What the results took that were here.
+    /// What the results took that were here, and what was printed.
     pub(super) bytes: u64,
 }
 
@@ -67,8 +66,10 @@ impl Way {
 impl Walked {
     fn take(&mut self, place: usize, outcome: Outcome) {
         if let Ending::Completed(output) = &outcome.ending {
-            self.bytes = self.bytes.saturating_add(weight(output));
+            self.bytes = self.bytes.saturating_add(output.weight() as u64);
         }
+        let log_bytes = outcome.log.as_ref().map_or(0, |log| log.text.len());
+        self.bytes = self.bytes.saturating_add(log_bytes as u64);
         self.function = place;
         self.outcome.attempts = outcome.attempts;
         self.outcome.ending = outcome.ending;
@@ -81,11 +82,6 @@ impl Walked {
         self.outcome.attempts = 0;
         self.outcome.ending = Ending::Failed(failure);
     }
-}
-
-/// How many bytes of a result are here.
-pub(super) fn weight(output: &Output) -> u64 {
-    output.weight() as u64
 }
 
 /// What several tasks printed, one after the other.
