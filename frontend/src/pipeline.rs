@@ -6,7 +6,7 @@
 //! nothing waits for all inputs to be through the first function. The tree of a reduction is made of
 //! results, and grows while they come: futures would keep everything that they were made of.
 //!
-//! Bounds: tasks of [`window::TASKS_MAX`] are on their way at once, fewer where their results are
+//! Bounds: tasks of `window::TASKS_MAX` are on their way at once, fewer where their results are
 //! large, and of each level of the tree fewer results are held than one call takes. Inputs are
 //! taken only as results are read, so that this process has to stay until the last one is taken.
 
