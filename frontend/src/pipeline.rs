@@ -3,8 +3,8 @@
 //!
 //! `Plan` checks that the functions fit each other before anything runs. `Pipeline` submits them as
 //! tasks that take each other's results, so that each is released when what it takes is there:
-//! nothing waits for all inputs to be through the first function. The tree of a reduction is made of
-//! results, and grows while they come: futures would keep everything that they were made of.
+//! nothing waits for all inputs to be through the first function. The tree of a reduction is made
+//! of results, and grows while they come: futures would keep everything that they were made of.
 //!
 //! Bounds: tasks of `window::TASKS_MAX` are on their way at once, fewer where their results are
 //! large, and of each level of the tree fewer results are held than one call takes. Inputs are
