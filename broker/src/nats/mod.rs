@@ -381,7 +381,7 @@ impl Submit for NatsBroker {
                 }
             }
             Some(_) => {}
-            None => return Err(Error::NoSuchJob(job.job)),
+            None => bundles = 0,
         }
         // After the count: a bundle leaves the queue only when its outcomes are stored.
         let through = Mark(services.outcomes.newest(&job).await?);
