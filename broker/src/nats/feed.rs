@@ -278,7 +278,9 @@ impl Feed {
                     Err(error) => return Err(error.into()),
                 }
             }
-            Some(JobState::Sealed { .. } | JobState::Open) | None => {}
+            Some(JobState::Sealed { .. } | JobState::Open) => {}
+            // It may be forgotten, and the word of that lost.
+            None => self.look_for_record().await?,
         }
         Ok(())
     }
