@@ -19,11 +19,6 @@ pub fn command_line(advice: &Advice) -> String {
         Advice::InitTenant { tenant } => {
             format!("an operator adds it with `sortie broker init --tenant {tenant}`")
         }
-        Advice::RenewTenant { tenant } => {
-            format!(
-                "an operator brings them up to date with `sortie broker init --tenant {tenant}`"
-            )
-        }
         Advice::InitPool { labels } => {
             format!("an operator adds one with `sortie broker init --pool {labels}`")
         }

@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use sortie_protocol::{JobKey, JobState, TaskIndex};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::batch_read::End;
 use super::connection::Connection;
@@ -36,7 +36,8 @@ use crate::traits::{Error, Event, Mark, Position};
 
 /// Buffered events per follower.
 const EVENTS_WAITING: usize = 16;
-/// How often an idle follower checks the stream for missed messages.
+/// How often a follower checks the stream for missed messages. Heartbeats do not put it off: they
+/// say nothing of what was missed.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// Delay before a missing job record is checked again and believed.
 const DOUBT_PAUSE: Duration = Duration::from_secs(2);
@@ -159,6 +160,7 @@ impl Feed {
         let mut gaps = self.feeds.connection.gaps();
         gaps.mark_unchanged();
         self.catch_up().await?;
+        let mut look_at = Instant::now() + LOOK_INTERVAL;
         loop {
             let is_behind = self.caught_up < Some(self.log.last());
             tokio::select! {
@@ -175,7 +177,10 @@ impl Feed {
                 () = std::future::ready(()), if is_behind => {
                     self.tell_caught_up(self.log.last()).await?;
                 }
-                () = sleep(LOOK_INTERVAL) => self.catch_up().await?,
+                () = sleep_until(look_at) => {
+                    self.catch_up().await?;
+                    look_at = Instant::now() + LOOK_INTERVAL;
+                }
             }
         }
     }
@@ -189,7 +194,7 @@ impl Feed {
         }
         if headers.get(FORGOTTEN).is_some() {
             return if self.feeds.jobs.record(&self.key).await?.is_none() {
-                Err(Ended::Over)
+                Err(self.forgotten())
             } else {
                 Ok(())
             };
@@ -247,8 +252,14 @@ impl Feed {
         if self.feeds.jobs.record(&self.key).await?.is_some() {
             Ok(())
         } else {
-            Err(Ended::Over)
+            Err(self.forgotten())
         }
+    }
+
+    /// The job is gone: whoever follows it anew here is told so at once, and not what is cached.
+    fn forgotten(&self) -> Ended {
+        self.feeds.jobs.forget_known(&self.key);
+        Ended::Over
     }
 
     /// Store a marker that is missing. A client changes the job's record first, which decides, and

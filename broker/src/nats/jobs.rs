@@ -125,7 +125,8 @@ impl Jobs {
         }
     }
 
-    fn forget_known(&self, key: &JobKey) {
+    /// Drop what is cached of a job.
+    pub(super) fn forget_known(&self, key: &JobKey) {
         self.known.lock().remove(key);
     }
 

@@ -139,7 +139,7 @@ impl Services {
         }
     }
 
-    pub(super) fn outcomes(provisioner: &Provisioner) -> Outcomes {
+    fn outcomes(provisioner: &Provisioner) -> Outcomes {
         Outcomes {
             connection: provisioner.connection.clone(),
             jetstream: provisioner.jetstream.clone(),
@@ -147,7 +147,7 @@ impl Services {
         }
     }
 
-    pub(super) fn dead_letters(provisioner: &Provisioner) -> DeadLetters {
+    fn dead_letters(provisioner: &Provisioner) -> DeadLetters {
         DeadLetters {
             connection: provisioner.connection.clone(),
             jetstream: provisioner.jetstream.clone(),
@@ -155,7 +155,7 @@ impl Services {
         }
     }
 
-    pub(super) fn notes(provisioner: &Provisioner) -> Notes {
+    fn notes(provisioner: &Provisioner) -> Notes {
         Notes {
             connection: provisioner.connection.clone(),
             jetstream: provisioner.jetstream.clone(),
@@ -163,7 +163,7 @@ impl Services {
         }
     }
 
-    pub(super) fn bundles(provisioner: &Provisioner, jobs: Arc<Jobs>, shards: u16) -> Bundles {
+    fn bundles(provisioner: &Provisioner, jobs: Arc<Jobs>, shards: u16) -> Bundles {
         let connection = provisioner.connection.clone();
         // The first shard of this process, so that processes start at different shards.
         let client_id = connection.client.server_info().client_id;
@@ -181,7 +181,7 @@ impl Services {
         }
     }
 
-    pub(super) fn components(provisioner: &Provisioner) -> Components {
+    fn components(provisioner: &Provisioner) -> Components {
         Components {
             connection: provisioner.connection.clone(),
             jetstream: provisioner.jetstream.clone(),
@@ -189,7 +189,7 @@ impl Services {
         }
     }
 
-    pub(super) fn presences(provisioner: &Provisioner) -> Presences {
+    fn presences(provisioner: &Provisioner) -> Presences {
         Presences {
             connection: provisioner.connection.clone(),
             jetstream: provisioner.jetstream.clone(),
@@ -269,7 +269,7 @@ impl Services {
     }
 
     /// Have workers stop the running tasks of a job, and remove what waits of it.
-    pub(super) async fn stop(&self, key: &JobKey) -> Result<(), Error> {
+    async fn stop(&self, key: &JobKey) -> Result<(), Error> {
         self.jobs.cancelled(key);
         let subject = self.names.cancel(key);
         self.connection

@@ -28,9 +28,6 @@ const DEAD_MESSAGES_MAX: i64 = 10_000;
 /// bundle runs twice, and only its first outcomes count.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(30);
 
-/// No limit, in JetStream's settings.
-const UNLIMITED: i64 = -1;
-
 /// Makes the settings of the streams of one installation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Streams<'n> {
@@ -81,14 +78,13 @@ impl Streams<'_> {
     /// job that was forgotten would be there again as it was before its last change: the purge
     /// removed the last record only, and the limit finds none newer than the one before.
     pub(super) fn jobs(&self, tenant: &TenantId) -> Config {
-        let mut config = Config {
+        Config {
             name: self.names.jobs_stream(tenant),
             subjects: vec![self.names.all_jobs(tenant)],
             max_age: JOB_AGE_MAX,
+            allow_rollup: true,
             ..kept(self.laid)
-        };
-        replace_by_rollup(&mut config);
-        config
+        }
     }
 
     pub(super) fn outcomes(&self, tenant: &TenantId) -> Config {
@@ -163,15 +159,6 @@ impl Streams<'_> {
             ..Config::default()
         }
     }
-}
-
-/// Let a message take the place of those before it on its subject when its sender says so, and only
-/// then. Whether that is new.
-pub(super) fn replace_by_rollup(config: &mut Config) -> bool {
-    let is_new = !config.allow_rollup || config.max_messages_per_subject > 0;
-    config.allow_rollup = true;
-    config.max_messages_per_subject = UNLIMITED;
-    is_new
 }
 
 /// What streams that must not lose anything have in common.

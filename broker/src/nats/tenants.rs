@@ -20,6 +20,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use async_nats::RequestErrorKind;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::stream::{self, ConsumerError, ConsumerErrorKind};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use sortie_protocol::{Advice, JobFunction, Labels, TenantId};
 
@@ -29,7 +30,7 @@ use super::jetstream::{code, info_of};
 use super::layout::{ExistingLayout, TenantRecord};
 use super::names::{PRIORITIES, Source};
 use super::provision::{Provisioner, is_of_election};
-use super::streams::{Streams, replace_by_rollup};
+use super::streams::Streams;
 use crate::traits::Error;
 
 /// Bundles of one tenant, shard, pool and priority that may be leased, or wait for their delay, at
@@ -103,35 +104,22 @@ impl Provisioner {
             self.names.attempts_stream(tenant),
             self.names.graphs_stream(tenant),
         ];
-        let mut is_old = false;
         for name in streams.into_iter().chain(shards) {
-            let is_of_jobs = name == self.names.jobs_stream(tenant);
-            match self.about(tenant, &name).await? {
-                Some(mut config) => is_old |= is_of_jobs && replace_by_rollup(&mut config),
-                None => is_whole = false,
-            }
+            is_whole &= self.is_there(tenant, &name).await?;
         }
         let record = self.names.tenant(tenant);
         is_whole &= self.record(&record).await?.is_some();
-        if is_whole && !is_old {
+        if is_whole {
             return Ok(());
         }
         if let Provision::Missing(layout) = provision {
-            match self.make_tenant(tenant, laid, layout).await {
-                Err(Error::Denied { .. }) if is_whole => {}
-                made => return made,
-            }
+            return self.make_tenant(tenant, laid, layout).await;
         }
-        let named = tenant.to_string();
-        Err(if is_whole {
-            let reason = format!("an earlier version made the streams of the tenant `{tenant}`");
-            let advice = Advice::RenewTenant { tenant: named };
-            self.connection.unprepared(reason, advice)
-        } else {
-            let advice = Advice::InitTenant { tenant: named };
-            let reason = format!("it has no tenant `{tenant}`");
-            self.connection.unprepared(reason, advice)
-        })
+        let advice = Advice::InitTenant {
+            tenant: tenant.to_string(),
+        };
+        let reason = format!("it has no tenant `{tenant}`");
+        Err(self.connection.unprepared(reason, advice))
     }
 
     /// Make what a tenant needs. What is there stays.
@@ -145,7 +133,7 @@ impl Provisioner {
             names: &self.names,
             laid: *laid,
         };
-        self.stream_of_jobs(tenant, &streams).await?;
+        self.stream(streams.jobs(tenant)).await?;
         self.stream(streams.outcomes(tenant)).await?;
         self.stream(streams.dead(tenant)).await?;
         self.stream(streams.attempts(tenant)).await?;
@@ -174,15 +162,6 @@ impl Provisioner {
             .await?;
         // Pools that were added meanwhile.
         self.pools_of(tenant, laid).await
-    }
-
-    /// Make the stream of a tenant's jobs, or see that one of an earlier version is as it is now.
-    async fn stream_of_jobs(&self, tenant: &TenantId, streams: &Streams<'_>) -> Result<(), Error> {
-        let name = self.names.jobs_stream(tenant);
-        if self.is_there(tenant, &name).await? {
-            return self.change_stream(&name, replace_by_rollup).await;
-        }
-        self.stream(streams.jobs(tenant)).await
     }
 
     /// Make a queue of this size. Where the server has no room for the default size, a smaller one
@@ -331,22 +310,9 @@ impl Provisioner {
 
     /// Whether a tenant's stream is there.
     async fn is_there(&self, tenant: &TenantId, stream: &str) -> Result<bool, Error> {
-        Ok(self.about(tenant, stream).await?.is_some())
-    }
-
-    /// The settings of a tenant's stream, if it is there.
-    async fn about(
-        &self,
-        tenant: &TenantId,
-        stream: &str,
-    ) -> Result<Option<stream::Config>, Error> {
-        #[derive(Deserialize)]
-        struct Info {
-            config: stream::Config,
-        }
         let ask = || async {
             match self.jetstream.about(stream).await? {
-                Ok(answer) => self.jetstream.parse::<Info>(&answer),
+                Ok(answer) => self.jetstream.parse::<IgnoredAny>(&answer),
                 // The layout could be read, so JetStream is available; this account just has no
                 // access to the subject.
                 Err(error) if error.kind() == RequestErrorKind::NoResponders => {
@@ -360,8 +326,8 @@ impl Provisioner {
             }
         };
         match self.connection.patiently(ask).await? {
-            Ok(Info { config }) => Ok(Some(config)),
-            Err(refusal) if refusal.code == code::STREAM_NOT_FOUND => Ok(None),
+            Ok(IgnoredAny) => Ok(true),
+            Err(refusal) if refusal.code == code::STREAM_NOT_FOUND => Ok(false),
             Err(refusal) => Err(self.jetstream.refused(&refusal)),
         }
     }

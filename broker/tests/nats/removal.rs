@@ -1,14 +1,14 @@
 //! What was removed stays removed when the server is killed and comes back with its store: it
 //! learns what was removed from what it wrote down, and it does not write down everything.
 
-use async_nats::jetstream::{self, stream};
-use sortie_broker::nats::{Config, NatsBroker, Provision};
+use async_nats::jetstream;
+use sortie_broker::nats::NatsBroker;
 use sortie_broker::{Operate as _, Submit as _};
 use sortie_harness::NatsServer;
 use sortie_protocol::{JobKey, JobState, Reader, Reading, Timestamp};
 
 use crate::support::{
-    Follower, LONG, again, assert_error, complete, config, connect, failed, publish, pull, put_job,
+    Follower, LONG, again, complete, connect, failed, publish, pull, put_job,
     raw, report, work,
 };
 
@@ -111,52 +111,4 @@ async fn what_ended_or_was_gathered_or_removed_stays_so_when_the_server_is_kille
     );
     assert_eq!(broker.dead_letters(None, 10).await.unwrap(), []);
     assert_eq!(kept(&server, "sortie-outcomes-default").await, 0);
-}
-
-/// As one that an earlier version made.
-async fn made_before(server: &NatsServer) -> stream::Config {
-    let context = jetstream::new(raw(&server.url()).await);
-    let found = context.get_stream("sortie-jobs-default").await.unwrap();
-    let now = found.cached_info().config.clone();
-    let before = stream::Config {
-        max_messages_per_subject: 1,
-        allow_rollup: false,
-        ..now.clone()
-    };
-    context.update_stream(before).await.unwrap();
-    now
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tenant_of_an_earlier_version_is_brought_up_to_date() {
-    let server = NatsServer::start().await;
-    let job = put_job(&connect(&server.url(), LONG).await).await;
-    let now = made_before(&server).await;
-    let uses = Config {
-        provision: Provision::Never,
-        ..config(&server.url(), LONG)
-    };
-    assert_error!(
-        NatsBroker::connect(uses.clone()).await,
-        Unsuitable,
-        says "earlier version", "default"
-    );
-    // As an operator does it, and as the first client does it that may.
-    NatsBroker::init(config(&server.url(), LONG), &[])
-        .await
-        .unwrap();
-    NatsBroker::connect(uses.clone()).await.unwrap();
-    made_before(&server).await;
-    connect(&server.url(), LONG).await;
-    let broker = NatsBroker::connect(uses).await.unwrap();
-    let context = jetstream::new(raw(&server.url()).await);
-    let found = context.get_stream("sortie-jobs-default").await.unwrap();
-    let is = &found.cached_info().config;
-    assert_eq!(
-        (is.allow_rollup, is.max_messages_per_subject),
-        (now.allow_rollup, now.max_messages_per_subject)
-    );
-    broker.seal(job, 3).await.unwrap();
-    broker.forget(job).await.unwrap();
-    assert_eq!(broker.jobs(10).await.unwrap(), []);
 }

@@ -14,7 +14,7 @@ use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use sortie_broker::{Broker, Error, LetterId, Position};
-use sortie_protocol::completion::{Answer, Question};
+use sortie_protocol::completion::{Answer, Question, Unfinished};
 use sortie_protocol::submission::{Event, Refusal, Request, Sent};
 use sortie_protocol::{Bundle, JobKey, Outcome, Presence, Task, TaskIndex};
 
@@ -213,7 +213,18 @@ impl<'b> Requests<'b> {
 /// The answer to a question about a job, as an event.
 pub(crate) async fn ask(broker: &dyn Broker, job: JobKey, question: Question) -> Event<Error> {
     match question {
-        Question::Unfinished => Event::Unfinished(told(broker.unfinished(job).await)),
+        Question::Unfinished => {
+            let answer = told(broker.unfinished(job).await);
+            let has_none = matches!(answer, Answer::Told(Unfinished { bundles: 0, .. }));
+            // A job that was forgotten has none either, and no outcomes: that proves no loss. Its
+            // stream is about to tell.
+            Event::Unfinished(
+                match has_none && matches!(broker.job(job).await, Ok(None)) {
+                    true => Answer::Failed,
+                    false => answer,
+                },
+            )
+        }
         Question::Workers => {
             let count = match workers(broker, job).await {
                 // Whoever is there cannot say so, nor report: as if nobody were, until there is

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use futures::stream;
 use sortie_broker::Operate as _;
-use sortie_protocol::completion::{BEAT_INTERVAL, SUBMITTER_QUIET_MAX};
+use sortie_protocol::completion::{Answer, BEAT_INTERVAL, Question, SUBMITTER_QUIET_MAX};
+use sortie_protocol::submission::Event;
 use tokio::time::{Instant, sleep};
 
 use super::troubled::Troubled;
 use super::{Working, client, done, function, key, soon};
+use crate::drive::requests;
 use crate::{Client, Job, JobId, JobPhase, JobWatch, SubmitError, TaskError};
 
 /// How often a person's watch looks.
@@ -124,5 +126,25 @@ async fn whoever_follows_a_job_that_another_client_forgets_is_told_so() {
     assert_eq!(
         one.job_status(job).await.unwrap().phase(None),
         JobPhase::Ended
+    );
+}
+
+/// A follower may ask before its stream told it.
+#[tokio::test(start_paused = true)]
+async fn that_nothing_of_a_forgotten_job_is_unfinished_proves_no_loss() {
+    let broker = Troubled::new();
+    let client = client(&broker);
+    let job = done(&client, &broker, 1).await;
+    let ask = || requests::ask(&broker, key(job), Question::Unfinished);
+    let told = ask().await;
+    assert!(
+        matches!(&told, Event::Unfinished(Answer::Told(unfinished)) if unfinished.bundles == 0),
+        "{told:?}"
+    );
+    client.forget(job).await.unwrap();
+    let told = ask().await;
+    assert!(
+        matches!(&told, Event::Unfinished(Answer::Failed)),
+        "{told:?}"
     );
 }

@@ -25,11 +25,6 @@ pub enum Advice {
         /// Its name.
         tenant: String,
     },
-    /// An operator should bring a tenant of the broker up to date.
-    RenewTenant {
-        /// Its name.
-        tenant: String,
-    },
     /// An operator should add a pool to the broker.
     InitPool {
         /// The labels of the pool's workers.

@@ -74,6 +74,22 @@ fn gathering_a_job_that_another_client_forgets_says_so() {
     assert_eq!(ran.records().len(), 3, "{ran}");
 }
 
+#[test]
+fn a_map_that_another_client_forgets_says_so() {
+    let beside = Beside::with_worker();
+    let mut running = beside
+        .map("echo", ["--inputs", "-"])
+        .input("one\n")
+        .keep_input_open()
+        .start();
+    running.line();
+    let job = beside.job();
+    let _ = beside.sortie(&["job", "forget", &job]).run().code(0);
+    let says = format!("{job} was forgotten by another client");
+    let ran = running.wait().code(3).says(&[&says, "after 1 of 1 tasks"]);
+    assert!(!ran.stderr.contains("cancelled"), "{ran}");
+}
+
 /// Gather into a pipe, and see what its reader gives.
 fn gather_into(beside: &Beside, job: &str, reader: &str) -> Ran {
     beside

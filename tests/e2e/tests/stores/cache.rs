@@ -267,6 +267,7 @@ fn a_stores_results_are_removed_only_by_whoever_says_so() {
         .run()
         .code(0)
         .says(&["of the results in s3://shared/results"]);
+    let _ = cache(local.path(), &["clear"]).run().code(0);
     assert_eq!(known(&run()), [false]);
     let nobody = with(&["info"])
         .env("AWS_SECRET_ACCESS_KEY", "wrong-one")
