@@ -17,9 +17,8 @@
 //!
 //! A broker never decodes arguments or results, and never runs functions.
 //!
-//! Reading order: the traits ([`Submit`], [`Work`], [`Operate`], [`Coordinate`],
-//! [`Directory`]), [`memory`], [`nats`],
-//! [`conformance`].
+//! Reading order: the traits ([`Submit`], [`Work`], [`Operate`], [`Coordinate`], [`Directory`],
+//! [`KeepValues`]), [`memory`], [`nats`], [`conformance`].
 
 pub mod conformance;
 mod lane;
@@ -30,6 +29,6 @@ mod traits;
 
 pub use traits::{
     Broker, Cancellation, Claimed, Coordinate, Directory, Error, Event, Extended, GRAPH_BYTES_MAX,
-    Lease, LetterId, Mark, Operate, PRESENCE, Part, Position, Puller, Report, Retrial, Serves,
-    Submit, Unfinished, Waiting, Work,
+    KeepValues, Lease, LetterId, Mark, Operate, PRESENCE, Part, Position, Puller, Report, Retrial,
+    Serves, Submit, Unfinished, VALUE_BYTES_MAX, Waiting, Work,
 };

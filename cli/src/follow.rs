@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use serde_json::Value;
-use sortie::protocol::Output;
 use sortie::{Client, Job, JobId, Outcome, Progress as Taken};
 use sortie_frontend::binding::{InFlight, shown};
 use sortie_frontend::pipeline::{Pipeline, Step};
@@ -407,9 +406,10 @@ impl Run {
         entry: Entry,
         interrupt: &Interrupt,
     ) -> Entry {
-        let sortie::Ending::Completed(Output::Stored(_)) = entry.outcome.ending else {
-            return entry;
-        };
+        match &entry.outcome.ending {
+            sortie::Ending::Completed(output) if output.is_elsewhere() => {}
+            _ => return entry,
+        }
         match fetched(job, &entry.outcome, interrupt).await {
             Some(outcome) => Entry { outcome, ..entry },
             None => {

@@ -7,7 +7,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sortie_broker::{Broker, Serves};
+use sortie_broker::{Broker, KeepValues, Serves};
 use sortie_protocol::{ByteSize, LimitsMax, WorkerId};
 use tokio::runtime::Handle;
 
@@ -164,6 +164,7 @@ impl Setup {
             objects,
             memo,
             store,
+            values: None,
             metrics: Arc::default(),
             budget,
             compiler: self.compiler,
@@ -224,12 +225,21 @@ impl Prepared {
             serves,
             introduction,
         } = identity;
+        // A broker in this process has no use for it: it takes values of any size inline.
+        let values = match broker.outlives_process() {
+            true => Some(broker.clone() as Arc<dyn KeepValues>),
+            false => None,
+        };
+        let host = Host {
+            values,
+            ..self.host.clone()
+        };
         Worker::start(worker::Config {
             id,
             serves,
             introduction,
             broker,
-            host: self.host.clone(),
+            host,
             artifacts: self.artifacts.clone(),
             slots: self.slots,
             threads: self.threads,

@@ -43,7 +43,7 @@ pub use labels::Labels;
 pub use limits_max::{AboveMax, LimitsMax};
 pub use location::Location;
 pub use outcome::{Bill, Blame, Ending, Failure, Limit, Log, Outcome, Refusal, Retry};
-pub use output::{Output, OutputObject, StoredRef};
+pub use output::{BrokerRef, Output, OutputObject, StoredRef};
 pub use part::Part;
 pub use presence::Presence;
 pub use published::{InvalidTaskName, Published, TaskName};

@@ -17,8 +17,8 @@
 //! ask until the answer is right.
 //!
 //! Reading order: [`bundles`], [`leases`], [`outcomes`], [`retrials`], [`jobs`],
-//! [`open_jobs`], [`graphs`], [`directory`], [`workers`], [`tenants`], [`room`], [`dead_letters`],
-//! [`components`].
+//! [`open_jobs`], [`graphs`], [`directory`], [`values`], [`workers`], [`tenants`], [`room`],
+//! [`dead_letters`], [`components`].
 
 pub mod bundles;
 pub mod leases;
@@ -33,6 +33,7 @@ pub mod jobs;
 pub mod open_jobs;
 pub mod room;
 pub mod tenants;
+pub mod values;
 pub mod workers;
 
 mod scene;
@@ -262,6 +263,10 @@ suite! {
     }
     directory {
         a_published_task_is_found_by_its_name,
+    }
+    values {
+        a_kept_value_comes_back_as_it_was_put,
+        kept_values_are_dropped_with_their_task_and_their_job,
     }
     workers {
         a_job_that_asks_for_labels_goes_only_to_a_worker_that_has_them,

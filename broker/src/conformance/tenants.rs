@@ -10,7 +10,7 @@ use super::{Broken, Harness, Verdict};
 use crate::traits::Broker;
 
 /// Put a job of a broker's own tenant.
-async fn put(broker: &Arc<dyn Broker>) -> Result<JobKey, Broken> {
+pub(super) async fn put(broker: &Arc<dyn Broker>) -> Result<JobKey, Broken> {
     let mut job = job();
     job.key.tenant = broker.tenant();
     let key = job.key;

@@ -25,6 +25,7 @@ mod queue;
 mod queued_bundle;
 mod ready;
 mod roster;
+mod values;
 mod weights;
 
 use std::collections::{BTreeMap, HashMap};
@@ -38,8 +39,9 @@ use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use parking_lot::Mutex;
 use sortie_protocol::{
-    Bundle, DeadLetter, Digest, FunctionIndex, GraphEntry, Job, JobFunction, JobKey, JobRecord,
-    LeaseId, Outcome, Presence, Published, Reading, TaskIndex, TaskName, TenantId, Term, Timestamp,
+    BrokerRef, Bundle, DeadLetter, Digest, FunctionIndex, GraphEntry, Job, JobFunction, JobKey,
+    JobRecord, LeaseId, Outcome, Presence, Published, Reading, TaskIndex, TaskName, TenantId, Term,
+    Timestamp,
 };
 use tokio::sync::{Notify, broadcast};
 
@@ -50,9 +52,10 @@ use self::graphs::Graphs;
 use self::outcome_log::{Cursor, OutcomeLog};
 use self::queue::{Admitted, Command, Input, Queue, Seal};
 use self::roster::Roster;
+use self::values::KeptValues;
 use crate::traits::{
-    Cancellation, Claimed, Coordinate, Directory, Error, Event, Extended, Lease, LetterId, Mark,
-    Operate, Position, Puller, Report, Submit, Unfinished, Waiting, Work,
+    Cancellation, Claimed, Coordinate, Directory, Error, Event, Extended, KeepValues, Lease,
+    LetterId, Mark, Operate, Position, Puller, Report, Submit, Unfinished, Waiting, Work,
 };
 
 /// How many cancellations a worker may be behind before it misses some; it then learns of them from
@@ -85,6 +88,7 @@ struct State {
     components: HashMap<Digest, Bytes>,
     logs: HashMap<JobKey, OutcomeLog>,
     graphs: Graphs,
+    values: KeptValues,
     published: BTreeMap<(TenantId, TaskName), Published>,
     roster: Roster,
 }
@@ -99,6 +103,7 @@ impl MemoryBroker {
             components: HashMap::new(),
             logs: HashMap::new(),
             graphs: Graphs::default(),
+            values: KeptValues::default(),
             published: BTreeMap::new(),
             roster: Roster::default(),
         };
@@ -405,6 +410,7 @@ impl Submit for MemoryBroker {
         let mut state = self.shared.state.lock();
         self.shared.step_in(&mut state, Input::Forget(job));
         state.graphs.drop(job);
+        state.values.forget(job);
         if let Some(log) = state.logs.remove(&job) {
             // Its followers look, and find it gone.
             log.changed().notify_waiters();
@@ -575,6 +581,38 @@ impl Directory for MemoryBroker {
     async fn unpublish(&self, name: &TaskName) -> Result<(), Error> {
         let key = (self.tenant, name.clone());
         self.shared.state.lock().published.remove(&key);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl KeepValues for MemoryBroker {
+    async fn put_value(
+        &self,
+        job: JobKey,
+        task: Option<TaskIndex>,
+        value: Bytes,
+    ) -> Result<BrokerRef, Error> {
+        let kept = BrokerRef {
+            job: job.job,
+            digest: Digest::of(&value),
+            size: value.len() as u64,
+            task,
+        };
+        self.shared.state.lock().values.put(job, kept, value);
+        Ok(kept)
+    }
+
+    async fn value(&self, tenant: TenantId, kept: BrokerRef) -> Result<Option<Bytes>, Error> {
+        let job = JobKey {
+            tenant,
+            job: kept.job,
+        };
+        Ok(self.shared.state.lock().values.get(job, &kept))
+    }
+
+    async fn drop_values(&self, job: JobKey, tasks: Vec<TaskIndex>) -> Result<(), Error> {
+        self.shared.state.lock().values.drop_of(job, &tasks);
         Ok(())
     }
 }

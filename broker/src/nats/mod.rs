@@ -64,6 +64,7 @@ mod pull_queue;
 mod services;
 mod sources;
 mod trims;
+mod values;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -76,9 +77,9 @@ use futures::stream::BoxStream;
 use parking_lot::Mutex;
 use sortie_protocol::metric::Sample;
 use sortie_protocol::{
-    Bundle, DeadLetter, Digest, FunctionIndex, GraphEntry, Job, JobFunction, JobKey, JobRecord,
-    JobState, Labels, LeaseId, Outcome, Presence, Published, Readers, Reading, TaskIndex, TaskName,
-    TenantId, Term, Timestamp,
+    BrokerRef, Bundle, DeadLetter, Digest, FunctionIndex, GraphEntry, Job, JobFunction, JobKey,
+    JobRecord, JobState, Labels, LeaseId, Outcome, Presence, Published, Readers, Reading,
+    TaskIndex, TaskName, TenantId, Term, Timestamp,
 };
 
 pub use self::config::{
@@ -93,8 +94,8 @@ use self::pull_queue::PullQueue;
 use self::services::Services;
 pub use self::streams::OUTCOME_AGE_MAX;
 use crate::traits::{
-    Cancellation, Claimed, Coordinate, Directory, Error, Event, Extended, Lease, LetterId, Mark,
-    Operate, Position, Puller, Report, Serves, Submit, Unfinished, Waiting, Work,
+    Cancellation, Claimed, Coordinate, Directory, Error, Event, Extended, KeepValues, Lease,
+    LetterId, Mark, Operate, Position, Puller, Report, Serves, Submit, Unfinished, Waiting, Work,
 };
 
 /// A broker over NATS JetStream. Cheap to clone; clones are the same connection.
@@ -396,6 +397,7 @@ impl Submit for NatsBroker {
         let record = noted.await?.map(|(record, _)| record);
         if record.as_ref().is_some_and(JobRecord::is_gathered) {
             services.outcomes.drop_all(&job).await?;
+            services.values.forget(&job).await?;
         }
         Ok(record)
     }
@@ -568,5 +570,25 @@ impl Directory for NatsBroker {
 
     async fn unpublish(&self, name: &TaskName) -> Result<(), Error> {
         self.services.task_names.remove(name).await
+    }
+}
+
+#[async_trait]
+impl KeepValues for NatsBroker {
+    async fn put_value(
+        &self,
+        job: JobKey,
+        task: Option<TaskIndex>,
+        value: Bytes,
+    ) -> Result<BrokerRef, Error> {
+        self.services.values.put(&job, task, value).await
+    }
+
+    async fn value(&self, tenant: TenantId, kept: BrokerRef) -> Result<Option<Bytes>, Error> {
+        self.services.values.fetch(&tenant, &kept).await
+    }
+
+    async fn drop_values(&self, job: JobKey, tasks: Vec<TaskIndex>) -> Result<(), Error> {
+        self.services.values.drop_of(&job, &tasks).await
     }
 }

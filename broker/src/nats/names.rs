@@ -13,6 +13,8 @@
 //! | `S.graphs.TENANT.JOB.entries` | `S-graphs-TENANT` | what waits of an open job's graph |
 //! | `S.graphs.TENANT.JOB.term` | `S-graphs-TENANT` | who coordinates the job |
 //! | `S.graphs.TENANT.DIGEST.name` | `S-graphs-TENANT` | the task of a name with this digest |
+//! | `S.values.TENANT.JOB.TASK.DIGEST.CHUNK` | `S-values-TENANT` | a task's large result, in chunks |
+//! | `S.values.TENANT.JOB.argument.DIGEST.CHUNK` | `S-values-TENANT` | a large argument |
 //! | `S.dead.TENANT.JOB` | `S-dead-TENANT` | dead letters |
 //! | `S.components.DIGEST.CHUNK` | `S-components` | components in chunks, and their manifests |
 //! | `S.meta.layout` | `S-meta` | how the installation is laid out |
@@ -22,7 +24,9 @@
 //! | `S.cancel.TENANT.JOB` | not kept | a job was cancelled |
 //! | `S.bell.TENANT.SHARD.POOL.PRIORITY.JOB` | not kept | the headers of a stored bundle |
 
-use sortie_protocol::{Digest, JobId, JobKey, Priority, TaskName, TenantId, WorkerId};
+use sortie_protocol::{
+    BrokerRef, Digest, JobId, JobKey, Priority, TaskIndex, TaskName, TenantId, WorkerId,
+};
 
 use super::config::Name;
 
@@ -262,6 +266,37 @@ impl Names {
             tenant: tenant.parse().ok()?,
             job: job.parse().ok()?,
         })
+    }
+
+    pub(super) fn values_stream(&self, tenant: &TenantId) -> String {
+        format!("{}-values-{tenant}", self.space)
+    }
+
+    pub(super) fn all_values(&self, tenant: &TenantId) -> String {
+        format!("{}.values.{tenant}.*.*.*.*", self.space)
+    }
+
+    /// A chunk of a large value.
+    pub(super) fn value(&self, tenant: &TenantId, kept: &BrokerRef, chunk: u64) -> String {
+        let BrokerRef {
+            job, digest, task, ..
+        } = kept;
+        let task = task.map_or("argument".into(), |task| task.to_string());
+        let digest = digest.to_hex();
+        format!(
+            "{}.values.{tenant}.{job}.{task}.{digest}.{chunk}",
+            self.space
+        )
+    }
+
+    pub(super) fn values_of_task(&self, key: &JobKey, task: TaskIndex) -> String {
+        let JobKey { tenant, job } = key;
+        format!("{}.values.{tenant}.{job}.{task}.*.*", self.space)
+    }
+
+    pub(super) fn values_of(&self, key: &JobKey) -> String {
+        let JobKey { tenant, job } = key;
+        format!("{}.values.{tenant}.{job}.*.*.*", self.space)
     }
 
     pub(super) fn dead_stream(&self, tenant: &TenantId) -> String {

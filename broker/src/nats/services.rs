@@ -35,6 +35,7 @@ use super::provision::Provisioner;
 use super::pull_queue::Parts;
 use super::queues::Queues;
 use super::server_clock::ServerClock;
+use super::values::KeptValues;
 use super::warnings::Warnings;
 use crate::traits::{Cancellation, Error};
 
@@ -59,6 +60,7 @@ pub(super) struct Services {
     pub(super) dead_letters: DeadLetters,
     pub(super) graphs: Graphs,
     pub(super) task_names: TaskNames,
+    pub(super) values: KeptValues,
     pub(super) presences: Presences,
     pub(super) feeds: Arc<Feeds>,
     pub(super) leases: Arc<Leases>,
@@ -108,6 +110,7 @@ impl Services {
             presences: Self::presences(&provisioner),
             graphs: Graphs::new(&provisioner, laid.shards),
             task_names: TaskNames::new(&provisioner, config.tenant),
+            values: KeptValues::new(&provisioner),
             feeds: Arc::new(Feeds {
                 connection: connection.clone(),
                 names: names.clone(),
@@ -313,6 +316,7 @@ impl Services {
             Err(error) => return Err(error),
         }
         self.graphs.drop(key).await?;
+        self.values.forget(key).await?;
         self.outcomes.drop_all(key).await
     }
 }

@@ -13,6 +13,7 @@ use sortie_protocol::TenantId;
 
 use super::layout::ExistingLayout;
 use super::names::Names;
+use super::values::CHUNK_BYTES;
 use crate::traits::PRESENCE;
 
 /// How long a job's record is kept after its last change.
@@ -23,6 +24,10 @@ pub const OUTCOME_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 const DEAD_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Dead letters that are kept of a tenant; the oldest go first.
 const DEAD_MESSAGES_MAX: i64 = 10_000;
+/// Chunks of large values that are kept of a tenant, of half a megabyte at most: a gibibyte.
+const VALUE_CHUNKS_MAX: i64 = 2048;
+/// A chunk with its headers.
+const CHUNK_MESSAGE_BYTES_MAX: i32 = (CHUNK_BYTES + 1024) as i32;
 /// JetStream's deduplication window: within it, a bundle that a client publishes again after a lost
 /// answer is stored once. A longer window costs memory, about 170 bytes per bundle; beyond it a
 /// bundle runs twice, and only its first outcomes count.
@@ -109,6 +114,19 @@ impl Streams<'_> {
             subjects: vec![self.names.all_graphs(tenant)],
             max_age: OUTCOME_AGE_MAX,
             allow_rollup: true,
+            ..kept(self.laid)
+        }
+    }
+
+    /// Bounded by the number of chunks: for a bound in bytes the server would reserve the disk.
+    pub(super) fn values(&self, tenant: &TenantId) -> Config {
+        Config {
+            name: self.names.values_stream(tenant),
+            subjects: vec![self.names.all_values(tenant)],
+            max_age: OUTCOME_AGE_MAX,
+            max_messages: VALUE_CHUNKS_MAX,
+            max_message_size: CHUNK_MESSAGE_BYTES_MAX,
+            discard: DiscardPolicy::New,
             ..kept(self.laid)
         }
     }

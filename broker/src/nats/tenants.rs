@@ -103,6 +103,7 @@ impl Provisioner {
             self.names.dead_stream(tenant),
             self.names.attempts_stream(tenant),
             self.names.graphs_stream(tenant),
+            self.names.values_stream(tenant),
         ];
         for name in streams.into_iter().chain(shards) {
             is_whole &= self.is_there(tenant, &name).await?;
@@ -138,6 +139,7 @@ impl Provisioner {
         self.stream(streams.dead(tenant)).await?;
         self.stream(streams.attempts(tenant)).await?;
         self.stream(streams.graphs(tenant)).await?;
+        self.stream(streams.values(tenant)).await?;
         for shard in 0..laid.shards {
             if !self
                 .is_there(tenant, &self.names.tasks_stream(tenant, shard))

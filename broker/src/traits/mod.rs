@@ -8,6 +8,7 @@
 
 mod coordinate;
 mod directory;
+mod keep_values;
 mod operate;
 mod submit;
 mod values;
@@ -15,6 +16,7 @@ mod work;
 
 pub use self::coordinate::{Coordinate, GRAPH_BYTES_MAX};
 pub use self::directory::Directory;
+pub use self::keep_values::{KeepValues, VALUE_BYTES_MAX};
 pub use self::operate::Operate;
 pub use self::submit::Submit;
 pub use self::values::{
@@ -24,6 +26,6 @@ pub use self::values::{
 pub use self::work::Work;
 
 /// A complete broker, for clients, workers, operators and coordinators.
-pub trait Broker: Submit + Work + Operate + Coordinate + Directory {}
+pub trait Broker: Submit + Work + Operate + Coordinate + Directory + KeepValues {}
 
-impl<T: Submit + Work + Operate + Coordinate + Directory> Broker for T {}
+impl<T: Submit + Work + Operate + Coordinate + Directory + KeepValues> Broker for T {}

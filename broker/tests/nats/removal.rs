@@ -8,8 +8,7 @@ use sortie_harness::NatsServer;
 use sortie_protocol::{JobKey, JobState, Reader, Reading, Timestamp};
 
 use crate::support::{
-    Follower, LONG, again, complete, connect, failed, publish, pull, put_job,
-    raw, report, work,
+    Follower, LONG, again, complete, connect, failed, publish, pull, put_job, raw, report, work,
 };
 
 /// A change of a job's record that is no end of it.

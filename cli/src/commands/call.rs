@@ -110,6 +110,9 @@ fn show(outcome: &Outcome, raw: bool, keeps: Keeps) -> Result<Ending, Error> {
             "the result is still at `{}`",
             stored.location
         ))),
+        TaskEnding::Completed(TaskOutput::AtBroker(_)) => {
+            Err(Error::Platform("the result is still at the broker".into()))
+        }
         TaskEnding::Failed(failure) => {
             let (code, blame, attempts) =
                 (failure.code(), failure.blame().as_str(), outcome.attempts);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
-use sortie::protocol::{Argument, JobId, JobKey};
+use sortie::protocol::{Argument, ByteSize, JobId, JobKey};
 use sortie::{Client, DeadLetter, Detached, Ending as TaskEnding, LetterId, ReplayError};
 use sortie_frontend::binding::shown;
 use sortie_frontend::json::{self, Layout};
@@ -227,6 +227,7 @@ fn append_argument(argument: &Argument, out: &mut Vec<u8>) {
         }
         Argument::Object(object) => object.address.to_url(),
         Argument::Stored(stored) => stored.location.to_url(),
+        Argument::AtBroker(kept) => format!("{} at the broker", ByteSize(kept.size)),
         Argument::Prefix(place) => place.to_url(),
     };
     out.extend_from_slice(Value::String(url).to_string().as_bytes());

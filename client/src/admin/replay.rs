@@ -134,7 +134,7 @@ impl Client {
 async fn replay_job(
     shared: &Shared,
     job: JobDefinition,
-    letters: Letters,
+    mut letters: Letters,
     stopped: &watch::Receiver<()>,
     replayed: &mut Replayed,
 ) -> Result<(), SubmitError> {
@@ -151,6 +151,10 @@ async fn replay_job(
         replayed.left += count;
         return Err(error.into());
     }
+    for task in &mut letters.tasks {
+        shared.values.rehome(task, key).await;
+    }
+    let tasks = std::mem::take(&mut letters.tasks);
     let parts = Parts {
         letters: &letters.ids,
         observed: shared.observed.clone(),
@@ -158,9 +162,7 @@ async fn replay_job(
         ..Parts::default()
     };
     let mut shell = Shell::new(Manner::Replay, (broker, key), &shared.runtime, parts);
-    let end = shell
-        .run(stream::iter(letters.tasks.into_iter().map(Ok)))
-        .await;
+    let end = shell.run(stream::iter(tasks.into_iter().map(Ok))).await;
     let tasks = shell.published();
     let is_whole = matches!(end, End::Complete(_));
     if is_whole || tasks > 0 {

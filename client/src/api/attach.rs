@@ -39,7 +39,7 @@ impl Client {
             return Err(AttachError::Gathered { job, gathered });
         }
         let feed = Feed::open(broker, key, self.shared.observed.clone()).await?;
-        let (mut attached, sink) = Job::new(Some(job), self.shared.values.clone());
+        let (mut attached, sink) = Job::new(Some(job), self.shared.clone());
         attached.reader = Some(id);
         let (shared, tracked) = (self.shared.clone(), self.shared.tracker.begin());
         self.shared.runtime.spawn(async move {

@@ -111,12 +111,12 @@ impl Builder {
             .map(|place| OutputStore::new(objects.clone(), place).of(broker.tenant()));
         Ok(Client {
             shared: Arc::new(Shared {
-                broker,
                 runtime: io,
                 window: Window::fleet(),
                 tracker: TaskTracker::default(),
                 observed: Observed::by(self.observer),
-                values: Values::new(objects, store),
+                values: Values::new(objects, store, broker.clone()),
+                broker,
                 open: OpenJobs::default(),
                 holder: new_holder(),
                 published: Mutex::default(),

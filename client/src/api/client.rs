@@ -10,7 +10,7 @@ use sortie_protocol::metric::Sample;
 use sortie_protocol::outcome::InputFault;
 use sortie_protocol::submission::NoTask;
 use sortie_protocol::{
-    Ending, Failure, InputName, Job as JobDefinition, JobFunction, Outcome, Task,
+    Ending, Failure, InputName, Job as JobDefinition, JobFunction, JobId, JobKey, Outcome, Task,
 };
 use tokio::runtime::Handle;
 
@@ -55,12 +55,12 @@ impl Client {
         let objects = Objects::new(objects::Config::default(), Handle::current());
         Self {
             shared: Arc::new(Shared {
-                broker,
                 runtime: Handle::current(),
                 window: Window::fleet(),
                 tracker: TaskTracker::default(),
                 observed,
-                values: Values::new(objects, None),
+                values: Values::new(objects, None, broker.clone()),
+                broker,
                 open: OpenJobs::default(),
                 holder: new_holder(),
                 published: Mutex::default(),
@@ -99,14 +99,14 @@ impl Client {
         let parts = function.check(arguments)?;
         function.check_grants()?;
         let shared = &self.shared;
-        let parts = send_ready(&shared.values, parts).await;
-        let parts = parts.map_err(SubmitError::Store)?;
         let called = JobFunction {
             function: function.reference.clone(),
             options: function.options.clone(),
         };
         let new = || Ok((shared.new_key()?, shared.opening()));
         let (job, index) = shared.open.of(called, new).await?;
+        let parts = send_ready(&shared.values, job.key.into(), parts).await;
+        let parts = parts.map_err(SubmitError::Store)?;
         let (parts, inputs) = job.bind(&function.signature, parts).await?;
         let call = Call {
             function: index,
@@ -143,13 +143,15 @@ impl Client {
     {
         let definition = self.new_job(function);
         let id = definition.as_ref().ok().map(|job| job.key.job);
-        let (job, sink) = Job::new(id, self.shared.values.clone());
+        let (job, sink) = Job::new(id, self.shared.clone());
         let function = Arc::new(function.untyped());
         let values = self.shared.values.clone();
+        // Without a job there are no tasks.
+        let key = self.shared.key(id.unwrap_or(JobId::from_bytes([0; 16])));
         let tasks = inputs.then(move |input| {
             let (function, values) = (function.clone(), values.clone());
             let arguments = input.into_arguments();
-            async move { as_sent(&function, &values, arguments).await }
+            async move { as_sent(&function, &values, key, arguments).await }
         });
         let (shared, tracked) = (self.shared.clone(), self.shared.tracker.begin());
         // Ends when the job is dropped. Holds the client, so that an embedded worker outlives its
@@ -184,7 +186,8 @@ impl Client {
     /// The outcome with its value, fetched from the store if necessary. If it cannot be fetched,
     /// the outcome is a failure that says so. Cancel safe.
     pub async fn fetched(&self, outcome: Outcome) -> Outcome {
-        self.shared.values.fetched(outcome).await
+        let tenant = self.shared.broker.tenant();
+        self.shared.values.fetched(tenant, outcome).await
     }
 
     pub(crate) fn new_job<T>(&self, function: &Function<T>) -> Result<JobDefinition, SubmitError> {
@@ -201,11 +204,12 @@ impl Client {
 pub(crate) async fn as_sent<T>(
     function: &Function<T>,
     values: &Values,
+    job: JobKey,
     arguments: Arguments,
 ) -> Result<Task, NoTask> {
     let input = arguments.name().cloned();
     let failure = match function.check(arguments) {
-        Ok(parts) => match resolved(&function.signature, parts, values).await {
+        Ok(parts) => match resolved(&function.signature, parts, values, job.into()).await {
             Ok(arguments) => return Ok(task(arguments, input)),
             Err(failure) => failure,
         },

@@ -82,7 +82,8 @@ impl Client {
             tracked: Some(shared.tracker.begin()),
         };
         shared.broker.put_job(definition, time_of_day()).await?;
-        let tasks = inputs.then(|input| as_sent(function, &shared.values, input.into_arguments()));
+        let values = &shared.values;
+        let tasks = inputs.then(|input| as_sent(function, values, key, input.into_arguments()));
         let mut shell = Shell::new(
             Manner::Detached,
             (&*shared.broker, key),

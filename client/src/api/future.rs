@@ -20,7 +20,7 @@ use crate::api::shared::Shared;
 use crate::api::task_error::TaskError;
 use crate::drive::program::Cancelled;
 use crate::drive::submitted::{Dependency, Submitted};
-use crate::drive::values::is_stored;
+use crate::drive::values::is_elsewhere;
 
 /// A submitted task. Resolves to the function's result. Clones are futures of the same task;
 /// dropping the last of them before the task ended cancels it, unless another task takes its
@@ -196,9 +196,10 @@ impl<T: Decode> Future for TaskFuture<T> {
                 return Poll::Ready(decode(outcome.ending));
             }
             match ready!(this.poll_outcome(cx)) {
-                Ok(outcome) if is_stored(&outcome) => {
+                Ok(outcome) if is_elsewhere(&outcome) => {
                     let values = this.shared.values.clone();
-                    let fetching = async move { values.fetched(outcome).await }.boxed();
+                    let tenant = this.submitted.program.job.tenant;
+                    let fetching = async move { values.fetched(tenant, outcome).await }.boxed();
                     this.fetching = Some(Mutex::new(fetching));
                 }
                 outcome => return Poll::Ready(outcome.and_then(|outcome| decode(outcome.ending))),

@@ -17,8 +17,9 @@ use tokio::sync::{mpsc, watch};
 
 use crate::api::outcome::TaskOutcome;
 use crate::api::output::Decode;
+use crate::api::shared::Shared;
 use crate::drive::sink::{Control, JobSink, JobSource, State, ends};
-use crate::drive::values::{Values, is_stored};
+use crate::drive::values::is_elsewhere;
 use crate::error::SubmitError;
 
 /// A running job: a stream of its outcomes, in the order of completion.
@@ -34,7 +35,7 @@ pub struct Job<T> {
     batch: Option<(Arc<[Outcome]>, usize)>,
     /// Number of outcomes taken by the caller.
     taken: u64,
-    values: Values,
+    shared: Arc<Shared>,
     /// A taken outcome whose value is being fetched.
     fetching: Option<BoxFuture<'static, Outcome>>,
     state: Arc<State>,
@@ -110,7 +111,7 @@ impl<T> fmt::Debug for Job<T> {
 
 impl<T> Job<T> {
     /// A job that is not driven yet, and its driver's end.
-    pub(crate) fn new(id: Option<JobId>, values: Values) -> (Self, JobSink) {
+    pub(crate) fn new(id: Option<JobId>, shared: Arc<Shared>) -> (Self, JobSink) {
         let (source, sink) = ends();
         let JobSource {
             batches,
@@ -123,7 +124,7 @@ impl<T> Job<T> {
             batches,
             batch: None,
             taken: 0,
-            values,
+            shared,
             fetching: None,
             state,
             control,
@@ -188,10 +189,25 @@ impl<T> Job<T> {
         std::future::poll_fn(|cx| self.poll_outcome(cx)).await
     }
 
-    /// The outcome with its value, fetched from the store if necessary. If it cannot be fetched,
-    /// the outcome is a failure that says so. Cancel safe.
+    /// The outcome with its value, fetched from the store or the broker if necessary. If it cannot be
+    /// fetched, the outcome is a failure that says so. What the broker kept of a job whose outcomes
+    /// it trims, it gives once. Cancel safe.
     pub async fn fetched(&self, outcome: Outcome) -> Outcome {
-        self.values.fetched(outcome).await
+        self.fetching(outcome).await
+    }
+
+    fn fetching(&self, outcome: Outcome) -> BoxFuture<'static, Outcome> {
+        let shared = self.shared.clone();
+        let is_only_reader = self.reader.is_none() && !self.state.keeps_outcomes();
+        let fetching = async move {
+            let (tenant, values) = (shared.broker.tenant(), &shared.values);
+            if is_only_reader {
+                values.taken(tenant, outcome).await
+            } else {
+                values.fetched(tenant, outcome).await
+            }
+        };
+        fetching.boxed()
     }
 
     /// The next outcome, with its value. What was taken stays taken if nobody polls on.
@@ -203,9 +219,8 @@ impl<T> Job<T> {
                 return Poll::Ready(Some(outcome));
             }
             match ready!(self.poll_outcome(cx)) {
-                Some(outcome) if is_stored(&outcome) => {
-                    let values = self.values.clone();
-                    self.fetching = Some(async move { values.fetched(outcome).await }.boxed());
+                Some(outcome) if is_elsewhere(&outcome) => {
+                    self.fetching = Some(self.fetching(outcome));
                 }
                 outcome => return Poll::Ready(outcome),
             }

@@ -53,6 +53,10 @@ pub(crate) fn decode<T: Decode>(ending: Ending) -> Result<T, TaskError> {
             expected: std::any::type_name::<T>(),
             reason: format!("it is still at `{}`", stored.location),
         }),
+        Ending::Completed(Output::AtBroker(_)) => Err(TaskError::Decode {
+            expected: std::any::type_name::<T>(),
+            reason: "it is still at the broker".into(),
+        }),
         Ending::Failed(failure) => Err(TaskError::Failed(failure)),
         Ending::Cancelled => Err(TaskError::Cancelled),
     }

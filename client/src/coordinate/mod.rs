@@ -211,7 +211,7 @@ async fn drive(means: &Means, term: &mut HeldTerm) -> Result<Next, Error> {
         window: Window::fleet(),
         observed: Observed::default(),
         feed: Feed::open(broker, job, Observed::default()).await?,
-        values: Values::new(means.objects.clone(), store),
+        values: Values::new(means.objects.clone(), store, broker.clone()),
     };
     let mut stop = means.stop.clone();
     let stopped = tokio::select! {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt as _, stream};
 use sortie_broker::{Broker, Error};
 use sortie_protocol::submission::{End, Event, Manner, NoTask};
-use sortie_protocol::{JobKey, Task, TaskIndex};
+use sortie_protocol::{Argument, BrokerRef, JobKey, Task, TaskIndex};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
@@ -19,6 +19,7 @@ use super::program::{Driven, Over, Program, Released};
 use super::shell::{Caller, Parts, Shell};
 use super::slot::Gone;
 use super::term::{HeldTerm, Rank};
+use super::tracker::Tracked;
 use super::values::Values;
 use super::window::Window;
 use crate::observer::Observed;
@@ -26,6 +27,8 @@ use crate::observer::Observed;
 /// How many tasks are filled with results at once: values that are fetched for that take as much
 /// memory at most as so many tasks may have.
 const FILLED_AT_ONCE: usize = 16;
+/// How many tasks' values are dropped in one call.
+const DROPPED_AT_ONCE: usize = 64;
 
 /// What an open job is driven with.
 pub(crate) struct Driver {
@@ -52,7 +55,7 @@ impl Drop for Ends {
 impl Driver {
     /// For the job's submitter: drive it until no more tasks come and all have ended, then have the
     /// broker forget it.
-    pub(crate) async fn drive_to_end(self, driven: Driven, term: &mut HeldTerm) {
+    pub(crate) async fn drive_to_end(self, driven: Driven, term: &mut HeldTerm, tracked: Tracked) {
         let (broker, program) = (self.broker.clone(), driven.program.clone());
         let over = match self.drive(driven, None, term).await {
             Stopped::Ended(End::Cancelled) => Over::Cancelled,
@@ -79,12 +82,20 @@ impl Driver {
         };
         let stays = matches!(&over, Over::Gone(gone) if gone.stays);
         program.end(over);
+        let mut tracked = Some(tracked);
+        if !stays && program.has_values_to_give() {
+            // With the job the broker forgets its large values. Nobody who leaves waits for those who
+            // hold futures: should this process end, the broker forgets the job in time.
+            tracked.take();
+            program.values_given().await;
+        }
         // Should one of these fail, the broker forgets the job by itself in time.
         if program.is_published() && !stays {
             let _ = broker.drop_graph(term.job).await;
         } else if !stays {
             let _ = broker.forget(term.job).await;
         }
+        drop(tracked);
     }
 
     /// Drive the job until no more tasks come and all have ended. `published` says which tasks
@@ -107,6 +118,7 @@ impl Driver {
             program,
             released,
             stopped,
+            let_go,
         } = driven;
         let keeps_term = broker.outlives_process();
         let mut futures = Futures::new(program.clone(), stopped);
@@ -136,9 +148,10 @@ impl Driver {
         };
         tokio::select! {
             biased;
-            end = shell.run(taken(released, values)) => Stopped::Ended(end),
+            end = shell.run(taken(released, values, program.clone())) => Stopped::Ended(end),
             () = keeping => Stopped::TakenOver,
             () = write_graph(&*written, key, &program) => Stopped::Ended(End::Gone),
+            () = drop_values(&*written, key, let_go) => Stopped::Ended(End::Gone),
             () = window.keep(&*broker) => Stopped::Ended(End::Gone),
         }
     }
@@ -174,22 +187,52 @@ async fn write_graph(broker: &dyn Broker, job: JobKey, program: &Program) {
     }
 }
 
+/// Have the broker drop large values that nothing needs any more. Never returns. What it does not drop
+/// goes with the job.
+async fn drop_values(
+    broker: &dyn Broker,
+    job: JobKey,
+    mut let_go: mpsc::UnboundedReceiver<TaskIndex>,
+) {
+    let mut tasks = Vec::new();
+    while let_go.recv_many(&mut tasks, DROPPED_AT_ONCE).await > 0 {
+        if let Err(error) = broker.drop_values(job, std::mem::take(&mut tasks)).await {
+            tracing::debug!(%job, %error, "large values stay at the broker until the job is over");
+        }
+    }
+    std::future::pending().await
+}
+
 /// Tasks as they are taken from the queue, with results in their places; then they need no more
 /// room in it. A task whose values are fetched holds up no other.
 fn taken(
     released: mpsc::UnboundedReceiver<Released>,
     values: Values,
+    program: Arc<Program>,
 ) -> impl Stream<Item = Result<Task, NoTask>> + Unpin {
     let released = stream::unfold(released, |mut released| async {
         Some((released.recv().await?, released))
     });
     let filling = released.map(move |(made, room)| {
-        let values = values.clone();
+        let (values, program) = (values.clone(), program.clone());
         async move {
-            let filled = made.fill(&values).await;
+            let filled = made.fill(&values, program.job).await;
             drop(room);
+            if let Ok(task) = &filled
+                && task
+                    .arguments
+                    .iter()
+                    .any(|argument| is_kept_for(argument, task.index))
+            {
+                program.keeps_for(task.index);
+            }
             filled
         }
     });
     filling.buffer_unordered(FILLED_AT_ONCE).boxed()
+}
+
+/// Whether the broker keeps an argument for this task alone.
+fn is_kept_for(argument: &Argument, index: TaskIndex) -> bool {
+    matches!(argument, Argument::AtBroker(BrokerRef { task, .. }) if *task == Some(index))
 }

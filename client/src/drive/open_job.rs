@@ -168,8 +168,7 @@ impl OpenJob {
         let ends = Ends(program.clone());
         runtime.spawn(async move {
             let _ends = ends;
-            driver.drive_to_end(driven, &mut term).await;
-            drop(tracked);
+            driver.drive_to_end(driven, &mut term, tracked).await;
         });
         Ok(Self {
             key,
@@ -231,7 +230,7 @@ impl OpenJob {
             is_ours &= Arc::ptr_eq(&self.program, program);
         }
         if !is_ours {
-            let resolved = resolved(signature, parts, &self.values).await;
+            let resolved = resolved(signature, parts, &self.values, self.key.into()).await;
             let arguments = resolved.map_err(SubmitError::Upstream)?;
             return Ok((arguments.into_iter().map(Part::Ready).collect(), Vec::new()));
         }

@@ -8,7 +8,7 @@ use sortie_protocol::{
     Argument, Failure, Kind, ObjectRef, Output, Parameter, Part, Signature, TaskIndex,
 };
 
-use super::values::{Values, malformed, object_in_a_value};
+use super::values::{Taker, Values, malformed, object_in_a_value};
 
 /// Check the number and, as far as they are known, the kinds of arguments.
 ///
@@ -28,11 +28,12 @@ pub(crate) fn check<D>(signature: &Signature, parts: &[Part<D>]) -> Result<(), M
 /// When one cannot be stored.
 pub(crate) async fn send_ready<D>(
     values: &Values,
+    taker: Taker,
     mut parts: Vec<Part<D>>,
 ) -> Result<Vec<Part<D>>, Failure> {
     for part in &mut parts {
         if let Part::Ready(argument) = part {
-            values.send_one(argument).await?;
+            values.send_one(taker, argument).await?;
         }
     }
     Ok(parts)
@@ -78,7 +79,7 @@ fn is_inline(part: &Part<Output>) -> bool {
     let Part::Template(value, results) = part else {
         return true;
     };
-    let is_here = |output: &Output| !matches!(output, Output::Stored(_));
+    let is_here = |output: &Output| !output.is_elsewhere();
     let results_bytes: u64 = results.iter().map(Output::size).sum();
     let bytes = results_bytes.saturating_add(value.len() as u64);
     results.iter().all(is_here) && bytes <= INLINE_BYTES_MAX as u64
@@ -92,6 +93,7 @@ impl Unfetched {
     pub(crate) async fn fetch(
         self,
         values: &Values,
+        taker: Taker,
         signature: &Signature,
     ) -> Result<Vec<Argument>, Failure> {
         let mut ready = Vec::with_capacity(self.0.len());
@@ -101,14 +103,14 @@ impl Unfetched {
                 Part::Result(output) => argument(output, signature, parameter)?,
                 Part::Template(value, results) => {
                     let mut items = Vec::with_capacity(results.len());
-                    for output in results {
-                        items.push(values.item(output).await?);
+                    for output in &results {
+                        items.push(values.item(taker.job.tenant, output).await?);
                     }
                     Argument::Value(put_in(&value, &items)?)
                 }
             });
         }
-        values.send(ready).await
+        values.send(taker, ready).await
     }
 }
 
@@ -121,6 +123,7 @@ fn argument(
     match (output, parameter.kind) {
         (Output::Value(value), Kind::Value) => Ok(Argument::Value(value)),
         (Output::Stored(stored), Kind::Value) => Ok(Argument::Stored(stored)),
+        (Output::AtBroker(kept), Kind::Value) => Ok(Argument::AtBroker(kept)),
         (Output::Object(object), Kind::Object) => {
             let address = object.stored.location.into();
             Ok(Argument::Object(ObjectRef { address, pin: None }))
@@ -128,7 +131,7 @@ fn argument(
         (output, kind) => {
             let got = match output {
                 Output::Object(_) => Kind::Object,
-                Output::Value(_) | Output::Stored(_) => Kind::Value,
+                Output::Value(_) | Output::Stored(_) | Output::AtBroker(_) => Kind::Value,
             };
             Err(malformed(format!(
                 "parameter `{}` of `{}` takes {}, but the result of the task that it is given is \

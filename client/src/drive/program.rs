@@ -22,14 +22,14 @@ use sortie_protocol::{
     Ending, Failure, FunctionIndex, GraphEntry, InputName, JobKey, Outcome, Output, Part,
     Signature, Task, TaskIndex,
 };
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::call::{Call, Inherited};
 use super::parts::{self, Filled};
 use super::slot::{Gone, Slot};
 use super::tracker::TaskTracker;
 use super::unwritten::Unwritten;
-use super::values::Values;
+use super::values::{Taker, Values};
 
 /// The failure of a task that was lost with its submitter.
 const NEVER_SENT: &str = "the process that submitted it ended before the broker had the task";
@@ -58,7 +58,7 @@ pub(crate) enum Made {
 
 impl Made {
     /// Put the results in their places, and fetch those that have to be fetched for that.
-    pub(crate) async fn fill(self, values: &Values) -> Result<Task, NoTask> {
+    pub(crate) async fn fill(self, values: &Values, job: JobKey) -> Result<Task, NoTask> {
         let (index, function, signature, parts, input) = match self {
             Self::Nothing(no_task) => return Err(no_task),
             Self::Task {
@@ -71,7 +71,11 @@ impl Made {
         };
         let arguments = match parts::fill(&signature, parts) {
             Ok(Filled::Ready(arguments)) => Ok(arguments),
-            Ok(Filled::Unfetched(unfetched)) => Box::pin(unfetched.fetch(values, &signature)).await,
+            Ok(Filled::Unfetched(unfetched)) => {
+                let task = Some(index);
+                let taker = Taker { job, task };
+                Box::pin(unfetched.fetch(values, taker, &signature)).await
+            }
             Err(failure) => Err(failure),
         };
         match arguments {
@@ -116,6 +120,8 @@ pub(crate) struct Program {
     client: TaskTracker,
     /// Whether its outcomes are kept at the broker until it is over.
     is_kept: bool,
+    /// How many of its tasks have futures.
+    held: watch::Sender<usize>,
 }
 
 #[derive(Debug)]
@@ -129,6 +135,10 @@ struct State {
     released: Option<mpsc::UnboundedSender<Released>>,
     /// Released tasks that nothing needs any more.
     stopped: mpsc::UnboundedSender<TaskIndex>,
+    /// Tasks whose large values at the broker nothing needs any more.
+    let_go: mpsc::UnboundedSender<TaskIndex>,
+    /// Whether the broker keeps, or kept, large values of any.
+    has_kept: bool,
     /// What of the graph is to be written to the broker, if that outlives this process.
     unwritten: Option<Unwritten>,
     /// About how many bytes of outcomes came.
@@ -149,6 +159,8 @@ struct Node {
     is_left: bool,
     /// How it ended, while its result is needed.
     outcome: Option<Arc<Outcome>>,
+    /// Whether the broker keeps large values for it.
+    is_kept: bool,
 }
 
 impl Node {
@@ -159,6 +171,7 @@ impl Node {
             phase,
             is_left: true,
             outcome: None,
+            is_kept: false,
         }
     }
 }
@@ -185,6 +198,7 @@ pub(crate) struct Driven {
     pub(crate) program: Arc<Program>,
     pub(crate) released: mpsc::UnboundedReceiver<Released>,
     pub(crate) stopped: mpsc::UnboundedReceiver<TaskIndex>,
+    pub(crate) let_go: mpsc::UnboundedReceiver<TaskIndex>,
 }
 
 impl Program {
@@ -192,6 +206,7 @@ impl Program {
     pub(crate) fn start(job: JobKey, client: TaskTracker, writes: Writes) -> Driven {
         let (sender, released) = mpsc::unbounded_channel();
         let (stops, stopped) = mpsc::unbounded_channel();
+        let (lets_go, let_go) = mpsc::unbounded_channel();
         let state = State {
             graph: Graph::default(),
             nodes: HashMap::new(),
@@ -199,6 +214,8 @@ impl Program {
             sent: 0,
             released: Some(sender),
             stopped: stops,
+            let_go: lets_go,
+            has_kept: false,
             unwritten: (writes == Writes::ToBroker).then(Unwritten::default),
             outcome_bytes: 0,
             is_published: false,
@@ -211,11 +228,13 @@ impl Program {
             state: Mutex::new(state),
             client,
             is_kept: writes != Writes::Nothing,
+            held: watch::Sender::new(0),
         });
         Driven {
             program,
             released,
             stopped,
+            let_go,
         }
     }
 
@@ -329,6 +348,7 @@ impl Program {
                 phase: Phase::Waiting(Box::new(call), room),
                 is_left: false,
                 outcome: None,
+                is_kept: false,
             };
             state.nodes.insert(task, node);
             state.on(event);
@@ -336,6 +356,32 @@ impl Program {
             task
         });
         (task, slot)
+    }
+
+    /// The broker keeps a large argument for a task.
+    pub(crate) fn keeps_for(&self, task: TaskIndex) {
+        self.with(|state| state.keeps_for(task));
+    }
+
+    /// Somebody holds a task's future.
+    pub(crate) fn hold(&self) {
+        self.held.send_modify(|held| *held += 1);
+    }
+
+    /// Nobody holds the future of that task any more.
+    pub(crate) fn let_go(&self) {
+        self.held.send_modify(|held| *held = held.saturating_sub(1));
+    }
+
+    /// Whether somebody may still ask for a large value of it that the broker keeps.
+    pub(crate) fn has_values_to_give(&self) -> bool {
+        self.state.lock().has_kept && *self.held.borrow() > 0
+    }
+
+    /// Wait until nobody can.
+    pub(crate) async fn values_given(&self) {
+        let mut held = self.held.subscribe();
+        let _ = held.wait_for(|held| *held == 0).await;
     }
 
     /// Tasks ended.
@@ -522,6 +568,7 @@ impl State {
                     }
                 }
                 Command::LetGo(task) => {
+                    self.drop_values(task);
                     if let Some(node) = self.nodes.get_mut(&task) {
                         node.outcome = None;
                         node.slot.let_go();
@@ -529,6 +576,7 @@ impl State {
                 }
                 Command::Forget(task) => {
                     self.end_here(task, &Ending::Cancelled);
+                    self.drop_values(task);
                     self.nodes.remove(&task);
                 }
                 Command::Refuse(task, refusal) => {
@@ -555,7 +603,13 @@ impl State {
         if node.slot.has_ended() {
             return;
         }
-        self.outcome_bytes = self.outcome_bytes.saturating_add(outcome.weight());
+        let mut bytes = outcome.weight();
+        if let Ending::Completed(Output::AtBroker(kept)) = &outcome.ending {
+            node.is_kept = true;
+            self.has_kept = true;
+            bytes = bytes.saturating_add(usize::try_from(kept.size).unwrap_or(usize::MAX));
+        }
+        self.outcome_bytes = self.outcome_bytes.saturating_add(bytes);
         node.outcome = Some(Arc::new(outcome.clone()));
         let how = match &outcome.ending {
             Ending::Completed(_) => Ended::Completed,
@@ -636,6 +690,25 @@ impl State {
                 input: call.input,
             };
             self.send(Made::Nothing(no_task), room);
+        }
+    }
+
+    fn keeps_for(&mut self, task: TaskIndex) {
+        self.has_kept = true;
+        match self.nodes.get_mut(&task) {
+            Some(node) => node.is_kept = true,
+            None => {
+                let _ = self.let_go.send(task);
+            }
+        }
+    }
+
+    /// Have the broker drop what it keeps for a task, if it does.
+    fn drop_values(&mut self, task: TaskIndex) {
+        if let Some(node) = self.nodes.get_mut(&task)
+            && std::mem::take(&mut node.is_kept)
+        {
+            let _ = self.let_go.send(task);
         }
     }
 

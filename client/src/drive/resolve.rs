@@ -4,7 +4,7 @@ use sortie_protocol::{Argument, Ending, Failure, Output, Part, Signature};
 
 use super::parts::{self, Filled};
 use super::submitted::{Dependency, Submitted};
-use super::values::Values;
+use super::values::{Taker, Values};
 
 /// The arguments with all results in their places, once they are there. Cancel safe.
 ///
@@ -14,25 +14,31 @@ pub(crate) async fn resolved(
     signature: &Signature,
     parts: Vec<Part<Dependency>>,
     values: &Values,
+    taker: Taker,
 ) -> Result<Vec<Argument>, Failure> {
     if parts.iter().all(|part| part.tasks().is_empty()) {
         let ready = parts.into_iter().filter_map(Part::into_ready).collect();
-        return values.send(ready).await;
+        return values.send(taker, ready).await;
     }
     // Boxed: few arguments have results in them, and the future of all others is small.
-    Box::pin(awaited(signature, parts, values)).await
+    Box::pin(awaited(signature, parts, values, taker)).await
 }
 
 async fn awaited(
     signature: &Signature,
     parts: Vec<Part<Dependency>>,
     values: &Values,
+    taker: Taker,
 ) -> Result<Vec<Argument>, Failure> {
     let mut filled = Vec::with_capacity(parts.len());
     for part in parts {
         filled.push(match part {
             Part::Ready(argument) => Part::Ready(argument),
-            Part::Result(of) => Part::Result(output(&of.0).await?),
+            Part::Result(of) => Part::Result(match output(&of.0).await? {
+                // It goes with the job that it is of.
+                kept @ Output::AtBroker(_) => values.item(taker.job.tenant, &kept).await?.into(),
+                output => output,
+            }),
             Part::Template(value, of) => {
                 let mut results = Vec::with_capacity(of.len());
                 for task in &of {
@@ -43,8 +49,8 @@ async fn awaited(
         });
     }
     match parts::fill(signature, filled)? {
-        Filled::Ready(arguments) => values.send(arguments).await,
-        Filled::Unfetched(unfetched) => unfetched.fetch(values, signature).await,
+        Filled::Ready(arguments) => values.send(taker, arguments).await,
+        Filled::Unfetched(unfetched) => unfetched.fetch(values, taker, signature).await,
     }
 }
 

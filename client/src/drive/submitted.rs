@@ -33,6 +33,7 @@ impl Drop for Follower {
 
 impl Submitted {
     pub(crate) fn new(index: TaskIndex, slot: Arc<Slot>, program: Arc<Program>) -> Self {
+        program.hold();
         Self {
             index,
             slot,
@@ -50,6 +51,7 @@ impl Submitted {
         program: Arc<Program>,
         follower: AbortHandle,
     ) -> Self {
+        program.hold();
         Self {
             index,
             slot,
@@ -72,6 +74,7 @@ impl Drop for Submitted {
         } else {
             self.program.unwanted(self.index);
         }
+        self.program.let_go();
     }
 }
 

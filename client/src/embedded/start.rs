@@ -52,7 +52,7 @@ impl Builder {
             ..
         } = prepared;
         let store = host.store.map(|store| store.of(broker.tenant()));
-        let values = Values::new(host.objects, store);
+        let values = Values::new(host.objects, store, broker.clone());
         let embedded = Some(Embedded {
             loader: ComponentLoader::equipped(host.engine, artifacts),
             worker: Some(worker),

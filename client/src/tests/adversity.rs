@@ -7,6 +7,7 @@ use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use sortie_broker::memory::MemoryBroker;
 use sortie_broker::{Operate as _, Puller, Report, Serves, Submit as _, Work as _};
 use sortie_objects::Objects;
 use sortie_protocol::{
@@ -212,6 +213,7 @@ fn values() -> Values {
     Values::new(
         Objects::new(sortie_objects::Config::default(), Handle::current()),
         None,
+        Arc::new(MemoryBroker::default()),
     )
 }
 
@@ -300,9 +302,9 @@ async fn a_result_that_is_not_one_item_changes_no_value_around_it() {
             .program
             .ended(&[ended(0, Bytes::copy_from_slice(result))]);
         let first = driven.released.try_recv().unwrap().0;
-        first.fill(&values()).await.unwrap();
+        first.fill(&values(), driven.program.job).await.unwrap();
         let second = driven.released.try_recv().unwrap().0;
-        match second.fill(&values()).await {
+        match second.fill(&values(), driven.program.job).await {
             Err(_) => {}
             Ok(task) => panic!("{result:02x?} made {:02x?}", task.arguments),
         }

@@ -14,13 +14,13 @@ use futures::{StreamExt as _, stream};
 use sortie_broker::memory::MemoryBroker;
 use sortie_broker::nats::OUTCOME_AGE_MAX;
 use sortie_broker::{
-    Cancellation, Claimed, Coordinate, Directory, Error, Event, Extended, Lease, LetterId, Operate,
-    Position, Puller, Report, Submit, Unfinished, Work,
+    Cancellation, Claimed, Coordinate, Directory, Error, Event, Extended, KeepValues, Lease,
+    LetterId, Operate, Position, Puller, Report, Submit, Unfinished, Work,
 };
 use sortie_protocol::{
-    Bundle, DeadLetter, Digest, FunctionIndex, GraphEntry, Job, JobFunction, JobKey, JobRecord,
-    LeaseId, Outcome, Presence, Priority, Published, Reading, Task, TaskIndex, TaskName, TenantId,
-    Term, Timestamp, WorkerId,
+    BrokerRef, Bundle, DeadLetter, Digest, FunctionIndex, GraphEntry, Job, JobFunction, JobKey,
+    JobRecord, LeaseId, Outcome, Presence, Priority, Published, Reading, Task, TaskIndex, TaskName,
+    TenantId, Term, Timestamp, WorkerId,
 };
 use tokio::sync::watch;
 
@@ -463,5 +463,28 @@ impl Directory for Troubled {
     async fn unpublish(&self, name: &TaskName) -> Result<(), Error> {
         self.there()?;
         self.inner.unpublish(name).await
+    }
+}
+
+#[async_trait]
+impl KeepValues for Troubled {
+    async fn put_value(
+        &self,
+        job: JobKey,
+        task: Option<TaskIndex>,
+        value: Bytes,
+    ) -> Result<BrokerRef, Error> {
+        self.there()?;
+        self.inner.put_value(job, task, value).await
+    }
+
+    async fn value(&self, tenant: TenantId, kept: BrokerRef) -> Result<Option<Bytes>, Error> {
+        self.there()?;
+        self.inner.value(tenant, kept).await
+    }
+
+    async fn drop_values(&self, job: JobKey, tasks: Vec<TaskIndex>) -> Result<(), Error> {
+        self.there()?;
+        self.inner.drop_values(job, tasks).await
     }
 }

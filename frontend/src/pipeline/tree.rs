@@ -58,6 +58,10 @@ fn value_of(outcome: Outcome) -> Result<Bytes, Failure> {
             fault: PlatformFault::StoreUnavailable,
             message: format!("a result was not fetched; it is at `{}`", stored.location),
         }),
+        Ending::Completed(Output::AtBroker(_)) => Err(Failure::Platform {
+            fault: PlatformFault::StoreUnavailable,
+            message: "a result was not fetched; it is at the broker".into(),
+        }),
         Ending::Failed(failure) => Err(failure),
         Ending::Cancelled => Err(malformed("a result was cancelled".into())),
     }

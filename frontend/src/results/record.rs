@@ -98,8 +98,8 @@ fn parts(outcome: &Outcome) -> (Status<'_>, Option<Parts>) {
                 ),
             }
         }
-        Ending::Completed(Output::Stored(stored)) => {
-            (Status::Failed(still_stored(outcome, stored)), None)
+        Ending::Completed(Output::Stored(_) | Output::AtBroker(_)) => {
+            (Status::Failed(unfetched(outcome)), None)
         }
         Ending::Failed(failure) => (Status::Failed(failed(outcome, failure)), None),
         Ending::Cancelled => (Status::Cancelled, None),
@@ -158,7 +158,9 @@ fn ending<'a>(outcome: &'a Outcome, out: &mut Vec<u8>) -> Status<'a> {
             append(&ShownObject::from(object), out);
             Status::Completed
         }
-        Ending::Completed(Output::Stored(stored)) => Status::Failed(still_stored(outcome, stored)),
+        Ending::Completed(Output::Stored(_) | Output::AtBroker(_)) => {
+            Status::Failed(unfetched(outcome))
+        }
         Ending::Failed(failure) => Status::Failed(failed(outcome, failure)),
         Ending::Cancelled => {
             out.extend_from_slice(b"\"cancelled\"");
@@ -192,16 +194,17 @@ pub fn bad_result(outcome: &Outcome, what: &str) -> Reason<'static> {
     }
 }
 
-/// The reason for a value that is still in the store: results are fetched before they are written,
+/// The reason for a value that is still elsewhere: results are fetched before they are written,
 /// unless the run ends first.
-fn still_stored(outcome: &Outcome, stored: &StoredRef) -> Reason<'static> {
+fn unfetched(outcome: &Outcome) -> Reason<'static> {
     let fault = PlatformFault::StoreUnavailable;
+    let place = match &outcome.ending {
+        Ending::Completed(Output::Stored(StoredRef { location, .. })) => format!("`{location}`"),
+        _ => "the broker".into(),
+    };
     let failure = Failure::Platform {
         fault,
-        message: format!(
-            "the run ended before the result was fetched; it is at `{}`",
-            stored.location
-        ),
+        message: format!("the run ended before the result was fetched; it is at {place}"),
     };
     Reason {
         code: failure.code().to_owned().into(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sortie_broker::KeepValues;
 use sortie_objects::{self as objects, Objects, OutputStore, TenantStore, values};
 use sortie_protocol::memo::KeyBuilder;
 use sortie_protocol::outcome::PlatformFault;
@@ -30,6 +31,8 @@ pub struct Host {
     pub memo: Option<Memo>,
     /// The store for large outputs, if any.
     pub store: Option<OutputStore>,
+    /// The broker, where it keeps large values that no store takes.
+    pub values: Option<Arc<dyn KeepValues>>,
     /// Counters and timers.
     pub metrics: Arc<Metrics>,
     /// The memory for tasks.

@@ -1,34 +1,44 @@
-//! Keeps what a function returned: a large result in the store, and in the memo what may be there.
+//! Keeps what a function returned: a large result in the store or at the broker, and in the memo what
+//! may be there.
 
+use bytes::Bytes;
+use sortie_broker::Error;
 use sortie_objects::values;
+use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::output::INLINE_BYTES_MAX;
-use sortie_protocol::{Ending, Failure, Output};
+use sortie_protocol::{ByteSize, Ending, Failure, Limit, Output, TaskIndex};
 use tracing::Instrument as _;
 
 use super::attempted::{Attempted, ending};
 use super::compute::Computed;
-use super::context::{Attempt, Host};
+use super::context::{Attempt, Host, JobContext};
 use crate::clock;
 use crate::memo;
 use crate::sandbox::{Returned, Why};
 
-/// How many bytes of a result [`keep`] is going to give to the store.
+/// How many bytes of a result [`keep`] is going to give to the store or to the broker.
 pub(crate) fn stored_bytes(host: &Host, computed: &Computed) -> usize {
-    match (&computed.ending, &host.store) {
-        (Ok(Returned::Value(value)), Some(_)) if value.len() > INLINE_BYTES_MAX => value.len(),
-        (Ok(_) | Err(_), _) => 0,
+    let takes_any = host.store.is_some() || host.values.is_some();
+    match &computed.ending {
+        Ok(Returned::Value(value)) if takes_any && value.len() > INLINE_BYTES_MAX => value.len(),
+        Ok(_) | Err(_) => 0,
     }
 }
 
-/// Keep a task's result: in the store if it is large, and in the memo if it may be there. If the
+/// Keep the result of `task`: in the store if it is large, and in the memo if it may be there. If the
 /// store does not take it, the task fails. Waits for the store only, within the task's time. Cancel
 /// safe: a dropped call leaves at most an object that nothing names.
-pub(crate) async fn keep(host: &Host, attempt: &Attempt, computed: Computed) -> Attempted {
+pub(crate) async fn keep(
+    host: &Host,
+    attempt: &Attempt,
+    task: TaskIndex,
+    computed: Computed,
+) -> Attempted {
     let span = tracing::debug_span!(parent: &attempt.span, "keep");
-    kept(host, attempt, computed).instrument(span).await
+    kept(host, attempt, task, computed).instrument(span).await
 }
 
-async fn kept(host: &Host, attempt: &Attempt, computed: Computed) -> Attempted {
+async fn kept(host: &Host, attempt: &Attempt, task: TaskIndex, computed: Computed) -> Attempted {
     let Computed {
         ending: returned,
         mut bill,
@@ -39,21 +49,27 @@ async fn kept(host: &Host, attempt: &Attempt, computed: Computed) -> Attempted {
     } = computed;
     let context = &attempt.context;
     let began = clock::instant();
+    let mut whole = None;
     let ending = match returned {
         Ok(Returned::Object(object)) => Ending::Completed(Output::Object(object)),
-        Ok(Returned::Value(value)) => match watch
-            .bound_if_slow(values::keep(context.store.as_ref(), value.into()))
-            .await
-        {
-            Ok(Ok(output)) => Ending::Completed(output),
-            Ok(Err(error)) => Ending::Failed(host.unkept(error)),
-            Err(stop) => ending(Why::from_stop(stop, &context.options().limits)),
-        },
+        Ok(Returned::Value(value)) => {
+            let value = Bytes::from(value);
+            let placing = placed(host, context, task, value.clone());
+            match watch.bound_if_slow(placing).await {
+                Ok(Ok(output)) => {
+                    // What the broker keeps is this job's, and the memo's entry is of all jobs.
+                    whole = matches!(output, Output::AtBroker(_)).then_some(value);
+                    Ending::Completed(output)
+                }
+                Ok(Err(failure)) => Ending::Failed(failure),
+                Err(stop) => ending(Why::from_stop(stop, &context.options().limits)),
+            }
+        }
         Err(why) => ending(why),
     };
     if matches!(
         &ending,
-        Ending::Completed(Output::Stored(_))
+        Ending::Completed(Output::Stored(_) | Output::AtBroker(_))
             | Ending::Failed(Failure::Platform { .. } | Failure::Refused { .. })
     ) {
         bill.store += clock::instant() - began;
@@ -65,10 +81,54 @@ async fn kept(host: &Host, attempt: &Attempt, computed: Computed) -> Attempted {
             key,
         };
         let entry = memo::Entry {
-            ending: ending.clone(),
+            ending: match whole {
+                Some(value) => Ending::Completed(Output::Value(value)),
+                None => ending.clone(),
+            },
             log: log.clone(),
         };
         memo.put(name, &entry, cost);
     }
     Attempted { ending, bill, log }
+}
+
+/// A value as it is reported: if it is large, in the store, or at the broker where there is none.
+///
+/// # Errors
+/// The failure of the task, if it is not taken there.
+pub(super) async fn placed(
+    host: &Host,
+    context: &JobContext,
+    task: TaskIndex,
+    value: Bytes,
+) -> Result<Output, Failure> {
+    match (&context.store, &host.values) {
+        (None, Some(broker)) if value.len() > INLINE_BYTES_MAX => {
+            let kept = broker.put_value(context.job.key, Some(task), value).await;
+            kept.map(Output::AtBroker).map_err(|error| not_kept(&error))
+        }
+        (store, _) => {
+            let kept = values::keep(store.as_ref(), value).await;
+            kept.map_err(|error| host.unkept(error))
+        }
+    }
+}
+
+/// The failure of a task whose result the broker does not keep.
+fn not_kept(error: &Error) -> Failure {
+    let fault = match error {
+        Error::TooLarge { limit, .. } => {
+            return Failure::Stopped {
+                limit: Limit::Result(ByteSize(*limit as u64)),
+            };
+        }
+        error if error.is_transient() => PlatformFault::StoreUnavailable,
+        _ => PlatformFault::StoreUnusable,
+    };
+    Failure::Platform {
+        fault,
+        message: format!(
+            "this fleet has no store, and the broker does not keep the result: {error}"
+        ),
+    }
 }

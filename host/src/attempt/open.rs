@@ -11,11 +11,15 @@ use bytes::Bytes;
 use sortie_objects::{self as objects, values};
 use sortie_protocol::job::Memo as MemoOption;
 use sortie_protocol::memo::Key;
-use sortie_protocol::{Address, Argument, Bill, ByteSize, Ending, Failure, Place, Task};
+use sortie_protocol::outcome::{InputFault, PlatformFault};
+use sortie_protocol::{
+    Address, Argument, Bill, BrokerRef, ByteSize, Ending, Failure, Output, Place, StoredRef, Task,
+};
 use tracing::Instrument as _;
 
 use super::attempted::Attempted;
 use super::context::{Attempt, Host, JobContext};
+use super::keep::placed;
 use crate::clock;
 use crate::memo::{self, Memo};
 use crate::sandbox::{self, Watch, Why};
@@ -175,7 +179,10 @@ async fn gather(host: &Host, context: &JobContext, task: &Task) -> Result<Gather
         opened.push(argument);
     }
     let key = key.finish();
-    if keyed && let Some(entry) = look_up(host, context, &key).await {
+    if keyed && let Some(mut entry) = look_up(host, context, &key).await {
+        if let Ending::Completed(Output::Value(value)) = entry.ending {
+            entry.ending = Ending::Completed(placed(host, context, task.index, value).await?);
+        }
         return Ok(Gathered::Known(entry));
     }
     let mut arguments = Vec::with_capacity(opened.len());
@@ -248,11 +255,48 @@ async fn open<'a>(
             let value = fetched.map_err(|error| values::unfetched("an argument", &error))?;
             Opened::Value(value)
         }
+        Argument::AtBroker(kept) => {
+            Opened::Value(kept_value(host, context, *kept, value_max).await?)
+        }
         Argument::Prefix(place) => {
             let opened = host.objects.prefix(place).await;
             Opened::Prefix(place, opened.map_err(|error| host.unread(error))?)
         }
     })
+}
+
+/// A value that the broker keeps.
+async fn kept_value(
+    host: &Host,
+    context: &JobContext,
+    kept: BrokerRef,
+    value_max: ByteSize,
+) -> Result<Bytes, Failure> {
+    let failed = |fault, message: String| Failure::Platform {
+        fault,
+        message: format!("an argument cannot be fetched: {message}"),
+    };
+    if kept.size > value_max.as_u64() {
+        return Err(Failure::Input {
+            fault: InputFault::Malformed,
+            message: format!(
+                "an argument has {}; at most {value_max} are allowed here",
+                ByteSize(kept.size)
+            ),
+        });
+    }
+    let unusable = |message: &str| failed(PlatformFault::StoreUnusable, message.into());
+    let Some(broker) = &host.values else {
+        return Err(unusable("this process has no broker that keeps values"));
+    };
+    match broker.value(context.job.key.tenant, kept).await {
+        Ok(Some(value)) => Ok(value),
+        Ok(None) => Err(unusable("the broker does not keep it any more")),
+        Err(error) if error.is_transient() => {
+            Err(failed(PlatformFault::StoreUnavailable, error.to_string()))
+        }
+        Err(error) => Err(unusable(&error.to_string())),
+    }
 }
 
 /// The bytes of a task's arguments.
@@ -270,7 +314,10 @@ pub(crate) fn sizes(task: &Task) -> Sizes {
     for argument in &task.arguments {
         match argument {
             Argument::Value(value) => sizes.inline += value.len() as u64,
-            Argument::Stored(stored) => sizes.stored = sizes.stored.saturating_add(stored.size),
+            Argument::Stored(StoredRef { size, .. })
+            | Argument::AtBroker(BrokerRef { size, .. }) => {
+                sizes.stored = sizes.stored.saturating_add(*size);
+            }
             Argument::Object(_) | Argument::Prefix(_) => {}
         }
     }
@@ -278,9 +325,10 @@ pub(crate) fn sizes(task: &Task) -> Sizes {
 }
 
 fn has_objects(task: &Task) -> bool {
-    task.arguments
-        .iter()
-        .any(|argument| matches!(argument, Argument::Object(_) | Argument::Stored(_)))
+    task.arguments.iter().any(|argument| match argument {
+        Argument::Object(_) | Argument::Stored(_) | Argument::AtBroker(_) => true,
+        Argument::Value(_) | Argument::Prefix(_) => false,
+    })
 }
 
 /// How a task ended whose result was known after `fetch` of looking it up.

@@ -83,7 +83,11 @@ pub(crate) fn reference(sealed: &[u8]) -> Result<Option<Digest>, OtherVersion> {
     Ok(match entry.map(|entry| entry.ending) {
         Some(Ending::Completed(Output::Stored(stored))) => Some(stored.digest),
         Some(Ending::Completed(Output::Object(object))) => Some(object.stored.digest),
-        Some(Ending::Completed(Output::Value(_)) | Ending::Failed(_) | Ending::Cancelled)
+        Some(
+            Ending::Completed(Output::Value(_) | Output::AtBroker(_))
+            | Ending::Failed(_)
+            | Ending::Cancelled,
+        )
         | None => None,
     })
 }

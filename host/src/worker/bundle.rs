@@ -342,7 +342,7 @@ impl Runner {
     ) -> Attempted {
         match computed {
             Ok(computed) => {
-                let keeping = pin!(attempt::keep(&self.host, attempt, computed));
+                let keeping = pin!(attempt::keep(&self.host, attempt, task, computed));
                 let kept = caught(keeping).await;
                 let job = attempt.context.job().key;
                 kept.unwrap_or_else(|panicked| self.panicked(job, task, &panicked))

@@ -79,7 +79,8 @@ fn held_bytes(attempted: &Attempted) -> u64 {
     let value = match &attempted.ending {
         Ending::Completed(Output::Value(value)) => value.len(),
         Ending::Failed(failure) => failure.to_string().len(),
-        Ending::Completed(Output::Stored(_) | Output::Object(_)) | Ending::Cancelled => 0,
+        Ending::Completed(Output::Stored(_) | Output::Object(_) | Output::AtBroker(_))
+        | Ending::Cancelled => 0,
     };
     (log as u64).saturating_add(value as u64)
 }

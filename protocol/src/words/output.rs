@@ -3,9 +3,9 @@
 //!
 //! A message has at most a megabyte, and a follower of a job holds many messages. So a value over
 //! [`INLINE_BYTES_MAX`] is stored in the host's output store, under the digest of its bytes, and
-//! the message contains only a reference. Without a store, the value is sent inline, as far as the
-//! broker accepts its size. A reader compares a stored value's bytes with the digest, so a forged
-//! location is harmless.
+//! the message contains only a reference. Where there is no store, a broker that is a process of its
+//! own keeps the value beside the job, and one in this process takes it inline. A reader compares a
+//! stored value's bytes with the digest, so a forged location is harmless.
 
 use bytes::Bytes;
 use minicbor::data::Type;
@@ -14,11 +14,11 @@ use minicbor::{Decode, Decoder, Encode, Encoder};
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
-use crate::id::Digest;
+use crate::id::{Digest, JobId, TaskIndex};
 use crate::location::Location;
 
-/// The largest value that travels in messages where a store is configured: a quarter of what NATS
-/// takes, so that a few fit one message.
+/// The largest value that travels in messages, where there is anything else that it could be in: a
+/// quarter of what NATS takes, so that a few fit one message.
 pub const INLINE_BYTES_MAX: usize = 256 << 10;
 
 /// Bytes in a store, named by what they are.
@@ -34,6 +34,24 @@ pub struct StoredRef {
     /// Where they are.
     #[n(2)]
     pub location: Location,
+}
+
+/// A value that the broker keeps as long as a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cbor(map)]
+pub struct BrokerRef {
+    /// The job, of the tenant whose task names the value.
+    #[n(0)]
+    pub job: JobId,
+    /// The digest of the value's bytes.
+    #[n(1)]
+    pub digest: Digest,
+    /// How many there are.
+    #[n(2)]
+    pub size: u64,
+    /// The task whose result it is. Without one it is an argument.
+    #[n(3)]
+    pub task: Option<TaskIndex>,
 }
 
 /// An object that a function made.
@@ -57,9 +75,11 @@ pub enum Output {
     Stored(StoredRef),
     /// An object.
     Object(OutputObject),
+    /// One complete CBOR item, at the broker.
+    AtBroker(BrokerRef),
 }
 
-/// What of an [`Output`] is in a store, as it travels. A value that is not travels as its bytes and
+/// What of an [`Output`] is elsewhere, as it travels. A value that is not travels as its bytes and
 /// nothing else.
 #[derive(Encode, Decode)]
 #[cbor(map)]
@@ -68,6 +88,8 @@ enum Kept {
     Value(#[n(0)] StoredRef),
     #[n(1)]
     Object(#[n(0)] OutputObject),
+    #[n(2)]
+    AtBroker(#[n(0)] BrokerRef),
 }
 
 impl<C> Encode<C> for Output {
@@ -80,6 +102,7 @@ impl<C> Encode<C> for Output {
             Self::Value(bytes) => codec::bytes::encode(bytes, encoder, ctx),
             Self::Stored(stored) => Kept::Value(stored.clone()).encode(encoder, ctx),
             Self::Object(object) => Kept::Object(object.clone()).encode(encoder, ctx),
+            Self::AtBroker(kept) => Kept::AtBroker(*kept).encode(encoder, ctx),
         }
     }
 }
@@ -92,6 +115,7 @@ impl<'b, C> Decode<'b, C> for Output {
         Ok(match Kept::decode(decoder, ctx)? {
             Kept::Value(stored) => Self::Stored(stored),
             Kept::Object(object) => Self::Object(object),
+            Kept::AtBroker(kept) => Self::AtBroker(kept),
         })
     }
 }
@@ -110,6 +134,7 @@ impl Output {
             Self::Value(bytes) => bytes.len() as u64,
             Self::Stored(stored) => stored.size,
             Self::Object(object) => object.stored.size,
+            Self::AtBroker(kept) => kept.size,
         }
     }
 
@@ -118,7 +143,7 @@ impl Output {
     pub fn into_value(self) -> Option<Bytes> {
         match self {
             Self::Value(value) => Some(value),
-            Self::Stored(_) | Self::Object(_) => None,
+            Self::Stored(_) | Self::Object(_) | Self::AtBroker(_) => None,
         }
     }
 
@@ -126,9 +151,18 @@ impl Output {
     #[must_use]
     pub fn stored(&self) -> Option<&StoredRef> {
         match self {
-            Self::Value(_) => None,
+            Self::Value(_) | Self::AtBroker(_) => None,
             Self::Stored(stored) => Some(stored),
             Self::Object(object) => Some(&object.stored),
+        }
+    }
+
+    /// Whether it is a value that has to be fetched.
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        match self {
+            Self::Stored(_) | Self::AtBroker(_) => true,
+            Self::Value(_) | Self::Object(_) => false,
         }
     }
 
@@ -141,8 +175,14 @@ impl Output {
             Self::Object(object) => {
                 object.stored.weight() + object.content_type.as_ref().map_or(0, String::len)
             }
+            Self::AtBroker(_) => BrokerRef::WEIGHT,
         }
     }
+}
+
+impl BrokerRef {
+    /// About how many bytes it takes in a message.
+    pub const WEIGHT: usize = 76;
 }
 
 impl StoredRef {

@@ -12,7 +12,7 @@ use crate::function::FunctionIndex;
 use crate::id::TaskIndex;
 use crate::input_name::InputName;
 use crate::kind::Kind;
-use crate::output::StoredRef;
+use crate::output::{BrokerRef, StoredRef};
 use crate::tenant::JobKey;
 use crate::time::Timestamp;
 
@@ -33,6 +33,9 @@ pub enum Argument {
     /// A place that objects lie below; the worker hands the function a handle to it.
     #[n(3)]
     Prefix(#[n(0)] Place),
+    /// One complete CBOR item, as [`Argument::Stored`], which the broker keeps.
+    #[n(4)]
+    AtBroker(#[n(0)] BrokerRef),
 }
 
 impl Argument {
@@ -40,7 +43,7 @@ impl Argument {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Value(_) | Self::Stored(_) => Kind::Value,
+            Self::Value(_) | Self::Stored(_) | Self::AtBroker(_) => Kind::Value,
             Self::Object(_) => Kind::Object,
             Self::Prefix(_) => Kind::Prefix,
         }
@@ -54,6 +57,7 @@ impl Argument {
             Self::Object(object) => object.weight(),
             Self::Stored(stored) => stored.weight(),
             Self::Prefix(place) => place.location().weight(),
+            Self::AtBroker(_) => BrokerRef::WEIGHT,
         }
     }
 }

@@ -10,9 +10,9 @@ use proptest::prelude::*;
 use sortie_protocol::location::Service;
 use sortie_protocol::outcome::{InputFault, PlatformFault, Refusal};
 use sortie_protocol::{
-    Address, Argument, Bill, Bundle, ByteRange, ByteSize, Digest, Ending, Failure, InputName,
-    JobId, JobKey, Limit, Location, Log, ObjectRef, Outcome, Output, OutputObject, Pin, StoredRef,
-    Task, TenantId, Timestamp, VersionId,
+    Address, Argument, Bill, BrokerRef, Bundle, ByteRange, ByteSize, Digest, Ending, Failure,
+    InputName, JobId, JobKey, Limit, Location, Log, ObjectRef, Outcome, Output, OutputObject, Pin,
+    StoredRef, Task, TenantId, Timestamp, VersionId,
 };
 
 fn bytes() -> impl Strategy<Value = Bytes> {
@@ -62,6 +62,7 @@ fn argument() -> impl Strategy<Value = Argument> {
         bytes().prop_map(Argument::Value),
         object,
         stored().prop_map(Argument::Stored),
+        at_broker().prop_map(Argument::AtBroker),
         prefix
     ]
 }
@@ -103,11 +104,27 @@ fn stored() -> impl Strategy<Value = StoredRef> {
     })
 }
 
+fn at_broker() -> impl Strategy<Value = BrokerRef> {
+    let parts = (
+        any::<[u8; 16]>(),
+        bytes(),
+        any::<u64>(),
+        any::<Option<u64>>(),
+    );
+    parts.prop_map(|(job, bytes, size, task)| BrokerRef {
+        job: JobId::from_bytes(job),
+        digest: Digest::of(&bytes),
+        size,
+        task,
+    })
+}
+
 fn output() -> impl Strategy<Value = Output> {
     let object = (stored(), prop::option::of(any::<String>()));
     prop_oneof![
         bytes().prop_map(Output::Value),
         stored().prop_map(Output::Stored),
+        at_broker().prop_map(Output::AtBroker),
         object.prop_map(|(stored, content_type)| Output::Object(OutputObject {
             stored,
             content_type

@@ -9,11 +9,12 @@ use sortie_protocol::envelope::{self, Manifest, Message};
 use sortie_protocol::job::Memo;
 use sortie_protocol::outcome::{InputFault, PlatformFault, Refusal};
 use sortie_protocol::{
-    Address, Argument, Bill, Bundle, ByteSize, DeadLetter, Digest, Ending, Failure,
+    Address, Argument, Bill, BrokerRef, Bundle, ByteSize, DeadLetter, Digest, Ending, Failure,
     FunctionOptions, FunctionRef, Gathered, Grant, GraphEntry, Job, JobFunction, JobId, JobKey,
     JobRecord, JobState, Kind, Labels, Limit, Limits, Log, ObjectRef, Outcome, Output,
     OutputObject, Parameter, Part, Pin, Presence, Priority, Published, Reader, Readers, Reading,
-    RetryPolicy, Signature, StoredRef, Task, TenantId, Term, Timestamp, WaitingTask, WorkerId,
+    RetryPolicy, Signature, StoredRef, Task, TaskIndex, TenantId, Term, Timestamp, WaitingTask,
+    WorkerId,
 };
 
 /// A golden file: its name, what it shows, and the message.
@@ -295,6 +296,7 @@ fn bundle() -> Bundle {
             arguments: vec![
                 Argument::Stored(stored()),
                 Argument::Prefix("s3://papers/array.zarr/".parse().unwrap()),
+                Argument::AtBroker(at_broker(None)),
             ],
             input: None,
         },
@@ -313,6 +315,15 @@ fn stored() -> StoredRef {
         digest: Digest::of(b"large"),
         size: 300_000,
         location: "s3://results/objects/6a/6a".parse().unwrap(),
+    }
+}
+
+fn at_broker(task: Option<TaskIndex>) -> BrokerRef {
+    BrokerRef {
+        job: key().job,
+        digest: Digest::of(b"large"),
+        size: 300_000,
+        task,
     }
 }
 
@@ -425,6 +436,7 @@ fn endings() -> Vec<Outcome> {
                 content_type: Some("image/png".into()),
             })),
         ),
+        outcome(6, Ending::Completed(Output::AtBroker(at_broker(Some(6))))),
     ]
 }
 

@@ -117,7 +117,7 @@ pub fn expected(argument: u64) -> Ended {
 pub fn ended(ending: &Ending) -> Ended {
     match ending {
         Ending::Completed(Output::Value(bytes)) => value(bytes),
-        Ending::Completed(Output::Stored(_) | Output::Object(_)) => {
+        Ending::Completed(Output::Stored(_) | Output::Object(_) | Output::AtBroker(_)) => {
             Ended::Failed("not-a-number".into())
         }
         Ending::Failed(failure) => Ended::Failed(failure.code().to_owned()),

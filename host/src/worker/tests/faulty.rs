@@ -7,12 +7,13 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use sortie_broker::memory::{Config, MemoryBroker};
 use sortie_broker::{
-    Cancellation, Claimed, Coordinate, Directory, Error, Event, Extended, Lease, LetterId, Operate,
-    Position, Report, Submit, Unfinished, Work,
+    Cancellation, Claimed, Coordinate, Directory, Error, Event, Extended, KeepValues, Lease,
+    LetterId, Operate, Position, Report, Submit, Unfinished, Work,
 };
 use sortie_protocol::{
-    Bundle, DeadLetter, Digest, FunctionIndex, GraphEntry, Job, JobFunction, JobKey, JobRecord,
-    LeaseId, Outcome, Presence, Published, Reading, TaskIndex, TaskName, TenantId, Term, Timestamp,
+    BrokerRef, Bundle, DeadLetter, Digest, FunctionIndex, GraphEntry, Job, JobFunction, JobKey,
+    JobRecord, LeaseId, Outcome, Presence, Published, Reading, TaskIndex, TaskName, TenantId, Term,
+    Timestamp,
 };
 
 use tokio::sync::watch;
@@ -312,5 +313,25 @@ impl Directory for Faulty {
 
     async fn unpublish(&self, name: &TaskName) -> Result<(), Error> {
         self.inner.unpublish(name).await
+    }
+}
+
+#[async_trait]
+impl KeepValues for Faulty {
+    async fn put_value(
+        &self,
+        job: JobKey,
+        task: Option<TaskIndex>,
+        value: Bytes,
+    ) -> Result<BrokerRef, Error> {
+        self.inner.put_value(job, task, value).await
+    }
+
+    async fn value(&self, tenant: TenantId, kept: BrokerRef) -> Result<Option<Bytes>, Error> {
+        self.inner.value(tenant, kept).await
+    }
+
+    async fn drop_values(&self, job: JobKey, tasks: Vec<TaskIndex>) -> Result<(), Error> {
+        self.inner.drop_values(job, tasks).await
     }
 }

@@ -45,6 +45,7 @@ macro_rules! over_both {
 
 mod coordination;
 mod graph;
+mod large;
 mod slim;
 mod stored;
 
