@@ -13,8 +13,8 @@
 //! | `S.graphs.TENANT.JOB.entries` | `S-graphs-TENANT` | what waits of an open job's graph |
 //! | `S.graphs.TENANT.JOB.term` | `S-graphs-TENANT` | who coordinates the job |
 //! | `S.graphs.TENANT.DIGEST.name` | `S-graphs-TENANT` | the task of a name with this digest |
-//! | `S.values.TENANT.JOB.TASK.DIGEST.CHUNK` | `S-values-TENANT` | a task's large result, in chunks |
-//! | `S.values.TENANT.JOB.argument.DIGEST.CHUNK` | `S-values-TENANT` | a large argument |
+//! | `S.values.TENANT.JOB.TASK.DIGEST.CHUNK` | `S-values-TENANT` | a task's large result |
+//! | `S.values.TENANT.JOB.argument.DIGEST.CHUNK` | `S-values-TENANT` | the same of an argument |
 //! | `S.dead.TENANT.JOB` | `S-dead-TENANT` | dead letters |
 //! | `S.components.DIGEST.CHUNK` | `S-components` | components in chunks, and their manifests |
 //! | `S.meta.layout` | `S-meta` | how the installation is laid out |

@@ -13,7 +13,6 @@ use sortie_protocol::TenantId;
 
 use super::layout::ExistingLayout;
 use super::names::Names;
-use super::values::CHUNK_BYTES;
 use crate::traits::PRESENCE;
 
 /// How long a job's record is kept after its last change.
@@ -24,10 +23,13 @@ pub const OUTCOME_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 const DEAD_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Dead letters that are kept of a tenant; the oldest go first.
 const DEAD_MESSAGES_MAX: i64 = 10_000;
+/// Bytes in one chunk of a large value, where the server takes messages of that size: half of what
+/// it takes by default.
+pub(super) const VALUE_CHUNK_BYTES: usize = 512 << 10;
 /// Chunks of large values that are kept of a tenant, of half a megabyte at most: a gibibyte.
 const VALUE_CHUNKS_MAX: i64 = 2048;
 /// A chunk with its headers.
-const CHUNK_MESSAGE_BYTES_MAX: i32 = (CHUNK_BYTES + 1024) as i32;
+const CHUNK_MESSAGE_BYTES_MAX: i32 = (VALUE_CHUNK_BYTES + 1024) as i32;
 /// JetStream's deduplication window: within it, a bundle that a client publishes again after a lost
 /// answer is stored once. A longer window costs memory, about 170 bytes per bundle; beyond it a
 /// bundle runs twice, and only its first outcomes count.

@@ -1,8 +1,8 @@
 //! Large values of jobs, in chunks: a stream for each tenant, a subject for each chunk.
 //!
 //! A chunk is stored once: of two processes that keep the same value the second finds it there. The
-//! size of the chunks is that of the first. The digest is checked when a value is fetched, so a wrong
-//! chunk is an error and never an argument.
+//! size of the chunks is that of the first. The digest is checked when a value is fetched, so a
+//! wrong chunk is an error and never an argument.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -15,11 +15,9 @@ use super::headers::expecting;
 use super::jetstream::JetStream;
 use super::names::Names;
 use super::provision::Provisioner;
+use super::streams::VALUE_CHUNK_BYTES as CHUNK_BYTES;
 use crate::traits::{Error, VALUE_BYTES_MAX};
 
-/// Bytes in one chunk, where the server takes messages of that size: half of what it takes by
-/// default.
-pub(super) const CHUNK_BYTES: usize = 512 << 10;
 /// The least bytes in the chunks of a value that has several.
 const CHUNK_BYTES_MIN: usize = 1 << 10;
 /// Chunks that are stored or asked for at a time.

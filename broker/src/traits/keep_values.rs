@@ -1,5 +1,5 @@
-//! What workers and clients need of a broker for values that are too large for a message, where they
-//! have no store.
+//! What workers and clients need of a broker for values that are too large for a message, where
+//! they have no store.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,8 +16,8 @@ pub const VALUE_BYTES_MAX: usize = 256 << 20;
 /// it ([`drop_values`](Self::drop_values)).
 #[async_trait]
 pub trait KeepValues: std::fmt::Debug + Send + Sync + 'static {
-    /// Keep a value of a job: the result of `task`, or an argument. Waits for room for a while. Cancel
-    /// safe: a dropped call leaves at most parts that nothing names.
+    /// Keep a value of a job: the result of `task`, or an argument. Waits for room for a while.
+    /// Cancel safe: a dropped call leaves at most parts that nothing names.
     async fn put_value(
         &self,
         job: JobKey,

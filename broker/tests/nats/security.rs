@@ -667,7 +667,6 @@ fn foreign_reply_subjects(id: JobId, mine: JobId) -> Vec<(String, &'static str)>
         (format!("sortie.graphs.globex.{id}.term"), "forged"),
         ("$JS.API.STREAM.PURGE.sortie-graphs-globex".into(), ""),
         (format!("sortie.values.globex.{id}.0.x.0"), "forged"),
-        ("$JS.API.STREAM.PURGE.sortie-values-globex".into(), ""),
         (format!("sortie.dead.globex.{id}"), "forged"),
         (format!("sortie.dead.acme.{mine}"), "forged"),
         (format!("sortie.tasks.globex.0.any.normal.{id}"), "forged"),
@@ -786,8 +785,6 @@ async fn a_worker_can_remove_nothing_and_reads_no_lists() {
         "$JS.API.CONSUMER.DELETE.sortie-tasks-globex-0.any-normal".into(),
         format!("sortie.graphs.globex.{id}.entries"),
         "$JS.API.STREAM.DELETE.sortie-graphs-globex".into(),
-        "$JS.API.STREAM.DELETE.sortie-values-globex".into(),
-        "$JS.API.DIRECT.GET.sortie-values-globex".into(),
         "sortie.meta.layout".into(),
         "sortie.components.x.manifest".into(),
     ] {

@@ -189,9 +189,9 @@ impl<T> Job<T> {
         std::future::poll_fn(|cx| self.poll_outcome(cx)).await
     }
 
-    /// The outcome with its value, fetched from the store or the broker if necessary. If it cannot be
-    /// fetched, the outcome is a failure that says so. What the broker kept of a job whose outcomes
-    /// it trims, it gives once. Cancel safe.
+    /// The outcome with its value, fetched from the store or the broker if necessary. If it cannot
+    /// be fetched, the outcome is a failure that says so. What the broker kept of a job whose
+    /// outcomes it trims, it gives once. Cancel safe.
     pub async fn fetched(&self, outcome: Outcome) -> Outcome {
         self.fetching(outcome).await
     }

@@ -84,8 +84,8 @@ impl Driver {
         program.end(over);
         let mut tracked = Some(tracked);
         if !stays && program.has_values_to_give() {
-            // With the job the broker forgets its large values. Nobody who leaves waits for those who
-            // hold futures: should this process end, the broker forgets the job in time.
+            // With the job the broker forgets its large values. Nobody who leaves waits for those
+            // who hold futures: should this process end, the broker forgets the job in time.
             tracked.take();
             program.values_given().await;
         }
@@ -187,8 +187,8 @@ async fn write_graph(broker: &dyn Broker, job: JobKey, program: &Program) {
     }
 }
 
-/// Have the broker drop large values that nothing needs any more. Never returns. What it does not drop
-/// goes with the job.
+/// Have the broker drop large values that nothing needs any more. Never returns. What it does not
+/// drop goes with the job.
 async fn drop_values(
     broker: &dyn Broker,
     job: JobKey,

@@ -2,8 +2,8 @@
 //! caller takes them.
 //!
 //! A client fetches values that are elsewhere only on demand: waiting outcomes contain only
-//! references to them. Without a store it leaves arguments that are too large for a message with the
-//! broker, if that is not in this process; results it fetches from wherever they are.
+//! references to them. Without a store it leaves arguments that are too large for a message with
+//! the broker, if that is not in this process; results it fetches from wherever they are.
 
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ use sortie_protocol::{
 /// A value that is given to many tasks and has more bytes than this is stored: below, naming it
 /// takes as much as the value.
 const SCATTERED_BYTES_MIN: usize = 4 << 10;
-/// The largest argument in a message where only the broker could keep it: three quarters of what NATS
-/// takes. Unlike a result, it stays there until its job is over.
+/// The largest argument in a message where only the broker could keep it: three quarters of what
+/// NATS takes. Unlike a result, it stays there until its job is over.
 const ARGUMENT_BYTES_MAX: usize = 768 << 10;
 
 /// A client's store for large arguments, and its access to stored results. Cheap to clone.

@@ -1,17 +1,15 @@
-//! Keeps what a function returned: a large result in the store or at the broker, and in the memo what
-//! may be there.
+//! Keeps what a function returned: a large result in the store or at the broker, and in the memo
+//! what may be there.
 
 use bytes::Bytes;
-use sortie_broker::Error;
-use sortie_objects::values;
-use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::output::INLINE_BYTES_MAX;
-use sortie_protocol::{ByteSize, Ending, Failure, Limit, Output, TaskIndex};
+use sortie_protocol::{Ending, Failure, Output, TaskIndex};
 use tracing::Instrument as _;
 
 use super::attempted::{Attempted, ending};
 use super::compute::Computed;
-use super::context::{Attempt, Host, JobContext};
+use super::context::{Attempt, Host};
+use super::place::placed;
 use crate::clock;
 use crate::memo;
 use crate::sandbox::{Returned, Why};
@@ -25,9 +23,9 @@ pub(crate) fn stored_bytes(host: &Host, computed: &Computed) -> usize {
     }
 }
 
-/// Keep the result of `task`: in the store if it is large, and in the memo if it may be there. If the
-/// store does not take it, the task fails. Waits for the store only, within the task's time. Cancel
-/// safe: a dropped call leaves at most an object that nothing names.
+/// Keep the result of `task`: in the store if it is large, and in the memo if it may be there. If
+/// the store does not take it, the task fails. Waits for the store only, within the task's time.
+/// Cancel safe: a dropped call leaves at most an object that nothing names.
 pub(crate) async fn keep(
     host: &Host,
     attempt: &Attempt,
@@ -90,45 +88,4 @@ async fn kept(host: &Host, attempt: &Attempt, task: TaskIndex, computed: Compute
         memo.put(name, &entry, cost);
     }
     Attempted { ending, bill, log }
-}
-
-/// A value as it is reported: if it is large, in the store, or at the broker where there is none.
-///
-/// # Errors
-/// The failure of the task, if it is not taken there.
-pub(super) async fn placed(
-    host: &Host,
-    context: &JobContext,
-    task: TaskIndex,
-    value: Bytes,
-) -> Result<Output, Failure> {
-    match (&context.store, &host.values) {
-        (None, Some(broker)) if value.len() > INLINE_BYTES_MAX => {
-            let kept = broker.put_value(context.job.key, Some(task), value).await;
-            kept.map(Output::AtBroker).map_err(|error| not_kept(&error))
-        }
-        (store, _) => {
-            let kept = values::keep(store.as_ref(), value).await;
-            kept.map_err(|error| host.unkept(error))
-        }
-    }
-}
-
-/// The failure of a task whose result the broker does not keep.
-fn not_kept(error: &Error) -> Failure {
-    let fault = match error {
-        Error::TooLarge { limit, .. } => {
-            return Failure::Stopped {
-                limit: Limit::Result(ByteSize(*limit as u64)),
-            };
-        }
-        error if error.is_transient() => PlatformFault::StoreUnavailable,
-        _ => PlatformFault::StoreUnusable,
-    };
-    Failure::Platform {
-        fault,
-        message: format!(
-            "this fleet has no store, and the broker does not keep the result: {error}"
-        ),
-    }
 }

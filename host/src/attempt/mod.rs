@@ -11,6 +11,7 @@ mod compute;
 mod context;
 mod keep;
 mod open;
+mod place;
 
 pub(crate) use self::attempted::Attempted;
 pub(crate) use self::compute::{Computed, compute};

@@ -19,7 +19,7 @@ use tracing::Instrument as _;
 
 use super::attempted::Attempted;
 use super::context::{Attempt, Host, JobContext};
-use super::keep::placed;
+use super::place::placed;
 use crate::clock;
 use crate::memo::{self, Memo};
 use crate::sandbox::{self, Watch, Why};

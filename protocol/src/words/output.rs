@@ -3,9 +3,9 @@
 //!
 //! A message has at most a megabyte, and a follower of a job holds many messages. So a value over
 //! [`INLINE_BYTES_MAX`] is stored in the host's output store, under the digest of its bytes, and
-//! the message contains only a reference. Where there is no store, a broker that is a process of its
-//! own keeps the value beside the job, and one in this process takes it inline. A reader compares a
-//! stored value's bytes with the digest, so a forged location is harmless.
+//! the message contains only a reference. Where there is no store, a broker that is a process of
+//! its own keeps the value beside the job, and one in this process takes it inline. A reader
+//! compares a stored value's bytes with the digest, so a forged location is harmless.
 
 use bytes::Bytes;
 use minicbor::data::Type;
