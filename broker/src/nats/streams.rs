@@ -28,8 +28,8 @@ const DEAD_MESSAGES_MAX: i64 = 10_000;
 pub(super) const VALUE_CHUNK_BYTES: usize = 512 << 10;
 /// Chunks of large values that are kept of a tenant, of half a megabyte at most: a gibibyte.
 const VALUE_CHUNKS_MAX: i64 = 2048;
-/// A chunk with its headers.
-const CHUNK_MESSAGE_BYTES_MAX: i32 = (VALUE_CHUNK_BYTES + 1024) as i32;
+/// A chunk of [`VALUE_CHUNK_BYTES`], with a kilobyte for its headers.
+const CHUNK_MESSAGE_BYTES_MAX: i32 = 513 << 10;
 /// JetStream's deduplication window: within it, a bundle that a client publishes again after a lost
 /// answer is stored once. A longer window costs memory, about 170 bytes per bundle; beyond it a
 /// bundle runs twice, and only its first outcomes count.
