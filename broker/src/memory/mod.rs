@@ -593,12 +593,7 @@ impl KeepValues for MemoryBroker {
         task: Option<TaskIndex>,
         value: Bytes,
     ) -> Result<BrokerRef, Error> {
-        let kept = BrokerRef {
-            job: job.job,
-            digest: Digest::of(&value),
-            size: value.len() as u64,
-            task,
-        };
+        let kept = BrokerRef::new(job.job, task, &value);
         self.shared.state.lock().values.put(job, kept, value);
         Ok(kept)
     }

@@ -215,7 +215,7 @@ impl Feed {
 
     /// Read unread messages up to the leader's last sequence, and report the mark.
     async fn catch_up(&mut self) -> Result<(), Ended> {
-        let newest = self.feeds.outcomes.newest(&self.key).await?;
+        let mut newest = self.feeds.outcomes.newest(&self.key).await?;
         if newest < self.log.last() || newest == 0 {
             // What was there is gone, or there never was anything.
             self.look_for_record().await?;
@@ -233,9 +233,10 @@ impl Feed {
                 self.passed(report.payload.len());
             }
             if reports.is_empty() && end == End::Reached {
-                // The replica is behind, or the job was forgotten meanwhile.
+                // The replica is behind, or the job was forgotten, or its outcomes dropped.
                 self.look_for_record().await?;
                 sleep(BEHIND_PAUSE).await;
+                newest = self.feeds.outcomes.newest(&self.key).await?;
             }
         }
         self.complete_markers().await?;

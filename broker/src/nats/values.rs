@@ -52,12 +52,7 @@ impl KeptValues {
                 limit: VALUE_BYTES_MAX,
             });
         }
-        let kept = BrokerRef {
-            job: key.job,
-            digest: Digest::of(&value),
-            size: value.len() as u64,
-            task,
-        };
+        let kept = BrokerRef::new(key.job, task, &value);
         let length = self
             .jetstream
             .connection

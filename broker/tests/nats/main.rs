@@ -23,6 +23,7 @@ mod security;
 mod start;
 mod support;
 mod tenants;
+mod values;
 
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::sync::Arc;

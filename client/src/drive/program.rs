@@ -22,12 +22,12 @@ use sortie_protocol::{
     Ending, Failure, FunctionIndex, GraphEntry, InputName, JobKey, Outcome, Output, Part,
     Signature, Task, TaskIndex,
 };
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::call::{Call, Inherited};
 use super::parts::{self, Filled};
 use super::slot::{Gone, Slot};
-use super::tracker::TaskTracker;
+use super::tracker::{TaskTracker, Tracked};
 use super::unwritten::Unwritten;
 use super::values::{Taker, Values};
 
@@ -120,8 +120,8 @@ pub(crate) struct Program {
     client: TaskTracker,
     /// Whether its outcomes are kept at the broker until it is over.
     is_kept: bool,
-    /// How many of its tasks have futures.
-    held: watch::Sender<usize>,
+    /// Those who hold futures of its tasks.
+    held: TaskTracker,
 }
 
 #[derive(Debug)]
@@ -228,7 +228,7 @@ impl Program {
             state: Mutex::new(state),
             client,
             is_kept: writes != Writes::Nothing,
-            held: watch::Sender::new(0),
+            held: TaskTracker::default(),
         });
         Driven {
             program,
@@ -363,25 +363,19 @@ impl Program {
         self.with(|state| state.keeps_for(task));
     }
 
-    /// Somebody holds a task's future.
-    pub(crate) fn hold(&self) {
-        self.held.send_modify(|held| *held += 1);
-    }
-
-    /// Nobody holds the future of that task any more.
-    pub(crate) fn let_go(&self) {
-        self.held.send_modify(|held| *held = held.saturating_sub(1));
+    /// Somebody holds a task's future, until this is dropped.
+    pub(crate) fn hold(&self) -> Tracked {
+        self.held.begin()
     }
 
     /// Whether somebody may still ask for a large value of it that the broker keeps.
     pub(crate) fn has_values_to_give(&self) -> bool {
-        self.state.lock().has_kept && *self.held.borrow() > 0
+        self.state.lock().has_kept && !self.held.is_idle()
     }
 
     /// Wait until nobody can.
     pub(crate) async fn values_given(&self) {
-        let mut held = self.held.subscribe();
-        let _ = held.wait_for(|held| *held == 0).await;
+        self.held.flush().await;
     }
 
     /// Tasks ended.

@@ -8,6 +8,7 @@ use tokio::task::AbortHandle;
 
 use super::program::Program;
 use super::slot::Slot;
+use super::tracker::Tracked;
 
 /// A submitted task. It is wanted until this is dropped.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ pub(crate) struct Submitted {
     pub(crate) program: Arc<Program>,
     /// It runs to its end although nobody holds it.
     is_left: AtomicBool,
+    _held: Tracked,
     /// What waits for its outcome, if its program does not.
     _follower: Option<Follower>,
 }
@@ -33,8 +35,8 @@ impl Drop for Follower {
 
 impl Submitted {
     pub(crate) fn new(index: TaskIndex, slot: Arc<Slot>, program: Arc<Program>) -> Self {
-        program.hold();
         Self {
+            _held: program.hold(),
             index,
             slot,
             program,
@@ -51,8 +53,8 @@ impl Submitted {
         program: Arc<Program>,
         follower: AbortHandle,
     ) -> Self {
-        program.hold();
         Self {
+            _held: program.hold(),
             index,
             slot,
             program,
@@ -74,7 +76,6 @@ impl Drop for Submitted {
         } else {
             self.program.unwanted(self.index);
         }
-        self.program.let_go();
     }
 }
 

@@ -34,6 +34,11 @@ impl TaskTracker {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    /// Whether there is none.
+    pub(crate) fn is_idle(&self) -> bool {
+        *self.0.borrow() == 0
+    }
+
     /// Wait until there is none. Cancel safe.
     pub(crate) async fn flush(&self) {
         // The sender is held here, so the wait ends with the condition alone.

@@ -181,6 +181,17 @@ impl Output {
 }
 
 impl BrokerRef {
+    /// The name of a value that `job` has: the result of `task`, or an argument.
+    #[must_use]
+    pub fn new(job: JobId, task: Option<TaskIndex>, value: &[u8]) -> Self {
+        Self {
+            job,
+            digest: Digest::of(value),
+            size: value.len() as u64,
+            task,
+        }
+    }
+
     /// About how many bytes it takes in a message.
     pub const WEIGHT: usize = 76;
 }
