@@ -36,6 +36,7 @@ mod jetstream;
 mod retry;
 mod server_clock;
 
+mod chunks;
 mod components;
 mod dead_letters;
 mod directory;

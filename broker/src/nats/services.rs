@@ -15,6 +15,7 @@ use sortie_protocol::{Ending, JobKey, JobState, TaskIndex, TenantId};
 use super::admission::Admission;
 use super::bundles::Bundles;
 use super::cancelled_tasks::CancelledTasks;
+use super::chunks::Chunks;
 use super::components::Components;
 use super::config::Config;
 use super::connection::Connection;
@@ -186,8 +187,9 @@ impl Services {
 
     fn components(provisioner: &Provisioner) -> Components {
         Components {
-            connection: provisioner.connection.clone(),
-            jetstream: provisioner.jetstream.clone(),
+            chunks: Chunks {
+                jetstream: provisioner.jetstream.clone(),
+            },
             names: provisioner.names.clone(),
         }
     }
