@@ -57,10 +57,31 @@ pub(super) async fn read(
     filter: &str,
     sequence: u64,
 ) -> Result<Batch, Error> {
+    read_some(connection, stream, filter, sequence, BATCH_MESSAGES).await
+}
+
+/// The first message on subjects like `filter` from `sequence` on.
+pub(super) async fn read_first(
+    connection: &Connection,
+    stream: &str,
+    filter: &str,
+    sequence: u64,
+) -> Result<Option<Read>, Error> {
+    let batch = read_some(connection, stream, filter, sequence, 1).await?;
+    Ok(batch.messages.into_iter().next())
+}
+
+async fn read_some(
+    connection: &Connection,
+    stream: &str,
+    filter: &str,
+    sequence: u64,
+    messages: usize,
+) -> Result<Batch, Error> {
     let question = json!({
         "seq": sequence.max(1),
         "next_by_subj": filter,
-        "batch": BATCH_MESSAGES,
+        "batch": messages,
         "max_bytes": BATCH_BYTES,
     });
     let inbox = connection.client.new_inbox();

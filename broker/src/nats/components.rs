@@ -53,10 +53,9 @@ impl Components {
             size,
             chunk,
         };
-        let (stream, subject) = (
-            self.names.components_stream(),
-            |number| self.names.chunk(digest, number),
-        );
+        let (stream, subject) = (self.names.components_stream(), |number| {
+            self.names.chunk(digest, number)
+        });
         let read = self.chunks.get(whole, None, &stream, subject).await?;
         read.map(Some).map_err(|damage| {
             let what = match damage {

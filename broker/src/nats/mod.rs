@@ -60,6 +60,7 @@ mod feed;
 mod graphs;
 mod held_lease;
 mod leases;
+mod leftovers;
 mod notes;
 mod pull_queue;
 mod services;

@@ -38,6 +38,7 @@ use super::headers::number;
 use super::held_lease::HeldLease;
 use super::jetstream::JetStream;
 use super::leases::Leases;
+use super::leftovers::Leftovers;
 use super::names::{Names, Source};
 use super::provision::Provisioner;
 use super::quiet::Quiet;
@@ -95,6 +96,7 @@ pub(super) struct Parts {
     pub(super) bundles: Arc<Bundles>,
     pub(super) leases: Arc<Leases>,
     pub(super) admission: Arc<Admission>,
+    pub(super) leftovers: Leftovers,
 }
 
 #[derive(Debug, Default)]
@@ -330,6 +332,7 @@ impl Puller {
         gaps.mark_unchanged();
         self.look_for_pools(sources, known).await?;
         let mut subscriptions = self.listen().await?;
+        let _clearing = self.clear_leftovers(known);
         self.shared.queue.lock().broken = None;
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -504,6 +507,17 @@ impl Puller {
         while let Some(message) = subscriptions.replies.next().await {
             self.on_reply(&subscriptions.inbox, message, leased, admitting);
         }
+    }
+
+    /// Begin to look for what was left in the queues. It ends with what is returned.
+    fn clear_leftovers(&self, known: &Known) -> JoinSet<()> {
+        let parts = &self.shared.parts;
+        let pools: Vec<String> = known.pools.iter().cloned().collect();
+        let tenants = known.tenants.difference(&known.denied);
+        let sources = tenants.flat_map(|tenant| parts.bundles.sources(*tenant, &pools));
+        let mut clearing = JoinSet::new();
+        clearing.spawn(parts.leftovers.clone().clear(sources.collect()));
+        clearing
     }
 
     async fn listen(&self) -> Result<Subscriptions, Error> {

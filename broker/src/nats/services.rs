@@ -28,6 +28,7 @@ use super::held_lease::HeldLeases;
 use super::jobs::{Changed, Jobs};
 use super::layout::ExistingLayout;
 use super::leases::Leases;
+use super::leftovers::Leftovers;
 use super::names::Names;
 use super::notes::Notes;
 use super::outcomes::Outcomes;
@@ -106,6 +107,13 @@ impl Services {
             server_clock: ServerClock::default(),
             losses_max: config.losses_max,
         });
+        let leftovers = Leftovers {
+            jetstream: jetstream.clone(),
+            names: names.clone(),
+            jobs: jobs.clone(),
+            bundles: bundles.clone(),
+            ended: ended.clone(),
+        };
         Self {
             components: Self::components(&provisioner),
             presences: Self::presences(&provisioner),
@@ -127,6 +135,7 @@ impl Services {
                 bundles: bundles.clone(),
                 leases: leases.clone(),
                 admission,
+                leftovers,
             },
             tenant: config.tenant,
             connection,

@@ -16,6 +16,7 @@ mod deployment;
 mod fencing;
 mod handed_over;
 mod identity;
+mod leftovers;
 mod messages;
 mod outages;
 mod removal;

@@ -348,6 +348,14 @@ impl NatsServer {
         drop(self.process().take());
     }
 
+    /// Let it come to its end, with everything written that it has.
+    ///
+    /// # Panics
+    /// When it is down, or does not end in time.
+    pub async fn stop(&self) {
+        self.stop_with(Signal::TERM).await;
+    }
+
     /// Send it a signal and wait for its end.
     ///
     /// # Panics

@@ -5,7 +5,6 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use async_nats::jetstream;
-use rustix::process::Signal;
 use sortie_harness::{NatsServer, nats_server_too_old, patience};
 use tokio::net::TcpStream;
 use tokio::time::{interval, timeout};
@@ -76,7 +75,7 @@ async fn messages_survive_a_kill_and_a_restart_at_the_same_address() {
 async fn a_server_that_is_asked_to_stop_says_so_in_its_log() {
     let server = NatsServer::start().await;
     fill(&server).await;
-    server.stop_with(Signal::TERM).await;
+    server.stop().await;
     assert!(server.log().contains("Server Exiting"), "{}", server.log());
     server.restart().await;
     assert_eq!(messages(&server).await, 3);
