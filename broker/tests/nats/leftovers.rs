@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, consumer};
 use futures::StreamExt as _;
-use sortie_broker::{Submit as _, Work as _};
+use sortie_broker::Submit as _;
 use sortie_harness::NatsServer;
 
 use crate::support::{
