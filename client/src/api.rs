@@ -16,6 +16,7 @@ pub(crate) mod published;
 pub(crate) mod reading;
 pub(crate) mod reduce;
 pub(crate) mod references;
+pub(crate) mod retry;
 pub(crate) mod scatter;
 pub(crate) mod shared;
 pub(crate) mod task_error;

@@ -85,6 +85,7 @@ pub use self::api::job::{GatherError, Job, Progress};
 pub use self::api::outcome::TaskOutcome;
 pub use self::api::output::{Decode, Output};
 pub use self::api::published::GetError;
+pub use self::api::retry::RetryError;
 pub use self::api::task_error::TaskError;
 pub use self::api::wait::{AsCompleted, WaitFor, Waited, as_completed, wait};
 pub use self::coordinate::Coordinator;

@@ -6,6 +6,7 @@ mod book;
 mod coordination;
 mod graph;
 mod open_job;
+mod retry;
 mod status;
 mod troubled;
 

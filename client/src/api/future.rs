@@ -134,9 +134,9 @@ impl<T> TaskFuture<T> {
         let Submitted { index, program, .. } = &*self.submitted;
         match program.cancel(*index) {
             Cancelled::Here => Ok(()),
-            Cancelled::Released => {
+            Cancelled::Released(run) => {
                 let broker = &self.shared.broker;
-                broker.cancel_tasks(program.job, vec![*index]).await
+                broker.cancel_tasks(program.job, vec![run]).await
             }
         }
     }
@@ -146,6 +146,16 @@ impl<T> TaskFuture<T> {
     /// keeps until all of its tasks have ended.
     pub fn fire_and_forget(self) {
         self.submitted.leave();
+    }
+
+    /// Whether it is one of this client.
+    pub(crate) fn is_of(&self, shared: &Arc<Shared>) -> bool {
+        Arc::ptr_eq(&self.shared, shared)
+    }
+
+    /// The index of the task's latest run in its job.
+    pub(crate) fn run(&self) -> TaskIndex {
+        self.submitted.program.run_of(self.submitted.index)
     }
 
     pub(crate) fn submitted(&self) -> &Arc<Submitted> {
@@ -193,6 +203,8 @@ impl<T: Decode> Future for TaskFuture<T> {
         loop {
             if let Some(fetching) = &mut this.fetching {
                 let outcome = ready!(fetching.get_mut().poll_unpin(cx));
+                // It may be tried again, and then waited for again.
+                this.fetching = None;
                 return Poll::Ready(decode(outcome.ending));
             }
             match ready!(this.poll_outcome(cx)) {

@@ -48,7 +48,7 @@ impl Client {
         let published = Published {
             name,
             job: future.job(),
-            index: future.index(),
+            index: future.run(),
         };
         future.keep();
         let submitted = future.submitted().clone();
@@ -70,7 +70,8 @@ impl Client {
             return Err(GetError::NotPublished(name));
         };
         if let Some(own) = self.shared.published.lock().get(&name)
-            && (own.program.job.job, own.index) == (job, index)
+            && own.program.job.job == job
+            && own.program.run_of(own.index) == index
         {
             return Ok(TaskFuture::new(self.shared.clone(), own.clone()));
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sortie_protocol::{FunctionIndex, InputName, Part, Signature, TaskIndex};
 
 /// What a task calls, and with what.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Call {
     pub(crate) function: FunctionIndex,
     pub(crate) signature: Arc<Signature>,
@@ -16,6 +16,12 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    /// About how many bytes it takes while it is kept.
+    pub(crate) fn weight(&self) -> usize {
+        let parts: usize = self.parts.iter().map(Part::weight).sum();
+        parts + self.input.as_ref().map_or(0, InputName::weight)
+    }
+
     /// Whose results it takes.
     pub(crate) fn inputs(&self) -> Vec<TaskIndex> {
         let tasks = self.parts.iter().flat_map(Part::tasks);

@@ -5,10 +5,11 @@
 //! the driver of its job. A task that cannot run goes there as well, with how it ends, so that
 //! every index has its outcome at the broker.
 //!
-//! A task's call is dropped when it is released, and its result when nothing takes it any more.
-//!
 //! Bounds: a task takes about a kilobyte until it and what takes its result have ended, and
-//! nobody holds its future. What its arguments take is bounded by whoever submits it.
+//! nobody holds its future. What the arguments of a task take that waits is bounded by whoever
+//! submits it; those of tasks that were released have at most [`KEPT_CALLS_BYTES_MAX`].
+//!
+//! [`KEPT_CALLS_BYTES_MAX`]: super::tasks::KEPT_CALLS_BYTES_MAX
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,96 +17,26 @@ use std::task::Waker;
 
 use parking_lot::Mutex;
 use sortie_broker::GRAPH_BYTES_MAX;
-use sortie_protocol::graph::{Command, End, Ended, Event, Graph, Path};
-use sortie_protocol::submission::{NoTask, unrun};
-use sortie_protocol::{
-    Ending, Failure, FunctionIndex, GraphEntry, InputName, JobKey, Outcome, Output, Part,
-    Signature, Task, TaskIndex,
-};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use sortie_protocol::graph::{Event, Graph};
+use sortie_protocol::{GraphEntry, JobKey, Outcome, TaskIndex};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 
 use super::call::{Call, Inherited};
-use super::parts::{self, Filled};
+use super::made::Released;
+use super::node::{Node, Phase, Wait};
 use super::slot::{Gone, Slot};
+use super::tasks::{Over, Tasks};
 use super::tracker::{TaskTracker, Tracked};
 use super::unwritten::Unwritten;
-use super::values::{Taker, Values};
-
-/// The failure of a task that was lost with its submitter.
-const NEVER_SENT: &str = "the process that submitted it ended before the broker had the task";
 
 /// How many bytes of outcomes a job has at the broker until further tasks go to another one. They
 /// stay there until the job is over, so that others can go on with it.
 const OUTCOME_BYTES_MAX: usize = 256 << 20;
-/// What goes to the driver: a task, or how one ends that no worker gets; with what it takes of the
-/// room for tasks that wait.
-pub(crate) type Released = (Box<Made>, OwnedSemaphorePermit);
-
-/// A task whose results are all there, or how one ends that no worker gets.
-#[derive(Debug)]
-pub(crate) enum Made {
-    /// The results are not in their places yet: a copy for each task that takes one would be there
-    /// for as long as the task waits to be packed.
-    Task {
-        index: TaskIndex,
-        function: FunctionIndex,
-        signature: Arc<Signature>,
-        parts: Vec<Part<Output>>,
-        input: Option<InputName>,
-    },
-    Nothing(NoTask),
-}
-
-impl Made {
-    /// Put the results in their places, and fetch those that have to be fetched for that.
-    pub(crate) async fn fill(self, values: &Values, job: JobKey) -> Result<Task, NoTask> {
-        let (index, function, signature, parts, input) = match self {
-            Self::Nothing(no_task) => return Err(no_task),
-            Self::Task {
-                index,
-                function,
-                signature,
-                parts,
-                input,
-            } => (index, function, signature, parts, input),
-        };
-        let arguments = match parts::fill(&signature, parts) {
-            Ok(Filled::Ready(arguments)) => Ok(arguments),
-            Ok(Filled::Unfetched(unfetched)) => {
-                let task = Some(index);
-                let taker = Taker { job, task };
-                Box::pin(unfetched.fetch(values, taker, &signature)).await
-            }
-            Err(failure) => Err(failure),
-        };
-        match arguments {
-            Ok(arguments) => Ok(Task {
-                index,
-                arguments,
-                function,
-                input,
-            }),
-            Err(failure) => Err(NoTask {
-                index,
-                ending: Ending::Failed(failure),
-                input,
-            }),
-        }
-    }
-}
-
-/// How all tasks without an outcome end once their job is over.
-#[derive(Debug, Clone)]
-pub(crate) enum Over {
-    Cancelled,
-    Gone(Gone),
-}
-
 /// Where a task is that is to be cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cancelled {
-    /// It was released: its broker has to be told.
-    Released,
+    /// It was released: its broker has to be told of this run.
+    Released(TaskIndex),
     /// It waited, or had ended.
     Here,
 }
@@ -115,65 +46,13 @@ pub(crate) enum Cancelled {
 pub(crate) struct Program {
     /// Its job.
     pub(crate) job: JobKey,
-    state: Mutex<State>,
+    state: Mutex<Tasks>,
     /// Tells whose it is.
     client: TaskTracker,
     /// Whether its outcomes are kept at the broker until it is over.
     is_kept: bool,
     /// Those who hold futures of its tasks.
     held: TaskTracker,
-}
-
-#[derive(Debug)]
-struct State {
-    graph: Graph,
-    nodes: HashMap<TaskIndex, Node>,
-    next: TaskIndex,
-    /// How many went to the driver.
-    sent: u64,
-    /// To the driver, until all went there and no more come.
-    released: Option<mpsc::UnboundedSender<Released>>,
-    /// Released tasks that nothing needs any more.
-    stopped: mpsc::UnboundedSender<TaskIndex>,
-    /// Tasks whose large values at the broker nothing needs any more.
-    let_go: mpsc::UnboundedSender<TaskIndex>,
-    /// Whether the broker keeps, or kept, large values of any.
-    has_kept: bool,
-    /// What of the graph is to be written to the broker, if that outlives this process.
-    unwritten: Option<Unwritten>,
-    /// About how many bytes of outcomes came.
-    outcome_bytes: usize,
-    /// Others may look for outcomes of it when it is over.
-    is_published: bool,
-    is_closed: bool,
-    over: Option<Over>,
-    /// To be woken when the lock is released: a waker may drop futures.
-    woken: Vec<Waker>,
-}
-
-#[derive(Debug)]
-struct Node {
-    slot: Arc<Slot>,
-    phase: Phase,
-    /// Nobody holds its future, and it runs all the same.
-    is_left: bool,
-    /// How it ended, while its result is needed.
-    outcome: Option<Arc<Outcome>>,
-    /// Whether the broker keeps large values for it.
-    is_kept: bool,
-}
-
-impl Node {
-    /// One of a job that another process left.
-    fn left(phase: Phase) -> Self {
-        Self {
-            slot: Arc::default(),
-            phase,
-            is_left: true,
-            outcome: None,
-            is_kept: false,
-        }
-    }
 }
 
 /// Where the graph of a program is kept, beside here.
@@ -184,12 +63,6 @@ pub(crate) enum Writes {
     /// At the broker already.
     Written,
     Nothing,
-}
-
-#[derive(Debug)]
-enum Phase {
-    Waiting(Box<Call>, OwnedSemaphorePermit),
-    Sent,
 }
 
 /// The driver's end of a program: what it runs, and what it stops.
@@ -207,9 +80,12 @@ impl Program {
         let (sender, released) = mpsc::unbounded_channel();
         let (stops, stopped) = mpsc::unbounded_channel();
         let (lets_go, let_go) = mpsc::unbounded_channel();
-        let state = State {
+        let state = Tasks {
             graph: Graph::default(),
             nodes: HashMap::new(),
+            runs: HashMap::new(),
+            kept_calls_bytes: 0,
+            lacking: Vec::new(),
             next: 0,
             sent: 0,
             released: Some(sender),
@@ -309,15 +185,15 @@ impl Program {
     /// The next entries, and what says that there are more; nothing if none are written.
     fn take_unwritten(&self) -> (Vec<GraphEntry>, Option<Arc<Notify>>) {
         let mut state = self.state.lock();
-        let State {
+        let Tasks {
             unwritten, nodes, ..
         } = &mut *state;
         let Some(unwritten) = unwritten else {
             return (Vec::new(), None);
         };
-        let entries = unwritten.take(|task| match &nodes.get(&task)?.phase {
-            Phase::Waiting(call, _) => Some(call),
-            Phase::Sent => None,
+        let entries = unwritten.take(|task| {
+            let node = nodes.get(&task)?;
+            node.call.as_deref().filter(|_| node.waits())
         });
         (entries, Some(unwritten.more.clone()))
     }
@@ -345,7 +221,9 @@ impl Program {
             };
             let node = Node {
                 slot: slot.clone(),
-                phase: Phase::Waiting(Box::new(call), room),
+                phase: Phase::Waiting(Wait::First(Some(room))),
+                call: Some(Arc::new(call)),
+                run: task,
                 is_left: false,
                 outcome: None,
                 is_kept: false,
@@ -412,9 +290,9 @@ impl Program {
                 return Cancelled::Here;
             };
             match node.phase {
-                Phase::Sent if !node.slot.has_ended() => Cancelled::Released,
+                Phase::Sent if !node.slot.has_ended() => Cancelled::Released(node.run),
                 Phase::Sent => Cancelled::Here,
-                Phase::Waiting(..) => {
+                Phase::Waiting(_) => {
                     state.on(Event::Cancel(task));
                     Cancelled::Here
                 }
@@ -425,8 +303,19 @@ impl Program {
     /// Whether a task waits here for results of others.
     pub(crate) fn waits(&self, task: TaskIndex) -> bool {
         let state = self.state.lock();
-        let node = state.nodes.get(&task);
-        node.is_some_and(|node| matches!(node.phase, Phase::Waiting(..)))
+        state.nodes.get(&task).is_some_and(Node::waits)
+    }
+
+    /// Try a task again that has no result, and those of which it has none for that reason. Whether
+    /// the job still takes tasks.
+    pub(crate) fn retry(&self, task: TaskIndex) -> bool {
+        self.with(|state| state.retry(task))
+    }
+
+    /// The index of a task's latest run at the broker.
+    pub(crate) fn run_of(&self, task: TaskIndex) -> TaskIndex {
+        let state = self.state.lock();
+        state.nodes.get(&task).map_or(task, |node| node.run)
     }
 
     /// No more tasks come.
@@ -444,12 +333,13 @@ impl Program {
             state.over = Some(over.clone());
             state.released = None;
             state.graph = Graph::default();
+            state.runs.clear();
             std::mem::take(&mut state.nodes)
         };
         for (task, node) in nodes {
             match (&over, node.phase) {
                 // The broker never had it.
-                (Over::Gone(gone), Phase::Waiting(..)) => {
+                (Over::Gone(gone), Phase::Waiting(_)) => {
                     node.slot.end(Err(Gone {
                         stays: false,
                         ..gone.clone()
@@ -465,7 +355,7 @@ impl Program {
         self.state.lock().over.is_some()
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    fn with<T>(&self, change: impl FnOnce(&mut Tasks) -> T) -> T {
         let (changed, woken) = {
             let mut state = self.state.lock();
             let changed = change(&mut state);
@@ -476,287 +366,5 @@ impl Program {
         };
         woken.into_iter().for_each(Waker::wake);
         changed
-    }
-}
-
-impl Over {
-    fn end(&self, index: TaskIndex, slot: &Slot) {
-        slot.end(match self {
-            Self::Cancelled => Ok(Arc::new(unrun(index, Ending::Cancelled))),
-            Self::Gone(gone) => Err(gone.clone()),
-        });
-    }
-}
-
-impl State {
-    /// Take over the tasks of a job that another process left.
-    fn inherit(&mut self, inherited: Inherited) {
-        let Inherited {
-            waiting,
-            missing,
-            total,
-        } = inherited;
-        self.next = total;
-        self.sent = total - waiting.len() as u64 - missing;
-        self.is_closed = true;
-        // Each wait holds a place, and none is bounded here: they are no more than there were.
-        let room = Arc::new(Semaphore::new(0));
-        for (task, call) in waiting {
-            let inputs = call.inputs();
-            for input in &inputs {
-                if !self.nodes.contains_key(input) {
-                    self.nodes.insert(*input, Node::left(Phase::Sent));
-                    self.on(Event::Submitted {
-                        task: *input,
-                        inputs: Vec::new(),
-                        repeatable: false,
-                    });
-                }
-            }
-            if let Ok(room) = room.clone().try_acquire_many_owned(0) {
-                let repeatable = call.repeatable;
-                let phase = Phase::Waiting(Box::new(call), room);
-                self.nodes.insert(task, Node::left(phase));
-                self.on(Event::Submitted {
-                    task,
-                    inputs,
-                    repeatable,
-                });
-            }
-        }
-    }
-
-    fn give_up(&mut self, missing: &[TaskIndex]) {
-        let room = Arc::new(Semaphore::new(0));
-        for task in missing {
-            if let Ok(room) = room.clone().try_acquire_many_owned(0) {
-                let no_task = NoTask {
-                    index: *task,
-                    ending: Ending::Failed(Failure::host(NEVER_SENT)),
-                    input: None,
-                };
-                self.send(Made::Nothing(no_task), room);
-            }
-        }
-    }
-
-    /// Have a task written to the broker if it waits.
-    fn note_waiting(&mut self, task: TaskIndex) {
-        if let Some(unwritten) = &mut self.unwritten
-            && let Some(node) = self.nodes.get(&task)
-            && matches!(node.phase, Phase::Waiting(..))
-        {
-            unwritten.add(task);
-        }
-    }
-
-    fn on(&mut self, event: Event) {
-        let mut left = Vec::new();
-        for command in self.graph.on(event) {
-            match command {
-                Command::Release(task) => self.release(task),
-                Command::Stop(task) => self.stop(task),
-                Command::Resolve(task, end) => {
-                    if self.resolve(task, end) {
-                        left.push(task);
-                    }
-                }
-                Command::LetGo(task) => {
-                    self.drop_values(task);
-                    if let Some(node) = self.nodes.get_mut(&task) {
-                        node.outcome = None;
-                        node.slot.let_go();
-                    }
-                }
-                Command::Forget(task) => {
-                    self.end_here(task, &Ending::Cancelled);
-                    self.drop_values(task);
-                    self.nodes.remove(&task);
-                }
-                Command::Refuse(task, refusal) => {
-                    let ending = Ending::Failed(Failure::host(refusal.to_string()));
-                    self.end_here(task, &ending);
-                    if let Some(node) = self.nodes.remove(&task) {
-                        self.woken
-                            .extend(node.slot.set(Ok(Arc::new(unrun(task, ending)))));
-                    }
-                }
-            }
-        }
-        for task in left {
-            self.on(Event::Unwanted(task));
-        }
-    }
-
-    /// An outcome that is the first of its task counts.
-    fn on_ended(&mut self, outcome: &Outcome) {
-        let task = outcome.index;
-        let Some(node) = self.nodes.get_mut(&task) else {
-            return;
-        };
-        if node.slot.has_ended() {
-            return;
-        }
-        let mut bytes = outcome.weight();
-        if let Ending::Completed(Output::AtBroker(kept)) = &outcome.ending {
-            node.is_kept = true;
-            self.has_kept = true;
-            bytes = bytes.saturating_add(usize::try_from(kept.size).unwrap_or(usize::MAX));
-        }
-        self.outcome_bytes = self.outcome_bytes.saturating_add(bytes);
-        node.outcome = Some(Arc::new(outcome.clone()));
-        let how = match &outcome.ending {
-            Ending::Completed(_) => Ended::Completed,
-            Ending::Failed(_) => Ended::Failed,
-            Ending::Cancelled => Ended::Cancelled,
-        };
-        self.on(Event::Ended { task, how });
-    }
-
-    /// All results that a task takes are here.
-    fn release(&mut self, task: TaskIndex) {
-        let Some(node) = self.nodes.get_mut(&task) else {
-            return;
-        };
-        let (call, room) = match std::mem::replace(&mut node.phase, Phase::Sent) {
-            Phase::Waiting(call, room) => (*call, room),
-            Phase::Sent => return,
-        };
-        let made = match self.results(call.parts) {
-            Ok(parts) => Made::Task {
-                index: task,
-                function: call.function,
-                signature: call.signature,
-                parts,
-                input: call.input,
-            },
-            Err(failure) => Made::Nothing(NoTask {
-                index: task,
-                ending: Ending::Failed(failure),
-                input: call.input,
-            }),
-        };
-        self.send(made, room);
-    }
-
-    /// The parts with the results that they take.
-    fn results(&self, parts: Vec<Part<TaskIndex>>) -> Result<Vec<Part<Output>>, Failure> {
-        let mut missing = None;
-        let mut result = |task: TaskIndex| {
-            let outcome = self.nodes.get(&task).and_then(|node| node.outcome.as_ref());
-            match outcome.map(|outcome| &outcome.ending) {
-                Some(Ending::Completed(output)) => output.clone(),
-                Some(Ending::Failed(_) | Ending::Cancelled) | None => {
-                    missing = Some(task);
-                    Output::Value(bytes::Bytes::new())
-                }
-            }
-        };
-        let parts = parts
-            .into_iter()
-            .map(|part| part.map(&mut result))
-            .collect();
-        match missing {
-            None => Ok(parts),
-            Some(task) => Err(Failure::host(format!(
-                "the result of task {task} is not here any more"
-            ))),
-        }
-    }
-
-    fn send(&mut self, made: Made, room: OwnedSemaphorePermit) {
-        self.sent += 1;
-        if let Some(released) = &self.released {
-            // A driver that is gone has ended all slots, or is about to.
-            let _ = released.send((Box::new(made), room));
-        }
-    }
-
-    /// A task ends that no worker gets, if it did not go to the driver.
-    fn end_here(&mut self, task: TaskIndex, ending: &Ending) {
-        let Some(node) = self.nodes.get_mut(&task) else {
-            return;
-        };
-        if let Phase::Waiting(call, room) = std::mem::replace(&mut node.phase, Phase::Sent) {
-            let no_task = NoTask {
-                index: task,
-                ending: ending.clone(),
-                input: call.input,
-            };
-            self.send(Made::Nothing(no_task), room);
-        }
-    }
-
-    fn keeps_for(&mut self, task: TaskIndex) {
-        self.has_kept = true;
-        match self.nodes.get_mut(&task) {
-            Some(node) => node.is_kept = true,
-            None => {
-                let _ = self.let_go.send(task);
-            }
-        }
-    }
-
-    /// Have the broker drop what it keeps for a task, if it does.
-    fn drop_values(&mut self, task: TaskIndex) {
-        if let Some(node) = self.nodes.get_mut(&task)
-            && std::mem::take(&mut node.is_kept)
-        {
-            let _ = self.let_go.send(task);
-        }
-    }
-
-    fn stop(&mut self, task: TaskIndex) {
-        match self.nodes.get(&task).map(|node| &node.phase) {
-            Some(Phase::Sent) => {
-                let _ = self.stopped.send(task);
-            }
-            Some(Phase::Waiting(..)) => {
-                self.end_here(task, &Ending::Cancelled);
-            }
-            None => {}
-        }
-    }
-
-    /// Tell whoever holds a task's future how it ended. Whether it was left.
-    fn resolve(&mut self, task: TaskIndex, end: End) -> bool {
-        let ending = match end {
-            End::Completed | End::Failed | End::Cancelled => None,
-            End::UpstreamFailed(path) => Some(Ending::Failed(self.upstream(path))),
-            End::UpstreamCancelled(_) => Some(Ending::Cancelled),
-            End::Unrecoverable(path) => {
-                let message = format!("the result of a task is lost: {path}");
-                Some(Ending::Failed(Failure::host(message)))
-            }
-        };
-        let Some(node) = self.nodes.get(&task) else {
-            return false;
-        };
-        let (slot, is_left) = (node.slot.clone(), node.is_left);
-        let outcome = match (ending, &node.outcome) {
-            (None, Some(outcome)) => outcome.clone(),
-            (None, None) => Arc::new(unrun(task, Ending::Cancelled)),
-            (Some(ending), _) => Arc::new(unrun(task, ending)),
-        };
-        self.end_here(task, &outcome.ending);
-        self.woken.extend(slot.set(Ok(outcome)));
-        is_left
-    }
-
-    /// The failure of a task below one that failed.
-    fn upstream(&self, path: Path) -> Failure {
-        let cause = self.nodes.get(&path.cause);
-        let outcome = cause.and_then(|node| node.outcome.as_ref());
-        let failure = match outcome.map(|outcome| &outcome.ending) {
-            Some(Ending::Failed(failure)) => failure.clone(),
-            Some(Ending::Completed(_) | Ending::Cancelled) | None => {
-                Failure::host("it has no result")
-            }
-        };
-        Failure::Upstream {
-            failure: Box::new(failure),
-            path: path.tasks,
-            omitted: path.omitted,
-        }
     }
 }

@@ -57,6 +57,11 @@ impl Slot {
         }
     }
 
+    /// The task is tried again.
+    pub(crate) fn reopen(&self) {
+        *self.0.lock() = State::default();
+    }
+
     /// Nobody asks any more how it ended.
     pub(crate) fn let_go(&self) {
         let mut state = self.0.lock();

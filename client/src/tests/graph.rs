@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// A sum that no worker can make.
-const FAILS: u64 = 999_983;
+pub(super) const FAILS: u64 = 999_983;
 
 /// A function of one argument of this kind.
 fn function(name: &str, kind: Kind) -> Function<u64> {
@@ -77,7 +77,7 @@ impl Drop for Adding {
     }
 }
 
-fn added(task: &Task) -> Outcome {
+pub(super) fn added(task: &Task) -> Outcome {
     let sum = match &task.arguments[..] {
         [Argument::Value(bytes)] => total(&ciborium::from_reader(&bytes[..]).unwrap()),
         [Argument::Object(_)] => 5,
@@ -111,11 +111,11 @@ fn added(task: &Task) -> Outcome {
     }
 }
 
-async fn submit(client: &Client, numbers: impl serde::Serialize) -> TaskFuture<u64> {
+pub(super) async fn submit(client: &Client, numbers: impl serde::Serialize) -> TaskFuture<u64> {
     client.submit(&sum(), (numbers,)).await.unwrap()
 }
 
-fn is_upstream(result: &Result<u64, TaskError>, path: &[u64]) -> bool {
+pub(super) fn is_upstream(result: &Result<u64, TaskError>, path: &[u64]) -> bool {
     let Err(TaskError::Failed(failure)) = result else {
         return false;
     };

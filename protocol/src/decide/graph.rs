@@ -84,6 +84,19 @@ impl Graph {
         node.is_some_and(|node| node.demand > 0)
     }
 
+    /// The task because of which this one ended without a result: itself, or one whose result it
+    /// takes, directly or through others. None if it has a result, or did not end.
+    #[must_use]
+    pub fn cause(&self, task: TaskIndex) -> Option<TaskIndex> {
+        match path::end(&self.nodes, self.nodes.find(task)?)? {
+            End::Completed => None,
+            End::Failed | End::Cancelled => Some(task),
+            End::UpstreamFailed(path) | End::UpstreamCancelled(path) | End::Unrecoverable(path) => {
+                Some(path.cause)
+            }
+        }
+    }
+
     /// How many tasks are in which state.
     #[must_use]
     pub fn counts(&self) -> Counts {

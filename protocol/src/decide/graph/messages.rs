@@ -76,6 +76,9 @@ pub enum Command {
     /// Tell the holder of the task's future how it ended. It is told once each time that the task
     /// ends, and again after [`Event::Wanted`]; what is told last holds.
     Resolve(TaskIndex, End),
+    /// Tell the holder of the task's future that it has not ended after all: it is tried again, as
+    /// [`Event::Retry`] asked for. How it ends then is told as before.
+    Reopen(TaskIndex),
     /// Drop the task's result: nothing needs it.
     LetGo(TaskIndex),
     /// Drop the task's definition: nothing needs to be known of it.

@@ -1,6 +1,6 @@
 //! Each rule of the graph on a few tasks, and its costs on many.
 
-use super::Command::{Forget, LetGo, Refuse, Release, Resolve, Stop};
+use super::Command::{Forget, LetGo, Refuse, Release, Reopen, Resolve, Stop};
 use super::*;
 use crate::id::TaskIndex;
 
@@ -329,7 +329,11 @@ fn a_result_that_vanishes_too_often_is_unrecoverable_until_it_is_tried_again() {
             Resolve(2, End::Unrecoverable(path(&[0, 1, 2]))),
         ],
     );
-    check(&mut graph, Event::Retry(0), [Release(0)]);
+    check(
+        &mut graph,
+        Event::Retry(0),
+        [Reopen(0), Reopen(1), Reopen(2), Release(0)],
+    );
     assert_eq!(graph.counts().waiting, 2);
 }
 
@@ -353,7 +357,7 @@ fn what_is_not_repeatable_is_not_run_again_after_it_completed() {
     );
     let counts = graph.counts();
     assert_eq!((counts.unrecoverable, counts.blocked), (1, 2));
-    check(&mut graph, Event::Retry(0), [Release(0)]);
+    check(&mut graph, Event::Retry(0), [Reopen(2), Release(0)]);
 }
 
 #[test]
@@ -379,22 +383,35 @@ fn dependents_that_were_released_run_on_when_a_lost_input_can_not_be_computed_ag
 fn a_retry_takes_along_what_failed_because_of_it_and_not_what_failed_otherwise() {
     let mut graph = graph(&[(0, &[]), (1, &[]), (2, &[0]), (3, &[1]), (4, &[2, 3])]);
     let _ = on(&mut graph, [failed(0), failed(1)]);
+    assert_eq!([0, 1, 4].map(|task| graph.cause(task)), [0, 1, 0].map(Some));
     // It failed because of another one, so there is nothing to try.
     check(&mut graph, Event::Retry(4), []);
     check(
         &mut graph,
         Event::Retry(0),
         [
+            Reopen(0),
+            Reopen(2),
+            Reopen(4),
             Resolve(4, End::UpstreamFailed(path(&[1, 3, 4]))),
             Release(0),
         ],
+    );
+    assert_eq!(
+        [0, 2, 4].map(|task| graph.cause(task)),
+        [None, None, Some(1)]
     );
     check(
         &mut graph,
         completed(0),
         [Resolve(0, End::Completed), Release(2)],
     );
-    check(&mut graph, Event::Retry(1), [Release(1)]);
+    assert_eq!(graph.cause(0), None);
+    check(
+        &mut graph,
+        Event::Retry(1),
+        [Reopen(1), Reopen(3), Reopen(4), Release(1)],
+    );
     let _ = on(&mut graph, [completed(2), completed(1)]);
     check(
         &mut graph,
@@ -409,7 +426,7 @@ fn a_retry_computes_inputs_that_were_let_go_again() {
     let _ = on(&mut graph, [0, 1].map(Event::Unwanted));
     let _ = on(&mut graph, [completed(0), failed(1)]);
     assert_eq!(graph.counts().idle, 1);
-    check(&mut graph, Event::Retry(1), [Release(0)]);
+    check(&mut graph, Event::Retry(1), [Reopen(2), Release(0)]);
     check(&mut graph, completed(0), [Release(1)]);
 }
 
@@ -420,7 +437,11 @@ fn a_retry_of_what_nothing_needs_starts_nothing() {
     check(&mut graph, Event::Retry(1), []);
     assert_eq!(graph.counts().idle, 1);
     // 2 failed because of 0.
-    check(&mut graph, Event::Retry(0), [Release(0), Release(1)]);
+    check(
+        &mut graph,
+        Event::Retry(0),
+        [Reopen(0), Reopen(2), Release(0), Release(1)],
+    );
 }
 
 #[test]
@@ -490,7 +511,7 @@ fn a_long_chain_fails_recovers_and_is_forgotten_without_a_deep_stack() {
         let _ = graph.on(submitted(task, &[task - 1]));
     }
     assert_eq!(graph.on(failed(0)).len() as u64, MANY);
-    check(&mut graph, Event::Retry(0), [Release(0)]);
+    assert_eq!(graph.on(Event::Retry(0)).len() as u64, MANY + 1);
     let _ = on(&mut graph, (0..MANY - 1).map(Event::Unwanted));
     let _ = on(&mut graph, (0..MANY).map(completed));
     assert_eq!(graph.counts().idle as u64, MANY - 1);

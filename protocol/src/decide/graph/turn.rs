@@ -166,8 +166,13 @@ impl<'a> Turn<'a> {
         let mut resets = vec![key];
         while let Some(key) = resets.pop() {
             self.nodes.set_state(key, State::Idle);
-            if self.nodes.get(key).is_some_and(|node| node.is_needed()) {
-                self.starts.push(key);
+            if let Some(node) = self.nodes.get(key) {
+                if node.is_wanted {
+                    self.commands.push(Command::Reopen(node.task));
+                }
+                if node.is_needed() {
+                    self.starts.push(key);
+                }
             }
             let mut cursor = self.nodes.dependents(key);
             while let Some((dependent, next)) = self.nodes.dependent_at(cursor) {

@@ -97,6 +97,9 @@ impl Fleet {
                 Resolve(task, end) => {
                     self.owners[which].told.insert(task, end);
                 }
+                Reopen(task) => {
+                    self.owners[which].told.remove(&task);
+                }
                 LetGo(task) => {
                     self.results.remove(&task);
                 }

@@ -51,6 +51,7 @@ enum Plain {
     Release(TaskIndex),
     Stop(TaskIndex),
     Resolve(TaskIndex),
+    Reopen(TaskIndex),
     LetGo(TaskIndex),
     Forget(TaskIndex),
     Refuse(TaskIndex),
@@ -61,6 +62,7 @@ fn plain(command: &Command) -> Plain {
         Release(task) => Plain::Release(task),
         Stop(task) => Plain::Stop(task),
         Resolve(task, _) => Plain::Resolve(task),
+        Reopen(task) => Plain::Reopen(task),
         LetGo(task) => Plain::LetGo(task),
         Forget(task) => Plain::Forget(task),
         Refuse(task, _) => Plain::Refuse(task),
@@ -204,7 +206,7 @@ impl Model {
         }
         known.has_completed = false;
         known.losses = 0;
-        known.state = State::Idle;
+        self.reopen(task);
         let blocked = |state: &Self| {
             state.first(|_, task| match task.state {
                 State::Blocked(via) => !state.tasks[&via.unwrap()].state.is_failure(),
@@ -212,7 +214,14 @@ impl Model {
             })
         };
         while let Some(task) = blocked(self) {
-            self.set(task, State::Idle);
+            self.reopen(task);
+        }
+    }
+
+    fn reopen(&mut self, task: TaskIndex) {
+        self.set(task, State::Idle);
+        if self.tasks[&task].is_wanted {
+            self.commands.push(Plain::Reopen(task));
         }
     }
 
@@ -361,6 +370,7 @@ impl World {
                     assert!(!self.model.tasks.contains_key(task));
                 }
                 Resolve(task, end) => self.check_end(*task, end),
+                Reopen(task) => assert!(matches!(event, Event::Retry(_)), "{task}"),
                 Refuse(task, _) => assert!(!self.model.tasks.contains_key(task)),
             }
         }

@@ -1,0 +1,71 @@
+//! What a program knows of one of its tasks.
+
+use std::sync::Arc;
+
+use sortie_protocol::{Outcome, TaskIndex};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::call::Call;
+use super::slot::Slot;
+
+/// A task of an open job that did not end, or whose ending somebody may ask for.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) slot: Arc<Slot>,
+    pub(super) phase: Phase,
+    /// What it calls, while that is kept.
+    pub(super) call: Option<Arc<Call>>,
+    /// The index of its latest run at the broker; that of the first is its own.
+    pub(super) run: TaskIndex,
+    /// Nobody holds its future, and it runs all the same.
+    pub(super) is_left: bool,
+    /// How it ended, while its result is needed.
+    pub(super) outcome: Option<Arc<Outcome>>,
+    /// Whether the broker keeps large values for it.
+    pub(super) is_kept: bool,
+}
+
+impl Node {
+    pub(super) fn waits(&self) -> bool {
+        matches!(self.phase, Phase::Waiting(_))
+    }
+
+    /// What its call takes, if it is kept for another run.
+    pub(super) fn kept_bytes(&self) -> usize {
+        match (&self.phase, &self.call) {
+            (Phase::Sent, Some(call)) => call.weight(),
+            (Phase::Sent, None) | (Phase::Waiting(_), _) => 0,
+        }
+    }
+
+    /// One of a job that another process left.
+    pub(super) fn left(task: TaskIndex, phase: Phase, call: Option<Call>) -> Self {
+        Self {
+            slot: Arc::default(),
+            phase,
+            call: call.map(Arc::new),
+            run: task,
+            is_left: true,
+            outcome: None,
+            is_kept: false,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// For results of others.
+    Waiting(Wait),
+    Sent,
+}
+
+/// What a task waits for results for.
+#[derive(Debug)]
+pub(super) enum Wait {
+    /// For its first run; with the room that it takes.
+    First(Option<OwnedSemaphorePermit>),
+    /// To be tried again.
+    Again,
+    /// Another process sent it: for nothing.
+    Begun,
+}

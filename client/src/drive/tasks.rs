@@ -1,0 +1,449 @@
+//! The tasks of an open job, behind its program's lock.
+//!
+//! A task's result is dropped when nothing takes it any more. Its call is kept for another run for as
+//! long as the task is known, if there is room for that.
+//!
+//! At the broker the first outcome of an index is the one that counts. So a task that is tried again
+//! has a further index there, its *run*, which nobody but this program knows. Should another process
+//! go on with the job, what it finds is how the first run ended.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::task::Waker;
+
+use sortie_protocol::graph::{Command, End, Ended, Event, Graph, Path};
+use sortie_protocol::submission::{NoTask, unrun};
+use sortie_protocol::{Ending, Failure, Outcome, Output, Part, TaskIndex};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::call::Inherited;
+use super::made::{Made, Released};
+use super::node::{Node, Phase, Wait};
+use super::slot::{Gone, Slot};
+use super::unwritten::Unwritten;
+
+/// The failure of a task that was lost with its submitter.
+const NEVER_SENT: &str = "the process that submitted it ended before the broker had the task";
+
+/// How many bytes the arguments of released tasks may have that are kept for another run.
+pub(crate) const KEPT_CALLS_BYTES_MAX: usize = 64 << 20;
+/// Why a task is not tried again whose arguments are not kept.
+const CALL_GONE: &str = "it cannot be tried again: its arguments are not kept in this process";
+
+/// How all tasks without an outcome end once their job is over.
+#[derive(Debug, Clone)]
+pub(crate) enum Over {
+    Cancelled,
+    Gone(Gone),
+}
+
+/// The tasks of one open job.
+#[derive(Debug)]
+pub(super) struct Tasks {
+    pub(super) graph: Graph,
+    pub(super) nodes: HashMap<TaskIndex, Node>,
+    /// The tasks that further runs are of.
+    pub(super) runs: HashMap<TaskIndex, TaskIndex>,
+    /// The next index, of a task or a run.
+    pub(super) next: TaskIndex,
+    /// What the calls of released tasks take that are kept.
+    pub(super) kept_calls_bytes: usize,
+    /// Tasks that were to be released again, and whose calls are not kept.
+    pub(super) lacking: Vec<TaskIndex>,
+    /// How many went to the driver.
+    pub(super) sent: u64,
+    /// To the driver, until all went there and no more come.
+    pub(super) released: Option<mpsc::UnboundedSender<Released>>,
+    /// Released tasks that nothing needs any more.
+    pub(super) stopped: mpsc::UnboundedSender<TaskIndex>,
+    /// Tasks whose large values at the broker nothing needs any more.
+    pub(super) let_go: mpsc::UnboundedSender<TaskIndex>,
+    /// Whether the broker keeps, or kept, large values of any.
+    pub(super) has_kept: bool,
+    /// What of the graph is to be written to the broker, if that outlives this process.
+    pub(super) unwritten: Option<Unwritten>,
+    /// About how many bytes of outcomes came.
+    pub(super) outcome_bytes: usize,
+    /// Others may look for outcomes of it when it is over.
+    pub(super) is_published: bool,
+    pub(super) is_closed: bool,
+    pub(super) over: Option<Over>,
+    /// To be woken when the lock is released: a waker may drop futures.
+    pub(super) woken: Vec<Waker>,
+}
+
+impl Tasks {
+    /// Take over the tasks of a job that another process left.
+    pub(super) fn inherit(&mut self, inherited: Inherited) {
+        let Inherited {
+            waiting,
+            missing,
+            total,
+        } = inherited;
+        self.next = total;
+        self.sent = total - waiting.len() as u64 - missing;
+        self.is_closed = true;
+        for (task, call) in waiting {
+            let inputs = call.inputs();
+            for input in &inputs {
+                if !self.nodes.contains_key(input) {
+                    self.nodes.insert(
+                        *input,
+                        Node::left(*input, Phase::Waiting(Wait::Begun), None),
+                    );
+                    self.on(Event::Submitted {
+                        task: *input,
+                        inputs: Vec::new(),
+                        repeatable: false,
+                    });
+                }
+            }
+            let repeatable = call.repeatable;
+            // They take no room: they are no more than there were.
+            let node = Node::left(task, Phase::Waiting(Wait::First(None)), Some(call));
+            self.nodes.insert(task, node);
+            self.on(Event::Submitted {
+                task,
+                inputs,
+                repeatable,
+            });
+        }
+    }
+
+    pub(super) fn give_up(&mut self, missing: &[TaskIndex]) {
+        for task in missing {
+            let no_task = NoTask {
+                index: *task,
+                ending: Ending::Failed(Failure::host(NEVER_SENT)),
+                input: None,
+            };
+            self.send(Made::Nothing(no_task), None);
+        }
+    }
+
+    /// Have a task written to the broker if it waits.
+    pub(super) fn note_waiting(&mut self, task: TaskIndex) {
+        if let Some(unwritten) = &mut self.unwritten
+            && self.nodes.get(&task).is_some_and(Node::waits)
+        {
+            unwritten.add(task);
+        }
+    }
+
+    pub(super) fn on(&mut self, event: Event) {
+        let mut left = Vec::new();
+        for command in self.graph.on(event) {
+            match command {
+                Command::Release(task) => self.release(task),
+                Command::Stop(task) => self.stop(task),
+                Command::Resolve(task, end) => {
+                    if self.resolve(task, end) {
+                        left.push(task);
+                    }
+                }
+                Command::Reopen(task) => self.reopen(task),
+                Command::LetGo(task) => {
+                    self.drop_values(task);
+                    if let Some(node) = self.nodes.get_mut(&task) {
+                        node.outcome = None;
+                        node.slot.let_go();
+                    }
+                }
+                Command::Forget(task) => {
+                    self.end_here(task, &Ending::Cancelled);
+                    self.drop_values(task);
+                    self.forget(task);
+                }
+                Command::Refuse(task, refusal) => {
+                    let ending = Ending::Failed(Failure::host(refusal.to_string()));
+                    self.end_here(task, &ending);
+                    if let Some(node) = self.forget(task) {
+                        self.woken
+                            .extend(node.slot.set(Ok(Arc::new(unrun(task, ending)))));
+                    }
+                }
+            }
+        }
+        for task in left {
+            self.on(Event::Unwanted(task));
+        }
+        for task in std::mem::take(&mut self.lacking) {
+            let ending = Ending::Failed(Failure::host(CALL_GONE));
+            if let Some(node) = self.nodes.get_mut(&task) {
+                node.outcome = Some(Arc::new(unrun(task, ending)));
+            }
+            let how = Ended::Failed;
+            self.on(Event::Ended { task, how });
+        }
+    }
+
+    fn forget(&mut self, task: TaskIndex) -> Option<Node> {
+        let node = self.nodes.remove(&task)?;
+        self.runs.remove(&node.run);
+        self.kept_calls_bytes -= node.kept_bytes();
+        Some(node)
+    }
+
+    pub(super) fn retry(&mut self, task: TaskIndex) -> bool {
+        // One of a job that is not driven here has no node.
+        if self.released.is_none() || !self.nodes.contains_key(&task) {
+            return false;
+        }
+        let mut tried = HashSet::new();
+        // There may be further causes behind the first. One that comes back at once stays.
+        while let Some(cause) = self.graph.cause(task)
+            && tried.insert(cause)
+        {
+            self.on(Event::Retry(cause));
+        }
+        true
+    }
+
+    /// A task waits again for its results, or for those of others.
+    fn reopen(&mut self, task: TaskIndex) {
+        if let Some(node) = self.nodes.get_mut(&task) {
+            node.slot.reopen();
+            node.outcome = None;
+            self.kept_calls_bytes -= node.kept_bytes();
+            node.phase = Phase::Waiting(Wait::Again);
+        }
+    }
+
+    /// An outcome that is the first of its task counts.
+    pub(super) fn on_ended(&mut self, outcome: &Outcome) {
+        let task = self.task_of(outcome.index);
+        let Some(node) = self.nodes.get_mut(&task) else {
+            return;
+        };
+        if node.slot.has_ended() || node.run != outcome.index {
+            return;
+        }
+        let mut bytes = outcome.weight();
+        if let Ending::Completed(Output::AtBroker(kept)) = &outcome.ending {
+            node.is_kept = true;
+            self.has_kept = true;
+            bytes = bytes.saturating_add(usize::try_from(kept.size).unwrap_or(usize::MAX));
+        }
+        self.outcome_bytes = self.outcome_bytes.saturating_add(bytes);
+        node.outcome = Some(Arc::new(Outcome {
+            index: task,
+            ..outcome.clone()
+        }));
+        let how = match &outcome.ending {
+            Ending::Completed(_) => Ended::Completed,
+            Ending::Failed(_) => Ended::Failed,
+            Ending::Cancelled => Ended::Cancelled,
+        };
+        self.on(Event::Ended { task, how });
+    }
+
+    /// All results that a task takes are here.
+    fn release(&mut self, task: TaskIndex) {
+        let Some(node) = self.nodes.get_mut(&task) else {
+            return;
+        };
+        let room = match std::mem::replace(&mut node.phase, Phase::Sent) {
+            Phase::Waiting(Wait::First(room)) => room,
+            Phase::Waiting(Wait::Begun) => return,
+            Phase::Waiting(Wait::Again) => {
+                self.begin_run(task);
+                None
+            }
+            // A result that was let go is needed again.
+            Phase::Sent => {
+                self.kept_calls_bytes -= node.kept_bytes();
+                node.slot.reopen();
+                self.begin_run(task);
+                None
+            }
+        };
+        let Some(node) = self.nodes.get_mut(&task) else {
+            return;
+        };
+        let (run, Some(call)) = (node.run, node.call.take()) else {
+            self.lacking.push(task);
+            return;
+        };
+        node.call = Some(call.clone());
+        self.keep_call(task);
+        let call = Arc::unwrap_or_clone(call);
+        let made = match self.results(call.parts) {
+            Ok(parts) => Made::Task {
+                index: run,
+                function: call.function,
+                signature: call.signature,
+                parts,
+                input: call.input,
+            },
+            Err(failure) => Made::Nothing(NoTask {
+                index: run,
+                ending: Ending::Failed(failure),
+                input: call.input,
+            }),
+        };
+        self.send(made, room);
+    }
+
+    /// A task that was released before gets a further index at the broker.
+    fn begin_run(&mut self, task: TaskIndex) {
+        self.drop_values(task);
+        if let Some(node) = self.nodes.get_mut(&task) {
+            self.runs.remove(&node.run);
+            node.run = self.next;
+            self.runs.insert(self.next, task);
+            self.next += 1;
+        }
+    }
+
+    /// The task that an index at the broker is of.
+    fn task_of(&self, run: TaskIndex) -> TaskIndex {
+        self.runs.get(&run).copied().unwrap_or(run)
+    }
+
+    /// The parts with the results that they take.
+    fn results(&self, parts: Vec<Part<TaskIndex>>) -> Result<Vec<Part<Output>>, Failure> {
+        let mut missing = None;
+        let mut result = |task: TaskIndex| {
+            let outcome = self.nodes.get(&task).and_then(|node| node.outcome.as_ref());
+            match outcome.map(|outcome| &outcome.ending) {
+                Some(Ending::Completed(output)) => output.clone(),
+                Some(Ending::Failed(_) | Ending::Cancelled) | None => {
+                    missing = Some(task);
+                    Output::Value(bytes::Bytes::new())
+                }
+            }
+        };
+        let parts = parts
+            .into_iter()
+            .map(|part| part.map(&mut result))
+            .collect();
+        match missing {
+            None => Ok(parts),
+            Some(task) => Err(Failure::host(format!(
+                "the result of task {task} is not here any more"
+            ))),
+        }
+    }
+
+    fn send(&mut self, made: Made, room: Option<OwnedSemaphorePermit>) {
+        self.sent += 1;
+        if let Some(released) = &self.released {
+            // A driver that is gone has ended all slots, or is about to.
+            let _ = released.send((Box::new(made), room));
+        }
+    }
+
+    /// A task ends that no worker gets, if it did not go to the driver.
+    fn end_here(&mut self, task: TaskIndex, ending: &Ending) {
+        let Some(node) = self.nodes.get_mut(&task) else {
+            return;
+        };
+        match std::mem::replace(&mut node.phase, Phase::Sent) {
+            Phase::Waiting(Wait::First(room)) => {
+                let no_task = NoTask {
+                    index: task,
+                    ending: ending.clone(),
+                    input: node.call.as_ref().and_then(|call| call.input.clone()),
+                };
+                self.keep_call(task);
+                self.send(Made::Nothing(no_task), room);
+            }
+            // What the broker knows of it is how its first run ended.
+            Phase::Waiting(Wait::Again) => self.keep_call(task),
+            Phase::Waiting(Wait::Begun) | Phase::Sent => {}
+        }
+    }
+
+    /// Keep the call of a task that was released, or ended without that, if there is room.
+    fn keep_call(&mut self, task: TaskIndex) {
+        if let Some(node) = self.nodes.get_mut(&task) {
+            let weight = node.call.as_ref().map_or(0, |call| call.weight());
+            if self.kept_calls_bytes + weight <= KEPT_CALLS_BYTES_MAX {
+                self.kept_calls_bytes += weight;
+            } else {
+                node.call = None;
+            }
+        }
+    }
+
+    pub(super) fn keeps_for(&mut self, run: TaskIndex) {
+        self.has_kept = true;
+        let task = self.task_of(run);
+        match self.nodes.get_mut(&task).filter(|node| node.run == run) {
+            Some(node) => node.is_kept = true,
+            None => {
+                let _ = self.let_go.send(run);
+            }
+        }
+    }
+
+    /// Have the broker drop what it keeps for a task, if it does.
+    fn drop_values(&mut self, task: TaskIndex) {
+        if let Some(node) = self.nodes.get_mut(&task)
+            && std::mem::take(&mut node.is_kept)
+        {
+            let _ = self.let_go.send(node.run);
+        }
+    }
+
+    fn stop(&mut self, task: TaskIndex) {
+        match self.nodes.get(&task) {
+            Some(node) if node.waits() => self.end_here(task, &Ending::Cancelled),
+            Some(node) => {
+                let _ = self.stopped.send(node.run);
+            }
+            None => {}
+        }
+    }
+
+    /// Tell whoever holds a task's future how it ended. Whether it was left.
+    fn resolve(&mut self, task: TaskIndex, end: End) -> bool {
+        let ending = match end {
+            End::Completed | End::Failed | End::Cancelled => None,
+            End::UpstreamFailed(path) => Some(Ending::Failed(self.upstream(path))),
+            End::UpstreamCancelled(_) => Some(Ending::Cancelled),
+            End::Unrecoverable(path) => {
+                let message = format!("the result of a task is lost: {path}");
+                Some(Ending::Failed(Failure::host(message)))
+            }
+        };
+        let Some(node) = self.nodes.get(&task) else {
+            return false;
+        };
+        let (slot, is_left) = (node.slot.clone(), node.is_left);
+        let outcome = match (ending, &node.outcome) {
+            (None, Some(outcome)) => outcome.clone(),
+            (None, None) => Arc::new(unrun(task, Ending::Cancelled)),
+            (Some(ending), _) => Arc::new(unrun(task, ending)),
+        };
+        self.end_here(task, &outcome.ending);
+        self.woken.extend(slot.set(Ok(outcome)));
+        is_left
+    }
+
+    /// The failure of a task below one that failed.
+    fn upstream(&self, path: Path) -> Failure {
+        let cause = self.nodes.get(&path.cause);
+        let outcome = cause.and_then(|node| node.outcome.as_ref());
+        let failure = match outcome.map(|outcome| &outcome.ending) {
+            Some(Ending::Failed(failure)) => failure.clone(),
+            Some(Ending::Completed(_) | Ending::Cancelled) | None => {
+                Failure::host("it has no result")
+            }
+        };
+        Failure::Upstream {
+            failure: Box::new(failure),
+            path: path.tasks,
+            omitted: path.omitted,
+        }
+    }
+}
+
+impl Over {
+    pub(super) fn end(&self, index: TaskIndex, slot: &Slot) {
+        slot.end(match self {
+            Self::Cancelled => Ok(Arc::new(unrun(index, Ending::Cancelled))),
+            Self::Gone(gone) => Err(gone.clone()),
+        });
+    }
+}
