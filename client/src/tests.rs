@@ -5,6 +5,7 @@ mod adversity;
 mod book;
 mod coordination;
 mod graph;
+mod lineage;
 mod open_job;
 mod retry;
 mod status;

@@ -84,9 +84,8 @@ pub async fn fetch(
 pub fn unfetched(what: &str, error: &Error) -> Failure {
     let fault = match error.fault {
         InputFault::Unavailable => PlatformFault::StoreUnavailable,
-        InputFault::Malformed | InputFault::Missing | InputFault::Denied | InputFault::Changed => {
-            PlatformFault::StoreUnusable
-        }
+        InputFault::Missing | InputFault::Changed => PlatformFault::ResultLost,
+        InputFault::Malformed | InputFault::Denied => PlatformFault::StoreUnusable,
     };
     Failure::Platform {
         fault,

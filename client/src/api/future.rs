@@ -20,7 +20,7 @@ use crate::api::shared::Shared;
 use crate::api::task_error::TaskError;
 use crate::drive::program::Cancelled;
 use crate::drive::submitted::{Dependency, Submitted};
-use crate::drive::values::is_elsewhere;
+use crate::drive::values::{is_elsewhere, is_lost};
 
 /// A submitted task. Resolves to the function's result. Clones are futures of the same task;
 /// dropping the last of them before the task ended cancels it, unless another task takes its
@@ -205,6 +205,10 @@ impl<T: Decode> Future for TaskFuture<T> {
                 let outcome = ready!(fetching.get_mut().poll_unpin(cx));
                 // It may be tried again, and then waited for again.
                 this.fetching = None;
+                let Submitted { index, program, .. } = &*this.submitted;
+                if is_lost(&outcome) && program.lost(*index) {
+                    continue;
+                }
                 return Poll::Ready(decode(outcome.ending));
             }
             match ready!(this.poll_outcome(cx)) {

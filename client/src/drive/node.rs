@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sortie_protocol::{Outcome, TaskIndex};
+use sortie_protocol::{Ending, Outcome, Output, TaskIndex};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::call::Call;
@@ -28,6 +28,18 @@ pub(super) struct Node {
 impl Node {
     pub(super) fn waits(&self) -> bool {
         matches!(self.phase, Phase::Waiting(_))
+    }
+
+    /// Its result, while that is needed.
+    pub(super) fn output(&self) -> Option<&Output> {
+        match &self.outcome.as_ref()?.ending {
+            Ending::Completed(output) => Some(output),
+            Ending::Failed(_) | Ending::Cancelled => None,
+        }
+    }
+
+    pub(super) fn has_result(&self) -> bool {
+        self.output().is_some()
     }
 
     /// What its call takes, if it is kept for another run.

@@ -312,6 +312,12 @@ impl Program {
         self.with(|state| state.retry(task))
     }
 
+    /// The result of a task is not where it was. Whether its future waits for another run, or is
+    /// told that there is none.
+    pub(crate) fn lost(&self, result: TaskIndex) -> bool {
+        self.with(|state| state.lost(result))
+    }
+
     /// The index of a task's latest run at the broker.
     pub(crate) fn run_of(&self, task: TaskIndex) -> TaskIndex {
         let state = self.state.lock();

@@ -12,11 +12,12 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use sortie_protocol::graph::{Command, End, Ended, Event, Graph, Path};
+use sortie_protocol::outcome::{InputFault, PlatformFault};
 use sortie_protocol::submission::{NoTask, unrun};
-use sortie_protocol::{Ending, Failure, Outcome, Output, Part, TaskIndex};
+use sortie_protocol::{Argument, Ending, Failure, Outcome, Output, Part, TaskIndex};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::call::Inherited;
+use super::call::{Call, Inherited};
 use super::made::{Made, Released};
 use super::node::{Node, Phase, Wait};
 use super::slot::{Gone, Slot};
@@ -199,6 +200,48 @@ impl Tasks {
         true
     }
 
+    /// The result of a task is not there any more. Whether it is computed again, or its future told
+    /// that it cannot be.
+    pub(super) fn lost(&mut self, result: TaskIndex) -> bool {
+        let is_held = self.nodes.get(&result).is_some_and(Node::has_result);
+        if is_held && self.released.is_some() {
+            self.reopen(result);
+            let dependent = None;
+            self.on(Event::Lost { result, dependent });
+        }
+        is_held && self.released.is_some()
+    }
+
+    /// Whether a task failed because results of others vanished that it takes. Then these are
+    /// computed again, and the task waits for them. Which of those that are not in its arguments
+    /// vanished is not told: all of them are made anew.
+    fn recovers(&mut self, task: TaskIndex, outcome: &Outcome) -> bool {
+        let Some(call) = self.nodes.get(&task).and_then(|node| node.call.clone()) else {
+            return false;
+        };
+        let Some(misses) = misses(&call, outcome) else {
+            return false;
+        };
+        let vanished = |input: &TaskIndex| match self.nodes.get(input) {
+            Some(node) => node.output().is_none_or(misses),
+            None => false,
+        };
+        let results: Vec<TaskIndex> = call.inputs().into_iter().filter(vanished).collect();
+        if results.is_empty() || self.released.is_none() {
+            return false;
+        }
+        self.reopen(task);
+        for result in results {
+            // Otherwise it is made anew already.
+            if self.nodes.get(&result).is_some_and(Node::has_result) {
+                self.reopen(result);
+            }
+            let dependent = Some(task);
+            self.on(Event::Lost { result, dependent });
+        }
+        true
+    }
+
     /// A task waits again for its results, or for those of others.
     fn reopen(&mut self, task: TaskIndex) {
         if let Some(node) = self.nodes.get_mut(&task) {
@@ -215,9 +258,12 @@ impl Tasks {
         let Some(node) = self.nodes.get_mut(&task) else {
             return;
         };
-        if node.slot.has_ended() || node.run != outcome.index {
+        if node.slot.has_ended() || node.run != outcome.index || self.recovers(task, outcome) {
             return;
         }
+        let Some(node) = self.nodes.get_mut(&task) else {
+            return;
+        };
         let mut bytes = outcome.weight();
         if let Ending::Completed(Output::AtBroker(kept)) = &outcome.ending {
             node.is_kept = true;
@@ -402,10 +448,14 @@ impl Tasks {
             End::Completed | End::Failed | End::Cancelled => None,
             End::UpstreamFailed(path) => Some(Ending::Failed(self.upstream(path))),
             End::UpstreamCancelled(_) => Some(Ending::Cancelled),
-            End::Unrecoverable(path) => {
-                let message = format!("the result of a task is lost: {path}");
-                Some(Ending::Failed(Failure::host(message)))
-            }
+            End::Unrecoverable(path) => Some(Ending::Failed(Failure::Platform {
+                fault: PlatformFault::ResultLost,
+                message: format!(
+                    "the result of task {} is gone, and it is not run again because it is not \
+                     deterministic, or because it was gone too often: {path}",
+                    path.cause
+                ),
+            })),
         };
         let Some(node) = self.nodes.get(&task) else {
             return false;
@@ -445,5 +495,28 @@ impl Over {
             Self::Cancelled => Ok(Arc::new(unrun(index, Ending::Cancelled))),
             Self::Gone(gone) => Err(gone.clone()),
         });
+    }
+}
+
+/// Which of the results that a call takes may be those that it missed; none if it did not fail for
+/// that reason.
+fn misses(call: &Call, outcome: &Outcome) -> Option<fn(&Output) -> bool> {
+    let Ending::Failed(failure) = &outcome.ending else {
+        return None;
+    };
+    let own_object = |part: &Part<TaskIndex>| matches!(part, Part::Ready(Argument::Object(_)));
+    match failure {
+        Failure::Platform {
+            fault: PlatformFault::ResultLost,
+            ..
+        } => Some(|output| output.is_elsewhere()),
+        // Of an object it is only told that it is not there, whosever it is.
+        Failure::Input {
+            fault: InputFault::Missing | InputFault::Changed,
+            ..
+        } if !call.parts.iter().any(own_object) => {
+            Some(|output| matches!(output, Output::Object(_)))
+        }
+        _ => None,
     }
 }

@@ -86,7 +86,7 @@ impl Values {
         match self.broker.value(tenant, kept).await {
             Ok(Some(value)) => Ok(value),
             Ok(None) => Err(failed(
-                PlatformFault::StoreUnusable,
+                PlatformFault::ResultLost,
                 "the broker does not keep it any more".into(),
             )),
             Err(error) if error.is_transient() => {
@@ -210,6 +210,12 @@ impl Values {
 /// Whether the outcome's value is elsewhere and not yet fetched.
 pub(crate) fn is_elsewhere(outcome: &Outcome) -> bool {
     matches!(&outcome.ending, Ending::Completed(output) if output.is_elsewhere())
+}
+
+/// Whether the outcome's value was elsewhere, and is not there any more.
+pub(crate) fn is_lost(outcome: &Outcome) -> bool {
+    let fault = PlatformFault::ResultLost;
+    matches!(&outcome.ending, Ending::Failed(Failure::Platform { fault: found, .. }) if *found == fault)
 }
 
 /// The failure of a task whose argument is not stored.

@@ -22,7 +22,7 @@ use crate::{
 pub(super) const FAILS: u64 = 999_983;
 
 /// A function of one argument of this kind.
-fn function(name: &str, kind: Kind) -> Function<u64> {
+pub(super) fn function(name: &str, kind: Kind) -> Function<u64> {
     let signature = Signature {
         name: name.into(),
         doc: String::new(),
@@ -43,11 +43,11 @@ fn function(name: &str, kind: Kind) -> Function<u64> {
     )
 }
 
-fn sum() -> Function<u64> {
+pub(super) fn sum() -> Function<u64> {
     function("sum", Kind::Value)
 }
 
-fn total(value: &Value) -> u64 {
+pub(super) fn total(value: &Value) -> u64 {
     match value {
         Value::Integer(number) => u64::try_from(*number).unwrap(),
         Value::Array(items) => items.iter().map(total).sum(),

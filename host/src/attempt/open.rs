@@ -291,7 +291,10 @@ async fn kept_value(
     };
     match broker.value(context.job.key.tenant, kept).await {
         Ok(Some(value)) => Ok(value),
-        Ok(None) => Err(unusable("the broker does not keep it any more")),
+        Ok(None) => Err(failed(
+            PlatformFault::ResultLost,
+            "the broker does not keep it any more".into(),
+        )),
         Err(error) if error.is_transient() => {
             Err(failed(PlatformFault::StoreUnavailable, error.to_string()))
         }

@@ -128,7 +128,9 @@ impl Failure {
             Self::Platform { fault, .. } => match fault {
                 PlatformFault::WorkerLost | PlatformFault::Host => Some(Advice::ListDeadLetters),
                 PlatformFault::StoreUnusable => Some(Advice::ConfigureStore),
-                PlatformFault::Component | PlatformFault::StoreUnavailable => None,
+                PlatformFault::Component
+                | PlatformFault::StoreUnavailable
+                | PlatformFault::ResultLost => None,
             },
             Self::Upstream { failure, .. } => failure.advice(),
         }
@@ -167,6 +169,7 @@ mod tests {
             (PlatformFault::Host, Some(Advice::ListDeadLetters)),
             (PlatformFault::StoreUnusable, Some(Advice::ConfigureStore)),
             (PlatformFault::StoreUnavailable, None),
+            (PlatformFault::ResultLost, None),
         ] {
             let failure = Failure::Platform {
                 fault,

@@ -250,6 +250,9 @@ pub enum PlatformFault {
     /// The store is temporarily unavailable.
     #[n(4)]
     StoreUnavailable,
+    /// The result of another task, which was stored for this one, is not there any more.
+    #[n(5)]
+    ResultLost,
 }
 
 /// Who has to act so that the task can succeed.
@@ -342,7 +345,9 @@ impl Failure {
                 InputFault::Unavailable => Retry::Backoff,
             },
             Self::Platform { fault, .. } => match fault {
-                PlatformFault::Component | PlatformFault::StoreUnusable => Retry::Never,
+                PlatformFault::Component
+                | PlatformFault::StoreUnusable
+                | PlatformFault::ResultLost => Retry::Never,
                 PlatformFault::WorkerLost
                 | PlatformFault::Host
                 | PlatformFault::StoreUnavailable => Retry::Backoff,
@@ -383,6 +388,7 @@ impl Failure {
                 PlatformFault::Host => "host-error",
                 PlatformFault::StoreUnusable => "store-unusable",
                 PlatformFault::StoreUnavailable => "store-unavailable",
+                PlatformFault::ResultLost => "result-lost",
             },
             Self::Refused { refusal, .. } => match refusal {
                 // The code of a component that the broker does not have, too: the blame differs.

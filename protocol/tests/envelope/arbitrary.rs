@@ -202,6 +202,7 @@ fn failure() -> impl Strategy<Value = Failure> {
         PlatformFault::Host,
         PlatformFault::StoreUnusable,
         PlatformFault::StoreUnavailable,
+        PlatformFault::ResultLost,
     ];
     let refusals = vec![
         Refusal::Component,

@@ -492,6 +492,7 @@ fn other_failures() -> Vec<Outcome> {
         platform(PlatformFault::Host),
         platform(PlatformFault::StoreUnusable),
         platform(PlatformFault::StoreUnavailable),
+        platform(PlatformFault::ResultLost),
     ])
 }
 

@@ -44,7 +44,7 @@ pub const CANCELLED: &str = "cancelled";
 pub const ANSWER: &str = "answer";
 
 /// Blame and code of every ending, in the order in which they are counted.
-const ENDINGS: [(&str, &str); 24] = [
+const ENDINGS: [(&str, &str); 25] = [
     (BLAME_NONE, COMPLETED),
     (BLAME_NONE, CANCELLED),
     ("guest", ANSWER),
@@ -65,6 +65,7 @@ const ENDINGS: [(&str, &str); 24] = [
     ("platform", "host-error"),
     ("platform", "store-unusable"),
     ("platform", "store-unavailable"),
+    ("platform", "result-lost"),
     ("guest", "component-unusable"),
     ("guest", "grant-missing"),
     ("guest", "limit-refused"),
@@ -281,6 +282,7 @@ mod tests {
             PlatformFault::Host,
             PlatformFault::StoreUnusable,
             PlatformFault::StoreUnavailable,
+            PlatformFault::ResultLost,
         ];
         let mut failures = vec![Failure::Trapped { message: message() }];
         failures.extend(limits.map(|limit| Failure::Stopped { limit }));

@@ -1,7 +1,7 @@
 //! Values that are too large for a message, where there is no store.
 
 use sortie::nats::{Config, NatsBroker, Role};
-use sortie::protocol::{BrokerRef, Output};
+use sortie::protocol::{BrokerRef, JobKey, Output};
 use sortie::{Ending, Function, value};
 use sortie_broker::{KeepValues as _, Submit as _};
 use sortie_e2e::{Fleet, Place};
@@ -75,7 +75,7 @@ async fn the_broker_drops_large_values_with_their_readers() {
     let Ending::Failed(failure) = gone.ending else {
         panic!("{gone:?}")
     };
-    assert_eq!(failure.code(), "store-unusable");
+    assert_eq!(failure.code(), "result-lost");
     drop(job);
     // An intermediate result goes when nothing takes it any more, and its job does not.
     let first = client.submit(&echo, (text('b'),)).await.unwrap();
@@ -92,6 +92,48 @@ async fn the_broker_drops_large_values_with_their_readers() {
     assert_eq!(in_time(second).await, Ok(text('b')));
     in_time(client.flush_jobs()).await;
     assert!(!is_kept(&broker, last).await);
+    tokio::task::spawn_blocking(move || drop(worker))
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_that_vanished_from_the_broker_are_computed_again() {
+    let fleet = Fleet::start().await;
+    let worker = fleet.worker(2).await;
+    let client = fleet.client().await;
+    let config = Config::new(fleet.url(), Role::Client);
+    let broker = NatsBroker::connect(config).await.unwrap();
+    let echo: Function<String> = function(&client, "echo").await;
+    let first = client.submit(&echo, (text('a'),)).await.unwrap();
+    let second = client.submit(&echo, (&first,)).await.unwrap();
+    let mut lost = Vec::new();
+    for future in [&first, &second] {
+        let outcome = in_time(future.clone().outcome()).await.unwrap();
+        let Ending::Completed(Output::AtBroker(kept)) = outcome.ending else {
+            panic!("{outcome:?}")
+        };
+        let key = JobKey {
+            tenant: broker.tenant(),
+            job: kept.job,
+        };
+        in_time(broker.drop_values(key, vec![outcome.index]))
+            .await
+            .unwrap();
+        lost.push(kept);
+    }
+    for kept in lost {
+        assert!(!is_kept(&broker, kept).await);
+    }
+    // One that takes the second in a value, one that takes it as it is, and whoever waits for both.
+    let mirrors: Function<Vec<String>> = function(&client, "mirrors").await;
+    let within = client.submit(&mirrors, (vec![&second],)).await.unwrap();
+    let whole = client.submit(&echo, (&second,)).await.unwrap();
+    assert_eq!(in_time(within).await, Ok(vec![text('a')]));
+    assert_eq!(in_time(whole).await, Ok(text('a')));
+    assert_eq!(in_time(second).await, Ok(text('a')));
+    assert_eq!(in_time(first).await, Ok(text('a')));
+    in_time(client.flush_jobs()).await;
     tokio::task::spawn_blocking(move || drop(worker))
         .await
         .unwrap();

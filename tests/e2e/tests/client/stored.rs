@@ -130,7 +130,7 @@ async fn a_stored_value_that_is_gone_is_one_clear_error() {
     let sortie::Ending::Failed(failure) = &gone.ending else {
         panic!("{gone:?}")
     };
-    assert_eq!(failure.code(), "store-unusable");
+    assert_eq!(failure.code(), "result-lost");
     assert!(
         failure
             .to_string()

@@ -462,7 +462,7 @@ fn a_fleet_carries_values_that_no_message_holds() {
     assert_eq!(endings(&gather().code(0)), ["completed", "completed"]);
     fs::remove_dir_all(folder.path().join("results/objects")).unwrap();
     let gone = gather().code(3);
-    assert_eq!(endings(&gone), ["store-unusable", "completed"]);
+    assert_eq!(endings(&gone), ["result-lost", "completed"]);
     assert!(
         one(&gone)["error"]["message"]
             .as_str()
