@@ -1,11 +1,11 @@
 //! The tasks of an open job, behind its program's lock.
 //!
-//! A task's result is dropped when nothing takes it any more. Its call is kept for another run for as
-//! long as the task is known, if there is room for that.
+//! A task's result is dropped when nothing takes it any more. Its call is kept for another run for
+//! as long as the task is known, if there is room for that.
 //!
-//! At the broker the first outcome of an index is the one that counts. So a task that is tried again
-//! has a further index there, its *run*, which nobody but this program knows. Should another process
-//! go on with the job, what it finds is how the first run ended.
+//! At the broker the first outcome of an index is the one that counts. So a task that runs again
+//! has a further index there, its *run*, which nobody but this program knows. Should another
+//! process go on with the job, what it finds is how the first run ended.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

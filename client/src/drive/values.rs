@@ -214,8 +214,13 @@ pub(crate) fn is_elsewhere(outcome: &Outcome) -> bool {
 
 /// Whether the outcome's value was elsewhere, and is not there any more.
 pub(crate) fn is_lost(outcome: &Outcome) -> bool {
-    let fault = PlatformFault::ResultLost;
-    matches!(&outcome.ending, Ending::Failed(Failure::Platform { fault: found, .. }) if *found == fault)
+    matches!(
+        &outcome.ending,
+        Ending::Failed(Failure::Platform {
+            fault: PlatformFault::ResultLost,
+            ..
+        })
+    )
 }
 
 /// The failure of a task whose argument is not stored.
