@@ -29,8 +29,8 @@ impl Client {
     ///
     /// Arguments are kept for that while somebody holds the future of their task, or of one that
     /// takes its result: 64 MiB of all released tasks of a job at most. A task whose arguments are
-    /// not kept fails again, and says so. Where a task was [published](Self::publish) before, others
-    /// see how its first run ended: publish it again.
+    /// not kept fails again, and says so. Where a task was [published](Self::publish) before,
+    /// others see how its first run ended: publish it again.
     ///
     /// # Errors
     /// When the future is one of another client, or its job takes no more tasks.
