@@ -53,6 +53,17 @@ impl Bundles {
 
     /// Publish a submitter's bundle.
     pub(super) async fn publish(&self, bundle: &Bundle) -> Result<(), Error> {
+        self.publish_as(bundle, &self.publisher).await
+    }
+
+    /// Publish what is left of the bundle that has this sequence in its stream.
+    pub(super) async fn publish_again(&self, bundle: &Bundle, sequence: u64) -> Result<(), Error> {
+        // Another message than the one that it is of, which this process may have published.
+        let publisher = format!("{}-{sequence}", self.publisher);
+        self.publish_as(bundle, &publisher).await
+    }
+
+    async fn publish_as(&self, bundle: &Bundle, publisher: &str) -> Result<(), Error> {
         let key = &bundle.job;
         let Some(first) = bundle.tasks.first().map(|task| task.index) else {
             return Err(Error::Empty);
@@ -77,7 +88,7 @@ impl Bundles {
         let mut headers = HeaderMap::new();
         headers.insert(
             MESSAGE_ID,
-            format!("{}-{}-{first}", key.job, self.publisher).as_str(),
+            format!("{}-{publisher}-{first}", key.job).as_str(),
         );
         task_ranges::insert(&mut headers, indices(bundle));
         match self

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use sortie_protocol::JobKey;
 
 use super::admission;
-use super::batch_read;
+use super::batch_read::{self, Read};
 use super::bundles::Bundles;
 use super::ended_tasks::EndedTasks;
 use super::jetstream::JetStream;
@@ -127,7 +127,7 @@ impl Leftovers {
                 continue;
             };
             if let Some((_, key)) = self.names.parse_task(subject) {
-                self.publish_unended(&key, &first.payload).await?;
+                self.publish_unended(&key, &first).await?;
             }
             self.jetstream.purge_before(stream, subject, from).await?;
             removed += 1;
@@ -137,8 +137,8 @@ impl Leftovers {
 
     /// Publish those tasks of a bundle again that have no outcome. One that cannot be read went to
     /// the dead letters before it was acknowledged.
-    async fn publish_unended(&self, key: &JobKey, payload: &[u8]) -> Result<(), Error> {
-        let Ok(mut bundle) = admission::read(key, payload) else {
+    async fn publish_unended(&self, key: &JobKey, left: &Read) -> Result<(), Error> {
+        let Ok(mut bundle) = admission::read(key, &left.payload) else {
             return Ok(());
         };
         let known = self.jobs.known_by_now(key).await?;
@@ -154,7 +154,7 @@ impl Leftovers {
         if bundle.tasks.is_empty() {
             return Ok(());
         }
-        self.bundles.publish(&bundle).await
+        self.bundles.publish_again(&bundle, left.sequence).await
     }
 
     /// The sequence of the last message that a stream ever had.

@@ -34,8 +34,15 @@ pub struct TaskFuture<T> {
     submitted: Arc<Submitted>,
     /// The outcome, whose value is being fetched. Never locked: this is what makes it possible to
     /// await something of a borrowed future on any thread.
-    fetching: Option<Mutex<BoxFuture<'static, Outcome>>>,
+    fetching: Option<Fetching>,
     result: PhantomData<fn() -> T>,
+}
+
+/// A value that is being fetched.
+struct Fetching {
+    /// The run that made it.
+    run: TaskIndex,
+    outcome: Mutex<BoxFuture<'static, Outcome>>,
 }
 
 /// What becomes of a task.
@@ -201,12 +208,12 @@ impl<T: Decode> Future for TaskFuture<T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         loop {
-            if let Some(fetching) = &mut this.fetching {
-                let outcome = ready!(fetching.get_mut().poll_unpin(cx));
+            if let Some(Fetching { run, outcome }) = &mut this.fetching {
+                let (run, outcome) = (*run, ready!(outcome.get_mut().poll_unpin(cx)));
                 // It may be tried again, and then waited for again.
                 this.fetching = None;
                 let Submitted { index, program, .. } = &*this.submitted;
-                if is_lost(&outcome) && program.lost(*index) {
+                if is_lost(&outcome) && program.lost(*index, run) {
                     continue;
                 }
                 return Poll::Ready(decode(outcome.ending));
@@ -216,7 +223,10 @@ impl<T: Decode> Future for TaskFuture<T> {
                     let values = this.shared.values.clone();
                     let tenant = this.submitted.program.job.tenant;
                     let fetching = async move { values.fetched(tenant, outcome).await }.boxed();
-                    this.fetching = Some(Mutex::new(fetching));
+                    this.fetching = Some(Fetching {
+                        run: this.run(),
+                        outcome: Mutex::new(fetching),
+                    });
                 }
                 outcome => return Poll::Ready(outcome.and_then(|outcome| decode(outcome.ending))),
             }

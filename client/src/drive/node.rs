@@ -45,8 +45,8 @@ impl Node {
     /// What its call takes, if it is kept for another run.
     pub(super) fn kept_bytes(&self) -> usize {
         match (&self.phase, &self.call) {
-            (Phase::Sent, Some(call)) => call.weight(),
-            (Phase::Sent, None) | (Phase::Waiting(_), _) => 0,
+            (Phase::Sent | Phase::Waiting(Wait::Again), Some(call)) => call.weight(),
+            (Phase::Waiting(Wait::First(_) | Wait::Begun), _) | (_, None) => 0,
         }
     }
 

@@ -96,6 +96,7 @@ impl Program {
             outcome_bytes: 0,
             is_published: false,
             is_closed: false,
+            is_inherited: false,
             over: None,
             woken: Vec::new(),
         };
@@ -312,10 +313,9 @@ impl Program {
         self.with(|state| state.retry(task))
     }
 
-    /// The result of a task is not where it was. Whether its future waits for another run, or is
-    /// told that there is none.
-    pub(crate) fn lost(&self, result: TaskIndex) -> bool {
-        self.with(|state| state.lost(result))
+    /// What a run of a task made is not where it was. Whether its future is to wait on.
+    pub(crate) fn lost(&self, task: TaskIndex, run: TaskIndex) -> bool {
+        self.with(|state| state.lost(task, run))
     }
 
     /// The index of a task's latest run at the broker.
@@ -365,7 +365,9 @@ impl Program {
         let (changed, woken) = {
             let mut state = self.state.lock();
             let changed = change(&mut state);
-            if state.is_closed && state.sent == state.next {
+            // Those that wait to run again have no index yet.
+            let is_last = state.sent == state.next && state.graph.counts().waiting == 0;
+            if state.is_closed && is_last {
                 state.released = None;
             }
             (changed, std::mem::take(&mut state.woken))

@@ -57,9 +57,12 @@ impl Slot {
         }
     }
 
-    /// The task is tried again.
+    /// The task has not ended after all. Whoever waits waits on.
     pub(crate) fn reopen(&self) {
-        *self.0.lock() = State::default();
+        let mut state = self.0.lock();
+        if let State::Ended(_) = *state {
+            *state = State::default();
+        }
     }
 
     /// Nobody asks any more how it ended.

@@ -68,6 +68,8 @@ pub(super) struct Tasks {
     /// Others may look for outcomes of it when it is over.
     pub(super) is_published: bool,
     pub(super) is_closed: bool,
+    /// Another process submitted it, and may come back.
+    pub(super) is_inherited: bool,
     pub(super) over: Option<Over>,
     /// To be woken when the lock is released: a waker may drop futures.
     pub(super) woken: Vec<Waker>,
@@ -84,6 +86,7 @@ impl Tasks {
         self.next = total;
         self.sent = total - waiting.len() as u64 - missing;
         self.is_closed = true;
+        self.is_inherited = true;
         for (task, call) in waiting {
             let inputs = call.inputs();
             for input in &inputs {
@@ -187,7 +190,7 @@ impl Tasks {
 
     pub(super) fn retry(&mut self, task: TaskIndex) -> bool {
         // One of a job that is not driven here has no node.
-        if self.released.is_none() || !self.nodes.contains_key(&task) {
+        if !self.can_run() || !self.nodes.contains_key(&task) {
             return false;
         }
         let mut tried = HashSet::new();
@@ -200,21 +203,34 @@ impl Tasks {
         true
     }
 
-    /// The result of a task is not there any more. Whether it is computed again, or its future told
-    /// that it cannot be.
-    pub(super) fn lost(&mut self, result: TaskIndex) -> bool {
-        let is_held = self.nodes.get(&result).is_some_and(Node::has_result);
-        if is_held && self.released.is_some() {
-            self.reopen(result);
-            let dependent = None;
-            self.on(Event::Lost { result, dependent });
+    /// What a run of a task made is not there any more. Whether its future is to wait on: the result
+    /// is computed again, or was already, or the future is told that it cannot be.
+    pub(super) fn lost(&mut self, task: TaskIndex, run: TaskIndex) -> bool {
+        let Some(node) = self.nodes.get(&task) else {
+            return false;
+        };
+        if node.run != run || !node.slot.has_ended() {
+            return true;
         }
-        is_held && self.released.is_some()
+        let is_held = node.has_result() && self.can_run();
+        if is_held {
+            self.on(Event::Lost {
+                result: task,
+                dependent: None,
+            });
+        }
+        is_held
+    }
+
+    /// Whether tasks can run again. Where another process may come back that submits, as it would
+    /// use the same indices, they do not.
+    fn can_run(&self) -> bool {
+        self.released.is_some() && !self.is_inherited
     }
 
     /// Whether a task failed because results of others vanished that it takes. Then these are
-    /// computed again, and the task waits for them. Which of those that are not in its arguments
-    /// vanished is not told: all of them are made anew.
+    /// computed again, and the task waits for them. Which of them vanished is not told: all are made
+    /// anew that may be.
     fn recovers(&mut self, task: TaskIndex, outcome: &Outcome) -> bool {
         let Some(call) = self.nodes.get(&task).and_then(|node| node.call.clone()) else {
             return false;
@@ -222,20 +238,23 @@ impl Tasks {
         let Some(misses) = misses(&call, outcome) else {
             return false;
         };
+        // One without a result is made anew already, and one that has a further run was since.
         let vanished = |input: &TaskIndex| match self.nodes.get(input) {
-            Some(node) => node.output().is_none_or(misses),
+            Some(node) => node.run != *input || node.output().is_none_or(misses),
             None => false,
         };
         let results: Vec<TaskIndex> = call.inputs().into_iter().filter(vanished).collect();
-        if results.is_empty() || self.released.is_none() {
+        let is_repeatable = |result: &TaskIndex| {
+            let call = self.nodes.get(result).and_then(|node| node.call.as_ref());
+            call.is_some_and(|call| call.repeatable)
+        };
+        // Of several, one that cannot be made anew may be there.
+        let is_certain = results.len() == 1 || results.iter().all(is_repeatable);
+        if results.is_empty() || !is_certain || !self.can_run() {
             return false;
         }
         self.reopen(task);
         for result in results {
-            // Otherwise it is made anew already.
-            if self.nodes.get(&result).is_some_and(Node::has_result) {
-                self.reopen(result);
-            }
             let dependent = Some(task);
             self.on(Event::Lost { result, dependent });
         }
@@ -247,7 +266,6 @@ impl Tasks {
         if let Some(node) = self.nodes.get_mut(&task) {
             node.slot.reopen();
             node.outcome = None;
-            self.kept_calls_bytes -= node.kept_bytes();
             node.phase = Phase::Waiting(Wait::Again);
         }
     }
@@ -288,30 +306,23 @@ impl Tasks {
         let Some(node) = self.nodes.get_mut(&task) else {
             return;
         };
-        let room = match std::mem::replace(&mut node.phase, Phase::Sent) {
-            Phase::Waiting(Wait::First(room)) => room,
-            Phase::Waiting(Wait::Begun) => return,
-            Phase::Waiting(Wait::Again) => {
-                self.begin_run(task);
-                None
-            }
-            // A result that was let go is needed again.
-            Phase::Sent => {
-                self.kept_calls_bytes -= node.kept_bytes();
-                node.slot.reopen();
-                self.begin_run(task);
-                None
-            }
-        };
-        let Some(node) = self.nodes.get_mut(&task) else {
+        let phase = std::mem::replace(&mut node.phase, Phase::Sent);
+        if let Phase::Waiting(Wait::Begun) = phase {
             return;
-        };
-        let (run, Some(call)) = (node.run, node.call.take()) else {
+        }
+        // A result that was let go may be needed again.
+        node.slot.reopen();
+        let Some(call) = node.call.clone() else {
             self.lacking.push(task);
             return;
         };
-        node.call = Some(call.clone());
-        self.keep_call(task);
+        let (run, room) = match phase {
+            Phase::Waiting(Wait::First(room)) => {
+                self.keep_call(task);
+                (task, room)
+            }
+            Phase::Waiting(Wait::Again | Wait::Begun) | Phase::Sent => (self.begin_run(task), None),
+        };
         let call = Arc::unwrap_or_clone(call);
         let made = match self.results(call.parts) {
             Ok(parts) => Made::Task {
@@ -331,14 +342,16 @@ impl Tasks {
     }
 
     /// A task that was released before gets a further index at the broker.
-    fn begin_run(&mut self, task: TaskIndex) {
+    fn begin_run(&mut self, task: TaskIndex) -> TaskIndex {
         self.drop_values(task);
+        let run = self.next;
+        self.next += 1;
         if let Some(node) = self.nodes.get_mut(&task) {
             self.runs.remove(&node.run);
-            node.run = self.next;
-            self.runs.insert(self.next, task);
-            self.next += 1;
+            node.run = run;
+            self.runs.insert(run, task);
         }
+        run
     }
 
     /// The task that an index at the broker is of.
@@ -395,12 +408,12 @@ impl Tasks {
                 self.send(Made::Nothing(no_task), room);
             }
             // What the broker knows of it is how its first run ended.
-            Phase::Waiting(Wait::Again) => self.keep_call(task),
-            Phase::Waiting(Wait::Begun) | Phase::Sent => {}
+            Phase::Waiting(Wait::Again | Wait::Begun) | Phase::Sent => {}
         }
     }
 
-    /// Keep the call of a task that was released, or ended without that, if there is room.
+    /// Keep the call of a task that is released for the first time, or ended without that, if there
+    /// is room.
     fn keep_call(&mut self, task: TaskIndex) {
         if let Some(node) = self.nodes.get_mut(&task) {
             let weight = node.call.as_ref().map_or(0, |call| call.weight());
@@ -504,17 +517,22 @@ fn misses(call: &Call, outcome: &Outcome) -> Option<fn(&Output) -> bool> {
     let Ending::Failed(failure) = &outcome.ending else {
         return None;
     };
-    let own_object = |part: &Part<TaskIndex>| matches!(part, Part::Ready(Argument::Object(_)));
+    let own = |is_such: fn(&Argument) -> bool| {
+        let is_own = |part: &Part<TaskIndex>| matches!(part, Part::Ready(own) if is_such(own));
+        call.parts.iter().any(is_own)
+    };
+    // It is not told which argument is gone: one that is no result cannot be made anew.
     match failure {
         Failure::Platform {
             fault: PlatformFault::ResultLost,
             ..
-        } => Some(|output| output.is_elsewhere()),
-        // Of an object it is only told that it is not there, whosever it is.
+        } if !own(|argument| matches!(argument, Argument::Stored(_) | Argument::AtBroker(_))) => {
+            Some(|output| output.is_elsewhere())
+        }
         Failure::Input {
             fault: InputFault::Missing | InputFault::Changed,
             ..
-        } if !call.parts.iter().any(own_object) => {
+        } if !own(|argument| matches!(argument, Argument::Object(_))) => {
             Some(|output| matches!(output, Output::Object(_)))
         }
         _ => None,

@@ -19,64 +19,79 @@ use crate::{Client, TaskError, TaskFuture};
 /// Sums from here on are kept elsewhere.
 const LARGE: u64 = 1_000_000;
 
-/// A worker that adds up arguments, and forgets each large result so many times.
+/// What a worker makes that adds up arguments, and forgets each large result so many times.
+struct Forgets {
+    times: u32,
+    /// How often each sum was made; under 0, how often an object was looked for.
+    made: Mutex<BTreeMap<u64, u32>>,
+}
+
+impl Forgets {
+    fn new(times: u32) -> Self {
+        let made = Mutex::default();
+        Self { times, made }
+    }
+
+    fn made(&self, sum: u64) -> u32 {
+        self.made.lock().get(&sum).copied().unwrap_or(0)
+    }
+
+    /// Whether that is forgotten once more.
+    fn forgets(&self, sum: u64) -> bool {
+        let mut made = self.made.lock();
+        let count = made.entry(sum).or_default();
+        *count += 1;
+        *count <= self.times
+    }
+
+    fn work(&self, task: &Task) -> Outcome {
+        let ending = match &task.arguments[..] {
+            [Argument::AtBroker(_)] => Ending::Failed(Failure::Platform {
+                fault: PlatformFault::ResultLost,
+                message: "it is not kept any more".into(),
+            }),
+            [Argument::Value(bytes)] => {
+                let sum = total(&ciborium::from_reader(&bytes[..]).unwrap());
+                if !self.forgets(sum) || sum < LARGE {
+                    return added(task);
+                }
+                let job = JobId::from_bytes([1; 16]);
+                let kept = BrokerRef::new(job, Some(task.index), &bytes[..]);
+                Ending::Completed(Output::AtBroker(kept))
+            }
+            [Argument::Object(_)] if self.forgets(0) => Ending::Failed(Failure::Input {
+                fault: InputFault::Missing,
+                message: "there is nothing".into(),
+            }),
+            _ => return added(task),
+        };
+        Outcome {
+            ending,
+            ..super::completed(task.index)
+        }
+    }
+}
+
+/// A worker that forgets.
 struct Forgetful {
-    /// How often each sum was made.
-    made: Arc<Mutex<BTreeMap<u64, u32>>>,
+    forgets: Arc<Forgets>,
     working: JoinHandle<()>,
 }
 
 impl Forgetful {
     fn at(broker: &Troubled, times: u32) -> Self {
-        let made = Arc::<Mutex<BTreeMap<u64, u32>>>::default();
-        let (broker, counts) = (broker.clone(), made.clone());
-        let work = move |task: &Task| {
-            let ending = match &task.arguments[..] {
-                [Argument::AtBroker(_)] => Ending::Failed(Failure::Platform {
-                    fault: PlatformFault::ResultLost,
-                    message: "it is not kept any more".into(),
-                }),
-                [Argument::Value(bytes)] => {
-                    let sum = total(&ciborium::from_reader(&bytes[..]).unwrap());
-                    let mut counts = counts.lock();
-                    let count = counts.entry(sum).or_default();
-                    *count += 1;
-                    if sum < LARGE || *count > times {
-                        return added(task);
-                    }
-                    let job = JobId::from_bytes([1; 16]);
-                    let kept = BrokerRef::new(job, Some(task.index), &bytes[..]);
-                    Ending::Completed(Output::AtBroker(kept))
-                }
-                [Argument::Object(_)] => {
-                    let mut counts = counts.lock();
-                    let count = counts.entry(0).or_default();
-                    *count += 1;
-                    if *count > times {
-                        return added(task);
-                    }
-                    Ending::Failed(Failure::Input {
-                        fault: InputFault::Missing,
-                        message: "there is nothing".into(),
-                    })
-                }
-                other => panic!("{other:?}"),
-            };
-            Outcome {
-                ending,
-                ..super::completed(task.index)
-            }
-        };
+        let forgets = Arc::new(Forgets::new(times));
+        let (broker, work) = (broker.clone(), forgets.clone());
         let working = tokio::spawn(async move {
             loop {
-                broker.work_on(&work).await;
+                broker.work_on(|task| work.work(task)).await;
             }
         });
-        Self { made, working }
+        Self { forgets, working }
     }
 
     fn made(&self, sum: u64) -> u32 {
-        self.made.lock().get(&sum).copied().unwrap_or(0)
+        self.forgets.made(sum)
     }
 }
 
@@ -175,4 +190,45 @@ async fn an_object_that_a_task_made_is_made_again_and_one_of_the_submitter_is_mi
     let own = client.submit(&open, crate::object("/own")).await.unwrap();
     assert_eq!(failure(own).await.code(), "input-missing");
     drop(worker);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loss_that_is_told_late_does_not_take_what_was_made_anew() {
+    let broker = Troubled::new();
+    let client = client(&broker);
+    let forgets = Forgets::new(1);
+    let work = |task: &Task| forgets.work(task);
+    let large = submit(&client, LARGE).await;
+    let first = client.submit(&sum(), &large).await.unwrap();
+    broker.work_on(work).await;
+    broker.published(2).await;
+    let second = client.submit(&sum(), &large).await.unwrap();
+    broker.published(3).await;
+    // Both have the first result. One tells its loss when the result was made anew, and the other
+    // has taken it.
+    let early = broker.lease().await;
+    let late = broker.lease().await;
+    broker.report_on(early, work).await;
+    broker.work_on(work).await;
+    broker.work_on(work).await;
+    assert_eq!(soon(first).await, Ok(LARGE));
+    broker.report_on(late, work).await;
+    broker.work_on(work).await;
+    assert_eq!(soon(second).await, Ok(LARGE));
+    assert_eq!(soon(large).await, Ok(LARGE));
+    assert_eq!(forgets.made(LARGE), 2 + 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_already_is_woken_when_the_task_ran_again() {
+    let broker = Troubled::new();
+    let client = client(&broker);
+    let _worker = Forgetful::at(&broker, 1);
+    let large = submit(&client, LARGE).await;
+    let taker = client.submit(&sum(), &large).await.unwrap();
+    let began = tokio::time::Instant::now();
+    let waiting = tokio::spawn(taker);
+    assert_eq!(soon(waiting).await.unwrap(), Ok(LARGE));
+    // The clock is paused: it goes on when nobody is woken.
+    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
 }

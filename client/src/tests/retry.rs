@@ -177,6 +177,23 @@ async fn a_task_whose_arguments_are_not_kept_says_so_when_it_is_tried_again() {
     assert!(has_trapped(&late).await);
     client.retry(&late).unwrap();
     assert!(has_trapped(&late).await);
+    drop((large, late));
+    soon(client.flush_jobs()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_flushed_meanwhile_runs_all_that_is_tried_again() {
+    let broker = Troubled::new();
+    let client = client(&broker);
+    let worker = Mendable::at(&broker);
+    let first = submit(&client, FAILS).await;
+    let second = submit(&client, (&first, 1)).await;
+    let third = submit(&client, (&second, 1)).await;
+    assert!(soon(third.clone()).await.is_err());
+    worker.mend();
+    client.retry(&third).unwrap();
+    soon(client.flush_jobs()).await;
+    assert_eq!(soon(third).await, Ok(3));
 }
 
 #[tokio::test(start_paused = true)]

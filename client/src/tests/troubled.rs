@@ -130,24 +130,34 @@ impl Troubled {
 
     /// The same, by what each task is called with.
     pub(super) async fn work_on(&self, outcome: impl Fn(&Task) -> Outcome) {
+        let lease = self.lease().await;
+        self.report_on(lease, outcome).await;
+    }
+
+    /// Take a bundle.
+    pub(super) async fn lease(&self) -> Lease {
         let puller = Puller {
             worker: WorkerId::from_bytes([1; 16]),
             serves: sortie_broker::Serves::Everything,
         };
-        for lease in self.inner.pull(&puller, NonZeroUsize::MIN).await.unwrap() {
-            for task in &lease.bundle.tasks {
-                let report = Report {
-                    outcomes: vec![outcome(task)],
-                    retrials: Vec::new(),
-                };
-                // All but the last are reported late, so that the lease holds until then.
-                let is_last = Some(task) == lease.bundle.tasks.last();
-                let id = if is_last { lease.id } else { LeaseId(u64::MAX) };
-                self.inner
-                    .complete(id, lease.job.key, report)
-                    .await
-                    .unwrap();
-            }
+        let mut leases = self.inner.pull(&puller, NonZeroUsize::MIN).await.unwrap();
+        leases.remove(0)
+    }
+
+    /// Report on each task of a bundle alone.
+    pub(super) async fn report_on(&self, lease: Lease, outcome: impl Fn(&Task) -> Outcome) {
+        for task in &lease.bundle.tasks {
+            let report = Report {
+                outcomes: vec![outcome(task)],
+                retrials: Vec::new(),
+            };
+            // All but the last are reported late, so that the lease holds until then.
+            let is_last = Some(task) == lease.bundle.tasks.last();
+            let id = if is_last { lease.id } else { LeaseId(u64::MAX) };
+            self.inner
+                .complete(id, lease.job.key, report)
+                .await
+                .unwrap();
         }
     }
 

@@ -76,8 +76,8 @@ pub enum Command {
     /// Tell the holder of the task's future how it ended. It is told once each time that the task
     /// ends, and again after [`Event::Wanted`]; what is told last holds.
     Resolve(TaskIndex, End),
-    /// Tell the holder of the task's future that it has not ended after all: it is tried again, as
-    /// [`Event::Retry`] asked for. How it ends then is told as before.
+    /// The task has not ended after all: it is tried again, as [`Event::Retry`] asked for, or its
+    /// result has vanished. How it ends then is told as before.
     Reopen(TaskIndex),
     /// Drop the task's result: nothing needs it.
     LetGo(TaskIndex),

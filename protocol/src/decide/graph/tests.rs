@@ -269,7 +269,7 @@ fn a_vanished_result_is_computed_again_with_the_inputs_that_were_let_go() {
     let _ = on(&mut graph, [0, 1, 2].map(Event::Unwanted));
     let _ = on(&mut graph, [0, 1, 2].map(completed));
     assert_eq!((graph.counts().idle, graph.counts().held), (2, 1));
-    check(&mut graph, lost(2, 3), [Release(0)]);
+    check(&mut graph, lost(2, 3), [Reopen(2), Release(0)]);
     assert_eq!(graph.counts().waiting, 3);
     check(&mut graph, lost(2, 3), []);
     check(&mut graph, completed(0), [Release(1)]);
@@ -281,9 +281,9 @@ fn a_vanished_result_is_computed_again_with_the_inputs_that_were_let_go() {
 fn a_vanished_result_that_is_wanted_is_told_again_when_it_is_there_again() {
     let mut graph = graph(&[(0, &[])]);
     check(&mut graph, completed(0), [Resolve(0, End::Completed)]);
-    check(&mut graph, lost(0, None), [Release(0)]);
+    check(&mut graph, lost(0, None), [Reopen(0), Release(0)]);
     check(&mut graph, completed(0), [Resolve(0, End::Completed)]);
-    check(&mut graph, lost(0, 17), [Release(0)]);
+    check(&mut graph, lost(0, 17), [Reopen(0), Release(0)]);
     check(&mut graph, failed(0), [Resolve(0, End::Failed)]);
 }
 
@@ -294,7 +294,7 @@ fn many_dependents_that_meet_the_same_loss_count_it_once() {
     for task in 1..=100 {
         check(&mut graph, submitted(task, &[0]), [Release(task)]);
     }
-    check(&mut graph, lost(0, 1), [Release(0)]);
+    check(&mut graph, lost(0, 1), [Reopen(0), Release(0)]);
     check(&mut graph, lost(0, 2), []);
     check(
         &mut graph,
@@ -305,7 +305,7 @@ fn many_dependents_that_meet_the_same_loss_count_it_once() {
         check(&mut graph, lost(0, task), [Release(task)]);
     }
     // It was released after the loss, so this is another one.
-    check(&mut graph, lost(0, 50), [Release(0)]);
+    check(&mut graph, lost(0, 50), [Reopen(0), Release(0)]);
 }
 
 #[test]
@@ -313,7 +313,7 @@ fn a_result_that_vanishes_too_often_is_unrecoverable_until_it_is_tried_again() {
     let mut graph = graph(&[(0, &[]), (1, &[0]), (2, &[1])]);
     let _ = graph.on(completed(0));
     for _ in 0..LOSSES_MAX {
-        check(&mut graph, lost(0, 1), [Release(0)]);
+        check(&mut graph, lost(0, 1), [Reopen(0), Release(0)]);
         check(
             &mut graph,
             completed(0),
@@ -324,6 +324,7 @@ fn a_result_that_vanishes_too_often_is_unrecoverable_until_it_is_tried_again() {
         &mut graph,
         lost(0, 1),
         [
+            Reopen(0),
             Resolve(0, End::Unrecoverable(path(&[0]))),
             Resolve(1, End::Unrecoverable(path(&[0, 1]))),
             Resolve(2, End::Unrecoverable(path(&[0, 1, 2]))),
@@ -353,7 +354,7 @@ fn what_is_not_repeatable_is_not_run_again_after_it_completed() {
     check(
         &mut graph,
         lost(1, 2),
-        [Resolve(2, End::Unrecoverable(path(&[0, 1, 2])))],
+        [Reopen(1), Resolve(2, End::Unrecoverable(path(&[0, 1, 2])))],
     );
     let counts = graph.counts();
     assert_eq!((counts.unrecoverable, counts.blocked), (1, 2));
@@ -515,7 +516,11 @@ fn a_long_chain_fails_recovers_and_is_forgotten_without_a_deep_stack() {
     let _ = on(&mut graph, (0..MANY - 1).map(Event::Unwanted));
     let _ = on(&mut graph, (0..MANY).map(completed));
     assert_eq!(graph.counts().idle as u64, MANY - 1);
-    check(&mut graph, lost(MANY - 1, None), [Release(0)]);
+    check(
+        &mut graph,
+        lost(MANY - 1, None),
+        [Reopen(MANY - 1), Release(0)],
+    );
     assert_eq!(graph.on(Event::Unwanted(MANY - 1)).len() as u64, MANY + 1);
     assert!(graph.is_empty());
 }
@@ -546,7 +551,7 @@ fn one_task_with_very_many_inputs_that_all_vanish_waits_for_them_once() {
     let all: Vec<TaskIndex> = (0..MANY).collect();
     check(&mut graph, submitted(MANY, &all), [Release(MANY)]);
     for task in 0..MANY {
-        check(&mut graph, lost(task, MANY), [Release(task)]);
+        check(&mut graph, lost(task, MANY), [Reopen(task), Release(task)]);
     }
     let commands = on(&mut graph, (0..MANY).map(completed));
     assert_eq!(commands.last(), Some(&Release(MANY)));

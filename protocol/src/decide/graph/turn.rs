@@ -441,6 +441,7 @@ impl<'a> Turn<'a> {
         };
         node.losses = node.losses.saturating_add(1);
         let losses = node.losses;
+        self.commands.push(Command::Reopen(node.task));
         let mut cursor = self.nodes.dependents(key);
         while let Some((dependent, next)) = self.nodes.dependent_at(cursor) {
             cursor = next;

@@ -244,6 +244,7 @@ impl Model {
             let dependent = self.tasks.get_mut(&dependent).unwrap();
             dependent.is_stale |= dependent.state == State::Released;
         }
+        self.commands.push(Plain::Reopen(result));
         let task = self.tasks.get_mut(&result).unwrap();
         task.losses += 1;
         if task.losses > LOSSES_MAX {
@@ -370,7 +371,12 @@ impl World {
                     assert!(!self.model.tasks.contains_key(task));
                 }
                 Resolve(task, end) => self.check_end(*task, end),
-                Reopen(task) => assert!(matches!(event, Event::Retry(_)), "{task}"),
+                Reopen(task) => {
+                    assert!(
+                        matches!(event, Event::Retry(_) | Event::Lost { .. }),
+                        "{task}"
+                    );
+                }
                 Refuse(task, _) => assert!(!self.model.tasks.contains_key(task)),
             }
         }
