@@ -96,7 +96,6 @@ pub(super) struct Parts {
     pub(super) bundles: Arc<Bundles>,
     pub(super) leases: Arc<Leases>,
     pub(super) admission: Arc<Admission>,
-    pub(super) leftovers: Leftovers,
 }
 
 #[derive(Debug, Default)]
@@ -515,8 +514,15 @@ impl Puller {
         let pools: Vec<String> = known.pools.iter().cloned().collect();
         let tenants = known.tenants.difference(&known.denied);
         let sources = tenants.flat_map(|tenant| parts.bundles.sources(*tenant, &pools));
+        let leftovers = Leftovers {
+            jetstream: parts.jetstream.clone(),
+            names: parts.names.clone(),
+            jobs: parts.admission.jobs.clone(),
+            bundles: parts.bundles.clone(),
+            ended: parts.admission.ended.clone(),
+        };
         let mut clearing = JoinSet::new();
-        clearing.spawn(parts.leftovers.clone().clear(sources.collect()));
+        clearing.spawn(leftovers.clear(sources.collect()));
         clearing
     }
 

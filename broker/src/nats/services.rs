@@ -28,7 +28,6 @@ use super::held_lease::HeldLeases;
 use super::jobs::{Changed, Jobs};
 use super::layout::ExistingLayout;
 use super::leases::Leases;
-use super::leftovers::Leftovers;
 use super::names::Names;
 use super::notes::Notes;
 use super::outcomes::Outcomes;
@@ -107,13 +106,6 @@ impl Services {
             server_clock: ServerClock::default(),
             losses_max: config.losses_max,
         });
-        let leftovers = Leftovers {
-            jetstream: jetstream.clone(),
-            names: names.clone(),
-            jobs: jobs.clone(),
-            bundles: bundles.clone(),
-            ended: ended.clone(),
-        };
         Self {
             components: Self::components(&provisioner),
             presences: Self::presences(&provisioner),
@@ -135,7 +127,6 @@ impl Services {
                 bundles: bundles.clone(),
                 leases: leases.clone(),
                 admission,
-                leftovers,
             },
             tenant: config.tenant,
             connection,
