@@ -110,19 +110,18 @@ async fn results_that_vanished_from_the_broker_are_computed_again() {
     let mut lost = Vec::new();
     for future in [&first, &second] {
         let outcome = in_time(future.clone().outcome()).await.unwrap();
-        let Ending::Completed(Output::AtBroker(kept)) = outcome.ending else {
-            panic!("{outcome:?}")
-        };
+        match outcome.ending {
+            Ending::Completed(Output::AtBroker(kept)) => lost.push(kept),
+            other => panic!("{other:?}"),
+        }
+    }
+    for kept in lost {
         let key = JobKey {
             tenant: broker.tenant(),
             job: kept.job,
         };
-        in_time(broker.drop_values(key, vec![outcome.index]))
-            .await
-            .unwrap();
-        lost.push(kept);
-    }
-    for kept in lost {
+        let tasks = kept.task.into_iter().collect();
+        in_time(broker.drop_values(key, tasks)).await.unwrap();
         assert!(!is_kept(&broker, kept).await);
     }
     // One that takes the second in a value, one that takes it as it is, and whoever waits for both.
