@@ -497,7 +497,7 @@ fn an_argument_that_is_gone_from_the_store_is_one_clear_failure() {
     let error = &one(&gone)["error"];
     assert_eq!(
         (&error["code"], &error["blame"]),
-        (&json!("store-unusable"), &json!("platform")),
+        (&json!("result-lost"), &json!("platform")),
         "{error}"
     );
     assert!(
