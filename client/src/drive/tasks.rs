@@ -203,8 +203,8 @@ impl Tasks {
         true
     }
 
-    /// What a run of a task made is not there any more. Whether its future is to wait on: the result
-    /// is computed again, or was already, or the future is told that it cannot be.
+    /// What a run of a task made is not there any more. Whether its future is to wait on: the
+    /// result is computed again, or was already, or the future is told that it cannot be.
     pub(super) fn lost(&mut self, task: TaskIndex, run: TaskIndex) -> bool {
         let Some(node) = self.nodes.get(&task) else {
             return false;
@@ -229,8 +229,8 @@ impl Tasks {
     }
 
     /// Whether a task failed because results of others vanished that it takes. Then these are
-    /// computed again, and the task waits for them. Which of them vanished is not told: all are made
-    /// anew that may be.
+    /// computed again, and the task waits for them. Which of them vanished is not told: all are
+    /// made anew that may be.
     fn recovers(&mut self, task: TaskIndex, outcome: &Outcome) -> bool {
         let Some(call) = self.nodes.get(&task).and_then(|node| node.call.clone()) else {
             return false;
