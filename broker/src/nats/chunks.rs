@@ -42,7 +42,7 @@ pub(super) enum Damage {
     /// A chunk is not there.
     Missing,
     /// The chunks are so small that only a faulty or hostile process writes them.
-    Tiny { chunk: u64 },
+    Tiny,
     /// A chunk has another size.
     Size { found: u64, expected: u64 },
     /// The bytes are others.
@@ -103,7 +103,7 @@ impl Chunks {
             chunk,
         } = whole;
         if chunk == 0 || (chunk < CHUNK_BYTES_MIN && chunk < size) {
-            return Ok(Err(Damage::Tiny { chunk }));
+            return Ok(Err(Damage::Tiny));
         }
         let begun = u64::from(first.is_some());
         let others = stream::iter((begun..size.div_ceil(chunk)).map(subject))

@@ -53,13 +53,12 @@ impl Components {
             size,
             chunk,
         };
-        let (stream, subject) = (self.names.components_stream(), |number| {
-            self.names.chunk(digest, number)
-        });
+        let stream = self.names.components_stream();
+        let subject = |number| self.names.chunk(digest, number);
         let read = self.chunks.get(whole, None, &stream, subject).await?;
         read.map(Some).map_err(|damage| {
             let what = match damage {
-                Damage::Tiny { .. } => manifest,
+                Damage::Tiny => manifest,
                 Damage::Missing => "lacks a chunk".into(),
                 Damage::Size { found, expected } => {
                     format!("has a chunk of {found} bytes where its manifest says {expected}")
@@ -81,7 +80,8 @@ impl Components {
     }
 
     async fn manifest(&self, digest: Digest) -> Result<Option<Manifest>, Error> {
-        let (stream, subject) = (self.names.components_stream(), self.names.manifest(digest));
+        let stream = self.names.components_stream();
+        let subject = self.names.manifest(digest);
         let Some(payload) = self.chunks.get_one(&stream, &subject).await? else {
             return Ok(None);
         };

@@ -33,7 +33,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// Looks for what was left in the queues.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Leftovers {
     pub(super) jetstream: JetStream,
     pub(super) names: Names,
@@ -115,7 +115,8 @@ impl Leftovers {
     /// Take out what is not above a floor. How many that were.
     async fn clear_below(&self, floor: u64, stream: &str, source: &Source) -> Result<u64, Error> {
         let connection = &self.jetstream.connection;
-        let (mut removed, mut from) = (0, 1);
+        let mut removed = 0;
+        let mut from = 1;
         while from <= floor {
             let subjects = self.names.source_subjects(source);
             let first = batch_read::read_first(connection, stream, &subjects, from).await?;

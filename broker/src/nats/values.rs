@@ -70,7 +70,7 @@ impl KeptValues {
             Ok(value) => return Ok(Some(value)),
             // It was dropped.
             Err(Damage::Missing) => return Ok(None),
-            Err(Damage::Tiny { .. } | Damage::Size { .. }) => "has a chunk of another size",
+            Err(Damage::Tiny | Damage::Size { .. }) => "has a chunk of another size",
             Err(Damage::Digest) => "does not have its digest",
         };
         let BrokerRef { job, digest, .. } = kept;

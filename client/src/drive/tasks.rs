@@ -276,7 +276,10 @@ impl Tasks {
         let Some(node) = self.nodes.get_mut(&task) else {
             return;
         };
-        if node.slot.has_ended() || node.run != outcome.index || self.recovers(task, outcome) {
+        if node.slot.has_ended() || node.run != outcome.index {
+            return;
+        }
+        if outcome.has_failed() && self.recovers(task, outcome) {
             return;
         }
         let Some(node) = self.nodes.get_mut(&task) else {
