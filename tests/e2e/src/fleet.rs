@@ -27,7 +27,7 @@ impl Fleet {
     pub async fn start() -> Self {
         Self {
             server: NatsServer::start().await,
-            cache: tempfile::tempdir().expect("a temporary folder"),
+            cache: sortie_harness::cache(),
         }
     }
 

@@ -19,6 +19,7 @@ mod s3;
 mod services;
 mod store_proxy;
 mod thread;
+mod warm;
 mod web;
 
 use std::env;
@@ -34,6 +35,7 @@ pub use proxy::TcpProxy;
 pub use s3::S3Server;
 pub use services::CredentialServer;
 pub use store_proxy::{Counts, Fault, Link, ObjectCounts, Operation, Rule, StoreProxy};
+pub use warm::cache;
 pub use web::WebServer;
 
 /// The `sortie` binary: `SORTIE_BIN` if it is set, else the one of the build that this program

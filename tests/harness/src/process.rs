@@ -1,7 +1,8 @@
 //! The `sortie` binary as a process with captured streams and a deadline.
 //!
-//! Each gets a cache and a home of its own and none of the caller's environment beyond `PATH`, so
-//! that nothing on this machine changes what a test sees.
+//! Each gets a home of its own, in which the cache has nothing but the code of the usual component,
+//! and none of the caller's environment beyond `PATH`, so that nothing on this machine changes what
+//! a test sees.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::patience::patience;
+use crate::warm;
 
 /// A command that was not started yet.
 #[derive(Debug)]
@@ -181,6 +183,9 @@ impl Sortie {
             .build()
             .expect("a runtime");
         let shown = self.shown();
+        if self.user.is_none() {
+            warm::fill(&self.home.path().join(".cache/sortie"));
+        }
         let mut command = Command::new(&self.program);
         command
             .args(&self.arguments)

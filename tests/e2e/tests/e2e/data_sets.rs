@@ -197,7 +197,7 @@ fn what_is_no_prefix_is_refused_before_anything_runs() {
 #[test]
 fn results_over_prefixes_are_not_kept_and_listings_end_at_the_number_of_handles() {
     let folder = array();
-    let cache = tempfile::tempdir().unwrap();
+    let cache = sortie_harness::cache();
     let count = || {
         Sortie::map("counts_below", ["bucket/array.zarr/"])
             .folder(folder.path())

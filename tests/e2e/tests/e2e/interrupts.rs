@@ -34,7 +34,7 @@ fn count(records: &[Value], matches: impl Fn(&Value) -> bool) -> usize {
 
 #[test]
 fn an_interrupted_run_keeps_its_results_and_goes_on_from_there() {
-    let cache = tempfile::tempdir().unwrap();
+    let cache = sortie_harness::cache();
     let first = stop(endless(cache.path()).start(), Signal::INT).records();
     assert_eq!(
         count(&first, |record| record["status"] == "completed"
@@ -203,7 +203,7 @@ fn an_output_without_room_is_an_error() {
 
 #[test]
 fn nothing_is_promised_of_a_fresh_run_that_is_interrupted() {
-    let cache = tempfile::tempdir().unwrap();
+    let cache = sortie_harness::cache();
     let ran = stop(endless(cache.path()).args(["--fresh"]).start(), Signal::INT);
     assert!(
         ran.stderr.contains("the results of this run are not kept")

@@ -181,7 +181,7 @@ fn a_hundred_thousand_inputs_stream_through() {
 
 #[test]
 fn a_second_run_takes_everything_from_the_cache_and_says_so() {
-    let cache = tempfile::tempdir().unwrap();
+    let cache = sortie_harness::cache();
     let run = || {
         let inputs = ["2000000", "2000001", "2000002"];
         Sortie::map("spins_for", inputs)
@@ -208,7 +208,7 @@ fn a_second_run_takes_everything_from_the_cache_and_says_so() {
 
 #[test]
 fn a_fresh_run_runs_everything_and_leaves_what_is_kept_alone() {
-    let cache = tempfile::tempdir().unwrap();
+    let cache = sortie_harness::cache();
     let cached = |options: &[&str]| {
         let ran = Sortie::map("spins_for", ["2000000"])
             .args(options)

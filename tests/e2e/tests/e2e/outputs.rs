@@ -124,7 +124,7 @@ fn name(bytes: &[u8]) -> String {
 
 #[test]
 fn without_a_place_of_its_own_a_machine_keeps_objects_in_its_cache() {
-    let cache = tempfile::tempdir().unwrap();
+    let cache = sortie_harness::cache();
     let call = Sortie::call("makes_object", ["1000", "null"])
         .cache(cache.path())
         .run()
@@ -352,7 +352,7 @@ fn writers_and_outputs_are_few() {
 
 #[test]
 fn an_object_is_known_from_an_earlier_run_as_long_as_it_is_there() {
-    let (cache, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (cache, folder) = (sortie_harness::cache(), tempfile::tempdir().unwrap());
     let run = || {
         let inputs = [format!("[{LARGE}, null]")];
         Sortie::map("makes_object", inputs)
@@ -381,7 +381,7 @@ fn an_object_is_known_from_an_earlier_run_as_long_as_it_is_there() {
 #[test]
 fn large_values_travel_through_the_store_and_nobody_notices() {
     let (folder, s3) = bucket();
-    let cache = tempfile::tempdir().unwrap();
+    let cache = sortie_harness::cache();
     let run = || {
         s3.for_command(
             Sortie::map("returns_bytes", ["10", "3000000"])

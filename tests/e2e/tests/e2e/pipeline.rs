@@ -232,7 +232,7 @@ fn many_inputs_stream_through_two_functions_and_a_tree() {
 
 #[test]
 fn a_second_run_takes_everything_from_the_cache() {
-    let cache = tempfile::tempdir().unwrap();
+    let cache = sortie_harness::cache();
     let run = || {
         Sortie::map("spins_for", ["2000000", "2000001", "2000002"])
             .args(["--then", "mirrors", "--reduce", "mirrors"])
@@ -427,7 +427,7 @@ fn an_invalid_line_ends_a_reduction_without_a_result() {
 
 #[test]
 fn an_interrupted_run_keeps_what_it_has_and_goes_on_from_there() {
-    let cache = tempfile::tempdir().unwrap();
+    let cache = sortie_harness::cache();
     let stop = || {
         let inputs: String = (0..20).map(|n| format!("{}\n", 2_000_000 + n)).collect();
         let mut running = Sortie::map("spins_for", ["--inputs", "-", "--then", "mirrors"])

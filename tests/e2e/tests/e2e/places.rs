@@ -221,7 +221,7 @@ fn keys_come_from_a_profile() {
 #[test]
 fn results_over_objects_are_kept_until_the_object_changes() {
     let folder = files();
-    let cache = tempfile::tempdir().unwrap();
+    let cache = sortie_harness::cache();
     let (web, s3) = (
         WebServer::start(folder.path()),
         S3Server::start(folder.path()),

@@ -91,7 +91,7 @@ fn randomness_follows_from_the_task() {
 
 #[test]
 fn results_that_depend_on_a_grant_are_never_kept() {
-    let cache = tempfile::tempdir().unwrap();
+    let cache = sortie_harness::cache();
     for _ in 0..2 {
         let ran = Sortie::map("spins_for", ["2000000"])
             .args(["--grant", "clock"])

@@ -243,7 +243,7 @@ fn waiting(folder: &TempDir, cache: &TempDir, name: &str) -> Running {
 #[test]
 fn an_interrupted_run_leaves_a_whole_table_of_what_is_done() {
     for name in TABLES {
-        let (folder, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (folder, cache) = (tempfile::tempdir().unwrap(), sortie_harness::cache());
         let running = waiting(&folder, &cache, name);
         running.signal(Signal::INT);
         let _ = running.wait().code(130).says(&[
@@ -259,7 +259,7 @@ fn an_interrupted_run_leaves_a_whole_table_of_what_is_done() {
 
 #[test]
 fn a_killed_run_leaves_no_half_parquet_file() {
-    let (folder, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (folder, cache) = (tempfile::tempdir().unwrap(), sortie_harness::cache());
     fs::write(folder.path().join("results.parquet"), "precious").unwrap();
     let running = waiting(&folder, &cache, "results.parquet");
     running.signal(Signal::KILL);

@@ -36,7 +36,7 @@ impl Narrow {
     fn start() -> Self {
         let runtime = Runtime::new().unwrap();
         let server = runtime.block_on(NatsServer::builder().jetstream(STORAGE).start());
-        let cache = tempfile::tempdir().unwrap();
+        let cache = sortie_harness::cache();
         Self {
             runtime,
             server,

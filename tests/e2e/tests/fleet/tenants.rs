@@ -45,7 +45,7 @@ impl Shared {
                 .code(0);
             assert!(ran.stdout.contains(tenant), "{ran}");
         }
-        let cache = tempfile::tempdir().unwrap();
+        let cache = sortie_harness::cache();
         let setup = Setup {
             concurrency: std::num::NonZeroUsize::new(2),
             cache: Some(cache.path().into()),

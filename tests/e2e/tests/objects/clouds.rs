@@ -47,8 +47,8 @@ fn told(command: Sortie) -> Ran {
 }
 
 thread_local! {
-    /// Compiled once for all runs of a test.
-    static CACHE: TempDir = tempfile::tempdir().unwrap();
+    /// One for all runs of a test.
+    static CACHE: TempDir = sortie_harness::cache();
 }
 
 /// `sum_of` over these inputs, with nothing known from an earlier run.

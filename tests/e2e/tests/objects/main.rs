@@ -34,7 +34,7 @@ struct Store {
     folder: TempDir,
     server: S3Server,
     proxy: StoreProxy,
-    /// Compiled once for all runs of a test.
+    /// One for all runs of a test.
     cache: TempDir,
 }
 
@@ -59,7 +59,7 @@ impl Store {
             folder,
             server,
             proxy,
-            cache: tempfile::tempdir().unwrap(),
+            cache: sortie_harness::cache(),
         }
     }
 

@@ -44,7 +44,7 @@ fn objects() -> Vec<(String, Vec<u8>)> {
 /// Listings, reads, PDFs, what is missing and what has changed, over a store that has [`objects`]
 /// and can replace one.
 fn serves(map: impl Fn(&str, &str, &[&str]) -> Sortie, replace: impl Fn(&str, &[u8])) {
-    let cache = tempfile::tempdir().unwrap();
+    let cache = sortie_harness::cache();
     let sums = |inputs: &[&str]| {
         map("behaviours", "sum_of", inputs)
             .cache(cache.path())

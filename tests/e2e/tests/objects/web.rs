@@ -8,8 +8,8 @@ use tempfile::TempDir;
 use crate::Told as _;
 
 thread_local! {
-    /// Compiled once for all runs of a test.
-    static CACHE: TempDir = tempfile::tempdir().unwrap();
+    /// One for all runs of a test.
+    static CACHE: TempDir = sortie_harness::cache();
 }
 
 fn sum_of(inputs: &[&str], more: &[&str]) -> Ran {

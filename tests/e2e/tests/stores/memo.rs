@@ -100,7 +100,7 @@ fn a_second_process_with_an_empty_cache_recomputes_nothing() {
 fn what_a_store_has_is_kept_here_too() {
     let (folder, s3) = buckets();
     let _ = s3.for_command(map(2)).run().code(0);
-    let cache = tempfile::tempdir().unwrap();
+    let cache = sortie_harness::cache();
     assert_eq!(
         known(&s3.for_command(map(2)).cache(cache.path()).run().code(0)),
         [true; 2]
@@ -167,7 +167,7 @@ fn results_over_objects_are_shared_until_the_object_changes() {
 #[test]
 fn what_costs_less_than_a_request_is_kept_here_only() {
     let (folder, s3) = buckets();
-    let cache = tempfile::tempdir().unwrap();
+    let cache = sortie_harness::cache();
     let inputs: Vec<String> = (0..3).map(|n| (CHEAP + n).to_string()).collect();
     let run = || {
         s3.for_command(Sortie::map("spins_for", &inputs).args(["--store", "s3://shared/results"]))
@@ -205,7 +205,7 @@ fn entries_that_are_damaged_or_lie_under_anothers_name_are_computed_again() {
 
 #[test]
 fn a_store_that_is_down_costs_a_warning() {
-    let cache = tempfile::tempdir().unwrap();
+    let cache = sortie_harness::cache();
     let command = |count: u64| {
         let command = map(count)
             .cache(cache.path())
@@ -249,7 +249,7 @@ fn a_store_that_denies_everything_or_writing_costs_a_warning() {
 
 #[test]
 fn two_processes_use_one_cache_folder_at_once() {
-    let cache = tempfile::tempdir().unwrap();
+    let cache = sortie_harness::cache();
     let inputs: String = (0..2000).map(|n| format!("{}\n", CHEAP + n)).collect();
     let start = || {
         Sortie::map("spins_for", ["--inputs", "-"])

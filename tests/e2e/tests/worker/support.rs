@@ -66,7 +66,7 @@ impl Fleet {
         let gpu: Labels = "gpu".parse().unwrap();
         NatsBroker::init(config.clone(), &[gpu]).await.unwrap();
         let broker = Arc::new(NatsBroker::connect(config).await.unwrap());
-        let cache = tempfile::tempdir().unwrap();
+        let cache = sortie_harness::cache();
         let embedded = Client::builder().cache(cache.path()).start().unwrap();
         Self {
             server,
