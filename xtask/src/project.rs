@@ -72,15 +72,18 @@ impl Project {
             .filter(|(_, folder)| folder.join("Cargo.toml").is_file())
     }
 
-    /// A binary of the root workspace, beside this program: that holds wherever the build folder
-    /// is.
-    pub(crate) fn binary(&self, profile: &str, name: &str) -> Result<PathBuf> {
-        let target = self
-            .program
+    /// The build folder of the root workspace, which this program lies in wherever it is.
+    pub(crate) fn target(&self) -> Result<&Path> {
+        self.program
             .parent()
             .and_then(Path::parent)
-            .context("failed to find the build folder of this program")?;
-        Ok(target
+            .context("failed to find the build folder of this program")
+    }
+
+    /// A binary of the root workspace.
+    pub(crate) fn binary(&self, profile: &str, name: &str) -> Result<PathBuf> {
+        Ok(self
+            .target()?
             .join(profile)
             .join(format!("{name}{}", env::consts::EXE_SUFFIX)))
     }

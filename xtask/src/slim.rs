@@ -2,8 +2,8 @@
 //! way, and sees that neither needs the engine.
 //!
 //! The package is a workspace of its own, because cargo unites the features of all packages in one:
-//! there the host would always be built in. Its build folder is its own too, so that neither build
-//! undoes the other.
+//! there the host would always be built in. It has the project's profile and build folder, so that
+//! what both need in the same form is built once.
 
 use anyhow::{Result, bail};
 
@@ -23,16 +23,11 @@ pub(crate) fn run(project: &Project) -> Result<()> {
         .cargo()
         .args(["build", "--manifest-path"])
         .arg(&manifest)
-        .env("CARGO_TARGET_DIR", project.root().join("target/slim"))
+        .env("CARGO_TARGET_DIR", project.target()?)
         .run()?;
     let manifest = manifest.to_string_lossy();
     refuse_the_engine(project, "a client", &["--manifest-path", &manifest])?;
-    project
-        .cargo()
-        .arg("check")
-        .args(FRONTEND)
-        .env("CARGO_TARGET_DIR", project.root().join("target/slim"))
-        .run()?;
+    project.cargo().arg("check").args(FRONTEND).run()?;
     refuse_the_engine(project, "a front door", &FRONTEND)
 }
 
@@ -70,6 +65,20 @@ fn parts_of_the_engine(tree: &str) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_profile_is_the_projects() {
+        let after = |text: &'static str, from| text.split_once(from).unwrap().1;
+        let project = after(include_str!("../../Cargo.toml"), "[profile.dev]");
+        let (project, _) = project.split_once("[profile.release]").unwrap();
+        let slim = after(include_str!("../../tests/slim/Cargo.toml"), "[profile.dev]");
+        for line in slim.lines() {
+            assert!(
+                project.lines().any(|its| its == line),
+                "`{line}` is none of the project's profile"
+            );
+        }
+    }
 
     #[test]
     fn an_engine_in_the_tree_is_found() {

@@ -103,7 +103,7 @@ pub fn component(name: &str) -> PathBuf {
 /// # Panics
 /// When it is not there.
 pub fn slim() -> PathBuf {
-    let path = repository().join("target/slim/debug/sortie-slim");
+    let path = build().join("sortie-slim");
     assert!(
         path.is_file(),
         "there is no binary `{}`; run: cargo xtask test slim",
