@@ -73,7 +73,7 @@ pub use self::admin::jobs::Cancellation;
 pub use self::admin::replay::{ReplayError, Replayed};
 pub use self::admin::status::{Counted, JobPhase, JobStatus, JobWatch};
 pub use self::api::arguments::{
-    Arguments, Input, IntoArguments, IntoInput, cbor, object, object_at, prefix, value,
+    Arguments, Input, IntoArguments, IntoInput, cbor, object, object_at, object_list, prefix, value,
 };
 pub use self::api::borrowed::BorrowedJob;
 pub use self::api::builder::{Builder, ConnectError};

@@ -90,6 +90,7 @@ fn parameter(written: &str) -> Parameter {
     let kind = match written {
         "o" => Kind::Object,
         "p" => Kind::Prefix,
+        "l" => Kind::Objects,
         _ => Kind::Value,
     };
     Parameter {

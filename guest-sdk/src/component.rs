@@ -64,6 +64,7 @@ impl From<&Parameter> for handler::Parameter {
             Kind::Value => handler::Kind::Value,
             Kind::Object => handler::Kind::Object,
             Kind::Prefix => handler::Kind::Prefix,
+            Kind::Objects => handler::Kind::Objects,
         };
         Self {
             name: parameter.name.to_owned(),
@@ -79,6 +80,9 @@ impl From<handler::Argument> for Argument {
             handler::Argument::Value(encoded) => Self::Value(encoded),
             handler::Argument::Object(handle) => Self::Object(Object::from_handle(handle)),
             handler::Argument::Prefix(handle) => Self::Prefix(Prefix::from_handle(handle)),
+            handler::Argument::Objects(handles) => {
+                Self::Objects(handles.into_iter().map(Object::from_handle).collect())
+            }
         }
     }
 }

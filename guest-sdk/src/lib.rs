@@ -32,7 +32,7 @@
 //!
 //! - **Failing.** Return [`Failure`] (any `Result` whose error converts into one) with a code that
 //!   programs can match. A panic ends the instance and is reported as a trap, with what it printed.
-//! - **Logging.** `log` macros go to the task's log with their level and target, up to level debug
+//! - **Logging.** `log` macros go to the task's log with their level and target, up to level info
 //!   (see [`LOG_LEVEL_MAX`]); `println!` and `eprintln!` are captured too.
 //! - **Deterministic.** Clock and randomness are virtual unless the task is granted the real ones,
 //!   so the same arguments give the same result.
@@ -88,8 +88,8 @@ pub use signature::{Kind, Parameter, Signature};
 /// }
 /// ```
 ///
-/// - A parameter whose type is called `Object` takes an object, `Prefix` a prefix; any other
-///   type is a value and implements `serde::Deserialize`, owned.
+/// - A parameter whose type is called `Object` takes an object, `Vec<Object>` a list of them,
+///   `Prefix` a prefix; any other type is a value and implements `serde::Deserialize`, owned.
 /// - A type called `Result` is a `Result<T, E>` whose error converts into [`Failure`]; one
 ///   called `OutputObject` is an object; any other result is a value. Values implement
 ///   `serde::Serialize`.

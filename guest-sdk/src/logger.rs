@@ -6,9 +6,9 @@
 
 /// The most detailed level that is kept, unless the function calls `log::set_max_level` itself.
 ///
-/// Debug, because a record costs its formatting and a call into the host, and libraries trace
-/// inside their loops.
-pub const LOG_LEVEL_MAX: log::LevelFilter = log::LevelFilter::Debug;
+/// Info, because a record costs its formatting and a call into the host, and libraries debug and
+/// trace inside their loops.
+pub const LOG_LEVEL_MAX: log::LevelFilter = log::LevelFilter::Info;
 
 #[cfg(target_arch = "wasm32")]
 pub(crate) use wasm::install;

@@ -13,9 +13,9 @@
 mod error;
 mod source;
 
-use std::cell::OnceCell;
 use std::fmt;
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
+use std::sync::{Arc, OnceLock};
 
 pub use error::Error;
 #[cfg(target_arch = "wasm32")]
@@ -53,9 +53,12 @@ const READ_ALL_BYTES: u32 = 16 << 20;
 /// object.read_to_string(&mut last).unwrap();
 /// assert_eq!(last, "three");
 /// ```
+///
+/// A clone has a position of its own, which begins where the original's is, and shares the host's
+/// handle.
 pub struct Object {
     source: Source,
-    info: OnceCell<Info>,
+    info: Arc<OnceLock<Info>>,
     buffer: Buffer,
     /// Where the buffer's first byte is in the object.
     buffer_start: u64,
@@ -73,7 +76,7 @@ impl Object {
             etag: None,
             content_type: None,
         };
-        Self::new(Source::from_bytes(bytes), OnceCell::from(info))
+        Self::new(Source::from_bytes(bytes), OnceLock::from(info))
     }
 
     /// A local file as an object, for native tests.
@@ -92,18 +95,18 @@ impl Object {
             etag: None,
             content_type: None,
         };
-        Ok(Self::new(Source::from_file(file), OnceCell::from(info)))
+        Ok(Self::new(Source::from_file(file), OnceLock::from(info)))
     }
 
     #[cfg(target_arch = "wasm32")]
     pub(crate) fn from_handle(handle: crate::bindings::sortie::task::objects::Object) -> Self {
-        Self::new(Source::Handle(handle), OnceCell::new())
+        Self::new(Source::Handle(Arc::new(handle)), OnceLock::new())
     }
 
-    fn new(source: Source, info: OnceCell<Info>) -> Self {
+    fn new(source: Source, info: OnceLock<Info>) -> Self {
         Self {
             source,
-            info,
+            info: Arc::new(info),
             buffer: Buffer::default(),
             buffer_start: 0,
             fill_bytes: FILL_BYTES_MIN,
@@ -210,6 +213,18 @@ impl Object {
         self.buffer = Buffer::new(self.piece(position, len)?);
         self.fill_bytes = self.fill_bytes.saturating_mul(2).min(FILL_BYTES_MAX);
         Ok(())
+    }
+}
+
+impl Clone for Object {
+    fn clone(&self) -> Self {
+        Self {
+            source: self.source.clone(),
+            info: self.info.clone(),
+            buffer: Buffer::default(),
+            buffer_start: self.position(),
+            fill_bytes: FILL_BYTES_MIN,
+        }
     }
 }
 

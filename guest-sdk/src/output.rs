@@ -96,8 +96,9 @@ type Sink = objects::Writer;
 type Sink = Vec<u8>;
 
 impl Output {
-    /// Start an object, with a media type if it is known. A task holds at most four at a time,
-    /// those that are being written and those that are finished.
+    /// Start an object, with a media type if it is known. How many a task has at a time, those that
+    /// are being written and those that are finished, follows from its memory limit: one for each
+    /// 48 MiB, and at least four.
     pub fn create(content_type: Option<&str>) -> io::Result<Self> {
         #[cfg(target_arch = "wasm32")]
         let sink = objects::create(content_type).map_err(translate)?;
@@ -109,6 +110,11 @@ impl Output {
             size: 0,
             content_type: content_type.map(str::to_owned),
         })
+    }
+
+    /// How many bytes were written.
+    pub fn position(&self) -> u64 {
+        self.size
     }
 
     /// Complete the object. It can then be returned from the function.
@@ -255,6 +261,7 @@ mod tests {
             output.write_all(&bytes).unwrap();
             expected.extend_from_slice(&bytes);
         }
+        assert_eq!(output.position(), expected.len() as u64);
         let made = output.finish().unwrap();
         assert_eq!(made.size(), expected.len() as u64);
         assert!(made.bytes() == expected);

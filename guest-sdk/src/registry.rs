@@ -60,6 +60,8 @@ pub enum Argument {
     Object(Object),
     /// A prefix.
     Prefix(Prefix),
+    /// Objects.
+    Objects(Vec<Object>),
 }
 
 impl Argument {
@@ -69,6 +71,7 @@ impl Argument {
             Self::Value(_) => "a value",
             Self::Object(_) => "an object",
             Self::Prefix(_) => "a prefix",
+            Self::Objects(_) => "a list of objects",
         }
     }
 }
@@ -118,6 +121,18 @@ impl Arguments {
             Some(other) => Err(bad_argument(
                 parameter,
                 &format_args!("expected a prefix, got {}", other.described()),
+            )),
+            None => Err(bad_argument(parameter, &"missing")),
+        }
+    }
+
+    /// The next argument, which must be a list of objects; `parameter` names it in the failure.
+    pub fn objects(&mut self, parameter: &str) -> Result<Vec<Object>, Failure> {
+        match self.left.next() {
+            Some(Argument::Objects(objects)) => Ok(objects),
+            Some(other) => Err(bad_argument(
+                parameter,
+                &format_args!("expected a list of objects, got {}", other.described()),
             )),
             None => Err(bad_argument(parameter, &"missing")),
         }

@@ -13,6 +13,8 @@ pub enum Kind {
     Object,
     /// As a handle to a prefix.
     Prefix,
+    /// As a list of handles to objects.
+    Objects,
 }
 
 /// One parameter of a function.
@@ -20,7 +22,7 @@ pub enum Kind {
 pub struct Parameter {
     /// Its name in the source.
     pub name: &'static str,
-    /// Whether it takes a value, an object or a prefix.
+    /// Whether it takes a value, an object, a prefix or a list of objects.
     pub kind: Kind,
     /// Its type as written in the source.
     pub type_name: &'static str,

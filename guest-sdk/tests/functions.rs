@@ -69,6 +69,11 @@ fn joins(place: Prefix, below: String) -> io::Result<OutputObject> {
 }
 
 #[sortie_guest::function]
+fn sizes(objects: Vec<Object>) -> Vec<u64> {
+    objects.iter().map(Object::size).collect()
+}
+
+#[sortie_guest::function]
 #[expect(clippy::too_many_arguments, reason = "as many as there may be")]
 fn run(a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8) -> Vec<u8> {
     vec![a, b, c, d, e, f, g, h]
@@ -98,6 +103,7 @@ fn functions_are_described_in_the_order_of_the_source_modules_last() {
             "arguments",
             "nothing",
             "joins",
+            "sizes",
             "run",
             "counts"
         ]
@@ -134,6 +140,12 @@ fn a_description_has_documentation_names_kinds_and_types() {
         Some(Kind::Prefix)
     );
     assert_eq!(signature("joins").returns, "OutputObject");
+    let of_sizes: Vec<_> = signature("sizes")
+        .parameters
+        .iter()
+        .map(|parameter| (parameter.kind, parameter.type_name))
+        .collect();
+    assert_eq!(of_sizes, [(Kind::Objects, "Vec<Object>")]);
     assert_eq!(signature("counts").returns, "Counts");
     assert_eq!(signature("nothing").returns, "()");
     assert_eq!(
@@ -242,6 +254,19 @@ fn a_call_of_the_wrong_shape_is_a_failure() {
             Argument::Object(Object::from_bytes("x", b"")),
         ],
         "parameter `b`: expected a value, got an object",
+    );
+}
+
+#[test]
+fn a_list_of_objects_is_one_argument() {
+    let object = |text: &str| Object::from_bytes("x", text);
+    let sizes = |objects| call::<Vec<u64>>("sizes", [Argument::Objects(objects)]);
+    assert_eq!(sizes(vec![object("one"), object("")]), Ok(vec![3, 0]));
+    assert_eq!(sizes(Vec::new()), Ok(Vec::new()));
+    let failure = call::<Vec<u64>>("sizes", [Argument::Object(object("one"))]);
+    assert_eq!(
+        failure.expect_err("is one object").to_string(),
+        "bad-argument: parameter `objects`: expected a list of objects, got an object"
     );
 }
 

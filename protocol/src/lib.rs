@@ -49,7 +49,7 @@ pub use presence::Presence;
 pub use published::{InvalidTaskName, Published, TaskName};
 pub use signature::{Parameter, Signature};
 pub use size::ByteSize;
-pub use task::{Argument, Bundle, ObjectRef, Pin, Task};
+pub use task::{Argument, Bundle, ObjectList, ObjectRef, Pin, Task, TooLong};
 pub use tenant::{JobKey, TenantId};
 pub use term::Term;
 pub use time::Timestamp;
@@ -57,4 +57,4 @@ pub use time::Timestamp;
 use wire::codec;
 
 /// The contract's version, as in `wit/sortie-task/task.wit`. Part of every memo key.
-pub const CONTRACT_VERSION: &str = "0.2.0";
+pub const CONTRACT_VERSION: &str = "0.3.0";

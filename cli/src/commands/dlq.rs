@@ -229,6 +229,11 @@ fn append_argument(argument: &Argument, out: &mut Vec<u8>) {
         Argument::Stored(stored) => stored.location.to_url(),
         Argument::AtBroker(kept) => format!("{} at the broker", ByteSize(kept.size)),
         Argument::Prefix(place) => place.to_url(),
+        Argument::Objects(list) => {
+            let urls = list.iter().map(|object| object.address.to_url());
+            out.extend_from_slice(Value::from_iter(urls).to_string().as_bytes());
+            return;
+        }
     };
     out.extend_from_slice(Value::String(url).to_string().as_bytes());
 }

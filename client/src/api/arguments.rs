@@ -8,7 +8,7 @@ use sortie_objects as objects;
 use sortie_protocol::{Address, Argument, InputName, ObjectRef, Part, Pin, Place, reference};
 
 use crate::api::references::collecting;
-use crate::drive::parts::check_template;
+use crate::drive::parts::{check_template, list_of};
 use crate::drive::submitted::Dependency;
 
 /// One argument: made by [`value`], [`object`], [`prefix`] or [`cbor`].
@@ -68,6 +68,35 @@ pub fn object_at(location: impl AsRef<str>, pin: Pin) -> Input {
             pin: Some(pin),
         }))
     }))
+}
+
+/// A list of objects as one argument, which the function receives as a handle to each, in this
+/// order (a parameter `Vec<Object>`): what [`object`] makes, and futures of tasks that make
+/// objects. A list has at most 1000, and their names at most 512 KiB.
+///
+/// Futures alone need not be put into this: a list of them, as in `(&futures, 5)`, is a list of
+/// objects where that is what the parameter takes.
+pub fn object_list(items: impl IntoIterator<Item = impl IntoInput>) -> Input {
+    let (mut list, mut results) = (Vec::new(), Vec::new());
+    for item in items {
+        match item.into_input().0 {
+            Ok(Part::Ready(Argument::Object(object))) => list.push(Some(object)),
+            Ok(Part::Result(result)) => {
+                list.push(None);
+                results.push(result);
+            }
+            Ok(_) => {
+                let text = "an item of a list of objects is neither an object nor a future; make \
+                            an object of a name by `object`";
+                return Input::of(Err(text.into()));
+            }
+            Err(error) => return Input(Err(error)),
+        }
+    }
+    if results.is_empty() {
+        return Input::of(list_of(list.into_iter().flatten().collect()).map(Part::Ready));
+    }
+    Input(Ok(Part::Objects(list, results)))
 }
 
 /// A prefix argument, which the function receives as a handle to all objects below a location: a

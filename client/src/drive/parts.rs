@@ -5,7 +5,8 @@ use sortie_protocol::output::INLINE_BYTES_MAX;
 use sortie_protocol::reference::{self, Invalid};
 use sortie_protocol::signature::Mismatch;
 use sortie_protocol::{
-    Argument, Failure, Kind, ObjectRef, Output, Parameter, Part, Signature, TaskIndex,
+    Address, Argument, Failure, Kind, ObjectList, ObjectRef, Output, OutputObject, Parameter, Part,
+    Signature, TaskIndex,
 };
 
 use super::values::{Taker, Values, malformed, object_in_a_value};
@@ -19,7 +20,22 @@ pub(crate) fn check<D>(signature: &Signature, parts: &[Part<D>]) -> Result<(), M
         Part::Ready(argument) => Some(argument.kind()),
         Part::Result(_) => None,
         Part::Template(..) => Some(Kind::Value),
+        Part::Objects(..) => Some(Kind::Objects),
     }))
+}
+
+/// Make a list of results that a parameter takes as objects a list of objects.
+pub(crate) fn as_objects<D>(signature: &Signature, parts: &mut [Part<D>]) {
+    for (part, parameter) in parts.iter_mut().zip(&signature.parameters) {
+        if let Part::Template(value, results) = part
+            && parameter.kind == Kind::Objects
+            && reference::is_list(value)
+        {
+            let results = std::mem::take(results);
+            let unnamed = results.iter().map(|_| None).collect();
+            *part = Part::Objects(unnamed, results);
+        }
+    }
 }
 
 /// Store large arguments, of those that are there. Cancel safe.
@@ -69,6 +85,7 @@ pub(crate) fn fill(signature: &Signature, parts: Vec<Part<Output>>) -> Result<Fi
                 let items: Option<Vec<_>> = results.into_iter().map(Output::into_value).collect();
                 Argument::Value(put_in(&value, &items.ok_or_else(object_in_a_value)?)?)
             }
+            Part::Objects(list, results) => objects(list, results, signature, parameter)?,
         });
     }
     Ok(Filled::Ready(ready))
@@ -108,6 +125,7 @@ impl Unfetched {
                     }
                     Argument::Value(put_in(&value, &items)?)
                 }
+                Part::Objects(list, results) => objects(list, results, signature, parameter)?,
             });
         }
         values.send(taker, ready).await
@@ -124,25 +142,64 @@ fn argument(
         (Output::Value(value), Kind::Value) => Ok(Argument::Value(value)),
         (Output::Stored(stored), Kind::Value) => Ok(Argument::Stored(stored)),
         (Output::AtBroker(kept), Kind::Value) => Ok(Argument::AtBroker(kept)),
-        (Output::Object(object), Kind::Object) => {
-            let address = object.stored.location.into();
-            Ok(Argument::Object(ObjectRef { address, pin: None }))
-        }
-        (output, kind) => {
-            let got = match output {
-                Output::Object(_) => Kind::Object,
-                Output::Value(_) | Output::Stored(_) | Output::AtBroker(_) => Kind::Value,
-            };
-            Err(malformed(format!(
-                "parameter `{}` of `{}` takes {}, but the result of the task that it is given is \
-                 {}",
-                parameter.name,
-                signature.name,
-                kind.article(),
-                got.article()
-            )))
-        }
+        (Output::Object(made), Kind::Object) => Ok(Argument::Object(object(made))),
+        (output, _) => Err(unfit(&output, signature, parameter, "the result")),
     }
+}
+
+/// A list of objects, of which some are results.
+fn objects(
+    list: Vec<Option<ObjectRef>>,
+    results: Vec<Output>,
+    signature: &Signature,
+    parameter: &Parameter,
+) -> Result<Argument, Failure> {
+    let mut results = results.into_iter();
+    let mut objects = Vec::with_capacity(list.len());
+    for named in list {
+        objects.push(match (named, &mut results) {
+            (Some(named), _) => named,
+            (None, results) => match results.next() {
+                Some(Output::Object(made)) => object(made),
+                Some(output) => {
+                    return Err(unfit(&output, signature, parameter, "one of the results"));
+                }
+                None => return Err(malformed("a list of objects lacks one".into())),
+            },
+        });
+    }
+    list_of(objects).map_err(malformed)
+}
+
+/// A list of objects as an argument.
+///
+/// # Errors
+/// When it is too long, with what to do.
+pub(crate) fn list_of(objects: Vec<ObjectRef>) -> Result<Argument, String> {
+    let list = ObjectList::try_from(objects).map_err(|too_long| {
+        format!("{too_long}; give several tasks a part each, and merge what they make")
+    })?;
+    Ok(Argument::Objects(list))
+}
+
+/// An object that a task made, as another takes it.
+fn object(made: OutputObject) -> ObjectRef {
+    Address::from(made.stored.location).into()
+}
+
+/// The failure of a task whose parameter does not take what the task before it made.
+fn unfit(output: &Output, signature: &Signature, parameter: &Parameter, what: &str) -> Failure {
+    let got = match output {
+        Output::Object(_) => Kind::Object,
+        Output::Value(_) | Output::Stored(_) | Output::AtBroker(_) => Kind::Value,
+    };
+    malformed(format!(
+        "parameter `{}` of `{}` takes {}, but {what} that it is given is {}",
+        parameter.name,
+        signature.name,
+        parameter.kind.article(),
+        got.article()
+    ))
 }
 
 fn put_in(value: &Bytes, items: &[Bytes]) -> Result<Bytes, Failure> {

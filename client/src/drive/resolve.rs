@@ -39,19 +39,23 @@ async fn awaited(
                 kept @ Output::AtBroker(_) => values.item(taker.job.tenant, &kept).await?.into(),
                 output => output,
             }),
-            Part::Template(value, of) => {
-                let mut results = Vec::with_capacity(of.len());
-                for task in &of {
-                    results.push(output(&task.0).await?);
-                }
-                Part::Template(value, results)
-            }
+            Part::Template(value, of) => Part::Template(value, outputs(&of).await?),
+            Part::Objects(list, of) => Part::Objects(list, outputs(&of).await?),
         });
     }
     match parts::fill(signature, filled)? {
         Filled::Ready(arguments) => values.send(taker, arguments).await,
         Filled::Unfetched(unfetched) => unfetched.fetch(values, taker, signature).await,
     }
+}
+
+/// The results of tasks, once they are there.
+async fn outputs(of: &[Dependency]) -> Result<Vec<Output>, Failure> {
+    let mut results = Vec::with_capacity(of.len());
+    for task in of {
+        results.push(output(&task.0).await?);
+    }
+    Ok(results)
 }
 
 /// The result of a task, once it is there.

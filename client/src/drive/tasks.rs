@@ -535,7 +535,7 @@ fn misses(call: &Call, outcome: &Outcome) -> Option<fn(&Output) -> bool> {
         Failure::Input {
             fault: InputFault::Missing | InputFault::Changed,
             ..
-        } if !own(|argument| matches!(argument, Argument::Object(_))) => {
+        } if !own(|argument| !argument.objects().is_empty()) => {
             Some(|output| matches!(output, Output::Object(_)))
         }
         _ => None,

@@ -16,7 +16,8 @@ use sortie::protocol::Advice;
 
 use super::in_flight::InFlight;
 use super::lines::{Lines, Origin};
-use super::shape::{Given, Look, Read, Shape};
+use super::places::Look;
+use super::shape::{Given, Read, Shape};
 use crate::error::Error;
 use crate::stop::Stop;
 

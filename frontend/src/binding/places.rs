@@ -11,7 +11,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use serde_json::Value;
 use sortie::Input;
 use sortie::objects::{Address, Found, Location, Malformed, Objects};
-use sortie::protocol::ObjectRef;
+use sortie::protocol::{ObjectList, ObjectRef};
 
 use crate::error::Error;
 use crate::settings::Troubles;
@@ -37,6 +37,13 @@ pub struct Places {
     pub names: Names,
 }
 
+/// Whether to look at objects before their tasks start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    Now,
+    Later,
+}
+
 /// How names of objects are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Names {
@@ -60,6 +67,14 @@ pub struct OutputFile {
 /// A file's identity, whatever path names it: device and inode number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileId(u64, u64);
+
+/// The names of a list of objects: a JSON array of strings, or one name or pattern.
+pub(crate) fn listed(text: &str) -> Vec<String> {
+    match serde_json::from_str(text) {
+        Ok(names) => names,
+        Err(_) => vec![text.to_owned()],
+    }
+}
 
 /// Which machine reads local files.
 #[derive(Debug, Clone)]
@@ -272,6 +287,37 @@ impl Places {
                 "`{text}` names several objects, but one is expected"
             ))),
         }
+    }
+
+    /// The objects of a list: all that `text` names, or all that the names in it name if it is a
+    /// JSON array of strings. What a pattern finds is ordered by name.
+    ///
+    /// # Errors
+    /// As [`Places::find`], and when there are more than a list may have.
+    pub(crate) async fn list_of(&self, text: &str, look: Look) -> Result<Input, Error> {
+        let mut objects = Vec::new();
+        for name in listed(text) {
+            let named = match look {
+                Look::Now => self.find(&name).await?,
+                Look::Later => self.find_unseen(&name)?,
+            };
+            let mut found: Vec<Place> = match named {
+                Named::Known(places) => places,
+                Named::Listing(places) => {
+                    places.take(ObjectList::LEN_MAX + 1).try_collect().await?
+                }
+            };
+            found.sort_by_cached_key(|place| place.found.address.to_url());
+            objects.append(&mut found);
+            if objects.len() > ObjectList::LEN_MAX {
+                return Err(Error::usage(format!(
+                    "`{text}` names more than {} objects, and a list has at most so many; give \
+                     several tasks a part each, or take a prefix",
+                    ObjectList::LEN_MAX
+                )));
+            }
+        }
+        Ok(sortie::object_list(objects.iter().map(Place::input)))
     }
 
     /// Whether this is the object of that very name, and not one that a pattern found.

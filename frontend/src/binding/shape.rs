@@ -11,7 +11,7 @@ use sortie::objects::{Address, Location, Malformed};
 use sortie::protocol::{Advice, ObjectRef, Parameter, Place};
 use sortie::{Arguments, Input, InputName, Kind, Signature};
 
-use super::places::{Named, Places};
+use super::places::{Look, Named, Places, listed};
 use super::types::Type;
 use crate::error::{Error, Setting};
 use crate::results::{Naming, Stems};
@@ -82,13 +82,6 @@ impl From<Named> for Read {
             }
         }
     }
-}
-
-/// Whether to look at objects before their tasks start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Look {
-    Now,
-    Later,
 }
 
 impl Shape {
@@ -180,6 +173,16 @@ impl Shape {
             }
             [
                 Parameter {
+                    kind: Kind::Objects,
+                    ..
+                },
+            ] => {
+                let open = vec![self.places.list_of(text, look).await?];
+                let given = Given::new(Value::String(text.into()), open);
+                Ok(Read::Known(vec![given]))
+            }
+            [
+                Parameter {
                     kind: Kind::Value, ..
                 },
             ] => {
@@ -215,6 +218,14 @@ impl Shape {
                     kind: Kind::Prefix, ..
                 },
             ] => self.prefix(text, Look::Later).map(|_| ()),
+            [
+                Parameter {
+                    kind: Kind::Objects,
+                    ..
+                },
+            ] => listed(text)
+                .iter()
+                .try_for_each(|name| self.address(name).map(|_| ())),
             [
                 Parameter {
                     kind: Kind::Value, ..
@@ -272,6 +283,7 @@ impl Shape {
         match parameter.kind {
             Kind::Object => self.places.find_one(text).await.map(|place| place.input()),
             Kind::Prefix => self.prefix(text, Look::Now),
+            Kind::Objects => self.places.list_of(text, Look::Now).await,
             Kind::Value => match Type::of(&parameter.type_name).read(text) {
                 Ok((input, _)) => Ok(input),
                 Err(wanted) => Err(unfit(parameter, &wanted)),
@@ -323,6 +335,15 @@ impl Shape {
                 .address(text)
                 .map(|address| Input::from(ObjectRef::from(address))),
             (Kind::Prefix, Value::String(text)) => self.prefix(text, Look::Later),
+            (Kind::Objects, Value::Array(names)) => {
+                let object = |name: &Value| match name {
+                    Value::String(text) => self.address(text).map(ObjectRef::from),
+                    other => Err(no_list(parameter, other)),
+                };
+                let objects: Vec<ObjectRef> = names.iter().map(object).collect::<Result<_, _>>()?;
+                Ok(sortie::object_list(objects))
+            }
+            (Kind::Objects, other) => Err(no_list(parameter, other)),
             (Kind::Prefix, other) => Err(Error::usage(format!(
                 "parameter `{}` takes a prefix, so write its path or URL as a string, not {other}",
                 parameter.name
@@ -399,6 +420,14 @@ impl Shape {
             names => format!("{} arguments{beside}: {}", names.len(), names.join(", ")),
         }
     }
+}
+
+fn no_list(parameter: &Parameter, item: &Value) -> Error {
+    Error::usage(format!(
+        "parameter `{}` takes a list of objects, so write their paths or URLs as an array of \
+         strings, not {item}",
+        parameter.name
+    ))
 }
 
 /// An argument that its parameter does not take.

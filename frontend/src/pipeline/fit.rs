@@ -15,6 +15,9 @@ use crate::results::makes_object;
 /// takes time in proportion to the product of their lengths, and components may say anything.
 const COMPARED_BYTES_MAX: usize = 4096;
 
+/// Who gives a function that reduces the rest of what it takes.
+const OWN_RESULTS: &str = "it is given its own results as well, and";
+
 /// A function that is given results.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Taking<'a> {
@@ -40,6 +43,10 @@ pub(super) fn check_chain(giving: &Signature, taking: Taking<'_>) -> Result<(), 
         (Kind::Value, true) => Err(format!(
             "{takes} takes an ordinary value, but `{giving}` returns an object"
         )),
+        (Kind::Objects, made) => Err(format!(
+            "{takes} takes a list of objects, but `{giving}` returns {}",
+            if made { "one object" } else { "a value" }
+        )),
         (Kind::Object, true) => Ok(()),
         (Kind::Value, false) if takes_some(parameter, returns) => Ok(()),
         (Kind::Value, false) => Err(format!(
@@ -58,13 +65,16 @@ pub(super) fn check_reduce(giving: &Signature, taking: Taking<'_>) -> Result<(),
         .only_parameter("the results")
         .map_err(|misfit| vec![misfit])?;
     let (takes, type_name) = (taking.shown(parameter), &parameter.type_name);
+    if parameter.kind == Kind::Objects {
+        return check_reduce_objects(giving, taking, &takes);
+    }
     let list = compared(type_name);
     let item = match (parameter.kind, list.item_of_list()) {
         (Kind::Value, Some(item)) => item,
         (kind, _) => {
             let what = match kind {
                 Kind::Value => format!("`{type_name}`"),
-                Kind::Object | Kind::Prefix => kind.article().into(),
+                Kind::Object | Kind::Prefix | Kind::Objects => kind.article().into(),
             };
             return Err(vec![format!(
                 "{takes} takes {what}, but a function that reduces takes a list of results, such \
@@ -83,13 +93,31 @@ pub(super) fn check_reduce(giving: &Signature, taking: Taking<'_>) -> Result<(),
         (!item.can_be(&compared(returns)))
             .then(|| format!("{takes} takes `{type_name}`, but {who} returns `{returns}`"))
     };
-    let misfits: Vec<_> = [
+    all_fit([
         misfit(giving, &format!("`{giving}`")),
-        misfit(taking.signature, "it is given its own results as well, and"),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
+        misfit(taking.signature, OWN_RESULTS),
+    ])
+}
+
+/// What is wrong with reducing what `giving` returns by `taking`, which takes a list of objects.
+fn check_reduce_objects(
+    giving: &Signature,
+    taking: Taking<'_>,
+    takes: &str,
+) -> Result<(), Vec<String>> {
+    let misfit = |given: &Signature, who: &str| {
+        let returns = &given.returns;
+        (!makes_object(given))
+            .then(|| format!("{takes} takes a list of objects, but {who} returns `{returns}`"))
+    };
+    all_fit([
+        misfit(giving, &format!("`{giving}`")),
+        misfit(taking.signature, OWN_RESULTS),
+    ])
+}
+
+fn all_fit(misfits: [Option<String>; 2]) -> Result<(), Vec<String>> {
+    let misfits: Vec<_> = misfits.into_iter().flatten().collect();
     if misfits.is_empty() {
         Ok(())
     } else {
@@ -163,6 +191,7 @@ mod tests {
             let kind = match type_name {
                 "Object" => Kind::Object,
                 "Prefix" => Kind::Prefix,
+                "Vec<Object>" => Kind::Objects,
                 _ => Kind::Value,
             };
             Parameter {
@@ -234,6 +263,12 @@ mod tests {
                 "parameter `a` of `g(a: Prefix) -> u64` takes a prefix, which no result is",
             ),
             (
+                "f() -> OutputObject",
+                "g(a: Vec<Object>) -> u64",
+                "parameter `a` of `g(a: Vec<Object>) -> u64` takes a list of objects, but \
+                 `f() -> OutputObject` returns one object",
+            ),
+            (
                 "f() -> u64",
                 "g(a: Object) -> u64",
                 "parameter `a` of `g(a: Object) -> u64` takes an object, but `f() -> u64` returns \
@@ -293,6 +328,10 @@ mod tests {
             ("f() -> Counts", "merge(all: Vec<Counts>) -> Counts"),
             ("f() -> Counts", "merge(all: AllCounts) -> Counts"),
             (
+                "f() -> OutputObject",
+                "merge(all: Vec<Object>) -> OutputObject",
+            ),
+            (
                 "f() -> HashMap<String, u64>",
                 "merge(all: Vec<BTreeMap<String, u64>>) -> BTreeMap<String, u64>",
             ),
@@ -330,6 +369,18 @@ mod tests {
                 vec![
                     "parameter `x` of `r(x: Vec<i64>) -> i64` takes a list of values, but \
                      `f() -> OutputObject` returns an object"
+                        .into(),
+                ],
+            ),
+            (
+                "f() -> u64",
+                "r(x: Vec<Object>) -> u64",
+                vec![
+                    "parameter `x` of `r(x: Vec<Object>) -> u64` takes a list of objects, but \
+                     `f() -> u64` returns `u64`"
+                        .into(),
+                    "parameter `x` of `r(x: Vec<Object>) -> u64` takes a list of objects, but it \
+                     is given its own results as well, and returns `u64`"
                         .into(),
                 ],
             ),

@@ -57,6 +57,7 @@ enum Kind {
     Value,
     Object,
     Prefix,
+    Objects,
 }
 
 /// What a function answers.
@@ -100,6 +101,9 @@ fn register(attribute: &TokenStream, function: &ItemFn) -> syn::Result<TokenStre
             }
             Kind::Prefix => {
                 quote_spanned! { ty.span() => let #local: #ty = #arguments.prefix(#name)?; }
+            }
+            Kind::Objects => {
+                quote_spanned! { ty.span() => let #local: #ty = #arguments.objects(#name)?; }
             }
         }
     });
@@ -149,6 +153,7 @@ fn describe(parameter: &Parameter<'_>, private: &TokenStream) -> TokenStream {
         Kind::Value => quote!(Value),
         Kind::Object => quote!(Object),
         Kind::Prefix => quote!(Prefix),
+        Kind::Objects => quote!(Objects),
     };
     quote! {
         #private::Parameter {
@@ -293,6 +298,10 @@ fn kind(ty: &Type) -> Kind {
     match last_segment(ty) {
         Some(segment) if segment.ident == "Object" => Kind::Object,
         Some(segment) if segment.ident == "Prefix" => Kind::Prefix,
+        Some(segment) if segment.ident == "Vec" => match first_argument(&segment.arguments) {
+            Some(item) if matches!(kind(item), Kind::Object) => Kind::Objects,
+            Some(_) | None => Kind::Value,
+        },
         Some(_) | None => Kind::Value,
     }
 }

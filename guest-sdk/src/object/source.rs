@@ -23,11 +23,12 @@ pub(super) struct Info {
     pub(super) content_type: Option<String>,
 }
 
-/// Something that can be read anywhere.
+/// Something that can be read anywhere. Clones are one handle at the host.
+#[derive(Clone)]
 pub(super) enum Source {
     /// The host's.
     #[cfg(target_arch = "wasm32")]
-    Handle(objects::Object),
+    Handle(Arc<objects::Object>),
     /// This program's.
     Local(Local),
 }

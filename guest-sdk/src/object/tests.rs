@@ -136,3 +136,21 @@ fn an_objects_name_is_the_last_segment_of_its_path() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs");
     assert_eq!(Object::open(path).expect("opens").name(), "lib.rs");
 }
+
+#[test]
+fn a_clone_reads_on_from_where_the_original_is_and_each_by_itself() {
+    fn goes_to_other_threads<T: Clone + Send + Sync>(_: &T) {}
+    both(&sample(300_000), |mut object| {
+        goes_to_other_threads(&object);
+        object.seek(SeekFrom::Start(200_001)).expect("seeks");
+        let mut clone = object.clone();
+        let mut bytes = [0; 3];
+        object.read_exact(&mut bytes).expect("reads");
+        clone.read_exact(&mut bytes).expect("reads");
+        assert_eq!(bytes[..], sample(200_004)[200_001..]);
+        assert_eq!(object.stream_position().expect("is known"), 200_004);
+        object.seek(SeekFrom::Start(0)).expect("seeks");
+        assert_eq!(clone.stream_position().expect("is known"), 200_004);
+        assert_eq!((clone.name(), clone.size()), (object.name(), 300_000));
+    });
+}

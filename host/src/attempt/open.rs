@@ -8,12 +8,14 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
 use sortie_objects::{self as objects, values};
 use sortie_protocol::job::Memo as MemoOption;
-use sortie_protocol::memo::Key;
+use sortie_protocol::memo::{Key, KeyBuilder};
 use sortie_protocol::outcome::{InputFault, PlatformFault};
 use sortie_protocol::{
-    Address, Argument, Bill, BrokerRef, ByteSize, Ending, Failure, Output, Place, StoredRef, Task,
+    Address, Argument, Bill, BrokerRef, ByteSize, Ending, Failure, ObjectRef, Output, Place,
+    StoredRef, Task,
 };
 use tracing::Instrument as _;
 
@@ -23,6 +25,9 @@ use super::place::placed;
 use crate::clock;
 use crate::memo::{self, Memo};
 use crate::sandbox::{self, Watch, Why};
+
+/// How many objects of one list are opened at the same time.
+const OPENED_AT_ONCE: usize = 16;
 
 /// A task that can run without waiting, or that need not run at all.
 #[derive(Debug)]
@@ -68,10 +73,7 @@ impl Ready {
         self.inputs
             .arguments
             .iter()
-            .filter_map(|argument| match argument {
-                sandbox::Argument::Object(object) => Some(object),
-                sandbox::Argument::Value(_) | sandbox::Argument::Prefix(_) => None,
-            })
+            .flat_map(sandbox::Argument::objects)
     }
 }
 
@@ -147,6 +149,8 @@ enum Opened<'a> {
     Object(&'a Address, objects::Object),
     /// With the place that it was named by.
     Prefix(&'a Place, objects::Prefix),
+    /// Each with the reference that names it.
+    Objects(&'a [ObjectRef], Vec<objects::Object>),
 }
 
 /// Open the inputs, derive the key, look it up; where nothing is known, ask for what is read first.
@@ -165,10 +169,12 @@ async fn gather(host: &Host, context: &JobContext, task: &Task) -> Result<Gather
                 key.value(value);
                 bytes += value.len() as u64;
             }
-            Opened::Object(address, object) => {
-                let info = object.info();
-                keyed &= info.etag.is_some();
-                key.object(address, info.etag.as_deref().unwrap_or_default(), info.size);
+            Opened::Object(address, object) => keyed &= add_to_key(&mut key, address, object),
+            Opened::Objects(named, objects) => {
+                key.list(objects.len());
+                for (named, object) in named.iter().zip(objects) {
+                    keyed &= add_to_key(&mut key, &named.address, object);
+                }
             }
             // The objects below it can change without a change of its name.
             Opened::Prefix(place, _) => {
@@ -190,11 +196,17 @@ async fn gather(host: &Host, context: &JobContext, task: &Task) -> Result<Gather
         arguments.push(match opened {
             Opened::Value(value) => sandbox::Argument::Value(value),
             Opened::Object(_, mut object) => {
-                let asked = object.prefetch().await;
-                asked.map_err(|error| host.unread(error))?;
+                prefetch(host, &mut object).await?;
                 sandbox::Argument::Object(object)
             }
             Opened::Prefix(_, prefix) => sandbox::Argument::Prefix(prefix),
+            Opened::Objects(_, mut objects) => {
+                // Which of them are read at once is not known: most often the first.
+                if let Some(first) = objects.first_mut() {
+                    prefetch(host, first).await?;
+                }
+                sandbox::Argument::Objects(objects)
+            }
         });
     }
     Ok(Gathered::Inputs(Inputs {
@@ -204,6 +216,20 @@ async fn gather(host: &Host, context: &JobContext, task: &Task) -> Result<Gather
         bytes,
         has_objects: has_objects(task),
     }))
+}
+
+/// Ask for what is read first of an object.
+async fn prefetch(host: &Host, object: &mut objects::Object) -> Result<(), Failure> {
+    let asked = object.prefetch().await;
+    asked.map(drop).map_err(|error| host.unread(error))
+}
+
+/// Add an object to the key. Whether a result can be kept under it: not if the store does not say
+/// which version it is.
+fn add_to_key(key: &mut KeyBuilder, address: &Address, object: &objects::Object) -> bool {
+    let info = object.info();
+    key.object(address, info.etag.as_deref().unwrap_or_default(), info.size);
+    info.etag.is_some()
 }
 
 /// The memo's entry of this key, unless the object that it names has gone from the store.
@@ -244,10 +270,15 @@ async fn open<'a>(
 ) -> Result<Opened<'a>, Failure> {
     Ok(match argument {
         Argument::Value(value) => Opened::Value(value.clone()),
-        Argument::Object(named) => {
-            let opening = host.objects.open(&named.address, named.pin.as_ref());
-            let opened = opening.await.map_err(|error| host.unread(error))?;
-            Opened::Object(&named.address, opened)
+        Argument::Object(named) => Opened::Object(&named.address, open_object(host, named).await?),
+        Argument::Objects(list) => {
+            let handles = context.options().limits.handles();
+            if list.len() >= handles {
+                return Err(too_many(list.len(), handles));
+            }
+            let opening = list.iter().map(|named| open_object(host, named));
+            let opening = futures::stream::iter(opening).buffered(OPENED_AT_ONCE);
+            Opened::Objects(list, opening.try_collect().await?)
         }
         Argument::Stored(stored) => {
             let store = context.store.as_ref();
@@ -263,6 +294,22 @@ async fn open<'a>(
             Opened::Prefix(place, opened.map_err(|error| host.unread(error))?)
         }
     })
+}
+
+async fn open_object(host: &Host, named: &ObjectRef) -> Result<objects::Object, Failure> {
+    let opening = host.objects.open(&named.address, named.pin.as_ref());
+    opening.await.map_err(|error| host.unread(error))
+}
+
+/// The failure of a task whose memory limit does not pay for the objects that it is given.
+fn too_many(objects: usize, handles: usize) -> Failure {
+    Failure::Input {
+        fault: InputFault::Malformed,
+        message: format!(
+            "a list of {objects} objects needs as many handles; with this memory limit a task has \
+             {handles}, and some are for reading"
+        ),
+    }
 }
 
 /// A value that the broker keeps.
@@ -321,7 +368,7 @@ pub(crate) fn sizes(task: &Task) -> Sizes {
             | Argument::AtBroker(BrokerRef { size, .. }) => {
                 sizes.stored = sizes.stored.saturating_add(*size);
             }
-            Argument::Object(_) | Argument::Prefix(_) => {}
+            Argument::Object(_) | Argument::Objects(_) | Argument::Prefix(_) => {}
         }
     }
     sizes
@@ -329,7 +376,10 @@ pub(crate) fn sizes(task: &Task) -> Sizes {
 
 fn has_objects(task: &Task) -> bool {
     task.arguments.iter().any(|argument| match argument {
-        Argument::Object(_) | Argument::Stored(_) | Argument::AtBroker(_) => true,
+        Argument::Object(_)
+        | Argument::Objects(_)
+        | Argument::Stored(_)
+        | Argument::AtBroker(_) => true,
         Argument::Value(_) | Argument::Prefix(_) => false,
     })
 }

@@ -101,6 +101,7 @@ fn signature(described: handler::Signature) -> Signature {
             handler::Kind::Value => Kind::Value,
             handler::Kind::Object => Kind::Object,
             handler::Kind::Prefix => Kind::Prefix,
+            handler::Kind::Objects => Kind::Objects,
         },
         type_name: parameter.type_name,
     };

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use sortie_objects::{self as objects, TenantStore};
 use sortie_protocol::{ByteSize, Grants, Limit, Limits, Log};
 use tracing::Instrument as _;
-use wasmtime::component::ResourceTable;
+use wasmtime::component::{Resource, ResourceTable};
 use wasmtime::{Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 
@@ -43,6 +43,18 @@ pub(crate) enum Argument {
     Value(Bytes),
     Object(objects::Object),
     Prefix(objects::Prefix),
+    Objects(Vec<objects::Object>),
+}
+
+impl Argument {
+    /// The objects in it.
+    pub(crate) fn objects(&self) -> &[objects::Object] {
+        match self {
+            Self::Object(object) => std::slice::from_ref(object),
+            Self::Objects(objects) => objects,
+            Self::Value(_) | Self::Prefix(_) => &[],
+        }
+    }
 }
 
 /// One call to be made.
@@ -118,8 +130,8 @@ pub(super) fn new_store(engine: &Engine, call: &Call<'_>) -> Store<State> {
         table,
         limiter: MemoryLimiter::new(call.limits.memory),
         watch: call.watch.clone(),
-        objects: ObjectsCtx::default(),
-        outputs: OutputsCtx::new(call.output_store.clone(), call.limits.output_bytes),
+        objects: ObjectsCtx::new(call.limits),
+        outputs: OutputsCtx::new(call.output_store.clone(), call.limits),
         log: LogBuffer::new(call.limits.log),
         virtual_env: VirtualEnv {
             clocks: ClocksCtx::new(call.grants),
@@ -179,13 +191,19 @@ async fn enter(
 fn hand_over(state: &mut State, argument: Argument) -> wasmtime::Result<handler::Argument> {
     Ok(match argument {
         Argument::Value(bytes) => handler::Argument::Value(bytes.into()),
-        Argument::Object(object) => {
-            state.objects.admit()?;
-            handler::Argument::Object(state.table.push(Handle::new(object))?)
+        Argument::Object(object) => handler::Argument::Object(handle(state, object)?),
+        Argument::Objects(objects) => {
+            let handles = objects.into_iter().map(|object| handle(state, object));
+            handler::Argument::Objects(handles.collect::<wasmtime::Result<_>>()?)
         }
         Argument::Prefix(prefix) => {
             state.objects.admit()?;
             handler::Argument::Prefix(state.table.push(Prefix::new(prefix))?)
         }
     })
+}
+
+fn handle(state: &mut State, object: objects::Object) -> wasmtime::Result<Resource<Handle>> {
+    state.objects.admit()?;
+    Ok(state.table.push(Handle::new(object))?)
 }

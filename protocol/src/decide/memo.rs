@@ -86,6 +86,12 @@ impl KeyBuilder {
         self.bytes(&size.to_le_bytes());
     }
 
+    /// Begin a list of objects, which are added next, one by one.
+    pub fn list(&mut self, objects: usize) {
+        self.hasher.update(b"l");
+        self.hasher.update(&(objects as u64).to_le_bytes());
+    }
+
     /// Add a prefix argument: where it is.
     pub fn prefix(&mut self, place: &Place) {
         self.hasher.update(b"p");
@@ -157,6 +163,14 @@ mod tests {
             key(|b| b.object(&at("s3://b/u"), "1", 2)),
             key(|b| b.object(&at("s3://b/u"), "2", 2)),
             key(|b| b.object(&at("s3://b/w"), "1", 2)),
+            key(|b| {
+                b.list(1);
+                b.object(&at("s3://b/u"), "1", 2);
+            }),
+            key(|b| {
+                b.list(0);
+                b.object(&at("s3://b/u"), "1", 2);
+            }),
             key(|b| b.prefix(&place("s3://b/u/"))),
             key(|b| b.prefix(&place("s3://b/w/"))),
             builder(Limits {

@@ -208,6 +208,34 @@ impl Limits {
     /// What a task may write where its job does not say: what it writes by mistake should not fill
     /// a store.
     pub const OUTPUT_BYTES_DEFAULT: ByteSize = ByteSize::mib(4096);
+    /// How many handles a task may always hold.
+    pub const HANDLES_MIN: usize = 64;
+    /// How many handles a task may hold at most: what one instance's table takes, less what its
+    /// streams and pollables need.
+    pub const HANDLES_MAX: usize = 3000;
+    /// How many listings a task may hold: each may keep a connection or a folder open.
+    pub const LISTINGS_MAX: usize = 64;
+    /// How many objects a task may always be making.
+    pub const WRITERS_MIN: usize = 4;
+    /// The part of its memory limit that a task needs for a further handle.
+    const HANDLE_BYTES: usize = 128 << 10;
+    /// The part of its memory limit that a task needs to make a further object at once: an upload
+    /// has up to five parts of 8 MiB under way.
+    const WRITER_BYTES: usize = 48 << 20;
+
+    /// How many handles to objects, readers, prefixes, listings and outputs a task may hold at
+    /// once: one for each 128 KiB of its memory, within bounds.
+    #[must_use]
+    pub fn handles(&self) -> usize {
+        (self.memory.as_usize() / Self::HANDLE_BYTES).clamp(Self::HANDLES_MIN, Self::HANDLES_MAX)
+    }
+
+    /// How many objects a task may be making, or have made and not dropped, at once: one for each
+    /// 48 MiB of its memory, and at least four.
+    #[must_use]
+    pub fn writers(&self) -> usize {
+        (self.memory.as_usize() / Self::WRITER_BYTES).max(Self::WRITERS_MIN)
+    }
 }
 
 impl Default for Limits {

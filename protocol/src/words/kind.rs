@@ -18,6 +18,9 @@ pub enum Kind {
     /// A handle to whatever objects lie below one place.
     #[n(2)]
     Prefix,
+    /// A list of handles to objects.
+    #[n(3)]
+    Objects,
 }
 
 impl Kind {
@@ -28,6 +31,7 @@ impl Kind {
             Self::Value => "an ordinary value",
             Self::Object => "an object",
             Self::Prefix => "a prefix",
+            Self::Objects => "a list of objects",
         }
     }
 }
@@ -38,6 +42,7 @@ impl fmt::Display for Kind {
             Self::Value => "value",
             Self::Object => "object",
             Self::Prefix => "prefix",
+            Self::Objects => "objects",
         })
     }
 }

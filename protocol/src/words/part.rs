@@ -4,7 +4,7 @@ use bytes::Bytes;
 use minicbor::{Decode, Encode};
 
 use crate::codec;
-use crate::task::Argument;
+use crate::task::{Argument, ObjectRef};
 
 /// One argument. `D` says whose result is taken.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -19,6 +19,9 @@ pub enum Part<D> {
     /// A value with results in it: a [reference](crate::reference) says which of these.
     #[n(2)]
     Template(#[cbor(n(0), with = "codec::bytes")] Bytes, #[n(1)] Vec<D>),
+    /// A list of objects. Where there is none, the next of these tasks makes it.
+    #[n(3)]
+    Objects(#[n(0)] Vec<Option<ObjectRef>>, #[n(1)] Vec<D>),
 }
 
 impl<D> Part<D> {
@@ -28,6 +31,7 @@ impl<D> Part<D> {
             Self::Ready(argument) => Part::Ready(argument),
             Self::Result(of) => Part::Result(with(of)),
             Self::Template(value, of) => Part::Template(value, of.into_iter().map(with).collect()),
+            Self::Objects(list, of) => Part::Objects(list, of.into_iter().map(with).collect()),
         }
     }
 
@@ -37,7 +41,7 @@ impl<D> Part<D> {
         match self {
             Self::Ready(_) => &[],
             Self::Result(of) => std::slice::from_ref(of),
-            Self::Template(_, of) => of,
+            Self::Template(_, of) | Self::Objects(_, of) => of,
         }
     }
 
@@ -46,7 +50,7 @@ impl<D> Part<D> {
     pub fn into_ready(self) -> Option<Argument> {
         match self {
             Self::Ready(argument) => Some(argument),
-            Self::Result(_) | Self::Template(..) => None,
+            Self::Result(_) | Self::Template(..) | Self::Objects(..) => None,
         }
     }
 
@@ -57,6 +61,10 @@ impl<D> Part<D> {
             Self::Ready(argument) => argument.weight(),
             Self::Result(_) => 0,
             Self::Template(value, _) => value.len(),
+            Self::Objects(list, _) => {
+                let weights = list.iter().flatten().map(|object| object.weight() + 4);
+                weights.sum::<usize>() + list.len()
+            }
         }
     }
 }

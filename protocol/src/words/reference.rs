@@ -60,6 +60,25 @@ pub fn whole(value: &[u8]) -> Option<TaskIndex> {
     (decoder.position() == value.len()).then_some(task)
 }
 
+/// Whether the value is a list of results and of nothing else.
+#[must_use]
+pub fn is_list(value: &[u8]) -> bool {
+    let mut decoder = Decoder::new(value);
+    let Ok(length) = decoder.array() else {
+        return false;
+    };
+    let mut left = length;
+    while left != Some(0) && decoder.datatype().is_ok_and(|kind| kind != Type::Break) {
+        if !matches!(reference(&mut decoder), Ok(Some(_))) {
+            return false;
+        }
+        left = left.map(|left| left - 1);
+    }
+    // The end of a list of unknown length is one byte.
+    let end = decoder.position() + usize::from(length.is_none());
+    left.unwrap_or_default() == 0 && end == value.len()
+}
+
 /// The value with each reference replaced by the task's result.
 ///
 /// # Errors
@@ -171,6 +190,27 @@ mod tests {
         assert_eq!(whole(&value), Some(5));
         assert_eq!(replaced(&value, |_| Some(&[0x0a])), Ok(vec![0x0a]));
         assert_eq!(whole(&[0x05]), None);
+    }
+
+    #[test]
+    fn a_list_of_results_has_nothing_else() {
+        let result = [0xda, 0x73, 0x6f, 0x72, 0x74, 0x05];
+        let list = |head: &[u8], end: &[u8]| [head, &result, &result, end].concat();
+        assert!(is_list(&list(&[0x82], &[])));
+        assert!(is_list(&list(&[0x9f], &[0xff])));
+        assert!(is_list(&[0x80]));
+        for no_list in [
+            result.to_vec(),
+            nested(),
+            list(&[0x83], &[0x01]),
+            list(&[0x83], &[]),
+            list(&[0x82], &[0x01]),
+            list(&[0x9f], &[]),
+            list(&[0xa1], &[]),
+            item(&[]),
+        ] {
+            assert!(!is_list(&no_list), "{no_list:02x?}");
+        }
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Tasks and the bundles they travel in.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use minicbor::{Decode, Encode};
-use serde::{Deserialize, Serialize};
+use minicbor::{Decode, Decoder, Encode};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::address::{Address, Place};
 use crate::codec;
@@ -36,6 +37,9 @@ pub enum Argument {
     /// One complete CBOR item, as [`Argument::Stored`], which the broker keeps.
     #[n(4)]
     AtBroker(#[n(0)] BrokerRef),
+    /// Objects, in order; the worker opens them and hands the function a handle to each.
+    #[n(5)]
+    Objects(#[n(0)] ObjectList),
 }
 
 impl Argument {
@@ -46,6 +50,17 @@ impl Argument {
             Self::Value(_) | Self::Stored(_) | Self::AtBroker(_) => Kind::Value,
             Self::Object(_) => Kind::Object,
             Self::Prefix(_) => Kind::Prefix,
+            Self::Objects(_) => Kind::Objects,
+        }
+    }
+
+    /// The objects that it names.
+    #[must_use]
+    pub fn objects(&self) -> &[ObjectRef] {
+        match self {
+            Self::Object(object) => std::slice::from_ref(object),
+            Self::Objects(list) => list,
+            Self::Value(_) | Self::Stored(_) | Self::AtBroker(_) | Self::Prefix(_) => &[],
         }
     }
 
@@ -58,6 +73,7 @@ impl Argument {
             Self::Stored(stored) => stored.weight(),
             Self::Prefix(place) => place.location().weight(),
             Self::AtBroker(_) => BrokerRef::WEIGHT,
+            Self::Objects(list) => list.weight(),
         }
     }
 }
@@ -72,6 +88,77 @@ pub struct ObjectRef {
     /// The version that the submitter saw; if absent, the task gets the one that it first sees.
     #[n(1)]
     pub pin: Option<Pin>,
+}
+
+/// Objects that are one argument together: few enough for one message, and for the handles that a
+/// task may hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Encode)]
+#[serde(transparent)]
+#[cbor(transparent)]
+pub struct ObjectList(Vec<ObjectRef>);
+
+/// A list of objects is too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TooLong {
+    /// It has too many objects.
+    #[error("a list of {0} objects; at most {max} are one argument", max = ObjectList::LEN_MAX)]
+    Objects(usize),
+    /// Their names are too long together.
+    #[error(
+        "a list of objects whose names take {0} bytes; at most {max} fit into a message",
+        max = ObjectList::WEIGHT_MAX
+    )]
+    Names(usize),
+}
+
+impl ObjectList {
+    /// The most objects in a list.
+    pub const LEN_MAX: usize = 1000;
+    /// The most bytes that a list takes in a message, about half of what NATS takes.
+    pub const WEIGHT_MAX: usize = 512 << 10;
+
+    /// About how many bytes it takes in a message.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.0.iter().map(|object| object.weight() + 4).sum()
+    }
+}
+
+impl TryFrom<Vec<ObjectRef>> for ObjectList {
+    type Error = TooLong;
+
+    fn try_from(objects: Vec<ObjectRef>) -> Result<Self, TooLong> {
+        if objects.len() > Self::LEN_MAX {
+            return Err(TooLong::Objects(objects.len()));
+        }
+        let list = Self(objects);
+        match list.weight() {
+            weight if weight > Self::WEIGHT_MAX => Err(TooLong::Names(weight)),
+            _ => Ok(list),
+        }
+    }
+}
+
+impl Deref for ObjectList {
+    type Target = [ObjectRef];
+
+    fn deref(&self) -> &[ObjectRef] {
+        &self.0
+    }
+}
+
+impl<'b, C> Decode<'b, C> for ObjectList {
+    fn decode(decoder: &mut Decoder<'b>, context: &mut C) -> Result<Self, minicbor::decode::Error> {
+        let objects: Vec<ObjectRef> = decoder.decode_with(context)?;
+        Self::try_from(objects).map_err(minicbor::decode::Error::message)
+    }
+}
+
+impl<'de> Deserialize<'de> for ObjectList {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let objects = Vec::deserialize(deserializer)?;
+        Self::try_from(objects).map_err(serde::de::Error::custom)
+    }
 }
 
 /// One version of an object.

@@ -31,7 +31,7 @@ fn size() -> impl Strategy<Value = ByteSize> {
     prop_oneof![Just(ByteSize(0)), any::<u64>().prop_map(ByteSize)]
 }
 
-fn argument() -> impl Strategy<Value = Argument> {
+fn object() -> impl Strategy<Value = ObjectRef> {
     let pin = prop::option::of(
         (any::<String>(), any::<u64>()).prop_map(|(etag, size)| Pin {
             etag: etag.into(),
@@ -40,16 +40,21 @@ fn argument() -> impl Strategy<Value = Argument> {
     );
     let version = prop::option::of("[a-zA-Z0-9._-]{1,40}")
         .prop_map(|name| name.and_then(|name| VersionId::new(&name)));
-    let object = (location(), prop::option::of(range()), version, pin).prop_map(
+    (location(), prop::option::of(range()), version, pin).prop_map(
         |(location, bytes, version, pin)| {
             let address = Address {
                 location,
                 bytes,
                 version,
             };
-            Argument::Object(ObjectRef { address, pin })
+            ObjectRef { address, pin }
         },
-    );
+    )
+}
+
+fn argument() -> impl Strategy<Value = Argument> {
+    let objects = prop::collection::vec(object(), 0..4)
+        .prop_map(|list| Argument::Objects(list.try_into().unwrap()));
     let prefix = any::<String>().prop_map(|key| {
         let place = Location::Bucket {
             service: Service::Gs,
@@ -60,7 +65,8 @@ fn argument() -> impl Strategy<Value = Argument> {
     });
     prop_oneof![
         bytes().prop_map(Argument::Value),
-        object,
+        object().prop_map(Argument::Object),
+        objects,
         stored().prop_map(Argument::Stored),
         at_broker().prop_map(Argument::AtBroker),
         prefix

@@ -267,10 +267,11 @@ fn bundle() -> Bundle {
         etag: "\"1b2c\"".into(),
         size: 4096,
     });
-    let pinned = Argument::Object(ObjectRef {
+    let pinned = ObjectRef {
         address: at("s3://papers/in.pdf#bytes=0-4095"),
         pin,
-    });
+    };
+    let list = vec![pinned.clone(), at("s3://papers/b.pdf").into()];
     let tasks = vec![
         Task {
             index: 0,
@@ -287,7 +288,7 @@ fn bundle() -> Bundle {
         Task {
             index: 1001,
             function: 0,
-            arguments: vec![pinned],
+            arguments: vec![Argument::Object(pinned)],
             input: None,
         },
         Task {
@@ -298,6 +299,12 @@ fn bundle() -> Bundle {
                 Argument::Prefix("s3://papers/array.zarr/".parse().unwrap()),
                 Argument::AtBroker(at_broker(None)),
             ],
+            input: None,
+        },
+        Task {
+            index: 1003,
+            function: 0,
+            arguments: vec![Argument::Objects(list.try_into().unwrap())],
             input: None,
         },
     ];
@@ -646,6 +653,7 @@ fn graph() -> Vec<GraphEntry> {
         })
     };
     let none = Bytes::new();
+    let listed = ObjectRef::from(at("s3://papers/a.pdf"));
     vec![
         GraphEntry::Function(1, signature("Merges.", parameters)),
         GraphEntry::Function(2, signature("", Vec::new())),
@@ -659,5 +667,10 @@ fn graph() -> Vec<GraphEntry> {
             Some("papers/in.pdf"),
         ),
         task(6, vec![Part::Template(none, Vec::new())], None),
+        task(
+            7,
+            vec![Part::Objects(vec![Some(listed), None], vec![5])],
+            None,
+        ),
     ]
 }

@@ -5,12 +5,13 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use sortie::Client;
 use sortie::nats::{Config, NatsBroker, Role};
+use sortie::objects::Location;
 use sortie::protocol::{Labels, WorkerId};
+use sortie::{Builder, Client};
 use sortie_broker::Serves;
 use sortie_harness::NatsServer;
-use sortie_host::setup::Identity;
+use sortie_host::setup::{Identity, StoreAt};
 use sortie_host::{Setup, Worker};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
@@ -46,17 +47,22 @@ impl Fleet {
         self.cache.path()
     }
 
-    /// A worker, for as long as it is held.
+    /// A worker without a store, for as long as it is held.
     ///
     /// # Panics
     /// When it cannot be started.
     pub async fn worker(&self, slots: usize) -> Worker {
+        self.worker_at(slots, StoreAt::Nowhere).await
+    }
+
+    async fn worker_at(&self, slots: usize, store: StoreAt) -> Worker {
         let broker = NatsBroker::connect(Config::new(self.url(), Role::Worker))
             .await
             .expect("a broker of ours");
         let setup = Setup {
             concurrency: NonZeroUsize::new(slots),
             cache: Some(self.cache.path().into()),
+            store,
             ..Setup::default()
         };
         let prepared = setup.prepare(Handle::current()).expect("a host");
@@ -79,12 +85,13 @@ impl Fleet {
     /// # Panics
     /// When it cannot connect.
     pub async fn client(&self) -> Client {
+        let builder = Client::builder().cache(self.cache.path());
+        self.connected(builder).await
+    }
+
+    async fn connected(&self, builder: Builder) -> Client {
         let config = Config::new(self.url(), Role::Client);
-        Client::builder()
-            .cache(self.cache.path())
-            .connect(config)
-            .await
-            .expect("a broker of ours")
+        builder.connect(config).await.expect("a broker of ours")
     }
 }
 
@@ -135,6 +142,29 @@ impl Place {
                 let worker = fleet.worker(slots.unwrap_or(4)).await;
                 Served {
                     client: fleet.client().await,
+                    _fleet: Some((worker, fleet)),
+                }
+            }
+        }
+    }
+
+    /// A client whose tasks run here, with a store in this folder.
+    ///
+    /// # Panics
+    /// When it cannot be had.
+    pub async fn client_with_store(&self, folder: &Path) -> Served {
+        let store = Location::File(folder.into());
+        let builder = Client::builder().store(store.clone());
+        match self {
+            Self::Embedded => Served {
+                client: builder.start().expect("a host"),
+                _fleet: None,
+            },
+            Self::Fleet => {
+                let fleet = Fleet::start().await;
+                let worker = fleet.worker_at(4, StoreAt::Shared(store)).await;
+                Served {
+                    client: fleet.connected(builder).await,
                     _fleet: Some((worker, fleet)),
                 }
             }

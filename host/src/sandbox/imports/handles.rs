@@ -10,19 +10,20 @@ use std::time::Duration;
 
 use sortie_objects::output_store::{self, TenantStore};
 use sortie_objects::{self as objects, Cursor, Object, WriteError};
-use sortie_protocol::ByteSize;
+use sortie_protocol::Limits;
 use wasmtime::component::{HasData, ResourceTable};
 
 use crate::clock;
 use crate::sandbox::limits::Watch;
 
-/// Live handles in one task: objects, readers, prefixes, listings, writers and what they made.
-const HANDLES_MAX: usize = 64;
-
-/// What a task reads, and how many handles it holds.
-#[derive(Debug, Default)]
+/// What a task reads, and how many handles it holds: objects, readers, prefixes, listings, writers
+/// and what they made.
+#[derive(Debug)]
 pub(in crate::sandbox) struct ObjectsCtx {
     handles: usize,
+    handles_max: usize,
+    /// Of the handles, those to listings.
+    listings: usize,
     /// Time that the task waited for objects.
     pub(in crate::sandbox) fetch: Duration,
     /// Bytes that were handed out.
@@ -33,14 +34,45 @@ pub(in crate::sandbox) struct ObjectsCtx {
 }
 
 impl ObjectsCtx {
+    pub(in crate::sandbox) fn new(limits: &Limits) -> Self {
+        Self {
+            handles: 0,
+            handles_max: limits.handles(),
+            listings: 0,
+            fetch: Duration::ZERO,
+            bytes_in: 0,
+            error: None,
+        }
+    }
+
     /// Count one more handle.
     pub(in crate::sandbox) fn admit(&mut self) -> wasmtime::Result<()> {
         wasmtime::ensure!(
-            self.handles < HANDLES_MAX,
-            "more than {HANDLES_MAX} objects, readers, prefixes, listings and writers at once"
+            self.handles < self.handles_max,
+            "more than {} objects, readers, prefixes, listings and writers at once; more memory \
+             allows more",
+            self.handles_max
         );
         self.handles += 1;
         Ok(())
+    }
+
+    /// Count one more handle to a listing.
+    pub(super) fn admit_listing(&mut self) -> wasmtime::Result<()> {
+        wasmtime::ensure!(
+            self.listings < Limits::LISTINGS_MAX,
+            "more than {} listings at once",
+            Limits::LISTINGS_MAX
+        );
+        self.admit()?;
+        self.listings += 1;
+        Ok(())
+    }
+
+    /// Count one handle to a listing less.
+    pub(super) fn release_listing(&mut self) {
+        self.listings = self.listings.saturating_sub(1);
+        self.release();
     }
 
     /// Count one handle less.
@@ -54,6 +86,7 @@ impl ObjectsCtx {
 pub(in crate::sandbox) struct OutputsCtx {
     pub(super) output_store: Option<TenantStore>,
     pub(super) bytes_max: u64,
+    pub(super) held_max: usize,
     /// Objects that are being written, or were made and not dropped.
     pub(super) held: usize,
     /// Bytes so far.
@@ -65,10 +98,11 @@ pub(in crate::sandbox) struct OutputsCtx {
 }
 
 impl OutputsCtx {
-    pub(in crate::sandbox) fn new(output_store: Option<TenantStore>, bytes_max: ByteSize) -> Self {
+    pub(in crate::sandbox) fn new(output_store: Option<TenantStore>, limits: &Limits) -> Self {
         Self {
             output_store,
-            bytes_max: bytes_max.as_u64(),
+            bytes_max: limits.output_bytes.as_u64(),
+            held_max: limits.writers(),
             held: 0,
             bytes: 0,
             waited: Duration::ZERO,

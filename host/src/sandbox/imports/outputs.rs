@@ -4,7 +4,8 @@
 //! object. An object becomes visible when the function has returned it, and no other does: what is
 //! dropped before, by the function or with its task, removes what was sent.
 //!
-//! Bounds: [`OBJECTS_MAX`] objects, each with the parts that an upload has under way;
+//! Bounds: as many objects as the memory limit pays for ([`sortie_protocol::Limits::writers`]), each with the parts
+//! that an upload has under way;
 //! [`WRITE_BYTES_MAX`] in a call; the task's limit on all bytes together, at which it is stopped.
 //! The first error of the output store is remembered: the task's result depends on it, so it is not
 //! kept in the memo.
@@ -17,9 +18,6 @@ use super::handles::{ObjectsCtxView, Output, OutputsCtx, Progress, Writer};
 use crate::sandbox::bindings::{handler, objects as wit};
 use crate::sandbox::limits::Stop;
 
-/// Objects of one task at once, those that are being written and those that were made: each may
-/// hold five parts of 8 MiB.
-const OBJECTS_MAX: usize = 4;
 /// The most that one call brings: as much as a part has.
 const WRITE_BYTES_MAX: usize = 8 << 20;
 /// The longest media type: the registry bounds both halves of a name to 127 bytes.
@@ -125,9 +123,11 @@ impl wit::Host for ObjectsCtxView<'_> {
                  spaces, as in `image/png`"
             ));
         }
-        if self.outputs.held >= OBJECTS_MAX {
+        if self.outputs.held >= self.outputs.held_max {
             return invalid(format!(
-                "{OBJECTS_MAX} objects are being written or were made already; drop one first"
+                "{} objects are being written or were made already; drop one first, or ask for \
+                 more memory",
+                self.outputs.held_max
             ));
         }
         let Some(output_store) = &self.outputs.output_store else {

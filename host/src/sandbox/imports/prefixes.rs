@@ -50,7 +50,7 @@ impl wit::HostPrefix for ObjectsCtxView<'_> {
         let listing = self.table.get(&prefix)?.prefix.list(&below);
         match listing {
             Ok(listing) => {
-                self.objects.admit()?;
+                self.objects.admit_listing()?;
                 Ok(Ok(self.table.push(Listing {
                     listing: Some(listing),
                 })?))
@@ -105,7 +105,7 @@ impl wit::HostListing for ObjectsCtxView<'_> {
 
     fn drop(&mut self, listing: Resource<Listing>) -> wasmtime::Result<()> {
         self.table.delete(listing)?;
-        self.objects.release();
+        self.objects.release_listing();
         Ok(())
     }
 }

@@ -13,6 +13,7 @@ over_both! {
     a_failure_ends_what_takes_its_result,
     dropping_one_of_many_futures_stops_its_task_alone,
     a_loop_of_submits_is_one_job,
+    objects_that_tasks_make_are_a_list,
 }
 
 async fn add(client: &Client, function: &Function<i64>, a: i64, b: i64) -> TaskFuture<i64> {
@@ -91,6 +92,51 @@ async fn a_loop_of_submits_is_one_job(place: Place) {
         .map(Result::unwrap)
         .collect();
     assert!(sums.into_iter().eq(1..=500));
+}
+
+async fn objects_that_tasks_make_are_a_list(place: Place) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a"), "abc").unwrap();
+    let client = place.client_with_store(folder.path()).await;
+    let makes: Function<Output> = function(&client, "makes_object").await;
+    let named: Function<Vec<(String, u64, Option<u8>)>> = function(&client, "names_of").await;
+    let joins: Function<Output> = function(&client, "concatenates").await;
+    let mut made = Vec::new();
+    for size in [5, 6, 7] {
+        made.push(client.submit(&makes, (size, value(()))).await.unwrap());
+    }
+    let file = folder.path().join("a");
+    let file = sortie::object(file.to_str().unwrap());
+    let list = [file, value(&made[0]), value(&made[1])];
+    let mixed = client.submit(&named, (sortie::object_list(&list), 2)).await;
+    let sizes: Vec<_> = in_time(mixed.unwrap()).await.unwrap();
+    let sizes: Vec<_> = sizes.into_iter().map(|(_, size, at)| (size, at)).collect();
+    assert_eq!(sizes, [(3, Some(b'c')), (5, Some(0x5a)), (6, Some(0x5a))]);
+    // A list of futures is one of objects where the parameter says so, in a tree as well.
+    let alone = client.submit(&named, (&made, 6)).await.unwrap();
+    assert_eq!(in_time(alone).await.unwrap()[2].2, Some(0x5a));
+    let joined = client.reduce(&joins, made.clone(), NonZeroUsize::new(2).unwrap());
+    assert_eq!(in_time(joined.await.unwrap()).await.unwrap().size(), 18);
+    // What is no object is not one in a list either.
+    let adds: Function<i64> = function(&client, "add").await;
+    let number = add(&client, &adds, 1, 1).await;
+    let refused = client.submit(&named, ([&number], 0)).await.unwrap();
+    let error = in_time(refused).await.unwrap_err().to_string();
+    assert!(
+        error.contains("takes a list of objects, but one of the results"),
+        "{error}"
+    );
+    let refused = client
+        .submit(&named, (sortie::object_list([value(1)]), 0))
+        .await;
+    let error = refused.unwrap_err().to_string();
+    assert!(error.contains("neither an object nor a future"), "{error}");
+    let refused = client.submit(&named, (value([1, 2]), 0)).await;
+    let error = refused.unwrap_err().to_string();
+    assert!(
+        error.contains("takes a list of objects, but got an ordinary value"),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

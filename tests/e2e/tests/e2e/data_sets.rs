@@ -221,7 +221,7 @@ fn results_over_prefixes_are_not_kept_and_listings_end_at_the_number_of_handles(
         sorted(&ran)[0]["error"]["message"]
             .as_str()
             .unwrap()
-            .contains("more than 64"),
+            .contains("more than 64 listings"),
         "{ran}"
     );
 }

@@ -177,7 +177,7 @@ fn objects_cannot_be_used_without_end() {
         sorted(&ran)[0]["error"]["message"]
             .as_str()
             .unwrap()
-            .contains("more than 64 objects"),
+            .contains("more than 2048 objects"),
         "{ran}"
     );
     assert_eq!(endings(&map("reads_forever")), ["cpu-time-limit"]);

@@ -12,6 +12,7 @@ mod examples;
 mod formats;
 mod hostile;
 mod interrupts;
+mod lists;
 mod map;
 mod named;
 mod neighbours;

@@ -318,17 +318,20 @@ fn what_is_written_ends_at_its_limit_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn writers_and_outputs_are_few() {
+fn writers_and_outputs_are_as_many_as_memory_pays_for() {
     let folder = tempfile::tempdir().unwrap();
-    let said = Sortie::call("begins_objects", [""; 0])
-        .cache(folder.path())
-        .run()
-        .code(0)
-        .value();
-    assert!(
-        said[0] == 4 && said[1].as_str().unwrap().contains("drop one first"),
-        "{said}"
-    );
+    for (memory, objects) in [("64MiB", 4), ("256MiB", 5), ("1GiB", 21)] {
+        let said = Sortie::call("begins_objects", [""; 0])
+            .args(["--memory", memory])
+            .cache(folder.path())
+            .run()
+            .code(0)
+            .value();
+        assert!(
+            said[0] == objects && said[1].as_str().unwrap().contains("drop one first"),
+            "{memory}: {said}"
+        );
+    }
     let ran = Sortie::map("hoards_outputs", ["[]"])
         .cache(folder.path())
         .run()

@@ -20,6 +20,27 @@ fn copies(object: Object) -> Result<OutputObject, Failure> {
     Ok(output.finish()?)
 }
 
+/// Makes an object with the bytes of others, one after the other.
+#[sortie_guest::function]
+fn concatenates(objects: Vec<Object>) -> Result<OutputObject, Failure> {
+    let mut output = Output::create(None)?;
+    for object in &objects {
+        io::copy(&mut object.reader(), &mut output)?;
+    }
+    Ok(output.finish()?)
+}
+
+/// Returns the names and sizes of objects, with the byte that each has at an offset, if it is so
+/// long.
+#[sortie_guest::function]
+fn names_of(objects: Vec<Object>, offset: u64) -> Result<Vec<(String, u64, Option<u8>)>, Failure> {
+    let described = objects.iter().map(|object| {
+        let byte = object.read_at(offset, 1)?.first().copied();
+        Ok((object.name().to_owned(), object.size(), byte))
+    });
+    described.collect()
+}
+
 /// Writes to an object for ever.
 #[sortie_guest::function]
 fn writes_forever() -> Result<OutputObject, Failure> {
