@@ -74,6 +74,10 @@ fn item(decoder: &mut Decoder<'_>, depth: usize, key: &str, text: &mut String) {
             let says = decoder.bool().unwrap().to_string();
             line(decoder, says);
         }
+        Type::Null => {
+            decoder.null().unwrap();
+            line(decoder, "null".into());
+        }
         _ => {
             let says = decoder.u64().unwrap().to_string();
             line(decoder, says);
