@@ -69,6 +69,7 @@ mod book_pipelines {}
 #[cfg(test)]
 mod tests;
 
+pub use self::admin::graph::{GraphTask, JobGraph, TaskState};
 pub use self::admin::jobs::Cancellation;
 pub use self::admin::replay::{ReplayError, Replayed};
 pub use self::admin::status::{Counted, JobPhase, JobStatus, JobWatch};

@@ -59,6 +59,7 @@ fn completed(index: TaskIndex) -> Outcome {
         bill: Bill::default(),
         log: None,
         input: None,
+        function: None,
     }
 }
 

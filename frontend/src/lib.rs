@@ -8,6 +8,7 @@
 //! - [`json`]: CBOR values as JSON;
 //! - [`log`]: what functions logged, as it is shown;
 //! - [`results`]: outcomes as JSON lines, CSV or Parquet, written to a stream, a file or a store;
+//! - [`graph_svg`]: draws how the tasks of a job depend on each other;
 //! - [`advice`]: words the advice of errors for the command line.
 //!
 //! This crate never prints, never uses a terminal, and does not parse command lines. It is the only
@@ -19,6 +20,7 @@ pub mod binding;
 mod error;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod graph_svg;
 pub mod json;
 pub mod log;
 pub mod pipeline;

@@ -57,6 +57,7 @@ fn outcome(index: u64, value: &[u8]) -> Outcome {
         bill: Bill::default(),
         log: None,
         input: None,
+        function: None,
     }
 }
 

@@ -523,6 +523,7 @@ pub(super) fn completed_with(index: TaskIndex, result: &'static str) -> Outcome 
         bill: Bill::default(),
         log: None,
         input: None,
+        function: None,
     }
 }
 
@@ -537,6 +538,7 @@ pub(super) fn failed(index: TaskIndex) -> Outcome {
         bill: Bill::default(),
         log: None,
         input: None,
+        function: None,
     }
 }
 

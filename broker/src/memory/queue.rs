@@ -418,6 +418,7 @@ impl Queue {
             bill: Bill::default(),
             log: None,
             input: task.input.clone(),
+            function: Some(task.function),
         };
         let outcomes = bundle.tasks.iter().map(outcome).collect();
         self.store(bundle.job, outcomes, Some(&bundle.tasks), now, commands);

@@ -82,6 +82,7 @@ fn outcome(index: TaskIndex, failed: Failed) -> Outcome {
         bill: Bill::default(),
         log: None,
         input: None,
+        function: None,
     }
 }
 

@@ -302,6 +302,7 @@ impl World {
                     bill: Bill::default(),
                     log: None,
                     input: None,
+                    function: None,
                 };
                 Report {
                     outcomes: vec![outcome],

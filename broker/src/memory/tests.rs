@@ -106,6 +106,7 @@ pub(super) fn completed(lease: &Lease) -> Report {
         bill: Bill::default(),
         log: None,
         input: None,
+        function: None,
     };
     Report {
         outcomes: lease.bundle.tasks.iter().map(outcome).collect(),

@@ -348,6 +348,7 @@ impl Admission {
             bill: Bill::default(),
             log: None,
             input: None,
+            function: None,
         };
         self.outcomes
             .store(&origin.key, tasks.into_iter().map(outcome).collect())
@@ -457,23 +458,24 @@ impl Admission {
     /// The tasks were delivered as often as allowed and no worker reported: most likely they kill
     /// their workers.
     async fn give_up(&self, held: &HeldLease, tasks: &[Attempted]) -> Result<(), Error> {
-        let input = |index: TaskIndex| {
+        let outcome = |attempted: &Attempted| {
             let mut tasks = held.bundle.tasks.iter();
-            tasks.find(|task| task.index == index)?.input.clone()
-        };
-        let outcome = |task: &Attempted| Outcome {
-            index: task.index,
-            attempts: task.attempts,
-            ending: Ending::Failed(Failure::Platform {
-                fault: PlatformFault::WorkerLost,
-                message: format!(
-                    "no worker finished this task: {} leases were lost in a row",
-                    task.losses
-                ),
-            }),
-            bill: Bill::default(),
-            log: None,
-            input: input(task.index),
+            let task = tasks.find(|task| task.index == attempted.index);
+            Outcome {
+                index: attempted.index,
+                attempts: attempted.attempts,
+                ending: Ending::Failed(Failure::Platform {
+                    fault: PlatformFault::WorkerLost,
+                    message: format!(
+                        "no worker finished this task: {} leases were lost in a row",
+                        attempted.losses
+                    ),
+                }),
+                bill: Bill::default(),
+                log: None,
+                input: task.and_then(|task| task.input.clone()),
+                function: task.map(|task| task.function),
+            }
         };
         let outcomes: Vec<Outcome> = tasks.iter().map(outcome).collect();
         self.dead_letters

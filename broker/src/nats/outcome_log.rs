@@ -153,6 +153,7 @@ mod tests {
             bill: Bill::default(),
             log: None,
             input: None,
+            function: None,
         };
         envelope::outcomes(&indices.iter().map(outcome).collect::<Vec<_>>())
     }

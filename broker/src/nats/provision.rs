@@ -72,8 +72,30 @@ impl Provisioner {
                 }
                 (made, _) => made,
             },
-            Provision::Never => Err(self.missing(unanswered).await),
+            Provision::Never => {
+                let is_unanswered = unanswered.is_some();
+                match self.missing(unanswered).await {
+                    reason if is_unanswered && reason.is_transient() => self.awaited(reason).await,
+                    reason => Err(reason),
+                }
+            }
         }
+    }
+
+    /// The layout, of which there was no answer at first: it was made at that moment, or its stream
+    /// has no leader yet.
+    async fn awaited(&self, reason: Error) -> Result<ExistingLayout, Error> {
+        let until = clock::instant() + ELECTION_TIME_MAX;
+        let (stream, subject) = (self.names.meta_stream(), self.names.layout());
+        while clock::instant() < until {
+            tokio::time::sleep(ELECTION_PAUSE).await;
+            match self.jetstream.last_anywhere(&stream, &subject).await {
+                Ok(Some(payload)) => return self.parse(&payload),
+                Err(error) if !error.is_transient() => return Err(error),
+                Ok(None) | Err(_) => {}
+            }
+        }
+        Err(reason)
     }
 
     /// The error for a missing layout: a server that does not answer must not be mistaken for an

@@ -190,6 +190,7 @@ pub(crate) fn completed_with(index: TaskIndex, result: impl Into<Output>) -> Out
         bill: Bill::default(),
         log: None,
         input: None,
+        function: None,
     }
 }
 

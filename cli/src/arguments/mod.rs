@@ -7,6 +7,7 @@ pub(crate) mod broker;
 pub(crate) mod cache;
 pub(crate) mod call;
 pub(crate) mod dlq;
+pub(crate) mod graph;
 pub(crate) mod host;
 pub(crate) mod inspect;
 pub(crate) mod job;
@@ -63,6 +64,8 @@ pub(crate) enum Command {
     Worker(Box<worker::Arguments>),
     /// List, gather and cancel the jobs of a fleet
     Job(job::Arguments),
+    /// Show how the tasks of a job depend on each other, and how they stand
+    Graph(graph::Arguments),
     /// List, replay and remove dead letters: tasks of a fleet that failed permanently
     Dlq(dlq::Arguments),
     /// Show or clear the cache of results and compiled components

@@ -4,6 +4,7 @@ mod broker;
 mod cache;
 mod call;
 mod dlq;
+mod graph;
 mod inspect;
 mod job;
 mod map;
@@ -25,6 +26,7 @@ pub(crate) fn manner(command: &Command) -> Manner {
         | Command::Inspect(_)
         | Command::New(_)
         | Command::Job(_)
+        | Command::Graph(_)
         | Command::Dlq(_)
         | Command::Cache(_)
         | Command::Broker(_) => Manner::Command,
@@ -44,6 +46,7 @@ pub(crate) async fn run(
         Command::New(arguments) => new::run(&arguments, environment),
         Command::Worker(arguments) => worker::run(&arguments, environment, interrupt).await,
         Command::Job(arguments) => job::run(&arguments, environment, interrupt).await,
+        Command::Graph(arguments) => graph::run(&arguments, environment, interrupt).await,
         Command::Dlq(arguments) => dlq::run(&arguments, environment, interrupt).await,
         Command::Cache(arguments) => cache::run(&arguments, environment, interrupt).await,
         Command::Broker(arguments) => broker::run(&arguments, environment, interrupt).await,

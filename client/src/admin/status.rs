@@ -20,6 +20,9 @@ use crate::observer::Observed;
 /// so.
 const COUNT_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// How many functions are counted apart: as many as a job's table may have.
+const FUNCTIONS_MAX: usize = sortie_protocol::job::FUNCTIONS_MAX;
+
 /// How long outcomes are waited for that are there already, where the broker does not tell how many
 /// these are.
 const AT_ONCE: Duration = Duration::from_millis(200);
@@ -33,6 +36,9 @@ pub struct JobStatus {
     pub completed: u64,
     /// Tasks that failed permanently.
     pub failed: u64,
+    /// Of these, those that called each function of the job's table, as far as the outcomes say
+    /// which one that was: how many completed, and how many failed.
+    pub by_function: Vec<(u64, u64)>,
     /// Whether these numbers include all tasks that had ended when the status was requested.
     pub counted: Counted,
     /// Bundles that wait or are leased; `None` if this tenant may not read it, because it shares
@@ -108,6 +114,7 @@ impl JobStatus {
             record,
             completed: 0,
             failed: 0,
+            by_function: Vec::new(),
             counted: Counted::All,
             unfinished: None,
             at_rest: false,
@@ -175,10 +182,25 @@ impl JobStatus {
 
     fn count(&mut self, outcomes: &[Outcome]) {
         for outcome in outcomes {
-            match outcome.ending {
-                Ending::Completed(_) => self.completed += 1,
-                Ending::Failed(_) => self.failed += 1,
-                Ending::Cancelled => {}
+            let (completed, failed) = match outcome.ending {
+                Ending::Completed(_) => (1, 0),
+                Ending::Failed(_) => (0, 1),
+                Ending::Cancelled => continue,
+            };
+            self.completed += completed;
+            self.failed += failed;
+            let function = outcome
+                .function
+                .and_then(|index| usize::try_from(index).ok());
+            // What is in no table is not counted: outcomes may say anything.
+            if let Some(function) = function.filter(|function| *function < FUNCTIONS_MAX) {
+                if self.by_function.len() <= function {
+                    self.by_function.resize(function + 1, (0, 0));
+                }
+                if let Some(counted) = self.by_function.get_mut(function) {
+                    counted.0 += completed;
+                    counted.1 += failed;
+                }
             }
         }
     }
@@ -286,6 +308,15 @@ impl JobWatch {
     /// # Errors
     /// When the job is not there any more, or the broker does not answer.
     pub async fn look(&mut self, time_max: Duration) -> Result<&JobStatus, AttachError> {
+        self.look_at(time_max, |_| ()).await
+    }
+
+    /// As [`JobWatch::look`], with each outcome that is counted.
+    pub(super) async fn look_at(
+        &mut self,
+        time_max: Duration,
+        mut seen: impl FnMut(&Outcome),
+    ) -> Result<&JobStatus, AttachError> {
         let until = Instant::now() + time_max;
         let broker = self.client.shared.broker.clone();
         let rests = self.would_rest();
@@ -308,7 +339,7 @@ impl JobWatch {
         if matches!(self.feed, Source::Unopened) {
             self.feed = Source::Open(Feed::open(&broker, self.key, Observed::default()).await?);
         }
-        self.count(unfinished, until).await?;
+        self.count(unfinished, until, &mut seen).await?;
         let is_read = unfinished.is_some_and(|unfinished| self.read >= unfinished.through);
         self.status.at_rest = self.status.unfinished == Some(0)
             && is_read
@@ -344,6 +375,7 @@ impl JobWatch {
         &mut self,
         unfinished: Option<Unfinished>,
         until: Instant,
+        seen: &mut impl FnMut(&Outcome),
     ) -> Result<(), AttachError> {
         let is_first = self.read == Mark::default();
         // Told nothing, the first mark that comes will do; later, what is there at once.
@@ -366,7 +398,7 @@ impl JobWatch {
                 }
                 break;
             };
-            if self.take(event)? == Taken::Mark && unfinished.is_none() {
+            if self.take(event, seen)? == Taken::Mark && unfinished.is_none() {
                 break;
             }
         }
@@ -375,7 +407,7 @@ impl JobWatch {
             && Instant::now() < until
             && let Some(event) = feed.next().now_or_never()
         {
-            self.take(event)?;
+            self.take(event, seen)?;
         }
         self.status.counted = if self.lacks_some {
             Counted::Some
@@ -385,9 +417,16 @@ impl JobWatch {
         Ok(())
     }
 
-    fn take(&mut self, event: Option<Event<sortie_broker::Error>>) -> Result<Taken, AttachError> {
+    fn take(
+        &mut self,
+        event: Option<Event<sortie_broker::Error>>,
+        seen: &mut impl FnMut(&Outcome),
+    ) -> Result<Taken, AttachError> {
         match event {
-            Some(Event::Outcomes(_, outcomes)) => self.status.count(&outcomes),
+            Some(Event::Outcomes(_, outcomes)) => {
+                self.status.count(&outcomes);
+                outcomes.iter().for_each(seen);
+            }
             Some(Event::Unreadable(..)) => self.lacks_some = true,
             Some(Event::CaughtUp(mark)) => {
                 self.read = self.read.max(mark);

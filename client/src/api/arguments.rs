@@ -80,7 +80,7 @@ pub fn object_list(items: impl IntoIterator<Item = impl IntoInput>) -> Input {
     let (mut list, mut results) = (Vec::new(), Vec::new());
     for item in items {
         match item.into_input().0 {
-            Ok(Part::Ready(Argument::Object(object))) => list.push(Some(object)),
+            Ok(Part::Ready(Argument::Object(object))) => list.push(Some(Box::new(object))),
             Ok(Part::Result(result)) => {
                 list.push(None);
                 results.push(result);
@@ -94,7 +94,9 @@ pub fn object_list(items: impl IntoIterator<Item = impl IntoInput>) -> Input {
         }
     }
     if results.is_empty() {
-        return Input::of(list_of(list.into_iter().flatten().collect()).map(Part::Ready));
+        return Input::of(
+            list_of(list.into_iter().flatten().map(|object| *object).collect()).map(Part::Ready),
+        );
     }
     Input(Ok(Part::Objects(list, results)))
 }

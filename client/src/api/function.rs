@@ -268,7 +268,7 @@ impl<T> Function<T> {
     /// The arguments, if they match the signature as far as they are known.
     pub(crate) fn check(&self, arguments: Arguments) -> Result<Vec<Part<Dependency>>, CallError> {
         let mut arguments = arguments.into_parts()?;
-        parts::as_objects(&self.signature, &mut arguments);
+        parts::as_objects(&self.signature, &mut arguments).map_err(CallError::Argument)?;
         parts::check(&self.signature, &arguments)?;
         Ok(arguments)
     }

@@ -33,6 +33,7 @@ impl<T: Decode> TaskOutcome<T> {
             bill,
             log,
             input,
+            function: _,
         } = outcome;
         Self {
             index,

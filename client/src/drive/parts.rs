@@ -6,7 +6,7 @@ use sortie_protocol::reference::{self, Invalid};
 use sortie_protocol::signature::Mismatch;
 use sortie_protocol::{
     Address, Argument, Failure, Kind, ObjectList, ObjectRef, Output, OutputObject, Parameter, Part,
-    Signature, TaskIndex,
+    Signature, TaskIndex, TooLong,
 };
 
 use super::values::{Taker, Values, malformed, object_in_a_value};
@@ -25,17 +25,31 @@ pub(crate) fn check<D>(signature: &Signature, parts: &[Part<D>]) -> Result<(), M
 }
 
 /// Make a list of results that a parameter takes as objects a list of objects.
-pub(crate) fn as_objects<D>(signature: &Signature, parts: &mut [Part<D>]) {
-    for (part, parameter) in parts.iter_mut().zip(&signature.parameters) {
-        if let Part::Template(value, results) = part
-            && parameter.kind == Kind::Objects
-            && reference::is_list(value)
+///
+/// # Errors
+/// When it is too long, with what to do.
+pub(crate) fn as_objects<D>(signature: &Signature, parts: &mut [Part<D>]) -> Result<(), String> {
+    let taken = parts.iter_mut().zip(&signature.parameters);
+    for (part, _) in taken.filter(|(_, parameter)| parameter.kind == Kind::Objects) {
+        match part {
+            Part::Template(value, results) if reference::is_list(value) => {
+                let results = std::mem::take(results);
+                let unnamed = results.iter().map(|_| None).collect();
+                *part = Part::Objects(unnamed, results);
+            }
+            // A list of no results.
+            Part::Ready(Argument::Value(value)) if reference::is_list(value) => {
+                *part = Part::Ready(list_of(Vec::new())?);
+            }
+            _ => {}
+        }
+        if let Part::Objects(list, _) = part
+            && list.len() > ObjectList::LEN_MAX
         {
-            let results = std::mem::take(results);
-            let unnamed = results.iter().map(|_| None).collect();
-            *part = Part::Objects(unnamed, results);
+            return Err(too_long(TooLong::Objects(list.len())));
         }
     }
+    Ok(())
 }
 
 /// Store large arguments, of those that are there. Cancel safe.
@@ -149,7 +163,7 @@ fn argument(
 
 /// A list of objects, of which some are results.
 fn objects(
-    list: Vec<Option<ObjectRef>>,
+    list: Vec<Option<Box<ObjectRef>>>,
     results: Vec<Output>,
     signature: &Signature,
     parameter: &Parameter,
@@ -157,16 +171,23 @@ fn objects(
     let mut results = results.into_iter();
     let mut objects = Vec::with_capacity(list.len());
     for named in list {
-        objects.push(match (named, &mut results) {
-            (Some(named), _) => named,
-            (None, results) => match results.next() {
-                Some(Output::Object(made)) => object(made),
-                Some(output) => {
-                    return Err(unfit(&output, signature, parameter, "one of the results"));
-                }
-                None => return Err(malformed("a list of objects lacks one".into())),
-            },
-        });
+        let made = match named {
+            Some(named) => {
+                objects.push(*named);
+                continue;
+            }
+            None => results.next(),
+        };
+        match made {
+            Some(Output::Object(made)) => objects.push(object(made)),
+            Some(output) => {
+                return Err(unfit(&output, signature, parameter, "one of the results"));
+            }
+            None => return Err(malformed("a list of objects lacks one".into())),
+        }
+    }
+    if results.next().is_some() {
+        return Err(malformed("a list of objects has no place for one".into()));
     }
     list_of(objects).map_err(malformed)
 }
@@ -176,10 +197,12 @@ fn objects(
 /// # Errors
 /// When it is too long, with what to do.
 pub(crate) fn list_of(objects: Vec<ObjectRef>) -> Result<Argument, String> {
-    let list = ObjectList::try_from(objects).map_err(|too_long| {
-        format!("{too_long}; give several tasks a part each, and merge what they make")
-    })?;
+    let list = ObjectList::try_from(objects).map_err(too_long)?;
     Ok(Argument::Objects(list))
+}
+
+fn too_long(list: TooLong) -> String {
+    format!("{list}; give several tasks a part each, and merge what they make")
 }
 
 /// An object that a task made, as another takes it.

@@ -520,22 +520,27 @@ fn misses(call: &Call, outcome: &Outcome) -> Option<fn(&Output) -> bool> {
     let Ending::Failed(failure) = &outcome.ending else {
         return None;
     };
-    let own = |is_such: fn(&Argument) -> bool| {
-        let is_own = |part: &Part<TaskIndex>| matches!(part, Part::Ready(own) if is_such(own));
-        call.parts.iter().any(is_own)
+    let own_value = |part: &Part<TaskIndex>| {
+        matches!(
+            part,
+            Part::Ready(Argument::Stored(_) | Argument::AtBroker(_))
+        )
+    };
+    let own_object = |part: &Part<TaskIndex>| match part {
+        Part::Ready(argument) => !argument.objects().is_empty(),
+        Part::Objects(list, _) => list.iter().any(Option::is_some),
+        Part::Result(_) | Part::Template(..) => false,
     };
     // It is not told which argument is gone: one that is no result cannot be made anew.
     match failure {
         Failure::Platform {
             fault: PlatformFault::ResultLost,
             ..
-        } if !own(|argument| matches!(argument, Argument::Stored(_) | Argument::AtBroker(_))) => {
-            Some(|output| output.is_elsewhere())
-        }
+        } if !call.parts.iter().any(own_value) => Some(|output| output.is_elsewhere()),
         Failure::Input {
             fault: InputFault::Missing | InputFault::Changed,
             ..
-        } if !own(|argument| !argument.objects().is_empty()) => {
+        } if !call.parts.iter().any(own_object) => {
             Some(|output| matches!(output, Output::Object(_)))
         }
         _ => None,

@@ -108,6 +108,7 @@ pub(super) fn added(task: &Task) -> Outcome {
         bill: Bill::default(),
         log: None,
         input: None,
+        function: None,
     }
 }
 

@@ -59,10 +59,12 @@ impl Forgets {
                 let kept = BrokerRef::new(job, Some(task.index), &bytes[..]);
                 Ending::Completed(Output::AtBroker(kept))
             }
-            [Argument::Object(_)] if self.forgets(0) => Ending::Failed(Failure::Input {
-                fault: InputFault::Missing,
-                message: "there is nothing".into(),
-            }),
+            [Argument::Object(_) | Argument::Objects(_)] if self.forgets(0) => {
+                Ending::Failed(Failure::Input {
+                    fault: InputFault::Missing,
+                    message: "there is nothing".into(),
+                })
+            }
             _ => return added(task),
         };
         Outcome {
@@ -190,6 +192,44 @@ async fn an_object_that_a_task_made_is_made_again_and_one_of_the_submitter_is_mi
     let own = client.submit(&open, crate::object("/own")).await.unwrap();
     assert_eq!(failure(own).await.code(), "input-missing");
     drop(worker);
+}
+
+#[tokio::test(start_paused = true)]
+async fn objects_of_a_list_are_made_again_unless_one_of_the_submitters_may_be_missing() {
+    let broker = Troubled::new();
+    let client = client(&broker);
+    let worker = Forgetful::at(&broker, 1);
+    let open = function("open", Kind::Objects);
+    let made = submit(&client, 1000).await;
+    let taker = client.submit(&open, ([&made, &made],)).await.unwrap();
+    assert_eq!(soon(taker).await, Ok(5));
+    assert_eq!(worker.made(1000), 2);
+    drop(worker);
+    let worker = Forgetful::at(&broker, u32::MAX);
+    let other = submit(&client, 1001).await;
+    let mixed = crate::object_list([crate::object("/own"), crate::value(&other)]);
+    let taker = client.submit(&open, mixed).await.unwrap();
+    assert_eq!(failure(taker).await.code(), "input-missing");
+    assert_eq!(worker.made(1001), 1);
+    drop(worker);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_is_too_long_is_refused_before_anything_runs() {
+    let broker = Troubled::new();
+    let client = client(&broker);
+    let open = function("open", Kind::Objects);
+    let made = submit(&client, 1000).await;
+    let many = vec![&made; 1001];
+    let refused = client.submit(&open, (&many,)).await.unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .contains("a list of 1001 objects; at most 1000"),
+        "{refused}"
+    );
+    let none: Vec<&TaskFuture<u64>> = Vec::new();
+    assert!(client.submit(&open, (&none,)).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]

@@ -68,14 +68,6 @@ pub struct OutputFile {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileId(u64, u64);
 
-/// The names of a list of objects: a JSON array of strings, or one name or pattern.
-pub(crate) fn listed(text: &str) -> Vec<String> {
-    match serde_json::from_str(text) {
-        Ok(names) => names,
-        Err(_) => vec![text.to_owned()],
-    }
-}
-
 /// Which machine reads local files.
 #[derive(Debug, Clone)]
 pub enum Files {
@@ -289,17 +281,17 @@ impl Places {
         }
     }
 
-    /// The objects of a list: all that `text` names, or all that the names in it name if it is a
-    /// JSON array of strings. What a pattern finds is ordered by name.
+    /// The objects of a list: all that these names and patterns name. What a pattern finds is
+    /// ordered by name.
     ///
     /// # Errors
     /// As [`Places::find`], and when there are more than a list may have.
-    pub(crate) async fn list_of(&self, text: &str, look: Look) -> Result<Input, Error> {
+    pub(crate) async fn list_of(&self, names: &[String], look: Look) -> Result<Vec<Place>, Error> {
         let mut objects = Vec::new();
-        for name in listed(text) {
+        for name in names {
             let named = match look {
-                Look::Now => self.find(&name).await?,
-                Look::Later => self.find_unseen(&name)?,
+                Look::Now => self.find(name).await?,
+                Look::Later => self.find_unseen(name)?,
             };
             let mut found: Vec<Place> = match named {
                 Named::Known(places) => places,
@@ -311,13 +303,25 @@ impl Places {
             objects.append(&mut found);
             if objects.len() > ObjectList::LEN_MAX {
                 return Err(Error::usage(format!(
-                    "`{text}` names more than {} objects, and a list has at most so many; give \
-                     several tasks a part each, or take a prefix",
+                    "with `{name}` a list has more than {} objects, which is the most; give several \
+                     tasks a part each, or take a prefix",
                     ObjectList::LEN_MAX
                 )));
             }
         }
-        Ok(sortie::object_list(objects.iter().map(Place::input)))
+        Ok(objects)
+    }
+
+    /// As [`Places::list_of`], of a list for all tasks, where each object can be read.
+    ///
+    /// # Errors
+    /// When one cannot.
+    pub(crate) async fn fixed_list(&self, names: &[String]) -> Result<Input, Error> {
+        let places = self.list_of(names, Look::Now).await?;
+        match places.iter().find_map(|place| place.found.trouble.clone()) {
+            Some(trouble) => Err(not_found(trouble)),
+            None => Ok(sortie::object_list(places.iter().map(Place::input))),
+        }
     }
 
     /// Whether this is the object of that very name, and not one that a pattern found.

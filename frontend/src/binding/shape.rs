@@ -8,10 +8,10 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use serde_json::Value;
 use sortie::objects::{Address, Location, Malformed};
-use sortie::protocol::{Advice, ObjectRef, Parameter, Place};
+use sortie::protocol::{Advice, ObjectList, ObjectRef, Parameter, Place};
 use sortie::{Arguments, Input, InputName, Kind, Signature};
 
-use super::places::{Look, Named, Places, listed};
+use super::places::{Look, Named, Places};
 use super::types::Type;
 use crate::error::{Error, Setting};
 use crate::results::{Naming, Stems};
@@ -126,7 +126,7 @@ impl Shape {
     #[must_use]
     pub fn stems(&self) -> Stems {
         match &*self.open {
-            [parameter] if parameter.kind != Kind::Value => Stems::Named,
+            [parameter] if matches!(parameter.kind, Kind::Object | Kind::Prefix) => Stems::Named,
             _ => Stems::Unnamed,
         }
     }
@@ -177,9 +177,14 @@ impl Shape {
                     ..
                 },
             ] => {
-                let open = vec![self.places.list_of(text, look).await?];
-                let given = Given::new(Value::String(text.into()), open);
-                Ok(Read::Known(vec![given]))
+                let (names, shown) = self.listed(text)?;
+                let places = self.places.list_of(&names, look).await?;
+                let may_make = places.iter().all(|place| place.found.trouble.is_none());
+                let open = vec![sortie::object_list(
+                    places.iter().map(|place| place.input()),
+                )];
+                let given = Given::new(shown, open);
+                Ok(Read::Known(vec![Given { may_make, ..given }]))
             }
             [
                 Parameter {
@@ -223,9 +228,12 @@ impl Shape {
                     kind: Kind::Objects,
                     ..
                 },
-            ] => listed(text)
-                .iter()
-                .try_for_each(|name| self.address(name).map(|_| ())),
+            ] => {
+                let (names, _) = self.listed(text)?;
+                names
+                    .iter()
+                    .try_for_each(|name| self.address(name).map(|_| ()))
+            }
             [
                 Parameter {
                     kind: Kind::Value, ..
@@ -283,12 +291,22 @@ impl Shape {
         match parameter.kind {
             Kind::Object => self.places.find_one(text).await.map(|place| place.input()),
             Kind::Prefix => self.prefix(text, Look::Now),
-            Kind::Objects => self.places.list_of(text, Look::Now).await,
+            Kind::Objects => {
+                let (names, _) = listed(&parameter.name, text)?;
+                self.places.fixed_list(&names).await
+            }
             Kind::Value => match Type::of(&parameter.type_name).read(text) {
                 Ok((input, _)) => Ok(input),
                 Err(wanted) => Err(unfit(parameter, &wanted)),
             },
         }
+    }
+
+    /// The names in a list, the argument of the one open parameter, and the list as results show
+    /// it.
+    fn listed(&self, text: &str) -> Result<(Vec<String>, Value), Error> {
+        let name = self.open.first().map_or("", |open| &open.name);
+        listed(name, text)
     }
 
     /// The argument of the one open parameter.
@@ -336,14 +354,13 @@ impl Shape {
                 .map(|address| Input::from(ObjectRef::from(address))),
             (Kind::Prefix, Value::String(text)) => self.prefix(text, Look::Later),
             (Kind::Objects, Value::Array(names)) => {
-                let object = |name: &Value| match name {
-                    Value::String(text) => self.address(text).map(ObjectRef::from),
-                    other => Err(no_list(parameter, other)),
-                };
-                let objects: Vec<ObjectRef> = names.iter().map(object).collect::<Result<_, _>>()?;
+                let objects = strings(&parameter.name, names)?
+                    .iter()
+                    .map(|name| self.address(name).map(ObjectRef::from))
+                    .collect::<Result<Vec<_>, _>>()?;
                 Ok(sortie::object_list(objects))
             }
-            (Kind::Objects, other) => Err(no_list(parameter, other)),
+            (Kind::Objects, other) => Err(no_list(&parameter.name, other)),
             (Kind::Prefix, other) => Err(Error::usage(format!(
                 "parameter `{}` takes a prefix, so write its path or URL as a string, not {other}",
                 parameter.name
@@ -422,11 +439,40 @@ impl Shape {
     }
 }
 
-fn no_list(parameter: &Parameter, item: &Value) -> Error {
+/// The names of a list of objects, and how results show it: a JSON array of strings, or one name or
+/// pattern, which may begin with a bracket as well.
+fn listed(parameter: &str, text: &str) -> Result<(Vec<String>, Value), Error> {
+    match serde_json::from_str(text) {
+        Ok(Value::Array(items)) => Ok((strings(parameter, &items)?, Value::Array(items))),
+        Err(error) if text.trim_start().starts_with("[\"") => Err(Error::usage(format!(
+            "parameter `{parameter}` takes a list of objects, and `{}` is no JSON array: {error}",
+            cut(text)
+        ))),
+        Ok(_) | Err(_) => Ok((vec![text.to_owned()], Value::String(text.into()))),
+    }
+}
+
+/// The names in an array.
+fn strings(parameter: &str, items: &[Value]) -> Result<Vec<String>, Error> {
+    if items.len() > ObjectList::LEN_MAX {
+        let (count, most) = (items.len(), ObjectList::LEN_MAX);
+        return Err(Error::usage(format!(
+            "parameter `{parameter}` got a list of {count} objects; at most {most} are one argument"
+        )));
+    }
+    items
+        .iter()
+        .map(|item| match item {
+            Value::String(name) => Ok(name.clone()),
+            other => Err(no_list(parameter, other)),
+        })
+        .collect()
+}
+
+fn no_list(parameter: &str, item: &Value) -> Error {
     Error::usage(format!(
-        "parameter `{}` takes a list of objects, so write their paths or URLs as an array of \
-         strings, not {item}",
-        parameter.name
+        "parameter `{parameter}` takes a list of objects, so write their paths or URLs as an array \
+         of strings, not {item}"
     ))
 }
 

@@ -4,6 +4,8 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 
+use sortie::protocol::ObjectList;
+
 /// How many results one call of a reduction takes, from [`FanIn::MIN`] to [`FanIn::MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FanIn(NonZeroUsize);
@@ -11,9 +13,9 @@ pub struct FanIn(NonZeroUsize);
 impl FanIn {
     /// The least: a call with one result would reduce nothing.
     pub const MIN: usize = 2;
-    /// The most: so many results of 256 KiB, the largest that travel in messages, are the memory
-    /// that a task has by default.
-    pub const MAX: usize = 1024;
+    /// The most: so many objects are one argument, and so many results of 256 KiB, the largest that
+    /// travel in messages, are the memory that a task has by default.
+    pub const MAX: usize = ObjectList::LEN_MAX;
 
     /// How many that is.
     #[must_use]
@@ -55,13 +57,13 @@ mod tests {
 
     #[test]
     fn a_fan_in_is_a_number_within_its_bounds() {
-        for text in ["2", "16", "1024"] {
+        for text in ["2", "16", "1000"] {
             assert_eq!(text.parse::<FanIn>().unwrap().to_string(), text);
         }
-        for text in ["", "0", "1", "1025", "-2", "many", "99999999999999999999"] {
+        for text in ["", "0", "1", "1001", "-2", "many", "99999999999999999999"] {
             assert_eq!(
                 text.parse::<FanIn>().unwrap_err(),
-                "write a number from 2 to 1024",
+                "write a number from 2 to 1000",
                 "{text}"
             );
         }

@@ -388,6 +388,7 @@ fn unrun(ending: Ending) -> Outcome {
         bill: Bill::default(),
         log: None,
         input: None,
+        function: None,
     }
 }
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use sortie::protocol::Output;
 use sortie::protocol::outcome::PlatformFault;
-use sortie::{Client, Ending, Failure, Outcome, TaskError, cbor};
+use sortie::protocol::{Address, ObjectRef, Output};
+use sortie::{Client, Ending, Failure, Input, Kind, Outcome, TaskError, cbor, object_list};
 
 use super::plan::Plan;
 use super::refused::{Refused, malformed};
@@ -27,16 +27,14 @@ pub(super) async fn reduce(client: Client, plan: Arc<Plan>, results: Vec<Outcome
     let Some((stage, _)) = &plan.reduce else {
         return Called::Refused(Refused::All(Error::platform("nothing reduces results")));
     };
-    let mut values = Vec::with_capacity(results.len());
-    for outcome in results {
-        match value_of(client.fetched(outcome).await) {
-            Ok(value) => values.push(value),
-            Err(failure) => return Called::Refused(Refused::Task(failure)),
-        }
-    }
-    let arguments = stage.shape.with_result(cbor(list(&values)), None);
-    // The values are in the list now.
-    drop(values);
+    let gathered = match stage.shape.open() {
+        [parameter] if parameter.kind == Kind::Objects => objects(results),
+        _ => values(&client, results).await,
+    };
+    let arguments = match gathered {
+        Ok(list) => stage.shape.with_result(list, None),
+        Err(failure) => return Called::Refused(Refused::Task(failure)),
+    };
     let task = match client.submit(&stage.function, arguments).await {
         Ok(task) => task,
         Err(error) => return Called::Refused(error.into()),
@@ -44,6 +42,33 @@ pub(super) async fn reduce(client: Client, plan: Arc<Plan>, results: Vec<Outcome
     match task.outcome().await {
         Ok(outcome) => Called::Ended(outcome.into()),
         Err(error) => Called::Lost(error),
+    }
+}
+
+/// A list of values.
+async fn values(client: &Client, results: Vec<Outcome>) -> Result<Input, Failure> {
+    let mut values = Vec::with_capacity(results.len());
+    for outcome in results {
+        values.push(value_of(client.fetched(outcome).await)?);
+    }
+    Ok(cbor(list(&values)))
+}
+
+/// A list of objects.
+fn objects(results: Vec<Outcome>) -> Result<Input, Failure> {
+    let objects: Result<Vec<ObjectRef>, _> = results.into_iter().map(object_of).collect();
+    Ok(object_list(objects?))
+}
+
+/// The object that a task made.
+fn object_of(outcome: Outcome) -> Result<ObjectRef, Failure> {
+    match outcome.ending {
+        Ending::Completed(Output::Object(made)) => Ok(Address::from(made.stored.location).into()),
+        Ending::Completed(Output::Value(_) | Output::Stored(_) | Output::AtBroker(_)) => Err(
+            malformed("a result is a value, and a list of objects has objects only".into()),
+        ),
+        Ending::Failed(failure) => Err(failure),
+        Ending::Cancelled => Err(malformed("a result was cancelled".into())),
     }
 }
 
@@ -121,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_in_no_list() {
+    fn an_object_is_in_no_list_of_values_and_a_value_in_none_of_objects() {
         let outcome = |ending| Outcome {
             index: 0,
             attempts: 1,
@@ -129,6 +154,7 @@ mod tests {
             bill: sortie::Bill::default(),
             log: None,
             input: None,
+            function: None,
         };
         let stored = sortie::protocol::StoredRef {
             digest: sortie::protocol::Digest::of(b""),
@@ -139,9 +165,12 @@ mod tests {
             stored,
             content_type: None,
         });
-        let failure = value_of(outcome(Ending::Completed(object))).unwrap_err();
+        let failure = value_of(outcome(Ending::Completed(object.clone()))).unwrap_err();
         assert_eq!(failure.code(), "input-malformed");
-        let value = value_of(outcome(Ending::Completed(vec![0xf6].into())));
-        assert_eq!(value.unwrap(), [0xf6][..]);
+        let value = || outcome(Ending::Completed(vec![0xf6].into()));
+        assert_eq!(value_of(value()).unwrap(), [0xf6][..]);
+        assert_eq!(object_of(value()).unwrap_err().code(), "input-malformed");
+        let named = object_of(outcome(Ending::Completed(object))).unwrap();
+        assert_eq!(named.address.to_url(), "s3://b/k");
     }
 }

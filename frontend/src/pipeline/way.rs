@@ -40,6 +40,7 @@ impl Way {
                 bill: Bill::default(),
                 log: None,
                 input: self.input,
+                function: None,
             },
             function: 0,
             bytes: 0,

@@ -131,7 +131,7 @@ impl fmt::Debug for Shared {
 pub enum Stems {
     /// The inputs are objects or prefixes, and have names.
     Named,
-    /// They are values.
+    /// They are values or lists.
     Unnamed,
     /// That is not known: they were submitted before.
     Unknown,
@@ -164,7 +164,7 @@ impl Naming {
         }
         if blanks.contains(&Blank::Stem) && stems == Stems::Unnamed {
             return Err(refused(format!(
-                "`{pattern}`: the inputs are values and have no names, so `{{stem}}` stands for \
+                "`{pattern}`: the inputs are values or lists and have no names, so `{{stem}}` stands for \
                  nothing; write `{{index}}`"
             )));
         }

@@ -312,6 +312,7 @@ mod tests {
             bill,
             log: None,
             input: None,
+            function: None,
         }
     }
 

@@ -56,6 +56,7 @@ mod tests {
             bill: sortie::Bill::default(),
             log: None,
             input: None,
+            function: None,
         })
     }
 

@@ -215,6 +215,7 @@ mod tests {
             bill: Bill::default(),
             log: None,
             input: None,
+            function: None,
         }
     }
 

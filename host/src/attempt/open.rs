@@ -157,6 +157,10 @@ enum Opened<'a> {
 /// Waits only for objects and the memo.
 async fn gather(host: &Host, context: &JobContext, task: &Task) -> Result<Gathered, Failure> {
     let options = context.options();
+    let handles = task.arguments.iter().map(handles).sum();
+    if handles >= options.limits.handles() {
+        return Err(too_many(handles, options.limits.handles()));
+    }
     let mut keyed =
         host.memo.is_some() && options.memo == MemoOption::Use && options.grants.deterministic();
     let mut key = context.key.clone();
@@ -272,10 +276,6 @@ async fn open<'a>(
         Argument::Value(value) => Opened::Value(value.clone()),
         Argument::Object(named) => Opened::Object(&named.address, open_object(host, named).await?),
         Argument::Objects(list) => {
-            let handles = context.options().limits.handles();
-            if list.len() >= handles {
-                return Err(too_many(list.len(), handles));
-            }
             let opening = list.iter().map(|named| open_object(host, named));
             let opening = futures::stream::iter(opening).buffered(OPENED_AT_ONCE);
             Opened::Objects(list, opening.try_collect().await?)
@@ -301,13 +301,21 @@ async fn open_object(host: &Host, named: &ObjectRef) -> Result<objects::Object, 
     opening.await.map_err(|error| host.unread(error))
 }
 
+/// How many handles an argument becomes.
+fn handles(argument: &Argument) -> usize {
+    match argument {
+        Argument::Prefix(_) => 1,
+        argument => argument.objects().len(),
+    }
+}
+
 /// The failure of a task whose memory limit does not pay for the objects that it is given.
-fn too_many(objects: usize, handles: usize) -> Failure {
+fn too_many(given: usize, allowed: usize) -> Failure {
     Failure::Input {
         fault: InputFault::Malformed,
         message: format!(
-            "a list of {objects} objects needs as many handles; with this memory limit a task has \
-             {handles}, and some are for reading"
+            "the arguments have {given} objects, which need as many handles; with this memory \
+             limit a task has {allowed}, and some are for reading"
         ),
     }
 }

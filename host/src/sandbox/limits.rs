@@ -28,6 +28,8 @@ const FOREVER: Duration = Duration::from_secs(86_400 * 365);
 pub(crate) struct MemoryLimiter {
     limit: usize,
     used: usize,
+    /// What the host holds for the task beyond what any task may have.
+    reserved: usize,
     elements: usize,
     /// Growth was refused: a trap that follows is most likely the guest's answer to it.
     pub(crate) refused: bool,
@@ -38,9 +40,25 @@ impl MemoryLimiter {
         Self {
             limit: limit.as_usize(),
             used: 0,
+            reserved: 0,
             elements: 0,
             refused: false,
         }
+    }
+
+    /// Take so many bytes of the limit for what the host holds, if no memory has them.
+    pub(super) fn reserve(&mut self, bytes: usize) -> bool {
+        let taken = self.used.saturating_add(self.reserved);
+        let fits = taken.saturating_add(bytes) <= self.limit;
+        if fits {
+            self.reserved += bytes;
+        }
+        fits
+    }
+
+    /// Give back what was reserved.
+    pub(super) fn give_back(&mut self, bytes: usize) {
+        self.reserved = self.reserved.saturating_sub(bytes);
     }
 
     /// The bytes of all memories together. Memories only grow, so this is the peak.
@@ -61,7 +79,7 @@ impl ResourceLimiter for MemoryLimiter {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
-        if total > self.limit {
+        if total.saturating_add(self.reserved) > self.limit {
             self.refused = true;
             return Ok(false);
         }

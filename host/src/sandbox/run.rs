@@ -131,7 +131,7 @@ pub(super) fn new_store(engine: &Engine, call: &Call<'_>) -> Store<State> {
         limiter: MemoryLimiter::new(call.limits.memory),
         watch: call.watch.clone(),
         objects: ObjectsCtx::new(call.limits),
-        outputs: OutputsCtx::new(call.output_store.clone(), call.limits),
+        outputs: OutputsCtx::new(call.output_store.clone(), call.limits.output_bytes),
         log: LogBuffer::new(call.limits.log),
         virtual_env: VirtualEnv {
             clocks: ClocksCtx::new(call.grants),

@@ -53,6 +53,7 @@ impl ObjectsView for State {
         ObjectsCtxView {
             objects: &mut self.objects,
             outputs: &mut self.outputs,
+            memory: &mut self.limiter,
             watch: &self.watch,
             table: &mut self.table,
         }

@@ -744,6 +744,7 @@ pub fn unrun(index: TaskIndex, ending: Ending) -> Outcome {
         bill: Bill::default(),
         log: None,
         input: None,
+        function: None,
     }
 }
 

@@ -22,6 +22,7 @@
 //!     bill: Default::default(),
 //!     log: None,
 //!     input: None,
+//!     function: None,
 //! };
 //! let message = envelope::outcomes(std::slice::from_ref(&outcome));
 //! assert_eq!(envelope::decode(&message), Ok(Message::Outcomes(vec![outcome])));

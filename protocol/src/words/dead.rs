@@ -124,6 +124,7 @@ mod tests {
             bill: Bill::default(),
             log: None,
             input: None,
+            function: None,
         };
         // The last one names a function that there is not, and goes on doing so.
         for (named, kept, names) in [(0, "a", 0), (1, "b", 0), (9, "a", 9)] {

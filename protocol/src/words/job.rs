@@ -215,26 +215,14 @@ impl Limits {
     pub const HANDLES_MAX: usize = 3000;
     /// How many listings a task may hold: each may keep a connection or a folder open.
     pub const LISTINGS_MAX: usize = 64;
-    /// How many objects a task may always be making.
-    pub const WRITERS_MIN: usize = 4;
     /// The part of its memory limit that a task needs for a further handle.
     const HANDLE_BYTES: usize = 128 << 10;
-    /// The part of its memory limit that a task needs to make a further object at once: an upload
-    /// has up to five parts of 8 MiB under way.
-    const WRITER_BYTES: usize = 48 << 20;
 
     /// How many handles to objects, readers, prefixes, listings and outputs a task may hold at
     /// once: one for each 128 KiB of its memory, within bounds.
     #[must_use]
     pub fn handles(&self) -> usize {
         (self.memory.as_usize() / Self::HANDLE_BYTES).clamp(Self::HANDLES_MIN, Self::HANDLES_MAX)
-    }
-
-    /// How many objects a task may be making, or have made and not dropped, at once: one for each
-    /// 48 MiB of its memory, and at least four.
-    #[must_use]
-    pub fn writers(&self) -> usize {
-        (self.memory.as_usize() / Self::WRITER_BYTES).max(Self::WRITERS_MIN)
     }
 }
 

@@ -14,6 +14,7 @@ use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
+use crate::function::FunctionIndex;
 use crate::id::TaskIndex;
 use crate::input_name::InputName;
 use crate::output::Output;
@@ -51,6 +52,10 @@ pub struct Outcome {
     /// What the task's submitter calls its input, as the task said it.
     #[n(5)]
     pub input: Option<InputName>,
+    /// Which function of its job it called. Absent where the job has one, and where who reports the
+    /// outcome does not know.
+    #[n(6)]
+    pub function: Option<FunctionIndex>,
 }
 
 impl Outcome {

@@ -21,7 +21,7 @@ pub enum Part<D> {
     Template(#[cbor(n(0), with = "codec::bytes")] Bytes, #[n(1)] Vec<D>),
     /// A list of objects. Where there is none, the next of these tasks makes it.
     #[n(3)]
-    Objects(#[n(0)] Vec<Option<ObjectRef>>, #[n(1)] Vec<D>),
+    Objects(#[n(0)] Vec<Option<Box<ObjectRef>>>, #[n(1)] Vec<D>),
 }
 
 impl<D> Part<D> {
@@ -63,7 +63,7 @@ impl<D> Part<D> {
             Self::Template(value, _) => value.len(),
             Self::Objects(list, _) => {
                 let weights = list.iter().flatten().map(|object| object.weight() + 4);
-                weights.sum::<usize>() + list.len()
+                weights.sum::<usize>() + 16 * list.len()
             }
         }
     }

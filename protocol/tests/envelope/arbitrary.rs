@@ -289,6 +289,7 @@ pub(crate) fn outcome() -> impl Strategy<Value = Outcome> {
             bill,
             log,
             input,
+            function: None,
         },
     )
 }

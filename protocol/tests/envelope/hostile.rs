@@ -146,6 +146,7 @@ fn records_and_reports_have_bounds() {
         bill: Bill::default(),
         log: None,
         input: None,
+        function: None,
     };
     let refused = refusal(&envelope::outcomes(&vec![outcome; TASKS_MAX + 1]));
     assert!(refused.contains("at most 1024"), "{refused}");

@@ -388,6 +388,7 @@ fn outcome(index: u64, ending: Ending) -> Outcome {
         bill: Bill::default(),
         log: None,
         input: None,
+        function: None,
     }
 }
 
@@ -669,7 +670,7 @@ fn graph() -> Vec<GraphEntry> {
         task(6, vec![Part::Template(none, Vec::new())], None),
         task(
             7,
-            vec![Part::Objects(vec![Some(listed), None], vec![5])],
+            vec![Part::Objects(vec![Some(listed.into()), None], vec![5])],
             None,
         ),
     ]

@@ -39,6 +39,9 @@ struct Shown {
     tasks: Option<u64>,
     completed: u64,
     failed: u64,
+    /// Of a job with several functions, how the tasks ended that called each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    by_function: Vec<ShownFunction>,
     /// If not, tasks end faster than they are counted, and there are more of them.
     counted_all: bool,
     /// Tasks that wait or run, if that is known.
@@ -52,6 +55,14 @@ struct Shown {
     function: String,
     component: String,
     labels: Vec<String>,
+}
+
+/// How the tasks ended that called one function.
+#[derive(Serialize)]
+struct ShownFunction {
+    function: String,
+    completed: u64,
+    failed: u64,
 }
 
 /// A job at one look.
@@ -106,6 +117,7 @@ impl<'a> Look<'a> {
             record,
             completed,
             failed,
+            by_function: _,
             counted,
             unfinished,
             at_rest: _,
@@ -118,6 +130,7 @@ impl<'a> Look<'a> {
             tasks: self.status.tasks(),
             completed: *completed,
             failed: *failed,
+            by_function: self.by_function(),
             counted_all: *counted == Counted::All,
             left: self.status.left(),
             per_second: self.rate,
@@ -128,6 +141,23 @@ impl<'a> Look<'a> {
             component: each(&record.job, |called| called.function.component.to_string()),
             labels: labels(&record.job),
         }
+    }
+
+    fn by_function(&self) -> Vec<ShownFunction> {
+        let functions = &self.status.record.job.functions;
+        if functions.len() < 2 {
+            return Vec::new();
+        }
+        let counts = self.status.by_function.iter().copied();
+        let counts = counts.chain(std::iter::repeat((0, 0)));
+        let shown = functions.iter().zip(counts);
+        shown
+            .map(|(called, (completed, failed))| ShownFunction {
+                function: called.function.name.to_string(),
+                completed,
+                failed,
+            })
+            .collect()
     }
 
     fn row(&self) -> [String; 9] {
@@ -198,6 +228,10 @@ impl<'a> Look<'a> {
             row("failed", self.number(shown.failed)),
             row("waiting or running", left),
         ];
+        for of in shown.by_function {
+            let text = format!("{} completed, {} failed", of.completed, of.failed);
+            rows.push(row(&format!("  {}", of.function), text));
+        }
         if let Some(rate) = self.rate {
             rows.push(row("rate", format!("{rate:.1} tasks/s")));
         }

@@ -4,17 +4,18 @@
 //! [`ObjectsCtx`] counts what a task reads, [`OutputsCtx`] what it writes. [`ObjectsView`] finds
 //! both in a store. The host functions are in `objects`, `prefixes` and `outputs`.
 //!
-//! Bounds: [`HANDLES_MAX`] handles of all kinds at once; each may have a cursor, which reads ahead.
+//! Bounds: as many handles of all kinds as the memory limit pays for ([`Limits::handles`]); each may
+//! have a cursor, which reads ahead.
 
 use std::time::Duration;
 
 use sortie_objects::output_store::{self, TenantStore};
 use sortie_objects::{self as objects, Cursor, Object, WriteError};
-use sortie_protocol::Limits;
+use sortie_protocol::{ByteSize, Limits};
 use wasmtime::component::{HasData, ResourceTable};
 
 use crate::clock;
-use crate::sandbox::limits::Watch;
+use crate::sandbox::limits::{MemoryLimiter, Watch};
 
 /// What a task reads, and how many handles it holds: objects, readers, prefixes, listings, writers
 /// and what they made.
@@ -86,7 +87,6 @@ impl ObjectsCtx {
 pub(in crate::sandbox) struct OutputsCtx {
     pub(super) output_store: Option<TenantStore>,
     pub(super) bytes_max: u64,
-    pub(super) held_max: usize,
     /// Objects that are being written, or were made and not dropped.
     pub(super) held: usize,
     /// Bytes so far.
@@ -98,11 +98,10 @@ pub(in crate::sandbox) struct OutputsCtx {
 }
 
 impl OutputsCtx {
-    pub(in crate::sandbox) fn new(output_store: Option<TenantStore>, limits: &Limits) -> Self {
+    pub(in crate::sandbox) fn new(output_store: Option<TenantStore>, bytes_max: ByteSize) -> Self {
         Self {
             output_store,
-            bytes_max: limits.output_bytes.as_u64(),
-            held_max: limits.writers(),
+            bytes_max: bytes_max.as_u64(),
             held: 0,
             bytes: 0,
             waited: Duration::ZERO,
@@ -115,6 +114,7 @@ impl OutputsCtx {
 pub(in crate::sandbox) struct ObjectsCtxView<'a> {
     pub(in crate::sandbox) objects: &'a mut ObjectsCtx,
     pub(in crate::sandbox) outputs: &'a mut OutputsCtx,
+    pub(in crate::sandbox) memory: &'a mut MemoryLimiter,
     pub(in crate::sandbox) watch: &'a Watch,
     pub(in crate::sandbox) table: &'a mut ResourceTable,
 }

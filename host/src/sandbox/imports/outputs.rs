@@ -4,8 +4,8 @@
 //! object. An object becomes visible when the function has returned it, and no other does: what is
 //! dropped before, by the function or with its task, removes what was sent.
 //!
-//! Bounds: as many objects as the memory limit pays for ([`sortie_protocol::Limits::writers`]), each with the parts
-//! that an upload has under way;
+//! Bounds: [`OBJECTS_FREE`] objects, each with the parts that an upload has under way, and as many
+//! more as the memory limit pays for;
 //! [`WRITE_BYTES_MAX`] in a call; the task's limit on all bytes together, at which it is stopped.
 //! The first error of the output store is remembered: the task's result depends on it, so it is not
 //! kept in the memo.
@@ -18,6 +18,11 @@ use super::handles::{ObjectsCtxView, Output, OutputsCtx, Progress, Writer};
 use crate::sandbox::bindings::{handler, objects as wit};
 use crate::sandbox::limits::Stop;
 
+/// Objects of one task at once that cost nothing of its memory limit, those that are being written
+/// and those that were made.
+const OBJECTS_FREE: usize = 4;
+/// What each further one costs of it: an upload has up to five parts of 8 MiB under way.
+const OBJECT_BYTES: usize = 40 << 20;
 /// The most that one call brings: as much as a part has.
 const WRITE_BYTES_MAX: usize = 8 << 20;
 /// The longest media type: the registry bounds both halves of a name to 127 bytes.
@@ -104,6 +109,9 @@ impl ObjectsCtxView<'_> {
 
     fn release_object(&mut self) {
         self.outputs.held = self.outputs.held.saturating_sub(1);
+        if self.outputs.held >= OBJECTS_FREE {
+            self.memory.give_back(OBJECT_BYTES);
+        }
         self.objects.release();
     }
 }
@@ -123,17 +131,17 @@ impl wit::Host for ObjectsCtxView<'_> {
                  spaces, as in `image/png`"
             ));
         }
-        if self.outputs.held >= self.outputs.held_max {
-            return invalid(format!(
-                "{} objects are being written or were made already; drop one first, or ask for \
-                 more memory",
-                self.outputs.held_max
-            ));
-        }
         let Some(output_store) = &self.outputs.output_store else {
             let error = WriteError::new(WriteFault::NoPlace, NO_STORE);
             return Ok(Err(self.outputs.fail(error)));
         };
+        let held = self.outputs.held;
+        if held >= OBJECTS_FREE && !self.memory.reserve(OBJECT_BYTES) {
+            return invalid(format!(
+                "{held} objects are being written or were made already, and the memory limit \
+                 leaves no 40 MiB for another; drop one first, or ask for more memory"
+            ));
+        }
         let writer = output_store.create(content_type.as_deref());
         self.objects.admit()?;
         self.outputs.held += 1;

@@ -320,7 +320,7 @@ fn what_is_written_ends_at_its_limit_and_leaves_nothing_behind() {
 #[test]
 fn writers_and_outputs_are_as_many_as_memory_pays_for() {
     let folder = tempfile::tempdir().unwrap();
-    for (memory, objects) in [("64MiB", 4), ("256MiB", 5), ("1GiB", 21)] {
+    for (memory, objects) in [("32MiB", 4), ("64MiB", 5), ("256MiB", 10), ("1GiB", 29)] {
         let said = Sortie::call("begins_objects", [""; 0])
             .args(["--memory", memory])
             .cache(folder.path())
