@@ -63,8 +63,8 @@ fn is_beyond(text: &str) -> bool {
     matches!(number.as_str(), "nan" | "inf" | "infinity")
 }
 
-/// A line of inputs for a function whose parameters are objects (`o`), prefixes (`p`), lists (`l`) and values of
-/// types.
+/// A line of inputs for a function whose parameters are objects (`o`), prefixes (`p`), lists (`l`)
+/// and values of types.
 fn shaped(data: &[u8]) {
     let Some((signature, text)) = lines(data) else {
         return;

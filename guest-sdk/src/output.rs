@@ -96,9 +96,9 @@ type Sink = objects::Writer;
 type Sink = Vec<u8>;
 
 impl Output {
-    /// Start an object, with a media type if it is known. How many a task has at a time, those that
-    /// are being written and those that are finished, follows from its memory limit: one for each
-    /// 48 MiB, and at least four.
+    /// Start an object, with a media type if it is known. A task has four at a time, those that are
+    /// being written and those that are finished, and one more for each 40 MiB that its memories
+    /// leave of its limit.
     pub fn create(content_type: Option<&str>) -> io::Result<Self> {
         #[cfg(target_arch = "wasm32")]
         let sink = objects::create(content_type).map_err(translate)?;

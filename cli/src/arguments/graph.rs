@@ -30,8 +30,8 @@ pub(crate) struct Show {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
-    /// Draw the graph, coloured by how its tasks stand, into this file; of more than 400 tasks those
-    /// of one function and level share a box
+    /// Draw the graph, coloured by how its tasks stand, into this file; of more than 400 tasks
+    /// those of one function and level share a box
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
     #[command(flatten)]

@@ -22,9 +22,9 @@ pub(crate) struct Map {
     /// For an object parameter: a path, a pattern (*, ?, [...] within a path segment, ** across
     /// segments; quote it), or a URL (s3://, gs:// and az:// with patterns too, https://, http://,
     /// file://). For a value parameter: a JSON value; text that is not JSON is taken as a string;
-    /// write '"42"' for the string 42. For a list of objects: a pattern, which is one list, or a JSON
-    /// array of paths, patterns and URLs. If --arg leaves more than one parameter unset: a JSON array
-    /// with a value for each of them.
+    /// write '"42"' for the string 42. For a list of objects: a pattern, which is one list, or a
+    /// JSON array of paths, patterns and URLs. If --arg leaves more than one parameter unset: a
+    /// JSON array with a value for each of them.
     #[arg(value_name = "INPUT", allow_negative_numbers = true)]
     pub(crate) inputs: Vec<String>,
     /// Read inputs from a file, one per line; `-` is standard input

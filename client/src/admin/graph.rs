@@ -285,7 +285,13 @@ mod tests {
             (*index, task)
         });
         JobGraph {
-            record: JobRecord::new(job, Timestamp::default()),
+            record: JobRecord {
+                job,
+                created: Timestamp::default(),
+                state: JobState::Open,
+                readers: Default::default(),
+                gathered: None,
+            },
             tasks: tasks.collect(),
             counted: Counted::All,
         }

@@ -4,8 +4,8 @@
 //! [`ObjectsCtx`] counts what a task reads, [`OutputsCtx`] what it writes. [`ObjectsView`] finds
 //! both in a store. The host functions are in `objects`, `prefixes` and `outputs`.
 //!
-//! Bounds: as many handles of all kinds as the memory limit pays for ([`Limits::handles`]); each may
-//! have a cursor, which reads ahead.
+//! Bounds: as many handles of all kinds as the memory limit pays for ([`Limits::handles`]); each
+//! may have a cursor, which reads ahead.
 
 use std::time::Duration;
 
