@@ -52,6 +52,6 @@ pub(super) fn add(
         bill,
         log,
         input: task.input.clone(),
-        function: (lease.job.functions.len() > 1).then_some(task.function),
+        function: Some(task.function),
     });
 }

@@ -52,8 +52,7 @@ pub struct Outcome {
     /// What the task's submitter calls its input, as the task said it.
     #[n(5)]
     pub input: Option<InputName>,
-    /// Which function of its job it called. Absent where the job has one, and where who reports the
-    /// outcome does not know.
+    /// Which function of its job it called. Absent where who reports the outcome does not know.
     #[n(6)]
     pub function: Option<FunctionIndex>,
 }

@@ -46,6 +46,7 @@ macro_rules! over_both {
 mod coordination;
 mod graph;
 mod large;
+mod shown;
 mod slim;
 mod stored;
 
