@@ -231,7 +231,6 @@ fn colour(state: TaskState) -> &'static str {
         TaskState::Completed => "#6ee7b7",
         TaskState::Failed => "#f87171",
         TaskState::Cancelled => "#fcd34d",
-        TaskState::Unknown => "#ffffff",
     }
 }
 

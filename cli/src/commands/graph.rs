@@ -4,7 +4,6 @@ use std::fs;
 use std::time::Duration;
 
 use serde::Serialize;
-use sortie::protocol::FunctionIndex;
 use sortie::{Counted, JobGraph, TaskState};
 use sortie_frontend::graph_svg;
 use sortie_frontend::settings::Environment;
@@ -24,6 +23,8 @@ const LISTED: usize = 10;
 struct Shown {
     job: String,
     tasks: usize,
+    /// Further tasks, of which nothing is known but that they are there.
+    unknown: u64,
     /// Tasks one after the other, at most.
     levels: usize,
     /// If not, there are more outcomes than could be read in time.
@@ -104,6 +105,7 @@ impl Shown {
         Self {
             job: graph.record.job.key.job.to_string(),
             tasks: graph.tasks.len(),
+            unknown: graph.unknown,
             levels: graph
                 .levels()
                 .into_values()
@@ -122,16 +124,19 @@ impl Shown {
 fn print(graph: &JobGraph, shown: &Shown) -> Result<(), Error> {
     let plural =
         |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let unknown = match shown.unknown {
+        0 => String::new(),
+        count => format!("; of {count} more nothing is known"),
+    };
+    let unread = if shown.counted_all {
+        ""
+    } else {
+        "; more have ended than could be read in time"
+    };
+    let (tasks, levels) = (plural(shown.tasks, "task"), plural(shown.levels, "level"));
     table::print_line(&format!(
-        "{}: {} on {}{}",
-        shown.job,
-        plural(shown.tasks, "task"),
-        plural(shown.levels, "level"),
-        if shown.counted_all {
-            ""
-        } else {
-            "; more have ended than could be read in time"
-        }
+        "{}: {tasks} on {levels}{unknown}{unread}",
+        shown.job
     ))?;
     let titles = [
         "FUNCTION",
@@ -140,17 +145,12 @@ fn print(graph: &JobGraph, shown: &Shown) -> Result<(), Error> {
         "COMPLETED",
         "FAILED",
         "CANCELLED",
-        "UNKNOWN",
     ];
     let rows = graph.counts().into_iter().map(|(function, counts)| {
-        let [waiting, released, completed, failed, cancelled, unknown] = counts;
-        let counts = [waiting, released, completed, failed, cancelled, unknown];
-        let [waiting, released, completed, failed, cancelled, unknown] =
+        let name = graph.function_name(function).unwrap_or("?").to_owned();
+        let [waiting, released, completed, failed, cancelled] =
             counts.map(|count| count.to_string());
-        let name = shown_name(graph, function);
-        [
-            name, waiting, released, completed, failed, cancelled, unknown,
-        ]
+        [name, waiting, released, completed, failed, cancelled]
     });
     table::print(titles, rows)?;
     let path = &shown.critical_path;
@@ -178,10 +178,6 @@ fn print(graph: &JobGraph, shown: &Shown) -> Result<(), Error> {
         ));
     }
     Ok(())
-}
-
-fn shown_name(graph: &JobGraph, function: Option<FunctionIndex>) -> String {
-    graph.function_name(function).unwrap_or("?").to_owned()
 }
 
 fn shown_time(seconds: f64) -> String {

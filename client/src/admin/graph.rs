@@ -30,6 +30,8 @@ pub struct JobGraph {
     pub record: JobRecord,
     /// The tasks that are known.
     pub tasks: BTreeMap<TaskIndex, GraphTask>,
+    /// How many more a sealed job has: nothing is known of them but their number.
+    pub unknown: u64,
     /// Whether all outcomes that were stored are in it.
     pub counted: Counted,
 }
@@ -60,19 +62,16 @@ pub enum TaskState {
     Failed,
     /// It was cancelled.
     Cancelled,
-    /// Nothing is known of it but its place in the job.
-    Unknown,
 }
 
 impl TaskState {
     /// All, in the order that a task goes through them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 5] = [
         Self::Waiting,
         Self::Released,
         Self::Completed,
         Self::Failed,
         Self::Cancelled,
-        Self::Unknown,
     ];
 
     /// The word for it.
@@ -84,7 +83,6 @@ impl TaskState {
             Self::Completed => "completed",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
-            Self::Unknown => "unknown",
         }
     }
 }
@@ -214,7 +212,7 @@ impl Client {
                 // The first outcome of a task counts.
                 if ended.insert(outcome.index) {
                     let task = tasks.entry(outcome.index);
-                    let task = task.or_insert_with(|| GraphTask::new(TaskState::Unknown));
+                    let task = task.or_insert_with(|| GraphTask::new(TaskState::Released));
                     task.end(outcome);
                 }
             })
@@ -226,16 +224,15 @@ impl Client {
         {
             return Err(AttachError::Gathered { job, gathered });
         }
-        if let JobState::Sealed { tasks: count } = status.record.state {
-            for index in 0..count {
-                let task = tasks.entry(index);
-                task.or_insert_with(|| GraphTask::new(TaskState::Unknown));
-            }
-        }
+        let unknown = match status.record.state {
+            JobState::Sealed { tasks: count } => count.saturating_sub(tasks.len() as u64),
+            JobState::Open | JobState::Cancelled => 0,
+        };
         Ok(JobGraph {
             record: status.record.clone(),
             counted: status.counted,
             tasks,
+            unknown,
         })
     }
 }
@@ -293,6 +290,7 @@ mod tests {
                 gathered: None,
             },
             tasks: tasks.collect(),
+            unknown: 0,
             counted: Counted::All,
         }
     }

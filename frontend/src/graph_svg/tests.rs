@@ -49,6 +49,7 @@ fn halves(names: [&str; 2], count: u64) -> JobGraph {
             gathered: None,
         },
         tasks: tasks.collect::<BTreeMap<_, _>>(),
+        unknown: 0,
         counted: Counted::All,
     }
 }
