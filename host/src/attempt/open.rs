@@ -8,7 +8,8 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::TryStreamExt as _;
+use futures::stream::FuturesOrdered;
 use sortie_objects::{self as objects, values};
 use sortie_protocol::job::Memo as MemoOption;
 use sortie_protocol::memo::{Key, KeyBuilder};
@@ -275,11 +276,7 @@ async fn open<'a>(
     Ok(match argument {
         Argument::Value(value) => Opened::Value(value.clone()),
         Argument::Object(named) => Opened::Object(&named.address, open_object(host, named).await?),
-        Argument::Objects(list) => {
-            let opening = list.iter().map(|named| open_object(host, named));
-            let opening = futures::stream::iter(opening).buffered(OPENED_AT_ONCE);
-            Opened::Objects(list, opening.try_collect().await?)
-        }
+        Argument::Objects(list) => Opened::Objects(list, open_list(host, list).await?),
         Argument::Stored(stored) => {
             let store = context.store.as_ref();
             let fetched = values::fetch(&host.objects, store, stored, value_max.as_u64()).await;
@@ -299,6 +296,22 @@ async fn open<'a>(
 async fn open_object(host: &Host, named: &ObjectRef) -> Result<objects::Object, Failure> {
     let opening = host.objects.open(&named.address, named.pin.as_ref());
     opening.await.map_err(|error| host.unread(error))
+}
+
+/// The objects of a list, some of them at a time.
+async fn open_list(host: &Host, list: &[ObjectRef]) -> Result<Vec<objects::Object>, Failure> {
+    let mut objects = Vec::with_capacity(list.len());
+    let mut opening = FuturesOrdered::new();
+    for named in list {
+        if opening.len() >= OPENED_AT_ONCE {
+            objects.extend(opening.try_next().await?);
+        }
+        opening.push_back(open_object(host, named));
+    }
+    while let Some(object) = opening.try_next().await? {
+        objects.push(object);
+    }
+    Ok(objects)
 }
 
 /// How many handles an argument becomes.
