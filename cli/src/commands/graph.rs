@@ -8,7 +8,7 @@ use sortie::{Counted, JobGraph, TaskState};
 use sortie_frontend::graph_svg;
 use sortie_frontend::settings::Environment;
 
-use crate::arguments::graph::{Arguments, Command, Show};
+use crate::arguments::graph::{Arguments, Command};
 use crate::ending::{Ending, Error};
 use crate::session::{find, refused_job};
 use crate::terminal;

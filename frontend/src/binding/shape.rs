@@ -356,7 +356,7 @@ impl Shape {
             (Kind::Objects, Value::Array(names)) => {
                 let objects = strings(&parameter.name, names)?
                     .iter()
-                    .map(|name| self.address(name).map(ObjectRef::from))
+                    .map(|name| self.address(name).map(ObjectRef::from).map(Input::from))
                     .collect::<Result<Vec<_>, _>>()?;
                 Ok(sortie::object_list(objects))
             }

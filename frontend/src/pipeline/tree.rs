@@ -56,8 +56,8 @@ async fn values(client: &Client, results: Vec<Outcome>) -> Result<Input, Failure
 
 /// A list of objects.
 fn objects(results: Vec<Outcome>) -> Result<Input, Failure> {
-    let objects: Result<Vec<ObjectRef>, _> = results.into_iter().map(object_of).collect();
-    Ok(object_list(objects?))
+    let objects: Result<Vec<_>, _> = results.into_iter().map(object_of).collect();
+    Ok(object_list(objects?.into_iter().map(Input::from)))
 }
 
 /// The object that a task made.
