@@ -266,10 +266,28 @@ impl Run {
             Step::Reduced(entry) => {
                 let entry = self.with_value(job, entry, interrupt).await;
                 let shown = shown(entry.outcome.input.as_ref());
+                let entry = self.with_name(entry, &shown, interrupt).await?;
                 let status = self.output.push(&entry, &shown)?;
                 self.summary.reduced(&status, &entry.outcome.bill, &shown);
                 Ok(())
             }
+        }
+    }
+
+    /// The one result of a reduction. An object gets its name.
+    async fn with_name(
+        &self,
+        entry: Entry,
+        shown: &Value,
+        interrupt: &Interrupt,
+    ) -> Result<Entry, Error> {
+        match &self.naming {
+            Some(naming) if naming.is_for(&entry.outcome) => {
+                let Entry { outcome, function } = entry;
+                let outcome = interrupt.or(naming.named(outcome, shown)).await??;
+                Ok(Entry { outcome, function })
+            }
+            Some(_) | None => Ok(entry),
         }
     }
 

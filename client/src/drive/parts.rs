@@ -157,7 +157,7 @@ fn argument(
         (Output::Stored(stored), Kind::Value) => Ok(Argument::Stored(stored)),
         (Output::AtBroker(kept), Kind::Value) => Ok(Argument::AtBroker(kept)),
         (Output::Object(made), Kind::Object) => Ok(Argument::Object(object(made))),
-        (output, _) => Err(unfit(&output, signature, parameter, "the result")),
+        (output, _) => Err(unfit(&output, signature, parameter, "the task")),
     }
 }
 
@@ -181,7 +181,7 @@ fn objects(
         match made {
             Some(Output::Object(made)) => objects.push(object(made)),
             Some(output) => {
-                return Err(unfit(&output, signature, parameter, "one of the results"));
+                return Err(unfit(&output, signature, parameter, "one of the tasks"));
             }
             None => return Err(malformed("a list of objects lacks one".into())),
         }
@@ -217,7 +217,7 @@ fn unfit(output: &Output, signature: &Signature, parameter: &Parameter, what: &s
         Output::Value(_) | Output::Stored(_) | Output::AtBroker(_) => Kind::Value,
     };
     malformed(format!(
-        "parameter `{}` of `{}` takes {}, but {what} that it is given is {}",
+        "parameter `{}` of `{}` takes {}, but the result of {what} that it is given is {}",
         parameter.name,
         signature.name,
         parameter.kind.article(),

@@ -80,7 +80,7 @@ impl Drop for Adding {
 pub(super) fn added(task: &Task) -> Outcome {
     let sum = match &task.arguments[..] {
         [Argument::Value(bytes)] => total(&ciborium::from_reader(&bytes[..]).unwrap()),
-        [Argument::Object(_)] => 5,
+        [Argument::Object(_) | Argument::Objects(_)] => 5,
         other => panic!("{other:?}"),
     };
     let ending = match sum {

@@ -164,8 +164,8 @@ impl Naming {
         }
         if blanks.contains(&Blank::Stem) && stems == Stems::Unnamed {
             return Err(refused(format!(
-                "`{pattern}`: the inputs are values or lists and have no names, so `{{stem}}` stands for \
-                 nothing; write `{{index}}`"
+                "`{pattern}`: what is made is of values, of a list or of all inputs, which have no \
+                 names, so `{{stem}}` stands for nothing; write `{{index}}`"
             )));
         }
         let location =

@@ -14,7 +14,7 @@ use std::path::Path;
 use sortie::Signature;
 use sortie_frontend::binding::{Inputs, Names, Origin, Places, Shape, Source};
 use sortie_frontend::pipeline::{Functions, Plan};
-use sortie_frontend::results::{Naming, Target, makes_object};
+use sortie_frontend::results::{Naming, Stems, Target, makes_object};
 use sortie_frontend::session::{Keeps, Session};
 use sortie_frontend::settings::Environment;
 
@@ -62,8 +62,15 @@ async fn start(arguments: &Map, session: &Session, interrupt: &Interrupt) -> Res
         .cloned()
         .collect();
     let (plan, shape) = plan(functions, arguments, places, interrupt).await?;
-    let naming = naming(outputs.pattern.as_deref(), &result, &shape, session)?;
-    let shape = shape.with_naming(naming.clone());
+    let reduces = plan.as_ref().is_some_and(Plan::reduces);
+    // What is made of all inputs has the name of none.
+    let stems = if reduces {
+        Stems::Unnamed
+    } else {
+        shape.stems()
+    };
+    let naming = naming(outputs.pattern.as_deref(), &result, stems, session)?;
+    let shape = shape.with_naming(naming.clone().filter(|_| !reduces));
     for function in &making {
         session::check_store(function, session, interrupt).await?;
     }
@@ -150,7 +157,7 @@ fn said_but_the_last(mut errors: Vec<sortie_frontend::Error>) -> Error {
 fn naming(
     pattern: Option<&str>,
     result: &Signature,
-    shape: &Shape,
+    stems: Stems,
     session: &Session,
 ) -> Result<Option<Naming>, Error> {
     let Some(pattern) = pattern else {
@@ -165,7 +172,7 @@ fn naming(
     let places = &session.places;
     let naming = Naming::parse(
         pattern,
-        shape.stems(),
+        stems,
         &places.objects,
         &places.folder,
         &places.troubles,

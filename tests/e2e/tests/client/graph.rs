@@ -123,7 +123,7 @@ async fn objects_that_tasks_make_are_a_list(place: Place) {
     let refused = client.submit(&named, ([&number], 0)).await.unwrap();
     let error = in_time(refused).await.unwrap_err().to_string();
     assert!(
-        error.contains("takes a list of objects, but one of the results"),
+        error.contains("takes a list of objects, but the result of one of the tasks"),
         "{error}"
     );
     let refused = client

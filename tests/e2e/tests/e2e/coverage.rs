@@ -3,12 +3,13 @@
 use sortie_harness::{Sortie, component};
 
 /// The texts of the other modules.
-const TESTS: [&str; 13] = [
+const TESTS: [&str; 14] = [
     include_str!("answers.rs"),
     include_str!("bad_input.rs"),
     include_str!("data_sets.rs"),
     include_str!("hostile.rs"),
     include_str!("interrupts.rs"),
+    include_str!("lists.rs"),
     include_str!("map.rs"),
     include_str!("named.rs"),
     include_str!("neighbours.rs"),

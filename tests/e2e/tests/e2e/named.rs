@@ -118,7 +118,7 @@ fn names_that_cannot_be_given_are_refused_before_anything_runs() {
     refused(&["a/x.txt", "-o", "https://host/{stem}"], &["web server"]);
     Sortie::map("makes_object", ["[1, null]", "-o", "{stem}"])
         .run()
-        .refused(&["inputs are values", "{index}"]);
+        .refused(&["have no names", "{index}"]);
     Sortie::map("echo", ["x", "-o", "out/{index}"])
         .run()
         .refused(&["names objects that tasks make", "returns none"]);
