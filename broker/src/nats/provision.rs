@@ -40,6 +40,13 @@ pub(super) struct Provisioner {
     pub(super) names: Names,
 }
 
+/// Whether the streams of an installation were seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Made {
+    Yes,
+    Unknown,
+}
+
 impl Provisioner {
     /// The existing layout, or the one created now.
     pub(super) async fn ensure(&self, provision: &Provision) -> Result<ExistingLayout, Error> {
@@ -63,7 +70,7 @@ impl Provisioner {
                     Err(refusal @ (Error::Unsuitable { .. } | Error::Denied { .. })),
                     Some(unanswered),
                 ) => {
-                    let reason = self.missing(Some(unanswered)).await;
+                    let (reason, _) = self.missing(Some(unanswered)).await;
                     Err(if reason.is_transient() {
                         reason
                     } else {
@@ -75,8 +82,8 @@ impl Provisioner {
             Provision::Never => {
                 let is_unanswered = unanswered.is_some();
                 match self.missing(unanswered).await {
-                    reason if is_unanswered && reason.is_transient() => self.awaited(reason).await,
-                    reason => Err(reason),
+                    (reason, Made::Yes) if is_unanswered => self.awaited(reason).await,
+                    (reason, _) => Err(reason),
                 }
             }
         }
@@ -100,7 +107,7 @@ impl Provisioner {
 
     /// The error for a missing layout: a server that does not answer must not be mistaken for an
     /// empty one.
-    async fn missing(&self, unanswered: Option<Error>) -> Error {
+    async fn missing(&self, unanswered: Option<Error>) -> (Error, Made) {
         #[derive(Deserialize)]
         struct Info {}
         let empty = || {
@@ -109,9 +116,9 @@ impl Provisioner {
         };
         // Not of the stream with the record: what is told of that one names all tenants.
         let stream = self.names.workers_stream();
-        match self.jetstream.about(&stream).await {
+        let reason = match self.jetstream.about(&stream).await {
             Ok(Ok(answer)) => match self.jetstream.parse::<Info>(&answer) {
-                Ok(Ok(Info {})) => unanswered.unwrap_or_else(empty),
+                Ok(Ok(Info {})) => return (unanswered.unwrap_or_else(empty), Made::Yes),
                 Ok(Err(refusal)) if refusal.code == code::STREAM_NOT_FOUND => empty(),
                 Ok(Err(refusal)) => self.jetstream.refused(&refusal),
                 Err(error) => error,
@@ -123,7 +130,8 @@ impl Provisioner {
             Ok(Err(error)) => self.connection.unanswered(&info_of(&stream), &error),
             Err(Error::Denied { .. }) => unanswered.unwrap_or_else(empty),
             Err(error) => error,
-        }
+        };
+        (reason, Made::Unknown)
     }
 
     fn parse(&self, payload: &[u8]) -> Result<ExistingLayout, Error> {

@@ -291,7 +291,7 @@ mod tests {
             ("sortie map c f x --fan-in 8", &["--reduce"]),
             (
                 "sortie map c f x --reduce r --fan-in 1",
-                &["--fan-in", "from 2 to 1024"],
+                &["--fan-in", "from 2 to 1000"],
             ),
         ] {
             let said = refused(line);

@@ -30,7 +30,7 @@ pub(crate) struct PipelineOptions {
     /// result is that failure.
     #[arg(long, value_name = "FUNCTION", conflicts_with = "ordered")]
     pub(crate) reduce: Option<FunctionName>,
-    /// How many results a call of --reduce takes at most, from 2 to 1024 [default: 16]
+    /// How many results a call of --reduce takes at most, from 2 to 1000 [default: 16]
     #[arg(long, value_name = "COUNT", requires = "reduce")]
     pub(crate) fan_in: Option<FanIn>,
 }

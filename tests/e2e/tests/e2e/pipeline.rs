@@ -243,7 +243,15 @@ fn a_second_run_takes_everything_from_the_cache() {
     let (first, second) = (run(), run());
     assert_eq!(first.value()["value"], second.value()["value"]);
     assert_eq!(first.value()["bill"]["cached"], false);
-    let _ = second.says(&["3 inputs: 3 completed"]);
+    // Which of the short calls are worth keeping depends on how long they took.
+    let said = [
+        "3 inputs: 3 completed",
+        "nothing ran: all 3 results were known",
+    ];
+    assert!(
+        said.iter().any(|said| second.stderr.contains(said)),
+        "{second}"
+    );
 }
 
 #[test]
@@ -402,7 +410,7 @@ fn what_cannot_be_is_refused_with_the_reason() {
     refused(&["--reduce", "mirrors", "--detach"], &["--detach"]);
     refused(
         &["--reduce", "mirrors", "--fan-in", "1"],
-        &["--fan-in", "2 to 1024"],
+        &["--fan-in", "2 to 1000"],
     );
     refused(&["--fan-in", "4"], &["--reduce"]);
     refused(
