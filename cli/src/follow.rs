@@ -284,7 +284,8 @@ impl Run {
         match &self.naming {
             Some(naming) if naming.is_for(&entry.outcome) => {
                 let Entry { outcome, function } = entry;
-                let outcome = interrupt.or(naming.named(outcome, shown)).await??;
+                let naming = Box::pin(naming.named(outcome, shown));
+                let outcome = interrupt.or(naming).await??;
                 Ok(Entry { outcome, function })
             }
             Some(_) | None => Ok(entry),

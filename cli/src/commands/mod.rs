@@ -40,7 +40,7 @@ pub(crate) async fn run(
     interrupt: &Interrupt,
 ) -> Result<Ending, Error> {
     match command {
-        Command::Map(arguments) => map::run(*arguments, environment, interrupt).await,
+        Command::Map(arguments) => Box::pin(map::run(*arguments, environment, interrupt)).await,
         Command::Call(arguments) => call::run(*arguments, environment, interrupt).await,
         Command::Inspect(arguments) => inspect::run(&arguments, environment, interrupt).await,
         Command::New(arguments) => new::run(&arguments, environment),

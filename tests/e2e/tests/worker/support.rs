@@ -5,11 +5,11 @@
 
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use serde_json::Value;
-use sortie::protocol::{Labels, Presence, Timestamp};
+use sortie::protocol::{Labels, Presence};
 use sortie::{Client, Function, TaskOutcome};
 use sortie_broker::nats::{Config, Layout, NatsBroker, Provision, Role};
 use sortie_broker::{Operate as _, Submit as _};
@@ -120,14 +120,13 @@ impl Fleet {
     /// Wait until a worker announces so many bundles in work. What it announced before does not
     /// count: it may be about what it did then.
     pub(crate) async fn until_busy(&self, worker: &WorkerProcess, count: u32) {
-        let asked = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let asked = Timestamp::from_nanos(u64::try_from(asked.as_nanos()).unwrap());
+        let before = self.presence(worker).await.map(|presence| presence.said);
         until(
             &format!("a worker with {count} bundles in work"),
             async || {
                 self.presence(worker)
                     .await
-                    .is_some_and(|presence| presence.said >= asked && presence.busy == count)
+                    .is_some_and(|presence| Some(presence.said) > before && presence.busy == count)
             },
         )
         .await;
