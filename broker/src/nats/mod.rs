@@ -61,6 +61,7 @@ mod graphs;
 mod held_lease;
 mod leases;
 mod leftovers;
+mod looks;
 mod notes;
 mod pull_queue;
 mod services;

@@ -39,6 +39,7 @@ use super::held_lease::HeldLease;
 use super::jetstream::JetStream;
 use super::leases::Leases;
 use super::leftovers::Leftovers;
+use super::looks::Looks;
 use super::names::{Names, Source};
 use super::provision::Provisioner;
 use super::quiet::Quiet;
@@ -51,10 +52,6 @@ const SPARE_TIME_MAX: Duration = Duration::from_millis(100);
 const ASK: &str = "$JS.API.CONSUMER.MSG.NEXT";
 /// Interval of [`Event::Tick`].
 const TICK: Duration = Duration::from_millis(250);
-/// How often the list of pools is refreshed.
-const POOLS_INTERVAL: Duration = Duration::from_secs(15);
-/// Minimum time between two refreshes, whatever notifications arrive.
-const POOLS_PAUSE: Duration = Duration::from_millis(200);
 /// How long closing waits for the server: what it sends after that is redelivered later.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(5);
 /// Delay between attempts while the broker is unreachable.
@@ -329,13 +326,13 @@ impl Puller {
         let parts = &self.shared.parts;
         let (mut gaps, mut violations) = (parts.connection.gaps(), parts.connection.violations());
         gaps.mark_unchanged();
-        self.look_for_pools(sources, known).await?;
+        // In this order: what comes after the look rings.
         let mut subscriptions = self.listen().await?;
+        let mut looks = self.look_for_pools(sources, known).await?;
         let _clearing = self.clear_leftovers(known);
         self.shared.queue.lock().broken = None;
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut pools_at = clock::instant() + POOLS_INTERVAL;
         let mut commands = sources.on(Event::Reconnected, self.steady.now());
         let mut quiet = Quiet::new(clock::instant());
         loop {
@@ -355,7 +352,7 @@ impl Puller {
                     None
                 }
                 bell = subscriptions.bells.next() => match bell {
-                    Some(bell) => self.on_bell(&bell, sources, known, &mut pools_at).await?,
+                    Some(bell) => self.on_bell(&bell, known, &mut looks),
                     None => return Err(parts.connection.unreachable("the connection was closed")),
                 },
                 () = self.shared.changed.notified() => None,
@@ -386,9 +383,8 @@ impl Puller {
                 }
             };
             commands.extend(self.decide(event, sources, admitting.len()));
-            if clock::instant() >= pools_at {
-                pools_at = clock::instant() + POOLS_INTERVAL;
-                self.look_for_pools(sources, known).await?;
+            if looks.is_due(clock::instant()) {
+                looks = self.look_for_pools(sources, known).await?;
             }
         }
     }
@@ -426,28 +422,17 @@ impl Puller {
         self.shared.queue.lock().wanted()
     }
 
-    /// A bell of a tenant or a pool that is not known makes the puller look for them, at most once
-    /// in [`POOLS_PAUSE`].
-    async fn on_bell(
-        &self,
-        bell: &Message,
-        sources: &mut Sources,
-        known: &mut Known,
-        pools_at: &mut Instant,
-    ) -> Result<Option<Event>, Error> {
-        let Some(source) = self.shared.parts.names.parse_bell(&bell.subject) else {
-            return Ok(None);
-        };
-        let is_new = !known.pools.contains(&source.pool) || !known.tenants.contains(&source.tenant);
-        if is_new && clock::instant() >= *pools_at - POOLS_INTERVAL + POOLS_PAUSE {
-            *pools_at = clock::instant() + POOLS_INTERVAL;
-            self.look_for_pools(sources, known).await?;
+    /// A bell of a tenant or a pool that is not known makes the puller look for them.
+    fn on_bell(&self, bell: &Message, known: &Known, looks: &mut Looks) -> Option<Event> {
+        let source = self.shared.parts.names.parse_bell(&bell.subject)?;
+        if !known.pools.contains(&source.pool) || !known.tenants.contains(&source.tenant) {
+            looks.rang();
         }
         let headers = bell.headers.as_ref();
         let sequence = headers
             .and_then(|headers| number(headers, "Nats-Sequence"))
             .unwrap_or(u64::MAX);
-        Ok(Some(Event::Rang { source, sequence }))
+        Some(Event::Rang { source, sequence })
     }
 
     /// Asking for work has no answer that could say that it is not permitted. A tenant whose
@@ -539,8 +524,13 @@ impl Puller {
     }
 
     /// Learn which tenants and pools there are, and take those as sources that are served here.
-    async fn look_for_pools(&self, sources: &mut Sources, known: &mut Known) -> Result<(), Error> {
+    async fn look_for_pools(
+        &self,
+        sources: &mut Sources,
+        known: &mut Known,
+    ) -> Result<Looks, Error> {
         let parts = &self.shared.parts;
+        let looks = Looks::at(clock::instant());
         let found = parts.provisioner.served().await?;
         self.ask_the_time().await;
         let served = found
@@ -560,7 +550,7 @@ impl Puller {
         }
         known.pools.extend(found.pools.iter().map(Labels::pool));
         known.pools.insert(Labels::default().pool());
-        Ok(())
+        Ok(looks)
     }
 
     /// Learn what the server's clock says. Where that fails, bills are less exact.
