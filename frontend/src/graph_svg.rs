@@ -134,8 +134,8 @@ impl Drawing {
 /// How many tasks there are of each state, in its colour.
 fn legend(graph: &JobGraph, svg: &mut String) {
     let mut left = MARGIN;
+    let counts = graph.counts();
     for (place, state) in TaskState::ALL.into_iter().enumerate() {
-        let counts = graph.counts();
         let counted = counts.values().filter_map(|counts| counts.get(place));
         let count: u64 = counted.sum();
         if count > 0 {

@@ -97,6 +97,12 @@ impl GraphTask {
         }
     }
 
+    /// What it takes of tasks before it. What a broker says is not trusted to have no cycle.
+    fn inputs_before(&self, index: TaskIndex) -> impl Iterator<Item = TaskIndex> + '_ {
+        let inputs = self.inputs.iter().copied();
+        inputs.filter(move |input| *input < index)
+    }
+
     fn end(&mut self, outcome: &Outcome) {
         self.state = match outcome.ending {
             Ending::Completed(_) => TaskState::Completed,
@@ -141,7 +147,7 @@ impl JobGraph {
         let mut levels = BTreeMap::new();
         // A task comes after those whose results it takes.
         for (index, task) in &self.tasks {
-            let above = self.inputs_of(*index, task);
+            let above = task.inputs_before(*index);
             let level = above.filter_map(|input| levels.get(&input)).max();
             let level = level.map_or(0, |level| level + 1);
             levels.insert(*index, level);
@@ -155,7 +161,7 @@ impl JobGraph {
     pub fn critical_path(&self) -> (Vec<TaskIndex>, Duration) {
         let mut longest: BTreeMap<TaskIndex, (Duration, Option<TaskIndex>)> = BTreeMap::new();
         for (index, task) in &self.tasks {
-            let above = self.inputs_of(*index, task);
+            let above = task.inputs_before(*index);
             let above = above.filter_map(|input| Some((longest.get(&input)?.0, input)));
             let before = above.max_by_key(|(time, input)| (*time, std::cmp::Reverse(*input)));
             let time = task.time + before.map_or(Duration::ZERO, |(time, _)| time);
@@ -174,16 +180,6 @@ impl JobGraph {
         }
         path.reverse();
         (path, total)
-    }
-
-    /// What a task takes of tasks before it. What a broker says is not trusted to have no cycle.
-    fn inputs_of<'a>(
-        &self,
-        index: TaskIndex,
-        task: &'a GraphTask,
-    ) -> impl Iterator<Item = TaskIndex> + 'a {
-        let inputs = task.inputs.iter().copied();
-        inputs.filter(move |input| *input < index)
     }
 }
 
