@@ -32,6 +32,7 @@
 //!
 //! - **Failing.** Return [`Failure`] (any `Result` whose error converts into one) with a code that
 //!   programs can match. A panic ends the instance and is reported as a trap, with what it printed.
+//! - **Subtasks.** A [`TaskGroup`] calls functions of the same component as tasks of their own.
 //! - **Logging.** `log` macros go to the task's log with their level and target, up to level info
 //!   (see [`LOG_LEVEL_MAX`]); `println!` and `eprintln!` are captured too.
 //! - **Deterministic.** Clock and randomness are virtual unless the task is granted the real ones,
@@ -54,6 +55,7 @@ pub mod prefix;
 mod registry;
 mod returned;
 mod signature;
+pub mod subtasks;
 mod value;
 
 #[cfg(target_arch = "wasm32")]
@@ -98,6 +100,7 @@ pub use signature::{Kind, Parameter, Signature};
 ///
 /// The crate must be known by its own name, `sortie_guest`, where the attribute is used.
 pub use sortie_guest_macros::function;
+pub use subtasks::{TaskError, TaskGroup};
 
 /// What the macros expand to. Not for people.
 #[doc(hidden)]

@@ -103,6 +103,15 @@ impl Object {
         Self::new(Source::Handle(Arc::new(handle)), OnceLock::new())
     }
 
+    /// The host's handle, if it has one.
+    #[cfg(target_arch = "wasm32")]
+    pub(crate) fn handle(&self) -> Option<&crate::bindings::sortie::task::objects::Object> {
+        match &self.source {
+            Source::Handle(handle) => Some(handle),
+            Source::Local(_) => None,
+        }
+    }
+
     fn new(source: Source, info: OnceLock<Info>) -> Self {
         Self {
             source,

@@ -38,14 +38,16 @@ const NAME_BYTES_MAX: usize = 1024;
 /// assert!(array.open("../other.zarr/zarr.json").is_err());
 /// assert_eq!(chunk_bytes(array).unwrap(), 5);
 /// ```
+#[derive(Clone)]
 pub struct Prefix {
     name: String,
     source: Source,
 }
 
+#[derive(Clone)]
 enum Source {
     #[cfg(target_arch = "wasm32")]
-    Handle(objects::Prefix),
+    Handle(Arc<objects::Prefix>),
     Memory(Arc<[(String, Vec<u8>)]>),
     #[cfg(not(target_arch = "wasm32"))]
     Folder(std::path::PathBuf),
@@ -96,7 +98,16 @@ impl Prefix {
     pub(crate) fn from_handle(handle: objects::Prefix) -> Self {
         Self {
             name: handle.name(),
-            source: Source::Handle(handle),
+            source: Source::Handle(Arc::new(handle)),
+        }
+    }
+
+    /// The host's handle, if it has one.
+    #[cfg(target_arch = "wasm32")]
+    pub(crate) fn handle(&self) -> Option<&objects::Prefix> {
+        match &self.source {
+            Source::Handle(handle) => Some(handle),
+            Source::Memory(_) => None,
         }
     }
 

@@ -66,16 +66,23 @@ impl From<ciborium::de::Error<io::Error>> for Error {
     }
 }
 
-/// A function's result, encoded.
-pub fn answer<T: Serialize + ?Sized>(value: &T) -> Answer {
+/// A value, encoded; or why it cannot be.
+pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, String> {
     let mut encoded = Vec::new();
     match ciborium::into_writer(value, &mut encoded) {
-        Ok(()) => Ok(Returned::Value(encoded)),
-        Err(error) => Err(Failure::new(
+        Ok(()) => Ok(encoded),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A function's result, encoded.
+pub fn answer<T: Serialize + ?Sized>(value: &T) -> Answer {
+    encode(value).map(Returned::Value).map_err(|error| {
+        Failure::new(
             BAD_RESULT,
             format_args!("the result cannot be encoded: {error}"),
-        )),
-    }
+        )
+    })
 }
 
 /// A function's result that is an object.

@@ -13,6 +13,9 @@
 //! order in which they were made, so that small tasks do not starve a large one. A claim that is
 //! larger than the whole part is refused at once.
 //!
+//! A task that waits for its subtasks keeps its claim until another claim waits: then it gives way
+//! ([`Budget::is_short`]), one task after another until there is room.
+//!
 //! When a task has ended its instance is gone and its claim shrinks to its result, which is
 //! smaller: it was in the instance's memory. Between the two, one result for each computing thread
 //! exists twice; that is in the share of memory that is not budgeted ([`MEMORY_SHARE_PARTS`]).
@@ -22,9 +25,10 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sortie_protocol::{ByteSize, Limits};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::sandbox::Cancel;
 
@@ -60,6 +64,10 @@ pub struct Budget {
     ahead: Part,
     /// For results that wait for their bundle's report.
     retained: Part,
+    /// Claims that wait.
+    waiting: AtomicUsize,
+    /// Told once for each claim that begins to wait, and while one does when somebody gave way.
+    short: Notify,
 }
 
 #[derive(Debug)]
@@ -134,7 +142,21 @@ impl Budget {
             tasks: Part::of(tasks),
             ahead: Part::of(ahead),
             retained: Part::of(retained),
+            waiting: AtomicUsize::new(0),
+            short: Notify::new(),
         })
+    }
+
+    /// Wait until memory is short and it is this caller's turn to give way. Cancel safe.
+    pub(crate) async fn is_short(&self) {
+        self.short.notified().await;
+    }
+
+    /// Somebody gave way. If that was not enough, it is the turn of the next.
+    pub(crate) fn gave_way(&self) {
+        if self.waiting.load(Ordering::Acquire) > 0 {
+            self.short.notify_one();
+        }
     }
 
     /// What blocks of inputs have of this memory, if nobody says it.
@@ -181,6 +203,8 @@ impl Budget {
     /// much. Cancel safe.
     pub(crate) async fn claim(&self, bytes: u64, cancel: &Cancel) -> Option<Claim<'_>> {
         let units = self.tasks.units(bytes)?;
+        let _waiting = Waits::begin(&self.waiting);
+        self.short.notify_one();
         tokio::select! {
             biased;
             () = cancel.cancelled() => None,
@@ -205,6 +229,22 @@ impl Budget {
                 Err(_) => Retained::Full,
             },
         }
+    }
+}
+
+/// A claim that waits.
+struct Waits<'b>(&'b AtomicUsize);
+
+impl<'b> Waits<'b> {
+    fn begin(waiting: &'b AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::AcqRel);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -17,6 +17,9 @@ use crate::engine::{Engine, compile, structure};
 use crate::sandbox::{self, Linked};
 pub use crate::sandbox::{DescribeError, FUNCTIONS_MAX};
 
+/// The interface that makes subtasks.
+const SUBTASKS: &str = "sortie:task/tasks";
+
 /// A component that is ready to run. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Component {
@@ -28,7 +31,7 @@ struct Shared {
     digest: Digest,
     size: usize,
     imports: Vec<String>,
-    signatures: Vec<Signature>,
+    signatures: Arc<[Signature]>,
     linked: Linked,
     origin: Origin,
 }
@@ -110,7 +113,7 @@ impl Component {
             digest,
             size: bytes.len(),
             imports: code.imports,
-            signatures,
+            signatures: signatures.into(),
             linked,
             origin: code.origin,
         };
@@ -141,6 +144,18 @@ impl Component {
     #[must_use]
     pub fn signatures(&self) -> &[Signature] {
         &self.shared.signatures
+    }
+
+    /// Its functions, for longer than it is held.
+    pub(crate) fn shared_signatures(&self) -> Arc<[Signature]> {
+        self.shared.signatures.clone()
+    }
+
+    /// Whether its functions may make subtasks.
+    pub(crate) fn makes_subtasks(&self) -> bool {
+        let imports = self.imports().iter();
+        let mut interfaces = imports.map(|import| import.split('@').next());
+        interfaces.any(|interface| interface == Some(SUBTASKS))
     }
 
     /// Whether loading had to compile.

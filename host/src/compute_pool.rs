@@ -13,7 +13,7 @@
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -95,12 +95,32 @@ impl ComputePool {
         (ago > time).then_some(ago)
     }
 
+    /// What runs further futures on the pool, without keeping it.
+    #[must_use]
+    pub fn spawner(&self) -> Spawner {
+        Spawner(Arc::downgrade(&self.executor))
+    }
+
     /// Run `future` on the pool. Dropping the task aborts it.
     pub fn spawn<T: Send + 'static>(
         &self,
         future: impl Future<Output = T> + Send + 'static,
     ) -> Task<T> {
         self.executor.spawn(future)
+    }
+}
+
+/// Runs further futures on a pool, from those that run on it.
+#[derive(Debug, Clone)]
+pub struct Spawner(Weak<Executor<'static>>);
+
+impl Spawner {
+    /// As [`ComputePool::spawn`]; nothing, once the pool is gone.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Option<Task<T>> {
+        Some(self.0.upgrade()?.spawn(future))
     }
 }
 

@@ -28,11 +28,13 @@ pub mod metrics;
 pub mod observer;
 pub mod sandbox;
 pub mod setup;
+pub mod subtasks;
 pub mod worker;
 
 mod clock;
 #[doc(hidden)]
 pub mod fuzzing;
+mod kept;
 mod panics;
 pub mod shortage;
 

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::{Attribute, GetOptions};
-use sortie_protocol::Pin;
 use sortie_protocol::outcome::InputFault;
+use sortie_protocol::{ObjectRef, Pin};
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -60,6 +60,8 @@ pub struct Object {
 
 #[derive(Debug)]
 struct Pinned {
+    /// How others open the same version.
+    named: ObjectRef,
     info: Info,
     /// Offset of this object's first byte in the stored object (for an address with a range).
     start: u64,
@@ -256,7 +258,16 @@ impl Objects {
             .map_while(|index| here.iter().find(|(at, _)| *at == index))
             .map(|(_, block)| block.clone())
             .collect();
+        let pin = info.etag.as_deref().map(|etag| Pin {
+            etag: etag.into(),
+            size,
+        });
+        let named = ObjectRef {
+            address: address.clone(),
+            pin,
+        };
         let opened = Pinned {
+            named,
             info,
             start: bytes.start,
             version: Arc::new(version),
@@ -391,6 +402,13 @@ fn blocks_in(
 }
 
 impl Object {
+    /// Its name and the version that is read, for others to open the same. Without a version, if
+    /// the store does not say which it is.
+    #[must_use]
+    pub fn named(&self) -> &ObjectRef {
+        &self.shared.named
+    }
+
     /// Its metadata.
     #[must_use]
     pub fn info(&self) -> &Info {

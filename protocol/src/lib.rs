@@ -23,7 +23,7 @@ pub use wire::envelope;
 pub use words::{
     address, advice, dead, function, gathering, graph_entry, id, input_name, job, kind, labels,
     limits_max, location, metric, observer, outcome, output, part, presence, published, reference,
-    signature, size, task, tenant, term, text, time,
+    signature, size, subtask, task, tenant, term, text, time,
 };
 
 pub use address::{Address, ByteRange, Place, VersionId};
@@ -49,6 +49,7 @@ pub use presence::Presence;
 pub use published::{InvalidTaskName, Published, TaskName};
 pub use signature::{Parameter, Signature};
 pub use size::ByteSize;
+pub use subtask::Parent;
 pub use task::{Argument, Bundle, ObjectList, ObjectRef, Pin, Task, TooLong};
 pub use tenant::{JobKey, TenantId};
 pub use term::Term;
@@ -57,4 +58,4 @@ pub use time::Timestamp;
 use wire::codec;
 
 /// The contract's version, as in `wit/sortie-task/task.wit`. Part of every memo key.
-pub const CONTRACT_VERSION: &str = "0.3.0";
+pub const CONTRACT_VERSION: &str = "0.3.1";

@@ -25,6 +25,7 @@ pub mod published;
 pub mod reference;
 pub mod signature;
 pub mod size;
+pub mod subtask;
 pub mod task;
 pub mod tenant;
 pub mod term;

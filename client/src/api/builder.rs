@@ -11,6 +11,8 @@ use parking_lot::Mutex;
 use sortie_broker::Broker;
 use sortie_broker::nats::{self, NatsBroker};
 use sortie_objects::{self as objects, Location, Objects, OutputStore};
+#[cfg(feature = "embedded")]
+use sortie_protocol::ByteSize;
 use tokio::runtime::Handle;
 
 use crate::api::client::Client;
@@ -40,6 +42,8 @@ pub struct Builder {
     #[cfg(feature = "embedded")]
     pub(crate) concurrency: Option<NonZeroUsize>,
     #[cfg(feature = "embedded")]
+    pub(crate) memory: Option<ByteSize>,
+    #[cfg(feature = "embedded")]
     pub(crate) cache: Option<PathBuf>,
     pub(crate) store: Option<Location>,
     pub(crate) objects: objects::Config,
@@ -54,6 +58,16 @@ impl Builder {
     #[must_use]
     pub fn concurrency(mut self, tasks: NonZeroUsize) -> Self {
         self.concurrency = Some(tasks);
+        self
+    }
+
+    /// The memory that tasks, their inputs and their results may take together; a task that needs
+    /// more is refused. Default three quarters of what the machine or the control group has.
+    /// Ignored by a client of a fleet.
+    #[cfg(feature = "embedded")]
+    #[must_use]
+    pub fn memory(mut self, bytes: ByteSize) -> Self {
+        self.memory = Some(bytes);
         self
     }
 

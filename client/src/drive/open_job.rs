@@ -147,6 +147,7 @@ impl OpenJob {
         let job = Job {
             key,
             functions: vec![function.clone()],
+            parent: None,
         };
         broker.put_job(job, time_of_day()).await?;
         let feed = Feed::open(&broker, key, observed.clone()).await?;

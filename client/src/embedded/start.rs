@@ -30,6 +30,7 @@ impl Builder {
         let store = self.store.map_or(StoreAt::Cache, StoreAt::Shared);
         let setup = Setup {
             concurrency: self.concurrency,
+            memory: self.memory,
             cache: self.cache,
             store,
             objects: self.objects,

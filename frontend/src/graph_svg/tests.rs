@@ -42,6 +42,7 @@ fn halves(names: [&str; 2], count: u64) -> JobGraph {
             job: Job {
                 key,
                 functions: functions.into(),
+                parent: None,
             },
             created: Timestamp::default(),
             state: JobState::Open,

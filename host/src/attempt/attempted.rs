@@ -44,6 +44,7 @@ impl Attempted {
 pub(super) fn ending(why: Why) -> Ending {
     match why {
         Why::Failed(failure) => Ending::Failed(failure),
-        Why::Cancelled => Ending::Cancelled,
+        // Whoever could run it again did not.
+        Why::Cancelled | Why::Suspended => Ending::Cancelled,
     }
 }

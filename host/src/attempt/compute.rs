@@ -13,7 +13,7 @@ use super::context::{Attempt, Host};
 use super::open::{Inputs, Ready};
 use crate::clock;
 use crate::memo;
-use crate::sandbox::{self, Call, Ended, Returned, Watch, Why};
+use crate::sandbox::{self, Call, Ended, Makes, Returned, Watch, Why};
 
 /// A task that ran and whose result is not kept yet.
 #[derive(Debug)]
@@ -29,9 +29,47 @@ pub(crate) struct Computed {
     pub(super) key: Option<Key>,
 }
 
-/// Run a task that is prepared, without keeping its result. Cancel safe: a dropped run leaves
+impl Computed {
+    /// Whether it did not end: it waits for subtasks, out of memory, and is to be run again.
+    pub(crate) fn is_suspended(&self) -> bool {
+        matches!(self.ending, Err(Why::Suspended))
+    }
+
+    /// What it cost, if it is run again.
+    pub(crate) fn bill(&self) -> &Bill {
+        &self.bill
+    }
+
+    /// Add what it cost before, when it did not end.
+    pub(crate) fn add(&mut self, before: &Bill) {
+        let Bill {
+            fetch,
+            run,
+            cpu,
+            memory_peak,
+            bytes_in,
+            bytes_out,
+            store,
+            ..
+        } = before;
+        self.bill.fetch += *fetch;
+        self.bill.run += *run;
+        self.bill.cpu += *cpu;
+        self.bill.memory_peak = self.bill.memory_peak.max(*memory_peak);
+        self.bill.bytes_in.0 += bytes_in.0;
+        self.bill.bytes_out.0 += bytes_out.0;
+        self.bill.store += *store;
+    }
+}
+
+/// Run a task that is prepared, without keeping its result. It `makes` subtasks or not. Cancel safe: a dropped run leaves
 /// nothing behind.
-pub(crate) async fn compute(host: &Host, attempt: &Attempt, ready: Ready) -> Computed {
+pub(crate) async fn compute(
+    host: &Host,
+    attempt: &Attempt,
+    ready: Ready,
+    makes: Makes,
+) -> Computed {
     let Ready { inputs, fetch } = ready;
     let Inputs {
         arguments,
@@ -39,6 +77,7 @@ pub(crate) async fn compute(host: &Host, attempt: &Attempt, ready: Ready) -> Com
         keyed,
         bytes,
         has_objects,
+        ..
     } = inputs;
     let context = &attempt.context;
     let options = context.options();
@@ -53,6 +92,7 @@ pub(crate) async fn compute(host: &Host, attempt: &Attempt, ready: Ready) -> Com
         seed: *key.as_bytes(),
         watch: watch.clone(),
         output_store: context.store.clone(),
+        makes,
     };
     let began = clock::instant();
     let running = pin!(sandbox::run(&host.engine, context.component.linked(), call));
@@ -68,7 +108,7 @@ pub(crate) async fn compute(host: &Host, attempt: &Attempt, ready: Ready) -> Com
     let input_error = ended.input_error.take().map(|error| host.unread(error));
     let output_error = ended.output_error.take().map(|error| host.unkept(error));
     let trouble = input_error.or(output_error);
-    let may_keep = keyed && trouble.is_none();
+    let may_keep = keyed && trouble.is_none() && !ended.is_accidental;
     let bill = bill(&ended, began, fetch, bytes);
     // Time on a core: keeping the result saves no time that passed while other tasks computed or
     // while the store was waited for.

@@ -12,6 +12,7 @@ mod context;
 mod keep;
 mod open;
 mod place;
+mod subtasks;
 
 pub(crate) use self::attempted::Attempted;
 pub(crate) use self::compute::{Computed, compute};
@@ -19,3 +20,5 @@ pub use self::context::Host;
 pub(crate) use self::context::{Attempt, JobContext};
 pub(crate) use self::keep::{keep, stored_bytes};
 pub(crate) use self::open::{Prepared, Ready, Sizes, prepare, ripen, sizes, waits_for};
+pub use self::subtasks::FUNCTIONS_MAX;
+pub(crate) use self::subtasks::{Nest, makes_subtasks};

@@ -13,7 +13,7 @@ use futures::stream::FuturesOrdered;
 use sortie_objects::{self as objects, values};
 use sortie_protocol::job::Memo as MemoOption;
 use sortie_protocol::memo::{Key, KeyBuilder};
-use sortie_protocol::outcome::{InputFault, PlatformFault};
+use sortie_protocol::outcome::InputFault;
 use sortie_protocol::{
     Address, Argument, Bill, BrokerRef, ByteSize, Ending, Failure, ObjectRef, Output, Place,
     StoredRef, Task,
@@ -24,6 +24,7 @@ use super::attempted::Attempted;
 use super::context::{Attempt, Host, JobContext};
 use super::place::placed;
 use crate::clock;
+use crate::kept;
 use crate::memo::{self, Memo};
 use crate::sandbox::{self, Watch, Why};
 
@@ -83,6 +84,9 @@ impl Ready {
 pub(super) struct Inputs {
     pub(super) arguments: Vec<sandbox::Argument>,
     pub(super) key: Key,
+    /// Whether all that the task does follows from the key.
+    pub(super) is_settled: bool,
+    /// Whether its result may be kept under the key.
     pub(super) keyed: bool,
     pub(super) bytes: u64,
     pub(super) has_objects: bool,
@@ -162,8 +166,7 @@ async fn gather(host: &Host, context: &JobContext, task: &Task) -> Result<Gather
     if handles >= options.limits.handles() {
         return Err(too_many(handles, options.limits.handles()));
     }
-    let mut keyed =
-        host.memo.is_some() && options.memo == MemoOption::Use && options.grants.deterministic();
+    let mut is_settled = options.grants.deterministic();
     let mut key = context.key.clone();
     let mut bytes = 0;
     let mut opened = Vec::with_capacity(task.arguments.len());
@@ -174,22 +177,23 @@ async fn gather(host: &Host, context: &JobContext, task: &Task) -> Result<Gather
                 key.value(value);
                 bytes += value.len() as u64;
             }
-            Opened::Object(address, object) => keyed &= add_to_key(&mut key, address, object),
+            Opened::Object(address, object) => is_settled &= add_to_key(&mut key, address, object),
             Opened::Objects(named, objects) => {
                 key.list(objects.len());
                 for (named, object) in named.iter().zip(objects) {
-                    keyed &= add_to_key(&mut key, &named.address, object);
+                    is_settled &= add_to_key(&mut key, &named.address, object);
                 }
             }
             // The objects below it can change without a change of its name.
             Opened::Prefix(place, _) => {
-                keyed = false;
+                is_settled = false;
                 key.prefix(place);
             }
         }
         opened.push(argument);
     }
     let key = key.finish();
+    let keyed = is_settled && host.memo.is_some() && options.memo == MemoOption::Use;
     if keyed && let Some(mut entry) = look_up(host, context, &key).await {
         if let Ending::Completed(Output::Value(value)) = entry.ending {
             entry.ending = Ending::Completed(placed(host, context, task.index, value).await?);
@@ -217,6 +221,7 @@ async fn gather(host: &Host, context: &JobContext, task: &Task) -> Result<Gather
     Ok(Gathered::Inputs(Inputs {
         arguments,
         key,
+        is_settled,
         keyed,
         bytes,
         has_objects: has_objects(task),
@@ -284,7 +289,9 @@ async fn open<'a>(
             Opened::Value(value)
         }
         Argument::AtBroker(kept) => {
-            Opened::Value(kept_value(host, context, *kept, value_max).await?)
+            let tenant = context.job.key.tenant;
+            let value = kept::value(host.values.as_ref(), tenant, *kept, value_max).await?;
+            Opened::Value(value)
         }
         Argument::Prefix(place) => {
             let opened = host.objects.prefix(place).await;
@@ -330,43 +337,6 @@ fn too_many(given: usize, allowed: usize) -> Failure {
             "the arguments have {given} objects, which need as many handles; with this memory \
              limit a task has {allowed}, and some are for reading"
         ),
-    }
-}
-
-/// A value that the broker keeps.
-async fn kept_value(
-    host: &Host,
-    context: &JobContext,
-    kept: BrokerRef,
-    value_max: ByteSize,
-) -> Result<Bytes, Failure> {
-    let failed = |fault, message: String| Failure::Platform {
-        fault,
-        message: format!("an argument cannot be fetched: {message}"),
-    };
-    if kept.size > value_max.as_u64() {
-        return Err(Failure::Input {
-            fault: InputFault::Malformed,
-            message: format!(
-                "an argument has {}; at most {value_max} are allowed here",
-                ByteSize(kept.size)
-            ),
-        });
-    }
-    let unusable = |message: &str| failed(PlatformFault::StoreUnusable, message.into());
-    let Some(broker) = &host.values else {
-        return Err(unusable("this process has no broker that keeps values"));
-    };
-    match broker.value(context.job.key.tenant, kept).await {
-        Ok(Some(value)) => Ok(value),
-        Ok(None) => Err(failed(
-            PlatformFault::ResultLost,
-            "the broker does not keep it any more".into(),
-        )),
-        Err(error) if error.is_transient() => {
-            Err(failed(PlatformFault::StoreUnavailable, error.to_string()))
-        }
-        Err(error) => Err(unusable(&error.to_string())),
     }
 }
 

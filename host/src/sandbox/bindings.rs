@@ -1,7 +1,7 @@
 //! The contract of `wit/sortie-task`, as wasmtime's macro turns it into Rust.
 //!
 //! The resource types of the contract are those of [`super::imports::handles`]. Functions that can
-//! wait for objects or for the output store are async; all others answer at once.
+//! wait for objects, for the output store or for subtasks are async; all others answer at once.
 
 mod generated {
     wasmtime::component::bindgen!({
@@ -14,6 +14,11 @@ mod generated {
             "sortie:task/objects.[method]listing.next": async | trappable,
             "sortie:task/objects.[method]writer.write": async | trappable,
             "sortie:task/objects.[static]writer.finish": async | trappable,
+            "sortie:task/tasks.[method]group.spawn": async | trappable,
+            "sortie:task/tasks.[method]group.wait-all": async | trappable,
+            "sortie:task/tasks.[method]group.next": async | trappable,
+            "sortie:task/tasks.[method]group.result": async | trappable,
+            "sortie:task/tasks.[method]group.cancel": async | trappable,
             default: trappable,
         },
         exports: { default: async },
@@ -24,10 +29,11 @@ mod generated {
             "sortie:task/objects.listing": crate::sandbox::imports::handles::Listing,
             "sortie:task/objects.writer": crate::sandbox::imports::handles::Writer,
             "sortie:task/objects.output": crate::sandbox::imports::handles::Output,
+            "sortie:task/tasks.group": crate::sandbox::imports::tasks::Group,
         },
     });
 }
 
 pub(super) use generated::TaskPre;
 pub(super) use generated::exports::sortie::task::handler;
-pub(super) use generated::sortie::task::{log, objects};
+pub(super) use generated::sortie::task::{log, objects, tasks};

@@ -11,6 +11,7 @@ use sortie_protocol::{ByteSize, Grants, Kind, Limits, Parameter, Signature};
 
 use super::bindings::handler;
 use super::failure::is_shortage;
+use super::imports::Makes;
 use super::limits::{TaskCancel, Watch};
 use super::link::Linked;
 use super::run::{Call, new_store};
@@ -48,6 +49,7 @@ pub(crate) async fn describe(
         seed: [0; 32],
         watch: watch.clone(),
         output_store: None,
+        makes: Makes::Nothing,
     };
     let mut store = new_store(engine, &call);
     let asking = async {

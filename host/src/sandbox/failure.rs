@@ -12,6 +12,7 @@ use sortie_protocol::{ByteSize, Failure, Limit, Limits};
 use wasmtime::Trap;
 
 use super::bindings::handler::{self, Retry};
+use super::imports::tasks::NotMade;
 use super::imports::wasi::cli::Exit;
 use super::limits::Stop;
 use super::state::State;
@@ -29,6 +30,8 @@ const FRAMES_MAX: usize = 3;
 pub(crate) enum Why {
     Failed(Failure),
     Cancelled,
+    /// It is run again when its subtasks have ended.
+    Suspended,
 }
 
 impl Why {
@@ -39,6 +42,7 @@ impl Why {
             Stop::WallTime => Self::at(Limit::WallTime(limits.wall_time)),
             Stop::CpuTime => Self::at(Limit::CpuTime(limits.cpu_time)),
             Stop::OutputBytes => Self::at(Limit::OutputBytes(limits.output_bytes)),
+            Stop::Suspended => Self::Suspended,
         }
     }
 
@@ -64,6 +68,12 @@ impl Why {
     pub(super) fn from_error(error: &wasmtime::Error, state: &State, limits: &Limits) -> Self {
         if let Some(stop) = error.downcast_ref::<Stop>() {
             return Self::from_stop(*stop, limits);
+        }
+        if let Some(not_made) = error.downcast_ref::<NotMade>() {
+            return Self::Failed(Failure::Platform {
+                fault: PlatformFault::Host,
+                message: not_made.to_string(),
+            });
         }
         if is_shortage(error) {
             let text = one_line(error);

@@ -112,6 +112,8 @@ pub(crate) enum Stop {
     CpuTime,
     /// The bytes of the objects that the task makes. The host function that takes them finds out.
     OutputBytes,
+    /// It waits for subtasks, and others need its memory: it is run again when they have ended.
+    Suspended,
 }
 
 impl fmt::Display for Stop {
@@ -121,6 +123,7 @@ impl fmt::Display for Stop {
             Self::WallTime => "the task took too long",
             Self::CpuTime => "the task computed for too long",
             Self::OutputBytes => "the task wrote too much",
+            Self::Suspended => "the task waits for its subtasks",
         })
     }
 }
@@ -204,7 +207,7 @@ impl TaskCancel {
     }
 
     /// Wait until it is cancelled. Cancel safe.
-    async fn cancelled(&self) {
+    pub(crate) async fn cancelled(&self) {
         self.lease.until(|| self.is_cancelled()).await;
     }
 }
@@ -220,6 +223,8 @@ pub(crate) struct Watch {
     cpu_used: AtomicU64,
     /// The polling thread's time on a core when the current poll began.
     poll_began: AtomicU64,
+    /// Nanoseconds that do not count as wall time.
+    stood_still: AtomicU64,
 }
 
 impl Watch {
@@ -235,6 +240,31 @@ impl Watch {
             cpu_max: limits.cpu_time,
             cpu_used: AtomicU64::new(0),
             poll_began: AtomicU64::new(0),
+            stood_still: AtomicU64::new(0),
+        }
+    }
+
+    /// Do not count so much of the time that passed.
+    pub(crate) fn stood_still(&self, time: Duration) {
+        self.stood_still.fetch_add(nanos(time), Ordering::Relaxed);
+    }
+
+    /// When its wall time is over.
+    fn deadline(&self) -> Instant {
+        let stood_still = Duration::from_nanos(self.stood_still.load(Ordering::Relaxed));
+        let deadline = self.deadline.checked_add(stood_still);
+        deadline.unwrap_or(self.deadline)
+    }
+
+    /// Wait for `future`, but not past a cancellation. Cancel safe if `future` is.
+    pub(crate) async fn unless_cancelled<T>(
+        &self,
+        future: impl Future<Output = T>,
+    ) -> Result<T, Stop> {
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(Stop::Cancelled),
+            value = future => Ok(value),
         }
     }
 
@@ -254,7 +284,7 @@ impl Watch {
         if self.cancel.is_cancelled() {
             return Err(Stop::Cancelled);
         }
-        if clock::instant() >= self.deadline {
+        if clock::instant() >= self.deadline() {
             return Err(Stop::WallTime);
         }
         let running =
@@ -282,7 +312,7 @@ impl Watch {
             biased;
             () = self.cancel.cancelled() => Err(Stop::Cancelled),
             value = future => Ok(value),
-            () = tokio::time::sleep_until(self.deadline.into()) => Err(Stop::WallTime),
+            () = tokio::time::sleep_until(self.deadline().into()) => Err(Stop::WallTime),
         }
     }
 

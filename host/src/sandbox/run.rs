@@ -19,12 +19,13 @@ use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 
 use super::bindings::handler;
 use super::failure::Why;
-use super::imports::Returned;
 use super::imports::handles::{Handle, ObjectsCtx, ObjectsView as _, OutputsCtx, Prefix};
 use super::imports::log::LogBuffer;
 use super::imports::sockets::SocketsCtx;
+use super::imports::tasks::TasksCtx;
 use super::imports::wasi::clocks::ClocksCtx;
 use super::imports::wasi::random::RandomCtx;
+use super::imports::{Makes, Returned};
 use super::limits::{MemoryLimiter, Watch};
 use super::link::Linked;
 use super::state::{State, VirtualEnv};
@@ -70,6 +71,8 @@ pub(crate) struct Call<'a> {
     pub(crate) watch: Arc<Watch>,
     /// Where the objects go that it makes, if anywhere.
     pub(crate) output_store: Option<TenantStore>,
+    /// Whether it makes subtasks.
+    pub(crate) makes: Makes,
 }
 
 /// How a call ended, and what it used.
@@ -90,6 +93,8 @@ pub(crate) struct Ended {
     pub(crate) output_bytes: u64,
     /// An object could not be made, whatever the guest made of it.
     pub(crate) output_error: Option<objects::WriteError>,
+    /// What it was told of its subtasks may be otherwise in another run.
+    pub(crate) is_accidental: bool,
 }
 
 /// Run one call in an instance of its own.
@@ -119,6 +124,7 @@ pub(crate) async fn run(engine: &Engine, linked: &Linked, call: Call<'_>) -> End
         store: state.outputs.waited,
         output_bytes: state.outputs.bytes,
         output_error: state.outputs.error.take(),
+        is_accidental: state.tasks.is_accidental,
     }
 }
 
@@ -132,6 +138,7 @@ pub(super) fn new_store(engine: &Engine, call: &Call<'_>) -> Store<State> {
         watch: call.watch.clone(),
         objects: ObjectsCtx::new(call.limits),
         outputs: OutputsCtx::new(call.output_store.clone(), call.limits.output_bytes),
+        tasks: TasksCtx::new(call.makes.clone()),
         log: LogBuffer::new(call.limits.log),
         virtual_env: VirtualEnv {
             clocks: ClocksCtx::new(call.grants),

@@ -14,6 +14,7 @@ use super::imports::Views;
 use super::imports::handles::{ObjectsCtx, ObjectsCtxView, ObjectsView, OutputsCtx};
 use super::imports::log::{LogBuffer, LogView};
 use super::imports::sockets::SocketsCtx;
+use super::imports::tasks::{TasksCtx, TasksCtxView, TasksView};
 use super::imports::wasi::TableView;
 use super::imports::wasi::cli::{CliCtxView, CliView};
 use super::imports::wasi::clocks::{ClocksCtx, ClocksCtxView, ClocksView};
@@ -27,6 +28,7 @@ pub(super) struct State {
     pub(super) watch: Arc<Watch>,
     pub(super) objects: ObjectsCtx,
     pub(super) outputs: OutputsCtx,
+    pub(super) tasks: TasksCtx,
     pub(super) log: LogBuffer,
     pub(super) virtual_env: VirtualEnv,
 }
@@ -53,6 +55,18 @@ impl ObjectsView for State {
         ObjectsCtxView {
             objects: &mut self.objects,
             outputs: &mut self.outputs,
+            memory: &mut self.limiter,
+            watch: &self.watch,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl TasksView for State {
+    fn tasks(&mut self) -> TasksCtxView<'_> {
+        TasksCtxView {
+            tasks: &mut self.tasks,
+            objects: &mut self.objects,
             memory: &mut self.limiter,
             watch: &self.watch,
             table: &mut self.table,

@@ -29,15 +29,18 @@ use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
 use tracing::Span;
 
 use super::claims::{self, Reported, Retention};
+use super::parents::Made;
 use super::permits::Permits;
 use super::plan::{LeaseTarget, Plan};
 use super::report;
+use super::seat::Seats;
 use crate::attempt::{self, Attempt, Attempted, Computed, Host, JobContext, Prepared, Ready};
 use crate::budget::{Budget, Claim};
 use crate::clock;
 use crate::observer::{Event, Observed};
 use crate::panics::{Panicked, caught};
-use crate::sandbox::{Cancel, TaskCancel};
+use crate::sandbox::{Cancel, Makes, TaskCancel};
+use crate::subtasks::Subtasks;
 use sortie_protocol::metric;
 
 /// Tasks of one bundle that are prepared at once: as many as cover a wait of 30 ms with the
@@ -54,6 +57,8 @@ pub(super) struct Runner {
     pub(super) permits: Arc<Permits>,
     pub(super) plan: Arc<Plan>,
     pub(super) observed: Observed,
+    pub(super) subtasks: Arc<Subtasks>,
+    pub(super) seats: Arc<Seats>,
 }
 
 /// The contexts of the functions that a bundle's tasks call, or why the tasks of one fail. Almost
@@ -80,7 +85,7 @@ impl Contexts {
 type Numbered = (usize, Attempted);
 
 /// How the tasks of one bundle ended so far, and results that are being stored.
-struct Results<'a> {
+pub(super) struct Results<'a> {
     ended: Vec<Numbered>,
     storing: FuturesUnordered<BoxFuture<'a, Numbered>>,
     retention: Retention<'a>,
@@ -110,7 +115,7 @@ impl<'a> Results<'a> {
     }
 
     /// Wait for `future`, while results are being stored. Cancel safe if `future` is.
-    async fn during<T>(&mut self, future: impl Future<Output = T>) -> T {
+    pub(super) async fn during<T>(&mut self, future: impl Future<Output = T>) -> T {
         let mut future = pin!(future);
         loop {
             tokio::select! {
@@ -138,7 +143,7 @@ impl<'a> Results<'a> {
     }
 
     /// The report for the broker, in the order of the tasks.
-    fn report(mut self, lease: &Lease, cancel: &Cancel) -> Reported {
+    fn report(mut self, lease: &Lease, cancel: &Cancel, made: Vec<Made>) -> Reported {
         let mut report = Report {
             outcomes: Vec::with_capacity(self.ended.len()),
             retrials: Vec::new(),
@@ -153,6 +158,7 @@ impl<'a> Results<'a> {
         Reported {
             report,
             rooms: self.retention.into_rooms(),
+            made,
         }
     }
 }
@@ -167,23 +173,25 @@ struct Ahead {
 }
 
 /// The task that is next in a bundle.
-struct Next<'a> {
+pub(super) struct Next<'a> {
     number: usize,
-    task: &'a Task,
+    pub(super) task: &'a Task,
     /// How long it waited for a slot.
     queue: Duration,
-    attempt: Attempt,
+    pub(super) attempt: Attempt,
     /// What its stored arguments take, if they were fetched ahead.
-    room: Option<OwnedSemaphorePermit>,
+    pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
 /// A bundle in work.
-struct Run<'a> {
-    runner: &'a Runner,
-    lease: &'a Lease,
-    cancel: &'a Cancel,
-    permit: Option<SemaphorePermit<'a>>,
-    results: Results<'a>,
+pub(super) struct Run<'a> {
+    pub(super) runner: &'a Runner,
+    pub(super) lease: &'a Lease,
+    pub(super) cancel: &'a Cancel,
+    pub(super) permit: Option<SemaphorePermit<'a>>,
+    pub(super) results: Results<'a>,
+    /// Subtasks that its tasks made.
+    pub(super) made: Vec<Made>,
     began: Instant,
     /// How long it took until the first task could compute.
     waited: Option<Duration>,
@@ -208,6 +216,7 @@ impl Runner {
             cancel,
             permit: None,
             results: Results::new(&self.host.budget),
+            made: Vec::new(),
             began: clock::instant(),
             waited: None,
             computing: Duration::ZERO,
@@ -323,10 +332,22 @@ impl Runner {
         task: TaskIndex,
         ready: Ready,
     ) -> Result<Computed, Box<Attempted>> {
+        self.compute_making(attempt, task, ready, Makes::Nothing)
+            .await
+    }
+
+    /// The same, of a task that may make subtasks.
+    pub(super) async fn compute_making(
+        &self,
+        attempt: &Attempt,
+        task: TaskIndex,
+        ready: Ready,
+        makes: Makes,
+    ) -> Result<Computed, Box<Attempted>> {
         let job = attempt.context.job().key;
         let computing = async {
             self.observed.tell(|| Event::AttemptComputing { job, task });
-            attempt::compute(&self.host, attempt, ready).await
+            attempt::compute(&self.host, attempt, ready, makes).await
         };
         caught(pin!(computing))
             .await
@@ -458,6 +479,14 @@ impl<'a> Run<'a> {
             return true;
         }
         let began = clock::instant();
+        if attempt::makes_subtasks(&next.attempt) {
+            let computing = Box::pin(self.compute_parent(&mut next, ready, claim));
+            match computing.await {
+                Ok((computed, claim)) => self.keep(next, computed, claim).await,
+                Err(ended) => self.end(&next, ended),
+            }
+            return true;
+        }
         let computed = {
             // Pinned here, because this future is large: given as it is, it would be copied.
             let computing = pin!(self.runner.compute(&next.attempt, next.task.index, ready));
@@ -490,7 +519,7 @@ impl<'a> Run<'a> {
     }
 
     /// Prepare a task whose stored arguments had no room ahead. It has its claim.
-    async fn prepare_claimed(&mut self, next: &Next<'a>) -> Prepared {
+    pub(super) async fn prepare_claimed(&mut self, next: &Next<'a>) -> Prepared {
         self.permit = None;
         let preparing = self.runner.prepare(self.lease, next.number, &next.attempt);
         self.results.during(preparing).await
@@ -498,7 +527,7 @@ impl<'a> Run<'a> {
 
     /// Claim what a task needs to compute; nothing if the bundle is cancelled first. A bundle that
     /// has to wait for that gives up its permit.
-    async fn claim(
+    pub(super) async fn claim(
         &mut self,
         next: &Next<'a>,
         fetched_ahead: bool,
@@ -580,7 +609,7 @@ impl<'a> Run<'a> {
             let observe = |target: &mut LeaseTarget| target.observe(waited, self.computing);
             self.runner.plan.learn(observe);
         }
-        self.results.report(self.lease, self.cancel)
+        self.results.report(self.lease, self.cancel, self.made)
     }
 }
 

@@ -9,6 +9,7 @@ use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::{ByteSize, Ending, Failure, Limit, Limits, Output, Refusal};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::parents::Made;
 use crate::attempt::{Attempted, Sizes};
 use crate::budget::{Budget, NeverFits, RETAINED_FREE_BYTES, Retained};
 
@@ -17,6 +18,8 @@ use crate::budget::{Budget, NeverFits, RETAINED_FREE_BYTES, Retained};
 pub(super) struct Reported {
     pub(super) report: Report,
     pub(super) rooms: Vec<OwnedSemaphorePermit>,
+    /// Subtasks that its tasks made.
+    pub(super) made: Vec<Made>,
 }
 
 impl From<Report> for Reported {
@@ -24,6 +27,7 @@ impl From<Report> for Reported {
         Self {
             report,
             rooms: Vec::new(),
+            made: Vec::new(),
         }
     }
 }

@@ -30,14 +30,17 @@ mod background;
 mod bundle;
 mod claims;
 mod components;
+mod crew;
 mod jobs;
 mod leases;
 mod lifecycle;
 mod loads;
+mod parents;
 mod permits;
 mod plan;
 mod report;
 mod restarts;
+mod seat;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -46,13 +49,14 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use futures::FutureExt as _;
 use sortie_broker::{Broker, Puller, Serves};
 use sortie_objects::Prefetch;
 use sortie_objects::failure_episode::FailureEpisode;
 use sortie_protocol::WorkerId;
 use sortie_protocol::metric::Sample;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use self::background::Background;
@@ -60,12 +64,14 @@ pub use self::background::Introduction;
 use self::bundle::Runner;
 pub use self::components::COMPONENTS_MAX;
 use self::components::{Components, Source};
+use self::crew::Crew;
 pub use self::jobs::JOBS_MAX;
 use self::leases::Leases;
 use self::lifecycle::{Lifecycle, Phase};
 use self::permits::Permits;
 use self::plan::{AHEAD_MAX, Plan};
 use self::restarts::Restarts;
+use self::seat::Seats;
 use self::slots::Slots;
 use crate::artifacts::Artifacts;
 use crate::attempt::Host;
@@ -74,6 +80,7 @@ use crate::component::Component;
 use crate::compute_pool::ComputePool;
 use crate::metrics;
 use crate::observer::{Event, Observed, Observer};
+use crate::subtasks::{Subtasks, WAITING_MAX};
 
 /// How often leases are extended, at most: several times within the lease that a broker grants by
 /// default (30 s).
@@ -121,7 +128,7 @@ pub struct Worker {
     observed: Observed,
     slots_max: NonZeroUsize,
     _background: Vec<background::Guard>,
-    slots: Mutex<Vec<async_executor::Task<()>>>,
+    crew: Arc<Crew>,
     pool: ComputePool,
 }
 
@@ -142,6 +149,13 @@ impl Worker {
     /// When the system denies a thread.
     pub fn start(config: Config) -> std::io::Result<Self> {
         let pool = ComputePool::start(config.threads, &config.io)?;
+        let count = match config.host.objects.prefetch() {
+            Prefetch::On => config.slots.get().saturating_mul(1 + AHEAD_MAX),
+            Prefetch::Off => config.slots.get(),
+        };
+        let crew = Arc::new(Crew::new(pool.spawner(), count + WAITING_MAX));
+        let seats = Arc::new(seats(&config, &crew));
+        let subtasks = Arc::new(subtasks(&config));
         let components = Arc::new(components(&config));
         let puller = Puller {
             worker: config.id,
@@ -167,16 +181,15 @@ impl Worker {
         };
         let heartbeat = config.heartbeat.min(HEARTBEAT_MAX);
         let guards = background::start(&background, heartbeat, config.introduction, &config.io);
-        let permits = Arc::new(Permits::new(
-            config.slots.get(),
-            config.host.budget.tasks_max(),
-        ));
         let runner = Runner {
             host: config.host.clone(),
-            permits: permits.clone(),
-            plan: Arc::new(Plan::new(config.slots.get(), config.threads.get())),
+            permits: seats.permits.clone(),
+            plan: seats.plan.clone(),
             observed: observed.clone(),
+            subtasks,
+            seats,
         };
+        let permits = runner.permits.clone();
         let slots = Arc::new(Slots {
             broker: config.broker,
             puller,
@@ -188,11 +201,7 @@ impl Worker {
             pulling: FailureEpisode::new("pulling work"),
             reporting: FailureEpisode::new("reporting"),
         });
-        let count = match config.host.objects.prefetch() {
-            Prefetch::On => config.slots.get().saturating_mul(1 + AHEAD_MAX),
-            Prefetch::Off => config.slots.get(),
-        };
-        let slots = start_slots(&pool, count, &slots, &restarts);
+        start_slots(&crew, count, &slots, &restarts);
         Ok(Self {
             host: config.host,
             components,
@@ -203,7 +212,7 @@ impl Worker {
             observed,
             slots_max: config.slots,
             _background: guards,
-            slots: Mutex::new(slots),
+            crew,
             pool,
         })
     }
@@ -306,7 +315,7 @@ impl Worker {
     pub async fn drain(&self, grace: Duration) -> Drained {
         self.lifecycle.enter(Phase::Draining);
         self.observed.tell(|| Event::WorkerDraining { grace });
-        let slots = std::mem::take(&mut *self.slots.lock());
+        let slots = self.crew.dismiss();
         let mut ending =
             futures::future::join_all(slots.into_iter().map(async_executor::Task::fallible));
         if timeout(grace, &mut ending).await.is_err() {
@@ -334,7 +343,30 @@ impl Drop for Worker {
     fn drop(&mut self) {
         // Guests in the middle of a call notice within a tick.
         self.stop();
+        drop(self.crew.dismiss());
     }
+}
+
+/// What tasks of a worker give up while they wait for subtasks.
+fn seats(config: &Config, crew: &Arc<Crew>) -> Seats {
+    let budget = &config.host.budget;
+    let permits = Permits::new(config.slots.get(), budget.tasks_max());
+    Seats {
+        permits: Arc::new(permits),
+        plan: Arc::new(Plan::new(config.slots.get(), config.threads.get())),
+        budget: budget.clone(),
+        crew: crew.clone(),
+        residents: Arc::new(Semaphore::new(config.slots.get())),
+    }
+}
+
+fn subtasks(config: &Config) -> Subtasks {
+    let tasks_max = config.host.budget.tasks_max();
+    Subtasks::new(
+        config.broker.clone(),
+        config.io.clone(),
+        tasks_max.as_usize(),
+    )
 }
 
 /// The components of a worker, none yet.
@@ -350,19 +382,16 @@ fn components(config: &Config) -> Components {
     Components::new(source, config.slots.get())
 }
 
-fn start_slots(
-    pool: &ComputePool,
-    count: usize,
-    slots: &Arc<Slots>,
-    restarts: &Arc<Restarts>,
-) -> Vec<async_executor::Task<()>> {
-    let slot = |number| {
+fn start_slots(crew: &Crew, count: usize, slots: &Arc<Slots>, restarts: &Arc<Restarts>) {
+    let (slots, restarts) = (slots.clone(), restarts.clone());
+    let slot = move |number| {
         let slots = slots.clone();
         let restarts = restarts.clone();
-        async move {
+        let running = async move {
             let begin = || Box::pin(slots.run(number));
             restarts.keep_running("a slot", begin).await;
-        }
+        };
+        running.boxed()
     };
-    (0..count).map(|number| pool.spawn(slot(number))).collect()
+    crew.start(count, Box::new(slot));
 }

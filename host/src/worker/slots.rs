@@ -9,7 +9,7 @@ use sortie_objects::failure_episode::FailureEpisode;
 use sortie_protocol::grants::Ungranted;
 use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::{
-    ByteSize, Digest, Failure, FunctionIndex, FunctionOptions, Refusal, TenantId,
+    ByteSize, Digest, Failure, FunctionIndex, FunctionOptions, JobKey, Refusal, TaskIndex, TenantId,
 };
 use tokio::time::timeout;
 
@@ -19,6 +19,7 @@ use super::components::Components;
 use super::jobs::Jobs;
 use super::leases::Leases;
 use super::lifecycle::{Lifecycle, Phase};
+use super::parents::Made;
 use super::report;
 use crate::attempt::JobContext;
 use crate::budget::{Budget, NeverFits};
@@ -137,7 +138,18 @@ impl Slots {
             Worked::HandedBack => return self.release(&lease).await,
         };
         // Held until the broker has the results.
-        let Reported { report, rooms } = reported;
+        let Reported {
+            report,
+            rooms,
+            made,
+        } = reported;
+        let has_ended =
+            |task: TaskIndex| report.outcomes.iter().any(|outcome| outcome.index == task);
+        let made = made.into_iter().map(|made| {
+            let has_ended = has_ended(made.task);
+            (made, has_ended)
+        });
+        let made: Vec<_> = made.collect();
         guard.reports();
         for outcome in &report.outcomes {
             self.runner.host.metrics.task(&outcome.ending);
@@ -150,9 +162,22 @@ impl Slots {
         let told = self.broker.complete(lease.id, job, report).await;
         drop((guard, rooms));
         if self.is_told(told) {
+            self.end_subtasks(job, made);
             let lease = lease.id;
             let reported = || Event::BundleReported { job, lease };
             self.runner.observed.tell(reported);
+        }
+    }
+
+    /// End the subtasks of tasks whose ends the broker has. Those of a task that is tried again are
+    /// there for the next attempt, unless its job is over.
+    fn end_subtasks(&self, job: JobKey, made: Vec<(Made, bool)>) {
+        for (made, has_ended) in made {
+            if has_ended || !made.is_settled {
+                self.runner.subtasks.forget(made.job);
+            } else {
+                self.runner.subtasks.forget_with(job, made.job);
+            }
         }
     }
 

@@ -31,6 +31,8 @@ const ENTRIES_MAX: usize = 1000;
 #[derive(Debug, Clone)]
 pub struct Prefix {
     objects: Objects,
+    /// As it was named.
+    place: Place,
     /// Its location, with links resolved if local files are restricted.
     location: Location,
     name: String,
@@ -71,6 +73,7 @@ impl Objects {
         };
         Ok(Prefix {
             objects: self.clone(),
+            place: place.clone(),
             location,
             name,
         })
@@ -134,6 +137,12 @@ fn unlisted(trouble: Trouble) -> Error {
 }
 
 impl Prefix {
+    /// What it was named by, for others to open it.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// The last segment of its path.
     #[must_use]
     pub fn name(&self) -> String {

@@ -116,6 +116,7 @@ mod tests {
                 job: JobId::from_bytes([1; 16]),
             },
             functions: vec![function("a"), function("b")],
+            parent: None,
         };
         let outcome = Outcome {
             index: 7,

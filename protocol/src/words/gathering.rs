@@ -120,6 +120,7 @@ mod tests {
                     job: JobId::from_bytes([1; 16]),
                 },
                 functions: Vec::new(),
+                parent: None,
             },
             created: NOW,
             state: JobState::Sealed { tasks: 2 },

@@ -13,6 +13,7 @@ use crate::gathering::{Gathered, Readers, Reading};
 use crate::id::TaskIndex;
 use crate::labels::Labels;
 use crate::size::ByteSize;
+use crate::subtask::Parent;
 use crate::tenant::JobKey;
 use crate::time::Timestamp;
 
@@ -32,6 +33,9 @@ pub struct Job {
     /// What its tasks call: 1 to [`FUNCTIONS_MAX`]. Each task names one.
     #[n(1)]
     pub functions: Vec<JobFunction>,
+    /// Whose subtasks its tasks are, if they are a task's.
+    #[n(2)]
+    pub parent: Option<Parent>,
 }
 
 /// A function in a job's table.
@@ -53,6 +57,7 @@ impl Job {
         Self {
             key,
             functions: vec![JobFunction { function, options }],
+            parent: None,
         }
     }
 
@@ -76,6 +81,7 @@ impl Job {
         Self {
             key: self.key,
             functions: function.cloned().into_iter().collect(),
+            parent: self.parent,
         }
     }
 

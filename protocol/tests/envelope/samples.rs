@@ -544,6 +544,7 @@ fn job(options: FunctionOptions, state: JobState) -> JobRecord {
                     options: FunctionOptions::default(),
                 },
             ],
+            parent: None,
         },
         created: NOW,
         state,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use sortie::nats::{Config, NatsBroker, Role};
 use sortie::objects::Location;
-use sortie::protocol::{Labels, WorkerId};
+use sortie::protocol::{ByteSize, Labels, WorkerId};
 use sortie::{Builder, Client};
 use sortie_broker::Serves;
 use sortie_harness::NatsServer;
@@ -55,7 +55,19 @@ impl Fleet {
         self.worker_at(slots, StoreAt::Nowhere).await
     }
 
+    /// A worker without a store that has so much memory for tasks.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub async fn worker_with_memory(&self, slots: usize, memory: ByteSize) -> Worker {
+        self.worker_of(slots, StoreAt::Nowhere, Some(memory)).await
+    }
+
     async fn worker_at(&self, slots: usize, store: StoreAt) -> Worker {
+        self.worker_of(slots, store, None).await
+    }
+
+    async fn worker_of(&self, slots: usize, store: StoreAt, memory: Option<ByteSize>) -> Worker {
         let broker = NatsBroker::connect(Config::new(self.url(), Role::Worker))
             .await
             .expect("a broker of ours");
@@ -63,6 +75,7 @@ impl Fleet {
             concurrency: NonZeroUsize::new(slots),
             cache: Some(self.cache.path().into()),
             store,
+            memory,
             ..Setup::default()
         };
         let prepared = setup.prepare(Handle::current()).expect("a host");

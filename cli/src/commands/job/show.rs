@@ -268,6 +268,11 @@ pub(super) async fn list(
             .or(client.jobs(arguments.count.get()))
             .await?
             .map_err(refused)?;
+        // Subtasks belong to their task, and are shown nowhere else.
+        let jobs = jobs
+            .into_iter()
+            .filter(|record| record.job.parent.is_none());
+        let jobs = jobs.collect();
         let workers = workers(&client, interrupt).await?;
         let looks = look_at(&client, jobs, &mut watches, interrupt).await?;
         let looks = looks.iter().map(|watch| {

@@ -14,6 +14,7 @@ mod objects;
 mod outputs;
 mod prefixes;
 pub(super) mod sockets;
+pub(super) mod tasks;
 pub(super) mod wasi;
 
 use sortie_protocol::Grant;
@@ -28,6 +29,7 @@ use wasmtime_wasi::p2::bindings::{cli, filesystem, io};
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
 
 pub(crate) use self::outputs::Returned;
+pub(crate) use self::tasks::Makes;
 use self::wasi::cli::{CliView, HasCli};
 use self::wasi::clocks::{ClocksView, HasClocks};
 use self::wasi::random::{HasRandom, RandomView};
@@ -59,6 +61,7 @@ pub(super) trait Views:
     TableView
     + handles::ObjectsView
     + log::LogView
+    + tasks::TasksView
     + ClocksView
     + RandomView
     + CliView
@@ -86,9 +89,10 @@ const fn free<T: 'static>(interface: &'static str, link: Link<T>) -> Import<T> {
     }
 }
 
-fn contract<T: Views>() -> [Import<T>; 2] {
+fn contract<T: Views>() -> [Import<T>; 3] {
     [
         free("sortie:task/objects", objects::add_to_linker),
+        free("sortie:task/tasks", tasks::add_to_linker),
         free("sortie:task/log", log::add_to_linker),
     ]
 }

@@ -49,6 +49,7 @@ mod large;
 mod shown;
 mod slim;
 mod stored;
+mod subtasks;
 
 over_both! {
     a_job_whose_inputs_end_after_all_outcomes_came_ends,

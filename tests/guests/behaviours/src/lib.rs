@@ -13,3 +13,4 @@ mod objects;
 mod outputs;
 mod prefixes;
 mod probes;
+mod subtasks;
