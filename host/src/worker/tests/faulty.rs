@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use parking_lot::Mutex;
 use sortie_broker::memory::{Config, MemoryBroker};
 use sortie_broker::{
     Cancellation, Claimed, Coordinate, Directory, Error, Event, Extended, KeepValues, Lease,
@@ -15,10 +16,9 @@ use sortie_protocol::{
     JobRecord, LeaseId, Outcome, Presence, Published, Reading, TaskIndex, TaskName, TenantId, Term,
     Timestamp,
 };
-
 use tokio::sync::watch;
 
-use super::super::{Duration, Mutex, NonZeroUsize, Puller};
+use super::super::{Duration, NonZeroUsize, Puller};
 
 /// What a worker asks of a broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

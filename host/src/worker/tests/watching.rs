@@ -1,5 +1,7 @@
 //! An observer that records what it is told, and panics when it is asked to.
 
+use parking_lot::Mutex;
+
 use super::super::*;
 
 /// At which event of a task to panic.
