@@ -401,7 +401,7 @@ impl Host {
             })
         });
         let handed = handed.collect::<Result<Vec<_>, TaskError>>()?;
-        match self.0.spawn(handed) {
+        match self.0.spawn(&handed) {
             Ok(_) => Ok(()),
             Err(tasks::SpawnError::Invalid(text)) => Err(TaskError::new("bad-call", text)),
             Err(tasks::SpawnError::TooMany(text)) => Err(TaskError::new("too-many-tasks", text)),

@@ -12,9 +12,9 @@ use sortie_protocol::{
     Address, Argument, Bill, BrokerRef, Bundle, ByteSize, DeadLetter, Digest, Ending, Failure,
     FunctionOptions, FunctionRef, Gathered, Grant, GraphEntry, Job, JobFunction, JobId, JobKey,
     JobRecord, JobState, Kind, Labels, Limit, Limits, Log, ObjectRef, Outcome, Output,
-    OutputObject, Parameter, Part, Pin, Presence, Priority, Published, Reader, Readers, Reading,
-    RetryPolicy, Signature, StoredRef, Task, TaskIndex, TenantId, Term, Timestamp, WaitingTask,
-    WorkerId,
+    OutputObject, Parameter, Parent, Part, Pin, Presence, Priority, Published, Reader, Readers,
+    Reading, RetryPolicy, Signature, StoredRef, Task, TaskIndex, TenantId, Term, Timestamp,
+    WaitingTask, WorkerId,
 };
 
 /// A golden file: its name, what it shows, and the message.
@@ -172,6 +172,11 @@ fn jobs_and_marks() -> Vec<Sample> {
             "A job whose outcomes were gathered.",
             Message::Job(Box::new(gathered())),
         ),
+        (
+            "job_subtasks",
+            "The subtasks of a task, two levels below what a client submitted.",
+            Message::Job(Box::new(subtasks())),
+        ),
     ]
 }
 
@@ -237,6 +242,17 @@ pub(crate) fn encode(message: &Message) -> Bytes {
         Message::Term(term) => envelope::term(term),
         Message::Published(published) => envelope::published(published),
     }
+}
+
+fn subtasks() -> JobRecord {
+    let mut record = default_job();
+    record.job.parent = Some(Parent {
+        job: JobId::from_bytes([9; 16]),
+        task: 3,
+        depth: 2,
+        root: JobId::from_bytes([10; 16]),
+    });
+    record
 }
 
 /// A job with the default options, as its record.

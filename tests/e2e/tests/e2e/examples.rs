@@ -1,4 +1,5 @@
-//! The examples `word-count` and `pipeline` on real texts, against words that are counted here.
+//! The examples `word-count` and `pipeline` on real texts, against words that are counted here, and
+//! `monte-carlo`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -165,4 +166,23 @@ fn three_stages_and_a_join_are_one_graph_in_one_process_and_over_a_fleet() {
         .run()
         .code(0);
     assert_eq!(jobs.records(), Vec::<Value>::new());
+}
+
+/// Calls a function of `monte-carlo`.
+fn monte_carlo(arguments: &[&str]) -> f64 {
+    let component = component("monte-carlo");
+    let called = Sortie::new(["call".as_ref(), component.as_os_str()]).args(arguments);
+    called.run().code(0).value().as_f64().unwrap()
+}
+
+#[test]
+fn tasks_that_make_tasks_add_up_what_these_return() {
+    let estimate = monte_carlo(&["pi", "200", "20000"]);
+    assert!((estimate - std::f64::consts::PI).abs() < 0.01, "{estimate}");
+    // The antiderivative of sin(1/x) is x sin(1/x) - Ci(1/x).
+    let integral = monte_carlo(&["integral", "0.001", "1", "1e-10"]);
+    assert!(
+        (integral - 0.504_066_497_877_487).abs() < 1e-8,
+        "{integral}"
+    );
 }
