@@ -62,8 +62,8 @@ impl Computed {
     }
 }
 
-/// Run a task that is prepared, without keeping its result. It `makes` subtasks or not. Cancel safe: a dropped run leaves
-/// nothing behind.
+/// Run a task that is prepared, without keeping its result. It `makes` subtasks or not. Cancel safe:
+/// a dropped run leaves nothing behind.
 pub(crate) async fn compute(
     host: &Host,
     attempt: &Attempt,

@@ -29,7 +29,7 @@ mod generated {
             "sortie:task/objects.listing": crate::sandbox::imports::handles::Listing,
             "sortie:task/objects.writer": crate::sandbox::imports::handles::Writer,
             "sortie:task/objects.output": crate::sandbox::imports::handles::Output,
-            "sortie:task/tasks.group": crate::sandbox::imports::tasks::Group,
+            "sortie:task/tasks.group": crate::sandbox::imports::handles::Group,
         },
     });
 }

@@ -1,17 +1,18 @@
 //! Subtasks: tasks that a task of this worker makes, and how that task waits for them.
 //!
-//! The subtasks of a task are a job of their own ([`Family`]), at the broker like any other, so that
-//! they run wherever a worker is free. The job's id follows from the task and its inputs
+//! The subtasks of a task are a job of their own ([`Family`]), at the broker like any other, so
+//! that they run wherever a worker is free. The job's id follows from the task and its inputs
 //! ([`sortie_protocol::Parent`]): another attempt of the task finds the subtasks of the first.
 //!
 //! A task that waits gives up its core at once ([`Yields`]). It stays in memory while nobody needs
-//! that; then it is ended, and run again from its beginning when what it waits for is there. It makes
-//! the same subtasks again, which are known by then. So tasks that wait hold nothing that their
-//! subtasks need, whatever there is of it, and a task that can run by itself always runs.
+//! that; then it is ended, and run again from its beginning when what it waits for is there. It
+//! makes the same subtasks again, which are known by then. So tasks that wait hold nothing that
+//! their subtasks need, whatever there is of it, and a task that can run by itself always runs.
 //!
 //! Bounds: [`WAITING_MAX`] tasks of a worker wait at the same time;
-//! [`OF_JOB_MAX`](subtask::OF_JOB_MAX) subtasks of one submitted job are made by one worker. What is
-//! held of their results has a share of the worker's memory; what has no room there is read again.
+//! [`OF_JOB_MAX`](subtask::OF_JOB_MAX) subtasks of one submitted job are made by one worker. What
+//! is held of their results has a share of the worker's memory; what has no room there is read
+//! again.
 
 mod family;
 mod publishing;
@@ -142,7 +143,7 @@ impl Subtasks {
         let broker = self.broker.clone();
         self.io.spawn(async move {
             if let Err(error) = broker.forget(job).await {
-                tracing::debug!(%job, %error, "the subtasks of a task that ended stay at the broker");
+                tracing::debug!(%job, %error, "subtasks of a task that ended stay at the broker");
             }
         });
     }
@@ -157,7 +158,7 @@ impl Subtasks {
                 Err(_) => false,
             };
             if is_over && let Err(error) = broker.forget(job).await {
-                tracing::debug!(%job, %error, "the subtasks of a job that is over stay at the broker");
+                tracing::debug!(%job, %error, "subtasks of a job that is over stay at the broker");
             }
         });
     }

@@ -29,7 +29,7 @@ use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
 use tracing::Span;
 
 use super::claims::{self, Reported, Retention};
-use super::parents::Made;
+use super::made::Made;
 use super::permits::Permits;
 use super::plan::{LeaseTarget, Plan};
 use super::report;

@@ -9,7 +9,7 @@ use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::{ByteSize, Ending, Failure, Limit, Limits, Output, Refusal};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::parents::Made;
+use super::made::Made;
 use crate::attempt::{Attempted, Sizes};
 use crate::budget::{Budget, NeverFits, RETAINED_FREE_BYTES, Retained};
 

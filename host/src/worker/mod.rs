@@ -35,6 +35,7 @@ mod jobs;
 mod leases;
 mod lifecycle;
 mod loads;
+mod made;
 mod parents;
 mod permits;
 mod plan;

@@ -4,25 +4,15 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use sortie_protocol::{Bill, JobKey, TaskIndex};
+use sortie_protocol::Bill;
 
 use super::bundle::{Next, Run};
+use super::made::Made;
 use super::seat::Seat;
 use crate::attempt::{Attempted, Computed, Nest, Prepared, Ready};
 use crate::budget::Claim;
 use crate::sandbox::Makes;
 use crate::subtasks::Family;
-
-/// Subtasks that a task of a bundle made.
-#[derive(Debug)]
-pub(super) struct Made {
-    /// The task.
-    pub(super) task: TaskIndex,
-    /// Their job.
-    pub(super) job: JobKey,
-    /// Whether another attempt of the task makes the same.
-    pub(super) is_settled: bool,
-}
 
 /// A task that was computed, with its claim, or how it ended without that.
 pub(super) type Parented<'a> = Result<(Result<Computed, Box<Attempted>>, Claim<'a>), Attempted>;

@@ -19,7 +19,7 @@ use super::components::Components;
 use super::jobs::Jobs;
 use super::leases::Leases;
 use super::lifecycle::{Lifecycle, Phase};
-use super::parents::Made;
+use super::made::Made;
 use super::report;
 use crate::attempt::JobContext;
 use crate::budget::{Budget, NeverFits};

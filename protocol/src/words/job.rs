@@ -469,6 +469,18 @@ pub enum Priority {
     High,
 }
 
+impl Priority {
+    /// That of the subtasks of a task with this one: before it, so that what was begun is ended
+    /// first, where there is a higher one.
+    #[must_use]
+    pub fn of_subtasks(self) -> Self {
+        match self {
+            Self::Low => Self::Normal,
+            Self::Normal | Self::High => Self::High,
+        }
+    }
+}
+
 impl JobRecord {
     /// Whether the outcomes were gathered and taken away.
     #[must_use]

@@ -7,7 +7,6 @@ use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{DigestBuilder, JobId, TaskIndex};
-use crate::job::Priority;
 use crate::tenant::JobKey;
 
 /// The most levels of subtasks below a task that a client submitted: a recursion that halves its
@@ -65,18 +64,6 @@ impl Parent {
         JobKey {
             tenant: of.tenant,
             job: JobId::from_bytes(id),
-        }
-    }
-}
-
-impl Priority {
-    /// That of the subtasks of a task with this one: before it, so that what was begun is ended
-    /// first, where there is a higher one.
-    #[must_use]
-    pub fn of_subtasks(self) -> Self {
-        match self {
-            Self::Low => Self::Normal,
-            Self::Normal | Self::High => Self::High,
         }
     }
 }

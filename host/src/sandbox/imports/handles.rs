@@ -7,11 +7,13 @@
 //! Bounds: as many handles of all kinds as the memory limit pays for ([`Limits::handles`]); each
 //! may have a cursor, which reads ahead.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sortie_objects::output_store::{self, TenantStore};
 use sortie_objects::{self as objects, Cursor, Object, WriteError};
-use sortie_protocol::{ByteSize, Limits};
+use sortie_protocol::{ByteSize, Limits, TaskIndex};
 use wasmtime::component::{HasData, ResourceTable};
 
 use crate::clock;
@@ -227,4 +229,15 @@ pub(super) enum Progress {
 pub struct Output {
     pub(super) content_type: Option<String>,
     pub(super) sealed: Box<output_store::Sealed>,
+}
+
+/// Subtasks that are waited for together.
+#[derive(Debug, Default)]
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct Group {
+    /// In the order of their numbers.
+    pub(super) tasks: Vec<TaskIndex>,
+    pub(super) numbers: Arc<HashMap<TaskIndex, u32>>,
+    /// How many subtasks of the task had ended, of whatever group, with the last that was told.
+    pub(super) told: usize,
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use sortie_protocol::{Argument, ObjectList, Task, TaskIndex, subtask};
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
-use super::handles::{Handle, ObjectsCtx};
+use super::handles::{Group, Handle, ObjectsCtx};
 use crate::clock;
 use crate::sandbox::bindings::tasks as wit;
 use crate::sandbox::limits::{MemoryLimiter, Stop, Watch};
@@ -85,17 +85,6 @@ pub(super) fn add_to_linker<T: TasksView + 'static>(
     linker: &mut Linker<T>,
 ) -> wasmtime::Result<()> {
     wit::add_to_linker::<T, HasTasks>(linker, T::tasks)
-}
-
-/// Subtasks that are waited for together.
-#[derive(Debug, Default)]
-#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
-pub struct Group {
-    /// In the order of their numbers.
-    tasks: Vec<TaskIndex>,
-    numbers: Arc<HashMap<TaskIndex, u32>>,
-    /// How many subtasks of the task had ended, of whatever group, with the last that was told.
-    told: usize,
 }
 
 impl TasksCtxView<'_> {

@@ -4,7 +4,7 @@
 use futures::StreamExt as _;
 use rustix::process::Signal;
 use sortie::nats::{Config, NatsBroker, Role};
-use sortie::{ByteSize, Client, Function, JobKey, TaskError, object_list};
+use sortie::{ByteSize, Client, Function, JobKey, TaskError, object, object_list};
 use sortie_broker::{Event, Operate as _, Submit as _};
 use sortie_e2e::{Fleet, Place};
 use sortie_harness::{NatsServer, Sortie, until_asked};
@@ -170,7 +170,7 @@ async fn objects_are_handed_on_and_handed_back(place: Place) {
     let client = place.client_with_store(store.path()).await;
     let objects = ["a", "b", "c"].map(|name| {
         let path = folder.path().join("in").join(name);
-        sortie::objects::Address::from(sortie::objects::Location::File(path))
+        object(path.to_str().unwrap())
     });
     let names = call(&client, "names_by_subtasks", [object_list(objects)]).await;
     assert_eq!(names, Ok("a;b;c;".to_owned()));
