@@ -285,9 +285,6 @@ impl TaskGroup {
     /// Wait for the next one to end, and give its number: each once, in the order in which they
     /// end. Nothing, if there is none left.
     ///
-    /// The order may be another one in another run, so the task's result is not kept for later
-    /// ones.
-    ///
     /// # Errors
     /// As [`Self::spawn`].
     pub fn next_ended(&mut self) -> Result<Option<usize>, TaskError> {

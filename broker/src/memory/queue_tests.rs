@@ -746,3 +746,29 @@ fn a_task_that_comes_alone_has_the_losses_of_its_bundle_behind_it() {
     );
     assert_eq!(queue.unfinished(key(0)), 2);
 }
+
+#[test]
+fn of_subtasks_the_deepest_go_first_within_their_priority() {
+    let mut queue = Queue::new(Config::default());
+    let now = Timestamp::from_nanos(1);
+    for (number, depth) in [(1, 1), (4, 3), (7, 2), (0, 9)] {
+        let parent = sortie_protocol::Parent {
+            job: JobId::from_bytes([9; 16]),
+            task: 0,
+            depth,
+            root: JobId::from_bytes([9; 16]),
+        };
+        let job = Job {
+            parent: Some(parent),
+            ..job(number)
+        };
+        queue.put_job(job, now);
+        queue.on(Input::Publish(bundle(key(number), [0])), now);
+    }
+    let mut order = Vec::new();
+    while let Some(lease) = pull_as(&mut queue, &plain(), now) {
+        order.push(lease.job.key);
+    }
+    // The last has a lower priority.
+    assert_eq!(order, [4, 7, 1, 0].map(key));
+}

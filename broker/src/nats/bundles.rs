@@ -106,7 +106,9 @@ impl Bundles {
 
     /// Where a bundle may be published: in each shard, the next one in turn first.
     fn subjects(&self, job: &Job, bundle: &Bundle) -> Vec<String> {
-        let Lane { labels, priority } = Lane::of(job, bundle);
+        let Lane {
+            labels, priority, ..
+        } = Lane::of(job, bundle);
         let (pool, shards) = (labels.pool(), self.shards.max(1));
         let first = self.next_shard.fetch_add(1, Ordering::Relaxed);
         let subject = |further: u16| {

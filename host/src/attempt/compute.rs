@@ -62,13 +62,13 @@ impl Computed {
     }
 }
 
-/// Run a task that is prepared, without keeping its result. It `makes` subtasks or not. Cancel safe:
-/// a dropped run leaves nothing behind.
+/// Run a task that is prepared, without keeping its result. It `makes` subtasks or not, and may
+/// have `spent` time on a core before. Cancel safe: a dropped run leaves nothing behind.
 pub(crate) async fn compute(
     host: &Host,
     attempt: &Attempt,
     ready: Ready,
-    makes: Makes,
+    (makes, spent): (Makes, Duration),
 ) -> Computed {
     let Ready { inputs, fetch } = ready;
     let Inputs {
@@ -83,7 +83,8 @@ pub(crate) async fn compute(
     let options = context.options();
     // Waiting for inputs is part of a task's time; waiting for a permit to compute after that is
     // not.
-    let watch = Arc::new(Watch::after(fetch, attempt.cancel.clone(), &options.limits));
+    let watch = Watch::after(fetch, attempt.cancel.clone(), &options.limits);
+    let watch = Arc::new(watch.with_spent(spent));
     let call = Call {
         function: context.name(),
         arguments,
@@ -102,13 +103,15 @@ pub(crate) async fn compute(
         fault: PlatformFault::Host,
         message,
     })) = &ended.result
+        && !ended.is_not_made
     {
         host.shortages.note(message);
     }
     let input_error = ended.input_error.take().map(|error| host.unread(error));
     let output_error = ended.output_error.take().map(|error| host.unkept(error));
     let trouble = input_error.or(output_error);
-    let may_keep = keyed && trouble.is_none() && !ended.is_accidental;
+    // What subtasks answered may be otherwise another time, by their own fault or that of theirs.
+    let may_keep = keyed && trouble.is_none() && !ended.has_made;
     let bill = bill(&ended, began, fetch, bytes);
     // Time on a core: keeping the result saves no time that passed while other tasks computed or
     // while the store was waited for.
@@ -120,7 +123,10 @@ pub(crate) async fn compute(
     context.costs.observe(cost);
     Computed {
         ending: blame(ended.result, trouble),
-        bill,
+        bill: Bill {
+            cpu: bill.cpu.saturating_sub(spent),
+            ..bill
+        },
         log: ended.log,
         watch,
         cost,

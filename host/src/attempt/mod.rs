@@ -20,5 +20,4 @@ pub use self::context::Host;
 pub(crate) use self::context::{Attempt, JobContext};
 pub(crate) use self::keep::{keep, stored_bytes};
 pub(crate) use self::open::{Prepared, Ready, Sizes, prepare, ripen, sizes, waits_for};
-pub use self::subtasks::FUNCTIONS_MAX;
 pub(crate) use self::subtasks::{Nest, makes_subtasks};

@@ -4,14 +4,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use sortie_broker::Lease;
-use sortie_protocol::{FunctionRef, Job, JobFunction, JobKey, Parent, TaskIndex};
+use sortie_protocol::{JobKey, Parent, TaskIndex};
 
 use super::context::{Attempt, Host};
 use super::open::Ready;
 use crate::subtasks::{Family, MakesSubtasks, NoFamily, Origin, Subtasks, Yields};
-
-/// Functions of a component that subtasks may call: the first so many.
-pub const FUNCTIONS_MAX: usize = 1000;
 
 /// Whether an attempt may make subtasks.
 pub(crate) fn makes_subtasks(attempt: &Attempt) -> bool {
@@ -29,7 +26,6 @@ pub(crate) struct Nest {
     seed: [u8; 32],
     /// Whether another attempt of the task makes the same.
     is_settled: bool,
-    is_repeated: bool,
     yields: Arc<dyn Yields>,
     /// Those of this run, or of a run before it.
     family: Mutex<Option<Arc<Family>>>,
@@ -61,7 +57,6 @@ impl Nest {
             task,
             seed,
             is_settled,
-            is_repeated: lease.attempt > 1 || lease.bundle.attempts_before > 0,
             yields,
             is_old: before.is_some(),
             family: Mutex::new(before),
@@ -82,27 +77,18 @@ impl Nest {
         let context = &self.attempt.context;
         let mut options = context.options().clone();
         options.priority = options.priority.of_subtasks();
-        let functions = context.component.signatures().iter().take(FUNCTIONS_MAX);
-        let functions = functions.map(|signature| JobFunction {
-            function: FunctionRef {
-                component: context.component_digest(),
-                name: signature.name.as_str().into(),
-            },
-            options: options.clone(),
-        });
+        let result_max = options.limits.memory;
         Origin {
-            job: Job {
-                key,
-                functions: functions.collect(),
-                parent: Some(parent),
-            },
+            key,
+            component: context.component_digest(),
+            options,
             parent,
             signatures: context.component.shared_signatures(),
-            is_repeated: self.is_repeated,
+            is_settled: self.is_settled,
             objects: self.host.objects.clone(),
             store: context.store.clone(),
             values: self.host.values.clone(),
-            result_max: options.limits.memory,
+            result_max,
         }
     }
 }

@@ -279,6 +279,12 @@ impl Watch {
         )
     }
 
+    /// The same, of an attempt that was so long on a core before.
+    pub(crate) fn with_spent(self, spent: Duration) -> Self {
+        self.cpu_used.store(nanos(spent), Ordering::Relaxed);
+        self
+    }
+
     /// Whether the attempt must end, seen from the thread that computes it.
     pub(crate) fn check(&self) -> Result<(), Stop> {
         if self.cancel.is_cancelled() {

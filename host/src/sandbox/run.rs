@@ -93,8 +93,10 @@ pub(crate) struct Ended {
     pub(crate) output_bytes: u64,
     /// An object could not be made, whatever the guest made of it.
     pub(crate) output_error: Option<objects::WriteError>,
-    /// What it was told of its subtasks may be otherwise in another run.
-    pub(crate) is_accidental: bool,
+    /// It made subtasks.
+    pub(crate) has_made: bool,
+    /// It could not make any, or did not hear of them: its failure says nothing of this machine.
+    pub(crate) is_not_made: bool,
 }
 
 /// Run one call in an instance of its own.
@@ -124,7 +126,8 @@ pub(crate) async fn run(engine: &Engine, linked: &Linked, call: Call<'_>) -> End
         store: state.outputs.waited,
         output_bytes: state.outputs.bytes,
         output_error: state.outputs.error.take(),
-        is_accidental: state.tasks.is_accidental,
+        has_made: state.tasks.has_made(),
+        is_not_made: state.tasks.is_not_made,
     }
 }
 

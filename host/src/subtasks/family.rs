@@ -2,40 +2,47 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use parking_lot::Mutex;
 use sortie_broker::{Broker, Event, Position};
 use sortie_objects::{self as objects, Objects, TenantStore, values};
+use sortie_protocol::job::FUNCTIONS_MAX;
 use sortie_protocol::{
-    Address, Argument, ByteSize, Ending, Failure, FunctionIndex, Job, JobKey, Outcome, Output,
-    Parent, Signature, Task, TaskIndex, subtask,
+    Address, Argument, ByteSize, Digest, Ending, Failure, FunctionIndex, FunctionOptions,
+    FunctionRef, Job, JobFunction, JobKey, Outcome, Output, Parent, Signature, Task, TaskIndex,
+    subtask,
 };
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::task::AbortHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::publishing::Publishing;
 use super::told::{Ended, Told, Wanted};
-use super::{Subtasks, Yields, root_of};
-use crate::kept;
+use super::{ASK_AGAIN, Subtasks, Yields, root_of};
+use crate::{clock, kept};
 
-/// How long to leave the broker alone when it does not say what became of subtasks.
-const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// How long nothing is heard of subtasks before the broker is asked whether it still has them.
+const QUIET: Duration = Duration::from_secs(30);
 
 /// What a task's subtasks follow from.
 #[derive(Debug, Clone)]
 pub(crate) struct Origin {
-    /// The job of the subtasks, with its functions: those of the component, in its order.
-    pub(crate) job: Job,
+    /// The job of the subtasks.
+    pub(crate) key: JobKey,
+    /// The component that they are functions of, and how these are called.
+    pub(crate) component: Digest,
+    pub(crate) options: FunctionOptions,
     /// Whose subtasks they are.
     pub(crate) parent: Parent,
-    /// The functions, in the same order.
+    /// The functions of the component.
     pub(crate) signatures: Arc<[Signature]>,
-    /// Whether another attempt of the task may have made subtasks already.
-    pub(crate) is_repeated: bool,
+    /// Whether another attempt of the task makes the same subtasks.
+    pub(crate) is_settled: bool,
     /// For what the subtasks made.
     pub(crate) objects: Objects,
     pub(crate) store: Option<TenantStore>,
@@ -51,11 +58,21 @@ pub(crate) struct Family {
     origin: Origin,
     yields: Arc<dyn Yields>,
     heard: Arc<Heard>,
+    is_begun: AtomicBool,
     follower: Mutex<Option<AbortHandle>>,
+    table: Mutex<Table>,
     publishing: tokio::sync::Mutex<Publishing>,
     awaited: Mutex<Option<Wanted>>,
     /// Room for one more task that waits.
     _room: OwnedSemaphorePermit,
+}
+
+/// The functions that are called, in the order of their first calls: the job's table of functions.
+#[derive(Debug, Default)]
+struct Table {
+    names: Vec<Arc<str>>,
+    /// How many of them the broker has.
+    told: usize,
 }
 
 /// What was heard, and that there is more of it.
@@ -84,8 +101,6 @@ pub(crate) enum Answer {
 pub(crate) struct Unanswered {
     pub(crate) code: String,
     pub(crate) message: String,
-    /// Whether it may be otherwise in another run.
-    pub(crate) is_accident: bool,
 }
 
 /// Why subtasks are not made.
@@ -122,20 +137,27 @@ impl Family {
                 told: Mutex::new(told),
                 more: Notify::new(),
             }),
+            is_begun: AtomicBool::new(false),
             follower: Mutex::default(),
+            table: Mutex::default(),
             publishing: tokio::sync::Mutex::default(),
             awaited: Mutex::default(),
         }
     }
 
-    /// Their job.
-    pub(crate) fn job(&self) -> JobKey {
-        self.origin.job.key
+    /// Whether another attempt of the task makes the same subtasks.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.origin.is_settled
     }
 
-    /// Whether any were made.
+    /// Their job.
+    pub(crate) fn job(&self) -> JobKey {
+        self.origin.key
+    }
+
+    /// Whether the broker may have any.
     pub(crate) fn is_begun(&self) -> bool {
-        self.follower.lock().is_some()
+        self.is_begun.load(Ordering::Acquire)
     }
 
     /// A task of this call.
@@ -147,66 +169,102 @@ impl Family {
             function,
             arguments,
         } = call;
-        let mut known = self.origin.signatures.iter().enumerate();
-        let Some((place, signature)) = known.find(|(_, known)| known.name == function) else {
+        let mut known = self.origin.signatures.iter();
+        let Some(signature) = known.find(|known| known.name == function) else {
             return Err(format!("this component has no function `{function}`"));
         };
         if let Err(mismatch) = signature.check(&arguments) {
             return Err(mismatch.to_string());
         }
-        if place >= self.origin.job.functions.len() {
-            return Err(format!(
-                "`{function}` is not among the first {} functions of this component",
-                self.origin.job.functions.len()
-            ));
-        }
+        let function = self.table.lock().place(&function)?;
         Ok(Task {
             index,
             arguments,
-            function: FunctionIndex::try_from(place).unwrap_or(FunctionIndex::MAX),
+            function,
             input: None,
         })
     }
 
     /// Make subtasks, whose indices follow each other. Those that were made before, by this attempt
-    /// or another, are not made again. Waits until the broker has them. Cancel safe: those that it
-    /// has by then are made.
+    /// or another, are not made again. Waits until the broker has them. Cancel safe: a dropped call
+    /// has made all of them or some, and to call it again makes the others.
     pub(crate) async fn spawn(&self, tasks: Vec<Task>) -> Result<(), SpawnError> {
-        let broker = |error: &sortie_broker::Error| SpawnError::Broker(error.to_string());
+        let broker = |error: sortie_broker::Error| SpawnError::Broker(error.to_string());
         let mut publishing = self.publishing.lock().await;
-        let new = publishing.recall(tasks).map_err(SpawnError::Differs)?;
+        let new = publishing.new_ones(tasks).map_err(SpawnError::Differs)?;
         if new.is_empty() {
             return Ok(());
         }
+        let is_first = self.follower.lock().is_none();
+        if is_first && self.begin().await.map_err(broker)? {
+            publishing.know(self.known().await?);
+        }
+        self.tell_functions().await.map_err(broker)?;
+        let has_ended = |task| self.has_ended(task);
+        let unknown = publishing.unknown(new.clone(), has_ended);
         let root = root_of(self.job().tenant, &self.origin.parent);
-        if !self.subtasks.count(root, new.len() as u64) {
+        if !self.subtasks.count(root, unknown.len() as u64) {
             return Err(SpawnError::TooMany(format!(
                 "more than {} subtasks below one submitted job",
                 subtask::OF_JOB_MAX
             )));
         }
-        if !self.is_begun() {
-            self.begin().await.map_err(|error| broker(&error))?;
-            if self.origin.is_repeated {
-                let known = self.known().await?;
-                publishing.know(known);
-            }
-        }
-        let told = || self.heard.told.lock();
-        let new = publishing.unknown(new, |task| told().ended(task).is_some());
         let publish = |bundle| self.subtasks.broker.publish(bundle);
-        let published = publishing.publish(self.job(), new, publish).await;
-        published.map_err(|error| broker(&error))
+        let published = publishing.publish(self.job(), unknown, publish).await;
+        published.map_err(broker)?;
+        publishing.made(&new);
+        self.heard.told.lock().published = publishing.count() as TaskIndex;
+        Ok(())
     }
 
-    /// Put the job, and follow it from now on.
-    async fn begin(&self) -> Result<(), sortie_broker::Error> {
+    /// Put the job, and follow it from now on. Whether it was there before, because of an earlier
+    /// attempt.
+    async fn begin(&self) -> Result<bool, sortie_broker::Error> {
         let broker = self.subtasks.broker.clone();
-        let job = self.origin.job.clone();
-        broker.put_job(job, crate::clock::now()).await?;
+        let is_repeated = self.origin.is_settled && broker.job(self.job()).await?.is_some();
+        let job = Job {
+            key: self.job(),
+            functions: self.functions(0),
+            parent: Some(self.origin.parent),
+        };
+        let told = job.functions.len();
+        self.is_begun.store(true, Ordering::Release);
+        broker.put_job(job, clock::now()).await?;
+        let mut table = self.table.lock();
+        // Another attempt may have told fewer.
+        table.told = if is_repeated { 0 } else { told };
+        drop(table);
         let following = follow(broker, self.job(), self.heard.clone());
         let follower = self.subtasks.io.spawn(following);
         *self.follower.lock() = Some(follower.abort_handle());
+        Ok(is_repeated)
+    }
+
+    /// The functions in the table from this place on, with how they are called.
+    fn functions(&self, first: usize) -> Vec<JobFunction> {
+        let table = self.table.lock();
+        let functions = table.names.iter().skip(first).map(|name| JobFunction {
+            function: FunctionRef {
+                component: self.origin.component,
+                name: name.clone(),
+            },
+            options: self.origin.options.clone(),
+        });
+        functions.collect()
+    }
+
+    /// Tell the broker functions that it does not know yet.
+    async fn tell_functions(&self) -> Result<(), sortie_broker::Error> {
+        let told = self.table.lock().told;
+        let new = self.functions(told);
+        if new.is_empty() {
+            return Ok(());
+        }
+        let all = told + new.len();
+        let first = FunctionIndex::try_from(told).unwrap_or(FunctionIndex::MAX);
+        let broker = &self.subtasks.broker;
+        broker.add_functions(self.job(), first, new).await?;
+        self.table.lock().told = all;
         Ok(())
     }
 
@@ -242,6 +300,10 @@ impl Family {
     pub(crate) async fn wait(&self, wanted: Wanted) -> Result<(), Suspended> {
         if self.is_over(&wanted) {
             return Ok(());
+        }
+        if !self.yields.stays() {
+            *self.awaited.lock() = Some(wanted);
+            return Err(Suspended);
         }
         self.yields.leave();
         let stays = tokio::select! {
@@ -280,9 +342,9 @@ impl Family {
         self.heard.told.lock().next_of(tasks, after)
     }
 
-    /// How many of these have ended, among the first so many of all subtasks that did.
-    pub(crate) fn told_of(&self, tasks: &HashMap<TaskIndex, u32>, first: usize) -> usize {
-        self.heard.told.lock().told_of(tasks, first)
+    /// Whether it is told how a subtask ended.
+    pub(crate) fn has_ended(&self, task: TaskIndex) -> bool {
+        self.heard.told.lock().ended(task).is_some()
     }
 
     /// Why nothing more is heard of them.
@@ -303,17 +365,14 @@ impl Family {
             Some(Ended::Here(ending)) => ending,
             Some(Ended::At(position)) => self.ending_at(position, task).await?,
             None => {
-                return Err(Unanswered::accident(
-                    "result-lost",
-                    "its result is not told",
-                ));
+                return Err(Unanswered::new("result-lost", "its result is not told"));
             }
         };
         let output = match ending {
             Ending::Completed(output) => output,
             Ending::Failed(failure) => return Err(unanswered(&failure)),
             Ending::Cancelled => {
-                return Err(Unanswered::accident("cancelled", "the subtask was stopped"));
+                return Err(Unanswered::new("cancelled", "the subtask was stopped"));
             }
         };
         if !room(output.size()) {
@@ -323,7 +382,6 @@ impl Family {
                     "a result of {}, for which the memory limit leaves no room",
                     ByteSize(output.size())
                 ),
-                is_accident: false,
             });
         }
         self.fetched(output).await
@@ -365,7 +423,7 @@ impl Family {
 
     /// How a subtask ended whose result was not held.
     async fn ending_at(&self, at: Position, task: TaskIndex) -> Result<Ending, Unanswered> {
-        let lost = |why: &str| Unanswered::accident("result-lost", why);
+        let lost = |why: &str| Unanswered::new("result-lost", why);
         let following = self.subtasks.broker.follow(self.job(), at).await;
         let mut events = following.map_err(|_| lost("the broker does not give its result"))?;
         while let Some(event) = events.next().await {
@@ -391,7 +449,7 @@ impl Family {
             result_max,
             ..
         } = &self.origin;
-        let lost = || Unanswered::accident("result-lost", "its result cannot be read");
+        let lost = || Unanswered::new("result-lost", "its result cannot be read");
         match output {
             Output::Value(value) => Ok(Answer::Value(value)),
             Output::Stored(stored) => {
@@ -412,6 +470,26 @@ impl Family {
     }
 }
 
+impl Table {
+    /// The place of a function, which is added if it is not there.
+    fn place(&mut self, name: &str) -> Result<FunctionIndex, String> {
+        let known = self.names.iter().position(|known| **known == *name);
+        let place = match known {
+            Some(place) => place,
+            None if self.names.len() >= FUNCTIONS_MAX => {
+                return Err(format!(
+                    "a task's subtasks call at most {FUNCTIONS_MAX} functions"
+                ));
+            }
+            None => {
+                self.names.push(name.into());
+                self.names.len() - 1
+            }
+        };
+        Ok(FunctionIndex::try_from(place).unwrap_or(FunctionIndex::MAX))
+    }
+}
+
 impl Drop for Family {
     fn drop(&mut self) {
         if let Some(follower) = self.follower.get_mut().take() {
@@ -421,11 +499,10 @@ impl Drop for Family {
 }
 
 impl Unanswered {
-    fn accident(code: &str, message: &str) -> Self {
+    fn new(code: &str, message: &str) -> Self {
         Self {
             code: code.into(),
             message: message.into(),
-            is_accident: true,
         }
     }
 }
@@ -433,69 +510,93 @@ impl Unanswered {
 /// A failure as another function may know it: what the function itself said, and of what the host
 /// says nothing that names a place or a machine.
 fn unanswered(failure: &Failure) -> Unanswered {
-    let (message, is_accident) = match failure {
-        Failure::Answer { message, .. } | Failure::Trapped { message } => (message.clone(), false),
-        Failure::Stopped { .. } => (failure.to_string(), false),
-        Failure::Input { .. } => ("an input of the subtask cannot be read".into(), true),
-        Failure::Refused { .. } => ("the subtask was refused".into(), true),
-        Failure::Upstream { .. } => ("what the subtask needs failed".into(), true),
-        Failure::Platform { .. } => ("the subtask could not be run".into(), true),
+    let message = match failure {
+        Failure::Answer { message, .. } | Failure::Trapped { message } => message.clone(),
+        Failure::Stopped { .. } => failure.to_string(),
+        Failure::Input { .. } => "an input of the subtask cannot be read".into(),
+        Failure::Refused { .. } => "the subtask was refused".into(),
+        Failure::Upstream { .. } => "what the subtask needs failed".into(),
+        Failure::Platform { .. } => "the subtask could not be run".into(),
     };
     Unanswered {
         code: failure.code().to_owned(),
         message,
-        is_accident,
     }
 }
 
 /// Hear of a job's outcomes until it is gone.
 async fn follow(broker: Arc<dyn Broker>, job: JobKey, heard: Arc<Heard>) {
     let mut from: Position = 0;
-    let tell = |told: &dyn Fn(&mut Told)| {
-        told(&mut heard.told.lock());
-        heard.more.notify_waiters();
-    };
-    let broken = |reason: String| {
-        tell(&|told| told.broken = Some(reason.clone()));
-    };
     loop {
-        let mut events = match broker.follow(job, from).await {
-            Ok(events) => events,
-            Err(error) if error.is_transient() => {
-                sleep(ASK_AGAIN).await;
-                continue;
-            }
-            Err(error) => return broken(error.to_string()),
-        };
-        while let Some(event) = events.next().await {
-            match event {
-                Event::Outcomes(position, outcomes) => {
-                    from = position + outcomes.len() as Position;
-                    tell(&|told| told.hear(position, &outcomes));
+        match broker.follow(job, from).await {
+            Ok(events) => {
+                if let Err(reason) = hear(&broker, job, &heard, events, &mut from).await {
+                    return heard.tell(|told| told.broken = Some(reason));
                 }
-                Event::Unreadable { tasks, reason } => {
-                    let outcomes: Vec<Outcome> = tasks
-                        .iter()
-                        .map(|task| unreadable(*task, &reason))
-                        .collect();
-                    tell(&|told| told.hear(from, &outcomes));
-                }
-                Event::CaughtUp(_) => tell(&|told| told.is_caught_up = true),
-                Event::Cancelled => return broken("the subtasks were cancelled".into()),
-                Event::Refused(error) => return broken(error.to_string()),
-                Event::Submitting | Event::Sealed(_) => {}
             }
+            Err(error) if error.is_transient() => {}
+            Err(error) => return heard.tell(|told| told.broken = Some(error.to_string())),
         }
-        match broker.job(job).await {
-            Ok(None) => return broken("the subtasks are gone from the broker".into()),
-            Ok(Some(_)) => {}
-            Err(_) => sleep(ASK_AGAIN).await,
+        if let Ok(None) = broker.job(job).await {
+            let reason = "the subtasks are gone from the broker".to_owned();
+            return heard.tell(|told| told.broken = Some(reason));
+        }
+        sleep(ASK_AGAIN).await;
+    }
+}
+
+/// Hear of outcomes until the stream ends. An error, if no more will be heard.
+async fn hear(
+    broker: &Arc<dyn Broker>,
+    job: JobKey,
+    heard: &Heard,
+    mut events: BoxStream<'static, Event>,
+    from: &mut Position,
+) -> Result<(), String> {
+    loop {
+        let Ok(event) = timeout(QUIET, events.next()).await else {
+            if let Ok(unfinished) = broker.unfinished_tasks(job).await {
+                heard.tell(|told| {
+                    let lost = told.look(&unfinished);
+                    let lost = lost.into_iter().map(|task| no_result(task, LOST));
+                    told.hear(*from, &lost.collect::<Vec<_>>());
+                });
+            }
+            continue;
+        };
+        match event {
+            None => return Ok(()),
+            Some(Event::Outcomes(position, outcomes)) => {
+                *from = position + outcomes.len() as Position;
+                heard.tell(|told| told.hear(position, &outcomes));
+            }
+            Some(Event::Unreadable { tasks, reason }) => {
+                let outcomes = tasks.iter().map(|task| no_result(*task, &reason));
+                let outcomes: Vec<Outcome> = outcomes.collect();
+                heard.tell(|told| told.hear(*from, &outcomes));
+            }
+            Some(Event::CaughtUp(_)) => heard.tell(|told| told.is_caught_up = true),
+            Some(Event::Cancelled) => return Err("the subtasks were cancelled".into()),
+            Some(Event::Refused(error)) if error.is_transient() => return Ok(()),
+            Some(Event::Refused(error)) => return Err(error.to_string()),
+            Some(Event::Submitting | Event::Sealed(_)) => {}
         }
     }
 }
 
-/// How a subtask ended whose outcome this program cannot read.
-fn unreadable(task: TaskIndex, reason: &str) -> Outcome {
+/// Why a subtask has no result that is neither at the broker nor ended.
+const LOST: &str = "the broker does not have the subtask any more";
+
+impl Heard {
+    /// Let those who wait look at what was told.
+    fn tell(&self, told: impl FnOnce(&mut Told)) {
+        told(&mut self.told.lock());
+        self.more.notify_waiters();
+    }
+}
+
+/// The outcome of a subtask that has none which this program can read.
+fn no_result(task: TaskIndex, reason: &str) -> Outcome {
     Outcome {
         index: task,
         attempts: 1,

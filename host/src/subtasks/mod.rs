@@ -21,6 +21,7 @@ mod told;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -32,23 +33,26 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(crate) use self::family::{Answer, Family, Origin, SpawnError, SubtaskCall};
 pub(crate) use self::told::Wanted;
 
-/// The most tasks of one worker that wait for subtasks at the same time. One more is tried again
-/// later.
-pub const WAITING_MAX: usize = 1024;
+/// The most tasks of one worker that have subtasks at the same time, most of which wait out of
+/// memory. One more is tried again later.
+pub const WAITING_MAX: usize = 4096;
 /// The part of the memory for tasks, as a fraction of it, that results of subtasks have.
 const HELD_SHARE: usize = 32;
 
 /// What a task gives up while it waits for its subtasks.
 #[async_trait]
 pub(crate) trait Yields: std::fmt::Debug + Send + Sync {
-    /// It does not compute from now on. Calling it again changes nothing.
+    /// Whether it may stay in memory while it does not compute.
+    fn stays(&self) -> bool;
+
+    /// It does not compute from now on. Calling it again changes nothing. In memory it is only if
+    /// it stays.
     fn leave(&self);
 
     /// Wait until it may compute again. Cancel safe.
     async fn enter(&self);
 
-    /// Wait until the task has to go out of memory, because others need the room. At once, if it
-    /// cannot stay at all. Cancel safe.
+    /// Wait until the task has to go out of memory, because others need the room. Cancel safe.
     async fn must_go(&self);
 }
 
@@ -140,12 +144,7 @@ impl Subtasks {
     /// End the subtasks of a task that has ended itself, in the background: what waits is dropped,
     /// and what runs is stopped.
     pub(crate) fn forget(&self, job: JobKey) {
-        let broker = self.broker.clone();
-        self.io.spawn(async move {
-            if let Err(error) = broker.forget(job).await {
-                tracing::debug!(%job, %error, "subtasks of a task that ended stay at the broker");
-            }
-        });
+        self.io.spawn(forget(self.broker.clone(), job));
     }
 
     /// The same, if the job of the task itself is over.
@@ -157,15 +156,34 @@ impl Subtasks {
                 Ok(None) => true,
                 Err(_) => false,
             };
-            if is_over && let Err(error) = broker.forget(job).await {
-                tracing::debug!(%job, %error, "subtasks of a job that is over stay at the broker");
+            if is_over {
+                forget(broker, job).await;
             }
         });
     }
 }
 
+/// Have the broker forget a job of subtasks, also if it is away for a while.
+async fn forget(broker: Arc<dyn Broker>, job: JobKey) {
+    for _ in 0..FORGET_TRIES {
+        match broker.forget(job).await {
+            Ok(()) => return,
+            Err(error) if error.is_transient() => tokio::time::sleep(ASK_AGAIN).await,
+            Err(error) => {
+                tracing::warn!(%job, %error, "subtasks of a task that ended stay at the broker");
+                return;
+            }
+        }
+    }
+    tracing::warn!(%job, "the broker is away: subtasks of a task that ended stay there");
+}
+
 /// Submitted jobs whose subtasks are counted.
 const ROOTS_MAX: usize = 10_000;
+/// How long to leave the broker alone when it does not answer.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// How often the broker is asked to forget subtasks. Each time it is asked for ten minutes.
+const FORGET_TRIES: u32 = 3;
 
 /// The tenant and the root of a job, by which its subtasks are counted.
 fn root_of(tenant: TenantId, parent: &sortie_protocol::Parent) -> JobKey {

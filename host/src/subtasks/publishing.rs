@@ -29,34 +29,37 @@ pub(super) struct Publishing {
 impl Publishing {
     /// Of subtasks that are made, those that were not made before. An error, if the task made
     /// others in their places: then it does not do the same twice.
-    pub(super) fn recall(&mut self, tasks: Vec<Task>) -> Result<Vec<Task>, String> {
+    pub(super) fn new_ones(&self, tasks: Vec<Task>) -> Result<Vec<Task>, String> {
         let mut new = Vec::with_capacity(tasks.len());
         for task in tasks {
-            let hash = hash(&task);
             let place = usize::try_from(task.index).unwrap_or(usize::MAX);
             match self.made.get(place) {
-                Some(made) if *made == hash => {}
+                Some(made) if *made == hash(&task) => {}
                 Some(_) => {
                     return Err(format!(
                         "the task was run again and made another subtask {} than before",
                         task.index
                     ));
                 }
-                None => new.push((hash, task)),
+                None => new.push(task),
             }
         }
-        Ok(new
-            .into_iter()
-            .map(|(hash, task)| {
-                self.made.push(hash);
-                task
-            })
-            .collect())
+        Ok(new)
+    }
+
+    /// These are made, as the next ones.
+    pub(super) fn made(&mut self, tasks: &[Task]) {
+        self.made.extend(tasks.iter().map(hash));
     }
 
     /// Learn which are at the broker already.
     pub(super) fn know(&mut self, tasks: Vec<TaskIndex>) {
         self.known.extend(tasks);
+    }
+
+    /// How many were made.
+    pub(super) fn count(&self) -> usize {
+        self.made.len()
     }
 
     /// Of these, those that are not at the broker and have not ended.
@@ -136,13 +139,14 @@ mod tests {
     fn what_was_made_before_is_not_made_again_and_nothing_else_in_its_place() {
         let mut publishing = Publishing::default();
         let first = vec![task(0, 1), task(1, 2)];
-        assert_eq!(publishing.recall(first.clone()).unwrap(), first);
-        assert_eq!(publishing.recall(first).unwrap(), []);
-        assert_eq!(
-            publishing.recall(vec![task(1, 2), task(2, 3)]).unwrap(),
-            [task(2, 3)]
-        );
-        assert!(publishing.recall(vec![task(1, 9)]).is_err());
+        assert_eq!(publishing.new_ones(first.clone()).unwrap(), first);
+        // They were not made after all.
+        assert_eq!(publishing.new_ones(first.clone()).unwrap(), first);
+        publishing.made(&first);
+        assert_eq!(publishing.new_ones(first).unwrap(), []);
+        let later = vec![task(1, 2), task(2, 3)];
+        assert_eq!(publishing.new_ones(later).unwrap(), [task(2, 3)]);
+        assert!(publishing.new_ones(vec![task(1, 9)]).is_err());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What was heard of a task's subtasks: which ended, in which order, and with which results.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use sortie_broker::Position;
@@ -33,6 +33,10 @@ pub(super) struct Told {
     pub(super) is_caught_up: bool,
     /// Why no more will be heard.
     pub(super) broken: Option<String>,
+    /// So many were published: these have an outcome some day.
+    pub(super) published: TaskIndex,
+    /// Those that were neither ended nor at the broker when it was looked last.
+    missing: HashSet<TaskIndex>,
 }
 
 /// How a subtask ended.
@@ -52,7 +56,26 @@ impl Told {
             bytes: 0,
             is_caught_up: false,
             broken: None,
+            published: 0,
+            missing: HashSet::new(),
         }
+    }
+
+    /// Those that were published and did not end.
+    pub(super) fn running(&self) -> impl Iterator<Item = TaskIndex> {
+        (0..self.published).filter(|task| !self.ended.contains_key(task))
+    }
+
+    /// Learn which subtasks the broker has. What did not end and is not there either, this time
+    /// and the last time, is lost.
+    pub(super) fn look(&mut self, unfinished: &[TaskIndex]) -> Vec<TaskIndex> {
+        let unfinished: HashSet<TaskIndex> = unfinished.iter().copied().collect();
+        let missing: HashSet<TaskIndex> = self
+            .running()
+            .filter(|task| !unfinished.contains(task))
+            .collect();
+        let before = std::mem::replace(&mut self.missing, missing);
+        before.intersection(&self.missing).copied().collect()
     }
 
     /// Hear of outcomes that were stored from this position on. Of a task the first counts.
@@ -99,12 +122,6 @@ impl Told {
         let mut of_these = later.filter_map(|(at, task)| Some((*tasks.get(task)?, at + 1)));
         of_these.next()
     }
-
-    /// How many of these are among the first so many that ended.
-    pub(super) fn told_of(&self, tasks: &HashMap<TaskIndex, u32>, first: usize) -> usize {
-        let told = self.order.iter().take(first);
-        told.filter(|task| tasks.contains_key(task)).count()
-    }
 }
 
 impl Drop for Told {
@@ -120,5 +137,70 @@ fn held_bytes(ending: &Ending) -> usize {
         Ending::Completed(Output::Stored(_) | Output::Object(_)) => 256,
         Ending::Completed(Output::AtBroker(_)) | Ending::Cancelled => 0,
         Ending::Failed(failure) => failure.to_string().len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use sortie_protocol::Bill;
+
+    use super::*;
+
+    fn told(bytes_max: usize) -> Told {
+        Told::new(Arc::new(Shelf {
+            bytes_max,
+            bytes: AtomicUsize::new(0),
+        }))
+    }
+
+    fn outcome(index: TaskIndex, bytes: usize) -> Outcome {
+        Outcome {
+            index,
+            attempts: 1,
+            ending: Ending::Completed(vec![0; bytes].into()),
+            bill: Bill::default(),
+            log: None,
+            input: None,
+            function: None,
+        }
+    }
+
+    #[test]
+    fn the_order_is_that_of_the_first_outcomes_and_each_group_has_its_own() {
+        let mut told = told(0);
+        told.hear(0, &[outcome(3, 1), outcome(1, 1)]);
+        told.hear(2, &[outcome(3, 2), outcome(0, 1)]);
+        let group = HashMap::from([(1, 0), (0, 1)]);
+        assert_eq!(told.next_of(&group, 0), Some((0, 2)));
+        assert_eq!(told.next_of(&group, 2), Some((1, 3)));
+        assert_eq!(told.next_of(&group, 3), None);
+        assert!(told.has(&Wanted::All(vec![0, 1, 3])) && !told.has(&Wanted::All(vec![2])));
+    }
+
+    #[test]
+    fn results_that_have_no_room_are_where_they_were_stored() {
+        let mut told = told(1000);
+        let large = [outcome(0, 900), outcome(1, 900), outcome(2, 9)];
+        told.hear(7, &large);
+        assert!(matches!(told.ended(0), Some(Ended::Here(_))));
+        assert!(matches!(told.ended(1), Some(Ended::At(7))));
+        assert!(matches!(told.ended(2), Some(Ended::Here(_))));
+        let shelf = told.shelf.clone();
+        drop(told);
+        assert!(shelf.take(1000));
+    }
+
+    #[test]
+    fn what_is_missing_twice_is_lost() {
+        let mut told = told(0);
+        told.published = 4;
+        told.hear(0, &[outcome(0, 1)]);
+        // The third may be about to be reported.
+        assert_eq!(told.look(&[1]), []);
+        told.hear(1, &[outcome(2, 1)]);
+        assert_eq!(told.look(&[1]), [3]);
+        assert_eq!(told.look(&[1, 3]), []);
     }
 }

@@ -332,17 +332,17 @@ impl Runner {
         task: TaskIndex,
         ready: Ready,
     ) -> Result<Computed, Box<Attempted>> {
-        self.compute_making(attempt, task, ready, Makes::Nothing)
-            .await
+        let nothing = (Makes::Nothing, Duration::ZERO);
+        self.compute_making(attempt, task, ready, nothing).await
     }
 
-    /// The same, of a task that may make subtasks.
+    /// The same, of a task that may make subtasks, and that was so long on a core before.
     pub(super) async fn compute_making(
         &self,
         attempt: &Attempt,
         task: TaskIndex,
         ready: Ready,
-        makes: Makes,
+        makes: (Makes, Duration),
     ) -> Result<Computed, Box<Attempted>> {
         let job = attempt.context.job().key;
         let computing = async {

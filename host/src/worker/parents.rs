@@ -12,7 +12,7 @@ use super::seat::Seat;
 use crate::attempt::{Attempted, Computed, Nest, Prepared, Ready};
 use crate::budget::Claim;
 use crate::sandbox::Makes;
-use crate::subtasks::Family;
+use crate::subtasks::{Family, Yields as _};
 
 /// A task that was computed, with its claim, or how it ended without that.
 pub(super) type Parented<'a> = Result<(Result<Computed, Box<Attempted>>, Claim<'a>), Attempted>;
@@ -41,7 +41,8 @@ impl<'a> Run<'a> {
             let makes = Makes::Subtasks(nest.clone());
             let mut computed = {
                 let task = next.task.index;
-                let computing = pin!(runner.compute_making(&next.attempt, task, ready, makes));
+                let computing =
+                    pin!(runner.compute_making(&next.attempt, task, ready, (makes, before.cpu)));
                 self.results.during(computing).await
             };
             if seat.is_lent()
@@ -63,12 +64,16 @@ impl<'a> Run<'a> {
                 return Ok((computed, claim));
             }
             seat.is_out();
-            drop(next.room.take());
+            seat.leave();
+            if let Some(permit) = self.permit.take() {
+                permit.forget();
+            }
             drop(claim);
             runner.host.budget.gave_way();
             match self.again(next, family.as_deref(), &seat).await {
                 Ok(again) => (ready, claim) = again,
-                Err(ended) => {
+                Err(mut ended) => {
+                    ended.bill = before;
                     self.note(next, &nest);
                     return Err(ended);
                 }
@@ -97,7 +102,7 @@ impl<'a> Run<'a> {
         if cancel.is_cancelled() {
             return Err(Attempted::cancelled());
         }
-        let claim = match self.claim(next, false).await {
+        let claim = match self.claim(next, next.room.is_some()).await {
             Ok(Some(claim)) => claim,
             Ok(None) => return Err(Attempted::cancelled()),
             Err(refused) => return Err(Attempted::failed(refused)),

@@ -70,6 +70,14 @@ impl Seat {
 
 #[async_trait]
 impl Yields for Seat {
+    fn stays(&self) -> bool {
+        let mut held = self.held.lock();
+        if held.stay.is_none() {
+            held.stay = self.seats.residents.clone().try_acquire_owned().ok();
+        }
+        held.stay.is_some()
+    }
+
     fn leave(&self) {
         let mut held = self.held.lock();
         if !std::mem::replace(&mut held.is_lent, true) {
@@ -90,10 +98,6 @@ impl Yields for Seat {
     }
 
     async fn must_go(&self) {
-        let Ok(stay) = self.seats.residents.clone().try_acquire_owned() else {
-            return;
-        };
-        self.held.lock().stay = Some(stay);
         self.seats.budget.is_short().await;
     }
 }

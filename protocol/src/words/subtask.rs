@@ -40,7 +40,8 @@ impl Parent {
     /// be too deep.
     #[must_use]
     pub fn of(job: JobKey, above: Option<Self>, task: TaskIndex) -> Option<Self> {
-        let depth = above.map_or(0, |above| above.depth) + 1;
+        // What is above is as its record says, which a client wrote.
+        let depth = above.map_or(0, |above| above.depth).saturating_add(1);
         (depth <= DEPTH_MAX).then_some(Self {
             job: job.job,
             task,

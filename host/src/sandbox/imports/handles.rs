@@ -240,4 +240,6 @@ pub struct Group {
     pub(super) numbers: Arc<HashMap<TaskIndex, u32>>,
     /// How many subtasks of the task had ended, of whatever group, with the last that was told.
     pub(super) told: usize,
+    /// How many of the group were told.
+    pub(super) given: usize,
 }

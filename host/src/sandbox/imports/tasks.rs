@@ -6,11 +6,10 @@
 //! Bounds: [`subtask::FAN_OUT_MAX`] subtasks of a task; [`CALLS_MAX`] and [`CALLS_BYTES_MAX`] in a
 //! call. The objects that they read are handles of the task, which has a bounded number of them.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use sortie_protocol::{Argument, ObjectList, Task, TaskIndex, subtask};
+use sortie_protocol::{Argument, ObjectList, Task, TaskIndex, TooLong, subtask};
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
 use super::handles::{Group, Handle, ObjectsCtx};
@@ -25,6 +24,8 @@ use crate::subtasks::{
 const CALLS_MAX: usize = 1000;
 /// The most bytes of their arguments.
 const CALLS_BYTES_MAX: usize = 4 << 20;
+/// What a task is told that brings more.
+const TOO_LARGE: &str = "the arguments up to here have more than 4 MiB; make more calls";
 /// Groups that a task has at once.
 const GROUPS_MAX: usize = 1000;
 
@@ -47,8 +48,8 @@ pub(in crate::sandbox) struct TasksCtx {
     /// How many it made so far.
     made: TaskIndex,
     groups: usize,
-    /// Whether what it was told may be otherwise in another run.
-    pub(in crate::sandbox) is_accidental: bool,
+    /// Whether subtasks could not be made, or were not heard of.
+    pub(in crate::sandbox) is_not_made: bool,
 }
 
 impl TasksCtx {
@@ -57,6 +58,11 @@ impl TasksCtx {
             makes,
             ..Self::default()
         }
+    }
+
+    /// Whether it made any, or tried to.
+    pub(in crate::sandbox) fn has_made(&self) -> bool {
+        self.family.is_some()
     }
 }
 
@@ -88,6 +94,12 @@ pub(super) fn add_to_linker<T: TasksView + 'static>(
 }
 
 impl TasksCtxView<'_> {
+    /// The error that ends a call which waits for what does not come.
+    fn not_made(&mut self, why: NotMade) -> wasmtime::Error {
+        self.tasks.is_not_made = true;
+        wasmtime::Error::new(why)
+    }
+
     /// The task's subtasks, or why there can be none.
     fn family(&mut self) -> wasmtime::Result<Result<Arc<Family>, NoFamily>> {
         if let Some(family) = &self.tasks.family {
@@ -119,6 +131,9 @@ impl TasksCtxView<'_> {
             wit::Argument::Object(handle) => Argument::Object(named(&handle)?),
             wit::Argument::Prefix(handle) => {
                 Argument::Prefix(self.table.get(&handle)?.prefix.place().clone())
+            }
+            wit::Argument::Objects(handles) if handles.len() > ObjectList::LEN_MAX => {
+                return Ok(Err(TooLong::Objects(handles.len()).to_string()));
             }
             wit::Argument::Objects(handles) => {
                 let objects = handles.iter().map(named);
@@ -159,10 +174,16 @@ impl TasksCtxView<'_> {
             let wrong = |text: &str| Ok(Err(format!("call {number}: {text}")));
             let mut arguments = Vec::with_capacity(call.arguments.len());
             for argument in call.arguments {
-                match self.argument(argument)? {
-                    Ok(argument) => arguments.push(argument),
+                let argument = match self.argument(argument)? {
+                    Ok(argument) => argument,
                     Err(text) => return wrong(&text),
+                };
+                // A name is many times its handle: looked at before there are more of them.
+                bytes = bytes.saturating_add(argument.weight());
+                if bytes > CALLS_BYTES_MAX {
+                    return wrong(TOO_LARGE);
                 }
+                arguments.push(argument);
             }
             let call = SubtaskCall {
                 function: call.function,
@@ -172,13 +193,7 @@ impl TasksCtxView<'_> {
                 Ok(task) => task,
                 Err(mismatch) => return wrong(&mismatch),
             };
-            bytes = bytes.saturating_add(task.weight());
             tasks.push(task);
-        }
-        if bytes > CALLS_BYTES_MAX {
-            return Ok(Err(format!(
-                "{bytes} bytes of arguments in one call; at most {CALLS_BYTES_MAX} are allowed"
-            )));
         }
         Ok(Ok(tasks))
     }
@@ -223,7 +238,7 @@ impl wit::HostGroup for TasksCtxView<'_> {
                     subtask::DEPTH_MAX
                 ));
             }
-            Err(NoFamily::Crowded) => return Err(wasmtime::Error::new(crowded())),
+            Err(NoFamily::Crowded) => return Err(self.not_made(crowded())),
         };
         let tasks = match self.tasks_of(&family, calls)? {
             Ok(tasks) => tasks,
@@ -233,12 +248,13 @@ impl wit::HostGroup for TasksCtxView<'_> {
         match self.watch.bound_if_slow(family.spawn(tasks)).await {
             Ok(Ok(())) => {}
             Ok(Err(SpawnError::TooMany(text))) => {
-                self.tasks.is_accidental = true;
                 return too_many(text);
             }
-            Ok(Err(SpawnError::Differs(text))) => wasmtime::bail!(text),
+            Ok(Err(SpawnError::Differs(text))) if family.is_settled() => wasmtime::bail!(text),
+            // Another attempt makes subtasks of its own.
+            Ok(Err(SpawnError::Differs(text))) => return Err(self.not_made(NotMade(text))),
             Ok(Err(SpawnError::Broker(text))) => {
-                return Err(wasmtime::Error::new(NotMade(text)));
+                return Err(self.not_made(NotMade(text)));
             }
             Err(stop) => return Err(wasmtime::Error::new(stop)),
         }
@@ -256,26 +272,19 @@ impl wit::HostGroup for TasksCtxView<'_> {
     }
 
     async fn next(&mut self, group: Resource<Group>) -> wasmtime::Result<Option<u32>> {
-        self.tasks.is_accidental = true;
-        let Group {
-            tasks,
-            numbers,
-            told,
-        } = self.table.get(&group)?;
-        let count = tasks.len();
-        let (numbers, after) = (numbers.clone(), *told);
-        if count == 0 {
+        let of = self.table.get(&group)?;
+        if of.given >= of.tasks.len() {
             return Ok(None);
         }
+        let (numbers, after) = (of.numbers.clone(), of.told);
         let family = self.made()?;
-        if family.told_of(&numbers, after) >= count {
-            return Ok(None);
-        }
         self.wait(Wanted::Next(numbers.clone(), after)).await?;
         let Some((number, told)) = family.next_of(&numbers, after) else {
-            return Err(wasmtime::Error::new(NotMade(family.broken())));
+            return Err(self.not_made(NotMade(family.broken())));
         };
-        self.table.get_mut(&group)?.told = told;
+        let of = self.table.get_mut(&group)?;
+        of.told = told;
+        of.given += 1;
         Ok(Some(number))
     }
 
@@ -293,6 +302,9 @@ impl wit::HostGroup for TasksCtxView<'_> {
         };
         self.wait(Wanted::All(vec![task])).await?;
         let family = self.made()?;
+        if !family.has_ended(task) {
+            return Err(self.not_made(NotMade(family.broken())));
+        }
         let mut reserved = 0;
         let memory = &mut *self.memory;
         let room = |bytes: u64| {
@@ -311,18 +323,14 @@ impl wit::HostGroup for TasksCtxView<'_> {
                     self.table.push(Handle::new(object))?,
                 )))
             }
-            Err(unanswered) => {
-                self.tasks.is_accidental |= unanswered.is_accident;
-                Ok(Err(wit::Failure {
-                    code: unanswered.code,
-                    message: unanswered.message,
-                }))
-            }
+            Err(unanswered) => Ok(Err(wit::Failure {
+                code: unanswered.code,
+                message: unanswered.message,
+            })),
         }
     }
 
     async fn cancel(&mut self, group: Resource<Group>) -> wasmtime::Result<()> {
-        self.tasks.is_accidental = true;
         let tasks = self.table.get(&group)?.tasks.clone();
         let Some(family) = self.tasks.family.clone() else {
             return Ok(());
