@@ -1,10 +1,10 @@
 //! The bundles that are ready, by tenant, by priority and by the labels that they ask for.
 //!
 //! Tenants are served in turn. Of a tenant's bundles a worker gets the oldest of the highest
-//! priority among those that it may take; of subtasks, of the deepest. Bundles of different label sets do not block each other.
-//! A pull takes time in proportion to the number of tenants and label sets that have bundles ready,
-//! which is one where there is one tenant and no job asks for labels. What has no bundles is
-//! dropped, so memory is bounded by the bundles.
+//! priority among those that it may take; of subtasks, of the deepest. Bundles of different label
+//! sets do not block each other. A pull takes time in proportion to the number of tenants and label
+//! sets that have bundles ready, which is one where there is one tenant and no job asks for labels.
+//! What has no bundles is dropped, so memory is bounded by the bundles.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
@@ -21,7 +21,7 @@ type Pool = VecDeque<(u64, QueuedBundle)>;
 /// The ready bundles of one tenant. Never empty.
 #[derive(Debug, Default)]
 struct Turn {
-    /// By priority, and of subtasks the deepest first: what was begun is ended before more is begun.
+    /// By priority, and of subtasks the deepest first: what was begun is ended before more is.
     pools: BTreeMap<Reverse<(Priority, u32)>, BTreeMap<Labels, Pool>>,
     /// When it was served last, among all bundles that were taken.
     served: u64,
