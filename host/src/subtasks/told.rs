@@ -198,9 +198,9 @@ mod tests {
         told.published = 4;
         told.hear(0, &[outcome(0, 1)]);
         // The third may be about to be reported.
-        assert_eq!(told.look(&[1]), []);
+        assert!(told.look(&[1]).is_empty());
         told.hear(1, &[outcome(2, 1)]);
         assert_eq!(told.look(&[1]), [3]);
-        assert_eq!(told.look(&[1, 3]), []);
+        assert!(told.look(&[1, 3]).is_empty());
     }
 }
