@@ -482,7 +482,10 @@ impl<'a> Run<'a> {
         if attempt::makes_subtasks(&next.attempt) {
             let computing = Box::pin(self.compute_parent(&mut next, ready, claim));
             match computing.await {
-                Ok((computed, claim)) => self.keep(next, computed, claim).await,
+                Ok((computed, claim)) => {
+                    drop(next.room.take());
+                    self.keep(next, computed, claim).await;
+                }
                 Err(ended) => self.end(&next, ended),
             }
             return true;

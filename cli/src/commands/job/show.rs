@@ -26,6 +26,8 @@ const COUNT_TIME_MAX: Duration = Duration::from_secs(5);
 const LOOKS_AT_ONCE: usize = 16;
 /// How often what is watched is shown.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+/// Jobs of subtasks that are passed over in a list: more than a worker has at once.
+const SUBTASKS_PASSED_OVER: usize = 10_000;
 /// How long the broker may take to say which workers are there, which is not necessary.
 const WORKERS_TIME_MAX: Duration = Duration::from_secs(1);
 
@@ -264,15 +266,17 @@ pub(super) async fn list(
     };
     let mut watches = HashMap::new();
     loop {
+        let count_max = arguments.count.get();
         let jobs = interrupt
-            .or(client.jobs(arguments.count.get()))
+            .or(client.jobs(count_max.saturating_add(SUBTASKS_PASSED_OVER)))
             .await?
             .map_err(refused)?;
         // Subtasks belong to their task, and are shown nowhere else.
         let jobs = jobs
             .into_iter()
-            .filter(|record| record.job.parent.is_none());
-        let jobs = jobs.collect();
+            .filter(|record| record.job.parent.is_none())
+            .take(count_max)
+            .collect();
         let workers = workers(&client, interrupt).await?;
         let looks = look_at(&client, jobs, &mut watches, interrupt).await?;
         let looks = looks.iter().map(|watch| {
