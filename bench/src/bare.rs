@@ -23,7 +23,7 @@ mod generated {
     });
 }
 
-use generated::sortie::task::{log, objects};
+use generated::sortie::task::{log, objects, tasks};
 
 struct State {
     table: ResourceTable,
@@ -168,6 +168,46 @@ impl objects::HostReader for State {
     }
 }
 
+impl tasks::Host for State {}
+
+impl tasks::HostGroup for State {
+    fn new(&mut self) -> wasmtime::Result<Resource<tasks::Group>> {
+        not_called()
+    }
+
+    fn spawn(
+        &mut self,
+        _group: Resource<tasks::Group>,
+        _calls: Vec<tasks::Call>,
+    ) -> wasmtime::Result<Result<u32, tasks::SpawnError>> {
+        not_called()
+    }
+
+    fn wait_all(&mut self, _group: Resource<tasks::Group>) -> wasmtime::Result<()> {
+        not_called()
+    }
+
+    fn next(&mut self, _group: Resource<tasks::Group>) -> wasmtime::Result<Option<u32>> {
+        not_called()
+    }
+
+    fn result(
+        &mut self,
+        _group: Resource<tasks::Group>,
+        _number: u32,
+    ) -> wasmtime::Result<Result<tasks::Answer, tasks::Failure>> {
+        not_called()
+    }
+
+    fn cancel(&mut self, _group: Resource<tasks::Group>) -> wasmtime::Result<()> {
+        not_called()
+    }
+
+    fn drop(&mut self, _group: Resource<tasks::Group>) -> wasmtime::Result<()> {
+        not_called()
+    }
+}
+
 impl log::Host for State {
     fn emit(
         &mut self,
@@ -192,6 +232,7 @@ pub fn run(
     let mut linker = Linker::<State>::new(&engine);
     wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
     objects::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    tasks::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     log::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     let pre = generated::TaskPre::new(linker.instantiate_pre(&component)?)?;
     let calls = AtomicU64::new(0);
