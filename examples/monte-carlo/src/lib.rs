@@ -23,10 +23,6 @@ struct SplitMix(u64);
 
 impl SplitMix {
     /// The next one, from 0 up to 1.
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "53 bits are what a number in floating point has"
-    )]
     fn next(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.0;
@@ -53,10 +49,6 @@ pub fn hits(seed: u64, points: u64) -> u64 {
 ///
 /// Fails with `too-many-points` above 50 million for each task.
 #[sortie_guest::function]
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "the estimate is far less precise"
-)]
 pub fn pi(tasks: u64, points: u64) -> Result<f64, Failure> {
     if points > POINTS_MAX || tasks == 0 || points == 0 {
         return Err(Failure::new(
