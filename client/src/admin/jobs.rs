@@ -6,6 +6,9 @@ use sortie_protocol::{JobId, JobRecord, JobState, Reading};
 use crate::api::client::Client;
 use crate::drive::clock::time_of_day;
 
+/// Jobs of subtasks that one look at the jobs removes.
+const FORGOTTEN_AT_ONCE: usize = 100;
+
 /// What became of a job that was to be cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cancellation {
@@ -21,9 +24,22 @@ impl Client {
     /// # Errors
     /// When the broker does not answer.
     pub async fn jobs(&self, count_max: usize) -> Result<Vec<JobRecord>, Error> {
-        let records = self.shared.broker.jobs(count_max).await?;
+        let mut records = self.shared.broker.jobs(count_max).await?;
         self.drop_left_behind(&records).await?;
+        self.drop_subtasks(&mut records).await?;
         Ok(records)
+    }
+
+    /// Forget subtasks that are over: workers, who end them, may not remove what is stored.
+    async fn drop_subtasks(&self, records: &mut Vec<JobRecord>) -> Result<(), Error> {
+        let is_over =
+            |record: &JobRecord| record.job.parent.is_some() && record.state == JobState::Cancelled;
+        let over = records.iter().filter(|record| is_over(record));
+        for record in over.take(FORGOTTEN_AT_ONCE) {
+            self.shared.broker.forget(record.job.key).await?;
+        }
+        records.retain(|record| !is_over(record));
+        Ok(())
     }
 
     /// Take away outcomes that were gathered while a reader stood in the record that had died.

@@ -106,7 +106,7 @@ impl MakesSubtasks for Nest {
         }
         // An input has changed since the run before.
         if let Some(before) = family.take().filter(|before| before.is_begun()) {
-            self.subtasks.forget(before.job());
+            self.subtasks.end(before.over());
         }
         let room = self.subtasks.try_wait().ok_or(NoFamily::Crowded)?;
         let made = Arc::new(Family::new(

@@ -23,7 +23,7 @@ use tokio::time::{sleep, timeout};
 
 use super::publishing::Publishing;
 use super::told::{Ended, Told, Wanted};
-use super::{ASK_AGAIN, Subtasks, Yields, root_of};
+use super::{ASK_AGAIN, Over, Subtasks, Yields, root_of};
 use crate::{clock, kept};
 
 /// How long nothing is heard of subtasks before the broker is asked whether it still has them.
@@ -153,6 +153,14 @@ impl Family {
     /// Their job.
     pub(crate) fn job(&self) -> JobKey {
         self.origin.key
+    }
+
+    /// What is to be said at their end.
+    pub(crate) fn over(&self) -> Over {
+        Over {
+            job: self.job(),
+            kept: self.heard.told.lock().kept().to_vec(),
+        }
     }
 
     /// Whether the broker may have any.

@@ -26,7 +26,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use sortie_broker::Broker;
-use sortie_protocol::{JobKey, TenantId, subtask};
+use sortie_protocol::{JobKey, JobState, TaskIndex, TenantId, subtask};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -143,47 +143,69 @@ impl Subtasks {
 
     /// End the subtasks of a task that has ended itself, in the background: what waits is dropped,
     /// and what runs is stopped.
-    pub(crate) fn forget(&self, job: JobKey) {
-        self.io.spawn(forget(self.broker.clone(), job));
+    pub(crate) fn end(&self, over: Over) {
+        self.io.spawn(end(self.broker.clone(), over));
     }
 
     /// The same, if the job of the task itself is over.
-    pub(crate) fn forget_with(&self, parent: JobKey, job: JobKey) {
+    pub(crate) fn end_with(&self, parent: JobKey, over: Over) {
         let broker = self.broker.clone();
         self.io.spawn(async move {
             let is_over = match broker.job(parent).await {
-                Ok(Some(record)) => record.state == sortie_protocol::JobState::Cancelled,
+                Ok(Some(record)) => record.state == JobState::Cancelled,
                 Ok(None) => true,
                 Err(_) => false,
             };
             if is_over {
-                forget(broker, job).await;
+                end(broker, over).await;
             }
         });
     }
 }
 
-/// Have the broker forget a job of subtasks, also if it is away for a while.
-async fn forget(broker: Arc<dyn Broker>, job: JobKey) {
-    for _ in 0..FORGET_TRIES {
-        match broker.forget(job).await {
+/// Subtasks that are over.
+#[derive(Debug)]
+pub(crate) struct Over {
+    /// Their job.
+    pub(crate) job: JobKey,
+    /// Those whose results the broker keeps beside it, because they are large.
+    pub(crate) kept: Vec<TaskIndex>,
+}
+
+/// End a job of subtasks, also if the broker is away for a while.
+async fn end(broker: Arc<dyn Broker>, over: Over) {
+    let job = over.job;
+    for _ in 0..END_TRIES {
+        match tell_end(&broker, &over).await {
             Ok(()) => return,
             Err(error) if error.is_transient() => tokio::time::sleep(ASK_AGAIN).await,
             Err(error) => {
-                tracing::warn!(%job, %error, "subtasks of a task that ended stay at the broker");
+                tracing::warn!(%job, %error, "subtasks of a task that ended run on");
                 return;
             }
         }
     }
-    tracing::warn!(%job, "the broker is away: subtasks of a task that ended stay there");
+    tracing::warn!(%job, "the broker is away: subtasks of a task that ended run on");
+}
+
+/// Workers of a fleet may stop jobs, and not remove what is stored of them. That goes with its age,
+/// or when a client looks which jobs there are.
+async fn tell_end(broker: &Arc<dyn Broker>, over: &Over) -> Result<(), sortie_broker::Error> {
+    if !broker.outlives_process() {
+        return broker.forget(over.job).await;
+    }
+    if !over.kept.is_empty() {
+        broker.drop_values(over.job, over.kept.clone()).await?;
+    }
+    broker.cancel(over.job).await
 }
 
 /// Submitted jobs whose subtasks are counted.
 const ROOTS_MAX: usize = 10_000;
 /// How long to leave the broker alone when it does not answer.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
-/// How often the broker is asked to forget subtasks. Each time it is asked for ten minutes.
-const FORGET_TRIES: u32 = 3;
+/// How often the broker is asked to end subtasks. Each time it is asked for ten minutes.
+const END_TRIES: u32 = 3;
 
 /// The tenant and the root of a job, by which its subtasks are counted.
 fn root_of(tenant: TenantId, parent: &sortie_protocol::Parent) -> JobKey {

@@ -33,6 +33,8 @@ pub(super) struct Told {
     pub(super) is_caught_up: bool,
     /// Why no more will be heard.
     pub(super) broken: Option<String>,
+    /// Those whose results the broker keeps.
+    kept: Vec<TaskIndex>,
     /// So many were published: these have an outcome some day.
     pub(super) published: TaskIndex,
     /// Those that were neither ended nor at the broker when it was looked last.
@@ -56,6 +58,7 @@ impl Told {
             bytes: 0,
             is_caught_up: false,
             broken: None,
+            kept: Vec::new(),
             published: 0,
             missing: HashSet::new(),
         }
@@ -84,6 +87,9 @@ impl Told {
             if self.ended.contains_key(&outcome.index) {
                 continue;
             }
+            if let Ending::Completed(Output::AtBroker(_)) = &outcome.ending {
+                self.kept.push(outcome.index);
+            }
             let bytes = held_bytes(&outcome.ending);
             let is_held = bytes <= SMALL_BYTES || self.shelf.take(bytes);
             if is_held && bytes > SMALL_BYTES {
@@ -96,6 +102,11 @@ impl Told {
             self.ended.insert(outcome.index, ended);
             self.order.push(outcome.index);
         }
+    }
+
+    /// Those whose results the broker keeps.
+    pub(super) fn kept(&self) -> &[TaskIndex] {
+        &self.kept
     }
 
     pub(super) fn ended(&self, task: TaskIndex) -> Option<&Ended> {

@@ -125,7 +125,7 @@ impl<'a> Run<'a> {
         if let Some(family) = nest.made().filter(|family| family.is_begun()) {
             self.made.push(Made {
                 task: next.task.index,
-                job: family.job(),
+                over: family.over(),
                 is_settled: nest.is_settled(),
             });
         }

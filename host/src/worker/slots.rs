@@ -174,9 +174,9 @@ impl Slots {
     fn end_subtasks(&self, job: JobKey, made: Vec<(Made, bool)>) {
         for (made, has_ended) in made {
             if has_ended || !made.is_settled {
-                self.runner.subtasks.forget(made.job);
+                self.runner.subtasks.end(made.over);
             } else {
-                self.runner.subtasks.forget_with(job, made.job);
+                self.runner.subtasks.end_with(job, made.over);
             }
         }
     }

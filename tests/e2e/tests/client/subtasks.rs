@@ -4,7 +4,7 @@
 use futures::StreamExt as _;
 use rustix::process::Signal;
 use sortie::nats::{Config, NatsBroker, Role};
-use sortie::{ByteSize, Client, Function, JobKey, TaskError, object, object_list};
+use sortie::{ByteSize, Client, Function, JobKey, JobState, TaskError, object, object_list};
 use sortie_broker::{Event, Operate as _, Submit as _};
 use sortie_e2e::{Fleet, Place};
 use sortie_harness::{NatsServer, Sortie, until_asked};
@@ -168,12 +168,19 @@ async fn objects_are_handed_on_and_handed_back(place: Place) {
         std::fs::write(folder.path().join("in").join(name), name).unwrap();
     }
     let client = place.client_with_store(store.path()).await;
-    let objects = ["a", "b", "c"].map(|name| {
+    let in_folder = |name: &str| {
         let path = folder.path().join("in").join(name);
-        object(path.to_str().unwrap())
-    });
+        path.to_str().unwrap().to_owned()
+    };
+    let objects = ["a", "b", "c"].map(|name| object(in_folder(name)));
     let names = call(&client, "names_by_subtasks", [object_list(objects)]).await;
     assert_eq!(names, Ok("a;b;c;".to_owned()));
+    // The two functions by themselves.
+    let one: Function<sortie::Output> = function(&client, "named_in_an_object").await;
+    let one = client.submit(&one, [object(in_folder("a"))]).await.unwrap();
+    let joined: Function<sortie::Output> = function(&client, "joins_objects").await;
+    let joined = client.submit(&joined, ([&one, &one],)).await.unwrap();
+    assert!(in_time(joined).await.is_ok());
 }
 
 /// Whether the broker has jobs of subtasks.
@@ -197,7 +204,7 @@ async fn family(broker: &NatsBroker) -> Option<JobKey> {
     let jobs = broker.jobs(100).await.unwrap();
     let mut keys = jobs
         .iter()
-        .filter(|record| record.job.parent.is_some())
+        .filter(|record| record.job.parent.is_some() && record.state != JobState::Cancelled)
         .map(|record| record.job.key);
     let key = keys.next();
     assert!(keys.next().is_none(), "an attempt made subtasks anew");

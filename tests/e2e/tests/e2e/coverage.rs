@@ -3,7 +3,7 @@
 use sortie_harness::{Sortie, component};
 
 /// The texts of the other modules.
-const TESTS: [&str; 14] = [
+const TESTS: [&str; 15] = [
     include_str!("answers.rs"),
     include_str!("bad_input.rs"),
     include_str!("data_sets.rs"),
@@ -18,6 +18,7 @@ const TESTS: [&str; 14] = [
     include_str!("probes.rs"),
     include_str!("tables.rs"),
     include_str!("typed.rs"),
+    include_str!("../client/subtasks.rs"),
 ];
 
 #[test]
