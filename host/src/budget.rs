@@ -14,7 +14,7 @@
 //! larger than the whole part is refused at once.
 //!
 //! A task that waits for its subtasks keeps its claim until another claim waits: then it gives way
-//! ([`Budget::is_short`]), one task after another until there is room.
+//! (`Budget::is_short`), one task after another until there is room.
 //!
 //! When a task has ended its instance is gone and its claim shrinks to its result, which is
 //! smaller: it was in the instance's memory. Between the two, one result for each computing thread

@@ -1,10 +1,10 @@
 //! Subtasks: tasks that a task of this worker makes, and how that task waits for them.
 //!
-//! The subtasks of a task are a job of their own ([`Family`]), at the broker like any other, so
+//! The subtasks of a task are a job of their own (`Family`), at the broker like any other, so
 //! that they run wherever a worker is free. The job's id follows from the task and its inputs
 //! ([`sortie_protocol::Parent`]): another attempt of the task finds the subtasks of the first.
 //!
-//! A task that waits gives up its core at once ([`Yields`]). It stays in memory while nobody needs
+//! A task that waits gives up its core at once (`Yields`). It stays in memory while nobody needs
 //! that; then it is ended, and run again from its beginning when what it waits for is there. It
 //! makes the same subtasks again, which are known by then. So tasks that wait hold nothing that
 //! their subtasks need, whatever there is of it, and a task that can run by itself always runs.
