@@ -31,6 +31,7 @@ struct Shared {
     digest: Digest,
     size: usize,
     imports: Vec<String>,
+    makes_subtasks: bool,
     signatures: Arc<[Signature]>,
     linked: Linked,
     origin: Origin,
@@ -109,10 +110,13 @@ impl Component {
         let signatures = sandbox::describe(engine, &linked)
             .await
             .map_err(LoadError::Describe)?;
+        let mut interfaces = code.imports.iter().map(|import| import.split('@').next());
+        let makes_subtasks = interfaces.any(|interface| interface == Some(SUBTASKS));
         let shared = Shared {
             digest,
             size: bytes.len(),
             imports: code.imports,
+            makes_subtasks,
             signatures: signatures.into(),
             linked,
             origin: code.origin,
@@ -153,9 +157,7 @@ impl Component {
 
     /// Whether its functions may make subtasks.
     pub(crate) fn makes_subtasks(&self) -> bool {
-        let imports = self.imports().iter();
-        let mut interfaces = imports.map(|import| import.split('@').next());
-        interfaces.any(|interface| interface == Some(SUBTASKS))
+        self.shared.makes_subtasks
     }
 
     /// Whether loading had to compile.

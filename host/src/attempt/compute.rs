@@ -112,7 +112,10 @@ pub(crate) async fn compute(
     let trouble = input_error.or(output_error);
     // What subtasks answered may be otherwise another time, by their own fault or that of theirs.
     let may_keep = keyed && trouble.is_none() && !ended.has_made;
-    let bill = bill(&ended, began, fetch, bytes);
+    let bill = Bill {
+        cpu: ended.cpu.saturating_sub(spent),
+        ..bill(&ended, began, fetch, bytes)
+    };
     // Time on a core: keeping the result saves no time that passed while other tasks computed or
     // while the store was waited for.
     let cost = memo::Cost {
@@ -123,10 +126,7 @@ pub(crate) async fn compute(
     context.costs.observe(cost);
     Computed {
         ending: blame(ended.result, trouble),
-        bill: Bill {
-            cpu: bill.cpu.saturating_sub(spent),
-            ..bill
-        },
+        bill,
         log: ended.log,
         watch,
         cost,

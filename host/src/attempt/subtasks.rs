@@ -29,8 +29,6 @@ pub(crate) struct Nest {
     yields: Arc<dyn Yields>,
     /// Those of this run, or of a run before it.
     family: Mutex<Option<Arc<Family>>>,
-    /// Whether those are of a run before.
-    is_old: bool,
 }
 
 impl Nest {
@@ -58,7 +56,6 @@ impl Nest {
             seed,
             is_settled,
             yields,
-            is_old: before.is_some(),
             family: Mutex::new(before),
         }
     }
@@ -100,7 +97,7 @@ impl MakesSubtasks for Nest {
         let key = parent.subtasks(of.key, &self.seed);
         let mut family = self.family.lock();
         if let Some(known) = &*family
-            && (known.job() == key || !self.is_settled || !self.is_old)
+            && known.job() == key
         {
             return Ok(known.clone());
         }

@@ -209,7 +209,8 @@ impl Family {
         }
         self.tell_functions().await.map_err(broker)?;
         let has_ended = |task| self.has_ended(task);
-        let unknown = publishing.unknown(new.clone(), has_ended);
+        let (hashes, new) = new.into_iter().unzip::<_, _, Vec<_>, Vec<_>>();
+        let unknown = publishing.unknown(new, has_ended);
         let root = root_of(self.job().tenant, &self.origin.parent);
         if !self.subtasks.count(root, unknown.len() as u64) {
             return Err(SpawnError::TooMany(format!(
@@ -220,7 +221,7 @@ impl Family {
         let publish = |bundle| self.subtasks.broker.publish(bundle);
         let published = publishing.publish(self.job(), unknown, publish).await;
         published.map_err(broker)?;
-        publishing.made(&new);
+        publishing.made(hashes);
         self.heard.told.lock().published = publishing.count() as TaskIndex;
         Ok(())
     }

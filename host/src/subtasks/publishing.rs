@@ -27,29 +27,30 @@ pub(super) struct Publishing {
 }
 
 impl Publishing {
-    /// Of subtasks that are made, those that were not made before. An error, if the task made
+    /// Of subtasks that are made, those that were not made before, each with its hash. An error, if the task made
     /// others in their places: then it does not do the same twice.
-    pub(super) fn new_ones(&self, tasks: Vec<Task>) -> Result<Vec<Task>, String> {
+    pub(super) fn new_ones(&self, tasks: Vec<Task>) -> Result<Vec<(u64, Task)>, String> {
         let mut new = Vec::with_capacity(tasks.len());
         for task in tasks {
             let place = usize::try_from(task.index).unwrap_or(usize::MAX);
+            let hash = hash(&task);
             match self.made.get(place) {
-                Some(made) if *made == hash(&task) => {}
+                Some(made) if *made == hash => {}
                 Some(_) => {
                     return Err(format!(
                         "the task was run again and made another subtask {} than before",
                         task.index
                     ));
                 }
-                None => new.push(task),
+                None => new.push((hash, task)),
             }
         }
         Ok(new)
     }
 
-    /// These are made, as the next ones.
-    pub(super) fn made(&mut self, tasks: &[Task]) {
-        self.made.extend(tasks.iter().map(hash));
+    /// Those with these hashes are made, as the next ones.
+    pub(super) fn made(&mut self, hashes: Vec<u64>) {
+        self.made.extend(hashes);
     }
 
     /// Learn which are at the broker already.
@@ -139,13 +140,18 @@ mod tests {
     fn what_was_made_before_is_not_made_again_and_nothing_else_in_its_place() {
         let mut publishing = Publishing::default();
         let first = vec![task(0, 1), task(1, 2)];
-        assert_eq!(publishing.new_ones(first.clone()).unwrap(), first);
+        let new = |publishing: &Publishing, tasks: &[Task]| -> (Vec<u64>, Vec<Task>) {
+            let new = publishing.new_ones(tasks.to_vec()).unwrap();
+            new.into_iter().unzip()
+        };
+        assert_eq!(new(&publishing, &first).1, first);
         // They were not made after all.
-        assert_eq!(publishing.new_ones(first.clone()).unwrap(), first);
-        publishing.made(&first);
-        assert_eq!(publishing.new_ones(first).unwrap(), []);
+        let (hashes, again) = new(&publishing, &first);
+        assert_eq!(again, first);
+        publishing.made(hashes);
+        assert_eq!(new(&publishing, &first).1, []);
         let later = vec![task(1, 2), task(2, 3)];
-        assert_eq!(publishing.new_ones(later).unwrap(), [task(2, 3)]);
+        assert_eq!(new(&publishing, &later).1, [task(2, 3)]);
         assert!(publishing.new_ones(vec![task(1, 9)]).is_err());
     }
 

@@ -157,6 +157,7 @@ impl Slots {
         // A bundle that was stopped with the worker is for others to take at once. A lease that is
         // over, or whose job is, ends with its empty report.
         if report.is_empty() && self.lifecycle.phase() == Phase::Stopped {
+            self.end_subtasks(job, made);
             return self.release(&lease).await;
         }
         let told = self.broker.complete(lease.id, job, report).await;
