@@ -27,8 +27,8 @@ pub(super) struct Publishing {
 }
 
 impl Publishing {
-    /// Of subtasks that are made, those that were not made before, each with its hash. An error, if the task made
-    /// others in their places: then it does not do the same twice.
+    /// Of subtasks that are made, those that were not made before, each with its hash. An error, if
+    /// the task made others in their places: then it does not do the same twice.
     pub(super) fn new_ones(&self, tasks: Vec<Task>) -> Result<Vec<(u64, Task)>, String> {
         let mut new = Vec::with_capacity(tasks.len());
         for task in tasks {
