@@ -14,6 +14,7 @@ pub(crate) mod parts;
 pub(crate) mod program;
 pub(crate) mod requests;
 pub(crate) mod resolve;
+mod run_times;
 pub(crate) mod shell;
 pub(crate) mod sink;
 pub(crate) mod slot;

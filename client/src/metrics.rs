@@ -6,7 +6,7 @@ use sortie_protocol::metric::{Counter, EndingCounter, Metric, Sample, Times};
 /// Counts tasks that the broker accepted.
 pub const SUBMITTED: Metric = Metric::counter(
     "sortie_client_submitted_tasks_total",
-    "Tasks that the broker confirmed.",
+    "Tasks that the broker confirmed; one that ran right after the task whose result it takes was not sent.",
 );
 /// Counts outcomes received.
 pub const ENDED: Metric = Metric::counter(

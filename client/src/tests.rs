@@ -4,6 +4,7 @@
 mod adversity;
 mod book;
 mod coordination;
+mod following;
 mod graph;
 mod lineage;
 mod open_job;

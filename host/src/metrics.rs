@@ -97,6 +97,11 @@ pub const MEMO_MISSES: Metric = Metric::counter(
     "sortie_memo_misses_total",
     "Lookups in the memo that found no result.",
 );
+/// Counts tasks that ran where the task ran whose result they take.
+pub const FOLLOWED: Metric = Metric::counter(
+    "sortie_followed_tasks_total",
+    "Tasks that ran right after the task whose result they take, without the broker in between.",
+);
 /// Counts panics of the host that were caught.
 pub const PANICS: Metric = Metric::counter(
     "sortie_worker_panics_total",
@@ -121,6 +126,7 @@ pub struct Metrics {
     memo_local: Counter,
     memo_shared: Counter,
     memo_misses: Counter,
+    followed: Counter,
     panics: Counter,
 }
 
@@ -167,6 +173,11 @@ impl Metrics {
         self.leases_lost.add(1);
     }
 
+    /// A task ran where the one ran whose result it takes.
+    pub(crate) fn followed(&self) {
+        self.followed.add(1);
+    }
+
     /// The host panicked.
     pub(crate) fn panicked(&self) {
         self.panics.add(1);
@@ -195,6 +206,7 @@ impl Metrics {
             tier("local", &self.memo_local),
             tier("shared", &self.memo_shared),
             self.memo_misses.read(&MEMO_MISSES),
+            self.followed.read(&FOLLOWED),
             self.panics.read(&PANICS),
         ]);
         samples

@@ -2,6 +2,7 @@
 
 pub mod completion;
 pub mod delivery;
+pub mod filling;
 pub mod grants;
 pub mod graph;
 pub mod memo;

@@ -5,29 +5,33 @@
 //! these values: whether to retry ([`retry`]), how many tasks go into a bundle ([`packing`]), which
 //! outcomes of a job were seen ([`seen`]), which result may be reused ([`memo`]), whether a job may
 //! run a component ([`grants`]), what to do with a bundle whose lease was lost ([`delivery`]),
-//! whether a job is over ([`completion`]), and what a client does for a job at each step
-//! ([`submission`]).
+//! how results come into the arguments that take them ([`filling`]), when tasks run that take them
+//! ([`graph`]), whether a job is over ([`completion`]), and what a client does for a job at each
+//! step ([`submission`]).
 //!
 //! This crate never reads a clock, never does I/O and never starts a thread. Time comes in as
 //! [`Timestamp`].
 //!
-//! Reading order: [`id`], [`tenant`], [`address`], [`task`], [`job`], [`outcome`], [`output`],
-//! [`signature`], [`envelope`], then the decisions.
+//! Reading order: [`id`], [`tenant`], [`address`], [`argument`], [`task`], [`job`], [`outcome`],
+//! [`output`], [`signature`], [`envelope`], then the decisions.
 
 mod decide;
 mod wire;
 mod words;
 
-pub use decide::{completion, delivery, grants, graph, memo, packing, retry, seen, submission};
+pub use decide::{
+    completion, delivery, filling, grants, graph, memo, packing, retry, seen, submission,
+};
 pub use wire::envelope;
 pub use words::{
-    address, advice, dead, function, gathering, graph_entry, id, input_name, job, kind, labels,
-    limits_max, location, metric, observer, outcome, output, part, presence, published, reference,
-    signature, size, subtask, task, tenant, term, text, time,
+    address, advice, argument, dead, function, gathering, graph_entry, id, input_name, job, kind,
+    labels, limits_max, location, metric, observer, outcome, output, part, presence, published,
+    reference, signature, size, subtask, task, tenant, term, text, time,
 };
 
 pub use address::{Address, ByteRange, Place, VersionId};
 pub use advice::{Advice, Cloud};
+pub use argument::{Argument, ObjectList, ObjectRef, Pin, TooLong};
 pub use dead::DeadLetter;
 pub use function::{FunctionIndex, FunctionRef};
 pub use gathering::{Gathered, Reader, Readers, Reading};
@@ -50,7 +54,7 @@ pub use published::{InvalidTaskName, Published, TaskName};
 pub use signature::{Parameter, Signature};
 pub use size::ByteSize;
 pub use subtask::Parent;
-pub use task::{Argument, Bundle, ObjectList, ObjectRef, Pin, Task, TooLong};
+pub use task::{Bundle, Task};
 pub use tenant::{JobKey, TenantId};
 pub use term::Term;
 pub use time::Timestamp;

@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod advice;
+pub mod argument;
 pub mod dead;
 pub mod function;
 pub mod gathering;

@@ -265,6 +265,7 @@ async fn singles(broker: &NatsBroker, function: &FunctionRef, tasks: u64) -> Res
                 function: 0,
                 arguments: Vec::<Argument>::new(),
                 input: None,
+                then: Vec::new(),
             }],
         };
         let publishing = stream::iter(0..tasks).map(|index| broker.publish(bundle(index)));

@@ -251,6 +251,7 @@ suite! {
         functions_are_added_once_and_without_gaps,
         a_cancelled_task_ends_and_leaves_its_bundle,
         a_task_that_ended_is_not_cancelled,
+        what_followed_a_task_is_reported_with_it,
         a_running_task_that_is_cancelled_ends_with_its_lease,
         a_cancelled_task_that_was_not_published_yet_is_not_run,
     }

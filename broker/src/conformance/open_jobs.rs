@@ -1,13 +1,16 @@
 //! Checks of what a client does with a job that it keeps open: add functions, cancel single tasks.
 
+use std::time::Duration;
+
 use futures::StreamExt as _;
 use sortie_protocol::{
-    Bundle, Ending, FunctionIndex, FunctionOptions, JobFunction, Outcome, Priority, Task,
+    Bundle, Ending, FunctionIndex, FunctionOptions, JobFunction, Outcome, Part, Priority, Task,
+    WaitingTask,
 };
 
 use super::scene::{CREATED, Scene, bundle, completed, ensure, indices, job, job_of, same, task};
 use super::{Broken, Harness, Verdict};
-use crate::traits::Cancellation;
+use crate::traits::{Cancellation, Report, Retrial};
 
 /// A function that differs from others by its priority.
 fn function(priority: Priority) -> JobFunction {
@@ -171,4 +174,48 @@ pub async fn a_cancelled_task_that_was_not_published_yet_is_not_run(
     scene.publish(job, [0, 1]).await?;
     let lease = scene.pull().await?;
     same("the tasks of the bundle", &indices(&lease), &vec![0])
+}
+
+/// A worker runs what follows a task under the lease of that, though no bundle has it. It travels
+/// with its task, also when that is tried again, and nobody gets it for itself.
+pub async fn what_followed_a_task_is_reported_with_it(harness: &dyn Harness) -> Verdict {
+    let scene = Scene::new(harness).await;
+    let job = scene.job().await?;
+    let then = vec![WaitingTask {
+        index: 7,
+        function: 0,
+        parts: vec![Part::Result(1)],
+        input: None,
+        repeatable: true,
+    }];
+    let followed = Task {
+        then: then.clone(),
+        ..task(1)
+    };
+    let published = Bundle {
+        tasks: vec![task(0), followed],
+        ..bundle(job, [])
+    };
+    scene.broker.publish(published).await?;
+    let lease = scene.pull().await?;
+    let again = Report {
+        outcomes: vec![completed(0)],
+        retrials: vec![Retrial {
+            index: 1,
+            after: Duration::ZERO,
+        }],
+    };
+    scene.broker.complete(lease.id, job, again).await?;
+    let lease = scene.pull().await?;
+    same("the tasks that are left", &indices(&lease), &vec![1])?;
+    let travelled = lease.bundle.tasks.first().map(|task| &task.then);
+    same("what follows", &travelled, &Some(&then))?;
+    scene
+        .report(&lease, vec![completed(1), completed(7)])
+        .await?;
+    scene.unfinished("after the end", job, 0).await?;
+    let outcomes = scene.follow(job, 0).await?.outcomes(3).await?;
+    let order: Vec<_> = outcomes.iter().map(|(_, outcome)| outcome.index).collect();
+    same("the outcomes", &order, &vec![0, 1, 7])?;
+    scene.nothing_to_pull(scene.lease / 8).await
 }

@@ -489,6 +489,7 @@ pub(super) fn task(index: TaskIndex) -> Task {
             Argument::Object(address.into()),
         ],
         input: Some(input(index)),
+        then: Vec::new(),
     }
 }
 

@@ -58,6 +58,7 @@ fn bundle(job: JobKey, indices: impl IntoIterator<Item = TaskIndex>) -> Bundle {
         arguments: vec![Argument::Value(Bytes::from(index.to_string()))],
         function: 0,
         input: None,
+        then: Vec::new(),
     };
     Bundle {
         job,

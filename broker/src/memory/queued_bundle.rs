@@ -56,11 +56,12 @@ impl QueuedBundle {
         delivery::decide(self.bundle.tasks.len(), self.losses(), losses_max)
     }
 
-    /// Whether these are the outcomes of all tasks, in order; which is how a worker reports when
-    /// nothing goes wrong.
+    /// Whether these begin with the outcomes of all tasks, in order; which is how a worker reports
+    /// when nothing goes wrong. Tasks that followed these may come after them.
     pub(super) fn ends_with(&self, outcomes: &[Outcome]) -> bool {
-        let tasks = self.bundle.tasks.iter().map(|task| task.index);
-        tasks.eq(outcomes.iter().map(|outcome| outcome.index))
+        let tasks = &self.bundle.tasks;
+        let mut both = tasks.iter().zip(outcomes);
+        tasks.len() <= outcomes.len() && both.all(|(task, outcome)| task.index == outcome.index)
     }
 
     /// Take out what ended already, so that it is not run again.

@@ -270,6 +270,7 @@ impl World {
                     arguments: Vec::new(),
                     function: 0,
                     input: None,
+                    then: Vec::new(),
                 }];
                 self.on(Input::Publish(Bundle {
                     job,

@@ -88,6 +88,7 @@ pub(super) fn bundle(job: JobKey, indices: impl IntoIterator<Item = TaskIndex>) 
         arguments: vec![Argument::Value(Bytes::from_static(b"argument"))],
         function: 0,
         input: None,
+        then: Vec::new(),
     };
     Bundle {
         job,

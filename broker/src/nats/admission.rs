@@ -244,8 +244,8 @@ impl Admission {
                 return Ok(None);
             }
         };
-        let last = bundle.tasks.iter().map(|task| task.function).max();
-        let known = match self.jobs.find_with(&origin.key, last.unwrap_or(0)).await? {
+        let last = bundle.last_function();
+        let known = match self.jobs.find_with(&origin.key, last).await? {
             Found::Known(known) => known,
             Found::Unreadable(reason) => {
                 let reason = format!("the record of its job cannot be read: {reason}");

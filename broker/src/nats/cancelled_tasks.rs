@@ -80,6 +80,7 @@ mod tests {
             arguments: Vec::new(),
             function: 0,
             input: None,
+            then: Vec::new(),
         };
         let mut bundle = Bundle {
             job,

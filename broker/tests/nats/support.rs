@@ -130,6 +130,7 @@ pub(crate) fn bundle(job: JobKey, indices: impl IntoIterator<Item = TaskIndex>) 
         arguments: vec![Argument::Value(Bytes::from(format!("value {index}")))],
         function: 0,
         input: None,
+        then: Vec::new(),
     };
     Bundle {
         job,

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use serde::Serialize;
 use sortie_objects as objects;
+use sortie_protocol::filling::{check_template, list_of};
 use sortie_protocol::{Address, Argument, InputName, ObjectRef, Part, Pin, Place, reference};
 
 use crate::api::references::collecting;
-use crate::drive::parts::{check_template, list_of};
 use crate::drive::submitted::Dependency;
 
 /// One argument: made by [`value`], [`object`], [`prefix`] or [`cbor`].

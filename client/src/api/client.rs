@@ -236,5 +236,6 @@ fn task(arguments: Vec<sortie_protocol::Argument>, input: Option<InputName>) -> 
         arguments,
         function: 0,
         input,
+        then: Vec::new(),
     }
 }

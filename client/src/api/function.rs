@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sortie_protocol::filling;
 use sortie_protocol::grants::{self, Need, Ungranted};
 use sortie_protocol::job::Memo;
 use sortie_protocol::signature::Mismatch;
@@ -14,7 +15,6 @@ use sortie_protocol::{
 };
 
 use crate::api::arguments::{Arguments, NoInput};
-use crate::drive::parts;
 use crate::drive::submitted::Dependency;
 
 /// A loaded component: a set of functions.
@@ -268,8 +268,8 @@ impl<T> Function<T> {
     /// The arguments, if they match the signature as far as they are known.
     pub(crate) fn check(&self, arguments: Arguments) -> Result<Vec<Part<Dependency>>, CallError> {
         let mut arguments = arguments.into_parts()?;
-        parts::as_objects(&self.signature, &mut arguments).map_err(CallError::Argument)?;
-        parts::check(&self.signature, &arguments)?;
+        filling::as_objects(&self.signature, &mut arguments).map_err(CallError::Argument)?;
+        filling::check(&self.signature, &arguments)?;
         Ok(arguments)
     }
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use sortie_protocol::{FunctionIndex, InputName, Part, Signature, TaskIndex};
+use sortie_protocol::{
+    Argument, FunctionIndex, InputName, Part, Signature, TaskIndex, WaitingTask,
+};
 
 /// What a task calls, and with what.
 #[derive(Debug, Clone)]
@@ -20,6 +22,26 @@ impl Call {
     pub(crate) fn weight(&self) -> usize {
         let parts: usize = self.parts.iter().map(Part::weight).sum();
         parts + self.input.as_ref().map_or(0, InputName::weight)
+    }
+
+    /// The same as a message has it, of the task at this index.
+    pub(crate) fn waiting(&self, index: TaskIndex) -> WaitingTask {
+        WaitingTask {
+            index,
+            function: self.function,
+            parts: self.parts.clone(),
+            input: self.input.clone(),
+            repeatable: self.repeatable,
+        }
+    }
+
+    /// Whether nothing of it is elsewhere but results of other tasks.
+    pub(crate) fn is_here(&self) -> bool {
+        self.parts.iter().all(|part| match part {
+            Part::Ready(argument) => matches!(argument, Argument::Value(_)),
+            Part::Result(_) | Part::Template(..) => true,
+            Part::Objects(..) => false,
+        })
     }
 
     /// Whose results it takes.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _, stream};
 use sortie_broker::{Broker, Error};
+use sortie_protocol::packing::WEIGHT_MAX;
 use sortie_protocol::submission::{End, Event, Manner, NoTask};
 use sortie_protocol::{Argument, BrokerRef, JobKey, Task, TaskIndex};
 use tokio::runtime::Handle;
@@ -218,8 +219,12 @@ fn taken(
     let filling = released.map(move |(made, room)| {
         let (values, program) = (values.clone(), program.clone());
         async move {
-            let filled = made.fill(&values, program.job).await;
+            let mut filled = made.fill(&values, program.job).await;
             drop(room);
+            if let Ok(task) = &mut filled {
+                let room = WEIGHT_MAX.saturating_sub(task.weight());
+                task.then = program.following(task.index, room.min(Task::THEN_BYTES_MAX));
+            }
             if let Ok(task) = &filled
                 && task
                     .arguments

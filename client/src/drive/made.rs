@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use sortie_protocol::filling;
 use sortie_protocol::submission::NoTask;
 use sortie_protocol::{
     Ending, FunctionIndex, InputName, JobKey, Output, Part, Signature, Task, TaskIndex,
 };
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::parts::{self, Filled};
+use super::parts;
 use super::values::{Taker, Values};
 
 /// What goes to the driver: a task, or how one ends that no worker gets; with what it takes of the
@@ -43,14 +44,12 @@ impl Made {
                 input,
             } => (index, function, signature, parts, input),
         };
-        let arguments = match parts::fill(&signature, parts) {
-            Ok(Filled::Ready(arguments)) => Ok(arguments),
-            Ok(Filled::Unfetched(unfetched)) => {
-                let task = Some(index);
-                let taker = Taker { job, task };
-                Box::pin(unfetched.fetch(values, taker, &signature)).await
-            }
-            Err(failure) => Err(failure),
+        let arguments = if parts.iter().all(filling::is_inline) {
+            filling::fill(&signature, parts)
+        } else {
+            let task = Some(index);
+            let taker = Taker { job, task };
+            Box::pin(parts::fetch(values, taker, (&signature, parts))).await
         };
         match arguments {
             Ok(arguments) => Ok(Task {
@@ -58,6 +57,7 @@ impl Made {
                 arguments,
                 function,
                 input,
+                then: Vec::new(),
             }),
             Err(failure) => Err(NoTask {
                 index,

@@ -23,11 +23,18 @@ pub(super) struct Node {
     pub(super) outcome: Option<Arc<Outcome>>,
     /// Whether the broker keeps large values for it.
     pub(super) is_kept: bool,
+    /// Whether others were sent along with it.
+    pub(super) is_followed: bool,
 }
 
 impl Node {
     pub(super) fn waits(&self) -> bool {
         matches!(self.phase, Phase::Waiting(_))
+    }
+
+    /// Whether it was never released, nor ended.
+    pub(super) fn is_new(&self) -> bool {
+        matches!(self.phase, Phase::Waiting(Wait::First(_)))
     }
 
     /// Its result, while that is needed.
@@ -60,6 +67,7 @@ impl Node {
             is_left: true,
             outcome: None,
             is_kept: false,
+            is_followed: false,
         }
     }
 }

@@ -11,19 +11,20 @@
 //!
 //! [`KEPT_CALLS_BYTES_MAX`]: super::tasks::KEPT_CALLS_BYTES_MAX
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::task::Waker;
 
 use parking_lot::Mutex;
 use sortie_broker::GRAPH_BYTES_MAX;
 use sortie_protocol::graph::{Event, Graph};
-use sortie_protocol::{GraphEntry, JobKey, Outcome, TaskIndex};
+use sortie_protocol::{GraphEntry, JobKey, Outcome, Task, TaskIndex, WaitingTask};
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 
 use super::call::{Call, Inherited};
 use super::made::Released;
 use super::node::{Node, Phase, Wait};
+use super::run_times::RunTimes;
 use super::slot::{Gone, Slot};
 use super::tasks::{Over, Tasks};
 use super::tracker::{TaskTracker, Tracked};
@@ -94,6 +95,9 @@ impl Program {
             has_kept: false,
             unwritten: (writes == Writes::ToBroker).then(Unwritten::default),
             outcome_bytes: 0,
+            arriving: HashSet::new(),
+            run_times: RunTimes::default(),
+            along_max: Task::THEN_MAX,
             is_published: false,
             is_closed: false,
             is_inherited: false,
@@ -228,6 +232,7 @@ impl Program {
                 is_left: false,
                 outcome: None,
                 is_kept: false,
+                is_followed: false,
             };
             state.nodes.insert(task, node);
             state.on(event);
@@ -259,11 +264,7 @@ impl Program {
 
     /// Tasks ended.
     pub(crate) fn ended(&self, outcomes: &[Outcome]) {
-        self.with(|state| {
-            for outcome in outcomes {
-                state.on_ended(outcome);
-            }
-        });
+        self.with(|state| state.on_all_ended(outcomes));
     }
 
     /// Nobody holds a task's future any more.
@@ -299,6 +300,12 @@ impl Program {
                 }
             }
         })
+    }
+
+    /// The tasks that may be run where a run of one is, right after it; as many as take so many
+    /// bytes.
+    pub(crate) fn following(&self, run: TaskIndex, bytes_max: usize) -> Vec<WaitingTask> {
+        self.state.lock().following(run, bytes_max)
     }
 
     /// Whether a task waits here for results of others.

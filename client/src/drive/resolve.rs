@@ -1,8 +1,9 @@
 //! Waits for the results that a task takes, where its job does not know the tasks that they are of.
 
+use sortie_protocol::filling;
 use sortie_protocol::{Argument, Ending, Failure, Output, Part, Signature};
 
-use super::parts::{self, Filled};
+use super::parts;
 use super::submitted::{Dependency, Submitted};
 use super::values::{Taker, Values};
 
@@ -43,10 +44,10 @@ async fn awaited(
             Part::Objects(list, of) => Part::Objects(list, outputs(&of).await?),
         });
     }
-    match parts::fill(signature, filled)? {
-        Filled::Ready(arguments) => values.send(taker, arguments).await,
-        Filled::Unfetched(unfetched) => unfetched.fetch(values, taker, signature).await,
+    if filled.iter().all(filling::is_inline) {
+        return values.send(taker, filling::fill(signature, filled)?).await;
     }
+    parts::fetch(values, taker, (signature, filled)).await
 }
 
 /// The results of tasks, once they are there.

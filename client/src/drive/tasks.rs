@@ -10,16 +10,21 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 use sortie_protocol::graph::{Command, End, Ended, Event, Graph, Path};
 use sortie_protocol::outcome::{InputFault, PlatformFault};
+use sortie_protocol::packing::TARGET;
 use sortie_protocol::submission::{NoTask, unrun};
-use sortie_protocol::{Argument, Ending, Failure, Outcome, Output, Part, TaskIndex};
+use sortie_protocol::{
+    Argument, Ending, Failure, Outcome, Output, Part, Task, TaskIndex, WaitingTask,
+};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::call::{Call, Inherited};
 use super::made::{Made, Released};
 use super::node::{Node, Phase, Wait};
+use super::run_times::RunTimes;
 use super::slot::{Gone, Slot};
 use super::unwritten::Unwritten;
 
@@ -65,6 +70,11 @@ pub(super) struct Tasks {
     pub(super) unwritten: Option<Unwritten>,
     /// About how many bytes of outcomes came.
     pub(super) outcome_bytes: usize,
+    /// Tasks that wait, and whose results came with others that are being told.
+    pub(super) arriving: HashSet<TaskIndex>,
+    pub(super) run_times: RunTimes,
+    /// How many tasks are sent along with one: fewer while they come to nothing.
+    pub(super) along_max: usize,
     /// Others may look for outcomes of it when it is over.
     pub(super) is_published: bool,
     pub(super) is_closed: bool,
@@ -270,14 +280,82 @@ impl Tasks {
         }
     }
 
+    /// Outcomes came, in the order in which their tasks ended. A task that followed another where
+    /// that ran is not released because of it.
+    pub(super) fn on_all_ended(&mut self, outcomes: &[Outcome]) {
+        let followed = outcomes.iter().filter(|outcome| {
+            let is_done = matches!(outcome.ending, Ending::Completed(_));
+            let node = self.nodes.get(&outcome.index);
+            is_done && node.is_some_and(Node::is_new)
+        });
+        self.arriving = followed.map(|outcome| outcome.index).collect();
+        for outcome in outcomes {
+            self.learn_of_followers(outcome.index);
+            self.run_times.observe(outcome);
+            self.on_ended(outcome);
+        }
+        self.arriving = HashSet::new();
+    }
+
+    /// Those that were sent along with a task that ended came with it, or did not.
+    fn learn_of_followers(&mut self, task: TaskIndex) {
+        let node = self.nodes.get_mut(&task);
+        if node.is_some_and(|node| std::mem::take(&mut node.is_followed)) {
+            let first = self.graph.follower(task);
+            self.along_max = match first.is_some_and(|first| self.arriving.contains(&first)) {
+                true => (self.along_max * 2).min(Task::THEN_MAX),
+                false => (self.along_max / 2).max(1),
+            };
+        }
+    }
+
+    /// The tasks that may be run where this run of a task is, right after it: each takes the result
+    /// of the one before it, and as far as is known they take no longer than a bundle should.
+    /// Nothing follows a task whose own inputs may be others in a second run.
+    pub(super) fn following(&mut self, run: TaskIndex, bytes_max: usize) -> Vec<WaitingTask> {
+        let (mut following, mut last) = (Vec::new(), run);
+        let first = self.nodes.get(&run).and_then(|node| node.call.as_deref());
+        if !first.is_some_and(Call::is_here) {
+            return following;
+        }
+        let (mut bytes, mut time) = (0, Duration::ZERO);
+        // The tasks name each other by their first runs.
+        while !self.runs.contains_key(&last)
+            && following.len() < self.along_max
+            && let Some(next) = self.graph.follower(last)
+            && let Some(node) = self.nodes.get(&next)
+            && node.is_new()
+            && let Some(call) = node.call.as_deref().filter(|call| call.is_here())
+        {
+            let waiting = call.waiting(next);
+            bytes += waiting.weight();
+            time += self.run_times.of(call.function).unwrap_or_default();
+            if bytes > bytes_max || time > TARGET {
+                break;
+            }
+            following.push(waiting);
+            last = next;
+        }
+        if !following.is_empty()
+            && let Some(node) = self.nodes.get_mut(&run)
+        {
+            node.is_followed = true;
+        }
+        following
+    }
+
     /// An outcome that is the first of its task counts.
-    pub(super) fn on_ended(&mut self, outcome: &Outcome) {
+    fn on_ended(&mut self, outcome: &Outcome) {
         let task = self.task_of(outcome.index);
         let Some(node) = self.nodes.get_mut(&task) else {
             return;
         };
         if node.slot.has_ended() || node.run != outcome.index {
             return;
+        }
+        if node.is_new() {
+            // It followed another where that ran, or somebody else released it.
+            self.end_here(task, &outcome.ending);
         }
         if outcome.has_failed() && self.recovers(task, outcome) {
             return;
@@ -306,6 +384,9 @@ impl Tasks {
 
     /// All results that a task takes are here.
     fn release(&mut self, task: TaskIndex) {
+        if self.arriving.contains(&task) {
+            return;
+        }
         let Some(node) = self.nodes.get_mut(&task) else {
             return;
         };

@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use sortie_protocol::packing::TASKS_MAX;
-use sortie_protocol::{FunctionIndex, GraphEntry, Signature, TaskIndex, WaitingTask};
+use sortie_protocol::{FunctionIndex, GraphEntry, Signature, TaskIndex};
 use tokio::sync::Notify;
 
 use super::call::Call;
@@ -49,13 +49,7 @@ impl Unwritten {
                 let signature = Signature::clone(&call.signature);
                 entries.push(GraphEntry::Function(call.function, signature));
             }
-            let entry = GraphEntry::Waiting(WaitingTask {
-                index: task,
-                function: call.function,
-                parts: call.parts.clone(),
-                input: call.input.clone(),
-                repeatable: call.repeatable,
-            });
+            let entry = GraphEntry::Waiting(call.waiting(task));
             bytes += entry.weight();
             entries.push(entry);
         }

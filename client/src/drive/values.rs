@@ -10,7 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sortie_broker::{Broker, Error};
 use sortie_objects::{Objects, TenantStore, values};
-use sortie_protocol::outcome::{InputFault, PlatformFault};
+use sortie_protocol::filling::{malformed, object_in_a_value};
+use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::output::INLINE_BYTES_MAX;
 use sortie_protocol::{
     Argument, BrokerRef, Ending, Failure, JobKey, Outcome, Output, Task, TaskIndex, TenantId,
@@ -238,22 +239,5 @@ fn unkept(error: &Error) -> Failure {
             "an argument has {weight} bytes; at most {limit} are allowed"
         )),
         error => unstored(error),
-    }
-}
-
-/// Why an object cannot be put into a value.
-pub(crate) fn object_in_a_value() -> Failure {
-    malformed(
-        "a value has the result of a task in it which is an object: an object is an argument of \
-         its own"
-            .into(),
-    )
-}
-
-/// The failure of a task with an argument that does not fit.
-pub(crate) fn malformed(message: String) -> Failure {
-    Failure::Input {
-        fault: InputFault::Malformed,
-        message,
     }
 }

@@ -1,13 +1,14 @@
 //! Shared state of attempts: the host's parts, the job's context, the attempt itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sortie_broker::KeepValues;
 use sortie_objects::{self as objects, Objects, OutputStore, TenantStore, values};
 use sortie_protocol::memo::KeyBuilder;
 use sortie_protocol::outcome::PlatformFault;
 use sortie_protocol::{
-    Digest, Failure, FunctionIndex, FunctionOptions, Job, JobFunction, LimitsMax,
+    Digest, Failure, FunctionIndex, FunctionOptions, Job, JobFunction, LimitsMax, Signature,
 };
 use tracing::Span;
 
@@ -124,6 +125,17 @@ impl JobContext {
     /// The function's name in its component.
     pub(super) fn name(&self) -> &str {
         &self.function.function.name
+    }
+
+    /// What the function takes.
+    pub(crate) fn signature(&self) -> Option<&Signature> {
+        let mut signatures = self.component.signatures().iter();
+        signatures.find(|signature| signature.name == self.name())
+    }
+
+    /// Whether a run takes less than this in the mean; not if there was none on this host.
+    pub(crate) fn is_shorter_than(&self, time: Duration) -> bool {
+        self.costs.are_below(time)
     }
 
     /// How the function is called.

@@ -105,7 +105,7 @@ pub(crate) async fn prepare(host: &Host, attempt: &Attempt, task: &Task) -> Prep
             Duration::ZERO
         }
     };
-    let fetch = || since(waits_for(host, task));
+    let fetch = || since(waits_for(host, &attempt.context, task));
     let span = tracing::debug_span!(parent: &attempt.span, "fetch");
     let gathering = pin!(gather(host, &attempt.context, task));
     match watch.bound_if_slow(gathering.instrument(span)).await {
@@ -121,8 +121,9 @@ pub(crate) async fn prepare(host: &Host, attempt: &Attempt, task: &Task) -> Prep
 }
 
 /// Whether preparing a task may wait for something outside of this process.
-pub(crate) fn waits_for(host: &Host, task: &Task) -> bool {
-    has_objects(task) || host.memo.as_ref().is_some_and(Memo::is_shared)
+pub(crate) fn waits_for(host: &Host, context: &JobContext, task: &Task) -> bool {
+    let is_shared = host.memo.as_ref().is_some_and(Memo::is_shared);
+    has_objects(task) || (is_shared && !context.costs.are_cheap())
 }
 
 /// Wait until all that was asked for ahead is here. Cancel safe.

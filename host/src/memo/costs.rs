@@ -1,8 +1,9 @@
-//! Decides from a task's cost whether its result is worth caching.
+//! Decides from a task's cost whether its result is worth caching, and whether its function is
+//! short.
 //!
-//! Pure but for one atomic count for each job.
+//! Pure but for two atomic numbers for each function of a job.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Minimum cost of a result that is cached in the local folder: writing a file takes about 50 µs.
@@ -37,20 +38,37 @@ impl Cost {
     }
 }
 
-/// How many of a job's latest runs on this host, in a row, were too cheap to share.
+/// What the runs of a function of a job cost on this host.
 #[derive(Debug, Default)]
 pub(crate) struct JobCosts {
+    /// How many of the latest, in a row, were too cheap to share.
     cheap_runs: AtomicU32,
+    /// The mean in nanoseconds, of which the last run is half. None is zero.
+    mean: AtomicU64,
 }
 
 impl JobCosts {
     /// Whether the shared memo is not worth asking for this job's tasks.
-    pub(super) fn are_cheap(&self) -> bool {
+    pub(crate) fn are_cheap(&self) -> bool {
         self.cheap_runs.load(Ordering::Relaxed) >= CHEAP_RUNS_MAX
+    }
+
+    /// Whether a run takes less than this in the mean; not if there was none.
+    pub(crate) fn are_below(&self, time: Duration) -> bool {
+        let mean = self.mean.load(Ordering::Relaxed);
+        mean > 0 && u128::from(mean) < time.as_nanos()
     }
 
     /// A task was run.
     pub(crate) fn observe(&self, cost: Cost) {
+        let took = (cost.run + cost.read).as_nanos().max(1);
+        let took = u64::try_from(took).unwrap_or(u64::MAX);
+        // Of runs that end at once, one may not count.
+        let mean = match self.mean.load(Ordering::Relaxed) {
+            0 => took,
+            mean => mean / 2 + took / 2,
+        };
+        self.mean.store(mean.max(1), Ordering::Relaxed);
         if cost.is_worth_sharing() {
             self.cheap_runs.store(0, Ordering::Relaxed);
         } else {

@@ -191,24 +191,44 @@ impl Cancel {
 pub struct TaskCancel {
     lease: Arc<Cancel>,
     task: TaskIndex,
+    until: Option<Instant>,
 }
 
 impl TaskCancel {
     /// Of a task of a lease.
     #[must_use]
     pub fn of(lease: Arc<Cancel>, task: TaskIndex) -> Self {
-        Self { lease, task }
+        Self {
+            lease,
+            task,
+            until: None,
+        }
+    }
+
+    /// The same, and it counts as cancelled from a moment on.
+    pub(crate) fn until(self, moment: Instant) -> Self {
+        Self {
+            until: Some(moment),
+            ..self
+        }
     }
 
     /// Whether it was cancelled.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.lease.is_cancelled() || self.lease.has_cancelled(self.task)
+        let is_over = self.until.is_some_and(|until| clock::instant() >= until);
+        is_over || self.lease.is_cancelled() || self.lease.has_cancelled(self.task)
     }
 
     /// Wait until it is cancelled. Cancel safe.
     pub(crate) async fn cancelled(&self) {
-        self.lease.until(|| self.is_cancelled()).await;
+        let told = self.lease.until(|| self.is_cancelled());
+        match self.until {
+            Some(until) => {
+                let _ = tokio::time::timeout_at(until.into(), told).await;
+            }
+            None => told.await,
+        }
     }
 }
 

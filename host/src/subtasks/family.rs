@@ -190,6 +190,7 @@ impl Family {
             arguments,
             function,
             input: None,
+            then: Vec::new(),
         })
     }
 

@@ -133,6 +133,7 @@ mod tests {
             arguments: vec![Argument::Value(vec![value].into())],
             function: 0,
             input: None,
+            then: Vec::new(),
         }
     }
 

@@ -24,7 +24,7 @@ use futures::stream::{self, FuturesUnordered, Stream};
 use futures::{FutureExt as _, StreamExt as _};
 use sortie_broker::{Lease, Report};
 use sortie_objects::Prefetch;
-use sortie_protocol::{Failure, FunctionIndex, JobKey, Task, TaskIndex};
+use sortie_protocol::{Ending, Failure, FunctionIndex, JobKey, Output, Task, TaskIndex};
 use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
 use tracing::Span;
 
@@ -87,6 +87,8 @@ type Numbered = (usize, Attempted);
 /// How the tasks of one bundle ended so far, and results that are being stored.
 pub(super) struct Results<'a> {
     ended: Vec<Numbered>,
+    /// Tasks that followed others of the bundle, each after the one before it.
+    followed: Vec<(Task, Attempted)>,
     storing: FuturesUnordered<BoxFuture<'a, Numbered>>,
     retention: Retention<'a>,
 }
@@ -95,6 +97,7 @@ impl<'a> Results<'a> {
     fn new(budget: &'a Budget) -> Self {
         Self {
             ended: Vec::new(),
+            followed: Vec::new(),
             storing: FuturesUnordered::new(),
             retention: Retention::new(budget),
         }
@@ -103,6 +106,31 @@ impl<'a> Results<'a> {
     fn push(&mut self, (number, mut attempted): Numbered) {
         self.retention.admit(&mut attempted);
         self.ended.push((number, attempted));
+    }
+
+    /// What the task at this position made, if it ended as the last one and that is at hand.
+    pub(super) fn result_of(&self, number: usize) -> Option<&Output> {
+        match self.ended.last() {
+            Some((last, attempted)) if *last == number => match &attempted.ending {
+                Ending::Completed(made @ Output::Value(_)) => Some(made),
+                Ending::Completed(_) | Ending::Failed(_) | Ending::Cancelled => None,
+            },
+            Some(_) | None => None,
+        }
+    }
+
+    /// How many tasks followed others.
+    pub(super) fn followed(&self) -> usize {
+        self.followed.len()
+    }
+
+    /// Add a task that followed another. Whether there is room for its result; else it is left.
+    pub(super) fn push_followed(&mut self, task: Task, attempted: Attempted) -> bool {
+        let has_room = self.retention.admits_followed(&attempted);
+        if has_room {
+            self.followed.push((task, attempted));
+        }
+        has_room
     }
 
     /// Store a result in the background of everything that is waited for next.
@@ -142,7 +170,7 @@ impl<'a> Results<'a> {
         }
     }
 
-    /// The report for the broker, in the order of the tasks.
+    /// The report for the broker, in the order of the tasks, and then of those that followed them.
     fn report(mut self, lease: &Lease, cancel: &Cancel, made: Vec<Made>) -> Reported {
         let mut report = Report {
             outcomes: Vec::with_capacity(self.ended.len()),
@@ -154,6 +182,9 @@ impl<'a> Results<'a> {
                 let is_alone = cancel.has_cancelled(task.index);
                 report::add(lease, task, (attempted, is_alone), &mut report);
             }
+        }
+        for (task, attempted) in self.followed {
+            report.outcomes.push(report::outcome(&task, 1, attempted));
         }
         Reported {
             report,
@@ -183,19 +214,26 @@ pub(super) struct Next<'a> {
     pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
+impl Next<'_> {
+    fn ended(&self, runner: &Runner, attempted: Attempted) -> Numbered {
+        let of = (&self.attempt, self.task.index);
+        (self.number, runner.ended(of, self.queue, attempted))
+    }
+}
+
 /// A bundle in work.
 pub(super) struct Run<'a> {
     pub(super) runner: &'a Runner,
     pub(super) lease: &'a Lease,
-    pub(super) cancel: &'a Cancel,
+    pub(super) cancel: &'a Arc<Cancel>,
     pub(super) permit: Option<SemaphorePermit<'a>>,
     pub(super) results: Results<'a>,
     /// Subtasks that its tasks made.
     pub(super) made: Vec<Made>,
-    began: Instant,
+    pub(super) began: Instant,
     /// How long it took until the first task could compute.
     waited: Option<Duration>,
-    computing: Duration,
+    pub(super) computing: Duration,
 }
 
 impl Runner {
@@ -264,6 +302,9 @@ impl Runner {
             if !run.task(next, prepared).await {
                 break;
             }
+            if !task.then.is_empty() {
+                Box::pin(run.follow(*number, task, contexts)).await;
+            }
         }
         run.finish().await
     }
@@ -281,7 +322,7 @@ impl Runner {
             ahead.prepared = Some(Prepared::cancelled());
             return ahead;
         };
-        if !attempt::waits_for(&self.host, task) {
+        if !attempt::waits_for(&self.host, &ahead.attempt.context, task) {
             return ahead;
         }
         let stored = attempt::sizes(task).stored;
@@ -310,7 +351,7 @@ impl Runner {
     }
 
     /// Prepare a task; if this host panics, that is how it ended.
-    async fn prepare_here(&self, attempt: &Attempt, task: &Task) -> Prepared {
+    pub(super) async fn prepare_here(&self, attempt: &Attempt, task: &Task) -> Prepared {
         let job = attempt.context.job().key;
         let task_index = task.index;
         let preparing = async {
@@ -326,7 +367,7 @@ impl Runner {
     }
 
     /// Compute a task; if this host panics, that is how it ended.
-    async fn compute(
+    pub(super) async fn compute(
         &self,
         attempt: &Attempt,
         task: TaskIndex,
@@ -355,7 +396,7 @@ impl Runner {
     }
 
     /// Keep the result of a task, if it has one.
-    async fn keep(
+    pub(super) async fn keep(
         &self,
         attempt: &Attempt,
         task: TaskIndex,
@@ -384,22 +425,27 @@ impl Runner {
         Attempted::failed(Panicked::failure())
     }
 
-    /// Complete an attempt's bill, and count it.
-    fn ended(&self, next: &Next<'_>, mut attempted: Attempted) -> Numbered {
-        attempted.bill.queue = next.queue;
+    /// Complete the bill of an attempt of a task that waited so long for a slot, and count it.
+    pub(super) fn ended(
+        &self,
+        (attempt, task): (&Attempt, TaskIndex),
+        queue: Duration,
+        mut attempted: Attempted,
+    ) -> Attempted {
+        attempted.bill.queue = queue;
         let Attempted { ending, bill, .. } = &attempted;
         self.host.metrics.attempt(ending, bill);
         self.observed.tell(|| {
             let (blame, code) = metric::labels(ending);
             Event::AttemptEnded {
-                job: next.attempt.context.job().key,
-                task: next.task.index,
+                job: attempt.context.job().key,
+                task,
                 code,
                 blame,
                 bill: *bill,
             }
         });
-        (next.number, attempted)
+        attempted
     }
 }
 
@@ -503,8 +549,7 @@ impl<'a> Run<'a> {
 
     /// A task that ended before it computed.
     fn end(&mut self, next: &Next<'_>, attempted: Attempted) {
-        let ended = self.runner.ended(next, attempted);
-        self.results.push(ended);
+        self.results.push(next.ended(self.runner, attempted));
     }
 
     /// Prepare a task that was not prepared ahead. If it waits after all, other bundles compute
@@ -587,7 +632,7 @@ impl<'a> Run<'a> {
         let keeping = async move {
             let kept = runner.keep(&next.attempt, next.task.index, computed).await;
             drop(claim);
-            runner.ended(&next, kept)
+            next.ended(runner, kept)
         };
         let Some(room) = room else {
             let keeping = pin!(keeping);
@@ -617,7 +662,7 @@ impl<'a> Run<'a> {
 }
 
 /// The span of one attempt.
-fn span(lease: &Lease, task: &Task) -> Span {
+pub(super) fn span(lease: &Lease, task: &Task) -> Span {
     let function = lease.job.function(task.function);
     tracing::info_span!(
         "attempt",

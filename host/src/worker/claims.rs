@@ -37,6 +37,8 @@ impl From<Report> for Reported {
 pub(super) struct Retention<'b> {
     budget: &'b Budget,
     held: u64,
+    /// Of tasks that followed others.
+    followed: u64,
     charged: u64,
     rooms: Vec<OwnedSemaphorePermit>,
 }
@@ -46,6 +48,7 @@ impl<'b> Retention<'b> {
         Self {
             budget,
             held: 0,
+            followed: 0,
             charged: 0,
             rooms: Vec::new(),
         }
@@ -70,6 +73,17 @@ impl<'b> Retention<'b> {
             }
         }
         self.held = held;
+    }
+
+    /// Take what a task left that followed another, if it is little: it takes no room from tasks
+    /// that have to be in the report, and makes that no larger than a message.
+    pub(super) fn admits_followed(&mut self, attempted: &Attempted) -> bool {
+        let followed = self.followed.saturating_add(held_bytes(attempted));
+        let has_room = followed <= RETAINED_FREE_BYTES;
+        if has_room {
+            self.followed = followed;
+        }
+        has_room
     }
 
     pub(super) fn into_rooms(self) -> Vec<OwnedSemaphorePermit> {
@@ -148,6 +162,17 @@ mod tests {
                 dropped: 0,
             })),
         }
+    }
+
+    #[test]
+    fn results_of_tasks_that_followed_others_take_no_room_from_others() {
+        let budget = Budget::of(ByteSize::mib(64), ByteSize(0)).unwrap();
+        let mut bundle = Retention::new(&budget);
+        assert!(bundle.admits_followed(&completed(40 << 10)));
+        assert!(!bundle.admits_followed(&completed(40 << 10)));
+        assert!(bundle.admits_followed(&completed(20 << 10)));
+        bundle.admit(&mut completed(60 << 10));
+        assert!(bundle.into_rooms().is_empty());
     }
 
     #[test]

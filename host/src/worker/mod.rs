@@ -31,6 +31,7 @@ mod bundle;
 mod claims;
 mod components;
 mod crew;
+mod following;
 mod jobs;
 mod leases;
 mod lifecycle;

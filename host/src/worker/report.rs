@@ -45,13 +45,21 @@ pub(super) fn add(
         }
         Ending::Completed(_) => {}
     }
-    report.outcomes.push(Outcome {
+    let attempted = Attempted { ending, bill, log };
+    let outcome = outcome(task, lease.attempt, attempted);
+    report.outcomes.push(outcome);
+}
+
+/// The outcome of a task after so many attempts.
+pub(super) fn outcome(task: &Task, attempts: u32, attempted: Attempted) -> Outcome {
+    let Attempted { ending, bill, log } = attempted;
+    Outcome {
         index: task.index,
-        attempts: lease.attempt,
+        attempts,
         ending,
         bill,
         log,
         input: task.input.clone(),
         function: Some(task.function),
-    });
+    }
 }

@@ -32,6 +32,9 @@ use crate::sandbox::Cancel;
 /// heartbeat asks again.
 const CHECK_TIME_MAX: Duration = Duration::from_secs(1);
 
+/// How many functions of tasks that follow those of a bundle are looked at.
+const FOLLOWING_MAX: usize = 16;
+
 /// How long a slot keeps a bundle that it cannot start before it hands it back: without another
 /// worker it comes back at once.
 const HAND_BACK_PAUSE: Duration = Duration::from_millis(200);
@@ -233,6 +236,7 @@ impl Slots {
             };
             contexts.add(task.function, context);
         }
+        self.add_following(lease, &mut contexts);
         if is_new {
             self.jobs.keep_of(|digest| self.components.holds(digest));
         }
@@ -253,6 +257,30 @@ impl Slots {
             return Err(Unready::OutOfTurn);
         }
         Ok(contexts)
+    }
+
+    /// Add the contexts of functions that tasks call which follow those of the bundle, as far as
+    /// their components are held, and [`FOLLOWING_MAX`] at most. The others are left.
+    fn add_following(&self, lease: &Lease, contexts: &mut Contexts) {
+        let mut looked: Vec<FunctionIndex> = Vec::new();
+        for next in lease.bundle.tasks.iter().flat_map(|task| &task.then) {
+            if looked.contains(&next.function) || looked.len() >= FOLLOWING_MAX {
+                continue;
+            }
+            looked.push(next.function);
+            if contexts.of(next.function).is_some() {
+                continue;
+            }
+            let context = self.jobs.get(lease.job.key, next.function).or_else(|| {
+                let called = lease.job.function(next.function)?;
+                self.admit(&called.options).ok()?;
+                let component = self.components.known(called.function.component)?.ok()?;
+                self.context(lease, next.function, component).ok()
+            });
+            if let Some(context) = context {
+                contexts.add(next.function, Ok(context));
+            }
+        }
     }
 
     /// Refuse a function whose job asks for more than the operator grants, or than there is.
@@ -292,14 +320,25 @@ impl Slots {
             Some(component) => component,
             None => self.load(digest, lease.job.key.tenant, cancel).await?,
         };
-        Ok(component.and_then(|component| {
-            if let Err(ungranted) = component.check_grants(&function.options.grants) {
-                return Err(not_granted(component.digest(), &ungranted));
-            }
-            let context = JobContext::new(&self.runner.host, lease.job.clone(), index, component);
-            let context = context.ok_or_else(|| no_such_function(index))?;
-            Ok(self.jobs.keep(Arc::new(context)))
-        }))
+        Ok(component.and_then(|component| self.context(lease, index, component)))
+    }
+
+    /// The context of a function of this component, or why its tasks fail.
+    fn context(
+        &self,
+        lease: &Lease,
+        index: FunctionIndex,
+        component: Component,
+    ) -> Result<Arc<JobContext>, Failure> {
+        let Some(function) = lease.job.function(index) else {
+            return Err(no_such_function(index));
+        };
+        if let Err(ungranted) = component.check_grants(&function.options.grants) {
+            return Err(not_granted(component.digest(), &ungranted));
+        }
+        let context = JobContext::new(&self.runner.host, lease.job.clone(), index, component);
+        let context = context.ok_or_else(|| no_such_function(index))?;
+        Ok(self.jobs.keep(Arc::new(context)))
     }
 }
 

@@ -3,6 +3,7 @@
 //! told.
 
 mod faulty;
+mod following;
 mod scene;
 mod spans;
 mod storing;

@@ -97,6 +97,20 @@ impl Graph {
         }
     }
 
+    /// The task that can be run right after this one, in the same place: it waits for the result of
+    /// this task and for nothing else, nothing else takes that result, and a second run of either
+    /// gives what the first gave.
+    #[must_use]
+    pub fn follower(&self, task: TaskIndex) -> Option<TaskIndex> {
+        let key = self.nodes.find(task)?;
+        let (follower, more) = self.nodes.dependent_at(self.nodes.dependents(key))?;
+        let (of, more_inputs) = self.nodes.input_at(self.nodes.inputs(follower))?;
+        let (node, next) = (self.nodes.get(key)?, self.nodes.get(follower)?);
+        let is_only = more.is_none() && more_inputs.is_none() && of == key;
+        let is_next = node.state().is_active() && next.waits_for_one();
+        (is_only && is_next && node.is_repeatable() && next.is_repeatable()).then_some(next.task)
+    }
+
     /// How many tasks are in which state.
     #[must_use]
     pub fn counts(&self) -> Counts {

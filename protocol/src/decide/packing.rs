@@ -122,7 +122,7 @@ impl Collector {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::task::Argument;
+    use crate::argument::Argument;
 
     #[test]
     fn bundles_start_single_and_grow_towards_the_target() {
@@ -167,6 +167,7 @@ mod tests {
             index,
             arguments: vec![Argument::Value(vec![0; bytes].into())],
             input: None,
+            then: Vec::new(),
         };
         let mut collector = Collector::default();
         assert_eq!(collector.push(task(0, 40_000)), None);

@@ -576,7 +576,7 @@ impl<E: fmt::Display> Submission<E> {
         let ending = unreadable(reason);
         let outcomes: Vec<Outcome> = tasks
             .iter()
-            .filter(|index| **index < self.publishing.submitted())
+            .filter(|index| self.manner == Manner::Open || **index < self.publishing.submitted())
             .map(|index| unrun(*index, ending.clone()))
             .collect();
         self.give_up(&outcomes);

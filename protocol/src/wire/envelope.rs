@@ -347,6 +347,12 @@ fn checked_bundle(bundle: Bundle) -> Result<Bundle, Error> {
         1..=TASKS_MAX => {}
         more => return Err(too_many("a bundle of", more, "tasks", TASKS_MAX)),
     }
+    if let Some(more) = bundle.tasks.iter().map(|task| task.then.len()).max()
+        && more > Task::THEN_MAX
+    {
+        let max = Task::THEN_MAX;
+        return Err(too_many("a task with", more, "tasks after it", max));
+    }
     if !bundle.tasks.is_sorted_by(|a, b| a.index < b.index) {
         let mut indices: Vec<_> = bundle
             .tasks

@@ -67,6 +67,8 @@ impl DeadLetter {
             job: job.only(task.function),
             task: Task {
                 function: if has_function { 0 } else { task.function },
+                // What follows it is its submitter's.
+                then: Vec::new(),
                 ..task.clone()
             },
             outcome: outcome.clone(),
@@ -134,6 +136,7 @@ mod tests {
                 function: named,
                 arguments: Vec::new(),
                 input: None,
+                then: Vec::new(),
             };
             let letter = DeadLetter::of_task(&job, &task, &outcome, Timestamp::default());
             let DeadLetter::Task { job, task, .. } = letter else {

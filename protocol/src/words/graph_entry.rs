@@ -51,6 +51,15 @@ impl WaitingTask {
     pub fn inputs(&self) -> impl Iterator<Item = TaskIndex> + '_ {
         self.parts.iter().flat_map(Part::tasks).copied()
     }
+
+    /// About how many bytes it takes in a message.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let parts = self.parts.iter();
+        let parts = parts.map(|part| part.weight() + 10 * part.tasks().len() + 8);
+        let input = self.input.as_ref().map_or(0, InputName::weight);
+        parts.sum::<usize>() + input + 24
+    }
 }
 
 impl GraphEntry {
@@ -65,12 +74,7 @@ impl GraphEntry {
                     .map(|parameter| parameter.name.len() + parameter.type_name.len() + 8);
                 signature.name.len() + signature.doc.len() + names.sum::<usize>() + 16
             }
-            Self::Waiting(task) => {
-                let parts = task.parts.iter();
-                let parts = parts.map(|part| part.weight() + 10 * part.tasks().len() + 8);
-                let input = task.input.as_ref().map_or(0, InputName::weight);
-                parts.sum::<usize>() + input + 24
-            }
+            Self::Waiting(task) => task.weight(),
         }
     }
 }

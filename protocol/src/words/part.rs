@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use minicbor::{Decode, Encode};
 
+use crate::argument::{Argument, ObjectRef};
 use crate::codec;
-use crate::task::{Argument, ObjectRef};
 
 /// One argument. `D` says whose result is taken.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

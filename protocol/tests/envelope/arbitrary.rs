@@ -11,8 +11,8 @@ use sortie_protocol::location::Service;
 use sortie_protocol::outcome::{InputFault, PlatformFault, Refusal};
 use sortie_protocol::{
     Address, Argument, Bill, BrokerRef, Bundle, ByteRange, ByteSize, Digest, Ending, Failure,
-    InputName, JobId, JobKey, Limit, Location, Log, ObjectRef, Outcome, Output, OutputObject, Pin,
-    StoredRef, Task, TenantId, Timestamp, VersionId,
+    InputName, JobId, JobKey, Limit, Location, Log, ObjectRef, Outcome, Output, OutputObject, Part,
+    Pin, StoredRef, Task, TenantId, Timestamp, VersionId, WaitingTask,
 };
 
 fn bytes() -> impl Strategy<Value = Bytes> {
@@ -138,10 +138,43 @@ fn output() -> impl Strategy<Value = Output> {
     ]
 }
 
-/// A function's place in its table, often the first, and arguments.
-fn call() -> impl Strategy<Value = (u32, Vec<Argument>, Option<InputName>)> {
+/// A function's place in its table, arguments, a name and what follows.
+type Called = (u32, Vec<Argument>, Option<InputName>, Vec<WaitingTask>);
+
+/// A call, often of the first function.
+fn call() -> impl Strategy<Value = Called> {
     let function = prop_oneof![Just(0), any::<u32>()];
-    (function, prop::collection::vec(argument(), 0..5), name())
+    (
+        function,
+        prop::collection::vec(argument(), 0..5),
+        name(),
+        then(),
+    )
+}
+
+/// What follows a task: few of them, with parts of each kind.
+fn then() -> impl Strategy<Value = Vec<WaitingTask>> {
+    let part = prop_oneof![
+        argument().prop_map(Part::Ready),
+        any::<u64>().prop_map(Part::Result),
+        (
+            prop::collection::vec(any::<u8>(), 0..20),
+            prop::collection::vec(any::<u64>(), 0..3)
+        )
+            .prop_map(|(value, of)| Part::Template(value.into(), of)),
+        prop::collection::vec(any::<u64>(), 0..3)
+            .prop_map(|of| Part::Objects(of.iter().map(|_| None).collect(), of)),
+    ];
+    let parts = prop::collection::vec(part, 0..3);
+    let waiting = (any::<u64>(), any::<u32>(), parts, name(), any::<bool>());
+    let waiting = waiting.prop_map(|(index, function, parts, input, repeatable)| WaitingTask {
+        index,
+        function,
+        parts,
+        input,
+        repeatable,
+    });
+    prop::collection::vec(waiting, 0..3)
 }
 
 fn name() -> impl Strategy<Value = Option<InputName>> {
@@ -157,11 +190,12 @@ pub(crate) fn bundle() -> impl Strategy<Value = Bundle> {
     let tasks = prop::collection::hash_map(any::<u64>(), call(), 1..20).prop_map(|tasks| {
         tasks
             .into_iter()
-            .map(|(index, (function, arguments, input))| Task {
+            .map(|(index, (function, arguments, input, then))| Task {
                 index,
                 function,
                 arguments,
                 input,
+                then,
             })
             .collect()
     });

@@ -113,6 +113,19 @@ fn senseless_values_are_refused() {
     assert!(refusal(&envelope::bundle(&many)).contains("at most 1024"));
     many.tasks.pop();
     assert!(envelope::decode(&envelope::bundle(&many)).is_ok());
+    let mut followed = bundle.clone();
+    let waiting = sortie_protocol::WaitingTask {
+        index: 1,
+        function: 0,
+        parts: Vec::new(),
+        input: None,
+        repeatable: true,
+    };
+    followed.tasks[0].then = vec![waiting; sortie_protocol::Task::THEN_MAX];
+    assert!(envelope::decode(&envelope::bundle(&followed)).is_ok());
+    let last = followed.tasks[0].then[0].clone();
+    followed.tasks[0].then.push(last);
+    assert!(refusal(&envelope::bundle(&followed)).contains("513 tasks after it"));
     let mut none = bundle;
     none.tasks.clear();
     assert!(refusal(&envelope::bundle(&none)).contains("without tasks"));

@@ -49,6 +49,12 @@ fn bundles_and_outcomes() -> Vec<Sample> {
             Message::Bundle(bundle_named()),
         ),
         (
+            "bundle_followed",
+            "A task with two that follow it: one takes its result as a whole, the other that of \
+             the first in a value.",
+            Message::Bundle(bundle_followed()),
+        ),
+        (
             "outcomes_named",
             "A result with the name of its input.",
             Message::Outcomes(vec![Outcome {
@@ -294,18 +300,21 @@ fn bundle() -> Bundle {
             function: 0,
             arguments: vec![value(&[0x18, 0x2a]), object, value(&[0x62, b'h', b'i'])],
             input: None,
+            then: Vec::new(),
         },
         Task {
             index: 1000,
             function: 1,
             arguments: vec![],
             input: None,
+            then: Vec::new(),
         },
         Task {
             index: 1001,
             function: 0,
             arguments: vec![Argument::Object(pinned)],
             input: None,
+            then: Vec::new(),
         },
         Task {
             index: 1002,
@@ -316,12 +325,14 @@ fn bundle() -> Bundle {
                 Argument::AtBroker(at_broker(None)),
             ],
             input: None,
+            then: Vec::new(),
         },
         Task {
             index: 1003,
             function: 0,
             arguments: vec![Argument::Objects(list.try_into().unwrap())],
             input: None,
+            then: Vec::new(),
         },
     ];
     Bundle {
@@ -356,6 +367,7 @@ fn bundle_again() -> Bundle {
         function: 0,
         arguments: vec![value(&[0xf6])],
         input: None,
+        then: Vec::new(),
     }];
     Bundle {
         job: key(),
@@ -372,6 +384,28 @@ fn bundle_named() -> Bundle {
         .tasks
         .iter_mut()
         .for_each(|task| task.input = Some("papers/in.pdf".into()));
+    bundle
+}
+
+fn bundle_followed() -> Bundle {
+    let mut bundle = bundle_again();
+    let waiting = |index, parts| WaitingTask {
+        index,
+        function: 1,
+        parts,
+        input: None,
+        repeatable: true,
+    };
+    // An array of a reference to the first of the results.
+    let list = [0x81, 0xda, 0x73, 0x6f, 0x72, 0x74, 0x00];
+    let then = [
+        waiting(8, vec![Part::Result(7), Part::Ready(value(&[0xf6]))]),
+        waiting(10, vec![Part::Template(list.to_vec().into(), vec![8])]),
+    ];
+    for task in &mut bundle.tasks {
+        task.index = 7;
+        task.then = then.to_vec();
+    }
     bundle
 }
 

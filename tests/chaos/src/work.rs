@@ -69,6 +69,7 @@ impl Work {
             function: 0,
             arguments: vec![Argument::Value(bytes.into())],
             input: None,
+            then: Vec::new(),
         }
     }
 }

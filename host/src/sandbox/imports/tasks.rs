@@ -106,7 +106,8 @@ impl TasksCtxView<'_> {
             return Ok(Ok(family.clone()));
         }
         let Makes::Subtasks(makes) = &self.tasks.makes else {
-            wasmtime::bail!("subtasks can be made by a task only")
+            let text = "no subtasks are made where this runs";
+            return Err(self.not_made(NotMade(text.into())));
         };
         let made = makes.family();
         self.tasks.family = made.as_ref().ok().cloned();

@@ -199,6 +199,7 @@ impl Scene {
                 function: 0,
                 arguments,
                 input: None,
+                then: Vec::new(),
             })
             .collect();
         let bundle = Bundle {

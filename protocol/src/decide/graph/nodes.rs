@@ -108,6 +108,15 @@ impl Node {
         self.has_completed && !self.is_repeatable
     }
 
+    pub(super) fn is_repeatable(&self) -> bool {
+        self.is_repeatable
+    }
+
+    /// Whether it waits for one result.
+    pub(super) fn waits_for_one(&self) -> bool {
+        self.state == State::Waiting { missing: 1 }
+    }
+
     pub(super) fn has_dependents(&self) -> bool {
         self.dependents.is_some()
     }

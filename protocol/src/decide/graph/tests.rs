@@ -473,6 +473,33 @@ fn an_ending_that_comes_before_those_of_the_inputs_counts() {
 }
 
 #[test]
+fn what_alone_takes_a_result_and_takes_nothing_else_can_follow_where_that_is_made() {
+    let mut graph = graph(&[(0, &[]), (1, &[0]), (2, &[1]), (3, &[]), (4, &[2, 3])]);
+    let followers = |graph: &Graph| [0, 1, 2, 3, 4].map(|task| graph.follower(task));
+    assert_eq!(followers(&graph), [Some(1), Some(2), None, None, None]);
+    // Another takes the result of 1, too: both are released when it is there.
+    on(&mut graph, [submitted(5, &[1])]);
+    assert_eq!(followers(&graph), [Some(1), None, None, None, None]);
+    // What has the result is on its way.
+    on(&mut graph, [completed(0)]);
+    assert_eq!(graph.follower(0), None);
+    on(&mut graph, [completed(1), completed(2), completed(3)]);
+    assert_eq!(graph.follower(3), None);
+    let drawn = Event::Submitted {
+        task: 6,
+        inputs: vec![4],
+        repeatable: false,
+    };
+    on(&mut graph, [drawn]);
+    assert_eq!(
+        graph.follower(4),
+        None,
+        "it may give something else in a second run"
+    );
+    assert_eq!(graph.follower(99), None);
+}
+
+#[test]
 fn events_about_unknown_tasks_change_nothing() {
     let mut graph = Graph::default();
     let events = [

@@ -325,6 +325,7 @@ mod tests {
             arguments: Vec::new(),
             function: 0,
             input: None,
+            then: Vec::new(),
         };
         assert!(publishing.push(task()).iter().any(Option::is_some));
         let ran = Outcome {

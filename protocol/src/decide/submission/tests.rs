@@ -7,8 +7,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::argument::Argument;
 use crate::outcome::InputFault;
-use crate::task::Argument;
 
 type Job = Submission<String>;
 
@@ -34,6 +34,7 @@ fn task() -> Task {
         arguments: vec![Argument::Value(vec![1].into())],
         function: 0,
         input: None,
+        then: Vec::new(),
     }
 }
 

@@ -3,8 +3,9 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use sortie::protocol::metric::Value;
 use sortie::{Client, Function, Output, TaskError, TaskFuture, gather, value};
-use sortie_e2e::Place;
+use sortie_e2e::{Fleet, Place};
 
 use crate::{function, in_time};
 
@@ -14,6 +15,7 @@ over_both! {
     dropping_one_of_many_futures_stops_its_task_alone,
     a_loop_of_submits_is_one_job,
     objects_that_tasks_make_are_a_list,
+    a_chain_goes_on_around_what_is_no_part_of_it,
 }
 
 async fn add(client: &Client, function: &Function<i64>, a: i64, b: i64) -> TaskFuture<i64> {
@@ -225,4 +227,58 @@ async fn a_tree_of_a_thousand_numbers_comes_to_their_sum() {
     tokio::time::timeout(Duration::from_secs(60), client.flush_jobs())
         .await
         .unwrap();
+}
+
+/// Which links run where the one before them ran is for the machine to decide, but some do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_over_a_fleet_runs_mostly_where_its_first_task_ran() {
+    let fleet = Fleet::start().await;
+    let worker = fleet.worker(2).await;
+    let client = fleet.client().await;
+    let adds: Function<i64> = function(&client, "add").await;
+    let mut last = add(&client, &adds, 0, 0).await;
+    for _ in 0..1000 {
+        last = client.submit(&adds, (last, 1)).await.unwrap();
+    }
+    assert_eq!(in_time(last).await, Ok(1000));
+    let samples = worker.metrics().into_iter();
+    let followed = samples
+        .filter(|sample| sample.metric == &sortie_host::metrics::FOLLOWED)
+        .map(|sample| sample.value)
+        .next();
+    assert!(
+        matches!(followed, Some(Value::Count(followed)) if followed > 0),
+        "{followed:?}"
+    );
+    // Everything of the job has ended, so that it can be forgotten.
+    in_time(client.flush_jobs()).await;
+    assert!(client.jobs(10).await.unwrap().is_empty());
+}
+
+async fn a_chain_goes_on_around_what_is_no_part_of_it(place: Place) {
+    let client = place.client(None).await;
+    let adds: Function<i64> = function(&client, "add").await;
+    let spins: Function<u64> = function(&client, "spins_for").await;
+    let sums: Function<i64> = function(&client, "sum").await;
+    for round in 0..20_i64 {
+        let mut links = vec![add(&client, &adds, round, 0).await];
+        for _ in 0..20 {
+            let before = links.last().unwrap();
+            links.push(client.submit(&adds, (before, 1)).await.unwrap());
+        }
+        // One that takes two results, one that takes long, and one in a list.
+        let both = (&links[4], &links[9]);
+        let both = client.submit(&adds, both).await.unwrap();
+        links.push(both);
+        let long = client.submit(&spins, (40_000_000_u64,)).await.unwrap();
+        let list = (vec![&links[20]],);
+        let listed = client.submit(&sums, list).await.unwrap();
+        drop(links.remove(15));
+        assert_eq!(in_time(listed).await, Ok(round + 20));
+        assert_eq!(in_time(links.pop().unwrap()).await, Ok(2 * round + 13));
+        for (link, future) in (0..15).zip(links) {
+            assert_eq!(in_time(future).await, Ok(round + link));
+        }
+        assert!(in_time(long).await.is_ok());
+    }
 }

@@ -148,6 +148,7 @@ fn cancelling_a_job_makes_room_for_saying_so() {
             arguments: vec![Argument::Value(vec![7; PIECE_BYTES].into())],
             function: 0,
             input: None,
+            then: Vec::new(),
         }],
     };
     let publish_all = async {
