@@ -10,6 +10,7 @@ pub(crate) mod detached;
 pub(crate) mod function;
 pub(crate) mod future;
 pub(crate) mod job;
+pub(crate) mod nested;
 pub(crate) mod outcome;
 pub(crate) mod output;
 pub(crate) mod published;

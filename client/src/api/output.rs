@@ -98,7 +98,7 @@ impl Decode for Output {
     }
 }
 
-fn not_a<T>(reason: String) -> TaskError {
+pub(crate) fn not_a<T>(reason: String) -> TaskError {
     TaskError::Decode {
         expected: std::any::type_name::<T>(),
         reason,

@@ -370,3 +370,34 @@ async fn futures_are_added_while_results_come() {
     assert_eq!(seen, [(0, 1), (1, 2), (2, 4), (3, 8)]);
     assert!(results.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn results_come_back_in_the_places_of_their_futures() {
+    let broker = Troubled::new();
+    let client = client(&broker);
+    let _adding = Adding::at(&broker);
+    let one = submit(&client, 1).await;
+    let two = submit(&client, (&one, 1)).await;
+    let nested = BTreeMap::from([("x", (&one, vec![&two, &one])), ("y", (&two, vec![]))]);
+    let expected = BTreeMap::from([
+        ("x".to_owned(), (1, vec![2, 1])),
+        ("y".to_owned(), (2, vec![])),
+    ]);
+    assert_eq!(soon(client.gather(&nested)).await, Ok(expected));
+    assert_eq!(soon(client.gather(&two)).await, Ok(2));
+    assert_eq!(soon(client.gather(&[&one, &two])).await, Ok([1, 2]));
+    assert_eq!(
+        soon(client.gather(&("none", 5))).await,
+        Ok(("none".to_owned(), 5))
+    );
+    // The futures stay, and what is of another type or an object is said.
+    let fails = submit(&client, FAILS).await;
+    let failed: Result<Vec<u64>, _> = soon(client.gather(&[&two, &fails])).await;
+    assert!(matches!(failed, Err(TaskError::Failed(_))), "{failed:?}");
+    let text: Result<String, _> = soon(client.gather(&two)).await;
+    assert!(matches!(text, Err(TaskError::Decode { .. })), "{text:?}");
+    let object = submit(&client, 1000).await;
+    let object: Result<Vec<u64>, _> = soon(client.gather(&[&object])).await;
+    assert!(format!("{object:?}").contains("/thousand"), "{object:?}");
+    assert_eq!(soon(two).await, Ok(2));
+}
