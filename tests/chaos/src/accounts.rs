@@ -91,7 +91,8 @@ pub(crate) fn server(plan: &Plan) -> Result<NatsBuilder> {
     let path = repository().join("deploy/nats/accounts.conf");
     let accounts = std::fs::read_to_string(&path)
         .with_context(|| format!("failed to read `{}`", path.display()))?;
-    let storage = STORAGE_BASE + plan.work.tasks * OUTCOME_BYTES;
+    let tasks = plan.work.tasks + 2 * plan.graph_tasks as u64;
+    let storage = STORAGE_BASE + tasks * OUTCOME_BYTES;
     let builder = NatsServer::builder()
         .jetstream(&format!("max_file_store: {storage}"))
         .config(&accounts);

@@ -85,6 +85,7 @@ impl Servers {
                 | Target::Submitter
                 | Target::Reader
                 | Target::Mapper
+                | Target::Grapher
                 | Target::Queue
                 | Target::Storage => 0,
             }

@@ -6,9 +6,11 @@
 
 use std::fs::File;
 use std::io::Write as _;
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// One thing that happened.
@@ -111,12 +113,13 @@ pub enum Ended {
 
 /// A file of records that grows.
 #[derive(Debug)]
-pub struct Log {
+pub struct Log<R = Record> {
     file: File,
     path: PathBuf,
+    records: PhantomData<fn(R)>,
 }
 
-impl Log {
+impl<R: Serialize> Log<R> {
     /// Start a file.
     ///
     /// # Errors
@@ -127,6 +130,7 @@ impl Log {
         Ok(Self {
             file,
             path: path.to_owned(),
+            records: PhantomData,
         })
     }
 
@@ -134,7 +138,7 @@ impl Log {
     ///
     /// # Errors
     /// When the disk is full.
-    pub fn write(&mut self, records: impl IntoIterator<Item = Record>) -> Result<()> {
+    pub fn write(&mut self, records: impl IntoIterator<Item = R>) -> Result<()> {
         let mut lines = Vec::new();
         for record in records {
             serde_json::to_writer(&mut lines, &record)?;
@@ -151,7 +155,7 @@ impl Log {
 ///
 /// # Errors
 /// When a whole line is no record.
-pub fn read(path: &Path) -> Result<Vec<Record>> {
+pub fn read<R: DeserializeOwned>(path: &Path) -> Result<Vec<R>> {
     let text = match std::fs::read(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         text => text.with_context(|| format!("failed to read `{}`", path.display()))?,
@@ -192,7 +196,7 @@ mod tests {
         let mut log = Log::create(&path).unwrap();
         log.write(records.clone()).unwrap();
         log.file.write_all(br#"{"is":"planned","ta"#).unwrap();
-        assert_eq!(read(&path).unwrap(), records);
-        assert_eq!(read(&folder.path().join("none")).unwrap(), []);
+        assert_eq!(read::<Record>(&path).unwrap(), records);
+        assert_eq!(read::<Record>(&folder.path().join("none")).unwrap(), []);
     }
 }

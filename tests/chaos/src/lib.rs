@@ -1,10 +1,11 @@
 //! Real fleets under faults, and a judge of what their readers saw.
 //!
 //! A run starts nats-servers, three `sortie worker` processes, a process that submits, one that
-//! reads and one that does both, each behind a network of its own, and then kills, pauses and cuts
-//! them off one after the other while tasks are worked on. Workers run short of descriptors, their
-//! clocks are stepped, and queue and storage are filled. A second tenant attacks all the time. Each
-//! process writes down what it did and saw, as it happens. At the end a reader that nobody disturbs
+//! reads, one that does both and one whose tasks take each other's results, each behind a network
+//! of its own, and then kills, pauses and cuts them off one after the other while tasks are worked
+//! on. Workers run short of descriptors, their clocks are stepped, and queue and storage are
+//! filled. A second tenant attacks all the time. Each process writes down what it did and saw, as
+//! it happens. At the end a reader that nobody disturbs
 //! reads everything once more, and the [`checker`] compares: every task has exactly one outcome,
 //! the right one, and all readers saw the same.
 //!
@@ -16,7 +17,7 @@
 //! with the one that started them.
 //!
 //! Reading order: [`work`], [`history`], [`checker`], [`schedule`], [`plan`], [`accounts`],
-//! [`parts`], [`mapper`], [`attack`], [`fleet`], [`run`].
+//! [`parts`], [`mapper`], [`graph`], [`grapher`], [`attack`], [`fleet`], [`run`].
 
 pub mod accounts;
 pub mod attack;
@@ -25,6 +26,8 @@ mod child;
 mod common;
 mod filler;
 pub mod fleet;
+pub mod graph;
+pub mod grapher;
 pub mod history;
 pub mod mapper;
 pub mod parts;

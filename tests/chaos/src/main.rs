@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use sortie_chaos::attack::{self, Attack};
 use sortie_chaos::checker::Verdict;
+use sortie_chaos::grapher::{self, Graphing};
 use sortie_chaos::mapper::{self, Mapping};
 use sortie_chaos::parts::{self, Part, Reading, Submission, Through};
 use sortie_chaos::plan::Plan;
@@ -65,6 +66,9 @@ struct Run {
     /// Pause between publishing two bundles, in microseconds
     #[arg(long, default_value_t = 4000)]
     pace_micros: u64,
+    /// Number of tasks that take each other's results, or make subtasks
+    #[arg(long, default_value_t = 20_000)]
+    graph_tasks: usize,
     /// Pause between two attacks of the second tenant, in milliseconds
     #[arg(long, default_value_t = 300)]
     attack_ms: u64,
@@ -81,6 +85,9 @@ enum Command {
     /// Map over tasks
     #[command(hide = true)]
     Map(Map),
+    /// Run a drawn graph of tasks
+    #[command(hide = true)]
+    Graph(Graph),
     /// Do what a second tenant's permissions allow, without end
     #[command(hide = true)]
     Attack(AttackArguments),
@@ -145,6 +152,20 @@ struct Map {
 }
 
 #[derive(Args)]
+struct Graph {
+    #[arg(long)]
+    broker: String,
+    #[arg(long)]
+    folder: PathBuf,
+    #[arg(long)]
+    tasks: usize,
+    #[arg(long)]
+    seed: u64,
+    #[arg(long)]
+    pace_micros: u64,
+}
+
+#[derive(Args)]
 struct AttackArguments {
     #[arg(long)]
     broker: String,
@@ -178,6 +199,7 @@ async fn main() -> ExitCode {
         Some(Command::Submit(submit)) => submitter(submit).await.map(|()| true),
         Some(Command::Read(read)) => reader(read).await.map(|()| true),
         Some(Command::Map(map)) => mapper(map).await.map(|()| true),
+        Some(Command::Graph(graph)) => graphed(graph).await.map(|()| true),
         Some(Command::Attack(arguments)) => attacker(arguments).await.map(|()| true),
         None => tokio::select! {
             done = all(&arguments.run) => done,
@@ -243,6 +265,24 @@ async fn mapper(map: Map) -> Result<()> {
     .await
 }
 
+async fn graphed(graph: Graph) -> Result<()> {
+    let Graph {
+        broker,
+        folder,
+        tasks,
+        seed,
+        pace_micros,
+    } = graph;
+    grapher::graph(&Graphing {
+        broker,
+        folder,
+        tasks,
+        seed,
+        pace: Duration::from_micros(pace_micros),
+    })
+    .await
+}
+
 async fn attacker(arguments: AttackArguments) -> Result<()> {
     attack::attack(&Attack {
         broker: arguments.broker,
@@ -284,6 +324,9 @@ async fn one(run: &Run, scenario: Scenario, seed: u64) -> Result<bool> {
         interval: Duration::from_millis(run.interval_ms.max(10)),
         bundle: run.bundle.max(1),
         pace: Duration::from_micros(run.pace_micros),
+        graph_tasks: run.graph_tasks,
+        // About as long as the submitter takes.
+        graph_pace: Duration::from_micros(run.pace_micros) * tasks_for_each(run),
         attack_pace: Duration::from_millis(run.attack_ms),
         lease: Duration::from_secs(2),
         concurrency: 2,
@@ -355,5 +398,23 @@ fn shown(report: &Report) -> String {
                 .map(|violation| format!("  {violation}")),
         );
     }
+    let graphed = &report.graphed;
+    lines.push(format!(
+        "graph: {} tasks in {} processes, {} right, {} lost with their process before they were \
+         sent, wrong {}",
+        report.graph_tasks,
+        graphed.killed + 1,
+        graphed.right,
+        graphed.unsent,
+        graphed.wrong.len()
+    ));
+    let wrong = graphed.wrong.iter().take(VIOLATIONS_SHOWN);
+    lines.extend(wrong.map(|wrong| format!("  {wrong}")));
     lines.join("\n") + "\n"
+}
+
+/// How many bundles are published for each task of the graph.
+fn tasks_for_each(run: &Run) -> u32 {
+    let bundles = run.tasks / run.bundle.max(1) / run.graph_tasks.max(1) as u64;
+    u32::try_from(bundles).unwrap_or(1).max(1)
 }

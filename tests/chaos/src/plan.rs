@@ -23,6 +23,10 @@ pub struct Plan {
     pub bundle: u64,
     /// Between the publishing of two bundles.
     pub pace: Duration,
+    /// Tasks that take each other's results, beside these.
+    pub graph_tasks: usize,
+    /// Between two submissions of those.
+    pub graph_pace: Duration,
     /// Between two attacks.
     pub attack_pace: Duration,
     /// How long a lease holds.

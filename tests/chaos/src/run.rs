@@ -12,10 +12,11 @@ use anyhow::{Context, Result};
 
 use crate::attack;
 use crate::checker::{Checker, Verdict};
+use crate::grapher::{self, Seen};
 use crate::history;
 use crate::plan::Plan;
 use crate::schedule;
-use crate::stage::{MAPPED, Stage, Told};
+use crate::stage::{GRAPHED, MAPPED, Stage, Told};
 
 /// What came of a run.
 #[derive(Debug)]
@@ -24,6 +25,10 @@ pub struct Report {
     pub verdict: Verdict,
     /// The judge's word on the job that is mapped.
     pub mapped: Verdict,
+    /// What the tasks returned that take each other's results.
+    pub graphed: Seen,
+    /// How many of these there were.
+    pub graph_tasks: usize,
     /// Faults that hit, by kind and by what they hit.
     pub faults: BTreeMap<String, u64>,
     /// What the second tenant did.
@@ -41,6 +46,7 @@ impl Report {
     pub fn is_good(&self) -> bool {
         self.verdict.is_good()
             && self.mapped.is_good()
+            && self.graphed.wrong.is_empty()
             && self.missing.is_empty()
             && self.verdict.retried + self.mapped.retried > 0
     }
@@ -80,6 +86,8 @@ pub async fn run(plan: &Plan) -> Result<Report> {
     Ok(Report {
         verdict: judge(&plan.folder)?,
         mapped: judge(&plan.folder.join(MAPPED))?,
+        graphed: grapher::seen(&plan.folder.join(GRAPHED))?,
+        graph_tasks: plan.graph_tasks,
         faults,
         attacks,
         missing,

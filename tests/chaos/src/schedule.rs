@@ -64,6 +64,8 @@ pub enum Target {
     Reader,
     /// The process that maps.
     Mapper,
+    /// The process whose tasks take each other's results.
+    Grapher,
     /// A server, by its number.
     Server(usize),
     /// The server that leads the stream of tasks, then.
@@ -85,6 +87,7 @@ impl fmt::Display for Target {
             Self::Submitter => f.write_str("submitter"),
             Self::Reader => f.write_str("reader"),
             Self::Mapper => f.write_str("mapper"),
+            Self::Grapher => f.write_str("grapher"),
             Self::Server(number) => write!(f, "server {number}"),
             Self::TasksLeader => f.write_str("leader of tasks"),
             Self::OutcomesLeader => f.write_str("leader of outcomes"),
@@ -149,6 +152,7 @@ enum Lane {
     Submitter,
     Reader,
     Mapper,
+    Grapher,
     Servers,
     Queue,
     Storage,
@@ -159,6 +163,7 @@ enum Lane {
 pub struct Schedule {
     random: Random,
     scenario: Scenario,
+    form: Form,
     essentials: Vec<(Target, Kind)>,
     interval: Duration,
     lease: Duration,
@@ -176,7 +181,7 @@ pub fn name(target: Target, kind: Kind) -> String {
 
 /// The faults that a run has to have: without them it says little.
 pub fn essentials(seed: u64, scenario: Scenario, form: Form) -> Vec<(Target, Kind)> {
-    let mut extras = extras();
+    let mut extras = extras(form);
     if form == Form::Short {
         let mut random = Random(seed);
         random.shuffle(&mut extras);
@@ -187,8 +192,9 @@ pub fn essentials(seed: u64, scenario: Scenario, form: Form) -> Vec<(Target, Kin
     all
 }
 
-/// Shortages and clocks: a long run has to have each of them.
-pub fn extras() -> Vec<(Target, Kind)> {
+/// Shortages and clocks, and what takes minutes to come to its end: a long run has to have each of
+/// them.
+pub fn extras(form: Form) -> Vec<(Target, Kind)> {
     let mut all = vec![
         (Target::Queue, Kind::Fill),
         (Target::Storage, Kind::Fill),
@@ -196,6 +202,9 @@ pub fn extras() -> Vec<(Target, Kind)> {
     ];
     let steps = STEPS.into_iter().enumerate();
     all.extend(steps.map(|(number, step)| (Target::Worker(number), Kind::Step(step))));
+    if form == Form::Long {
+        all.push((Target::Grapher, Kind::Kill));
+    }
     all
 }
 
@@ -208,6 +217,7 @@ fn basics(scenario: Scenario) -> Vec<(Target, Kind)> {
         (Target::Submitter, Kind::Kill),
         (Target::Reader, Kind::Kill),
         (Target::Mapper, Kind::Cut),
+        (Target::Grapher, Kind::Cut),
     ];
     all.extend(match scenario {
         Scenario::Server => vec![
@@ -241,6 +251,7 @@ fn others(scenario: Scenario) -> Vec<(Target, Kind)> {
     add(Target::Reader, &[Kill, Pause, Cut, Stall]);
     // Killed, it would take its job with it.
     add(Target::Mapper, &[Pause, Stall]);
+    add(Target::Grapher, &[Pause, Stall]);
     match scenario {
         Scenario::Server => add(Target::Server(0), &[Kill, Kill, Stall]),
         Scenario::Cluster => {
@@ -265,6 +276,7 @@ impl Schedule {
         Self {
             random: Random(seed),
             scenario,
+            form,
             essentials: essentials(seed, scenario, form),
             interval,
             lease,
@@ -282,10 +294,11 @@ impl Schedule {
         let mut rest = others(self.scenario);
         if self.rounds == 0 {
             top.clone_from(&self.essentials);
-            rest.extend(extras().into_iter().filter(|card| !top.contains(card)));
+            let extras = extras(self.form).into_iter();
+            rest.extend(extras.filter(|card| !top.contains(card)));
         } else {
             rest.extend(basics(self.scenario));
-            rest.extend(extras());
+            rest.extend(extras(self.form));
         }
         self.rounds += 1;
         self.random.shuffle(&mut top);
@@ -331,9 +344,15 @@ impl Schedule {
             (Lane::Servers, Scenario::Server) => SERVERS_REST,
             (Lane::Servers, Scenario::Cluster) => CLUSTER_REST,
             (Lane::Storage, _) => STORAGE_REST,
-            (Lane::Worker(_) | Lane::Submitter | Lane::Reader | Lane::Mapper | Lane::Queue, _) => {
-                Duration::ZERO
-            }
+            (
+                Lane::Worker(_)
+                | Lane::Submitter
+                | Lane::Reader
+                | Lane::Mapper
+                | Lane::Grapher
+                | Lane::Queue,
+                _,
+            ) => Duration::ZERO,
         }
     }
 }
@@ -374,6 +393,7 @@ impl Target {
             Self::Submitter => Lane::Submitter,
             Self::Reader => Lane::Reader,
             Self::Mapper => Lane::Mapper,
+            Self::Grapher => Lane::Grapher,
             Self::Queue => Lane::Queue,
             Self::Storage => Lane::Storage,
             Self::Server(_) | Self::TasksLeader | Self::OutcomesLeader | Self::ClusterLeader => {
@@ -456,15 +476,16 @@ mod tests {
                 .map(|fault| (fault.target.lane(), fault.kind));
             faults.collect::<BTreeSet<_>>().len()
         };
-        // Three workers, a submitter, a reader and the servers with four kinds each, a mapper that
-        // is not killed, two steps and a shortage of each worker, the queue and the storage.
-        assert_eq!(kinds(Scenario::Server), 6 * 4 + 3 + 3 * 3 + 2);
-        assert_eq!(kinds(Scenario::Cluster), 6 * 4 + 3 + 3 * 3 + 2);
+        // Three workers, a submitter, a reader, a grapher and the servers with four kinds each, a
+        // mapper that is not killed, two steps and a shortage of each worker, the queue and the
+        // storage.
+        assert_eq!(kinds(Scenario::Server), 7 * 4 + 3 + 3 * 3 + 2);
+        assert_eq!(kinds(Scenario::Cluster), 7 * 4 + 3 + 3 * 3 + 2);
         let targets: BTreeSet<_> = faults(1, Scenario::Cluster)
             .into_iter()
             .map(|fault| fault.target)
             .collect();
-        assert_eq!(targets.len(), 3 + 3 + 3 + 3 + 2);
+        assert_eq!(targets.len(), 3 + 4 + 3 + 3 + 2);
     }
 
     #[test]
@@ -489,14 +510,16 @@ mod tests {
 
     #[test]
     fn a_short_run_draws_some_of_what_a_long_one_has() {
-        let extras: BTreeSet<_> = extras().into_iter().collect();
+        let extras: BTreeSet<_> = extras(Form::Short).into_iter().collect();
+        let killed = (Target::Grapher, Kind::Kill);
         let mut drawn = BTreeSet::new();
         for seed in 0..100 {
             let long = essentials(seed, Scenario::Server, Form::Long);
             let short = essentials(seed, Scenario::Server, Form::Short);
             assert!(extras.iter().all(|card| long.contains(card)));
             assert!(short.iter().all(|card| long.contains(card)));
-            assert_eq!(short.len() + extras.len(), long.len() + EXTRAS_SHORT);
+            assert!(long.contains(&killed) && !short.contains(&killed));
+            assert_eq!(short.len() + extras.len() + 1, long.len() + EXTRAS_SHORT);
             drawn.extend(short.into_iter().filter(|card| extras.contains(card)));
         }
         assert_eq!(drawn, extras);

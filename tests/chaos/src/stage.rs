@@ -44,6 +44,8 @@ const LINES_SHOWN: usize = 15;
 const ANEW: u64 = 3;
 /// The folder of the mapper's own history, in the run's.
 pub(crate) const MAPPED: &str = "mapped";
+/// The folder of the grapher's steps, in the run's.
+pub(crate) const GRAPHED: &str = "graphed";
 /// The mapper has a task for each of so many of the submitter's.
 const MAPPED_SHARE: u64 = 10;
 /// The counts of the attacker, in the run's folder.
@@ -58,6 +60,7 @@ pub(crate) struct Stage<'a> {
     submitter: Member,
     reader: Member,
     mapper: Member,
+    grapher: Member,
     attacker: Member,
     log: Log,
     started: Instant,
@@ -75,6 +78,7 @@ pub(crate) struct Stage<'a> {
     read_all: bool,
     submitted_all: bool,
     mapped_all: bool,
+    graphed_all: bool,
     random: Random,
     faults: BTreeMap<String, u64>,
     exits: Vec<String>,
@@ -123,6 +127,7 @@ impl<'a> Stage<'a> {
         let submitter = member("submitter", User::Judged)?;
         let reader = member("reader", User::Judged)?;
         let mapper = member("mapper", User::Judged)?;
+        let grapher = member("grapher", User::Judged)?;
         let attacker = member("attacker", User::Attacking)?;
         let mut log = Log::create(&plan.folder.join("driver.jsonl"))?;
         log.write([Record::Planned {
@@ -137,6 +142,7 @@ impl<'a> Stage<'a> {
             submitter,
             reader,
             mapper,
+            grapher,
             attacker,
             log,
             started,
@@ -150,6 +156,7 @@ impl<'a> Stage<'a> {
             read_all: false,
             submitted_all: false,
             mapped_all: false,
+            graphed_all: false,
             // Its own numbers: how often somebody reads does not change the schedule.
             random: Random(!plan.seed),
             faults: BTreeMap::new(),
@@ -172,6 +179,7 @@ impl<'a> Stage<'a> {
         self.start_submitter()?;
         self.start_reader(0)?;
         self.start_mapper()?;
+        self.start_grapher()?;
         self.start_attacker()?;
         let mut schedule = Schedule::new(
             self.plan.seed,
@@ -213,7 +221,7 @@ impl<'a> Stage<'a> {
     }
 
     fn is_over(&self) -> bool {
-        self.read_all && self.submitted_all && self.mapped_all
+        self.read_all && self.submitted_all && self.mapped_all && self.graphed_all
     }
 
     async fn start_workers(&mut self) -> Result<()> {
@@ -338,6 +346,22 @@ impl<'a> Stage<'a> {
         self.mapper.start(arguments)
     }
 
+    fn start_grapher(&mut self) -> Result<()> {
+        let plan = self.plan;
+        let folder = plan.folder.join(GRAPHED);
+        std::fs::create_dir_all(&folder)?;
+        let mut arguments = ["graph", "--broker", &self.grapher.urls(), "--folder"]
+            .map(str::to_owned)
+            .to_vec();
+        arguments.push(folder.display().to_string());
+        arguments.extend(numbers([
+            ("--tasks", plan.graph_tasks as u64),
+            ("--seed", plan.seed),
+            ("--pace-micros", u64::try_from(plan.graph_pace.as_micros())?),
+        ]));
+        self.grapher.start(arguments)
+    }
+
     /// It adds its password itself.
     fn start_attacker(&mut self) -> Result<()> {
         let file = self.plan.folder.join(ATTACKS).display().to_string();
@@ -444,6 +468,7 @@ impl<'a> Stage<'a> {
         self.read_all |= has_done(&mut self.reader)?;
         self.submitted_all |= has_done(&mut self.submitter)?;
         self.mapped_all |= has_done(&mut self.mapper)?;
+        self.graphed_all |= has_done(&mut self.grapher)?;
         ensure!(
             !has_done(&mut self.attacker)?,
             "the attacker ended: {}",
@@ -475,7 +500,8 @@ impl<'a> Stage<'a> {
     fn members(&self) -> impl Iterator<Item = &Member> {
         self.workers
             .iter()
-            .chain([&self.submitter, &self.reader, &self.mapper, &self.attacker])
+            .chain([&self.submitter, &self.reader, &self.mapper])
+            .chain([&self.grapher, &self.attacker])
     }
 
     /// What follows in the schedule comes later by what was waited for since then.
@@ -551,8 +577,8 @@ impl<'a> Stage<'a> {
     /// What a person wants to know when nothing moves.
     fn state(&self) -> String {
         let mut text = format!(
-            "all is read {}, submitted {}, mapped {}",
-            self.read_all, self.submitted_all, self.mapped_all
+            "all is read {}, submitted {}, mapped {}, looked at {}",
+            self.read_all, self.submitted_all, self.mapped_all, self.graphed_all
         );
         for member in self.members() {
             let _infallible = write!(

@@ -36,6 +36,8 @@ fn plan(scenario: Scenario, folder: PathBuf) -> Plan {
         interval,
         bundle: 8,
         pace,
+        graph_tasks: 1000,
+        graph_pace: pace / 3,
         attack_pace: Duration::from_millis(800),
         lease: Duration::from_secs(2),
         concurrency: 2,
@@ -60,12 +62,13 @@ async fn check(scenario: Scenario) {
         )
     });
     panic!(
-        "seed {SEED}, {:?}, never came {:?}, {:?}\n{:?}\n{:?}\nrecords and logs: {}",
+        "seed {SEED}, {:?}, never came {:?}, {:?}\n{:?}\n{:?}\n{:?}\nrecords and logs: {}",
         report.faults,
         report.missing,
         report.exits,
         report.verdict,
         report.mapped,
+        report.graphed,
         kept.display()
     );
 }

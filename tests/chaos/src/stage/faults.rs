@@ -56,6 +56,7 @@ impl Stage<'_> {
             Target::Submitter => hit(&mut self.submitter, kind, &mut self.submitted_all),
             Target::Reader => hit(&mut self.reader, kind, &mut self.read_all),
             Target::Mapper => hit(&mut self.mapper, kind, &mut self.mapped_all),
+            Target::Grapher => hit(&mut self.grapher, kind, &mut self.graphed_all),
             Target::Queue | Target::Storage => Ok(self.fill(fault)),
             Target::Server(_)
             | Target::TasksLeader
@@ -108,6 +109,9 @@ impl Stage<'_> {
             (Target::Reader, Kind::Kill) => self.succeed_reader(),
             (Target::Reader, kind) => self.reader.end(kind),
             (Target::Mapper, kind) => self.mapper.end(kind),
+            // Its successor finds out what is left.
+            (Target::Grapher, Kind::Kill) => self.grapher.restart(),
+            (Target::Grapher, kind) => self.grapher.end(kind),
             // What fills ends by itself.
             (Target::Queue | Target::Storage, _) => Ok(()),
             (
