@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sortie_broker::{Report, Submit as _, Work as _};
+use sortie_broker::{Lease, Report, Submit as _, Work as _};
 use sortie_protocol::{Ending, Outcome, Output, Part, Task, TaskIndex, filling};
 
 use super::graph::{FAILS, added, is_upstream, submit, sum};
@@ -38,6 +38,16 @@ fn run(task: &Task, take: usize) -> Vec<Outcome> {
     outcomes
 }
 
+/// Report these outcomes of a leased bundle together.
+async fn report(broker: &Troubled, lease: &Lease, outcomes: Vec<Outcome>) {
+    let report = Report {
+        outcomes,
+        retrials: Vec::new(),
+    };
+    let reporting = broker.inner.complete(lease.id, lease.job.key, report);
+    reporting.await.unwrap();
+}
+
 /// Lease one bundle, and report on it as a worker does that takes so many followers of each task.
 async fn work(broker: &Troubled, take: usize) {
     let lease = broker.lease().await;
@@ -45,15 +55,7 @@ async fn work(broker: &Troubled, take: usize) {
     let ran: Vec<Vec<Outcome>> = tasks.map(|task| run(task, take)).collect();
     let first = ran.iter().map(|ran| ran[0].clone());
     let followed = ran.iter().flat_map(|ran| ran[1..].iter().cloned());
-    let report = Report {
-        outcomes: first.chain(followed).collect(),
-        retrials: Vec::new(),
-    };
-    broker
-        .inner
-        .complete(lease.id, lease.job.key, report)
-        .await
-        .unwrap();
+    report(broker, &lease, first.chain(followed).collect()).await;
 }
 
 /// A sum of ones, each added to the sum before it.
@@ -141,11 +143,7 @@ async fn an_outcome_that_comes_apart_from_that_of_the_task_before_it_counts_once
         .await
         .unwrap();
     assert_eq!(soon(futures[2].clone()).await, Ok(3));
-    let report = Report {
-        outcomes: vec![outcomes[0].clone()],
-        retrials: Vec::new(),
-    };
-    broker.inner.complete(lease.id, job, report).await.unwrap();
+    report(&broker, &lease, vec![outcomes[0].clone()]).await;
     broker.published(2).await;
     broker
         .inner
@@ -186,15 +184,7 @@ async fn what_was_cancelled_meanwhile_stays_cancelled() {
     assert_eq!(futures[2].status(), TaskStatus::Cancelled);
     // Nobody asks for this one any more.
     drop(futures.remove(3));
-    let report = Report {
-        outcomes,
-        retrials: Vec::new(),
-    };
-    broker
-        .inner
-        .complete(lease.id, lease.job.key, report)
-        .await
-        .unwrap();
+    report(&broker, &lease, outcomes).await;
     let ends = soon(gather(futures)).await;
     assert_eq!(ends, [Ok(1), Ok(2), Err(TaskError::Cancelled)]);
     soon(client.flush_jobs()).await;

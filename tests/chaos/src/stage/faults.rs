@@ -7,9 +7,10 @@ use anyhow::{Context, Result};
 use sortie_harness::patience;
 use tokio::time::timeout;
 
-use super::{Stage, has_done, ms};
+use super::{GRAPHED, Stage, has_done, ms};
 use crate::filler::Filler;
 use crate::fleet::Member;
+use crate::grapher;
 use crate::history::Record;
 use crate::schedule::{self, Fault, Kind, Target};
 
@@ -56,6 +57,7 @@ impl Stage<'_> {
             Target::Submitter => hit(&mut self.submitter, kind, &mut self.submitted_all),
             Target::Reader => hit(&mut self.reader, kind, &mut self.read_all),
             Target::Mapper => hit(&mut self.mapper, kind, &mut self.mapped_all),
+            Target::Grapher if kind == Kind::Kill && self.only_looks()? => Ok(false),
             Target::Grapher => hit(&mut self.grapher, kind, &mut self.graphed_all),
             Target::Queue | Target::Storage => Ok(self.fill(fault)),
             Target::Server(_)
@@ -66,6 +68,10 @@ impl Stage<'_> {
                 Ok(true)
             }
         }
+    }
+
+    fn only_looks(&self) -> Result<bool> {
+        grapher::only_looks(&self.plan.folder.join(GRAPHED))
     }
 
     fn hit_server(&self, kind: Kind, place: usize) {
