@@ -142,7 +142,11 @@ pub async fn a_running_task_that_is_cancelled_ends_with_its_lease(
     let job = scene.job().await?;
     scene.publish(job, [0, 1]).await?;
     let lease = scene.pull().await?;
+    same("before", &scene.broker.cancelled(&lease), &None)?;
+    let mut cancelled = scene.broker.cancellations().await?;
     scene.broker.cancel_tasks(job, vec![1]).await?;
+    let told = scene.soon("a cancellation", cancelled.next()).await?;
+    same("what is told", &scene.broker.cancelled(&lease), &told)?;
     let stopped = Outcome {
         ending: Ending::Cancelled,
         ..completed(1)

@@ -460,6 +460,10 @@ impl Work for MemoryBroker {
         Ok(())
     }
 
+    fn cancelled(&self, lease: &Lease) -> Option<Cancellation> {
+        self.shared.state.lock().queue.cancelled(lease)
+    }
+
     async fn cancellations(&self) -> Result<BoxStream<'static, Cancellation>, Error> {
         let receiver = self.shared.cancellations.subscribe();
         Ok(stream::unfold(receiver, |mut receiver| async {

@@ -41,7 +41,7 @@ use super::faults::{Fault, FaultInjector};
 use super::queued_bundle::{Left, QueuedBundle};
 use super::ready::Ready;
 use super::weights::Weights;
-use crate::traits::{Error, Extended, Lease, Report, Retrial, Serves, Waiting};
+use crate::traits::{Cancellation, Error, Extended, Lease, Report, Retrial, Serves, Waiting};
 
 /// The shortest lease, whatever the configuration says: timers are no finer, and a lease that is
 /// over when it is granted would never end.
@@ -520,6 +520,21 @@ impl Queue {
                 Left::Tasks => return Some(queued),
                 Left::Nothing => entry.bundles = entry.bundles.saturating_sub(1),
             }
+        }
+    }
+
+    /// What of a lease ended while it was on its way to a worker.
+    pub(super) fn cancelled(&self, lease: &Lease) -> Option<Cancellation> {
+        let job = lease.job.key;
+        match self.jobs.get(&job) {
+            Some(entry) if !entry.is_cancelled() => {
+                let ended = |task: &TaskIndex| entry.seen.contains(*task);
+                entry
+                    .has_cancelled_tasks
+                    .then(|| Cancellation::tasks_of(lease, ended))
+                    .flatten()
+            }
+            Some(_) | None => Some(Cancellation::Job(job)),
         }
     }
 

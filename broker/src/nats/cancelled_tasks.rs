@@ -11,7 +11,7 @@ use sortie_protocol::envelope::{self, Message};
 use sortie_protocol::seen::Seen;
 use sortie_protocol::{Bundle, JobKey, TaskIndex};
 
-use crate::traits::Cancellation;
+use crate::traits::{Cancellation, Lease};
 
 /// How many jobs are remembered.
 const JOBS_MAX: usize = 256;
@@ -48,6 +48,13 @@ impl CancelledTasks {
         for task in tasks.iter().take(RANGES_MAX) {
             seen.insert(*task);
         }
+    }
+
+    /// Those of a lease.
+    pub(super) fn of(&self, lease: &Lease) -> Option<Cancellation> {
+        let jobs = self.0.lock();
+        let cancelled = jobs.get(&lease.job.key)?;
+        Cancellation::tasks_of(lease, |task| cancelled.contains(*task))
     }
 
     /// Take the tasks that were cancelled out of a bundle.

@@ -456,6 +456,14 @@ impl Work for NatsBroker {
         }
     }
 
+    fn cancelled(&self, lease: &Lease) -> Option<Cancellation> {
+        let job = lease.job.key;
+        match self.services.jobs.get(&job) {
+            Some(known) if known.is_cancelled() => Some(Cancellation::Job(job)),
+            Some(_) | None => self.services.cancelled_tasks.of(lease),
+        }
+    }
+
     async fn cancellations(&self) -> Result<BoxStream<'static, Cancellation>, Error> {
         let subject = self.services.names.all_cancels();
         let told = self.services.connection.listen(subject).await?;

@@ -109,6 +109,18 @@ pub enum Cancellation {
     Tasks(JobKey, Arc<[TaskIndex]>),
 }
 
+impl Cancellation {
+    /// Those tasks of a lease of which this holds, if there are any.
+    pub(crate) fn tasks_of(
+        lease: &Lease,
+        is_cancelled: impl Fn(&TaskIndex) -> bool,
+    ) -> Option<Self> {
+        let tasks = lease.bundle.tasks.iter().map(|task| task.index);
+        let tasks: Arc<[_]> = tasks.filter(is_cancelled).collect();
+        (!tasks.is_empty()).then(|| Self::Tasks(lease.job.key, tasks))
+    }
+}
+
 /// Who coordinates a job, as the broker keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claimed {

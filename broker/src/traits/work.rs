@@ -41,6 +41,11 @@ pub trait Work: std::fmt::Debug + Send + Sync + 'static {
     /// behind may miss some: of a cancelled job, its next extension returns [`Extended::Lost`].
     async fn cancellations(&self) -> Result<BoxStream<'static, Cancellation>, Error>;
 
+    /// What of a lease is cancelled, as far as this process knows. To be asked when
+    /// [`Self::cancellations`] can find the lease at work: a notice that came while it was pulled
+    /// found nothing to stop.
+    fn cancelled(&self, lease: &Lease) -> Option<Cancellation>;
+
     /// Announce a worker and its load. Valid for [`PRESENCE`](super::PRESENCE).
     async fn announce(&self, presence: Presence) -> Result<(), Error>;
 }

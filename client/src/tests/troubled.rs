@@ -358,6 +358,10 @@ impl Work for Troubled {
         self.inner.release(lease).await
     }
 
+    fn cancelled(&self, lease: &Lease) -> Option<Cancellation> {
+        self.inner.cancelled(lease)
+    }
+
     async fn cancellations(&self) -> Result<BoxStream<'static, Cancellation>, Error> {
         self.there()?;
         self.inner.cancellations().await

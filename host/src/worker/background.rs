@@ -163,13 +163,10 @@ async fn listen_for_cancellations(shared: &Background) {
             Ok(mut cancelled) => {
                 episode.works();
                 while let Some(cancellation) = cancelled.next().await {
-                    match cancellation {
-                        Cancellation::Job(job) => {
-                            shared.jobs.remove(job);
-                            shared.leases.stop_job(job);
-                        }
-                        Cancellation::Tasks(job, tasks) => shared.leases.stop_tasks(job, &tasks),
+                    if let Cancellation::Job(job) = cancellation {
+                        shared.jobs.remove(job);
                     }
+                    shared.leases.stop(&cancellation);
                 }
             }
             Err(error) => episode.fails(&error),

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use sortie_broker::Lease;
+use sortie_broker::{Cancellation, Lease};
 use sortie_protocol::{Bundle, JobKey, LeaseId, TaskIndex};
 
 use super::lifecycle::{Lifecycle, Phase};
@@ -98,15 +98,23 @@ impl Leases {
         Some(in_work.job)
     }
 
+    /// End what is cancelled.
+    pub(super) fn stop(&self, cancelled: &Cancellation) {
+        match cancelled {
+            Cancellation::Job(job) => self.stop_job(*job),
+            Cancellation::Tasks(job, tasks) => self.stop_tasks(*job, tasks),
+        }
+    }
+
     /// End the tasks of a job.
-    pub(super) fn stop_job(&self, job: JobKey) {
+    fn stop_job(&self, job: JobKey) {
         for in_work in self.0.lock().values().filter(|lease| lease.job == job) {
             in_work.cancel.cancel();
         }
     }
 
     /// End some tasks of a job, wherever they are.
-    pub(super) fn stop_tasks(&self, job: JobKey, tasks: &[TaskIndex]) {
+    fn stop_tasks(&self, job: JobKey, tasks: &[TaskIndex]) {
         let tasks: HashSet<_> = tasks.iter().copied().collect();
         for in_work in self.0.lock().values().filter(|lease| lease.job == job) {
             let named: Vec<_> = in_work

@@ -110,6 +110,10 @@ impl Slots {
     async fn work(&self, number: usize, lease: Lease) {
         let job = lease.job.key;
         let guard = self.leases.hold(&lease, &self.lifecycle);
+        // What was cancelled while it was on its way here was not in work yet.
+        if let Some(cancelled) = self.broker.cancelled(&lease) {
+            self.leases.stop(&cancelled);
+        }
         let working = async {
             self.tell_leased(&lease);
             match self.contexts(number, &lease, &guard.cancel).await {

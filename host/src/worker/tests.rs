@@ -134,6 +134,17 @@ async fn what_runs_beside_the_slots_is_not_lost_in_silence() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancellation_that_overtakes_its_lease_stops_the_task() {
+    let scene = Scene::start(1);
+    scene.broker.overtake().await;
+    let job = scene.job("spins_forever", 0).await;
+    scene.publish_bare(job, 1).await;
+    let outcomes = scene.outcomes(job, 1).await;
+    assert_eq!(outcomes[0].ending, Ending::Cancelled);
+    until("the task's end", || scene.worker.busy() == 0).await;
+}
+
 /// Each load takes its whole time; the tenant's other bundles are handed back until it is over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn components_that_do_not_come_hold_up_only_their_own_tenant() {

@@ -1,10 +1,12 @@
 //! The broker of one process, which panics when it is asked to, and withholds components.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
 use parking_lot::Mutex;
 use sortie_broker::memory::{Config, MemoryBroker};
 use sortie_broker::{
@@ -40,6 +42,10 @@ pub(super) struct Faulty {
     withheld: Mutex<HashMap<Digest, u32>>,
     /// Whether it gives them by now.
     gives: watch::Sender<bool>,
+    /// Whether the first task of the next lease is cancelled while the lease is on its way.
+    overtakes: AtomicBool,
+    /// How often the worker asked for the next cancellation: then it has dealt with the one before.
+    listened: watch::Sender<u32>,
 }
 
 impl Faulty {
@@ -55,7 +61,21 @@ impl Faulty {
             panics: Mutex::default(),
             withheld: Mutex::default(),
             gives: watch::Sender::new(false),
+            overtakes: AtomicBool::new(false),
+            listened: watch::Sender::new(0),
         }
+    }
+
+    /// Cancel the first task of the next lease, and give the lease when the worker has heard of it.
+    pub(super) async fn overtake(&self) {
+        self.listened(1).await;
+        self.overtakes.store(true, Ordering::Release);
+    }
+
+    async fn listened(&self, times: u32) {
+        let mut listened = self.listened.subscribe();
+        // The sender lives as long as this.
+        let _ = listened.wait_for(|asked| *asked >= times).await.map(drop);
     }
 
     /// Give what is withheld.
@@ -197,9 +217,15 @@ impl Work for Faulty {
     }
 
     async fn pull(&self, puller: &Puller, credits: NonZeroUsize) -> Result<Vec<Lease>, Error> {
-        let leases = self.inner.pull(puller, credits).await;
+        let leases = self.inner.pull(puller, credits).await?;
         self.asked(Ask::Pull);
-        leases
+        if self.overtakes.swap(false, Ordering::AcqRel) {
+            let lease = leases.first().unwrap();
+            let first = vec![lease.bundle.tasks[0].index];
+            self.inner.cancel_tasks(lease.job.key, first).await?;
+            self.listened(2).await;
+        }
+        Ok(leases)
     }
 
     async fn extend(&self, lease: LeaseId) -> Result<Extended, Error> {
@@ -218,7 +244,17 @@ impl Work for Faulty {
 
     async fn cancellations(&self) -> Result<BoxStream<'static, Cancellation>, Error> {
         self.asked(Ask::Cancellations);
-        self.inner.cancellations().await
+        let cancelled = self.inner.cancellations().await?;
+        let asking = (cancelled, self.listened.clone());
+        let next = async |(mut cancelled, asked): (BoxStream<'static, _>, watch::Sender<u32>)| {
+            asked.send_modify(|asked| *asked += 1);
+            Some((cancelled.next().await?, (cancelled, asked)))
+        };
+        Ok(stream::unfold(asking, next).boxed())
+    }
+
+    fn cancelled(&self, lease: &Lease) -> Option<Cancellation> {
+        self.inner.cancelled(lease)
     }
 
     async fn announce(&self, presence: Presence) -> Result<(), Error> {
