@@ -15,7 +15,7 @@ use sortie_broker::Submit as _;
 use sortie_harness::until;
 use sortie_protocol::metric::Value;
 use sortie_protocol::outcome::PlatformFault;
-use sortie_protocol::{Digest, Ending, Failure, FunctionOptions, FunctionRef, TenantId};
+use sortie_protocol::{Digest, Ending, Failure, FunctionOptions, FunctionRef, Limits, TenantId};
 
 use self::faulty::Ask;
 use self::scene::Scene;
@@ -138,7 +138,13 @@ async fn what_runs_beside_the_slots_is_not_lost_in_silence() {
 async fn a_cancellation_that_overtakes_its_lease_stops_the_task() {
     let scene = Scene::start(1);
     scene.broker.overtake().await;
-    let job = scene.job("spins_forever", 0).await;
+    let hour = Duration::from_secs(60 * 60);
+    let limits = Limits {
+        wall_time: hour,
+        cpu_time: hour,
+        ..Limits::default()
+    };
+    let job = scene.job_within("spins_forever", limits).await;
     scene.publish_bare(job, 1).await;
     let outcomes = scene.outcomes(job, 1).await;
     assert_eq!(outcomes[0].ending, Ending::Cancelled);

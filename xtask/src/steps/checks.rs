@@ -102,7 +102,12 @@ pub(super) fn tests(run: &mut Run<'_>) -> Result<Check> {
             .count(cmd.arg("--no-fail-fast"), Stream::Stdout)
             .map(|()| Check::Done);
     }
-    let cmd = run.cargo().args(["nextest", "run", "--workspace"]);
+    // Most of them wait for servers, leases and faults, and leave half of a core for others.
+    let threads = 2 * std::thread::available_parallelism()?.get();
+    let cmd = run
+        .cargo()
+        .args(["nextest", "run", "--workspace", "--test-threads"])
+        .arg(threads.to_string());
     let cmd = match run.mode {
         Mode::Person => cmd,
         Mode::Machine => cmd.args(["--profile", "ci"]),

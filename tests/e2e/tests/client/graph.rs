@@ -7,7 +7,7 @@ use sortie::protocol::metric::Value;
 use sortie::{Client, Function, Output, TaskError, TaskFuture, gather, value};
 use sortie_e2e::{Fleet, Place};
 
-use crate::{function, in_time};
+use crate::{endless, function, in_time};
 
 over_both! {
     results_are_arguments_at_any_depth,
@@ -66,7 +66,7 @@ async fn a_failure_ends_what_takes_its_result(place: Place) {
 
 async fn dropping_one_of_many_futures_stops_its_task_alone(place: Place) {
     let client = place.client(Some(1)).await;
-    let spins: Function<()> = function(&client, "spins_forever").await;
+    let spins = endless(&client).await;
     let adds: Function<i64> = function(&client, "add").await;
     let before = add(&client, &adds, 1, 1).await;
     let endless = client.submit(&spins, ()).await.unwrap();

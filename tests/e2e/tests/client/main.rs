@@ -13,12 +13,21 @@ use sortie::{
 };
 use sortie_e2e::Place;
 
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
 async fn function<T>(client: &Client, name: &str) -> Function<T> {
     let component = client
         .load(sortie_harness::component("behaviours"))
         .await
         .unwrap();
     component.function(name).unwrap()
+}
+
+/// The function that never ends by itself, nor by a limit within the time of a test: only what
+/// stops it does.
+async fn endless(client: &Client) -> Function<()> {
+    let spins: Function<()> = function(client, "spins_forever").await;
+    spins.timeout(HOUR).cpu_time(HOUR)
 }
 
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
@@ -228,7 +237,7 @@ async fn inputs_are_taken_only_as_fast_as_outcomes_are_read() {
 
 async fn cancelling_ends_a_loop_and_everything_that_waits(place: Place) {
     let client = place.client(None).await;
-    let spins: Function<()> = function(&client, "spins_forever").await;
+    let spins = endless(&client).await;
     let job = client.map(&spins, (0..20).map(|_| ()));
     in_time(async {
         while job.progress().submitted < 4 {
@@ -254,7 +263,7 @@ async fn cancelling_ends_a_loop_and_everything_that_waits(place: Place) {
 
 async fn a_dropped_future_frees_its_slot(place: Place) {
     let client = place.client(Some(1)).await;
-    let spins: Function<()> = function(&client, "spins_forever").await;
+    let spins = endless(&client).await;
     drop(client.submit(&spins, ()).await.unwrap());
     let cancelled = client.submit(&spins, ()).await.unwrap();
     cancelled.cancel().await.unwrap();

@@ -5,7 +5,7 @@ use sortie::{Function, TaskFuture};
 use sortie_e2e::Fleet;
 use sortie_harness::{Ran, Sortie};
 
-use crate::{function, in_time};
+use crate::{endless, function, in_time};
 
 /// Run a command that asks the broker.
 async fn asked(fleet: &Fleet, words: Vec<String>) -> Ran {
@@ -29,7 +29,7 @@ async fn a_graph_is_shown_by_function_and_state_with_its_critical_path() {
     let adds: Function<i64> = function(&client, "add").await;
     let spins: Function<i64> = function(&client, "spins_for").await;
     let traps: Function<i64> = function(&client, "traps").await;
-    let forever: Function<()> = function(&client, "spins_forever").await;
+    let forever = endless(&client).await;
     let slow = client.submit(&spins, (200_000_000,)).await.unwrap();
     let quick = client.submit(&adds, (1, 2)).await.unwrap();
     let sum = client.submit(&adds, (&slow, &quick)).await.unwrap();

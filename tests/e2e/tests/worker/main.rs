@@ -113,7 +113,7 @@ async fn a_worker_that_is_told_to_end_reports_all_it_has() {
 async fn what_does_not_finish_in_the_grace_period_goes_to_others_at_once() {
     // With leases this long, only giving the work back lets another have it.
     let fleet = Fleet::start(LONG).await;
-    let spins: Function<()> = fleet.function("spins_forever").await;
+    let spins = fleet.endless().await;
     let one = fleet
         .worker(&["--concurrency", "1", "--grace", "100ms"])
         .await;
@@ -132,7 +132,7 @@ async fn what_does_not_finish_in_the_grace_period_goes_to_others_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_a_worker_at_once() {
     let fleet = Fleet::start(LONG).await;
-    let spins: Function<()> = fleet.function("spins_forever").await;
+    let spins = fleet.endless().await;
     let mut one = fleet.worker(&["--concurrency", "1", "--grace", "1h"]).await;
     let _task = fleet.client.submit(&spins, ()).await.unwrap();
     fleet.until_busy(&one, 1).await;
@@ -214,7 +214,7 @@ async fn a_worker_that_slept_past_its_leases_does_no_harm_and_works_on() {
     fleet.until_busy(&one, 0).await;
 
     // The same with a task without end, which another has by the time the sleeper wakes.
-    let endless: Function<()> = fleet.function("spins_forever").await;
+    let endless = fleet.endless().await;
     two.signal(Signal::KILL);
     let task = fleet.client.submit(&endless, ()).await.unwrap();
     fleet.until_busy(&one, 1).await;
@@ -249,10 +249,7 @@ async fn a_job_that_asks_for_labels_runs_where_they_are() {
             .await,
     );
     let labels: Labels = "gpu".parse().unwrap();
-    let spins = fleet
-        .function::<()>("spins_forever")
-        .await
-        .labels(labels.clone());
+    let spins = fleet.endless().await.labels(labels.clone());
     let mut tasks = Vec::new();
     for _ in 0..2 {
         tasks.push(fleet.client.submit(&spins, ()).await.unwrap());
@@ -340,7 +337,7 @@ async fn a_worker_that_drains_is_not_ready() {
         .worker(&["--health", "127.0.0.1:0", "--concurrency", "1"])
         .await;
     let address = worker.health();
-    let spins: Function<()> = fleet.function("spins_forever").await;
+    let spins = fleet.endless().await;
     let task = fleet.client.submit(&spins, ()).await.unwrap();
     fleet.until_busy(&worker, 1).await;
     worker.signal(Signal::TERM);
@@ -377,7 +374,7 @@ async fn a_cancellation_while_the_component_loads_frees_the_slot() {
     let fleet = Fleet::start(LONG).await;
     let proxy = TcpProxy::for_nats(fleet.server.address());
     let worker = fleet.worker_at(&proxy.url(), &["--concurrency", "1"]).await;
-    let spins: Function<()> = fleet.function("spins_forever").await;
+    let spins = fleet.endless().await;
     // No component comes through.
     proxy.swallow("$JS.API.DIRECT.GET.sortie-components");
     let task = fleet.client.submit(&spins, ()).await.unwrap();

@@ -26,6 +26,7 @@ pub(crate) const SHORT: Duration = Duration::from_secs(2);
 /// A lease that does not run out within a test.
 pub(crate) const LONG: Duration = Duration::from_secs(300);
 /// How often a condition is looked at that cannot be waited for.
+const HOUR: Duration = Duration::from_secs(60 * 60);
 const POLL: Duration = Duration::from_millis(20);
 
 pub(crate) async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> T {
@@ -89,6 +90,13 @@ impl Fleet {
             .function(name)
             .unwrap()
             .memo(sortie::protocol::job::Memo::Off)
+    }
+
+    /// The function that never ends by itself, nor by a limit within the time of a test: only what
+    /// stops it does.
+    pub(crate) async fn endless(&self) -> Function<()> {
+        let spins = self.function("spins_forever").await;
+        spins.timeout(HOUR).cpu_time(HOUR)
     }
 
     pub(crate) async fn worker(&self, arguments: &[&str]) -> WorkerProcess {
