@@ -2,6 +2,7 @@
 //! its I/O with the broker, the caller and the clock.
 
 pub(crate) mod call;
+pub(crate) mod call_key;
 pub(crate) mod clock;
 pub(crate) mod driver;
 pub(crate) mod feed;

@@ -100,7 +100,8 @@ pub use sortie_objects as objects;
 pub use sortie_protocol as protocol;
 pub use sortie_protocol::completion::Incomplete;
 pub use sortie_protocol::{
-    Bill, Blame, ByteSize, DeadLetter, Ending, Failure, FunctionOptions, Gathered, Grant, Grants,
-    InputName, InvalidTaskName, JobId, JobKey, JobRecord, JobState, Kind, Labels, Limits, Log,
-    Outcome, Presence, Priority, Published, RetryPolicy, Signature, TaskName, TenantId,
+    Backtrace, Bill, Blame, ByteSize, DeadLetter, Ending, Failure, FunctionOptions, Gathered,
+    Grant, Grants, InputName, InvalidTaskName, JobId, JobKey, JobRecord, JobState, Kind, Labels,
+    Limits, Log, Outcome, Presence, Priority, Published, RetryPolicy, Signature, TaskName,
+    TenantId,
 };

@@ -4,6 +4,7 @@
 mod adversity;
 mod book;
 mod coordination;
+mod equal_calls;
 mod following;
 mod graph;
 mod lineage;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use futures::{StreamExt as _, stream};
 use sortie_broker::nats::OUTCOME_AGE_MAX;
 use sortie_broker::{LetterId, Operate as _, PRESENCE, Submit as _, Work as _};
+use sortie_protocol::job::Memo;
 use sortie_protocol::metric::{Metric, Value};
 use sortie_protocol::{
     Bill, DeadLetter, Digest, Ending, Failure, FunctionRef, JobId, JobKey, JobState, Labels,
@@ -42,13 +44,15 @@ fn function() -> Function<u64> {
         parameters: Vec::new(),
         returns: "u64".into(),
     };
-    Function::new(
+    let function = Function::new(
         FunctionRef {
             component: Digest::of(b"component"),
             name: "count".into(),
         },
         signature,
-    )
+    );
+    // Each call is a task.
+    function.memo(Memo::Off)
 }
 
 fn completed(index: TaskIndex) -> Outcome {
@@ -66,9 +70,7 @@ fn completed(index: TaskIndex) -> Outcome {
 
 fn failed(index: TaskIndex) -> Outcome {
     Outcome {
-        ending: Ending::Failed(Failure::Trapped {
-            message: "it trapped".into(),
-        }),
+        ending: Ending::Failed(Failure::trapped("it trapped")),
         ..completed(index)
     }
 }

@@ -24,14 +24,15 @@ pub use decide::{
 };
 pub use wire::envelope;
 pub use words::{
-    address, advice, argument, dead, function, gathering, graph_entry, id, input_name, job, kind,
-    labels, limits_max, location, metric, observer, outcome, output, part, presence, published,
-    reference, signature, size, subtask, task, tenant, term, text, time,
+    address, advice, argument, backtrace, dead, function, gathering, graph_entry, id, input_name,
+    job, kind, labels, limits_max, location, metric, observer, outcome, output, part, presence,
+    published, reference, signature, size, subtask, task, tenant, term, text, time,
 };
 
 pub use address::{Address, ByteRange, Place, VersionId};
 pub use advice::{Advice, Cloud};
 pub use argument::{Argument, ObjectList, ObjectRef, Pin, TooLong};
+pub use backtrace::Backtrace;
 pub use dead::DeadLetter;
 pub use function::{FunctionIndex, FunctionRef};
 pub use gathering::{Gathered, Reader, Readers, Reading};

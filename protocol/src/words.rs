@@ -5,6 +5,7 @@
 pub mod address;
 pub mod advice;
 pub mod argument;
+pub mod backtrace;
 pub mod dead;
 pub mod function;
 pub mod gathering;

@@ -529,9 +529,7 @@ pub(super) fn completed_with(index: TaskIndex, result: &'static str) -> Outcome 
 }
 
 pub(super) fn failed(index: TaskIndex) -> Outcome {
-    let failure = Failure::Trapped {
-        message: format!("task {index} trapped"),
-    };
+    let failure = Failure::trapped(format!("task {index} trapped"));
     Outcome {
         index,
         attempts: 1,

@@ -72,9 +72,7 @@ fn bundle(job: JobKey, indices: impl IntoIterator<Item = TaskIndex>) -> Bundle {
 fn outcome(index: TaskIndex, failed: Failed) -> Outcome {
     let ending = match failed {
         Failed::No => Ending::Completed(Bytes::new().into()),
-        Failed::Yes => Ending::Failed(Failure::Trapped {
-            message: String::new(),
-        }),
+        Failed::Yes => Ending::Failed(Failure::trapped(String::new())),
     };
     Outcome {
         index,

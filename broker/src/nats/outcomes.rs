@@ -119,7 +119,7 @@ impl Outcomes {
         outcome.log = None;
         if envelope::outcomes(std::slice::from_ref(&outcome)).len() > payload_max {
             let limit = Limit::Result(ByteSize::kib(payload_max as u64 >> 10));
-            outcome.ending = Ending::Failed(Failure::Stopped { limit });
+            outcome.ending = Ending::Failed(Failure::stopped(limit));
         }
         outcome
     }

@@ -69,7 +69,8 @@ async fn a_result_over_the_servers_limit_ends_its_task_and_no_other() {
         matches!(
             outcomes[1].ending,
             Ending::Failed(Failure::Stopped {
-                limit: Limit::Result(_)
+                limit: Limit::Result(_),
+                ..
             })
         ),
         "{:?}",
@@ -121,9 +122,7 @@ async fn a_dead_letter_over_the_servers_limit_does_not_hold_its_outcome_back() {
     broker.publish(large).await.unwrap();
     let lease = pull(&broker).await;
     let mut outcome = failed(0);
-    outcome.ending = Ending::Failed(Failure::Trapped {
-        message: "x".repeat(PAYLOAD_MAX / 2),
-    });
+    outcome.ending = Ending::Failed(Failure::trapped("x".repeat(PAYLOAD_MAX / 2)));
     complete(&broker, &lease, report(vec![outcome])).await;
     Follower::of(&broker, job).await.sees_all(1).await;
 }

@@ -197,9 +197,7 @@ pub(crate) fn completed_with(index: TaskIndex, result: impl Into<Output>) -> Out
 
 pub(crate) fn failed(index: TaskIndex) -> Outcome {
     Outcome {
-        ending: Ending::Failed(Failure::Trapped {
-            message: "it trapped".into(),
-        }),
+        ending: Ending::Failed(Failure::trapped("it trapped")),
         ..completed(index)
     }
 }

@@ -80,8 +80,8 @@ Each result is one JSON object on one line:
   input   the input as you gave it, or the file or URL that matched a pattern
   status  completed, failed or cancelled
   value   what the function returned, if it completed
-  error   {code, message, blame, attempts} if it failed; blame is guest, input or platform;
-          with --then and --reduce also function, the one that failed
+  error   {code, message, blame, attempts, backtrace} if it failed; blame is guest, input or
+          platform; with --then and --reduce also function, the one that failed
   object  {url, size, content_type} in place of value, of an object that the function made
   bill    {queue_ms, fetch_ms, run_ms, cpu_ms, memory_peak_bytes, bytes_in, bytes_out, cached}
   log     {text, dropped_bytes} if the function printed or logged something

@@ -339,6 +339,7 @@ mod tests {
             message: "no pages".into(),
             blame: Blame::Guest,
             attempts: 1,
+            backtrace: &[],
             function: None,
             advice: None,
         })
@@ -398,6 +399,7 @@ mod tests {
                 message: "no worker finished this task".into(),
                 blame: Blame::Platform,
                 attempts: 1,
+                backtrace: &[],
                 function: None,
                 advice: Some(Advice::ListDeadLetters),
             };
@@ -422,6 +424,7 @@ mod tests {
                 message: String::new(),
                 blame: Blame::Guest,
                 attempts: 1,
+                backtrace: &[],
                 function: None,
                 advice: None,
             };

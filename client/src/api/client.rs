@@ -79,9 +79,16 @@ impl Client {
     }
 
     /// Submit one task. The returned future resolves to the function's result; dropping it cancels
-    /// the task.
+    /// the task, unless it is needed for something else.
     ///
     /// The task goes to the one job that the client keeps open for all tasks submitted like this.
+    /// A call that equals one in the job whose future is held, or whose result another task takes, is
+    /// no further task: the future is one of the same task. Calls are equal that have the same function with
+    /// the same options, the same values and futures in the same places, and the same
+    /// [name](Arguments::named). Each call is a task of its own if it names an object or a prefix,
+    /// if the function has grants that make it not deterministic, if it is without
+    /// [memo](Function::memo), and if the task failed or was cancelled.
+    ///
     /// The broker's answer is not waited for, but for the first task and the first of a function:
     /// if the broker does not accept the task, the future says so. This waits while 64 MiB of
     /// arguments, or 65,536 tasks, wait in this process.
@@ -105,6 +112,10 @@ impl Client {
         };
         let new = || Ok((shared.new_key()?, shared.opening()));
         let (job, index) = shared.open.of(called, new).await?;
+        let key = function.call_key(index, &parts, input.as_ref());
+        if let Some(submitted) = key.and_then(|key| job.equal(key)) {
+            return Ok(TaskFuture::new(shared.clone(), submitted.into()));
+        }
         let parts = send_ready(&shared.values, job.key.into(), parts).await;
         let parts = parts.map_err(SubmitError::Store)?;
         let (parts, inputs) = job.bind(&function.signature, parts).await?;
@@ -115,7 +126,7 @@ impl Client {
             input,
             repeatable: function.options.grants.deterministic(),
         };
-        let submitted = job.submit(call).await?;
+        let submitted = job.submit(call, key).await?;
         // From here on the task itself wants them.
         drop(inputs);
         Ok(TaskFuture::new(shared.clone(), submitted.into()))

@@ -10,11 +10,12 @@ use sortie_protocol::grants::{self, Need, Ungranted};
 use sortie_protocol::job::Memo;
 use sortie_protocol::signature::Mismatch;
 use sortie_protocol::{
-    ByteSize, Digest, FunctionOptions, FunctionRef, Grants, Labels, Part, Priority, RetryPolicy,
-    Signature,
+    ByteSize, Digest, FunctionIndex, FunctionOptions, FunctionRef, Grants, InputName, Labels, Part,
+    Priority, RetryPolicy, Signature,
 };
 
 use crate::api::arguments::{Arguments, NoInput};
+use crate::drive::call_key::CallKey;
 use crate::drive::submitted::Dependency;
 
 /// A loaded component: a set of functions.
@@ -249,11 +250,24 @@ impl<T> Function<T> {
         self
     }
 
-    /// The same function, with or without the memo (the cache of results).
+    /// The same function, with or without the memo (the cache of results). Without it each call is
+    /// a task of its own that runs.
     #[must_use]
     pub fn memo(mut self, memo: Memo) -> Self {
         self.options.memo = memo;
         self
+    }
+
+    /// What a call of it is, if an equal one is the same task.
+    pub(crate) fn call_key(
+        &self,
+        index: FunctionIndex,
+        parts: &[Part<Dependency>],
+        input: Option<&InputName>,
+    ) -> Option<CallKey> {
+        let FunctionOptions { grants, memo, .. } = &self.options;
+        let is_repeatable = grants.deterministic() && *memo == Memo::Use;
+        is_repeatable.then(|| CallKey::of(index, parts, input))?
     }
 
     /// Check that its grants cover what its component imports, as submitting does. A function by

@@ -10,7 +10,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use serde::{Serialize, Serializer};
-use sortie_protocol::{Ending, JobId, Outcome, TaskIndex};
+use sortie_protocol::{Backtrace, Ending, JobId, Outcome, TaskIndex};
 
 use crate::api::arguments::{Arguments, IntoArguments, value};
 use crate::api::outcome::decode;
@@ -19,12 +19,13 @@ use crate::api::references;
 use crate::api::shared::Shared;
 use crate::api::task_error::TaskError;
 use crate::drive::program::Cancelled;
+use crate::drive::slot::Waiter;
 use crate::drive::submitted::{Dependency, Submitted};
 use crate::drive::values::{is_elsewhere, is_lost};
 
-/// A submitted task. Resolves to the function's result. Clones are futures of the same task;
-/// dropping the last of them before the task ended cancels it, unless another task takes its
-/// result.
+/// A submitted task. Resolves to the function's result. Clones, and the futures of
+/// [equal calls](crate::Client::submit), are futures of the same task; dropping the last of them
+/// before the task ended cancels it, unless another task takes its result.
 ///
 /// A future can be an argument of another task, or be anywhere in a value that is one: the function
 /// gets the result in its place, and is called when all results that it takes are there. If the
@@ -32,6 +33,8 @@ use crate::drive::values::{is_elsewhere, is_lost};
 pub struct TaskFuture<T> {
     shared: Arc<Shared>,
     submitted: Arc<Submitted>,
+    /// Says that this future waits.
+    waiter: Option<Waiter>,
     /// The outcome, whose value is being fetched. Never locked: this is what makes it possible to
     /// await something of a borrowed future on any thread.
     fetching: Option<Fetching>,
@@ -67,6 +70,7 @@ impl<T> Clone for TaskFuture<T> {
         Self {
             shared: self.shared.clone(),
             submitted: self.submitted.clone(),
+            waiter: None,
             fetching: None,
             result: PhantomData,
         }
@@ -88,6 +92,7 @@ impl<T> TaskFuture<T> {
         Self {
             shared,
             submitted,
+            waiter: None,
             fetching: None,
             result: PhantomData,
         }
@@ -132,7 +137,20 @@ impl<T> TaskFuture<T> {
         }
     }
 
-    /// Cancel the task. The future then resolves to [`TaskError::Cancelled`], unless the task ended
+    /// Where in the function's code the task failed. Empty if it has not failed, if nothing is known
+    /// of that, and where it failed because of another task: ask the future of that one.
+    #[must_use]
+    pub fn backtrace(&self) -> Backtrace {
+        match self.submitted.slot.ended() {
+            Some(Ok(outcome)) => match &outcome.ending {
+                Ending::Failed(failure) => failure.backtrace().clone(),
+                Ending::Completed(_) | Ending::Cancelled => Backtrace::default(),
+            },
+            Some(Err(_)) | None => Backtrace::default(),
+        }
+    }
+
+    /// Cancel the task, for all who hold a future of it. The future then resolves to [`TaskError::Cancelled`], unless the task ended
     /// first; so do the futures of tasks that take its result.
     ///
     /// # Errors
@@ -177,7 +195,7 @@ impl<T> TaskFuture<T> {
 
     /// Wait until the task ended. Whether it has a result.
     pub(crate) async fn ending(&self) -> bool {
-        let ended = std::future::poll_fn(|cx| self.submitted.slot.poll(cx)).await;
+        let ended = self.submitted.slot.wait().await;
         ended.is_ok_and(|outcome| matches!(outcome.ending, Ending::Completed(_)))
     }
 
@@ -188,12 +206,12 @@ impl<T> TaskFuture<T> {
     /// When the broker was unreachable for longer than its outage time, or refuses.
     /// [`TaskError::BrokerGone`] says whether the task stays at the broker, so that its
     /// [job](Self::job) can be attached to.
-    pub async fn outcome(self) -> Result<Outcome, TaskError> {
+    pub async fn outcome(mut self) -> Result<Outcome, TaskError> {
         std::future::poll_fn(|cx| self.poll_outcome(cx)).await
     }
 
-    fn poll_outcome(&self, cx: &mut Context<'_>) -> Poll<Result<Outcome, TaskError>> {
-        let ended = ready!(self.submitted.slot.poll(cx));
+    fn poll_outcome(&mut self, cx: &mut Context<'_>) -> Poll<Result<Outcome, TaskError>> {
+        let ended = ready!(self.submitted.slot.poll(cx, &mut self.waiter));
         let ended = ended.map(Arc::unwrap_or_clone);
         Poll::Ready(ended.map_err(|gone| TaskError::BrokerGone {
             reason: gone.reason.to_string(),

@@ -2,7 +2,8 @@
 
 use sortie_protocol::Failure;
 
-/// Why a task has no result.
+/// Why a task has no result. Of a task that failed, [`Failure::backtrace`] tells where in its
+/// function.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TaskError {
     /// It failed permanently.

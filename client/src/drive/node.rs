@@ -6,6 +6,7 @@ use sortie_protocol::{Ending, Outcome, Output, TaskIndex};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::call::Call;
+use super::call_key::CallKey;
 use super::slot::Slot;
 
 /// A task of an open job that did not end, or whose ending somebody may ask for.
@@ -17,7 +18,11 @@ pub(super) struct Node {
     pub(super) call: Option<Arc<Call>>,
     /// The index of its latest run at the broker; that of the first is its own.
     pub(super) run: TaskIndex,
-    /// Nobody holds its future, and it runs all the same.
+    /// What its call is, if an equal one is the same task.
+    pub(super) key: Option<CallKey>,
+    /// How many hold its future, each with its clones.
+    pub(super) holders: u32,
+    /// It runs to its end, whether or not somebody holds its future.
     pub(super) is_left: bool,
     /// How it ended, while its result is needed.
     pub(super) outcome: Option<Arc<Outcome>>,
@@ -45,6 +50,15 @@ impl Node {
         }
     }
 
+    /// Whether it has a result, or may have one yet.
+    pub(super) fn may_complete(&self) -> bool {
+        match self.slot.ended() {
+            None => true,
+            Some(Ok(outcome)) => matches!(outcome.ending, Ending::Completed(_)),
+            Some(Err(_)) => false,
+        }
+    }
+
     pub(super) fn has_result(&self) -> bool {
         self.output().is_some()
     }
@@ -64,6 +78,8 @@ impl Node {
             phase,
             call: call.map(Arc::new),
             run: task,
+            key: None,
+            holders: 0,
             is_left: true,
             outcome: None,
             is_kept: false,

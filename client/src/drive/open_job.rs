@@ -24,6 +24,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::call::Call;
+use super::call_key::CallKey;
 use super::clock::{Clock, time_of_day};
 use super::driver::{Driver, Ends};
 use super::feed::Feed;
@@ -246,13 +247,22 @@ impl OpenJob {
         Ok((parts.collect(), tasks))
     }
 
-    /// Submit a task. Waits for room in this process. Cancel safe.
-    pub(crate) async fn submit(&self, call: Call) -> Result<Submitted, SubmitError> {
+    /// The task that a call is already, if it is one.
+    pub(crate) fn equal(&self, key: CallKey) -> Option<Submitted> {
+        let (index, slot) = self.program.equal(key)?;
+        Some(Submitted::new(index, slot, self.program.clone()))
+    }
+
+    /// Submit a task, unless the call is one already. Waits for room in this process. Cancel safe.
+    pub(crate) async fn submit(
+        &self,
+        call: Call,
+        key: Option<CallKey>,
+    ) -> Result<Submitted, SubmitError> {
         let weight = call.parts.iter().map(Part::weight).sum();
         let room = self.room(weight).await?;
-        let (index, slot) = self.program.submit(call, room);
-        let program = self.program.clone();
-        Ok(Submitted::new(index, slot, program))
+        let (index, slot) = self.program.submit(call, key, room);
+        Ok(Submitted::new(index, slot, self.program.clone()))
     }
 
     async fn room(&self, weight: usize) -> Result<OwnedSemaphorePermit, SubmitError> {

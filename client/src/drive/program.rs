@@ -22,6 +22,7 @@ use sortie_protocol::{GraphEntry, JobKey, Outcome, Task, TaskIndex, WaitingTask}
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 
 use super::call::{Call, Inherited};
+use super::call_key::CallKey;
 use super::made::Released;
 use super::node::{Node, Phase, Wait};
 use super::run_times::RunTimes;
@@ -84,6 +85,7 @@ impl Program {
         let state = Tasks {
             graph: Graph::default(),
             nodes: HashMap::new(),
+            calls: HashMap::new(),
             runs: HashMap::new(),
             kept_calls_bytes: 0,
             lacking: Vec::new(),
@@ -208,16 +210,36 @@ impl Program {
         self.client.is(&other.client)
     }
 
+    /// The task that a call is already, for somebody who holds its future from now on.
+    pub(crate) fn equal(&self, key: CallKey) -> Option<(TaskIndex, Arc<Slot>)> {
+        self.with(|state| state.hold_equal(key))
+    }
+
     /// Take a task in, and release it if it waits for nothing. Once the job is over it ends at
-    /// once.
-    pub(crate) fn submit(&self, call: Call, room: OwnedSemaphorePermit) -> (TaskIndex, Arc<Slot>) {
-        let slot = Arc::<Slot>::default();
-        let task = self.with(|state| {
+    /// once. A call that equals that of another task is no further one.
+    pub(crate) fn submit(
+        &self,
+        call: Call,
+        key: Option<CallKey>,
+        room: OwnedSemaphorePermit,
+    ) -> (TaskIndex, Arc<Slot>) {
+        // Dropped without the lock: others wait for the room.
+        let mut unused = None;
+        self.with(|state| {
+            if let Some(equal) = key.and_then(|key| state.hold_equal(key)) {
+                unused = Some((call, room));
+                return equal;
+            }
+            let slot = Arc::<Slot>::default();
             let task = state.next;
             state.next += 1;
             if let Some(over) = &state.over {
                 over.end(task, &slot);
-                return task;
+                unused = Some((call, room));
+                return (task, slot);
+            }
+            if let Some(key) = key {
+                state.calls.insert(key, task);
             }
             let event = Event::Submitted {
                 task,
@@ -229,6 +251,8 @@ impl Program {
                 phase: Phase::Waiting(Wait::First(Some(room))),
                 call: Some(Arc::new(call)),
                 run: task,
+                key,
+                holders: 1,
                 is_left: false,
                 outcome: None,
                 is_kept: false,
@@ -237,9 +261,8 @@ impl Program {
             state.nodes.insert(task, node);
             state.on(event);
             state.note_waiting(task);
-            task
-        });
-        (task, slot)
+            (task, slot)
+        })
     }
 
     /// The broker keeps a large argument for a task.
@@ -267,22 +290,10 @@ impl Program {
         self.with(|state| state.on_all_ended(outcomes));
     }
 
-    /// Nobody holds a task's future any more.
-    pub(crate) fn unwanted(&self, task: TaskIndex) {
-        self.with(|state| {
-            if state.over.is_none() {
-                state.on(Event::Unwanted(task));
-            }
-        });
-    }
-
-    /// The same of a task that is to run to its end.
-    pub(crate) fn left(&self, task: TaskIndex) {
-        self.with(|state| match state.nodes.get_mut(&task) {
-            Some(node) if !node.slot.has_ended() => node.is_left = true,
-            Some(_) => state.on(Event::Unwanted(task)),
-            None => {}
-        });
+    /// Somebody who held a task's future, alone or with others, does not hold it any more. Whether
+    /// the task is to run to its end.
+    pub(crate) fn dropped(&self, task: TaskIndex, is_left: bool) {
+        self.with(|state| state.dropped(task, is_left));
     }
 
     /// Cancel a task that waits. Of one that was released, the outcome says how it ends.
@@ -292,7 +303,11 @@ impl Program {
                 return Cancelled::Here;
             };
             match node.phase {
-                Phase::Sent if !node.slot.has_ended() => Cancelled::Released(node.run),
+                Phase::Sent if !node.slot.has_ended() => {
+                    let run = node.run;
+                    state.is_being_cancelled(task);
+                    Cancelled::Released(run)
+                }
                 Phase::Sent => Cancelled::Here,
                 Phase::Waiting(_) => {
                     state.on(Event::Cancel(task));
@@ -347,6 +362,7 @@ impl Program {
             state.released = None;
             state.graph = Graph::default();
             state.runs.clear();
+            state.calls.clear();
             std::mem::take(&mut state.nodes)
         };
         for (task, node) in nodes {

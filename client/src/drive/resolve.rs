@@ -1,7 +1,7 @@
 //! Waits for the results that a task takes, where its job does not know the tasks that they are of.
 
 use sortie_protocol::filling;
-use sortie_protocol::{Argument, Ending, Failure, Output, Part, Signature};
+use sortie_protocol::{Argument, Backtrace, Ending, Failure, Output, Part, Signature};
 
 use super::parts;
 use super::submitted::{Dependency, Submitted};
@@ -61,10 +61,10 @@ async fn outputs(of: &[Dependency]) -> Result<Vec<Output>, Failure> {
 
 /// The result of a task, once it is there.
 async fn output(task: &Submitted) -> Result<Output, Failure> {
-    let failure = match std::future::poll_fn(|cx| task.slot.poll(cx)).await {
+    let failure = match task.slot.wait().await {
         Ok(outcome) => match &outcome.ending {
             Ending::Completed(output) => return Ok(output.clone()),
-            Ending::Failed(failure) => failure.clone(),
+            Ending::Failed(failure) => failure.clone().at(Backtrace::default()),
             Ending::Cancelled => Failure::host("it was cancelled"),
         },
         Err(gone) => Failure::host(gone.reason.to_string()),

@@ -1,13 +1,11 @@
 //! The place where the outcome of one task is waited for.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 use sortie_protocol::Outcome;
-
-/// How many different wakers wait at once; beyond that all are woken, and register again.
-const WAKERS_MAX: usize = 8;
 
 /// Why the broker says no more about a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,13 +19,41 @@ pub(crate) struct Gone {
 /// result.
 pub(crate) type Ended = Result<Arc<Outcome>, Gone>;
 
+/// Names who waits. No two in this process have the same.
+type WaiterId = u64;
+
+/// Somebody who waits for a slot's task, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    id: WaiterId,
+    slot: Arc<Slot>,
+}
+
+impl Waiter {
+    fn of(slot: &Arc<Slot>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            slot: slot.clone(),
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        let waker = self.slot.leave(self.id);
+        // Without the lock: it may drop futures.
+        drop(waker);
+    }
+}
+
 /// A task's outcome, once it is there. Whoever holds its future polls it.
 #[derive(Debug, Default)]
 pub(crate) struct Slot(Mutex<State>);
 
 #[derive(Debug)]
 enum State {
-    Waiting(Vec<Waker>),
+    Waiting(Vec<(WaiterId, Waker)>),
     Ended(Ended),
 }
 
@@ -50,9 +76,9 @@ impl Slot {
         match &mut *state {
             State::Ended(_) => Vec::new(),
             State::Waiting(wakers) => {
-                let woken = std::mem::take(wakers);
+                let wakers = std::mem::take(wakers);
                 *state = State::Ended(ended);
-                woken
+                wakers.into_iter().map(|(_, waker)| waker).collect()
             }
         }
     }
@@ -89,23 +115,44 @@ impl Slot {
         matches!(&*self.0.lock(), State::Ended(_))
     }
 
-    /// How it ended, once it has.
-    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Ended> {
+    /// How it ended, once it has. Who waits is the same from one call to the next.
+    pub(crate) fn poll(
+        self: &Arc<Self>,
+        cx: &mut Context<'_>,
+        waiter: &mut Option<Waiter>,
+    ) -> Poll<Ended> {
         let mut state = self.0.lock();
-        match &mut *state {
-            State::Ended(ended) => Poll::Ready(ended.clone()),
-            State::Waiting(wakers) => {
-                if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-                    let mut woken = Vec::new();
-                    if wakers.len() >= WAKERS_MAX {
-                        woken = std::mem::take(wakers);
-                    }
-                    wakers.push(cx.waker().clone());
-                    drop(state);
-                    woken.into_iter().for_each(Waker::wake);
-                }
-                Poll::Pending
+        let wakers = match &mut *state {
+            State::Ended(ended) => return Poll::Ready(ended.clone()),
+            State::Waiting(wakers) => wakers,
+        };
+        let id = waiter.get_or_insert_with(|| Waiter::of(self)).id;
+        let before = match wakers.iter_mut().find(|(of, _)| *of == id) {
+            Some((_, waker)) if waker.will_wake(cx.waker()) => None,
+            Some((_, waker)) => Some(std::mem::replace(waker, cx.waker().clone())),
+            None => {
+                wakers.push((id, cx.waker().clone()));
+                None
             }
+        };
+        drop(state);
+        drop(before);
+        Poll::Pending
+    }
+
+    /// How it ended, once it has. Cancel safe.
+    pub(crate) async fn wait(self: &Arc<Self>) -> Ended {
+        let mut waiter = None;
+        std::future::poll_fn(|cx| self.poll(cx, &mut waiter)).await
+    }
+
+    fn leave(&self, id: WaiterId) -> Option<Waker> {
+        match &mut *self.0.lock() {
+            State::Waiting(wakers) => {
+                let place = wakers.iter().position(|(of, _)| *of == id)?;
+                Some(wakers.swap_remove(place).1)
+            }
+            State::Ended(_) => None,
         }
     }
 }
@@ -130,25 +177,29 @@ mod tests {
     }
 
     #[test]
-    fn all_who_wait_are_woken_and_the_first_ending_stays() {
-        let slot = Slot::default();
-        let counts: Vec<Arc<Count>> = (0..3 * WAKERS_MAX).map(|_| Arc::default()).collect();
-        for count in &counts {
+    fn all_who_wait_are_woken_once_and_the_first_ending_stays() {
+        let slot = Arc::<Slot>::default();
+        let counts: Vec<Arc<Count>> = (0..40).map(|_| Arc::default()).collect();
+        let mut waiters: Vec<Option<Waiter>> = counts.iter().map(|_| None).collect();
+        for (count, waiter) in counts.iter().zip(&mut waiters) {
             let waker = Waker::from(count.clone());
             for _ in 0..2 {
-                assert!(slot.poll(&mut Context::from_waker(&waker)).is_pending());
+                let cx = &mut Context::from_waker(&waker);
+                assert!(slot.poll(cx, waiter).is_pending());
             }
         }
+        // One that waits no more.
+        drop(waiters.remove(0));
         let outcome = Arc::new(unrun(1, Ending::Cancelled));
         slot.end(Ok(outcome.clone()));
         slot.end(Err(Gone {
             reason: "late".into(),
             stays: false,
         }));
-        for count in &counts {
-            assert!(count.0.load(Ordering::Relaxed) > 0);
+        for (place, count) in counts.iter().enumerate() {
+            assert_eq!(count.0.load(Ordering::Relaxed), usize::from(place > 0));
             let waker = Waker::from(count.clone());
-            let ended = slot.poll(&mut Context::from_waker(&waker));
+            let ended = slot.poll(&mut Context::from_waker(&waker), &mut None);
             assert_eq!(ended, Poll::Ready(Ok(outcome.clone())));
         }
     }

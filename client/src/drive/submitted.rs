@@ -71,11 +71,8 @@ impl Submitted {
 
 impl Drop for Submitted {
     fn drop(&mut self) {
-        if self.is_left.load(Ordering::Relaxed) {
-            self.program.left(self.index);
-        } else {
-            self.program.unwanted(self.index);
-        }
+        let is_left = self.is_left.load(Ordering::Relaxed);
+        self.program.dropped(self.index, is_left);
     }
 }
 

@@ -17,11 +17,12 @@ use sortie_protocol::outcome::{InputFault, PlatformFault};
 use sortie_protocol::packing::TARGET;
 use sortie_protocol::submission::{NoTask, unrun};
 use sortie_protocol::{
-    Argument, Ending, Failure, Outcome, Output, Part, Task, TaskIndex, WaitingTask,
+    Argument, Backtrace, Ending, Failure, Outcome, Output, Part, Task, TaskIndex, WaitingTask,
 };
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::call::{Call, Inherited};
+use super::call_key::CallKey;
 use super::made::{Made, Released};
 use super::node::{Node, Phase, Wait};
 use super::run_times::RunTimes;
@@ -48,6 +49,8 @@ pub(crate) enum Over {
 pub(super) struct Tasks {
     pub(super) graph: Graph,
     pub(super) nodes: HashMap<TaskIndex, Node>,
+    /// The latest task of each call that is known.
+    pub(super) calls: HashMap<CallKey, TaskIndex>,
     /// The tasks that further runs are of.
     pub(super) runs: HashMap<TaskIndex, TaskIndex>,
     /// The next index, of a task or a run.
@@ -195,7 +198,57 @@ impl Tasks {
         let node = self.nodes.remove(&task)?;
         self.runs.remove(&node.run);
         self.kept_calls_bytes -= node.kept_bytes();
+        self.call_is_new(task, node.key);
         Some(node)
+    }
+
+    /// A further call that equals a task's is another task.
+    fn call_is_new(&mut self, task: TaskIndex, key: Option<CallKey>) {
+        if let Some(key) = key
+            && self.calls.get(&key) == Some(&task)
+        {
+            self.calls.remove(&key);
+        }
+    }
+
+    /// Somebody more holds the future of the task that this call is, if there is one that has its
+    /// result here or may get one.
+    pub(super) fn hold_equal(&mut self, key: CallKey) -> Option<(TaskIndex, Arc<Slot>)> {
+        let task = *self.calls.get(&key)?;
+        // A future that nobody held was not told how its task ended; the graph knows. One that is
+        // told that it failed waits for nothing, though its task may be tried again for others.
+        let node = self
+            .nodes
+            .get_mut(&task)
+            .filter(|node| node.may_complete())?;
+        if !self.graph.is_live(task) {
+            return None;
+        }
+        node.holders += 1;
+        let slot = node.slot.clone();
+        if node.holders == 1 {
+            self.on(Event::Wanted(task));
+        }
+        Some((task, slot))
+    }
+
+    /// Somebody who held a task's future does not hold it any more. The task may be wanted to run
+    /// to its end all the same.
+    pub(super) fn dropped(&mut self, task: TaskIndex, is_left: bool) {
+        let Some(node) = self.nodes.get_mut(&task) else {
+            return;
+        };
+        node.holders = node.holders.saturating_sub(1);
+        node.is_left |= is_left;
+        if node.holders == 0 && (!node.is_left || node.slot.has_ended()) {
+            self.on(Event::Unwanted(task));
+        }
+    }
+
+    /// A task that was released is being cancelled.
+    pub(super) fn is_being_cancelled(&mut self, task: TaskIndex) {
+        let key = self.nodes.get(&task).and_then(|node| node.key);
+        self.call_is_new(task, key);
     }
 
     pub(super) fn retry(&mut self, task: TaskIndex) -> bool {
@@ -539,7 +592,7 @@ impl Tasks {
         }
     }
 
-    /// Tell whoever holds a task's future how it ended. Whether it was left.
+    /// Tell whoever holds a task's future how it ended. Whether it was left to run to here.
     fn resolve(&mut self, task: TaskIndex, end: End) -> bool {
         let ending = match end {
             End::Completed | End::Failed | End::Cancelled => None,
@@ -557,7 +610,8 @@ impl Tasks {
         let Some(node) = self.nodes.get(&task) else {
             return false;
         };
-        let (slot, is_left) = (node.slot.clone(), node.is_left);
+        let slot = node.slot.clone();
+        let is_let_go = node.is_left && node.holders == 0;
         let outcome = match (ending, &node.outcome) {
             (None, Some(outcome)) => outcome.clone(),
             (None, None) => Arc::new(unrun(task, Ending::Cancelled)),
@@ -565,7 +619,7 @@ impl Tasks {
         };
         self.end_here(task, &outcome.ending);
         self.woken.extend(slot.set(Ok(outcome)));
-        is_left
+        is_let_go
     }
 
     /// The failure of a task below one that failed.
@@ -573,7 +627,8 @@ impl Tasks {
         let cause = self.nodes.get(&path.cause);
         let outcome = cause.and_then(|node| node.outcome.as_ref());
         let failure = match outcome.map(|outcome| &outcome.ending) {
-            Some(Ending::Failed(failure)) => failure.clone(),
+            // Where it was is told with the cause alone: there may be many below it.
+            Some(Ending::Failed(failure)) => failure.clone().at(Backtrace::default()),
             Some(Ending::Completed(_) | Ending::Cancelled) | None => {
                 Failure::host("it has no result")
             }

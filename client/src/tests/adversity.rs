@@ -227,7 +227,7 @@ async fn call(program: &Arc<Program>, room: &Arc<Semaphore>, part: Part<TaskInde
         repeatable: false,
     };
     let permit = room.clone().acquire_owned().await.unwrap();
-    program.submit(call, permit).0
+    program.submit(call, None, permit).0
 }
 
 fn ready() -> Part<TaskIndex> {
@@ -285,7 +285,7 @@ async fn a_result_that_nothing_takes_is_dropped() {
     let value = large();
     driven.program.ended(&[ended(first, value.clone())]);
     // Its future is gone, and the second, whose future is held, has ended.
-    driven.program.unwanted(first);
+    driven.program.dropped(first, false);
     driven.program.ended(&[ended(second, vec![7].into())]);
     let mut driven = driven;
     while driven.released.try_recv().is_ok() {}
@@ -367,9 +367,7 @@ fn message(failure: Failure) -> Vec<u8> {
 
 /// A message of an outcome that failed so many levels deep.
 fn deep(levels: usize) -> Vec<u8> {
-    let last = || Failure::Trapped {
-        message: "MARKER".into(),
-    };
+    let last = || Failure::trapped("MARKER");
     let (none, one, two) = (
         message(last()),
         message(upstream(last())),
@@ -392,12 +390,7 @@ fn deep(levels: usize) -> Vec<u8> {
 
 #[test]
 fn failures_of_failures_are_not_read_to_any_depth() {
-    assert_eq!(
-        deep(1),
-        message(upstream(Failure::Trapped {
-            message: "MARKER".into()
-        }))
-    );
+    assert_eq!(deep(1), message(upstream(Failure::trapped("MARKER"))));
     let reading = std::thread::Builder::new().stack_size(1 << 30).spawn(|| {
         let bytes = deep(50_000);
         let read = envelope::decode(&bytes);

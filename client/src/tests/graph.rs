@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ciborium::Value;
 use futures::StreamExt as _;
+use sortie_protocol::job::Memo;
 use sortie_protocol::{
     Argument, Bill, Digest, Ending, Failure, FunctionRef, Kind, Location, Outcome, OutputObject,
     Parameter, Signature, StoredRef, Task,
@@ -43,8 +44,9 @@ pub(super) fn function(name: &str, kind: Kind) -> Function<u64> {
     )
 }
 
+/// The sum. Each call is a task.
 pub(super) fn sum() -> Function<u64> {
-    function("sum", Kind::Value)
+    function("sum", Kind::Value).memo(Memo::Off)
 }
 
 pub(super) fn total(value: &Value) -> u64 {
@@ -58,10 +60,10 @@ pub(super) fn total(value: &Value) -> u64 {
 
 /// A worker that adds up arguments. A sum of [`FAILS`] fails, one of 1000 is an object, and one
 /// that is given an object is 5.
-struct Adding(JoinHandle<()>);
+pub(super) struct Adding(JoinHandle<()>);
 
 impl Adding {
-    fn at(broker: &Troubled) -> Self {
+    pub(super) fn at(broker: &Troubled) -> Self {
         let broker = broker.clone();
         Self(tokio::spawn(async move {
             loop {
@@ -84,9 +86,7 @@ pub(super) fn added(task: &Task) -> Outcome {
         other => panic!("{other:?}"),
     };
     let ending = match sum {
-        FAILS => Ending::Failed(Failure::Trapped {
-            message: "it fails".into(),
-        }),
+        FAILS => Ending::Failed(Failure::trapped("it fails")),
         1000 => Ending::Completed(sortie_protocol::Output::Object(OutputObject {
             stored: StoredRef {
                 digest: Digest::of(b"thousand"),

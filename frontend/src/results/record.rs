@@ -42,6 +42,9 @@ pub struct Reason<'a> {
     pub blame: Blame,
     /// How often the task was tried.
     pub attempts: u32,
+    /// The calls that the function was in, from the innermost, where they are known.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub backtrace: &'a [String],
     /// The function that failed, where there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub function: Option<Cow<'a, str>>,
@@ -175,6 +178,7 @@ fn failed<'a>(outcome: &Outcome, failure: &'a Failure) -> Reason<'a> {
         message: failure.to_string(),
         blame: failure.blame(),
         attempts: outcome.attempts,
+        backtrace: failure.backtrace().frames(),
         function: None,
         advice: failure.advice(),
     }
@@ -189,6 +193,7 @@ pub fn bad_result(outcome: &Outcome, what: &str) -> Reason<'static> {
         message,
         blame: Blame::Guest,
         attempts: outcome.attempts,
+        backtrace: &[],
         function: None,
         advice: None,
     }
@@ -211,6 +216,7 @@ fn unfetched(outcome: &Outcome) -> Reason<'static> {
         message: failure.to_string(),
         blame: failure.blame(),
         attempts: outcome.attempts,
+        backtrace: &[],
         function: None,
         advice: failure.advice(),
     }
@@ -293,7 +299,7 @@ impl<'a> From<&'a Log> for ShownLog<'a> {
 
 #[cfg(test)]
 mod tests {
-    use sortie::ByteSize;
+    use sortie::{Backtrace, ByteSize};
 
     use super::*;
 
@@ -362,15 +368,18 @@ mod tests {
             line(&completed),
             format!("{head}\"completed\",\"value\":true,{BILL},{log}}}\n")
         );
-        let failed = outcome(Ending::Failed(Failure::Trapped {
-            message: "un\nreachable".into(),
-        }));
+        let failed = outcome(Ending::Failed(Failure::trapped("un\nreachable")));
         let error =
             r#""error":{"code":"trapped","message":"un\nreachable","blame":"guest","attempts":2}"#;
         assert_eq!(
             line(&failed),
             format!("{head}\"failed\",{error},{BILL}}}\n")
         );
+        let place = Backtrace::of(["inner".into(), "outer".into()]);
+        let placed = Failure::trapped("unreachable").at(place);
+        let shown = line(&outcome(Ending::Failed(placed)));
+        let calls = r#""attempts":2,"backtrace":["inner","outer"]},"#;
+        assert!(shown.contains(calls), "{shown}");
         let among_others = Entry {
             outcome: failed,
             function: Some("f".into()),

@@ -35,9 +35,7 @@ pub(super) async fn placed(
 fn not_kept(error: &Error) -> Failure {
     let fault = match error {
         Error::TooLarge { limit, .. } => {
-            return Failure::Stopped {
-                limit: Limit::Result(ByteSize(*limit as u64)),
-            };
+            return Failure::stopped(Limit::Result(ByteSize(*limit as u64)));
         }
         error if error.is_transient() => PlatformFault::StoreUnavailable,
         _ => PlatformFault::StoreUnusable,

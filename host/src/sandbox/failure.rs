@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sortie_objects::shortage::has_shortage;
 use sortie_protocol::outcome::{CODE_BYTES_MAX, MESSAGE_BYTES_MAX, PlatformFault, cut};
-use sortie_protocol::{ByteSize, Failure, Limit, Limits};
+use sortie_protocol::{Backtrace, ByteSize, Failure, Limit, Limits};
 use wasmtime::Trap;
 
 use super::bindings::handler::{self, Retry};
@@ -23,7 +23,7 @@ use crate::engine::compile::one_line;
 /// there; a test checks the text.
 const TOO_MUCH_COPIED: &str = "too much data is being copied";
 /// Functions of the guest that a trap's message names, from the innermost.
-const FRAMES_MAX: usize = 3;
+const NAMED_MAX: usize = 3;
 
 /// Why a call has no result.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Why {
 
     /// Stopped at a limit.
     pub(super) fn at(limit: Limit) -> Self {
-        Self::Failed(Failure::Stopped { limit })
+        Self::Failed(Failure::stopped(limit))
     }
 
     /// The function answered that it failed.
@@ -64,8 +64,15 @@ impl Why {
         })
     }
 
-    /// What an error that ended a call means.
+    /// What an error that ended a call means, and where it was.
     pub(super) fn from_error(error: &wasmtime::Error, state: &State, limits: &Limits) -> Self {
+        match Self::classified(error, state, limits) {
+            Self::Failed(failure) => Self::Failed(failure.at(backtrace(error))),
+            other => other,
+        }
+    }
+
+    fn classified(error: &wasmtime::Error, state: &State, limits: &Limits) -> Self {
         if let Some(stop) = error.downcast_ref::<Stop>() {
             return Self::from_stop(*stop, limits);
         }
@@ -101,7 +108,7 @@ impl Why {
                 )
             }
         };
-        Self::Failed(Failure::Trapped { message })
+        Self::Failed(Failure::trapped(message))
     }
 }
 
@@ -118,20 +125,18 @@ pub(super) fn is_shortage(error: &wasmtime::Error) -> bool {
 fn trap_message(error: &wasmtime::Error) -> String {
     use std::fmt::Write as _;
     let mut message = error.root_cause().to_string();
-    if let Some(backtrace) = error.downcast_ref::<wasmtime::WasmBacktrace>() {
-        let names = backtrace
-            .frames()
-            .iter()
-            .filter_map(|frame| frame.func_name())
-            .take(FRAMES_MAX);
-        for (i, name) in names.enumerate() {
-            let _ = write!(
-                message,
-                "{}`{:#}`",
-                if i == 0 { " in " } else { " < " },
-                rustc_demangle::demangle(name)
-            );
-        }
+    let calls = backtrace(error);
+    for (i, name) in calls.frames().iter().take(NAMED_MAX).enumerate() {
+        let _ = write!(message, "{}`{name}`", if i == 0 { " in " } else { " < " });
     }
     message
+}
+
+/// The guest's functions that the error went through, as far as their names are known.
+fn backtrace(error: &wasmtime::Error) -> Backtrace {
+    let frames = error
+        .downcast_ref::<wasmtime::WasmBacktrace>()
+        .map_or(&[][..], wasmtime::WasmBacktrace::frames);
+    let names = frames.iter().filter_map(|frame| frame.func_name());
+    Backtrace::of(names.map(|name| format!("{:#}", rustc_demangle::demangle(name))))
 }

@@ -521,7 +521,7 @@ impl Unanswered {
 /// says nothing that names a place or a machine.
 fn unanswered(failure: &Failure) -> Unanswered {
     let message = match failure {
-        Failure::Answer { message, .. } | Failure::Trapped { message } => message.clone(),
+        Failure::Answer { message, .. } | Failure::Trapped { message, .. } => message.clone(),
         Failure::Stopped { .. } => failure.to_string(),
         Failure::Input { .. } => "an input of the subtask cannot be read".into(),
         Failure::Refused { .. } => "the subtask was refused".into(),

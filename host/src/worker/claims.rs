@@ -109,9 +109,7 @@ fn refuse(attempted: &mut Attempted, failure: Failure) {
 }
 
 fn too_large(max: ByteSize) -> Failure {
-    Failure::Stopped {
-        limit: Limit::Result(max),
-    }
+    Failure::stopped(Limit::Result(max))
 }
 
 fn no_room() -> Failure {

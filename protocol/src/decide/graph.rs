@@ -28,7 +28,7 @@
 pub use self::messages::{
     Command, Counts, End, Ended, Event, LOSSES_MAX, PATH_TASKS_MAX, Path, Refusal,
 };
-use self::nodes::Nodes;
+use self::nodes::{Nodes, State};
 use self::turn::Turn;
 use crate::id::TaskIndex;
 use crate::seen::Seen;
@@ -82,6 +82,13 @@ impl Graph {
     pub fn is_taken(&self, task: TaskIndex) -> bool {
         let node = self.nodes.find(task).and_then(|key| self.nodes.get(key));
         node.is_some_and(|node| node.demand > 0)
+    }
+
+    /// Whether the task waits, runs, or has a result that is held.
+    #[must_use]
+    pub fn is_live(&self, task: TaskIndex) -> bool {
+        let node = self.nodes.find(task).and_then(|key| self.nodes.get(key));
+        node.is_some_and(|node| node.state().is_active() || node.state() == State::Held)
     }
 
     /// The task because of which this one ended without a result: itself, or one whose result it

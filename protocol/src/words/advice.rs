@@ -111,7 +111,7 @@ impl Failure {
     pub fn advice(&self) -> Option<Advice> {
         match self {
             Self::Answer { .. } | Self::Trapped { .. } | Self::Refused { .. } => None,
-            Self::Stopped { limit } => match limit {
+            Self::Stopped { limit, .. } => match limit {
                 Limit::Memory(_)
                 | Limit::WallTime(_)
                 | Limit::CpuTime(_)
@@ -153,11 +153,11 @@ mod tests {
             Limit::CpuTime(time),
             Limit::OutputBytes(size),
         ] {
-            let advice = Failure::Stopped { limit }.advice();
+            let advice = Failure::stopped(limit).advice();
             assert_eq!(advice, Some(Advice::RaiseLimit { limit }));
         }
         for limit in [Limit::Stack(size), Limit::Result(size)] {
-            assert_eq!(Failure::Stopped { limit }.advice(), None);
+            assert_eq!(Failure::stopped(limit).advice(), None);
         }
     }
 
@@ -188,7 +188,7 @@ mod tests {
             retry: None,
         };
         assert_eq!(answer.advice(), None);
-        assert_eq!(Failure::Trapped { message: message() }.advice(), None);
+        assert_eq!(Failure::trapped(message()).advice(), None);
         for fault in [
             InputFault::Malformed,
             InputFault::Missing,

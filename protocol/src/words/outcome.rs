@@ -13,6 +13,7 @@ use std::time::Duration;
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
+use crate::backtrace::Backtrace;
 use crate::codec;
 use crate::function::FunctionIndex;
 use crate::id::TaskIndex;
@@ -116,6 +117,9 @@ pub enum Failure {
         /// What happened and, where known, in which of the guest's functions.
         #[n(0)]
         message: String,
+        /// Where.
+        #[cbor(n(1), skip_if = "Backtrace::is_empty")]
+        backtrace: Backtrace,
     },
     /// The instance was stopped at a limit.
     #[n(2)]
@@ -123,6 +127,9 @@ pub enum Failure {
         /// Which, with its value.
         #[n(0)]
         limit: Limit,
+        /// Where, if it was in one of the guest's functions.
+        #[cbor(n(1), skip_if = "Backtrace::is_empty")]
+        backtrace: Backtrace,
     },
     /// An input could not be read.
     #[n(3)]
@@ -303,6 +310,46 @@ impl Failure {
         }
     }
 
+    /// A trap with this message, wherever it was.
+    #[must_use]
+    pub fn trapped(message: impl Into<String>) -> Self {
+        Self::Trapped {
+            message: message.into(),
+            backtrace: Backtrace::default(),
+        }
+    }
+
+    /// Stopped at this limit, wherever it was.
+    #[must_use]
+    pub fn stopped(limit: Limit) -> Self {
+        Self::Stopped {
+            limit,
+            backtrace: Backtrace::default(),
+        }
+    }
+
+    /// The same where it was in the guest's code, if that is for the guest to know.
+    #[must_use]
+    pub fn at(mut self, place: Backtrace) -> Self {
+        if let Self::Trapped { backtrace, .. } | Self::Stopped { backtrace, .. } = &mut self {
+            *backtrace = place;
+        }
+        self
+    }
+
+    /// Where in the guest's code it failed. Empty where nothing is known of that.
+    #[must_use]
+    pub fn backtrace(&self) -> &Backtrace {
+        match self {
+            Self::Trapped { backtrace, .. } | Self::Stopped { backtrace, .. } => backtrace,
+            Self::Answer { .. }
+            | Self::Input { .. }
+            | Self::Platform { .. }
+            | Self::Refused { .. }
+            | Self::Upstream { .. } => Backtrace::NONE,
+        }
+    }
+
     /// Who has to act.
     #[must_use]
     pub fn blame(&self) -> Blame {
@@ -410,11 +457,11 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Answer { message, .. }
-            | Self::Trapped { message }
+            | Self::Trapped { message, .. }
             | Self::Input { message, .. }
             | Self::Platform { message, .. }
             | Self::Refused { message, .. } => f.write_str(message),
-            Self::Stopped { limit } => limit.fmt(f),
+            Self::Stopped { limit, .. } => limit.fmt(f),
             Self::Upstream {
                 failure,
                 path,
@@ -521,9 +568,7 @@ mod tests {
 
     #[test]
     fn a_trap_is_final_only_where_nothing_can_differ() {
-        let trap = Failure::Trapped {
-            message: "unreachable".into(),
-        };
+        let trap = Failure::trapped("unreachable");
         assert_eq!(trap.retry(true), Retry::Never);
         assert_eq!(trap.retry(false), Retry::Backoff);
     }

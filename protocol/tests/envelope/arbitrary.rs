@@ -10,9 +10,9 @@ use proptest::prelude::*;
 use sortie_protocol::location::Service;
 use sortie_protocol::outcome::{InputFault, PlatformFault, Refusal};
 use sortie_protocol::{
-    Address, Argument, Bill, BrokerRef, Bundle, ByteRange, ByteSize, Digest, Ending, Failure,
-    InputName, JobId, JobKey, Limit, Location, Log, ObjectRef, Outcome, Output, OutputObject, Part,
-    Pin, StoredRef, Task, TenantId, Timestamp, VersionId, WaitingTask,
+    Address, Argument, Backtrace, Bill, BrokerRef, Bundle, ByteRange, ByteSize, Digest, Ending,
+    Failure, InputName, JobId, JobKey, Limit, Location, Log, ObjectRef, Outcome, Output,
+    OutputObject, Part, Pin, StoredRef, Task, TenantId, Timestamp, VersionId, WaitingTask,
 };
 
 fn bytes() -> impl Strategy<Value = Bytes> {
@@ -261,8 +261,8 @@ fn failure() -> impl Strategy<Value = Failure> {
                 message,
                 retry
             }),
-        any::<String>().prop_map(|message| Failure::Trapped { message }),
-        limits.prop_map(|limit| Failure::Stopped { limit }),
+        (any::<String>(), backtrace()).prop_map(|(message, at)| Failure::trapped(message).at(at)),
+        (limits, backtrace()).prop_map(|(limit, at)| Failure::stopped(limit).at(at)),
         (prop::sample::select(inputs), any::<String>())
             .prop_map(|(fault, message)| Failure::Input { fault, message }),
         (prop::sample::select(platforms), any::<String>())
@@ -276,12 +276,16 @@ fn failure() -> impl Strategy<Value = Failure> {
         )
             .prop_map(|(message, path, omitted)| {
                 Failure::Upstream {
-                    failure: Box::new(Failure::Trapped { message }),
+                    failure: Box::new(Failure::trapped(message)),
                     path,
                     omitted,
                 }
             }),
     ]
+}
+
+fn backtrace() -> impl Strategy<Value = Backtrace> {
+    prop::collection::vec(any::<String>(), 0..4).prop_map(Backtrace::of)
 }
 
 fn bill() -> impl Strategy<Value = Bill> {

@@ -9,9 +9,9 @@ use sortie_protocol::envelope::{self, Manifest, Message};
 use sortie_protocol::job::Memo;
 use sortie_protocol::outcome::{InputFault, PlatformFault, Refusal};
 use sortie_protocol::{
-    Address, Argument, Bill, BrokerRef, Bundle, ByteSize, DeadLetter, Digest, Ending, Failure,
-    FunctionOptions, FunctionRef, Gathered, Grant, GraphEntry, Job, JobFunction, JobId, JobKey,
-    JobRecord, JobState, Kind, Labels, Limit, Limits, Log, ObjectRef, Outcome, Output,
+    Address, Argument, Backtrace, Bill, BrokerRef, Bundle, ByteSize, DeadLetter, Digest, Ending,
+    Failure, FunctionOptions, FunctionRef, Gathered, Grant, GraphEntry, Job, JobFunction, JobId,
+    JobKey, JobRecord, JobState, Kind, Labels, Limit, Limits, Log, ObjectRef, Outcome, Output,
     OutputObject, Parameter, Parent, Part, Pin, Presence, Priority, Published, Reader, Readers,
     Reading, RetryPolicy, Signature, StoredRef, Task, TaskIndex, TenantId, Term, Timestamp,
     WaitingTask, WorkerId,
@@ -511,22 +511,23 @@ fn guest_failures() -> Vec<Outcome> {
         message: "come back later".into(),
         retry,
     };
-    let stopped = |limit| Failure::Stopped { limit };
+    let stopped = |limit| Failure::stopped(limit);
     let size = ByteSize::mib(1);
     let time = Duration::from_millis(1500);
+    let calls = || Backtrace::of(["f".into(), "call".into()]);
     failed(vec![
         answer(None),
         answer(Some(Duration::ZERO)),
         answer(Some(Duration::from_secs(2))),
-        Failure::Trapped {
-            message: "unreachable in `f`".into(),
-        },
+        Failure::trapped("unreachable in `f`"),
         stopped(Limit::Memory(size)),
         stopped(Limit::WallTime(time)),
         stopped(Limit::CpuTime(time)),
         stopped(Limit::Stack(size)),
         stopped(Limit::Result(size)),
         stopped(Limit::OutputBytes(size)),
+        Failure::trapped("unreachable").at(calls()),
+        stopped(Limit::CpuTime(time)).at(calls()),
     ])
 }
 

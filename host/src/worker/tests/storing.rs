@@ -146,9 +146,8 @@ async fn a_result_on_its_way_to_the_store_is_cancelled_and_has_the_tasks_time() 
     let late = scene.job_within("returns_bytes", limits).await;
     scene.publish(late, &[(LARGE[0] + 10).into()]).await;
     let outcomes = scene.outcomes(late, 1).await;
-    let limit = Ending::Failed(Failure::Stopped {
-        limit: Limit::WallTime(Duration::from_millis(300)),
-    });
+    let limit = Failure::stopped(Limit::WallTime(Duration::from_millis(300)));
+    let limit = Ending::Failed(limit);
     assert_eq!(outcomes[0].ending, limit);
 }
 

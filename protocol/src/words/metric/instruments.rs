@@ -284,8 +284,8 @@ mod tests {
             PlatformFault::StoreUnavailable,
             PlatformFault::ResultLost,
         ];
-        let mut failures = vec![Failure::Trapped { message: message() }];
-        failures.extend(limits.map(|limit| Failure::Stopped { limit }));
+        let mut failures = vec![Failure::trapped(message())];
+        failures.extend(limits.map(Failure::stopped));
         failures.extend(inputs.map(|fault| Failure::Input {
             fault,
             message: message(),

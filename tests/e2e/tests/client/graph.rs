@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use sortie::protocol::job::Memo;
 use sortie::protocol::metric::Value;
 use sortie::{Client, Function, Output, TaskError, TaskFuture, gather, value};
 use sortie_e2e::{Fleet, Place};
@@ -61,6 +62,11 @@ async fn a_failure_ends_what_takes_its_result(place: Place) {
         }
         other => panic!("{other:?}"),
     }
+    let backtrace = fails.backtrace();
+    let named = |call: &String| call.contains("traps");
+    assert!(backtrace.frames().iter().any(named), "{backtrace}");
+    // It is told with the cause.
+    assert!(below.backtrace().is_empty());
     assert!(in_time(fails).await.is_err());
 }
 
@@ -178,6 +184,8 @@ async fn a_scattered_value_is_stored_once_and_given_to_many() {
     let folder = tempfile::tempdir().unwrap();
     let client = Client::builder().cache(folder.path()).start().unwrap();
     let echo: Function<String> = function(&client, "echo").await;
+    // Each call is a task.
+    let echo = echo.memo(Memo::Off);
     let text = "x".repeat(20_000);
     let shared = client.scatter(&text).await.unwrap();
     let mut futures = Vec::new();

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use sortie::protocol::job::Memo;
 use sortie::{
     Blame, ByteSize, CallError, Client, Function, Grant, IntoArguments as _, Priority, SubmitError,
     TaskError, object, value,
@@ -24,10 +25,10 @@ async fn function<T>(client: &Client, name: &str) -> Function<T> {
 }
 
 /// The function that never ends by itself, nor by a limit within the time of a test: only what
-/// stops it does.
+/// stops it does. Each call is a task.
 async fn endless(client: &Client) -> Function<()> {
     let spins: Function<()> = function(client, "spins_forever").await;
-    spins.timeout(HOUR).cpu_time(HOUR)
+    spins.timeout(HOUR).cpu_time(HOUR).memo(Memo::Off)
 }
 
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
@@ -54,6 +55,7 @@ macro_rules! over_both {
 
 mod coordination;
 mod graph;
+mod intermediates;
 mod large;
 mod shown;
 mod slim;

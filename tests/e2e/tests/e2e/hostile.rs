@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sortie_harness::{Ran, Sortie};
 
 use crate::{endings, sorted};
@@ -32,6 +32,9 @@ fn endless_loops_end_at_the_limits_of_time() {
             (&record["error"]["blame"], &record["error"]["attempts"]),
             (&json!("guest"), &json!(1))
         );
+        let calls = record["error"]["backtrace"].as_array().unwrap();
+        let named = |call: &Value| call.as_str().unwrap().contains("spins_forever");
+        assert!(calls.iter().any(named), "{record}");
         let cpu = record["bill"]["cpu_ms"].as_f64().unwrap();
         assert!((200.0..2000.0).contains(&cpu), "{record}");
     }

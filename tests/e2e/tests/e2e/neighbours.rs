@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use sortie::protocol::job::Memo;
 use sortie::{ByteSize, Client, Function, Limits, TaskError, value};
 use sortie_harness::component;
 
@@ -31,6 +32,7 @@ async fn ordinary_tasks_complete_beside_hostile_ones() {
             let function: Function<()> = behaviours.function(name).unwrap();
             let options = sortie::FunctionOptions {
                 limits,
+                memo: Memo::Off,
                 ..function.options().clone()
             };
             hostile.push((
