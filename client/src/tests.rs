@@ -22,7 +22,7 @@ use sortie_broker::{LetterId, Operate as _, PRESENCE, Submit as _, Work as _};
 use sortie_protocol::job::Memo;
 use sortie_protocol::metric::{Metric, Value};
 use sortie_protocol::{
-    Bill, DeadLetter, Digest, Ending, Failure, FunctionRef, JobId, JobKey, JobState, Labels,
+    Bill, DeadLetter, Digest, Ending, Failure, FunctionRef, JobId, JobKey, JobState, Kind, Labels,
     LeaseId, Outcome, Presence, Signature, TaskIndex, TenantId, Timestamp, WorkerId,
 };
 use tokio::time::timeout;
@@ -53,6 +53,11 @@ fn function() -> Function<u64> {
     );
     // Each call is a task.
     function.memo(Memo::Off)
+}
+
+/// A function of one value. Each call is a task.
+fn takes_one() -> Function<u64> {
+    graph::function("one", Kind::Value).memo(Memo::Off)
 }
 
 fn completed(index: TaskIndex) -> Outcome {

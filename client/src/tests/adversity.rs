@@ -11,37 +11,21 @@ use sortie_broker::memory::MemoryBroker;
 use sortie_broker::{Operate as _, Puller, Report, Serves, Submit as _, Work as _};
 use sortie_objects::Objects;
 use sortie_protocol::{
-    Argument, Digest, Ending, Failure, FunctionRef, JobId, Kind, Outcome, Output, Parameter, Part,
-    Priority, Signature, TaskIndex, TenantId, WorkerId, envelope,
+    Argument, Ending, Failure, JobId, Outcome, Output, Part, Priority, TaskIndex, TenantId,
+    WorkerId, envelope,
 };
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::troubled::Troubled;
-use super::{Working, client, completed, function, key, soon};
+use super::{Working, client, completed, function, key, soon, takes_one};
 use crate::drive::call::Call;
 use crate::drive::made::Made;
 use crate::drive::program::{Driven, Program, Writes};
 use crate::drive::tracker::TaskTracker;
 use crate::drive::values::Values;
-use crate::{Function, TaskError, TaskFuture};
-
-fn takes_one() -> Function<u64> {
-    let signature = Signature {
-        name: "one".into(),
-        doc: String::new(),
-        parameters: vec![Parameter {
-            name: "numbers".into(),
-            kind: Kind::Value,
-            type_name: "any".into(),
-        }],
-        returns: "u64".into(),
-    };
-    let component = Digest::of(b"component");
-    let name = "one".into();
-    Function::new(FunctionRef { component, name }, signature)
-}
+use crate::{TaskError, TaskFuture};
 
 fn puller() -> Puller {
     Puller {

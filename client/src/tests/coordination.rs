@@ -8,29 +8,13 @@ use std::sync::Arc;
 
 use sortie_broker::{Coordinate as _, Submit as _};
 use sortie_objects::Objects;
-use sortie_protocol::{Digest, FunctionRef, JobId, JobState, Kind, Parameter, Signature};
+use sortie_protocol::{JobId, JobState};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::troubled::Troubled;
-use super::{Working, client, completed, failed, function, key, soon};
+use super::{Working, client, completed, failed, function, key, soon, takes_one};
 use crate::drive::term::TERM;
-use crate::{Client, Coordinator, Function, TaskError, TaskFuture, TaskStatus};
-
-fn takes_one() -> Function<u64> {
-    let signature = Signature {
-        name: "one".into(),
-        doc: String::new(),
-        parameters: vec![Parameter {
-            name: "numbers".into(),
-            kind: Kind::Value,
-            type_name: "any".into(),
-        }],
-        returns: "u64".into(),
-    };
-    let component = Digest::of(b"component");
-    let name = "one".into();
-    Function::new(FunctionRef { component, name }, signature)
-}
+use crate::{Client, Coordinator, TaskError, TaskFuture, TaskStatus};
 
 /// A client in a runtime of its own, and what it submitted: a task, one that takes its result, one
 /// that takes the result of that in a larger value, and a task for itself.
