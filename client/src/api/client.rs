@@ -82,9 +82,9 @@ impl Client {
     /// the task, unless it is needed for something else.
     ///
     /// The task goes to the one job that the client keeps open for all tasks submitted like this.
-    /// A call that equals one in the job whose future is held, or whose result another task takes, is
-    /// no further task: the future is one of the same task. Calls are equal that have the same function with
-    /// the same options, the same values and futures in the same places, and the same
+    /// A call that equals one in the job whose future is held, or whose result another task takes,
+    /// is no further task: the future is one of the same task. Calls are equal that have the same
+    /// function with the same options, the same values and futures in the same places, and the same
     /// [name](Arguments::named). Each call is a task of its own if it names an object or a prefix,
     /// if the function has grants that make it not deterministic, if it is without
     /// [memo](Function::memo), and if the task failed or was cancelled.

@@ -267,7 +267,8 @@ impl<T> Function<T> {
     ) -> Option<CallKey> {
         let FunctionOptions { grants, memo, .. } = &self.options;
         let is_repeatable = grants.deterministic() && *memo == Memo::Use;
-        is_repeatable.then(|| CallKey::of(index, parts, input))?
+        let named = |Dependency(task): &Dependency| (task.program.job.job, task.index);
+        is_repeatable.then(|| CallKey::of(index, parts, input, named))?
     }
 
     /// Check that its grants cover what its component imports, as submitting does. A function by

@@ -137,8 +137,8 @@ impl<T> TaskFuture<T> {
         }
     }
 
-    /// Where in the function's code the task failed. Empty if it has not failed, if nothing is known
-    /// of that, and where it failed because of another task: ask the future of that one.
+    /// Where in the function's code the task failed. Empty if it has not failed, if nothing is
+    /// known of that, and where it failed because of another task: ask the future of that one.
     #[must_use]
     pub fn backtrace(&self) -> Backtrace {
         match self.submitted.slot.ended() {
@@ -150,8 +150,9 @@ impl<T> TaskFuture<T> {
         }
     }
 
-    /// Cancel the task, for all who hold a future of it. The future then resolves to [`TaskError::Cancelled`], unless the task ended
-    /// first; so do the futures of tasks that take its result.
+    /// Cancel the task, for all who hold a future of it. The future then resolves to
+    /// [`TaskError::Cancelled`], unless the task ended first; so do the futures of tasks that take
+    /// its result.
     ///
     /// # Errors
     /// When the broker cannot be reached.

@@ -3,9 +3,9 @@
 use std::hash::{Hash as _, Hasher};
 
 use sortie_protocol::id::DigestBuilder;
-use sortie_protocol::{Argument, BrokerRef, FunctionIndex, InputName, Part, StoredRef};
-
-use super::submitted::Dependency;
+use sortie_protocol::{
+    Argument, BrokerRef, FunctionIndex, InputName, JobId, Part, StoredRef, TaskIndex,
+};
 
 /// What a call in a job is: its function, its arguments and the name of its input, as the first
 /// half of their SHA-256.
@@ -13,12 +13,14 @@ use super::submitted::Dependency;
 pub(crate) struct CallKey([u8; 16]);
 
 impl CallKey {
-    /// The key of a call of a deterministic function. A call that names an object or a prefix has
-    /// none: what is there may be another by the time of the next call.
-    pub(crate) fn of(
+    /// The key of a call of a deterministic function; `named` names a task whose result it takes. A
+    /// call that names an object or a prefix has none: what is there may be another by the time of
+    /// the next call.
+    pub(crate) fn of<D>(
         function: FunctionIndex,
-        parts: &[Part<Dependency>],
+        parts: &[Part<D>],
         input: Option<&InputName>,
+        named: impl Fn(&D) -> (JobId, TaskIndex),
     ) -> Option<Self> {
         let mut key = Key(DigestBuilder::default());
         function.hash(&mut key);
@@ -38,8 +40,8 @@ impl CallKey {
             }
             let tasks = part.tasks();
             tasks.len().hash(&mut key);
-            for Dependency(task) in tasks {
-                (task.program.job.job, task.index).hash(&mut key);
+            for task in tasks {
+                named(task).hash(&mut key);
             }
         }
         let mut half = [0; 16];
