@@ -526,16 +526,13 @@ impl Queue {
     /// What of a lease ended while it was on its way to a worker.
     pub(super) fn cancelled(&self, lease: &Lease) -> Option<Cancellation> {
         let job = lease.job.key;
-        match self.jobs.get(&job) {
-            Some(entry) if !entry.is_cancelled() => {
-                let ended = |task: &TaskIndex| entry.seen.contains(*task);
-                entry
-                    .has_cancelled_tasks
-                    .then(|| Cancellation::tasks_of(lease, ended))
-                    .flatten()
-            }
-            Some(_) | None => Some(Cancellation::Job(job)),
+        let Some(entry) = self.jobs.get(&job).filter(|entry| !entry.is_cancelled()) else {
+            return Some(Cancellation::Job(job));
+        };
+        if !entry.has_cancelled_tasks {
+            return None;
         }
+        Cancellation::tasks_of(lease, |task| entry.seen.contains(*task))
     }
 
     fn delay(&mut self, queued: QueuedBundle, until: Timestamp) {

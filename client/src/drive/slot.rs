@@ -53,6 +53,7 @@ pub(crate) struct Slot(Mutex<State>);
 
 #[derive(Debug)]
 enum State {
+    /// In the order of their names.
     Waiting(Vec<(WaiterId, Waker)>),
     Ended(Ended),
 }
@@ -127,11 +128,13 @@ impl Slot {
             State::Waiting(wakers) => wakers,
         };
         let id = waiter.get_or_insert_with(|| Waiter::of(self)).id;
-        let before = match wakers.iter_mut().find(|(of, _)| *of == id) {
-            Some((_, waker)) if waker.will_wake(cx.waker()) => None,
-            Some((_, waker)) => Some(std::mem::replace(waker, cx.waker().clone())),
-            None => {
-                wakers.push((id, cx.waker().clone()));
+        let before = match wakers.binary_search_by_key(&id, |(of, _)| *of) {
+            Ok(place) => wakers.get_mut(place).and_then(|(_, waker)| {
+                let is_another = !waker.will_wake(cx.waker());
+                is_another.then(|| std::mem::replace(waker, cx.waker().clone()))
+            }),
+            Err(place) => {
+                wakers.insert(place, (id, cx.waker().clone()));
                 None
             }
         };
@@ -149,8 +152,8 @@ impl Slot {
     fn leave(&self, id: WaiterId) -> Option<Waker> {
         match &mut *self.0.lock() {
             State::Waiting(wakers) => {
-                let place = wakers.iter().position(|(of, _)| *of == id)?;
-                Some(wakers.swap_remove(place).1)
+                let place = wakers.binary_search_by_key(&id, |(of, _)| *of).ok()?;
+                Some(wakers.remove(place).1)
             }
             State::Ended(_) => None,
         }
